@@ -1,0 +1,1 @@
+"""The easel command and the composition root."""

@@ -1,0 +1,1 @@
+"""Discord: slash commands, cards and buttons by discord.py."""

@@ -1,0 +1,1 @@
+"""Telegram: messages, cards and buttons by aiogram."""

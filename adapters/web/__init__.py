@@ -1,0 +1,1 @@
+"""The local web page, its API and the operator endpoints, by aiohttp."""

@@ -1,0 +1,1 @@
+"""The core of Easel: people, jobs and rules; knows no chat platform and no tensor."""

@@ -1,0 +1,1 @@
+"""From waiting to delivered: queue, scheduler, dispatcher, delivery, recovery."""

@@ -1,0 +1,1 @@
+"""Frozen words of the core: people, requests, jobs, pictures, actions, cards, quotas, errors."""

@@ -1,0 +1,40 @@
+"""Refusals: bad input answered with one clear sentence, never with a stack trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Refusal(Exception):
+    """Something was asked for that can't be done; says what was wrong and what to do.
+
+    Attributes:
+        key: Message id in the catalogues of ``bot/present/locales``; every key stands in each of them.
+        params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate.
+            ``n``, when given, also chooses the plural form.
+    """
+
+    def __init__(self, key: str, **params: str | int | float) -> None:
+        super().__init__(key, params)
+        self.key = key
+        self.params: Mapping[str, str | int | float] = params
+
+
+class BadInput(Refusal):
+    """What was typed can't be understood or is out of range."""
+
+
+class OverQuota(Refusal):
+    """The person's quota does not allow it now."""
+
+
+class NotAllowed(Refusal):
+    """The person may not do this here."""
+
+
+class NotFound(Refusal):
+    """There is no such thing, or it is not theirs to see."""
+
+
+class Unavailable(Refusal):
+    """Easel can't do it at the moment: no disk space, database locked, engine broken."""

@@ -1,0 +1,122 @@
+"""What the core asks of the outside: surfaces that show cards, the backlog, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bot.model.cards import Card
+from bot.model.messages import Address
+from bot.model.pictures import PictureFile
+
+
+class Gone(Exception):
+    """The message or the chat can't be reached any more, and never will be."""
+
+
+class Busy(Exception):
+    """Not now: again after ``seconds`` (a platform's own rate limit, or a passing fault)."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class Unclear(Exception):
+    """A send that can't be repeated safely ended without an answer; it may have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a surface can do; the core asks for these and never for a platform's name.
+
+    Attributes:
+        edit_every: Shortest pause between two edits in one chat, in seconds; progress is coalesced to it.
+        safe_resend: A repeated ``send`` with the same key shows one message (Discord's enforced nonce).
+        pictures_in_card: How many pictures the card itself can show; more go as an album beside it.
+        private_send: A private card may be sent anew to the person alone (a direct message).
+        max_count: Most pictures in one request here.
+    """
+
+    edit_every: float
+    safe_resend: bool
+    pictures_in_card: int
+    private_send: bool
+    max_count: int = 4
+
+
+class Surface(Protocol):
+    """One platform's side of delivery. Every method may raise Gone, Busy, or (sends alone) Unclear."""
+
+    def abilities(self) -> Abilities:
+        """What this surface can do."""
+
+    async def edit(self, address: Address, card: Card) -> Address:
+        """Make the message at ``address`` show the card; repeating it changes nothing. Returns where it is now.
+
+        Raises:
+            Gone: It can't be edited any more (deleted, or the right to edit has ended).
+            Busy: Again later.
+        """
+
+    async def send(self, address: Address, card: Card, key: str) -> Address:
+        """Send the card as a new message near ``address``; ``key`` is the same for every try of the same send.
+
+        A private card goes to the person alone or raises Gone.
+        """
+
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
+        """Send pictures beside the card: as an album to look at, or as the original files."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can hold it."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A place in the queue (1 is next) and the expected wait in seconds until the picture is there (None: unknown)."""
+
+    position: int
+    eta: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the queue has to know of a waiting job to order it and to batch it; ``batch_key`` is equal for jobs that
+    can share a batch.
+    """
+
+    job_id: int
+    person_id: int
+    count: int
+    batch_key: tuple[str | int | float, ...]
+
+
+class Backlog(Protocol):
+    """The shared queue as the use cases see it; the rows are the truth, this orders their ids and wakes the others."""
+
+    def put(self, ticket: Ticket) -> None:
+        """A queued row was committed: its job may be begun."""
+
+    def forget(self, job_id: int) -> None:
+        """The job was cancelled: leave the queue, or leave the engine within one step."""
+
+    def changed(self, job_id: int) -> None:
+        """The job's card may look different now: delivery shows it again."""
+
+    def posted(self) -> None:
+        """A notice or a file to be sent was committed to the messages table."""
+
+    def waiting(self, job_id: int) -> Waiting | None:
+        """Where it stands; None when it does not wait."""
+
+    def progress(self, job_id: int) -> float | None:
+        """0 to 1 while it is being drawn; None otherwise."""

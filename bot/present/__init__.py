@@ -1,0 +1,1 @@
+"""From a job's state to a card in the person's language."""

@@ -1,0 +1,1 @@
+"""What is written into each picture about how it was made."""

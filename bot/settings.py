@@ -1,0 +1,130 @@
+"""Every EASEL_* setting with its sentence; built once by the composition root and passed down."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class EngineKind(StrEnum):
+    """Where pictures are drawn."""
+
+    PROCESS = "process"
+    RAY = "ray"
+
+
+class Precision(StrEnum):
+    """Number format of the weights while drawing."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Settings(BaseSettings):
+    """Read from the environment, ``.env`` and, where it is set, the folder ``EASEL_SECRETS_DIR`` (one file a setting)."""
+
+    model_config = SettingsConfigDict(env_prefix="EASEL_", env_file=".env", extra="ignore", frozen=True)
+
+    model: str = Field(
+        "demo", description="What draws: demo (bundled), a hub id, or a folder with a diffusers pipeline."
+    )
+    data_dir: Path = Field(Path("data"), description="Where the database, the pictures and downloaded models are kept.")
+    quota: str = Field(
+        "50/day", description="Pictures a person may ask for, over all places: N/hour, N/day, N/week or unlimited."
+    )
+
+    discord_token: SecretStr | None = Field(None, description="Token of the Discord bot; Discord is off without it.")
+    discord_api_url: str | None = Field(
+        None, description="Another base for Discord's REST API, such as a proxy's; normally empty."
+    )
+    discord_gateway_url: str | None = Field(None, description="Another address of Discord's gateway; normally empty.")
+    discord_owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    discord_proxy: str | None = Field(
+        None, description="Proxy for Discord alone (http:// or socks5://); EASEL_PROXY otherwise."
+    )
+
+    telegram_token: SecretStr | None = Field(None, description="Token of the Telegram bot; Telegram is off without it.")
+    telegram_api_url: str | None = Field(
+        None, description="Another base for Telegram's Bot API, such as a local Bot API server; normally empty."
+    )
+    telegram_owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    telegram_proxy: str | None = Field(
+        None, description="Proxy for Telegram alone (http:// or socks5://); EASEL_PROXY otherwise."
+    )
+
+    proxy: str | None = Field(
+        None,
+        description="Proxy for the chat platforms (http:// or socks5://); the environment's HTTPS_PROXY is not read.",
+    )
+
+    web_host: str = Field(
+        "127.0.0.1", description="Address that the page listens on; anybody who reaches it is the owner."
+    )
+    web_port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
+    web_public_url: str | None = Field(
+        None, description="Address under which others reach the page, behind a proxy of your own; its host is allowed."
+    )
+
+    engine: EngineKind = Field(
+        EngineKind.PROCESS, description="Where pictures are drawn: process (one device in a process of its own)."
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cuda(:\d+)?|mps|cpu)$",
+        description="Device that draws: auto, cuda, cuda:N, mps or cpu.",
+    )
+    precision: Precision = Field(Precision.AUTO, description="Number format of the weights: auto, bf16, fp16 or fp32.")
+
+    log_format: LogFormat = Field(
+        LogFormat.CONSOLE, description="Log lines for people (console) or for machines (json)."
+    )
+    log_level: str = Field(
+        "INFO",
+        pattern=r"^(DEBUG|INFO|WARNING|ERROR)$",
+        description="Least important lines that are logged: DEBUG, INFO, WARNING or ERROR.",
+    )
+
+    @field_validator("discord_owners", "telegram_owners", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @field_validator(
+        "discord_token",
+        "discord_api_url",
+        "discord_gateway_url",
+        "discord_proxy",
+        "telegram_token",
+        "telegram_api_url",
+        "telegram_proxy",
+        "proxy",
+        "web_public_url",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # A line such as EASEL_DISCORD_TOKEN= in .env means: not set.
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @classmethod
+    def load(cls, env_file: Path | str | None = ".env") -> Self:
+        """Read the settings; raises pydantic's ValidationError, whose messages name the variable."""
+        return cls(_env_file=env_file, _secrets_dir=os.environ.get("EASEL_SECRETS_DIR"))

@@ -1,0 +1,1 @@
+"""All SQL, as plain async functions that return frozen dataclasses."""

@@ -1,0 +1,273 @@
+"""The contract between the bot and whatever draws: profiles, recipes, events, the Engine protocol and its errors.
+
+Standard library only: it is all of the engine that the bot imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T", int, float)
+
+
+class Lane(StrEnum):
+    """How urgent a paint is; the engine serves interactive work first."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Honour(StrEnum):
+    """Whether a model follows an input: always, only with guidance above 1, or never."""
+
+    ALWAYS = "always"
+    WITH_GUIDANCE = "with_guidance"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits(Generic[T]):
+    """An inclusive range with the value taken when nothing is asked."""
+
+    default: T
+    low: T
+    high: T
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What one model can do, what it does by default, and what it ignores.
+
+    Attributes:
+        name: What people type after ``--model``; lower case, no spaces.
+        title: The model's proper name, for cards and metadata.
+        source: Hub id, or folder of a diffusers pipeline.
+        family: Which module of ``engine.diffusion.families`` loads it.
+        multiple: Both sides must be multiples of this, in pixels.
+        side: Allowed side lengths in pixels; the default is the native square's side.
+        presets: Sizes by preset name (square, portrait, landscape, tall, wide) as (width, height) in pixels.
+        steps: Denoising steps.
+        guidance: Guidance scale; a range of a single value means that guidance is fixed.
+        negative: Whether a negative prompt changes the picture.
+        prompt_chars: Longest prompt that is taken, in characters.
+        languages: BCP 47 primary tags of the languages that prompts may be in.
+        licence: SPDX identifier of the weights.
+        enlarge: Whole factor by which surfaces show its pictures enlarged (1: as they are).
+    """
+
+    name: str
+    title: str
+    source: str
+    family: str
+    multiple: int
+    side: Limits[int]
+    presets: Mapping[str, tuple[int, int]]
+    steps: Limits[int]
+    guidance: Limits[float]
+    negative: Honour
+    prompt_chars: int = 2000
+    languages: tuple[str, ...] = ("en",)
+    licence: str = ""
+    enlarge: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the pixels of one picture.
+
+    Attributes:
+        id: Unique among the recipes that are being painted; every event names it.
+        model: A profile's ``name``.
+        prompt: What to draw.
+        negative: What not to draw; empty for nothing.
+        width: Pixels, on the profile's grid.
+        height: Pixels, on the profile's grid.
+        steps: Denoising steps.
+        guidance: Guidance scale.
+        seed: 0 to 2**63 - 1.
+    """
+
+    id: str
+    model: str
+    prompt: str
+    negative: str
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Denoising step ``step`` of ``steps`` is done (1-based)."""
+
+    recipe_id: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A rough picture of how far it has come; encoded, small."""
+
+    recipe_id: str
+    data: bytes
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished picture: a lossless PNG without metadata, and how long the device took for it in seconds."""
+
+    recipe_id: str
+    data: bytes
+    width: int
+    height: int
+    seconds: float
+    mime: str = "image/png"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """This recipe ends without a picture; its batch-mates go on."""
+
+    recipe_id: str
+    error: EngineError
+
+
+Event = Step | Preview | Image | Failed
+
+
+class Phase(StrEnum):
+    """Where the engine is in its life."""
+
+    STARTING = "starting"
+    DOWNLOADING = "downloading"
+    WARMING = "warming"
+    WARM = "warm"
+    LOST = "lost"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What the engine is doing now.
+
+    Attributes:
+        phase: WARM means that a paint starts at once. LOST means that it is being started again. BROKEN means that it
+            can't start until somebody changes something; ``problem`` says what.
+        model: Name of the profile that is loaded or being loaded.
+        device: Such as ``cpu`` or ``cuda:0 NVIDIA GeForce RTX 4070``; empty until known.
+        precision: Such as ``fp32`` or ``bf16``; empty until known.
+        bytes_done: While downloading: bytes that have come.
+        bytes_total: While downloading: bytes in all; 0 when unknown.
+        memory: Bytes of the device's memory in use (of the process, on a CPU); 0 when unknown.
+        problem: One clear English sentence; empty when there is none.
+        restarts: How many times the device's process was started again.
+    """
+
+    phase: Phase
+    model: str = ""
+    device: str = ""
+    precision: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    memory: int = 0
+    problem: str = ""
+    restarts: int = 0
+
+
+class EngineError(Exception):
+    """Why a recipe ended without a picture. ``code`` is stable, so that surfaces can translate it."""
+
+    code = "failed"
+
+
+class EngineLost(EngineError):
+    """The device's process died or hung; the only error that ``paint`` raises."""
+
+    code = "lost"
+
+
+class OutOfMemory(EngineError):
+    """The picture does not fit the device's memory."""
+
+    code = "out_of_memory"
+
+
+class UnknownModel(EngineError):
+    """No profile has that name, or its files can't be loaded."""
+
+    code = "unknown_model"
+
+
+class BadRecipe(EngineError):
+    """The pipeline refused the recipe or raised while it was drawing it."""
+
+    code = "bad_recipe"
+
+
+ERRORS: Mapping[str, type[EngineError]] = {
+    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe)
+}
+
+
+class Engine(Protocol):
+    """Draws recipes. Fake, child process and a cluster obey the same contract (``tests/contract``)."""
+
+    async def start(self) -> None:
+        """Begin to load and warm; returns at once. ``state`` tells how it goes."""
+
+    async def aclose(self) -> None:
+        """Drop all work and free the device; within 5 s."""
+
+    async def warm(self) -> None:
+        """Return once the phase is WARM. Raises EngineError with a clear sentence when it becomes BROKEN."""
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """What can be asked for; the first is the default."""
+
+    def slots(self) -> int:
+        """How many paints may run at once (1 for one device)."""
+
+    def batch(self, recipe: Recipe) -> int:
+        """How many recipes of this model and size are worth painting together; at least 1."""
+
+    def state(self) -> EngineState:
+        """What it is doing now; cheap."""
+
+    def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+        """Draw recipes of one model, size, steps and guidance together.
+
+        Every recipe ends in exactly one Image or Failed, or in nothing when it was dropped. Leaving the loop drops
+        what is left. Several paints may be open at once: the engine orders them by lane.
+
+        Raises:
+            EngineLost: The device's process died or hung; what has not ended may be painted again.
+        """
+
+    async def drop(self, recipe_id: str) -> None:
+        """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What an engine is started with; built by the composition root from the settings.
+
+    Attributes:
+        model: ``demo``, a hub id or a folder.
+        models_dir: Where downloaded models are kept.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        precision: ``auto``, ``bf16``, ``fp16`` or ``fp32``.
+        environment: More environment variables for the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
+    """
+
+    model: str
+    models_dir: str
+    device: str = "auto"
+    precision: str = "auto"
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,0 +1,1 @@
+"""Torch from here on: loading, batching, drawing, encoding."""

@@ -1,0 +1,1 @@
+"""The device lives in a child process; this package speaks with it and looks after it."""
