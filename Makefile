@@ -1,0 +1,42 @@
+# Easel's commands. `make serve` and `make test` each work by themselves on a fresh clone. Windows: see README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test lint bench soak chaos
+
+help:
+	@echo "make serve   start Easel; the page is at http://127.0.0.1:7860"
+	@echo "make test    run the tests"
+	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make bench   speed and memory, measured on this machine"
+	@echo "make soak    long runs that look for leaks"
+	@echo "make chaos   long runs of kills at random moments"
+	@echo "make setup   only make .venv (the others do it when needed)"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt tools/setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "easel set-up: no $(PYTHON) found; install Python 3.11 or newer and try again."; exit 1; }
+	@$(PYTHON) tools/setup.py
+
+serve: setup
+	@exec $(BIN)/easel serve
+
+# Two workers: the tests start real engines, and each of those is busy on its own.
+test: setup
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/pytest tests/bench -m "bench" --benchmark-enable --benchmark-only -s
+
+soak: setup
+	$(BIN)/pytest tests -m "soak" --timeout 3600 -s
+
+chaos: setup
+	$(BIN)/pytest tests -m "chaos" --timeout 3600 -s
