@@ -1,0 +1,14 @@
+"""What every test may rely on: an environment without this machine's own settings."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> None:
+    """Take the operator's own EASEL_* settings away, so that no test reads or speaks to anything real."""
+    for name in [n for n in os.environ if n.startswith("EASEL_") and not n.startswith("EASEL_TEST_")]:
+        del os.environ[name]

@@ -1,0 +1,163 @@
+"""The real `easel serve` as a process of its own, for tests from the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+READY_SECONDS = 90.0
+STOP_SECONDS = 20.0
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for a condition that another process brings about; fails after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment without any of Easel's settings, and ``extra``."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EASEL_")}
+    # Two engines on two cores: more threads than cores would only wait for each other.
+    return {**kept, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", **extra}
+
+
+def easel(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one `easel` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "adapters.cli.main", *args],
+        cwd=cwd,
+        env=environment(env or {}),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=110,
+        check=False,
+    )
+
+
+class Service:
+    """A running Easel with its data in ``folder / "data"``; always ended by its fixture.
+
+    Attributes:
+        url: Base address of the page.
+        data: The data folder.
+        log_path: What it wrote to stdout and stderr, over all its lives.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.log_path = folder / "easel.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {"EASEL_DATA_DIR": str(self.data), "EASEL_WEB_PORT": str(self.port), **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The service's process."""
+        assert self._process is not None, "the service was not started"
+        return self._process
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """Everything that it has written so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until the engine is warm and everything answers (``ready``)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "adapters.cli.main", "serve"],
+                cwd=self.folder,
+                env=environment(self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if ready:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says yes; fails at once when the process ends."""
+
+        def ready() -> bool:
+            assert self.running, f"easel serve ended with {self.process.returncode}:\n{self.log}"
+            return self.status("/readyz") == 200
+
+        try:
+            until(ready, READY_SECONDS, "/readyz")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log}") from None
+
+    def status(self, path: str) -> int:
+        """Return the HTTP status of a page; 0 when nothing answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return int(error.code)
+        except OSError:
+            return 0
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """GET a JSON page, or POST ``body`` to it."""
+        request = urllib.request.Request(self.url + path, headers={"Origin": self.url})
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def stop(self) -> int:
+        """End it as Ctrl-C or a service manager does; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it without a word (kill -9); its engine process is left to notice by itself."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def restart(self) -> None:
+        """Stop it gracefully and start it again on the same data."""
+        self.stop()
+        self.start()
+
+    def end(self) -> None:
+        """Make sure that nothing is left running."""
+        if not self.running:
+            return
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"easel serve did not stop within {STOP_SECONDS:g} s:\n{self.log}") from None
