@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -28,7 +28,7 @@ class Address:
     reply_to: str | None = None
     message: str | None = None
     user: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     expires: float | None = None
     private: bool = False
 

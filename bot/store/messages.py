@@ -1,0 +1,213 @@
+"""What is shown where: a row is written before anything is sent, and says afterwards how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aiosqlite
+
+from bot.model.messages import Address, Message, MessageKind, MessageState
+from bot.store.codec import dump_address, load_address
+
+# Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
+_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+_COLUMNS = "id, kind, state, address, job_id, card, shown"
+
+FINAL = "final:"
+"""What the digest in ``shown`` starts with once a card was shown that nothing changes any more."""
+
+
+async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: Address, state: MessageState) -> int:
+    """Add the card of a job: OPENING when the adapter makes the first answer, else WANTED. Returns the row's id.
+
+    The same event twice is one message: the row that is there stays as it is.
+    """
+    return await _add(tx, MessageKind.CARD, state, event, address, job_id=job_id)
+
+
+async def add_notice(
+    tx: aiosqlite.Connection, event: str, address: Address, card_json: str, job_id: int | None = None
+) -> int:
+    """Add a single notice, WANTED; ``card_json`` is ``codec.dump_card(card)``. The same event twice is one notice.
+
+    ``job_id`` only where the notice is about a job: whoever sees the notice may then press that job's buttons there.
+    """
+    return await _add(tx, MessageKind.NOTICE, MessageState.WANTED, event, address, job_id=job_id, card=card_json)
+
+
+async def add_files(
+    tx: aiosqlite.Connection,
+    event: str,
+    job_id: int,
+    address: Address,
+    kind: MessageKind,
+    *,
+    indexes: Sequence[int] = (),
+) -> int:
+    """Add an ALBUM or a DOCUMENT (the original files), WANTED; no indexes mean all pictures of the job.
+
+    The same event twice is one sending.
+    """
+    return await _add(
+        tx, kind, MessageState.WANTED, event, address, job_id=job_id, card=",".join(str(i) for i in indexes)
+    )
+
+
+def indexes_of(message: Message) -> tuple[int, ...]:
+    """The pictures that an ALBUM or a DOCUMENT is about; empty for all of its job."""
+    return tuple(int(i) for i in message.card.split(",") if i)
+
+
+async def _add(
+    tx: aiosqlite.Connection,
+    kind: MessageKind,
+    state: MessageState,
+    event: str,
+    address: Address,
+    *,
+    job_id: int | None = None,
+    card: str = "",
+) -> int:
+    async with tx.execute(
+        f"INSERT INTO messages (kind, state, event, job_id, platform, chat, message, address, card, created_at, updated_at)"  # noqa: S608 - a constant
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW}, {_NOW})"
+        # An update that changes nothing, so that RETURNING names the row that is there already.
+        " ON CONFLICT (event) DO UPDATE SET event = excluded.event RETURNING id",
+        (
+            kind.value,
+            state.value,
+            event,
+            job_id,
+            address.platform,
+            address.chat,
+            address.message,
+            dump_address(address),
+            card,
+        ),
+    ) as cursor:
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def bound(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
+    """The adapter's first answer is at ``address``: OPENING (or WANTED, after a restart) becomes SHOWN.
+
+    Returns whether a row was changed; the row's own message is not known to be final, so delivery edits it next.
+    """
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'shown', chat = ?, message = ?, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE event = ? AND job_id = ? AND kind = 'card' AND state IN ('opening', 'wanted')",
+        (address.chat, address.message, dump_address(address), event, job_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def unbound(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
+    """The adapter could not make the first answer: delivery sends the card. Returns whether a row was changed."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'wanted', updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE event = ? AND job_id = ? AND kind = 'card' AND state = 'opening'",
+        (event, job_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new: MessageState) -> bool:
+    """Change a message's state from ``old`` to ``new``; returns whether this call did it."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = ?, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - a constant
+        (new.value, message_id, old.value),
+    )
+    return cursor.rowcount == 1
+
+
+async def shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
+    """The message is at ``address`` and shows what ``digest`` names. Returns whether the row is there."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE id = ?",
+        (address.platform, address.chat, address.message, dump_address(address), digest, message_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+    """The shown message is gone: delivery sends it anew near ``address``. Returns whether a row was changed."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, shown = '', updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE id = ? AND state = 'shown'",
+        (dump_address(address), message_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def opening_wanted(tx: aiosqlite.Connection) -> int:
+    """At start: whoever was to make a first answer is gone; delivery sends those cards. Returns how many."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening'"  # noqa: S608 - a constant
+    )
+    return cursor.rowcount
+
+
+async def get(tx: aiosqlite.Connection, message_id: int) -> Message | None:
+    """Return one message, or None."""
+    found = await _select(tx, "WHERE id = ?", (message_id,))
+    return found[0] if found else None
+
+
+async def by_event(tx: aiosqlite.Connection, event: str) -> Message | None:
+    """Return the message that an event caused, or None."""
+    found = await _select(tx, "WHERE event = ?", (event,))
+    return found[0] if found else None
+
+
+async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Message, ...]:
+    """Return the messages of a job, oldest first."""
+    return await _select(tx, "WHERE job_id = ? ORDER BY id", (job_id,))
+
+
+async def wanted(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+    """Return what delivery has to send, oldest first."""
+    return await _select(tx, "WHERE state = 'wanted' ORDER BY id")
+
+
+async def begun(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+    """Return the messages whose intent to send was written and nothing after it, oldest first."""
+    return await _select(tx, "WHERE state = 'sending' ORDER BY id")
+
+
+async def stale(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+    """Return cards that are shown but not as the last thing that their ended job has to say (after a restart)."""
+    return await _select(
+        tx,
+        "WHERE kind = 'card' AND state = 'shown' AND shown NOT LIKE 'final:%' AND job_id IN"
+        " (SELECT id FROM jobs WHERE state IN ('painted', 'cancelled', 'failed')) ORDER BY id",
+    )
+
+
+async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, chat: str) -> bool:
+    """Whether anything of this job was shown, or may have been, in that chat."""
+    async with tx.execute(
+        "SELECT 1 FROM messages WHERE job_id = ? AND platform = ? AND chat = ? LIMIT 1", (job_id, platform, chat)
+    ) as cursor:
+        return await cursor.fetchone() is not None
+
+
+async def _select(
+    tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float] = ()
+) -> tuple[Message, ...]:
+    async with tx.execute(f"SELECT {_COLUMNS} FROM messages {where}", values) as cursor:  # noqa: S608 - constants
+        rows = await cursor.fetchall()
+    return tuple(
+        Message(
+            id=row[0],
+            kind=MessageKind(row[1]),
+            state=MessageState(row[2]),
+            address=load_address(row[3]),
+            job_id=row[4],
+            card=row[5],
+            shown=row[6],
+        )
+        for row in rows
+    )
