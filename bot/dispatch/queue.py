@@ -1,0 +1,90 @@
+"""The shared queue of job ids: the rows are the truth, this orders what waits and wakes the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from bot.dispatch import scheduler
+from bot.dispatch.scheduler import Work
+from bot.ports import Ticket
+
+
+class JobQueue:
+    """Everybody's waiting work, each person's in the order it came; whoever was served goes to the end of the ring."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, dict[int, Work]] = {}
+        self._person: dict[int, int] = {}
+        self._filled = asyncio.Event()
+        self.version = 0
+        """Changes with every change of the queue."""
+
+    def __len__(self) -> int:
+        return len(self._person)
+
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._person
+
+    def put(self, ticket: Ticket, indexes: tuple[int, ...] | None = None, *, solo: bool = False) -> None:
+        """Add a job, or what is left of it, at the end of its person's line; a job that is there is left alone.
+
+        Args:
+            ticket: Of the job, whose row is queued.
+            indexes: Pictures to paint; all of them when not given.
+            solo: Let it share no batch.
+        """
+        if ticket.job_id in self._person:
+            return
+        work = Work(ticket, tuple(range(ticket.count)) if indexes is None else indexes, solo=solo)
+        self._lines.setdefault(ticket.person_id, {})[ticket.job_id] = work
+        self._person[ticket.job_id] = ticket.person_id
+        self._changed()
+
+    def remove(self, job_id: int) -> bool:
+        """Take a job out; returns whether it was there."""
+        person = self._person.pop(job_id, None)
+        if person is None:
+            return False
+        line = self._lines[person]
+        del line[job_id]
+        if not line:
+            del self._lines[person]
+        self._changed()
+        return True
+
+    def head(self) -> Work | None:
+        """Whose turn it is; None when nobody waits."""
+        return next(self.order(), None)
+
+    def take(self, limit: int) -> tuple[Work, ...]:
+        """Take the next batch out, at most ``limit`` pictures; what is left of its jobs keeps its place in line."""
+        chosen = scheduler.batch([list(line.values()) for line in self._lines.values()], limit)
+        for piece in chosen:
+            person, job_id = piece.ticket.person_id, piece.ticket.job_id
+            left = self._lines[person][job_id].after(len(piece.indexes))
+            if left is None:
+                self.remove(job_id)
+            else:
+                self._lines[person][job_id] = left
+        if chosen:
+            served = chosen[0].ticket.person_id
+            if (line := self._lines.pop(served, None)) is not None:
+                self._lines[served] = line
+            self._changed()
+        return chosen
+
+    def order(self) -> Iterator[Work]:
+        """All work in the order in which it would be begun as things stand."""
+        return scheduler.order([list(line.values()) for line in self._lines.values()])
+
+    async def filled(self) -> None:
+        """Return once there is work."""
+        await self._filled.wait()
+
+    def _changed(self) -> None:
+        self.version += 1
+        if self._person:
+            self._filled.set()
+        else:
+            self._filled.clear()

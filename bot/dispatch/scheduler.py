@@ -1,0 +1,68 @@
+"""Who is next: fair between people, and what can share a batch goes together. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bot.ports import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is still to be painted of one job.
+
+    Attributes:
+        ticket: What was queued.
+        indexes: Pictures of the job that no batch has taken yet, 0-based; never empty.
+        started: An earlier batch has taken some of its pictures: its row is running already.
+        solo: It was in a batch that was lost, and is tried alone so that it can take nobody else with it.
+    """
+
+    ticket: Ticket
+    indexes: tuple[int, ...]
+    started: bool = False
+    solo: bool = False
+
+    def first(self, n: int) -> Work:
+        """The first ``n`` of its pictures."""
+        return replace(self, indexes=self.indexes[:n])
+
+    def after(self, n: int) -> Work | None:
+        """What is left once ``n`` of its pictures are taken; None when nothing is."""
+        left = self.indexes[n:]
+        return replace(self, indexes=left, started=True) if left else None
+
+
+def batch(lines: Sequence[Sequence[Work]], limit: int) -> tuple[Work, ...]:
+    """Choose what is painted next, at most ``limit`` pictures.
+
+    Args:
+        lines: The work of each person who waits, in order; the person whose turn it is stands first. No line is empty.
+        limit: Pictures worth painting together; at least 1.
+
+    Returns:
+        Pieces of work that share a batch: the first one's turn it is, the others fill the room that it leaves, one
+        piece of each person in turn. Empty when nobody waits.
+    """
+    if not lines:
+        return ()
+    lead = lines[0][0]
+    chosen = [lead.first(limit)]
+    room = limit - len(chosen[0].indexes)
+    if lead.solo:
+        return tuple(chosen)
+    others = (work for work in order(lines) if work is not lead)
+    for work in others:
+        if room <= 0:
+            break
+        if work.ticket.batch_key == lead.ticket.batch_key and not work.solo:
+            chosen.append(work.first(room))
+            room -= len(chosen[-1].indexes)
+    return tuple(chosen)
+
+
+def order(lines: Sequence[Sequence[Work]]) -> Iterator[Work]:
+    """The order in which work is begun as things stand: everybody's first, then everybody's second, and so on."""
+    depth = max((len(line) for line in lines), default=0)
+    return (line[i] for i in range(depth) for line in lines if i < len(line))
