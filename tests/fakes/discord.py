@@ -1,0 +1,250 @@
+"""A Discord on loopback: REST and gateway for the real client, and people who type, press and look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.fakes.discord_gateway import Gateway
+from tests.fakes.discord_rest import COMPONENT, FORM, Rest
+from tests.fakes.discord_world import MANAGE_GUILD, PUBLIC_THREAD, Channel, Interaction, Message, User, World
+
+TOKEN = "MTA.stand-in.token"
+COMMAND = 2
+STRING, INTEGER, BOOLEAN, ROLE = 3, 4, 5, 8
+TYPES: Mapping[int, tuple[type, ...]] = {STRING: (str,), INTEGER: (int,), BOOLEAN: (bool,), ROLE: (str,)}
+
+
+class Asked:
+    """Something that a person did, and what came of it."""
+
+    def __init__(self, world: World, interaction: Interaction) -> None:
+        self._world = world
+        self.interaction = interaction
+
+    async def answer(self, seconds: float = 15.0) -> Message:
+        """Wait for the answer that can be read (no longer "is thinking"); a message that was removed does not count."""
+
+        def shown() -> bool:
+            return self._shown() is not None
+
+        await self._world.until(shown, "an answer to the interaction", seconds)
+        found = self._shown()
+        assert found is not None
+        return found
+
+    async def acknowledged(self, seconds: float = 15.0) -> Interaction:
+        """Wait until the bot has made its first response."""
+        await self._world.until(lambda: self.interaction.response is not None, "a first response", seconds)
+        return self.interaction
+
+    def _shown(self) -> Message | None:
+        messages = (self.interaction.original, *self.interaction.followups)
+        ready = [m for m in messages if m is not None and not m.deleted and not m.loading]
+        return ready[-1] if ready else None
+
+
+class Person:
+    """Somebody at the real client: offers only what Discord would let them do."""
+
+    def __init__(self, fake: FakeDiscord, user: User) -> None:
+        self._fake = fake
+        self.user = user
+
+    async def run(self, command: str, *, channel: Channel | None = None, strict: bool = True, **options: Any) -> Asked:
+        """Type a slash command, such as ``run("quota set", rule="20/day")``.
+
+        Args:
+            command: Name, and name of the subcommand.
+            channel: Where; the server's channel otherwise.
+            strict: Keep to ranges, as the real client does before it sends.
+            options: By their names.
+        """
+        world, (name, _, sub) = self._fake.world, command.partition(" ")
+        known = next((c for c in world.commands if c["name"] == name), None)
+        assert known is not None, f"/{name} is not among {[c['name'] for c in world.commands]}"
+        where = channel or self._fake.channel
+        context = 0 if where.guild_id is not None else 1 if where.bot_access else 2
+        assert context in (known.get("contexts") or [0, 1, 2]), f"/{name} is not offered in context {context}"
+        offered = known
+        if sub:
+            offered = next(o for o in known["options"] if o["name"] == sub)
+        values = [self._value(offered, n, v, strict=strict) for n, v in options.items() if v is not None]
+        missing = [o["name"] for o in offered["options"] if o.get("required") and o["name"] not in options]
+        assert not missing, f"/{command} needs {missing}"
+        data = {"id": known["id"], "name": name, "type": 1, "options": values}
+        if sub:
+            data["options"] = [{"name": sub, "type": 1, "options": values}]
+        roles = {o["value"]: self._role(o["value"]) for o in values if o["type"] == ROLE}
+        if roles:
+            data["resolved"] = {"roles": roles}
+        return await self._begin(COMMAND, where, data)
+
+    async def draw(self, prompt: str, *, channel: Channel | None = None, strict: bool = True, **options: Any) -> Asked:
+        """Type /draw."""
+        return await self.run("draw", channel=channel, strict=strict, prompt=prompt, **options)
+
+    async def suggest(self, command: str, option: str, typed: str) -> list[dict[str, Any]]:
+        """Begin to type an option; returns what the bot suggests."""
+        known = next(c for c in self._fake.world.commands if c["name"] == command)
+        offered = next(o for o in known["options"] if o["name"] == option)
+        assert offered.get("autocomplete"), f"{option} has no suggestions"
+        value = {"name": option, "type": offered["type"], "value": typed, "focused": True}
+        data = {"id": known["id"], "name": command, "type": 1, "options": [value]}
+        asked = await self._begin(4, self._fake.channel, data)
+        return (await asked.acknowledged()).choices
+
+    async def press(self, message: Message, label: str) -> Asked:
+        """Press the button that reads ``label`` (or has it in its custom id), on a message that they see."""
+        assert message in self.sees(message.channel), "the message is not there for them"
+        hits = [c for c, text in message.buttons.items() if label in (text, c)]
+        assert hits, f"no button {label!r} among {message.buttons}"
+        return await self.send_press(message, hits[0])
+
+    async def send_press(self, message: Message, custom_id: str) -> Asked:
+        """Send a press whatever the message shows, as a forged client could."""
+        data = {"custom_id": custom_id, "component_type": 2, "id": 1}
+        return await self._begin(COMPONENT, message.channel, data, message)
+
+    async def submit(self, custom_id: str) -> Asked:
+        """Send a form that was opened some time ago."""
+        return await self._begin(FORM, self._fake.channel, {"custom_id": custom_id, "components": []})
+
+    def sees(self, channel: Channel | None = None) -> list[Message]:
+        """What they see in a channel, oldest first."""
+        where = channel or self._fake.channel
+        messages = sorted(self._fake.world.messages.values(), key=lambda m: m.id)
+        shown = [m for m in messages if m.channel is where and not m.deleted]
+        return [m for m in shown if m.only_for in (None, self.user)]
+
+    def direct_messages(self) -> list[Message]:
+        """What the bot wrote to them alone."""
+        return self.sees(self._fake.world.direct(self.user))
+
+    async def _begin(self, kind: int, channel: Channel, data: dict[str, Any], message: Message | None = None) -> Asked:
+        world = self._fake.world
+        interaction = world.begin(kind, self.user, channel, message)
+        await self._fake.gateway.dispatch("INTERACTION_CREATE", world.interaction_payload(interaction, data))
+        return Asked(world, interaction)
+
+    def _value(self, offered: Mapping[str, Any], name: str, value: Any, *, strict: bool) -> dict[str, Any]:
+        option = next((o for o in offered["options"] if o["name"] == name), None)
+        assert option is not None, f"no option {name} among {[o['name'] for o in offered['options']]}"
+        assert isinstance(value, TYPES[option["type"]]), f"{name} takes type {option['type']}"
+        if strict:
+            assert value >= option.get("min_value", value), (
+                f"the client takes no {name} below {option.get('min_value')}"
+            )
+            assert value <= option.get("max_value", value), (
+                f"the client takes no {name} above {option.get('max_value')}"
+            )
+            choices = [c["value"] for c in option.get("choices") or []]
+            assert not choices or value in choices, f"the client offers {choices} for {name}"
+        if isinstance(value, str):
+            assert len(value) <= option.get("max_length", 6000), f"the client takes no {name} that long"
+        return {"name": name, "type": option["type"], "value": value}
+
+    def _role(self, role_id: str) -> dict[str, Any]:
+        colours = {"primary_color": 0, "secondary_color": None, "tertiary_color": None}
+        known = {"id": role_id, "name": "Painters", "color": 0, "colors": colours, "hoist": False, "position": 1}
+        return known | {"permissions": "0", "managed": False, "mentionable": False, "flags": 0}
+
+
+class FakeDiscord:
+    """Starts on a free port of the loopback; an async context manager.
+
+    Attributes:
+        world: What exists, and what the bot did wrong.
+        channel: The server's channel where people talk.
+        rest: Paths, limits and faults to plant.
+        gateway: Connections, to drop and to refuse.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, token: str = TOKEN) -> None:
+        self.token = token
+        self.world = World(clock)
+        self.channel = self.world.channel("drawings")
+        self.rest = Rest(self.world, token)
+        self.gateway = Gateway(self.world, token, lambda: self.gateway_url)
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def api_url(self) -> str:
+        """Value for EASEL_DISCORD_API_URL."""
+        return f"http://127.0.0.1:{self._port}/api/v10"
+
+    @property
+    def gateway_url(self) -> str:
+        """Value for EASEL_DISCORD_GATEWAY_URL."""
+        return f"ws://127.0.0.1:{self._port}/gateway"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings that lead the service here."""
+        return {
+            "EASEL_DISCORD_TOKEN": self.token,
+            "EASEL_DISCORD_API_URL": self.api_url,
+            "EASEL_DISCORD_GATEWAY_URL": self.gateway_url,
+        }
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.add_routes([*self.rest.routes(), web.get("/gateway", self.gateway.serve)])
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.gateway.close()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def person(
+        self,
+        name: str,
+        *,
+        locale: str = "en-US",
+        manages: bool = False,
+        roles: tuple[int, ...] = (),
+        takes_dms: bool = True,
+    ) -> Person:
+        """Somebody joins; ``manages``: may manage the server."""
+        permissions = MANAGE_GUILD if manages else 0
+        user = User(self.world.snowflake(), name, locale, permissions, roles, takes_dms=takes_dms)
+        self.world.users[user.id] = user
+        return Person(self, user)
+
+    def thread(self, name: str) -> Channel:
+        """Make a thread in the server's channel."""
+        return self.world.channel(name, type=PUBLIC_THREAD, parent_id=self.channel.id)
+
+    def elsewhere(self, user: User) -> Channel:
+        """A conversation that the bot is not in, where somebody uses it through their own installation."""
+        made = Channel(self.world.snowflake(), "private", type=1, bot_access=False, recipient=user)
+        self.world.channels[made.id] = made
+        return made
+
+    def delete(self, message: Message) -> None:
+        """Somebody removes a message."""
+        message.deleted = True
+        self.world.touch()
+
+    def expire_tokens(self) -> None:
+        """Fifteen minutes pass for every interaction so far."""
+        for interaction in self.world.interactions.values():
+            interaction.expired = True
+
+    async def connected(self, seconds: float = 30.0) -> None:
+        """Wait until the bot listens and has offered its commands."""
+        ready = self.world.until(lambda: self.gateway.connected and bool(self.world.commands), "the bot", seconds)
+        await ready

@@ -1,0 +1,214 @@
+"""The stand-in's gateway: hello, identify, heartbeats, dispatch, dropped connections and resuming."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from tests.fakes.discord_world import DM, World
+
+DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, INVALID_SESSION, HELLO, ACK = 0, 1, 2, 6, 7, 9, 10, 11
+PRIVILEGED = (1 << 1) | (1 << 8) | (1 << 15)
+
+
+@dataclass(eq=False)
+class Session:
+    """What a client may resume: its events by number."""
+
+    id: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+    wire: Wire | None = None
+
+
+class Wire:
+    """One websocket, with the compression that the client asked for."""
+
+    def __init__(self, socket: web.WebSocketResponse, compress: str | None) -> None:
+        self.socket = socket
+        self._deflate = zlib.compressobj() if compress == "zlib-stream" else None
+
+    async def send(self, payload: dict[str, Any]) -> None:
+        """Send one message; a closed socket swallows it, as a lost connection does."""
+        text = json.dumps(payload)
+        with contextlib.suppress(ConnectionError):
+            if self._deflate is None:
+                await self.socket.send_str(text)
+            else:
+                data = self._deflate.compress(text.encode()) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+                await self.socket.send_bytes(data)
+
+
+class Gateway:
+    """Serves ``/gateway``.
+
+    Attributes:
+        identified: How many times a client began a new session.
+        resumed: How many times a client went on with an old one.
+        refuse_with: Close code to answer the next IDENTIFY with (4004 is a bad token); None takes it.
+        forgetful: Refuse to resume (INVALID_SESSION), as after a long break.
+    """
+
+    def __init__(self, world: World, token: str, address: Callable[[], str]) -> None:
+        self._world = world
+        self._token = token
+        self._address = address
+        self._sessions: dict[str, Session] = {}
+        self.identified = 0
+        self.resumed = 0
+        self.refuse_with: int | None = None
+        self.forgetful = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is listening now."""
+        return any(s.wire is not None for s in self._sessions.values())
+
+    async def dispatch(self, event: str, data: dict[str, Any]) -> None:
+        """Send an event to every session; those without a connection get it when they resume."""
+        for session in self._sessions.values():
+            payload = {"op": DISPATCH, "s": len(session.events) + 1, "t": event, "d": data}
+            session.events.append(payload)
+            if session.wire is not None:
+                await session.wire.send(payload)
+
+    async def drop(self, *, code: int = 4000) -> None:
+        """Close every connection; the sessions stay."""
+        for session in self._sessions.values():
+            wire, session.wire = session.wire, None
+            if wire is not None:
+                await wire.socket.close(code=code)
+
+    async def ask_to_reconnect(self) -> None:
+        """Send RECONNECT, as Discord does before it moves a client elsewhere."""
+        for session in self._sessions.values():
+            if session.wire is not None:
+                await session.wire.send({"op": RECONNECT, "d": None})
+
+    async def close(self) -> None:
+        """End for good."""
+        await self.drop(code=WSCloseCode.GOING_AWAY)
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """One connection, from HELLO to its end."""
+        compress = request.query.get("compress")
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        if request.query.get("v") != "10" or compress not in (None, "zlib-stream"):
+            self._world.problems.append(f"gateway asked with {dict(request.query)}")
+            await socket.close(code=4012)
+            return socket
+        wire = Wire(socket, compress)
+        await wire.send({"op": HELLO, "d": {"heartbeat_interval": 41250}})
+        session: Session | None = None
+        try:
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    break
+                if session is None:
+                    session = await self._open(wire, json.loads(message.data))
+                else:
+                    await self._hear(wire, json.loads(message.data))
+        finally:
+            if session is not None and session.wire is wire:
+                session.wire = None
+            self._world.touch()
+        return socket
+
+    async def _hear(self, wire: Wire, payload: dict[str, Any]) -> None:
+        if payload["op"] == HEARTBEAT:
+            await wire.send({"op": ACK, "d": None})
+
+    async def _open(self, wire: Wire, payload: dict[str, Any]) -> Session | None:
+        data = payload["d"]
+        if payload["op"] == IDENTIFY:
+            return await self._identify(wire, data)
+        if payload["op"] == RESUME:
+            return await self._resume(wire, data)
+        await self._hear(wire, payload)
+        return None
+
+    async def _identify(self, wire: Wire, data: dict[str, Any]) -> Session | None:
+        if self.refuse_with is not None or data["token"] != self._token:
+            await wire.socket.close(code=self.refuse_with or 4004)
+            return None
+        if data["intents"] & PRIVILEGED:
+            self._world.problems.append(f"privileged intents asked for: {data['intents']}")
+            await wire.socket.close(code=4014)
+            return None
+        self._sessions = {k: s for k, s in self._sessions.items() if s.wire is not None}
+        session = Session(secrets.token_hex(16), wire=wire)
+        self._sessions[session.id] = session
+        self.identified += 1
+        guild = self._world.guild_id
+        ready = {
+            "v": 10,
+            "user": self._world.bot.payload(),
+            "guilds": [{"id": str(guild), "unavailable": True}],
+            "session_id": session.id,
+            "resume_gateway_url": self._address(),
+            "application": {"id": str(self._world.application_id), "flags": 0},
+        }
+        await self._to(session, "READY", ready)
+        await self._to(session, "GUILD_CREATE", self._guild())
+        self._world.touch()
+        return session
+
+    async def _resume(self, wire: Wire, data: dict[str, Any]) -> Session | None:
+        session = self._sessions.get(data["session_id"])
+        if session is None or self.forgetful or data["token"] != self._token:
+            self._sessions.pop(data["session_id"], None)
+            await wire.send({"op": INVALID_SESSION, "d": False})
+            return None
+        session.wire = wire
+        for event in session.events[data["seq"] :]:
+            await wire.send(event)
+        self.resumed += 1
+        await self._to(session, "RESUMED", {})
+        self._world.touch()
+        return session
+
+    async def _to(self, session: Session, event: str, data: dict[str, Any]) -> None:
+        payload = {"op": DISPATCH, "s": len(session.events) + 1, "t": event, "d": data}
+        session.events.append(payload)
+        if session.wire is not None:
+            await session.wire.send(payload)
+
+    def _guild(self) -> dict[str, Any]:
+        channels = [c for c in self._world.channels.values() if c.type != DM]
+        return {
+            "id": str(self._world.guild_id),
+            "name": "The Studio",
+            "owner_id": "1",
+            "roles": [
+                {
+                    "id": str(self._world.guild_id),
+                    "name": "@everyone",
+                    "color": 0,
+                    "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+                    "hoist": False,
+                    "position": 0,
+                    "permissions": "0",
+                    "managed": False,
+                    "mentionable": False,
+                    "flags": 0,
+                }
+            ],
+            "emojis": [],
+            "stickers": [],
+            "features": [],
+            "premium_tier": 0,
+            "nsfw_level": 0,
+            "preferred_locale": "en-US",
+            "member_count": 2,
+            "members": [],
+            "channels": [c.payload() for c in channels if c.parent_id is None],
+            "threads": [c.payload() for c in channels if c.parent_id is not None],
+            "unavailable": False,
+        }

@@ -1,0 +1,409 @@
+"""The stand-in's REST side: the v10 paths that the bot uses, each body validated, each limit enforced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from tests.fakes import discord_spec
+from tests.fakes.discord_world import (
+    ACK_SECONDS,
+    EPHEMERAL,
+    LOADING,
+    Attachment,
+    Channel,
+    Interaction,
+    Message,
+    World,
+)
+
+FILE_BYTES = 20 * 1024 * 1024
+REQUEST_BYTES = 25 * 1024 * 1024
+EDITS, WINDOW = 5, 5.0
+MESSAGE = "/channels/{channel_id}/messages/{message_id}"
+MESSAGES = "/channels/{channel_id}/messages"
+HOOK = "/webhooks/{webhook_id}/{webhook_token}"
+HOOK_MESSAGE = HOOK + "/messages/{message_id}"
+CALLBACK = "/interactions/{interaction_id}/{interaction_token}/callback"
+
+COMPONENT, AUTOCOMPLETE, FORM = 3, 4, 5
+RESPOND, DEFER, DEFER_UPDATE, UPDATE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
+
+
+Handler = Callable[[web.Request], Awaitable[Any]]
+
+
+class Refused(Exception):
+    """An error answer: HTTP status, Discord's code and its message."""
+
+    def __init__(self, status: int, code: int, message: str, **more: Any) -> None:
+        super().__init__(f"{status} {code} {message}")
+        self.status = status
+        self.body = {"message": message, "code": code, **more}
+
+
+@dataclass(eq=False)
+class Bucket:
+    """A rate limit: so many requests in a window that begins with the first."""
+
+    opened: float
+    used: int = 0
+
+
+@dataclass(eq=False)
+class Body:
+    """A request's JSON and the files beside it, by their index."""
+
+    data: dict[str, Any]
+    files: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class Rest:
+    """Answers what the bot asks over HTTP.
+
+    Attributes:
+        asked: Every request as ``METHOD path``, in order.
+        file_bytes: Largest file that is taken; servers without boosts may have less.
+        broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
+        before_answer: Called after a request was carried out and before it is answered (to lose answers).
+    """
+
+    def __init__(self, world: World, token: str) -> None:
+        self._world = world
+        self._token = token
+        self._buckets: dict[tuple[str, int], Bucket] = {}
+        self._nonces: dict[tuple[int, str], Message] = {}
+        self.asked: list[str] = []
+        self.file_bytes = FILE_BYTES
+        self.broken: list[int] = []
+        self.before_answer: Callable[[str], Awaitable[None]] | None = None
+        self.user_agents: set[str] = set()
+
+    def routes(self) -> list[web.RouteDef]:
+        """All that is served, under /api/v10."""
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "/users/@me", self._me),
+            ("GET", "/oauth2/applications/@me", self._application),
+            ("GET", "/applications/{application_id}/commands", self._commands),
+            ("PUT", "/applications/{application_id}/commands", self._put_commands),
+            ("POST", CALLBACK, self._callback),
+            ("POST", HOOK, self._follow_up),
+            ("GET", HOOK_MESSAGE, self._hook_get),
+            ("PATCH", HOOK_MESSAGE, self._hook_edit),
+            ("DELETE", HOOK_MESSAGE, self._hook_delete),
+            ("POST", MESSAGES, self._send),
+            ("PATCH", MESSAGE, self._edit),
+            ("POST", "/users/@me/channels", self._open_direct),
+        ]
+        return [web.route(m, "/api/v10" + p, self._serve(h)) for m, p, h in table] + [
+            web.route("*", "/api/{rest:.*}", self._serve(self._unknown))
+        ]
+
+    def _serve(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            name = f"{request.method} {request.path.removeprefix('/api/v10')}"
+            self.asked.append(name)
+            headers: dict[str, str] = {}
+            request["limits"] = headers
+            try:
+                if self.broken:
+                    raise Refused(self.broken.pop(0), 0, "An internal error occurred")
+                answer = await handler(request)
+                status = 200
+            except Refused as refused:
+                answer, status = refused.body, refused.status
+            except discord_spec.Invalid as invalid:
+                self._world.problems += [f"{name}: {p}" for p in invalid.problems]
+                answer, status = {"message": "Invalid Form Body", "code": 50035, "errors": invalid.problems}, 400
+            if self.before_answer is not None:
+                await self.before_answer(name)
+            self._world.touch()
+            if answer is None:
+                return web.Response(status=204, headers=headers)
+            return web.json_response(answer, status=status, headers=headers)
+
+        return serve
+
+    async def _unknown(self, request: web.Request) -> Any:
+        self._world.problems.append(f"no such path here: {request.method} {request.path}")
+        raise Refused(404, 0, "404: Not Found")
+
+    # What the bot is and what it offers.
+
+    def _authorise(self, request: web.Request) -> None:
+        if request.headers.get("Authorization") != f"Bot {self._token}":
+            raise Refused(401, 0, "401: Unauthorized")
+
+    async def _me(self, request: web.Request) -> Any:
+        self._authorise(request)
+        return {**self._world.bot.payload(), "verified": True, "mfa_enabled": False, "flags": 0, "locale": "en-US"}
+
+    async def _application(self, request: web.Request) -> Any:
+        self._authorise(request)
+        return {
+            "id": str(self._world.application_id),
+            "name": "Easel",
+            "description": "",
+            "icon": None,
+            "bot_public": True,
+            "bot_require_code_grant": False,
+            "owner": self._world.bot.payload(),
+            "verify_key": "0" * 64,
+            "flags": 0,
+        }
+
+    async def _commands(self, request: web.Request) -> Any:
+        self._authorise(request)
+        return self._world.commands
+
+    async def _put_commands(self, request: web.Request) -> Any:
+        self._authorise(request)
+        data = await request.json()
+        discord_spec.check("PUT", "/applications/{application_id}/commands", data)
+        world = self._world
+        world.commands = [
+            {
+                "type": 1,
+                "dm_permission": True,
+                "default_member_permissions": None,
+                "nsfw": False,
+                **command,
+                "id": str(world.snowflake()),
+                "application_id": str(world.application_id),
+                "version": str(world.snowflake()),
+            }
+            for command in data
+        ]
+        world.syncs += 1
+        return world.commands
+
+    # Answers to interactions.
+
+    async def _callback(self, request: web.Request) -> Any:
+        world = self._world
+        body = await self._body(request, "POST", CALLBACK)
+        interaction = world.interactions.get(request.match_info["interaction_token"])
+        after = 0.0 if interaction is None else world.clock() - interaction.created_at
+        if interaction is None or str(interaction.id) != request.match_info["interaction_id"]:
+            raise Refused(404, 10062, "Unknown interaction")
+        if after > ACK_SECONDS:
+            world.problems.append(f"interaction answered after {after:.1f} s; {ACK_SECONDS:g} s are allowed")
+            raise Refused(404, 10062, "Unknown interaction")
+        if interaction.response is not None:
+            raise Refused(400, 40060, "Interaction has already been acknowledged.")
+        kind, data = body.data["type"], body.data.get("data") or {}
+        self._fits(interaction, kind)
+        resource: dict[str, Any] | None = None
+        if kind in (RESPOND, DEFER):
+            message = Message(world.snowflake(), interaction.channel, token=interaction.token)
+            message.flags = data.get("flags", 0) & EPHEMERAL
+            if message.flags & EPHEMERAL:
+                message.only_for = interaction.user
+            if kind == RESPOND:
+                self._fill(message, Body(data, body.files), creates=True)
+            else:
+                message.flags |= LOADING
+            world.messages[message.id] = message
+            interaction.original = message
+            resource = {"type": kind, "message": world.message_payload(message)}
+        elif kind == UPDATE:
+            assert interaction.message is not None
+            self._fill(interaction.message, Body(data, body.files), creates=False)
+            interaction.original = interaction.message
+            resource = {"type": kind, "message": world.message_payload(interaction.message)}
+        elif kind == DEFER_UPDATE:
+            interaction.original = interaction.message
+        else:
+            interaction.choices = data.get("choices") or []
+        interaction.response, interaction.acked_after = kind, after
+        if request.query.get("with_response") not in ("1", "true"):
+            return None
+        told: dict[str, Any] = {"id": str(interaction.id), "type": interaction.type}
+        if interaction.original is not None:
+            told["response_message_id"] = str(interaction.original.id)
+            told["response_message_loading"] = interaction.original.loading
+            told["response_message_ephemeral"] = interaction.original.only_for is not None
+        return {"interaction": told, **({"resource": resource} if resource else {})}
+
+    def _fits(self, interaction: Interaction, kind: int) -> None:
+        from_message = interaction.type == COMPONENT or (interaction.type == FORM and interaction.message is not None)
+        allowed = {CHOICES} if interaction.type == AUTOCOMPLETE else {RESPOND, DEFER}
+        if from_message:
+            allowed |= {UPDATE, DEFER_UPDATE}
+        if interaction.type not in (AUTOCOMPLETE, FORM):
+            allowed.add(MODAL)
+        if kind not in allowed:
+            raise discord_spec.Invalid([f"$.type: {kind} does not answer an interaction of type {interaction.type}"])
+
+    def _hook(self, request: web.Request) -> Interaction:
+        interaction = self._world.interactions.get(request.match_info["webhook_token"])
+        wrong = request.match_info["webhook_id"] != str(self._world.application_id)
+        if interaction is None or wrong or interaction.response is None:
+            raise Refused(404, 10015, "Unknown Webhook")
+        if not self._world.valid(interaction):
+            raise Refused(401, 50027, "Invalid Webhook Token")
+        return interaction
+
+    def _hook_message(self, request: web.Request) -> tuple[Interaction, Message]:
+        interaction = self._hook(request)
+        wanted = request.match_info["message_id"]
+        own = [m for m in (interaction.original, *interaction.followups) if m is not None]
+        found = interaction.original if wanted == "@original" else next((m for m in own if str(m.id) == wanted), None)
+        if found is None or found.deleted:
+            raise Refused(404, 10008, "Unknown Message")
+        return interaction, found
+
+    async def _hook_get(self, request: web.Request) -> Any:
+        return self._world.message_payload(self._hook_message(request)[1])
+
+    async def _hook_edit(self, request: web.Request) -> Any:
+        body = await self._body(request, "PATCH", HOOK_MESSAGE)
+        _, message = self._hook_message(request)
+        self._limit(request, "edit", message.channel)
+        self._fill(message, body, creates=False)
+        return self._world.message_payload(message)
+
+    async def _hook_delete(self, request: web.Request) -> Any:
+        _, message = self._hook_message(request)
+        message.deleted = True
+
+    async def _follow_up(self, request: web.Request) -> Any:
+        body = await self._body(request, "POST", HOOK)
+        interaction = self._hook(request)
+        self._limit(request, "send", interaction.channel)
+        original = interaction.original
+        if original is not None and original.loading and not original.deleted:
+            # The first one after "is thinking" takes its place, and is as private as that was.
+            self._fill(original, body, creates=False)
+            return self._world.message_payload(original)
+        message = Message(self._world.snowflake(), interaction.channel, token=interaction.token)
+        if body.data.get("flags", 0) & EPHEMERAL:
+            message.flags, message.only_for = EPHEMERAL, interaction.user
+        self._fill(message, body, creates=True)
+        self._world.messages[message.id] = message
+        interaction.followups.append(message)
+        return self._world.message_payload(message)
+
+    # Messages by the bot's own token.
+
+    def _channel(self, request: web.Request) -> Channel:
+        self._authorise(request)
+        channel = self._world.channels.get(int(request.match_info["channel_id"]))
+        if channel is None:
+            raise Refused(404, 10003, "Unknown Channel")
+        if not channel.bot_access:
+            raise Refused(403, 50001, "Missing Access")
+        return channel
+
+    async def _send(self, request: web.Request) -> Any:
+        body = await self._body(request, "POST", MESSAGES)
+        channel = self._channel(request)
+        if channel.recipient is not None and not channel.recipient.takes_dms:
+            raise Refused(403, 50007, "Cannot send messages to this user")
+        self._limit(request, "send", channel)
+        nonce = body.data.get("nonce")
+        known = self._nonces.get((channel.id, str(nonce)))
+        if known is not None and body.data.get("enforce_nonce"):
+            return self._world.message_payload(known)
+        message = Message(self._world.snowflake(), channel, nonce=None if nonce is None else str(nonce))
+        self._fill(message, body, creates=True)
+        self._world.messages[message.id] = message
+        if nonce is not None:
+            self._nonces[channel.id, str(nonce)] = message
+        return self._world.message_payload(message)
+
+    async def _edit(self, request: web.Request) -> Any:
+        body = await self._body(request, "PATCH", MESSAGE)
+        channel = self._channel(request)
+        message = self._world.messages.get(int(request.match_info["message_id"]))
+        # An ephemeral message is in no channel: only its interaction's token reaches it.
+        if message is None or message.deleted or message.channel is not channel or message.only_for is not None:
+            raise Refused(404, 10008, "Unknown Message")
+        self._limit(request, "edit", channel)
+        self._fill(message, body, creates=False)
+        return self._world.message_payload(message)
+
+    async def _open_direct(self, request: web.Request) -> Any:
+        self._authorise(request)
+        body = await self._body(request, "POST", "/users/@me/channels")
+        user = self._world.users.get(int(body.data["recipient_id"]))
+        if user is None:
+            raise Refused(400, 50033, "Invalid Recipient(s)")
+        return self._world.direct(user).payload()
+
+    # What all of them need.
+
+    async def _body(self, request: web.Request, method: str, path: str) -> Body:
+        files: dict[int, tuple[str, bytes]] = {}
+        if request.content_type == "multipart/form-data":
+            data: dict[str, Any] = {}
+            async for part in await request.multipart():
+                assert isinstance(part, BodyPartReader)
+                if part.name == "payload_json":
+                    data = json.loads(await part.text())
+                else:
+                    index = int(str(part.name).removeprefix("files[").removesuffix("]"))
+                    files[index] = (part.filename or "", bytes(await part.read()))
+        else:
+            data = await request.json()
+        discord_spec.check(method, path, data)
+        sizes = [len(b) for _, b in files.values()]
+        if any(s > self.file_bytes for s in sizes) or sum(sizes) > REQUEST_BYTES:
+            raise Refused(413, 40005, "Request entity too large")
+        return Body(data, files)
+
+    def _limit(self, request: web.Request, verb: str, channel: Channel) -> None:
+        now = self._world.clock()
+        bucket = self._buckets.get((verb, channel.id))
+        if bucket is None or now >= bucket.opened + WINDOW:
+            bucket = self._buckets[verb, channel.id] = Bucket(now)
+        over = bucket.used >= EDITS
+        bucket.used += 0 if over else 1
+        left = bucket.opened + WINDOW - now
+        headers: dict[str, str] = request["limits"]
+        headers |= {
+            "X-RateLimit-Limit": str(EDITS),
+            "X-RateLimit-Remaining": str(EDITS - bucket.used),
+            "X-RateLimit-Reset": f"{bucket.opened + WINDOW:.3f}",
+            "X-RateLimit-Reset-After": f"{left:.3f}",
+            "X-RateLimit-Bucket": f"{verb}-messages",
+        }
+        if over:
+            self._world.limited += 1
+            headers |= {"Via": "1.1 google", "Retry-After": f"{left:.3f}", "X-RateLimit-Scope": "user"}
+            raise Refused(429, 0, "You are being rate limited.", retry_after=round(left, 3), **{"global": False})
+
+    def _fill(self, message: Message, body: Body, *, creates: bool) -> None:
+        data = body.data
+        listed = {str(a["id"]): a for a in data.get("attachments") or []}
+        kept = [a for a in message.attachments if "attachments" not in data or str(a.id) in listed]
+        new = []
+        for index, (name, content) in sorted(body.files.items()):
+            about = listed.get(str(index), {})
+            new.append(
+                Attachment(self._world.snowflake(), about.get("filename") or name, content, about.get("description"))
+            )
+        attachments = [*kept, *new]
+        discord_spec.check_message(data, {a.filename for a in attachments}, creates=creates)
+        message.attachments = attachments
+        message.content = data.get("content", message.content) or ""
+        message.embeds = message.embeds if data.get("embeds") is None else data["embeds"]
+        message.components = message.components if data.get("components") is None else data["components"]
+        message.flags &= ~LOADING
+        message.edits += not creates
+        message.versions.append(message.text)
+        mentions = data.get("allowed_mentions")
+        if creates:
+            message.pings = self._pings(message.content, mentions)
+
+    def _pings(self, content: str, mentions: dict[str, Any] | None) -> set[str]:
+        parse = {"users", "roles", "everyone"} if mentions is None else set(mentions.get("parse") or [])
+        named = {str(u) for u in (mentions or {}).get("users") or []}
+        found = {str(u) for u in self._world.users if f"<@{u}>" in content and ("users" in parse or str(u) in named)}
+        return found | (
+            {"everyone"} if "everyone" in parse and ("@everyone" in content or "@here" in content) else set()
+        )
