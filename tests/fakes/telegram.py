@@ -1,0 +1,290 @@
+"""A Telegram Bot API on loopback: checks every call, keeps the limits, and lets a test play the people.
+
+Names of the real API's answers are kept word for word where the bot's behaviour hangs on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from tests.fakes.telegram_limits import Flood
+from tests.fakes.telegram_methods import ApiError, Query, World
+from tests.fakes.telegram_spec import SpecError, spec
+from tests.fakes.telegram_world import Chat, File, Msg, Person
+
+T = TypeVar("T")
+
+TOKEN = "42:stand-in"
+CONFLICT = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+
+
+@dataclass
+class Fault:
+    """How the next calls of a method go wrong: refused, or done and then not answered."""
+
+    method: str
+    error: ApiError | None
+    times: float
+
+
+class TelegramStandIn:
+    """One bot's Bot API and the chats behind it.
+
+    Attributes:
+        url: What goes into ``EASEL_TELEGRAM_API_URL``.
+        problems: Calls that don't fit the specification, as sentences; a good bot leaves it empty.
+        calls: Every call that was taken, as (method, parameters).
+        refused: Every call that got an error, as (method, status).
+        world: The chats.
+    """
+
+    def __init__(self, *, token: str = TOKEN, flood: Flood | None = None, privacy: bool = True) -> None:
+        self.url = ""
+        self.token = token
+        self.privacy = privacy
+        self.problems: list[str] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refused: list[tuple[str, int]] = []
+        self.world = World(Person(42, "Easel", None, is_bot=True, username="easel_bot"), flood or Flood())
+        self.updates: deque[dict[str, Any]] = deque()
+        self.confirmed = 0
+        self._faults: list[Fault] = []
+        self._update_ids = itertools.count(1001)
+        self._people = itertools.count(501)
+        self._groups = itertools.count(-2001, -1)
+        self._changed = asyncio.Event()
+        self._poll: asyncio.Future[None] | None = None
+        self._closing = False
+
+    # The server.
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[TelegramStandIn]:
+        """Listen on loopback while the context is open."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/bot{token}/{method}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        self._closing = False
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", port)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield self
+        finally:
+            self._closing = True
+            self._wake()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["method"]
+        try:
+            result = await self._call(request, name)
+        except ApiError as error:
+            self.refused.append((name, error.status))
+            self._tell()
+            body: dict[str, Any] = {"ok": False, "error_code": error.status, "description": error.description}
+            if error.parameters:
+                body["parameters"] = error.parameters
+            return web.json_response(body, status=error.status)
+        self._tell()
+        if self._fault(name, answered=False):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return web.json_response({"ok": True, "result": result})
+
+    async def _call(self, request: web.Request, name: str) -> Any:
+        if request.match_info["token"] != self.token:
+            raise ApiError(401, "Unauthorized")
+        method = spec().method(name)
+        if method is None:
+            raise ApiError(404, "Not Found: method not found")
+        form: dict[str, str] = {}
+        files: dict[str, File] = {}
+        for key, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                files[key] = File(f"file-{next(self.world.ids)}", value.file.read(), value.filename)
+            else:
+                form[key] = str(value)
+        try:
+            parameters = spec().call(method, form, files)
+        except SpecError as problem:
+            self.problems.append(str(problem))
+            raise ApiError(400, f"Bad Request: {problem}") from None
+        if fault := self._fault(name, answered=True):
+            assert fault.error is not None
+            raise fault.error
+        self.calls.append((method, {k: v for k, v in parameters.items() if k != "offset"}))
+        if method == "getUpdates":
+            result: Any = await self._get_updates(parameters)
+        else:
+            act = getattr(self.world, method.lower(), None)
+            if act is None:
+                self.problems.append(f"{method} is not played by the stand-in")
+                raise ApiError(404, "Not Found: method not found")
+            result = act(parameters, files)
+        spec().answer(method, result)
+        return result
+
+    async def _get_updates(self, p: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._poll is not None and not self._poll.done():
+            self._poll.set_exception(ApiError(409, CONFLICT))
+        offset = p.get("offset", 0)
+        while self.updates and self.updates[0]["update_id"] < offset:
+            self.confirmed = self.updates.popleft()["update_id"]
+        self._tell()
+        if not self.updates and p.get("timeout") and not self._closing:
+            poll = self._poll = asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.wait_for(poll, p["timeout"])
+            except TimeoutError:
+                pass
+            finally:
+                if self._poll is poll:
+                    self._poll = None
+        return list(self.updates)[: p.get("limit", 100)]
+
+    def _fault(self, name: str, *, answered: bool) -> Fault | None:
+        for fault in self._faults:
+            if fault.method.lower() == name.lower() and (fault.error is not None) is answered:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._faults.remove(fault)
+                return fault
+        return None
+
+    def _wake(self) -> None:
+        if self._poll is not None and not self._poll.done():
+            self._poll.set_result(None)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # Faults.
+
+    def refuse(self, method: str, status: int, description: str, times: float = 1, **parameters: int) -> None:
+        """Answer the next calls with an error and do nothing."""
+        self._faults.append(Fault(method, ApiError(status, description, **parameters), times))
+
+    def cut(self, method: str, times: float = 1) -> None:
+        """Do what the next calls ask for, and break the connection instead of answering."""
+        self._faults.append(Fault(method, None, times))
+
+    def mend(self) -> None:
+        """End all faults."""
+        self._faults.clear()
+
+    # The people.
+
+    def person(self, name: str, language: str | None = "en") -> Person:
+        """A new user of Telegram."""
+        return Person(next(self._people), name, language)
+
+    def private(self, person: Person) -> Chat:
+        """The private chat of a person with the bot (they pressed Start)."""
+        chat = Chat(person.id, "private", members={person.id: person})
+        self.world.chats[chat.id] = chat
+        return chat
+
+    def group(self, title: str, *members: Person, admin: Person | None = None) -> Chat:
+        """A group with the bot in it."""
+        chat = Chat(next(self._groups), "group", title, {m.id: m for m in members})
+        if admin is not None:
+            chat.members[admin.id] = admin
+            chat.admins.add(admin.id)
+        self.world.chats[chat.id] = chat
+        return chat
+
+    def upgrade(self, chat: Chat) -> Chat:
+        """Turn a group into a supergroup; its old id is refused from now on."""
+        new = Chat(-1_000_000_000_000 + chat.id, "supergroup", chat.title, chat.members, chat.admins)
+        self.world.chats[new.id] = new
+        chat.moved_to = new.id
+        return new
+
+    def writes(self, chat: Chat, person: Person, text: str, **content: Any) -> Msg:
+        """Write a message; the bot hears of it as Telegram's privacy mode allows."""
+        message = self.world.add(chat, person, text=text, **content)
+        if text.startswith("/"):
+            command = text.split(maxsplit=1)[0]
+            message.entities = [{"type": "bot_command", "offset": 0, "length": len(command)}]
+        to_bot = message.reply_to is not None and message.reply_to.sender is self.world.bot
+        if not chat.is_group or not self.privacy or text.startswith("/") or to_bot:
+            self.push({"message": message.json()})
+        self._tell()
+        return message
+
+    def sends_photo(self, chat: Chat, person: Person, photo: bytes, caption: str | None = None) -> Msg:
+        """Send a photo."""
+        file = File(f"file-{next(self.world.ids)}", photo, "photo.jpg")
+        message = self.world.add(chat, person, photo=file, caption=caption)
+        self.push({"message": message.json()})
+        return message
+
+    def presses(self, message: Msg, person: Person, label: str, *, forgotten: bool = False) -> Query:
+        """Press the button whose label or data contains ``label``."""
+        return self.sends_press(message, person, message.button(label), forgotten=forgotten)
+
+    def sends_press(self, message: Msg, person: Person, data: str, *, forgotten: bool = False) -> Query:
+        """Press a button with this data; ``forgotten``: the message is too old for Telegram to tell its content."""
+        query = Query(f"query-{next(self.world.ids)}", data)
+        self.world.queries[query.id] = query
+        shown = message.json()
+        if forgotten:
+            shown = {"chat": message.chat.json(), "message_id": message.id, "date": 0}
+        self.push(
+            {
+                "callback_query": {
+                    "id": query.id,
+                    "from": person.json(),
+                    "message": shown,
+                    "chat_instance": str(message.chat.id),
+                    "data": data,
+                }
+            }
+        )
+        return query
+
+    def deletes(self, message: Msg) -> None:
+        """Delete a message."""
+        message.deleted = True
+        self._tell()
+
+    def push(self, content: dict[str, Any]) -> int:
+        """Queue an update for the bot; returns its id."""
+        update = {"update_id": next(self._update_ids), **content}
+        spec().check("update", update, ["Update"])
+        self.updates.append(update)
+        self._wake()
+        self._tell()
+        return int(update["update_id"])
+
+    async def until(self, test: Callable[[], T], timeout: float = 60) -> T:  # noqa: ASYNC109 - a test's patience
+        """Wait for a condition that looks at this stand-in; returns what it returned."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not (found := test()):
+                    await self._changed.wait()
+                return found
+        except TimeoutError:
+            raise AssertionError(f"never came true; {self.dump()}") from None
+
+    def dump(self) -> str:
+        """What everybody sees, for a failing test."""
+        lines = [f"problems {self.problems}", f"refused {self.refused}", f"pending {len(self.updates)}"]
+        for chat in self.world.chats.values():
+            for m in chat.messages:
+                sign = "x" if m.deleted else " "
+                kind = "photo" if m.photo else "document" if m.document else "text"
+                lines.append(f"{chat.id}:{m.id}{sign}{m.sender.name} {kind} {m.words!r} {m.labels}")
+        return "\n".join(lines)
