@@ -1,0 +1,101 @@
+"""Pictures as files: written whole or not at all, found again by their relative path."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bot.model.errors import Unavailable
+
+MIN_FREE_BYTES = 64 * 2**20
+"""No request is admitted when less than this is free: room for what is being painted, and for the database."""
+
+_TEMPORARY = ".part"
+
+
+def name(job_id: int, index: int, created_at: float) -> str:
+    """Return a picture's path relative to the pictures folder: ``YYYY/MM/DD/<job>-<index>.png``.
+
+    The day is that on which the job was asked for (UTC), so a picture that is drawn anew replaces its file.
+    """
+    return f"{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}-{index}.png"
+
+
+async def write(folder: Path, path: str, data: bytes) -> Path:
+    """Store a file; once this returns it survives a crash. Returns where it is.
+
+    Raises:
+        Unavailable: The disk is full, or the folder can't be written.
+    """
+    try:
+        return await asyncio.to_thread(_write, folder / path, data)
+    except OSError as e:
+        full = e.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise _unwritable(folder) if not full else Unavailable("unavailable.disk_full") from e
+
+
+async def remove(folder: Path, path: str) -> None:
+    """Remove a file; one that is not there is no error."""
+    await asyncio.to_thread((folder / path).unlink, missing_ok=True)
+
+
+async def free_bytes(folder: Path) -> int:
+    """Return how much room the folder's disk has; the folder is made when it is not there. Raises Unavailable."""
+
+    def look() -> int:
+        folder.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(folder).free
+
+    try:
+        return await asyncio.to_thread(look)
+    except OSError as e:
+        raise _unwritable(folder) from e
+
+
+async def sweep(folder: Path, known: Collection[str]) -> int:
+    """Remove the files that no row knows, and half-written ones; returns how many.
+
+    Only while nobody paints: a finished file has no row for a moment.
+    """
+    return await asyncio.to_thread(_sweep, folder, frozenset(known))
+
+
+def _write(path: Path, data: bytes) -> Path:
+    new_folder = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    if os.name == "posix":
+        # The new name is durable once its folder is, and that one's once those above it are (YYYY/MM/DD).
+        # Windows can't open a folder, and needs no such thing.
+        for parent in list(path.parents)[: 4 if new_folder else 1]:
+            descriptor = os.open(parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    return path
+
+
+def _sweep(folder: Path, known: frozenset[str]) -> int:
+    orphans = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix in {".png", _TEMPORARY} and path.is_file() and path.relative_to(folder).as_posix() not in known
+    ]
+    for path in orphans:
+        path.unlink(missing_ok=True)
+    return len(orphans)
+
+
+def _unwritable(folder: Path) -> Unavailable:
+    return Unavailable("unavailable.pictures.unwritable", path=str(folder))

@@ -1,0 +1,163 @@
+"""The database file: one writer behind a lock, one reader beside it, and transactions that always end."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+
+from bot.model.errors import Unavailable
+from bot.store import migrate
+from bot.store.migrate import Migration
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process (``easel quota`` beside the service) before it gives up."""
+
+_FULL = sqlite3.SQLITE_FULL
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_UNWRITABLE = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+)
+
+
+class Database:
+    """An open database. Get one by ``open``; end it by ``close`` (or use it as an async context manager).
+
+    ``write`` and ``read`` hand out a connection as ``tx``, which the functions of ``bot.store`` take. Neither may be
+    nested in itself in one task: the inner one would wait for the outer one for ever.
+    """
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, version: int) -> None:
+        self.path = path
+        self.version = version
+        """Number of the last migration that was applied."""
+        self._writer = writer
+        self._reader = reader
+        self._writing = asyncio.Lock()
+        self._reading = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, migrations: Sequence[Migration] | None = None, busy_seconds: float = BUSY_SECONDS
+    ) -> Database:
+        """Open the file, make it if there is none, and bring its tables up to date.
+
+        Args:
+            path: The file; its folder is made too.
+            migrations: What to apply instead of the shipped ones.
+            busy_seconds: How long to wait for another process's lock.
+
+        Raises:
+            Unavailable: It is newer than this code, locked, damaged, not writable, or the disk is full.
+        """
+        try:
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        except OSError as e:
+            raise Unavailable("unavailable.database.unwritable", path=str(path)) from e
+        opened: list[aiosqlite.Connection] = []
+        try:
+            writer = await _connect(path, busy_seconds, opened)
+            # FULL: a commit is durable when it returns (NORMAL may lose the last ones when the power fails).
+            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+                await writer.execute_fetchall(f"PRAGMA {pragma}")
+            # Before foreign keys are on: a migration may rebuild a table that others point to.
+            version = await migrate.apply(writer, migrate.shipped() if migrations is None else migrations)
+            await writer.execute_fetchall("PRAGMA foreign_keys = ON")
+            reader = await _connect(path, busy_seconds, opened)
+            await reader.execute_fetchall("PRAGMA query_only = ON")
+        except BaseException as e:
+            for connection in opened:
+                await _to_its_end(connection.close)
+            if isinstance(e, sqlite3.Error):
+                raise explained(e, path) from e
+            raise
+        return cls(path, writer, reader, version)
+
+    async def close(self) -> None:
+        """Wait for the open transactions and close the file."""
+        async with self._writing, self._reading:
+            await _to_its_end(self._reader.close)
+            await _to_its_end(self._writer.close)
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def write(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+        """A transaction that may write: committed and durable when the block ends, undone when it raises.
+
+        Raises:
+            Unavailable: Another process holds the database, the disk is full, or the file can't be written.
+        """
+        return self._transaction(self._writer, self._writing, "BEGIN IMMEDIATE")
+
+    def read(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+        """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
+        return self._transaction(self._reader, self._reading, "BEGIN")
+
+    @asynccontextmanager
+    async def _transaction(
+        self, connection: aiosqlite.Connection, lock: asyncio.Lock, begin: str
+    ) -> AsyncIterator[aiosqlite.Connection]:
+        async with lock:
+            try:
+                await connection.execute_fetchall(begin)
+                yield connection
+                await _to_its_end(connection.commit)
+            except BaseException as e:
+                # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
+                # order, so this comes after them, and it does nothing where no transaction is open.
+                await _to_its_end(connection.rollback)
+                if isinstance(e, sqlite3.DatabaseError) and _known(e):
+                    raise explained(e, self.path) from e
+                raise
+
+
+def explained(error: sqlite3.Error, path: Path) -> Unavailable:
+    """Return the sentence for an error of SQLite's; what has no sentence of its own is called damaged or unwritable."""
+    code = _code(error)
+    if code in _BUSY:
+        return Unavailable("unavailable.database.locked")
+    if code == _FULL:
+        return Unavailable("unavailable.disk_full")
+    if code in _UNWRITABLE:
+        return Unavailable("unavailable.database.unwritable", path=str(path))
+    return Unavailable("unavailable.database.damaged", path=str(path))
+
+
+def _known(error: sqlite3.Error) -> bool:
+    # Anything else (a constraint, wrong SQL) is a fault of the code and stays what it is.
+    return _code(error) in _BUSY | _UNREADABLE | _UNWRITABLE | {_FULL}
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The low byte; the others tell sorts of one error apart. Errors of the sqlite3 module itself have none.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:
+    # isolation_level None: transactions begin and end where this module says so.
+    connection = await aiosqlite.connect(path, isolation_level=None, timeout=busy_seconds)
+    opened.append(connection)
+    return connection
+
+
+async def _to_its_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Await work that must not be left half done: a cancellation that comes meanwhile is raised after it."""
+    task = asyncio.ensure_future(work())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as e:
+            cancelled = e
+    task.result()
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,223 @@
+"""Jobs: added once for each event, moved between states by one guarded function."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+from bot.model.jobs import MOVES, Job, JobState
+from bot.model.requests import DrawRequest
+
+_COLUMNS = (
+    "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
+    " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
+    " notes"
+)
+_ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is about to be stored; see Job."""
+
+    event: str
+    state: JobState
+    person_id: int
+    account_id: int
+    place_id: int | None
+    request: DrawRequest
+    locale: str
+    asker: str
+    created_at: float
+    parent_id: int | None = None
+
+
+async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
+    """Store a job and return its id. Raises sqlite3.IntegrityError when its event is there already."""
+    r = new.request
+    rows = await tx.execute_fetchall(
+        "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"
+        " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            new.state.value,
+            new.event,
+            new.person_id,
+            new.account_id,
+            new.place_id,
+            new.parent_id,
+            new.locale,
+            new.asker,
+            new.created_at,
+            r.prompt,
+            r.typed,
+            r.negative,
+            r.width,
+            r.height,
+            r.steps,
+            r.guidance,
+            r.seed,
+            r.count,
+            r.model,
+            r.style,
+            int(r.private),
+            json.dumps(r.notes),
+        ),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def move(
+    tx: aiosqlite.Connection,
+    job_id: int,
+    frm: JobState,
+    to: JobState,
+    *,
+    now: float,
+    error: str = "",
+    seconds: float | None = None,
+    lost: bool = False,
+) -> bool:
+    """Change a job's state by compare-and-swap: the only function that does. Whoever gets True does what belongs to it.
+
+    Args:
+        tx: A writing transaction.
+        job_id: Which job.
+        frm: The state that it must be in.
+        to: The state that it shall be in.
+        now: Unix seconds; kept as the time it started (RUNNING) or ended (PAINTED, CANCELLED, FAILED).
+        error: Catalogue key of why it failed.
+        seconds: What drawing it took, where that is known now.
+        lost: Back to QUEUED because the engine was lost: the attempt counts.
+
+    Returns:
+        Whether this call made the move; False when the job is in another state, or there is none.
+
+    Raises:
+        ValueError: The table of moves has no such move.
+    """
+    if to not in MOVES[frm]:
+        raise ValueError(f"a job can't go from {frm} to {to}")
+    rows = await tx.execute_fetchall(
+        "UPDATE jobs SET state = ?, error = ?, attempts = attempts + ?, seconds = coalesce(?, seconds),"
+        " started_at = CASE WHEN ? THEN ? WHEN ? THEN NULL ELSE started_at END,"
+        " ended_at = CASE WHEN ? THEN ? ELSE ended_at END"
+        " WHERE id = ? AND state = ? RETURNING id",
+        (
+            to.value,
+            error,
+            int(lost),
+            seconds,
+            to is JobState.RUNNING,
+            now,
+            to is JobState.QUEUED,
+            to in _ENDS,
+            now,
+            job_id,
+            frm.value,
+        ),
+    )
+    return any(True for _ in rows)
+
+
+async def claim(tx: aiosqlite.Connection, job_ids: Sequence[int], *, now: float) -> tuple[int, ...]:
+    """Move a batch from QUEUED to RUNNING; returns those that this call moved (the others were cancelled, say)."""
+    return tuple([i for i in job_ids if await move(tx, i, JobState.QUEUED, JobState.RUNNING, now=now)])
+
+
+async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bool) -> bool:
+    """Move from RUNNING back to QUEUED; ``lost`` counts the attempt (a graceful stop does not)."""
+    return await move(tx, job_id, JobState.RUNNING, JobState.QUEUED, now=now, lost=lost)
+
+
+async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
+    """Return one job, or None."""
+    return next(iter(await _select(tx, "WHERE id = ?", (job_id,))), None)
+
+
+async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
+    """Return the job that an event caused, or None."""
+    return next(iter(await _select(tx, "WHERE event = ?", (event,))), None)
+
+
+async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:
+    """Return the jobs in an open state (HELD, QUEUED, RUNNING, PAINTED), oldest first."""
+    return await _select(
+        tx,
+        # The same words as in the partial index jobs_open, so that it is used.
+        "WHERE state = ? AND state IN ('held', 'queued', 'running', 'painted') ORDER BY id",
+        (state.value,),
+    )
+
+
+async def open_count(tx: aiosqlite.Connection, person_id: int) -> int:
+    """Return how many of a person's jobs wait or are being drawn."""
+    rows = await tx.execute_fetchall(
+        "SELECT count(*) FROM jobs INDEXED BY jobs_open"
+        " WHERE person_id = ? AND state IN ('held', 'queued', 'running', 'painted') AND state <> 'painted'",
+        (person_id,),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def of_person(
+    tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
+) -> tuple[Job, ...]:
+    """Return a person's last jobs, newest first.
+
+    Args:
+        tx: A transaction.
+        person_id: Whose.
+        limit: At most so many.
+        before: Only jobs with a smaller id.
+        pictured: Only jobs that have pictures.
+    """
+    where = "WHERE person_id = ? AND id < ?"
+    if pictured:
+        where += " AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
+    return await _select(
+        tx, f"{where} ORDER BY id DESC LIMIT ?", (person_id, 2**62 if before is None else before, limit)
+    )
+
+
+async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float]) -> tuple[Job, ...]:
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM jobs {where}", values)  # noqa: S608 - constants
+    return tuple(_job(row) for row in rows)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row[0],
+        state=JobState(row[1]),
+        person_id=row[2],
+        account_id=row[3],
+        place_id=row[4],
+        locale=row[5],
+        asker=row[6],
+        attempts=row[7],
+        created_at=row[8],
+        started_at=row[9],
+        ended_at=row[10],
+        seconds=row[11],
+        error=row[12],
+        parent_id=row[13],
+        request=DrawRequest(
+            prompt=row[14],
+            typed=row[15],
+            negative=row[16],
+            width=row[17],
+            height=row[18],
+            steps=row[19],
+            guidance=row[20],
+            seed=row[21],
+            count=row[22],
+            model=row[23],
+            style=row[24],
+            private=bool(row[25]),
+            notes=tuple(json.loads(row[26])),
+        ),
+    )

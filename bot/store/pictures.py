@@ -1,0 +1,71 @@
+"""Rows of stored pictures; their files are the business of ``blobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aiosqlite
+
+from bot.model.pictures import Picture
+
+_COLUMNS = 'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at'
+
+
+async def add(
+    tx: aiosqlite.Connection,
+    *,
+    job_id: int,
+    index: int,
+    seed: int,
+    path: str,
+    width: int,
+    height: int,
+    size: int,
+    seconds: float,
+    now: float,
+) -> None:
+    """Store a picture; the same picture of the same job again (drawn anew after a crash) replaces its row.
+
+    Args:
+        tx: A writing transaction.
+        job_id: Whose picture.
+        index: 0-based within the job.
+        seed: What it was drawn from.
+        path: Of its file, relative to the pictures folder.
+        width: Pixels.
+        height: Pixels.
+        size: Bytes of the file.
+        seconds: What the device took for it.
+        now: Unix seconds.
+    """
+    await tx.execute_fetchall(
+        'INSERT INTO pictures (job_id, "index", seed, path, width, height, bytes, seconds, created_at)'
+        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
+        " path = excluded.path, width = excluded.width, height = excluded.height, bytes = excluded.bytes,"
+        " seconds = excluded.seconds",
+        (job_id, index, seed, path, width, height, size, seconds, now),
+    )
+
+
+async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Picture, ...]:
+    """Return the pictures of a job in their order."""
+    return await _select(tx, 'WHERE job_id = ? ORDER BY "index"', (job_id,))
+
+
+async def of_jobs(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ...]]:
+    """Return the pictures of several jobs, by job and in their order; a job without any has an empty tuple."""
+    found: dict[int, tuple[Picture, ...]] = dict.fromkeys(job_ids, ())
+    marks = ", ".join("?" * len(job_ids))
+    for picture in await _select(tx, f'WHERE job_id IN ({marks}) ORDER BY job_id, "index"', job_ids):
+        found[picture.job_id] += (picture,)
+    return found
+
+
+async def paths(tx: aiosqlite.Connection) -> frozenset[str]:
+    """Return the paths of all pictures, so that files without a row can be found."""
+    return frozenset(row[0] for row in await tx.execute_fetchall("SELECT path FROM pictures"))
+
+
+async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[int]) -> tuple[Picture, ...]:
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM pictures {where}", values)  # noqa: S608 - constants
+    return tuple(Picture(*row) for row in rows)
