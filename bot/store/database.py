@@ -17,9 +17,9 @@ from bot.store.migrate import Migration
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process (``easel quota`` beside the service) before it gives up."""
 
-_FULL = sqlite3.SQLITE_FULL
+_RETRY_SECONDS = 0.02
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 _UNWRITABLE = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
@@ -62,9 +62,9 @@ class Database:
         opened: list[aiosqlite.Connection] = []
         try:
             writer = await _connect(path, busy_seconds, opened)
+            await _use_wal(writer, busy_seconds)
             # FULL: a commit is durable when it returns (NORMAL may lose the last ones when the power fails).
-            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-                await writer.execute_fetchall(f"PRAGMA {pragma}")
+            await writer.execute_fetchall("PRAGMA synchronous = FULL")
             # Before foreign keys are on: a migration may rebuild a table that others point to.
             version = await migrate.apply(writer, migrate.shipped() if migrations is None else migrations)
             await writer.execute_fetchall("PRAGMA foreign_keys = ON")
@@ -73,8 +73,7 @@ class Database:
         except BaseException as e:
             for connection in opened:
                 await _to_its_end(connection.close)
-            if isinstance(e, sqlite3.Error):
-                raise explained(e, path) from e
+            _explain(e, path)
             raise
         return cls(path, writer, reader, version)
 
@@ -115,31 +114,22 @@ class Database:
                 # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
                 # order, so this comes after them, and it does nothing where no transaction is open.
                 await _to_its_end(connection.rollback)
-                if isinstance(e, sqlite3.DatabaseError) and _known(e):
-                    raise explained(e, self.path) from e
+                _explain(e, self.path)
                 raise
 
 
-def explained(error: sqlite3.Error, path: Path) -> Unavailable:
-    """Return the sentence for an error of SQLite's; what has no sentence of its own is called damaged or unwritable."""
-    code = _code(error)
+def _explain(error: BaseException, path: Path) -> None:
+    """Raise the sentence for an error of SQLite's that has one; a fault of the code (wrong SQL, say) stays what it is."""
+    # The low byte names the error, the others tell its sorts apart. Errors of the sqlite3 module itself have none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
-        return Unavailable("unavailable.database.locked")
-    if code == _FULL:
-        return Unavailable("unavailable.disk_full")
+        raise Unavailable("unavailable.database.locked") from error
+    if code == sqlite3.SQLITE_FULL:
+        raise Unavailable("unavailable.disk_full") from error
     if code in _UNWRITABLE:
-        return Unavailable("unavailable.database.unwritable", path=str(path))
-    return Unavailable("unavailable.database.damaged", path=str(path))
-
-
-def _known(error: sqlite3.Error) -> bool:
-    # Anything else (a constraint, wrong SQL) is a fault of the code and stays what it is.
-    return _code(error) in _BUSY | _UNREADABLE | _UNWRITABLE | {_FULL}
-
-
-def _code(error: sqlite3.Error) -> int:
-    # The low byte; the others tell sorts of one error apart. Errors of the sqlite3 module itself have none.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise Unavailable("unavailable.database.unwritable", path=str(path)) from error
+    if code in _DAMAGED:
+        raise Unavailable("unavailable.database.damaged", path=str(path)) from error
 
 
 async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:
@@ -147,6 +137,21 @@ async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Conne
     connection = await aiosqlite.connect(path, isolation_level=None, timeout=busy_seconds)
     opened.append(connection)
     return connection
+
+
+async def _use_wal(connection: aiosqlite.Connection, busy_seconds: float) -> None:
+    # The switch to WAL is refused at once, without the wait for a lock, while another process opens the file too.
+    loop = asyncio.get_running_loop()
+    end = loop.time() + busy_seconds
+    while True:
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF not in _BUSY or loop.time() > end:
+                raise
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 async def _to_its_end(work: Callable[[], Awaitable[None]]) -> None:

@@ -61,7 +61,8 @@ async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration
                     raise sqlite3.IntegrityError(f"migration {migration.version} leaves rows that point nowhere")
                 await connection.execute_fetchall(f"PRAGMA user_version = {migration.version}")
             await connection.commit()
-        except BaseException:
+        except BaseException as e:
+            e.add_note(f"in migration {migration.version}")
             await connection.rollback()
             raise
     return max(version, known)

@@ -1,0 +1,59 @@
+"""Rows that tests begin with."""
+
+from __future__ import annotations
+
+import aiosqlite
+
+from bot.model.jobs import JobState
+from bot.model.people import Actor, Place
+from bot.model.requests import DrawRequest
+from bot.store import jobs, people, quotas
+
+REQUEST = DrawRequest(
+    prompt="a red apple, watercolour",
+    typed="a red apple",
+    negative="blur",
+    width=192,
+    height=128,
+    steps=8,
+    guidance=1.5,
+    seed=2**63 - 1,
+    count=2,
+    model="demo",
+    style="watercolour",
+    private=True,
+    notes=("note.negative.ignored",),
+)
+
+
+async def a_job(
+    tx: aiosqlite.Connection,
+    *,
+    event: str = "test:1",
+    user: str = "1",
+    guild: str | None = None,
+    state: JobState = JobState.QUEUED,
+    count: int = 2,
+    now: float = 1000.0,
+    reserve: bool = True,
+) -> int:
+    """Store a job with its person, place and reservation; returns its id."""
+    person = await people.remember(tx, Actor("web", user, "Ada"), now=now)
+    place_id = await people.remember_place(tx, Place("web", guild, "c"), now=now)
+    job_id = await jobs.add(
+        tx,
+        jobs.NewJob(
+            event=event,
+            state=state,
+            person_id=person.id,
+            account_id=person.account_id,
+            place_id=place_id,
+            request=REQUEST,
+            locale="en",
+            asker="Ada",
+            created_at=now,
+        ),
+    )
+    if reserve:
+        await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=count, now=now)
+    return job_id

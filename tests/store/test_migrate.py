@@ -1,0 +1,113 @@
+"""Migrations: each whole or not at all, from any version, from anywhere; newer databases are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bot.model.errors import Unavailable
+from bot.store.database import Database
+from bot.store.migrate import Migration, shipped
+from tests.store.rows import a_job
+
+FIRST = Migration(1, "-- why\nCREATE TABLE a (x INTEGER); -- ; not here\nINSERT INTO a VALUES (1);\n")
+SECOND = Migration(2, "ALTER TABLE a ADD COLUMN y TEXT DEFAULT 'one;\ntwo';\nUPDATE a SET x = x + 1;")
+
+
+def look(path: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+async def test_from_an_older_version_only_the_rest_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with await Database.open(path, migrations=[FIRST]) as db:
+        assert db.version == 1
+    async with await Database.open(path, migrations=[FIRST, SECOND]) as db:
+        assert db.version == 2
+    async with await Database.open(path, migrations=[FIRST, SECOND]) as db:
+        assert db.version == 2
+    assert look(path, "SELECT x, y FROM a") == [(2, "one;\ntwo")]
+    assert look(path, "PRAGMA user_version") == [(2,)]
+
+
+@pytest.mark.parametrize("bad", ["INSERT INTO nothing VALUES (1);", "SELEC 1;", "INSERT INTO a VALUES (1"])
+async def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "a.db"
+    broken = Migration(2, f"UPDATE a SET x = 9;\nCREATE TABLE b (x);\n{bad}")
+    with pytest.raises(sqlite3.Error):
+        await Database.open(path, migrations=[FIRST, broken])
+    assert look(path, "SELECT x FROM a") == [(1,)]
+    assert look(path, "PRAGMA user_version") == [(1,)]
+    assert look(path, "SELECT name FROM sqlite_master WHERE name = 'b'") == []
+
+
+async def test_a_migration_may_rebuild_a_table_but_not_orphan_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    tables = Migration(
+        1, "CREATE TABLE p (id INTEGER PRIMARY KEY);\nCREATE TABLE c (p INTEGER REFERENCES p (id));\n"
+        "INSERT INTO p VALUES (1);\nINSERT INTO c VALUES (1);"
+    )  # fmt: skip
+    rebuild = Migration(
+        2, "CREATE TABLE q (id INTEGER PRIMARY KEY, n TEXT);\nINSERT INTO q SELECT id, '' FROM p;\n"
+        "DROP TABLE p;\nALTER TABLE q RENAME TO p;"
+    )  # fmt: skip
+    orphan = Migration(3, "DELETE FROM p;")
+    async with await Database.open(path, migrations=[tables, rebuild]):
+        pass
+    with pytest.raises(sqlite3.IntegrityError):
+        await Database.open(path, migrations=[tables, rebuild, orphan])
+    assert look(path, "SELECT id, n FROM p") == [(1, "")]
+    assert look(path, "PRAGMA user_version") == [(2,)]
+
+
+async def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with await Database.open(path, migrations=[FIRST, SECOND]):
+        pass
+    with pytest.raises(Unavailable) as refused:
+        await Database.open(path, migrations=[FIRST])
+    assert refused.value.key == "unavailable.database.newer"
+    assert refused.value.params == {"found": 2, "known": 1}
+    assert look(path, "SELECT x FROM a") == [(2,)]
+
+
+async def test_two_processes_that_start_at_once_apply_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    one, two = await asyncio.gather(
+        Database.open(path, migrations=[FIRST, SECOND]), Database.open(path, migrations=[FIRST, SECOND])
+    )
+    await one.close()
+    await two.close()
+    assert look(path, "SELECT x FROM a") == [(2,)]
+
+
+async def test_gaps_in_the_numbers_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="gaps"):
+        await Database.open(tmp_path / "a.db", migrations=[SECOND])
+
+
+async def test_the_shipped_ones_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [m.version for m in shipped()] == list(range(1, len(shipped()) + 1))
+    async with await Database.open(tmp_path / "easel.db") as db, db.write() as tx:
+        await a_job(tx)
+
+
+def test_each_shipped_one_begins_with_its_reason() -> None:
+    for migration in shipped():
+        assert migration.sql.startswith("-- ")
+
+
+async def test_the_tables_have_their_fixed_names(tmp_path: Path) -> None:
+    async with await Database.open(tmp_path / "easel.db"):
+        pass
+    names = {row[0] for row in look(tmp_path / "easel.db", "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    fixed = {"people", "accounts", "places", "jobs", "pictures", "messages", "policies", "ledger", "audit"}
+    assert fixed <= names
