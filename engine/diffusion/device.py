@@ -1,0 +1,78 @@
+"""Which device draws, in which number format, and how much of its memory is in use."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import torch
+
+_FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class NoDevice(Exception):
+    """The device that was asked for is not here; the message is one sentence that says what to do."""
+
+
+def choose(asked: str) -> torch.device:
+    """Return the device for ``EASEL_DEVICE``; raises NoDevice."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(asked)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise NoDevice(
+                f"EASEL_DEVICE is {asked}, but PyTorch sees {count} CUDA devices here: set it to auto or cpu, "
+                "or install a PyTorch with CUDA and the card's driver."
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise NoDevice("EASEL_DEVICE is mps, but PyTorch sees no Apple GPU here: set it to auto or cpu.")
+    return device
+
+
+def precision(asked: str, device: torch.device) -> str:
+    """Return ``bf16``, ``fp16`` or ``fp32`` for ``EASEL_PRECISION``.
+
+    Never fp16 by itself: Z-Image's numbers overflow in it. CPUs draw in fp32, where the same seed gives the same bytes.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "mps" else "fp32"
+
+
+def dtype(name: str) -> torch.dtype:
+    """Return PyTorch's own word for a precision."""
+    return _FORMATS[name]
+
+
+def title(device: torch.device) -> str:
+    """Return the device's name for people."""
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def memory(device: torch.device) -> int:
+    """Return the bytes that this process holds on the device (of main memory, on a CPU); 0 when unknown."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0  # not Linux
+
+
+def release(device: torch.device) -> None:
+    """Give back what a failed batch left behind."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

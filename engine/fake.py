@@ -1,0 +1,227 @@
+"""FakeEngine: the engine's contract without a device, for fast tests and for trying surfaces out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from PIL import Image as Pillow
+
+from engine import catalogue
+from engine.contract import (
+    BadRecipe,
+    EngineError,
+    EngineLost,
+    EngineState,
+    Event,
+    Failed,
+    Image,
+    Lane,
+    Phase,
+    Profile,
+    Recipe,
+    Step,
+    UnknownModel,
+)
+
+Pause = Callable[[], Awaitable[object]]
+"""Awaited before each step: how long a step takes, or what it waits for."""
+
+
+async def _at_once() -> None:
+    await asyncio.sleep(0)
+
+
+@dataclass(slots=True, eq=False)
+class _Paint:
+    """A paint that somebody is iterating over: its place in the line, what is open in it, and why it was lost."""
+
+    place: tuple[int, int]
+    open: dict[int, Recipe]
+    lost: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class FakeEngine:
+    """Paints flat pictures whose colours come from prompt and seed. Obeys ``engine.contract.Engine``.
+
+    Args:
+        profiles: What can be asked for; the demo model's profile by default.
+        pause: Awaited before each step of each batch.
+        fail: Asked about each recipe; an error that it returns is the recipe's end.
+        auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
+    """
+
+    def __init__(
+        self,
+        profiles: Sequence[Profile] | None = None,
+        pause: Pause = _at_once,
+        fail: Callable[[Recipe], EngineError | None] = lambda _: None,
+        *,
+        auto_warm: bool = True,
+    ) -> None:
+        self._profiles = tuple(profiles) if profiles is not None else (catalogue.demo(),)
+        self._pause = pause
+        self._fail = fail
+        self._auto_warm = auto_warm
+        self._numbers = itertools.count()
+        self._paints: list[_Paint] = []
+        self._error: EngineError | None = None
+        self._closed = False
+        self._moved = asyncio.Condition()
+        self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
+        self.painted: list[Recipe] = []
+        """Every recipe that was begun, in order."""
+
+    async def start(self) -> None:
+        """Become warm, unless ``auto_warm`` is off."""
+        if self._auto_warm:
+            await self.recover()
+
+    async def aclose(self) -> None:
+        """Paints that are open raise EngineLost."""
+        self._closed = True
+        await self.lose("The engine was closed.")
+
+    async def warm(self) -> None:
+        """Return once the phase is WARM. Raises the EngineError of ``break_down``."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._state.phase in (Phase.WARM, Phase.BROKEN))
+        if self._error is not None:
+            raise self._error
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """What can be asked for; the first is the default."""
+        return self._profiles
+
+    def slots(self) -> int:
+        """One paint at a time."""
+        return 1
+
+    def batch(self, recipe: Recipe) -> int:
+        """How many recipes of this size are worth painting together."""
+        return catalogue.batch(recipe)
+
+    def state(self) -> EngineState:
+        """What it is doing now."""
+        return self._state
+
+    async def lose(self, problem: str = "The device's process ended.") -> None:
+        """Be lost, as when the device's process dies: open paints raise EngineLost. ``recover`` ends it."""
+        await self._become(Phase.LOST, problem)
+        for paint in self._paints:
+            if not paint.lost.done():
+                paint.lost.set_exception(EngineLost(problem))
+
+    async def recover(self) -> None:
+        """Be warm, for the first time or again."""
+        restarts = self._state.restarts + (self._state.phase is Phase.LOST)
+        self._state = replace(self._state, restarts=restarts)
+        await self._become(Phase.WARM, "")
+
+    async def break_down(self, error: EngineError) -> None:
+        """Be BROKEN: open and later recipes fail with this error."""
+        self._error = error
+        await self._become(Phase.BROKEN, str(error))
+
+    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+        """See ``engine.contract.Engine.paint``.
+
+        Raises:
+            EngineLost: After ``lose`` or ``aclose``.
+        """
+        if self._closed:
+            raise EngineLost("The engine was closed.")
+        number = next(self._numbers)
+        place = (1 if lane is Lane.BULK else 0, number)
+        paint = _Paint(place, dict(enumerate(recipes)))
+        self._paints.append(paint)
+        try:
+            await self._or_lost(paint, self._turn(paint))
+            for ticket, recipe in list(paint.open.items()):
+                error = self._error or self._refusal(recipe)
+                if error is not None and paint.open.pop(ticket, None) is not None:
+                    yield Failed(recipe.id, error)
+            self.painted.extend(paint.open.values())
+            async for event in self._draw(paint):
+                yield event
+        finally:
+            # A paint that is left may end in a task of its own, so the line moves on without waiting.
+            self._paints.remove(paint)
+            if paint.lost.done():
+                paint.lost.exception()
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def drop(self, recipe_id: str) -> None:
+        """Take a recipe out; its paint says nothing more about it. Unknown ids are ignored."""
+        for paint in self._paints:
+            for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
+                del paint.open[ticket]
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def _become(self, phase: Phase, problem: str) -> None:
+        self._state = replace(self._state, phase=phase, problem=problem)
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def _turn(self, paint: _Paint) -> None:
+        """Wait for the device: warm, and nobody more urgent or earlier before this paint; or nothing left to do."""
+
+        def mine() -> bool:
+            return self._state.phase in (Phase.WARM, Phase.BROKEN) and min(p.place for p in self._paints) == paint.place
+
+        async with self._moved:
+            await self._moved.wait_for(lambda: not paint.open or mine())
+            # Who draws is not overtaken any more.
+            paint.place = (-1, paint.place[1])
+
+    def _refusal(self, recipe: Recipe) -> EngineError | None:
+        if recipe.model not in {p.name for p in self._profiles}:
+            return UnknownModel(f"There is no model {recipe.model!r} here.")
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in recipe.prompt):
+            return BadRecipe("The prompt is no text: it holds half a surrogate pair.")
+        return self._fail(recipe)
+
+    async def _draw(self, paint: _Paint) -> AsyncGenerator[Event]:
+        steps = max((r.steps for r in paint.open.values()), default=0)
+        for step in range(1, steps + 1):
+            if not paint.open:
+                return
+            await self._or_lost(paint, self._pause())
+            for ticket, recipe in list(paint.open.items()):
+                if ticket in paint.open and step <= recipe.steps:
+                    yield Step(recipe.id, step, recipe.steps)
+        for ticket, recipe in list(paint.open.items()):
+            data = await asyncio.to_thread(_picture, recipe)
+            if paint.open.pop(ticket, None) is not None:
+                yield Image(recipe.id, data, recipe.width, recipe.height, seconds=0.01)
+
+    async def _or_lost(self, paint: _Paint, work: Awaitable[object]) -> None:
+        """Wait for the work; raises EngineLost as soon as the engine is lost."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, paint.lost), return_when=asyncio.FIRST_COMPLETED)
+            if paint.lost.done():
+                await paint.lost
+            await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+
+def _picture(recipe: Recipe) -> bytes:
+    """Return a PNG: an edge in a colour of the prompt, a middle in a colour of prompt and seed."""
+    edge = hashlib.sha256(recipe.prompt.encode()).digest()
+    middle = hashlib.sha256(f"{recipe.seed} {recipe.negative} {recipe.prompt}".encode()).digest()
+    picture = Pillow.new("RGB", (recipe.width, recipe.height), (edge[0], edge[1], edge[2]))
+    box = (recipe.width // 4, recipe.height // 4, recipe.width * 3 // 4, recipe.height * 3 // 4)
+    picture.paste((middle[0], middle[1], middle[2]), box)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

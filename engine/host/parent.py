@@ -1,0 +1,223 @@
+"""ProcessEngine: the engine's contract, kept by a child process that holds the device."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine import catalogue
+from engine.contract import (
+    ERRORS,
+    EngineConfig,
+    EngineError,
+    EngineLost,
+    EngineState,
+    Event,
+    Failed,
+    Image,
+    Lane,
+    Profile,
+    Recipe,
+    Step,
+    UnknownModel,
+)
+from engine.host import wire
+from engine.host.pace import Patience
+from engine.host.spawn import COMMAND, environment
+from engine.host.supervisor import Supervisor
+
+
+@dataclass(slots=True, eq=False)
+class _Paint:
+    """A paint that somebody is iterating over: what is still open in it, and what it has not told yet.
+
+    Attributes:
+        lane: How urgent it is.
+        open: The recipes that have not ended, by ticket.
+        news: What happened, with its ticket; None wakes the reader when a recipe was dropped.
+    """
+
+    lane: Lane
+    open: dict[int, Recipe]
+    news: asyncio.Queue[tuple[int, Event] | EngineLost | None] = field(default_factory=asyncio.Queue)
+
+
+class ProcessEngine:
+    """Draws in a process of its own (``python -m engine.host.child``). Obeys ``engine.contract.Engine``.
+
+    Args:
+        config: What to draw with.
+        patience: Limits of the supervision; tests make them short.
+        command: How the child is started; tests put another program in its place.
+
+    Raises:
+        UnknownModel: ``config.model`` is no known model and no usable folder. Reads a few small files.
+    """
+
+    def __init__(
+        self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
+    ) -> None:
+        profile = catalogue.profile_for(config.model)
+        self._profile = profile
+        self._tickets = itertools.count(1)
+        self._paints: dict[int, _Paint] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        setup = wire.Setup(
+            source=profile.source,
+            family=profile.family,
+            side=profile.side.default,
+            steps=profile.steps.default,
+            models_dir=config.models_dir,
+            device=config.device,
+            precision=config.precision,
+        )
+        local = Path(profile.source).is_dir()
+        self._child = Supervisor(
+            model=profile.name,
+            setup=setup,
+            command=command,
+            environment=environment(config.environment, offline=local),
+            patience=patience or Patience(),
+            begin=self._tell_all,
+            hear=self._hear,
+            lose=self._lose,
+            load=self._load,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that runs now; None between two of them."""
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Begin to load and warm; returns at once. ``state`` tells how it goes."""
+        if self._task is None and not self._closed:
+            self._task = asyncio.create_task(self._child.run(), name="engine")
+
+    async def aclose(self) -> None:
+        """End the child within 5 s; paints that are open raise EngineLost."""
+        self._closed = True
+        self._lose(EngineLost("The engine was closed."))
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def warm(self) -> None:
+        """Return once the phase is WARM. Raises EngineError with a clear sentence when it becomes BROKEN."""
+        await self._child.settled()
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """What can be asked for: one model."""
+        return (self._profile,)
+
+    def slots(self) -> int:
+        """How many paints may run at once: one device, one paint."""
+        return 1
+
+    def batch(self, recipe: Recipe) -> int:
+        """How many recipes of this model and size are worth painting together."""
+        return catalogue.batch(recipe)
+
+    def state(self) -> EngineState:
+        """What it is doing now."""
+        return self._child.state
+
+    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+        """See ``engine.contract.Engine.paint``. What is opened before the engine is warm waits for it.
+
+        Raises:
+            EngineLost: The child died, hung or was closed.
+        """
+        if self._closed:
+            raise EngineLost("The engine was closed.")
+        paint = _Paint(lane, {next(self._tickets): recipe for recipe in recipes})
+        self._paints.update(dict.fromkeys(paint.open, paint))
+        for ticket, recipe in paint.open.items():
+            if recipe.model != self._profile.name:
+                error = UnknownModel(f"There is no model {recipe.model!r} here.")
+                paint.news.put_nowait((ticket, Failed(recipe.id, error)))
+        try:
+            if self._child.error is not None:
+                self._lose(self._child.error)
+            self._tell(paint)
+            self._child.watch()
+            while paint.open:
+                news = await paint.news.get()
+                if isinstance(news, EngineLost):
+                    raise news
+                if news is None or news[0] not in paint.open:
+                    continue  # dropped after it was said and before it was heard
+                ticket, event = news
+                if not isinstance(event, Step):
+                    self._close(paint, [ticket])
+                yield event
+        finally:
+            self._drop(paint, list(paint.open))
+
+    async def drop(self, recipe_id: str) -> None:
+        """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
+        for paint in set(self._paints.values()):
+            self._drop(paint, [t for t, r in paint.open.items() if r.id == recipe_id])
+
+    def _tell(self, paint: _Paint) -> None:
+        """Send a paint's open recipes to the child, but those of models that it does not have."""
+        recipes = {t: r for t, r in paint.open.items() if r.model == self._profile.name}
+        if recipes:
+            self._child.send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
+
+    def _tell_all(self) -> None:
+        for paint in dict.fromkeys(self._paints.values()):
+            self._tell(paint)
+
+    def _close(self, paint: _Paint, tickets: Sequence[int]) -> None:
+        for ticket in tickets:
+            paint.open.pop(ticket, None)
+            self._paints.pop(ticket, None)
+        self._child.watch()
+
+    def _drop(self, paint: _Paint, tickets: Sequence[int]) -> None:
+        if tickets:
+            self._close(paint, tickets)
+            self._child.send(wire.Drop(tuple(tickets)))
+            paint.news.put_nowait(None)
+
+    def _hear(self, message: wire.Stepped | wire.Drawn | wire.Ended) -> None:
+        """Pass what the child said on to the paints that it is about; the dropped have none."""
+        match message:
+            case wire.Stepped(tickets, step, steps, seconds):
+                drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
+                if seconds and len(drawn) == len(tickets):
+                    self._child.pace.saw(sum(r.width * r.height for r in drawn), seconds)
+                for ticket in tickets:
+                    self._say(ticket, lambda r: Step(r.id, step, steps))
+            case wire.Drawn(ticket, width, height, seconds, _, mime, payload):
+                self._say(ticket, lambda r: Image(r.id, payload, width, height, seconds, mime))
+            case wire.Ended(ticket, code, problem):
+                self._say(ticket, lambda r: Failed(r.id, ERRORS.get(code, EngineError)(problem)))
+
+    def _say(self, ticket: int, event: Callable[[Recipe], Event]) -> None:
+        paint = self._paints.get(ticket)
+        if paint is not None:
+            paint.news.put_nowait((ticket, event(paint.open[ticket])))
+
+    def _lose(self, error: EngineError) -> None:
+        """End every open paint: raised by each when the child was lost, a Failed for each recipe when it is broken."""
+        for paint in set(self._paints.values()):
+            if isinstance(error, EngineLost):
+                paint.news.put_nowait(error)
+            else:
+                for ticket, recipe in paint.open.items():
+                    paint.news.put_nowait((ticket, Failed(recipe.id, error)))
+        self._paints.clear()
+
+    def _load(self) -> int:
+        """Pixels of the largest batch that is open; 0 when there is none."""
+        return max(
+            (r.width * r.height * catalogue.batch(r) for p in self._paints.values() for r in p.open.values()), default=0
+        )

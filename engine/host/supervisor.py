@@ -1,0 +1,200 @@
+"""Keeps the device's process alive: starts it, hears it, notices its death or its silence, starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio.subprocess import Process
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from engine.contract import ERRORS, EngineError, EngineLost, EngineState, Phase
+from engine.host import wire
+from engine.host.pace import Pace, Patience
+from engine.host.spawn import end, kill, obituary, spawn
+
+log = logging.getLogger(__name__)
+
+_LAST_WORDS = 8
+"""Lines of the child's standard error that are kept to explain its death in the log."""
+
+
+class Supervisor:
+    """One child at a time, for as long as ``run`` runs.
+
+    Args:
+        model: Name of the profile, for the state.
+        setup: What each child is told first.
+        command: How it is started.
+        environment: Its whole environment.
+        patience: Limits of the supervision.
+        begin: Called when a child has been started and listens.
+        hear: Called with each message about recipes.
+        lose: Called when the child has ended or the engine is broken, with the reason.
+        load: Pixels of the largest batch that is open; 0 when there is no work.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        setup: wire.Setup,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        patience: Patience,
+        begin: Callable[[], None],
+        hear: Callable[[wire.Stepped | wire.Drawn | wire.Ended], None],
+        lose: Callable[[EngineError], None],
+        load: Callable[[], int],
+    ) -> None:
+        self._setup = setup
+        self._command = command
+        self._environment = environment
+        self._patience = patience
+        self._begin = begin
+        self._hear = hear
+        self._lose = lose
+        self._load = load
+        self._process: Process | None = None
+        self._timeout: asyncio.Timeout | None = None
+        self._settled = asyncio.Event()
+        self._error: EngineError | None = None
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self.pace = Pace()
+        self.state = EngineState(Phase.STARTING, model=model)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that runs now."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def error(self) -> EngineError | None:
+        """Why the engine is BROKEN; None when it is not."""
+        return self._error
+
+    def send(self, message: wire.Message) -> None:
+        """Say something to the child; lost when there is none, for the next one is told all that is open."""
+        pipe = None if self._process is None else self._process.stdin
+        if pipe is not None and not pipe.is_closing():
+            pipe.write(wire.encode(message))
+
+    def watch(self) -> None:
+        """Set anew how long the child may be silent; called on each message and whenever work is opened or closed."""
+        if self._timeout is None or self._timeout.expired():
+            return
+        if self.state.phase is not Phase.WARM:
+            limit: float | None = self._patience.loading
+        elif pixels := self._load():
+            limit = max(self._patience.silence, self._patience.steps * self.pace.step(pixels))
+        else:
+            limit = None
+        self._timeout.reschedule(None if limit is None else asyncio.get_running_loop().time() + limit)
+
+    async def settled(self) -> None:
+        """Return once the engine is WARM; raises the EngineError of a BROKEN one."""
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def run(self) -> None:
+        """Start children until the engine is broken; cancel it to end the child."""
+        failures = 0
+        was_warm = False
+        while True:
+            problem = await self._one()
+            warmed = self.state.phase is Phase.WARM
+            was_warm |= warmed
+            failures = 0 if warmed else failures + 1
+            if isinstance(problem, wire.Broken) and not problem.passing:
+                self._break(ERRORS.get(problem.code, EngineError)(problem.problem))
+                return
+            text = problem.problem if isinstance(problem, wire.Broken) else problem
+            if not was_warm and failures >= self._patience.starts and isinstance(problem, str):
+                self._break(EngineError(f"The model can't be loaded: {text} Tried {failures} times; see the log."))
+                return
+            pause = self._patience.pause(max(0, failures - 1))
+            log.warning("%s Starting it again in %.1f s. Its last words: %s", text, pause, " / ".join(self._last_words))
+            self._settled.clear()
+            self.state = replace(self.state, phase=Phase.LOST, problem=text, memory=0)
+            self._lose(EngineLost(text))
+            await asyncio.sleep(pause)
+            self.state = replace(self.state, restarts=self.state.restarts + 1)
+
+    def _break(self, error: EngineError) -> None:
+        log.error("%s", error)
+        self._error = error
+        self.state = replace(self.state, phase=Phase.BROKEN, problem=str(error), memory=0)
+        self._settled.set()
+        self._lose(error)
+
+    async def _one(self) -> wire.Broken | str:
+        """Run one child to its end and return why it ended."""
+        self._last_words.clear()
+        try:
+            process = await spawn(self._command, self._environment)
+        except OSError as e:
+            return f"The device's process can't be started: {e}."
+        self._process = process
+        words = asyncio.create_task(self._listen_to_words(process), name="engine-words")
+        try:
+            self.send(self._setup)
+            self._begin()
+            return await self._read(process)
+        finally:
+            self._process = None
+            await end(process, self._patience.closing)
+            await words
+
+    async def _read(self, process: Process) -> wire.Broken | str:
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(self._patience.loading) as self._timeout:
+                while True:
+                    header, payload = wire.lengths(await process.stdout.readexactly(wire.HEAD.size))
+                    message = wire.decode(
+                        await process.stdout.readexactly(header), await process.stdout.readexactly(payload)
+                    )
+                    if isinstance(message, wire.Broken):
+                        return message
+                    self._take(message)
+                    self.watch()
+        except TimeoutError:
+            kill(process)
+            return "The device's process was silent for too long and was ended."
+        except wire.WireError as e:
+            kill(process)
+            return f"The device's process said something that makes no sense ({e}) and was ended."
+        except asyncio.IncompleteReadError:
+            kill(process)  # its pipe has ended, so it is of no use any more, whatever it still does
+            return f"The device's process {obituary(await process.wait())}."
+        finally:
+            self._timeout = None
+
+    def _take(self, message: wire.Message) -> None:
+        match message:
+            case wire.Stepped() | wire.Drawn() | wire.Ended():
+                if isinstance(message, wire.Drawn):
+                    self.state = replace(self.state, memory=message.memory)
+                self._hear(message)
+            case wire.Downloading(done, total):
+                self.state = replace(self.state, phase=Phase.DOWNLOADING, bytes_done=done, bytes_total=total)
+            case wire.Warming(device, precision):
+                self.state = replace(self.state, phase=Phase.WARMING, device=device, precision=precision)
+            case wire.Warm(memory, pixels, seconds):
+                self.pace.saw(pixels, seconds)
+                self.state = replace(self.state, phase=Phase.WARM, memory=memory, problem="")
+                self._settled.set()
+                log.info("%s is warm on %s in %s", self.state.model, self.state.device, self.state.precision)
+            case _:
+                raise wire.WireError(f"the child sent a {type(message).__name__}")
+
+    async def _listen_to_words(self, process: Process) -> None:
+        """Log what libraries print in the child; none of it is part of the conversation."""
+        assert process.stderr is not None
+        while chunk := await process.stderr.read(2**16):
+            for line in chunk.decode("utf-8", "replace").replace("\r", "\n").splitlines():
+                if line.strip():
+                    self._last_words.append(line.strip()[:500])
+                    log.debug("device process: %s", line.strip()[:500])
