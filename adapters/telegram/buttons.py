@@ -1,0 +1,87 @@
+"""Presses of buttons: saved like everything else; the sentence that ends a press is an errand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+
+from aiogram import Router
+from aiogram.types import CallbackQuery, Update
+
+from adapters.telegram.errands import Errands
+from adapters.telegram.identity import address_near, place_of, presser_of, ref_of
+from bot.model.actions import Press
+from bot.model.cards import Card
+from bot.model.errors import Refusal
+from bot.model.messages import Address
+from bot.ports import Busy, Surface
+from bot.studio import Studio
+
+_TRIES = 4
+
+
+class Buttons:
+    """Handlers of presses.
+
+    Args:
+        studio: The core.
+        surface: Shows a turned page.
+        owners: User ids of this Easel's owners.
+        errands: What is done later.
+    """
+
+    def __init__(self, studio: Studio, surface: Surface, owners: Collection[str], errands: Errands) -> None:
+        self._studio = studio
+        self._surface = surface
+        self._owners = owners
+        self._errands = errands
+        self._turning: dict[tuple[str, str | None], str] = {}
+
+    def router(self) -> Router:
+        """The route: every press, whatever it carries."""
+        router = Router(name="presses")
+        router.callback_query.register(self.press)
+        return router
+
+    async def press(self, query: CallbackQuery, event_update: Update) -> None:
+        """Do what the button asks for, and always answer it."""
+        actor = presser_of(query, self._owners)
+        press = Press.unpack(query.data or "")
+        if press is None or query.message is None:
+            self._errands.answer(query.id, self._studio.text("telegram.button_unknown", actor.locale), alert=True)
+            return
+        near = address_near(query.message, actor)
+        try:
+            pressed = await self._studio.press(
+                actor, place_of(query.message), press, ref_of(event_update.update_id, near)
+            )
+        except Refusal as refusal:
+            self._errands.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
+            return
+        self._errands.answer(query.id, pressed.notice)
+        if pressed.card is not None and pressed.new is None:
+            here = replace(near, message=near.reply_to, reply_to=None)
+            self._errands.start(self._show(query.id, here, pressed.card), "a page could not be turned")
+        if pressed.files:
+            self._errands.start(
+                self._surface.send_files(near, pressed.files, originals=True), "files could not be sent"
+            )
+
+    async def _show(self, query_id: str, here: Address, card: Card) -> None:
+        """Show the card in place of the pressed one, unless a later press has asked for another meanwhile."""
+        message = (here.chat, here.message)
+        self._turning[message] = query_id
+        try:
+            for _ in range(_TRIES):
+                if self._turning.get(message) != query_id:
+                    return
+                try:
+                    await self._surface.edit(here, card)
+                except Busy as busy:
+                    await asyncio.sleep(busy.seconds)
+                else:
+                    return
+        finally:
+            if self._turning.get(message) == query_id:
+                del self._turning[message]

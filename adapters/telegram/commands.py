@@ -1,0 +1,186 @@
+"""What people write to the bot. Handlers only save: delivery speaks, and an update counts once its row is there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from aiogram import F, Router
+from aiogram.enums import ChatAction, ChatType, ContentType
+from aiogram.exceptions import TelegramAPIError
+from aiogram.filters import Command, CommandObject
+from aiogram.types import Message, Update, User
+from aiogram.utils.formatting import sizeof
+
+from adapters.telegram.admins import Admins
+from adapters.telegram.errands import Errands
+from adapters.telegram.faults import CALL_ERRORS
+from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
+from adapters.telegram.render import TEXT_LIMIT
+from bot.model.actions import Action, Press
+from bot.model.cards import Card, Tone
+from bot.model.errors import Refusal
+from bot.model.people import Actor
+from bot.model.requests import DrawForm
+from bot.studio import Studio
+
+_MEDIA = {
+    ContentType.ANIMATION,
+    ContentType.AUDIO,
+    ContentType.DOCUMENT,
+    ContentType.PHOTO,
+    ContentType.STICKER,
+    ContentType.VIDEO,
+    ContentType.VIDEO_NOTE,
+    ContentType.VOICE,
+}
+
+
+class Commands:
+    """Handlers of messages.
+
+    Args:
+        studio: The core.
+        me: The bot's own account.
+        owners: User ids of this Easel's owners.
+        admins: Who may set rules in a group.
+        errands: What is done later.
+    """
+
+    def __init__(self, studio: Studio, me: User, owners: Collection[str], admins: Admins, errands: Errands) -> None:
+        self._studio = studio
+        self._me = me
+        self._owners = owners
+        self._admins = admins
+        self._errands = errands
+        self._whole: dict[str, int] = {}
+
+    def router(self) -> Router:
+        """The routes: commands everywhere, plain text and other content only in private chats."""
+        router = Router(name="messages")
+        private = F.chat.type == ChatType.PRIVATE
+        router.message.register(self.draw, F.text, Command("draw", ignore_case=True))
+        router.message.register(self.history, F.text, Command("history", ignore_case=True))
+        router.message.register(self.quota, F.text, Command("quota", ignore_case=True))
+        router.message.register(self.cancel, F.text, Command("cancel", ignore_case=True))
+        router.message.register(self.help, F.text, Command("help", "start", ignore_case=True))
+        router.message.register(self.unknown, private, F.text.startswith("/"))
+        router.message.register(self.prompt, private, F.text)
+        router.message.register(self.media, private, F.content_type.in_(_MEDIA))
+        return router
+
+    async def draw(self, message: Message, command: CommandObject, event_update: Update) -> None:
+        """``/draw PROMPT``."""
+        await self._draw(message, command.args or "", event_update.update_id)
+
+    async def prompt(self, message: Message, event_update: Update) -> None:
+        """A private message is a prompt."""
+        if not self._is_tail(message):
+            await self._draw(message, message.text or "", event_update.update_id)
+
+    async def history(self, message: Message, event_update: Update) -> None:
+        """``/history``: one's own pictures, for oneself alone."""
+        actor = author_of(message, self._owners)
+        if is_group(message.chat):
+            card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
+        else:
+            card = await self._studio.history(actor, place_of(message))
+        await self._post(message, actor, event_update.update_id, card)
+
+    async def quota(self, message: Message, command: CommandObject, event_update: Update) -> None:
+        """``/quota``, ``/quota show``, ``/quota set RULE``."""
+        actor, place = author_of(message, self._owners), place_of(message)
+        verb, _, rule = (command.args or "show").strip().partition(" ")
+        try:
+            if verb.casefold() == "show":
+                card = await self._studio.quota_show(actor, place)
+            elif verb.casefold() == "set" and rule.strip():
+                card = await self._studio.quota_set(await self._with_rights(message, actor), place, rule.strip())
+            else:
+                card = self._notice("telegram.quota_usage", actor)
+        except CALL_ERRORS:
+            card = self._notice("telegram.admin_unclear", actor)
+        except Refusal as refusal:
+            card = self._studio.refused(refusal, actor.locale)
+        await self._post(message, actor, event_update.update_id, card)
+
+    async def cancel(self, message: Message, event_update: Update) -> None:
+        """``/cancel``: stop whatever of one's own is not drawn yet."""
+        actor, place = author_of(message, self._owners), place_of(message)
+        address = address_near(message, actor)
+        stopped = 0
+        for card in await self._studio.items(actor):
+            if card.job_id is None or card.final:
+                continue
+            ref = ref_of(event_update.update_id, address, str(card.job_id))
+            try:
+                await self._studio.press(actor, place, Press(Action.CANCEL, card.job_id), ref)
+            except Refusal:
+                continue  # it has just ended by itself
+            stopped += 1
+        notice = self._notice("telegram.cancelled" if stopped else "telegram.nothing_to_cancel", actor, n=stopped)
+        await self._post(message, actor, event_update.update_id, notice)
+
+    async def help(self, message: Message, event_update: Update) -> None:
+        """``/help`` and ``/start``."""
+        actor = author_of(message, self._owners)
+        card = self._studio.help(actor.locale)
+        examples = self._studio.text("telegram.examples", actor.locale)
+        await self._post(message, actor, event_update.update_id, replace(card, notes=(*card.notes, examples)))
+
+    async def unknown(self, message: Message, event_update: Update) -> None:
+        """A command that is none of ours is no prompt either."""
+        actor = author_of(message, self._owners)
+        typed = (message.text or "").split(maxsplit=1)[0]
+        await self._post(
+            message,
+            actor,
+            event_update.update_id,
+            self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help"),
+        )
+
+    async def media(self, message: Message, event_update: Update) -> None:
+        """Photos, voice and the like can't be drawn from."""
+        actor = author_of(message, self._owners)
+        await self._post(message, actor, event_update.update_id, self._notice("telegram.text_only", actor))
+
+    async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
+        actor = author_of(message, self._owners)
+        try:
+            shown = await self._studio.draw(
+                actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address_near(message, actor))
+            )
+        except Refusal as refusal:
+            await self._post(message, actor, update_id, self._studio.refused(refusal, actor.locale))
+            return
+        if shown.card.private and is_group(message.chat):
+            self._errands.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
+
+    async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
+        """Say so where a private picture can't reach its asker, who has never opened a chat with the bot."""
+        assert message.bot is not None
+        try:
+            await message.bot.send_chat_action(int(actor.user_id), ChatAction.TYPING)
+        except TelegramAPIError:
+            card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
+            await self._post(message, actor, update_id, card, part="private")
+
+    async def _with_rights(self, message: Message, actor: Actor) -> Actor:
+        if actor.is_owner or actor.is_admin or not is_group(message.chat):
+            return actor
+        return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
+
+    def _is_tail(self, message: Message) -> bool:
+        """Whether this is the rest of a message that Telegram's app cut in two at its limit, and no prompt by itself."""
+        chat = str(message.chat.id)
+        follows = self._whole.pop(chat, None) == message.message_id - 1
+        if sizeof(message.text or "") >= TEXT_LIMIT:
+            self._whole[chat] = message.message_id
+        return follows
+
+    def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
+        return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
+
+    async def _post(self, message: Message, actor: Actor, update_id: int, card: Card, part: str = "") -> None:
+        # Answers stay where the question was asked: a group's own talk, or a chat that is private anyway.
+        await self._studio.post(ref_of(update_id, address_near(message, actor), part), replace(card, private=False))

@@ -1,0 +1,92 @@
+"""Who writes and where, as the core names it: actors, places and addresses from Telegram's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aiogram.enums import ChatType
+from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, User
+
+from bot.model.messages import Address, Ref
+from bot.model.people import Actor, Place
+
+PLATFORM = "telegram"
+
+
+def locale_of(user: User | None) -> str:
+    """The language that the person's app reports, as one that Easel speaks."""
+    code = (user.language_code if user else None) or ""
+    return "zh_CN" if code.lower().startswith("zh") else "en"
+
+
+def is_group(chat: Chat) -> bool:
+    """Whether several people read the chat."""
+    return chat.type != ChatType.PRIVATE
+
+
+def author_of(message: Message, owners: Collection[str]) -> Actor:
+    """Who wrote a message.
+
+    Somebody who writes in the name of a chat is that chat: Telegram tells nothing else, and gives all anonymous
+    admins one shared user. One who writes in the name of the group itself is an admin of it.
+    """
+    if message.sender_chat is not None and is_group(message.chat):
+        return Actor(
+            platform=PLATFORM,
+            user_id=str(message.sender_chat.id),
+            name=message.sender_chat.full_name or "",
+            is_admin=message.sender_chat.id == message.chat.id,
+            locale=locale_of(message.from_user),
+        )
+    return _actor(message.from_user, owners)
+
+
+def presser_of(query: CallbackQuery, owners: Collection[str]) -> Actor:
+    """Who pressed a button."""
+    return _actor(query.from_user, owners)
+
+
+def _actor(user: User | None, owners: Collection[str]) -> Actor:
+    user_id = str(user.id) if user else ""
+    return Actor(
+        platform=PLATFORM,
+        user_id=user_id,
+        name=user.full_name if user else "",
+        is_owner=user_id in owners,
+        locale=locale_of(user),
+    )
+
+
+def place_of(message: Message | InaccessibleMessage) -> Place:
+    """Where a message stands. A private chat has no guild: nobody sets rules there."""
+    chat = message.chat
+    return Place(
+        platform=PLATFORM,
+        guild=str(chat.id) if is_group(chat) else None,
+        channel=str(chat.id),
+        thread=_thread(message),
+        name=chat.title or "",
+    )
+
+
+def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Address:
+    """Where an answer to the message belongs."""
+    return Address(
+        platform=PLATFORM,
+        chat=str(message.chat.id),
+        thread=_thread(message),
+        reply_to=str(message.message_id),
+        user=actor.user_id,
+    )
+
+
+def ref_of(update_id: int, address: Address, part: str = "") -> Ref:
+    """The update as the cause of a job or of a notice; ``part`` tells several causes in one update apart."""
+    return Ref(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
+
+
+def _thread(message: Message | InaccessibleMessage) -> str | None:
+    # Outside forums a thread id only says what is replied to, and may not be sent back.
+    if isinstance(message, Message) and message.is_topic_message and message.message_thread_id is not None:
+        return str(message.message_thread_id)
+    return None

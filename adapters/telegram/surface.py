@@ -1,0 +1,251 @@
+"""Telegram's side of delivery: cards are sent and edited, pictures are photos, albums and documents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest, TelegramMigrateToChat, TelegramRetryAfter
+from aiogram.types import (
+    InputFile,
+    InputMediaDocument,
+    InputMediaPhoto,
+    LinkPreviewOptions,
+    MediaUnion,
+    Message,
+    ReplyParameters,
+)
+
+from adapters.telegram.faults import told
+from adapters.telegram.pace import Pace
+from adapters.telegram.photos import original, photo
+from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
+from bot.model.cards import Card
+from bot.model.messages import Address
+from bot.model.pictures import PictureFile
+from bot.ports import Abilities, Gone
+from engine.contract import Profile
+
+log = logging.getLogger(__name__)
+
+ALBUM = 10
+"""Most files in an album (https://core.telegram.org/bots/api#sendmediagroup)."""
+
+_NOT_THE_PHOTO = (
+    "message is not modified",
+    "message to edit not found",
+    "message can't be edited",
+    "MESSAGE_ID_INVALID",
+)
+_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+_UPLOAD_SECONDS = 120
+_SECONDS = 30
+
+
+class TelegramSurface:
+    """``bot.ports.Surface`` for Telegram.
+
+    Args:
+        bot: The API client.
+        profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
+        pace: Rate limits.
+    """
+
+    def __init__(self, bot: Bot, profiles: Callable[[], Sequence[Profile]], pace: Pace) -> None:
+        self._bot = bot
+        self._profiles = profiles
+        self._pace = pace
+
+    def abilities(self) -> Abilities:
+        """One photo in a card, one message a second; Telegram has no key that makes a send safe to repeat."""
+        return Abilities(edit_every=self._pace.gap, safe_resend=False, pictures_in_card=1, private_send=True)
+
+    async def edit(self, address: Address, card: Card) -> Address:
+        """See ``bot.ports.Surface``."""
+        if address.message is None:
+            raise Gone("no message to edit")
+        chat_id, message_id = int(address.chat), int(address.message)
+        if not card.final and self._pace.scarce(chat_id):
+            return address
+        shown = await self._photo(card)
+        with told(repeatable=True), self._turn(chat_id):
+            try:
+                if shown is not None and await self._edit_photo(chat_id, message_id, card, shown):
+                    return address
+                await self._edit_text(chat_id, message_id, card)
+            except TelegramBadRequest as error:
+                if "message is not modified" not in error.message:
+                    raise
+            except TelegramMigrateToChat as error:
+                # The messages of the old group stay behind; whoever asked gets the card anew in the new one.
+                raise Gone("the group became a supergroup") from error
+        return address
+
+    async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
+        """See ``bot.ports.Surface``."""
+        if card.private:
+            address = _alone(address)
+        shown = await self._photo(card)
+
+        async def call(chat_id: int) -> Message:
+            if shown is not None:
+                try:
+                    return await self._send_photo(chat_id, address, card, shown)
+                except TelegramBadRequest as error:
+                    log.warning("Telegram refused a photo; its card goes without: %s", error.message)
+            text, entities = words(card, TEXT_LIMIT)
+            return await self._bot.send_message(
+                chat_id,
+                text,
+                message_thread_id=_int(address.thread),
+                entities=entities,
+                link_preview_options=_NO_PREVIEW,
+                reply_parameters=_reply(address),
+                reply_markup=keyboard(card),
+                request_timeout=_SECONDS,
+            )
+
+        chat_id = int(address.chat)
+        with told(repeatable=False):
+            try:
+                with self._turn(chat_id):
+                    sent = await call(chat_id)
+            except TelegramMigrateToChat as error:
+                with self._turn(error.migrate_to_chat_id):
+                    sent = await call(error.migrate_to_chat_id)
+        return replace(address, chat=str(sent.chat.id), message=str(sent.message_id))
+
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
+        """See ``bot.ports.Surface``."""
+        chat_id = int(address.chat)
+        for start in range(0, len(files), ALBUM):
+            part = files[start : start + ALBUM]
+            try:
+                inputs = [await original(f) if originals else await photo(f, self._profiles()) for f in part]
+            except OSError as error:
+                raise Gone("a stored picture can't be read") from error
+            with told(repeatable=False):
+                try:
+                    with self._turn(chat_id, len(inputs)):
+                        await self._send_files(chat_id, address, inputs, originals=originals)
+                except TelegramMigrateToChat as error:
+                    chat_id = error.migrate_to_chat_id
+                    with self._turn(chat_id, len(inputs)):
+                        await self._send_files(chat_id, address, inputs, originals=originals)
+
+    @contextmanager
+    def _turn(self, chat_id: int, messages: int = 1) -> Iterator[None]:
+        with self._pace.slot(chat_id, messages):
+            try:
+                yield
+            except TelegramRetryAfter as error:
+                self._pace.hold(chat_id, error.retry_after)
+                raise
+
+    async def _photo(self, card: Card) -> InputFile | None:
+        if not card.pictures:
+            return None
+        try:
+            return await photo(card.pictures[0], self._profiles())
+        except OSError as error:
+            log.warning("a stored picture can't be read; its card goes without: %s", error)
+            return None
+
+    async def _edit_photo(self, chat_id: int, message_id: int, card: Card, shown: InputFile) -> bool:
+        caption, entities = words(card, CAPTION_LIMIT)
+        try:
+            await self._bot.edit_message_media(
+                InputMediaPhoto(media=shown, caption=caption, caption_entities=entities),
+                chat_id=chat_id,
+                message_id=message_id,
+                reply_markup=keyboard(card),
+                request_timeout=_UPLOAD_SECONDS,
+            )
+        except TelegramBadRequest as error:
+            if any(reason in error.message for reason in _NOT_THE_PHOTO):
+                raise
+            log.warning("Telegram refused a photo; its card goes without: %s", error.message)
+            return False
+        return True
+
+    async def _edit_text(self, chat_id: int, message_id: int, card: Card) -> None:
+        text, entities = words(card, TEXT_LIMIT)
+        try:
+            await self._bot.edit_message_text(
+                text,
+                chat_id=chat_id,
+                message_id=message_id,
+                entities=entities,
+                link_preview_options=_NO_PREVIEW,
+                reply_markup=keyboard(card),
+                request_timeout=_SECONDS,
+            )
+        except TelegramBadRequest as error:
+            if "there is no text in the message" not in error.message:
+                raise
+            caption, entities = words(card, CAPTION_LIMIT)
+            await self._bot.edit_message_caption(
+                chat_id=chat_id,
+                message_id=message_id,
+                caption=caption,
+                caption_entities=entities,
+                reply_markup=keyboard(card),
+                request_timeout=_SECONDS,
+            )
+
+    async def _send_photo(self, chat_id: int, address: Address, card: Card, shown: InputFile) -> Message:
+        caption, entities = words(card, CAPTION_LIMIT)
+        return await self._bot.send_photo(
+            chat_id,
+            shown,
+            caption=caption,
+            caption_entities=entities,
+            message_thread_id=_int(address.thread),
+            reply_parameters=_reply(address),
+            reply_markup=keyboard(card),
+            request_timeout=_UPLOAD_SECONDS,
+        )
+
+    async def _send_files(
+        self, chat_id: int, address: Address, inputs: Sequence[InputFile], *, originals: bool
+    ) -> None:
+        thread, reply = _int(address.thread), _reply(address)
+        if len(inputs) > 1:
+            media: list[MediaUnion] = [
+                InputMediaDocument(media=i) if originals else InputMediaPhoto(media=i) for i in inputs
+            ]
+            await self._bot.send_media_group(
+                chat_id, media, message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
+            )
+        elif originals:
+            await self._bot.send_document(
+                chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
+            )
+        else:
+            await self._bot.send_photo(
+                chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
+            )
+
+
+def _alone(address: Address) -> Address:
+    """The private chat with the asker, whose id is the asker's own."""
+    if address.user is None:
+        raise Gone("a private card without a person")
+    if address.user == address.chat:
+        return address
+    return Address(platform=address.platform, chat=address.user, user=address.user, private=True)
+
+
+def _reply(address: Address) -> ReplyParameters | None:
+    # Files answer their card, a card answers what asked for it.
+    message_id = _int(address.message or address.reply_to)
+    if message_id is None:
+        return None
+    return ReplyParameters(message_id=message_id, allow_sending_without_reply=True)
+
+
+def _int(text: str | None) -> int | None:
+    return None if text is None else int(text)
