@@ -1,0 +1,60 @@
+"""Presses and forms: whatever comes is answered, also after a restart and from buttons that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import discord
+
+from adapters.discord.identity import actor_of, locale_of, place_of, ref_of
+from adapters.discord.replies import Answer, Replies
+from bot.model.actions import Action, Press
+from bot.model.cards import Card, Tone
+from bot.model.errors import BadInput
+from bot.studio import Studio
+
+UPDATING = frozenset({Action.CANCEL, Action.PAGE})
+"""Actions whose answer is expected to change the card that the button is on."""
+
+
+class Buttons:
+    """Hands presses to Studio and shows what comes of them."""
+
+    def __init__(self, studio: Studio, replies: Replies, owners: Collection[str]) -> None:
+        self._studio = studio
+        self._replies = replies
+        self._owners = owners
+
+    async def handle(self, interaction: discord.Interaction) -> None:
+        """Answer a press or a form; slash commands are the command tree's."""
+        if interaction.type is discord.InteractionType.component:
+            press = Press.unpack(interaction.custom_id or "")
+            updates = press is not None and press.action in UPDATING
+        elif interaction.type is discord.InteractionType.modal_submit:
+            press, updates = None, False
+        else:
+            return
+        private = interaction.message is not None and interaction.message.flags.ephemeral
+        await self._replies.respond(
+            interaction,
+            ref_of(interaction, private=private),
+            locale_of(interaction.locale),
+            self._answer(interaction, press, private=private),
+            private=private or press is None,
+            updates=updates,
+        )
+
+    async def _answer(self, interaction: discord.Interaction, press: Press | None, *, private: bool) -> Answer:
+        if press is None:
+            form = interaction.type is discord.InteractionType.modal_submit
+            raise BadInput("discord.form.old" if form else "discord.button.unknown")
+        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        pressed = await self._studio.press(actor, place, press, ref_of(interaction, private=private))
+        if pressed.new is not None:
+            return Answer(pressed.new.card, pressed.new.job_id)
+        if pressed.card is not None:
+            return Answer(pressed.card, updates=True)
+        if pressed.notice or pressed.files:
+            card = Card(Tone.INFO, pressed.notice, pictures=pressed.files, private=True, final=True)
+            return Answer(card, as_they_are=True)
+        return Answer(None)

@@ -1,0 +1,208 @@
+"""Slash commands: their options, their words in each language, and what each hands to Studio."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Collection
+from dataclasses import replace
+
+import discord
+from discord import app_commands
+from discord.app_commands import locale_str
+
+from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
+from adapters.discord.replies import Answer, Replies
+from bot.model.requests import DrawForm
+from bot.studio import Studio
+
+log = logging.getLogger(__name__)
+
+MAX_COUNT = 4
+CHOICES, CHOICE_CHARS = 25, 100
+OPTIONS = ("prompt", "size", "count", "seed", "negative", "private", "rule", "role")
+
+
+class Words(app_commands.Translator):
+    """Takes names and descriptions in other languages from the catalogue."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    async def translate(
+        self,
+        string: locale_str,
+        locale: discord.Locale,
+        context: app_commands.TranslationContextTypes,  # noqa: ARG002 - discord.py passes it
+    ) -> str | None:
+        """Return the words for one of the languages that Easel speaks; None leaves the English ones."""
+        key, code = string.extras.get("key"), LOCALES.get(locale)
+        return self._studio.text(key, code) if key and code else None
+
+
+class Tree(app_commands.CommandTree[discord.Client]):
+    """The commands of one client."""
+
+    def __init__(self, client: discord.Client, studio: Studio, replies: Replies, owners: Collection[str]) -> None:
+        super().__init__(
+            client,
+            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
+            allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+        )
+        self._studio = studio
+        self._replies = replies
+        self._owners = owners
+        for command in self._build():
+            self.add_command(command)
+
+    async def digest(self) -> str:
+        """Return what names this set of commands of this application; it changes when anything in it does."""
+        words = Words(self._studio)
+        payload = [await c.get_translated_payload(self, words) for c in self.get_commands()]
+        text = json.dumps([self.client.application_id, payload], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    async def on_error(
+        self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
+    ) -> None:
+        """Answer what no command took: Discord still shows commands of an older version, or a fault of ours."""
+        if interaction.type is discord.InteractionType.autocomplete:
+            return
+        locale = locale_of(interaction.locale)
+        stale = isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch)
+        card = self._replies.failed(error, locale, "discord.command.old" if stale else "discord.failed")
+
+        async def work() -> Answer:
+            return Answer(card)
+
+        await self._replies.respond(interaction, ref_of(interaction, private=True), locale, work(), private=True)
+
+    def _about(self, key: str) -> locale_str:
+        """Words in English, which carry the key of their translations."""
+        return locale_str(self._studio.text(key, "en"), key=key)
+
+    def _build(self) -> list[app_commands.Command[app_commands.Group, ..., None] | app_commands.Group]:
+        names = {o: locale_str(o, key=f"discord.option.{o}") for o in OPTIONS}
+
+        @app_commands.rename(**{o: names[o] for o in ("prompt", "size", "count", "seed", "negative", "private")})
+        @app_commands.describe(
+            prompt=self._about("discord.option.prompt.about"),
+            size=self._about("discord.option.size.about"),
+            count=self._about("discord.option.count.about"),
+            seed=self._about("discord.option.seed.about"),
+            negative=self._about("discord.option.negative.about"),
+            private=self._about("discord.option.private.about"),
+        )
+        @app_commands.autocomplete(size=self._sizes)
+        async def draw(  # noqa: PLR0917 - discord.py passes them by name
+            interaction: discord.Interaction,
+            prompt: str,
+            size: str | None = None,
+            count: app_commands.Range[int, 1, MAX_COUNT] | None = None,
+            seed: str | None = None,
+            negative: str | None = None,
+            private: bool | None = None,
+        ) -> None:
+            form = DrawForm(
+                prompt=prompt,
+                size=size,
+                count=None if count is None else str(count),
+                seed=seed,
+                negative=negative,
+                private=private,
+            )
+            await self._draw(interaction, form)
+
+        async def history(interaction: discord.Interaction) -> None:
+            await self._history(interaction)
+
+        async def help_(interaction: discord.Interaction) -> None:
+            await self._help(interaction)
+
+        async def quota_show(interaction: discord.Interaction) -> None:
+            await self._quota_show(interaction)
+
+        @app_commands.rename(rule=names["rule"], role=names["role"])
+        @app_commands.describe(
+            rule=self._about("discord.option.rule.about"), role=self._about("discord.option.role.about")
+        )
+        async def quota_set(interaction: discord.Interaction, rule: str, role: discord.Role | None = None) -> None:
+            await self._quota_set(interaction, rule, role)
+
+        quota = app_commands.Group(name="quota", description=self._about("discord.command.quota"))
+        for name, callback in (("show", quota_show), ("set", quota_set)):
+            about = self._about(f"discord.command.quota.{name}")
+            quota.add_command(app_commands.Command(name=name, description=about, callback=callback))
+        plain = (("draw", draw), ("history", history), ("help", help_))
+        return [
+            *(
+                app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
+                for name, callback in plain
+            ),
+            quota,
+        ]
+
+    async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        """Suggest the model's sizes; anything else may be typed too."""
+        presets = self._studio.profiles()[0].presets
+        locale = locale_of(interaction.locale)
+        named = {n: f"{self._studio.text(f'discord.size.{n}', locale)} · {w}×{h}" for n, (w, h) in presets.items()}
+        wanted = typed.strip().casefold()
+        return [
+            app_commands.Choice(name=label[:CHOICE_CHARS], value=name)
+            for name, label in named.items()
+            if wanted in f"{name} {label}".casefold()
+        ][:CHOICES]
+
+    async def _draw(self, interaction: discord.Interaction, form: DrawForm) -> None:
+        private = bool(form.private)
+        actor, place, ref = (
+            actor_of(interaction, self._owners),
+            place_of(interaction),
+            ref_of(interaction, private=private),
+        )
+
+        async def work() -> Answer:
+            shown = await self._studio.draw(actor, place, form, ref)
+            return Answer(shown.card, shown.job_id)
+
+        await self._replies.respond(interaction, ref, actor.locale, work(), private=private)
+
+    async def _history(self, interaction: discord.Interaction) -> None:
+        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+
+        async def work() -> Answer:
+            return Answer(replace(await self._studio.history(actor, place), private=True))
+
+        await self._notice(interaction, work())
+
+    async def _help(self, interaction: discord.Interaction) -> None:
+        locale = locale_of(interaction.locale)
+
+        async def work() -> Answer:
+            card = self._studio.help(locale)
+            return Answer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale)), private=True))
+
+        await self._notice(interaction, work())
+
+    async def _quota_show(self, interaction: discord.Interaction) -> None:
+        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+
+        async def work() -> Answer:
+            return Answer(replace(await self._studio.quota_show(actor, place), private=True))
+
+        await self._notice(interaction, work())
+
+    async def _quota_set(self, interaction: discord.Interaction, rule: str, role: discord.Role | None) -> None:
+        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+
+        async def work() -> Answer:
+            card = await self._studio.quota_set(actor, place, rule, None if role is None else str(role.id))
+            return Answer(replace(card, private=True))
+
+        await self._notice(interaction, work())
+
+    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer]) -> None:
+        ref = ref_of(interaction, private=True)
+        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)

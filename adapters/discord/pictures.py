@@ -1,0 +1,107 @@
+"""The files of a card as Discord takes them: small ones enlarged, too large ones as WebP, each with its alt text."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import discord
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+
+from bot.model.pictures import PictureFile
+from engine.contract import Profile
+
+FILE_BYTES = 20 * 1024 * 1024
+"""Discord's limit for one file, since September 2026; servers and people may have more, and old ones less."""
+REQUEST_BYTES = 25 * 1024 * 1024 - 64 * 1024
+"""Discord's limit for one request, less what surrounds the files."""
+SMALL_BYTES = 7 * 1024 * 1024
+"""For a second try, after a refusal: all files together stay below every limit that Discord has had."""
+FILES = 10
+ALT_CHARS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in memory, ready to be sent any number of times."""
+
+    name: str
+    data: bytes
+    alt: str
+
+    def file(self) -> discord.File:
+        """Return a fresh file for one request; discord.py closes it afterwards."""
+        return discord.File(io.BytesIO(self.data), self.name, description=self.alt or None)
+
+
+async def uploads(
+    pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, small: bool = False
+) -> tuple[Upload, ...]:
+    """Read and fit pictures in a thread.
+
+    Args:
+        pictures: At most the first ten are taken.
+        profiles: Models whose small pictures are shown enlarged; none leaves every file as it is.
+        small: Make them small enough for any server.
+
+    Raises:
+        OSError: A file is not there or can't be read.
+    """
+    return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), small=small)
+
+
+def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, small: bool) -> tuple[Upload, ...]:
+    made = [_upload(i, p, _factor(p, profiles)) for i, p in enumerate(pictures)]
+    each = (SMALL_BYTES if small else REQUEST_BYTES) // max(1, len(made))
+    if not small and sum(len(u.data) for u in made) <= REQUEST_BYTES:
+        each = FILE_BYTES
+    return tuple(u if len(u.data) <= each else _smaller(u, each) for u in made)
+
+
+def _factor(picture: PictureFile, profiles: Sequence[Profile]) -> int:
+    """By how much to enlarge: only what has a small model's own size, never a picture that another model drew."""
+    for profile in profiles:
+        low, high = profile.side.low, profile.side.high
+        if low <= min(picture.width, picture.height) and max(picture.width, picture.height) <= high:
+            return profile.enlarge
+    return 1
+
+
+def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
+    name = PurePath(picture.name)
+    # Names of one message must differ: cards of several jobs may share them.
+    unique = f"{name.stem}-{index}{name.suffix}" if index else picture.name
+    data = picture.path.read_bytes()
+    alt = picture.alt if len(picture.alt) <= ALT_CHARS else picture.alt[: ALT_CHARS - 1] + "…"
+    return Upload(unique, data if factor == 1 else _enlarged(data, factor), alt)
+
+
+def _enlarged(data: bytes, factor: int) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        kept = PngInfo()
+        if isinstance(image, PngImageFile):
+            # What the picture was made from travels with it.
+            for key, value in image.text.items():
+                kept.add_text(key, value)
+        out = io.BytesIO()
+        larger = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+        larger.save(out, "PNG", pnginfo=kept)
+    return out.getvalue()
+
+
+def _smaller(upload: Upload, limit: int) -> Upload:
+    with Image.open(io.BytesIO(upload.data)) as image:
+        picture = image.convert("RGB")
+    data = b""
+    for scale in (1.0, 0.7, 0.5, 0.35, 0.25):
+        sized = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+        out = io.BytesIO()
+        sized.save(out, "WEBP", quality=90)
+        data = out.getvalue()
+        if len(data) <= limit:
+            break
+    return Upload(f"{PurePath(upload.name).stem}.webp", data, upload.alt)

@@ -1,0 +1,96 @@
+"""A card as Discord shows it: an embed and rows of buttons; every text that people wrote is data."""
+
+from __future__ import annotations
+
+import re
+
+import discord
+
+from bot.model.cards import Button, Card, Tone
+
+PROMPT_CHARS = 1200
+"""So much of a prompt is shown, escapes included: the rest of the card needs its room."""
+SENTENCE_CHARS = 600
+DESCRIPTION_CHARS, EMBED_CHARS = 4096, 6000
+NAME_CHARS, VALUE_CHARS, FIELDS = 256, 300, 25
+"""Of an embed's fields; Discord takes values of 1,024, but a fact is a short thing."""
+ASKER_CHARS = 100
+LABEL_CHARS = 80
+ROWS, PER_ROW = 5, 5
+BAR = 16
+
+COLOURS: dict[Tone, discord.Colour] = {
+    Tone.WAITING: discord.Colour.light_grey(),
+    Tone.RUNNING: discord.Colour.blue(),
+    Tone.DONE: discord.Colour.green(),
+    Tone.STOPPED: discord.Colour.dark_grey(),
+    Tone.PROBLEM: discord.Colour.red(),
+    Tone.INFO: discord.Colour.blurple(),
+}
+
+# Discord's markdown takes a backslash before any of these. Escaping them all also ends links, timestamps (<t:0>),
+# emoji (:x:), command mentions (</x:0>), headings, lists and quotes, which discord.utils.escape_markdown leaves alone.
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+
+
+def escape(text: str, limit: int) -> str:
+    """Return text that Discord shows as it was typed, in at most ``limit`` characters, cut with an ellipsis."""
+    shown = discord.utils.escape_mentions(_PUNCTUATION.sub(r"\\\g<0>", text))
+    if len(shown) <= limit:
+        return shown
+    # A cut must not leave half an escape behind: a last lone backslash would eat the ellipsis.
+    cut = shown[: limit - 1]
+    return cut[: len(cut) - (len(cut) - len(cut.rstrip("\\"))) % 2] + "…"
+
+
+def embed_of(card: Card) -> discord.Embed | None:
+    """Return the card's text within Discord's limits; None when there is none (pictures alone)."""
+    parts = _parts(card)
+    if not parts and not card.facts:
+        return None
+    embed = discord.Embed(colour=COLOURS[card.tone])
+    if card.asker:
+        # Discord reads no markup in a footer.
+        embed.set_footer(text=card.asker[:ASKER_CHARS])
+    description = ""
+    for part in parts:
+        longer = f"{description}\n{part}" if description else part
+        if len(longer) <= DESCRIPTION_CHARS:
+            description = longer
+    embed.description = description or None
+    for fact in card.facts[:FIELDS]:
+        name, value = escape(fact.label.strip(), NAME_CHARS), escape(fact.value.strip(), VALUE_CHARS)
+        if name and value and len(embed) + len(name) + len(value) <= EMBED_CHARS:
+            embed.add_field(name=name, value=value)
+    return embed
+
+
+def _parts(card: Card) -> list[str]:
+    parts = [f"**{escape(card.status, SENTENCE_CHARS)}**"] if card.status else []
+    if card.progress is not None:
+        done = round(max(0.0, min(1.0, card.progress)) * BAR)
+        parts.append(f"{'▰' * done}{'▱' * (BAR - done)} {card.progress:.0%}")
+    if card.prompt:
+        parts.append("> " + escape(" ".join(card.prompt.split()), PROMPT_CHARS))
+    return parts + [escape(note, SENTENCE_CHARS) for note in card.notes]
+
+
+def view_of(card: Card) -> discord.ui.View | None:
+    """Return the card's buttons; None when it has none. Needs a running event loop."""
+    rows = _rows(card.buttons)
+    if not rows:
+        return None
+    view = discord.ui.View(timeout=None)
+    for number, row in enumerate(rows):
+        for button in row:
+            style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
+            label = button.label if len(button.label) <= LABEL_CHARS else button.label[: LABEL_CHARS - 1] + "…"
+            view.add_item(discord.ui.Button(style=style, label=label, custom_id=button.press.pack(), row=number))
+    # A finished view is sent but never kept: presses are answered from what the button says, also after a restart.
+    view.stop()
+    return view
+
+
+def _rows(rows: tuple[tuple[Button, ...], ...]) -> list[tuple[Button, ...]]:
+    split = [row[i : i + PER_ROW] for row in rows for i in range(0, len(row), PER_ROW)]
+    return split[:ROWS]
