@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import aiosqlite
 
 from bot.model.errors import Unavailable
 from bot.store import migrate
 from bot.store.migrate import Migration
+from bot.store.unbroken import unbroken
+
+Tx: TypeAlias = aiosqlite.Connection
+"""An open transaction, as ``Database.write`` and ``Database.read`` hand it out and the functions of the store take it."""
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process (``easel quota`` beside the service) before it gives up."""
@@ -72,7 +77,7 @@ class Database:
             await reader.execute_fetchall("PRAGMA query_only = ON")
         except BaseException as e:
             for connection in opened:
-                await _to_its_end(connection.close)
+                await unbroken(connection.close())
             _explain(e, path)
             raise
         return cls(path, writer, reader, version)
@@ -80,8 +85,8 @@ class Database:
     async def close(self) -> None:
         """Wait for the open transactions and close the file."""
         async with self._writing, self._reading:
-            await _to_its_end(self._reader.close)
-            await _to_its_end(self._writer.close)
+            await unbroken(self._reader.close())
+            await unbroken(self._writer.close())
 
     async def __aenter__(self) -> Database:
         return self
@@ -89,7 +94,7 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def write(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+    def write(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that may write: committed and durable when the block ends, undone when it raises.
 
         Raises:
@@ -97,23 +102,21 @@ class Database:
         """
         return self._transaction(self._writer, self._writing, "BEGIN IMMEDIATE")
 
-    def read(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+    def read(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
         return self._transaction(self._reader, self._reading, "BEGIN")
 
     @asynccontextmanager
-    async def _transaction(
-        self, connection: aiosqlite.Connection, lock: asyncio.Lock, begin: str
-    ) -> AsyncIterator[aiosqlite.Connection]:
+    async def _transaction(self, connection: aiosqlite.Connection, lock: asyncio.Lock, begin: str) -> AsyncIterator[Tx]:
         async with lock:
             try:
                 await connection.execute_fetchall(begin)
                 yield connection
-                await _to_its_end(connection.commit)
+                await unbroken(connection.commit())
             except BaseException as e:
                 # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
                 # order, so this comes after them, and it does nothing where no transaction is open.
-                await _to_its_end(connection.rollback)
+                await unbroken(connection.rollback())
                 _explain(e, self.path)
                 raise
 
@@ -152,17 +155,3 @@ async def _use_wal(connection: aiosqlite.Connection, busy_seconds: float) -> Non
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
-
-
-async def _to_its_end(work: Callable[[], Awaitable[None]]) -> None:
-    """Await work that must not be left half done: a cancellation that comes meanwhile is raised after it."""
-    task = asyncio.ensure_future(work())
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as e:
-            cancelled = e
-    task.result()
-    if cancelled is not None:
-        raise cancelled

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import aiosqlite
 
+from bot.policy.quotas import Use
+
 
 async def reserve(
     tx: aiosqlite.Connection, *, job_id: int, person_id: int, place_id: int | None, pictures: int, now: float
@@ -50,21 +52,18 @@ async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
     await settle(tx, job_id, painted=0, now=now)
 
 
-async def counted(
-    tx: aiosqlite.Connection, person_id: int, *, since: float, place_id: int | None = None
-) -> tuple[tuple[float, int], ...]:
-    """Return what counts against a person's quota: (when it was asked for, how many pictures), oldest first.
+async def uses(tx: aiosqlite.Connection, person_id: int, *, since: float, place_id: int | None) -> tuple[Use, ...]:
+    """Return what counts against a person's quotas, oldest first: one use for each job that has not given all back.
 
     Args:
         tx: A transaction.
         person_id: Whose.
         since: Only what was asked for after this moment (Unix seconds).
-        place_id: Only what was asked for in this place; everywhere when not given.
+        place_id: The place that is decided about, whose uses are marked; None for none.
     """
     rows = await tx.execute_fetchall(
-        "SELECT counted_at, sum(reserved + charged) AS n FROM ledger"
-        " WHERE person_id = ? AND counted_at > ? AND (? IS NULL OR place_id = ?)"
-        " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at",
-        (person_id, since, place_id, place_id),
+        "SELECT counted_at, sum(reserved + charged) AS n, place_id = ? FROM ledger"
+        " WHERE person_id = ? AND counted_at > ? GROUP BY counted_at, job_id HAVING n > 0 ORDER BY counted_at",
+        (place_id, person_id, since),
     )
-    return tuple((row[0], row[1]) for row in rows)
+    return tuple(Use(at=row[0], pictures=row[1], here=bool(row[2])) for row in rows)

@@ -1,0 +1,56 @@
+"""What operators do from the command line, beside the running service: ``easel quota set | show | reset``."""
+
+from __future__ import annotations
+
+from bot.model.errors import BadInput
+from bot.model.quotas import Limit, Policy, Scope
+from bot.policy import quotas as rules
+from bot.ports import Clock
+from bot.store import policies
+from bot.store.database import Database
+from bot.usecases import quota
+
+OPERATOR = "operator"
+"""Who is written down as having done it."""
+
+
+async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> Limit:
+    """Set the owner's rule for a scope, a ceiling for what admins of places may set; returns it as understood.
+
+    Raises:
+        BadInput: The rule can't be read, or the scope is incomplete.
+        Unavailable: The database can't be written.
+    """
+    limit = rules.parse_limit(rule)
+    _check(scope)
+    async with db.write() as tx:
+        await quota.put(tx, scope, limit, by_owner=True, actor=OPERATOR, now=clock.now())
+    return limit
+
+
+async def show_quotas(db: Database) -> tuple[Policy, ...]:
+    """Return all rules: the owner's first, then those of places."""
+    async with db.read() as tx:
+        return await policies.all_rules(tx)
+
+
+async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[Policy, ...]:
+    """Take the rules of exactly this scope away, the owner's and the place's own; returns those that there were.
+
+    Raises BadInput and Unavailable.
+    """
+    _check(scope)
+    async with db.write() as tx:
+        gone = [
+            await quota.take_away(tx, scope, by_owner=by_owner, actor=OPERATOR, now=clock.now())
+            for by_owner in (True, False)
+        ]
+    return tuple(policy for policy in gone if policy is not None)
+
+
+def _check(scope: Scope) -> None:
+    # Ids of places and people mean nothing without their platform, and roles nothing without their place.
+    if scope.platform is None and (scope.place is not None or scope.person is not None):
+        raise BadInput("refusal.quota.scope_platform")
+    if scope.role is not None and (scope.platform is None or scope.place is None):
+        raise BadInput("refusal.quota.scope_place")

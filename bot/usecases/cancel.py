@@ -1,0 +1,47 @@
+"""Stop a job that is not painted yet; whoever wins the move refunds it, once."""
+
+from __future__ import annotations
+
+from bot.model.errors import NotAllowed
+from bot.model.jobs import Job, JobState
+from bot.model.people import Actor, Place
+from bot.store import jobs, people, quotas
+from bot.store.database import Tx
+from bot.usecases import access
+from bot.usecases.house import House
+
+_STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
+
+
+async def cancel(house: House, actor: Actor, place: Place, job_id: int) -> tuple[Job, bool]:
+    """Cancel a job: for who asked for it, for the owner, and for admins of the place where it was asked for.
+
+    Returns:
+        The job as it is now, and whether this call cancelled it (False: it had ended, or was painted already).
+
+    Raises:
+        NotFound: There is no such job in this chat.
+        NotAllowed: It is somebody else's.
+    """
+    async with house.db.write() as tx:
+        job = await access.visible(tx, actor, place, job_id)
+        if not await _may(tx, actor, place, job):
+            raise NotAllowed("refusal.cancel.not_yours")
+        now = house.clock.now()
+        won = False
+        if job.state in _STOPPABLE:
+            won = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
+        if won:
+            await quotas.refund(tx, job.id, now=now)
+        after = await jobs.get(tx, job_id)
+        assert after is not None
+    if won:
+        house.backlog.forget(job_id)
+        house.backlog.changed(job_id)
+    return after, won
+
+
+async def _may(tx: Tx, actor: Actor, place: Place, job: Job) -> bool:
+    if actor.is_owner or await access.is_own(tx, actor, job):
+        return True
+    return actor.is_admin and job.place_id is not None and job.place_id == await people.find_place(tx, place)

@@ -1,0 +1,98 @@
+"""Admit a request: checked, reserved, stored and queued in one transaction, once for each event."""
+
+from __future__ import annotations
+
+from bot.model.errors import Unavailable
+from bot.model.jobs import Job, JobState
+from bot.model.messages import MessageState, Ref
+from bot.model.people import Actor, Place
+from bot.model.quotas import Window
+from bot.model.requests import DrawForm, DrawRequest
+from bot.policy import quotas as rules
+from bot.policy.recipes import batch_key
+from bot.policy.requests import check
+from bot.ports import Ticket
+from bot.store import blobs, jobs, messages, people, policies, quotas
+from bot.store.database import Tx
+from bot.usecases.house import House
+
+
+async def draw(house: House, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Job:
+    """Admit a request as typed; the same event again returns its job. Raises Refusal, and then nothing is stored."""
+    request = check(form, house.profiles(), house.max_count(actor.platform), house.rng)
+    return await admit(house, actor, place, request, ref)
+
+
+async def admit(
+    house: House, actor: Actor, place: Place, request: DrawRequest, ref: Ref, *, parent_id: int | None = None
+) -> Job:
+    """Admit a checked request.
+
+    Args:
+        house: What use cases work with.
+        actor: Who asks.
+        place: Where.
+        request: What for; its seed is fixed.
+        ref: The event behind it, and where its card belongs.
+        parent_id: The job that it was made from by a button.
+
+    Returns:
+        The stored job; the one that is there already when the same event came before.
+
+    Raises:
+        OverQuota: Says how many are left and when more come back.
+        Unavailable: No disk space, or the database can't be written.
+    """
+    if await blobs.free_bytes(house.pictures) < blobs.MIN_FREE_BYTES:
+        raise Unavailable("unavailable.disk_full")
+    async with house.db.write() as tx:
+        job = await jobs.by_event(tx, ref.event)
+        if job is None:
+            job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
+    if job.state is JobState.QUEUED:
+        # Also for a job that was there: the queue leaves one that it knows alone.
+        house.backlog.put(Ticket(job.id, job.person_id, job.request.count, batch_key(job.request)))
+    house.backlog.changed(job.id)
+    return job
+
+
+async def _store(
+    tx: Tx,
+    house: House,
+    actor: Actor,
+    place: Place,
+    *,
+    request: DrawRequest,
+    ref: Ref,
+    parent_id: int | None,
+) -> Job:
+    now = house.clock.now()
+    person = await people.remember(tx, actor, now=now)
+    place_id = await people.remember_place(tx, place, now=now)
+    if not actor.is_owner:
+        found = await policies.concerning(tx, actor.platform, place.guild)
+        uses = await quotas.uses(tx, person.id, since=now - Window.WEEK.seconds, place_id=place_id)
+        rules.decide(actor, place, found, house.quota, uses, wanted=request.count, now=now)
+    job_id = await jobs.add(
+        tx,
+        jobs.NewJob(
+            event=ref.event,
+            state=JobState.QUEUED,
+            person_id=person.id,
+            account_id=person.account_id,
+            place_id=place_id,
+            request=request,
+            locale=actor.locale,
+            asker=actor.name,
+            created_at=now,
+            parent_id=parent_id,
+        ),
+    )
+    # Owners are exempt from being refused, not from being counted: each job has one reservation.
+    await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=request.count, now=now)
+    if ref.address is not None:
+        state = MessageState.OPENING if ref.answered else MessageState.WANTED
+        await messages.add_card(tx, ref.event, job_id, ref.address, state)
+    job = await jobs.get(tx, job_id)
+    assert job is not None
+    return job

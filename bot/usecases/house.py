@@ -1,0 +1,42 @@
+"""What every use case works with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.model.quotas import Limit
+from bot.ports import Backlog, Clock
+from bot.store.database import Database
+from engine.contract import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The outside of the use cases, handed in once by Studio.
+
+    Attributes:
+        db: Where the rows are.
+        backlog: The queue.
+        clock: Time.
+        profiles: What can be asked for now; the first is the default.
+        pictures: Folder of the pictures' files.
+        quota: The owner's rule for everybody (``EASEL_QUOTA``).
+        max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
+        rng: Draws seeds.
+    """
+
+    db: Database
+    backlog: Backlog
+    clock: Clock
+    profiles: Callable[[], tuple[Profile, ...]]
+    pictures: Path
+    quota: Limit
+    max_counts: Mapping[str, int] = field(default_factory=dict)
+    rng: random.Random = field(default_factory=random.SystemRandom)
+
+    def max_count(self, platform: str) -> int:
+        """Most pictures in one request on this platform."""
+        return self.max_counts.get(platform, 4)

@@ -1,0 +1,77 @@
+"""What buttons do with a job that was drawn: again with another seed, from a seed upward, its original files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bot.model.actions import Press
+from bot.model.errors import BadInput, NotFound
+from bot.model.jobs import Job
+from bot.model.messages import MessageKind, Ref
+from bot.model.people import Actor, Place
+from bot.model.pictures import Picture
+from bot.model.requests import DrawRequest
+from bot.policy import recipes
+from bot.store import messages, pictures
+from bot.usecases import access
+from bot.usecases.draw import admit
+from bot.usecases.house import House
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """Pictures whose files were asked for; ``sent`` when delivery sends them by itself."""
+
+    job: Job
+    pictures: tuple[Picture, ...]
+    sent: bool
+
+
+async def reroll(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
+    """Admit the same request with a new seed. Raises Refusal."""
+    job = await _visible(house, actor, place, press)
+    return await _again(house, actor, place, ref, parent=job, request=recipes.reroll(job.request, house.rng))
+
+
+async def from_seed(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
+    """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal."""
+    job = await _visible(house, actor, place, press)
+    index = press.index or 0
+    if index >= job.request.count:
+        raise NotFound("refusal.picture.not_found")
+    return await _again(house, actor, place, ref, parent=job, request=recipes.from_seed(job.request, index))
+
+
+async def originals(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Originals:
+    """Find the files of a job, or of one picture of it; where the adapter only saves, delivery is asked to send them.
+
+    Raises NotFound.
+    """
+    async with house.db.read() as tx:
+        job = await access.visible(tx, actor, place, press.job_id)
+        found = await pictures.of_job(tx, job.id)
+    if press.index is not None:
+        found = tuple(p for p in found if p.index == press.index)
+    if not found:
+        raise NotFound("refusal.picture.not_found")
+    if ref.address is None or ref.answered:
+        return Originals(job, found, sent=False)
+    indexes = () if press.index is None else (press.index,)
+    async with house.db.write() as tx:
+        await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
+    house.backlog.posted()
+    return Originals(job, found, sent=True)
+
+
+async def _visible(house: House, actor: Actor, place: Place, press: Press) -> Job:
+    async with house.db.read() as tx:
+        return await access.visible(tx, actor, place, press.job_id)
+
+
+async def _again(house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest) -> Job:
+    known = tuple(profile.name for profile in house.profiles())
+    if request.model not in known:
+        raise BadInput("refusal.model.unknown", value=request.model, known=", ".join(known))
+    # A job of the page may have had more pictures than a chat takes.
+    request = replace(request, count=min(request.count, house.max_count(actor.platform)))
+    return await admit(house, actor, place, request, ref, parent_id=parent.id)
