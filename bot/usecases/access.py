@@ -6,6 +6,7 @@ from bot.model.errors import NotFound
 from bot.model.jobs import Job
 from bot.model.people import Actor, Place
 from bot.store import jobs, messages, people
+from bot.store.database import Tx
 
 
 async def own(tx: Tx, actor: Actor, job_id: int) -> Job:
