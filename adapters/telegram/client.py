@@ -8,53 +8,50 @@ from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
 from aiogram.exceptions import TelegramRetryAfter
 from aiogram.utils.token import TokenValidationError
 
-from adapters.telegram.faults import CALL_ERRORS, REFUSED, UNREACHABLE, sentence
+from adapters.telegram.faults import REFUSED, UNREACHABLE, sentence
+from bot.model.errors import Unavailable
 from bot.settings import Settings
 
-REFUSAL = "Telegram refuses the token in EASEL_TELEGRAM_TOKEN; take the one that @BotFather shows for the bot."
-
 _CHECK_SECONDS = 15
-
-
-class TokenRefused(Exception):
-    """The token is no bot's; the message is one clear sentence."""
 
 
 def make_bot(settings: Settings) -> Bot:
     """Build the client; nothing is sent yet.
 
     Raises:
-        TokenRefused: The token can't be one.
+        Unavailable: The token can't be one, or the proxy's address is none.
     """
     token = settings.telegram_token.get_secret_value().strip() if settings.telegram_token else ""
     url = settings.telegram_api_url
-    session = AiohttpSession(
-        proxy=settings.telegram_proxy or settings.proxy,
-        api=TelegramAPIServer.from_base(url) if url else PRODUCTION,
-    )
+    proxy = settings.telegram_proxy or settings.proxy
+    try:
+        session = AiohttpSession(
+            # Names are looked up by the proxy either way; curl's spelling for that is known to many.
+            proxy=proxy and proxy.replace("socks5h://", "socks5://", 1),
+            api=TelegramAPIServer.from_base(url) if url else PRODUCTION,
+        )
+    except ValueError as error:
+        raise Unavailable("telegram.check.proxy") from error
     try:
         return Bot(token, session)
-    except TokenValidationError:
-        raise TokenRefused(REFUSAL) from None
+    except TokenValidationError as error:
+        raise Unavailable("telegram.check.refused") from error
 
 
 async def check(settings: Settings) -> str:
-    """Ask Telegram who the bot is; returns its name.
+    """Ask Telegram who the bot is, for ``easel doctor``.
+
+    Returns:
+        The bot's name.
 
     Raises:
-        TokenRefused: Telegram does not know the token.
-        ConnectionError: Telegram can't be reached; the message says how and what to do.
+        Unavailable: The token is refused, or Telegram can't be reached.
     """
     async with make_bot(settings) as bot:
         try:
             me = await bot.get_me(request_timeout=_CHECK_SECONDS)
         except REFUSED as error:
-            raise TokenRefused(REFUSAL) from error
-        except TelegramRetryAfter as error:
-            raise ConnectionError(f"Telegram asks to be left alone for {error.retry_after} s.") from error
-        except (*UNREACHABLE, *CALL_ERRORS) as error:
-            raise ConnectionError(
-                f"Telegram can't be reached ({sentence(error, bot.token)}); look at the network, EASEL_TELEGRAM_API_URL "
-                "and EASEL_TELEGRAM_PROXY."
-            ) from error
+            raise Unavailable("telegram.check.refused") from error
+        except (TelegramRetryAfter, *UNREACHABLE) as error:
+            raise Unavailable("telegram.check.away", why=sentence(error, bot.token)) from error
     return f"@{me.username}"

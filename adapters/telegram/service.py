@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import TelegramConflictError, TelegramRetryAfter
@@ -12,16 +13,19 @@ from aiogram.utils.backoff import Backoff
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.buttons import Buttons
-from adapters.telegram.client import REFUSAL, make_bot
+from adapters.telegram.client import check, make_bot
 from adapters.telegram.commands import Commands
 from adapters.telegram.errands import Errands
 from adapters.telegram.faults import CALL_ERRORS, REFUSED, UNREACHABLE, sentence
-from adapters.telegram.identity import locale_of
+from adapters.telegram.identity import PLATFORM, locale_of
 from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Patience, Polling
 from adapters.telegram.surface import TelegramSurface
+from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
+
+__all__ = ["TelegramService", "build", "check"]
 
 log = logging.getLogger(__name__)
 
@@ -30,77 +34,79 @@ _LANGUAGES = {"": "en", "zh": "zh_CN"}
 _SECONDS = 10
 
 
-def build(
-    settings: Settings, studio: Studio, *, pace: Pace | None = None, patience: Patience | None = None
-) -> TelegramService:
-    """Build the platform; nothing is sent yet.
+class TelegramService:
+    """Telegram as the composition root runs it.
 
     Args:
         settings: With a token.
         studio: The core.
-        pace: Rate limits, where they are not Telegram's own.
-        patience: Pauses, where they are not the usual ones.
-
-    Raises:
-        TokenRefused: The token can't be one.
-    """
-    return TelegramService(
-        make_bot(settings), studio, frozenset(settings.telegram_owners), pace or Pace(), patience or Patience()
-    )
-
-
-class TelegramService:
-    """The running platform.
+        pace: Rate limits.
+        patience: Pauses of the reader.
 
     Attributes:
-        surface: What delivery speaks to.
+        name: The platform's name in addresses.
+        surface: Where delivery speaks.
     """
 
-    def __init__(self, bot: Bot, studio: Studio, owners: frozenset[str], pace: Pace, patience: Patience) -> None:
-        self._bot = bot
+    name = PLATFORM
+
+    def __init__(self, settings: Settings, studio: Studio, pace: Pace, patience: Patience) -> None:
+        self._settings = settings
         self._studio = studio
-        self._owners = owners
+        self._owners = frozenset(settings.telegram_owners)
         self._patience = patience
-        self.surface = TelegramSurface(bot, studio.profiles, pace)
+        self.surface = TelegramSurface(studio.profiles, pace)
 
     async def run(self) -> None:
-        """Read until cancelled. Returns early, after a loud log line, when this platform can't go on."""
+        """Serve until cancelled. Returns early, after a loud line, when this platform can't go on."""
         try:
-            me = await self._me()
-        except REFUSED:
-            log.error("Telegram is off. %s", REFUSAL)
+            bot = make_bot(self._settings)
+        except Unavailable as error:
+            self._off(self._studio.refused(error, "en").status)
             return
-        log.info("Telegram: reading as @%s", me.username)
-        async with asyncio.TaskGroup() as group:
-            errands = Errands(self._bot, group)
-            errands.start(self._name_commands(), "the list of commands could not be set")
-            dispatcher = self._dispatcher(me, errands)
+        async with bot:
+            self.surface.use(bot)
             try:
-                await Polling(self._bot, dispatcher, self._sorry, self._patience).run()
+                await self._read(bot, await self._me(bot))
             except REFUSED:
-                log.error("Telegram is off. %s", REFUSAL)
+                self._off(self._studio.text("telegram.check.refused", "en"))
             except TelegramConflictError as error:
-                log.error(
-                    "Telegram is off. Another program reads this bot's messages: stop that one (or delete its webhook), "
-                    "then start Easel again. Telegram says: %s",
-                    error.message,
+                self._off(
+                    "Another program reads this bot's messages: stop that one (or delete its webhook), then start "
+                    f"Easel again. Telegram says: {error.message}"
                 )
+            finally:
+                self.surface.use(None)
 
-    async def aclose(self) -> None:
-        """Close the connections; after delivery has ended."""
-        await self._bot.session.close()
+    async def _read(self, bot: Bot, me: User) -> None:
+        log.info("Telegram is connected as @%s", me.username)
+        refusal: Exception | None = None
+        async with asyncio.TaskGroup() as group:
+            errands = Errands(bot, group)
+            errands.start(self._name_commands(bot), "the list of commands could not be set")
+            polling = Polling(bot, self._dispatcher(bot, me, errands), partial(self._sorry, bot), self._patience)
+            try:
+                await polling.run()
+            except (*REFUSED, TelegramConflictError) as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
-    def _dispatcher(self, me: User, errands: Errands) -> Dispatcher:
+    @staticmethod
+    def _off(reason: str) -> None:
+        log.critical("Telegram is off: %s", reason)
+
+    def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
-        dispatcher.include_router(Commands(self._studio, me, self._owners, Admins(self._bot), errands).router())
+        dispatcher.include_router(Commands(self._studio, me, self._owners, Admins(bot), errands).router())
         dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands).router())
         return dispatcher
 
-    async def _me(self) -> User:
+    async def _me(self, bot: Bot) -> User:
         backoff = Backoff(self._patience.unreachable)
         while True:
             try:
-                return await self._bot.me()
+                return await bot.me()
             except REFUSED:
                 raise
             except TelegramRetryAfter as error:
@@ -108,29 +114,36 @@ class TelegramService:
             except UNREACHABLE as error:
                 log.warning(
                     "Telegram can't be reached (%s); again in %.0f s",
-                    sentence(error, self._bot.token),
+                    sentence(error, bot.token),
                     backoff.next_delay,
                 )
                 await backoff.asleep()
 
-    async def _name_commands(self) -> None:
+    async def _name_commands(self, bot: Bot) -> None:
         for code, locale in _LANGUAGES.items():
             commands = [
                 BotCommand(command=name, description=self._studio.text(f"telegram.command.{name}", locale))
                 for name in COMMANDS
             ]
-            await self._bot.set_my_commands(commands, language_code=code or None, request_timeout=_SECONDS)
+            await bot.set_my_commands(commands, language_code=code or None, request_timeout=_SECONDS)
 
-    async def _sorry(self, update: Update) -> None:
+    async def _sorry(self, bot: Bot, update: Update) -> None:
         """Tell whoever sent an update that could not be saved; by hand, since saving is what fails."""
         try:
             if update.callback_query is not None:
                 query = update.callback_query
                 text = self._studio.text("telegram.sorry", locale_of(query.from_user))
-                await self._bot.answer_callback_query(query.id, text=text, show_alert=True, request_timeout=_SECONDS)
+                await bot.answer_callback_query(query.id, text=text, show_alert=True, request_timeout=_SECONDS)
             elif update.message is not None:
                 message = update.message
                 text = self._studio.text("telegram.sorry", locale_of(message.from_user))
                 await message.reply(text, allow_sending_without_reply=True)
         except CALL_ERRORS as error:
-            log.warning("nobody could be told: %s", sentence(error, self._bot.token))
+            log.warning("nobody could be told: %s", sentence(error, bot.token))
+
+
+def build(
+    settings: Settings, studio: Studio, *, pace: Pace | None = None, patience: Patience | None = None
+) -> TelegramService:
+    """Build the service; nothing is asked of Telegram before ``run``. Pauses are Telegram's own where none are given."""
+    return TelegramService(settings, studio, pace or Pace(), patience or Patience())

@@ -26,7 +26,7 @@ from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Gone
+from bot.ports import Abilities, Busy, Gone
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -43,21 +43,25 @@ _NOT_THE_PHOTO = (
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
 _SECONDS = 30
+_AWAY = 5.0
 
 
 class TelegramSurface:
-    """``bot.ports.Surface`` for Telegram.
+    """``bot.ports.Surface`` for Telegram. Without a client everything is Busy.
 
     Args:
-        bot: The API client.
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
         pace: Rate limits.
     """
 
-    def __init__(self, bot: Bot, profiles: Callable[[], Sequence[Profile]], pace: Pace) -> None:
-        self._bot = bot
+    def __init__(self, profiles: Callable[[], Sequence[Profile]], pace: Pace) -> None:
+        self._client: Bot | None = None
         self._profiles = profiles
         self._pace = pace
+
+    def use(self, bot: Bot | None) -> None:
+        """Speak through this client from now on; None while there is none."""
+        self._client = bot
 
     def abilities(self) -> Abilities:
         """One photo in a card, one message a second; Telegram has no key that makes a send safe to repeat."""
@@ -135,6 +139,12 @@ class TelegramSurface:
                     chat_id = error.migrate_to_chat_id
                     with self._turn(chat_id, len(inputs)):
                         await self._send_files(chat_id, address, inputs, originals=originals)
+
+    @property
+    def _bot(self) -> Bot:
+        if self._client is None:
+            raise Busy(_AWAY)
+        return self._client
 
     @contextmanager
     def _turn(self, chat_id: int, messages: int = 1) -> Iterator[None]:
