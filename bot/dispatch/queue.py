@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 from bot.dispatch import scheduler
 from bot.dispatch.scheduler import Work
+from bot.model.jobs import Job
+from bot.policy.recipes import batch_key
 from bot.ports import Ticket
+
+
+def ticket_of(job: Job) -> Ticket:
+    """What the queue has to know of a job."""
+    return Ticket(job.id, job.person_id, job.request.count, batch_key(job.request))
 
 
 class JobQueue:
@@ -57,21 +64,24 @@ class JobQueue:
         """Whose turn it is; None when nobody waits."""
         return next(self.order(), None)
 
+    def give_back(self, work: Work) -> None:
+        """Put what a batch had no room for at the front of its person's line."""
+        person, job_id = work.ticket.person_id, work.ticket.job_id
+        self._lines[person] = {job_id: work, **self._lines.get(person, {})}
+        self._person[job_id] = person
+        self._changed()
+
     def take(self, limit: int) -> tuple[Work, ...]:
-        """Take the next batch out, at most ``limit`` pictures; what is left of its jobs keeps its place in line."""
+        """Take the next batch out, at most ``limit`` pictures; its first person goes to the end of the ring.
+
+        What finds no room is in ``later`` of the work it belongs to: give it back once the batch has ended, so that
+        no job is in two batches at once.
+        """
         chosen = scheduler.batch([list(line.values()) for line in self._lines.values()], limit)
-        for piece in chosen:
-            person, job_id = piece.ticket.person_id, piece.ticket.job_id
-            left = self._lines[person][job_id].after(len(piece.indexes))
-            if left is None:
-                self.remove(job_id)
-            else:
-                self._lines[person][job_id] = left
-        if chosen:
-            served = chosen[0].ticket.person_id
-            if (line := self._lines.pop(served, None)) is not None:
-                self._lines[served] = line
-            self._changed()
+        for work in chosen:
+            self.remove(work.ticket.job_id)
+        if chosen and (line := self._lines.pop(chosen[0].ticket.person_id, None)) is not None:
+            self._lines[chosen[0].ticket.person_id] = line
         return chosen
 
     def order(self) -> Iterator[Work]:

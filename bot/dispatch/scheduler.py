@@ -14,24 +14,25 @@ class Work:
 
     Attributes:
         ticket: What was queued.
-        indexes: Pictures of the job that no batch has taken yet, 0-based; never empty.
+        indexes: Pictures of the job to paint, 0-based; never empty.
+        later: Pictures that found no room in this batch and go back into the queue after it.
         started: An earlier batch has taken some of its pictures: its row is running already.
         solo: It was in a batch that was lost, and is tried alone so that it can take nobody else with it.
     """
 
     ticket: Ticket
     indexes: tuple[int, ...]
+    later: tuple[int, ...] = ()
     started: bool = False
     solo: bool = False
 
     def first(self, n: int) -> Work:
-        """The first ``n`` of its pictures."""
-        return replace(self, indexes=self.indexes[:n])
+        """The first ``n`` of its pictures; the others are for later."""
+        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:])
 
-    def after(self, n: int) -> Work | None:
-        """What is left once ``n`` of its pictures are taken; None when nothing is."""
-        left = self.indexes[n:]
-        return replace(self, indexes=left, started=True) if left else None
+    def rest(self) -> Work | None:
+        """What is left for later; None when nothing is."""
+        return replace(self, indexes=self.later, later=(), started=True) if self.later else None
 
 
 def batch(lines: Sequence[Sequence[Work]], limit: int) -> tuple[Work, ...]:

@@ -1,0 +1,314 @@
+"""From waiting to painted: claims batches, hands them to the engine, and ends each job when its last picture has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from bot.dispatch.endings import Endings
+from bot.dispatch.estimate import Estimate
+from bot.dispatch.live import Live
+from bot.dispatch.queue import JobQueue
+from bot.dispatch.runs import Done, Run
+from bot.dispatch.scheduler import Work
+from bot.model.errors import Unavailable
+from bot.model.jobs import Job
+from bot.observe.metrics import Metrics
+from bot.policy.recipes import batch_key, recipes_of
+from bot.ports import Clock
+from bot.store import blobs, jobs
+from bot.store.database import Database
+from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
+
+_PAUSE = 1.0
+"""Seconds until the next try after the database could not be read or written."""
+
+_BROKEN_PAUSE = 5.0
+"""Seconds between two looks at an engine that can't start."""
+
+log = logging.getLogger(__name__)
+
+
+class Embed(Protocol):
+    """Writes into a picture what it was made from; called in a thread."""
+
+    def __call__(self, png: bytes, job: Job, recipe: Recipe) -> bytes:
+        """Return the PNG with its metadata."""
+
+
+class Dispatcher:
+    """One worker for each of the engine's slots. Whatever goes wrong with a job ends that job, never the loop."""
+
+    def __init__(
+        self,
+        db: Database,
+        folder: Path,
+        engine: Engine,
+        *,
+        queue: JobQueue,
+        live: Live,
+        estimate: Estimate,
+        endings: Endings,
+        embed: Embed,
+        changed: Callable[[int], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Args:
+        db: Where the rows are.
+        folder: Where pictures are written.
+        engine: Draws.
+        queue: What waits.
+        live: Told of progress.
+        estimate: Told how long pictures took.
+        endings: Writes down how a job ended.
+        embed: Adds metadata to a picture.
+        changed: Called when a job looks different now.
+        clock: Time.
+        metrics: Counts pictures and losses.
+        """
+        self._db = db
+        self._folder = folder
+        self._engine = engine
+        self._queue = queue
+        self._live = live
+        self._estimate = estimate
+        self._endings = endings
+        self._embed = embed
+        self._changed = changed
+        self._clock = clock
+        self._metrics = metrics
+        self._runs: dict[int, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+
+    @property
+    def runs(self) -> Mapping[int, Run]:
+        """Jobs that are being drawn, or wait again with some of their pictures done, by id."""
+        return self._runs
+
+    def forget(self, job_id: int) -> None:
+        """The job was cancelled: what the engine draws of it is dropped, and nothing of it is kept."""
+        if (run := self._runs.get(job_id)) is not None:
+            run.cancelled = True
+            for index in run.painting:
+                self._drop(run, index)
+            self._check(run)
+
+    def stop(self) -> None:
+        """Begin nothing more; ``run`` puts what is not finished back into the queue and returns."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``. Cancelled, it leaves the rows as a kill would, and the next start puts them right."""
+        slots = asyncio.create_task(self._slots(), name="slots")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({slots, stop}, return_when=asyncio.FIRST_COMPLETED)
+            slots.cancel()
+            await asyncio.wait({slots})
+            if not slots.cancelled():
+                slots.result()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._put_back()
+        finally:
+            for task in (slots, stop, *self._tasks):
+                task.cancel()
+            await asyncio.gather(slots, stop, *self._tasks, return_exceptions=True)
+
+    async def _slots(self) -> None:
+        await self._ready()
+        async with asyncio.TaskGroup() as slots:
+            for n in range(self._engine.slots()):
+                slots.create_task(self._slot(), name=f"slot {n}")
+
+    async def _slot(self) -> None:
+        while True:
+            await self._queue.filled()
+            await self._ready()
+            try:
+                works = await self._claim()
+            except Unavailable as e:
+                log.warning("no job can be claimed (%s)", e.key)
+                await self._clock.sleep(_PAUSE)
+            else:
+                if works:
+                    await self._paint(works)
+
+    async def _ready(self) -> None:
+        """Return once the engine draws at once. Jobs wait while it can't start: somebody may mend that."""
+        said = ""
+        while True:
+            try:
+                return await self._engine.warm()
+            except EngineError as e:
+                if str(e) != said:
+                    said = str(e)
+                    log.error("the engine can't start: %s", said)
+                await self._clock.sleep(_BROKEN_PAUSE)
+
+    async def _claim(self) -> list[tuple[Run, Work]]:
+        """Take the next batch out of the queue and make its jobs running; empty when nobody waits any more."""
+        head = self._queue.head()
+        if head is None:
+            return []
+        async with self._db.read() as tx:
+            job = await jobs.get(tx, head.ticket.job_id)
+        if self._queue.head() is not head:
+            return []
+        if job is None:
+            self._queue.remove(head.ticket.job_id)
+            return []
+        works = self._queue.take(max(1, self._engine.batch(recipes_of(job.id, job.request)[0])))
+        fresh = [work.ticket.job_id for work in works if not work.started]
+        try:
+            async with self._db.write() as tx:
+                claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
+                rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
+        except Unavailable:
+            for work in reversed(works):
+                self._queue.give_back(replace(work, indexes=work.indexes + work.later, later=()))
+            raise
+        # Nothing is awaited between the commit and here, so a cancel that comes after the commit finds the runs.
+        for job_id, row in rows.items():
+            if row is not None:
+                recipes = recipes_of(job_id, row.request)
+                self._runs.setdefault(job_id, Run(row, recipes)).job = row
+        # Whatever was cancelled meanwhile has no run, or one that is cancelled.
+        batch = [(run, work) for work in works if (run := self._runs.get(work.ticket.job_id)) is not None]
+        return [(run, work) for run, work in batch if not run.cancelled and (work.started or run.job.id in claimed)]
+
+    async def _paint(self, batch: list[tuple[Run, Work]]) -> None:
+        recipes: list[Recipe] = []
+        for run, work in batch:
+            run.painting.update(work.indexes)
+            recipes += [run.recipes[i] for i in work.indexes]
+            self._live.begin(run.job.id, len(run.recipes))
+            for index in run.done:
+                self._live.step(run.job.id, index, 1.0)
+            self._changed(run.job.id)
+        lost = False
+        try:
+            async with aclosing(self._engine.paint(recipes)) as events:
+                async for event in events:
+                    self._on(event)
+        except EngineLost as e:
+            log.warning("the engine was lost with jobs %s: %s", sorted({run.job.id for run, _ in batch}), e)
+            lost = True
+        except Exception:
+            log.exception("painting jobs %s ended unexpectedly", sorted({run.job.id for run, _ in batch}))
+            lost = True
+        if lost:
+            self._metrics.lost.inc()
+        for run, work in batch:
+            await self._after(run, work, lost=lost)
+
+    def _on(self, event: Event) -> None:
+        job_id, _, number = event.recipe_id.partition(":")
+        run, index = self._runs.get(int(job_id)), int(number)
+        if run is None or index not in run.painting:
+            return
+        match event:
+            case Step():
+                if run.cancelled:
+                    # The engine may not have known the recipe yet when the job was cancelled.
+                    self._drop(run, index)
+                    return
+                self._live.step(run.job.id, index, event.step / event.steps)
+                self._changed(run.job.id)
+            case Image():
+                run.painting.discard(index)
+                run.writing.add(index)
+                self._spawn(self._store(run, index, event))
+            case Failed():
+                run.painting.discard(index)
+                run.failed[index] = f"failed.{event.error.code}"
+                log.warning("picture %s failed: %s", event.recipe_id, event.error.code)
+                self._check(run)
+            case Preview():
+                pass  # cards show how far it is, not yet how it looks
+
+    async def _after(self, run: Run, work: Work, *, lost: bool) -> None:
+        """A batch has ended: see to what is left of one of its jobs."""
+        silent = run.painting.intersection(work.indexes)
+        run.painting.difference_update(work.indexes)
+        rest = work.rest()
+        if run.cancelled:
+            pass
+        elif lost and run.left():
+            if await self._endings.lost(run):
+                self._live.end(run.job.id)
+                if not run.cancelled:
+                    self._queue.put(work.ticket, run.left(), solo=True)
+                self._changed(run.job.id)
+        else:
+            run.failed.update(dict.fromkeys(silent, f"failed.{EngineError.code}"))
+            if rest is not None:
+                self._queue.give_back(rest)
+        self._check(run)
+
+    async def _store(self, run: Run, index: int, image: Image) -> None:
+        """Write one picture's file; the device draws on meanwhile."""
+        job, recipe = run.job, run.recipes[index]
+        self._estimate.measured(batch_key(job.request), image.seconds)
+        self._metrics.painted(recipe.model, image.seconds)
+        path = blobs.name(job.id, index, job.created_at)
+        try:
+            data = await asyncio.to_thread(self._embed, image.data, job, recipe)
+            await blobs.write(self._folder, path, data)
+        except Unavailable as e:
+            log.error("picture %s can't be stored: %s", recipe.id, e.key)
+            run.failed[index] = "failed.disk_full" if e.key.endswith("disk_full") else "failed.unwritable"
+        except Exception:
+            log.exception("picture %s can't be stored", recipe.id)
+            run.failed[index] = f"failed.{EngineError.code}"
+        else:
+            run.done[index] = Done(index, recipe.seed, path, image.width, image.height, len(data), image.seconds)
+        finally:
+            run.writing.discard(index)
+        self._check(run)
+
+    def _check(self, run: Run) -> None:
+        """End the run if nothing of it is left to do."""
+        if not run.idle() or not (run.cancelled or run.over()):
+            return
+        if self._runs.pop(run.job.id, None) is None:
+            return
+        if run.cancelled:
+            self._live.end(run.job.id)
+            self._spawn(self._endings.discard(run))
+        else:
+            self._spawn(self._over(run))
+
+    async def _over(self, run: Run) -> None:
+        try:
+            await self._endings.over(run)
+        except Exception:
+            log.exception("the end of job %d can't be written down; the next start draws it again", run.job.id)
+        self._live.end(run.job.id)
+        self._changed(run.job.id)
+
+    async def _put_back(self) -> None:
+        for run in list(self._runs.values()):
+            await self._endings.discard(run)
+        self._runs.clear()
+        await self._endings.stopped()
+
+    def _drop(self, run: Run, index: int) -> None:
+        self._spawn(self._engine.drop(run.recipes[index].id))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the dispatcher failed", exc_info=error)

@@ -1,0 +1,173 @@
+"""Everything between admission and delivery as one thing to start and stop; the use cases know it as their backlog."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from bot.dispatch.delivery import Delivery
+from bot.dispatch.dispatcher import Dispatcher, Embed
+from bot.dispatch.endings import Endings
+from bot.dispatch.estimate import Estimate
+from bot.dispatch.live import Live
+from bot.dispatch.outlook import Outlook
+from bot.dispatch.presenter import Presenter
+from bot.dispatch.queue import JobQueue, ticket_of
+from bot.dispatch.recovery import recover
+from bot.dispatch.showing import Showing
+from bot.observe.metrics import Metrics
+from bot.ports import Clock, Surface, Ticket, Waiting
+from bot.store.database import Database
+from engine.contract import Engine
+
+STOP_SECONDS = 8.0
+"""How long ``stop`` waits for what has begun; the whole service has 10 s."""
+
+PLACES_EVERY = 5.0
+"""Seconds between two looks at who has moved up in the queue."""
+
+log = logging.getLogger(__name__)
+
+
+class Dispatch:
+    """Queue, dispatcher and delivery. Obeys ``bot.ports.Backlog``."""
+
+    def __init__(
+        self,
+        db: Database,
+        folder: Path,
+        engine: Engine,
+        presenter: Presenter,
+        embed: Embed,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Args:
+        db: An open database.
+        folder: Where pictures are kept.
+        engine: Draws; started and closed by whoever made it.
+        presenter: Makes cards.
+        embed: Adds metadata to a picture.
+        clock: Time.
+        metrics: Counts.
+        """
+        self.live = Live()
+        """Progress, and wake-ups for whoever watches a job."""
+        self._db = db
+        self._folder = folder
+        self._clock = clock
+        self._metrics = metrics
+        self._surfaces: dict[str, Surface] = {}
+        self._queue = JobQueue()
+        estimate = Estimate()
+        self._dispatcher = Dispatcher(
+            db,
+            folder,
+            engine,
+            queue=self._queue,
+            live=self.live,
+            estimate=estimate,
+            endings=Endings(db, folder, clock, metrics),
+            embed=embed,
+            changed=self.changed,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._outlook = Outlook(self._queue, lambda: self._dispatcher.runs, self.live, estimate, engine.slots)
+        self._showing = Showing(
+            db,
+            self._surfaces,
+            presenter,
+            waiting=self.waiting,
+            progress=self.progress,
+            follow=self.changed,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._delivery = Delivery(db, self._surfaces, self._showing, clock)
+        self._task: asyncio.Task[None] | None = None
+        metrics.watch(lambda: len(self._queue), lambda: engine.state().phase)
+
+    async def start(self) -> None:
+        """Put right what the last run has left, and begin to draw and to deliver.
+
+        Raises:
+            Unavailable: The database or the pictures folder can't be used.
+        """
+        for job in await recover(self._db, self._folder, self._showing, self._clock):
+            self._queue.put(ticket_of(job), solo=job.attempts > 0)
+            self.changed(job.id)
+        await self._delivery.scan()
+        self._task = asyncio.create_task(self._run(), name="dispatch")
+
+    async def stop(self) -> None:
+        """End within 8 s: what is being drawn waits again, what is being sent is sent to its end."""
+        if self._task is None:
+            return
+        self._dispatcher.stop()
+        self._delivery.stop()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._task
+        except TimeoutError:
+            log.warning("what was begun did not end in %g s; the next start puts it right", STOP_SECONDS)
+        finally:
+            self._task = None
+
+    async def attach(self, platform: str, surface: Surface) -> None:
+        """From now on this surface shows what belongs to its platform; also what has waited for it."""
+        self._surfaces[platform] = surface
+        await self._delivery.scan()
+
+    def detach(self, platform: str) -> None:
+        """The platform is off: what belongs to it waits."""
+        self._surfaces.pop(platform, None)
+
+    def put(self, ticket: Ticket) -> None:
+        """A queued row was committed: its job may be begun."""
+        self._queue.put(ticket)
+        self.changed(ticket.job_id)
+
+    def forget(self, job_id: int) -> None:
+        """The job was cancelled: it leaves the queue, and the engine within one step."""
+        self._queue.remove(job_id)
+        self._dispatcher.forget(job_id)
+        self._metrics.jobs.labels("cancelled").inc()
+        self.changed(job_id)
+
+    def changed(self, job_id: int) -> None:
+        """The job's card may look different now: delivery shows it again, and watchers wake."""
+        self.live.changed(job_id)
+        self._delivery.changed(job_id)
+
+    def posted(self) -> None:
+        """A notice or a file to be sent was committed to the messages table."""
+        self._delivery.posted()
+
+    def waiting(self, job_id: int) -> Waiting | None:
+        """Where it stands; None when it does not wait."""
+        return self._outlook.waiting(job_id)
+
+    def progress(self, job_id: int) -> float | None:
+        """0 to 1 while it is being drawn; None otherwise."""
+        return self.live.progress(job_id)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            delivery = tasks.create_task(self._delivery.run(), name="delivery")
+            places = tasks.create_task(self._places(), name="places")
+            await self._dispatcher.run()
+            places.cancel()
+            await delivery
+
+    async def _places(self) -> None:
+        """Show people who wait that they have moved up."""
+        seen = self._queue.version
+        while True:
+            await self._clock.sleep(PLACES_EVERY)
+            if seen != self._queue.version:
+                seen = self._queue.version
+                for work in self._queue.order():
+                    self.changed(work.ticket.job_id)

@@ -1,0 +1,321 @@
+"""Shows one stored message as it should look now, so that a kill at any point shows nothing twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from bot.dispatch.persist import persist
+from bot.dispatch.presenter import Presenter
+from bot.model.cards import Card
+from bot.model.jobs import Job, JobState
+from bot.model.messages import Address, Message, MessageKind, MessageState
+from bot.model.pictures import Picture
+from bot.observe.metrics import Metrics
+from bot.ports import Busy, Clock, Gone, Surface, Waiting
+from bot.store import jobs, messages, pictures
+from bot.store.codec import dump_card, load_card
+from bot.store.database import Database, Tx
+
+ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})
+"""States in which a job's card says its last."""
+
+TEXT_TRIES = 5
+"""How often the sending of one text card may end unclearly: it may be sent again, but must not fill a chat."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A message with what it belongs to, as the rows stood when its showing began."""
+
+    message: Message
+    job: Job | None
+    stored: Sequence[Picture]
+
+    @property
+    def ended(self) -> bool:
+        """What is shown now is the last that there is to say."""
+        return self.job is None or self.message.kind is not MessageKind.CARD or self.job.state in ENDED
+
+
+class Showing:
+    """The rules of editing and sending. Rows are read before and written after; nothing else remembers what matters."""
+
+    def __init__(
+        self,
+        db: Database,
+        surfaces: Mapping[str, Surface],
+        presenter: Presenter,
+        *,
+        waiting: Callable[[int], Waiting | None],
+        progress: Callable[[int], float | None],
+        follow: Callable[[int], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Args:
+        db: Where the rows are.
+        surfaces: Who speaks to which platform; a platform may come and go.
+        presenter: Makes the cards.
+        waiting: Where a job stands in the queue.
+        progress: How much of a job is drawn.
+        follow: Called with a job's id when its rows have changed and more is to be done about them.
+        clock: Time.
+        metrics: Counts what could not be shown.
+        """
+        self._db = db
+        self._surfaces = surfaces
+        self._presenter = presenter
+        self._waiting = waiting
+        self._progress = progress
+        self._follow = follow
+        self._clock = clock
+        self._metrics = metrics
+        # By message, until its job ends: what was shown last, which can't be reached for now, and how often sending
+        # was tried. Only to save work: each may be lost at any time.
+        self._last: dict[int, str] = {}
+        self._unreachable: set[int] = set()
+        self._tries: dict[int, int] = {}
+
+    async def show(self, message_id: int) -> bool:
+        """Bring one message up to date; returns whether its platform was spoken to.
+
+        Raises:
+            Busy: The chat must be left alone for a while.
+            Exception: Whatever else went wrong; to be tried again.
+        """
+        async with self._db.read() as tx:
+            message = await messages.get(tx, message_id)
+            if message is None or message.state not in {MessageState.WANTED, MessageState.SHOWN}:
+                return False
+            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
+            stored = () if job is None else await pictures.of_job(tx, job.id)
+        surface = self._surfaces.get(message.address.platform)
+        if surface is None:
+            return False
+        item = _Item(message, job, stored)
+        if message.kind is MessageKind.CARD:
+            return job is not None and await self._card(surface, item, job)
+        if message.state is MessageState.SHOWN:
+            return False
+        if message.kind is MessageKind.NOTICE:
+            card = load_card(message.card)
+            return await self._send(surface, item, replace(card, pictures=card.pictures[: _room(surface)]))
+        return job is not None and await self._files(surface, item, job)
+
+    async def settle(self, job_id: int) -> None:
+        """Make a painted job delivered if it is shown nowhere, or everywhere already (as the page's jobs are)."""
+        async with self._db.write() as tx:
+            await self._settle(tx, job_id)
+
+    async def unclear(self, message: Message) -> None:
+        """Nobody knows whether this message was sent: say so by a text card that offers the pictures."""
+        async with self._db.read() as tx:
+            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
+        async with self._db.write() as tx:
+            if not await messages.move(tx, message.id, MessageState.SENDING, MessageState.UNCLEAR):
+                return
+            if job is not None:
+                card = dump_card(self._presenter.unclear(job))
+                await messages.add_notice(tx, f"unclear:{message.id}", _anew(message.address), card, job.id)
+                await self._settle(tx, job.id)
+        self._failed(message, "unclear")
+        if job is not None:
+            self._follow(job.id)
+
+    async def _card(self, surface: Surface, item: _Item, job: Job) -> bool:
+        message = item.message
+        if message.id in self._unreachable and not item.ended:
+            return False
+        card = self._presenter.job(job, item.stored, self._waiting(job.id), self._progress(job.id))
+        card = replace(card, pictures=card.pictures[: _room(surface)])
+        if message.state is MessageState.WANTED:
+            return await self._send(surface, item, card)
+        digest = _digest(item, card)
+        if digest == self._last.get(message.id, message.shown):
+            await self._shown(item, message.address, digest, _room(surface))
+            return False
+        try:
+            address = await surface.edit(message.address, card)
+        except Gone:
+            await self._edit_gone(item, job)
+        else:
+            await self._shown(item, address, digest, _room(surface))
+        return True
+
+    async def _edit_gone(self, item: _Item, job: Job) -> None:
+        """It was deleted, or may not be edited any more: what is not final waits, what is final is sent anew."""
+        if not item.ended:
+            self._unreachable.add(item.message.id)
+        elif job.state is JobState.CANCELLED:
+            # Whoever cancelled it knows; a new message would only disturb.
+            await self._gone(item)
+        else:
+            async with self._db.write() as tx:
+                await messages.wanted_again(tx, item.message.id, _anew(item.message.address))
+            self._follow(job.id)
+
+    async def _send(self, surface: Surface, item: _Item, card: Card) -> bool:
+        message, able = item.message, surface.abilities()
+        if card.private and not able.private_send:
+            await self._gone(item)
+            return False
+        safe = able.safe_resend or not card.pictures
+        if not safe and not await self._begin(message):
+            return False
+        # The first card and the finished one that replaces it are two sends; each keeps its key in every try.
+        key = f"{message.id}:{'end' if item.ended else 'now'}"
+        try:
+            address = await surface.send(message.address, card, key)
+        except Gone:
+            await self._gone(item)
+        except Busy:
+            if not safe:
+                await self._take_back(message)
+            raise
+        except Exception as e:
+            if not safe:
+                log.warning("message %d may have been sent or not", message.id, exc_info=e)
+                await self.unclear(message)
+            elif able.safe_resend or not await self._too_often(item):
+                raise
+        else:
+            await self._shown(item, address, _digest(item, card), _room(surface))
+        return True
+
+    async def _files(self, surface: Surface, item: _Item, job: Job) -> bool:
+        message = item.message
+        asked = messages.indexes_of(message)
+        files = self._presenter.job(job, item.stored, None, None).pictures
+        chosen = [f for f, picture in zip(files, item.stored, strict=True) if not asked or picture.index in asked]
+        if not chosen:
+            await self._gone(item)
+            return False
+        if not await self._begin(message):
+            return False
+        try:
+            await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
+        except Gone:
+            await self._gone(item)
+        except Busy:
+            await self._take_back(message)
+            raise
+        except Exception as e:  # a send that can't be repeated: whatever went wrong, it may have arrived
+            log.warning("files of message %d may have been sent or not", message.id, exc_info=e)
+            await self.unclear(message)
+        else:
+            await self._shown(item, message.address, messages.FINAL, len(files))
+        return True
+
+    async def _begin(self, message: Message) -> bool:
+        """Write the intent of a send that can't be repeated safely."""
+        async with self._db.write() as tx:
+            return await messages.move(tx, message.id, MessageState.WANTED, MessageState.SENDING)
+
+    async def _take_back(self, message: Message) -> None:
+        """It certainly was not sent."""
+        async with self._db.write() as tx:
+            await messages.move(tx, message.id, MessageState.SENDING, MessageState.WANTED)
+
+    async def _shown(self, item: _Item, address: Address, digest: str, room: int) -> None:
+        """The message shows what it should; of a finished job, what its card has no room for goes beside it."""
+        message, job = item.message, item.job
+        if not item.ended:
+            self._last[message.id] = digest
+            if message.state is MessageState.SHOWN and address == message.address:
+                return  # progress that is not worth a durable write
+
+        async def write() -> bool:
+            async with self._db.write() as tx:
+                return await self._record(tx, item, address, digest, room)
+
+        # What the platform has answered is known here alone.
+        more = await persist(write, self._clock)
+        if item.ended:
+            self._forget(message.id)
+        if more and job is not None:
+            self._follow(job.id)
+
+    async def _record(self, tx: Tx, item: _Item, address: Address, digest: str, room: int) -> bool:
+        """Write down that the message is shown; returns whether more is to be done about its job."""
+        message, job = item.message, item.job
+        if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
+            await messages.shown(tx, message.id, address, digest)
+        if job is None or not item.ended:
+            return False
+        beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []
+        album = bool(beside) and job.state is JobState.PAINTED
+        if album:
+            await messages.add_files(
+                tx, f"album:{message.id}", job.id, _anew(address), MessageKind.ALBUM, indexes=beside
+            )
+        return await self._settle(tx, job.id) or album
+
+    async def _gone(self, item: _Item) -> None:
+        """It can't be shown here any more; its pictures are in the history."""
+        more = False
+        async with self._db.write() as tx:
+            await messages.move(tx, item.message.id, MessageState.WANTED, MessageState.GONE)
+            await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
+            await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)
+            if item.job is not None:
+                more = await self._settle(tx, item.job.id)
+        self._failed(item.message, "gone")
+        if more and item.job is not None:
+            self._follow(item.job.id)
+
+    async def _settle(self, tx: Tx, job_id: int) -> bool:
+        """Painted becomes delivered once nothing of it is left to show; returns whether this call did that."""
+        job = await jobs.get(tx, job_id)
+        if job is None or job.state is not JobState.PAINTED:
+            return False
+        if not all(_over(m) for m in await messages.of_job(tx, job_id)):
+            return False
+        return await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=self._clock.now())
+
+    async def _too_often(self, item: _Item) -> bool:
+        """Count the tries of a text card, which may have arrived each time; after some it is left alone."""
+        tries = self._tries[item.message.id] = self._tries.get(item.message.id, 0) + 1
+        if tries < TEXT_TRIES:
+            return False
+        log.warning("message %d could not be sent %d times and is left", item.message.id, tries)
+        if item.ended:
+            await self._gone(item)
+        else:
+            self._unreachable.add(item.message.id)
+        return True
+
+    def _failed(self, message: Message, why: str) -> None:
+        self._forget(message.id)
+        self._metrics.delivery_failures.labels(message.address.platform, why).inc()
+
+    def _forget(self, message_id: int) -> None:
+        self._last.pop(message_id, None)
+        self._unreachable.discard(message_id)
+        self._tries.pop(message_id, None)
+
+
+def _room(surface: Surface) -> int:
+    return surface.abilities().pictures_in_card
+
+
+def _digest(item: _Item, card: Card) -> str:
+    return (messages.FINAL if item.ended else "") + sha256(dump_card(card).encode()).hexdigest()
+
+
+def _anew(address: Address) -> Address:
+    """The same place, for another message than the one that is there."""
+    return replace(address, message=None)
+
+
+def _over(message: Message) -> bool:
+    """Nothing has to happen to this message before its job counts as delivered."""
+    if message.kind not in {MessageKind.CARD, MessageKind.ALBUM}:
+        return True
+    if message.state is MessageState.SHOWN:
+        return message.kind is MessageKind.ALBUM or message.shown.startswith(messages.FINAL)
+    return message.state in {MessageState.UNCLEAR, MessageState.GONE}
