@@ -49,7 +49,7 @@ class Buttons:
         actor = presser_of(query, self._owners)
         press = Press.unpack(query.data or "")
         if press is None or query.message is None:
-            self._errands.answer(query.id, self._studio.text("telegram.button_unknown", actor.locale), alert=True)
+            self._errands.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
         near = address_near(query.message, actor)
         try:

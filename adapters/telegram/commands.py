@@ -118,7 +118,11 @@ class Commands:
             except Refusal:
                 continue  # it has just ended by itself
             stopped += 1
-        notice = self._notice("telegram.cancelled" if stopped else "telegram.nothing_to_cancel", actor, n=stopped)
+        notice = (
+            self._notice("telegram.cancelled", actor, n=stopped)
+            if stopped
+            else self._notice("telegram.nothing_to_cancel", actor)
+        )
         await self._post(message, actor, event_update.update_id, notice)
 
     async def help(self, message: Message, event_update: Update) -> None:

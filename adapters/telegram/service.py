@@ -132,11 +132,11 @@ class TelegramService:
         try:
             if update.callback_query is not None:
                 query = update.callback_query
-                text = self._studio.text("telegram.sorry", locale_of(query.from_user))
+                text = self._studio.text("refusal.unavailable.internal", locale_of(query.from_user))
                 await bot.answer_callback_query(query.id, text=text, show_alert=True, request_timeout=_SECONDS)
             elif update.message is not None:
                 message = update.message
-                text = self._studio.text("telegram.sorry", locale_of(message.from_user))
+                text = self._studio.text("refusal.unavailable.internal", locale_of(message.from_user))
                 await message.reply(text, allow_sending_without_reply=True)
         except CALL_ERRORS as error:
             log.warning("nobody could be told: %s", sentence(error, bot.token))
