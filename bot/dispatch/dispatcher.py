@@ -8,19 +8,20 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bot.dispatch.endings import Endings
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
+from bot.dispatch.metadata import Metadata
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Done, Run
 from bot.dispatch.scheduler import Work
 from bot.model.errors import Unavailable
-from bot.model.jobs import Job
 from bot.observe.metrics import Metrics
 from bot.policy.recipes import batch_key, recipes_of
 from bot.ports import Clock
+from bot.present.cards import error_key
 from bot.store import blobs, jobs
 from bot.store.database import Database
 from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
@@ -31,14 +32,13 @@ _PAUSE = 1.0
 _BROKEN_PAUSE = 5.0
 """Seconds between two looks at an engine that can't start."""
 
+NO_SPACE = "error.store.no_space"
+"""Catalogue key: the picture was drawn, but the disk is full."""
+
+UNSTORED = "error.store.failed"
+"""Catalogue key: the picture was drawn, but it can't be kept."""
+
 log = logging.getLogger(__name__)
-
-
-class Embed(Protocol):
-    """Writes into a picture what it was made from; called in a thread."""
-
-    def __call__(self, png: bytes, job: Job, recipe: Recipe) -> bytes:
-        """Return the PNG with its metadata."""
 
 
 class Dispatcher:
@@ -54,7 +54,7 @@ class Dispatcher:
         live: Live,
         estimate: Estimate,
         endings: Endings,
-        embed: Embed,
+        metadata: Metadata,
         changed: Callable[[int], None],
         clock: Clock,
         metrics: Metrics,
@@ -67,7 +67,7 @@ class Dispatcher:
         live: Told of progress.
         estimate: Told how long pictures took.
         endings: Writes down how a job ended.
-        embed: Adds metadata to a picture.
+        metadata: Written into each picture.
         changed: Called when a job looks different now.
         clock: Time.
         metrics: Counts pictures and losses.
@@ -79,7 +79,7 @@ class Dispatcher:
         self._live = live
         self._estimate = estimate
         self._endings = endings
-        self._embed = embed
+        self._metadata = metadata
         self._changed = changed
         self._clock = clock
         self._metrics = metrics
@@ -228,7 +228,7 @@ class Dispatcher:
                 self._spawn(self._store(run, index, event))
             case Failed():
                 run.painting.discard(index)
-                run.failed[index] = f"failed.{event.error.code}"
+                run.failed[index] = error_key(event.error.code)
                 log.warning("picture %s failed: %s", event.recipe_id, event.error.code)
                 self._check(run)
             case Preview():
@@ -248,7 +248,7 @@ class Dispatcher:
                     self._queue.put(work.ticket, run.left(), solo=True)
                 self._changed(run.job.id)
         else:
-            run.failed.update(dict.fromkeys(silent, f"failed.{EngineError.code}"))
+            run.failed.update(dict.fromkeys(silent, error_key(EngineError.code)))
             if rest is not None:
                 self._queue.give_back(rest)
         self._check(run)
@@ -260,14 +260,14 @@ class Dispatcher:
         self._metrics.painted(recipe.model, image.seconds)
         path = blobs.name(job.id, index, job.created_at)
         try:
-            data = await asyncio.to_thread(self._embed, image.data, job, recipe)
+            data = await asyncio.to_thread(self._metadata.embed, image.data, job, recipe)
             await blobs.write(self._folder, path, data)
         except Unavailable as e:
             log.error("picture %s can't be stored: %s", recipe.id, e.key)
-            run.failed[index] = "failed.disk_full" if e.key.endswith("disk_full") else "failed.unwritable"
+            run.failed[index] = NO_SPACE if e.key == "unavailable.disk_full" else UNSTORED
         except Exception:
             log.exception("picture %s can't be stored", recipe.id)
-            run.failed[index] = f"failed.{EngineError.code}"
+            run.failed[index] = UNSTORED
         else:
             run.done[index] = Done(index, recipe.seed, path, image.width, image.height, len(data), image.seconds)
         finally:

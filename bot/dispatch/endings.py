@@ -14,7 +14,7 @@ from bot.ports import Clock
 from bot.store import blobs, jobs, pictures, quotas
 from bot.store.database import Database
 
-LOST = "failed.lost"
+LOST = "error.engine.lost"
 """Catalogue key: the engine was lost too often while it drew this job."""
 
 log = logging.getLogger(__name__)

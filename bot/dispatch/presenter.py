@@ -1,21 +1,36 @@
-"""What dispatch needs to have said: the cards it shows, made elsewhere."""
+"""The cards that dispatch shows, with what their makers need besides the job itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bot.model.cards import Card
 from bot.model.jobs import Job
 from bot.model.pictures import Picture
 from bot.ports import Waiting
+from bot.present import cards
+from engine.contract import Profile
 
 
-class Presenter(Protocol):
+class Presenter:
     """Makes cards in the language of the person who asked."""
 
+    def __init__(self, folder: Path, profiles: Callable[[], Sequence[Profile]]) -> None:
+        """Args:
+        folder: Where pictures are kept.
+        profiles: The models, for their proper names.
+        """
+        self._folder = folder
+        self._profiles = profiles
+
     def job(self, job: Job, pictures: Sequence[Picture], waiting: Waiting | None, progress: float | None) -> Card:
-        """The card of a job as it is now; ``pictures`` and the card's own stand in the same order."""
+        """The card of a job as it is now; its pictures stand in the same order as ``pictures``."""
+        titles = {profile.name: profile.title for profile in self._profiles()}
+        return cards.card_of(
+            job, pictures, pictures_dir=self._folder, waiting=waiting, progress=progress, titles=titles
+        )
 
     def unclear(self, job: Job) -> Card:
-        """A text card: nobody knows whether the pictures arrived; its button sends them (again)."""
+        """A text card: nobody knows whether the pictures arrived; its button sends them."""
+        return cards.unclear(job)

@@ -7,10 +7,11 @@ import logging
 from pathlib import Path
 
 from bot.dispatch.delivery import Delivery
-from bot.dispatch.dispatcher import Dispatcher, Embed
+from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.endings import Endings
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
+from bot.dispatch.metadata import Metadata
 from bot.dispatch.outlook import Outlook
 from bot.dispatch.presenter import Presenter
 from bot.dispatch.queue import JobQueue, ticket_of
@@ -38,8 +39,6 @@ class Dispatch:
         db: Database,
         folder: Path,
         engine: Engine,
-        presenter: Presenter,
-        embed: Embed,
         *,
         clock: Clock,
         metrics: Metrics,
@@ -48,8 +47,6 @@ class Dispatch:
         db: An open database.
         folder: Where pictures are kept.
         engine: Draws; started and closed by whoever made it.
-        presenter: Makes cards.
-        embed: Adds metadata to a picture.
         clock: Time.
         metrics: Counts.
         """
@@ -70,7 +67,7 @@ class Dispatch:
             live=self.live,
             estimate=estimate,
             endings=Endings(db, folder, clock, metrics),
-            embed=embed,
+            metadata=Metadata(engine.profiles),
             changed=self.changed,
             clock=clock,
             metrics=metrics,
@@ -79,7 +76,7 @@ class Dispatch:
         self._showing = Showing(
             db,
             self._surfaces,
-            presenter,
+            Presenter(folder, engine.profiles),
             waiting=self.waiting,
             progress=self.progress,
             follow=self.changed,
