@@ -1,0 +1,158 @@
+"""From a form as typed to a request in which everything is in range for its model; or a refusal that says what to do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from bot.model.errors import BadInput
+from bot.model.requests import DrawForm, DrawRequest
+from bot.policy import flags
+from bot.policy.presets import size_of
+from bot.policy.recipes import MAX_SEED, draw_seed
+from bot.policy.styles import BUILT_IN, Style, find
+from bot.policy.texts import clean, decimal, fold, shown, whole
+from engine.contract import Honour, Limits, Profile
+
+
+def check(
+    form: DrawForm,
+    profiles: Sequence[Profile],
+    max_count: int,
+    rng: random.Random,
+    styles: Mapping[str, Style] = BUILT_IN,
+) -> DrawRequest:
+    """Read the flags in the prompt, then check everything against the model's profile.
+
+    Args:
+        form: As typed, flags in the prompt and all.
+        profiles: What can be asked for; the first is the default.
+        max_count: Most pictures in one request here.
+        rng: Draws the seed where none was typed.
+        styles: What ``--style`` may name.
+
+    Raises:
+        BadInput: One sentence on what was wrong and what to do.
+    """
+    form = flags.parse(form)
+    typed = clean(form.prompt)
+    if not typed:
+        raise BadInput("refusal.prompt.empty")
+    profile = _profile(form.model, profiles)
+    if form.strength is not None:
+        raise BadInput("refusal.strength.no_image")
+    style = _style(form.style, styles)
+    steps = _steps(form.steps, profile.steps)
+    guidance = _guidance(form.guidance, profile.guidance)
+    width, height = size_of(form.size, profile)
+    negative, notes = _negative(clean(form.negative or ""), style, profile, guidance)
+    return DrawRequest(
+        prompt=_prompt(typed, style, profile.prompt_chars),
+        typed=typed,
+        negative=negative,
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=guidance,
+        seed=_seed(form.seed, rng),
+        count=_count(form.count, max_count),
+        model=profile.name,
+        style=style.name if style else "",
+        private=bool(form.private),
+        notes=notes,
+    )
+
+
+def _profile(name: str | None, profiles: Sequence[Profile]) -> Profile:
+    if name is None:
+        return profiles[0]
+    wanted = fold(name)
+    for profile in profiles:
+        if wanted in {fold(profile.name), fold(profile.title), fold(profile.source)}:
+            return profile
+    known = tuple(profile.name for profile in profiles)
+    raise BadInput("refusal.model.unknown", value=shown(name), known=", ".join(known))
+
+
+def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
+    if name is None:
+        return None
+    style = find(name, styles)
+    if style is None:
+        nearest = flags.nearest(fold(name), tuple(styles)) if styles else ""
+        raise BadInput("refusal.style.unknown", value=shown(name), nearest=nearest, known=", ".join(styles))
+    return style
+
+
+def _prompt(typed: str, style: Style | None, limit: int) -> str:
+    if len(typed) > limit:
+        raise BadInput("refusal.prompt.too_long", length=len(typed), limit=limit)
+    if style is None:
+        return typed
+    prompt = style.apply(typed)
+    if len(prompt) > limit:
+        raise BadInput("refusal.prompt.too_long_in_style", length=len(prompt), limit=limit, style=style.name)
+    return prompt
+
+
+def _negative(typed: str, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
+    """Return the negative prompt that the model will follow, and what the person should know about it."""
+    ignored = {
+        Honour.ALWAYS: "",
+        Honour.WITH_GUIDANCE: "" if guidance > 1 else "note.negative.needs_guidance",
+        Honour.NEVER: "note.negative.ignored",
+    }[profile.negative]
+    if ignored:
+        # What does nothing is not kept: neither the card nor the picture's metadata may pretend that it did.
+        return "", (ignored,) if typed else ()
+    negative = style.apply_negative(typed) if style else typed
+    if len(negative) > profile.prompt_chars:
+        raise BadInput("refusal.negative.too_long", length=len(negative), limit=profile.prompt_chars)
+    return negative, ()
+
+
+def _steps(text: str | None, limits: Limits[int]) -> int:
+    if text is None:
+        return limits.default
+    steps = whole(text)
+    if steps is None:
+        raise BadInput("refusal.steps.not_number", value=shown(text), low=limits.low, high=limits.high)
+    if not limits.low <= steps <= limits.high:
+        raise BadInput("refusal.steps.range", value=shown(text), low=limits.low, high=limits.high)
+    return steps
+
+
+def _guidance(text: str | None, limits: Limits[float]) -> float:
+    if text is None:
+        return limits.default
+    guidance = decimal(text)
+    low, high = f"{limits.low:g}", f"{limits.high:g}"
+    if guidance is None:
+        raise BadInput("refusal.guidance.not_number", value=shown(text), low=low, high=high)
+    if limits.low == limits.high != guidance:
+        raise BadInput("refusal.guidance.fixed", value=shown(text), fixed=low)
+    if not limits.low <= guidance <= limits.high:
+        raise BadInput("refusal.guidance.range", value=shown(text), low=low, high=high)
+    return guidance
+
+
+def _seed(text: str | None, rng: random.Random) -> int:
+    if text is None:
+        return draw_seed(rng)
+    seed = whole(text)
+    if seed is None:
+        raise BadInput("refusal.seed.not_number", value=shown(text))
+    if not 0 <= seed <= MAX_SEED:
+        raise BadInput("refusal.seed.range", value=shown(text), high=str(MAX_SEED))
+    return seed
+
+
+def _count(text: str | None, most: int) -> int:
+    if text is None:
+        return 1
+    count = whole(text)
+    if count is None:
+        raise BadInput("refusal.count.not_number", value=shown(text), most=most)
+    if not 1 <= count <= most:
+        raise BadInput("refusal.count.range", value=shown(text), most=most)
+    return count

@@ -1,0 +1,125 @@
+"""Cards that are about no single job: quota, history, help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.model.actions import Action, Press
+from bot.model.cards import Button, Card, Fact, Tone
+from bot.model.jobs import Job, JobState
+from bot.model.pictures import PictureFile
+from bot.model.quotas import Allowance, Limit
+from bot.present.i18n import text
+from engine.contract import Honour, Profile
+
+_PROMPT_CHARS = 60
+"""How much of a prompt a line of the history shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One job of the history: its seed is that of its first picture, whose thumbnail is on the sheet."""
+
+    job: Job
+    seed: int | None
+
+
+def limit_text(limit: Limit, locale: str) -> str:
+    """Return a limit in words: "50 pictures per day"."""
+    if limit.pictures is None:
+        return text(locale, "quota.unlimited")
+    return text(locale, "quota.limit", n=limit.pictures, window=f"@window.{limit.window}")
+
+
+def quota_card(allowance: Allowance, locale: str, *, now: float) -> Card:
+    """Return what is left for the person, under which rule, and when more come back."""
+    facts = [
+        ("fact.quota.limit", limit_text(allowance.limit, locale)),
+        ("fact.quota.counted", text(locale, f"quota.counted_{'here' if allowance.in_place else 'everywhere'}")),
+        ("fact.quota.used", str(allowance.used)),
+    ]
+    if allowance.left is None:
+        status = text(locale, "card.quota.unlimited")
+    else:
+        status = text(locale, "card.quota.left", n=allowance.left)
+        facts.append(("fact.quota.left", str(allowance.left)))
+        if allowance.returns_at is not None:
+            wait = max(0.0, allowance.returns_at - now)
+            facts.append(("fact.quota.returns", text(locale, "quota.returns", n=allowance.returns, wait=wait)))
+    return Card(Tone.INFO, status, facts=_facts(locale, facts), private=True, final=True)
+
+
+def quota_set_card(limit: Limit, locale: str, *, for_role: bool = False) -> Card:
+    """Return what was set, for everybody in the place to see."""
+    status = text(locale, "card.quota.set_role" if for_role else "card.quota.set")
+    return Card(Tone.INFO, status, facts=_facts(locale, [("fact.quota.limit", limit_text(limit, locale))]), final=True)
+
+
+def history_card(
+    lines: Sequence[Line], locale: str, *, sheet: PictureFile | None = None, older: bool = False, first: bool = True
+) -> Card:
+    """Return one page of one's own jobs, newest first.
+
+    Args:
+        lines: The jobs, in the order of their thumbnails; the first is number 1.
+        locale: The person's language.
+        sheet: Their contact sheet, where there is one.
+        older: Whether there are older ones; the button's press names the last job that is shown here, and the next
+            page begins before it.
+        first: Whether this is the newest page. Others get a button to it: the press of job 0.
+    """
+    buttons = []
+    if older and lines:
+        buttons.append(Button(text(locale, "button.page"), Press(Action.PAGE, lines[-1].job.id)))
+    if not first:
+        buttons.append(Button(text(locale, "button.newest"), Press(Action.PAGE, 0)))
+    rows = (tuple(buttons),) if buttons else ()
+    if not lines:
+        status = text(locale, "card.history.empty" if first else "card.history.end")
+        return Card(Tone.INFO, status, buttons=rows, private=True, final=True)
+    return Card(
+        Tone.INFO,
+        text(locale, "card.history", n=len(lines)) if first else text(locale, "card.history.older"),
+        facts=tuple(Fact(str(number), _line(line, locale)) for number, line in enumerate(lines, 1)),
+        pictures=() if sheet is None else (sheet,),
+        buttons=rows,
+        private=True,
+        final=True,
+    )
+
+
+def help_card(
+    profiles: Sequence[Profile], styles: Sequence[str], presets: Sequence[str], most: int, locale: str
+) -> Card:
+    """Return what can be typed; ``profiles`` first is the default, ``most`` is the largest count here."""
+    model = profiles[0]
+    lines: list[tuple[str, Mapping[str, str | int]]] = [
+        ("help.prompt", {}),
+        ("help.flags", {}),
+        ("help.size", {"example": "{}x{}".format(*model.presets["wide"]), "presets": ", ".join(presets)}),
+        ("help.count", {"most": most}),
+        ("help.seed", {}),
+        ("help.steps", {"model": model.title, "low": model.steps.low, "high": model.steps.high}),
+    ]
+    if model.negative is not Honour.NEVER:
+        lines.append(("help.no", {}))
+    if styles:
+        lines.append(("help.style", {"example": styles[0], "known": ", ".join(styles)}))
+    if len(profiles) > 1:
+        lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
+    lines.append(("help.private", {}))
+    notes = tuple(text(locale, key, **params) for key, params in lines)
+    return Card(Tone.INFO, text(locale, "help.title"), notes=notes, private=True, final=True)
+
+
+def _line(line: Line, locale: str) -> str:
+    typed = " ".join(line.job.request.typed.split())
+    prompt = typed if len(typed) <= _PROMPT_CHARS else typed[: _PROMPT_CHARS - 1] + "…"
+    if line.job.state in {JobState.PAINTED, JobState.DELIVERED} and line.seed is not None:
+        return text(locale, "history.line", prompt=prompt, seed=str(line.seed))
+    return text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
+
+
+def _facts(locale: str, facts: Sequence[tuple[str, str]]) -> tuple[Fact, ...]:
+    return tuple(Fact(text(locale, label), value) for label, value in facts)
