@@ -11,6 +11,8 @@ from bot.store.codec import dump_address, load_address
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+# The same words as in the partial index messages_open: SQLite uses it only where it finds them.
+_OPEN = "state IN ('opening', 'wanted', 'sending')"
 _COLUMNS = "id, kind, state, address, job_id, card, shown"
 
 FINAL = "final:"
@@ -145,7 +147,7 @@ async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Addre
 async def opening_wanted(tx: aiosqlite.Connection) -> int:
     """At start: whoever was to make a first answer is gone; delivery sends those cards. Returns how many."""
     cursor = await tx.execute(
-        f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening'"  # noqa: S608 - a constant
+        f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening' AND {_OPEN}"  # noqa: S608 - a constant
     )
     return cursor.rowcount
 
@@ -169,12 +171,12 @@ async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Message, ...]:
 
 async def wanted(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     """Return what delivery has to send, oldest first."""
-    return await _select(tx, "WHERE state = 'wanted' ORDER BY id")
+    return await _select(tx, f"WHERE state = 'wanted' AND {_OPEN} ORDER BY id")
 
 
 async def begun(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     """Return the messages whose intent to send was written and nothing after it, oldest first."""
-    return await _select(tx, "WHERE state = 'sending' ORDER BY id")
+    return await _select(tx, f"WHERE state = 'sending' AND {_OPEN} ORDER BY id")
 
 
 async def stale(tx: aiosqlite.Connection) -> tuple[Message, ...]:

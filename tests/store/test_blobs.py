@@ -1,0 +1,97 @@
+"""Files of pictures: whole or absent, durable, and swept when no row knows them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.model.errors import Unavailable
+from bot.store import blobs
+
+AT = datetime(2026, 3, 9, 23, 59, tzinfo=UTC).timestamp()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_name_says_when_it_was_asked_for() -> None:
+    assert blobs.name(12, 3, AT) == "2026/03/09/12-3.png"
+
+
+async def test_written_read_and_replaced(tmp_path: Path) -> None:
+    path = await blobs.write(tmp_path / "pictures", blobs.name(1, 0, AT), b"one")
+    assert path == tmp_path / "pictures" / "2026" / "03" / "09" / "1-0.png"
+    assert path.read_bytes() == b"one"
+    await blobs.write(tmp_path / "pictures", blobs.name(1, 0, AT), b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["1-0.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
+async def test_data_is_synced_before_the_rename_and_the_folder_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        order.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")  # noqa: PTH112 - a descriptor
+        fsync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    await blobs.write(tmp_path, "2026/03/09/1-0.png", b"x")
+    assert order == ["file", "rename", "folder", "folder", "folder", "folder"]
+    order.clear()
+    await blobs.write(tmp_path, "2026/03/09/1-1.png", b"x")
+    assert order == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("number", "key"), [(errno.ENOSPC, "unavailable.disk_full"), (errno.EACCES, "unavailable.pictures.unwritable")]
+)
+async def test_what_goes_wrong_is_a_sentence_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, key: str
+) -> None:
+    path = await blobs.write(tmp_path, "a/1-0.png", b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Unavailable) as refused:
+        await blobs.write(tmp_path, "a/1-0.png", b"new")
+    assert refused.value.key == key
+    assert path.read_bytes() == b"old"
+
+
+async def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert await blobs.free_bytes(tmp_path / "a" / "b") > 0
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unavailable):
+        await blobs.free_bytes(tmp_path / "file")
+
+
+async def test_the_sweep_takes_orphans_and_leaves_the_rest(tmp_path: Path) -> None:
+    for name in ("2026/01/01/1-0.png", "2026/01/01/2-0.png", "2026/01/02/3-0.png.part"):
+        await blobs.write(tmp_path, name, b"x")
+    (tmp_path / "README.txt").write_text("somebody else's")
+    assert await blobs.sweep(tmp_path, {"2026/01/01/1-0.png"}) == 2
+    assert files(tmp_path) == ["1-0.png", "README.txt"]
+    assert await blobs.sweep(tmp_path / "nothing", ()) == 0
+
+
+async def test_removing_twice_is_no_error(tmp_path: Path) -> None:
+    path = await blobs.write(tmp_path, "a/1-0.png", b"x")
+    await blobs.remove(tmp_path, "a/1-0.png")
+    await blobs.remove(tmp_path, "a/1-0.png")
+    assert not path.exists()

@@ -1,0 +1,38 @@
+"""People, accounts and places: found again, named as they are named now."""
+
+from __future__ import annotations
+
+from bot.model.people import Actor, Place
+from bot.store import people
+from bot.store.database import Database
+
+
+async def test_an_account_is_one_person(db: Database) -> None:
+    async with db.write() as tx:
+        assert await people.find(tx, "discord", "1") is None
+        one = await people.remember(tx, Actor("discord", "1", "Ada"), now=1.0)
+        assert await people.remember(tx, Actor("discord", "1", "Ada"), now=2.0) == one
+        other = await people.remember(tx, Actor("telegram", "1", "Ada"), now=3.0)
+        assert other.id != one.id
+        assert await people.find(tx, "discord", "1") == one
+
+
+async def test_a_new_name_is_kept_and_an_empty_one_is_not(db: Database) -> None:
+    async with db.write() as tx:
+        await people.remember(tx, Actor("discord", "1", "Ada"), now=1.0)
+        renamed = await people.remember(tx, Actor("discord", "1", "Ada L."), now=1.0)
+        assert renamed.name == "Ada L."
+        assert (await people.remember(tx, Actor("discord", "1", ""), now=1.0)).name == "Ada L."
+
+
+async def test_places(db: Database) -> None:
+    async with db.write() as tx:
+        assert await people.remember_place(tx, Place("discord", None, "dm"), now=1.0) is None
+        assert await people.find_place(tx, Place("discord", None, "dm")) is None
+        assert await people.find_place(tx, Place("discord", "g", "c")) is None
+        one = await people.remember_place(tx, Place("discord", "g", "c", name="Painters"), now=1.0)
+        assert await people.remember_place(tx, Place("discord", "g", "d"), now=2.0) == one
+        assert await people.find_place(tx, Place("discord", "g", "e")) == one
+        assert await people.remember_place(tx, Place("telegram", "g", "c"), now=1.0) != one
+        rows = await tx.execute_fetchall("SELECT name FROM places WHERE id = ?", (one,))
+        assert [row[0] for row in rows] == ["Painters"]

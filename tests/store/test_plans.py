@@ -1,0 +1,52 @@
+"""Hot queries go by an index: none of them reads a whole table, however many jobs there were."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from bot.model.jobs import JobState
+from bot.model.people import Actor, Place
+from bot.model.quotas import Scope
+from bot.store import jobs, messages, people, pictures, policies, quotas
+from bot.store.database import Database, Tx
+
+HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
+    "job": lambda tx: jobs.get(tx, 1),
+    "job of an event": lambda tx: jobs.by_event(tx, "e"),
+    "queued jobs": lambda tx: jobs.in_state(tx, JobState.QUEUED),
+    "painted jobs": lambda tx: jobs.in_state(tx, JobState.PAINTED),
+    "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
+    "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),
+    "move": lambda tx: jobs.move(tx, 1, JobState.QUEUED, JobState.RUNNING, now=1.0),
+    "account": lambda tx: people.find(tx, "web", "1"),
+    "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
+    "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada"), now=1.0),
+    "pictures": lambda tx: pictures.of_job(tx, 1),
+    "pictures of jobs": lambda tx: pictures.of_jobs(tx, [1, 2]),
+    "uses": lambda tx: quotas.uses(tx, 1, since=0.0, place_id=1),
+    "settle": lambda tx: quotas.settle(tx, 1, painted=0, now=1.0),
+    "rules": lambda tx: policies.concerning(tx, "discord", "g"),
+    "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),
+    "messages of a job": lambda tx: messages.of_job(tx, 1),
+    "wanted messages": messages.wanted,
+    "begun messages": messages.begun,
+    "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+async def test_no_hot_query_scans_a_table(db: Database, name: str) -> None:
+    seen: list[str] = []
+    async with db.write() as tx:
+        await tx.set_trace_callback(seen.append)
+        await HOT[name](tx)
+        await tx.set_trace_callback(None)  # type: ignore[arg-type]  # sqlite3 takes None to stop
+        statements = [sql for sql in seen if sql.lstrip()[:6] in {"SELECT", "UPDATE"}]
+        assert statements
+        for sql in statements:
+            plan = [row[3] for row in await tx.execute_fetchall(f"EXPLAIN QUERY PLAN {sql}")]
+            # A partial index holds what is open alone: to walk it is as good as a search.
+            walks = [step for step in plan if step.startswith("SCAN") and "_open" not in step]
+            assert not walks, f"{sql}: {plan}"
