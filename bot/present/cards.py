@@ -31,9 +31,15 @@ _TONES: Mapping[JobState, Tone] = {
     JobState.CANCELLED: Tone.STOPPED,
     JobState.FAILED: Tone.PROBLEM,
 }
-_NO_REASON = "failed.failed"
+_NO_REASON = "error.engine.failed"
 _FINISHED = frozenset({JobState.PAINTED, JobState.DELIVERED})
 _STOPPABLE = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
+
+
+def error_key(code: str) -> str:
+    """Return the message that says why a job failed, for an ``EngineError.code``."""
+    key = f"error.engine.{code}"
+    return key if known(key) else _NO_REASON
 
 
 def card_of(
