@@ -1,0 +1,149 @@
+"""What `easel doctor` looks at: each check is one function that returns one finding."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.cli import lock, surroundings
+from adapters.cli.platforms import Platform
+from adapters.cli.say import text
+from bot.model.errors import Unavailable
+from bot.settings import Settings
+from bot.store import check
+from bot.store.blobs import MIN_FREE_BYTES
+from engine import catalogue
+from engine.contract import EngineError
+
+OLDEST = (3, 11)
+GIB = 2**30
+_PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor: what was looked at, what was found, and what to do when it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def python() -> Finding:
+    """The interpreter."""
+    found = f"{platform.python_implementation()} {platform.python_version()}"
+    return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
+
+
+async def torch(settings: Settings) -> Finding:
+    """PyTorch and the device, looked at in a process of its own."""
+    command = (sys.executable, "-P", "-m", "adapters.cli.probe", settings.device, settings.precision.value)
+    here = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=env,
+    )
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return Finding("torch", False, text("cli.doctor.torch.slow", n=_PROBE_SECONDS), text("cli.doctor.torch.do"))
+    if process.returncode != 0:
+        last = (err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        return Finding("torch", False, last, text("cli.doctor.torch.do"))
+    seen: dict[str, str] = json.loads(out)
+    if "problem" in seen:
+        return Finding("torch", False, f"PyTorch {seen['torch']}: {seen['problem']}", text("cli.doctor.device.do"))
+    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}, {seen['precision']}")
+
+
+def model(settings: Settings) -> Finding:
+    """The model that EASEL_MODEL names; a folder's small files are read."""
+    try:
+        profile = catalogue.profile_for(settings.model)
+    except EngineError as error:
+        return Finding("model", False, str(error), text("cli.doctor.model.do"))
+    if not Path(profile.source).is_dir():
+        return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
+    return Finding("model", True, f"{profile.title} ({profile.source})")
+
+
+def folder(settings: Settings) -> Finding:
+    """The data folder, and room on its disk."""
+    path = settings.data_dir.absolute()
+    try:
+        for place in (path, path / surroundings.PICTURES):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
+                pass
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        return Finding("folder", False, f"{path}: {error.strerror or error}", text("cli.doctor.folder.do"))
+    found = text("cli.doctor.folder.free", path=str(path), free=f"{free / GIB:.1f}")
+    return Finding("folder", free >= MIN_FREE_BYTES, found, text("cli.doctor.space.do"))
+
+
+async def database(settings: Settings) -> Finding:
+    """The database's version, and whether it is whole."""
+    path = settings.data_dir / surroundings.DATABASE
+    health = await check.look(path)
+    if health is None:
+        return Finding("database", True, text("cli.doctor.database.none"))
+    if health.problem:
+        return Finding("database", False, f"{path}: {health.problem}", text("cli.doctor.database.do"))
+    state = "newer" if health.version > health.known else "older" if health.version < health.known else "version"
+    found = text(f"cli.doctor.database.{state}", version=health.version, known=health.known)
+    return Finding("database", health.version <= health.known, found, text("cli.doctor.database.newer.do"))
+
+
+async def token(settings: Settings, platform: Platform) -> Finding:
+    """A platform's token: the platform itself is asked whether it is good."""
+    if not platform.is_on(settings):
+        return Finding(platform.name, True, text("cli.doctor.token.off", setting=platform.setting))
+    try:
+        name = await platform.check(settings)
+    except Unavailable as error:
+        # The platform's sentence says what to do as well.
+        return Finding(platform.name, False, text(error.key, **error.params))
+    return Finding(platform.name, True, text("cli.doctor.token.ok", name=name))
+
+
+def port(settings: Settings) -> Finding:
+    """The page's port: free, or held by the Easel of this data folder."""
+    if settings.web_port == 0:
+        return Finding("port", True, text("cli.doctor.port.off"))
+    where = f"{settings.web_host}:{settings.web_port}"
+    if problem := port_problem(settings.web_host, settings.web_port):
+        if (holder := lock.holder_of(settings.data_dir)) is not None:
+            return Finding("port", True, text("cli.doctor.port.own", where=where, holder=holder))
+        return Finding("port", False, f"{where}: {problem}", text("cli.doctor.port.do"))
+    return Finding("port", True, text("cli.doctor.port.free", where=where))
+
+
+def port_problem(host: str, number: int) -> str:
+    """Return why nothing can listen there; empty when it can."""
+    try:
+        found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                if os.name == "posix":
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,0 +1,50 @@
+"""`easel doctor`: one line for each thing that can be wrong, and what to do about each that is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+from adapters.cli import checks, surroundings
+from adapters.cli.checks import Finding
+from adapters.cli.platforms import PLATFORMS
+from adapters.cli.say import text
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the findings. Returns 0 when all is well, else 1; raises Refusal when the settings can't be read."""
+    return asyncio.run(_main(as_json=args.json))
+
+
+async def _main(*, as_json: bool) -> int:
+    findings = []
+    async for finding in _findings():
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": ok, "checks": [asdict(f) for f in findings]}, ensure_ascii=False))  # noqa: T201 - its output
+    return 0 if ok else 1
+
+
+async def _findings() -> AsyncIterator[Finding]:
+    settings = surroundings.settings()
+    yield checks.python()
+    yield await checks.torch(settings)
+    yield await asyncio.to_thread(checks.model, settings)
+    yield await asyncio.to_thread(checks.folder, settings)
+    yield await checks.database(settings)
+    for platform in PLATFORMS:
+        yield await checks.token(settings, platform)
+    yield await asyncio.to_thread(checks.port, settings)
+
+
+def _print(finding: Finding) -> None:
+    mark = text("cli.doctor.ok") if finding.ok else text("cli.doctor.fail")
+    print(f"{mark}  {finding.name:<9} {finding.found}", flush=True)  # noqa: T201 - its output
+    if not finding.ok and finding.advice:
+        print(f"      {'':<9} {finding.advice}", flush=True)  # noqa: T201 - its output

@@ -1,0 +1,60 @@
+"""One service per data folder: the lock that `easel serve` holds, and who holds it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bot.model.errors import BadInput
+
+LOCK = "easel.lock"
+HOLDER = "easel.pid"
+"""Process id and host of the last holder; a file of its own, since Windows lets nobody read a locked one."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the data folder for one service; the system lets go of it by itself when the process dies.
+
+    Raises:
+        BadInput: Another service holds it (the sentence names it), or the folder can't be written to.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise BadInput("cli.data.in_use", folder=str(folder), holder=_holder(folder)) from None
+    except OSError as error:
+        raise BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error)) from None
+    try:
+        (folder / HOLDER).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        yield
+        (folder / HOLDER).unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def holder_of(folder: Path) -> str | None:
+    """Return who holds the folder now, as process id and host; None when nobody does."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        with lock:
+            return None
+    except Timeout:
+        return _holder(folder)
+    except OSError:
+        return None
+
+
+def _holder(folder: Path) -> str:
+    try:
+        pid, _, host = (folder / HOLDER).read_text(encoding="utf-8").strip().partition(" ")
+    except OSError:
+        return "?"
+    return f"{pid} ({host})" if host else pid

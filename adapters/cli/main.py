@@ -1,0 +1,117 @@
+"""The `easel` command: reads the line, imports only what the command needs, and turns every end into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the line in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"easel: {message} ({self.prog} --help)\n")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 1 when it failed; 2 when what was given can't be right, with one line on stderr; 130 after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A console that can't show Chinese shall show question marks, not a stack trace.
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.module != "draw":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Imported here, so that --help and a mistyped line are answered at once.
+    from adapters.cli.say import complain  # noqa: PLC0415 - see above
+    from bot.model.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
+
+    try:
+        command: Command = import_module(f"adapters.cli.{args.module}").main
+        return command(args)
+    except Refusal as refusal:
+        complain(refusal)
+        return FAILED if isinstance(refusal, Unavailable) else BAD_INPUT
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="easel", description="A drawing service of your own.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"easel {version('easel')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, module: str) -> _Parser:
+        command: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(module=module)
+        return command
+
+    add("serve", "Start Easel: the page, and each platform whose token is set.", "serve")
+    _draw(add("draw", "Draw without a server, and write the pictures to files.", "draw"))
+    doctor = add("doctor", "Look at everything that can be wrong, and say what to do about it.", "doctor")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    _quota(add("quota", "Set, show or reset the quota rules of this Easel.", "quota"))
+    add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
+    return parser
+
+
+def _draw(command: argparse.ArgumentParser) -> None:
+    # Values stay text: what they may be is decided where the flags of every surface are read.
+    command.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw; flags may stand in it too")
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE_OR_FOLDER",
+        help="a.png (a-1.png, a-2.png for several), or a folder",
+    )
+    command.add_argument("--size", "--ar", metavar="SIZE", help="WxH, W:H, or a preset such as portrait")
+    command.add_argument("--seed", metavar="N", help="0 to 2^63-1; the same seed draws the same picture")
+    command.add_argument("--count", "--n", metavar="N", help="how many pictures, 1 to 16")
+    command.add_argument("--steps", metavar="N", help="denoising steps")
+    command.add_argument("--guidance", metavar="X", help="guidance scale")
+    command.add_argument("--no", "--neg", dest="negative", metavar="TEXT", help="what not to draw")
+    command.add_argument("--style", metavar="NAME", help="a style's name")
+    command.add_argument("--model", metavar="NAME", help="a model's name")
+    command.add_argument("--strength", metavar="X", help="how far to move away from a given picture")
+    command.add_argument("--private", action="store_true", help="taken as everywhere; means nothing here")
+
+
+def _quota(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
+    for name, text in (
+        ("set", "Set a rule: N/hour, N/day, N/week or unlimited."),
+        ("show", "List the rules."),
+        ("reset", "Take a rule away."),
+    ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == "set":
+            action.add_argument("rule", metavar="RULE", help="N/hour, N/day, N/week or unlimited")
+        if name != "show":
+            action.add_argument("--platform", choices=("discord", "telegram", "web"), help="only on this platform")
+            action.add_argument("--place", metavar="ID", help="only in this server or group")
+            action.add_argument("--role", metavar="ID", help="only for this role of it")
+            action.add_argument("--person", metavar="ID", help="only for this person (needs --platform)")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,49 @@
+"""What the command line says, in the language of the person's terminal."""
+
+from __future__ import annotations
+
+import locale as system_locale
+import os
+import sys
+
+from bot.model.errors import BadInput, Refusal, Unavailable
+from bot.present import i18n
+from engine.contract import EngineError, UnknownModel
+
+
+def language() -> str:
+    """Return ``zh_CN`` or ``en``: what LC_ALL, LC_MESSAGES or LANG ask for, else the system's own setting."""
+    asked = next((v for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(name))), None)
+    tag = asked or system_locale.getlocale()[0] or ""
+    # Windows says "Chinese (Simplified)_China".
+    return "zh_CN" if tag.lower().startswith("chinese") else i18n.locale_of(tag.partition(".")[0])
+
+
+def text(key: str, **params: str | int | float) -> str:
+    """Return a message of the catalogue."""
+    return i18n.text(language(), key, **params)
+
+
+def say(key: str, **params: str | int | float) -> None:
+    """Say something on stdout."""
+    print(text(key, **params), flush=True)  # noqa: T201 - the command line's own voice
+
+
+def complain(refusal: Refusal) -> None:
+    """Say in one line on stderr what was wrong and what to do."""
+    _line(text(refusal.key, **refusal.params))
+
+
+def note(key: str, **params: str | int | float) -> None:
+    """Say something worth knowing in one line on stderr."""
+    _line(text(key, **params))
+
+
+def refusal_of(error: EngineError) -> Refusal:
+    """Return what the engine's error means to the person at the terminal; its own sentence stands in it."""
+    kind = BadInput if isinstance(error, UnknownModel) else Unavailable
+    return kind(f"cli.engine.{error.code}", reason=str(error))
+
+
+def _line(sentence: str) -> None:
+    print(f"easel: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201 - the command line's own voice

@@ -1,0 +1,59 @@
+"""What the settings, the environment and `.env` say, as every command reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from bot.model.errors import BadInput
+from bot.settings import EngineKind, Settings
+from engine.contract import EngineConfig
+
+DATABASE = "easel.db"
+PICTURES = "pictures"
+MODELS = "models"
+HUB = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME")
+"""What the hub's own library reads; taken from ``.env`` too."""
+
+_ENV_FILE = Path(".env")
+
+
+def settings() -> Settings:
+    """Read the settings. Raises BadInput naming the variable that is wrong, and never its value."""
+    secrets = os.environ.get("EASEL_SECRETS_DIR")
+    if secrets and not Path(secrets).is_dir():
+        raise BadInput("cli.settings", problems=f"EASEL_SECRETS_DIR: {secrets}: no such folder")
+    try:
+        found = Settings.load(_ENV_FILE)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"EASEL_{str(e['loc'][0]).upper()}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
+        )
+        raise BadInput("cli.settings", problems=problems) from None
+    except (SettingsError, UnicodeDecodeError) as error:
+        raise BadInput("cli.settings", problems=str(error)) from None
+    if found.engine is EngineKind.RAY:
+        raise BadInput("cli.engine_setting", engine=found.engine.value)
+    return found
+
+
+def hub() -> dict[str, str]:
+    """Return the hub's variables: from the environment, else from ``.env``."""
+    given = {**dotenv_values(_ENV_FILE), **os.environ}
+    return {name: value for name in HUB if (value := given.get(name))}
+
+
+def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
+    """Return what the engine is started with; ``model`` instead of the settings' one."""
+    return EngineConfig(
+        model=model or chosen.model,
+        models_dir=str(chosen.data_dir / MODELS),
+        device=chosen.device,
+        precision=chosen.precision.value,
+        environment=hub(),
+    )

@@ -1,0 +1,48 @@
+"""Looks at a database file without changing it: which version it is, and whether it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiosqlite
+
+from bot.store import migrate
+
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a look at the file found.
+
+    Attributes:
+        version: Number of the last migration that was applied.
+        known: Number of the last migration that this code knows.
+        problem: SQLite's own words on what is wrong; empty when the file is whole.
+    """
+
+    version: int
+    known: int
+    problem: str = ""
+
+
+async def look(path: Path) -> Health | None:
+    """Return the health of the file; None when there is none yet. A service may use it meanwhile."""
+    known = len(migrate.shipped())
+    if not await asyncio.to_thread(path.exists):
+        return None
+    # Not read-only: beside a crashed service's log, SQLite has to make its index anew.
+    uri = f"{(await asyncio.to_thread(path.absolute)).as_uri()}?mode=rw"
+    try:
+        async with aiosqlite.connect(uri, uri=True, timeout=_PATIENCE_SECONDS) as db:
+            await db.execute_fetchall("PRAGMA query_only = ON")
+            version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
+            verdict = next(iter(await db.execute_fetchall("PRAGMA quick_check(1)")))[0]
+            orphans = list(await db.execute_fetchall("PRAGMA foreign_key_check"))
+    except sqlite3.Error as error:
+        return Health(0, known, str(error))
+    problem = "" if verdict == "ok" else str(verdict)
+    return Health(version, known, problem or ("rows that point nowhere" if orphans else ""))

@@ -1,0 +1,46 @@
+"""`.env.example` names every setting, each with its sentence and default."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from bot.settings import Settings
+
+ROOT = Path(__file__).parents[4]
+EXAMPLE = ROOT / ".env.example"
+
+
+def test_the_file_is_what_the_settings_say() -> None:
+    made = subprocess.run(
+        [sys.executable, "tools/env_example.py"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=True,
+    )
+    assert EXAMPLE.read_text(encoding="utf-8") == made.stdout.decode(), "python tools/env_example.py > .env.example"
+
+
+def test_every_setting_stands_under_its_sentence() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for name, field in Settings.model_fields.items():
+        at = [i for i, line in enumerate(lines) if line.startswith(f"#EASEL_{name.upper()}=")]
+        assert len(at) == 1, name
+        assert field.description, name
+        assert lines[at[0] - 1] == f"# {field.description}"
+
+
+def test_taking_every_comment_away_changes_nothing(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text(
+        "\n".join(
+            line.removeprefix("#") for line in EXAMPLE.read_text("utf-8").splitlines() if line.startswith("#EASEL_")
+        ),
+        encoding="utf-8",
+    )
+    assert "EASEL_QUOTA" in dotenv_values(env)
+    assert Settings.load(env) == Settings.load(None)
