@@ -13,6 +13,9 @@ from bot.ports import Busy, Clock
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of something that keeps failing."""
 
+_LEAST = 0.1
+"""Seconds, even when a platform asks for none."""
+
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +108,7 @@ class Lane:
                 return
         except Busy as busy:
             self._again(message_id, entry)
-            self._next_at = self._clock.now() + max(busy.seconds, self._pause)
+            self._next_at = self._clock.now() + max(busy.seconds, _LEAST)
             return
         except Exception:  # whatever a platform's library raises, this chat's other messages go on
             entry.failures += 1

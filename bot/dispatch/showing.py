@@ -250,9 +250,7 @@ class Showing:
         beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []
         album = bool(beside) and job.state is JobState.PAINTED
         if album:
-            await messages.add_files(
-                tx, f"album:{message.id}", job.id, _anew(address), MessageKind.ALBUM, indexes=beside
-            )
+            await messages.add_files(tx, f"album:{message.id}", job.id, address, MessageKind.ALBUM, indexes=beside)
         return await self._settle(tx, job.id) or album
 
     async def _gone(self, item: _Item) -> None:

@@ -1,0 +1,158 @@
+"""A surface that remembers what people would see, and fails where a test wants it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from bot.model.cards import Card
+from bot.model.messages import Address
+from bot.model.pictures import PictureFile
+from bot.ports import Abilities, Busy, Gone, Unclear
+
+ABLE = Abilities(edit_every=1.0, safe_resend=False, pictures_in_card=1, private_send=True)
+"""Like Telegram: nothing can be repeated safely, one picture in a card."""
+
+ABLE_SAFE = Abilities(edit_every=1.0, safe_resend=True, pictures_in_card=10, private_send=True)
+"""Like Discord: a key makes a send safe to repeat, all pictures in the card."""
+
+
+class Fault(StrEnum):
+    """What may go wrong in a call."""
+
+    GONE = "gone"
+    BUSY = "busy"
+    UNCLEAR_SENT = "unclear, it arrived"
+    UNCLEAR_LOST = "unclear, it did not arrive"
+    BUG = "the library raises"
+    KILLED_BEFORE = "the service is killed before it arrives"
+    KILLED_AFTER = "the service is killed after it arrived"
+
+
+@dataclass
+class Seen:
+    """One message as people see it."""
+
+    chat: str
+    card: Card | None
+    key: str = ""
+    files: tuple[PictureFile, ...] = ()
+    originals: bool = False
+    edits: int = 0
+
+
+@dataclass
+class Chats:
+    """The platform itself: outlives every surface and every restart."""
+
+    messages: dict[str, Seen] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    shut: set[str] = field(default_factory=set)
+    """Chats that nothing can be sent to."""
+
+    def put(self, seen: Seen) -> str:
+        name = str(len(self.messages) + 1)
+        self.messages[name] = seen
+        return name
+
+    def shown(self, job_id: int) -> list[Seen]:
+        """The messages about a job that were not deleted."""
+        return [
+            seen
+            for name, seen in self.messages.items()
+            if name not in self.deleted and seen.card is not None and seen.card.job_id == job_id
+        ]
+
+    def pictures(self, job_id: int) -> list[str]:
+        """Names of the job's pictures that people see, once for each time that they are there."""
+        prefix = f"easel-{job_id}-"
+        return sorted(
+            file.name
+            for name, seen in self.messages.items()
+            if name not in self.deleted
+            for file in (*seen.files, *(seen.card.pictures if seen.card else ()))
+            if file.name.startswith(prefix)
+        )
+
+
+class FakeSurface:
+    """Obeys ``bot.ports.Surface``. ``faults`` are taken one for each call; None, and none left, let a call succeed."""
+
+    def __init__(
+        self,
+        chats: Chats | None = None,
+        able: Abilities = ABLE,
+        faults: Sequence[Fault | None] = (),
+    ) -> None:
+        self.chats = chats if chats is not None else Chats()
+        self.able = able
+        self.faults = list(faults)
+        self.killed = asyncio.Event()
+        """Set once a call has met a kill; that call never returns."""
+        self.calls: list[tuple[str, Card | None]] = []
+
+    def abilities(self) -> Abilities:
+        return self.able
+
+    async def edit(self, address: Address, card: Card) -> Address:
+        self.calls.append(("edit", card))
+        fault = await self._before()
+        assert address.message is not None
+        if address.message in self.chats.deleted or address.message not in self.chats.messages:
+            raise Gone("no such message")
+        seen = self.chats.messages[address.message]
+        if fault is not Fault.UNCLEAR_LOST and seen.card != card:
+            seen.card = card
+            seen.edits += 1
+        await self._after(fault, repeatable=True)
+        return address
+
+    async def send(self, address: Address, card: Card, key: str) -> Address:
+        self.calls.append(("send", card))
+        fault = await self._before()
+        if card.private:
+            address = replace(address, chat=f"@{address.user}", private=True)
+        if address.chat in self.chats.shut:
+            raise Gone("the chat is shut")
+        name = None
+        if self.able.safe_resend:
+            name = next((n for n, s in self.chats.messages.items() if s.key == key and s.chat == address.chat), None)
+        if name is None and fault is not Fault.UNCLEAR_LOST:
+            name = self.chats.put(Seen(address.chat, card, key))
+        await self._after(fault, repeatable=False)
+        assert name is not None
+        return replace(address, message=name)
+
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
+        self.calls.append(("files", None))
+        fault = await self._before()
+        if address.chat in self.chats.shut:
+            raise Gone("the chat is shut")
+        if fault is not Fault.UNCLEAR_LOST:
+            self.chats.put(Seen(address.chat, None, files=tuple(files), originals=originals))
+        await self._after(fault, repeatable=False)
+
+    async def _before(self) -> Fault | None:
+        await asyncio.sleep(0)
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is Fault.GONE:
+            raise Gone("planted")
+        if fault is Fault.BUSY:
+            raise Busy(3)
+        if fault is Fault.BUG:
+            raise RuntimeError("planted")
+        if fault is Fault.KILLED_BEFORE:
+            await self._die()
+        return fault
+
+    async def _after(self, fault: Fault | None, *, repeatable: bool) -> None:
+        if fault is Fault.KILLED_AFTER:
+            await self._die()
+        if fault in {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT}:
+            raise Busy(3) if repeatable else Unclear("planted")
+
+    async def _die(self) -> None:
+        self.killed.set()
+        await asyncio.Event().wait()

@@ -1,0 +1,34 @@
+"""A running bot with one chat platform that works like Telegram."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bot.ports import Abilities
+from engine.fake import FakeEngine
+from tests.fakes.surface import ABLE, FakeSurface
+from tests.flow.house import Bot
+
+Make = Callable[..., Awaitable[Bot]]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Start a bot; it is ended with the test."""
+    started: list[Bot] = []
+
+    async def build(able: Abilities = ABLE, engine: FakeEngine | None = None) -> Bot:
+        engine = engine or FakeEngine()
+        await engine.start()
+        bot = Bot(tmp_path, engine, {"chat": FakeSurface(able=able)})
+        await bot.start()
+        started.append(bot)
+        return bot
+
+    yield build
+    for bot in started:
+        await bot.kill()
+        await bot.engine.aclose()
