@@ -10,7 +10,8 @@ class Refusal(Exception):
 
     Attributes:
         key: Message id in the catalogues of ``bot/present/locales``; every key stands in each of them.
-        params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate.
+        params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate;
+            ``@@`` stands for an ``@`` that somebody typed. ``wait``, in seconds, becomes "in 3 hours".
             ``n``, when given, also chooses the plural form.
     """
 

@@ -231,4 +231,6 @@ def _join(left: str, right: str) -> str:
     left, right = left.rstrip(), right.lstrip()
     if not left or not right:
         return left or right
+    if right[0] in _TRAILING + "，；":
+        return left + right
     return left + ("\n" if "\n" in gap else " ") + right

@@ -27,9 +27,11 @@ def fold(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return what a refusal repeats of the typed text: one line, at most 40 characters."""
+    """Return what a refusal repeats of the typed text: one line, at most 40 characters, never taken for a key."""
     line = " ".join(clean(text).split())
-    return line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…"
+    if len(line) > SHOWN_CHARS:
+        line = line[: SHOWN_CHARS - 1] + "…"
+    return f"@{line}" if line.startswith("@") else line
 
 
 def whole(text: str) -> int | None:

@@ -58,7 +58,7 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
         locale: Any language tag.
         key: Message id.
         **params: Values of the fields. ``n`` also chooses the plural form. ``wait`` is in seconds and becomes "in 3
-            hours". A text that starts with ``@`` is a key to translate first, where there is one.
+            hours". A text that starts with ``@`` is a key to translate first, where there is one; ``@@`` is an ``@``.
     """
     locale = locale_of(locale)
     translations = _translations(locale)
@@ -75,6 +75,8 @@ def _filled(locale: str, params: Mapping[str, str | int | float]) -> Mapping[str
     for name, value in params.items():
         if name == "wait" and not isinstance(value, str):
             filled[name] = durations.from_now(value, locale)
+        elif isinstance(value, str) and value.startswith("@@"):
+            filled[name] = value[1:]
         elif isinstance(value, str) and value.startswith("@") and known(value[1:]):
             filled[name] = _translations(locale).gettext(value[1:])
     return filled
