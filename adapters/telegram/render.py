@@ -80,14 +80,13 @@ def _compose(card: Card, prompt: str) -> Text:
         lines.append(Code("█" * done + "░" * (_BAR - done)))
     if card.prompt:
         lines.append(Pre(prompt))
-    lines += [Text(_quiet(note)) for note in card.notes]
-    if card.facts:
-        facts: list[Text] = []
-        for fact in card.facts:
-            facts += [Text(" · ")] if facts else []
-            facts.append(Text(f"{_quiet(fact.label)}: ", Code(clip(fact.value, _VALUE_LIMIT))))
-        lines.append(Text(*facts))
-    return as_list(*lines)
+    lines += [Text(_quiet(note)) for note in card.notes if note]
+    facts = [
+        Text(f"{_quiet(fact.label)}: ", Code(clip(fact.value, _VALUE_LIMIT))) for fact in card.facts if fact.value
+    ]
+    if facts:
+        lines.append(as_list(*facts, sep=" · "))
+    return as_list(*lines) if lines else Text()
 
 
 def _quiet(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Telegram's adapter, part by part."""

@@ -1,0 +1,102 @@
+"""Cards as text: within Telegram's limits, and nothing of a person's ever becomes markup."""
+
+from __future__ import annotations
+
+import pytest
+from aiogram.types import MessageEntity
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.telegram.render import ANSWER_LIMIT, CAPTION_LIMIT, TEXT_LIMIT, answer, clip, keyboard, words
+from bot.model.actions import Action, Press
+from bot.model.cards import Button, Card, Fact, Tone
+from tests.fakes.telegram_limits import length
+from tests.fakes.telegram_world import Chat, Msg, Person
+
+TYPED = st.text(max_size=300) | st.sampled_from(
+    ["@everyone look", "ping @somebody_here", "*bold* <b>x</b> [a](http://b.c)", "😀" * 3000, "貓" * 4000, "a\nb\n\nc"]
+)
+CARDS = st.builds(
+    Card,
+    tone=st.sampled_from(Tone),
+    status=TYPED,
+    prompt=TYPED,
+    progress=st.none() | st.floats(-1, 2),
+    notes=st.lists(TYPED, max_size=3).map(tuple),
+    facts=st.lists(st.builds(Fact, label=st.text(max_size=20), value=TYPED), max_size=9).map(tuple),
+)
+
+
+def shown(text: str, entities: list[MessageEntity]) -> Msg:
+    """The message as the stand-in reads it."""
+    dumped = [e.model_dump(exclude_none=True) for e in entities]
+    return Msg(1, Chat(1, "private"), Person(1, "x"), 0, text=text, entities=dumped)
+
+
+@given(CARDS, st.sampled_from([CAPTION_LIMIT, TEXT_LIMIT]))
+def test_every_card_fits_and_mentions_nobody(card: Card, limit: int) -> None:
+    text, entities = words(card, limit)
+    assert length(text) <= limit
+    for entity in entities:
+        assert entity.length > 0
+        assert entity.offset + entity.length <= length(text)
+    assert shown(text, entities).mentions() == []
+
+
+def test_a_prompt_that_fits_is_shown_whole_and_as_code() -> None:
+    card = Card(Tone.DONE, "Done.", prompt="a *red* <b>apple</b> for @somebody", facts=(Fact("Seed", "7"),))
+    message = shown(*words(card, CAPTION_LIMIT))
+    assert "a *red* <b>apple</b> for @somebody" in message.code()
+    assert "7" in message.code()
+    assert "Seed: 7" in message.words
+
+
+def test_a_long_prompt_is_shortened_and_the_facts_stay() -> None:
+    card = Card(Tone.DONE, "Done.", prompt="long " * 500, facts=(Fact("Seed", "9223372036854775807"),))
+    text, _ = words(card, CAPTION_LIMIT)
+    assert length(text) > CAPTION_LIMIT - 5
+    assert "…" in text
+    assert text.endswith("9223372036854775807")
+
+
+@pytest.mark.parametrize(("progress", "full"), [(0.0, 0), (0.5, 6), (1.0, 12), (7.0, 12)])
+def test_progress_is_a_bar(progress: float, full: int) -> None:
+    text, _ = words(Card(Tone.RUNNING, "Drawing.", progress=progress), TEXT_LIMIT)
+    assert text.count("█") == full
+    assert text.count("█") + text.count("░") == 12
+
+
+def test_no_progress_is_no_bar() -> None:
+    assert "░" not in words(Card(Tone.WAITING, "Waiting."), TEXT_LIMIT)[0]
+
+
+@given(st.text(max_size=400), st.integers(1, 300))
+def test_clip_keeps_to_the_limit(text: str, limit: int) -> None:
+    clipped = clip(text, limit)
+    assert length(clipped) <= limit
+    assert clipped == text or clipped.endswith("…")
+    assert text.startswith(clipped.removesuffix("…"))
+
+
+def test_a_long_answer_to_a_press_is_cut() -> None:
+    assert length(answer("x" * 500)) == ANSWER_LIMIT
+    assert answer("short") == "short"
+
+
+def test_buttons_carry_their_press_and_danger_is_red() -> None:
+    rows = (
+        (Button("Reroll", Press(Action.REROLL, 9)), Button("Cancel", Press(Action.CANCEL, 9), danger=True)),
+        (),
+        (Button("Seed of 1", Press(Action.SEED, 9, 0)),),
+    )
+    markup = keyboard(Card(Tone.DONE, "Done.", buttons=rows))
+    assert markup is not None
+    assert [[b.callback_data for b in row] for row in markup.inline_keyboard] == [
+        ["easel:reroll:9", "easel:cancel:9"],
+        ["easel:seed:9:0"],
+    ]
+    assert [b.style for b in markup.inline_keyboard[0]] == [None, "danger"]
+
+
+def test_no_buttons_is_no_keyboard() -> None:
+    assert keyboard(Card(Tone.DONE, "Done.", buttons=((),))) is None
