@@ -1,101 +1,235 @@
-"""Studio: the one object that adapters hold; every method delegates to a use case."""
+"""Studio: the one object that adapters hold; every method delegates to a use case and shows what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
-from bot.model.actions import Press
+from bot.dispatch.live import Live
+from bot.dispatch.presenter import Presenter
+from bot.model.actions import Action, Press
 from bot.model.answers import Pressed, Shown
 from bot.model.cards import Card
-from bot.model.errors import Refusal
+from bot.model.errors import NotFound, Refusal, Unavailable
+from bot.model.jobs import Job
 from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.pictures import PictureFile
+from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
-from engine.contract import EngineState, Profile
+from bot.policy.styles import BUILT_IN
+from bot.ports import Backlog, Clock
+from bot.present import cards, i18n, pages
+from bot.store import blobs
+from bot.store.database import Database
+from bot.store.unbroken import unbroken
+from bot.usecases import cancel, draw, history, posting, press, quota
+from bot.usecases.history import Entry
+from bot.usecases.house import House
+from bot.usecases.sheets import sheet_of
+from engine.contract import Engine, EngineState, Phase, Profile
+
+HISTORY = 9
+"""Jobs on one page of the history in a chat: three rows of three thumbnails."""
 
 
-class Studio(Protocol):
-    """DRAFT of the surface that adapters code against; the class itself is built in this module."""
+class Studio:
+    """What people can do, for whatever surface they do it on. Its cards are in the person's language.
+
+    What changes something is carried to its end even when the caller is cancelled meanwhile: a committed job is
+    always in the queue too.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        engine: Engine,
+        backlog: Backlog,
+        live: Live,
+        *,
+        clock: Clock,
+        pictures: Path,
+        sheets: Path,
+        quota: Limit,
+        max_counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Args:
+        db: Where the rows are.
+        engine: Asked for its profiles and its state alone.
+        backlog: The queue.
+        live: Wakes those who watch a job.
+        clock: Time.
+        pictures: Folder of the pictures' files.
+        sheets: Folder for contact sheets, which are thrown away after a day.
+        quota: The owner's rule for everybody (``EASEL_QUOTA``).
+        max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
+        """
+        self._engine = engine
+        self._live = live
+        self._sheets = sheets
+        self._presenter = Presenter(pictures, engine.profiles)
+        self._house = House(
+            db=db,
+            backlog=backlog,
+            clock=clock,
+            profiles=engine.profiles,
+            pictures=pictures,
+            quota=quota,
+            max_counts=max_counts or {},
+        )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
         """Admit a request: saved, reserved and queued in one transaction. The same ``ref.event`` twice is one job.
 
         Raises Refusal.
         """
-        ...
+        return await self._shown(await unbroken(draw.draw(self._house, actor, place, form, ref)))
 
     async def press(self, actor: Actor, place: Place, press: Press, ref: Ref) -> Pressed:
         """A button: reroll and seed admit a new job whose card belongs at ``ref.address``; cancel stops; page turns
-        history (``card`` is the new page). Raises Refusal.
+        history (``card`` is the new page); original hands back the files, or has delivery send them where the adapter
+        makes no answer of its own. Raises Refusal.
         """
-        ...
+        return await unbroken(self._press(actor, place, press, ref))
 
     async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
-        ...
+        await unbroken(posting.bound(self._house, job_id, ref, address))
 
     async def unbound(self, job_id: int, ref: Ref) -> None:
         """The adapter could not make the first answer: delivery sends the card by itself."""
-        ...
+        await unbroken(posting.unbound(self._house, job_id, ref))
 
     async def post(self, ref: Ref, card: Card) -> None:
         """Save a notice (a refusal, an answer) for delivery at ``ref.address``; the same event twice is one notice.
         For surfaces that only save while they handle an event.
         """
-        ...
+        await unbroken(posting.post(self._house, ref, card))
 
-    async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
-        """One's own last pictures as a contact sheet with facts, and buttons to turn pages."""
-        ...
+    async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
+        """One's own last pictures as a contact sheet with facts, and buttons to turn pages.
+
+        It is the same in every place, and always private.
+        """
+        page = await history.page(self._house, actor, before=before, limit=HISTORY, pictured=True)
+        lines = [pages.Line(entry.job, entry.pictures[0].seed) for entry in page.entries]
+        sheet = None
+        if page.entries:
+            paths = [self._house.pictures / entry.pictures[0].path for entry in page.entries]
+            alt = self.text("card.history", actor.locale, n=len(lines))
+            sheet = await sheet_of(self._sheets, paths, alt)
+        return pages.history_card(lines, actor.locale, sheet=sheet, older=page.older, first=before is None)
 
     async def items(self, actor: Actor, before: int | None = None, limit: int = 24) -> tuple[Card, ...]:
         """One's own last jobs as cards, newest first, older than job ``before`` (the page's gallery)."""
-        ...
+        page = await history.page(self._house, actor, before=before, limit=limit, pictured=False)
+        return tuple(self._card(entry) for entry in page.entries)
 
     async def card(self, actor: Actor, job_id: int) -> Card:
         """The card of one's own job as it is now. Raises NotFound."""
-        ...
+        return self._card(await history.one(self._house, actor, job_id))
 
-    def watch(self, actor: Actor, job_id: int) -> AsyncIterator[Card]:
-        """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale."""
-        ...
+    async def watch(self, actor: Actor, job_id: int) -> AsyncIterator[Card]:
+        """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
+
+        Raises NotFound.
+        """
+        last: Card | None = None
+        with self._live.subscribe(job_id) as changes:
+            async for _ in changes:
+                card = await self.card(actor, job_id)
+                if card != last:
+                    yield card
+                    last = card
+                if card.final:
+                    return
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """The file of one's own picture. Raises NotFound."""
-        ...
+        job, picture = await history.picture(self._house, actor, job_id, index)
+        file = cards.file_of(job, picture, self._house.pictures)
+        if not await asyncio.to_thread(file.path.is_file):
+            raise NotFound("refusal.picture.not_found")
+        return file
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
-        ...
+        allowance = await quota.show(self._house, actor, place)
+        return pages.quota_card(allowance, actor.locale, now=self._house.clock.now())
 
     async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
         """Set the rule of this place (``20/day``), or of a role in it. Raises NotAllowed, BadInput, OverQuota (above
         the owner's ceiling: the sentence names it).
         """
-        ...
+        limit = await unbroken(quota.set_rule(self._house, actor, place, rule, role))
+        return pages.quota_set_card(limit, actor.locale, for_role=role is not None)
 
     def help(self, locale: str) -> Card:
         """What people can do here, with this surface's own examples left to it."""
-        ...
+        profiles = self.profiles()
+        return pages.help_card(profiles, tuple(BUILT_IN), tuple(profiles[0].presets), self._house.max_count(""), locale)
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
         """A refusal as a private card in the person's language."""
-        ...
+        return cards.refused(refusal, locale)
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
         """One message of the catalogue (labels of commands, of the page)."""
-        ...
+        return i18n.text(locale, key, **params)
 
     def profiles(self) -> tuple[Profile, ...]:
         """The models that can be asked for; the first is the default."""
-        ...
+        return self._engine.profiles()
 
     def engine(self) -> EngineState:
         """What the engine is doing."""
-        ...
+        return self._engine.state()
 
     async def healthy(self) -> tuple[str, ...]:
         """What keeps this Easel from drawing, as sentences for the operator; empty when it is ready."""
-        ...
+        problems = []
+        state = self._engine.state()
+        if state.phase is not Phase.WARM:
+            problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
+        try:
+            async with self._house.db.write():
+                pass
+            if await blobs.free_bytes(self._house.pictures) < blobs.MIN_FREE_BYTES:
+                raise Unavailable("unavailable.disk_full")
+        except Unavailable as e:
+            problems.append(self.text(e.key, "en", **e.params))
+        return tuple(problems)
+
+    async def _press(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
+        match what.action:
+            case Action.REROLL:
+                return Pressed(new=await self._shown(await press.reroll(self._house, actor, place, what, ref)))
+            case Action.SEED:
+                return Pressed(new=await self._shown(await press.from_seed(self._house, actor, place, what, ref)))
+            case Action.ORIGINAL:
+                return await self._originals(actor, place, what, ref)
+            case Action.CANCEL:
+                job, won = await cancel.cancel(self._house, actor, place, what.job_id)
+                notice = "" if won else self.text("refusal.job.ended", actor.locale)
+                return Pressed(card=(await self._shown(job)).card, notice=notice)
+            case Action.PAGE:
+                # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
+                if what.job_id:
+                    await history.one(self._house, actor, what.job_id)
+                return Pressed(card=await self.history(actor, place, what.job_id or None))
+            case _:
+                raise Unavailable("refusal.press.not_yet")
+
+    async def _originals(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
+        found = await press.originals(self._house, actor, place, what, ref)
+        if found.sent:
+            return Pressed(notice=self.text("studio.originals.sent", actor.locale))
+        return Pressed(files=tuple(cards.file_of(found.job, p, self._house.pictures) for p in found.pictures))
+
+    async def _shown(self, job: Job) -> Shown:
+        return Shown(job.id, self._card(await history.of_job(self._house, job)))
+
+    def _card(self, entry: Entry) -> Card:
+        job, backlog = entry.job, self._house.backlog
+        return self._presenter.job(job, entry.pictures, backlog.waiting(job.id), backlog.progress(job.id))

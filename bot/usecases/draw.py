@@ -47,12 +47,10 @@ async def admit(
         raise Unavailable("unavailable.disk_full")
     async with house.db.write() as tx:
         job = await jobs.by_event(tx, ref.event)
-        if job is None:
-            job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
-    if job.state is JobState.QUEUED:
-        # Also for a job that was there: the queue leaves one that it knows alone.
-        house.backlog.put(Ticket(job.id, job.person_id, job.request.count, batch_key(job.request)))
-    house.backlog.changed(job.id)
+        if job is not None:
+            return job
+        job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
+    house.backlog.put(Ticket(job.id, job.person_id, job.request.count, batch_key(job.request)))
     return job
 
 

@@ -56,6 +56,12 @@ async def one(house: House, actor: Actor, job_id: int) -> Entry:
         return Entry(job, await pictures.of_job(tx, job.id))
 
 
+async def of_job(house: House, job: Job) -> Entry:
+    """Return a job that was just looked at, with its pictures."""
+    async with house.db.read() as tx:
+        return Entry(job, await pictures.of_job(tx, job.id))
+
+
 async def picture(house: House, actor: Actor, job_id: int, index: int) -> tuple[Job, Picture]:
     """Return one's own picture. Raises NotFound."""
     entry = await one(house, actor, job_id)
