@@ -94,7 +94,7 @@ def profile_for(model: str) -> Profile:
 
 def batch(recipe: Recipe) -> int:
     """Return how many recipes of this size are worth painting together, 1 to 8."""
-    return max(1, min(_BATCH_MOST, _BATCH_PIXELS // (recipe.width * recipe.height)))
+    return max(1, min(_BATCH_MOST, _BATCH_PIXELS // max(1, recipe.width * recipe.height)))
 
 
 def _presets(side: int, multiple: int) -> Mapping[str, tuple[int, int]]:

@@ -70,7 +70,6 @@ class FakeEngine:
         self._numbers = itertools.count()
         self._paints: list[_Paint] = []
         self._error: EngineError | None = None
-        self._closed = False
         self._moved = asyncio.Condition()
         self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
         self.painted: list[Recipe] = []
@@ -83,13 +82,13 @@ class FakeEngine:
 
     async def aclose(self) -> None:
         """Paints that are open raise EngineLost."""
-        self._closed = True
-        await self.lose("The engine was closed.")
+        self._error = EngineLost("The engine was closed.")
+        await self.lose(str(self._error))
 
     async def warm(self) -> None:
-        """Return once the phase is WARM. Raises the EngineError of ``break_down``."""
+        """Return once the phase is WARM. Raises the EngineError of ``break_down``, or EngineLost once it is closed."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self._state.phase in (Phase.WARM, Phase.BROKEN))
+            await self._moved.wait_for(lambda: self._state.phase is Phase.WARM or self._error is not None)
         if self._error is not None:
             raise self._error
 
@@ -133,8 +132,8 @@ class FakeEngine:
         Raises:
             EngineLost: After ``lose`` or ``aclose``.
         """
-        if self._closed:
-            raise EngineLost("The engine was closed.")
+        if isinstance(self._error, EngineLost):
+            raise EngineLost(*self._error.args)
         number = next(self._numbers)
         place = (1 if lane is Lane.BULK else 0, number)
         paint = _Paint(place, dict(enumerate(recipes)))

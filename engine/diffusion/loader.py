@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from diffusers.utils.logging import disable_progress_bar
 
 from engine.contract import EngineError, Image, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
@@ -79,6 +80,7 @@ class Loader:
 
     def load(self, folder: str) -> Painter:
         """Return a painter with the model of ``folder`` on its device; raises CantLoad."""
+        disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
         module: _Module = import_module(f"engine.diffusion.families.{self._family}")
         if self._device.type == "cpu" and hasattr(os, "nice"):
             os.nice(5)  # the chats on the same cores answer first

@@ -66,7 +66,6 @@ class ProcessEngine:
         self._tickets = itertools.count(1)
         self._paints: dict[int, _Paint] = {}
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
         setup = wire.Setup(
             source=profile.source,
             family=profile.family,
@@ -96,13 +95,14 @@ class ProcessEngine:
 
     async def start(self) -> None:
         """Begin to load and warm; returns at once. ``state`` tells how it goes."""
-        if self._task is None and not self._closed:
+        if self._task is None and self._child.error is None:
             self._task = asyncio.create_task(self._child.run(), name="engine")
 
     async def aclose(self) -> None:
         """End the child within 5 s; paints that are open raise EngineLost."""
-        self._closed = True
-        self._lose(EngineLost("The engine was closed."))
+        closed = EngineLost("The engine was closed.")
+        self._child.close(closed)
+        self._lose(closed)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -134,8 +134,6 @@ class ProcessEngine:
         Raises:
             EngineLost: The child died, hung or was closed.
         """
-        if self._closed:
-            raise EngineLost("The engine was closed.")
         paint = _Paint(lane, {next(self._tickets): recipe for recipe in recipes})
         self._paints.update(dict.fromkeys(paint.open, paint))
         for ticket, recipe in paint.open.items():
@@ -150,7 +148,7 @@ class ProcessEngine:
             while paint.open:
                 news = await paint.news.get()
                 if isinstance(news, EngineLost):
-                    raise news
+                    raise EngineLost(*news.args)
                 if news is None or news[0] not in paint.open:
                     continue  # dropped after it was said and before it was heard
                 ticket, event = news

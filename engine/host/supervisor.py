@@ -71,7 +71,7 @@ class Supervisor:
 
     @property
     def error(self) -> EngineError | None:
-        """Why the engine is BROKEN; None when it is not."""
+        """Why the engine is BROKEN or closed; None when it is not."""
         return self._error
 
     def send(self, message: wire.Message) -> None:
@@ -93,10 +93,13 @@ class Supervisor:
         self._timeout.reschedule(None if limit is None else asyncio.get_running_loop().time() + limit)
 
     async def settled(self) -> None:
-        """Return once the engine is WARM; raises the EngineError of a BROKEN one."""
-        await self._settled.wait()
-        if self._error is not None:
-            raise self._error
+        """Return once the engine is WARM; raises the EngineError of a BROKEN or closed one."""
+        while True:
+            await self._settled.wait()
+            if self._error is not None:
+                raise self._error
+            if self.state.phase is Phase.WARM:
+                return
 
     async def run(self) -> None:
         """Start children until the engine is broken; cancel it to end the child."""
@@ -121,6 +124,12 @@ class Supervisor:
             self._lose(EngineLost(text))
             await asyncio.sleep(pause)
             self.state = replace(self.state, restarts=self.state.restarts + 1)
+
+    def close(self, error: EngineLost) -> None:
+        """Note that there will be no child any more."""
+        self._error = error
+        self.state = replace(self.state, phase=Phase.LOST, problem=str(error), memory=0)
+        self._settled.set()
 
     def _break(self, error: EngineError) -> None:
         log.error("%s", error)

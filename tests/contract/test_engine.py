@@ -1,0 +1,379 @@
+"""One suite for every Engine: whoever keeps these promises can draw for the bot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from engine.contract import (
+    BadRecipe,
+    Engine,
+    EngineConfig,
+    EngineLost,
+    Event,
+    Failed,
+    Image,
+    Lane,
+    Phase,
+    Recipe,
+    Step,
+    UnknownModel,
+)
+from engine.fake import FakeEngine
+from engine.host.pace import Patience
+from engine.host.parent import ProcessEngine
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
+
+HALF = "half a pair: \ud800"
+"""A prompt that is no text: no tokenizer takes it."""
+
+
+@dataclass
+class Rig:
+    """An engine, and how to make its device die."""
+
+    engine: Engine
+    kill: Callable[[], Awaitable[None]]
+    draws: bool
+    """Whether its pictures follow the prompt."""
+
+
+@contextlib.asynccontextmanager
+async def fake(_: Path) -> AsyncIterator[Rig]:
+    engine = FakeEngine()
+    back: list[asyncio.Task[None]] = []
+
+    async def kill() -> None:
+        await engine.lose()
+        back.append(asyncio.create_task(engine.recover()))
+
+    await engine.start()
+    yield Rig(engine, kill, draws=False)
+    await engine.aclose()
+    await asyncio.gather(*back)
+
+
+@contextlib.asynccontextmanager
+async def process(folder: Path) -> AsyncIterator[Rig]:
+    engine = ProcessEngine(EngineConfig("demo", str(folder)), Patience(first_pause=0.01))
+
+    async def kill() -> None:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+
+    await engine.start()
+    yield Rig(engine, kill, draws=True)
+    await engine.aclose()
+    assert engine.pid is None
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, process])
+async def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Rig]:
+    async with request.param(tmp_path_factory.mktemp("models")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def engine(rig: Rig) -> Engine:
+    async with asyncio.timeout(120):
+        await rig.engine.warm()
+    return rig.engine
+
+
+def recipe(name: str, prompt: str = "a red apple on a blue background", seed: int = 7, **more: object) -> Recipe:
+    quick = Recipe(name, "demo", prompt, "", width=192, height=192, steps=4, guidance=0.0, seed=seed)
+    return replace(quick, **more)  # type: ignore[arg-type]  # each test names fields of Recipe
+
+
+def slow(name: str) -> Recipe:
+    """Return a recipe that the demo model needs many seconds for."""
+    return recipe(name, width=512, height=512, steps=50)
+
+
+async def all_of(engine: Engine, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> list[Event]:
+    async with contextlib.aclosing(engine.paint(recipes, lane)) as events:
+        return [e async for e in events]
+
+
+async def picture(engine: Engine, wanted: Recipe) -> Image:
+    last = (await all_of(engine, [wanted]))[-1]
+    assert isinstance(last, Image), last
+    return last
+
+
+def pixels(image: Image) -> NDArray[np.int16]:
+    return np.asarray(Pillow.open(io.BytesIO(image.data)).convert("RGB")).astype(np.int16)
+
+
+def edge_and_middle(image: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean colours of an eight-pixel frame and of the middle quarter."""
+    p = pixels(image).astype(np.float64)
+    h, w, _ = p.shape
+    frame = np.concatenate(
+        [p[:8].reshape(-1, 3), p[-8:].reshape(-1, 3), p[:, :8].reshape(-1, 3), p[:, -8:].reshape(-1, 3)]
+    )
+    return frame.mean(0), p[h * 3 // 8 : h * 5 // 8, w * 3 // 8 : w * 5 // 8].reshape(-1, 3).mean(0)
+
+
+async def test_a_profile_whose_defaults_are_within_its_own_limits(engine: Engine) -> None:
+    for profile in engine.profiles():
+        assert profile.side.low <= profile.side.default <= profile.side.high
+        assert profile.steps.low <= profile.steps.default <= profile.steps.high
+        assert profile.guidance.low <= profile.guidance.default <= profile.guidance.high
+        for width, height in profile.presets.values():
+            assert width % profile.multiple == height % profile.multiple == 0
+            assert profile.side.low <= min(width, height) <= max(width, height) <= profile.side.high
+    assert engine.slots() >= 1
+    assert engine.batch(recipe("a")) >= 1
+
+
+async def test_warm_says_what_it_is(engine: Engine) -> None:
+    state = engine.state()
+    assert state.phase is Phase.WARM
+    assert state.model == engine.profiles()[0].name
+    assert state.device
+    assert state.precision
+    assert not state.problem
+
+
+async def test_steps_come_in_order_and_a_picture_ends_them(engine: Engine) -> None:
+    events = await all_of(engine, [recipe("a", width=256, height=144)])
+    assert events[:-1] == [Step("a", n, 4) for n in range(1, 5)]
+    end = events[-1]
+    assert isinstance(end, Image)
+    assert (end.recipe_id, end.width, end.height, end.mime) == ("a", 256, 144, "image/png")
+    assert end.seconds > 0
+    opened = Pillow.open(io.BytesIO(end.data))
+    assert (opened.format, opened.size, opened.info) == ("PNG", (256, 144), {})
+
+
+async def test_each_of_a_batch_ends_once(engine: Engine) -> None:
+    names = [f"r{n}" for n in range(11)]  # more than are drawn together
+    events = await all_of(engine, [recipe(name, seed=n) for n, name in enumerate(names)])
+    ends = [e for e in events if not isinstance(e, Step)]
+    assert sorted(e.recipe_id for e in ends) == sorted(names)
+    assert all(isinstance(e, Image) for e in ends)
+    for name in names:
+        assert [e for e in events if e.recipe_id == name][:-1] == [Step(name, n, 4) for n in range(1, 5)]
+
+
+async def test_a_bad_recipe_fails_alone(engine: Engine) -> None:
+    events = await all_of(
+        engine, [recipe("good"), recipe("bad", HALF), recipe("stranger", model="nobody"), recipe("fine", "猫")]
+    )
+    ends = {e.recipe_id: e for e in events if not isinstance(e, Step)}
+    assert isinstance(ends["good"], Image)
+    assert isinstance(ends["fine"], Image)
+    bad, stranger = ends["bad"], ends["stranger"]
+    assert isinstance(bad, Failed)
+    assert isinstance(bad.error, BadRecipe)
+    assert isinstance(stranger, Failed)
+    assert isinstance(stranger.error, UnknownModel)
+    assert "nobody" in str(stranger.error)
+    assert len([e for e in events if not isinstance(e, Step)]) == 4
+
+
+async def test_nothing_to_paint_is_nothing(engine: Engine) -> None:
+    assert await all_of(engine, []) == []
+
+
+async def test_dropped_it_says_nothing_more_and_its_mates_go_on(engine: Engine) -> None:
+    after: list[Event] = []
+    dropped = False
+    async with contextlib.aclosing(engine.paint([recipe(n, steps=20) for n in ("a", "b", "c")])) as events:
+        async for event in events:
+            if dropped:
+                after.append(event)
+            elif event.recipe_id == "b":
+                await engine.drop("b")
+                dropped = True
+    assert "b" not in {e.recipe_id for e in after}
+    assert sorted(e.recipe_id for e in after if isinstance(e, Image)) == ["a", "c"]
+
+
+async def test_dropping_all_ends_the_paint_and_frees_the_device(engine: Engine) -> None:
+    seen: list[Event] = []
+    async with contextlib.aclosing(engine.paint([slow("a"), slow("b")])) as events:
+        async for event in events:
+            seen.append(event)
+            await engine.drop("a")
+            await engine.drop("b")
+    assert len(seen) == 1
+    await picture(engine, recipe("next"))
+
+
+async def test_a_recipe_is_dropped_while_it_waits(engine: Engine) -> None:
+    async with contextlib.aclosing(engine.paint([slow("first")])) as first:
+        await anext(first)
+        waiting = asyncio.create_task(all_of(engine, [recipe("waiting")]))
+        await asyncio.sleep(0)
+        await engine.drop("waiting")
+        assert await waiting == []
+
+
+async def test_dropping_a_stranger_is_nothing(engine: Engine) -> None:
+    await engine.drop("nobody")
+
+
+async def test_leaving_the_loop_drops_the_rest(engine: Engine) -> None:
+    async with contextlib.aclosing(engine.paint([slow("a"), slow("b")])) as events:
+        async for _ in events:
+            break
+    # The same names again: nothing of the first time is left to be heard.
+    again = await all_of(engine, [recipe("a"), recipe("b")])
+    assert [e.step for e in again if isinstance(e, Step) and e.recipe_id == "a"] == [1, 2, 3, 4]
+    assert len([e for e in again if isinstance(e, Image)]) == 2
+
+
+async def test_cancelling_the_reader_drops_the_rest(engine: Engine) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async with contextlib.aclosing(engine.paint([slow("a")])) as events:
+            async for _ in events:
+                begun.set()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await picture(engine, recipe("next"))
+
+
+async def test_interactive_goes_before_bulk(engine: Engine) -> None:
+    order: list[str] = []
+
+    async def paint(name: str, lane: Lane) -> None:
+        async with contextlib.aclosing(engine.paint([recipe(name)], lane)) as events:
+            order.extend([name async for event in events if isinstance(event, Image)])
+
+    async with contextlib.aclosing(engine.paint([slow("first")])) as first:
+        await anext(first)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(paint("bulk", Lane.BULK))
+            group.create_task(paint("chat", Lane.INTERACTIVE))
+            for _ in range(3):
+                await anext(first)  # both are in the line by now
+            await engine.drop("first")
+            await first.aclose()
+    assert order == ["chat", "bulk"]
+
+
+async def test_the_same_recipe_is_the_same_bytes(engine: Engine) -> None:
+    one, two = await picture(engine, recipe("a")), await picture(engine, recipe("b"))
+    assert one.data == two.data
+    other = await picture(engine, recipe("c", seed=8))
+    assert other.data != one.data
+
+
+async def test_a_seed_of_63_bits(engine: Engine) -> None:
+    top = await picture(engine, recipe("a", seed=2**63 - 1))
+    assert top.data != (await picture(engine, recipe("b", seed=2**63 - 2))).data
+
+
+async def test_alone_or_in_company_it_is_the_same_picture(engine: Engine) -> None:
+    alone = await picture(engine, recipe("alone", steps=8))
+    company = [
+        recipe("b", "夜空中的一只猫", 1),
+        recipe("me"),
+        recipe("c", "a rocket in space, " * 8, 2),
+        recipe("d", "", 3),
+    ]
+    events = await all_of(engine, [replace(r, steps=8) for r in company])
+    (mine,) = (e for e in events if isinstance(e, Image) and e.recipe_id == "me")
+    assert np.abs(pixels(alone) - pixels(mine)).max() <= 1
+
+
+async def test_it_draws_what_it_is_told(rig: Rig, engine: Engine) -> None:
+    if not rig.draws:
+        pytest.skip("a fake follows no prompt")
+    edge, middle = edge_and_middle(await picture(engine, recipe("a", steps=8)))
+    assert edge.argmax() == 2, edge
+    assert edge[2] > 1.5 * edge[0]
+    assert middle.argmax() == 0, middle
+    assert middle[0] > 1.5 * max(middle[1], middle[2])
+    edge, _ = edge_and_middle(await picture(engine, recipe("b", "黄色背景上的火箭", steps=8)))
+    assert min(edge[0], edge[1]) > 1.5 * edge[2], edge
+
+
+async def test_guidance_and_its_negative_prompt_change_the_picture(rig: Rig, engine: Engine) -> None:
+    if not rig.draws:
+        pytest.skip("a fake follows no guidance")
+    plain = recipe("a")
+    guided = replace(plain, guidance=3.0)
+    pictures = [
+        (await picture(engine, r)).data
+        for r in (
+            plain,
+            guided,
+            replace(guided, negative="blue background"),
+            replace(plain, negative="blue background"),
+        )
+    ]
+    assert len(set(pictures)) == 3
+    assert pictures[0] == pictures[3], "without guidance a negative prompt does nothing"
+
+
+async def test_a_dead_device_is_lost_at_once_and_comes_back(rig: Rig, engine: Engine) -> None:
+    before = engine.state().restarts
+    got: list[Event] = []
+
+    async def read() -> None:
+        async with contextlib.aclosing(engine.paint([slow("a"), slow("b")])) as events:
+            async for event in events:
+                if not got:
+                    await rig.kill()
+                got.append(event)
+
+    with pytest.raises(EngineLost):
+        await read()
+    assert not [e for e in got if not isinstance(e, Step)]
+    # What is opened while it is away is drawn once it is back.
+    await picture(engine, recipe("a"))
+    assert engine.state().restarts == before + 1
+
+
+async def test_every_open_paint_is_lost(rig: Rig, engine: Engine) -> None:
+    async with contextlib.aclosing(engine.paint([slow("a")])) as first:
+        await anext(first)
+        others = [asyncio.create_task(all_of(engine, [slow(n)], lane)) for n, lane in zip("bc", Lane, strict=True)]
+        await anext(first)
+        await rig.kill()
+        ends = await asyncio.gather(*others, return_exceptions=True)
+        assert [type(e) for e in ends] == [EngineLost, EngineLost]
+        with pytest.raises(EngineLost):
+            async for _ in first:
+                pass
+
+
+@pytest.mark.parametrize("make", [fake, process])
+async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
+    make: Callable[[Path], contextlib.AbstractAsyncContextManager[Rig]], tmp_path: Path
+) -> None:
+    async with make(tmp_path) as rig:
+        await rig.engine.warm()
+        async with contextlib.aclosing(rig.engine.paint([slow("a")])) as events:
+            await anext(events)
+            async with asyncio.timeout(5):
+                await rig.engine.aclose()
+            with pytest.raises(EngineLost):
+                async for _ in events:
+                    pass
+        with pytest.raises(EngineLost):
+            await all_of(rig.engine, [recipe("late")])
+        with pytest.raises(EngineLost):
+            await rig.engine.warm()
