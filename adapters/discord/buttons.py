@@ -47,7 +47,7 @@ class Buttons:
     async def _answer(self, interaction: discord.Interaction, press: Press | None, *, private: bool) -> Answer:
         if press is None:
             form = interaction.type is discord.InteractionType.modal_submit
-            raise BadInput("discord.form.old" if form else "discord.button.unknown")
+            raise BadInput("discord.form.old" if form else "refusal.press.unreadable")
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
         pressed = await self._studio.press(actor, place, press, ref_of(interaction, private=private))
         if pressed.new is not None:

@@ -71,7 +71,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
             return
         locale = locale_of(interaction.locale)
         stale = isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch)
-        card = self._replies.failed(error, locale, "discord.command.old" if stale else "discord.failed")
+        card = self._replies.failed(error, locale, "discord.command.old" if stale else "refusal.unavailable.internal")
 
         async def work() -> Answer:
             return Answer(card)

@@ -69,7 +69,7 @@ def _parts(card: Card) -> list[str]:
     parts = [f"**{escape(card.status, SENTENCE_CHARS)}**"] if card.status else []
     if card.progress is not None:
         done = round(max(0.0, min(1.0, card.progress)) * BAR)
-        parts.append(f"{'▰' * done}{'▱' * (BAR - done)} {card.progress:.0%}")
+        parts.append("▰" * done + "▱" * (BAR - done))
     if card.prompt:
         parts.append("> " + escape(" ".join(card.prompt.split()), PROMPT_CHARS))
     return parts + [escape(note, SENTENCE_CHARS) for note in card.notes]

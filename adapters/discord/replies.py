@@ -8,9 +8,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import aiohttp
 import discord
 
+from adapters.discord.faults import NETWORK
 from adapters.discord.pictures import Upload, uploads
 from adapters.discord.render import embed_of, view_of
 from bot.model.cards import Card
@@ -22,10 +22,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds until an answer is deferred; Discord gives 3 for the first response."""
-ALREADY_ANSWERED = 40060
-
-Network = (discord.DiscordServerError, aiohttp.ClientError, TimeoutError, OSError)
-"""After these nobody knows whether the request arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ class Replies:
         finally:
             self._running.discard(here)
 
-    def failed(self, error: BaseException, locale: str, key: str = "discord.failed") -> Card:
+    def failed(self, error: BaseException, locale: str, key: str = "refusal.unavailable.internal") -> Card:
         """Log a fault and return the sentence for the person."""
         log.error("An interaction failed", exc_info=error)
         return self._studio.refused(Refusal(key), locale)
@@ -147,7 +143,7 @@ class Replies:
     async def _defer(self, interaction: discord.Interaction, *, private: bool, updates: bool) -> bool:
         try:
             await interaction.response.defer(ephemeral=private, thinking=not updates)
-        except (discord.HTTPException, discord.InteractionResponded, *Network) as error:
+        except (discord.HTTPException, discord.InteractionResponded, *NETWORK) as error:
             log.warning("Discord did not take a deferred answer: %s", error)
             return False
         return True
@@ -183,21 +179,21 @@ class Replies:
         job_id = ready.answer.job_id
         try:
             message = await showing
-        except (discord.HTTPException, discord.InteractionResponded, *Network) as error:
-            if getattr(error, "code", None) == ALREADY_ANSWERED or isinstance(error, discord.InteractionResponded):
-                # The same event came twice, and its first coming was answered.
-                return
-            log.warning("Discord did not take an answer: %s", error)
-            message = await self._arrived(interaction) if isinstance(error, Network) else None
-            if job_id is not None and message is None:
-                await self._studio.unbound(job_id, ref)
+        except (discord.HTTPException, discord.InteractionResponded, *NETWORK) as error:
+            # A broken connection, or a first try that arrived without our hearing of it (40060 for the second).
+            message = None if job_id is None else await self._arrived(interaction, private=ready.private)
+            if message is None:
+                log.warning("Discord did not take an answer: %s", error)
+                if job_id is not None:
+                    await self._studio.unbound(job_id, ref)
         if job_id is not None and message is not None and ref.address is not None:
             address = replace(ref.address, message=str(message), private=ready.private)
             await self._studio.bound(job_id, ref, address)
 
-    async def _arrived(self, interaction: discord.Interaction) -> int | None:
-        """The connection broke while answering: ask whether the answer is there."""
+    async def _arrived(self, interaction: discord.Interaction, *, private: bool) -> int | None:
+        """Ask whether an answer is there after all, and as private as it has to be."""
         try:
-            return (await interaction.original_response()).id
-        except (discord.HTTPException, discord.ClientException, *Network):
+            found = await interaction.original_response()
+        except (discord.HTTPException, discord.ClientException, *NETWORK):
             return None
+        return found.id if found.flags.ephemeral == private else None

@@ -18,6 +18,7 @@ from discord.http import Route
 
 from adapters.discord.buttons import Buttons
 from adapters.discord.commands import Tree, Words
+from adapters.discord.faults import NETWORK
 from adapters.discord.replies import Replies
 from adapters.discord.surface import DiscordSurface
 from bot.model.errors import Unavailable
@@ -35,7 +36,7 @@ DIGEST_FILE = "discord-commands.sha256"
 BAD_TOKEN = 4004
 TOKEN_REFUSED = "its token was refused; set EASEL_DISCORD_TOKEN to the bot's present one"  # noqa: S105 - a sentence
 
-Away = (aiohttp.ClientError, TimeoutError, OSError, discord.HTTPException, discord.GatewayNotFound)
+AWAY = (*NETWORK, discord.HTTPException, discord.GatewayNotFound)
 
 
 class Refused(Exception):
@@ -43,11 +44,13 @@ class Refused(Exception):
 
 
 def use_endpoints(settings: Settings) -> None:
-    """Lead discord.py to other addresses where the settings name some; it keeps both as class attributes."""
+    """Lead discord.py to other addresses where the settings name some; it keeps all of this in class attributes."""
     if settings.discord_api_url is not None:
         Route.BASE = settings.discord_api_url.rstrip("/")
     if settings.discord_gateway_url is not None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway_url)
+    # Easel never speaks aloud; an operator shall not wonder about what voice would need.
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
 class Client(discord.Client):
@@ -87,7 +90,7 @@ class Client(discord.Client):
             return
         try:
             await self.tree.sync()
-        except (discord.DiscordException, aiohttp.ClientError, OSError):
+        except (discord.DiscordException, *NETWORK):
             # People keep the commands that they have; the next start tries again.
             log.exception("Discord did not take the slash commands")
             return
@@ -137,7 +140,7 @@ class DiscordService:
             except Refused as error:
                 log.critical("Discord is off: %s", error)
                 return None
-            except Away as error:
+            except AWAY as error:
                 log.warning("Discord can't be reached (%s); next try in %g s", _words(error), pause)
             await self._sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
@@ -192,7 +195,7 @@ async def check(settings: Settings) -> str:
             return str(client.user)
     except Refused as error:
         raise Unavailable("discord.check.refused") from error
-    except Away as error:
+    except AWAY as error:
         raise Unavailable("discord.check.away", why=_words(error)) from error
 
 

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-import aiohttp
 import discord
 
+from adapters.discord.faults import NETWORK
 from adapters.discord.pictures import Upload, uploads
 from adapters.discord.render import embed_of, view_of
 from bot.model.cards import Card
@@ -152,7 +152,10 @@ class DiscordSurface:
         over = address.expires is not None and self._now() > address.expires - MARGIN
         if address.token is None or over or client.application_id is None:
             return None
-        return discord.Webhook.partial(client.application_id, address.token, client=client)
+        hook = discord.Webhook.partial(client.application_id, address.token, client=client)
+        # A partial webhook takes itself for a channel's; only an application's may send ephemeral messages.
+        hook.type = discord.WebhookType.application
+        return hook
 
     async def _original(self, client: discord.Client, address: Address, *, private: bool) -> Address | None:
         hook = self._hook(client, address)
@@ -218,7 +221,7 @@ async def _asked(request: Awaitable[T], *, repeats: bool = True) -> T:
         raise Busy(error.retry_after) from error
     except discord.HTTPException as error:
         raise _meaning(error, repeats=repeats) from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except NETWORK as error:
         raise (Busy(AWAY) if repeats else Unclear(str(error))) from error
 
 

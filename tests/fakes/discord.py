@@ -237,7 +237,6 @@ class FakeDiscord:
     def delete(self, message: Message) -> None:
         """Somebody removes a message."""
         message.deleted = True
-        self.world.touch()
 
     def expire_tokens(self) -> None:
         """Fifteen minutes pass for every interaction so far."""

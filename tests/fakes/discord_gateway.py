@@ -118,7 +118,6 @@ class Gateway:
         finally:
             if session is not None and session.wire is wire:
                 session.wire = None
-            self._world.touch()
         return socket
 
     async def _hear(self, wire: Wire, payload: dict[str, Any]) -> None:
@@ -157,7 +156,6 @@ class Gateway:
         }
         await self._to(session, "READY", ready)
         await self._to(session, "GUILD_CREATE", self._guild())
-        self._world.touch()
         return session
 
     async def _resume(self, wire: Wire, data: dict[str, Any]) -> Session | None:
@@ -171,7 +169,6 @@ class Gateway:
             await wire.send(event)
         self.resumed += 1
         await self._to(session, "RESUMED", {})
-        self._world.touch()
         return session
 
     async def _to(self, session: Session, event: str, data: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ COMPONENT, AUTOCOMPLETE, FORM = 3, 4, 5
 RESPOND, DEFER, DEFER_UPDATE, UPDATE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
 
 
+LIMITS = web.RequestKey("limits", dict[str, str])
 Handler = Callable[[web.Request], Awaitable[Any]]
 
 
@@ -69,7 +70,8 @@ class Rest:
         asked: Every request as ``METHOD path``, in order.
         file_bytes: Largest file that is taken; servers without boosts may have less.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
-        before_answer: Called after a request was carried out and before it is answered (to lose answers).
+        spoil: Asked with ``METHOD path`` after a request was carried out: a status to answer instead, 0 to cut the
+            connection without an answer, None to let it be.
     """
 
     def __init__(self, world: World, token: str) -> None:
@@ -80,8 +82,7 @@ class Rest:
         self.asked: list[str] = []
         self.file_bytes = FILE_BYTES
         self.broken: list[int] = []
-        self.before_answer: Callable[[str], Awaitable[None]] | None = None
-        self.user_agents: set[str] = set()
+        self.spoil: Callable[[str], int | None] = lambda _name: None
 
     def routes(self) -> list[web.RouteDef]:
         """All that is served, under /api/v10."""
@@ -108,7 +109,7 @@ class Rest:
             name = f"{request.method} {request.path.removeprefix('/api/v10')}"
             self.asked.append(name)
             headers: dict[str, str] = {}
-            request["limits"] = headers
+            request[LIMITS] = headers
             try:
                 if self.broken:
                     raise Refused(self.broken.pop(0), 0, "An internal error occurred")
@@ -119,12 +120,16 @@ class Rest:
             except discord_spec.Invalid as invalid:
                 self._world.problems += [f"{name}: {p}" for p in invalid.problems]
                 answer, status = {"message": "Invalid Form Body", "code": 50035, "errors": invalid.problems}, 400
-            if self.before_answer is not None:
-                await self.before_answer(name)
-            self._world.touch()
+            spoilt = self.spoil(name)
+            if spoilt is not None:
+                answer, status = {"message": "spoilt", "code": 0}, spoilt or 500
+                if spoilt == 0 and request.transport is not None:
+                    request.transport.close()
             if answer is None:
                 return web.Response(status=204, headers=headers)
-            return web.json_response(answer, status=status, headers=headers)
+            # Without a charset, as Discord names it; discord.py reads no other as JSON.
+            headers["Content-Type"] = "application/json"
+            return web.Response(body=json.dumps(answer).encode(), status=status, headers=headers)
 
         return serve
 
@@ -190,11 +195,11 @@ class Rest:
         after = 0.0 if interaction is None else world.clock() - interaction.created_at
         if interaction is None or str(interaction.id) != request.match_info["interaction_id"]:
             raise Refused(404, 10062, "Unknown interaction")
+        if interaction.response is not None:
+            raise Refused(400, 40060, "Interaction has already been acknowledged.")
         if after > ACK_SECONDS:
             world.problems.append(f"interaction answered after {after:.1f} s; {ACK_SECONDS:g} s are allowed")
             raise Refused(404, 10062, "Unknown interaction")
-        if interaction.response is not None:
-            raise Refused(400, 40060, "Interaction has already been acknowledged.")
         kind, data = body.data["type"], body.data.get("data") or {}
         self._fits(interaction, kind)
         resource: dict[str, Any] | None = None
@@ -364,7 +369,7 @@ class Rest:
         over = bucket.used >= EDITS
         bucket.used += 0 if over else 1
         left = bucket.opened + WINDOW - now
-        headers: dict[str, str] = request["limits"]
+        headers: dict[str, str] = request[LIMITS]
         headers |= {
             "X-RateLimit-Limit": str(EDITS),
             "X-RateLimit-Remaining": str(EDITS - bucket.used),

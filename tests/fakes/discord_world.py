@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,7 +168,6 @@ class World:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._ids = itertools.count(1)
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.problems: list[str] = []
         self.limited = 0
         self.bot = User(self.snowflake(), "Easel", bot=True)
@@ -184,25 +184,13 @@ class World:
         """A new id that tells the stand-in's time, as real ones do."""
         return (int(self.clock() * 1000 - EPOCH_MS) << 22) | next(self._ids)
 
-    def touch(self) -> None:
-        """Something changed: those who wait look again."""
-        for condition, future in self._waiting:
-            if not future.done() and condition():
-                future.set_result(None)
-
     async def until(self, condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
-        """Wait until ``condition`` holds; AssertionError after ``seconds``."""
-        if condition():
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (condition, future)
-        self._waiting.append(entry)
-        try:
-            await asyncio.wait_for(future, seconds)
-        except TimeoutError:
-            raise AssertionError(f"not within {seconds:g} s: {what}; problems: {self.problems}") from None
-        finally:
-            self._waiting.remove(entry)
+        """Wait until ``condition`` holds, here or in what is tested; AssertionError after ``seconds``."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {seconds:g} s: {what}; problems: {self.problems}")
+            await asyncio.sleep(0.005)
 
     def channel(self, name: str, **more: Any) -> Channel:
         """Make a channel of the server."""

@@ -1,0 +1,109 @@
+"""A Studio that says what a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import cast
+
+from bot.model.actions import Action, Press
+from bot.model.answers import Pressed, Shown
+from bot.model.cards import Button, Card, Tone
+from bot.model.errors import Refusal
+from bot.model.messages import Address, Ref
+from bot.model.people import Actor, Place
+from bot.model.requests import DrawForm
+from bot.present import i18n
+from bot.studio import Studio
+from engine.contract import Honour, Limits, Profile
+
+PROFILE = Profile(
+    name="tiny",
+    title="Tiny",
+    source="",
+    family="",
+    multiple=16,
+    side=Limits(64, 32, 128),
+    presets={"square": (64, 64), "wide": (128, 64)},
+    steps=Limits(4, 1, 8),
+    guidance=Limits(0.0, 0.0, 0.0),
+    negative=Honour.NEVER,
+    enlarge=2,
+)
+
+
+def waiting(job_id: int, *, private: bool = False, prompt: str = "an apple") -> Card:
+    """A card as it looks when a job was admitted."""
+    cancel = Button("Cancel", Press(Action.CANCEL, job_id), danger=True)
+    return Card(Tone.WAITING, "Next in line.", prompt, "Ada", job_id, buttons=((cancel,),), private=private)
+
+
+@dataclass
+class Scripted:
+    """Answers by its fields; ``delay`` holds every answer back until it is set."""
+
+    refusal: Refusal | None = None
+    fault: Exception | None = None
+    pressed: Pressed = field(default_factory=Pressed)
+    shown: Shown | None = None
+    card: Card | None = None
+    delay: asyncio.Event | None = None
+    drawn: list[tuple[Actor, Place, DrawForm, Ref]] = field(default_factory=list)
+    presses: list[tuple[Actor, Place, Press, Ref]] = field(default_factory=list)
+    set_rules: list[tuple[Actor, Place, str, str | None]] = field(default_factory=list)
+    bindings: list[tuple[int, Address]] = field(default_factory=list)
+    unbindings: list[int] = field(default_factory=list)
+
+    async def _turn(self) -> None:
+        if self.delay is not None:
+            await self.delay.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        if self.fault is not None:
+            raise self.fault
+
+    async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
+        self.drawn.append((actor, place, form, ref))
+        await self._turn()
+        return self.shown or Shown(7, waiting(7, private=bool(form.private), prompt=form.prompt))
+
+    async def press(self, actor: Actor, place: Place, press: Press, ref: Ref) -> Pressed:
+        self.presses.append((actor, place, press, ref))
+        await self._turn()
+        return self.pressed
+
+    async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
+        self.bindings.append((job_id, address))
+
+    async def unbound(self, job_id: int, ref: Ref) -> None:
+        self.unbindings.append(job_id)
+
+    async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
+        await self._turn()
+        return self.card or Card(Tone.INFO, "Your last drawings.")
+
+    async def quota_show(self, actor: Actor, place: Place) -> Card:
+        return Card(Tone.INFO, "You may ask for 50 more pictures now.")
+
+    async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
+        self.set_rules.append((actor, place, rule, role))
+        await self._turn()
+        return Card(Tone.INFO, "The quota of this place is set.")
+
+    def help(self, locale: str) -> Card:
+        return Card(Tone.INFO, i18n.text(locale, "help.title"))
+
+    def refused(self, refusal: Refusal, locale: str) -> Card:
+        text = i18n.text(locale, refusal.key, **dict(refusal.params))
+        return Card(Tone.PROBLEM, text, private=True, final=True)
+
+    def text(self, key: str, locale: str, **params: str | int | float) -> str:
+        return i18n.text(locale, key, **params)
+
+    def profiles(self) -> tuple[Profile, ...]:
+        return (PROFILE,)
+
+    @property
+    def studio(self) -> Studio:
+        """Itself, as the adapter is given it."""
+        return cast("Studio", self)

@@ -1,0 +1,243 @@
+"""Slash commands, typed by people at the stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.discord.service import DiscordService
+from bot.model.answers import Shown
+from bot.model.errors import BadInput
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.discord_rest import DEFER, RESPOND
+from tests.unit.adapters.discord.scripted import Scripted, waiting
+
+pytestmark = pytest.mark.usefixtures("service")
+
+
+async def test_draw_is_answered_by_the_card_and_bound_to_its_message(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada = fake.person("Ada")
+    asked = await ada.draw("an apple", size="3:4", count=2, seed="9223372036854775807", negative="frames")
+    card = await asked.answer()
+
+    assert asked.interaction.response == RESPOND
+    assert "an apple" in card.text
+    assert card.buttons == {"easel:cancel:7": "Cancel"}
+    assert card.only_for is None
+    actor, place, form, ref = scripted.drawn[0]
+    assert (actor.platform, actor.user_id, actor.name, actor.locale) == ("discord", str(ada.user.id), "Ada", "en")
+    assert (place.guild, place.channel, place.name) == (str(fake.world.guild_id), str(fake.channel.id), "The Studio")
+    assert (form.prompt, form.size, form.count) == ("an apple", "3:4", "2")
+    assert (form.seed, form.negative, form.private) == ("9223372036854775807", "frames", None)
+    assert ref.event == f"discord:interaction:{asked.interaction.id}"
+    assert ref.answered
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    job_id, address = scripted.bindings[0]
+    assert (job_id, address.message, address.token) == (7, str(card.id), asked.interaction.token)
+    assert address.expires == pytest.approx(asked.interaction.created_at + 900, abs=1)
+    assert not address.private
+
+
+async def test_private_cards_are_for_their_asker_alone(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    card = await (await ada.draw("an apple", private=True)).answer()
+
+    assert card in ada.sees()
+    assert card not in bob.sees()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    assert scripted.bindings[0][1].private
+
+
+async def test_a_private_flag_in_the_prompt_makes_the_answer_private(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.shown = Shown(8, waiting(8, private=True))
+    card = await (await fake.person("Ada").draw("an apple --private")).answer()
+
+    assert card.only_for is not None
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    assert scripted.bindings[0][1].private
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"), [("en-US", "no prompt"), ("zh-CN", "提示词"), ("zh-TW", "提示词"), ("de", "no prompt")]
+)
+async def test_refusals_are_private_sentences_in_the_persons_language(
+    fake: FakeDiscord, scripted: Scripted, locale: str, words: str
+) -> None:
+    scripted.refusal = BadInput("refusal.prompt.empty")
+    ada, bob = fake.person("Ada", locale=locale), fake.person("Bob")
+    answer = await (await ada.draw(" ")).answer()
+
+    assert words in answer.text
+    assert answer not in bob.sees()
+    assert scripted.bindings == []
+    assert scripted.unbindings == []
+
+
+async def test_a_fault_is_one_sentence_and_no_more(
+    fake: FakeDiscord, scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.fault = ZeroDivisionError("inner words")
+    answer = await (await fake.person("Ada").draw("an apple")).answer()
+
+    assert "Something went wrong" in answer.text
+    assert "inner words" not in answer.text
+    assert answer.only_for is not None
+    assert "inner words" in caplog.text
+
+
+async def test_slow_admission_is_deferred_and_answered_in_the_same_message(
+    fake: FakeDiscord, scripted: Scripted
+) -> None:
+    scripted.delay = asyncio.Event()
+    asked = await fake.person("Ada").draw("an apple")
+    await asked.acknowledged()
+    assert asked.interaction.response == DEFER
+    assert asked.interaction.original is not None
+    assert asked.interaction.original.loading
+
+    scripted.delay.set()
+    card = await asked.answer()
+    assert card is asked.interaction.original
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    assert scripted.bindings[0][1].message == str(card.id)
+
+
+async def test_a_slow_refusal_is_still_private(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.delay, scripted.refusal = asyncio.Event(), BadInput("refusal.prompt.empty")
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    asked = await ada.draw(" ")
+    await asked.acknowledged()
+    scripted.delay.set()
+    answer = await asked.answer()
+
+    assert "no prompt" in answer.text
+    assert bob.sees() == []
+
+
+async def test_a_slow_private_flag_leaves_nothing_public(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.delay, scripted.shown = asyncio.Event(), Shown(8, waiting(8, private=True))
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    asked = await ada.draw("an apple --private")
+    await asked.acknowledged()
+    scripted.delay.set()
+    card = await asked.answer()
+
+    assert card.only_for is ada.user
+    assert bob.sees() == []
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    assert scripted.bindings[0][1].message == str(card.id)
+    assert scripted.bindings[0][1].private
+
+
+async def test_an_answer_that_discord_refuses_is_left_to_delivery(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.delay = asyncio.Event()
+    asked = await fake.person("Ada").draw("an apple")
+    # It comes too late in Discord's eyes: the interaction is forgotten before the first answer.
+    del fake.world.interactions[asked.interaction.token]
+    scripted.delay.set()
+    await fake.world.until(lambda: bool(scripted.unbindings), "delivery is told")
+    assert scripted.unbindings == [7]
+    assert scripted.bindings == []
+
+
+@pytest.mark.parametrize("how", [0, 500])
+async def test_an_answer_whose_reply_is_lost_is_found_again(fake: FakeDiscord, scripted: Scripted, how: int) -> None:
+    spoils = [how]
+    fake.rest.spoil = lambda name: spoils.pop() if "/callback" in name and spoils else None
+    asked = await fake.person("Ada").draw("an apple")
+    await fake.world.until(lambda: bool(scripted.bindings or scripted.unbindings), "an end")
+    assert asked.interaction.original is not None
+    assert [a.message for _, a in scripted.bindings] == [str(asked.interaction.original.id)]
+    assert scripted.unbindings == []
+
+
+async def test_the_same_interaction_twice_is_answered_once(fake: FakeDiscord, scripted: Scripted) -> None:
+    asked = await fake.person("Ada").draw("an apple")
+    card = await asked.answer()
+    options = [{"name": "prompt", "type": 3, "value": "an apple"}]
+    data = {"id": "1", "name": "draw", "type": 1, "options": options}
+    again = fake.world.interaction_payload(asked.interaction, data)
+    await fake.gateway.dispatch("INTERACTION_CREATE", again)
+    await fake.world.until(lambda: sum("/callback" in a for a in fake.rest.asked) == 2, "a second try")
+    await (await fake.person("Bob").run("help")).answer()
+    assert len(scripted.drawn) == 2
+    assert {a.message for _, a in scripted.bindings} == {str(card.id)}
+    assert scripted.unbindings == []
+
+
+async def test_threads_belong_to_their_channel(fake: FakeDiscord, scripted: Scripted) -> None:
+    fake.channel.nsfw = True
+    await fake.gateway.dispatch("CHANNEL_UPDATE", fake.channel.payload())
+    thread = fake.thread("still lifes")
+    await (await fake.person("Ada").draw("an apple", channel=thread)).answer()
+    _, place, _, ref = scripted.drawn[0]
+    assert (place.channel, place.thread) == (str(fake.channel.id), str(thread.id))
+    assert place.age_restricted
+    assert ref.address is not None
+    assert (ref.address.chat, ref.address.thread) == (place.channel, place.thread)
+
+
+async def test_it_works_in_direct_messages_and_where_the_bot_is_not(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada = fake.person("Ada")
+    direct, elsewhere = fake.world.direct(ada.user), fake.elsewhere(ada.user)
+    for channel in (direct, elsewhere):
+        card = await (await ada.draw("an apple", channel=channel)).answer()
+        assert "an apple" in card.text
+    places = [place for _, place, _, _ in scripted.drawn]
+    assert [p.guild for p in places] == [None, None]
+    assert [p.channel for p in places] == [str(direct.id), str(elsewhere.id)]
+    assert not any(actor.is_admin for actor, _, _, _ in scripted.drawn)
+
+
+async def test_sizes_are_suggested_by_both_names(fake: FakeDiscord) -> None:
+    assert await fake.person("Ada").suggest("draw", "size", "wi") == [{"name": "wide · 128×64", "value": "wide"}]
+    wen = fake.person("Wen", locale="zh-CN")
+    assert [c["value"] for c in await wen.suggest("draw", "size", "方")] == ["square"]
+    assert await wen.suggest("draw", "size", "192x192") == []
+
+
+async def test_notices_are_private(fake: FakeDiscord) -> None:
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    for command, words in (("history", "last drawings"), ("quota show", "50 more"), ("help", "/history")):
+        answer = await (await ada.run(command)).answer()
+        assert words in answer.text.replace("\\", "")
+    assert bob.sees() == []
+
+
+@pytest.mark.parametrize("manages", [True, False])
+async def test_quota_is_set_by_those_who_manage_the_server(
+    fake: FakeDiscord, scripted: Scripted, *, manages: bool
+) -> None:
+    role = str(fake.world.guild_id + 1)
+    await (await fake.person("Ada", manages=manages).run("quota set", rule="20/day", role=role)).answer()
+    actor, place, rule, given = scripted.set_rules[0]
+    assert (actor.is_admin, place.guild, rule, given) == (manages, str(fake.world.guild_id), "20/day", role)
+
+
+async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> None:
+    fake.world.commands.append({"name": "imagine", "id": "5", "options": [], "contexts": [0]})
+    answer = await (await fake.person("Ada").run("imagine")).answer()
+    assert "has changed" in answer.text
+    assert answer.only_for is not None
+
+
+async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
+    offered = {c["name"]: c for c in fake.world.commands}
+    assert set(offered) == {"draw", "history", "quota", "help"}
+    draw = offered["draw"]
+    assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
+    assert set(draw["contexts"]) == {0, 1, 2}
+    assert set(draw["integration_types"]) == {0, 1}
+    options = {o["name"]: o for o in draw["options"]}
+    assert options["prompt"]["name_localizations"]["zh-CN"] == "提示词"
+    assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
+    assert options["seed"]["type"] == 3
+
+
+async def test_people_and_prompts_ping_nobody(fake: FakeDiscord, service: DiscordService) -> None:
+    bob = fake.person("Bob")
+    card = await (await fake.person("Ada").draw(f"@everyone <@{bob.user.id}> **bold** [a](http://b.c)")).answer()
+    assert card.pings == set()
+    assert "<@" not in card.text
+    assert "**bold**" not in card.text

@@ -1,0 +1,278 @@
+"""Delivery's side: edits and sends by the right token, and what each failure means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapters.discord.service import DiscordService
+from adapters.discord.surface import DiscordSurface
+from bot.model.cards import Card, Fact, Tone
+from bot.model.messages import Address
+from bot.ports import Busy, Gone, Unclear
+from tests.fakes.discord import FakeDiscord, Person
+from tests.fakes.discord_world import Message
+from tests.unit.adapters.discord.scripted import PROFILE, Scripted
+from tests.unit.adapters.discord.test_pictures import picture
+
+RUNNING = Card(Tone.RUNNING, "Drawing.", "an apple", "Ada", 7, 0.5)
+
+
+@pytest.fixture
+def ada(fake: FakeDiscord) -> Person:
+    return fake.person("Ada")
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Card:
+    """A finished card with two pictures."""
+    shown = (picture(tmp_path), picture(tmp_path, "7-1.png"))
+    return Card(Tone.DONE, "Done.", "an apple", "Ada", 7, facts=(Fact("Seed", "7"),), pictures=shown, final=True)
+
+
+@pytest.fixture
+def surface(service: DiscordService) -> DiscordSurface:
+    return service.surface
+
+
+@pytest.fixture
+async def shown(fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface) -> tuple[Message, Address]:
+    """A public card and its address, as the first answer left them."""
+    card = await (await ada.draw("an apple")).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    return card, scripted.bindings[0][1]
+
+
+async def private(fake: FakeDiscord, ada: Person, scripted: Scripted) -> tuple[Message, Address]:
+    card = await (await ada.draw("an apple", private=True)).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    return card, scripted.bindings[0][1]
+
+
+async def test_an_edit_goes_by_the_interactions_token(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    assert await surface.edit(address, RUNNING) == address
+    assert "▰▰▰▰▰▰▰▰▱" in message.text
+    assert await surface.edit(address, done) == address
+    assert await surface.edit(address, done) == address
+    assert [a.filename for a in message.attachments] == ["7-0.png", "7-1-1.png"]
+    assert [a.description for a in message.attachments] == ["an apple", "an apple"]
+    assert "Seed: 7" in message.text
+    assert all(a.startswith("PATCH /webhooks/") for a in fake.rest.asked if a.startswith("PATCH"))
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_after_the_token_an_edit_goes_by_the_bot(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card, *, known: bool
+) -> None:
+    message, address = shown
+    fake.expire_tokens()
+    if known:
+        address = replace(address, expires=1.0)
+    now = await surface.edit(address, done)
+    assert now == replace(address, token=None, expires=None)
+    assert len(message.attachments) == 2
+    hooks = [a for a in fake.rest.asked if a.startswith("PATCH /webhooks/")]
+    assert len(hooks) == (0 if known else 1)
+
+
+async def test_an_ephemeral_message_is_gone_with_its_token(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card
+) -> None:
+    message, address = await private(fake, ada, scripted)
+    await surface.edit(address, done)
+    assert message.edits == 1
+    fake.expire_tokens()
+    with pytest.raises(Gone):
+        await surface.edit(address, done)
+    assert not any(a.startswith("PATCH /channels") for a in fake.rest.asked)
+
+
+async def test_a_deleted_message_is_gone(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    fake.delete(message)
+    with pytest.raises(Gone):
+        await surface.edit(address, done)
+    with pytest.raises(Gone):
+        await surface.edit(replace(address, token=None, expires=None), done)
+    with pytest.raises(Gone):
+        await surface.edit(replace(address, message=None), done)
+
+
+async def test_a_new_message_names_its_asker_and_comes_once(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    fake.delete(message)
+    fake.person("Bob")
+    first = await surface.send(replace(address, message=None), done, "9:end")
+    again = await surface.send(replace(address, message=None), done, "9:end")
+    assert first == again
+    (sent,) = ada.sees()
+    assert str(sent.id) == first.message
+    assert sent.pings == {str(ada.user.id)}
+    assert sent.nonce == "9:end"
+    assert (first.token, first.private) == (None, False)
+    assert await surface.edit(first, RUNNING) == first
+
+
+async def test_long_keys_become_short_nonces(
+    ada: Person, surface: DiscordSurface, fake: FakeDiscord, done: Card
+) -> None:
+    address = Address("discord", str(fake.channel.id), user=str(ada.user.id))
+    first = await surface.send(address, done, "k" * 100)
+    assert await surface.send(address, done, "k" * 100) == first
+    assert await surface.send(address, done, "k" * 101) != first
+
+
+async def test_an_answer_that_was_made_before_a_kill_is_found(
+    ada: Person, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    found = await surface.send(replace(address, message=None), done, "9:end")
+    assert found == address
+    assert ada.sees() == [message]
+    assert len(message.attachments) == 2
+
+
+async def test_a_private_card_is_sent_as_a_direct_message(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card
+) -> None:
+    message, address = await private(fake, ada, scripted)
+    fake.delete(message)
+    sent = await surface.send(replace(address, message=None), replace(done, private=True), "9:end")
+    assert fake.person("Bob").sees() == []
+    (direct,) = ada.direct_messages()
+    assert (sent.chat, sent.message, sent.private) == (str(direct.channel.id), str(direct.id), False)
+    assert await surface.edit(sent, replace(done, private=True)) == sent
+
+
+async def test_who_takes_no_direct_messages_is_gone(
+    fake: FakeDiscord, surface: DiscordSurface, service: DiscordService, done: Card
+) -> None:
+    shy = fake.person("Shy", takes_dms=False)
+    address = Address("discord", str(fake.channel.id), user=str(shy.user.id), private=True)
+    with pytest.raises(Gone):
+        await surface.send(address, replace(done, private=True), "9:end")
+    with pytest.raises(Gone):
+        await surface.send(replace(address, user=None), replace(done, private=True), "9:end")
+
+
+async def test_a_place_without_the_bot_is_gone_after_the_token(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card
+) -> None:
+    elsewhere = fake.elsewhere(ada.user)
+    card = await (await ada.draw("an apple", channel=elsewhere)).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    address = scripted.bindings[0][1]
+    await surface.edit(address, done)
+    assert len(card.attachments) == 2
+    fake.expire_tokens()
+    with pytest.raises(Gone):
+        await surface.edit(address, done)
+    with pytest.raises(Gone):
+        await surface.send(replace(address, message=None), done, "9:end")
+
+
+async def test_threads_are_written_to_themselves(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, done: Card
+) -> None:
+    thread = fake.thread("still lifes")
+    address = Address("discord", str(fake.channel.id), thread=str(thread.id), user=str(ada.user.id))
+    await surface.send(address, done, "9:end")
+    assert len(ada.sees(thread)) == 1
+    assert ada.sees() == []
+
+
+async def test_too_large_for_this_place_is_sent_smaller(
+    fake: FakeDiscord,
+    surface: DiscordSurface,
+    shown: tuple[Message, Address],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message, address = shown
+    large = picture(tmp_path, size=(256, 256), noise=True)
+    fake.rest.file_bytes = 100_000
+    monkeypatch.setattr("adapters.discord.pictures.SMALL_BYTES", 100_000)
+    await surface.edit(address, Card(Tone.DONE, "Done.", pictures=(large,)))
+    assert [a.filename for a in message.attachments] == ["7-0.webp"]
+    fake.rest.file_bytes = 10
+    with pytest.raises(Gone):
+        await surface.edit(address, Card(Tone.DONE, "Done.", pictures=(large,)))
+
+
+async def test_a_lost_picture_does_not_lose_the_card(
+    surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    done.pictures[0].path.unlink()
+    await surface.edit(address, done)
+    assert "Done" in message.text
+
+
+async def test_files_go_beside_the_card(
+    fake: FakeDiscord,
+    ada: Person,
+    scripted: Scripted,
+    surface: DiscordSurface,
+    shown: tuple[Message, Address],
+    done: Card,
+) -> None:
+    _, address = shown
+    await surface.send_files(address, done.pictures, originals=True)
+    assert [a.data for a in ada.sees()[-1].attachments] == [p.path.read_bytes() for p in done.pictures]
+    fake.expire_tokens()
+    await surface.send_files(address, done.pictures, originals=False)
+    assert ada.sees()[-1].token is None
+    await surface.send_files(replace(address, private=True), done.pictures, originals=False)
+    assert len(ada.direct_messages()) == 1
+
+
+async def test_files_whose_answer_is_lost_are_unclear(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    _, address = shown
+    fake.rest.spoil = lambda name: 0 if name.startswith("POST") else None
+    with pytest.raises(Unclear):
+        await surface.send_files(replace(address, token=None), done.pictures, originals=True)
+
+
+async def test_a_broken_connection_is_busy(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    _, address = shown
+    fake.rest.spoil = lambda _name: 0
+    with pytest.raises(Busy):
+        await surface.edit(address, done)
+    with pytest.raises(Busy):
+        await surface.send(replace(address, token=None, message=None), done, "9:end")
+
+
+async def test_edits_stay_under_discords_limit_by_waiting(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address]
+) -> None:
+    message, address = shown
+    for step in range(6):
+        await surface.edit(address, replace(RUNNING, progress=step / 6))
+    assert message.edits == 6
+
+
+async def test_without_a_connection_everything_waits(done: Card) -> None:
+    surface = DiscordSurface(lambda: (PROFILE,))
+    with pytest.raises(Busy):
+        await surface.send(Address("discord", "1"), done, "9:end")
+
+
+def test_what_it_can_do() -> None:
+    able = DiscordSurface(lambda: (PROFILE,)).abilities()
+    assert able.safe_resend
+    assert able.private_send
+    assert able.edit_every >= 1.0
+    assert able.max_count == 4
