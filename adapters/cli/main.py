@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -47,6 +48,8 @@ def _run(args: argparse.Namespace) -> int:
     from adapters.cli.say import complain  # noqa: PLC0415 - see above
     from bot.model.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
 
+    # What libraries have to say belongs into a service's log; a command speaks for itself.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         command: Command = import_module(f"adapters.cli.{args.module}").main
         return command(args)

@@ -16,6 +16,7 @@ from engine.contract import EngineConfig
 DATABASE = "easel.db"
 PICTURES = "pictures"
 MODELS = "models"
+SHEETS = "sheets"
 HUB = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME")
 """What the hub's own library reads; taken from ``.env`` too."""
 
@@ -46,6 +47,11 @@ def hub() -> dict[str, str]:
     """Return the hub's variables: from the environment, else from ``.env``."""
     given = {**dotenv_values(_ENV_FILE), **os.environ}
     return {name: value for name in HUB if (value := given.get(name))}
+
+
+def secrets() -> tuple[str, ...]:
+    """Return what must not reach a log beside the settings' own secrets."""
+    return tuple(value for name, value in hub().items() if name.endswith("TOKEN"))
 
 
 def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:

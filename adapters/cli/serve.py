@@ -1,0 +1,97 @@
+"""`easel serve`: one service for one data folder, from its lock to its graceful end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adapters.cli import lock, surroundings
+from adapters.cli.platforms import PLATFORMS
+from adapters.cli.say import say, text
+from adapters.cli.wiring import Easel, opened
+from bot.model.errors import BadInput
+from bot.observe import logs
+from bot.settings import Settings
+
+STOP_SECONDS = 9.5
+"""After a signal, the process ends within this time whatever hangs: rows and files stand a kill at any moment."""
+
+IMPATIENCE_SECONDS = 1.0
+"""A second signal counts from so much later on: timeout(1) and some terminals send each one twice."""
+
+log = logging.getLogger(__name__)
+
+
+def main(_args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Returns the exit code; raises Refusal when it can't start."""
+    settings = surroundings.settings()
+    if settings.web_port == 0 and not any(platform.is_on(settings) for platform in PLATFORMS):
+        raise BadInput("cli.serve.nothing")
+    logs.set_up(settings, more_secrets=surroundings.secrets())
+    with lock.held(settings.data_dir):
+        return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    with _signals(stop):
+        async with opened(settings) as easel:
+            _announce(easel, settings)
+            return await easel.run(stop)
+
+
+def _announce(easel: Easel, settings: Settings) -> None:
+    if easel.url is None:
+        say("cli.serve.page_off")
+    else:
+        say("cli.serve.page", url=easel.url)
+    say("cli.serve.model", title=easel.title, folder=str(settings.data_dir.absolute()))
+    on = {
+        platform.name: text("cli.serve.on")
+        if platform.is_on(settings)
+        else text("cli.serve.off", setting=platform.setting)
+        for platform in PLATFORMS
+    }
+    say("cli.serve.platforms", **on)
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set ``stop`` at the first signal; a second one, or a stop that takes too long, ends the process at once."""
+    loop = asyncio.get_running_loop()
+    watchdog = threading.Timer(STOP_SECONDS, _give_up)
+    watchdog.daemon = True
+
+    first_at = 0.0
+
+    def asked() -> None:
+        nonlocal first_at
+        if not stop.is_set():
+            first_at = loop.time()
+            log.info("stopping")
+            stop.set()
+            watchdog.start()
+        elif loop.time() - first_at > IMPATIENCE_SECONDS:
+            os._exit(1)
+
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    for number in wanted:
+        try:
+            loop.add_signal_handler(number, asked)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(asked))
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
+def _give_up() -> None:
+    log.critical("the stop took over %g s; ending now, the next start puts right what was left", STOP_SECONDS)
+    os._exit(1)

@@ -1,0 +1,157 @@
+"""The composition root: builds everything from the settings, and owns what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from adapters.cli import surroundings
+from adapters.cli.clock import SystemClock
+from adapters.cli.platforms import PLATFORMS, Service
+from adapters.cli.say import refusal_of
+from bot.dispatch.service import Dispatch
+from bot.model.errors import BadInput
+from bot.observe.metrics import Metrics
+from bot.policy.quotas import parse_limit
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.studio import Studio
+from engine.contract import Engine, EngineError
+from engine.host.parent import ProcessEngine
+
+MAX_COUNT = 16
+"""Most pictures in one request on the page."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds until a platform that ended unexpectedly is run again; each pause is twice the last."""
+
+log = logging.getLogger(__name__)
+
+
+class Page(Protocol):
+    """The page as `easel serve` runs it."""
+
+    async def start(self) -> str:
+        """Listen; returns the address that people open. Raises OSError when the port can't be had."""
+
+    async def stop(self) -> None:
+        """Stop listening and end what is open, within 3 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Easel:
+    """Everything that runs, built and wired.
+
+    Attributes:
+        title: The model's proper name.
+        url: Where the page is; None when it is off.
+        dispatch: Draws and delivers.
+        platforms: The chat platforms whose token is set.
+    """
+
+    title: str
+    url: str | None
+    dispatch: Dispatch
+    platforms: Sequence[Service]
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Work until ``stop`` is set. Returns the exit code: 1 when nothing is left that could serve anybody."""
+        async with asyncio.TaskGroup() as tasks:
+            running = {tasks.create_task(self._keep(p), name=p.name) for p in self.platforms}
+            stopped = tasks.create_task(stop.wait(), name="stop")
+            left = set(running)
+            while not stopped.done() and (left or self.url is not None):
+                await asyncio.wait({stopped, *left}, return_when=asyncio.FIRST_COMPLETED)
+                left = {task for task in left if not task.done()}
+            failed = not stopped.done()
+            if failed:
+                log.critical("nothing is left to serve: every platform is off, and so is the page")
+            # First of all, what is being sent is sent to its end; for that the platforms must be there still.
+            await self.dispatch.stop()
+            for task in (stopped, *running):
+                task.cancel()
+        return int(failed)
+
+    async def _keep(self, service: Service) -> None:
+        """Run one platform, again and again if it fails unexpectedly: the others go on whatever happens to it."""
+        await self.dispatch.attach(service.name, service.surface)
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                try:
+                    return await service.run()
+                except Exception:  # whatever its library raises
+                    log.exception("%s ended unexpectedly; again in %g s", service.name, pause)
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+        finally:
+            self.dispatch.detach(service.name)
+
+
+@asynccontextmanager
+async def _page(settings: Settings, studio: Studio, registry: CollectorRegistry) -> AsyncIterator[str | None]:
+    """Serve the page while the block runs; yields its address, None when it is off."""
+    if settings.web_port == 0:
+        yield None
+        return
+    web: Page = import_module("adapters.web.service").build(settings, studio, registry)
+    try:
+        url = await web.start()
+    except OSError as error:
+        await web.stop()
+        raise BadInput(
+            "cli.port.in_use",
+            host=settings.web_host,
+            port=str(settings.web_port),
+            reason=error.strerror or str(error),
+        ) from None
+    try:
+        yield url
+    finally:
+        await web.stop()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Easel]:
+    """Build everything, start it, and close it again in the opposite order.
+
+    Raises:
+        Refusal: The quota, the model, the database or the port can't be used.
+    """
+    clock = SystemClock()
+    registry = CollectorRegistry()
+    quota = parse_limit(settings.quota)
+    try:
+        engine: Engine = await asyncio.to_thread(ProcessEngine, surroundings.engine_config(settings))
+    except EngineError as error:
+        raise refusal_of(error) from None
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(await Database.open(settings.data_dir / surroundings.DATABASE))
+        pictures = settings.data_dir / surroundings.PICTURES
+        dispatch = Dispatch(db, pictures, engine, clock=clock, metrics=Metrics(registry))
+        studio = Studio(
+            db,
+            engine,
+            dispatch,
+            dispatch.live,
+            clock=clock,
+            pictures=pictures,
+            sheets=settings.data_dir / surroundings.SHEETS,
+            quota=quota,
+            max_counts={"web": MAX_COUNT},
+        )
+        # The port first: whoever takes it from us shall be named before a model is loaded.
+        url = await stack.enter_async_context(_page(settings, studio, registry))
+        stack.push_async_callback(engine.aclose)
+        await engine.start()
+        stack.push_async_callback(dispatch.stop)
+        await dispatch.start()
+        platforms = [platform.build(settings, studio) for platform in PLATFORMS if platform.is_on(settings)]
+        yield Easel(engine.profiles()[0].title, url, dispatch, platforms)
