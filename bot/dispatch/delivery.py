@@ -73,7 +73,7 @@ class Delivery:
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:
         changed, self._jobs = self._jobs, set()
         posted, self._posted = self._posted, False
-        nowhere = []
+        quiet = []
         try:
             async with self._db.read() as tx:
                 found: list[tuple[Message, Job | None]] = []
@@ -81,12 +81,14 @@ class Delivery:
                     job = await jobs.get(tx, job_id)
                     rows = await messages.of_job(tx, job_id)
                     found += [(message, job) for message in rows]
-                    if job is not None and job.state is JobState.PAINTED and not rows:
-                        nowhere.append(job_id)
+                    silent = all(_urgency(message, job) is None for message in rows)
+                    if job is not None and job.state is JobState.PAINTED and silent:
+                        quiet.append(job_id)
                 if posted:
                     for message in await messages.wanted(tx):
                         found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
-            for job_id in nowhere:
+            for job_id in quiet:
+                # Shown nowhere (the page), or it could not be: nobody else would end it.
                 await self._showing.settle(job_id)
         except Unavailable as e:
             log.warning("messages can't be read (%s); again in %g s", e.key, _RETRY)

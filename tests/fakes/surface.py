@@ -77,28 +77,39 @@ class Chats:
         )
 
 
+class Call(StrEnum):
+    """What a surface is asked to do; faults are planted by it."""
+
+    PROGRESS = "edit a card that is not final"
+    FINAL = "edit a final card"
+    SEND = "send a card"
+    FILES = "send files"
+
+
 class FakeSurface:
-    """Obeys ``bot.ports.Surface``. ``faults`` are taken one for each call; None, and none left, let a call succeed."""
+    """Obeys ``bot.ports.Surface``; planted faults are taken one for each call, then calls succeed."""
 
     def __init__(
         self,
         chats: Chats | None = None,
         able: Abilities = ABLE,
-        faults: Sequence[Fault | None] = (),
     ) -> None:
         self.chats = chats if chats is not None else Chats()
         self.able = able
-        self.faults = list(faults)
+        self._faults: dict[Call, list[Fault | None]] = {call: [] for call in Call}
         self.killed = asyncio.Event()
         """Set once a call has met a kill; that call never returns."""
-        self.calls: list[tuple[str, Card | None]] = []
+        self.calls: list[Call] = []
+
+    def plan(self, call: Call, *faults: Fault | None) -> None:
+        """What the next calls of this kind meet; None lets one succeed."""
+        self._faults[call] = list(faults)
 
     def abilities(self) -> Abilities:
         return self.able
 
     async def edit(self, address: Address, card: Card) -> Address:
-        self.calls.append(("edit", card))
-        fault = await self._before()
+        fault = await self._before(Call.FINAL if card.final else Call.PROGRESS)
         assert address.message is not None
         if address.message in self.chats.deleted or address.message not in self.chats.messages:
             raise Gone("no such message")
@@ -110,8 +121,7 @@ class FakeSurface:
         return address
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
-        self.calls.append(("send", card))
-        fault = await self._before()
+        fault = await self._before(Call.SEND)
         if card.private:
             address = replace(address, chat=f"@{address.user}", private=True)
         if address.chat in self.chats.shut:
@@ -126,17 +136,17 @@ class FakeSurface:
         return replace(address, message=name)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
-        self.calls.append(("files", None))
-        fault = await self._before()
+        fault = await self._before(Call.FILES)
         if address.chat in self.chats.shut:
             raise Gone("the chat is shut")
         if fault is not Fault.UNCLEAR_LOST:
             self.chats.put(Seen(address.chat, None, files=tuple(files), originals=originals))
         await self._after(fault, repeatable=False)
 
-    async def _before(self) -> Fault | None:
+    async def _before(self, call: Call) -> Fault | None:
+        self.calls.append(call)
         await asyncio.sleep(0)
-        fault = self.faults.pop(0) if self.faults else None
+        fault = self._faults[call].pop(0) if self._faults[call] else None
         if fault is Fault.GONE:
             raise Gone("planted")
         if fault is Fault.BUSY:

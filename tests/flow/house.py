@@ -24,6 +24,7 @@ from bot.usecases.draw import draw
 from bot.usecases.house import House
 from engine.fake import FakeEngine
 from tests.fakes.clock import FakeClock
+from tests.fakes.surface import Chats, FakeSurface
 
 CHAT = "100"
 TICK = 0.25
@@ -39,6 +40,20 @@ class Bot:
         self.surfaces = surfaces
         self.clock = FakeClock()
         self._events = 0
+
+    @property
+    def chats(self) -> Chats:
+        """What people see on the platform ``chat``."""
+        surface = self.surfaces["chat"]
+        assert isinstance(surface, FakeSurface)
+        return surface.chats
+
+    @property
+    def surface(self) -> FakeSurface:
+        """The platform ``chat``."""
+        surface = self.surfaces["chat"]
+        assert isinstance(surface, FakeSurface)
+        return surface
 
     async def start(self) -> None:
         """A new process on the same folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.model.cards import Tone
 from bot.model.jobs import JobState
-from tests.fakes.surface import ABLE_SAFE, FakeSurface
+from tests.fakes.surface import ABLE_SAFE, Call
 from tests.flow.conftest import Make
 
 
@@ -12,12 +12,10 @@ async def test_a_request_becomes_a_picture_in_its_chat(make: Make) -> None:
     bot = await make()
     job = await bot.ask("a red apple", seed="7")
     done = await bot.delivered(job.id)
-    surface = bot.surfaces["chat"]
-    assert isinstance(surface, FakeSurface)
-    (seen,) = surface.chats.shown(job.id)
+    (seen,) = bot.chats.shown(job.id)
     assert seen.card is not None
     assert seen.card.tone is Tone.DONE
-    assert surface.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     assert seen.card.pictures[0].path.is_file()
     assert await bot.ledger(job.id) == (2, 0, 1)
     assert done.seconds > 0
@@ -28,7 +26,5 @@ async def test_all_pictures_in_one_card_where_it_has_room(make: Make) -> None:
     bot = await make(ABLE_SAFE)
     job = await bot.ask(count="4")
     await bot.delivered(job.id)
-    surface = bot.surfaces["chat"]
-    assert isinstance(surface, FakeSurface)
-    assert len(surface.chats.pictures(job.id)) == 4
-    assert not any(kind == "files" for kind, _ in surface.calls)
+    assert len(bot.chats.pictures(job.id)) == 4
+    assert Call.FILES not in bot.surface.calls

@@ -1,0 +1,260 @@
+"""What delivery does when a chat does not take what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.model.cards import Card, Tone
+from bot.model.jobs import Job, JobState
+from bot.model.messages import Address, MessageKind, MessageState, Ref
+from bot.store import messages
+from bot.store.codec import dump_card
+from engine.contract import BadRecipe, EngineError, Recipe
+from engine.fake import FakeEngine
+from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
+from tests.flow.conftest import Make
+from tests.flow.gate import Gate
+from tests.flow.house import CHAT, Bot
+
+
+async def shown_and_held(make: Make, *, count: str = "1") -> tuple[Bot, Job, Gate]:
+    """A job whose first card is shown, and whose drawing waits for the gate."""
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await bot.ask(count=count)
+    await bot.until(lambda: bot.chats.messages and gate.reached)
+    await bot.quiet()
+    return bot, job, gate
+
+
+async def test_a_deleted_card_comes_back_with_its_picture(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    gate.open()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert bot.surface.calls.count(Call.SEND) == 2
+
+
+async def test_a_deleted_card_is_left_alone_while_there_is_no_picture(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    calls = len(bot.surface.calls)
+    for _ in range(5):
+        gate.let(1)
+        await bot.quiet()
+    assert bot.surface.calls[calls:] == [Call.PROGRESS], "one try, then silence"
+    assert bot.chats.shown(job.id) == []
+
+
+async def test_a_cancelled_job_whose_card_was_deleted_stays_silent(make: Make) -> None:
+    bot, job, _ = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    await bot.cancel(job.id)
+    await bot.quiet()
+    assert bot.chats.shown(job.id) == []
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
+
+
+async def test_a_chat_that_is_gone_leaves_the_picture_in_history(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    bot.chats.shut.add(CHAT)
+    gate.open()
+    await bot.delivered(job.id)
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
+    assert await bot.ledger(job.id) == (2, 0, 1)
+    assert bot.files() == [f"{job.id}-0.png"]
+
+
+async def test_busy_is_tried_again_later(make: Make) -> None:
+    bot = await make()
+    bot.surface.plan(Call.SEND, Fault.BUSY, Fault.BUSY)
+    bot.surface.plan(Call.FINAL, Fault.BUSY)
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert len(bot.chats.shown(job.id)) == 1
+
+
+async def test_busy_takes_the_intent_back(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make, count="2")
+    bot.surface.plan(Call.FILES, Fault.BUSY)
+    gate.open()
+    await bot.delivered(job.id)
+    assert len(bot.chats.pictures(job.id)) == 2
+    assert {m.state for m in await bot.rows(job.id)} == {MessageState.SHOWN}
+
+
+@pytest.mark.parametrize("fault", [Fault.UNCLEAR_SENT, Fault.UNCLEAR_LOST, Fault.BUG])
+async def test_an_unclear_album_is_not_sent_again(make: Make, fault: Fault) -> None:
+    bot, job, gate = await shown_and_held(make, count="3")
+    bot.surface.plan(Call.FILES, fault)
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert bot.surface.calls.count(Call.FILES) == 1
+    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.UNCLEAR_SENT else 1)
+    notice = bot.chats.shown(job.id)[-1].card
+    assert notice is not None
+    assert notice.buttons
+
+
+async def test_a_surface_that_raises_keeps_its_lane(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    other = await bot.ask("another", user="2")
+    for call in (Call.PROGRESS, Call.FINAL):
+        bot.surface.plan(call, *[Fault.BUG] * 3)
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.delivered(other.id)
+    assert len(bot.chats.pictures(job.id)) == 1
+    assert len(bot.chats.pictures(other.id)) == 1
+
+
+async def test_a_text_card_whose_send_stays_unclear_does_not_fill_the_chat(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    bot.surface.plan(Call.SEND, *[Fault.UNCLEAR_SENT] * 20)
+    job = await bot.ask()
+    await bot.until(lambda: len(bot.surface.calls) >= 5)
+    await bot.quiet()
+    for _ in range(50):
+        await bot.until(lambda: True)
+    sent = bot.surface.calls.count(Call.SEND)
+    assert sent == 5
+    bot.surface.plan(Call.SEND)
+    gate.open()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+
+
+async def test_an_album_follows_the_card_that_has_no_room(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make, count="4")
+    gate.open()
+    await bot.delivered(job.id)
+    card = next(iter(bot.chats.shown(job.id)))
+    album = next(seen for seen in bot.chats.messages.values() if seen.files)
+    assert card.card is not None
+    assert [f.name for f in (*card.card.pictures, *album.files)] == [f"easel-{job.id}-{n}.png" for n in (1, 2, 3, 4)]
+    assert not album.originals
+    assert [m.kind for m in await bot.rows(job.id)] == [MessageKind.CARD, MessageKind.ALBUM]
+
+
+async def test_a_private_card_never_goes_to_the_channel(make: Make) -> None:
+    bot = await make(replace(ABLE_SAFE, private_send=False))
+    job = await bot.ask(private=True)
+    await bot.delivered(job.id)
+    assert bot.chats.messages == {}
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
+
+
+async def test_a_private_card_goes_to_the_person_where_that_is_possible(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask(private=True, user="5", count="2")
+    await bot.delivered(job.id)
+    assert {seen.chat for seen in bot.chats.messages.values()} == {"@5"}
+    assert len(bot.chats.pictures(job.id)) == 2
+
+
+async def test_a_private_answer_that_can_not_be_edited_any_more_waits_in_history(make: Make) -> None:
+    gate = Gate()
+    bot = await make(replace(ABLE_SAFE, private_send=False), FakeEngine(pause=gate))
+    job = await bot.ask(private=True, answered=True, event="e")
+    async with bot.db.write() as tx:
+        assert await messages.bound(tx, job.id, "e", Address("chat", CHAT, message="gone", private=True))
+    gate.open()
+    await bot.delivered(job.id)
+    assert bot.chats.messages == {}
+
+
+async def test_a_job_that_is_shown_nowhere_is_delivered_at_once(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask(platform="web", shown=False, count="2")
+    await bot.delivered(job.id)
+    assert bot.surface.calls == []
+
+
+async def test_the_first_answer_is_the_adapters_and_delivery_goes_on_from_there(make: Make) -> None:
+    gate = Gate()
+    bot = await make(ABLE_SAFE, FakeEngine(pause=gate))
+    job = await bot.ask(answered=True, event="e")
+    gate.open()
+    await bot.reaches(job.id, JobState.PAINTED)
+    await bot.quiet()
+    assert bot.surface.calls == []
+    there = Address("chat", CHAT, message=bot.chats.put(Seen(CHAT, None)))
+    async with bot.db.write() as tx:
+        assert await messages.bound(tx, job.id, "e", there)
+    bot.dispatch.changed(job.id)
+    await bot.delivered(job.id)
+    assert bot.surface.calls == [Call.FINAL]
+    assert len(bot.chats.pictures(job.id)) == 1
+
+
+async def test_an_answer_that_failed_is_sent_by_delivery(make: Make) -> None:
+    bot = await make(ABLE_SAFE)
+    job = await bot.ask(answered=True, event="e")
+    await bot.reaches(job.id, JobState.PAINTED)
+    async with bot.db.write() as tx:
+        assert await messages.unbound(tx, job.id, "e")
+    bot.dispatch.changed(job.id)
+    await bot.delivered(job.id)
+    assert len(bot.chats.pictures(job.id)) == 1
+
+
+async def test_a_notice_is_sent_once(make: Make) -> None:
+    bot = await make()
+    ref = Ref("chat:refused", Address("chat", CHAT, user="1"))
+    assert ref.address is not None
+    for _ in range(2):
+        async with bot.db.write() as tx:
+            await messages.add_notice(tx, ref.event, ref.address, dump_card(Card(Tone.PROBLEM, "No.", final=True)))
+        bot.dispatch.posted()
+        await bot.until(lambda: bot.chats.messages)
+        await bot.quiet()
+    assert [seen.card.status for seen in bot.chats.messages.values() if seen.card] == ["No."]
+
+
+async def test_originals_are_sent_when_asked_for(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask(count="3")
+    await bot.delivered(job.id)
+    before = len(bot.chats.messages)
+    async with bot.db.write() as tx:
+        await messages.add_files(tx, "press:1", job.id, Address("chat", CHAT), MessageKind.DOCUMENT, indexes=(2,))
+    bot.dispatch.posted()
+    await bot.until(lambda: len(bot.chats.messages) > before)
+    (seen,) = list(bot.chats.messages.values())[before:]
+    assert seen.originals
+    assert [f.name for f in seen.files] == [f"easel-{job.id}-3.png"]
+    assert (await bot.job(job.id)).state is JobState.DELIVERED
+
+
+async def test_part_of_a_job_fails_and_the_rest_is_refunded(make: Make) -> None:
+    def fail(recipe: Recipe) -> EngineError | None:
+        return BadRecipe("planted") if recipe.id.endswith(":1") else None
+
+    bot = await make(ABLE_SAFE, FakeEngine(fail=fail))
+    job = await bot.ask(count="3")
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png", f"easel-{job.id}-3.png"]
+    assert await bot.ledger(job.id) == (3, 0, 2)
+    (seen,) = bot.chats.shown(job.id)
+    assert seen.card is not None
+    assert seen.card.notes
+
+
+async def test_progress_is_coalesced_to_what_the_chat_allows(make: Make) -> None:
+    gate = Gate()
+    bot = await make(replace(ABLE, edit_every=1000.0), FakeEngine(pause=gate))
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.messages)
+    gate.open()
+    await bot.reaches(job.id, JobState.PAINTED)
+    assert len(bot.surface.calls) == 1, "all of its progress came within one pause"
+    bot.clock.advance(1000)
+    await bot.delivered(job.id)
+    assert bot.surface.calls == [Call.SEND, Call.FINAL]

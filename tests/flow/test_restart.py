@@ -1,0 +1,246 @@
+"""The service is killed, or stopped, at each state of a job, and started again on the same folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.model.jobs import MAX_ATTEMPTS, JobState
+from bot.model.messages import MessageKind, MessageState
+from bot.store import jobs, messages
+from engine.fake import FakeEngine
+from tests.fakes.surface import ABLE_SAFE, Call, Fault
+from tests.flow.conftest import Make
+from tests.flow.gate import Gate
+
+
+async def test_killed_while_it_waits(make: Make) -> None:
+    engine = FakeEngine(auto_warm=False)
+    bot = await make(engine=engine)
+    first, second = await bot.ask(), await bot.ask(user="2")
+    await bot.until(lambda: len(bot.chats.messages) == 2)
+    await bot.quiet()
+    await bot.restart()
+    await engine.recover()
+    for job in (first, second):
+        done = await bot.delivered(job.id)
+        assert done.attempts == 0
+        assert await bot.ledger(job.id) == (2, 0, 1)
+        assert len(bot.chats.shown(job.id)) == 1
+
+
+async def test_killed_while_it_is_drawn(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await bot.ask(count="2")
+    await bot.until(lambda: gate.reached)
+    await bot.restart()
+    gate.open()
+    done = await bot.delivered(job.id)
+    assert done.attempts == 1
+    assert await bot.ledger(job.id) == (2, 0, 2)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png", f"easel-{job.id}-2.png"]
+
+
+async def test_killed_too_often_while_it_is_drawn(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    reached = gate.further()
+    job = await bot.ask()
+    for _ in range(MAX_ATTEMPTS + 1):
+        await bot.until(reached)
+        reached = gate.further()
+        await bot.restart()
+    failed = await bot.job(job.id)
+    assert (failed.state, failed.error) == (JobState.FAILED, "error.engine.lost")
+    assert await bot.ledger(job.id) == (2, 0, 0)
+
+
+async def test_killed_when_it_is_painted(make: Make) -> None:
+    """Nothing is drawn twice: what is painted is only delivered."""
+    bot = await make()
+    bot.surface.plan(Call.FINAL, Fault.KILLED_BEFORE)
+    bot.surface.plan(Call.SEND, None, Fault.KILLED_BEFORE)
+    job = await bot.ask()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.reaches(job.id, JobState.PAINTED)
+    drawn = len(bot.engine.painted)
+    await bot.restart()
+    await bot.delivered(job.id)
+    assert len(bot.engine.painted) == drawn
+    assert await bot.ledger(job.id) == (2, 0, 1)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+
+
+async def test_killed_after_the_edit_arrived(make: Make) -> None:
+    bot = await make()
+    gate = Gate()
+    bot.engine._pause = gate
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(Call.FINAL, Fault.KILLED_AFTER)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.reaches(job.id, JobState.PAINTED)
+    await bot.restart()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert len(bot.chats.shown(job.id)) == 1
+
+
+async def test_killed_when_it_is_delivered(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    calls = len(bot.surface.calls)
+    await bot.restart()
+    await bot.quiet()
+    assert len(bot.surface.calls) == calls
+    assert await bot.ledger(job.id) == (2, 0, 1)
+
+
+async def test_killed_before_the_adapter_made_its_first_answer(make: Make) -> None:
+    engine = FakeEngine(auto_warm=False)
+    bot = await make(engine=engine)
+    job = await bot.ask(answered=True)
+    await bot.quiet()
+    assert bot.surface.calls == [], "the first answer is the adapter's"
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.OPENING]
+    await bot.restart()
+    await engine.recover()
+    await bot.delivered(job.id)
+    assert len(bot.chats.shown(job.id)) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
+async def test_killed_while_a_picture_is_sent_anew(make: Make, fault: Fault) -> None:
+    """The card was deleted, so the picture is sent anew; after a kill it is never sent again by itself."""
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.chats.deleted.add("1")
+    bot.surface.plan(Call.SEND, fault)  # the edit finds nothing; the new send is killed
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.SENDING]
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    arrived = fault is Fault.KILLED_AFTER
+    assert len(bot.chats.pictures(job.id)) == int(arrived)
+    card, notice = await bot.rows(job.id)
+    assert (card.state, notice.state) == (MessageState.UNCLEAR, MessageState.SHOWN)
+    told = bot.chats.shown(job.id)[-1].card
+    assert told is not None
+    assert not told.pictures
+    assert [button.press.pack() for row in told.buttons for button in row] == [f"easel:original:{job.id}"]
+
+
+async def test_killed_while_a_picture_is_sent_anew_where_sends_are_safe(make: Make) -> None:
+    gate = Gate()
+    bot = await make(ABLE_SAFE, FakeEngine(pause=gate))
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.chats.deleted.add("1")
+    bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert len(await bot.rows(job.id)) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
+async def test_killed_while_an_album_is_sent(make: Make, fault: Fault) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await bot.ask(count="3")
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(Call.FILES, fault)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    assert (await bot.job(job.id)).state is JobState.PAINTED
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.KILLED_AFTER else 1)
+    kinds = {m.kind: m.state for m in await bot.rows(job.id)}
+    assert kinds[MessageKind.ALBUM] is MessageState.UNCLEAR
+    assert kinds[MessageKind.NOTICE] is MessageState.SHOWN
+
+
+async def test_a_cancel_that_was_not_shown_yet_is_shown_after_a_restart(make: Make) -> None:
+    engine = FakeEngine(auto_warm=False)
+    bot = await make(engine=engine)
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(Call.FINAL, Fault.KILLED_BEFORE)
+    await bot.cancel(job.id)
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    await bot.quiet()
+    (seen,) = bot.chats.shown(job.id)
+    assert seen.card is not None
+    assert seen.card.final
+
+
+async def test_a_stop_puts_what_is_drawn_back_and_counts_no_attempt(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    running = await bot.ask(size="192x192", count="2")
+    await bot.until(lambda: gate.reached)
+    waiting = await bot.ask(size="256x144", user="2")
+    await bot.stop()
+    await bot.start()
+    states = [await bot.job(j.id) for j in (running, waiting)]
+    assert {j.attempts for j in states} == {0}
+    gate.open()
+    for job in (running, waiting):
+        await bot.delivered(job.id)
+    assert await bot.ledger(running.id) == (2, 0, 2)
+    assert bot.files() == sorted([f"{running.id}-0.png", f"{running.id}-1.png", f"{waiting.id}-0.png"])
+
+
+async def test_files_that_no_row_knows_are_removed_at_start(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    await bot.kill()
+    kept = bot.files()
+    orphan = next(bot.pictures.rglob("*.png")).with_name("999-0.png")
+    orphan.write_bytes(b"half")
+    await bot.start()
+    assert bot.files() == kept
+
+
+async def test_an_event_that_comes_again_after_a_restart_is_the_same_job(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask(event="chat:again")
+    await bot.delivered(job.id)
+    await bot.restart()
+    again = await bot.ask(event="chat:again")
+    await bot.quiet()
+    assert again.id == job.id
+    assert len(bot.chats.pictures(job.id)) == 1
+    assert await bot.ledger(job.id) == (2, 0, 1)
+
+
+async def test_a_platform_that_comes_later_gets_what_waited_for_it(make: Make) -> None:
+    bot = await make()
+    bot.dispatch.detach("chat")
+    job = await bot.ask()
+    await bot.reaches(job.id, JobState.PAINTED)
+    await bot.quiet()
+    assert bot.surface.calls == []
+    await bot.dispatch.attach("chat", bot.surface)
+    await bot.delivered(job.id)
+    async with bot.db.read() as tx:
+        assert await jobs.in_state(tx, JobState.PAINTED) == ()
+        assert await messages.wanted(tx) == ()
