@@ -53,7 +53,7 @@ class Buttons:
         if pressed.new is not None:
             return Answer(pressed.new.card, pressed.new.job_id)
         if pressed.card is not None:
-            return Answer(pressed.card, updates=True)
+            return Answer(pressed.card, updates=True, notice=pressed.notice)
         if pressed.notice or pressed.files:
             card = Card(Tone.INFO, pressed.notice, pictures=pressed.files, private=True, final=True)
             return Answer(card, as_they_are=True)

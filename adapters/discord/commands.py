@@ -173,7 +173,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
 
         async def work() -> Answer:
-            return Answer(replace(await self._studio.history(actor, place), private=True))
+            return Answer(await self._studio.history(actor, place))
 
         await self._notice(interaction, work())
 
@@ -182,7 +182,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
 
         async def work() -> Answer:
             card = self._studio.help(locale)
-            return Answer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale)), private=True))
+            return Answer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale))))
 
         await self._notice(interaction, work())
 
@@ -190,7 +190,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
 
         async def work() -> Answer:
-            return Answer(replace(await self._studio.quota_show(actor, place), private=True))
+            return Answer(await self._studio.quota_show(actor, place))
 
         await self._notice(interaction, work())
 
@@ -198,11 +198,11 @@ class Tree(app_commands.CommandTree[discord.Client]):
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
 
         async def work() -> Answer:
-            card = await self._studio.quota_set(actor, place, rule, None if role is None else str(role.id))
-            return Answer(replace(card, private=True))
+            # What was set is for everybody to see; what was refused is not.
+            return Answer(await self._studio.quota_set(actor, place, rule, None if role is None else str(role.id)))
 
-        await self._notice(interaction, work())
+        await self._notice(interaction, work(), private=False)
 
-    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer]) -> None:
-        ref = ref_of(interaction, private=True)
-        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)
+    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer], *, private: bool = True) -> None:
+        ref = ref_of(interaction, private=private)
+        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=private)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,11 @@ import discord
 from adapters.discord.faults import NETWORK
 from adapters.discord.pictures import Upload, uploads
 from adapters.discord.render import embed_of, view_of
-from bot.model.cards import Card
+from bot.model.cards import Card, Tone
 from bot.model.errors import Refusal
 from bot.model.messages import Ref
 from bot.studio import Studio
+from engine.contract import Profile
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,14 @@ class Answer:
         card: What to show; None acknowledges a press without a word.
         job_id: The job whose card this is: delivery goes on with the message.
         updates: Change the message that the button is on, instead of sending one.
+        notice: A private sentence beside a card that is changed.
         as_they_are: Send the pictures' own files, not enlarged.
     """
 
     card: Card | None
     job_id: int | None = None
     updates: bool = False
+    notice: str = ""
     as_they_are: bool = False
 
 
@@ -110,6 +113,9 @@ class Replies:
             else:
                 shown = self._first(interaction, ready)
             await self._show(interaction, ref, ready, shown)
+            if ready.answer.notice:
+                beside = _Ready(Answer(Card(Tone.INFO, ready.answer.notice, private=True, final=True)), ())
+                await self._show(interaction, ref, beside, _follow_up(interaction, beside))
         finally:
             self._running.discard(here)
 
@@ -130,10 +136,8 @@ class Replies:
             answer = Answer(self._studio.refused(refusal, locale))
         except Exception as error:  # noqa: BLE001 - whatever it was, the person is told and it is logged
             answer = Answer(self.failed(error, locale))
-        pictures = () if answer.card is None else answer.card.pictures
         try:
-            profiles = () if answer.as_they_are else self._studio.profiles()
-            files = await uploads(pictures, profiles) if pictures else ()
+            files = await _files(answer, self._studio.profiles())
         except OSError:
             # The card says what there is to say; the job itself is settled.
             log.exception("Pictures of a card can't be read")
@@ -171,7 +175,7 @@ class Replies:
             return (await interaction.edit_original_response(**ready.edited())).id
         if not updates:
             await interaction.delete_original_response()
-        return (await interaction.followup.send(**ready.sent(), wait=True)).id
+        return await _follow_up(interaction, ready)
 
     async def _show(
         self, interaction: discord.Interaction, ref: Ref, ready: _Ready, showing: Awaitable[int | None]
@@ -197,3 +201,16 @@ class Replies:
         except (discord.HTTPException, discord.ClientException, *NETWORK):
             return None
         return found.id if found.flags.ephemeral == private else None
+
+
+async def _follow_up(interaction: discord.Interaction, ready: _Ready) -> int:
+    return (await interaction.followup.send(**ready.sent(), wait=True)).id
+
+
+async def _files(answer: Answer, profiles: Sequence[Profile]) -> tuple[Upload, ...]:
+    card = answer.card
+    if card is None or not card.pictures:
+        return ()
+    # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+    enlarged = card.job_id is not None and not answer.as_they_are
+    return await uploads(card.pictures, profiles if enlarged else ())

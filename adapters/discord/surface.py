@@ -34,7 +34,7 @@ ABILITIES = Abilities(
 )
 MARGIN = 10.0
 """Seconds before its end from which an interaction's token is not begun to be used any more."""
-AWAY = 5.0
+AWAY = 2.0
 """Seconds until the next try while Discord can't be reached."""
 NONCE_CHARS = 25
 TOO_LARGE = 40005
@@ -189,7 +189,9 @@ class DiscordSurface:
     async def _shown(self, card: Card, *, edits: bool, small: bool) -> dict[str, Any]:
         embed, view = embed_of(card), view_of(card)
         try:
-            ready = await uploads(card.pictures, self._profiles(), small=small) if card.pictures else ()
+            # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+            profiles = () if card.job_id is None else self._profiles()
+            ready = await uploads(card.pictures, profiles, small=small) if card.pictures else ()
         except OSError as error:
             log.error("The pictures of job %s can't be read: %s", card.job_id, error)
             ready = ()

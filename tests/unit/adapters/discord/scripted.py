@@ -80,10 +80,10 @@ class Scripted:
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
         await self._turn()
-        return self.card or Card(Tone.INFO, "Your last drawings.")
+        return self.card or Card(Tone.INFO, "Your last drawings.", private=True)
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
-        return Card(Tone.INFO, "You may ask for 50 more pictures now.")
+        return Card(Tone.INFO, "You may ask for 50 more pictures now.", private=True)
 
     async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
         self.set_rules.append((actor, place, rule, role))
@@ -91,7 +91,7 @@ class Scripted:
         return Card(Tone.INFO, "The quota of this place is set.")
 
     def help(self, locale: str) -> Card:
-        return Card(Tone.INFO, i18n.text(locale, "help.title"))
+        return Card(Tone.INFO, i18n.text(locale, "help.title"), private=True)
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
         text = i18n.text(locale, refusal.key, **dict(refusal.params))

@@ -62,6 +62,17 @@ async def test_cancel_changes_the_card(ada: Person, card: Message, scripted: Scr
     assert card.buttons == {}
 
 
+async def test_a_cancel_that_comes_too_late_says_so(
+    fake: FakeDiscord, ada: Person, card: Message, scripted: Scripted
+) -> None:
+    scripted.pressed = Pressed(card=Card(Tone.DONE, "Done.", job_id=7, final=True), notice="Already ended.")
+    asked = await ada.press(card, "cancel")
+    await fake.world.until(lambda: bool(asked.interaction.followups), "a sentence")
+    assert "Done" in card.text
+    assert "Already ended" in asked.interaction.followups[0].text
+    assert asked.interaction.followups[0].only_for is ada.user
+
+
 async def test_a_slow_cancel_still_changes_the_card(ada: Person, card: Message, scripted: Scripted) -> None:
     scripted.delay, scripted.pressed = asyncio.Event(), Pressed(card=Card(Tone.STOPPED, "Cancelled.", job_id=7))
     asked = await ada.press(card, "cancel")

@@ -201,11 +201,11 @@ async def test_too_large_for_this_place_is_sent_smaller(
     large = picture(tmp_path, size=(256, 256), noise=True)
     fake.rest.file_bytes = 100_000
     monkeypatch.setattr("adapters.discord.pictures.SMALL_BYTES", 100_000)
-    await surface.edit(address, Card(Tone.DONE, "Done.", pictures=(large,)))
+    await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
     assert [a.filename for a in message.attachments] == ["7-0.webp"]
     fake.rest.file_bytes = 10
     with pytest.raises(Gone):
-        await surface.edit(address, Card(Tone.DONE, "Done.", pictures=(large,)))
+        await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
 
 
 async def test_a_lost_picture_does_not_lose_the_card(
