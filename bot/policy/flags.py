@@ -56,7 +56,7 @@ _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
 
 # Two hyphens (of any kind), or one or two of the dashes that apps make of them.
 _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
-_SEPARATOR = re.compile(r"\s*[=:]\s*|\s+")
+_SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
 _SIZE = re.compile(r"[0-9]+\s*[x×✕✖*:∶]\s*[0-9]+", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[-+‐‒–—−]?[0-9.][0-9.,x×✕✖*:∶a-z%+-]*", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"\S+")

@@ -14,6 +14,9 @@ from bot.policy.styles import BUILT_IN, Style, find
 from bot.policy.texts import clean, decimal, fold, shown, whole
 from engine.contract import Honour, Limits, Profile
 
+MAX_TYPED = 10_000
+"""Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
+
 
 def check(
     form: DrawForm,
@@ -34,6 +37,8 @@ def check(
     Raises:
         BadInput: One sentence on what was wrong and what to do.
     """
+    if len(form.prompt) > MAX_TYPED:
+        raise BadInput("refusal.prompt.too_long", length=len(form.prompt), limit=profiles[0].prompt_chars)
     form = flags.parse(form)
     typed = clean(form.prompt)
     if not typed:

@@ -1,0 +1,217 @@
+"""The prompt-flag grammar: what people's keyboards type, and what stays the prompt's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from bot.model.errors import BadInput, Refusal
+from bot.model.requests import DrawForm
+from bot.policy import flags
+from tests.unit.bot.policy.outcome import outcome
+
+
+def fields(prompt: str, **given: str | bool) -> dict[str, object]:
+    form = flags.parse(DrawForm(prompt, **given))  # type: ignore[arg-type]
+    return {name: value for name, value in asdict(form).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("a cat", {"prompt": "a cat"}),
+        ("a cat --size 3:4", {"prompt": "a cat", "size": "3:4"}),
+        ("--seed 7 a cat", {"prompt": "a cat", "seed": "7"}),
+        ("a --count 2 cat", {"prompt": "a cat", "count": "2"}),
+        ("a cat --SIZE Portrait", {"prompt": "a cat", "size": "Portrait"}),
+        ("a cat --ar 16:9 --n 3 --neg blur", {"prompt": "a cat", "size": "16:9", "count": "3", "negative": "blur"}),
+        ("a cat --steps 12 --guidance 4.5", {"prompt": "a cat", "steps": "12", "guidance": "4.5"}),
+        ("a cat --style anime --model z-image", {"prompt": "a cat", "style": "anime", "model": "z-image"}),
+        ("a cat --strength .4 --private", {"prompt": "a cat", "strength": ".4", "private": True}),
+        ("--private a cat", {"prompt": "a cat", "private": True}),
+        ("a cat --seed=7 --size:3:4", {"prompt": "a cat", "seed": "7", "size": "3:4"}),
+        ("a cat --size 1024 x 768 asleep", {"prompt": "a cat asleep", "size": "1024 x 768"}),
+        ("a cat --size 3:4, asleep", {"prompt": "a cat, asleep", "size": "3:4"}),
+        ("a cat --seed -5", {"prompt": "a cat", "seed": "-5"}),
+        # The line's end is kept where a flag stood on a line of its own.
+        ("a cat\n--size 3:4\nin a hat", {"prompt": "a cat\nin a hat", "size": "3:4"}),
+        # --no goes on to the next flag or the line's end, unless it is quoted.
+        ("a cat --no text, frames --seed 7", {"prompt": "a cat", "negative": "text, frames", "seed": "7"}),
+        ("a --no text\ncat", {"prompt": "a\ncat", "negative": "text"}),
+        ('a --no "text, frames" cat', {"prompt": "a cat", "negative": "text, frames"}),
+        ("a --no 'it's a frame' cat", {"prompt": "a cat", "negative": "it's a frame"}),
+        ('a cat --no text --no "frames"', {"prompt": "a cat", "negative": "text, frames"}),
+        ("a cat --seed 7 --seed 8", {"prompt": "a cat", "seed": "8"}),
+    ],
+)
+def test_flags_become_fields(typed: str, expected: dict[str, object]) -> None:
+    assert fields(typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        # Telegram's apps, Word and iOS make one dash of two.
+        ("a cat —size 3:4", {"prompt": "a cat", "size": "3:4"}),
+        ("a cat –size 3:4", {"prompt": "a cat", "size": "3:4"}),
+        ("a cat −−size 3:4", {"prompt": "a cat", "size": "3:4"}),
+        ("a cat ——size 3:4", {"prompt": "a cat", "size": "3:4"}),
+        # Chinese keyboards: full-width forms, no spaces, their own quotation marks.
+        ("一只猫　－－ｓｉｚｅ　３：４", {"prompt": "一只猫", "size": "3:4"}),
+        ("一只猫——size 3：4", {"prompt": "一只猫", "size": "3:4"}),
+        ("一只猫，——seed １２３——count ４", {"prompt": "一只猫，", "seed": "123", "count": "4"}),
+        ("一只猫 --size 512×512", {"prompt": "一只猫", "size": "512×512"}),
+        ("一只猫 --size 3:4坐着", {"prompt": "一只猫 坐着", "size": "3:4"}),
+        ("一只猫--no “文字、边框”坐着", {"prompt": "一只猫 坐着", "negative": "文字、边框"}),
+        ("一只猫 --no「文字」", {"prompt": "一只猫", "negative": "文字"}),
+        ("a cat --no ”text“ asleep", {"prompt": "a cat asleep", "negative": "text"}),
+        ("a cat --no „text“", {"prompt": "a cat", "negative": "text"}),
+        ("a cat --no «text»", {"prompt": "a cat", "negative": "text"}),
+        ("a cat --no ‘text’", {"prompt": "a cat", "negative": "text"}),
+    ],
+)
+def test_keyboards_are_understood(typed: str, expected: dict[str, object]) -> None:
+    assert fields(typed) == expected
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "--",
+        "a -- b",
+        "text--text",
+        "cat--size 3:4",
+        "a sea — no waves",
+        "a sea—no waves",
+        "a well-known cat - size 3",
+        "a cat —sise 3:4",
+        "—— 猫 ——",
+        "ＡＢＣ　full-width words stay，as typed！",
+        "ﬁ ½ ｱｲｳ Å",
+        "--5 degrees",
+        "--猫",
+        "a ---size 3",
+    ],
+)
+def test_other_dashes_and_text_are_the_prompts_own(typed: str) -> None:
+    assert fields(typed) == {"prompt": typed}
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [
+        ("a cat --sise 3:4", "--size"),
+        ("a cat --seeds 7", "--seed"),
+        ("a cat --negative text", "--neg"),
+        ("a cat --stile anime", "--style"),
+        ("a cat --privat", "--private"),
+        ("a cat --guidence 3", "--guidance"),
+        ("--step 3 a cat", "--steps"),
+        ("a cat --société x", "--size"),
+    ],
+)
+def test_unknown_flags_are_refused_with_the_nearest(typed: str, nearest: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        flags.parse(DrawForm(typed))
+    assert refused.value.key == "refusal.flag.unknown"
+    assert refused.value.params["nearest"] == nearest
+    assert str(refused.value.params["flag"]) in typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "key", "flag"),
+    [
+        ("a cat --size", "refusal.flag.value_missing", "--size"),
+        ("a cat --seed --count 2", "refusal.flag.value_missing", "--seed"),
+        ("a cat --no --count 2", "refusal.flag.value_missing", "--no"),
+        ('a cat --no ""', "refusal.flag.value_missing", "--no"),
+        ("a cat --neg\na dog", "refusal.flag.value_missing", "--no"),
+        ("a cat --no “text", "refusal.flag.unclosed", "--no"),
+        ("a cat --private=no", "refusal.flag.no_value", "--private"),
+    ],
+)
+def test_a_missing_or_needless_value_is_named(typed: str, key: str, flag: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        flags.parse(DrawForm(typed))
+    assert (refused.value.key, refused.value.params["flag"]) == (key, flag)
+
+
+def test_a_given_field_wins_over_its_flag() -> None:
+    assert fields("a cat --size 3:4 --seed 1", size="square") == {"prompt": "a cat", "size": "square", "seed": "1"}
+
+
+def test_a_given_false_wins_too() -> None:
+    assert fields("a cat --private", private=False) == {"prompt": "a cat", "private": False}
+
+
+WORDS = st.lists(
+    st.text(
+        st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters="-‐‒–—―−－﹣﹘︱︲"),
+        min_size=1,
+    ),
+    min_size=1,
+    max_size=4,
+)
+VALUES = {
+    "size": st.sampled_from(["3:4", "512x512", "portrait"]),
+    "seed": st.integers(0, 2**63 - 1).map(str),
+    "count": st.integers(1, 16).map(str),
+    "steps": st.integers(1, 50).map(str),
+    "guidance": st.floats(0, 20).map(lambda v: f"{v:.2f}"),
+    "negative": st.text("abc, äöü猫狗", min_size=1).filter(lambda v: v.strip() == v != ""),
+    "style": st.sampled_from(["anime", "ink"]),
+    "model": st.sampled_from(["demo", "z-image-turbo"]),
+}
+FLAG_OF = {"negative": "no"}
+DASHES = st.sampled_from(["--", "—", "–", "−", "——", "－－"])
+
+
+@given(
+    words=WORDS,
+    wanted=st.fixed_dictionaries({}, optional=VALUES),
+    dashes=DASHES,
+    order=st.randoms(use_true_random=False),
+)
+def test_what_is_written_as_flags_is_read_back(
+    words: list[str], wanted: dict[str, str], dashes: str, order: object
+) -> None:
+    assume(not any(word[0] in ",，.;；、。" for word in words))
+    parts: list[str] = list(words)
+    for name, value in wanted.items():
+        quoted = f'"{value}"' if name == "negative" else value
+        parts.insert(order.randint(0, len(parts)), f"{dashes}{FLAG_OF.get(name, name)} {quoted}")  # type: ignore[attr-defined]
+    found = fields(" ".join(parts))
+    # Words stay in their order and as they were typed; between them stands one space.
+    assert found.pop("prompt") == " ".join(words)
+    assert found == wanted
+
+
+NASTY = st.one_of(
+    st.text(),
+    st.text("-—–−－ \n:：×x\"“”'‘’「」=，,0１猫ａs"),
+    st.lists(
+        st.sampled_from(["--", "—", "size", "no", "private", "seed", " ", "3:4", '"', "猫", "\n", "=", "x", "-"])
+    ).map("".join),
+)
+
+
+@given(NASTY)
+@example("--no '")
+@example("--no 'a' --x")
+@example('--no "x"--y')
+@example("--private--size 3:4")
+@example("\ud800 --size 3:4")
+def test_anything_is_read_or_refused_and_reading_twice_changes_nothing(typed: str) -> None:
+    form = outcome(lambda: flags.parse(DrawForm(typed)))
+    if isinstance(form, Refusal):
+        assert form.key.startswith("refusal.flag.")
+    else:
+        assert flags.parse(form) == form
+
+
+@given(st.text().filter(lambda text: not set(text) & set("-‐‒–—―−－﹣﹘︱︲⸺⸻﹣－‑")))
+def test_a_prompt_without_dashes_stays_as_it_is(typed: str) -> None:
+    assert fields(typed) == {"prompt": typed.strip()}
