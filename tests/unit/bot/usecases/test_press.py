@@ -1,0 +1,211 @@
+"""Buttons: what they do, and who may press them; the rows decide, not the button's text."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bot.model.actions import Action, Press
+from bot.model.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
+from bot.model.jobs import Job, JobState
+from bot.model.messages import Address, MessageKind, MessageState, Ref
+from bot.model.people import Actor, Place
+from bot.model.requests import DrawForm
+from bot.store import jobs, messages
+from bot.studio import Studio
+from bot.usecases.draw import draw
+from tests.unit.bot.usecases.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
+
+ADMIN = replace(BOB, is_admin=True)
+
+
+async def a_job(world: World, prompt: str = "an apple --seed 7", **form: str) -> Job:
+    return await draw(world.house, ADA, HERE, DrawForm(prompt, **form), ref("first"))  # type: ignore[arg-type]
+
+
+async def press(world: World, who: Actor, where: Place, what: Press, event: str = "press") -> int:
+    pressed = await world.studio.press(who, where, what, ref(event, channel=where.channel))
+    assert pressed.new is not None
+    return pressed.new.job_id
+
+
+async def test_reroll_is_the_same_request_with_a_new_seed(world: World) -> None:
+    first = await a_job(world, count="2", negative="blur", guidance="2")
+    again = await world.job(await press(world, ADA, HERE, Press(Action.REROLL, first.id)))
+    assert again.request.seed != 7
+    assert again.request.seed < 2**32
+    assert replace(again.request, seed=7) == first.request
+    assert (again.parent_id, again.state) == (first.id, JobState.QUEUED)
+    assert await world.counted() == 4
+
+
+@pytest.mark.parametrize(("count", "index", "seed", "drawn"), [("1", 0, 7, 2), ("2", 1, 8, 2), ("3", 2, 9, 3)])
+async def test_seed_draws_from_that_picture_upward(world: World, count: str, index: int, seed: int, drawn: int) -> None:
+    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple --seed 7", count=count), ref("f", channel=None))
+    pressed = await world.studio.press(OWNER, PAGE, Press(Action.SEED, first.id, index), ref("p", channel=None))
+    assert pressed.new is not None
+    again = (await world.job(pressed.new.job_id)).request
+    assert (again.seed, again.count) == (seed, drawn)
+
+
+async def test_a_press_that_comes_twice_is_one_job(world: World) -> None:
+    first = await a_job(world)
+    one = await press(world, ADA, HERE, Press(Action.REROLL, first.id))
+    assert await press(world, ADA, HERE, Press(Action.REROLL, first.id)) == one
+
+
+async def test_a_press_counts_against_the_presser(world: World) -> None:
+    first = await a_job(world, count="4")
+    with pytest.raises(OverQuota):
+        await press(world, ADA, HERE, Press(Action.REROLL, first.id))
+    again = await world.job(await press(world, BOB, HERE, Press(Action.REROLL, first.id)))
+    assert again.person_id != first.person_id
+
+
+@pytest.mark.parametrize("index", [2, 999])
+async def test_there_is_no_such_picture(world: World, index: int) -> None:
+    first = await a_job(world, count="2")
+    with pytest.raises(NotFound):
+        await press(world, ADA, HERE, Press(Action.SEED, first.id, index))
+
+
+async def test_of_the_page_s_16_a_chat_rerolls_4(world: World) -> None:
+    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple", count="16"), ref("f", channel=None))
+    me = replace(OWNER, platform="chat")
+    async with world.house.db.write() as tx:
+        await messages.add_card(tx, "shown", first.id, Address("chat", "channel"), MessageState.SHOWN)
+    again = await world.job(await press(world, me, HERE, Press(Action.REROLL, first.id)))
+    assert again.request.count == 4
+
+
+async def test_a_model_that_is_gone_is_refused(world: World) -> None:
+    first = await a_job(world)
+    world.engine._profiles = (replace(world.profiles[0], name="other"),)
+    with pytest.raises(BadInput) as refused:
+        await press(world, ADA, HERE, Press(Action.REROLL, first.id))
+    assert refused.value.key == "refusal.model.unknown"
+
+
+STRANGERS_MAY = (Action.REROLL, Action.SEED)
+
+
+@pytest.mark.parametrize("action", STRANGERS_MAY)
+async def test_a_stranger_presses_only_where_it_was_shown(world: World, action: Action) -> None:
+    first = await a_job(world)
+    with pytest.raises(NotFound):
+        await press(world, BOB, THERE, Press(action, first.id), "1")
+    with pytest.raises(NotFound):  # another platform's chat of the same id
+        await press(world, replace(BOB, platform="web"), replace(HERE, platform="web"), Press(action, first.id), "2")
+    await press(world, BOB, HERE, Press(action, first.id), "3")
+    await press(world, ADA, ALONE, Press(action, first.id), "4")
+
+
+@pytest.mark.parametrize("action", [Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL])
+async def test_a_private_job_is_its_owner_s_alone(world: World, action: Action) -> None:
+    first = await a_job(world, "an apple --private")
+    for who in (BOB, ADMIN):
+        with pytest.raises(NotFound):
+            await world.studio.press(who, HERE, Press(action, first.id), ref("p"))
+
+
+@pytest.mark.parametrize("action", [Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL])
+async def test_a_job_that_never_was(studio: Studio, action: Action) -> None:
+    with pytest.raises(NotFound):
+        await studio.press(ADA, HERE, Press(action, 10**18 - 1), ref())
+
+
+@pytest.mark.parametrize(
+    "action",
+    [a for a in Action if a not in {Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL, Action.PAGE}],
+)
+async def test_verbs_that_are_still_to_come_say_so(world: World, action: Action) -> None:
+    first = await a_job(world)
+    with pytest.raises(Refusal) as refused:
+        await world.studio.press(ADA, HERE, Press(action, first.id, 0), ref("p"))
+    for locale in ("en", "zh_CN"):
+        assert world.studio.refused(refused.value, locale).status != refused.value.key
+
+
+async def test_cancel_refunds_and_tells_the_queue(world: World) -> None:
+    first = await a_job(world, count="2")
+    pressed = await world.studio.press(ADA, HERE, Press(Action.CANCEL, first.id), ref("c"))
+    assert (await world.job(first.id)).state is JobState.CANCELLED
+    assert await world.counted() == 0
+    assert (world.backlog.forgotten, world.backlog.changes) == ([first.id], [first.id])
+    assert pressed.card is not None
+    assert pressed.card.final
+    assert pressed.notice == ""
+
+
+async def test_cancel_while_it_is_drawn(world: World) -> None:
+    first = await a_job(world)
+    async with world.house.db.write() as tx:
+        await jobs.claim(tx, [first.id], now=1.0)
+    await world.studio.press(ADA, HERE, Press(Action.CANCEL, first.id), ref("c"))
+    assert (await world.job(first.id)).state is JobState.CANCELLED
+    assert await world.counted() == 0
+
+
+async def test_of_many_cancels_one_refunds(world: World) -> None:
+    first = await a_job(world, count="2")
+    presses = (world.studio.press(ADA, HERE, Press(Action.CANCEL, first.id), ref(f"c{i}")) for i in range(6))
+    notices = [pressed.notice for pressed in await asyncio.gather(*presses)]
+    assert notices.count("") == 1
+    assert world.backlog.forgotten == [first.id]
+    assert await world.count("ledger") == 2
+
+
+async def test_too_late_to_cancel_changes_nothing_and_says_so(world: World) -> None:
+    first = await a_job(world, count="2")
+    await world.paint(first.id)
+    pressed = await world.studio.press(ADA, HERE, Press(Action.CANCEL, first.id), ref("c"))
+    assert pressed.notice == world.studio.text("refusal.job.ended", "en")
+    assert (await world.job(first.id)).state is JobState.PAINTED
+    assert await world.counted() == 2
+    assert world.backlog.forgotten == []
+
+
+async def test_who_may_cancel(world: World) -> None:
+    first = await a_job(world)
+    with pytest.raises(NotAllowed):
+        await world.studio.press(BOB, HERE, Press(Action.CANCEL, first.id), ref("c"))
+    with pytest.raises(NotFound):  # an admin of another place, where it was not shown
+        await world.studio.press(ADMIN, THERE, Press(Action.CANCEL, first.id), ref("c"))
+    await world.studio.press(ADMIN, HERE, Press(Action.CANCEL, first.id), ref("c"))
+    assert (await world.job(first.id)).state is JobState.CANCELLED
+
+
+async def test_an_admin_of_a_place_that_it_was_not_asked_in_may_not_cancel(world: World) -> None:
+    first = await a_job(world)
+    async with world.house.db.write() as tx:
+        await messages.add_card(tx, "there", first.id, Address("chat", THERE.channel), MessageState.SHOWN)
+    with pytest.raises(NotAllowed):
+        await world.studio.press(ADMIN, THERE, Press(Action.CANCEL, first.id), ref("c"))
+    await world.studio.press(replace(BOB, is_owner=True), THERE, Press(Action.CANCEL, first.id), ref("c"))
+    assert (await world.job(first.id)).state is JobState.CANCELLED
+
+
+async def test_originals_are_handed_back_where_the_adapter_answers(world: World) -> None:
+    first = await a_job(world, count="2")
+    with pytest.raises(NotFound):
+        await world.studio.press(ADA, HERE, Press(Action.ORIGINAL, first.id), ref("o", answered=True))
+    await world.paint(first.id)
+    both = await world.studio.press(ADA, HERE, Press(Action.ORIGINAL, first.id), ref("o", answered=True))
+    assert [file.path.is_file() for file in both.files] == [True, True]
+    one = await world.studio.press(ADA, HERE, Press(Action.ORIGINAL, first.id, 1), Ref("p"))
+    assert one.files == both.files[1:]
+    assert world.backlog.posts == 0
+
+
+async def test_originals_are_posted_where_the_adapter_only_saves(world: World) -> None:
+    first = await a_job(world, count="2")
+    await world.paint(first.id)
+    for _ in range(2):
+        pressed = await world.studio.press(BOB, HERE, Press(Action.ORIGINAL, first.id, 1), ref("o"))
+        assert (pressed.files, pressed.card, pressed.new) == ((), None, None)
+        assert pressed.notice == world.studio.text("studio.originals.sent", "en")
+    async with world.house.db.read() as tx:
+        rows = [m for m in await messages.of_job(tx, first.id) if m.kind is MessageKind.DOCUMENT]
+    assert [(messages.indexes_of(row), row.state) for row in rows] == [((1,), MessageState.WANTED)]
