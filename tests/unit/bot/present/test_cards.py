@@ -1,0 +1,175 @@
+"""The card of a job in each of its states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.model.actions import Action, Press
+from bot.model.cards import Card, Tone
+from bot.model.errors import BadInput
+from bot.model.jobs import Job, JobState
+from bot.model.pictures import Picture
+from bot.ports import Waiting
+from bot.present.cards import card_of, error_key, refused, unclear
+from bot.present.i18n import LOCALES
+from engine.contract import ERRORS
+from tests.unit.bot.present.made import job, pictures
+
+FOLDER = Path("pictures")
+
+
+def card(
+    made: Job, shown: tuple[Picture, ...] = (), waiting: Waiting | None = None, progress: float | None = None
+) -> Card:
+    return card_of(made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, titles={"demo": "Easel demo"})
+
+
+def presses(card: Card) -> list[Press]:
+    return [button.press for row in card.buttons for button in row]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "english", "chinese"),
+    [
+        (None, "Waiting; it will be drawn as soon as possible.", "排队中，会尽快开始。"),
+        (Waiting(1, None), "Next in line.", "下一个就轮到。"),
+        (Waiting(1, 3.2), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
+        (Waiting(7, None), "Number 7 in line.", "排在第 7 位。"),
+        (Waiting(7, 100), "Number 7 in line; ready in about 2 minutes.", "排在第 7 位，约 2 分钟后完成。"),
+    ],
+)
+def test_a_waiting_card_says_where_it_stands(waiting: Waiting | None, english: str, chinese: str) -> None:
+    for locale, status in zip(LOCALES, (english, chinese), strict=True):
+        found = card(job(JobState.QUEUED, locale=locale), waiting=waiting)
+        assert (found.tone, found.status, found.final) == (Tone.WAITING, status, False)
+        assert presses(found) == [Press(Action.CANCEL, 12)]
+        assert (found.prompt, found.asker, found.job_id) == ("a red apple", "Ann", 12)
+        assert (found.facts, found.pictures) == ((), ())
+
+
+def test_a_running_card_says_how_far_it_is() -> None:
+    found = card(job(JobState.RUNNING), progress=0.456)
+    assert (found.tone, found.status, found.progress) == (Tone.RUNNING, "Drawing 2 pictures: 45 %.", 0.456)
+    assert presses(found) == [Press(Action.CANCEL, 12)]
+    assert not found.final
+    assert card(job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
+
+
+@pytest.mark.parametrize("state", [JobState.PAINTED, JobState.DELIVERED])
+def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None:
+    found = card(job(state), pictures(2))
+    assert (found.tone, found.status, found.progress, found.final) == (Tone.DONE, "Done: 2 pictures.", None, True)
+    assert [(f.label, f.value) for f in found.facts] == [
+        ("Seed", "7, 8"),
+        ("Steps", "8"),
+        ("Guidance", "0"),
+        ("Size", "256x144"),
+        ("Model", "Easel demo"),
+        ("Time", "1.23 s"),
+    ]
+    assert [(p.path, p.name, p.alt) for p in found.pictures] == [
+        (FOLDER / "2026/01/02/12-0.png", "easel-12-1.png", "a red apple"),
+        (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
+    ]
+    assert presses(found) == [Press(Action.REROLL, 12), Press(Action.SEED, 12, 0), Press(Action.SEED, 12, 1)]
+    assert found.notes == ()
+
+
+def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
+    found = card(job(JobState.PAINTED, style="ink", negative="text", guidance=2.5, count=1), pictures(1))
+    assert {"Style": "ink", "Negative prompt": "text", "Guidance": "2.5"}.items() <= {
+        f.label: f.value for f in found.facts
+    }.items()
+
+
+def test_a_single_picture_has_both_buttons_in_one_row() -> None:
+    found = card(job(JobState.PAINTED, count=1), pictures(1))
+    assert [[b.label for b in row] for row in found.buttons] == [["Reroll", "From this seed"]]
+
+
+@given(st.integers(1, 16), st.sampled_from(LOCALES))
+def test_buttons_fit_every_platform(count: int, locale: str) -> None:
+    found = card(job(JobState.PAINTED, count=count, locale=locale), pictures(count, seed=2**63 - 20))
+    assert len(found.buttons) <= 5
+    assert all(len(row) <= 5 for row in found.buttons)
+    assert len(set(presses(found))) == count + 1
+    assert all(len(button.label) <= 20 for row in found.buttons for button in row)
+    assert all(len(fact.value) <= 100 for fact in found.facts)
+
+
+def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> None:
+    found = card(job(JobState.PAINTED, count=3), pictures(3)[1:])
+    assert found.notes == ("1 picture could not be drawn and was not charged.",)
+    assert [b.label for b in found.buttons[1]] == ["Seed of 2", "Seed of 3"]
+    assert found.facts[0].value == "8, 9"
+
+
+def test_pictures_that_are_no_longer_kept() -> None:
+    found = card(job(JobState.DELIVERED))
+    assert found.status == "Done, but the pictures are no longer kept."
+    assert (presses(found), found.notes) == ([Press(Action.REROLL, 12)], ())
+    assert found.facts[0].value == "7"
+
+
+def test_a_cancelled_card_can_be_drawn_again() -> None:
+    found = card(job(JobState.CANCELLED))
+    assert (found.tone, found.status, found.final) == (Tone.STOPPED, "Cancelled. Nothing was charged.", True)
+    assert presses(found) == [Press(Action.REROLL, 12)]
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS))
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_failed_card_says_why(code: str, locale: str) -> None:
+    found = card(job(JobState.FAILED, error=error_key(code), locale=locale))
+    assert (found.tone, found.final) == (Tone.PROBLEM, True)
+    assert "error." not in found.status
+    assert presses(found) == [Press(Action.REROLL, 12)]
+
+
+def test_reasons_differ() -> None:
+    assert len({card(job(JobState.FAILED, error=error_key(code))).status for code in ERRORS}) == len(ERRORS)
+
+
+@pytest.mark.parametrize("error", ["", "nothing.of.ours"])
+def test_a_failure_without_a_known_reason_still_is_a_sentence(error: str) -> None:
+    assert card(job(JobState.FAILED, error=error)).status == "The drawing failed; try again. Nothing was charged."
+    assert error_key("nothing") == "error.engine.failed"
+
+
+def test_notes_of_the_request_and_of_the_surface_are_said() -> None:
+    made = job(JobState.PAINTED, notes=("note.negative.ignored",))
+    found = card_of(made, pictures(2), pictures_dir=FOLDER, notes=("note.unclear",))
+    assert [note[:10] for note in found.notes] == ["This model", "It is uncl"]
+
+
+def test_another_attempt_is_said_while_it_matters() -> None:
+    assert "started again" in card(job(JobState.QUEUED, attempts=1)).notes[0]
+    assert card(job(JobState.DELIVERED, attempts=1), pictures(2)).notes == ()
+
+
+def test_a_private_job_has_a_private_card() -> None:
+    assert card(job(JobState.QUEUED, private=True)).private
+    assert unclear(job(JobState.PAINTED, private=True)).private
+    assert not card(job(JobState.QUEUED)).private
+
+
+def test_the_unclear_card_carries_the_button_that_sends() -> None:
+    found = unclear(job(JobState.PAINTED))
+    assert (presses(found), found.final) == ([Press(Action.ORIGINAL, 12)], True)
+
+
+def test_a_refusal_is_a_private_card_in_the_persons_language() -> None:
+    refusal = BadInput("refusal.size.off_grid", value="500x500", multiple=16, nearest="496x496")
+    assert refused(refusal, "en") == Card(
+        Tone.PROBLEM,
+        "The size 500x500 is off this model's grid of 16 pixels; try 496x496.",
+        private=True,
+        final=True,
+    )
+    assert (
+        refused(refusal, "zh-CN").status == "尺寸 500x500 不合要求：这个模型的宽和高必须是 16 的倍数，请试试 496x496。"
+    )

@@ -1,0 +1,97 @@
+"""Cards about no single job: quota, history, help."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bot.model.actions import Action, Press
+from bot.model.jobs import JobState
+from bot.model.quotas import Allowance, Limit, Window
+from bot.policy import flags
+from bot.policy.presets import RATIOS
+from bot.policy.styles import BUILT_IN
+from bot.present.i18n import LOCALES
+from bot.present.pages import Line, help_card, history_card, limit_text, quota_card, quota_set_card
+from engine import catalogue
+from tests.unit.bot.present.made import job
+
+NOW = 1_000_000.0
+
+
+def test_what_is_left_and_when_more_come_back() -> None:
+    found = quota_card(Allowance(Limit(5), 3, 2, NOW + 7200, 1), "en", now=NOW)
+    assert found.status == "You may ask for 2 more pictures now."
+    assert [(f.label, f.value) for f in found.facts] == [
+        ("Quota", "5 pictures per day"),
+        ("Counts what was drawn", "everywhere"),
+        ("Used", "3"),
+        ("Left", "2"),
+        ("More come back", "1 picture in 2 hours"),
+    ]
+    assert found.private
+
+
+def test_in_chinese() -> None:
+    found = quota_card(Allowance(Limit(5, Window.WEEK), 3, 2, NOW + 7200, 1, in_place=True), "zh_CN", now=NOW)
+    assert [f.value for f in found.facts] == ["每周 5 张", "仅限这里", "3", "2", "2 小时后恢复 1 张"]
+
+
+def test_no_limit_and_nothing_used() -> None:
+    assert [f.value for f in quota_card(Allowance(Limit(None), 9, None), "en", now=NOW).facts] == [
+        "unlimited",
+        "everywhere",
+        "9",
+    ]
+    assert len(quota_card(Allowance(Limit(5), 0, 5), "en", now=NOW).facts) == 4
+
+
+def test_a_rule_that_was_set_is_for_everybody_to_see() -> None:
+    found = quota_set_card(Limit(1, Window.HOUR), "en")
+    assert (found.facts[0].value, found.private) == ("1 picture per hour", False)
+    assert quota_set_card(Limit(1), "en", for_role=True).status != found.status
+    assert limit_text(Limit(None), "zh_CN") == "不限"
+
+
+def test_history_numbers_its_lines_and_turns_pages() -> None:
+    lines = [Line(job(JobState.DELIVERED), 7), Line(job(JobState.FAILED), None)]
+    found = history_card(lines, "en", older=True)
+    assert [(f.label, f.value) for f in found.facts] == [("1", "a red apple (seed 7)"), ("2", "a red apple (failed)")]
+    assert [[b.press for b in row] for row in found.buttons] == [[Press(Action.PAGE, 12)]]
+    assert found.private
+
+
+def test_later_pages_lead_back_to_the_newest() -> None:
+    found = history_card([Line(job(JobState.DELIVERED), 7)], "en", older=True, first=False)
+    assert [b.press for b in found.buttons[0]] == [Press(Action.PAGE, 12), Press(Action.PAGE, 0)]
+    end = history_card([], "en", first=False)
+    assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", Press(Action.PAGE, 0))
+
+
+def test_an_empty_history_says_how_to_begin() -> None:
+    found = history_card([], "zh_CN")
+    assert (found.status, found.buttons) == ("您还没有画过图，用 /draw 开始吧。", ())
+
+
+def test_long_prompts_are_shortened_to_one_line() -> None:
+    found = history_card([Line(job(JobState.DELIVERED, typed="a\nb " * 100), 7)], "en")
+    assert "\n" not in found.facts[0].value
+    assert len(found.facts[0].value) < 80
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
+    profiles = (catalogue.demo(), catalogue.z_image_turbo())
+    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(RATIOS), 4, locale).notes)
+    # Strength needs a starting picture, which nothing takes yet.
+    assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.NAMES) - {"strength"}
+    for word in (*BUILT_IN, *RATIOS, "256x144"):
+        assert word in notes
+
+
+def test_help_leaves_out_what_the_model_ignores() -> None:
+    notes = "\n".join(help_card((catalogue.z_image_turbo(),), (), tuple(RATIOS), 4, "en").notes)
+    assert "--no" not in notes
+    assert "--model" not in notes
+    assert "--style" not in notes

@@ -1,0 +1,89 @@
+"""The parameters text, read back by readers that behave like A1111 and like Civitai."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.provenance.a1111 import easel_version, parameters
+from engine.contract import Recipe
+from tests.unit.bot.provenance.readers import as_a1111, as_civitai
+
+RECIPE = Recipe(
+    id="1:0", model="demo", prompt="a red apple", negative="", width=192, height=192, steps=8, guidance=0.0, seed=7
+)
+
+
+def test_the_text_is_as_the_family_writes_it() -> None:
+    assert parameters(RECIPE, "Easel demo") == (
+        "a red apple\n"
+        "Steps: 8, Sampler: Euler, CFG scale: 0, Seed: 7, Size: 192x192, Model: Easel demo,"
+        f" Version: Easel {easel_version()}"
+    )
+
+
+def test_a_negative_prompt_has_its_own_line() -> None:
+    recipe = replace(RECIPE, negative="text, frames", guidance=4.5)
+    lines = parameters(recipe, "Easel demo", style="ink").split("\n")
+    assert lines[1] == "Negative prompt: text, frames"
+    assert "CFG scale: 4.5," in lines[2]
+    assert "Style: ink," in lines[2]
+
+
+PROMPTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.just("\n"), min_size=1).filter(str.strip)
+EVIL = st.lists(
+    st.sampled_from(
+        ["Negative prompt:", "Steps: 20", ", ", "\n", " ", "Seed: 5", ": ", '"', "\\", "猫", "a cat", "Size: 1x1"]
+    ),
+    min_size=1,
+).map("".join)
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def begins_like_a_reader_s_marker(text: str) -> bool:
+    return text.strip().startswith(("Negative prompt:", "Steps: "))
+
+
+@given(
+    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip()) and not begins_like_a_reader_s_marker(t)),
+    negative=(st.just("") | PROMPTS | EVIL).filter(lambda t: not begins_like_a_reader_s_marker(t)),
+    seed=st.integers(0, 2**63 - 1),
+    model=st.sampled_from(["Easel demo", "Z-Image-Turbo", 'my "best", really: model', "模型", '"quoted"']),
+)
+def test_a1111_reads_back_what_was_drawn(prompt: str, negative: str, seed: int, model: str) -> None:
+    recipe = replace(RECIPE, prompt=prompt, negative=negative, seed=seed, guidance=2.5)
+    read = as_a1111(parameters(recipe, model))
+    # Lines are stripped by the reader, and a line that would be misread is joined to the one before.
+    assert squeezed(read.prompt) == squeezed(prompt)
+    assert squeezed(read.negative) == squeezed(negative)
+    assert read.settings["Seed"] == str(seed)
+    assert read.settings["Model"] == model
+    assert (read.settings["Steps"], read.settings["Size"], read.settings["CFG scale"]) == ("8", "192x192", "2.5")
+
+
+@given(
+    prompt=(PROMPTS | EVIL).filter(
+        lambda t: bool(t.strip()) and not begins_like_a_reader_s_marker(t) and "Negative prompt:" not in t
+    ),
+    negative=(st.just("") | PROMPTS).filter(lambda t: not begins_like_a_reader_s_marker(t)),
+)
+def test_civitai_reads_back_what_was_drawn(prompt: str, negative: str) -> None:
+    read = as_civitai(parameters(replace(RECIPE, prompt=prompt, negative=negative), "Easel demo"))
+    assert squeezed(read.prompt) == squeezed(prompt)
+    assert squeezed(read.negative) == squeezed(negative)
+    assert read.settings["Steps"] == "8"
+    assert read.settings["Seed"] == "7"
+    assert read.settings["Model"] == "Easel demo"
+
+
+@pytest.mark.parametrize("line", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1"])
+def test_a_line_of_the_prompt_is_not_taken_for_another_part(line: str) -> None:
+    read = as_a1111(parameters(replace(RECIPE, prompt=f"a cat\n {line}\nin a hat"), "Easel demo"))
+    assert (read.prompt, read.negative) == (f"a cat {line}\nin a hat", "")
+    assert read.settings["Steps"] == "8"
