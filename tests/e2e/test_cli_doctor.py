@@ -1,0 +1,157 @@
+"""`easel doctor` from the outside: one line each, and what to do about each that fails."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.service import easel, free_port
+
+pytestmark = pytest.mark.slow
+
+NAMES = ["python", "torch", "model", "folder", "database", "discord", "telegram", "port"]
+
+
+def _json(cwd: Path, env: dict[str, str]) -> tuple[int, dict[str, dict[str, object]]]:
+    done = easel("doctor", "--json", cwd=cwd, env={"EASEL_WEB_PORT": str(free_port()), **env})
+    found = json.loads(done.stdout)
+    assert done.stderr == ""
+    checks = {check["name"]: check for check in found["checks"]}
+    assert list(checks) == NAMES
+    assert found["ok"] is all(check["ok"] for check in checks.values())
+    return done.returncode, checks
+
+
+def test_all_is_well_on_a_fresh_machine(tmp_path: Path) -> None:
+    done = easel("doctor", cwd=tmp_path, env={"EASEL_WEB_PORT": str(free_port())})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in NAMES]
+
+
+def test_it_speaks_chinese(tmp_path: Path) -> None:
+    env = {"EASEL_WEB_PORT": str(free_port()), "LANG": "zh_CN.UTF-8"}
+    done = easel("doctor", cwd=tmp_path, env=env)
+    assert done.returncode == 0
+    assert all(line.startswith("正常") for line in done.stdout.splitlines())
+
+
+def test_a_device_that_is_not_here_and_a_model_that_is_none(tmp_path: Path) -> None:
+    code, checks = _json(tmp_path, {"EASEL_DEVICE": "cuda:9", "EASEL_MODEL": "nobody/nothing"})
+    assert code == 1
+    assert {name for name, check in checks.items() if not check["ok"]} == {"torch", "model"}
+    assert "cuda:9" in str(checks["torch"]["found"])
+    assert "EASEL_DEVICE" in str(checks["torch"]["advice"])
+    assert "nobody/nothing" in str(checks["model"]["found"])
+    assert "EASEL_MODEL" in str(checks["model"]["advice"])
+
+
+def test_a_data_folder_that_is_a_file_and_a_port_in_use(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, checks = _json(tmp_path, {"EASEL_WEB_PORT": port})
+    assert code == 1
+    assert {name for name, check in checks.items() if not check["ok"]} == {"folder", "port"}
+    assert port in str(checks["port"]["found"])
+    assert "EASEL_WEB_PORT" in str(checks["port"]["advice"])
+    assert "EASEL_DATA_DIR" in str(checks["folder"]["advice"])
+
+
+@pytest.mark.parametrize("state", ["newer", "damaged", "ours"])
+def test_the_database(tmp_path: Path, state: str) -> None:
+    assert easel("migrate", cwd=tmp_path).returncode == 0
+    path = tmp_path / "data" / "easel.db"
+    if state == "newer":
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 999")
+        db.close()
+    elif state == "damaged":
+        path.write_bytes(b"no database at all, but long enough to be one" * 100)
+    before = path.read_bytes()
+    code, checks = _json(tmp_path, {})
+    assert (code == 0) is (state == "ours")
+    assert checks["database"]["ok"] is (state == "ours")
+    if state == "newer":
+        assert "999" in str(checks["database"]["found"])
+        done = easel("migrate", cwd=tmp_path)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "999" in done.stderr
+    assert path.read_bytes() == before
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """Says to every call what both platforms say about a token that is not one."""
+
+    def _refuse(self) -> None:
+        body = json.dumps(
+            {"ok": False, "error_code": 401, "description": "Unauthorized", "message": "401: Unauthorized"}
+        )
+        self.send_response(401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def do_GET(self) -> None:
+        self._refuse()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._refuse()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has in the library
+        """Quiet."""
+
+
+@contextmanager
+def _refusing() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Refuses)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_refused_tokens_are_named_and_never_shown(tmp_path: Path) -> None:
+    tokens = {"EASEL_DISCORD_TOKEN": "MTk4.secret.discord", "EASEL_TELEGRAM_TOKEN": "123456:secrettelegram"}
+    with _refusing() as url:
+        code, checks = _json(tmp_path, {**tokens, "EASEL_DISCORD_API_URL": url, "EASEL_TELEGRAM_API_URL": url})
+    assert code == 1
+    assert {name for name, check in checks.items() if not check["ok"]} == {"discord", "telegram"}
+    assert "EASEL_DISCORD_TOKEN" in str(checks["discord"]["found"])
+    assert "EASEL_TELEGRAM_TOKEN" in str(checks["telegram"]["found"])
+    assert "secret" not in str(checks)
+
+
+def test_platforms_that_cannot_be_reached(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    env = {"EASEL_DISCORD_TOKEN": "MTk4.secret.discord", "EASEL_TELEGRAM_TOKEN": "123456:secrettelegram"}
+    code, checks = _json(tmp_path, {**env, "EASEL_DISCORD_API_URL": nowhere, "EASEL_TELEGRAM_API_URL": nowhere})
+    assert code == 1
+    assert "reached" in str(checks["discord"]["found"])
+    assert "reached" in str(checks["telegram"]["found"])
+    assert "secret" not in str(checks)
+
+
+def test_a_wrong_setting_is_one_line_without_its_value(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("EASEL_WEB_PORT=seventy\nEASEL_DEVICE=gpu\n")
+    done = easel("doctor", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "EASEL_WEB_PORT" in line
+    assert "EASEL_DEVICE" in line
+    assert "seventy" not in line
