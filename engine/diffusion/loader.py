@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +64,11 @@ class Loader:
         self.precision = devices.precision(precision, self._device)
         self.title = devices.title(self._device)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it draws on the cores that the rest of the service needs too."""
+        return self._device.type == "cpu"
+
     def memory(self) -> int:
         """Return the bytes of the device's memory in use."""
         return devices.memory(self._device)
@@ -82,8 +86,6 @@ class Loader:
         """Return a painter with the model of ``folder`` on its device; raises CantLoad."""
         disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
         module: _Module = import_module(f"engine.diffusion.families.{self._family}")
-        if self._device.type == "cpu" and hasattr(os, "nice"):
-            os.nice(5)  # the chats on the same cores answer first
         try:
             family = module.load(folder, self._device, devices.dtype(self.precision))
         except (torch.OutOfMemoryError, MemoryError) as e:

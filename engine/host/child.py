@@ -131,6 +131,8 @@ def main() -> None:
     except CantLoad as e:
         pipe.say(wire.Broken(e.error.code, str(e.error), e.passing))
         return
+    if loader.on_cpu and hasattr(os, "nice"):
+        os.nice(5)  # the chats answer first
     pipe.say(wire.Warm(loader.memory(), pixels, seconds))
     sink = ParentSink(pipe, inbox, loader.memory)
     while True:

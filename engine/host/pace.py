@@ -34,18 +34,20 @@ class Patience:
 
 @dataclass(slots=True)
 class Pace:
-    """What a step takes on this device, by the pixels that are drawn in it (of the whole batch)."""
+    """What a step takes on this device, by the pixels of a picture and the pictures that are drawn together."""
 
-    _seconds: dict[int, float] = field(default_factory=dict)
+    _seconds: dict[tuple[int, int], float] = field(default_factory=dict)
 
-    def saw(self, pixels: int, seconds: float) -> None:
-        """Note how long a step took."""
-        before = self._seconds.get(pixels, seconds)
-        self._seconds[pixels] = max(seconds, (before + seconds) / 2)
+    def saw(self, pixels: int, count: int, seconds: float) -> None:
+        """Note how long a step of ``count`` pictures of so many pixels took; the slow ones weigh more."""
+        before = self._seconds.get((pixels, count), seconds)
+        self._seconds[pixels, count] = max(seconds, (before + seconds) / 2)
 
-    def step(self, pixels: int) -> float:
-        """Return how long a step of so many pixels may be expected to take; 0 when nothing was seen yet.
+    def step(self, pixels: int, count: int) -> float:
+        """Return how long a step may be expected to take at most; 0 when nothing was seen yet.
 
-        Attention makes a picture of twice the pixels take up to four times as long.
+        Attention makes a picture of twice the pixels take up to four times as long, twice as many pictures up to
+        twice as long; of several guesses the least is the nearest.
         """
-        return max((s * max(1.0, pixels / p) ** 2 for p, s in self._seconds.items()), default=0.0)
+        guesses = (s * max(1.0, pixels / p) ** 2 * max(1.0, count / n) for (p, n), s in self._seconds.items())
+        return min(guesses, default=0.0)

@@ -191,7 +191,7 @@ class ProcessEngine:
             case wire.Stepped(tickets, step, steps, seconds):
                 drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
-                    self._child.pace.saw(sum(r.width * r.height for r in drawn), seconds)
+                    self._child.pace.saw(drawn[0].width * drawn[0].height, len(drawn), seconds)
                 for ticket in tickets:
                     self._say(ticket, lambda r: Step(r.id, step, steps))
             case wire.Drawn(ticket, width, height, seconds, _, mime, payload):
@@ -214,8 +214,10 @@ class ProcessEngine:
                     paint.news.put_nowait((ticket, Failed(recipe.id, error)))
         self._paints.clear()
 
-    def _load(self) -> int:
-        """Pixels of the largest batch that is open; 0 when there is none."""
-        return max(
-            (r.width * r.height * catalogue.batch(r) for p in self._paints.values() for r in p.open.values()), default=0
-        )
+    def _load(self) -> tuple[int, int]:
+        """Pixels of the largest picture that is open, and how many of its size may be drawn together."""
+        waiting = [r for p in set(self._paints.values()) for r in p.open.values()]
+        if not waiting:
+            return 0, 0
+        largest = max(waiting, key=lambda r: r.width * r.height)
+        return largest.width * largest.height, min(len(waiting), catalogue.batch(largest))

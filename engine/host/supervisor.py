@@ -32,7 +32,7 @@ class Supervisor:
         begin: Called when a child has been started and listens.
         hear: Called with each message about recipes.
         lose: Called when the child has ended or the engine is broken, with the reason.
-        load: Pixels of the largest batch that is open; 0 when there is no work.
+        load: Pixels of the largest picture that is open, and how many are; zeros when there is no work.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Supervisor:
         begin: Callable[[], None],
         hear: Callable[[wire.Stepped | wire.Drawn | wire.Ended], None],
         lose: Callable[[EngineError], None],
-        load: Callable[[], int],
+        load: Callable[[], tuple[int, int]],
     ) -> None:
         self._setup = setup
         self._command = command
@@ -86,10 +86,10 @@ class Supervisor:
             return
         if self.state.phase is not Phase.WARM:
             limit: float | None = self._patience.loading
-        elif pixels := self._load():
-            limit = max(self._patience.silence, self._patience.steps * self.pace.step(pixels))
         else:
-            limit = None
+            pixels, count = self._load()
+            steps = self._patience.steps * self.pace.step(pixels, count)
+            limit = max(self._patience.silence, steps) if count else None
         self._timeout.reschedule(None if limit is None else asyncio.get_running_loop().time() + limit)
 
     async def settled(self) -> None:
@@ -176,8 +176,9 @@ class Supervisor:
             kill(process)
             return f"The device's process said something that makes no sense ({e}) and was ended."
         except asyncio.IncompleteReadError:
-            kill(process)  # its pipe has ended, so it is of no use any more, whatever it still does
-            return f"The device's process {obituary(await process.wait())}."
+            # Its pipe has ended, so it is dying or of no use. Killing a process that has just ended by itself would
+            # take its exit status from under asyncio, so it gets a moment.
+            return f"The device's process {obituary(await end(process, self._patience.closing))}."
         finally:
             self._timeout = None
 
@@ -192,7 +193,7 @@ class Supervisor:
             case wire.Warming(device, precision):
                 self.state = replace(self.state, phase=Phase.WARMING, device=device, precision=precision)
             case wire.Warm(memory, pixels, seconds):
-                self.pace.saw(pixels, seconds)
+                self.pace.saw(pixels, 1, seconds)
                 self.state = replace(self.state, phase=Phase.WARM, memory=memory, problem="")
                 self._settled.set()
                 log.info("%s is warm on %s in %s", self.state.model, self.state.device, self.state.precision)
