@@ -60,13 +60,10 @@ class Buttons:
             self._errands.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
             return
         self._errands.answer(query.id, pressed.notice)
-        if pressed.card is not None and pressed.new is None:
+        if pressed.card is not None and pressed.card.job_id is None:
+            # A turned page; the cards of jobs are delivery's.
             here = replace(near, message=near.reply_to, reply_to=None)
             self._errands.start(self._show(query.id, here, pressed.card), "a page could not be turned")
-        if pressed.files:
-            self._errands.start(
-                self._surface.send_files(near, pressed.files, originals=True), "files could not be sent"
-            )
 
     async def _show(self, query_id: str, here: Address, card: Card) -> None:
         """Show the card in place of the pressed one, unless a later press has asked for another meanwhile."""

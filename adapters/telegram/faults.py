@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +39,7 @@ CALL_ERRORS = (AiogramError, *PROXY_ERRORS)
 
 _PASSING = 5.0
 _TOKEN_REFUSED = 300.0
+_LINE = 300
 
 
 @contextmanager
@@ -70,5 +72,5 @@ def never_left(error: BaseException) -> bool:
 
 
 def sentence(error: BaseException, token: str) -> str:
-    """The error for a log line, without the token that addresses of calls carry."""
-    return f"{type(error).__name__}: {error}".replace(token, "…")
+    """The error as one log line, without the token that addresses of calls carry."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".replace(token, "…"), _LINE, placeholder="…")

@@ -81,11 +81,9 @@ def _compose(card: Card, prompt: str) -> Text:
     if card.prompt:
         lines.append(Pre(prompt))
     lines += [Text(_quiet(note)) for note in card.notes if note]
-    facts = [
-        Text(f"{_quiet(fact.label)}: ", Code(clip(fact.value, _VALUE_LIMIT))) for fact in card.facts if fact.value
-    ]
+    facts = [Text(f"{_quiet(fact.label)}: ", Code(clip(fact.value, _VALUE_LIMIT))) for fact in card.facts if fact.value]
     if facts:
-        lines.append(as_list(*facts, sep=" · "))
+        lines.append(as_list(*facts, sep="\n" if card.job_id is None else " · "))
     return as_list(*lines) if lines else Text()
 
 

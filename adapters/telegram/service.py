@@ -8,7 +8,7 @@ from functools import partial
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import TelegramConflictError, TelegramRetryAfter
-from aiogram.types import BotCommand, Update, User
+from aiogram.types import BotCommand, ReplyParameters, Update, User
 from aiogram.utils.backoff import Backoff
 
 from adapters.telegram.admins import Admins
@@ -137,7 +137,8 @@ class TelegramService:
             elif update.message is not None:
                 message = update.message
                 text = self._studio.text("refusal.unavailable.internal", locale_of(message.from_user))
-                await message.reply(text, allow_sending_without_reply=True)
+                reply = ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True)
+                await bot.send_message(message.chat.id, text, reply_parameters=reply, request_timeout=_SECONDS)
         except CALL_ERRORS as error:
             log.warning("nobody could be told: %s", sentence(error, bot.token))
 

@@ -125,18 +125,17 @@ class TelegramStandIn:
             raise fault.error
         self.calls.append((method, {k: v for k, v in parameters.items() if k != "offset"}))
         if method == "getUpdates":
-            result: Any = await self._get_updates(parameters)
-        else:
-            act = getattr(self.world, method.lower(), None)
-            if act is None:
-                self.problems.append(f"{method} is not played by the stand-in")
-                raise ApiError(404, "Not Found: method not found")
-            result = act(parameters, files)
+            return await self._get_updates(parameters)
+        act = getattr(self.world, method.lower(), None)
+        if act is None:
+            self.problems.append(f"{method} is not played by the stand-in")
+            raise ApiError(404, "Not Found: method not found")
+        result = act(parameters, files)
         spec().answer(method, result)
         return result
 
     async def _get_updates(self, p: dict[str, Any]) -> list[dict[str, Any]]:
-        if self._poll is not None and not self._poll.done():
+        if self._poll is not None and self.polled:
             self._poll.set_exception(ApiError(409, CONFLICT))
         offset = p.get("offset", 0)
         while self.updates and self.updates[0]["update_id"] < offset:
@@ -144,6 +143,7 @@ class TelegramStandIn:
         self._tell()
         if not self.updates and p.get("timeout") and not self._closing:
             poll = self._poll = asyncio.get_running_loop().create_future()
+            self._tell()
             try:
                 await asyncio.wait_for(poll, p["timeout"])
             except TimeoutError:
@@ -152,6 +152,11 @@ class TelegramStandIn:
                 if self._poll is poll:
                     self._poll = None
         return list(self.updates)[: p.get("limit", 100)]
+
+    @property
+    def polled(self) -> bool:
+        """Whether a bot waits for updates now."""
+        return self._poll is not None and not self._poll.done()
 
     def _fault(self, name: str, *, answered: bool) -> Fault | None:
         for fault in self._faults:
@@ -269,7 +274,7 @@ class TelegramStandIn:
         self._tell()
         return int(update["update_id"])
 
-    async def until(self, test: Callable[[], T], timeout: float = 60) -> T:  # noqa: ASYNC109 - a test's patience
+    async def until(self, test: Callable[[], T | None], timeout: float = 60) -> T:  # noqa: ASYNC109 - a test's patience
         """Wait for a condition that looks at this stand-in; returns what it returned."""
         try:
             async with asyncio.timeout(timeout):

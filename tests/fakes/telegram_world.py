@@ -173,7 +173,7 @@ class Chat:
 
     def by_bot(self) -> list[Msg]:
         """What the bot shows here now, oldest first."""
-        return [m for m in self.seen if m.sender.is_bot]
+        return [m for m in self.seen if m.sender.is_bot and m.sender_chat is None]
 
     def find(self, message_id: object) -> Msg | None:
         """The message, unless it was deleted."""

@@ -1,0 +1,1 @@
+"""Telegram from the outside: its real client against the stand-in."""

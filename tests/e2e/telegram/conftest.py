@@ -1,0 +1,55 @@
+"""A Telegram stand-in, an Easel that speaks to it, and Ann."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from engine.fake import FakeEngine
+from tests.e2e.telegram.house import GAP, TelegramHouse
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_limits import Flood
+from tests.fakes.telegram_world import Chat, Msg
+from tests.flow.gate import Gate
+
+Start = Callable[..., Awaitable[TelegramHouse]]
+
+
+@pytest.fixture
+async def telegram() -> AsyncIterator[TelegramStandIn]:
+    """A stand-in with all limits, and a shorter second."""
+    async with TelegramStandIn(flood=Flood(gap=GAP, per_minute=200)).serve() as stand_in:
+        yield stand_in
+        assert stand_in.problems == []
+
+
+@pytest.fixture
+async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Start]:
+    """Start an Easel; it is ended with the test."""
+    started: list[TelegramHouse] = []
+
+    async def begin(gate: Gate | None = None, *, quota: int = 50) -> TelegramHouse:
+        engine = FakeEngine(pause=gate) if gate else FakeEngine()
+        await engine.start()
+        house = TelegramHouse(tmp_path, telegram, engine, quota=quota)
+        started.append(house)
+        await house.start()
+        return house
+
+    yield begin
+    for house in started:
+        await house.stop()
+        await house.engine.aclose()
+
+
+@pytest.fixture
+def ann(telegram: TelegramStandIn) -> Chat:
+    """Ann's private chat with the bot."""
+    return telegram.private(telegram.person("Ann"))
+
+
+def photos(chat: Chat) -> list[Msg]:
+    """The pictures that the bot shows in a chat."""
+    return [m for m in chat.by_bot() if m.photo is not None]

@@ -1,0 +1,238 @@
+"""Groups: commands alone, the asker's own buttons, admins, privacy, topics."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_world import Chat, Person
+from tests.flow.gate import Gate
+
+
+@pytest.fixture
+def boss(telegram: TelegramStandIn) -> Person:
+    """The group's admin."""
+    return telegram.person("Boss")
+
+
+@pytest.fixture
+def bob(telegram: TelegramStandIn) -> Person:
+    """A member."""
+    return telegram.person("Bob", "zh-hans")
+
+
+@pytest.fixture
+def group(telegram: TelegramStandIn, boss: Person, bob: Person) -> Chat:
+    """A group that the bot hears every word of."""
+    telegram.privacy = False
+    return telegram.group("Painters", bob, admin=boss)
+
+
+@pytest.mark.parametrize("command", ["/draw", "/draw@easel_bot", "/DRAW", "/draw@Easel_Bot"])
+async def test_draw_in_a_group(start: Start, telegram: TelegramStandIn, group: Chat, bob: Person, command: str) -> None:
+    await start()
+    asked = telegram.writes(group, bob, f"{command} a cat --seed 7")
+    (card,) = await telegram.until(lambda: photos(group))
+    assert card.reply_to is asked
+    assert "a cat" in card.code()
+
+
+async def test_plain_talk_and_others_commands_are_left_alone(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    house = await start()
+    for words in ("hello all", "/draw@other_bot a cat", "/weather", "draw a cat"):
+        telegram.writes(group, bob, words)
+    telegram.writes(group, bob, "/draw a dog")
+    (card,) = await telegram.until(lambda: photos(group))
+    telegram.writes(group, bob, "nice!", reply_to=card)
+    await telegram.until(lambda: not telegram.updates)
+    assert len(group.by_bot()) == 1
+    assert await house.count("jobs") == 1
+
+
+async def test_draw_without_a_prompt_says_what_to_write(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    asked = telegram.writes(group, bob, "/draw")
+    (refusal,) = await telegram.until(group.by_bot)
+    assert refusal.reply_to is asked
+    assert "提示词" in refusal.words
+
+
+async def test_others_may_reroll_but_not_cancel(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    gate = Gate()
+    house = await start(gate)
+    telegram.writes(group, bob, "/draw a cat")
+    card = await telegram.until(lambda: next((m for m in group.by_bot() if m.labels), None))
+    query = telegram.presses(card, boss, "cancel")
+    await telegram.until(lambda: query.answered)
+    assert query.text
+    assert query.alert
+    gate.open()
+    await telegram.until(lambda: card.photo is not None)
+    telegram.presses(card, boss, "reroll")
+    await telegram.until(lambda: len(photos(group)) == 2)
+    assert await house.count("people") == 2
+
+
+async def test_a_button_of_another_chat_does_nothing(
+    start: Start, telegram: TelegramStandIn, group: Chat, ann: Chat, bob: Person
+) -> None:
+    house = await start()
+    telegram.writes(ann, ann.members[ann.id], "a secret cat")
+    await telegram.until(lambda: photos(ann))
+    telegram.writes(group, bob, "/draw a dog")
+    (card,) = await telegram.until(lambda: photos(group))
+    query = telegram.sends_press(card, bob, "easel:reroll:1")
+    await telegram.until(lambda: query.answered)
+    assert query.alert
+    assert await house.count("jobs") == 2
+
+
+@pytest.mark.parametrize(
+    "data", ["easel:frobnicate:1", "easel:reroll:", "other:1", "easel:vary:1:0", "easel:reroll:999"]
+)
+async def test_an_unknown_or_old_button_gets_a_sentence(
+    start: Start, telegram: TelegramStandIn, ann: Chat, data: str
+) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    (card,) = await telegram.until(lambda: photos(ann))
+    query = telegram.sends_press(card, ann.members[ann.id], data)
+    await telegram.until(lambda: query.answered)
+    assert query.alert
+    assert query.text.endswith(".")
+
+
+async def test_a_button_on_a_message_that_telegram_has_forgotten_works(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    (card,) = await telegram.until(lambda: photos(ann))
+    telegram.presses(card, ann.members[ann.id], "reroll", forgotten=True)
+    await telegram.until(lambda: len(photos(ann)) == 2)
+
+
+async def test_admins_set_the_quota_and_others_are_told_who_may(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    house = await start()
+    telegram.writes(group, bob, "/quota set 3/day")
+    await telegram.until(lambda: len(group.by_bot()) == 1)
+    assert "管理员" in group.by_bot()[0].words
+    telegram.writes(group, boss, "/quota set 3/day")
+    await telegram.until(lambda: len(group.by_bot()) == 2)
+    assert "3 pictures per day" in group.by_bot()[1].words
+    telegram.writes(group, boss, "/quota set 2/day")
+    await telegram.until(lambda: len(group.by_bot()) == 3)
+    asked = [p["user_id"] for method, p in telegram.calls if method == "getChatMember"]
+    assert asked == [bob.id, boss.id]
+    telegram.writes(group, bob, "/draw a cat --count 3")
+    await telegram.until(lambda: len(group.by_bot()) == 4)
+    assert "2" in group.by_bot()[3].words
+    telegram.writes(group, bob, "/quota show")
+    await telegram.until(lambda: len(group.by_bot()) == 5)
+    assert await house.count("jobs") == 0
+    assert await house.count("policies") == 1
+
+
+async def test_nobody_is_asked_about_for_a_look_at_the_quota(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, bob, "/quota")
+    await telegram.until(group.by_bot)
+    assert all(method != "getChatMember" for method, _ in telegram.calls)
+
+
+async def test_when_telegram_does_not_tell_who_is_admin_nothing_changes(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person
+) -> None:
+    house = await start()
+    telegram.refuse("getChatMember", 500, "Internal Server Error")
+    telegram.writes(group, boss, "/quota set 3/day")
+    (notice,) = await telegram.until(group.by_bot)
+    assert "nothing was changed" in notice.words
+    assert await house.count("policies") == 0
+
+
+@pytest.mark.parametrize("words", ["/quota set", "/quota frobnicate", "/quota set  "])
+async def test_how_to_write_quota(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, words: str
+) -> None:
+    await start()
+    telegram.writes(group, boss, words)
+    (notice,) = await telegram.until(group.by_bot)
+    assert "/quota set 20/day" in notice.words
+
+
+async def test_an_anonymous_admin_is_an_admin(start: Start, telegram: TelegramStandIn, group: Chat) -> None:
+    house = await start()
+    shared = Person(1087968824, "Group", None, is_bot=True, username="GroupAnonymousBot")
+    telegram.writes(group, shared, "/quota set 3/day", sender_chat=group)
+    await telegram.until(group.by_bot)
+    assert await house.count("policies") == 1
+
+
+async def test_a_private_picture_goes_to_the_private_chat(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    private = telegram.private(bob)
+    telegram.writes(group, bob, "/draw a cat --private")
+    await telegram.until(lambda: photos(private))
+    assert group.by_bot() == []
+
+
+async def test_without_a_private_chat_the_group_says_how_to_open_one(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, bob, "/draw a cat --private")
+    (notice,) = await telegram.until(group.by_bot)
+    assert "https://t.me/easel_bot" in notice.words
+    assert notice.photo is None
+    private = telegram.private(bob)
+    telegram.writes(private, bob, "/history")
+    await telegram.until(lambda: photos(private))
+
+
+async def test_history_is_not_shown_to_a_group(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, bob, "/history")
+    (notice,) = await telegram.until(group.by_bot)
+    assert "https://t.me/easel_bot" in notice.words
+
+
+async def test_a_topic_of_a_forum_gets_its_answers(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, bob, "/draw a cat", thread=33)
+    (card,) = await telegram.until(lambda: photos(group))
+    assert card.thread == 33
+    telegram.presses(card, bob, "reroll")
+    await telegram.until(lambda: len(photos(group)) == 2)
+    assert photos(group)[1].thread == 33
+
+
+async def test_a_group_that_becomes_a_supergroup_gets_its_picture(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    gate = Gate()
+    await start(gate)
+    telegram.writes(group, bob, "/draw a cat")
+    await telegram.until(group.by_bot)
+    new = telegram.upgrade(group)
+    gate.open()
+    (card,) = await telegram.until(lambda: photos(new))
+    telegram.presses(card, bob, "reroll")
+    await telegram.until(lambda: len(photos(new)) == 2)

@@ -1,0 +1,137 @@
+"""What people write that is no prompt: bad input, commands, other content. Each gets one clear sentence of its own."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_world import Chat
+
+BAD = [
+    ("--seed 7", "no prompt", "提示词"),
+    ("x" * 2500, "2500 characters", "2500"),
+    ("a cat --sise 3:4", "--size", "--size"),
+    ("a cat --size 190x192", "192x192", "192x192"),
+    ("a cat --size 16x16", "too small", "太小"),
+    ("a cat --size 9000x9000", "too large", "太大"),
+    ("a cat --size big", "“big”", "big"),
+    ("a cat --count 0", "1 to 4", "4"),
+    ("a cat --count 99", "1 to 4", "4"),
+    ("a cat --count two", "“two”", "two"),
+    ("a cat --seed -1", "out of range", "-1"),
+    ("a cat --seed 9223372036854775808", "9223372036854775807", "9223372036854775807"),
+    ("a cat --steps 0", "out of range", "0"),
+    ("a cat --steps 9999", "out of range", "9999"),
+    ("a cat --model nothing", "“nothing”", "nothing"),
+]
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+async def test_bad_input_gets_one_sentence_and_costs_nothing(
+    start: Start, telegram: TelegramStandIn, language: str
+) -> None:
+    house = await start()
+    person = telegram.person("Ann", language)
+    chat = telegram.private(person)
+    for n, (typed, english, chinese) in enumerate(BAD, 1):
+        asked = telegram.writes(chat, person, typed)
+        await telegram.until(lambda n=n: len(chat.by_bot()) == n)  # type: ignore[misc]
+        refusal = chat.by_bot()[-1]
+        assert refusal.reply_to is asked
+        assert (english if language == "en" else chinese) in refusal.words
+        assert bool(re.search("[\u4e00-\u9fff]", refusal.words)) is (language != "en")
+        assert len(refusal.words.splitlines()) == 1
+    assert await house.count("jobs") == 0
+    assert await house.count("ledger") == 0
+
+
+@pytest.mark.parametrize("cut_at", [4096])
+async def test_a_prompt_that_the_app_cuts_in_two_is_one_refusal(
+    start: Start, telegram: TelegramStandIn, ann: Chat, cut_at: int
+) -> None:
+    house = await start()
+    person = ann.members[ann.id]
+    whole = "a very long prompt " * 264
+    telegram.writes(ann, person, whole[:cut_at])
+    telegram.writes(ann, person, whole[cut_at:])
+    telegram.writes(ann, person, "a cat")
+    await telegram.until(lambda: photos(ann))
+    assert len(ann.by_bot()) == 2
+    assert await house.count("jobs") == 1
+
+
+async def test_the_quota_says_what_is_left(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    house = await start(quota=2)
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "a cat")
+    await telegram.until(lambda: photos(ann))
+    telegram.writes(ann, person, "a cat --count 2")
+    await telegram.until(lambda: len(ann.by_bot()) == 2)
+    assert "only 1 picture is left" in ann.by_bot()[1].words
+    telegram.writes(ann, person, "/quota")
+    await telegram.until(lambda: len(ann.by_bot()) == 3)
+    assert "1 more picture" in ann.by_bot()[2].words
+    assert await house.charged() == 1
+
+
+async def test_owners_have_no_quota(start: Start, telegram: TelegramStandIn) -> None:
+    await start(quota=0)
+    owner = telegram.person("Owner")
+    owner.id = 900
+    chat = telegram.private(owner)
+    telegram.writes(chat, owner, "a cat")
+    await telegram.until(lambda: photos(chat))
+
+
+@pytest.mark.parametrize("command", ["/start", "/help", "/start ref_1"])
+async def test_help(start: Start, telegram: TelegramStandIn, ann: Chat, command: str) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], command)
+    (card,) = await telegram.until(ann.by_bot)
+    assert "--size" in card.words
+    assert "/history" in card.words
+
+
+async def test_an_unknown_command_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    house = await start()
+    telegram.writes(ann, ann.members[ann.id], "/imagine a cat")
+    (notice,) = await telegram.until(ann.by_bot)
+    assert "/imagine" in notice.words
+    assert "/help" in notice.words
+    assert await house.count("jobs") == 0
+
+
+async def test_a_photo_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(buffer, "JPEG")
+    telegram.sends_photo(ann, ann.members[ann.id], buffer.getvalue(), "like this")
+    (notice,) = await telegram.until(ann.by_bot)
+    assert "as text" in notice.words
+
+
+async def test_the_quota_of_a_private_chat_can_not_be_set(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], "/quota set 5/day")
+    (notice,) = await telegram.until(ann.by_bot)
+    assert "group" in notice.words
+
+
+async def test_the_list_of_commands_is_set_in_both_languages(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    await start()
+    await telegram.until(lambda: len(telegram.world.commands) == 2)
+    english, chinese = telegram.world.commands[""], telegram.world.commands["zh"]
+    assert (
+        [c["command"] for c in english]
+        == [c["command"] for c in chinese]
+        == ["draw", "history", "quota", "cancel", "help"]
+    )
+    assert all(re.search("[\u4e00-\u9fff]", c["description"]) for c in chinese)
+    assert all(1 <= len(c["description"]) <= 256 for c in english + chinese)
