@@ -34,7 +34,7 @@ def contact_sheet(paths: Sequence[Path | None], *, cell: int = CELL, columns: in
 
     Args:
         paths: The pictures; None, and a file that can't be read, leave an empty square, so that numbers stay true.
-        cell: Side of each square in pixels; small pictures are enlarged to it, hard-edged, by whole factors.
+        cell: Side of each square in pixels; pictures fill it, small ones enlarged.
         columns: How many side by side; as square as possible when not given.
 
     Raises:
@@ -70,11 +70,7 @@ def _thumbnail(path: Path | None, cell: int) -> Image.Image | None:
             plain = ImageOps.exif_transpose(picture).convert("RGB")
     except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError for some damaged files
         return None
-    factor = cell // max(plain.size)
-    if factor > 1:
-        plain = plain.resize((plain.width * factor, plain.height * factor), Image.Resampling.NEAREST)
-    plain.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-    return plain
+    return ImageOps.contain(plain, (cell, cell), Image.Resampling.LANCZOS)
 
 
 def _number(
