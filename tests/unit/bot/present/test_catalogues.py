@@ -209,6 +209,10 @@ def test_chinese_is_chinese_with_its_own_punctuation() -> None:
             assert text.endswith(("。", "？", "}")), key
 
 
+def test_everybody_is_addressed_alike() -> None:
+    assert not any("您" in text for message in messages("zh_CN").values() for text in texts(message))
+
+
 def test_english_sentences_end_as_sentences() -> None:
     for key, message in messages("en").items():
         if key.startswith(("refusal.", "card.", "note.", "error.", "unavailable.")):

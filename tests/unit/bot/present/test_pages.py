@@ -71,7 +71,7 @@ def test_later_pages_lead_back_to_the_newest() -> None:
 
 def test_an_empty_history_says_how_to_begin() -> None:
     found = history_card([], "zh_CN")
-    assert (found.status, found.buttons) == ("您还没有画过图，用 /draw 开始吧。", ())
+    assert (found.status, found.buttons) == ("你还没有画过图，用 /draw 开始吧。", ())
 
 
 def test_long_prompts_are_shortened_to_one_line() -> None:
