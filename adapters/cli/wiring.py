@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,7 +23,7 @@ from bot.policy.quotas import parse_limit
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
-from engine.contract import Engine, EngineError
+from engine.contract import Engine, EngineConfig, EngineError
 from engine.host.parent import ProcessEngine
 
 MAX_COUNT = 16
@@ -52,18 +52,21 @@ class Easel:
     Attributes:
         title: The model's proper name.
         url: Where the page is; None when it is off.
+        studio: What people can do.
         dispatch: Draws and delivers.
         platforms: The chat platforms whose token is set.
     """
 
     title: str
     url: str | None
+    studio: Studio
     dispatch: Dispatch
     platforms: Sequence[Service]
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set. Returns the exit code: 1 when nothing is left that could serve anybody."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.dispatch.ended(), name="dispatch")
             running = {tasks.create_task(self._keep(p), name=p.name) for p in self.platforms}
             stopped = tasks.create_task(stop.wait(), name="stop")
             left = set(running)
@@ -81,11 +84,11 @@ class Easel:
 
     async def _keep(self, service: Service) -> None:
         """Run one platform, again and again if it fails unexpectedly: the others go on whatever happens to it."""
-        await self.dispatch.attach(service.name, service.surface)
         pause = FIRST_PAUSE
         try:
             while True:
                 try:
+                    await self.dispatch.attach(service.name, service.surface)
                     return await service.run()
                 except Exception:  # whatever its library raises
                     log.exception("%s ended unexpectedly; again in %g s", service.name, pause)
@@ -119,8 +122,14 @@ async def _page(settings: Settings, studio: Studio, registry: CollectorRegistry)
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Easel]:
+async def opened(
+    settings: Settings, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine
+) -> AsyncIterator[Easel]:
     """Build everything, start it, and close it again in the opposite order.
+
+    Args:
+        settings: What to build.
+        make_engine: Builds what draws; benchmarks put an engine without a device here.
 
     Raises:
         Refusal: The quota, the model, the database or the port can't be used.
@@ -129,7 +138,8 @@ async def opened(settings: Settings) -> AsyncIterator[Easel]:
     registry = CollectorRegistry()
     quota = parse_limit(settings.quota)
     try:
-        engine: Engine = await asyncio.to_thread(ProcessEngine, surroundings.engine_config(settings))
+        # In a thread, since it reads the model's small files.
+        engine = await asyncio.to_thread(make_engine, surroundings.engine_config(settings))
     except EngineError as error:
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:
@@ -154,4 +164,4 @@ async def opened(settings: Settings) -> AsyncIterator[Easel]:
         stack.push_async_callback(dispatch.stop)
         await dispatch.start()
         platforms = [platform.build(settings, studio) for platform in PLATFORMS if platform.is_on(settings)]
-        yield Easel(engine.profiles()[0].title, url, dispatch, platforms)
+        yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms)

@@ -113,6 +113,11 @@ class Dispatch:
         finally:
             self._task = None
 
+    async def ended(self) -> None:
+        """Return once it was stopped; raises what ended it otherwise, so that its owner does not go on without it."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
     async def attach(self, platform: str, surface: Surface) -> None:
         """From now on this surface shows what belongs to its platform; also what has waited for it."""
         self._surfaces[platform] = surface

@@ -32,7 +32,7 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
