@@ -100,6 +100,8 @@ class FakeSurface:
         self.killed = asyncio.Event()
         """Set once a call has met a kill; that call never returns."""
         self.calls: list[Call] = []
+        self.met: list[tuple[Call, Fault, int | None]] = []
+        """Which calls met which planted fault, and about which job."""
 
     def plan(self, call: Call, *faults: Fault | None) -> None:
         """What the next calls of this kind meet; None lets one succeed."""
@@ -109,7 +111,7 @@ class FakeSurface:
         return self.able
 
     async def edit(self, address: Address, card: Card) -> Address:
-        fault = await self._before(Call.FINAL if card.final else Call.PROGRESS)
+        fault = await self._before(Call.FINAL if card.final else Call.PROGRESS, card.job_id)
         assert address.message is not None
         if address.message in self.chats.deleted or address.message not in self.chats.messages:
             raise Gone("no such message")
@@ -121,7 +123,7 @@ class FakeSurface:
         return address
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
-        fault = await self._before(Call.SEND)
+        fault = await self._before(Call.SEND, card.job_id)
         if card.private:
             address = replace(address, chat=f"@{address.user}", private=True)
         if address.chat in self.chats.shut:
@@ -136,17 +138,19 @@ class FakeSurface:
         return replace(address, message=name)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
-        fault = await self._before(Call.FILES)
+        fault = await self._before(Call.FILES, int(files[0].name.split("-")[1]))
         if address.chat in self.chats.shut:
             raise Gone("the chat is shut")
         if fault is not Fault.UNCLEAR_LOST:
             self.chats.put(Seen(address.chat, None, files=tuple(files), originals=originals))
         await self._after(fault, repeatable=False)
 
-    async def _before(self, call: Call) -> Fault | None:
+    async def _before(self, call: Call, job_id: int | None) -> Fault | None:
         self.calls.append(call)
         await asyncio.sleep(0)
         fault = self._faults[call].pop(0) if self._faults[call] else None
+        if fault is not None:
+            self.met.append((call, fault, job_id))
         if fault is Fault.GONE:
             raise Gone("planted")
         if fault is Fault.BUSY:

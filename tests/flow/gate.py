@@ -31,6 +31,11 @@ class Gate:
         self._open = True
         self.let(1000)
 
+    def shut(self) -> None:
+        """Let nothing more through."""
+        self._open = False
+        self._steps = asyncio.Semaphore(0)
+
     def further(self) -> Callable[[], bool]:
         """Return a condition: another step is reached than the last one when this was asked."""
         before = self.reached

@@ -103,12 +103,12 @@ class Bot:
                 await asyncio.sleep(0.001)
                 self.clock.advance(TICK)
 
-    async def quiet(self) -> None:
-        """Let time pass until nothing is left to do: no lane is open, nothing runs or waits to be looked at."""
+    async def quiet(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass until no lane is open and nothing waits to be looked at, or until it is enough."""
 
         def still() -> bool:
             delivery = self.dispatch._delivery
-            return not (delivery._lanes or delivery._jobs or delivery._posted or delivery._wake.is_set())
+            return enough() or not (delivery._lanes or delivery._jobs or delivery._posted or delivery._wake.is_set())
 
         # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
         for _ in range(3):
