@@ -19,8 +19,8 @@ def copy(folder: Path) -> Path:
     return Path(shutil.copytree(demo().source, folder))
 
 
-def poisoned(folder: Path) -> Path:
-    """Return a pipeline whose text encoder knows nothing finite about the word POISON."""
+def poisoned(folder: Path, word: str = f" {POISON}") -> Path:
+    """Return a pipeline whose text encoder knows nothing finite about a word (as the tokenizer has it)."""
     # Torch comes with it, and most tests that import this module do without.
     from safetensors.torch import load_file, save_file  # noqa: PLC0415
 
@@ -29,7 +29,7 @@ def poisoned(folder: Path) -> Path:
     tensors = load_file(weights)
     vocabulary = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     key = next(k for k in tensors if k.endswith("embed_tokens.weight"))
-    tensors[key][vocabulary[f"Ġ{POISON}"]] = float("nan")
+    tensors[key][vocabulary[word.replace(" ", "Ġ")]] = float("nan")
     save_file(tensors, weights, {"format": "pt"})
     return folder
 

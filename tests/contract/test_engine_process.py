@@ -1,0 +1,146 @@
+"""What only the engine in a process of its own must do: outlive its child, end with its parent, load safely."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.contract import (
+    EngineConfig,
+    Event,
+    Failed,
+    Image,
+    Recipe,
+    Step,
+    UnknownModel,
+)
+from engine.host.pace import Patience
+from engine.host.parent import ProcessEngine
+from tests.fakes import models
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+IMPATIENT = Patience(first_pause=0.01, longest_pause=0.02)
+
+
+def recipe(name: str, prompt: str = "a red apple", model: str = "demo", side: int = 192, steps: int = 2) -> Recipe:
+    return Recipe(name, model, prompt, "", side, side, steps, 0.0, 7)
+
+
+@contextlib.asynccontextmanager
+async def started(
+    model: str | Path, models_dir: str = "nowhere", environment: Mapping[str, str] | None = None
+) -> AsyncIterator[ProcessEngine]:
+    engine = ProcessEngine(EngineConfig(str(model), models_dir, environment=environment or {}), IMPATIENT)
+    await engine.start()
+    try:
+        async with asyncio.timeout(200):
+            yield engine
+    finally:
+        await engine.aclose()
+
+
+async def all_of(engine: ProcessEngine, *recipes: Recipe) -> list[Event]:
+    async with contextlib.aclosing(engine.paint(recipes)) as events:
+        return [e async for e in events]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # the engine tells its state to whom asks, not by events
+        await asyncio.sleep(0.01)
+
+
+_PARENT = """
+import asyncio, sys
+from engine.contract import EngineConfig, Recipe
+from engine.host.parent import ProcessEngine
+
+async def main():
+    engine = ProcessEngine(EngineConfig("demo", "nowhere"))
+    await engine.start()
+    if sys.argv[1] == "loading":
+        while engine.pid is None:
+            await asyncio.sleep(0.01)
+        print(engine.pid, flush=True)
+        await asyncio.sleep(3600)
+    await engine.warm()
+    async for _ in engine.paint([Recipe("a", "demo", "a cat", "", 512, 512, 50, 0.0, 7)]):
+        print(engine.pid, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["loading", "drawing"])
+def test_it_ends_when_its_parent_is_killed(when: str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, when], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    try:
+        child = psutil.Process(int(parent.stdout.readline()))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    # It has a second; the rest is for a machine that is busy with other things.
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_signal_for_everybody_does_not_end_it_and_closing_does_in_mid_step() -> None:
+    async with started("demo") as engine:
+        await engine.warm()
+        pid = engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+        assert isinstance((await all_of(engine, recipe("a")))[-1], Image)
+        assert (engine.pid, engine.state().restarts) == (pid, 0)
+        async with contextlib.aclosing(engine.paint([recipe("long", side=512, steps=50)])) as events:
+            assert isinstance(await anext(events), Step)
+            async with asyncio.timeout(5):
+                await engine.aclose()
+            assert not psutil.pid_exists(pid)
+
+
+async def test_what_is_open_when_it_breaks_fails(tmp_path: Path) -> None:
+    folder = models.cut_short(tmp_path / "cut")
+    async with started(folder) as engine:
+        (end,) = await all_of(engine, recipe("a", model="cut"))
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, UnknownModel)
+        assert str(folder) in str(end.error)
+        assert engine.state().restarts == 0
+
+
+async def test_a_prompt_that_overflows_fails_alone(tmp_path: Path) -> None:
+    async with started(models.poisoned(tmp_path / "poisoned")) as engine:
+        rows = [recipe(n, p, "poisoned") for n, p in (("a", "a cat"), ("bad", f"a {models.POISON}"), ("b", "a dog"))]
+        ends = {e.recipe_id: e for e in await all_of(engine, *rows) if not isinstance(e, Step)}
+        bad = ends["bad"]
+        assert isinstance(bad, Failed)
+        assert "overflowed" in str(bad.error)
+        assert isinstance(ends["a"], Image)
+        assert isinstance(ends["b"], Image)
+
+
+async def test_a_hub_that_cannot_be_reached_is_tried_again(tmp_path: Path) -> None:
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    async with started("Tongyi-MAI/Z-Image-Turbo", str(tmp_path), nowhere) as engine:
+        await until(lambda: engine.state().restarts >= 1)
+        await until(lambda: "hub can't be reached" in engine.state().problem)
+
+
+@pytest.mark.parametrize("module", ["engine.host.parent", "engine.catalogue", "engine.fake", "engine.contract"])
+def test_the_service_loads_no_tensors(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{'torch', 'diffusers', 'transformers', 'numpy'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import io
+from concurrent.futures import Future
+
+import numpy as np
+from PIL import Image as Pillow
+
+from engine.diffusion.encode import Encoder, png
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (16, 24, 3), np.uint8)
+
+
+def test_a_png_loses_nothing_and_says_nothing_else() -> None:
+    opened = Pillow.open(io.BytesIO(png(PIXELS)))
+    assert (opened.format, opened.mode, opened.size, opened.info) == ("PNG", "RGB", (24, 16), {})
+    assert np.array_equal(np.asarray(opened), PIXELS)
+    assert png(PIXELS) == png(PIXELS.copy())
+
+
+def test_what_cannot_be_encoded_is_told() -> None:
+    encoder, told = Encoder(), list[Future[bytes]]()
+    encoder.put(np.zeros((2, 2, 7), np.uint8), told.append)
+    encoder.put(PIXELS, told.append)
+    encoder.close()
+    assert told[0].exception() is not None
+    assert told[1].result() == png(PIXELS)
