@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -68,12 +69,17 @@ async def sweep(folder: Path, known: Collection[str]) -> int:
 def _write(path: Path, data: bytes) -> Path:
     new_folder = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _TEMPORARY)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    # A name of its own: the same file may be written twice at once.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
         # The new name is durable once its folder is, and that one's once those above it are (YYYY/MM/DD).
         # Windows can't open a folder, and needs no such thing.

@@ -61,7 +61,7 @@ class Database:
             Unavailable: It is newer than this code, locked, damaged, not writable, or the disk is full.
         """
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_make, path)
         except OSError as e:
             raise Unavailable("unavailable.database.unwritable", path=str(path)) from e
         opened: list[aiosqlite.Connection] = []
@@ -112,7 +112,7 @@ class Database:
             try:
                 await connection.execute_fetchall(begin)
                 yield connection
-                await unbroken(connection.commit())
+                await connection.commit()
             except BaseException as e:
                 # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
                 # order, so this comes after them, and it does nothing where no transaction is open.
@@ -133,6 +133,12 @@ def _explain(error: BaseException, path: Path) -> None:
         raise Unavailable("unavailable.database.unwritable", path=str(path)) from error
     if code in _DAMAGED:
         raise Unavailable("unavailable.database.damaged", path=str(path)) from error
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Prompts and short-lived tokens are in it: for its owner's eyes. SQLite gives the log beside it the same mode.
+    path.touch(mode=0o600, exist_ok=True)
 
 
 async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:

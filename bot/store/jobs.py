@@ -154,16 +154,6 @@ async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]
     )
 
 
-async def open_count(tx: aiosqlite.Connection, person_id: int) -> int:
-    """Return how many of a person's jobs wait or are being drawn."""
-    rows = await tx.execute_fetchall(
-        "SELECT count(*) FROM jobs INDEXED BY jobs_open"
-        " WHERE person_id = ? AND state IN ('held', 'queued', 'running', 'painted') AND state <> 'painted'",
-        (person_id,),
-    )
-    return int(next(iter(rows))[0])
-
-
 async def of_person(
     tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
 ) -> tuple[Job, ...]:

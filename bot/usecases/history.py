@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.model.errors import NotFound
-from bot.model.jobs import Job
+from bot.model.jobs import Job, JobState
 from bot.model.people import Actor
 from bot.model.pictures import Picture
 from bot.store import jobs, people, pictures
@@ -57,7 +57,9 @@ async def one(house: House, actor: Actor, job_id: int) -> Entry:
 
 
 async def of_job(house: House, job: Job) -> Entry:
-    """Return a job that was just looked at, with its pictures."""
+    """Return a job that was just looked at, with its pictures; one that is not painted has none yet."""
+    if job.state not in {JobState.PAINTED, JobState.DELIVERED}:
+        return Entry(job, ())
     async with house.db.read() as tx:
         return Entry(job, await pictures.of_job(tx, job.id))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -40,5 +41,7 @@ def _clear(folder: Path) -> None:
     # Files' times are the disk's, so they are compared with the machine's clock.
     old = time.time() - KEPT_SECONDS
     for path in folder.glob("*.png"):
-        if path.stat().st_mtime < old:
-            path.unlink(missing_ok=True)
+        # Somebody else may be clearing too.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < old:
+                path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from datetime import UTC, datetime
@@ -72,6 +73,13 @@ async def test_what_goes_wrong_is_a_sentence_and_leaves_the_old_file(
         await blobs.write(tmp_path, "a/1-0.png", b"new")
     assert refused.value.key == key
     assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["1-0.png"]
+
+
+async def test_the_same_file_written_many_times_at_once(tmp_path: Path) -> None:
+    await asyncio.gather(*(blobs.write(tmp_path, "a/1-0.png", b"same") for _ in range(8)))
+    assert (tmp_path / "a" / "1-0.png").read_bytes() == b"same"
+    assert files(tmp_path) == ["1-0.png"]
 
 
 async def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:

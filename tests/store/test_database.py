@@ -191,11 +191,21 @@ async def test_a_folder_that_can_not_be_made_is_a_sentence(tmp_path: Path) -> No
     assert refused.value.key == "unavailable.database.unwritable"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+async def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+    async with await Database.open(tmp_path / "easel.db") as db, db.write() as tx:
+        await a_job(tx)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in map(tmp_path.joinpath, NAMES)}
+    assert modes == dict.fromkeys(NAMES, 0o600)
+
+
 async def test_a_path_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as refused:
         await Database.open(tmp_path)
     assert refused.value.key == "unavailable.database.unwritable"
 
+
+NAMES = ("easel.db", "easel.db-shm", "easel.db-wal")
 
 _CHILD = """
 import asyncio, sys
