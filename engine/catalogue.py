@@ -83,8 +83,12 @@ def profile_for(model: str) -> Profile:
     for profile in known:
         if model.lower() in (profile.name, profile.source.lower()):
             return profile
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(model).expanduser()
+        is_folder = folder.is_dir()
+    except (OSError, RuntimeError):  # a name that no path can have, a user that is not here
+        is_folder = False
+    if is_folder:
         return _of_folder(folder)
     choices = ", ".join(p.name if p.name == DEMO else p.source for p in known)
     raise UnknownModel(

@@ -26,7 +26,7 @@ def plan(output: str, seeds: Sequence[int]) -> tuple[Path, ...]:
         Unavailable: Hardly any disk space is left.
     """
     path = Path(output)
-    if path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix:
+    if _is_folder(path) or output.endswith(("/", os.sep)) or not path.suffix:
         now = datetime.now().astimezone()
         paths = tuple(path / f"{now:%Y%m%d-%H%M%S}-{seed}{SUFFIX}" for seed in seeds)
     elif path.suffix.lower() != SUFFIX:
@@ -37,6 +37,13 @@ def plan(output: str, seeds: Sequence[int]) -> tuple[Path, ...]:
         paths = tuple(path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(1, len(seeds) + 1))
     _check(paths, output)
     return paths
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # a name that is too long, say: making it tells why
 
 
 def _check(paths: Sequence[Path], output: str) -> None:

@@ -141,6 +141,8 @@ BAD = {
     "seed too large": (["cat", "--seed", str(2**63), "-o", "a.png"], "9223372036854775807", "9223372036854775807"),
     "steps": (["cat", "--steps", "0", "-o", "a.png"], "1 to 50", "50"),
     "model": (["cat", "--model", "nope", "-o", "a.png"], "nope", "nope"),
+    "model that no path can be": (["cat", "--model", "x" * 300, "-o", "a.png"], "xxx", "xxx"),
+    "path that is too long": (["cat", "-o", "x" * 300 + "/a.png"], "xxx", "xxx"),
     "no folder": (["cat", "-o", "/dev/null/a.png"], "/dev/null/a.png", "/dev/null/a.png"),
     "another kind": (["cat", "-o", "a.gif"], ".png", ".png"),
     "no output": (["cat"], "--output", "--output"),

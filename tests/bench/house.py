@@ -1,0 +1,52 @@
+"""A whole Easel in this process, without a page, for benchmarks that look at what people wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters.cli.wiring import Easel, opened
+from bot.model.messages import Ref
+from bot.model.people import Actor, Place
+from bot.model.requests import DrawForm
+from bot.settings import Settings
+from engine.contract import Engine, EngineConfig
+from engine.fake import FakeEngine
+from engine.host.parent import ProcessEngine
+
+OWNER = Actor("web", "bench", is_owner=True)
+HERE = Place("web", None, "page")
+
+_events = itertools.count()
+
+
+def fake(_config: EngineConfig) -> Engine:
+    """An engine that draws at once."""
+    return FakeEngine()
+
+
+@asynccontextmanager
+async def house(folder: Path, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine) -> AsyncIterator[Easel]:
+    """Everything but the page, warm."""
+    settings = Settings(_env_file=None, data_dir=folder, web_port=0)
+    async with opened(settings, make_engine) as easel:
+        async with asyncio.timeout(120):
+            while await easel.studio.healthy():  # noqa: ASYNC110 - health has no event
+                await asyncio.sleep(0.05)
+        yield easel
+
+
+async def ask(easel: Easel, prompt: str = "a red apple", **form: str) -> int:
+    """Ask for pictures; returns the job's id."""
+    ref = Ref(f"bench:{next(_events)}")
+    return (await easel.studio.draw(OWNER, HERE, DrawForm(prompt, **form), ref)).job_id
+
+
+async def finished(easel: Easel, job_id: int) -> None:
+    """Wait until the job's card is final."""
+    async for card in easel.studio.watch(OWNER, job_id):
+        if card.final:
+            return

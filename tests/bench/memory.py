@@ -1,0 +1,44 @@
+"""How much memory the service takes above its imports, and whether 1,000 jobs leave any behind: prints JSON.
+
+A process of its own: python -m tests.bench.memory JOBS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+import adapters.cli.serve  # noqa: F401 - what the service imports counts as imports
+from tests.bench.house import ask, fake, finished, house
+
+WARM_JOBS = 50
+"""Jobs before the first look at a service at work: by then every cache has its size."""
+
+
+def _mib() -> float:
+    gc.collect()
+    return float(psutil.Process().memory_info().rss / 2**20)
+
+
+async def main(jobs: int) -> dict[str, float]:
+    """Draw with an engine that has no device, and look at this process's memory."""
+    found = {"imports": _mib()}
+    with tempfile.TemporaryDirectory() as folder:
+        async with house(Path(folder), fake) as easel:
+            found["started"] = _mib()
+            for n in range(WARM_JOBS + jobs):
+                if n == WARM_JOBS:
+                    found["working"] = _mib()
+                await finished(easel, await ask(easel, f"picture number {n}"))
+            found["after"] = _mib()
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(main(int(sys.argv[1])))))

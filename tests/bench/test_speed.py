@@ -1,0 +1,96 @@
+"""What people wait for, measured on this machine; `make bench` prints a table and says what is over its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from engine import catalogue
+from tests.bench.house import ask, fake, finished, house
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+ROUNDS = 8
+BATCH = 8
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the value that so many percent of them stay below."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def worker(module: str, *args: object) -> Any:
+    """Run a measurement in a process of its own and return the JSON that it prints."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", module, *map(str, args)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=800)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_admission(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """One request from the form to its committed row and its place in the queue (limit: 10 ms)."""
+    with asyncio.Runner() as runner:
+        context = house(tmp_path, fake)
+        easel = runner.run(context.__aenter__())
+        benchmark.pedantic(lambda: runner.run(ask(easel)), rounds=300, warmup_rounds=20)
+        runner.run(context.__aexit__(None, None, None))
+    assert benchmark.stats is not None
+    assert benchmark.stats.stats.median < 0.010
+
+
+def test_answers_while_the_engine_is_busy(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """The answer to a request while every core draws (limit: p99 under 100 ms)."""
+
+    async def measure() -> list[float]:
+        seconds = []
+        async with house(tmp_path) as easel:
+            busy = [await ask(easel, "a castle", size="512x512", steps="50", count="16") for _ in range(2)]
+            async with asyncio.timeout(60):
+                while easel.dispatch.progress(busy[0]) in {None, 0.0}:  # noqa: ASYNC110 - it is not watched
+                    await asyncio.sleep(0.05)
+            for _ in range(300):
+                begin = time.perf_counter()
+                await ask(easel)
+                seconds.append(time.perf_counter() - begin)
+                await asyncio.sleep(0.02)
+        return seconds
+
+    seconds = benchmark.pedantic(lambda: asyncio.run(measure()), rounds=1)
+    benchmark.extra_info.update(p50_ms=percentile(seconds, 50) * 1000, p99_ms=percentile(seconds, 99) * 1000)
+    assert percentile(seconds, 99) < 0.100
+
+
+def test_memory(benchmark: BenchmarkFixture) -> None:
+    """The service above its imports (limit: 60 MB), and 1,000 jobs later (limit: 3 % more)."""
+    found = benchmark.pedantic(lambda: worker("tests.bench.memory", 1000), rounds=1)
+    benchmark.extra_info.update(found)
+    assert found["after"] - found["imports"] < 60
+    assert found["after"] < found["working"] * 1.03
+
+
+def test_beside_a_bare_pipeline(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """The same 8 pictures through the whole service and by diffusers alone, one after the other on this machine."""
+
+    async def through_easel() -> list[float]:
+        seconds = []
+        async with house(tmp_path) as easel:
+            for n in range(ROUNDS + 1):
+                begin = time.perf_counter()
+                await finished(easel, await ask(easel, "a red apple on a blue background", count="8", seed=str(n * 8)))
+                seconds.append(time.perf_counter() - begin)
+        return seconds[1:]
+
+    easel = benchmark.pedantic(lambda: asyncio.run(through_easel()), rounds=1)
+    bare = worker("tests.bench.bare", catalogue.demo().source, ROUNDS, BATCH)
+    ratio = statistics.median(easel) / statistics.median(bare)
+    benchmark.extra_info.update(easel_s=statistics.median(easel), bare_s=statistics.median(bare), ratio=ratio)
