@@ -178,6 +178,10 @@ class Studio:
         """One message of the catalogue (labels of commands, of the page)."""
         return i18n.text(locale, key, **params)
 
+    def texts(self, prefix: str, locale: str) -> dict[str, str]:
+        """Every message whose key starts with ``prefix``, for a surface that fills in the fields by itself."""
+        return i18n.texts(locale, prefix)
+
     def profiles(self) -> tuple[Profile, ...]:
         """The models that can be asked for; the first is the default."""
         return self._engine.profiles()

@@ -33,3 +33,6 @@ class PictureFile:
     height: int
     alt: str = ""
     """The prompt, for people who can't see the picture; data, never markup."""
+    index: int | None = None
+    """0-based within its job; None for a file that is no single picture."""
+    seed: int | None = None

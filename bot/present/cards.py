@@ -109,6 +109,8 @@ def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
         width=picture.width,
         height=picture.height,
         alt=job.request.typed,
+        index=picture.index,
+        seed=picture.seed,
     )
 
 

@@ -51,6 +51,16 @@ def known(key: str) -> bool:
     return bool(key) and key in catalogue(LOCALES[0])
 
 
+def texts(locale: str, prefix: str) -> dict[str, str]:
+    """Return every message whose key starts with ``prefix``, with its fields still in braces."""
+    messages = catalogue(locale_of(locale))
+    return {
+        message.id: message.string
+        for message in messages
+        if isinstance(message.id, str) and isinstance(message.string, str) and message.id.startswith(prefix)
+    }
+
+
 def text(locale: str, key: str, **params: str | int | float) -> str:
     """Return one message with its fields filled in.
 

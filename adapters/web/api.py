@@ -1,0 +1,175 @@
+"""The page's JSON API: draw, press, look at a job, look back."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
+from adapters.web.live import Streams
+from adapters.web.render import card_json, engine_json, profile_json
+from bot.model.actions import Press
+from bot.model.errors import BadInput, NotFound
+from bot.model.requests import DrawForm
+from bot.studio import Studio
+
+MAX_COUNT = 16
+"""Most pictures in one request on the page."""
+
+MAX_PAGE = 48
+_MAX_ID = 2**63 - 1
+
+Form = TypeVar("Form", bound=BaseModel)
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DrawBody(_Body):
+    """A request as it was typed; ``key`` names it, so that a request sent twice is one job."""
+
+    key: Key
+    prompt: str
+    size: str | None = None
+    count: str | None = None
+    seed: str | None = None
+    steps: str | None = None
+    guidance: str | None = None
+    negative: str | None = None
+    model: str | None = None
+    style: str | None = None
+
+
+class PressBody(_Body):
+    """A button of a card."""
+
+    key: Key
+    id: str
+
+
+class Api:
+    """Handlers over Studio; what is wrong is raised as a Refusal."""
+
+    def __init__(self, studio: Studio, streams: Streams) -> None:
+        self._studio = studio
+        self._streams = streams
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every address of the API."""
+        return [
+            web.get("/api/info", self.info),
+            web.post("/api/draw", self.draw),
+            web.post("/api/press", self.press),
+            web.get("/api/jobs/{job}", self.card),
+            web.get("/api/jobs/{job}/events", self.events),
+            web.get("/api/history", self.history),
+            web.get("/api/quota", self.quota),
+            web.get("/pictures/{job}/{index}.png", self.picture),
+        ]
+
+    async def info(self, request: web.Request) -> web.Response:
+        """What the form needs: models, limits, the engine's state, and the page's texts."""
+        locale = locale_of(request)
+        models = [profile_json(profile) for profile in self._studio.profiles()]
+        return web.json_response(
+            {
+                "version": version("easel"),
+                "lang": locale.replace("_", "-"),
+                "model": models[0],
+                "models": models,
+                "max_count": MAX_COUNT,
+                "engine": engine_json(self._studio, locale),
+                "texts": self._studio.texts("web.", locale),
+            }
+        )
+
+    async def draw(self, request: web.Request) -> web.Response:
+        """Admit a request; 201 with its card."""
+        body = await _body(request, DrawBody)
+        form = DrawForm(**body.model_dump(exclude={"key"}))
+        shown = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
+        return web.json_response({"card": card_json(shown.card)}, status=201)
+
+    async def press(self, request: web.Request) -> web.Response:
+        """A button: a new job's card, the same card looking different, or a sentence."""
+        body = await _body(request, PressBody)
+        what = Press.unpack(body.id)
+        if what is None:
+            raise BadInput("refusal.web.button")
+        pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key))
+        return web.json_response(
+            {
+                "new": card_json(pressed.new.card) if pressed.new else None,
+                "card": card_json(pressed.card) if pressed.card else None,
+                "notice": pressed.notice,
+            }
+        )
+
+    async def card(self, request: web.Request) -> web.Response:
+        """A job's card as it is now."""
+        card = await self._studio.card(actor_of(request), _number(request, "job"))
+        return web.json_response({"card": card_json(card)})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """A job's card now and after each change."""
+        return await self._streams.send(request, self._studio.watch(actor_of(request), _number(request, "job")))
+
+    async def history(self, request: web.Request) -> web.Response:
+        """One's own last jobs, newest first."""
+        before = _query(request, "before", None, _MAX_ID)
+        limit = _query(request, "limit", 24, MAX_PAGE)
+        assert limit is not None
+        # One more than is shown tells whether there are older ones.
+        cards = await self._studio.items(actor_of(request), before, limit + 1)
+        return web.json_response({"cards": [card_json(card) for card in cards[:limit]], "older": len(cards) > limit})
+
+    async def quota(self, request: web.Request) -> web.Response:
+        """What is left."""
+        return web.json_response({"card": card_json(await self._studio.quota_show(actor_of(request), PLACE))})
+
+    async def picture(self, request: web.Request) -> web.StreamResponse:
+        """A picture's file, as it is kept: to look at, or to download under its own name."""
+        file = await self._studio.picture(actor_of(request), _number(request, "job"), _number(request, "index"))
+        how = "attachment" if "download" in request.query else "inline"
+        return web.FileResponse(
+            file.path,
+            headers={
+                "Content-Type": file.mime,
+                "Content-Disposition": f'{how}; filename="{file.name}"',
+                "Cache-Control": "private, max-age=31536000, immutable",
+            },
+        )
+
+
+async def _body(request: web.Request, form: type[Form]) -> Form:
+    if request.content_type != "application/json":
+        raise BadInput("refusal.web.body", problem="Content-Type: application/json")
+    try:
+        return form.model_validate_json(await request.read())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        # What pydantic says goes on without a capital and without what was typed.
+        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        raise BadInput("refusal.web.body", problem=problem.rstrip(".")) from None
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.match_info[name]
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
+        raise NotFound("refusal.web.not_found")
+    return int(text)
+
+
+def _query(request: web.Request, name: str, default: int | None, most: int) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise BadInput("refusal.web.body", problem=f"{name}: 1 … {most}")
+    return int(text)

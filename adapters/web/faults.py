@@ -1,0 +1,59 @@
+"""Every fault as one JSON sentence in the person's language, with the status that fits it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from adapters.web.guard import Handler
+from adapters.web.identity import locale_of
+from bot.model.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
+from bot.studio import Studio
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024
+"""Bytes; the longest prompt in UTF-8 takes under 40,000."""
+
+_STATUS: Mapping[type[Refusal], int] = {
+    BadInput: 400,
+    NotAllowed: 403,
+    NotFound: 404,
+    OverQuota: 429,
+    Unavailable: 503,
+}
+_HTTP: Mapping[int, Refusal] = {
+    404: NotFound("refusal.web.not_found"),
+    405: BadInput("refusal.web.method"),
+    413: BadInput("refusal.web.too_large", limit=MAX_BODY // 1024),
+}
+
+
+class Faults:
+    """Turns what handlers raise into answers; what nobody expected goes to the log and becomes a plain apology."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer instead of raising."""
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return self._answer(request, refusal, _STATUS.get(type(refusal), 400))
+        except web.HTTPException as error:
+            if error.status not in _HTTP:
+                raise
+            return self._answer(request, _HTTP[error.status], error.status)
+        except (ConnectionResetError, BrokenPipeError):
+            raise  # the browser has left: nobody is there to be answered
+        except Exception:
+            log.exception("the page could not answer %s %s", request.method, request.path)
+            return self._answer(request, Unavailable("error.web"), 500)
+
+    def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
+        sentence = self._studio.refused(refusal, locale_of(request)).status
+        return web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)

@@ -1,0 +1,54 @@
+"""The page itself, and what operators and their tools ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from bot.studio import Studio
+
+STATIC = Path(__file__).parent / "static"
+
+
+class Pages:
+    """Handlers for ``/``, ``/static``, ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    def __init__(self, studio: Studio, registry: CollectorRegistry) -> None:
+        self._studio = studio
+        self._registry = registry
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """Every address."""
+        return [
+            web.get("/", self.page),
+            web.get("/favicon.ico", self.icon),
+            web.static("/static", STATIC),
+            web.get("/healthz", self.alive),
+            web.get("/readyz", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
+        """The page."""
+        return web.FileResponse(STATIC / "index.html")
+
+    async def icon(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
+        """Browsers ask for it here whatever the page says."""
+        return web.FileResponse(STATIC / "icon.svg")
+
+    async def alive(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
+        """200 while the process is up."""
+        return web.Response(text="ok")
+
+    async def ready(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
+        """200 when the engine is warm and the database can be written, 503 with the reasons otherwise."""
+        problems = await self._studio.healthy()
+        return web.json_response({"ready": not problems, "problems": list(problems)}, status=503 if problems else 200)
+
+    async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
+        """Prometheus's text format."""
+        text = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})

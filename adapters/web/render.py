@@ -1,0 +1,78 @@
+"""Cards, models and the engine's state as the JSON that the page reads."""
+
+from __future__ import annotations
+
+from bot.model.cards import Card
+from bot.model.pictures import PictureFile
+from bot.studio import Studio
+from engine.contract import Limits, Phase, Profile
+
+Json = dict[str, object]
+
+
+def card_json(card: Card) -> Json:
+    """Return a card; seeds are text, since JSON's numbers lose digits above 2**53."""
+    return {
+        "job_id": card.job_id,
+        "tone": card.tone.value,
+        "status": card.status,
+        "prompt": card.prompt,
+        "progress": card.progress,
+        "notes": list(card.notes),
+        "facts": [{"label": fact.label, "value": fact.value} for fact in card.facts],
+        "pictures": [
+            _picture(card.job_id, p) for p in card.pictures if card.job_id is not None and p.index is not None
+        ],
+        "buttons": [
+            [{"label": b.label, "action": b.press.action.value, "id": b.press.pack(), "danger": b.danger} for b in row]
+            for row in card.buttons
+        ],
+        "final": card.final,
+    }
+
+
+def _picture(job_id: int | None, file: PictureFile) -> Json:
+    url = f"/pictures/{job_id}/{file.index}.png"
+    return {
+        "url": url,
+        "download": f"{url}?download=1",
+        "width": file.width,
+        "height": file.height,
+        "alt": file.alt,
+        "seed": None if file.seed is None else str(file.seed),
+    }
+
+
+def _limits(limits: Limits[int] | Limits[float]) -> Json:
+    return {"default": limits.default, "low": limits.low, "high": limits.high}
+
+
+def profile_json(profile: Profile) -> Json:
+    """Return what the form has to know of a model."""
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "multiple": profile.multiple,
+        "side": _limits(profile.side),
+        "presets": {name: list(size) for name, size in profile.presets.items()},
+        "steps": _limits(profile.steps),
+        "guidance": _limits(profile.guidance),
+        "negative": profile.negative.value,
+        "prompt_chars": profile.prompt_chars,
+        "languages": list(profile.languages),
+        "enlarge": profile.enlarge,
+    }
+
+
+def engine_json(studio: Studio, locale: str) -> Json:
+    """Return how the engine is, with a sentence in the person's language unless it is warm."""
+    state = studio.engine()
+    return {
+        "phase": state.phase.value,
+        "device": state.device,
+        "precision": state.precision,
+        "problem": state.problem,
+        "bytes_done": state.bytes_done,
+        "bytes_total": state.bytes_total,
+        "text": "" if state.phase is Phase.WARM else studio.text(f"health.engine.{state.phase.value}", locale),
+    }
