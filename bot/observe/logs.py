@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 from pythonjsonlogger.json import JsonFormatter
@@ -61,7 +61,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
         if isinstance(value, SecretStr):
             yield value.get_secret_value()
         elif isinstance(value, str) and "://" in value and (password := urlsplit(value).password):
-            yield password
+            yield from (password, unquote(password))
 
 
 def set_up(settings: Settings, more_secrets: Iterable[str] = (), stream: TextIO | None = None) -> logging.Handler:

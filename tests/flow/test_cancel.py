@@ -42,6 +42,9 @@ async def test_a_running_job_leaves_the_engine_and_its_batch_mate_goes_on(make: 
     await bot.reaches(mine.id, JobState.RUNNING)
     assert (await bot.job(theirs.id)).state is JobState.RUNNING, "they share a batch"
     assert await bot.cancel(mine.id)
+    # Within this very step: the gate is still shut.
+    (paint,) = bot.engine._paints
+    await bot.until(lambda: [r.prompt for r in paint.open.values()] == ["theirs"])
     gate.open()
     await bot.delivered(theirs.id)
     await bot.quiet()

@@ -1,0 +1,96 @@
+"""No secret reaches a log line, in whatever way it got into the record."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from pydantic import SecretStr
+
+from bot.observe import logs
+from bot.settings import LogFormat, Settings
+
+TELEGRAM = "123456789:AAF-secret_telegram_token"
+DISCORD = "MTk4.Gx.secret-discord-token"
+PASSWORD = 'p:ss/w"rd!'
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back afterwards."""
+    logger = logging.getLogger()
+    before, level = logger.handlers[:], logger.level
+    yield logger
+    logger.handlers[:] = before
+    logger.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
+    return Settings(
+        _env_file=None,
+        telegram_token=SecretStr(TELEGRAM),
+        discord_token=SecretStr(DISCORD),
+        proxy=f"http://user:{quote(PASSWORD, safe='')}@proxy:8080",
+        log_format=form,
+    )
+
+
+@pytest.mark.parametrize("form", list(LogFormat))
+def test_secrets_are_struck_out_wherever_they_are(root: logging.Logger, form: LogFormat) -> None:
+    stream = io.StringIO()
+    logs.set_up(settings(form), more_secrets=["hf_secret_token"], stream=stream)
+    log = logging.getLogger("some.library")
+    log.info("GET https://api.telegram.org/bot%s/getMe", TELEGRAM)
+    log.info("quoted %s", quote(TELEGRAM, safe=""))
+    log.info("extra", extra={"url": f"https://x/{DISCORD}"})
+    log.warning("hub: %r", {"token": "hf_secret_token"})
+    log.info("proxy http://user:%s@proxy", quote(PASSWORD, safe=""))
+    try:
+        try:
+            raise ValueError(f"inner {TELEGRAM}")
+        except ValueError as e:
+            raise RuntimeError(f"outer {DISCORD}") from e
+    except RuntimeError:
+        log.exception("failed", stack_info=True)
+    written = stream.getvalue()
+    for secret in (TELEGRAM, DISCORD, quote(TELEGRAM, safe=""), "hf_secret_token", quote(PASSWORD, safe="")):
+        assert secret not in written
+    assert written.count(logs.STRUCK) >= 6
+    assert "RuntimeError" in written
+    if form is LogFormat.JSON:
+        assert all("message" in json.loads(line) for line in written.splitlines())
+
+
+def test_the_decoded_password_of_a_proxy_is_struck_out_too(root: logging.Logger) -> None:
+    stream = io.StringIO()
+    logs.set_up(settings(), stream=stream)
+    logging.getLogger().error("refused: %s", PASSWORD)
+    assert PASSWORD not in stream.getvalue()
+
+
+def test_level_and_warnings(root: logging.Logger) -> None:
+    stream = io.StringIO()
+    quiet = settings().model_copy(update={"log_level": "WARNING"})
+    logs.set_up(quiet, stream=stream)
+    logging.getLogger("x").info("not said")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("something is old", stacklevel=1)
+    assert "not said" not in stream.getvalue()
+    assert len(root.handlers) == 1
+
+
+def test_short_words_are_not_torn() -> None:
+    redacting = logs.Redacting(logging.Formatter("%(message)s"), ["", "ab"])
+    record = logging.LogRecord("x", logging.INFO, "", 0, "a cab", None, None)
+    assert redacting.format(record) == "a cab"
+
+
+def test_the_settings_own_words_are_no_secrets() -> None:
+    assert set(logs.secrets_of(Settings(_env_file=None))) == set()
