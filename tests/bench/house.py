@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from adapters.cli.wiring import Easel, opened
 from bot.model.messages import Ref
@@ -39,7 +40,7 @@ async def house(folder: Path, make_engine: Callable[[EngineConfig], Engine] = Pr
         yield easel
 
 
-async def ask(easel: Easel, prompt: str = "a red apple", **form: str) -> int:
+async def ask(easel: Easel, prompt: str = "a red apple", **form: Any) -> int:
     """Ask for pictures; returns the job's id."""
     ref = Ref(f"bench:{next(_events)}")
     return (await easel.studio.draw(OWNER, HERE, DrawForm(prompt, **form), ref)).job_id

@@ -25,7 +25,7 @@ def _beside(service: Service, *args: str, **env: str) -> tuple[int, str, str]:
 
 def test_it_says_in_three_lines_where_the_page_is_and_what_is_on(module_service: Service) -> None:
     first = module_service.log.splitlines()[:3]
-    assert module_service.url in first[0]
+    assert f":{module_service.port}" in first[0]
     assert str(module_service.data) in first[1]
     assert re.search(r"Discord: off \(no EASEL_DISCORD_TOKEN\).*Telegram: off \(no EASEL_TELEGRAM_TOKEN\)", first[2])
 
