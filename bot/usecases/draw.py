@@ -6,7 +6,6 @@ from bot.model.errors import Unavailable
 from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
-from bot.model.quotas import Window
 from bot.model.requests import DrawForm, DrawRequest
 from bot.policy import quotas as rules
 from bot.policy.recipes import batch_key
@@ -69,7 +68,10 @@ async def _store(
     place_id = await people.remember_place(tx, place, now=now)
     if not actor.is_owner:
         found = await policies.concerning(tx, actor.platform, place.guild)
-        uses = await quotas.uses(tx, person.id, since=now - Window.WEEK.seconds, place_id=place_id)
+        # No longer back than a rule looks: somebody without limits may have had thousands.
+        limits = (house.quota, *(policy.limit for policy in found))
+        window = max((limit.window.seconds for limit in limits if limit.pictures is not None), default=0)
+        uses = await quotas.uses(tx, person.id, since=now - window, place_id=place_id)
         rules.decide(actor, place, found, house.quota, uses, wanted=request.count, now=now)
     job_id = await jobs.add(
         tx,

@@ -44,6 +44,20 @@ async def test_admins_use_counts_too(house: House) -> None:
         await draw(house, ADMIN, HERE, DrawForm("an apple"), ref("2"))
 
 
+@pytest.mark.parametrize(("rule", "hours"), [("2/hour", 1), ("2/day", 24), ("2/week", 168)])
+async def test_every_window_is_looked_back_over(world: World, house: House, rule: str, hours: int) -> None:
+    everybody = replace(house, quota=Limit(None))
+    await admin.set_quota(house.db, world.clock, rule, GUILD)
+    await draw(everybody, ADA, HERE, DrawForm("an apple", count="2"), ref("1"))
+    world.clock.advance(hours * 3600 - 1)
+    with pytest.raises(OverQuota):
+        await draw(everybody, ADA, HERE, DrawForm("an apple"), ref("2"))
+    world.clock.advance(1)
+    await draw(everybody, ADA, HERE, DrawForm("an apple", count="2"), ref("3"))
+    for i in range(3):
+        await draw(everybody, ADA, THERE, DrawForm("an apple", count="4"), ref(f"unlimited {i}"))
+
+
 @pytest.mark.parametrize("rule", ["6/day", "unlimited", "5/hour", "36/week"])
 async def test_no_rule_above_the_owner_s_ceiling(house: House, rule: str) -> None:
     with pytest.raises(OverQuota) as refused:
