@@ -97,8 +97,8 @@ class Client(discord.Client):
         await asyncio.to_thread(_write, self._digest_file, digest)
         log.info("Discord took %d slash commands", len(self.tree.get_commands()))
 
-    async def on_ready(self) -> None:
-        """Say so."""
+    async def on_connect(self) -> None:
+        """Say so. (Not on_ready: discord.py trips over it when the client is closed within two seconds.)"""
         log.info("Discord is connected as %s", self.user)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
@@ -129,10 +129,7 @@ class DiscordService:
     async def run(self) -> None:
         """Serve until cancelled. Returns early, after a loud line, when Discord refuses the token."""
         use_endpoints(self._settings)
-        library = logging.getLogger("discord")
-        if library.getEffectiveLevel() < logging.INFO:
-            # Its finest lines hold interactions' tokens and people's words.
-            library.setLevel(logging.INFO)
+        _quieten()
         pause = FIRST_PAUSE
         while True:
             try:
@@ -236,6 +233,23 @@ def _proxy(settings: Settings) -> tuple[str | None, aiohttp.BaseConnector | None
         return None, ProxyConnector.from_url(url.replace("socks5h://", "socks5://", 1))
     except ValueError as error:
         raise Refused("its proxy must be an http:// or socks5:// address (EASEL_DISCORD_PROXY, EASEL_PROXY)") from error
+
+
+def _quieten() -> None:
+    library = logging.getLogger("discord")
+    if library.getEffectiveLevel() < logging.INFO:
+        # Its finest lines hold interactions' tokens and people's words.
+        library.setLevel(logging.INFO)
+    logging.getLogger("discord.client").addFilter(_in_a_sentence)
+
+
+def _in_a_sentence(record: logging.LogRecord) -> bool:
+    """discord.py logs a gateway that is away with a long trace each time; a sentence says as much."""
+    if record.exc_info and str(record.msg).startswith("Attempting a reconnect"):
+        error = record.exc_info[1]
+        record.msg, record.args = f"Discord's gateway is away ({error}); {record.getMessage().lower()}", ()
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+    return True
 
 
 def _words(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,11 @@ LIMITS = web.RequestKey("limits", dict[str, str])
 Handler = Callable[[web.Request], Awaitable[Any]]
 
 
+def never(_name: str) -> bool:
+    """Hold nothing back."""
+    return False
+
+
 class Refused(Exception):
     """An error answer: HTTP status, Discord's code and its message."""
 
@@ -67,6 +73,8 @@ class Rest:
     """Answers what the bot asks over HTTP.
 
     Attributes:
+        lost: Requests whose ``METHOD path`` contains this never arrive: the connection breaks.
+        held: Asked with ``METHOD path`` after a request was carried out: it is not answered while this is true.
         asked: Every request as ``METHOD path``, in order.
         file_bytes: Largest file that is taken; servers without boosts may have less.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
@@ -79,6 +87,8 @@ class Rest:
         self._token = token
         self._buckets: dict[tuple[str, int], Bucket] = {}
         self._nonces: dict[tuple[int, str], Message] = {}
+        self.lost = ""
+        self.held: Callable[[str], bool] = never
         self.asked: list[str] = []
         self.file_bytes = FILE_BYTES
         self.broken: list[int] = []
@@ -107,6 +117,8 @@ class Rest:
     def _serve(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:
             name = f"{request.method} {request.path.removeprefix('/api/v10')}"
+            if self.lost and self.lost in name:
+                return _hang_up(request)
             self.asked.append(name)
             headers: dict[str, str] = {}
             request[LIMITS] = headers
@@ -120,11 +132,13 @@ class Rest:
             except discord_spec.Invalid as invalid:
                 self._world.problems += [f"{name}: {p}" for p in invalid.problems]
                 answer, status = {"message": "Invalid Form Body", "code": 50035, "errors": invalid.problems}, 400
+            while self.held(name):  # noqa: ASYNC110 - tests decide by anything that they see
+                await asyncio.sleep(0.005)
             spoilt = self.spoil(name)
+            if spoilt == 0:
+                return _hang_up(request)
             if spoilt is not None:
-                answer, status = {"message": "spoilt", "code": 0}, spoilt or 500
-                if spoilt == 0 and request.transport is not None:
-                    request.transport.close()
+                answer, status = {"message": "spoilt", "code": 0}, spoilt
             if answer is None:
                 return web.Response(status=204, headers=headers)
             # Without a charset, as Discord names it; discord.py reads no other as JSON.
@@ -412,3 +426,9 @@ class Rest:
         return found | (
             {"everyone"} if "everyone" in parse and ("@everyone" in content or "@here" in content) else set()
         )
+
+
+def _hang_up(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response(status=500)

@@ -59,7 +59,11 @@ async def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
 
 
 async def test_a_missing_gateway_is_tried_again(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    fake: FakeDiscord,
+    settings: Settings,
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("discord.client.ExponentialBackoff.delay", lambda _self: 0.0)
     tried = asyncio.Event()
@@ -71,6 +75,8 @@ async def test_a_missing_gateway_is_tried_again(
     broken = settings.model_copy(update={"discord_gateway_url": "ws://127.0.0.1:9/gateway"})
     async with running(DiscordService(broken, scripted.studio, sleep)):
         await asyncio.wait_for(tried.wait(), 10)
+    assert "gateway is away" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_commands_are_offered_only_when_they_changed(
