@@ -165,7 +165,10 @@ class Commands:
         assert message.bot is not None
         try:
             await message.bot.send_chat_action(int(actor.user_id), ChatAction.TYPING)
+            reached = not actor.user_id.startswith("-")  # whoever writes as a group has no chat of their own
         except TelegramAPIError:
+            reached = False
+        if not reached:
             card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
             await self._post(message, actor, update_id, card, part="private")
 

@@ -59,6 +59,8 @@ class TelegramService:
 
     async def run(self) -> None:
         """Serve until cancelled. Returns early, after a loud line, when this platform can't go on."""
+        # One line for every word that is said in any group is nobody's wish.
+        logging.getLogger("aiogram.event").setLevel(logging.WARNING)
         try:
             bot = make_bot(self._settings)
         except Unavailable as error:

@@ -241,8 +241,8 @@ class TelegramSurface:
 
 
 def _alone(address: Address) -> Address:
-    """The private chat with the asker, whose id is the asker's own."""
-    if address.user is None:
+    """The private chat with the asker, whose id is the asker's own; groups and channels have none."""
+    if address.user is None or address.user.startswith("-"):
         raise Gone("a private card without a person")
     if address.user == address.chat:
         return address

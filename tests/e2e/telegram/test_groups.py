@@ -180,6 +180,18 @@ async def test_an_anonymous_admin_is_an_admin(start: Start, telegram: TelegramSt
     assert await house.count("policies") == 1
 
 
+async def test_whoever_writes_as_the_group_gets_no_private_picture_in_it(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    house = await start()
+    shared = Person(1087968824, "Group", None, is_bot=True, username="GroupAnonymousBot")
+    telegram.writes(group, shared, "/draw a cat --private", sender_chat=group)
+    (notice,) = await telegram.until(group.by_bot)
+    assert "https://t.me/easel_bot" in notice.words
+    await house.settled()
+    assert photos(group) == []
+
+
 async def test_a_private_picture_goes_to_the_private_chat(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
