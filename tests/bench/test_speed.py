@@ -17,6 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine import catalogue
 from tests.bench.house import ask, fake, finished, house
+from tests.e2e.service import Service, until
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -101,3 +102,42 @@ def test_beside_a_bare_pipeline(benchmark: BenchmarkFixture, tmp_path: Path) -> 
     bare = worker("tests.bench.bare", catalogue.demo().source, ROUNDS, BATCH)
     ratio = statistics.median(easel) / statistics.median(bare)
     benchmark.extra_info.update(easel_s=statistics.median(easel), bare_s=statistics.median(bare), ratio=ratio)
+
+
+def test_a_picture_on_the_page(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """From sending the form to having the picture's bytes, the service being warm (limit: 3 s on two cores)."""
+    service = Service(tmp_path)
+    service.start()
+    try:
+
+        def one() -> None:
+            card = service.finished(service.draw("a red apple on a blue background"))
+            assert service.get(card["pictures"][0]["url"]).startswith(b"\x89PNG")
+
+        measured(benchmark)(one, rounds=10, warmup_rounds=1)
+    finally:
+        service.end()
+    assert benchmark.stats is not None
+    assert benchmark.stats.stats.max < 3.0
+
+
+def test_answers_of_the_page_while_the_engine_is_busy(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """The page's answer to a request while every core draws, over HTTP (limit: p99 under 100 ms)."""
+    service = Service(tmp_path)
+    service.start()
+    seconds = []
+    try:
+        busy = service.draw("a castle", size="512x512", steps="50", count="16")
+        until(lambda: service.card(busy)["progress"], 60, "it is being drawn")
+
+        def one() -> None:
+            begin = time.perf_counter()
+            service.draw("a cat")
+            seconds.append(time.perf_counter() - begin)
+
+        measured(benchmark)(one, rounds=200, warmup_rounds=5)
+        assert not service.card(busy)["final"]
+    finally:
+        service.end()
+    benchmark.extra_info.update(p50_ms=percentile(seconds, 50) * 1000, p99_ms=percentile(seconds, 99) * 1000)
+    assert percentile(seconds, 99) < 0.100

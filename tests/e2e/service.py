@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,27 @@ class Service:
             request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
+
+    def draw(self, prompt: str, *, key: str | None = None, **form: str) -> int:
+        """Ask for pictures on the page; returns the job's id. The same key is the same request."""
+        body = {"key": key or uuid.uuid4().hex, "prompt": prompt, **form}
+        return int(self.call("/api/draw", body)["card"]["job_id"])
+
+    def card(self, job_id: int) -> dict[str, Any]:
+        """Return a job's card as the page shows it now."""
+        card: dict[str, Any] = self.call(f"/api/jobs/{job_id}")["card"]
+        return card
+
+    def finished(self, job_id: int, seconds: float = 110) -> dict[str, Any]:
+        """Wait for a job's last card."""
+        until(lambda: self.card(job_id)["final"], seconds, f"job {job_id} is final")
+        return self.card(job_id)
+
+    def get(self, path: str) -> bytes:
+        """Return what is at an address of the page."""
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            data: bytes = answer.read()
+        return data
 
     def stop(self) -> int:
         """End it as Ctrl-C or a service manager does; returns its exit code."""
