@@ -1,6 +1,6 @@
-"""Make .venv and install Easel into it; quick when nothing changed. Standard library only, any Python 3 may start it.
+r"""Make .venv and install Easel into it; quick when nothing changed. Standard library only, any Python 3 may start it.
 
-Usage: python tools/setup.py          (Windows: py tools\\setup.py)
+Usage: python tools/setup.py          (Windows: py tools\setup.py)
 """
 
 import hashlib
