@@ -1,0 +1,53 @@
+/** The page's JSON API: every call answers with data, or throws Refused (a sentence) or Away (nobody answered). */
+
+/** The service said no; `text` is one sentence in the person's language. */
+export class Refused extends Error {
+  constructor(status, key, text) {
+    super(text);
+    this.status = status;
+    this.key = key;
+    this.text = text;
+  }
+}
+
+/** The service could not be reached, or what answered was not the service. */
+export class Away extends Error {}
+
+// `?lang=` on the page's own address wins over the browser's language, for the API too.
+const LANG = new URLSearchParams(location.search).get("lang");
+
+function address(path) {
+  const url = new URL(path, location.origin);
+  if (LANG) url.searchParams.set("lang", LANG);
+  return url;
+}
+
+async function ask(path, options) {
+  let answer;
+  let body;
+  try {
+    answer = await fetch(address(path), { cache: "no-store", ...options });
+    body = await answer.json();
+  } catch (cause) {
+    throw new Away("no answer", { cause });
+  }
+  if (answer.ok) return body;
+  if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
+  throw new Refused(answer.status, String(body.error.key), body.error.text);
+}
+
+function send(path, body) {
+  return ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** A name for one request, so that sending it twice asks once. (crypto.randomUUID is there on https and localhost alone.) */
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export const info = () => ask("/api/info");
+export const draw = (form, key) => send("/api/draw", { ...form, key });
+export const press = (id, key) => send("/api/press", { id, key });
+export const job = (id) => ask(`/api/jobs/${id}`);
+export const history = (before) => ask(before ? `/api/history?before=${before}` : "/api/history");
+export const events = (id) => new EventSource(address(`/api/jobs/${id}/events`));

@@ -1,0 +1,229 @@
+/** One job on the page: its pictures, how it stands, its facts and its buttons; changed in place, so that focus stays. */
+
+import { Refused, newKey, press } from "./api.js";
+import { showProgress } from "./engine.js";
+import { announce, made, t } from "./texts.js";
+
+const ICONS = { reroll: "i-reroll", seed: "i-seed", cancel: "i-stop" };
+const COPIED_MS = 2000;
+
+export class JobCard {
+  /**
+   * @param {object} card the service's card
+   * @param {object} house what the card may do: enlarge, onPressed(answer, card, action), onOpen(card, index), onReuse(prompt), onAway()
+   * @param {object} [shape] width, height and count of the pictures to come, where they are known
+   */
+  constructor(card, house, shape) {
+    this.house = house;
+    this.shape = shape;
+    this.element = made("card-template");
+    this.element.dataset.job = String(card.job_id);
+    for (const part of ["pictures", "label", "prompt", "status", "notes", "facts", "buttons"]) {
+      this[part] = this.element.querySelector(`.job-${part}`);
+    }
+    this.bar = this.element.querySelector(".bar");
+    this.error = this.element.querySelector(".error");
+    this.update(card);
+  }
+
+  /** Show another state of the same job. */
+  update(card) {
+    const before = this.card;
+    const text = JSON.stringify(card);
+    if (this.shown === text) return;
+    this.shown = text;
+    this.card = card;
+    const focused = this.element.contains(document.activeElement);
+    this.element.dataset.tone = card.tone;
+    this.prompt.textContent = card.prompt;
+    this.status.textContent = card.status;
+    this.#showProgress();
+    this.#showPictures(before);
+    list(this.notes, card.notes.map((note) => element("li", note)));
+    list(this.facts, card.facts.map(({ label, value }) => group(element("dt", label), element("dd", value))));
+    if (!before || JSON.stringify(before.buttons) !== JSON.stringify(card.buttons)) this.#showButtons();
+    // What had the focus may be gone (Cancel, once it is done): the card takes it, the page must not.
+    if (focused && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+  }
+
+  /** Keep a place for the pictures to come, or don't (a job further back in line). */
+  reserve(wanted) {
+    const { width, height, count } = this.shape ?? {};
+    const wants = wanted && !this.card.final && width > 0 && height > 0 && count > 0 && count <= 16;
+    if (this.card.pictures.length || Boolean(this.pictures.firstChild) === wants) return;
+    this.#lay(wants ? Array.from({ length: count }, () => this.#canvas(width, height)) : []);
+  }
+
+  #showProgress() {
+    const { progress, final } = this.card;
+    this.bar.hidden = final;
+    this.element.style.setProperty("--part", String(progress ?? 0));
+    this.bar.classList.toggle("waiting", progress === null);
+    if (progress === null) this.bar.removeAttribute("aria-valuenow");
+    else showProgress(this.bar, progress);
+  }
+
+  #showPictures(before) {
+    const { pictures, final } = this.card;
+    if (pictures.length && pictures.length !== before?.pictures.length) {
+      this.#lay(pictures.map((picture, index) => this.#picture(picture, index)));
+    } else if (final && !pictures.length) this.#lay([]);
+  }
+
+  #lay(figures) {
+    const count = figures.length;
+    this.pictures.replaceChildren(...figures);
+    this.pictures.classList.toggle("many", count > 1);
+    this.pictures.style.setProperty("--columns", String(count < 4 ? count || 1 : count === 4 ? 2 : count < 10 ? 3 : 4));
+  }
+
+  #canvas(width, height) {
+    const canvas = element("div", "");
+    canvas.className = "canvas";
+    this.#measure(canvas, width, height);
+    return canvas;
+  }
+
+  #picture(picture, index) {
+    const figure = made("picture-template");
+    const image = figure.querySelector("img");
+    const { length } = this.card.pictures;
+    image.width = picture.width;
+    image.height = picture.height;
+    image.alt = picture.alt;
+    image.src = picture.url;
+    this.#measure(figure, picture.width, picture.height);
+    const open = figure.querySelector("button");
+    open.setAttribute("aria-label", t("picture.open", { index: index + 1, count: length, alt: picture.alt }));
+    open.addEventListener("click", () => this.house.onOpen(this.card, index));
+    const caption = figure.querySelector("figcaption");
+    caption.hidden = length < 2;
+    if (length > 1) {
+      caption.querySelector(".picture-seed").textContent = picture.seed ?? "";
+      caption.querySelector(".picture-actions").append(...this.#actions(picture, index));
+    }
+    return figure;
+  }
+
+  // Small pictures are shown enlarged, as their model wishes, and never wider than the column.
+  #measure(figure, width, height) {
+    figure.style.setProperty("--width", `${width * this.house.enlarge(this.card)}px`);
+    figure.style.setProperty("--ratio", `${width} / ${height}`);
+  }
+
+  #actions(picture, index) {
+    const seed = this.card.buttons.flat().filter(({ action }) => action === "seed")[index];
+    const download = made("download-template");
+    download.href = picture.download;
+    name(download, t("download"));
+    return [
+      ...(seed ? [this.#button({ ...seed, label: t("from_seed") })] : []),
+      ...(picture.seed === null ? [] : [button("i-copy", t("copy_seed"), (self) => copy(picture.seed, self))]),
+      download,
+    ];
+  }
+
+  #showButtons() {
+    const { buttons, pictures, prompt } = this.card;
+    const rest = buttons.flat().filter(({ action }) => action !== "seed");
+    this.buttons.replaceChildren(
+      ...rest.map((one) => this.#button(one)),
+      ...(pictures.length === 1 ? this.#actions(pictures[0], 0) : []),
+      ...(this.card.final && prompt ? [button("i-pencil", t("use_prompt"), () => this.house.onReuse(prompt))] : []),
+    );
+  }
+
+  #button({ label, action, id, danger }) {
+    const control = button(ICONS[action] ?? "", label, (self) => this.#press(id, action, self));
+    control.classList.toggle("danger", danger);
+    control.dataset.action = action;
+    return control;
+  }
+
+  async #press(id, action, self) {
+    if (self.getAttribute("aria-disabled")) return;
+    self.setAttribute("aria-disabled", "true");
+    // Pressed again after no answer came, it is the same press.
+    self.key ??= newKey();
+    try {
+      const answer = await press(id, self.key);
+      self.key = undefined;
+      this.#complain(answer.notice);
+      this.house.onPressed(answer, this.card, action);
+    } catch (error) {
+      if (error instanceof Refused) self.key = undefined;
+      else this.house.onAway();
+      this.#complain(error instanceof Refused ? error.text : t("error.away"));
+    } finally {
+      self.removeAttribute("aria-disabled");
+    }
+  }
+
+  #complain(sentence) {
+    this.error.textContent = sentence;
+    this.error.hidden = !sentence;
+  }
+}
+
+function button(icon, label, onClick) {
+  const self = made("button-template");
+  if (icon) self.querySelector("use").setAttribute("href", `#${icon}`);
+  else self.querySelector("svg").remove();
+  name(self, label);
+  self.addEventListener("click", () => onClick(self));
+  return self;
+}
+
+function name(control, label) {
+  control.querySelector("span").textContent = label;
+  control.title = label;
+}
+
+function element(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}
+
+function group(...children) {
+  const made = document.createElement("div");
+  made.append(...children);
+  return made;
+}
+
+function list(container, children) {
+  container.replaceChildren(...children);
+  container.hidden = !children.length;
+}
+
+async function copy(text, self) {
+  const label = self.title;
+  const done = await copied(text);
+  const said = done ? t("copied", { seed: text }) : t("copy_failed", { seed: text });
+  announce(said);
+  name(self, said);
+  self.classList.toggle("told", true);
+  setTimeout(() => {
+    name(self, label);
+    self.classList.toggle("told", false);
+  }, COPIED_MS);
+}
+
+// The clipboard is there on https and localhost alone; elsewhere the old way still works.
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const box = document.createElement("textarea");
+    const focused = document.activeElement;
+    box.value = text;
+    box.className = "unseen";
+    document.body.append(box);
+    box.select();
+    const done = document.execCommand("copy");
+    box.remove();
+    focused?.focus();
+    return done;
+  }
+}

@@ -1,0 +1,227 @@
+/** The form: what to draw and how. What was typed goes out as it is; the service checks it and says what is wrong. */
+
+import { Refused, draw, newKey } from "./api.js";
+import { made, t } from "./texts.js";
+
+const DRAFT = "easel.draft";
+const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model"];
+
+/** Which field a refusal is about, by the second word of its key. */
+const ABOUT = { prompt: "prompt", size: "own-size", seed: "seed", count: "count", steps: "steps", guidance: "guidance", negative: "negative", model: "model" };
+
+const field = (id) => document.getElementById(id);
+
+export class Form {
+  /**
+   * @param {(card: object, shape: object) => void} onDrawn the request was admitted; shape says how its pictures will be
+   * @param {() => void} onAway nobody answered
+   */
+  constructor(onDrawn, onAway) {
+    this.onDrawn = onDrawn;
+    this.onAway = onAway;
+    this.form = field("form");
+    this.error = field("error");
+    this.sending = false;
+    this.pending = { body: "", key: "" };
+  }
+
+  /** Make the form for these models, as it was left. */
+  start({ models, max_count: most }) {
+    this.models = models;
+    this.most = most;
+    for (const model of models) field("model").append(new Option(model.title, model.name));
+    field("model-field").hidden = models.length < 2;
+    this.#restore();
+    this.#wear();
+    this.#listen();
+    field("prompt").focus();
+  }
+
+  /** Take a prompt over, and leave the cursor behind it. */
+  write(prompt) {
+    const box = field("prompt");
+    box.value = prompt;
+    box.focus();
+    box.setSelectionRange(prompt.length, prompt.length);
+    this.#typed();
+  }
+
+  /** Send it. */
+  async submit() {
+    if (this.sending) return;
+    this.sending = true;
+    field("draw").setAttribute("aria-disabled", "true");
+    const body = this.#body();
+    const shape = this.#shape(body);
+    // The same request again, after no answer came, goes under the same name: it is drawn once.
+    const text = JSON.stringify(body);
+    if (this.pending.body !== text) this.pending = { body: text, key: newKey() };
+    try {
+      const { card } = await draw(body, this.pending.key);
+      this.pending = { body: "", key: "" };
+      this.#complain("");
+      this.onDrawn(card, shape);
+    } catch (error) {
+      this.#refused(error);
+    } finally {
+      this.sending = false;
+      field("draw").removeAttribute("aria-disabled");
+    }
+  }
+
+  get #model() {
+    return this.models.find((model) => model.name === field("model").value) ?? this.models[0];
+  }
+
+  get #preset() {
+    return this.form.querySelector("input[name=preset]:checked")?.value;
+  }
+
+  // Only what was really asked for: a field that is sent wins over a flag in the prompt.
+  #body() {
+    const body = { prompt: field("prompt").value };
+    const size = field("own-size").value.trim() || (this.#preset === this.#firstPreset ? "" : this.#preset);
+    const count = field("count").value.trim();
+    const model = this.#model === this.models[0] ? "" : this.#model.name;
+    for (const [name, value] of Object.entries({ size, count: count === "1" ? "" : count, model })) {
+      if (value) body[name] = value;
+    }
+    for (const name of ["seed", "steps", "guidance", "negative"]) {
+      const value = field(name).value.trim();
+      if (value) body[name] = value;
+    }
+    return body;
+  }
+
+  // What the pictures will look like as far as the form can tell, to keep a place for them.
+  #shape({ size, count }) {
+    const own = /^(\d+)\s*[x×]\s*(\d+)$/i.exec(size ?? "");
+    const [width, height] = own ? [Number(own[1]), Number(own[2])] : (this.#model.presets[size ?? this.#firstPreset] ?? []);
+    return { width, height, count: Number(count ?? 1), enlarge: this.#model.enlarge };
+  }
+
+  get #firstPreset() {
+    return Object.keys(this.#model.presets)[0];
+  }
+
+  // Put on the chosen model's sizes, ranges and defaults.
+  #wear() {
+    const model = this.#model;
+    const chosen = this.#preset ?? this.draft?.preset;
+    const longest = Math.max(...Object.values(model.presets).flat());
+    field("sizes").replaceChildren(
+      ...Object.entries(model.presets).map(([name, [width, height]]) => {
+        const chip = made("chip-template");
+        const radio = chip.querySelector("input");
+        radio.value = name;
+        radio.checked = name === chosen;
+        chip.title = `${width} × ${height}`;
+        chip.querySelector(".chip-name").textContent = t(`size.${name}`) || name;
+        const shape = chip.querySelector(".shape");
+        shape.style.setProperty("--w", String(width / longest));
+        shape.style.setProperty("--h", String(height / longest));
+        return chip;
+      }),
+    );
+    if (!this.#preset && !field("own-size").value.trim()) this.#choose(this.#firstPreset);
+    for (const name of ["steps", "guidance"]) {
+      const { default: usual, low, high } = model[name];
+      field(name).placeholder = String(usual);
+      field(`${name}-range`).textContent = t("range", { low, high });
+    }
+    field("guidance-field").hidden = model.guidance.low === model.guidance.high;
+    const [width, height] = Object.values(model.presets).at(-1);
+    field("own-size").placeholder = `${width}x${height}`;
+    field("own-size-about").textContent = t("own_size.about", { multiple: model.multiple, low: model.side.low, high: model.side.high });
+    field("negative-about").textContent = { always: "", with_guidance: t("negative.with_guidance"), never: t("negative.never") }[model.negative];
+    field("negative").disabled = model.negative === "never";
+  }
+
+  #choose(preset) {
+    for (const radio of this.form.querySelectorAll("input[name=preset]")) radio.checked = radio.value === preset;
+  }
+
+  #listen() {
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.submit();
+    });
+    field("prompt").addEventListener("keydown", (event) => {
+      // Enter that ends a word of an input method (Chinese, Japanese) belongs to that word.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+      event.preventDefault();
+      if (!event.repeat) this.submit();
+    });
+    this.form.addEventListener("input", (event) => {
+      if (event.target.name === "preset") field("own-size").value = "";
+      if (event.target.id === "own-size") this.#choose(event.target.value.trim() ? undefined : this.#firstPreset);
+      this.#typed();
+    });
+    field("model").addEventListener("change", () => this.#wear());
+    field("fewer").addEventListener("click", () => this.#step(-1));
+    field("more").addEventListener("click", () => this.#step(1));
+    field("count").addEventListener("keydown", (event) => {
+      const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      this.#step(by);
+    });
+  }
+
+  #step(by) {
+    const now = Number.parseInt(field("count").value, 10) || 1;
+    field("count").value = String(Math.min(Math.max(now + by, 1), this.most));
+    this.#typed();
+  }
+
+  #typed() {
+    for (const element of this.form.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
+    const draft = Object.fromEntries(FIELDS.map((id) => [id, field(id).value]));
+    store(JSON.stringify({ ...draft, preset: this.#preset, advanced: field("advanced").open }));
+  }
+
+  #restore() {
+    this.draft = stored();
+    if (!this.draft) return;
+    for (const id of FIELDS) if (typeof this.draft[id] === "string" && this.draft[id]) field(id).value = this.draft[id];
+    if (!field("model").value) field("model").selectedIndex = 0;
+    field("advanced").open = this.draft.advanced === true;
+  }
+
+  #refused(error) {
+    if (!(error instanceof Refused)) {
+      this.#complain(t("error.away"));
+      this.onAway();
+      return;
+    }
+    this.#complain(error.text);
+    const about = field(ABOUT[error.key.split(".")[1]] ?? "prompt");
+    // The value may as well stand in the prompt, as a flag.
+    const wrong = about.value.trim() ? about : field("prompt");
+    wrong.setAttribute("aria-invalid", "true");
+    if (field("advanced").contains(wrong)) field("advanced").open = true;
+    wrong.focus();
+  }
+
+  #complain(sentence) {
+    this.error.textContent = sentence;
+    this.error.hidden = !sentence;
+  }
+}
+
+// Storage may be switched off; a draft that is not kept is no reason to stop.
+function store(text) {
+  try {
+    sessionStorage.setItem(DRAFT, text);
+  } catch {
+    return;
+  }
+}
+
+function stored() {
+  try {
+    return JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,141 @@
+/** Puts the page together: form, stage, history, and the streams that keep them true. */
+
+import { Away, info } from "./api.js";
+import { EngineState } from "./engine.js";
+import { Form } from "./form.js";
+import { Gallery } from "./gallery.js";
+import { Live } from "./live.js";
+import { Stage } from "./stage.js";
+import { fill, t, use } from "./texts.js";
+import { Viewer } from "./viewer.js";
+
+const AGAIN_MS = 1500;
+const NARROW = matchMedia("(max-width: 60rem)");
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+
+class Page {
+  constructor(about) {
+    this.models = about.models;
+    const enlarge = (card) => this.#enlarge(card);
+    this.viewer = new Viewer(enlarge);
+    this.live = new Live((card) => this.#changed(card), (id) => this.#gone(id));
+    this.engine = new EngineState(() => this.refresh());
+    this.stage = new Stage({
+      enlarge,
+      onPressed: (answer, source, action) => this.#pressed(answer, source, action),
+      onOpen: (card, index) => this.viewer.open(card, index),
+      onReuse: (prompt) => this.form.write(prompt),
+      onAway: () => this.engine.look(),
+    });
+    this.gallery = new Gallery((card) => this.#pick(card), (error) => this.#failed(error));
+    this.form = new Form((card, shape) => this.#began(card, shape), () => this.engine.look());
+    this.engine.show(about);
+    this.form.start(about);
+    this.#offer();
+    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+  }
+
+  /** Fetch the newest jobs: what is open is followed, what was finished elsewhere appears. */
+  async refresh() {
+    try {
+      const cards = await this.gallery.newest();
+      for (const card of cards) {
+        if (!card.final || this.stage.cards.has(card.job_id)) this.#changed(card);
+        if (!card.final) this.live.follow(card.job_id);
+      }
+      const latest = cards.find((card) => card.final && card.pictures.length);
+      if (latest && this.stage.shown === null) this.stage.show(latest);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#settle();
+  }
+
+  #began(card, shape) {
+    this.stage.expect(card.job_id, shape);
+    this.#changed(card);
+    if (!card.final) this.live.follow(card.job_id);
+    if (!NARROW.matches) return;
+    // On a phone the picture is below the form, and the keyboard above it.
+    if (matchMedia("(pointer: coarse)").matches) document.activeElement?.blur();
+    this.#bring(this.stage.cards.get(card.job_id).element);
+  }
+
+  #pressed({ new: next, card }, source, action) {
+    if (card) this.#changed(card);
+    if (!next) return;
+    const [first] = source.pictures;
+    // A seed's button draws as many as the job had, at least two; reroll as many as it had.
+    const count = Math.max(source.pictures.length, action === "seed" ? 2 : 1);
+    this.#began(next, first ? { ...first, count } : this.stage.shapeOf(source.job_id));
+  }
+
+  #changed(card) {
+    this.stage.put(card);
+    this.gallery.put(card);
+    this.#settle();
+  }
+
+  #gone(id) {
+    this.stage.drop(id);
+    this.#settle();
+  }
+
+  #pick(card) {
+    const element = this.stage.show(card);
+    this.#settle();
+    element.focus({ preventScroll: true });
+    this.#bring(element);
+  }
+
+  #failed(error) {
+    if (!(error instanceof Away)) throw error;
+    this.engine.look();
+  }
+
+  #settle() {
+    document.getElementById("empty").hidden = !this.stage.empty;
+    this.gallery.mark(this.stage.shown);
+  }
+
+  #bring(element) {
+    element.scrollIntoView({ block: "start", behavior: STILL.matches ? "auto" : "smooth" });
+  }
+
+  // Cards name their model by its title alone, as people read it.
+  #enlarge(card) {
+    const named = this.models.find(({ title }) => card.facts.some(({ value }) => value === title));
+    return (named ?? this.models[0]).enlarge;
+  }
+
+  #offer() {
+    for (const prompt of [t("example.1"), t("example.2"), t("example.3")]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "example";
+      button.textContent = prompt;
+      button.addEventListener("click", () => {
+        this.form.write(prompt);
+        this.form.submit();
+      });
+      document.getElementById("examples").append(button);
+    }
+  }
+}
+
+async function about() {
+  for (;;) {
+    try {
+      return await info();
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+}
+
+const first = await about();
+use(first.texts);
+document.documentElement.lang = first.lang;
+fill(document);
+document.getElementById("app").hidden = false;
+await new Page(first).refresh();
