@@ -212,3 +212,14 @@ async def test_the_child_gets_the_hubs_settings_and_none_of_easels(monkeypatch: 
     assert seen["HF_TOKEN"] == "for the hub"
     assert not [name for name in seen if name.startswith("EASEL_")]
     assert "for the hub" not in repr(config)
+
+
+async def test_dropped_it_is_silent_even_about_what_had_been_said_already() -> None:
+    async with child("draws") as engine, contextlib.aclosing(engine.paint([A, replace(A, id="b")])) as events:
+        assert await anext(events) == Step("a", 1, 2)
+        # The child answers in order: once it has drawn another one, all that it says about these two has come.
+        await all_of(engine, replace(A, id="c"))
+        await engine.drop("a")
+        rest = [e async for e in events]
+    assert {e.recipe_id for e in rest} == {"b"}
+    assert isinstance(rest[-1], Image)
