@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.pace import Pace
@@ -22,6 +22,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]) -> None:
     clock = Hand()
@@ -39,6 +40,7 @@ def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]
     assert all(0 < wait <= 61 for wait in waits)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30))
 def test_whoever_waits_as_told_gets_through(n: int) -> None:
     clock = Hand()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiogram.types import MessageEntity
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.render import ANSWER_LIMIT, CAPTION_LIMIT, TEXT_LIMIT, answer, clip, keyboard, words
@@ -33,6 +33,7 @@ def shown(text: str, entities: list[MessageEntity]) -> Msg:
     return Msg(1, Chat(1, "private"), Person(1, "x"), 0, text=text, entities=dumped)
 
 
+@settings(deadline=None)
 @given(CARDS, st.sampled_from([CAPTION_LIMIT, TEXT_LIMIT]))
 def test_every_card_fits_and_mentions_nobody(card: Card, limit: int) -> None:
     text, entities = words(card, limit)
@@ -70,6 +71,7 @@ def test_no_progress_is_no_bar() -> None:
     assert "░" not in words(Card(Tone.WAITING, "Waiting."), TEXT_LIMIT)[0]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400), st.integers(1, 300))
 def test_clip_keeps_to_the_limit(text: str, limit: int) -> None:
     clipped = clip(text, limit)
