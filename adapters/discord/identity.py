@@ -41,15 +41,15 @@ def actor_of(interaction: discord.Interaction, owners: Collection[str]) -> Actor
 
 
 def place_of(interaction: discord.Interaction) -> Place:
-    """Name the channel that an interaction comes from; a thread belongs to the channel that it hangs on."""
-    channel, guild = interaction.channel, interaction.guild
-    chat, thread = _chat_of(interaction)
+    """Name the channel that an interaction comes from. A thread is a channel of its own in Discord: it has its own
+    messages and its own limits.
+    """
+    guild = interaction.guild
     return Place(
         platform=PLATFORM,
         guild=None if interaction.guild_id is None else str(interaction.guild_id),
-        channel=chat,
-        thread=thread,
-        age_restricted=_age_restricted(channel),
+        channel=_channel_of(interaction),
+        age_restricted=_age_restricted(interaction.channel),
         locale=None if interaction.guild_locale is None else locale_of(interaction.guild_locale),
         name="" if guild is None else guild.name,
     )
@@ -57,11 +57,9 @@ def place_of(interaction: discord.Interaction) -> Place:
 
 def ref_of(interaction: discord.Interaction, *, private: bool) -> Ref:
     """Name the event and where its answer belongs; the adapter makes that answer by itself."""
-    chat, thread = _chat_of(interaction)
     address = Address(
         platform=PLATFORM,
-        chat=chat,
-        thread=thread,
+        chat=_channel_of(interaction),
         user=str(interaction.user.id),
         token=interaction.token,
         expires=interaction.expires_at.timestamp(),
@@ -70,12 +68,9 @@ def ref_of(interaction: discord.Interaction, *, private: bool) -> Ref:
     return Ref(event=f"{PLATFORM}:interaction:{interaction.id}", address=address, answered=True)
 
 
-def _chat_of(interaction: discord.Interaction) -> tuple[str, str | None]:
-    channel = interaction.channel
-    if isinstance(channel, discord.Thread):
-        return str(channel.parent_id), str(channel.id)
-    # Discord names the channel of every interaction; 0 is nobody's channel.
-    return str(interaction.channel_id or 0), None
+def _channel_of(interaction: discord.Interaction) -> str:
+    # Discord names the channel of every interaction; 0 is nobody's.
+    return str(interaction.channel_id or 0)
 
 
 def _age_restricted(channel: object) -> bool:

@@ -98,7 +98,7 @@ class Client(discord.Client):
         log.info("Discord took %d slash commands", len(self.tree.get_commands()))
 
     async def on_connect(self) -> None:
-        """Say so. (Not on_ready: discord.py trips over it when the client is closed within two seconds.)"""
+        """Say so; not in on_ready, over which discord.py trips when it is closed within two seconds."""
         log.info("Discord is connected as %s", self.user)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:

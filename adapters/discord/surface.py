@@ -79,7 +79,7 @@ class DiscordSurface:
                 return address
         if address.private:
             raise Gone("an ephemeral message can't be edited after its 15 minutes")
-        channel = client.get_partial_messageable(int(address.thread or address.chat))
+        channel = client.get_partial_messageable(int(address.chat))
         known = channel.get_partial_message(message)
         await self._sent(card, lambda shown: known.edit(**shown), edits=True)
         return replace(address, token=None, expires=None)
@@ -101,9 +101,9 @@ class DiscordSurface:
         if private:
             direct = await self._direct(client, address)
             target, content, mentions = client.get_partial_messageable(direct), None, discord.AllowedMentions.none()
-            address = replace(address, chat=str(direct), thread=None, private=False)
+            address = replace(address, chat=str(direct), private=False)
         else:
-            target = client.get_partial_messageable(int(address.thread or address.chat))
+            target = client.get_partial_messageable(int(address.chat))
             content, mentions = _mention(address)
         nonce = key if len(key) <= NONCE_CHARS else hashlib.sha256(key.encode()).hexdigest()[:NONCE_CHARS]
         sent = await self._sent(
@@ -138,7 +138,7 @@ class DiscordSurface:
                 pass
             else:
                 return
-        channel = await self._direct(client, address) if address.private else int(address.thread or address.chat)
+        channel = await self._direct(client, address) if address.private else int(address.chat)
         target = client.get_partial_messageable(channel)
         await _asked(target.send(files=[u.file() for u in ready]), repeats=False)
 

@@ -166,16 +166,16 @@ async def test_the_same_interaction_twice_is_answered_once(fake: FakeDiscord, sc
     assert scripted.unbindings == []
 
 
-async def test_threads_belong_to_their_channel(fake: FakeDiscord, scripted: Scripted) -> None:
+async def test_a_thread_is_a_channel_with_its_parents_age_limit(fake: FakeDiscord, scripted: Scripted) -> None:
     fake.channel.nsfw = True
     await fake.gateway.dispatch("CHANNEL_UPDATE", fake.channel.payload())
     thread = fake.thread("still lifes")
     await (await fake.person("Ada").draw("an apple", channel=thread)).answer()
     _, place, _, ref = scripted.drawn[0]
-    assert (place.channel, place.thread) == (str(fake.channel.id), str(thread.id))
+    assert place.channel == str(thread.id)
     assert place.age_restricted
     assert ref.address is not None
-    assert (ref.address.chat, ref.address.thread) == (place.channel, place.thread)
+    assert ref.address.chat == place.channel
 
 
 async def test_it_works_in_direct_messages_and_where_the_bot_is_not(fake: FakeDiscord, scripted: Scripted) -> None:

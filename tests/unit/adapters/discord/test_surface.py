@@ -180,16 +180,6 @@ async def test_a_place_without_the_bot_is_gone_after_the_token(
         await surface.send(replace(address, message=None), done, "9:end")
 
 
-async def test_threads_are_written_to_themselves(
-    fake: FakeDiscord, ada: Person, surface: DiscordSurface, done: Card
-) -> None:
-    thread = fake.thread("still lifes")
-    address = Address("discord", str(fake.channel.id), thread=str(thread.id), user=str(ada.user.id))
-    await surface.send(address, done, "9:end")
-    assert len(ada.sees(thread)) == 1
-    assert ada.sees() == []
-
-
 async def test_too_large_for_this_place_is_sent_smaller(
     fake: FakeDiscord,
     surface: DiscordSurface,
