@@ -153,6 +153,15 @@ async def test_a_private_card_is_sent_as_a_direct_message(
     assert await surface.edit(sent, replace(done, private=True)) == sent
 
 
+async def test_a_private_card_never_takes_the_place_of_a_public_answer(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    await surface.send(replace(address, message=None), replace(done, private=True), "9:end")
+    assert message.attachments == []
+    assert len(ada.direct_messages()) == 1
+
+
 async def test_who_takes_no_direct_messages_is_gone(
     fake: FakeDiscord, surface: DiscordSurface, service: DiscordService, done: Card
 ) -> None:
