@@ -108,13 +108,18 @@ class House:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.chats.stand_in.dump()}\n{self.service.log}") from None
 
-    async def bring_to(self, state: str) -> None:
-        """Ask for one picture, as job 1, and wait until it is in this state."""
-        if state == "painted":
+    async def bring_to(self, state: str) -> psutil.Process:
+        """Ask for one picture, as job 1, and wait until it is in this state; returns the engine's process."""
+        await self.wait(self.engine, "the engine's process")
+        engine = self.engine()
+        assert engine is not None
+        if state == "queued":
+            engine.suspend()  # it is not warm yet, and must not become so
+        elif state == "painted":
             self.chats.hold()
-        # A start takes seconds until the engine is warm: what is asked before waits in the queue.
         self.chats.asks(f"a red apple on a blue background --seed 7 {LONG if state == 'running' else ''}")
         await self.reach(1, state)
+        return engine
 
     async def one_more(self) -> None:
         """Another picture is asked for and comes: by then whatever was to be sent twice has been sent twice."""
@@ -157,14 +162,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.mark.parametrize("state", STATES)
 async def test_the_service_is_killed(house: House, state: str) -> None:
-    await house.bring_to(state)
-    await house.wait(house.engine, "the engine's process")
-    engine = house.engine()
-    assert engine is not None
+    engine = await house.bring_to(state)
 
     house.service.process.kill()
     await asyncio.to_thread(house.service.process.wait)
     assert house.state(1) == state
+    if state == "queued":
+        engine.resume()
     # Killed alone, in the middle of a step as well: its engine must not stay behind and hold the device.
     await asyncio.to_thread(engine.wait, 5)
 
@@ -180,10 +184,7 @@ async def test_the_service_is_killed(house: House, state: str) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 async def test_the_engine_is_killed(house: House, state: str) -> None:
-    await house.bring_to(state)
-    await house.wait(house.engine, "the engine's process")
-    engine = house.engine()
-    assert engine is not None
+    engine = await house.bring_to(state)
 
     engine.kill()
     await house.wait(lambda: not engine.is_running(), "the engine is gone")
