@@ -6,8 +6,8 @@ import { made, t } from "./texts.js";
 const DRAFT = "easel.draft";
 const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model"];
 
-/** Which field a refusal is about, by the second word of its key. */
-const ABOUT = { prompt: "prompt", size: "own-size", seed: "seed", count: "count", steps: "steps", guidance: "guidance", negative: "negative", model: "model" };
+/** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
+const HOLDS = { size: "own-size" };
 
 const field = (id) => document.getElementById(id);
 
@@ -62,7 +62,7 @@ export class Form {
       this.#complain("");
       this.onDrawn(card, shape);
     } catch (error) {
-      this.#refused(error);
+      this.#refused(error, body);
     } finally {
       this.sending = false;
       field("draw").removeAttribute("aria-disabled");
@@ -188,19 +188,20 @@ export class Form {
     field("advanced").open = this.draft.advanced === true;
   }
 
-  #refused(error) {
+  #refused(error, body) {
     if (!(error instanceof Refused)) {
       this.#complain(t("error.away"));
       this.onAway();
       return;
     }
     this.#complain(error.text);
-    const about = field(ABOUT[error.key.split(".")[1]] ?? "prompt");
-    // The value may as well stand in the prompt, as a flag.
-    const wrong = about.value.trim() ? about : field("prompt");
+    // A value that the form did not send stands in the prompt, as a flag.
+    const about = error.key.split(".")[1];
+    const wrong = field(body[about] === undefined ? "prompt" : (HOLDS[about] ?? about));
     wrong.setAttribute("aria-invalid", "true");
     if (field("advanced").contains(wrong)) field("advanced").open = true;
     wrong.focus();
+    this.error.scrollIntoView({ block: "nearest" });
   }
 
   #complain(sentence) {

@@ -1,0 +1,383 @@
+"""The page in real Chromium against the real service: drawing, refusals, history, keyboard, phone, dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from selenium.webdriver.common.keys import Keys
+
+from bot.present.i18n import text
+from tests.e2e.browser import Browser, need_chromium
+from tests.e2e.service import Service
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+OpenBrowser = Callable[..., Browser]
+
+APPLE = "a red apple on a blue background"
+EDGES = ((0.02, 0.02), (0.97, 0.02), (0.02, 0.97), (0.97, 0.97))
+DRAWN = """
+const card = document.querySelector('.job[data-job="' + arguments[0] + '"][data-tone="done"]');
+const images = [...(card?.querySelectorAll('.picture img') ?? [])];
+return images.length > 0 && images.every((image) => image.complete && image.naturalWidth > 0) && images.length;
+"""
+
+
+@pytest.fixture(scope="module")
+def house(request: pytest.FixtureRequest) -> Service:
+    """The module's service; not started where there is no browser to look at it."""
+    need_chromium()
+    service = request.getfixturevalue("module_service")
+    assert isinstance(service, Service)
+    return service
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> Iterator[OpenBrowser]:
+    """A function that starts browsers, with the same arguments as Browser."""
+    started: list[Browser] = []
+
+    def start(**how: object) -> Browser:
+        one = Browser(tmp_path / f"browser{len(started)}", **how)  # type: ignore[arg-type]
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def newest(browser: Browser) -> int:
+    """The job that stands first on the stage; 0 for none."""
+    return int(browser.js("return Number(document.querySelector('.job')?.dataset.job ?? 0)"))
+
+
+def after(browser: Browser, job: int) -> int:
+    """Wait for a job newer than ``job`` on the stage; returns it."""
+    browser.until(lambda: newest(browser) > job, f"a job after {job}")
+    return newest(browser)
+
+
+def drawn(browser: Browser, job: int) -> int:
+    """Wait until a job's pictures are there; returns how many."""
+    return int(browser.until(lambda: browser.js(DRAWN, job), f"the pictures of job {job}", 90))
+
+
+def draw(browser: Browser, prompt: str) -> int:
+    """Type a prompt, press Enter, wait for its card; returns the job."""
+    before = newest(browser)
+    browser.write("prompt", prompt)
+    browser.one("#prompt").send_keys(Keys.ENTER)
+    return after(browser, before)
+
+
+def is_blue(colour: tuple[int, int, int]) -> bool:
+    red, green, blue = colour
+    return blue > 120 and blue > red + 60 and blue > green + 30
+
+
+def is_red(colour: tuple[int, int, int]) -> bool:
+    red, green, blue = colour
+    return red > 110 and red > green + 60 and red > blue + 60
+
+
+def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    assert browser.focused() == "prompt"
+    # Watch every state that is shown, also those between two looks of this test.
+    browser.js(
+        """window.seen = []; new MutationObserver(() => {
+             const bar = document.querySelector('.job .bar');
+             if (bar?.ariaValueNow) seen.push(Number(bar.ariaValueNow));
+           }).observe(document.getElementById('stage'), {subtree: true, childList: true, attributes: true});"""
+    )
+    before = newest(browser)
+    browser.keys("a red apple")
+    browser.keys_with(Keys.SHIFT, Keys.ENTER)
+    browser.keys("on a blue background --seed 7", Keys.ENTER)
+    job = after(browser, before)
+    assert drawn(browser, job) == 1
+    assert browser.text(".job-prompt") == "a red apple\non a blue background"
+
+    seen = browser.js("return seen")
+    assert len(set(seen)) >= 3, "progress was not shown live"
+    assert seen == sorted(seen)
+    assert browser.text("#live") == text("en", "card.done", n=1)
+    picture = ".picture img"
+    assert all(is_blue(c) for c in browser.colours(picture, *EDGES))
+    assert is_red(browser.colours(picture, (0.5, 0.55))[0])
+    facts = browser.js("return [...document.querySelectorAll('.job-facts dd')].map((fact) => fact.textContent)")
+    assert {"7", "8", "192x192", "Easel demo"} <= set(facts)
+    # Three times as large as it is, since the demo model's pictures are small.
+    assert browser.js("return document.querySelector('.picture img').getBoundingClientRect().width") == 576
+
+    browser.tab_to(".picture-open")
+    browser.keys(Keys.ENTER)
+    browser.until("return document.getElementById('viewer').open", "the picture large")
+    browser.keys(Keys.ESCAPE)
+    browser.until("return !document.getElementById('viewer').open", "closed by Esc")
+    assert browser.js("return document.activeElement.matches('.picture-open')")
+
+    browser.tab_to("[data-action=reroll]")
+    browser.keys(Keys.ENTER)
+    again = after(browser, job)
+    assert drawn(browser, again) == 1
+    assert house.call(f"/api/jobs/{again}")["card"]["pictures"][0]["seed"] != "7"
+    assert browser.complaints() == []
+    assert {address.split("/")[2] for address in browser.requested()} == {house.url.split("/")[2]}
+
+
+def test_a_picture_is_downloaded_with_its_recipe_in_it(
+    house: Service, open_browser: OpenBrowser, tmp_path: Path
+) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    job = draw(browser, f"{APPLE} --seed 11")
+    drawn(browser, job)
+    browser.one(".job-buttons a[download]").click()
+    file = folder / f"easel-{job}-1.png"
+    browser.until(file.exists, "the downloaded file")
+    with Image.open(file) as image:
+        assert image.size == (192, 192)
+        parameters = str(image.info["parameters"])
+    assert parameters.startswith(APPLE)
+    assert "Seed: 11" in parameters
+
+
+def test_cancel_stops_the_drawing_and_keeps_the_focus(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    job = draw(browser, f"{APPLE} --count 16 --steps 50")
+    cancel = f'.job[data-job="{job}"] [data-action=cancel]'
+    browser.until(lambda: browser.all(cancel), "a cancel button")
+    browser.tab_to(cancel)
+    browser.keys(Keys.ENTER)
+    browser.until(f"return document.querySelector('.job[data-job=\"{job}\"]')?.dataset.tone === 'stopped'", "stopped")
+    assert browser.text(f'.job[data-job="{job}"] .job-status') == text("en", "card.cancelled")
+    assert browser.js("return document.activeElement.closest('.job')?.dataset.job") == str(job)
+    assert house.call(f"/api/jobs/{job}")["card"]["tone"] == "stopped"
+    assert browser.complaints() == []
+
+
+# What is typed where, the field that is marked, and the sentence.
+SEEDS = 2**63 - 1
+REFUSED: list[tuple[str, str, str, dict[str, str | int]]] = [
+    ("prompt", "", "refusal.prompt.empty", {}),
+    ("prompt", "a cat --sead 7", "refusal.flag.unknown", {"flag": "--sead", "nearest": "--seed"}),
+    ("prompt", "a cat --count 99", "refusal.count.range", {"value": "99", "most": 16}),
+    ("count", "99", "refusal.count.range", {"value": "99", "most": 16}),
+    ("count", "two", "refusal.count.not_number", {"value": "two", "most": 16}),
+    ("seed", "-1", "refusal.seed.range", {"value": "-1", "high": SEEDS}),
+    ("seed", str(SEEDS + 1), "refusal.seed.range", {"value": str(SEEDS + 1), "high": SEEDS}),
+    ("steps", "0", "refusal.steps.range", {"value": "0", "low": 1, "high": 50}),
+    ("own-size", "100x100", "refusal.size.off_grid", {"value": "100x100", "multiple": 16, "nearest": "96x96"}),
+    ("own-size", "32x32", "refusal.size.too_small", {"value": "32x32", "low": 64, "nearest": "64x64"}),
+]
+
+
+@pytest.mark.parametrize(("lang", "locale"), [("en-GB", "en"), ("zh-CN", "zh_CN")])
+def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_lost(
+    house: Service, open_browser: OpenBrowser, lang: str, locale: str
+) -> None:
+    browser = open_browser(lang=lang)
+    browser.open(house.url)
+    assert browser.js("return document.documentElement.lang").startswith(lang[:2])
+    assert browser.text("#draw") == text(locale, "web.draw")
+    browser.js("document.getElementById('advanced').open = true")
+    before = newest(browser)
+    for field, value, key, params in REFUSED:
+        browser.write("prompt", "a cat")
+        browser.write(field, value)
+        browser.one("#prompt").send_keys(Keys.ENTER)
+        sentence = text(locale, key, **params)
+        browser.until(lambda s=sentence: browser.text("#error") == s, sentence)  # type: ignore[misc]
+        assert browser.one(f"#{field}").get_attribute("value") == value
+        assert browser.one(f"#{field}").get_attribute("aria-invalid") == "true"
+        assert browser.focused() == field
+        browser.write(field, "")
+    assert browser.one("#error").get_attribute("role") == "alert"
+    assert newest(browser) == before
+    # What was wrong is right now: the sentence goes away.
+    job = draw(browser, "a cat")
+    assert browser.text("#error") == ""
+    drawn(browser, job)
+
+
+def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser(lang="zh-CN")
+    browser.open(house.url)
+    before = newest(browser)
+    browser.write("prompt", "夜空中的一只猫")
+    browser.js(
+        """const press = (how) => document.getElementById('prompt').dispatchEvent(
+             new KeyboardEvent('keydown', {key: 'Enter', bubbles: true, cancelable: true, ...how}));
+           window.sent = 0;
+           const ask = window.fetch; window.fetch = (...args) => { sent += 1; return ask(...args); };
+           press({isComposing: true}); press({keyCode: 229}); press({repeat: true}); press({shiftKey: true});"""
+    )
+    assert browser.js("return sent") == 0
+    browser.one("#prompt").send_keys(Keys.ENTER)
+    drawn(browser, after(browser, before))
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser(lang="zh-CN", width=360, height=740)
+    browser.open(house.url)
+    browser.js("document.getElementById('advanced').open = true")
+    hostile = f"<img src=x onerror=alert(1)>{'long' * 40} & <b>bold</b>"
+    job = draw(browser, f"{hostile} --count 4 --size wide")
+    assert drawn(browser, job) == 4
+    assert browser.text(".job-prompt") == hostile
+    assert browser.all(".job-prompt *") == []
+    assert browser.js("return document.documentElement.scrollWidth") <= 360
+    outside = browser.js(
+        """return [...document.querySelectorAll('#app *')].filter((element) => {
+             const box = element.getBoundingClientRect();
+             return box.width > 1 && (box.right > 360.5 || box.left < -0.5);
+           }).map((element) => element.outerHTML.slice(0, 80))"""
+    )
+    assert outside == []
+    # Large enough for a thumb.
+    for selector in ("#draw", ".job-buttons .plain", ".picture-actions .plain", "#fewer"):
+        assert browser.one(selector).rect["height"] >= 36, selector
+    browser.all(".picture-open")[1].click()
+    caption = browser.until("return document.getElementById('viewer-position').textContent", "the picture large")
+    browser.keys(Keys.ARROW_RIGHT)
+    assert browser.text("#viewer-position") != caption
+    assert browser.text("#viewer-position").startswith(text("zh_CN", "web.viewer.position", index=3, count=4))
+    assert browser.complaints() == []
+
+
+def luminance(colour: str) -> float:
+    parts = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(browser: Browser, selector: str) -> float:
+    """Contrast of an element's words with what lies behind them, as WCAG counts it (1 to 21)."""
+    ink, paper = browser.js(
+        """let element = document.querySelector(arguments[0]);
+           const ink = getComputedStyle(element).color;
+           const see = (one) => getComputedStyle(one).backgroundColor;
+           while (element.parentElement && /, 0\\)$/.test(see(element))) element = element.parentElement;
+           return [ink, see(element)];""",
+        selector,
+    )
+    light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_in_light_and_dark(house: Service, open_browser: OpenBrowser, scheme: str) -> None:
+    browser = open_browser()
+    browser.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
+    browser.open(house.url)
+    wall = luminance(browser.js("return getComputedStyle(document.body).backgroundColor"))
+    assert wall > 0.7 if scheme == "light" else wall < 0.05
+    drawn(browser, draw(browser, APPLE))
+    browser.write("seed", "x")
+    browser.one("#draw").click()
+    browser.until("return !document.getElementById('error').hidden", "a refusal")
+    words = [".brand", "#engine-text", ".hint", "#draw", "#error", ".job-prompt", ".job-status", ".job-facts dt"]
+    words += [".job-facts dd", ".job-buttons .plain", "#history-title", "summary", "legend"]
+    words += [".chip input:checked + .chip-face .chip-name", ".chip input:not(:checked) + .chip-face .chip-name"]
+    poor = {selector: found for selector in words if (found := contrast(browser, selector)) < 4.5}
+    assert poor == {}
+    moving = browser.js("return document.getAnimations().filter((one) => one.playState === 'running').length")
+    assert moving == 0
+
+
+def test_every_control_has_a_name_and_its_turn(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    job = draw(browser, f"{APPLE} --count 2")
+    drawn(browser, job)
+    browser.js("document.getElementById('advanced').open = true")
+    nameless = [
+        control.get_attribute("outerHTML")
+        for control in browser.all("#app :is(button, input, select, textarea, a, summary), #app [role=progressbar]")
+        if control.is_displayed() and not control.accessible_name
+    ]
+    assert nameless == []
+    assert {image.get_attribute("alt") for image in browser.all(".picture img")} == {APPLE}
+    order = []
+    browser.one("#prompt").click()
+    for _ in range(12):
+        order.append(browser.js("const now = document.activeElement; return now.id || now.name || now.localName"))
+        visible = browser.js(
+            """const now = document.activeElement;
+               const ringed = now.name === 'preset' ? now.nextElementSibling : now;
+               return getComputedStyle(ringed).outlineStyle !== 'none'"""
+        )
+        assert visible, f"focus can't be seen on {order[-1]}"
+        browser.keys(Keys.TAB)
+    form = [
+        "prompt",
+        "preset",
+        "fewer",
+        "count",
+        "more",
+        "seed",
+        "summary",
+        "steps",
+        "guidance",
+        "own-size",
+        "negative",
+    ]
+    assert order == [*form, "draw"]
+
+
+def test_everything_goes_on_after_a_restart(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    first = draw(browser, f"{APPLE} --seed 21")
+    drawn(browser, first)
+    running = draw(browser, f"{APPLE} --count 2 --steps 50 --seed 31")
+    browser.until("return document.querySelector('.job .bar').ariaValueNow > 0", "drawing")
+
+    # A reload in the middle finds it again, and follows it.
+    browser.write("prompt", "half a thou")
+    browser.driver.refresh()
+    browser.until(
+        f"return document.querySelector('.job[data-job=\"{running}\"] .bar')?.ariaValueNow > 0", "found again"
+    )
+    assert browser.one("#prompt").get_attribute("value") == "half a thou"
+
+    # A restart too, with the page left open: it says that nobody answers, and comes back by itself.
+    house.stop()
+    away = text("en", "web.away")
+    browser.until(lambda: browser.text("#engine-banner-text") == away, away)
+    browser.one("#prompt").send_keys("ght", Keys.ENTER)
+    sentence = text("en", "web.error.away")
+    browser.until(lambda: browser.text("#error") == sentence, sentence)
+    house.start(ready=False)
+    browser.until(lambda: browser.text("#engine-banner-text") != away, "the page sees that it is back", 90)
+    house.wait_ready()
+    assert drawn(browser, running) == 2
+    browser.until("return document.getElementById('engine-banner').hidden", "nothing is wrong any more")
+
+    # The same request again is the first one now, since the first never arrived.
+    before = newest(browser)
+    browser.one("#prompt").send_keys(Keys.ENTER)
+    drawn(browser, after(browser, before))
+    browser.driver.refresh()
+    browser.until("return !document.getElementById('history').hidden", "history")
+    tile = f'.tile img[src="/pictures/{first}/0.png"]'
+    browser.until(lambda: browser.all(tile), "the tile of a picture from before")
+    browser.one(tile).click()
+    browser.until(lambda: newest(browser) == first, "the card of a picture from before")
+    browser.one("[data-action=seed]").click()
+    grown = after(browser, first)
+    assert drawn(browser, grown) == 2
+    assert [p["seed"] for p in house.call(f"/api/jobs/{grown}")["card"]["pictures"]] == ["21", "22"]
+    edges = browser.colours(".picture img", *EDGES)
+    assert all(is_blue(colour) for colour in edges)
