@@ -137,6 +137,9 @@ class Dispatcher:
             except Unavailable as e:
                 log.warning("no job can be claimed (%s)", e.key)
                 await self._clock.sleep(_PAUSE)
+            except Exception:
+                log.exception("no job can be claimed")
+                await self._clock.sleep(_PAUSE)
             else:
                 if works:
                     await self._paint(works)
@@ -165,13 +168,13 @@ class Dispatcher:
         if job is None:
             self._queue.remove(head.ticket.job_id)
             return []
-        works = self._queue.take(max(1, self._engine.batch(recipes_of(job.id, job.request)[0])))
+        works = self._queue.take(self._room(recipes_of(job.id, job.request)[0]))
         fresh = [work.ticket.job_id for work in works if not work.started]
         try:
             async with self._db.write() as tx:
                 claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
                 rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
-        except Unavailable:
+        except Exception:
             for work in reversed(works):
                 self._queue.give_back(replace(work, indexes=work.indexes + work.later, later=()))
             raise
@@ -183,6 +186,14 @@ class Dispatcher:
         # Whatever was cancelled meanwhile has no run, or one that is cancelled.
         batch = [(run, work) for work in works if (run := self._runs.get(work.ticket.job_id)) is not None]
         return [(run, work) for run, work in batch if not run.cancelled and (work.started or run.job.id in claimed)]
+
+    def _room(self, recipe: Recipe) -> int:
+        """How many pictures of this kind go into one batch. What the engine can't say, its paint will."""
+        try:
+            return max(1, self._engine.batch(recipe))
+        except Exception:
+            log.exception("the engine does not say how many pictures of %s it paints together", recipe.model)
+            return 1
 
     async def _paint(self, batch: list[tuple[Run, Work]]) -> None:
         recipes: list[Recipe] = []
@@ -207,7 +218,10 @@ class Dispatcher:
         if lost:
             self._metrics.lost.inc()
         for run, work in batch:
-            await self._after(run, work, lost=lost)
+            try:
+                await self._after(run, work, lost=lost)
+            except Exception:
+                log.exception("job %d can't be put in order; the next start does", run.job.id)
 
     def _on(self, event: Event) -> None:
         job_id, _, number = event.recipe_id.partition(":")

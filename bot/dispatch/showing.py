@@ -103,8 +103,7 @@ class Showing:
         if message.state is MessageState.SHOWN:
             return False
         if message.kind is MessageKind.NOTICE:
-            card = load_card(message.card)
-            return await self._send(surface, item, replace(card, pictures=card.pictures[: _room(surface)]))
+            return await self._notice(surface, item)
         return job is not None and await self._files(surface, item, job)
 
     async def settle(self, job_id: int) -> None:
@@ -126,6 +125,15 @@ class Showing:
         self._failed(message, "unclear")
         if job is not None:
             self._follow(job.id)
+
+    async def _notice(self, surface: Surface, item: _Item) -> bool:
+        try:
+            card = load_card(item.message.card)
+        except ValueError:
+            log.exception("notice %d can't be read and is left", item.message.id)
+            await self._gone(item)
+            return False
+        return await self._send(surface, item, replace(card, pictures=card.pictures[: _room(surface)]))
 
     async def _card(self, surface: Surface, item: _Item, job: Job) -> bool:
         message = item.message

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bot.model.cards import Card
 from bot.model.messages import Address
+
+T = TypeVar("T")
 
 
 @cache
@@ -26,8 +29,8 @@ def dump_card(card: Card) -> str:
 
 
 def load_card(text: str) -> Card:
-    """Read a stored card. Raises pydantic's ValidationError for text that ``dump_card`` did not write."""
-    return _cards().validate_json(text)
+    """Read a stored card. Raises ValueError for text that ``dump_card`` did not write."""
+    return _read(_cards(), text)
 
 
 def dump_address(address: Address) -> str:
@@ -36,5 +39,14 @@ def dump_address(address: Address) -> str:
 
 
 def load_address(text: str) -> Address:
-    """Read a stored address. Raises pydantic's ValidationError for text that ``dump_address`` did not write."""
-    return _addresses().validate_json(text)
+    """Read a stored address. Raises ValueError for text that ``dump_address`` did not write."""
+    return _read(_addresses(), text)
+
+
+def _read(adapter: TypeAdapter[T], text: str) -> T:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as e:
+        # pydantic's own error repeats what it has read: tokens and prompts, which belong into no log.
+        problem = f"{e.title}: {e.error_count()} of its fields can't be read"
+    raise ValueError(problem)

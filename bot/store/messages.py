@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import aiosqlite
@@ -14,6 +15,8 @@ _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 # The same words as in the partial index messages_open: SQLite uses it only where it finds them.
 _OPEN = "state IN ('opening', 'wanted', 'sending')"
 _COLUMNS = "id, kind, state, address, job_id, card, shown"
+
+log = logging.getLogger(__name__)
 
 FINAL = "final:"
 """What the digest in ``shown`` starts with once a card was shown that nothing changes any more."""
@@ -201,15 +204,14 @@ async def _select(
 ) -> tuple[Message, ...]:
     async with tx.execute(f"SELECT {_COLUMNS} FROM messages {where}", values) as cursor:  # noqa: S608 - constants
         rows = await cursor.fetchall()
-    return tuple(
-        Message(
-            id=row[0],
-            kind=MessageKind(row[1]),
-            state=MessageState(row[2]),
-            address=load_address(row[3]),
-            job_id=row[4],
-            card=row[5],
-            shown=row[6],
-        )
-        for row in rows
-    )
+    found = []
+    for row in rows:
+        try:
+            address = load_address(row[3])
+        except ValueError as e:
+            # One row that another version wrote must not keep all others from being shown.
+            log.error("message %d has no address that can be read: %s", row[0], e)
+            continue
+        state, kind = MessageState(row[2]), MessageKind(row[1])
+        found.append(Message(row[0], kind, state, address, job_id=row[4], card=row[5], shown=row[6]))
+    return tuple(found)
