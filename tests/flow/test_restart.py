@@ -244,3 +244,20 @@ async def test_a_platform_that_comes_later_gets_what_waited_for_it(make: Make) -
     async with bot.db.read() as tx:
         assert await jobs.in_state(tx, JobState.PAINTED) == ()
         assert await messages.wanted(tx) == ()
+
+
+async def test_jobs_that_were_drawn_when_it_was_killed_are_tried_one_by_one(make: Make) -> None:
+    """One of them may have been what killed it."""
+    gate = Gate()
+    engine = FakeEngine(pause=gate, auto_warm=False)
+    bot = await make(engine=engine)
+    both = [await bot.ask(user="1"), await bot.ask(user="2")]
+    await engine.recover()
+    await bot.until(lambda: len(engine.painted) == 2)
+    await bot.restart()
+    await bot.until(lambda: len(engine.painted) == 3)
+    states = [(await bot.job(job.id)).state for job in both]
+    assert states == [JobState.RUNNING, JobState.QUEUED]
+    gate.open()
+    for job in both:
+        await bot.delivered(job.id)
