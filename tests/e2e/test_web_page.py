@@ -237,6 +237,9 @@ def test_a_phone_shows_everything_without_scrolling_sideways(house: Service, ope
     assert drawn(browser, job) == 4
     assert browser.text(".job-prompt") == hostile
     assert browser.all(".job-prompt *") == []
+    assert browser.js(
+        "const prompt = document.querySelector('.job-prompt'); return prompt.scrollWidth <= prompt.clientWidth"
+    )
     assert browser.js("return document.documentElement.scrollWidth") <= 360
     outside = browser.js(
         """return [...document.querySelectorAll('#app *')].filter((element) => {

@@ -200,11 +200,15 @@ export class Form {
     const wrong = field(body[about] === undefined ? "prompt" : (HOLDS[about] ?? about));
     wrong.setAttribute("aria-invalid", "true");
     if (field("advanced").contains(wrong)) field("advanced").open = true;
+    // Right below what is wrong; where two fields share a line, below both.
+    (wrong.closest(".pair") ?? wrong.closest(".field")).after(this.error);
+    wrong.setAttribute("aria-errormessage", this.error.id);
     wrong.focus();
     this.error.scrollIntoView({ block: "nearest" });
   }
 
   #complain(sentence) {
+    this.form.querySelector(".foot").prepend(this.error);
     this.error.textContent = sentence;
     this.error.hidden = !sentence;
   }
