@@ -1,12 +1,11 @@
-"""The same pictures by diffusers alone, without any of Easel: prints the seconds of each round as JSON.
+"""The same pictures by diffusers alone, without any of Easel: draws one batch for each line on stdin, prints its seconds.
 
-A process of its own, so that nothing else holds its cores: python -m tests.bench.bare FOLDER ROUNDS BATCH
+A process of its own, as the engine is: python -m tests.bench.bare FOLDER BATCH
 """
 
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 
@@ -16,12 +15,11 @@ from diffusers import ZImagePipeline
 PROMPT = "a red apple on a blue background"
 
 
-def main(folder: str, rounds: int, batch: int) -> list[float]:
-    """Draw ``batch`` pictures of 192x192 in 8 steps, and encode them as PNG, so many times."""
+def main(folder: str, batch: int) -> None:
+    """Draw ``batch`` pictures of 192x192 in 8 steps, and encode them as PNG, whenever asked."""
     pipeline = ZImagePipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    seconds = []
-    for n in range(rounds + 1):
+    for n, _ in enumerate(sys.stdin):
         begin = time.perf_counter()
         pictures = pipeline(
             [PROMPT] * batch,
@@ -33,9 +31,9 @@ def main(folder: str, rounds: int, batch: int) -> list[float]:
         ).images
         for picture in pictures:
             picture.save(io.BytesIO(), "PNG")
-        seconds.append(time.perf_counter() - begin)
-    return seconds[1:]  # the first one warms up
+        sys.stdout.write(f"{time.perf_counter() - begin}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    main(sys.argv[1], int(sys.argv[2]))

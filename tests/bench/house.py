@@ -29,6 +29,11 @@ def fake(_config: EngineConfig) -> Engine:
     return FakeEngine()
 
 
+def stuck(_config: EngineConfig) -> Engine:
+    """An engine that never ends its first step, so that nothing but what is measured runs here."""
+    return FakeEngine(pause=asyncio.Event().wait)
+
+
 @asynccontextmanager
 async def house(folder: Path, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine) -> AsyncIterator[Easel]:
     """Everything but the page, warm."""

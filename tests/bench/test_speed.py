@@ -16,11 +16,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine import catalogue
-from tests.bench.house import ask, fake, finished, house
+from tests.bench.house import ask, finished, house, stuck
 from tests.e2e.service import Service, until
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
 ROUNDS = 8
 BATCH = 8
 
@@ -38,9 +39,8 @@ def measured(benchmark: BenchmarkFixture) -> Callable[..., Any]:
 
 def worker(module: str, *args: object) -> Any:
     """Run a measurement in a process of its own and return the JSON that it prints."""
-    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", module, *map(str, args)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=800)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -48,7 +48,7 @@ def worker(module: str, *args: object) -> Any:
 def test_admission(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """One request from the form to its committed row and its place in the queue (limit: 10 ms)."""
     with asyncio.Runner() as runner:
-        context = house(tmp_path, fake)
+        context = house(tmp_path, stuck)
         easel = runner.run(context.__aenter__())
         measured(benchmark)(lambda: runner.run(ask(easel)), rounds=300, warmup_rounds=20)
         runner.run(context.__aexit__(None, None, None))
@@ -87,20 +87,31 @@ def test_memory(benchmark: BenchmarkFixture) -> None:
 
 
 def test_beside_a_bare_pipeline(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """The same 8 pictures through the whole service and by diffusers alone, one after the other on this machine."""
+    """The same 8 pictures through the whole service and by diffusers alone, by turns, so that both meet the same machine."""
 
-    async def through_easel() -> list[float]:
-        seconds = []
-        async with house(tmp_path) as easel:
+    async def by_turns() -> tuple[list[float], list[float]]:
+        easel, bare = [], []
+        async with house(tmp_path) as one:
+            command = [sys.executable, "-m", "tests.bench.bare", catalogue.demo().source, str(BATCH)]
+            pipe = asyncio.subprocess.PIPE
+            other = await asyncio.create_subprocess_exec(
+                *command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+            )
+            assert other.stdin is not None
+            assert other.stdout is not None
             for n in range(ROUNDS + 1):
                 begin = time.perf_counter()
-                await finished(easel, await ask(easel, "a red apple on a blue background", count="8", seed=str(n * 8)))
-                seconds.append(time.perf_counter() - begin)
-        return seconds[1:]
+                job_id = await ask(one, "a red apple on a blue background", count=str(BATCH), seed=str(n * BATCH))
+                await finished(one, job_id)
+                easel.append(time.perf_counter() - begin)
+                other.stdin.write(b"\n")
+                bare.append(float(await other.stdout.readline()))
+            other.stdin.close()
+            await other.wait()
+        return easel[1:], bare[1:]  # the first round warms both up
 
-    easel = measured(benchmark)(lambda: asyncio.run(through_easel()), rounds=1)
-    bare = worker("tests.bench.bare", catalogue.demo().source, ROUNDS, BATCH)
-    ratio = statistics.median(easel) / statistics.median(bare)
+    easel, bare = measured(benchmark)(lambda: asyncio.run(by_turns()), rounds=1)
+    ratio = statistics.median(one / other for one, other in zip(easel, bare, strict=True))
     benchmark.extra_info.update(easel_s=statistics.median(easel), bare_s=statistics.median(bare), ratio=ratio)
 
 
