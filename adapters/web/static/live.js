@@ -11,10 +11,12 @@ export class Live {
   /**
    * @param {(card: object) => void} onCard each new state of a job
    * @param {(id: number) => void} onGone the job is not there any more
+   * @param {() => void} onBroken a stream broke: perhaps nobody is there
    */
-  constructor(onCard, onGone) {
+  constructor(onCard, onGone, onBroken) {
     this.onCard = onCard;
     this.onGone = onGone;
+    this.onBroken = onBroken;
     this.open = new Set();
     this.streams = new Map();
     setInterval(() => this.#poll(), POLL_MS);
@@ -45,6 +47,7 @@ export class Live {
     this.streams.set(id, source);
     source.addEventListener("card", (event) => this.#take(JSON.parse(event.data).card));
     source.addEventListener("error", () => {
+      this.onBroken();
       // A broken connection is opened again by the browser itself; a refusal is not.
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#retry(id, source), AGAIN_MS);
     });

@@ -18,7 +18,7 @@ class Page {
     this.models = about.models;
     const enlarge = (card) => this.#enlarge(card);
     this.viewer = new Viewer(enlarge);
-    this.live = new Live((card) => this.#changed(card), (id) => this.#gone(id));
+    this.live = new Live((card) => this.#changed(card), (id) => this.#gone(id), () => this.engine.look());
     this.engine = new EngineState(() => this.refresh());
     this.stage = new Stage({
       enlarge,
