@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# No clock decides a test: on a busy machine any example may take long.
+settings.register_profile("easel", deadline=None, print_blob=True)
+settings.load_profile("easel")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 
 import numpy as np
 import torch
@@ -104,12 +103,11 @@ class Painter:
         rounded = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
         height, width, _ = rounded.shape
 
-        def then(encoded: Future[bytes]) -> None:
-            error = encoded.exception()
-            if error is None:
-                sink.drawn(row.ticket, Image(row.recipe.id, encoded.result(), width, height, seconds))
+        def then(encoded: bytes | Exception) -> None:
+            if isinstance(encoded, bytes):
+                sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, seconds))
             else:
-                sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {error!r}."))
+                sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
 
         self._encoder.put(rounded, then)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,19 @@ class Encoder:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
 
-    def put(self, pixels: NDArray[np.uint8], then: Callable[[Future[bytes]], None]) -> None:
-        """Encode and hand the finished future to ``then``, on the encoder's thread."""
-        self._pool.submit(png, pixels).add_done_callback(then)
+    def put(self, pixels: NDArray[np.uint8], then: Callable[[bytes | Exception], None]) -> None:
+        """Encode and hand the file, or what went wrong, to ``then``; always on the encoder's thread."""
+        # A future's done-callback would run on the caller's thread whenever the encoder was quicker.
+        self._pool.submit(self._encode, pixels, then)
+
+    @staticmethod
+    def _encode(pixels: NDArray[np.uint8], then: Callable[[bytes | Exception], None]) -> None:
+        try:
+            data = png(pixels)
+        except Exception as error:  # noqa: BLE001 - whatever Pillow raises ends this picture alone
+            then(error)
+        else:
+            then(data)
 
     def close(self) -> None:
         """Return once everything is encoded."""
