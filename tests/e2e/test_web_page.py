@@ -384,3 +384,41 @@ def test_everything_goes_on_after_a_restart(house: Service, open_browser: OpenBr
     assert [p["seed"] for p in house.call(f"/api/jobs/{grown}")["card"]["pictures"]] == ["21", "22"]
     edges = browser.colours(".picture img", *EDGES)
     assert all(is_blue(colour) for colour in edges)
+
+
+def test_a_seed_is_copied_and_pasted(house: Service, open_browser: OpenBrowser) -> None:
+    browser = open_browser()
+    browser.open(house.url)
+    drawn(browser, draw(browser, f"{APPLE} --seed 9223372036854775807"))
+    copy = '.job-buttons [title="{}"]'
+    browser.one(copy.format(text("en", "web.copy_seed"))).click()
+    said = text("en", "web.copied", seed="9223372036854775807")
+    browser.until(lambda: browser.text("#live") == said, said)
+    assert browser.text(copy.format(said)) == said
+    browser.one("#seed").click()
+    browser.keys_with(Keys.CONTROL, "v")
+    assert browser.one("#seed").get_attribute("value") == "9223372036854775807"
+    # The button goes back to saying what it does.
+    browser.until(lambda: browser.all(copy.format(text("en", "web.copy_seed"))), "the button's own words")
+
+
+def test_older_pictures_come_on_request(house: Service, open_browser: OpenBrowser) -> None:
+    jobs = [house.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(50)]
+    for job in jobs:
+        house.finished(job)
+    browser = open_browser()
+    browser.open(house.url)
+    tiles = "return [...document.querySelectorAll('.tile img')].map((image) => Number(image.src.split('/').at(-2)))"
+    browser.until(lambda: len(browser.js(tiles)) >= 24, "the newest")
+    assert browser.js(tiles)[:24] == sorted(jobs, reverse=True)[:24]
+    browser.tab_to("#older", 120)
+    while browser.one("#older").is_displayed():
+        before = browser.js(tiles)
+        browser.keys(Keys.ENTER)
+        browser.until(lambda shown=before: len(browser.js(tiles)) > len(shown), "older ones")  # type: ignore[misc]
+        browser.until("return document.activeElement.matches('#older:not([hidden]), .tile')", "the focus stays near")
+        assert browser.js(tiles)[: len(before)] == before
+    every = browser.js(tiles)
+    assert every == sorted(set(every), reverse=True)
+    assert set(jobs) <= set(every)
+    assert browser.complaints() == []
