@@ -403,7 +403,7 @@ def test_a_seed_is_copied_and_pasted(house: Service, open_browser: OpenBrowser) 
 
 
 def test_older_pictures_come_on_request(house: Service, open_browser: OpenBrowser) -> None:
-    jobs = [house.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(50)]
+    jobs = [house.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(30)]
     for job in jobs:
         house.finished(job)
     browser = open_browser()
