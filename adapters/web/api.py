@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
-from adapters.web.render import card_json, engine_json, profile_json
+from adapters.web.render import card_json, engine_json, profile_json, shown
 from bot.model.actions import Press
 from bot.model.errors import BadInput, NotFound
 from bot.model.requests import DrawForm
@@ -66,7 +66,7 @@ class Api:
             web.post("/api/draw", self.draw),
             web.post("/api/press", self.press),
             web.get("/api/jobs/{job}", self.card),
-            web.get("/api/jobs/{job}/events", self.events),
+            web.get("/api/jobs/{job}/events", self.events, allow_head=False),
             web.get("/api/history", self.history),
             web.get("/api/quota", self.quota),
             web.get("/pictures/{job}/{index}.png", self.picture),
@@ -92,8 +92,8 @@ class Api:
         """Admit a request; 201 with its card."""
         body = await _body(request, DrawBody)
         form = DrawForm(**body.model_dump(exclude={"key"}))
-        shown = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
-        return web.json_response({"card": card_json(shown.card)}, status=201)
+        admitted = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
+        return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
         """A button: a new job's card, the same card looking different, or a sentence."""
@@ -141,7 +141,8 @@ class Api:
             headers={
                 "Content-Type": file.mime,
                 "Content-Disposition": f'{how}; filename="{file.name}"',
-                "Cache-Control": "private, max-age=31536000, immutable",
+                # Asked for anew each time (cheap, by ETag): another data folder counts its jobs from 1 again.
+                "Cache-Control": "private, no-cache",
             },
         )
 
@@ -151,25 +152,36 @@ async def _body(request: web.Request, form: type[Form]) -> Form:
         raise BadInput("refusal.web.body", problem="Content-Type: application/json")
     try:
         return form.model_validate_json(await request.read())
+    except web.RequestPayloadError as error:
+        raise BadInput("refusal.web.body", problem=shown(str(error))) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        # What pydantic says goes on without a capital and without what was typed.
-        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        # A field that nobody knows may have any name, of any length.
+        problem = f"{shown(where)}: {first['msg']}" if where else first["msg"]
         raise BadInput("refusal.web.body", problem=problem.rstrip(".")) from None
 
 
 def _number(request: web.Request, name: str) -> int:
-    text = request.match_info[name]
-    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
+    number = _whole(request.match_info[name])
+    if number is None:
         raise NotFound("refusal.web.not_found")
-    return int(text)
+    return number
 
 
 def _query(request: web.Request, name: str, default: int | None, most: int) -> int | None:
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+    number = _whole(text)
+    if number is None or not 1 <= number <= most:
         raise BadInput("refusal.web.body", problem=f"{name}: 1 … {most}")
-    return int(text)
+    return number
+
+
+def _whole(text: str) -> int | None:
+    """Read a whole number that SQLite can hold; None when it is none."""
+    # Nothing longer is read: Python itself refuses very long ones.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID))):
+        return None
+    return number if (number := int(text)) <= _MAX_ID else None

@@ -47,13 +47,18 @@ class Faults:
         except web.HTTPException as error:
             if error.status not in _HTTP:
                 raise
-            return self._answer(request, _HTTP[error.status], error.status)
+            answer = self._answer(request, _HTTP[error.status], error.status)
+            if "Allow" in error.headers:
+                answer.headers["Allow"] = error.headers["Allow"]
+            return answer
         except (ConnectionResetError, BrokenPipeError):
-            raise  # the browser has left: nobody is there to be answered
+            return web.Response(status=400)  # the browser has left: nobody is there to be answered
         except Exception:
-            log.exception("the page could not answer %s %s", request.method, request.path)
+            log.exception("the page could not answer %s %s", request.method, request.rel_url.raw_path)
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
         sentence = self._studio.refused(refusal, locale_of(request)).status
+        if "text/html" in request.headers.get("Accept", ""):  # somebody reads it in the window itself
+            return web.Response(text=sentence, status=status)
         return web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)

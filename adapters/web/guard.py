@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from yarl import URL
 
+from adapters.web.render import shown
 from bot.model.errors import NotAllowed
 from bot.settings import Settings
 
@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -23,6 +23,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine calls itself."""
+
+EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
+"""Addresses to listen on that are no name to be called by."""
 
 _SAFE = frozenset({"GET", "HEAD"})
 _OWN_SITE = frozenset({"", "same-origin", "none"})
@@ -35,34 +41,28 @@ def _url(text: str) -> URL | None:
         return None
 
 
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
 class Guard:
     """Decides by headers alone.
 
-    DNS rebinding needs a name that its attacker owns; so ``localhost``, the configured names and bare IP addresses are
-    let in, and every other name is refused.
+    DNS rebinding makes an attacker's own name lead to this machine; so only the names of this machine and those that
+    the settings give are let in. An address that means "all" (``0.0.0.0``, ``::``) names nobody.
     """
 
     def __init__(self, settings: Settings) -> None:
         public = _url(settings.web_public_url or "")
-        self._public = public.origin() if public is not None and public.absolute else None
-        own = {"localhost", settings.web_host.lower()}
-        self._names = frozenset(own if self._public is None else own | {self._public.host or ""})
+        own = {*LOCAL, settings.web_host.lower()} - EVERYWHERE
+        self._public: tuple[str, str] | None = None
+        if public is not None and public.scheme and public.host:
+            self._public = public.scheme, public.authority.lower()
+            own.add(public.host.rstrip(".").lower())
+        self._names = frozenset(own)
 
     def knows(self, host: str) -> bool:
         """Whether this Easel may be called by that ``Host`` header."""
         url = _url(f"http://{host}") if host and not set(host) & set("/?#@\\") else None
         if url is None or not url.host:
             return False
-        name = url.host.rstrip(".").lower()
-        return name in self._names or _is_ip(name)
+        return url.host.rstrip(".").lower() in self._names
 
     def is_own(self, origin: str | None, site: str, host: str) -> bool:
         """Whether a request that changes something comes from our own page, or from no browser at all.
@@ -79,14 +79,17 @@ class Guard:
         url = _url(origin)
         if url is None or not url.host or url.scheme not in {"http", "https"}:
             return False
-        return url.origin() == self._public or url.authority.lower() == (_url(f"http://{host}") or URL()).authority.lower()
+        # As yarl says it, an authority always names its port.
+        authority = url.authority.lower()
+        called = _url(f"http://{host}") or URL()
+        return authority == called.authority.lower() or (url.scheme, authority) == self._public
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what is not ours; raises NotAllowed."""
         host = request.headers.get("Host", "")
         if not self.knows(host):
-            raise NotAllowed("refusal.web.host", host="@@" + host if host.startswith("@") else host)
+            raise NotAllowed("refusal.web.host", host=shown(host))
         if request.method not in _SAFE and not self.is_own(
             request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", ""), host
         ):

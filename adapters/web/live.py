@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
 
@@ -17,6 +18,9 @@ BEAT_SECONDS = 15.0
 """A comment so often keeps proxies from closing a quiet stream, and shows that the browser has left."""
 
 RETRY_MS = 2000
+"""Browsers come back to a stream that broke after so long."""
+
+log = logging.getLogger(__name__)
 
 
 class Streams:
@@ -37,10 +41,15 @@ class Streams:
         async with contextlib.aclosing(cast("AsyncGenerator[Card]", cards)):
             first = await anext(cards)
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-            with contextlib.suppress(ConnectionResetError):  # the browser has left; the job goes on
+            try:
                 await response.prepare(request)
                 await response.write(f"retry: {RETRY_MS}\n\n".encode() + _event(first))
                 await self._follow(response, cards)
+            except ConnectionResetError:
+                pass  # the browser has left; the job goes on
+            except Exception:
+                # The answer has begun and can't become another one: it ends, and the browser asks again.
+                log.exception("the stream of a job broke")
             return response
 
     async def _follow(self, response: web.StreamResponse, cards: AsyncIterator[Card]) -> None:

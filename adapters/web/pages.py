@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from bot.model.errors import NotFound
 from bot.studio import Studio
 
 STATIC = Path(__file__).parent / "static"
@@ -19,13 +20,15 @@ class Pages:
     def __init__(self, studio: Studio, registry: CollectorRegistry) -> None:
         self._studio = studio
         self._registry = registry
+        # Those that are there at the start, by name: no path is ever made of what a browser asks for.
+        self._files = {path.name: path for path in STATIC.iterdir()}
 
-    def routes(self) -> list[web.AbstractRouteDef]:
+    def routes(self) -> list[web.RouteDef]:
         """Every address."""
         return [
             web.get("/", self.page),
             web.get("/favicon.ico", self.icon),
-            web.static("/static", STATIC),
+            web.get("/static/{name}", self.static),
             web.get("/healthz", self.alive),
             web.get("/readyz", self.ready),
             web.get("/metrics", self.metrics),
@@ -34,6 +37,13 @@ class Pages:
     async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
         """The page."""
         return web.FileResponse(STATIC / "index.html")
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        """The page's scripts, styles and pictures. Raises NotFound."""
+        file = self._files.get(request.match_info["name"])
+        if file is None:
+            raise NotFound("refusal.web.not_found")
+        return web.FileResponse(file)
 
     async def icon(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
         """Browsers ask for it here whatever the page says."""

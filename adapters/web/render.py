@@ -1,4 +1,4 @@
-"""Cards, models and the engine's state as the JSON that the page reads."""
+"""Cards, models and the engine's state as the JSON that the page reads, and what a refusal repeats of a request."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from bot.studio import Studio
 from engine.contract import Limits, Phase, Profile
 
 Json = dict[str, object]
+
+_SHOWN_CHARS = 60
 
 
 def card_json(card: Card) -> Json:
@@ -76,3 +78,11 @@ def engine_json(studio: Studio, locale: str) -> Json:
         "bytes_total": state.bytes_total,
         "text": "" if state.phase is Phase.WARM else studio.text(f"health.engine.{state.phase.value}", locale),
     }
+
+
+def shown(sent: str) -> str:
+    """Return what a refusal repeats of a header or a field's name: one line, not too long, never taken for a key."""
+    line = " ".join(sent.split())
+    if len(line) > _SHOWN_CHARS:
+        line = line[: _SHOWN_CHARS - 1] + "…"
+    return f"@{line}" if line.startswith("@") else line

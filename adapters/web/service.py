@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters.web.api import Api
 from adapters.web.faults import MAX_BODY, Faults
-from adapters.web.guard import Guard, add_headers
+from adapters.web.guard import EVERYWHERE, Guard, add_headers
 from adapters.web.live import Streams
 from adapters.web.pages import Pages
 from bot.settings import Settings
@@ -44,7 +44,7 @@ class WebService:
         """Listen; returns the address that people open. Raises OSError when the port can't be had."""
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
-        host = "localhost" if self._host in {"0.0.0.0", "::", "127.0.0.1", "::1"} else self._host  # noqa: S104 - compared
+        host = "127.0.0.1" if self._host in EVERYWHERE else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
 
     async def stop(self) -> None:

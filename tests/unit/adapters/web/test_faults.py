@@ -1,0 +1,159 @@
+"""Whatever goes wrong is one sentence with the right status, and says nothing of the inside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.contract import BadRecipe, EngineError, Recipe
+from engine.fake import FakeEngine
+from tests.unit.adapters.web.house import House, error_of
+
+UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api", "/api/", "/api/nowhere", "/api/jobs", "/api/jobs/1/", "/%00"])
+async def test_an_address_that_is_none(house: House, path: str) -> None:
+    status, answer = await house.get(path, params={"lang": "zh"})
+    assert status == 404
+    assert error_of(answer) == ("refusal.web.not_found", house.studio.text("refusal.web.not_found", "zh_CN"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/", {"GET", "HEAD"}),
+        ("POST", "/api/info", {"GET", "HEAD"}),
+        ("GET", "/api/draw", {"POST"}),
+        ("GET", "/api/press", {"POST"}),
+        ("DELETE", "/api/jobs/1", {"GET", "HEAD"}),
+        ("PUT", "/api/history", {"GET", "HEAD"}),
+        ("OPTIONS", "/api/draw", {"POST"}),
+        ("PATCH", "/pictures/1/0.png", {"GET", "HEAD"}),
+        ("POST", "/static/main.js", {"GET", "HEAD"}),
+        ("POST", "/healthz", {"GET", "HEAD"}),
+    ],
+)
+async def test_a_method_that_an_address_does_not_take(house: House, method: str, path: str, allowed: set[str]) -> None:
+    async with house.client.request(method, path) as response:
+        assert response.status == 405
+        assert set(response.headers["Allow"].split(",")) == allowed
+        assert error_of(await response.json())[0] == "refusal.web.method"
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/static/main.js", "/api/info", "/api/history", "/api/quota"])
+async def test_head_is_get_without_the_body(house: House, path: str) -> None:
+    async with house.client.get(path) as response:
+        full = await response.read()
+    async with house.client.head(path) as response:
+        assert response.status == 200
+        assert await response.read() == b""
+        assert int(response.headers["Content-Length"]) == len(full)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/api/draw", 405), ("/api/history?limit=0", 400)])
+async def test_somebody_at_the_address_bar_reads_the_sentence_itself(house: House, path: str, status: int) -> None:
+    headers = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    async with house.client.get(path, headers=headers) as response:
+        assert response.status == status
+        assert response.content_type == "text/plain"
+        text = await response.text()
+    assert text.endswith(".")
+    assert "{" not in text
+
+
+@pytest.mark.parametrize(("lang", "locale"), [("en", "en"), ("zh", "zh_CN")])
+async def test_what_nobody_expected_is_an_apology_here_and_a_stack_trace_in_the_log(
+    house: House, lang: str, locale: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise RuntimeError("a secret of the inside")
+
+    for name in ("draw", "press", "card", "items", "quota_show", "picture", "healthy"):
+        monkeypatch.setattr(house.studio, name, broken)
+    asks = [
+        house.post(f"/api/draw?lang={lang}", {"key": UUID, "prompt": "a cat"}),
+        house.post(f"/api/press?lang={lang}", {"key": UUID, "id": "easel:reroll:1"}),
+        *(
+            house.get(f"{path}?lang={lang}")
+            for path in (
+                "/api/jobs/1",
+                "/api/jobs/1/events",
+                "/api/history",
+                "/api/quota",
+                "/pictures/1/0.png",
+                "/readyz",
+            )
+        ),
+    ]
+    for ask in asks:
+        caplog.clear()
+        status, answer = await ask
+        assert status == 500
+        assert error_of(answer) == ("error.web", house.studio.text("error.web", locale))
+        (record,) = [r for r in caplog.records if r.name.startswith("adapters.web")]
+        assert record.levelname == "ERROR"
+        assert record.exc_info is not None
+        assert "a secret of the inside" in caplog.text
+
+
+async def test_a_refusal_is_no_fault_and_is_not_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    await house.post("/api/draw", {"key": UUID, "prompt": ""})
+    await house.get("/nowhere")
+    await house.get("/", headers={"Host": "evil.com"})
+    assert not [r for r in caplog.records if r.name.startswith("adapters.web")]
+
+
+async def test_what_was_asked_for_can_not_break_a_line_of_the_log(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(house.studio, "picture", broken)
+    await house.raw("GET /pictures/1/1%0aERROR%20forged.png HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+    assert "\nERROR forged" not in caplog.text
+
+
+async def test_a_body_that_can_not_be_unpacked(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    status, answer = await house.raw(
+        "POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+        "Content-Length: 2\r\nConnection: close\r\n\r\n{}"
+    )
+    assert status == 400
+    assert "refusal.web.body" in answer
+    assert not [r for r in caplog.records if r.name.startswith("adapters.web")]
+
+
+async def test_a_browser_that_leaves_before_it_has_said_all_is_no_fault(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = asyncio.all_tasks()
+    _, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    head = f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{house.client.port}\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 999\r\n\r\n{{".encode())
+    await writer.drain()
+    # "Begun" is a moment before the handler runs; it waits for the rest of the body from its first step on.
+    await house.until(lambda: house.server.handler.requests_count)
+    writer.close()
+    await writer.wait_closed()
+    await house.until(lambda: not (asyncio.all_tasks() - before))
+    assert not [r for r in caplog.records if r.levelname in {"ERROR", "WARNING"}]
+    assert await house.count("jobs") == 0
+
+
+async def test_a_drawing_that_fails_says_why(house: House) -> None:
+    def fail(recipe: Recipe) -> EngineError:
+        return BadRecipe("RuntimeError: a secret of the inside")
+
+    engine: FakeEngine = house.engine
+    engine._fail = fail
+    card = await house.drawn()
+    assert card["tone"] == "problem"
+    assert card["status"] == house.studio.text("error.engine.bad_recipe", "en")
+    assert "secret" not in str(card)
+    assert card["pictures"] == []
+    assert await house.charged() == 0

@@ -1,0 +1,169 @@
+"""Live cards: their order, their end, and what is left when a browser leaves or the service stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from adapters.web import live
+from bot.model.errors import NotFound
+from tests.unit.adapters.web.house import Event, House, error_of, events
+
+PATIENCE = 10.0
+"""Seconds until a test gives up on what should happen by itself."""
+
+
+async def test_cards_come_in_order_and_then_the_end(held: House) -> None:
+    job = (await held.ask(count="2"))["job_id"]
+    async with held.client.get(f"/api/jobs/{job}/events") as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-cache"
+        seen: list[Event] = []
+        stream = events(response)
+        async with asyncio.timeout(PATIENCE):
+            async for event in stream:
+                seen.append(event)
+                if event.kind == "card":
+                    held.gate.let(1)
+    assert seen[0].data == {"ms": live.RETRY_MS}
+    assert [event.kind for event in seen] == ["retry", *["card"] * (len(seen) - 2), "end"]
+    cards = [event.data["card"] for event in seen[1:-1]]
+    assert {card["job_id"] for card in cards} == {job}
+    assert [card["final"] for card in cards] == [False] * (len(cards) - 1) + [True]
+    progress = [card["progress"] for card in cards if card["progress"] is not None]
+    assert progress == sorted(progress)
+    assert len(set(progress)) > 2, "it was seen to move"
+    tones = [card["tone"] for card in cards]
+    assert tones == sorted(tones, key=["waiting", "running", "done"].index)
+    assert len(cards[-1]["pictures"]) == 2
+    assert held.watched() == 0
+
+
+async def test_a_job_that_has_ended_is_one_card_and_the_end(house: House) -> None:
+    job = (await house.drawn())["job_id"]
+    async with house.client.get(f"/api/jobs/{job}/events") as response:
+        assert [event.kind async for event in events(response)] == ["retry", "card", "end"]
+
+
+async def test_a_cancelled_job_ends_its_stream(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    async with held.client.get(f"/api/jobs/{job}/events") as response:
+        seen = []
+        async for event in events(response):
+            seen.append(event)
+            if len(seen) == 2:
+                await held.press(f"easel:cancel:{job}")
+    assert [seen[-2].data["card"]["tone"], seen[-1].kind] == ["stopped", "end"]
+
+
+async def test_several_browsers_see_the_same_end(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    watching = [asyncio.ensure_future(held.final(job)) for _ in range(4)]
+    await held.until(held.watched)
+    held.gate.open()
+    cards = await asyncio.gather(*watching)
+    assert all(card == cards[0] for card in cards)
+
+
+async def test_the_card_is_in_the_language_of_the_request_for_it(house: House) -> None:
+    status, answer = await house.post("/api/draw?lang=zh", {"key": house.key(), "prompt": "a cat"})
+    assert status == 201
+    assert "画好了" in (await house.final(answer["card"]["job_id"]))["status"]
+
+
+@pytest.mark.parametrize("job", ["1", "0", "-1", "1.0", "x", "９", "9" * 30, "9" * 5000, "1%2F2", "%00", "../1"])
+async def test_what_is_not_there_is_refused_before_the_stream(house: House, job: str) -> None:
+    for path in (f"/api/jobs/{job}/events", f"/api/jobs/{job}"):
+        status, answer = await house.get(path)
+        assert status == 404
+        assert error_of(answer)[0] in {"refusal.job.not_found", "refusal.web.not_found"}
+    assert house.watched() == 0
+
+
+async def test_head_does_not_wait_for_a_job(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    async with asyncio.timeout(PATIENCE), held.client.head(f"/api/jobs/{job}/events") as response:
+        assert response.status == 405
+    async with held.client.head(f"/api/jobs/{job}") as response:
+        assert response.status == 200
+
+
+async def test_a_quiet_stream_is_kept_open(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    async with held.client.get(f"/api/jobs/{job}/events") as response:
+        kinds = []
+        async for event in events(response):
+            kinds.append(event.kind)
+            if kinds.count("comment") == 3:
+                held.gate.open()
+    assert kinds[-2:] == ["card", "end"]
+
+
+async def test_a_browser_that_leaves_leaves_nothing_behind(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    before = asyncio.all_tasks()
+    for _ in range(3):
+        response = await held.client.get(f"/api/jobs/{job}/events")
+        await anext(events(response))
+        await held.until(held.watched)
+        response.close()
+    await held.until(lambda: not held.watched())
+    await held.until(lambda: not (asyncio.all_tasks() - before))
+    held.gate.open()
+    assert len((await held.final(job))["pictures"]) == 1, "the job goes on"
+
+
+async def test_a_stop_ends_streams_at_once(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    response = await held.client.get(f"/api/jobs/{job}/events")
+    stream = events(response)
+    assert [(await anext(stream)).kind, (await anext(stream)).kind] == ["retry", "card"]
+    # One that waits for its streams takes as long as the job does, and here that is for ever.
+    async with asyncio.timeout(PATIENCE):
+        await held.server.close()
+    assert [event.kind async for event in stream] == [], "no end is said: the browser comes back to what goes on"
+    assert held.watched() == 0
+
+
+async def test_a_stop_leaves_no_stream_that_is_just_opening(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    asking = asyncio.ensure_future(held.client.get(f"/api/jobs/{job}/events"))
+    await held.until(held.watched)
+    async with asyncio.timeout(PATIENCE):
+        await held.server.close()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert held.watched() == 0
+
+
+@pytest.mark.parametrize("error", [NotFound("refusal.job.not_found"), RuntimeError("the disk's secret name")])
+async def test_a_stream_that_breaks_in_the_middle_just_ends(
+    held: House, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    card = await held.studio.card(held.actor, job)
+
+    async def watch(*_: Any) -> AsyncIterator[Any]:
+        yield card
+        raise error
+
+    monkeypatch.setattr(held.studio, "watch", watch)
+    async with held.client.get(f"/api/jobs/{job}/events") as response:
+        text = await response.text()
+    assert text.count("event:") == 1
+    assert "event: card" in text
+    assert "HTTP/1.1" not in text
+    assert "secret" not in text
+    assert "the stream of a job broke" in caplog.text
+    # The connection is whole: another request goes through.
+    assert (await held.get(f"/api/jobs/{job}"))[0] == 200

@@ -1,0 +1,173 @@
+"""Buttons of a card on the page."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bot.model.actions import Action
+from bot.model.messages import Ref
+from bot.model.people import Actor, Place
+from bot.model.requests import DrawForm
+from tests.unit.adapters.web.house import House, error_of
+
+
+async def test_reroll_draws_the_same_with_another_seed(house: House) -> None:
+    first = await house.drawn("a red apple", seed="7", count="3", size="256x144")
+    status, answer = await house.press(f"easel:reroll:{first['job_id']}")
+    assert status == 200
+    assert set(answer) == {"new", "card", "notice"}
+    assert (answer["card"], answer["notice"]) == (None, "")
+    new = await house.final(answer["new"]["job_id"])
+    assert new["job_id"] != first["job_id"]
+    assert new["prompt"] == "a red apple"
+    assert [(p["width"], p["height"]) for p in new["pictures"]] == [(256, 144)] * 3
+    assert new["pictures"][0]["seed"] != "7"
+
+
+async def test_a_seed_button_draws_from_that_seed_upward(house: House) -> None:
+    first = await house.drawn(seed=str(2**63 - 2), count="2")
+    buttons = [button["id"] for row in first["buttons"] for button in row if button["action"] == "seed"]
+    assert buttons == [f"easel:seed:{first['job_id']}:0", f"easel:seed:{first['job_id']}:1"]
+    _, answer = await house.press(buttons[1])
+    new = await house.final(answer["new"]["job_id"])
+    assert [p["seed"] for p in new["pictures"]] == [str(2**63 - 1), "0"]
+
+
+async def test_every_button_that_is_shown_works(house: House) -> None:
+    card = await house.drawn(count="16")
+    buttons = [button["id"] for row in card["buttons"] for button in row]
+    assert len(buttons) == 17
+    for button in buttons:
+        status, answer = await house.press(button)
+        assert status == 200, answer
+        assert answer["new"]["job_id"] > card["job_id"]
+
+
+async def test_the_same_press_twice_is_one_job(house: House) -> None:
+    job = (await house.drawn())["job_id"]
+    body = {"id": f"easel:reroll:{job}", "key": house.key()}
+    answers = await asyncio.gather(*(house.post("/api/press", body) for _ in range(4)))
+    assert len({answer["new"]["job_id"] for _, answer in answers}) == 1
+    await house.final(answers[0][1]["new"]["job_id"])
+    assert await house.count("jobs") == await house.charged() == 2
+
+
+async def test_cancel_stops_a_job_and_costs_nothing(held: House) -> None:
+    job = (await held.ask(count="4"))["job_id"]
+    await held.until(lambda: held.gate.reached)
+    status, answer = await held.press(f"easel:cancel:{job}")
+    assert status == 200
+    assert answer["new"] is None
+    assert answer["notice"] == ""
+    assert answer["card"]["tone"] == "stopped"
+    assert answer["card"]["final"]
+    held.gate.open()
+    assert (await held.get(f"/api/jobs/{job}"))[1]["card"] == answer["card"]
+    assert await held.charged() == 0
+    assert await held.count("pictures") == 0
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "already ended"), ("zh", "已经结束")])
+async def test_cancel_of_what_has_ended_says_so(house: House, lang: str, said: str) -> None:
+    status, answer = await house.post("/api/draw", {"key": house.key(), "prompt": "a cat"}, params={"lang": lang})
+    assert status == 201
+    card = await house.final(answer["card"]["job_id"])
+    status, answer = await house.press(f"easel:cancel:{card['job_id']}", params={"lang": lang})
+    assert status == 200
+    assert said in answer["notice"]
+    assert answer["card"] == card
+    assert await house.charged() == 1
+
+
+async def test_the_page_turns_pages_too(house: House) -> None:
+    status, answer = await house.press("easel:page:0")
+    assert status == 200
+    assert answer["card"]["status"] == house.studio.text("card.history.empty", "en")
+    job = (await house.drawn())["job_id"]
+    status, answer = await house.press("easel:page:0")
+    assert status == 200
+    assert answer["new"] is None
+    # A contact sheet is no picture of a job, and has no address here.
+    assert answer["card"]["pictures"] == []
+    status, answer = await house.press(f"easel:page:{job}")
+    assert status == 200
+    assert (await house.press("easel:page:99"))[0] == 404
+
+
+@pytest.mark.parametrize("action", [a for a in Action if a not in {Action.PAGE, Action.CANCEL}])
+async def test_a_job_that_is_not_there_or_an_action_of_later(house: House, action: Action) -> None:
+    status, answer = await house.press(f"easel:{action}:99:0")
+    key, _ = error_of(answer)
+    assert (status, key) in {(404, "refusal.job.not_found"), (503, "refusal.press.not_yet")}
+    assert await house.count("jobs") == 0
+
+
+async def test_a_picture_that_the_job_has_not(house: House) -> None:
+    job = (await house.drawn())["job_id"]
+    status, answer = await house.press(f"easel:seed:{job}:1")
+    assert (status, error_of(answer)[0]) == (404, "refusal.picture.not_found")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "reroll",
+        "easel",
+        "easel:reroll",
+        "easel:reroll:",
+        "easel:reroll:x",
+        "easel:reroll:-1",
+        "easel:reroll:1:2:3",
+        "easel:reroll:1 ",
+        " easel:reroll:1",
+        "easel:reroll:1\n",
+        "easel:reroll:１",
+        "easel:reroll:" + "9" * 19,
+        "easel:reroll:" + "9" * 5000,
+        "easel:REROLL:1",
+        "easel:nonsense:1",
+        "easel:__class__:1",
+        "other:reroll:1",
+        "easel:seed:1:9999",
+        "easel:reroll:1'; DROP TABLE jobs; --",
+        "../../etc/passwd",
+        "夜空",
+    ],
+)
+async def test_foreign_text_is_no_button(house: House, text: str) -> None:
+    job = (await house.drawn())["job_id"]
+    assert job == 1
+    status, answer = await house.press(text)
+    assert (status, error_of(answer)[0]) == (400, "refusal.web.button")
+    status, answer = await house.press(text, params={"lang": "zh"})
+    assert error_of(answer)[1] == house.studio.text("refusal.web.button", "zh_CN")
+    assert await house.count("jobs") == 1
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"id": 1}, {"id": None}, {"id": "easel:reroll:1", "job": 1}, {"id": ["easel:reroll:1"]}]
+)
+async def test_a_press_of_another_form_is_refused(house: House, body: dict[str, object]) -> None:
+    status, answer = await house.post("/api/press", {"key": house.key(), **body})
+    assert (status, error_of(answer)[0]) == (400, "refusal.web.body")
+
+
+async def test_a_key_belongs_to_every_press(house: House) -> None:
+    status, answer = await house.post("/api/press", {"id": "easel:reroll:1"})
+    assert (status, error_of(answer)[0]) == (400, "refusal.web.body")
+
+
+async def test_what_others_drew_elsewhere_is_not_pressed_here(house: House) -> None:
+    stranger, place = Actor("telegram", "7", name="Eve"), Place("telegram", None, "7")
+    shown = await house.studio.draw(stranger, place, DrawForm("a secret"), Ref("telegram:update:1"))
+    for button in ("reroll", "seed", "cancel", "original"):
+        status, answer = await house.press(f"easel:{button}:{shown.job_id}")
+        assert (status, error_of(answer)[0]) == (404, "refusal.job.not_found")
+    for path in ("", "/events"):
+        status, answer = await house.get(f"/api/jobs/{shown.job_id}{path}")
+        assert (status, error_of(answer)[0]) == (404, "refusal.job.not_found")
+    assert (await house.get(f"/pictures/{shown.job_id}/0.png"))[0] == 404
+    assert (await house.get("/api/history"))[1]["cards"] == []

@@ -1,0 +1,193 @@
+"""The page as part of the service: what operators ask it, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import unused_port
+from prometheus_client.parser import text_string_to_metric_families
+
+from adapters.cli.wiring import opened
+from adapters.web import service
+from bot.model.errors import BadInput
+from bot.present import i18n
+from engine.contract import EngineError
+from engine.fake import FakeEngine
+from tests.flow.gate import Gate
+from tests.unit.adapters.web.house import House, settings_of
+
+STOP_SECONDS = 3.0
+"""What the page may take to stop."""
+
+
+@pytest.fixture
+async def cold(tmp_path: Path) -> AsyncIterator[House]:
+    """A bot whose engine does not get warm by itself."""
+    gate = Gate()
+    gate.open()
+    async with House(tmp_path, FakeEngine(pause=gate, auto_warm=False), gate, settings_of()).opened() as one:
+        yield one
+
+
+async def test_alive(cold: House) -> None:
+    async with cold.client.get("/healthz") as response:
+        assert (response.status, await response.text()) == (200, "ok")
+    async with cold.client.head("/healthz") as response:
+        assert response.status == 200
+
+
+async def test_ready_only_while_the_engine_is_warm(cold: House) -> None:
+    assert await cold.get("/readyz") == (503, {"ready": False, "problems": ["The engine is starting."]})
+    await cold.engine.recover()
+    assert await cold.get("/readyz") == (200, {"ready": True, "problems": []})
+    await cold.engine.lose("The device's process was killed.")
+    assert await cold.get("/readyz") == (503, {"ready": False, "problems": ["The device's process was killed."]})
+    async with cold.client.head("/readyz") as response:
+        assert response.status == 503
+    await cold.engine.recover()
+    await cold.engine.break_down(EngineError("The model's folder is damaged."))
+    assert (await cold.get("/readyz"))[1]["problems"] == ["The model's folder is damaged."]
+
+
+async def test_not_ready_while_the_database_can_not_be_written(house: House) -> None:
+    await house.db._writer.execute_fetchall("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(house.folder / "easel.db", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        status, answer = await house.get("/readyz")
+    finally:
+        other.close()
+    assert (status, answer["problems"]) == (503, [house.studio.text("unavailable.database.locked", "en")])
+    assert (await house.get("/readyz"))[0] == 200
+
+
+async def test_metrics_are_prometheus_s(held: House) -> None:
+    await held.ask()
+    await held.until(lambda: held.gate.reached)
+    await held.ask("another one", size="256x144")
+    async with held.client.get("/metrics") as response:
+        assert response.status == 200
+        assert response.content_type == "text/plain"
+        families = {f.name: f for f in text_string_to_metric_families(await response.text())}
+    assert [sample.value for sample in families["easel_queue_length"].samples] == [1.0]
+    phases = {sample.labels["phase"]: sample.value for sample in families["easel_engine_phase"].samples}
+    assert [phase for phase, value in phases.items() if value] == ["warm"]
+
+
+async def test_info_is_what_the_form_needs(cold: House) -> None:
+    status, info = await cold.get("/api/info", headers={"Accept-Language": "zh-CN"})
+    assert status == 200
+    assert set(info) == {"version", "lang", "model", "models", "max_count", "engine", "texts"}
+    assert (info["lang"], info["max_count"]) == ("zh-CN", 16)
+    assert info["models"] == [info["model"]]
+    model = info["model"]
+    assert (model["name"], model["multiple"], model["enlarge"]) == ("demo", 16, 3)
+    assert model["side"] == {"default": 192, "low": 64, "high": 512}
+    assert model["presets"]["square"] == [192, 192]
+    assert model["negative"] == "with_guidance"
+    assert info["engine"]["phase"] == "starting"
+    assert info["engine"]["text"] == cold.studio.text("health.engine.starting", "zh_CN")
+    assert info["texts"] == cold.studio.texts("web.", "zh_CN")
+
+
+async def test_every_phase_has_its_sentence(cold: House) -> None:
+    said: set[str] = set()
+    for act in (cold.engine.lose, cold.engine.recover, lambda: cold.engine.break_down(EngineError("No model."))):
+        await act()
+        info = (await cold.get("/api/info"))[1]
+        assert bool(info["engine"]["text"]) is (info["engine"]["phase"] != "warm")
+        said.add(info["engine"]["text"])
+    assert len(said) == 3
+    assert info["engine"]["problem"] == "No model."
+
+
+async def test_the_owner_at_the_page_has_no_quota(house: House) -> None:
+    status, answer = await house.get("/api/quota")
+    assert status == 200
+    assert answer["card"]["status"] == house.studio.text("card.quota.unlimited", "en")
+
+
+# ---- Start and stop
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+async def test_a_port_that_is_in_use_raises(house: House, taken: int) -> None:
+    page = service.build(settings_of(web_port=taken), house.studio, house.registry)
+    with pytest.raises(OSError, match=str(taken)):
+        await page.start()
+    await page.stop()
+
+
+async def test_a_port_that_is_in_use_is_one_sentence_that_names_it(tmp_path: Path, taken: int) -> None:
+    engine = FakeEngine()
+    with pytest.raises(BadInput) as caught:
+        async with opened(settings_of(web_port=taken, data_dir=tmp_path), lambda _: engine):
+            pytest.fail("it was opened")
+    assert caught.value.key == "cli.port.in_use"
+    for locale in i18n.LOCALES:
+        text = i18n.text(locale, caught.value.key, **caught.value.params)
+        assert f"127.0.0.1:{taken}" in text
+        assert "EASEL_WEB_PORT" in text
+        assert "\n" not in text
+    # What was opened before it is closed again: another try works.
+    async with opened(settings_of(web_port=unused_port(), data_dir=tmp_path), lambda _: FakeEngine()) as easel:
+        assert easel.url is not None
+
+
+async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_path: Path) -> None:
+    host = "203.0.113.7"  # for documentation alone: nobody has it
+    settings = settings_of(web_host=host, web_port=unused_port(), data_dir=tmp_path)
+    with pytest.raises(BadInput) as caught:
+        async with opened(settings, lambda _: FakeEngine()):
+            pytest.fail("it was opened")
+    assert caught.value.key == "cli.port.in_use"
+    assert caught.value.params["host"] == host
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("0.0.0.0", "127.0.0.1")],
+)
+async def test_it_listens_where_it_says(house: House, host: str, named: str) -> None:
+    port = unused_port()
+    page = service.build(settings_of(web_host=host, web_port=port), house.studio, house.registry)
+    url = await page.start()
+    try:
+        assert url == f"http://{named}:{port}/"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.status == 200
+            assert response.content_type == "text/html"
+    finally:
+        await page.stop()
+
+
+async def test_a_stop_ends_what_is_open_and_frees_the_port(held: House) -> None:
+    port = unused_port()
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    for _ in range(2):
+        page = service.build(settings_of(web_port=port), held.studio, held.registry)
+        url = await page.start()
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}healthz") as idle:
+                assert idle.status == 200
+            stream = await session.get(f"{url}api/jobs/{job}/events")
+            await stream.content.readline()
+            async with asyncio.timeout(STOP_SECONDS):
+                await page.stop()
+            await stream.read()
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await session.get(f"{url}healthz")
+    assert held.watched() == 0
