@@ -76,11 +76,13 @@ class Settings(BaseSettings):
     )
 
     web_host: str = Field(
-        "127.0.0.1", description="Address that the page listens on; anybody who reaches it is the owner."
+        "127.0.0.1", min_length=1, description="Address that the page listens on; anybody who reaches it is the owner."
     )
     web_port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
     web_public_url: str | None = Field(
-        None, description="Address under which others reach the page, behind a proxy of your own; its host is allowed."
+        None,
+        pattern=r"^https?://[^/?#]",
+        description="Address under which others reach the page, behind a proxy of your own; its host is allowed.",
     )
 
     engine: EngineKind = Field(
