@@ -108,9 +108,10 @@ class Bot:
 
         def still() -> bool:
             delivery = self.dispatch._delivery
-            return enough() or not (delivery._lanes or delivery._jobs or delivery._posted or delivery._wake.is_set())
+            # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
+            idle = bool(delivery._wake._waiters) and not delivery._wake.is_set()
+            return enough() or (idle and not (delivery._lanes or delivery._jobs or delivery._posted))
 
-        # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
         for _ in range(3):
             await self.until(still)
             for _ in range(5):

@@ -53,9 +53,13 @@ async def test_a_cancelled_job_whose_card_was_deleted_stays_silent(make: Make) -
     bot, job, _ = await shown_and_held(make)
     bot.chats.deleted.add("1")
     await bot.cancel(job.id)
+
+    async def gone() -> bool:
+        return [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
+
+    await bot.until(gone)
     await bot.quiet()
     assert bot.chats.shown(job.id) == []
-    assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
 
 
 async def test_a_chat_that_is_gone_leaves_the_picture_in_history(make: Make) -> None:

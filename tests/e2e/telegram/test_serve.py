@@ -103,8 +103,9 @@ async def test_a_killed_service_delivers_once_and_charges_once(
     await real.until(lambda: real.polled, PATIENCE)
     # Telegram never hears that the update has come.
     real.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
-    real.writes(ann, ann.members[ann.id], "夜空中的一只猫 --steps 20")
-    await real.until(lambda: any("█" in m.words for m in ann.by_bot()), PATIENCE)
+    real.writes(ann, ann.members[ann.id], "夜空中的一只猫 --steps 50 --size 320x320")
+    # Its card is there, so its row is too; a quick machine may draw before any progress is shown.
+    await real.until(ann.by_bot, PATIENCE)
     assert len(real.updates) == 1
     await asyncio.to_thread(service.kill)
     real.mend()
