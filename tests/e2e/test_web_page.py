@@ -99,7 +99,7 @@ def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) 
     before = newest(browser)
     browser.keys("a red apple")
     browser.keys_with(Keys.SHIFT, Keys.ENTER)
-    browser.keys("on a blue background --seed 7", Keys.ENTER)
+    browser.keys("on a blue background --seed 7 --steps 30", Keys.ENTER)
     job = after(browser, before)
     assert drawn(browser, job) == 1
     assert browser.text(".job-prompt") == "a red apple\non a blue background"
@@ -112,7 +112,7 @@ def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) 
     assert all(is_blue(c) for c in browser.colours(picture, *EDGES))
     assert is_red(browser.colours(picture, (0.5, 0.55))[0])
     facts = browser.js("return [...document.querySelectorAll('.job-facts dd')].map((fact) => fact.textContent)")
-    assert {"7", "8", "192x192", "Easel demo"} <= set(facts)
+    assert {"7", "30", "192x192", "Easel demo"} <= set(facts)
     # Three times as large as it is, since the demo model's pictures are small.
     assert browser.js("return document.querySelector('.picture img').getBoundingClientRect().width") == 576
 
