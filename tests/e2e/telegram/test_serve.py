@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tests.e2e.conftest import StartService
-from tests.e2e.service import Service
+from tests.e2e.service import Service, until
 from tests.e2e.telegram.conftest import photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_limits import Flood
@@ -104,8 +104,10 @@ async def test_a_killed_service_delivers_once_and_charges_once(
     # Telegram never hears that the update has come.
     real.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
     real.writes(ann, ann.members[ann.id], "夜空中的一只猫 --steps 50 --size 320x320")
-    # Its card is there, so its row is too; a quick machine may draw before any progress is shown.
+    # Once its card is there and written down; a quick machine may draw before any progress is shown.
     await real.until(ann.by_bot, PATIENCE)
+    shown = "SELECT count(*) FROM messages WHERE state = 'shown'"
+    await asyncio.to_thread(until, lambda: number(service, shown), PATIENCE, "the card is written down")
     assert len(real.updates) == 1
     await asyncio.to_thread(service.kill)
     real.mend()
