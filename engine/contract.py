@@ -28,6 +28,17 @@ class Honour(StrEnum):
     NEVER = "never"
 
 
+class Can(StrEnum):
+    """What a model can do beside drawing from words alone."""
+
+    IMAGE = "image"
+    """Start from a picture (img2img), which upscaling does too."""
+    MASK = "mask"
+    """Draw a part of a picture anew (inpainting)."""
+    VARY = "vary"
+    """Draw a small change of a picture, around its seed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits(Generic[T]):
     """An inclusive range with the value taken when nothing is asked."""
@@ -54,8 +65,15 @@ class Profile:
         negative: Whether a negative prompt changes the picture.
         prompt_chars: Longest prompt that is taken, in characters.
         languages: BCP 47 primary tags of the languages that prompts may be in.
-        licence: SPDX identifier of the weights.
+        licence: SPDX identifier of the weights, or a name where SPDX has none.
         enlarge: Whole factor by which surfaces show its pictures enlarged (1: as they are).
+        pipeline: The diffusers class that its folder names.
+        scheduler: The diffusers scheduler that it is drawn with; empty for the one in its folder.
+        scheduler_config: What is set differently in that scheduler.
+        negative_default: What it is kept away from where nobody says anything; empty for nothing.
+        prompt_tokens: Tokens of a prompt that its text encoder takes; what comes after them is cut off, and said.
+        parameters: How many parameters each part has (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
+        can: What it can do beside drawing from words.
     """
 
     name: str
@@ -72,6 +90,13 @@ class Profile:
     languages: tuple[str, ...] = ("en",)
     licence: str = ""
     enlarge: int = 1
+    pipeline: str = "ZImagePipeline"
+    scheduler: str = ""
+    scheduler_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    negative_default: str = ""
+    prompt_tokens: int = 512
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    can: frozenset[Can] = frozenset(Can)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +113,11 @@ class Recipe:
         steps: Denoising steps.
         guidance: Guidance scale.
         seed: 0 to 2**63 - 1.
+        image: Path of the picture to start from, which is scaled to ``width`` and ``height``; empty for none.
+        mask: Path of a picture as large as ``image``: what is white there is drawn anew; empty for everything.
+        strength: How far to move away from ``image``: above 0, which keeps it, to 1, which forgets it.
+        variation: How much of the noise is ``variation_seed``'s and no longer ``seed``'s, 0 to 1 (slerp).
+        variation_seed: 0 to 2**63 - 1.
     """
 
     id: str
@@ -99,6 +129,11 @@ class Recipe:
     steps: int
     guidance: float
     seed: int
+    image: str = ""
+    mask: str = ""
+    strength: float = 1.0
+    variation: float = 0.0
+    variation_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +156,19 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished picture: a lossless PNG without metadata, and how long the device took for it in seconds."""
+    """A finished picture: a lossless PNG without metadata, and how it was made.
+
+    Attributes:
+        recipe_id: Whose it is.
+        data: The file.
+        width: Pixels.
+        height: Pixels.
+        seconds: How long the device took for it.
+        mime: Media type of ``data``.
+        precision: Number format that it was drawn in, such as ``bf16``.
+        revision: Commit of the model's files on their hub; empty for files that have none.
+        notes: What the person should know of it; codes, such as ``prompt_cut``.
+    """
 
     recipe_id: str
     data: bytes
@@ -129,6 +176,9 @@ class Image:
     height: int
     seconds: float
     mime: str = "image/png"
+    precision: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +191,21 @@ class Failed:
 
 Event = Step | Preview | Image | Failed
 
+PROMPT_CUT = "prompt_cut"
+"""Note of an Image: the prompt was longer than its model reads, and its end was left out."""
+
+SAFER = "safer_precision"
+"""Note of an Image: its numbers overflowed, and it was drawn again in a safer precision."""
+
 
 class Phase(StrEnum):
-    """Where the engine is in its life."""
+    """Where the engine is in its life. IDLE is WARM with its memory given back: a paint loads the model again first."""
 
     STARTING = "starting"
     DOWNLOADING = "downloading"
     WARMING = "warming"
     WARM = "warm"
+    IDLE = "idle"
     LOST = "lost"
     BROKEN = "broken"
 
@@ -168,6 +225,9 @@ class EngineState:
         memory: Bytes of the device's memory in use (of the process, on a CPU); 0 when unknown.
         problem: One clear English sentence; empty when there is none.
         restarts: How many times the device's process was started again.
+        plan: How the model was fitted to the device, in one English sentence; empty until known.
+        revision: Commit of the model's files on their hub; empty when they have none.
+        switch_seconds: How long changing to another model took last; 0 when it never happened.
     """
 
     phase: Phase
@@ -179,6 +239,9 @@ class EngineState:
     memory: int = 0
     problem: str = ""
     restarts: int = 0
+    plan: str = ""
+    revision: str = ""
+    switch_seconds: float = 0.0
 
 
 class EngineError(Exception):
@@ -211,8 +274,20 @@ class BadRecipe(EngineError):
     code = "bad_recipe"
 
 
+class BadImage(EngineError):
+    """The picture to start from, or its mask, can't be read or is far too large."""
+
+    code = "bad_image"
+
+
+class Overflow(EngineError):
+    """The numbers of this picture overflowed, in a safer precision too."""
+
+    code = "overflow"
+
+
 ERRORS: Mapping[str, type[EngineError]] = {
-    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe)
+    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe, BadImage, Overflow)
 }
 
 
@@ -232,7 +307,7 @@ class Engine(Protocol):
         """What can be asked for; the first is the default."""
 
     def slots(self) -> int:
-        """How many paints may run at once (1 for one device)."""
+        """How many paints are worth having open at once: more than one keeps the device busy between two of them."""
 
     def batch(self, recipe: Recipe) -> int:
         """How many recipes of this model and size are worth painting together; at least 1."""
@@ -241,10 +316,11 @@ class Engine(Protocol):
         """What it is doing now; cheap."""
 
     def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """Draw recipes of one model, size, steps and guidance together.
+        """Draw recipes, together where they are of one model and size.
 
         Every recipe ends in exactly one Image or Failed, or in nothing when it was dropped. Leaving the loop drops
-        what is left. Several paints may be open at once: the engine orders them by lane.
+        what is left. Several paints may be open at once: the engine orders them by lane, lets short ones go before
+        long ones, and joins what can share a step.
 
         Raises:
             EngineLost: The device's process died or hung; what has not ended may be painted again.
@@ -253,16 +329,22 @@ class Engine(Protocol):
     async def drop(self, recipe_id: str) -> None:
         """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
 
+    async def look(self, recipe_id: str, *, looking: bool) -> None:
+        """Somebody looks (or no longer does) at how this recipe comes along: only then are previews made of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """What an engine is started with; built by the composition root from the settings.
 
     Attributes:
-        model: ``demo``, a hub id or a folder.
+        model: ``demo``, a hub id, a folder, or the name of a model in ``models_file``.
         models_dir: Where downloaded models are kept.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        precision: ``auto``, ``bf16``, ``fp16`` or ``fp32``.
+        precision: ``auto``, ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4`` or ``fp32``.
+        models_file: ``models.toml`` with the operator's own models; it need not be there.
+        idle_unload: Minutes without work after which the device's memory is given back; 0: never.
+        compile: Backend of ``torch.compile``; empty: not compiled.
         environment: More environment variables for the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -270,4 +352,7 @@ class EngineConfig:
     models_dir: str
     device: str = "auto"
     precision: str = "auto"
+    models_file: str = ""
+    idle_unload: float = 0.0
+    compile: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
