@@ -1,53 +1,309 @@
-"""What every family of models offers to the batch: encode a prompt, denoise rows together, decode one of them."""
+"""What every family of models has in common: pictures on their way, and one denoising step for several of them.
+
+The loop is Easel's own, one step at a time, so that a picture can join, leave or be set aside at any step: each has
+its own scheduler, its own generator and its own time. Models, schedulers and text encoders are diffusers' own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-AfterStep = Callable[[int], Sequence[int]]
-"""Called with the number of the step that is done (1-based); returns the indices of the rows that go on."""
+from engine.contract import Recipe
+from engine.diffusion.noise import noise_of
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is denoised together.
+class Embedding:
+    """A prompt as its model reads it.
 
     Attributes:
-        prompts: One embedding a row.
-        negatives: One embedding a row; empty when guidance does not use any.
-        seeds: One a row, 0 to 2**63 - 1.
-        width: Pixels.
-        height: Pixels.
-        steps: Denoising steps.
-        guidance: Guidance scale.
+        tensors: What the family's ``forward`` takes; the first is (tokens, channels), without padding.
+        cut: The prompt was longer than the model reads, and its end was left out.
     """
 
-    prompts: Sequence[Tensor]
-    negatives: Sequence[Tensor]
-    seeds: Sequence[int]
-    width: int
-    height: int
-    steps: int
-    guidance: float
+    tensors: tuple[Tensor, ...]
+    cut: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return sum(t.nbytes for t in self.tensors)
 
 
-class Family(Protocol):
-    """A loaded pipeline on its device."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A picture to start from.
+
+    Attributes:
+        pixels: (height, width, 3), 0 to 255, of the recipe's size.
+        mask: (height, width), 0 (stays) to 1 (is drawn anew); None: everything is.
+    """
+
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.float32] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Drawing:
+    """One picture on its way.
+
+    Attributes:
+        recipe: What it shall be.
+        prompt: What it shall show.
+        negative: What it is kept away from; None where its guidance uses none.
+        scheduler: Its own.
+        times: Timesteps that it goes through, on the CPU; fewer than ``recipe.steps`` when it starts from a picture.
+        generator: Its own, for schedulers that add noise.
+        latents: (1, channels, height / 8, width / 8), float32.
+        noise: What it began from, of the same shape.
+        start: The picture that it starts from.
+        kept: That picture's latents where a mask keeps a part of it.
+        mask: (1, 1, height / 8, width / 8) of that mask.
+        done: Steps that it has gone.
+        clean: What the last step took the finished latents to be; kept for previews alone.
+        looked: Somebody looks, so that ``clean`` is worth keeping.
+    """
+
+    recipe: Recipe
+    prompt: Embedding
+    negative: Embedding | None
+    scheduler: Any
+    times: Tensor
+    generator: torch.Generator
+    latents: Tensor
+    noise: Tensor
+    start: Start | None = None
+    kept: Tensor | None = None
+    mask: Tensor | None = None
+    done: int = 0
+    clean: Tensor | None = None
+    looked: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return len(self.times)
+
+    @property
+    def over(self) -> bool:
+        """Whether no step is left."""
+        return self.done >= self.steps
+
+
+class Family(ABC):
+    """A loaded pipeline on its device. Its parts are called one by one, never the pipeline itself.
+
+    Args:
+        pipe: A diffusers pipeline, placed where it shall draw.
+        device: Where it draws.
+    """
+
+    unguided_below = 1.0
+    """Up to this guidance scale nothing is kept away from, and no second prediction is needed."""
+
+    def __init__(self, pipe: Any, device: torch.device) -> None:
+        self.pipe = pipe
+        self.device = device
+        self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
         """Whether this guidance scale needs the embedding of what to stay away from."""
+        return guidance > self.unguided_below
 
-    def encode(self, prompt: str) -> Tensor:
-        """Return the embedding of one prompt, without padding."""
+    @property
+    @abstractmethod
+    def denoiser(self) -> Any:
+        """The transformer or UNet: what takes a step."""
 
-    def denoise(self, plan: Plan, after_step: AfterStep) -> dict[int, Tensor]:
-        """Return the final latents, (1, channels, height / 8, width / 8), of the rows that stayed to the end."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format that the denoiser takes."""
+        found: torch.dtype = self.denoiser.dtype
+        return found if found.is_floating_point else torch.float32
 
+    @abstractmethod
+    def encode(self, prompt: str) -> Embedding:
+        """Return the embedding of one prompt, without padding, so that it does not depend on its batch."""
+
+    @abstractmethod
+    def forward(
+        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
+    ) -> Tensor:
+        """Return the denoiser's prediction, (n, channels, height / 8, width / 8) in float32.
+
+        Args:
+            inputs: n latents of (1, channels, height / 8, width / 8), float32.
+            times: (n,) timesteps of the scheduler, float32, on the device.
+            embeddings: n prompts.
+            recipes: n recipes, for models that are told the size.
+        """
+
+    @abstractmethod
+    def schedule(self, scheduler: Any, recipe: Recipe) -> None:
+        """Set the scheduler's timesteps for the recipe's steps and size, on the CPU."""
+
+    @abstractmethod
     def decode(self, latents: Tensor) -> NDArray[np.float32]:
-        """Return the picture as (height, width, 3), 0 to 1; not finite where the numbers overflowed."""
+        """Return (height, width, 3), 0 to 1; not finite where the numbers overflowed."""
+
+    @abstractmethod
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Return the latents of (1, 3, height, width), -1 to 1, in float32: the middle of what the VAE says."""
+
+    def guide(self, towards: Tensor, away: Tensor, guidance: float) -> Tensor:
+        """Return the guided prediction (classifier-free guidance, arXiv 2207.12598)."""
+        return away + guidance * (towards - away)
+
+    @torch.no_grad()
+    def begin(
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
+    ) -> Drawing:
+        """Return the drawing of a recipe before its first step."""
+        # A copy, so that nothing of one picture's way is left for the next.
+        scheduler = copy.deepcopy(self.pipe.scheduler)
+        self.schedule(scheduler, recipe)
+        noise, generator = noise_of(recipe, self._shape(recipe))
+        noise = noise.to(self.device)
+        drawing = Drawing(
+            recipe, prompt, negative, scheduler, scheduler.timesteps.cpu(), generator, noise, noise, start=start
+        )
+        if start is None:
+            drawing.latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+            self._enter(drawing, 0)
+        else:
+            self._start_from(drawing, start)
+        return drawing
+
+    @torch.no_grad()
+    def step(self, drawings: Sequence[Drawing]) -> None:
+        """Take one step with each: drawings of one size, none of them over. When it raises, nothing has changed."""
+        inputs = [_scaled(d) for d in drawings]
+        guided = [i for i, d in enumerate(drawings) if d.negative is not None]
+        rows = [*range(len(drawings)), *guided]
+        embeddings = [*(d.prompt for d in drawings), *(e for d in drawings if (e := d.negative) is not None)]
+        times = torch.stack([drawings[i].times[drawings[i].done].float() for i in rows]).to(self.device)
+        found = self.forward([inputs[i] for i in rows], times, embeddings, [drawings[i].recipe for i in rows])
+        predicted = [found[i : i + 1] for i in range(len(drawings))]
+        for place, i in enumerate(guided, len(drawings)):
+            predicted[i] = self.guide(predicted[i], found[place : place + 1], drawings[i].recipe.guidance)
+        for drawing, prediction in zip(drawings, predicted, strict=True):
+            self._advance(drawing, prediction)
+
+    @torch.no_grad()
+    def preview(self, drawing: Drawing) -> NDArray[np.uint8]:
+        """Return a rough picture of how it will look, (height / 8, width / 8, 3)."""
+        if self._rgb is None:
+            self._rgb = self._fit_rgb()
+        latents = drawing.latents if drawing.clean is None else drawing.clean
+        flat = latents[0].flatten(1).T.float()
+        pixels = torch.cat([flat, flat.new_ones(len(flat), 1)], 1) @ self._rgb
+        square = pixels.reshape(*latents.shape[2:], 3).clamp(0, 1)
+        found: NDArray[np.uint8] = (square * 255).round().to(torch.uint8).cpu().numpy()
+        return found
+
+    @torch.no_grad()
+    def finish(self, drawing: Drawing) -> NDArray[np.float32]:
+        """Return the finished picture, (height, width, 3), 0 to 1; what a mask keeps is as it was given."""
+        pixels = self.decode(drawing.latents)
+        start = drawing.start
+        if start is not None and start.mask is not None:
+            mask = start.mask[..., None]
+            pixels = pixels * mask + start.pixels.astype(np.float32) / 255 * (1 - mask)
+        return pixels
+
+    def free(self) -> None:
+        """Let go of what a call of the pipeline lets go of at its end: parts that were moved to the device for it."""
+        self.pipe.maybe_free_model_hooks()
+
+    def _shape(self, recipe: Recipe) -> tuple[int, int, int, int]:
+        scale = self.pipe.vae_scale_factor
+        return 1, self._channels, recipe.height // scale, recipe.width // scale
+
+    @property
+    def _channels(self) -> int:
+        return int(self.denoiser.config.in_channels)
+
+    def _start_from(self, drawing: Drawing, start: Start) -> None:
+        """Enter where the picture, with noise, is as far as the recipe's strength says (as img2img pipelines do)."""
+        recipe, scheduler = drawing.recipe, drawing.scheduler
+        order = scheduler.order
+        given = torch.from_numpy(start.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        kept = self.encode_pixels(given)
+        skipped = int(max(recipe.steps - min(recipe.steps * recipe.strength, recipe.steps), 0))
+        skipped = min(skipped, recipe.steps - 1)
+        drawing.times = drawing.times[skipped * order :]
+        self._enter(drawing, skipped * order)
+        drawing.latents = _noised(drawing, kept, 0)
+        if start.mask is not None:
+            drawing.kept = kept
+            mask = torch.from_numpy(start.mask)[None, None]
+            drawing.mask = torch.nn.functional.interpolate(mask, kept.shape[2:], mode="area").to(self.device)
+
+    @staticmethod
+    def _enter(drawing: Drawing, index: int) -> None:
+        # Given, the scheduler need not look its place up by comparing times.
+        if hasattr(drawing.scheduler, "set_begin_index"):
+            drawing.scheduler.set_begin_index(index)
+
+    @staticmethod
+    def _advance(drawing: Drawing, prediction: Tensor) -> None:
+        scheduler, time = drawing.scheduler, drawing.times[drawing.done]
+        more = {"generator": drawing.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        if drawing.looked:
+            drawing.clean = _clean(drawing, prediction)
+        latents = scheduler.step(prediction, time, drawing.latents, **more, return_dict=False)[0]
+        drawing.done += 1
+        if drawing.mask is not None and drawing.kept is not None:
+            kept = drawing.kept if drawing.over else _noised(drawing, drawing.kept, drawing.done)
+            latents = kept * (1 - drawing.mask) + latents * drawing.mask
+        drawing.latents = latents
+
+    def _fit_rgb(self) -> Tensor:
+        """Return (channels + 1, 3): the linear map from latents to colours that fits this VAE best on coloured clouds."""
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.rand(4, 3, 5, 5, generator=generator)
+        clouds = torch.nn.functional.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 1)
+        scale = self.pipe.vae_scale_factor
+        latents = torch.cat([self.encode_pixels(c[None].to(self.device) * 2 - 1).float().cpu() for c in clouds])
+        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+        colours = torch.nn.functional.avg_pool2d(clouds, scale).permute(0, 2, 3, 1).flatten(0, 2)
+        return torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution.to(self.device)
+
+
+def _scaled(drawing: Drawing) -> Tensor:
+    scale = getattr(drawing.scheduler, "scale_model_input", None)
+    if scale is None:
+        return drawing.latents
+    found: Tensor = scale(drawing.latents, drawing.times[drawing.done])
+    return found
+
+
+def _noised(drawing: Drawing, latents: Tensor, step: int) -> Tensor:
+    """Return clean latents with the drawing's noise, as they are before step ``step`` (0-based)."""
+    scheduler, time = drawing.scheduler, drawing.times[step : step + 1]
+    add = getattr(scheduler, "scale_noise", None)
+    if add is not None:
+        found: Tensor = add(latents, time, drawing.noise)
+    else:
+        found = scheduler.add_noise(latents, drawing.noise, time)
+    return found
+
+
+def _clean(drawing: Drawing, prediction: Tensor) -> Tensor | None:
+    """Return what the prediction takes the finished latents to be; None for schedulers without sigmas."""
+    scheduler = drawing.scheduler
+    if not hasattr(scheduler, "sigmas") or getattr(scheduler.config, "prediction_type", "epsilon") != "epsilon":
+        return None
+    # Flow matching and noise prediction alike: the sample is the clean one and sigma times what is predicted.
+    sigma = scheduler.sigmas[len(scheduler.timesteps) - drawing.steps + drawing.done]
+    return drawing.latents - float(sigma) * prediction

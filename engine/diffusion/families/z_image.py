@@ -2,132 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
+from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.diffusion.families.base import AfterStep, Plan
+from engine.contract import Recipe
+from engine.diffusion.families.base import Embedding, Family
+
+MAX_TOKENS = 512
+"""What ZImagePipeline reads of a prompt, its chat template included."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Going:
-    """Rows that are still in the batch, their latents in the same order, and how many steps they have done."""
+class ZImage(Family):
+    """A loaded ZImagePipeline."""
 
-    rows: list[int]
-    latents: Tensor
-    done: int
+    unguided_below = 0.0  # its scale counts from there: towards + guidance * (towards - away)
 
-
-class _Leaving(Exception):
-    """Rows leave the batch: ends a call of the pipeline after a step, with what goes on."""
-
-    def __init__(self, going: _Going) -> None:
-        super().__init__("rows leave the batch")
-        self.going = going
-
-
-class ZImage:
-    """A loaded ZImagePipeline. Obeys ``engine.diffusion.families.base.Family``.
-
-    Args:
-        folder: A diffusers pipeline.
-        device: Where it draws.
-        dtype: Number format of the weights.
-
-    Raises:
-        Exception: Whatever diffusers and transformers raise for files that they can't load.
-    """
-
-    def __init__(self, folder: str, device: torch.device, dtype: torch.dtype) -> None:
-        # Never pickles, never code out of the folder, never the network: the files are here by now.
-        self._pipe: Any = ZImagePipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-        self._pipe.set_progress_bar_config(disable=True)
-        self._pipe.to(device)
-        self._device = device
-
-    def guided(self, guidance: float) -> bool:
-        """Whether the pipeline guides: above 0, since its scale is counted from there."""
-        return guidance > 0
+    @property
+    def denoiser(self) -> Any:
+        """The transformer."""
+        return self.pipe.transformer
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Tensor:
-        """Return (tokens, channels), at most 512 tokens; what is longer is cut off by the tokenizer."""
-        embeddings, _ = self._pipe.encode_prompt(prompt, device=self._device, do_classifier_free_guidance=False)
-        found: Tensor = embeddings[0]
-        return found
+    def encode(self, prompt: str) -> Embedding:
+        """Return (tokens, channels), at most 512 tokens.
 
-    @torch.no_grad()
-    def denoise(self, plan: Plan, after_step: AfterStep) -> dict[int, Tensor]:
-        """Denoise the rows; when some leave, the pipeline is called again with the rest at the step they have reached.
-
-        The scheduler keeps nothing between steps (Euler), so a call that begins at a later sigma goes on exactly.
+        The pipeline pads to 512 and throws the padding's embeddings away. Its text encoder is causal: what stands before
+        the padding does not see it, so it is left out.
         """
-        going = _Going(list(range(len(plan.seeds))), torch.cat([self._noise(plan, seed) for seed in plan.seeds]), 0)
-        while going.rows and going.done < plan.steps:
-            going = self._go_on(plan, going, after_step)
-        return {row: going.latents[i : i + 1] for i, row in enumerate(going.rows)}
+        tokenizer = self.pipe.tokenizer
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+        )
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        cut = ids.shape[1] > MAX_TOKENS
+        if cut:
+            ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS).input_ids
+        states = self.pipe.text_encoder(input_ids=ids.to(self.device), output_hidden_states=True).hidden_states
+        return Embedding((states[-2][0],), cut)
 
-    def _go_on(self, plan: Plan, going: _Going, after_step: AfterStep) -> _Going:
-        """Call the pipeline once: to the end, or until rows leave."""
+    def forward(
+        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
+    ) -> Tensor:
+        """See Family. The transformer takes a list, each latent with its own time."""
+        dtype = self.dtype
+        latents = [x.to(dtype).squeeze(0).unsqueeze(1) for x in inputs]
+        prompts = [e.tensors[0] for e in embeddings]
+        found = self.denoiser(latents, (1000 - times) / 1000, prompts, return_dict=False)[0]
+        return -torch.stack([x.float() for x in found]).squeeze(2)
 
-        def callback(_: object, step: int, __: object, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            kept = set(after_step(going.done + step + 1))
-            staying = [i for i, row in enumerate(going.rows) if row in kept]
-            if len(staying) < len(going.rows):
-                rows = [going.rows[i] for i in staying]
-                raise _Leaving(_Going(rows, tensors["latents"][staying], going.done + step + 1))
-            return tensors
+    def guide(self, towards: Tensor, away: Tensor, guidance: float) -> Tensor:
+        """Return the guided prediction, as ZImagePipeline counts its scale."""
+        return towards + guidance * (towards - away)
 
-        # The pipeline's own schedule, given whole so that it can be entered at any step.
-        sigmas = torch.linspace(1.0, 1.0 / plan.steps, plan.steps).tolist()
-        try:
-            (latents,) = self._pipe(
-                prompt_embeds=[plan.prompts[r] for r in going.rows],
-                negative_prompt_embeds=[plan.negatives[r] for r in going.rows] if plan.negatives else None,
-                latents=going.latents,
-                width=plan.width,
-                height=plan.height,
-                sigmas=sigmas[going.done :],
-                num_inference_steps=plan.steps - going.done,
-                guidance_scale=plan.guidance,
-                callback_on_step_end=callback,
-                output_type="latent",
-                return_dict=False,
-            )
-        except _Leaving as e:
-            return e.going
-        return _Going(going.rows, latents, plan.steps)
+    def schedule(self, scheduler: Any, recipe: Recipe) -> None:
+        """See Family. The pipeline's own sigmas, shifted by the picture's size where the scheduler asks for it."""
+        scale = self.pipe.vae_scale_factor * 2
+        config = scheduler.config
+        mu = calculate_shift(
+            (recipe.height // scale) * (recipe.width // scale),
+            config.get("base_image_seq_len", 256),
+            config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5),
+            config.get("max_shift", 1.15),
+        )
+        sigmas = torch.linspace(1.0, 1.0 / recipe.steps, recipe.steps).tolist()
+        scheduler.set_timesteps(sigmas=sigmas, device="cpu", mu=mu)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.float32]:
-        """Return (height, width, 3)."""
-        vae = self._pipe.vae
+        """See Family."""
+        vae = self.pipe.vae
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         pixels: Tensor = vae.decode(scaled, return_dict=False)[0]
         found: NDArray[np.float32] = (pixels[0].float() / 2 + 0.5).permute(1, 2, 0).cpu().numpy()
         return found
 
-    def _noise(self, plan: Plan, seed: int) -> Tensor:
-        # Drawn on the CPU, whatever the device: the same seed is the same picture on every machine, near enough.
-        found: Tensor = self._pipe.prepare_latents(
-            1,
-            self._pipe.transformer.in_channels,
-            plan.height,
-            plan.width,
-            torch.float32,
-            self._device,
-            torch.Generator("cpu").manual_seed(seed),
-        )
-        return found
-
-
-def load(folder: str, device: torch.device, dtype: torch.dtype) -> ZImage:
-    """Load the pipeline of ``folder``; raises whatever diffusers raises for files that it can't load."""
-    return ZImage(folder, device, dtype)
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """See Family."""
+        vae = self.pipe.vae
+        latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+        return (latents.float() - vae.config.shift_factor) * vae.config.scaling_factor
