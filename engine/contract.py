@@ -228,6 +228,9 @@ class EngineState:
         plan: How the model was fitted to the device, in one English sentence; empty until known.
         revision: Commit of the model's files on their hub; empty when they have none.
         switch_seconds: How long changing to another model took last; 0 when it never happened.
+        busy_seconds: How long the device has been at work, of ``warm_seconds``.
+        warm_seconds: Seconds from when it was warm to its last picture.
+        prompts_encoded: How many prompts went through a text encoder since then; the others were remembered.
     """
 
     phase: Phase
@@ -242,6 +245,9 @@ class EngineState:
     plan: str = ""
     revision: str = ""
     switch_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    warm_seconds: float = 0.0
+    prompts_encoded: int = 0
 
 
 class EngineError(Exception):

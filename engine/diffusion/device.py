@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -76,3 +80,37 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+@dataclass(slots=True)
+class Took:
+    """How long the device was at work."""
+
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Busy:
+    """How much of its time the device was at work.
+
+    Attributes:
+        seconds: At work, in all.
+        since: When it began, by the monotonic clock.
+    """
+
+    seconds: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self.seconds, self.since = 0.0, time.monotonic()
+
+    @contextmanager
+    def at_work(self) -> Iterator[Took]:
+        """Count the block's time."""
+        took, began = Took(), time.monotonic()
+        try:
+            yield took
+        finally:
+            took.seconds = time.monotonic() - began
+            self.seconds += took.seconds

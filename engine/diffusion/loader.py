@@ -1,93 +1,80 @@
-"""From a model's name to a warm painter: fetch its files, load them, draw one throw-away picture."""
+"""From a model's spec to a family on its device: fetch its files, plan, load, fit, draw one throw-away picture."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import gc
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
-from engine.contract import EngineError, Image, OutOfMemory, Recipe, UnknownModel
+from engine import catalogue
+from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
-from engine.diffusion.batch import Painter
-from engine.diffusion.encode import Encoder
 from engine.diffusion.families.base import Family
+from engine.diffusion.families.z_image import ZImage
 from engine.diffusion.hub import CantFetch, Report, fetch
-from engine.diffusion.rows import Row
+from engine.diffusion.keeper import CantLoad, Loaded
+from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
 """Steps of the throw-away picture: the first one sets everything up, the second shows what a step takes."""
 
-
-class CantLoad(Exception):
-    """The model can't be had or loaded.
-
-    Attributes:
-        error: Why, in one sentence.
-        passing: It may work later as things are.
-    """
-
-    def __init__(self, error: EngineError, *, passing: bool = False) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.passing = passing
-
-
-class _Module(Protocol):
-    """What a module of ``engine.diffusion.families`` offers to the loader."""
-
-    def load(self, folder: str, device: torch.device, dtype: torch.dtype) -> Family: ...
+_FAMILIES: Mapping[str, type[Family]] = {"z_image": ZImage}
 
 
 class Loader:
-    """Loads one model on one device.
+    """Loads models on one device. Obeys ``engine.diffusion.keeper.Loads``.
 
     Args:
-        source: Hub id, or folder of a diffusers pipeline.
-        family: Module of ``engine.diffusion.families``.
         device: ``EASEL_DEVICE``.
         precision: ``EASEL_PRECISION``.
+        models_dir: Where downloaded models are kept.
+        compile_with: ``EASEL_COMPILE``; empty: not compiled.
+        report: Told how a download goes.
 
     Raises:
         CantLoad: There is no such device.
     """
 
-    def __init__(self, source: str, family: str, device: str, precision: str) -> None:
-        self._source = source
-        self._family = family
+    def __init__(self, device: str, precision: str, models_dir: str, compile_with: str, report: Report) -> None:
         try:
-            self._device = devices.choose(device)
+            self.device = devices.choose(device)
         except devices.NoDevice as e:
             raise CantLoad(EngineError(str(e))) from e
-        self.precision = devices.precision(precision, self._device)
-        self.title = devices.title(self._device)
+        self._asked = precision
+        self._models_dir = models_dir
+        self._compile_with = compile_with
+        self._report = report
+        self.title = devices.title(self.device)
 
     @property
     def on_cpu(self) -> bool:
         """Whether it draws on the cores that the rest of the service needs too."""
-        return self._device.type == "cpu"
+        return self.device.type == "cpu"
 
     def memory(self) -> int:
         """Return the bytes of the device's memory in use."""
-        return devices.memory(self._device)
+        return devices.memory(self.device)
 
-    def fetch(self, models_dir: str, report: Report) -> str:
-        """Return the folder of the model, downloading it from the hub when it is not one; raises CantLoad."""
-        if Path(self._source).is_dir():
-            return self._source
-        try:
-            return fetch(self._source, models_dir, report)
-        except CantFetch as e:
-            raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
-
-    def load(self, folder: str) -> Painter:
-        """Return a painter with the model of ``folder`` on its device; raises CantLoad."""
+    def load(self, spec: ModelSpec, precision: str) -> Loaded:
+        """See Loads."""
         disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
-        module: _Module = import_module(f"engine.diffusion.families.{self._family}")
+        folder = self._folder(spec.profile.source)
+        chosen = devices.precision(precision or self._asked, self.device)
         try:
-            family = module.load(folder, self._device, devices.dtype(self.precision))
+            pipe: Any = DiffusionPipeline.from_pretrained(
+                folder,
+                dtype=devices.dtype(chosen),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+            pipe.set_progress_bar_config(disable=True)
+            pipe.to(self.device)
         except (torch.OutOfMemoryError, MemoryError) as e:
             raise CantLoad(OutOfMemory(f"The model in {folder} does not fit the memory of {self.title}.")) from e
         except Exception as e:  # whatever diffusers, transformers and safetensors raise for damaged files
@@ -95,36 +82,33 @@ class Loader:
             raise CantLoad(
                 UnknownModel(f"The model in {folder} can't be loaded, copy it again ({type(e).__name__}: {text}).")
             ) from e
-        return Painter(family, self._device, self.precision, Encoder())
+        return Loaded(spec, _FAMILIES[spec.profile.family](pipe, self.device), chosen)
 
-    def warm(self, painter: Painter, side: int, steps: int) -> tuple[int, float]:
-        """Draw one throw-away picture of ``side`` pixels square; return its pixels and the seconds of its last step.
+    def unload(self, loaded: Loaded) -> None:
+        """See Loads."""
+        loaded.family.close()
+        gc.collect()
+        devices.release(self.device)
 
-        Raises CantLoad when even that can't be drawn.
-        """
-        sink = _WarmSink()
-        recipe = Recipe("warm", "", "warm", "", side, side, min(steps, _WARM_STEPS), 0.0, 0)
-        painter.paint([Row(0, recipe)], sink)
-        if sink.error is not None:
-            raise CantLoad(sink.error)
-        return side * side, sink.seconds
+    def fit(self, loaded: Loaded, width: int, height: int) -> int:  # noqa: ARG002
+        """See Loads."""
+        return catalogue.batch_of(width * height)
+
+    def safer(self, precision: str) -> str | None:
+        """See Loads."""
+        return {"fp16": "fp32", "bf16": "fp32"}.get(precision)
+
+    def _folder(self, source: str) -> str:
+        if Path(source).is_dir():
+            return source
+        try:
+            return fetch(source, self._models_dir, self._report)
+        except CantFetch as e:
+            raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
 
 
-class _WarmSink:
-    """Keeps how long the last step took, or what went wrong."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.error: EngineError | None = None
-
-    def wanted(self, _ticket: int, /) -> bool:
-        return True
-
-    def stepped(self, _tickets: tuple[int, ...], _step: int, _steps: int, seconds: float, /) -> None:
-        self.seconds = seconds
-
-    def drawn(self, _ticket: int, _image: Image, /) -> None:
-        """Thrown away."""
-
-    def failed(self, _ticket: int, error: EngineError, /) -> None:
-        self.error = error
+def warm_recipe(spec: ModelSpec) -> Recipe:
+    """Return the throw-away picture of a model: its native square, in two steps."""
+    profile = spec.profile
+    side = profile.side.default
+    return Recipe("warm", profile.name, "warm", "", side, side, min(profile.steps.default, _WARM_STEPS), 0.0, 0)

@@ -1,19 +1,30 @@
-"""What the drawing side is given and what it tells: rows of a batch, and the sink that hears how they end."""
+"""What the drawing side is given and what it tells: rows to draw, and the sink that hears how they come along."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.contract import EngineError, Image, Recipe
+from engine.contract import EngineError, Image, Lane, Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recipe and the ticket by which the other side knows it."""
+    """A recipe, the ticket by which the other side knows it, and how urgent it is."""
 
     ticket: int
     recipe: Recipe
+    lane: Lane = Lane.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Step ``step`` (1-based) of ``steps`` is done for this row."""
+
+    ticket: int
+    step: int
+    steps: int
 
 
 class Sink(Protocol):
@@ -22,8 +33,14 @@ class Sink(Protocol):
     def wanted(self, ticket: int, /) -> bool:
         """Whether anybody still waits for this row."""
 
-    def stepped(self, tickets: tuple[int, ...], step: int, steps: int, seconds: float, /) -> None:
-        """Step ``step`` (1-based) of ``steps`` is done for these rows; it took so many seconds."""
+    def looking(self, ticket: int, /) -> bool:
+        """Whether anybody looks at how it comes along."""
+
+    def stepped(self, progress: Sequence[Progress], seconds: float, /) -> None:
+        """These rows have taken a step together; it took so many seconds."""
+
+    def previewed(self, ticket: int, data: bytes, mime: str, /) -> None:
+        """How this row looks so far."""
 
     def drawn(self, ticket: int, image: Image, /) -> None:
         """This row ended in a picture."""

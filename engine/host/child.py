@@ -10,10 +10,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from typing import BinaryIO
 
-from engine.contract import EngineError, Image
 from engine.diffusion.rows import Row
 from engine.host import wire
 from engine.host.inbox import Inbox
@@ -73,40 +71,13 @@ def listen(pipe: Pipe, inbox: Inbox) -> None:
                     inbox.add(lane, map(Row, tickets, recipes))
                 case wire.Drop(tickets):
                     inbox.drop(tickets)
+                case wire.Look(ticket, looking):
+                    inbox.look(ticket, looking=looking)
     except EOFError:
         os._exit(0)
     except wire.WireError as e:
         print(f"The parent said something that makes no sense: {e}", file=sys.stderr)  # noqa: T201  # its log
         os._exit(2)
-
-
-class ParentSink:
-    """Tells the parent what comes of a batch; a recipe that was dropped is mentioned no more."""
-
-    def __init__(self, pipe: Pipe, inbox: Inbox, memory: Callable[[], int]) -> None:
-        self._pipe = pipe
-        self._inbox = inbox
-        self._memory = memory
-
-    def wanted(self, ticket: int) -> bool:
-        """Whether anybody still waits for it."""
-        return self._inbox.wanted(ticket)
-
-    def stepped(self, tickets: tuple[int, ...], step: int, steps: int, seconds: float) -> None:
-        """A step is done."""
-        self._pipe.say(wire.Stepped(tickets, step, steps, seconds))
-
-    def drawn(self, ticket: int, image: Image) -> None:
-        """A picture is done."""
-        if self._inbox.finish(ticket):
-            self._pipe.say(
-                wire.Drawn(ticket, image.width, image.height, image.seconds, self._memory(), image.mime, image.data)
-            )
-
-    def failed(self, ticket: int, error: EngineError) -> None:
-        """There will be no picture."""
-        if self._inbox.finish(ticket):
-            self._pipe.say(wire.Ended(ticket, error.code, str(error)))
 
 
 def main() -> None:
@@ -120,23 +91,16 @@ def main() -> None:
     threading.Thread(target=listen, args=(pipe, inbox), name="listen", daemon=True).start()
 
     # Torch and diffusers take seconds to import, so the parent's end is already watched by now.
-    from engine.diffusion.loader import CantLoad, Loader  # noqa: PLC0415  # see above
+    from engine.diffusion.keeper import CantLoad  # noqa: PLC0415  # see above
+    from engine.host.workshop import Workshop  # noqa: PLC0415  # see above
 
     try:
-        loader = Loader(setup.source, setup.family, setup.device, setup.precision)
-        folder = loader.fetch(setup.models_dir, lambda done, total: pipe.say(wire.Downloading(done, total)))
-        pipe.say(wire.Warming(loader.title, loader.precision))
-        painter = loader.load(folder)
-        pixels, seconds = loader.warm(painter, setup.side, setup.steps)
+        workshop = Workshop(setup, pipe.say, inbox)
     except CantLoad as e:
         pipe.say(wire.Broken(e.error.code, str(e.error), e.passing))
         return
-    if loader.on_cpu and hasattr(os, "nice"):
-        os.nice(5)  # the chats answer first
-    pipe.say(wire.Warm(loader.memory(), pixels, seconds))
-    sink = ParentSink(pipe, inbox, loader.memory)
     while True:
-        painter.paint(inbox.next(), sink)
+        workshop.turn()
 
 
 if __name__ == "__main__":

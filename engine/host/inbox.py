@@ -1,13 +1,11 @@
-"""The child's work: what it was asked to draw, ordered by lane, with the dropped taken out. Safe between threads."""
+"""The child's work as it comes in: what to draw, what was dropped, who looks. Safe between threads."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterable
 
-from engine import catalogue
-from engine.contract import Lane, Recipe
+from engine.contract import Lane
 from engine.diffusion.rows import Row
 
 
@@ -16,14 +14,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._lanes: dict[Lane, deque[Row]] = {lane: deque() for lane in (Lane.INTERACTIVE, Lane.BULK)}
+        self._coming: list[Row] = []
         self._open: set[int] = set()
+        self._looked: set[int] = set()
 
     def add(self, lane: Lane, rows: Iterable[Row]) -> None:
-        """Take on work; each lane is served in the order in which it came."""
+        """Take on work of a lane."""
         with self._changed:
             for row in rows:
-                self._lanes[lane].append(row)
+                self._coming.append(Row(row.ticket, row.recipe, lane))
                 self._open.add(row.ticket)
             self._changed.notify()
 
@@ -31,44 +30,44 @@ class Inbox:
         """Forget these, whether they wait or are being drawn."""
         with self._changed:
             self._open.difference_update(tickets)
+            self._looked.difference_update(tickets)
+
+    def look(self, ticket: int, *, looking: bool) -> None:
+        """Somebody looks at how this one comes along, or no longer does."""
+        with self._changed:
+            if looking and ticket in self._open:
+                self._looked.add(ticket)
+            else:
+                self._looked.discard(ticket)
 
     def wanted(self, ticket: int) -> bool:
         """Whether this one has neither been dropped nor been finished."""
         with self._changed:
             return ticket in self._open
 
+    def looking(self, ticket: int) -> bool:
+        """Whether somebody looks at this one."""
+        with self._changed:
+            return ticket in self._looked
+
     def finish(self, ticket: int) -> bool:
         """Note that this one has come to its end; False when it had been dropped, and there is nothing to say."""
         with self._changed:
+            self._looked.discard(ticket)
             if ticket not in self._open:
                 return False
             self._open.remove(ticket)
             return True
 
-    def next(self) -> list[Row]:
-        """Wait for work and return a batch: the foremost recipe of the most urgent lane and those right behind it
-        that can be drawn with it, as many as are worth drawing together.
+    def take(self, *, wait: bool, seconds: float | None = None) -> list[Row]:
+        """Return what has come since the last call, in its order.
+
+        Args:
+            wait: Return only when there is something.
+            seconds: But after so long at the latest; None: however long it takes.
         """
         with self._changed:
-            while True:
-                for lane in self._lanes.values():
-                    while lane and lane[0].ticket not in self._open:
-                        lane.popleft()
-                    if lane:
-                        return self._batch(lane)
-                self._changed.wait()
-
-    def _batch(self, lane: deque[Row]) -> list[Row]:
-        first = lane[0].recipe
-        most = catalogue.batch(first)
-        rows: list[Row] = []
-        while lane and len(rows) < most and _kind(lane[0].recipe) == _kind(first):
-            row = lane.popleft()
-            if row.ticket in self._open:
-                rows.append(row)
-        return rows
-
-
-def _kind(recipe: Recipe) -> tuple[str, int, int, int, float]:
-    """What recipes of one batch have in common."""
-    return recipe.model, recipe.width, recipe.height, recipe.steps, recipe.guidance
+            if wait:
+                self._changed.wait_for(lambda: self._coming, seconds)
+            rows, self._coming = self._coming, []
+            return rows

@@ -20,6 +20,7 @@ from engine.contract import (
     Failed,
     Image,
     Lane,
+    Preview,
     Profile,
     Recipe,
     Step,
@@ -29,6 +30,10 @@ from engine.host import wire
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
+from engine.spec import ModelSpec
+
+SLOTS = 4
+"""Paints that one device gains from; the more there are, the less the queue decides who is next."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +44,13 @@ class _Paint:
         lane: How urgent it is.
         open: The recipes that have not ended, by ticket.
         news: What happened, with its ticket; None wakes the reader when a recipe was dropped.
+        looked: Those that somebody looks at.
     """
 
     lane: Lane
     open: dict[int, Recipe]
     news: asyncio.Queue[tuple[int, Event] | EngineLost | None] = field(default_factory=asyncio.Queue)
+    looked: set[int] = field(default_factory=set)
 
 
 class ProcessEngine:
@@ -61,23 +68,23 @@ class ProcessEngine:
     def __init__(
         self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
     ) -> None:
-        profile = catalogue.profile_for(config.model)
-        self._profile = profile
+        models = (ModelSpec(catalogue.profile_for(config.model)),)
+        self._profiles = tuple(spec.profile for spec in models)
+        self._names = frozenset(profile.name for profile in self._profiles)
         self._tickets = itertools.count(1)
         self._paints: dict[int, _Paint] = {}
         self._task: asyncio.Task[None] | None = None
         setup = wire.Setup(
-            source=profile.source,
-            family=profile.family,
-            side=profile.side.default,
-            steps=profile.steps.default,
+            models=models,
             models_dir=config.models_dir,
             device=config.device,
             precision=config.precision,
+            idle_unload=config.idle_unload * 60,
+            compile=config.compile,
         )
-        local = Path(profile.source).is_dir()
+        local = all(Path(profile.source).exists() for profile in self._profiles)
         self._child = Supervisor(
-            model=profile.name,
+            model=self._profiles[0].name,
             setup=setup,
             command=command,
             environment=environment(config.environment, offline=local),
@@ -109,16 +116,16 @@ class ProcessEngine:
                 await self._task
 
     async def warm(self) -> None:
-        """Return once the phase is WARM. Raises EngineError with a clear sentence when it becomes BROKEN."""
+        """Return once the phase is WARM (or IDLE: it warms again by itself). Raises EngineError with a clear sentence when it becomes BROKEN."""
         await self._child.settled()
 
     def profiles(self) -> tuple[Profile, ...]:
-        """What can be asked for: one model."""
-        return (self._profile,)
+        """What can be asked for; the first is the default."""
+        return self._profiles
 
     def slots(self) -> int:
-        """How many paints may run at once: one device, one paint."""
-        return 1
+        """How many paints are worth having open: what is drawn, what comes next, and short ones that pass both."""
+        return SLOTS
 
     def batch(self, recipe: Recipe) -> int:
         """How many recipes of this model and size are worth painting together."""
@@ -137,7 +144,7 @@ class ProcessEngine:
         paint = _Paint(lane, {next(self._tickets): recipe for recipe in recipes})
         self._paints.update(dict.fromkeys(paint.open, paint))
         for ticket, recipe in paint.open.items():
-            if recipe.model != self._profile.name:
+            if recipe.model not in self._names:
                 error = UnknownModel(f"There is no model {recipe.model!r} here.")
                 paint.news.put_nowait((ticket, Failed(recipe.id, error)))
         try:
@@ -152,7 +159,7 @@ class ProcessEngine:
                 if news is None or news[0] not in paint.open:
                     continue  # dropped after it was said and before it was heard
                 ticket, event = news
-                if not isinstance(event, Step):
+                if not isinstance(event, Step | Preview):
                     self._close(paint, [ticket])
                 yield event
         finally:
@@ -163,11 +170,20 @@ class ProcessEngine:
         for paint in set(self._paints.values()):
             self._drop(paint, [t for t, r in paint.open.items() if r.id == recipe_id])
 
+    async def look(self, recipe_id: str, *, looking: bool) -> None:
+        """Somebody looks (or no longer does) at how this recipe comes along."""
+        for paint in set(self._paints.values()):
+            for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
+                (paint.looked.add if looking else paint.looked.discard)(ticket)
+                self._child.send(wire.Look(ticket, looking))
+
     def _tell(self, paint: _Paint) -> None:
         """Send a paint's open recipes to the child, but those of models that it does not have."""
-        recipes = {t: r for t, r in paint.open.items() if r.model == self._profile.name}
+        recipes = {t: r for t, r in paint.open.items() if r.model in self._names}
         if recipes:
             self._child.send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
+            for ticket in paint.looked & recipes.keys():
+                self._child.send(wire.Look(ticket, looking=True))
 
     def _tell_all(self) -> None:
         for paint in dict.fromkeys(self._paints.values()):
@@ -176,6 +192,7 @@ class ProcessEngine:
     def _close(self, paint: _Paint, tickets: Sequence[int]) -> None:
         for ticket in tickets:
             paint.open.pop(ticket, None)
+            paint.looked.discard(ticket)
             self._paints.pop(ticket, None)
         self._child.watch()
 
@@ -185,17 +202,19 @@ class ProcessEngine:
             self._child.send(wire.Drop(tuple(tickets)))
             paint.news.put_nowait(None)
 
-    def _hear(self, message: wire.Stepped | wire.Drawn | wire.Ended) -> None:
+    def _hear(self, message: wire.Stepped | wire.Previewed | wire.Drawn | wire.Ended) -> None:
         """Pass what the child said on to the paints that it is about; the dropped have none."""
         match message:
-            case wire.Stepped(tickets, step, steps, seconds):
+            case wire.Stepped(tickets, done, steps, seconds):
                 drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
                     self._child.pace.saw(drawn[0].width * drawn[0].height, len(drawn), seconds)
-                for ticket in tickets:
-                    self._say(ticket, lambda r: Step(r.id, step, steps))
-            case wire.Drawn(ticket, width, height, seconds, _, mime, payload):
-                self._say(ticket, lambda r: Image(r.id, payload, width, height, seconds, mime))
+                for ticket, step, of in zip(tickets, done, steps, strict=True):
+                    self._say(ticket, lambda r, step=step, of=of: Step(r.id, step, of))
+            case wire.Previewed(ticket, mime, payload):
+                self._say(ticket, lambda r: Preview(r.id, payload, mime))
+            case wire.Drawn():
+                self._say(message.ticket, lambda r: _image(r, message))
             case wire.Ended(ticket, code, problem):
                 self._say(ticket, lambda r: Failed(r.id, ERRORS.get(code, EngineError)(problem)))
 
@@ -221,3 +240,17 @@ class ProcessEngine:
             return 0, 0
         largest = max(waiting, key=lambda r: r.width * r.height)
         return largest.width * largest.height, min(len(waiting), catalogue.batch(largest))
+
+
+def _image(recipe: Recipe, drawn: wire.Drawn) -> Image:
+    return Image(
+        recipe.id,
+        drawn.payload,
+        drawn.width,
+        drawn.height,
+        drawn.seconds,
+        drawn.mime,
+        drawn.precision,
+        drawn.revision,
+        drawn.notes,
+    )

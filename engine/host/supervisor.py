@@ -14,6 +14,9 @@ from engine.host import wire
 from engine.host.pace import Pace, Patience
 from engine.host.spawn import end, kill, obituary, spawn
 
+WARM = frozenset({Phase.WARM, Phase.IDLE})
+"""A paint is taken up at once."""
+
 log = logging.getLogger(__name__)
 
 _LAST_WORDS = 8
@@ -44,7 +47,7 @@ class Supervisor:
         environment: Mapping[str, str],
         patience: Patience,
         begin: Callable[[], None],
-        hear: Callable[[wire.Stepped | wire.Drawn | wire.Ended], None],
+        hear: Callable[[wire.Stepped | wire.Previewed | wire.Drawn | wire.Ended], None],
         lose: Callable[[EngineError], None],
         load: Callable[[], tuple[int, int]],
     ) -> None:
@@ -61,6 +64,7 @@ class Supervisor:
         self._settled = asyncio.Event()
         self._error: EngineError | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._loads = 0
         self.pace = Pace()
         self.state = EngineState(Phase.STARTING, model=model)
 
@@ -84,7 +88,7 @@ class Supervisor:
         """Set anew how long the child may be silent; called on each message and whenever work is opened or closed."""
         if self._timeout is None or self._timeout.expired():
             return
-        if self.state.phase is not Phase.WARM:
+        if self.state.phase not in WARM:
             limit: float | None = self._patience.loading
         else:
             pixels, count = self._load()
@@ -98,7 +102,7 @@ class Supervisor:
             await self._settled.wait()
             if self._error is not None:
                 raise self._error
-            if self.state.phase is Phase.WARM:
+            if self.state.phase in WARM:
                 return
 
     async def run(self) -> None:
@@ -107,7 +111,7 @@ class Supervisor:
         was_warm = False
         while True:
             problem = await self._one()
-            warmed = self.state.phase is Phase.WARM
+            warmed = self.state.phase in WARM
             was_warm |= warmed
             failures = 0 if warmed else failures + 1
             if isinstance(problem, wire.Broken) and not problem.passing:
@@ -141,6 +145,7 @@ class Supervisor:
     async def _one(self) -> wire.Broken | str:
         """Run one child to its end and return why it ended."""
         self._last_words.clear()
+        self._loads = 0
         try:
             process = await spawn(self._command, self._environment)
         except OSError as e:
@@ -184,21 +189,44 @@ class Supervisor:
 
     def _take(self, message: wire.Message) -> None:
         match message:
-            case wire.Stepped() | wire.Drawn() | wire.Ended():
+            case wire.Stepped() | wire.Previewed() | wire.Drawn() | wire.Ended():
                 if isinstance(message, wire.Drawn):
-                    self.state = replace(self.state, memory=message.memory)
+                    self.state = replace(
+                        self.state,
+                        memory=message.memory,
+                        busy_seconds=message.busy,
+                        warm_seconds=message.clock,
+                        prompts_encoded=message.encoded,
+                    )
                 self._hear(message)
             case wire.Downloading(done, total):
                 self.state = replace(self.state, phase=Phase.DOWNLOADING, bytes_done=done, bytes_total=total)
-            case wire.Warming(device, precision):
-                self.state = replace(self.state, phase=Phase.WARMING, device=device, precision=precision)
-            case wire.Warm(memory, pixels, seconds):
-                self.pace.saw(pixels, 1, seconds)
-                self.state = replace(self.state, phase=Phase.WARM, memory=memory, problem="")
-                self._settled.set()
-                log.info("%s is warm on %s in %s", self.state.model, self.state.device, self.state.precision)
+            case wire.Warming(model, device):
+                self._settled.clear()
+                self.state = replace(self.state, phase=Phase.WARMING, model=model, device=device)
+            case wire.Warm():
+                self._warm(message)
+            case wire.Idle(memory):
+                log.info("there was no work for long: the device's memory is given back")
+                self.state = replace(self.state, phase=Phase.IDLE, memory=memory)
             case _:
                 raise wire.WireError(f"the child sent a {type(message).__name__}")
+
+    def _warm(self, message: wire.Warm) -> None:
+        state = self.state
+        self.state = replace(
+            state,
+            phase=Phase.WARM,
+            precision=message.precision,
+            plan=message.plan,
+            revision=message.revision,
+            memory=message.memory,
+            problem="",
+            switch_seconds=message.seconds if self._loads else 0.0,
+        )
+        self._loads += 1
+        self._settled.set()
+        log.info("%s is warm on %s in %s %s", message.model, state.device, message.precision, message.plan)
 
     async def _listen_to_words(self, process: Process) -> None:
         """Log what libraries print in the child; none of it is part of the conversation."""

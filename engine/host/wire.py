@@ -11,8 +11,13 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
+from typing import get_args
+
+from pydantic import TypeAdapter
 
 from engine.contract import Lane, Recipe
+from engine.spec import ModelSpec
 
 HEAD = struct.Struct(">II")
 """The two lengths before each frame."""
@@ -30,25 +35,23 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The first message to the child: what to load, and where.
+    """The first message to the child: what may be asked for, and where to draw it.
 
     Attributes:
-        source: Hub id, or folder of a diffusers pipeline.
-        family: Which module of ``engine.diffusion.families`` loads it.
-        side: Native side of the model in pixels, for the throw-away picture.
-        steps: Default number of steps, for the throw-away picture.
+        models: What may be asked for; the first is loaded at once.
         models_dir: Where downloaded models are kept.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        precision: ``auto``, ``bf16``, ``fp16`` or ``fp32``.
+        precision: ``EASEL_PRECISION``.
+        idle_unload: Seconds without work after which the device's memory is given back; 0: never.
+        compile: Backend of ``torch.compile``; empty: not compiled.
     """
 
-    source: str
-    family: str
-    side: int
-    steps: int
+    models: tuple[ModelSpec, ...]
     models_dir: str
     device: str
     precision: str
+    idle_unload: float = 0.0
+    compile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,19 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """To the child: previews of this recipe are wanted, or no longer.
+
+    Attributes:
+        ticket: Which recipe.
+        looking: Whether somebody looks.
+    """
+
+    ticket: int
+    looking: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Downloading:
     """From the child: the model's files are coming from the hub.
 
@@ -92,30 +108,47 @@ class Downloading:
 
 @dataclass(frozen=True, slots=True)
 class Warming:
-    """From the child: the files are there and are being loaded.
+    """From the child: a model's files are there and are being loaded: at the start, instead of another, or after idling.
 
     Attributes:
+        model: Name of its profile.
         device: Such as ``cpu`` or ``cuda:0 NVIDIA GeForce RTX 4070``.
-        precision: Such as ``fp32`` or ``bf16``.
     """
 
+    model: str
     device: str
-    precision: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """From the child: the throw-away picture is done, and the next paint starts at once.
+    """From the child: a model is on the device, and the next paint of it starts at once.
 
     Attributes:
+        model: Name of its profile.
+        precision: Such as ``fp32`` or ``bf16``.
+        plan: How it was fitted to the device, in one sentence.
+        revision: Commit of its files; empty when they have none.
         memory: Bytes of the device's memory in use; 0 when unknown.
-        pixels: Size of the throw-away picture.
-        step_seconds: How long its last step took.
+        seconds: How long loading it took.
+    """
+
+    model: str
+    precision: str
+    plan: str
+    revision: str
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """From the child: there was no work for long, and the device's memory was given back.
+
+    Attributes:
+        memory: Bytes of it that are still in use; 0 when unknown.
     """
 
     memory: int
-    pixels: int
-    step_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +168,34 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """From the child: a step of a batch is done.
+    """From the child: these have taken a step together.
 
     Attributes:
-        tickets: Who is still in the batch.
-        step: The step, 1-based.
-        steps: Steps in all.
+        tickets: Who.
+        done: The step of each, 1-based.
+        steps: Steps in all of each.
         seconds: How long the step took; 0 when it was not measured.
     """
 
     tickets: tuple[int, ...]
-    step: int
-    steps: int
+    done: tuple[int, ...]
+    steps: tuple[int, ...]
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """From the child: how a recipe looks so far.
+
+    Attributes:
+        ticket: Which recipe.
+        mime: Media type of the payload.
+        payload: The encoded picture.
+    """
+
+    ticket: int
+    mime: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +207,13 @@ class Drawn:
         width: Pixels.
         height: Pixels.
         seconds: How long the device took for it.
+        precision: Number format that it was drawn in.
+        revision: Commit of the model's files; empty when they have none.
+        notes: Codes of what the person should know.
         memory: Bytes of the device's memory in use; 0 when unknown.
+        busy: Seconds that the device has been at work since it was warm.
+        clock: Seconds since it was warm.
+        encoded: Prompts that went through a text encoder so far.
         mime: Media type of the payload.
         payload: The encoded picture.
     """
@@ -168,7 +222,13 @@ class Drawn:
     width: int
     height: int
     seconds: float
+    precision: str
+    revision: str
+    notes: tuple[str, ...]
     memory: int
+    busy: float
+    clock: float
+    encoded: int
     mime: str
     payload: bytes
 
@@ -188,19 +248,42 @@ class Ended:
     problem: str
 
 
-Message = Setup | Paint | Drop | Downloading | Warming | Warm | Broken | Stepped | Drawn | Ended
+Message = (
+    Setup
+    | Paint
+    | Drop
+    | Look
+    | Downloading
+    | Warming
+    | Warm
+    | Idle
+    | Broken
+    | Stepped
+    | Previewed
+    | Drawn
+    | Ended
+)
 
-_KINDS: Mapping[str, type[Message]] = {
-    kind.__name__: kind for kind in (Setup, Paint, Drop, Downloading, Warming, Warm, Broken, Stepped, Drawn, Ended)
-}
+_KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
+
+
+@cache
+def _specs() -> TypeAdapter[tuple[ModelSpec, ...]]:
+    return TypeAdapter(tuple[ModelSpec, ...])
+
+
+_TUPLES = frozenset({"tickets", "done", "steps", "notes"})
+"""Fields that JSON gives back as lists."""
 
 
 def encode(message: Message) -> bytes:
     """Return the message as one frame."""
-    payload = message.payload if isinstance(message, Drawn) else b""
+    payload = message.payload if isinstance(message, Drawn | Previewed) else b""
     header: dict[str, object] = {f.name: getattr(message, f.name) for f in fields(message) if f.name != "payload"}
     if isinstance(message, Paint):
         header["recipes"] = [{f.name: getattr(r, f.name) for f in fields(r)} for r in message.recipes]
+    if isinstance(message, Setup):
+        header["models"] = _specs().dump_python(message.models, mode="json")
     # ASCII escapes carry even lone surrogates, which UTF-8 can't.
     raw = json.dumps({"kind": type(message).__name__, **header}, ensure_ascii=True).encode("ascii")
     return HEAD.pack(len(raw), len(payload)) + raw + payload
@@ -219,10 +302,12 @@ def decode(header: bytes, payload: bytes) -> Message:
     try:
         values = json.loads(header)
         kind = _KINDS[values.pop("kind")]
-        if "tickets" in values:
-            values["tickets"] = tuple(values["tickets"])
-        if kind is Drawn:
+        for name in _TUPLES & values.keys():
+            values[name] = tuple(values[name])
+        if kind in (Drawn, Previewed):
             values["payload"] = payload
+        if kind is Setup:
+            values["models"] = _specs().validate_python(values["models"])
         if kind is Paint:
             values["lane"] = Lane(values["lane"])
             values["recipes"] = tuple(Recipe(**r) for r in values["recipes"])

@@ -225,6 +225,11 @@ class Family(ABC):
         """Let go of what a call of the pipeline lets go of at its end: parts that were moved to the device for it."""
         self.pipe.maybe_free_model_hooks()
 
+    def close(self) -> None:
+        """Let go of the pipeline, so that its memory comes free."""
+        self.free()
+        self.pipe = None
+
     def _shape(self, recipe: Recipe) -> tuple[int, int, int, int]:
         scale = self.pipe.vae_scale_factor
         return 1, self._channels, recipe.height // scale, recipe.width // scale

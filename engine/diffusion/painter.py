@@ -1,0 +1,364 @@
+"""Draws whatever is open, a step at a time; each picture comes to its own end and a bad one takes none with it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine import catalogue
+from engine.contract import (
+    PROMPT_CUT,
+    SAFER,
+    BadRecipe,
+    EngineError,
+    Image,
+    OutOfMemory,
+    Overflow,
+    Recipe,
+)
+from engine.diffusion import encode, starts
+from engine.diffusion.device import Busy, release
+from engine.diffusion.families.base import Drawing, Family
+from engine.diffusion.gain import Gain
+from engine.diffusion.prompts import Prompts
+from engine.diffusion.rows import Progress, Row, Sink
+from engine.diffusion.turns import Kind, Turn, Turns
+
+PREVIEW_SECONDS = 0.25
+"""At most four previews a second of each picture that somebody looks at."""
+
+log = logging.getLogger(__name__)
+
+
+class Models(Protocol):
+    """What the painter asks of whoever keeps the models."""
+
+    @property
+    def loaded(self) -> str:
+        """Name of the model that is on the device; empty for none."""
+
+    def family(self, kind: Kind) -> Family:
+        """Return the model of a kind, on the device and fit for this size. Raises EngineError."""
+
+    def precision(self, kind: Kind) -> str:
+        """In which precision this kind is drawn."""
+
+    def revision(self, model: str) -> str:
+        """Commit of the model's files; empty when they have none."""
+
+    def most(self, kind: Kind) -> int:
+        """How many pictures of this kind fit the device together; at least 1."""
+
+    def safer(self, kind: Kind) -> str | None:
+        """The next precision in which numbers overflow later; None when there is none."""
+
+    def settle(self, model: str, precision: str) -> None:
+        """From now on this precision is the model's usual one."""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A row that has not ended.
+
+    Attributes:
+        row: Which.
+        turn: Its place among the others.
+        drawing: How far it is; None before its first step.
+        seconds: What the device took for it.
+        again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
+        flat: Its first picture was of one colour.
+        seen: When its last preview was made, by the monotonic clock.
+    """
+
+    row: Row
+    turn: Turn
+    drawing: Drawing | None = None
+    seconds: float = 0.0
+    again: bool = False
+    flat: bool = False
+    seen: float = 0.0
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.row.recipe
+
+
+class Painter:
+    """Draws on the thread that calls ``turn``; files are made on the encoder's.
+
+    Args:
+        models: Keeps the models.
+        sink: Hears what comes of the rows.
+        encoder: Turns pixels into files; owned by the caller.
+        device: Whose memory is given back after a failure.
+        busy: Told when the device works.
+    """
+
+    def __init__(
+        self, models: Models, sink: Sink, encoder: encode.Encoder, device: torch.device, busy: Busy | None = None
+    ) -> None:
+        self._models = models
+        self._sink = sink
+        self._encoder = encoder
+        self._device = device
+        self._busy = busy or Busy()
+        self._open: dict[int, _Open] = {}
+        self._caps: dict[Kind, int] = {}
+        self._tiled: set[str] = set()
+        self._gain = Gain()
+        self._turns = Turns(self._most)
+        self.prompts = Prompts()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows on; each that is not dropped ends in the sink, once."""
+        for row in rows:
+            turn = Turn(row.ticket, row.lane, _kind(row.recipe), row.recipe.steps)
+            self._open[row.ticket] = _Open(row, turn)
+            self._turns.add(turn)
+
+    def turn(self) -> None:
+        """Take one step with those whose turn it is, and end those that it finishes.
+
+        Raises:
+            torch.AcceleratorError: The device is lost to this process, which must end.
+        """
+        for ticket in [t for t in self._open if not self._sink.wanted(t)]:
+            self._close(ticket)
+        self._turns.loaded = self._models.loaded
+        team = [self._open[t.ticket] for t in self._turns.next()]
+        if not team:
+            return
+        kind = team[0].turn.kind
+        try:
+            family = self._models.family(kind)
+        except EngineError as error:
+            for one in [o for o in self._open.values() if o.turn.kind.model == kind.model]:
+                self._fail(one, error)
+            return
+        ready = [one for one in team if one.drawing is not None or self._begin(one, family)]
+        if ready and self._step(ready, family):
+            for one in ready:
+                if one.drawing is not None and one.drawing.over:
+                    self._finish(one, family, one.drawing)
+
+    def _most(self, kind: Kind) -> int:
+        worth = catalogue.batch_of(kind.pixels)
+        return max(1, min(self._caps.get(kind, worth), self._gain.most(kind.pixels, worth), self._models.most(kind)))
+
+    def _begin(self, one: _Open, family: Family) -> bool:
+        """Encode its prompt and make its noise; False when that can't be done, which ends it."""
+        recipe = one.recipe
+        try:
+            with self._busy.at_work() as took:
+                start = starts.read(recipe)
+                name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
+                prompt = self.prompts.embed(family, name, recipe.prompt)
+                negative = None
+                if family.guided(recipe.guidance):
+                    # Honour.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
+                    away = recipe.negative if recipe.guidance > 1 else ""
+                    negative = self.prompts.embed(family, name, away)
+                drawing = family.begin(recipe, prompt, negative, start)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
+            log.warning("A recipe can't be begun: %r", error)
+            self._fail(one, _meaning(error))
+            return False
+        one.drawing = drawing
+        one.seconds += took.seconds
+        one.turn.begun = True
+        one.turn.steps = drawing.steps
+        one.turn.weight = 1 if negative is None else 2
+        return True
+
+    def _step(self, team: Sequence[_Open], family: Family) -> bool:
+        """Take one step; False when it could not be taken, and the rows are to be tried again or have ended."""
+        drawings = [one.drawing for one in team if one.drawing is not None]
+        for one, drawing in zip(team, drawings, strict=True):
+            drawing.looked = self._sink.looking(one.row.ticket)
+        try:
+            with self._busy.at_work() as took:
+                family.step(drawings)
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # see above
+            log.warning("A step of %d failed: %r", len(team), e)
+            error = _meaning(e)
+        else:
+            self._stepped(team, family, took.seconds)
+            return True
+        # Outside of the except block, which keeps the failed step's tensors alive.
+        release(self._device)
+        self._broken(team, error)
+        return False
+
+    def _stepped(self, team: Sequence[_Open], family: Family, seconds: float) -> None:
+        self._gain.saw(team[0].turn.kind.pixels, len(team), seconds)
+        progress = []
+        for one in team:
+            drawing = one.drawing
+            assert drawing is not None
+            one.seconds += seconds / len(team)
+            one.turn.steps = drawing.steps - drawing.done
+            progress.append(Progress(one.row.ticket, drawing.done, drawing.steps))
+        self._sink.stepped(progress, seconds)
+        now = time.monotonic()
+        for one in team:
+            drawing = one.drawing
+            if drawing is not None and drawing.looked and not drawing.over and now - one.seen >= PREVIEW_SECONDS:
+                one.seen = now
+                self._preview(one, family, drawing)
+
+    def _preview(self, one: _Open, family: Family, drawing: Drawing) -> None:
+        ticket = one.row.ticket
+
+        def then(encoded: bytes | Exception) -> None:
+            if isinstance(encoded, bytes):
+                self._sink.previewed(ticket, encoded, encode.JPEG)
+
+        try:
+            with self._busy.at_work():
+                pixels = family.preview(drawing)
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # a picture without previews is a picture
+            log.warning("A preview failed: %r", e)
+            return
+        self._encoder.put(pixels, then, encode.jpeg)
+
+    def _broken(self, team: Sequence[_Open], error: EngineError) -> None:
+        """A step failed: for want of memory, half as many go on; else each is tried alone, and alone it fails."""
+        if len(team) == 1:
+            self._fail(team[0], error)
+            return
+        if isinstance(error, OutOfMemory):
+            kind = team[0].turn.kind
+            self._caps[kind] = len(team) // 2
+            log.warning("%d pictures of %dx%d are too many at once", len(team), kind.width, kind.height)
+            return
+        for one in team:
+            self._restart(one)
+            one.turn.alone = True
+
+    def _finish(self, one: _Open, family: Family, drawing: Drawing) -> None:
+        """Decode a picture, look at it, and hand it over or draw it again."""
+        try:
+            with self._busy.at_work() as took:
+                finite = bool(torch.isfinite(drawing.latents).all())
+                pixels = self._decode(family, one, drawing) if finite else None
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # see above
+            log.warning("A picture can't be decoded: %r", e)
+            error = _meaning(e)
+        else:
+            one.seconds += took.seconds
+            if pixels is None or not np.isfinite(pixels).all():
+                self._overflowed(one)
+            else:
+                self._look(one, (pixels.clip(0, 1) * 255).round().astype(np.uint8))
+            return
+        release(self._device)
+        self._fail(one, error)
+
+    def _decode(self, family: Family, one: _Open, drawing: Drawing) -> NDArray[np.float32]:
+        """Decode; for want of memory in tiles, from then on."""
+        try:
+            return family.finish(drawing)
+        except Exception as e:
+            model = one.recipe.model
+            if model in self._tiled or not isinstance(_meaning(e), OutOfMemory):
+                raise
+            log.warning("%dx%d is decoded in tiles from now on: %r", one.recipe.width, one.recipe.height, e)
+            self._tiled.add(model)
+        release(self._device)
+        family.pipe.vae.enable_tiling()
+        return family.finish(drawing)
+
+    def _overflowed(self, one: _Open) -> None:
+        """Its numbers are not finite: it and all others of its model go on in a safer precision, once."""
+        kind = one.turn.kind
+        now, safer = self._models.precision(kind), self._models.safer(kind)
+        if safer is None or (one.again and not one.flat):
+            self._fail(one, Overflow(f"The numbers of this picture overflowed in {now}; try another prompt or seed."))
+            return
+        log.warning("%s overflows in %s and is drawn in %s from now on", kind.model, now, safer)
+        self._models.settle(kind.model, safer)
+        for other in self._open.values():
+            if other.turn.kind.model == kind.model:
+                self._restart(other)
+                other.turn.kind = replace(other.turn.kind, precision="")
+        one.again = True
+
+    def _look(self, one: _Open, pixels: NDArray[np.uint8]) -> None:
+        """Hand a picture over; one of a single colour is drawn once more first, where a safer precision is to be had."""
+        kind = one.turn.kind
+        flat = bool((pixels == pixels[0, 0]).all())
+        safer = self._models.safer(kind)
+        if flat and not one.again and safer is not None:
+            one.again = one.flat = True
+            self._restart(one)
+            one.turn.kind = replace(kind, precision=safer)
+            return
+        if one.flat and not flat:
+            # It was the numbers and not the prompt.
+            self._models.settle(kind.model, self._models.precision(kind))
+        self._hand_over(one, pixels)
+
+    def _hand_over(self, one: _Open, pixels: NDArray[np.uint8]) -> None:
+        row, seconds, kind = one.row, one.seconds, one.turn.kind
+        height, width, _ = pixels.shape
+        precision, revision = self._models.precision(kind), self._models.revision(kind.model)
+        notes = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
+        notes += (SAFER,) if one.again and not one.flat else ()
+
+        def then(encoded: bytes | Exception) -> None:
+            if isinstance(encoded, bytes):
+                image = Image(
+                    row.recipe.id, encoded, width, height, seconds, encode.PNG, precision, revision, notes
+                )
+                self._sink.drawn(row.ticket, image)
+            else:
+                self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
+
+        self._close(row.ticket)
+        self._encoder.put(pixels, then)
+
+    def _restart(self, one: _Open) -> None:
+        one.drawing = None
+        one.turn.steps = one.recipe.steps
+        one.turn.begun = False
+
+    def _fail(self, one: _Open, error: EngineError) -> None:
+        self._close(one.row.ticket)
+        self._sink.failed(one.row.ticket, error)
+
+    def _close(self, ticket: int) -> None:
+        del self._open[ticket]
+        self._turns.remove(ticket)
+
+
+def _kind(recipe: Recipe) -> Kind:
+    return Kind(recipe.model, recipe.width, recipe.height)
+
+
+def _meaning(error: Exception) -> EngineError:
+    """Return what an exception of a pipeline means for the recipe."""
+    if isinstance(error, EngineError):
+        return error
+    text = (str(error).strip().splitlines() or [""])[0][:300]
+    # The CPU's allocator has no exception class of its own.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return OutOfMemory("The picture does not fit the device's memory: ask for a smaller one.")
+    return BadRecipe(f"The pipeline could not draw this recipe ({type(error).__name__}: {text}).")

@@ -1,0 +1,60 @@
+"""Reads the picture that a drawing starts from, and its mask; whatever is in the file, it ends in pixels or a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from engine.contract import BadImage, Recipe
+from engine.diffusion.families.base import Start
+
+MAX_PIXELS = 50_000_000
+"""Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""
+
+
+def read(recipe: Recipe) -> Start | None:
+    """Return what the recipe starts from, scaled and cropped to its size; None when it starts from noise.
+
+    Raises:
+        BadImage: A file is not there, is no picture, is cut short or is far too large.
+    """
+    if not recipe.image:
+        return None
+    size = (recipe.width, recipe.height)
+    pixels = np.asarray(_open(recipe.image, "picture", size), np.uint8)
+    if not recipe.mask:
+        return Start(pixels)
+    mask: NDArray[np.float32] = np.asarray(_open(recipe.mask, "mask", size).convert("L"), np.float32) / 255
+    return Start(pixels, mask)
+
+
+def _open(path: str, what: str, size: tuple[int, int]) -> Pillow.Image:
+    try:
+        with Pillow.open(Path(path)) as found:
+            if found.width * found.height > MAX_PIXELS:
+                raise BadImage(
+                    f"The {what} to start from has {found.width}x{found.height} pixels, more than {MAX_PIXELS // 10**6} "
+                    "million; give a smaller one."
+                )
+            upright = ImageOps.exif_transpose(found)
+            flat = _on_white(upright)
+    except BadImage:
+        raise
+    except FileNotFoundError as e:
+        raise BadImage(f"The {what} to start from is not there any more; give it again.") from e
+    except Exception as e:  # Pillow's readers raise whatever the bytes lead them to
+        raise BadImage(f"The {what} to start from can't be read as a picture; give a PNG, JPEG or WebP.") from e
+    return ImageOps.fit(flat, size, Pillow.Resampling.LANCZOS)
+
+
+def _on_white(picture: Pillow.Image) -> Pillow.Image:
+    """Return the picture in RGB; what can be seen through is white."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    rgba = picture.convert("RGBA")
+    ground = Pillow.new("RGBA", rgba.size, "white")
+    return Pillow.alpha_composite(ground, rgba).convert("RGB")

@@ -1,0 +1,185 @@
+"""The child's drawing side: models, painter and what the parent is told of them, put together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from engine.contract import EngineError, Image
+from engine.diffusion.device import Busy
+from engine.diffusion.encode import Encoder
+from engine.diffusion.keeper import CantLoad, Keeper, Loaded
+from engine.diffusion.loader import Loader, warm_recipe
+from engine.diffusion.painter import Painter
+from engine.diffusion.rows import Progress, Row
+from engine.host import wire
+from engine.host.inbox import Inbox
+from engine.spec import ModelSpec
+
+Say = Callable[[wire.Message], None]
+
+WARM_TICKET = 0
+"""The parent counts its tickets from 1."""
+
+
+class Workshop:
+    """Holds the device. Everything but what the encoder's thread does happens on the thread that calls ``turn``.
+
+    Args:
+        setup: What to draw with.
+        say: Tells the parent.
+        inbox: What the parent wants.
+
+    Raises:
+        CantLoad: There is no such device, or the default model can't be had, loaded or warmed.
+    """
+
+    def __init__(self, setup: wire.Setup, say: Say, inbox: Inbox) -> None:
+        self._say = say
+        self._inbox = inbox
+        self._idle_unload = setup.idle_unload or None
+        loader = Loader(
+            setup.device, setup.precision, setup.models_dir, setup.compile, lambda n, of: say(wire.Downloading(n, of))
+        )
+        self._busy = Busy()
+        tells = _ModelNews(say, loader)
+        self._keeper = Keeper(setup.models, loader, tells)
+        self._encoder = Encoder()
+        sink = _News(say, inbox, loader.memory, self._busy, lambda: self._painter.prompts.encoded)
+        self._painter = Painter(self._keeper, sink, self._encoder, loader.device, self._busy)
+        self._loader = loader
+        self._keeper.first()
+        self._warm(setup.models[0])
+        if loader.on_cpu and hasattr(os, "nice"):
+            os.nice(5)  # the chats answer first
+        self._busy.restart()
+        # From now on a model is warm as soon as it is loaded.
+        tells.announce()
+
+    def turn(self) -> None:
+        """Take in what has come, and do one step; wait where there is nothing to do."""
+        waiting = len(self._painter) == 0
+        rows = self._inbox.take(wait=waiting, seconds=self._idle_unload if self._keeper.loaded else None)
+        if waiting and not rows:
+            self._painter.prompts.clear()
+            self._keeper.unload()
+            self._say(wire.Idle(self._loader.memory()))
+            return
+        self._painter.add(rows)
+        self._painter.turn()
+
+    def _warm(self, spec: ModelSpec) -> None:
+        """Draw one throw-away picture. Raises CantLoad when even that can't be drawn."""
+        sink = _WarmNews(self._say)
+        encoder = Encoder()
+        painter = Painter(self._keeper, sink, encoder, self._loader.device)
+        painter.add([Row(WARM_TICKET, warm_recipe(spec))])
+        while len(painter):
+            painter.turn()
+        encoder.close()
+        if sink.error is not None:
+            raise CantLoad(sink.error)
+
+
+class _ModelNews:
+    """Tells the parent which model is on the device. Obeys ``engine.diffusion.keeper.Tells``."""
+
+    def __init__(self, say: Say, loader: Loader) -> None:
+        self._say = say
+        self._loader = loader
+        self._first: wire.Warm | None = None
+        self._begun = False
+
+    def loading(self, spec: ModelSpec) -> None:
+        self._say(wire.Warming(spec.profile.name, self._loader.title))
+
+    def loaded(self, loaded: Loaded, seconds: float) -> None:
+        self._first = wire.Warm(
+            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self._loader.memory(), seconds
+        )
+        if self._begun:
+            self._say(self._first)
+
+    def announce(self) -> None:
+        """The throw-away picture is done: say so."""
+        assert self._first is not None
+        self._begun = True
+        self._say(self._first)
+
+
+class _News:
+    """Tells the parent what comes of the rows; one that was dropped is mentioned no more. Obeys ``Sink``."""
+
+    def __init__(
+        self, say: Say, inbox: Inbox, memory: Callable[[], int], busy: Busy, encoded: Callable[[], int]
+    ) -> None:
+        self._say = say
+        self._inbox = inbox
+        self._memory = memory
+        self._busy = busy
+        self._encoded = encoded
+
+    def wanted(self, ticket: int) -> bool:
+        return self._inbox.wanted(ticket)
+
+    def looking(self, ticket: int) -> bool:
+        return self._inbox.looking(ticket)
+
+    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
+        tickets, done, steps = zip(*((p.ticket, p.step, p.steps) for p in progress), strict=True)
+        self._say(wire.Stepped(tickets, done, steps, seconds))
+
+    def previewed(self, ticket: int, data: bytes, mime: str) -> None:
+        if self._inbox.looking(ticket):
+            self._say(wire.Previewed(ticket, mime, data))
+
+    def drawn(self, ticket: int, image: Image) -> None:
+        if self._inbox.finish(ticket):
+            self._say(
+                wire.Drawn(
+                    ticket,
+                    image.width,
+                    image.height,
+                    image.seconds,
+                    image.precision,
+                    image.revision,
+                    image.notes,
+                    self._memory(),
+                    self._busy.seconds,
+                    time.monotonic() - self._busy.since,
+                    self._encoded(),
+                    image.mime,
+                    image.data,
+                )
+            )
+
+    def failed(self, ticket: int, error: EngineError) -> None:
+        if self._inbox.finish(ticket):
+            self._say(wire.Ended(ticket, error.code, str(error)))
+
+
+class _WarmNews:
+    """Hears of the throw-away picture: how long a step takes is worth telling, what becomes of it is not."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.error: EngineError | None = None
+
+    def wanted(self, _ticket: int) -> bool:
+        return True
+
+    def looking(self, _ticket: int) -> bool:
+        return False
+
+    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
+        self._say(wire.Stepped((WARM_TICKET,), (progress[0].step,), (progress[0].steps,), seconds))
+
+    def previewed(self, _ticket: int, _data: bytes, _mime: str) -> None:
+        """Nobody looks."""
+
+    def drawn(self, _ticket: int, _image: Image) -> None:
+        """Thrown away."""
+
+    def failed(self, _ticket: int, error: EngineError) -> None:
+        self.error = error
