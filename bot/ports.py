@@ -90,14 +90,23 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the queue has to know of a waiting job to order it and to batch it; ``batch_key`` is equal for jobs that
-    can share a batch.
+    """What the queue has to know of a waiting job to order it and to batch it.
+
+    Attributes:
+        job_id: Which job.
+        person_id: Whose.
+        count: How many pictures.
+        batch_key: Equal for jobs that are handed to the engine as one batch.
+        model: What draws it: changing models costs.
+        work: What one of its pictures costs, in pixels times steps.
     """
 
     job_id: int
     person_id: int
     count: int
     batch_key: tuple[str | int | float, ...]
+    model: str = ""
+    work: int = 0
 
 
 class Backlog(Protocol):

@@ -17,6 +17,7 @@ from bot.dispatch.metadata import Metadata
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Done, Run
 from bot.dispatch.scheduler import Work
+from bot.dispatch.window import Batch, Window
 from bot.model.errors import Unavailable
 from bot.observe.metrics import Metrics
 from bot.policy.recipes import batch_key, recipes_of
@@ -32,6 +33,9 @@ _PAUSE = 1.0
 _BROKEN_PAUSE = 5.0
 """Seconds between two looks at an engine that can't start."""
 
+_TOGETHER = 4
+"""So many pictures of one kind are handed over at once even where fewer share a step: what a chat may ask for."""
+
 NO_SPACE = "error.store.no_space"
 """Catalogue key: the picture was drawn, but the disk is full."""
 
@@ -42,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """One worker for each of the engine's slots. Whatever goes wrong with a job ends that job, never the loop."""
+    """Feeds the engine. Whatever goes wrong with a job ends that job, never the loop."""
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Dispatcher:
         self._changed = changed
         self._clock = clock
         self._metrics = metrics
+        self._window = Window(engine.slots())
         self._runs: dict[int, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -106,43 +111,43 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until ``stop``. Cancelled, it leaves the rows as a kill would, and the next start puts them right."""
-        slots = asyncio.create_task(self._slots(), name="slots")
+        feed = asyncio.create_task(self._feed(), name="feed")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait({slots, stop}, return_when=asyncio.FIRST_COMPLETED)
-            slots.cancel()
-            await asyncio.wait({slots})
-            if not slots.cancelled():
-                slots.result()
+            await asyncio.wait({feed, stop}, return_when=asyncio.FIRST_COMPLETED)
+            feed.cancel()
+            await asyncio.wait({feed})
+            if not feed.cancelled():
+                feed.result()
             while self._tasks:
                 await asyncio.wait(self._tasks)
             await self._put_back()
         finally:
-            for task in (slots, stop, *self._tasks):
+            for task in (feed, stop, *self._tasks):
                 task.cancel()
-            await asyncio.gather(slots, stop, *self._tasks, return_exceptions=True)
+            await asyncio.gather(feed, stop, *self._tasks, return_exceptions=True)
 
-    async def _slots(self) -> None:
-        await self._ready()
-        async with asyncio.TaskGroup() as slots:
-            for n in range(self._engine.slots()):
-                slots.create_task(self._slot(), name=f"slot {n}")
-
-    async def _slot(self) -> None:
-        while True:
-            await self._queue.filled()
-            await self._ready()
-            try:
-                works = await self._claim()
-            except Unavailable as e:
-                log.warning("no job can be claimed (%s)", e.key)
-                await self._clock.sleep(_PAUSE)
-            except Exception:
-                log.exception("no job can be claimed")
-                await self._clock.sleep(_PAUSE)
-            else:
-                if works:
-                    await self._paint(works)
+    async def _feed(self) -> None:
+        """Hand work to the engine as long as there is any: the next batch while it still draws the last one."""
+        async with asyncio.TaskGroup() as paints:
+            while True:
+                await self._queue.filled()
+                await self._ready()
+                try:
+                    batch = await self._claim()
+                except Unavailable as e:
+                    log.warning("no job can be claimed (%s)", e.key)
+                    await self._clock.sleep(_PAUSE)
+                except Exception:
+                    log.exception("no job can be claimed")
+                    await self._clock.sleep(_PAUSE)
+                else:
+                    if batch is None:
+                        # It has room again after the next picture, or somebody comes who passes.
+                        await self._queue.moved()
+                    elif batch:
+                        handed = self._hand_over(batch)
+                        paints.create_task(self._paint(batch, handed), name="paint")
 
     async def _ready(self) -> None:
         """Return once the engine draws at once. Jobs wait while it can't start: somebody may mend that."""
@@ -156,19 +161,23 @@ class Dispatcher:
                     log.error("the engine can't start: %s", said)
                 await self._clock.sleep(_BROKEN_PAUSE)
 
-    async def _claim(self) -> list[tuple[Run, Work]]:
-        """Take the next batch out of the queue and make its jobs running; empty when nobody waits any more."""
-        head = self._queue.head()
-        if head is None:
-            return []
+    async def _claim(self) -> list[tuple[Run, Work]] | None:
+        """Take the next batch out of the queue and make its jobs running.
+
+        Returns it; empty when whose turn it was does not wait any more; None while the engine has no room for anybody.
+        """
+        lead = self._lead()
+        if lead is None:
+            return None
         async with self._db.read() as tx:
-            job = await jobs.get(tx, head.ticket.job_id)
-        if self._queue.head() is not head:
+            job = await jobs.get(tx, lead.ticket.job_id)
+        if self._lead() is not lead:
             return []
         if job is None:
-            self._queue.remove(head.ticket.job_id)
+            self._queue.remove(lead.ticket.job_id)
             return []
-        works = self._queue.take(self._room(recipes_of(job.id, job.request)[0]))
+        room = self._room(recipes_of(job.id, job.request)[0])
+        works = self._queue.take(max(room, _TOGETHER), lead)
         fresh = [work.ticket.job_id for work in works if not work.started]
         try:
             async with self._db.write() as tx:
@@ -187,6 +196,9 @@ class Dispatcher:
         batch = [(run, work) for work in works if (run := self._runs.get(work.ticket.job_id)) is not None]
         return [(run, work) for run, work in batch if not run.cancelled and (work.started or run.job.id in claimed)]
 
+    def _lead(self) -> Work | None:
+        return self._queue.lead(self._window.fits, self._engine.state().model)
+
     def _room(self, recipe: Recipe) -> int:
         """How many pictures of this kind go into one batch. What the engine can't say, its paint will."""
         try:
@@ -195,7 +207,8 @@ class Dispatcher:
             log.exception("the engine does not say how many pictures of %s it paints together", recipe.model)
             return 1
 
-    async def _paint(self, batch: list[tuple[Run, Work]]) -> None:
+    def _hand_over(self, batch: list[tuple[Run, Work]]) -> Batch:
+        """Note what the engine is given, before anything is awaited."""
         recipes: list[Recipe] = []
         for run, work in batch:
             run.painting.update(work.indexes)
@@ -204,10 +217,17 @@ class Dispatcher:
             for index in run.done:
                 self._live.step(run.job.id, index, 1.0)
             self._changed(run.job.id)
+        handed = Batch(recipes, self._room(recipes[0]), any(work.solo for _, work in batch))
+        self._window.begin(handed)
+        return handed
+
+    async def _paint(self, batch: list[tuple[Run, Work]], handed: Batch) -> None:
+        recipes = list(handed.recipes)
         lost = False
         try:
             async with aclosing(self._engine.paint(recipes)) as events:
                 async for event in events:
+                    self._note(handed, event)
                     self._on(event)
         except EngineLost as e:
             log.warning("the engine was lost with jobs %s: %s", sorted({run.job.id for run, _ in batch}), e)
@@ -215,6 +235,8 @@ class Dispatcher:
         except Exception:
             log.exception("painting jobs %s ended unexpectedly", sorted({run.job.id for run, _ in batch}))
             lost = True
+        self._window.end(handed)
+        self._queue.touch()
         if lost:
             self._metrics.lost.inc()
         for run, work in batch:
@@ -222,6 +244,13 @@ class Dispatcher:
                 await self._after(run, work, lost=lost)
             except Exception:
                 log.exception("job %d can't be put in order; the next start does", run.job.id)
+
+    def _note(self, handed: Batch, event: Event) -> None:
+        if isinstance(event, Step):
+            handed.stepped(event.recipe_id, event.step / event.steps)
+        elif isinstance(event, Image | Failed):
+            handed.ended(event.recipe_id)
+            self._queue.touch()
 
     def _on(self, event: Event) -> None:
         job_id, _, number = event.recipe_id.partition(":")

@@ -21,20 +21,17 @@ class Outlook:
         runs: Callable[[], Mapping[int, Run]],
         live: Live,
         estimate: Estimate,
-        slots: Callable[[], int],
     ) -> None:
         """Args:
         queue: What waits.
         runs: What is being drawn now.
         live: How far that is.
-        estimate: How long a picture takes.
-        slots: How many batches the engine paints at once.
+        estimate: How long the device takes for a picture; what it draws together shares that time.
         """
         self._queue = queue
         self._runs = runs
         self._live = live
         self._estimate = estimate
-        self._slots = slots
         self._version = -1
         self._places: dict[int, tuple[int, float | None]] = {}
 
@@ -48,7 +45,7 @@ class Outlook:
             return None
         position, ahead = place
         now = self._running()
-        eta = None if ahead is None or now is None else (ahead + now) / max(1, self._slots())
+        eta = None if ahead is None or now is None else ahead + now
         return Waiting(position, eta)
 
     def _read(self) -> dict[int, tuple[int, float | None]]:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from bot.dispatch import scheduler
 from bot.dispatch.scheduler import Work
-from bot.model.jobs import Job
-from bot.policy.recipes import batch_key
 from bot.ports import Ticket
-
-
-def ticket_of(job: Job) -> Ticket:
-    """What the queue has to know of a job."""
-    return Ticket(job.id, job.person_id, job.request.count, batch_key(job.request))
 
 
 class JobQueue:
@@ -24,6 +18,8 @@ class JobQueue:
         self._lines: dict[int, dict[int, Work]] = {}
         self._person: dict[int, int] = {}
         self._filled = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._passed: Counter[int] = Counter()
         self.version = 0
         """Changes with every change of the queue."""
 
@@ -50,6 +46,7 @@ class JobQueue:
 
     def remove(self, job_id: int) -> bool:
         """Take a job out; returns whether it was there."""
+        self._passed.pop(job_id, None)
         person = self._person.pop(job_id, None)
         if person is None:
             return False
@@ -64,6 +61,15 @@ class JobQueue:
         """Whose turn it is; None when nobody waits."""
         return next(self.order(), None)
 
+    def lead(self, fits: Callable[[Work], bool], loaded: str = "") -> Work | None:
+        """Who leads the next batch as things stand; None when nobody waits, or nobody fits.
+
+        Args:
+            fits: Whether the engine has room for it now.
+            loaded: The model that is on the device: a few of it may go before one that wants another.
+        """
+        return scheduler.lead(self.order(), fits, loaded, self._passed)
+
     def give_back(self, work: Work) -> None:
         """Put what a batch had no room for at the front of its person's line."""
         person, job_id = work.ticket.person_id, work.ticket.job_id
@@ -71,13 +77,18 @@ class JobQueue:
         self._person[job_id] = person
         self._changed()
 
-    def take(self, limit: int) -> tuple[Work, ...]:
+    def take(self, limit: int, lead: Work | None = None) -> tuple[Work, ...]:
         """Take the next batch out, at most ``limit`` pictures; its first person goes to the end of the ring.
+
+        ``lead`` is its first work where it is not the one whose turn it is; those whose turn it was are noted.
 
         What finds no room is in ``later`` of the work it belongs to: give it back once the batch has ended, so that
         no job is in two batches at once.
         """
-        chosen = scheduler.batch([list(line.values()) for line in self._lines.values()], limit)
+        head = self.head()
+        chosen = scheduler.batch([list(line.values()) for line in self._lines.values()], limit, lead)
+        if head is not None and all(work.ticket.job_id != head.ticket.job_id for work in chosen):
+            self._passed[head.ticket.job_id] += 1
         for work in chosen:
             self.remove(work.ticket.job_id)
         if chosen and (line := self._lines.pop(chosen[0].ticket.person_id, None)) is not None:
@@ -92,8 +103,18 @@ class JobQueue:
         """Return once there is work."""
         await self._filled.wait()
 
+    async def moved(self) -> None:
+        """Return after the next change, or ``touch``; what happened since the last call counts."""
+        await self._moved.wait()
+        self._moved.clear()
+
+    def touch(self) -> None:
+        """Something else has changed that decides who is next."""
+        self._moved.set()
+
     def _changed(self) -> None:
         self.version += 1
+        self._moved.set()
         if self._person:
             self._filled.set()
         else:

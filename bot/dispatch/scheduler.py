@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from bot.ports import Ticket
+
+LOOK_AHEAD = 64
+"""So many are looked at for one that the engine has room for, or that wants the model that is loaded."""
+
+PASSED_MOST = 4
+"""So many batches may go before the one whose turn it is, because another model is loaded; then it is changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,37 @@ class Work:
         return replace(self, indexes=self.later, later=(), started=True) if self.later else None
 
 
-def batch(lines: Sequence[Sequence[Work]], limit: int) -> tuple[Work, ...]:
+def lead(
+    works: Iterable[Work], fits: Callable[[Work], bool], loaded: str, passed: Mapping[int, int]
+) -> Work | None:
+    """Choose who leads the next batch: the first that fits, or one behind it that wants the model that is loaded.
+
+    Args:
+        works: In the order of their turns.
+        fits: Whether the engine has room for it now.
+        loaded: The model that is on the device; empty where that is unknown.
+        passed: How often each was passed already, by job.
+    """
+    first: Work | None = None
+    for work in islice(works, LOOK_AHEAD):
+        if not fits(work):
+            continue
+        if work.ticket.model == loaded or not loaded:
+            return work
+        if first is None:
+            first = work
+            if passed.get(work.ticket.job_id, 0) >= PASSED_MOST:
+                break
+    return first
+
+
+def batch(lines: Sequence[Sequence[Work]], limit: int, lead: Work | None = None) -> tuple[Work, ...]:
     """Choose what is painted next, at most ``limit`` pictures.
 
     Args:
         lines: The work of each person who waits, in order; the person whose turn it is stands first. No line is empty.
         limit: Pictures worth painting together; at least 1.
+        lead: Whose batch it is; the one whose turn it is when not given.
 
     Returns:
         Pieces of work that share a batch: the first one's turn it is, the others fill the room that it leaves, one
@@ -48,7 +80,7 @@ def batch(lines: Sequence[Sequence[Work]], limit: int) -> tuple[Work, ...]:
     """
     if not lines:
         return ()
-    lead = lines[0][0]
+    lead = lead or lines[0][0]
     chosen = [lead.first(limit)]
     room = limit - len(chosen[0].indexes)
     if lead.solo:

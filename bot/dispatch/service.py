@@ -14,10 +14,11 @@ from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
 from bot.dispatch.outlook import Outlook
 from bot.dispatch.presenter import Presenter
-from bot.dispatch.queue import JobQueue, ticket_of
+from bot.dispatch.queue import JobQueue
 from bot.dispatch.recovery import recover
 from bot.dispatch.showing import Showing
 from bot.observe.metrics import Metrics
+from bot.policy.tickets import ticket_of
 from bot.ports import Clock, Surface, Ticket, Waiting
 from bot.store.database import Database
 from engine.contract import Engine
@@ -72,7 +73,7 @@ class Dispatch:
             clock=clock,
             metrics=metrics,
         )
-        self._outlook = Outlook(self._queue, lambda: self._dispatcher.runs, self.live, estimate, engine.slots)
+        self._outlook = Outlook(self._queue, lambda: self._dispatcher.runs, self.live, estimate)
         self._showing = Showing(
             db,
             self._surfaces,

@@ -8,9 +8,8 @@ from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm, DrawRequest
 from bot.policy import quotas as rules
-from bot.policy.recipes import batch_key
 from bot.policy.requests import check
-from bot.ports import Ticket
+from bot.policy.tickets import ticket_of
 from bot.store import blobs, jobs, messages, people, policies, quotas
 from bot.store.database import Tx
 from bot.usecases.house import House
@@ -49,7 +48,7 @@ async def admit(
         if job is not None:
             return job
         job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
-    house.backlog.put(Ticket(job.id, job.person_id, job.request.count, batch_key(job.request)))
+    house.backlog.put(ticket_of(job))
     return job
 
 

@@ -16,8 +16,8 @@ REQUEST = DrawRequest("p", "p", "", 192, 192, 8, 1.0, 7, 4, "demo")
 KIND = batch_key(REQUEST)
 
 
-def outlook(queue: JobQueue, estimate: Estimate, runs: dict[int, Run], live: Live, slots: int = 1) -> Outlook:
-    return Outlook(queue, lambda: runs, live, estimate, lambda: slots)
+def outlook(queue: JobQueue, estimate: Estimate, runs: dict[int, Run], live: Live) -> Outlook:
+    return Outlook(queue, lambda: runs, live, estimate)
 
 
 def running(live: Live) -> Run:
@@ -48,7 +48,6 @@ def test_everything_before_it_counts_and_itself() -> None:
     for index in range(4):
         live.step(9, index, 0.5)
     assert look.waiting(1) == Waiting(1, 6.0 + 6.0)
-    assert outlook(queue, estimate, {9: run}, live, slots=2).waiting(1) == Waiting(1, 6.0)
 
 
 def test_a_kind_that_was_never_measured_hides_the_time_behind_it() -> None:

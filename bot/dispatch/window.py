@@ -1,0 +1,79 @@
+"""How much is with the engine: enough that it never waits, little enough that the queue still decides who is next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bot.dispatch.scheduler import Work
+from engine.contract import Recipe
+
+FULL = 1.0
+"""Batches that are with the engine when another may come: the one that is drawn."""
+
+PASSES = 0.5
+"""Work of at most this share of another's goes before it in the engine, which sets the longer one aside."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What was handed to the engine together.
+
+    Attributes:
+        recipes: Its pictures.
+        room: How many of them share a step.
+        solo: It is tried alone.
+        left: Work that is left of each picture, in pixels times steps, by recipe id.
+    """
+
+    recipes: Iterable[Recipe]
+    room: int
+    solo: bool
+    left: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.left = {r.id: r.width * r.height * r.steps for r in self.recipes}
+
+    def stepped(self, recipe_id: str, share: float) -> None:
+        """So much (0 to 1) of a picture is done."""
+        if recipe_id in self.left:
+            recipe = next(r for r in self.recipes if r.id == recipe_id)
+            self.left[recipe_id] = int(recipe.width * recipe.height * recipe.steps * (1 - share))
+
+    def ended(self, recipe_id: str) -> None:
+        """A picture has come, or never will."""
+        self.left.pop(recipe_id, None)
+
+
+class Window:
+    """The batches that are with the engine."""
+
+    def __init__(self, most: int) -> None:
+        """Args:
+        most: So many batches at once at the most.
+        """
+        self._most = most
+        self._open: list[Batch] = []
+
+    def begin(self, batch: Batch) -> None:
+        """It is handed to the engine."""
+        self._open.append(batch)
+
+    def end(self, batch: Batch) -> None:
+        """Nothing of it is with the engine any more."""
+        self._open.remove(batch)
+
+    def fits(self, work: Work) -> bool:
+        """Whether this may be handed over now: before it in the engine is one batch, not counting what it would pass.
+
+        What was in a batch that was lost is alone there, so that it can take nobody else with it.
+        """
+        if not self._open:
+            return True
+        if work.solo or any(b.solo for b in self._open) or len(self._open) >= self._most:
+            return False
+        return sum(self._load(b, work.ticket.work) for b in self._open) <= FULL
+
+    @staticmethod
+    def _load(batch: Batch, work: int) -> float:
+        return sum(work > left * PASSES for left in batch.left.values()) / batch.room

@@ -1,0 +1,19 @@
+"""What the queue has to know of a job, worked out from its request."""
+
+from __future__ import annotations
+
+from bot.model.jobs import Job
+from bot.model.requests import DrawRequest
+from bot.policy.recipes import batch_key
+from bot.ports import Ticket
+
+
+def ticket_of(job: Job) -> Ticket:
+    """Return a job's ticket."""
+    request = job.request
+    return Ticket(job.id, job.person_id, request.count, batch_key(request), request.model, work_of(request))
+
+
+def work_of(request: DrawRequest) -> int:
+    """Return what one of its pictures costs to draw, in pixels times steps: enough to tell short from long."""
+    return request.width * request.height * request.steps
