@@ -34,9 +34,7 @@ class Gain:
     def most(self, pixels: int, worth: int) -> int:
         """Return how many should share a step, at most ``worth``: fewer only where more were measured to be worse."""
         known = {
-            n: seen.each
-            for (p, n), seen in self._seen.items()
-            if p == pixels and n <= worth and seen.count >= MEASURED
+            n: seen.each for (p, n), seen in self._seen.items() if p == pixels and n <= worth and seen.count >= MEASURED
         }
         if worth not in known:
             return worth

@@ -320,14 +320,12 @@ class Painter:
         row, seconds, kind = one.row, one.seconds, one.turn.kind
         height, width, _ = pixels.shape
         precision, revision = self._models.precision(kind), self._models.revision(kind.model)
-        notes = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
+        notes: tuple[str, ...] = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
         notes += (SAFER,) if one.again and not one.flat else ()
 
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
-                image = Image(
-                    row.recipe.id, encoded, width, height, seconds, encode.PNG, precision, revision, notes
-                )
+                image = Image(row.recipe.id, encoded, width, height, seconds, encode.PNG, precision, revision, notes)
                 self._sink.drawn(row.ticket, image)
             else:
                 self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))

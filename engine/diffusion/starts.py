@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -28,22 +27,21 @@ def read(recipe: Recipe) -> Start | None:
     pixels = np.asarray(_open(recipe.image, "picture", size), np.uint8)
     if not recipe.mask:
         return Start(pixels)
-    mask: NDArray[np.float32] = np.asarray(_open(recipe.mask, "mask", size).convert("L"), np.float32) / 255
-    return Start(pixels, mask)
+    mask = np.asarray(_open(recipe.mask, "mask", size).convert("L"), np.float32) / 255
+    return Start(pixels, mask.astype(np.float32))
 
 
 def _open(path: str, what: str, size: tuple[int, int]) -> Pillow.Image:
     try:
         with Pillow.open(Path(path)) as found:
             if found.width * found.height > MAX_PIXELS:
-                raise BadImage(
-                    f"The {what} to start from has {found.width}x{found.height} pixels, more than {MAX_PIXELS // 10**6} "
-                    "million; give a smaller one."
-                )
+                raise Pillow.DecompressionBombError
             upright = ImageOps.exif_transpose(found)
             flat = _on_white(upright)
-    except BadImage:
-        raise
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as e:  # Pillow has limits of its own
+        raise BadImage(
+            f"The {what} to start from has more than {MAX_PIXELS // 10**6} million pixels; give a smaller one."
+        ) from e
     except FileNotFoundError as e:
         raise BadImage(f"The {what} to start from is not there any more; give it again.") from e
     except Exception as e:  # Pillow's readers raise whatever the bytes lead them to

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from engine import catalogue
@@ -210,7 +211,7 @@ class ProcessEngine:
                 if seconds and len(drawn) == len(tickets):
                     self._child.pace.saw(drawn[0].width * drawn[0].height, len(drawn), seconds)
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
-                    self._say(ticket, lambda r, step=step, of=of: Step(r.id, step, of))
+                    self._say(ticket, partial(_step, step=step, of=of))
             case wire.Previewed(ticket, mime, payload):
                 self._say(ticket, lambda r: Preview(r.id, payload, mime))
             case wire.Drawn():
@@ -240,6 +241,10 @@ class ProcessEngine:
             return 0, 0
         largest = max(waiting, key=lambda r: r.width * r.height)
         return largest.width * largest.height, min(len(waiting), catalogue.batch(largest))
+
+
+def _step(recipe: Recipe, step: int, of: int) -> Step:
+    return Step(recipe.id, step, of)
 
 
 def _image(recipe: Recipe, drawn: wire.Drawn) -> Image:

@@ -225,6 +225,8 @@ class Supervisor:
             switch_seconds=message.seconds if self._loads else 0.0,
         )
         self._loads += 1
+        if message.pixels:
+            self.pace.saw(message.pixels, 1, message.step_seconds)
         self._settled.set()
         log.info("%s is warm on %s in %s %s", message.model, state.device, message.precision, message.plan)
 

@@ -130,6 +130,8 @@ class Warm:
         revision: Commit of its files; empty when they have none.
         memory: Bytes of the device's memory in use; 0 when unknown.
         seconds: How long loading it took.
+        pixels: Size of the throw-away picture; 0 when none was drawn.
+        step_seconds: How long its last step took.
     """
 
     model: str
@@ -138,6 +140,8 @@ class Warm:
     revision: str
     memory: int
     seconds: float
+    pixels: int = 0
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,19 +253,7 @@ class Ended:
 
 
 Message = (
-    Setup
-    | Paint
-    | Drop
-    | Look
-    | Downloading
-    | Warming
-    | Warm
-    | Idle
-    | Broken
-    | Stepped
-    | Previewed
-    | Drawn
-    | Ended
+    Setup | Paint | Drop | Look | Downloading | Warming | Warm | Idle | Broken | Stepped | Previewed | Drawn | Ended
 )
 
 _KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from engine.contract import EngineError, Image
 from engine.diffusion.device import Busy
@@ -18,9 +19,6 @@ from engine.host.inbox import Inbox
 from engine.spec import ModelSpec
 
 Say = Callable[[wire.Message], None]
-
-WARM_TICKET = 0
-"""The parent counts its tickets from 1."""
 
 
 class Workshop:
@@ -50,12 +48,12 @@ class Workshop:
         self._painter = Painter(self._keeper, sink, self._encoder, loader.device, self._busy)
         self._loader = loader
         self._keeper.first()
-        self._warm(setup.models[0])
+        pixels, seconds = self._warm(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
             os.nice(5)  # the chats answer first
         self._busy.restart()
         # From now on a model is warm as soon as it is loaded.
-        tells.announce()
+        tells.announce(pixels, seconds)
 
     def turn(self) -> None:
         """Take in what has come, and do one step; wait where there is nothing to do."""
@@ -69,17 +67,22 @@ class Workshop:
         self._painter.add(rows)
         self._painter.turn()
 
-    def _warm(self, spec: ModelSpec) -> None:
-        """Draw one throw-away picture. Raises CantLoad when even that can't be drawn."""
-        sink = _WarmNews(self._say)
+    def _warm(self, spec: ModelSpec) -> tuple[int, float]:
+        """Draw one throw-away picture; return its pixels and the seconds of its last step.
+
+        Raises CantLoad when even that can't be drawn.
+        """
+        sink = _WarmNews()
         encoder = Encoder()
         painter = Painter(self._keeper, sink, encoder, self._loader.device)
-        painter.add([Row(WARM_TICKET, warm_recipe(spec))])
+        recipe = warm_recipe(spec)
+        painter.add([Row(0, recipe)])
         while len(painter):
             painter.turn()
         encoder.close()
         if sink.error is not None:
             raise CantLoad(sink.error)
+        return recipe.width * recipe.height, sink.seconds
 
 
 class _ModelNews:
@@ -101,11 +104,11 @@ class _ModelNews:
         if self._begun:
             self._say(self._first)
 
-    def announce(self) -> None:
-        """The throw-away picture is done: say so."""
+    def announce(self, pixels: int, seconds: float) -> None:
+        """The throw-away picture of so many pixels is done, its last step in so many seconds: say so."""
         assert self._first is not None
         self._begun = True
-        self._say(self._first)
+        self._say(replace(self._first, pixels=pixels, step_seconds=seconds))
 
 
 class _News:
@@ -160,10 +163,10 @@ class _News:
 
 
 class _WarmNews:
-    """Hears of the throw-away picture: how long a step takes is worth telling, what becomes of it is not."""
+    """Hears of the throw-away picture: how long a step takes is worth knowing, what becomes of it is not."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self) -> None:
+        self.seconds = 0.0
         self.error: EngineError | None = None
 
     def wanted(self, _ticket: int) -> bool:
@@ -172,8 +175,8 @@ class _WarmNews:
     def looking(self, _ticket: int) -> bool:
         return False
 
-    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
-        self._say(wire.Stepped((WARM_TICKET,), (progress[0].step,), (progress[0].steps,), seconds))
+    def stepped(self, _progress: Sequence[Progress], seconds: float) -> None:
+        self.seconds = seconds
 
     def previewed(self, _ticket: int, _data: bytes, _mime: str) -> None:
         """Nobody looks."""

@@ -2,7 +2,8 @@
 
 ``draws``: two steps and a tiny picture for each recipe; ``stalls``: one step, then nothing; ``quits``: ends while it
 loads; ``dies``: ends at the first recipe; ``raves``: says no message; ``refuses``: can't load its model; ``prints``:
-as draws, with a library's chatter on standard error; ``lingers``: as draws, and does not end with its pipe;
+as draws, with a library's chatter on standard error; ``peeks``: draws on once somebody looks; ``idles``: gives its
+memory back at once; ``lingers``: as draws, and does not end with its pipe;
 ``echoes``: refuses with its environment.
 """
 
@@ -29,11 +30,23 @@ def say(message: wire.Message) -> None:
     sys.stdout.buffer.flush()
 
 
-def draw(paint: wire.Paint) -> None:
+def draw(paint: wire.Paint, looked: set[int]) -> None:
     for step in (1, 2):
-        say(wire.Stepped(paint.tickets, step, 2, 0.01))
+        say(stepped(paint, step))
     for ticket, recipe in zip(paint.tickets, paint.recipes, strict=True):
-        say(wire.Drawn(ticket, recipe.width, recipe.height, 0.01, 123, "image/png", recipe.prompt.encode()))
+        if ticket in looked:
+            say(wire.Previewed(ticket, "image/jpeg", b"rough"))
+        data = recipe.prompt.encode()
+        say(
+            wire.Drawn(
+                ticket, recipe.width, recipe.height, 0.01, "fp4", "c0ffee", ("n",), 123, 0.1, 0.2, 1, "image/png", data
+            )
+        )
+
+
+def stepped(paint: wire.Paint, step: int) -> wire.Stepped:
+    count = len(paint.tickets)
+    return wire.Stepped(paint.tickets, (step,) * count, (2,) * count, 0.01)
 
 
 def main(what: str) -> None:
@@ -50,18 +63,29 @@ def main(what: str) -> None:
         say(wire.Broken("unknown_model", json.dumps(dict(os.environ))))
         return
     say(wire.Downloading(5, 10))
-    say(wire.Warming("abacus", "fp4"))
-    say(wire.Warm(77, 64 * 64, 0.01))
+    say(wire.Warming("demo", "abacus"))
+    say(wire.Warm("demo", "fp4", "in the head", "c0ffee", 77, 0.01, 64 * 64, 0.01))
+    looked: set[int] = set()
     if what == "prints":
         sys.stderr.write("progress 50 %\rprogress 100 %" + "\ufffd" * 70000)
+    if what == "idles":
+        say(wire.Idle(7))
     while (message := hear()) is not None:
+        if isinstance(message, wire.Look):
+            looked.add(message.ticket)
         if isinstance(message, wire.Paint):
+            if what == "peeks":
+                # Nobody can look before it is told of the recipe.
+                say(stepped(message, 1))
+                while not isinstance(look := hear(), wire.Look):
+                    pass
+                looked.add(look.ticket)
             if what == "dies":
                 os._exit(9)
             if what == "stalls":
-                say(wire.Stepped(message.tickets, 1, 2, 0.01))
+                say(stepped(message, 1))
             else:
-                draw(message)
+                draw(message, looked)
     while what == "lingers":
         time.sleep(1)
 

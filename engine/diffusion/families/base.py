@@ -218,7 +218,8 @@ class Family(ABC):
         start = drawing.start
         if start is not None and start.mask is not None:
             mask = start.mask[..., None]
-            pixels = pixels * mask + start.pixels.astype(np.float32) / 255 * (1 - mask)
+            kept = start.pixels.astype(np.float32) / 255
+            pixels = (pixels * mask + kept * (1 - mask)).astype(np.float32)
         return pixels
 
     def free(self) -> None:
@@ -311,4 +312,5 @@ def _clean(drawing: Drawing, prediction: Tensor) -> Tensor | None:
         return None
     # Flow matching and noise prediction alike: the sample is the clean one and sigma times what is predicted.
     sigma = scheduler.sigmas[len(scheduler.timesteps) - drawing.steps + drawing.done]
-    return drawing.latents - float(sigma) * prediction
+    found: Tensor = drawing.latents - float(sigma) * prediction
+    return found

@@ -47,7 +47,7 @@ class ZImage(Family):
         return Embedding((states[-2][0],), cut)
 
     def forward(
-        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
+        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], _: Sequence[Recipe]
     ) -> Tensor:
         """See Family. The transformer takes a list, each latent with its own time."""
         dtype = self.dtype
@@ -88,4 +88,5 @@ class ZImage(Family):
         """See Family."""
         vae = self.pipe.vae
         latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
-        return (latents.float() - vae.config.shift_factor) * vae.config.scaling_factor
+        found: Tensor = (latents.float() - vae.config.shift_factor) * vae.config.scaling_factor
+        return found

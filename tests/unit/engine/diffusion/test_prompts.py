@@ -1,17 +1,43 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from engine.diffusion.prompts import Prompts
-from tests.unit.engine.diffusion.test_batch import Toy
+from tests.unit.engine.diffusion.toy import Toy
+
+ONE = 4
+"""Bytes of a toy's embedding."""
 
 
-def test_the_last_ones_are_remembered() -> None:
+def test_the_last_ones_are_remembered_by_their_bytes() -> None:
     toy = Toy()
-    prompts = Prompts(toy, kept=2)
+    prompts = Prompts(most=2 * ONE)
     for prompt in ("a", "b", "a", "c", "a", "b"):
-        found = prompts.embed(prompt)
-        assert isinstance(found, Tensor)
+        prompts.embed(toy, "toy", prompt)
     assert toy.encoded == ["a", "b", "c", "b"]
-    assert torch.equal(prompts.embed("b"), prompts.embed("b"))
+    assert (prompts.encoded, prompts.found, prompts.nbytes) == (4, 2, 2 * ONE)
+    assert prompts.embed(toy, "toy", "b") is prompts.embed(toy, "toy", "b")
+
+
+def test_models_do_not_share_what_they_read() -> None:
+    toy = Toy()
+    prompts = Prompts()
+    prompts.embed(toy, "one", "a")
+    prompts.embed(toy, "two", "a")
+    assert toy.encoded == ["a", "a"]
+
+
+def test_one_that_is_too_large_is_kept_until_the_next() -> None:
+    toy = Toy()
+    prompts = Prompts(most=1)
+    prompts.embed(toy, "toy", "a")
+    prompts.embed(toy, "toy", "a")
+    assert toy.encoded == ["a"]
+
+
+def test_cleared_it_keeps_nothing() -> None:
+    toy = Toy()
+    prompts = Prompts()
+    prompts.embed(toy, "toy", "a")
+    prompts.clear()
+    assert prompts.nbytes == 0
+    prompts.embed(toy, "toy", "a")
+    assert toy.encoded == ["a", "a"]

@@ -1,93 +1,188 @@
-"""The demo model through its family: rows that leave, guidance, and what both do to those that stay."""
+"""The demo model through its family, beside diffusers' own pipeline and in every kind of company."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from diffusers import ZImageImg2ImgPipeline, ZImagePipeline
+from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from engine.catalogue import demo
-from engine.diffusion.families.base import Plan
+from engine.contract import Recipe
+from engine.diffusion.families.base import Drawing, Start
 from engine.diffusion.families.z_image import ZImage
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (5, 6, 7)
+CPU = torch.device("cpu")
+RED = Recipe("a", "demo", "a red apple on a blue background", "", 64, 64, 4, 0.0, 5)
+GUIDED = replace(RED, prompt="a cat in space", negative="blue", guidance=3.0, seed=6, steps=6)
 
 
 @pytest.fixture(scope="module")
-def model() -> ZImage:
-    return ZImage(demo().source, torch.device("cpu"), torch.float32)
+def pipe() -> Any:
+    made = ZImagePipeline.from_pretrained(demo().source, dtype=torch.float32)
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
-def plan(model: ZImage, seeds: Sequence[int] = SEEDS, guidance: float = 0.0, steps: int = 4) -> Plan:
-    red = model.encode("a red apple")
-    return Plan([red] * len(seeds), [model.encode("")] * len(seeds) if guidance else [], seeds, 64, 64, steps, guidance)
+@pytest.fixture(scope="module")
+def model(pipe: Any) -> ZImage:
+    return ZImage(pipe, CPU)
 
 
-def all_stay(_: int) -> Sequence[int]:
-    return range(len(SEEDS))
+def begun(model: ZImage, recipe: Recipe, start: Start | None = None) -> Drawing:
+    away = model.encode(recipe.negative) if model.guided(recipe.guidance) else None
+    return model.begin(recipe, model.encode(recipe.prompt), away, start)
 
 
-def counting(model: ZImage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record how many latents the transformer is given at each step."""
-    counts: list[int] = []
-    forward: Callable[..., object] = model._pipe.transformer.forward
-
-    def counted(latents: list[Tensor], *args: object, **kwargs: object) -> object:
-        counts.append(len(latents))
-        return forward(latents, *args, **kwargs)
-
-    monkeypatch.setattr(model._pipe.transformer, "forward", counted)
-    return counts
+def pixels(found: NDArray[np.float32]) -> NDArray[np.int16]:
+    return (found.clip(0, 1) * 255).round().astype(np.int16)
 
 
-@pytest.mark.parametrize(("guidance", "each"), [(0.0, 1), (3.0, 2)])
-def test_who_leaves_is_drawn_no_further_and_the_others_as_if_nothing_had_been(
-    model: ZImage, monkeypatch: pytest.MonkeyPatch, guidance: float, each: int
-) -> None:
-    whole = model.denoise(plan(model, guidance=guidance), all_stay)
-    counts = counting(model, monkeypatch)
-    rest = model.denoise(plan(model, guidance=guidance), lambda step: [0, 1, 2] if step == 1 else [0, 2])
-    assert counts == [3 * each, 3 * each, 2 * each, 2 * each]
-    assert set(rest) == {0, 2}
-    for row, latents in rest.items():
-        torch.testing.assert_close(latents, whole[row], atol=1e-3, rtol=1e-3)
+def drawn(model: ZImage, drawing: Drawing) -> NDArray[np.int16]:
+    while not drawing.over:
+        model.step([drawing])
+    return pixels(model.finish(drawing))
 
 
-def test_when_all_leave_the_drawing_ends(model: ZImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = counting(model, monkeypatch)
-    assert model.denoise(plan(model), lambda step: [0, 1, 2] if step == 1 else []) == {}
-    assert counts == [3, 3]
+@pytest.mark.parametrize("recipe", [RED, GUIDED, replace(RED, width=96, height=64, steps=1)])
+def test_as_diffusers_draws_it(pipe: Any, model: ZImage, recipe: Recipe) -> None:
+    theirs = pipe(
+        recipe.prompt,
+        negative_prompt=recipe.negative,
+        width=recipe.width,
+        height=recipe.height,
+        num_inference_steps=recipe.steps,
+        guidance_scale=recipe.guidance,
+        generator=torch.Generator().manual_seed(recipe.seed),
+        output_type="np",
+    ).images[0]
+    assert np.abs(drawn(model, begun(model, recipe)) - pixels(theirs)).max() <= 1
 
 
-def test_leaving_after_the_last_step_is_leaving(model: ZImage) -> None:
-    assert set(model.denoise(plan(model), lambda step: [1] if step == 4 else [0, 1, 2])) == {1}
+def test_alone_or_joining_later_or_set_aside_it_is_the_same_picture(model: ZImage) -> None:
+    recipes = [RED, GUIDED, replace(RED, seed=7, steps=8)]
+    alone = [drawn(model, begun(model, r)) for r in recipes]
+    first, second, third = (begun(model, r) for r in recipes)
+    model.step([first])
+    model.step([second, first])
+    model.step([third])  # the others are set aside
+    while rest := [d for d in (third, first, second) if not d.over]:
+        model.step(rest)
+    for drawing, expected in zip((first, second, third), alone, strict=True):
+        assert np.abs(pixels(model.finish(drawing)) - expected).max() <= 1
 
 
-def test_steps_are_counted_through(model: ZImage) -> None:
-    heard: list[int] = []
-
-    def after_step(step: int) -> Sequence[int]:
-        heard.append(step)
-        return list(range(max(1, 3 - step)))
-
-    model.denoise(plan(model), after_step)
-    assert heard == [1, 2, 3, 4]
+def test_set_aside_it_goes_on_to_the_same_bytes(model: ZImage) -> None:
+    whole = drawn(model, begun(model, GUIDED))
+    one, other = begun(model, GUIDED), begun(model, replace(RED, width=96))
+    model.step([one])
+    model.step([other])
+    assert np.array_equal(drawn(model, one), whole)
 
 
-def test_latents_and_pictures_have_their_shapes(model: ZImage) -> None:
-    (latents,) = model.denoise(plan(model, [9], steps=1), lambda _: [0]).values()
-    assert latents.shape == (1, 16, 8, 8)
-    pixels = model.decode(latents)
-    assert pixels.shape == (64, 64, 3)
+def given(model: ZImage) -> NDArray[np.uint8]:
+    return drawn(model, begun(model, replace(RED, seed=9, steps=6))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("prompt", ["", "猫" * 2000, "a " * 1000, "\x00\n\t🦊"])
-def test_any_text_is_a_prompt(model: ZImage, prompt: str) -> None:
+def test_a_picture_to_start_from_as_diffusers_takes_it(pipe: Any, model: ZImage) -> None:
+    recipe = replace(RED, image="given", strength=0.6, steps=8)
+    picture = given(model)
+    drawing = begun(model, recipe, Start(picture))
+    other = ZImageImg2ImgPipeline(**pipe.components)
+    other.set_progress_bar_config(disable=True)
+    theirs = other(
+        recipe.prompt,
+        image=Pillow.fromarray(picture),
+        latents=drawing.latents,  # diffusers begins from a sample of what its VAE says, and Easel from the middle
+        strength=recipe.strength,
+        width=64,
+        height=64,
+        num_inference_steps=8,
+        guidance_scale=0.0,
+        generator=torch.Generator().manual_seed(recipe.seed),
+        output_type="np",
+    ).images[0]
+    assert drawing.steps == 5
+    assert np.abs(drawn(model, drawing) - pixels(theirs)).max() <= 1
+
+
+def test_the_less_strength_the_nearer(model: ZImage) -> None:
+    picture = given(model)
+    apart = [
+        np.abs(drawn(model, begun(model, replace(RED, steps=8, strength=s), Start(picture))) - picture).mean()
+        for s in (0.15, 0.6, 1.0)
+    ]
+    assert apart[0] < apart[1] < apart[2]
+
+
+def test_what_a_mask_keeps_is_kept_to_the_last_pixel(model: ZImage) -> None:
+    picture = given(model)
+    mask = np.zeros((64, 64), np.float32)
+    mask[:, 32:] = 1
+    found = drawn(model, begun(model, replace(GUIDED, strength=0.9), Start(picture, mask)))
+    assert np.array_equal(found[:, :32], picture[:, :32])
+    assert np.abs(found[:, 32:] - picture[:, 32:].astype(np.int16)).mean() > 5
+
+
+def test_a_small_variation_is_near_and_a_large_one_is_not(model: ZImage) -> None:
+    plain = drawn(model, begun(model, RED))
+    near, far = (
+        np.abs(drawn(model, begun(model, replace(RED, variation=v, variation_seed=99))) - plain).mean()
+        for v in (0.05, 1.0)
+    )
+    assert 0 < near < far
+
+
+def test_a_preview_shows_what_is_coming(model: ZImage) -> None:
+    recipe = replace(RED, width=192, height=192, steps=8)
+    drawing = begun(model, recipe)
+    drawing.looked = True
+    for _ in range(4):
+        model.step([drawing])
+    early = model.preview(drawing)
+    assert early.shape == (24, 24, 3)
+    final = drawn(model, drawing)
+    small = final.reshape(24, 8, 24, 8, 3).mean((1, 3))
+    assert np.abs(early - small).mean() < 45
+    assert np.corrcoef(early.flatten(), small.flatten())[0, 1] > 0.8
+
+
+def test_a_prompt_is_read_without_its_padding_as_it_is_with_it(pipe: Any, model: ZImage) -> None:
+    theirs, _ = pipe.encode_prompt("黄色背景上的火箭", do_classifier_free_guidance=False)
+    torch.testing.assert_close(model.encode("黄色背景上的火箭").tensors[0], theirs[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut"), [("", False), ("猫" * 2000, True), ("a " * 1000, True), ("\x00\n\t🦊", False)]
+)
+def test_any_text_is_a_prompt_and_what_is_too_long_is_cut(model: ZImage, prompt: str, cut: bool) -> None:
     embedding = model.encode(prompt)
-    assert 0 < embedding.shape[0] <= 512
-    one = Plan([embedding], [], [1], 64, 64, 1, 0.0)
-    assert torch.isfinite(model.denoise(one, lambda _: [0])[0]).all()
+    assert embedding.cut is cut
+    assert 0 < embedding.tensors[0].shape[0] <= 512
+    assert embedding.nbytes == embedding.tensors[0].nbytes
+    drawing = model.begin(replace(RED, steps=1), embedding, None)
+    model.step([drawing])
+    assert torch.isfinite(drawing.latents).all()
+
+
+def test_what_raises_changes_nothing(model: ZImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = drawn(model, begun(model, RED))
+    drawing = begun(model, RED)
+    model.step([drawing])
+
+    def broken(*_: object, **__: object) -> Sequence[object]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.pipe.transformer, "forward", broken)
+        with pytest.raises(torch.OutOfMemoryError):
+            model.step([drawing])
+    assert np.array_equal(drawn(model, drawing), whole)

@@ -20,6 +20,7 @@ from engine.contract import (
     Failed,
     Image,
     Phase,
+    Preview,
     Recipe,
     Step,
     UnknownModel,
@@ -55,10 +56,12 @@ async def test_what_the_child_says_is_told() -> None:
         events = await all_of(engine, A, replace(A, id="b", prompt="猫"))
         assert events == [
             *(Step(name, n, 2) for n in (1, 2) for name in "ab"),
-            Image("a", b"a cat", 64, 64, 0.01),
-            Image("b", "猫".encode(), 64, 64, 0.01),
+            Image("a", b"a cat", 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",)),
+            Image("b", "猫".encode(), 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",)),
         ]
         state = engine.state()
+        assert (state.plan, state.revision) == ("in the head", "c0ffee")
+        assert (state.busy_seconds, state.warm_seconds, state.prompts_encoded) == (0.1, 0.2, 1)
         assert (state.phase, state.device, state.precision) == (Phase.WARM, "abacus", "fp4")
         assert (state.bytes_done, state.bytes_total, state.memory) == (5, 10, 123)
 
@@ -223,3 +226,20 @@ async def test_dropped_it_is_silent_even_about_what_had_been_said_already() -> N
         rest = [e async for e in events]
     assert {e.recipe_id for e in rest} == {"b"}
     assert isinstance(rest[-1], Image)
+
+
+async def test_previews_come_to_those_who_look() -> None:
+    async with child("peeks") as engine, contextlib.aclosing(engine.paint([A])) as events:
+        assert await anext(events) == Step("a", 1, 2)
+        await engine.look("nobody", looking=True)
+        await engine.look("a", looking=True)
+        rest = [e async for e in events]
+    assert Preview("a", b"rough", "image/jpeg") in rest
+    assert isinstance(rest[-1], Image)
+
+
+async def test_idle_it_is_ready_to_draw() -> None:
+    async with child("idles") as engine:
+        await engine.warm()
+        assert isinstance((await all_of(engine, A))[-1], Image)
+        assert engine.state().phase is Phase.IDLE

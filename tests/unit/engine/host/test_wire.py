@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.catalogue import demo, z_image_turbo
 from engine.contract import Lane, Recipe
 from engine.host import wire
+from engine.spec import Lora, ModelSpec
 
 NUMBERS = st.integers(0, 2**63 - 1)
 TEXT = st.text(st.characters())  # lone surrogates too
@@ -13,18 +15,41 @@ RECIPES = st.builds(
     Recipe, TEXT, TEXT, TEXT, TEXT, NUMBERS, NUMBERS, NUMBERS, st.floats(allow_nan=False, allow_infinity=False), NUMBERS
 )
 TICKETS = st.lists(NUMBERS).map(tuple)
+SECONDS, PAYLOAD, NOTES = st.floats(0, 1e6), st.binary(max_size=99), st.lists(TEXT, max_size=3).map(tuple)
+MODELS = (
+    (ModelSpec(demo()),),
+    (ModelSpec(z_image_turbo(), "base", "a.gguf", (Lora("b.safetensors", 0.5),), "c0ffee"), ModelSpec(demo())),
+)
 MESSAGES = st.one_of(
-    st.builds(wire.Setup, TEXT, TEXT, NUMBERS, NUMBERS, TEXT, TEXT, TEXT),
+    st.builds(wire.Setup, st.sampled_from(MODELS), TEXT, TEXT, TEXT, st.floats(0, 1e6), TEXT),
     st.lists(RECIPES, max_size=3).flatmap(
         lambda rs: st.builds(wire.Paint, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
     ),
     st.builds(wire.Drop, TICKETS),
     st.builds(wire.Downloading, NUMBERS, NUMBERS),
+    st.builds(wire.Look, NUMBERS, st.booleans()),
     st.builds(wire.Warming, TEXT, TEXT),
-    st.builds(wire.Warm, NUMBERS, NUMBERS, st.floats(0, 1e6)),
+    st.builds(wire.Warm, TEXT, TEXT, TEXT, TEXT, NUMBERS, SECONDS, NUMBERS, SECONDS),
+    st.builds(wire.Idle, NUMBERS),
     st.builds(wire.Broken, TEXT, TEXT, st.booleans()),
-    st.builds(wire.Stepped, TICKETS, NUMBERS, NUMBERS, st.floats(0, 1e6)),
-    st.builds(wire.Drawn, NUMBERS, NUMBERS, NUMBERS, st.floats(0, 1e6), NUMBERS, TEXT, st.binary(max_size=99)),
+    st.builds(wire.Stepped, TICKETS, TICKETS, TICKETS, st.floats(0, 1e6)),
+    st.builds(wire.Previewed, NUMBERS, TEXT, st.binary(max_size=99)),
+    st.builds(
+        wire.Drawn,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        SECONDS,
+        TEXT,
+        TEXT,
+        NOTES,
+        NUMBERS,
+        SECONDS,
+        SECONDS,
+        NUMBERS,
+        TEXT,
+        PAYLOAD,
+    ),
     st.builds(wire.Ended, NUMBERS, TEXT, TEXT),
 )
 
@@ -40,7 +65,7 @@ def test_what_is_said_is_what_is_heard(message: wire.Message) -> None:
 
 def test_a_picture_does_not_pass_through_json() -> None:
     data = bytes(range(256)) * 99
-    frame = wire.encode(wire.Drawn(1, 2, 3, 0.5, 4, "image/png", data))
+    frame = wire.encode(wire.Previewed(1, "image/png", data))
     assert frame.endswith(data)
     assert len(frame) < len(data) + 300
 

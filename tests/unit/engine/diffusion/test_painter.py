@@ -1,0 +1,285 @@
+"""Each row comes to its own end, whatever happens to the others."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from engine.contract import PROMPT_CUT, SAFER, BadImage, BadRecipe, EngineError, Image, Lane, OutOfMemory, Overflow
+from engine.diffusion.encode import Encoder
+from engine.diffusion.painter import Painter
+from engine.diffusion.rows import Row
+from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
+
+Recipes = Callable[..., None]
+
+
+@contextmanager
+def painting(models: OneModel, ends: Ends) -> Iterator[Painter]:
+    encoder = Encoder()
+    try:
+        yield Painter(models, ends, encoder, torch.device("cpu"))
+    finally:
+        encoder.close()
+
+
+def paint(models: OneModel | Toy, ends: Ends, *recipes: object) -> None:
+    one = OneModel({"fp32": models}) if isinstance(models, Toy) else models
+    with painting(one, ends) as painter:
+        painter.add(Row(n, r) for n, r in enumerate(recipes, 1))  # type: ignore[arg-type]
+        while len(painter):
+            painter.turn()
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return Toy()
+
+
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+def image(end: Image | EngineError) -> Image:
+    assert isinstance(end, Image), end
+    return end
+
+
+def value(end: Image | EngineError) -> int:
+    found = Pillow.open(io.BytesIO(image(end).data)).getpixel((4, 4))
+    assert isinstance(found, tuple)
+    return int(found[0])
+
+
+def failure(end: Image | EngineError) -> EngineError:
+    assert isinstance(end, EngineError)
+    return end
+
+
+def test_each_row_by_its_own_seed_and_encoded_beside_the_drawing(toy: Toy, ends: Ends) -> None:
+    paint(toy, ends, TOY, replace(TOY, seed=2), replace(TOY, seed=3))
+    assert {t: value(e) for t, e in ends.ends.items()} == {1: 1, 2: 2, 3: 3}
+    assert ends.steps == [((1, n, 3), (2, n, 3), (3, n, 3)) for n in (1, 2, 3)]
+    assert all(name.startswith("encode") for name in ends.threads)
+    assert image(ends.ends[1]).revision == "revision of toy"
+    assert image(ends.ends[1]).precision == "fp32"
+
+
+def test_a_row_joins_at_any_step_and_each_goes_its_own_number_of_them(toy: Toy, ends: Ends) -> None:
+    with painting(OneModel({"fp32": toy}), ends) as painter:
+        painter.add([Row(1, replace(TOY, steps=4))])
+        painter.turn()
+        painter.add([Row(2, replace(TOY, seed=2, steps=3))])
+        while len(painter):
+            painter.turn()
+    assert ends.steps == [((1, 1, 4),), ((1, 2, 4), (2, 1, 3)), ((1, 3, 4), (2, 2, 3)), ((1, 4, 4), (2, 3, 3))]
+
+
+def test_a_short_one_does_not_wait_for_a_long_one_to_end(toy: Toy, ends: Ends) -> None:
+    with painting(OneModel({"fp32": toy}), ends) as painter:
+        painter.add([Row(1, replace(TOY, steps=50))])
+        painter.turn()
+        painter.add([Row(2, replace(TOY, seed=2, steps=2, width=16))])
+        while len(painter):
+            painter.turn()
+    assert ends.steps[:4] == [((1, 1, 50),), ((2, 1, 2),), ((2, 2, 2),), ((1, 2, 50),)]
+
+
+def test_urgent_work_sets_bulk_work_aside(toy: Toy, ends: Ends) -> None:
+    with painting(OneModel({"fp32": toy}), ends) as painter:
+        painter.add([Row(1, TOY, Lane.BULK)])
+        painter.turn()
+        painter.add([Row(2, replace(TOY, seed=2))])
+        while len(painter):
+            painter.turn()
+    assert [s[0][0] for s in ends.steps] == [1, 2, 2, 2, 1, 1]
+
+
+def test_nobody_waits_and_nothing_is_drawn(toy: Toy, ends: Ends) -> None:
+    ends.dropped = {1, 2}
+    paint(toy, ends, TOY, TOY)
+    assert toy.batches == []
+
+
+def test_dropped_after_a_step_it_is_in_no_later_one(toy: Toy, ends: Ends) -> None:
+    toy.on_step = lambda _, step: ends.dropped.add(2) if step == 2 else None
+    paint(toy, ends, TOY, replace(TOY, seed=2))
+    assert toy.batches == [[1, 2], [1, 2], [1]]
+    assert set(ends.ends) == {1}
+
+
+def test_a_prompt_that_raises_fails_alone(toy: Toy, ends: Ends) -> None:
+    def refuse(prompt: str) -> None:
+        if prompt == "bad":
+            raise KeyError("no such token\nand more lines")
+
+    toy.on_encode = refuse
+    paint(toy, ends, TOY, replace(TOY, prompt="bad"), replace(TOY, seed=3))
+    error = failure(ends.ends[2])
+    assert isinstance(error, BadRecipe)
+    assert "KeyError" in str(error)
+    assert (value(ends.ends[1]), value(ends.ends[3])) == (1, 3)
+
+
+def test_a_row_that_raises_while_it_is_drawn_takes_nobody_with_it(toy: Toy, ends: Ends) -> None:
+    def crash(seeds: list[int], step: int) -> None:
+        if step == 2 and 2 in seeds:
+            raise RuntimeError("shapes do not fit")
+
+    toy.on_step = crash
+    paint(toy, ends, TOY, replace(TOY, seed=2), replace(TOY, seed=3))
+    assert toy.batches[:3] == [[1, 2, 3], [1, 2, 3], [1]]
+    assert isinstance(failure(ends.ends[2]), BadRecipe)
+    assert (value(ends.ends[1]), value(ends.ends[3])) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("alloc_cpu: can't allocate memory")],
+)
+def test_what_does_not_fit_together_is_halved_and_what_does_not_fit_alone_fails(
+    toy: Toy, ends: Ends, error: Exception
+) -> None:
+    def small(seeds: list[int], _: int) -> None:
+        if len(seeds) > 2 or seeds == [9]:
+            raise error
+
+    toy.on_step = small
+    paint(toy, ends, *(replace(TOY, seed=n) for n in (1, 2, 3, 4)), replace(TOY, seed=9, width=16))
+    assert [len(b) for b in toy.batches[:2]] == [4, 2]
+    assert [value(ends.ends[n]) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert isinstance(failure(ends.ends[5]), OutOfMemory)
+
+
+def test_no_more_share_a_step_than_fit(toy: Toy, ends: Ends) -> None:
+    paint(OneModel({"fp32": toy}, fits=2), ends, *(replace(TOY, seed=n) for n in (1, 2, 3)))
+    assert max(len(b) for b in toy.batches) == 2
+    assert set(ends.ends) == {1, 2, 3}
+
+
+def test_decoded_in_tiles_when_memory_is_short(toy: Toy, ends: Ends) -> None:
+    def once(_: int) -> None:
+        if not toy.tiled:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    toy.on_finish = once
+    paint(toy, ends, TOY)
+    assert value(ends.ends[1]) == 1
+
+
+def test_not_even_in_tiles(toy: Toy, ends: Ends) -> None:
+    def never(_: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    toy.on_finish = never
+    paint(toy, ends, TOY, replace(TOY, seed=2))
+    assert [type(ends.ends[n]) for n in (1, 2)] == [OutOfMemory, OutOfMemory]
+
+
+def test_numbers_that_overflow_in_the_safest_precision_fail_alone(toy: Toy, ends: Ends) -> None:
+    paint(toy, ends, TOY, replace(TOY, prompt="nan"), replace(TOY, seed=3))
+    error = failure(ends.ends[2])
+    assert isinstance(error, Overflow)
+    assert "overflowed in fp32" in str(error)
+    assert (value(ends.ends[1]), value(ends.ends[3])) == (1, 3)
+
+
+def test_what_overflows_is_drawn_again_in_the_next_precision_and_so_is_all_that_comes(toy: Toy, ends: Ends) -> None:
+    half = Toy()
+    half.colour = lambda _: float("nan")
+    models = OneModel({"fp16": half, "fp32": toy})
+    paint(models, ends, TOY, replace(TOY, seed=2, steps=5))
+    assert (value(ends.ends[1]), value(ends.ends[2])) == (1, 2)
+    first = image(ends.ends[1])
+    assert (first.precision, first.notes) == ("fp32", (SAFER,))
+    assert image(ends.ends[2]).notes == ()
+    half.batches.clear()
+    paint(models, Ends(), TOY)
+    assert half.batches == []
+
+
+def test_what_overflows_twice_fails(toy: Toy, ends: Ends) -> None:
+    broken = [Toy(), Toy(), toy]
+    for one in broken:
+        one.colour = lambda _: float("inf")
+    paint(OneModel(dict(zip(("fp16", "bf16", "fp32"), broken, strict=True))), ends, TOY)
+    assert isinstance(failure(ends.ends[1]), Overflow)
+    assert toy.batches == [], "drawn again once, no more"
+
+
+def one_colour(toy: Toy) -> None:
+    toy.finish = lambda drawing: torch.full((8, 8, 3), drawing.recipe.seed / 255).numpy()  # type: ignore[method-assign]
+
+
+def test_a_picture_of_one_colour_is_drawn_once_more_and_delivered_as_it_is(toy: Toy, ends: Ends) -> None:
+    half = Toy()
+    one_colour(half)
+    one_colour(toy)
+    models = OneModel({"fp16": half, "fp32": toy})
+    paint(models, ends, TOY)
+    assert value(ends.ends[1]) == 1
+    assert (len(half.batches), len(toy.batches)) == (3, 3)
+    assert models.usual == "fp16", "somebody may have asked for plain black"
+
+
+def test_a_picture_of_one_colour_that_is_none_in_a_safer_precision(toy: Toy, ends: Ends) -> None:
+    half = Toy()
+    one_colour(half)
+    models = OneModel({"fp16": half, "fp32": toy})
+    paint(models, ends, TOY)
+    assert models.usual == "fp32"
+    assert image(ends.ends[1]).precision == "fp32"
+
+
+def test_a_lost_device_ends_the_process(toy: Toy, ends: Ends) -> None:
+    def lost(_: list[int], __: int) -> None:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    toy.on_step = lost
+    with pytest.raises(torch.AcceleratorError):
+        paint(toy, ends, TOY)
+    assert not ends.ends
+
+
+def test_a_negative_prompt_counts_above_one(toy: Toy) -> None:
+    for guidance in (0.0, 1.0, 1.5):
+        paint(toy, Ends(), replace(TOY, negative="red", guidance=guidance))
+    assert toy.encoded == ["a", "a", "", "a", "red"]
+
+
+def test_ten_prompts_rerolled_a_hundred_times_are_encoded_ten_times(toy: Toy, ends: Ends) -> None:
+    paint(toy, ends, *(replace(TOY, prompt=f"p{n % 10}", seed=n, steps=1) for n in range(1000)))
+    assert sorted(toy.encoded) == [f"p{n}" for n in range(10)]
+    assert len(ends.ends) == 1000
+
+
+def test_a_prompt_that_was_cut_is_told(toy: Toy, ends: Ends) -> None:
+    paint(toy, ends, replace(TOY, prompt="long"))
+    assert image(ends.ends[1]).notes == (PROMPT_CUT,)
+
+
+def test_previews_are_for_those_who_look(toy: Toy, ends: Ends) -> None:
+    ends.looked = {2}
+    paint(toy, ends, TOY, replace(TOY, seed=2))
+    # One in a quarter of a second, and this takes less; the last step has the picture itself.
+    assert toy.previewed == [2]
+    ((ticket, data, mime),) = ends.previews
+    assert (ticket, mime, Pillow.open(io.BytesIO(data)).format) == (2, "image/jpeg", "JPEG")
+
+
+def test_the_picture_to_start_from_is_read_and_a_bad_one_fails_alone(toy: Toy, ends: Ends, tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    good = replace(TOY, image=str(tmp_path / "red.png"))
+    paint(toy, ends, good, replace(TOY, image=str(tmp_path / "bad.png")), TOY)
+    assert value(ends.ends[1]) == 1
+    assert isinstance(failure(ends.ends[2]), BadImage)
+    assert [s is not None for s in toy.starts] == [True, False]

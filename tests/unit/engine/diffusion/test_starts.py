@@ -1,0 +1,94 @@
+"""Whatever is in the file, it ends in pixels or in a sentence."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from engine.contract import BadImage
+from engine.diffusion import starts
+from engine.diffusion.families.base import Start
+from tests.unit.engine.diffusion.toy import TOY
+
+
+def start(path: Path, mask: Path | None = None) -> Start:
+    found = starts.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask)))
+    assert found is not None
+    return found
+
+
+def test_without_a_picture_there_is_none() -> None:
+    assert starts.read(TOY) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "I;16", "1", "LA"])
+def test_pictures_of_all_kinds(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    Pillow.new(mode, (20, 12)).save(path)
+    assert start(path).pixels.shape == (8, 8, 3)
+
+
+def test_what_can_be_seen_through_is_white(tmp_path: Path) -> None:
+    Pillow.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert (start(tmp_path / "a.png").pixels == 255).all()
+
+
+def test_turned_as_its_camera_says(tmp_path: Path) -> None:
+    picture = Pillow.new("RGB", (8, 8), "red")
+    picture.paste((0, 0, 255), (0, 0, 8, 4))
+    exif = picture.getexif()
+    exif[0x0112] = 3  # upside down
+    picture.save(tmp_path / "a.png", exif=exif)
+    pixels = start(tmp_path / "a.png").pixels
+    assert (tuple(pixels[0, 0]), tuple(pixels[7, 0])) == ((255, 0, 0), (0, 0, 255))
+
+
+def test_a_mask_is_what_is_white(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    mask = Pillow.new("L", (8, 8), 0)
+    mask.paste(255, (0, 0, 4, 8))
+    mask.save(tmp_path / "m.png")
+    found = start(tmp_path / "a.png", tmp_path / "m.png").mask
+    assert found is not None
+    assert np.array_equal(found, np.repeat([[1.0] * 4 + [0.0] * 4], 8, 0))
+
+
+def bomb(side: int) -> bytes:
+    """Return a PNG of many pixels and hardly any bytes."""
+    buffer = io.BytesIO()
+    Pillow.new("1", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "can't be read as a picture"),
+        (b"<svg/>", "can't be read as a picture"),
+        (bomb(10_000)[:200], "more than 50 million pixels"),
+        (bomb(7_200), "more than 50 million pixels"),
+        (bomb(10_000), "more than 50 million pixels"),
+    ],
+)
+def test_bad_files_are_one_sentence(data: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(BadImage, match=sentence):
+        start(tmp_path / "a.png")
+
+
+def test_cut_short(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Pillow.effect_noise((64, 64), 99).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue()[:-500])
+    with pytest.raises(BadImage, match="can't be read"):
+        start(tmp_path / "a.png")
+
+
+def test_gone(tmp_path: Path) -> None:
+    with pytest.raises(BadImage, match="not there any more"):
+        start(tmp_path / "a.png")

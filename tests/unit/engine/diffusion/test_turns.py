@@ -1,0 +1,209 @@
+"""Who takes the next step: within bounds, and nobody is forgotten."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from engine.contract import Lane
+from engine.diffusion.turns import BULK_PASSED_MOST, PASSED_MOST, SHORTER, Kind, Turn, Turns
+
+SMALL, LARGE, OTHER = Kind("m", 8, 8), Kind("m", 16, 16), Kind("n", 8, 8)
+
+
+def turn(ticket: int, steps: int = 8, kind: Kind = SMALL, lane: Lane = Lane.INTERACTIVE) -> Turn:
+    return Turn(ticket, lane, kind, steps)
+
+
+def turns(*open_: Turn, most: int = 8, loaded: str = "") -> Turns:
+    made = Turns(lambda _: most, loaded)
+    for one in open_:
+        made.add(one)
+    return made
+
+
+def step(made: Turns) -> list[int]:
+    """Take one step, as the painter does."""
+    team = made.next()
+    for one in team:
+        one.begun = True
+        one.steps -= 1
+        if not one.steps:
+            made.remove(one.ticket)
+    return [one.ticket for one in team]
+
+
+def test_nothing_is_open() -> None:
+    assert turns().next() == []
+
+
+def test_those_of_a_kind_share_a_step_within_the_limit() -> None:
+    assert step(turns(turn(1), turn(2, kind=LARGE), turn(3), turn(4), most=2)) == [1, 3]
+
+
+def test_who_has_begun_stays_in() -> None:
+    made = turns(turn(1), turn(2), most=2)
+    step(made)
+    made.add(turn(3))
+    assert step(made) == [1, 2]
+
+
+def test_a_short_one_of_another_size_is_next_and_then_the_long_one_goes_on() -> None:
+    made = turns(turn(1, 50))
+    step(made)
+    made.add(turn(2, 2, LARGE))
+    assert [step(made) for _ in range(3)] == [[2], [2], [1]]
+
+
+def test_a_short_one_finds_its_place_in_a_full_batch_of_long_ones() -> None:
+    made = turns(turn(1, 50), turn(2, 50), most=2)
+    step(made)
+    made.add(turn(3, 8))
+    assert 3 in step(made)
+
+
+def test_who_joins_passes_nobody() -> None:
+    first = turn(1, 50)
+    made = turns(first)
+    step(made)
+    made.add(turn(2, 2))
+    assert step(made) == [1, 2]
+    assert first.passed == 0
+
+
+def test_a_long_one_is_set_aside_so_often_and_no_more() -> None:
+    made = turns(turn(1, 50))
+    step(made)
+    passed = 0
+    for ticket in range(2, 20):
+        made.add(turn(ticket, 1, LARGE))
+        passed += step(made) == [ticket]
+    assert passed == PASSED_MOST
+
+
+def test_one_that_is_hardly_shorter_waits() -> None:
+    made = turns(turn(1, 8))
+    step(made)
+    made.add(turn(2, 2, LARGE))  # 512 of 448 that are left
+    assert step(made) == [1]
+
+
+def test_urgent_work_sets_bulk_work_aside_and_does_not_share_with_it() -> None:
+    made = turns(turn(1, 2, lane=Lane.BULK))
+    step(made)
+    made.add(turn(2, 50))
+    assert step(made) == [2]
+
+
+def test_bulk_work_lets_urgent_work_in() -> None:
+    made = turns(turn(1, 50, lane=Lane.BULK), turn(2, 50, lane=Lane.BULK))
+    assert step(made) == [1, 2]
+
+
+def test_what_is_alone_shares_no_step() -> None:
+    lonely = turn(2)
+    lonely.alone = True
+    made = turns(turn(1), lonely, turn(3))
+    assert step(made) == [1, 3]
+    made.remove(1)
+    assert step(made) == [2]
+
+
+def test_the_model_is_not_changed_for_a_short_one() -> None:
+    made = turns(turn(1, 50), loaded="m")
+    step(made)
+    made.add(turn(2, 1, OTHER))
+    assert step(made) == [1]
+
+
+def test_the_loaded_model_goes_before_but_not_for_ever() -> None:
+    other = turn(1, 1, OTHER)
+    made = turns(other, loaded="m")
+    first: list[int] = []
+    for ticket in range(2, 9):
+        made.add(turn(ticket, 1))
+        made.add(turn(100 + ticket, 1, LARGE))
+        first += step(made)
+        if 1 in first:
+            break
+    assert first.index(1) <= PASSED_MOST + 1
+
+
+KINDS = st.sampled_from([SMALL, LARGE, OTHER])
+
+
+@given(
+    st.lists(st.tuples(KINDS, st.integers(1, 50), st.sampled_from(Lane)), min_size=1, max_size=30),
+    st.integers(1, 4),
+)
+def test_all_of_them_come_to_their_end(work: list[tuple[Kind, int, Lane]], most: int) -> None:
+    made = turns(*(turn(n, steps, kind, lane) for n, (kind, steps, lane) in enumerate(work)), most=most)
+    steps = 0
+    while len(made):
+        assert step(made)
+        steps += 1
+    assert steps <= sum(s for _, s, _ in work)
+
+
+class Comings(RuleBasedStateMachine):
+    """Rows come, step and are dropped in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = turns(most=3, loaded="m")
+        self.open: dict[int, Turn] = {}
+        self.coming = 0
+        self.last: list[Turn] = []
+
+    @rule(kind=KINDS, steps=st.integers(1, 20), lane=st.sampled_from(Lane))
+    def come(self, kind: Kind, steps: int, lane: Lane) -> None:
+        self.coming += 1
+        one = turn(self.coming, steps, kind, lane)
+        self.open[one.ticket] = one
+        self.made.add(one)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.open)))
+        del self.open[ticket]
+        self.made.remove(ticket)
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def step(self) -> None:
+        before = {t.ticket: t.work for t in self.open.values()}
+        leader_before = next((t for t in self.last if t.ticket in self.open), None)
+        team = self.made.next()
+        leader = team[0]
+        assert {t.ticket for t in team} <= self.open.keys()
+        assert len({t.kind for t in team}) == 1
+        assert len(team) <= 3
+        if leader.lane is Lane.INTERACTIVE:
+            assert all(t.lane is Lane.INTERACTIVE for t in team)
+        if leader_before is self.last[0] if self.last else False:
+            assert leader_before is not None
+            if leader is not leader_before:
+                urgent = leader.lane is Lane.INTERACTIVE and leader_before.lane is Lane.BULK
+                assert urgent or before[leader.ticket] <= SHORTER * before[leader_before.ticket]
+        for one in team:
+            one.begun = True
+            one.steps -= 1
+            if not one.steps:
+                del self.open[one.ticket]
+                self.made.remove(one.ticket)
+        self.last = [t for t in team if t.ticket in self.open] if team[0].ticket in self.open else []
+
+    @invariant()
+    def nobody_is_passed_too_often(self) -> None:
+        for one in self.open.values():
+            assert one.passed <= (BULK_PASSED_MOST if one.lane is Lane.BULK else PASSED_MOST)
+
+    @invariant()
+    def all_are_there(self) -> None:
+        assert {t.ticket for t in self.made} == self.open.keys()
+
+
+TestComings = Comings.TestCase
+TestComings.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -1,0 +1,155 @@
+"""A model of one number a picture: its seed, over 255. Does what a test tells it to when it meets a prompt or a step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.contract import EngineError, Image, Recipe
+from engine.diffusion.families.base import Drawing, Embedding, Family, Start
+from engine.diffusion.rows import Progress
+from engine.diffusion.turns import Kind
+
+TOY = Recipe("a", "toy", "a", "", 8, 8, 3, 0.0, 1)
+
+
+class Toy(Family):
+    """Everything of a family but the tensors' sense."""
+
+    unguided_below = 0.0
+
+    def __init__(self) -> None:
+        self.tiled = False
+        vae = SimpleNamespace(enable_tiling=lambda: setattr(self, "tiled", True))
+        super().__init__(SimpleNamespace(vae=vae, maybe_free_model_hooks=lambda: None), torch.device("cpu"))
+        self.batches: list[list[int]] = []
+        self.encoded: list[str] = []
+        self.starts: list[Start | None] = []
+        self.previewed: list[int] = []
+        self.on_encode: Callable[[str], None] = lambda _: None
+        self.on_step: Callable[[list[int], int], None] = lambda _, __: None
+        self.on_finish: Callable[[int], None] = lambda _: None
+        self.colour: Callable[[int], float] = lambda seed: seed / 255
+
+    @property
+    def denoiser(self) -> Any:
+        return SimpleNamespace(dtype=torch.float32)
+
+    def encode(self, prompt: str) -> Embedding:
+        self.on_encode(prompt)
+        self.encoded.append(prompt)
+        return Embedding((torch.tensor([float("nan") if prompt == "nan" else 0.0]),), cut=prompt == "long")
+
+    def begin(
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
+    ) -> Drawing:
+        self.starts.append(start)
+        times, nothing = torch.arange(recipe.steps), torch.zeros(1)
+        return Drawing(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, start)
+
+    def step(self, drawings: Sequence[Drawing]) -> None:
+        seeds = [d.recipe.seed for d in drawings]
+        self.batches.append(seeds)
+        self.on_step(seeds, drawings[0].done + 1)
+        for drawing in drawings:
+            drawing.done += 1
+            drawing.latents = drawing.prompt.tensors[0] + float(drawing.recipe.seed)
+
+    def preview(self, drawing: Drawing) -> NDArray[np.uint8]:
+        self.previewed.append(drawing.recipe.seed)
+        return np.full((2, 2, 3), drawing.recipe.seed, np.uint8)
+
+    def finish(self, drawing: Drawing) -> NDArray[np.float32]:
+        self.on_finish(drawing.recipe.seed)
+        found = np.full((8, 8, 3), self.colour(drawing.recipe.seed), np.float32)
+        found[0, 0, 1] = 0.5  # of one colour it is only where a test wants that
+        return found
+
+    def forward(self, *_: object) -> Tensor:
+        raise NotImplementedError
+
+    def schedule(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def decode(self, _: Tensor) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    def encode_pixels(self, _: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Ends:
+    """A sink that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.dropped: set[int] = set()
+        self.looked: set[int] = set()
+        self.ends: dict[int, Image | EngineError] = {}
+        self.steps: list[tuple[tuple[int, int, int], ...]] = []
+        self.previews: list[tuple[int, bytes, str]] = []
+        self.threads: set[str] = set()
+
+    def wanted(self, ticket: int) -> bool:
+        return ticket not in self.dropped
+
+    def looking(self, ticket: int) -> bool:
+        return ticket in self.looked
+
+    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
+        assert seconds >= 0
+        self.steps.append(tuple((p.ticket, p.step, p.steps) for p in progress))
+
+    def previewed(self, ticket: int, data: bytes, mime: str) -> None:
+        self.previews.append((ticket, data, mime))
+
+    def drawn(self, ticket: int, image: Image) -> None:
+        assert ticket not in self.ends
+        self.threads.add(threading.current_thread().name)
+        self.ends[ticket] = image
+
+    def failed(self, ticket: int, error: EngineError) -> None:
+        assert ticket not in self.ends
+        self.ends[ticket] = error
+
+
+@dataclass
+class OneModel:
+    """Keeps one toy in each of its precisions, the least safe first."""
+
+    toys: dict[str, Toy]
+    loaded: str = "toy"
+    usual: str = ""
+    fits: int = 8
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.usual = self.usual or next(iter(self.toys))
+
+    def family(self, kind: Kind) -> Family:
+        self.asked.append(self.precision(kind))
+        return self.toys[self.precision(kind)]
+
+    def precision(self, kind: Kind) -> str:
+        return kind.precision or self.usual
+
+    def revision(self, model: str) -> str:
+        return f"revision of {model}"
+
+    def most(self, kind: Kind) -> int:
+        return self.fits
+
+    def safer(self, kind: Kind) -> str | None:
+        names = list(self.toys)
+        rest = names[names.index(self.precision(kind)) + 1 :]
+        return rest[0] if rest else None
+
+    def settle(self, model: str, precision: str) -> None:
+        self.usual = precision
