@@ -1,0 +1,139 @@
+"""Reads what a safetensors file says it holds, without its tensors: names, number formats and shapes."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.contract import UnknownModel
+
+_MOST_HEADER = 100_000_000
+"""Bytes of a header that safetensors itself takes."""
+
+_BITS: Mapping[str, int] = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32}
+_BITS_16 = frozenset({"F16", "BF16", "I16", "U16"})
+_BITS_4 = frozenset({"F4"})
+_BITS_6 = frozenset({"F6_E2M3", "F6_E3M2"})
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+_GGUF = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One tensor of a file.
+
+    Attributes:
+        kind: Number format, as safetensors names it (``F16``, ``BF16``, ...).
+        shape: Its sides.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
+def header(path: Path) -> Mapping[str, Held]:
+    """Return what a safetensors file holds, by name.
+
+    Raises:
+        UnknownModel: There is no such file, it is a pickle, is cut short or is no safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            first = file.read(8)
+            length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
+            if not 2 <= length <= min(_MOST_HEADER, size - 8):
+                _something_else(path, first)
+                raise UnknownModel(_damaged(path, "its header is cut short"))
+            found = json.loads(file.read(length))
+    except FileNotFoundError:
+        raise UnknownModel(f"The model's file {path} is not there.") from None
+    except OSError as e:
+        raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e
+    except (ValueError, RecursionError) as e:
+        raise UnknownModel(_damaged(path, "its header can't be read")) from e
+    return _held(path, found, size - 8 - length)
+
+
+def parameters(folder: Path) -> int:
+    """Return how many numbers the weights in a part's folder hold; 0 when they can't be told."""
+    total = 0
+    for path in weight_files(folder):
+        try:
+            total += sum(held.count for held in header(path).values())
+        except UnknownModel:
+            return 0
+    return total
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that diffusers loads a part from: no variants in another precision beside them."""
+    found = sorted(folder.glob("*.safetensors"))
+    return [p for p in found if not any(mark in p.name for mark in (".fp16", ".bf16", ".fp32", "non_ema"))]
+
+
+def _held(path: Path, found: object, room: int) -> Mapping[str, Held]:
+    if not isinstance(found, dict):
+        raise UnknownModel(_damaged(path, "its header is no JSON object"))
+    held: dict[str, Held] = {}
+    end = 0
+    for name, entry in found.items():
+        if name == "__metadata__":
+            continue
+        try:
+            kind, shape, (begin, stop) = (
+                entry["dtype"],
+                tuple(map(int, entry["shape"])),
+                map(int, entry["data_offsets"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            raise UnknownModel(_damaged(path, f"its entry {name[:80]!r} can't be read")) from None
+        bits = _bits(str(kind))
+        if bits and (stop - begin) * 8 != math.prod(shape) * bits:
+            raise UnknownModel(_damaged(path, f"its tensor {name[:80]!r} is not as large as it says"))
+        end = max(end, stop)
+        held[name] = Held(str(kind), shape)
+    if end > room:
+        raise UnknownModel(_damaged(path, f"{end - room} bytes are missing at its end"))
+    return held
+
+
+def _bits(kind: str) -> int:
+    """Return the bits of one number; 0 for formats that are not known here."""
+    if kind in _BITS_16:
+        return 16
+    if kind in _BITS_4:
+        return 4
+    if kind in _BITS_6:
+        return 6
+    return _BITS.get(kind, 8 if kind.startswith(("F8", "I8", "U8", "BOOL")) else 0)
+
+
+def _something_else(path: Path, first: bytes) -> None:
+    """Say what else it is. A header's length may begin with any of these bytes, so only what is none is asked."""
+    if first.startswith((_ZIP, _PICKLE)):
+        raise UnknownModel(
+            f"The model's file {path} is a pickle, whatever its name says, and pickles can run code; "
+            "get the model as .safetensors."
+        )
+    if first.startswith(_GGUF):
+        raise UnknownModel(f"The model's file {path} is a GGUF file; give it as transformer, named .gguf.")
+    if first.lstrip()[:1] == b"<" or first.startswith(b"version "):
+        raise UnknownModel(
+            f"The model's file {path} is a page or a Git LFS pointer and no weights; download the file itself."
+        )
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"The model's file {path} is damaged: {why}; copy or download it again."
