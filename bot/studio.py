@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from bot.dispatch.live import Live
+from bot.dispatch.live import Live, Sight
 from bot.dispatch.presenter import Presenter
 from bot.model.actions import Action, Press
 from bot.model.answers import Pressed, Shown
@@ -87,7 +88,7 @@ class Studio:
         return await self._shown(await unbroken(draw.draw(self._house, actor, place, form, ref)))
 
     async def press(self, actor: Actor, place: Place, press: Press, ref: Ref) -> Pressed:
-        """A button: reroll and seed admit a new job whose card belongs at ``ref.address``; cancel stops; page turns
+        """A button: reroll, seed, vary and upscale admit a new job whose card belongs at ``ref.address``; cancel stops; page turns
         history (``card`` is the new page); original hands back the files, or has delivery send them where the adapter
         makes no answer of its own. Raises Refusal.
         """
@@ -130,15 +131,21 @@ class Studio:
         """The card of one's own job as it is now. Raises NotFound."""
         return self._card(await history.one(self._house, actor, job_id))
 
-    async def watch(self, actor: Actor, job_id: int) -> AsyncIterator[Card]:
+    async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncIterator[Card]:
         """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
 
+        With ``previews`` the card says of which pictures there is one: they are only made for those who look.
         Raises NotFound.
         """
         last: Card | None = None
-        with self._live.subscribe(job_id) as changes:
+        # Nobody looks at what is not theirs: the engine would make previews for nothing.
+        await self.card(actor, job_id)
+        with self._live.subscribe(job_id, looking=previews) as changes:
             async for _ in changes:
                 card = await self.card(actor, job_id)
+                if previews and card.coming is not None:
+                    seen = tuple((index, sight.number) for index, sight in sorted(self._live.sights(job_id).items()))
+                    card = replace(card, coming=replace(card.coming, previews=seen))
                 if card != last:
                     yield card
                     last = card
@@ -152,6 +159,14 @@ class Studio:
         if not await asyncio.to_thread(file.path.is_file):
             raise NotFound("refusal.picture.not_found")
         return file
+
+    async def preview(self, actor: Actor, job_id: int, index: int) -> Sight:
+        """How one's own picture looks so far. Raises NotFound where nothing is known of it (any more)."""
+        await history.one(self._house, actor, job_id)
+        sight = self._live.sights(job_id).get(index)
+        if sight is None:
+            raise NotFound("refusal.picture.not_found")
+        return sight
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
@@ -211,6 +226,10 @@ class Studio:
                 return Pressed(new=await self._shown(await press.reroll(self._house, actor, place, what, ref)))
             case Action.SEED:
                 return Pressed(new=await self._shown(await press.from_seed(self._house, actor, place, what, ref)))
+            case Action.VARY:
+                return Pressed(new=await self._shown(await press.vary(self._house, actor, place, what, ref)))
+            case Action.UPSCALE:
+                return Pressed(new=await self._shown(await press.upscale(self._house, actor, place, what, ref)))
             case Action.ORIGINAL:
                 return await self._originals(actor, place, what, ref)
             case Action.CANCEL:

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from engine import catalogue
 from engine.contract import (
+    BadImage,
     BadRecipe,
     EngineError,
     EngineLost,
@@ -22,6 +23,7 @@ from engine.contract import (
     Image,
     Lane,
     Phase,
+    Preview,
     Profile,
     Recipe,
     Step,
@@ -47,6 +49,9 @@ class _Paint:
 
 class FakeEngine:
     """Paints flat pictures whose colours come from prompt and seed. Obeys ``engine.contract.Engine``.
+
+    A start from a picture is mixed with them, the more of it the less the strength; a variation's middle lies between
+    the colours of both seeds.
 
     Args:
         profiles: What can be asked for; the demo model's profile by default.
@@ -74,6 +79,8 @@ class FakeEngine:
         self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
         self.painted: list[Recipe] = []
         """Every recipe that was begun, in order."""
+        self.looked: set[str] = set()
+        """Recipes that somebody looks at."""
 
     async def start(self) -> None:
         """Become warm, unless ``auto_warm`` is off."""
@@ -150,6 +157,7 @@ class FakeEngine:
         finally:
             # A paint that is left may end in a task of its own, so the line moves on without waiting.
             self._paints.remove(paint)
+            self.looked.difference_update(recipe.id for recipe in recipes)
             if paint.lost.done():
                 paint.lost.exception()
             async with self._moved:
@@ -162,6 +170,13 @@ class FakeEngine:
                 del paint.open[ticket]
         async with self._moved:
             self._moved.notify_all()
+
+    async def look(self, recipe_id: str, *, looking: bool) -> None:
+        """Send a Preview of it after each step, or no longer."""
+        if looking:
+            self.looked.add(recipe_id)
+        else:
+            self.looked.discard(recipe_id)
 
     async def _become(self, phase: Phase, problem: str) -> None:
         self._state = replace(self._state, phase=phase, problem=problem)
@@ -195,10 +210,17 @@ class FakeEngine:
             for ticket, recipe in list(paint.open.items()):
                 if ticket in paint.open and step <= recipe.steps:
                     yield Step(recipe.id, step, recipe.steps)
+                    if recipe.id in self.looked:
+                        yield Preview(recipe.id, await asyncio.to_thread(_preview, recipe, step), "image/png")
         for ticket, recipe in list(paint.open.items()):
-            data = await asyncio.to_thread(_picture, recipe)
+            made: Event
+            try:
+                data = await asyncio.to_thread(_encoded, recipe)
+                made = Image(recipe.id, data, recipe.width, recipe.height, seconds=0.01, precision="fp32")
+            except OSError as error:
+                made = Failed(recipe.id, BadImage(f"The picture to start from can't be read: {error}"))
             if paint.open.pop(ticket, None) is not None:
-                yield Image(recipe.id, data, recipe.width, recipe.height, seconds=0.01)
+                yield made
 
     async def _or_lost(self, paint: _Paint, work: Awaitable[object]) -> None:
         """Wait for the work; raises EngineLost as soon as the engine is lost."""
@@ -214,13 +236,47 @@ class FakeEngine:
                 await asyncio.wait((task,))
 
 
-def _picture(recipe: Recipe) -> bytes:
-    """Return a PNG: an edge in a colour of the prompt, a middle in a colour of prompt and seed."""
+def _encoded(recipe: Recipe) -> bytes:
+    return _png(_picture(recipe))
+
+
+def _preview(recipe: Recipe, step: int) -> bytes:
+    """Return an eighth of its sides, and the more of it the further it is."""
+    small = (max(1, recipe.width // 8), max(1, recipe.height // 8))
+    plain = _flat(replace(recipe, image="", mask="")).resize(small)
+    return _png(Pillow.blend(Pillow.new("RGB", small, "gray"), plain, step / recipe.steps))
+
+
+def _picture(recipe: Recipe) -> Pillow.Image:
+    """Return the flat picture, mixed with the one that it starts from. Raises OSError when that can't be read."""
+    drawn = _flat(recipe)
+    if not recipe.image:
+        return drawn
+    size = drawn.size
+    with Pillow.open(recipe.image) as found:
+        start = found.convert("RGB").resize(size)
+    mixed = Pillow.blend(start, drawn, recipe.strength)
+    if not recipe.mask:
+        return mixed
+    with Pillow.open(recipe.mask) as found:
+        return Pillow.composite(mixed, start, found.convert("L").resize(size))
+
+
+def _flat(recipe: Recipe) -> Pillow.Image:
+    """Return an edge in a colour of the prompt, a middle in a colour of prompt and seeds."""
     edge = hashlib.sha256(recipe.prompt.encode()).digest()
-    middle = hashlib.sha256(f"{recipe.seed} {recipe.negative} {recipe.prompt}".encode()).digest()
+    one, other = (
+        hashlib.sha256(f"{seed} {recipe.negative} {recipe.prompt}".encode()).digest()
+        for seed in (recipe.seed, recipe.variation_seed)
+    )
+    red, green, blue = (round(a + (b - a) * recipe.variation) for a, b in zip(one[:3], other[:3], strict=True))
     picture = Pillow.new("RGB", (recipe.width, recipe.height), (edge[0], edge[1], edge[2]))
     box = (recipe.width // 4, recipe.height // 4, recipe.width * 3 // 4, recipe.height * 3 // 4)
-    picture.paste((middle[0], middle[1], middle[2]), box)
+    picture.paste((red, green, blue), box)
+    return picture
+
+
+def _png(picture: Pillow.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -6,8 +6,9 @@ import argparse
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from adapters.cli import outputs, surroundings
 from adapters.cli.say import complain, note, refusal_of
-from bot.model.requests import DrawForm, DrawRequest
-from bot.policy import flags, recipes, requests
+from bot.model.errors import BadInput
+from bot.model.requests import DrawForm, DrawRequest, Start
+from bot.policy import flags, recipes, requests, starts
+from bot.present.i18n import known
 from bot.provenance import a1111, png
 from bot.store import blobs
-from engine.contract import Engine, EngineError, Failed, Image, Recipe, Step
+from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
 from engine.host.parent import ProcessEngine
 
 MAX_COUNT = 16
@@ -29,13 +32,19 @@ MAX_COUNT = 16
 def main(args: argparse.Namespace) -> int:
     """Draw, and print the path of each picture. Returns the exit code; raises Refusal."""
     form = flags.parse(_form(args))
+    with _start(args.image, args.mask) as start:
+        return _main(args, form, start)
+
+
+def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
     settings = surroundings.settings()
     try:
         engine = ProcessEngine(surroundings.engine_config(settings, form.model))
     except EngineError as error:
         raise refusal_of(error) from None
     # The engine has read the model's name, which may be a folder: here it has one model, whatever it was called.
-    request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, random.SystemRandom())
+    rng = random.SystemRandom()
+    request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, start=start)
     jobs = recipes.recipes_of(0, request)
     paths = outputs.plan(args.output, [job.seed for job in jobs])
     for key in request.notes:
@@ -60,14 +69,47 @@ def _form(args: argparse.Namespace) -> DrawForm:
     )
 
 
+@contextmanager
+def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
+    """Read the picture to start from and its mask; yields where they lie, made plain, until the end. Raises BadInput."""
+    if image is None:
+        if mask is not None:
+            raise BadInput("refusal.mask.no_image")
+        yield None
+        return
+    given = _read(image)
+    plain = starts.plain(given)
+    with tempfile.TemporaryDirectory(prefix="easel-") as folder:
+        start = Start(_put(folder, "image.png", plain), plain.width, plain.height)
+        if mask is not None:
+            start = replace(start, mask=_put(folder, "mask.png", starts.plain_mask(_read(mask), given)))
+        yield start
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
+
+
+def _put(folder: str, name: str, picture: starts.Plain) -> str:
+    path = Path(folder, name)
+    path.write_bytes(picture.data)
+    return str(path)
+
+
 async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]) -> int:
     failed = 0
+    noted: set[str] = set()
     jobs = list(wanted)
-    title = engine.profiles()[0].title
+    profile = engine.profiles()[0]
     by_id = {job.id: job for job in jobs}
     size = engine.batch(jobs[0])
     # Only a terminal gets a bar; a pipe or a log gets the paths alone.
-    with tqdm(total=len(jobs) * request.steps, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
+    total = len(jobs) * recipes.steps_of(request)
+    with tqdm(total=total, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
         async with _warm(engine):
             for batch in (jobs[i : i + size] for i in range(0, len(jobs), size)):
                 async for event in _events(engine, batch):
@@ -76,10 +118,14 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
                             bar.update(1)
                         case Image(recipe_id=name):
                             recipe = by_id[name]
-                            await _write(wanted[recipe], event, a1111.parameters(recipe, title, style=request.style))
+                            await _write(wanted[recipe], event, _parameters(recipe, event, profile, request))
+                            noted.update(f"note.engine.{code}" for code in event.notes)
                         case Failed(error=error):
                             failed += 1
                             complain(refusal_of(error))
+    for key in sorted(noted):
+        if known(key):
+            note(key)
     return 1 if failed else 0
 
 
@@ -100,6 +146,17 @@ async def _events(engine: Engine, batch: Sequence[Recipe]) -> AsyncIterator[obje
     async with aclosing(engine.paint(batch)) as events:
         async for event in events:
             yield event
+
+
+def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawRequest) -> str:
+    return a1111.parameters(
+        recipe,
+        profile.title,
+        sampler=a1111.sampler_of(profile),
+        style=request.style,
+        precision=image.precision,
+        revision=image.revision,
+    )
 
 
 async def _write(path: Path, image: Image, text: str) -> None:

@@ -73,6 +73,9 @@ def _parser() -> _Parser:
     doctor = add("doctor", "Look at everything that can be wrong, and say what to do about it.", "doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     _quota(add("quota", "Set, show or reset the quota rules of this Easel.", "quota"))
+    bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
+    bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     return parser
 
@@ -95,7 +98,9 @@ def _draw(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no", "--neg", dest="negative", metavar="TEXT", help="what not to draw")
     command.add_argument("--style", metavar="NAME", help="a style's name")
     command.add_argument("--model", metavar="NAME", help="a model's name")
-    command.add_argument("--strength", metavar="X", help="how far to move away from a given picture")
+    command.add_argument("--image", metavar="FILE", help="a picture to start from")
+    command.add_argument("--mask", metavar="FILE", help="as large as it: what is white there is drawn anew")
+    command.add_argument("--strength", metavar="X", help="how far to move away from the picture, 0.05 to 1 (0.6)")
     command.add_argument("--private", action="store_true", help="taken as everywhere; means nothing here")
 
 

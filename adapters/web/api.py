@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from importlib.metadata import version
 from typing import Annotated, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters.web.faults import limit_of
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json, shown
@@ -18,6 +21,9 @@ from bot.studio import Studio
 
 MAX_COUNT = 16
 """Most pictures in one request on the page."""
+
+MAX_PICTURE = 32 * 2**20
+"""Bytes of a picture to start from that the page sends: in base64 it fits the largest body."""
 
 MAX_PAGE = 48
 _MAX_ID = 2**63 - 1
@@ -31,7 +37,10 @@ class _Body(BaseModel):
 
 
 class DrawBody(_Body):
-    """A request as it was typed; ``key`` names it, so that a request sent twice is one job."""
+    """A request as it was typed; ``key`` names it, so that a request sent twice is one job.
+
+    ``image`` is the file of a picture to start from in base64, ``mask`` that of what to draw anew in it.
+    """
 
     key: Key
     prompt: str
@@ -43,6 +52,9 @@ class DrawBody(_Body):
     negative: str | None = None
     model: str | None = None
     style: str | None = None
+    strength: str | None = None
+    image: str | None = Field(default=None, repr=False)
+    mask: str | None = Field(default=None, repr=False)
 
 
 class PressBody(_Body):
@@ -67,6 +79,7 @@ class Api:
             web.post("/api/press", self.press),
             web.get("/api/jobs/{job}", self.card),
             web.get("/api/jobs/{job}/events", self.events, allow_head=False),
+            web.get("/api/jobs/{job}/preview/{index}", self.preview, allow_head=False),
             web.get("/api/history", self.history),
             web.get("/api/quota", self.quota),
             web.get("/pictures/{job}/{index}.png", self.picture),
@@ -83,6 +96,7 @@ class Api:
                 "model": models[0],
                 "models": models,
                 "max_count": MAX_COUNT,
+                "max_picture": MAX_PICTURE,
                 "engine": engine_json(self._studio, locale),
                 "texts": self._studio.texts("web.", locale),
             }
@@ -91,7 +105,7 @@ class Api:
     async def draw(self, request: web.Request) -> web.Response:
         """Admit a request; 201 with its card."""
         body = await _body(request, DrawBody)
-        form = DrawForm(**body.model_dump(exclude={"key"}))
+        form = await asyncio.to_thread(_form, body)
         admitted = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
@@ -116,8 +130,14 @@ class Api:
         return web.json_response({"card": card_json(card)})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """A job's card now and after each change."""
-        return await self._streams.send(request, self._studio.watch(actor_of(request), _number(request, "job")))
+        """A job's card now and after each change; whoever follows it looks at its previews."""
+        cards = self._studio.watch(actor_of(request), _number(request, "job"), previews=True)
+        return await self._streams.send(request, cards)
+
+    async def preview(self, request: web.Request) -> web.Response:
+        """How a picture looks so far."""
+        seen = await self._studio.preview(actor_of(request), _number(request, "job"), _number(request, "index"))
+        return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
 
     async def history(self, request: web.Request) -> web.Response:
         """One's own last jobs, newest first."""
@@ -147,11 +167,27 @@ class Api:
         )
 
 
+def _form(body: DrawBody) -> DrawForm:
+    fields = body.model_dump(exclude={"key", "image", "mask"})
+    return DrawForm(**fields, image=_file("image", body.image), mask=_file("mask", body.mask))
+
+
+def _file(name: str, text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadInput("refusal.web.body", problem=f"{name}: base64") from None
+
+
 async def _body(request: web.Request, form: type[Form]) -> Form:
     if request.content_type != "application/json":
         raise BadInput("refusal.web.body", problem="Content-Type: application/json")
     try:
-        return form.model_validate_json(await request.read())
+        # Cloned, since a limit is the whole application's otherwise.
+        sent = await request.clone(client_max_size=limit_of(request)).read()
+        return await asyncio.to_thread(form.model_validate_json, sent)
     except web.RequestPayloadError as error:
         raise BadInput("refusal.web.body", problem=shown(str(error))) from None
     except ValidationError as error:

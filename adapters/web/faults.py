@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 MAX_BODY = 64 * 1024
 """Bytes; the longest prompt in UTF-8 takes under 40,000."""
 
+MAX_PICTURES_BODY = 48 * 2**20
+"""Bytes of a request with a picture to start from and its mask: 35 MiB of files, which base64 makes a third longer."""
+
+WITH_PICTURES = "/api/draw"
+"""The one address that pictures are sent to."""
+
 _STATUS: Mapping[type[Refusal], int] = {
     BadInput: 400,
     NotAllowed: 403,
@@ -27,8 +33,12 @@ _STATUS: Mapping[type[Refusal], int] = {
 _HTTP: Mapping[int, Refusal] = {
     404: NotFound("refusal.web.not_found"),
     405: BadInput("refusal.web.method"),
-    413: BadInput("refusal.web.too_large", limit=MAX_BODY // 1024),
 }
+
+
+def limit_of(request: web.Request) -> int:
+    """How many bytes the body of this request may have."""
+    return MAX_PICTURES_BODY if request.path == WITH_PICTURES else MAX_BODY
 
 
 class Faults:
@@ -44,6 +54,9 @@ class Faults:
             return await handler(request)
         except Refusal as refusal:
             return self._answer(request, refusal, _STATUS.get(type(refusal), 400))
+        except web.HTTPRequestEntityTooLarge as error:
+            too_large = BadInput("refusal.web.too_large", limit=limit_of(request) // 1024)
+            return self._answer(request, too_large, error.status)
         except web.HTTPException as error:
             if error.status not in _HTTP:
                 raise

@@ -26,16 +26,36 @@ def card_json(card: Card) -> Json:
             _picture(card.job_id, p) for p in card.pictures if card.job_id is not None and p.index is not None
         ],
         "buttons": [
-            [{"label": b.label, "action": b.press.action.value, "id": b.press.pack(), "danger": b.danger} for b in row]
+            [
+                {
+                    "label": b.label,
+                    "action": b.press.action.value,
+                    "index": b.press.index,
+                    "id": b.press.pack(),
+                    "danger": b.danger,
+                }
+                for b in row
+            ]
             for row in card.buttons
         ],
         "final": card.final,
+        "coming": _coming(card),
     }
+
+
+def _coming(card: Card) -> Json | None:
+    if card.coming is None:
+        return None
+    one = card.coming
+    # The number makes each preview an address of its own, so that no cache shows an old one.
+    previews = {str(index): f"/api/jobs/{card.job_id}/preview/{index}?k={number}" for index, number in one.previews}
+    return {"count": one.count, "width": one.width, "height": one.height, "previews": previews}
 
 
 def _picture(job_id: int | None, file: PictureFile) -> Json:
     url = f"/pictures/{job_id}/{file.index}.png"
     return {
+        "index": file.index,
         "url": url,
         "download": f"{url}?download=1",
         "width": file.width,
@@ -62,6 +82,7 @@ def profile_json(profile: Profile) -> Json:
         "negative": profile.negative.value,
         "prompt_chars": profile.prompt_chars,
         "languages": list(profile.languages),
+        "can": sorted(can.value for can in profile.can),
         "enlarge": profile.enlarge,
     }
 

@@ -19,11 +19,12 @@ from bot.dispatch.runs import Done, Run
 from bot.dispatch.scheduler import Work
 from bot.dispatch.window import Batch, Window
 from bot.model.errors import Unavailable
+from bot.model.jobs import Job
 from bot.observe.metrics import Metrics
 from bot.policy.recipes import batch_key, recipes_of
 from bot.ports import Clock
 from bot.present.cards import error_key
-from bot.store import blobs, jobs
+from bot.store import blobs, inputs, jobs
 from bot.store.database import Database
 from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
 
@@ -91,6 +92,7 @@ class Dispatcher:
         self._runs: dict[int, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        live.on_look = self._look
 
     @property
     def runs(self) -> Mapping[int, Run]:
@@ -176,7 +178,7 @@ class Dispatcher:
         if job is None:
             self._queue.remove(lead.ticket.job_id)
             return []
-        room = self._room(recipes_of(job.id, job.request)[0])
+        room = self._room(self._recipes(job)[0])
         works = self._queue.take(max(room, _TOGETHER), lead)
         fresh = [work.ticket.job_id for work in works if not work.started]
         try:
@@ -190,11 +192,13 @@ class Dispatcher:
         # Nothing is awaited between the commit and here, so a cancel that comes after the commit finds the runs.
         for job_id, row in rows.items():
             if row is not None:
-                recipes = recipes_of(job_id, row.request)
-                self._runs.setdefault(job_id, Run(row, recipes)).job = row
+                self._runs.setdefault(job_id, Run(row, self._recipes(row))).job = row
         # Whatever was cancelled meanwhile has no run, or one that is cancelled.
         batch = [(run, work) for work in works if (run := self._runs.get(work.ticket.job_id)) is not None]
         return [(run, work) for run, work in batch if not run.cancelled and (work.started or run.job.id in claimed)]
+
+    def _recipes(self, job: Job) -> tuple[Recipe, ...]:
+        return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
 
     def _lead(self) -> Work | None:
         return self._queue.lead(self._window.fits, self._engine.state().model)
@@ -263,6 +267,9 @@ class Dispatcher:
                     # The engine may not have known the recipe yet when the job was cancelled.
                     self._drop(run, index)
                     return
+                if event.step == 1 and self._live.looking(run.job.id):
+                    # Only now the engine certainly knows the recipe.
+                    self._spawn(self._engine.look(event.recipe_id, looking=True))
                 self._live.step(run.job.id, index, event.step / event.steps)
                 self._changed(run.job.id)
             case Image():
@@ -275,7 +282,7 @@ class Dispatcher:
                 log.warning("picture %s failed: %s", event.recipe_id, event.error.code)
                 self._check(run)
             case Preview():
-                pass  # cards show how far it is, not yet how it looks
+                self._live.preview(run.job.id, index, event.data, event.mime)
 
     async def _after(self, run: Run, work: Work, *, lost: bool) -> None:
         """A batch has ended: see to what is left of one of its jobs."""
@@ -303,7 +310,7 @@ class Dispatcher:
         self._metrics.painted(recipe.model, image.seconds)
         path = blobs.name(job.id, index, job.created_at)
         try:
-            data = await asyncio.to_thread(self._metadata.embed, image.data, job, recipe)
+            data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
             await blobs.write(self._folder, path, data)
         except Unavailable as e:
             log.error("picture %s can't be stored: %s", recipe.id, e.key)
@@ -312,7 +319,7 @@ class Dispatcher:
             log.exception("picture %s can't be stored", recipe.id)
             run.failed[index] = UNSTORED
         else:
-            run.done[index] = Done(index, recipe.seed, path, image.width, image.height, len(data), image.seconds)
+            run.done[index] = Done.of(index, recipe, image, path=path, size=len(data))
         finally:
             run.writing.discard(index)
         self._check(run)
@@ -342,6 +349,12 @@ class Dispatcher:
             await self._endings.discard(run)
         self._runs.clear()
         await self._endings.stopped()
+
+    def _look(self, job_id: int, looking: bool) -> None:
+        """Somebody begins to look at a job, or the last one leaves."""
+        if (run := self._runs.get(job_id)) is not None:
+            for index in run.painting:
+                self._spawn(self._engine.look(run.recipes[index].id, looking=looking))
 
     def _drop(self, run: Run, index: int) -> None:
         self._spawn(self._engine.drop(run.recipes[index].id))

@@ -56,6 +56,9 @@ class Endings:
                         size=done.size,
                         seconds=done.seconds,
                         now=now,
+                        precision=done.precision,
+                        revision=done.revision,
+                        notes=done.notes,
                     )
                 await quotas.settle(tx, run.job.id, painted=len(run.done), now=now)
                 return True

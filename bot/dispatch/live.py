@@ -1,10 +1,12 @@
-"""What changes faster than rows: progress while drawing, and waking whoever watches a job."""
+"""What changes faster than rows: progress and previews while drawing, and waking whoever watches a job."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 class Changes:
@@ -22,13 +24,31 @@ class Changes:
         self._event.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a picture looks so far: a small encoded file, and a number that no other preview has."""
+
+    data: bytes = field(repr=False)
+    mime: str
+    number: int
+
+
+def _nobody(job_id: int, looking: bool) -> None:
+    """Tell nobody."""
+
+
 class Live:
-    """Progress and wake-ups, in memory alone: after a restart there is none, and nothing is lost by that."""
+    """Progress, previews and wake-ups, in memory alone: after a restart there is none, and nothing is lost by that."""
 
     def __init__(self) -> None:
+        self.on_look: Callable[[int, bool], None] = _nobody
+        """Called with a job's id when somebody begins to look at its previews (True), and when the last one leaves."""
         self._done: dict[int, dict[int, float]] = {}
         self._count: dict[int, int] = {}
+        self._sights: dict[int, dict[int, Sight]] = {}
+        self._numbers = itertools.count(1)
         self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._looking: dict[int, int] = {}
 
     def begin(self, job_id: int, count: int) -> None:
         """Drawing of a job of ``count`` pictures begins; beginning again keeps what is done."""
@@ -40,15 +60,34 @@ class Live:
         if (done := self._done.get(job_id)) is not None:
             done[index] = fraction
 
+    def preview(self, job_id: int, index: int, data: bytes, mime: str) -> None:
+        """One of its pictures looks like this so far; ignored when the job is not being drawn. Wakes watchers alone."""
+        if job_id in self._done:
+            self._sights.setdefault(job_id, {})[index] = Sight(data, mime, next(self._numbers))
+            self.changed(job_id)
+
     def end(self, job_id: int) -> None:
         """It is not being drawn any more."""
         self._done.pop(job_id, None)
         self._count.pop(job_id, None)
+        self._sights.pop(job_id, None)
 
     def progress(self, job_id: int) -> float | None:
         """0 to 1 while it is being drawn; None otherwise."""
         done = self._done.get(job_id)
         return None if done is None else min(1.0, sum(done.values()) / self._count[job_id])
+
+    def sights(self, job_id: int) -> Mapping[int, Sight]:
+        """How its pictures look so far, by index; those that nothing is known of are left out."""
+        return self._sights.get(job_id, {})
+
+    def looking(self, job_id: int) -> bool:
+        """Whether somebody looks at its previews."""
+        return job_id in self._looking
+
+    def watchers(self, job_id: int) -> int:
+        """How many watch it, with or without previews."""
+        return len(self._watchers.get(job_id, ()))
 
     def changed(self, job_id: int) -> None:
         """Wake those who watch this job."""
@@ -56,10 +95,17 @@ class Live:
             event.set()
 
     @contextmanager
-    def subscribe(self, job_id: int) -> Iterator[Changes]:
-        """Watch a job: ``with live.subscribe(7) as changes: async for _ in changes: ...``."""
+    def subscribe(self, job_id: int, *, looking: bool = False) -> Iterator[Changes]:
+        """Watch a job: ``with live.subscribe(7) as changes: async for _ in changes: ...``.
+
+        Args:
+            job_id: Which.
+            looking: Look at its previews too: only then are there any.
+        """
         event = asyncio.Event()
         self._watchers.setdefault(job_id, set()).add(event)
+        if looking:
+            self._looks(job_id, 1)
         try:
             yield Changes(event)
         finally:
@@ -67,3 +113,16 @@ class Live:
             watchers.discard(event)
             if not watchers:
                 del self._watchers[job_id]
+            if looking:
+                self._looks(job_id, -1)
+
+    def _looks(self, job_id: int, by: int) -> None:
+        before = self._looking.get(job_id, 0)
+        if before + by:
+            self._looking[job_id] = before + by
+        else:
+            del self._looking[job_id]
+            # An old picture would look like news to whoever comes next.
+            self._sights.pop(job_id, None)
+        if not before or not before + by:
+            self.on_look(job_id, not before)

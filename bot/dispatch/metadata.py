@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bot.model.jobs import Job
 from bot.provenance import a1111, png
-from engine.contract import Profile, Recipe
+from engine.contract import Image, Profile, Recipe
 
 
 class Metadata:
@@ -14,12 +14,20 @@ class Metadata:
 
     def __init__(self, profiles: Callable[[], Sequence[Profile]]) -> None:
         """Args:
-        profiles: The models, for their proper names.
+        profiles: The models, for their proper names and their samplers.
         """
         self._profiles = profiles
 
-    def embed(self, data: bytes, job: Job, recipe: Recipe) -> bytes:
+    def embed(self, image: Image, job: Job, recipe: Recipe) -> bytes:
         """Return the PNG with its metadata; its pixels stay as they are. Raises ValueError when it is no PNG."""
-        titles = {profile.name: profile.title for profile in self._profiles()}
-        title = titles.get(recipe.model, recipe.model)
-        return png.embed(data, {a1111.KEYWORD: a1111.parameters(recipe, title, style=job.request.style)})
+        profile = next((p for p in self._profiles() if p.name == recipe.model), None)
+        text = a1111.parameters(
+            recipe,
+            recipe.model if profile is None else profile.title,
+            sampler="" if profile is None else a1111.sampler_of(profile),
+            style=job.request.style,
+            upscale=job.request.upscale,
+            precision=image.precision,
+            revision=image.revision,
+        )
+        return png.embed(image.data, {a1111.KEYWORD: text})

@@ -19,16 +19,16 @@ class Presenter:
     def __init__(self, folder: Path, profiles: Callable[[], Sequence[Profile]]) -> None:
         """Args:
         folder: Where pictures are kept.
-        profiles: The models, for their proper names.
+        profiles: The models, for their proper names and what they can do.
         """
         self._folder = folder
         self._profiles = profiles
 
     def job(self, job: Job, pictures: Sequence[Picture], waiting: Waiting | None, progress: float | None) -> Card:
         """The card of a job as it is now; its pictures stand in the same order as ``pictures``."""
-        titles = {profile.name: profile.title for profile in self._profiles()}
+        profile = next((p for p in self._profiles() if p.name == job.request.model), None)
         return cards.card_of(
-            job, pictures, pictures_dir=self._folder, waiting=waiting, progress=progress, titles=titles
+            job, pictures, pictures_dir=self._folder, waiting=waiting, progress=progress, profile=profile
         )
 
     def unclear(self, job: Job) -> Card:

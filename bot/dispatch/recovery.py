@@ -10,7 +10,7 @@ from bot.dispatch.showing import Showing
 from bot.model.errors import Unavailable
 from bot.model.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.ports import Clock
-from bot.store import blobs, jobs, messages, pictures, quotas
+from bot.store import blobs, inputs, jobs, messages, pictures, quotas
 from bot.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,15 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
         begun = await messages.begun(tx)
         known = await pictures.paths(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
+        try:
+            # The page may take requests already; what they start from is kept in a transaction after this one.
+            swept = await inputs.sweep(folder, await jobs.starts(tx))
+        except OSError as e:
+            raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
     for message in begun:
         await showing.unclear(message)
     try:
-        swept = await blobs.sweep(folder, known)
+        swept += await blobs.sweep(folder, known)
     except OSError as e:
         raise Unavailable("unavailable.pictures.unwritable", path=str(folder)) from e
     if waiting or begun or swept:

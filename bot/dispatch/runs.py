@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from bot.model.jobs import Job
-from engine.contract import Recipe
+from engine.contract import Image, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,25 @@ class Done:
     height: int
     size: int
     seconds: float
+    precision: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, index: int, recipe: Recipe, image: Image, *, path: str, size: int) -> Done:
+        """A picture of the engine's, whose file of so many bytes lies at ``path``."""
+        return cls(
+            index=index,
+            seed=recipe.seed,
+            path=path,
+            width=image.width,
+            height=image.height,
+            size=size,
+            seconds=image.seconds,
+            precision=image.precision,
+            revision=image.revision,
+            notes=image.notes,
+        )
 
 
 @dataclass(slots=True)

@@ -42,9 +42,7 @@ class Work:
         return replace(self, indexes=self.later, later=(), started=True) if self.later else None
 
 
-def lead(
-    works: Iterable[Work], fits: Callable[[Work], bool], loaded: str, passed: Mapping[int, int]
-) -> Work | None:
+def lead(works: Iterable[Work], fits: Callable[[Work], bool], loaded: str, passed: Mapping[int, int]) -> Work | None:
     """Choose who leads the next batch: the first that fits, or one behind it that wants the model that is loaded.
 
     Args:

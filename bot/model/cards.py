@@ -38,6 +38,23 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """The pictures that are not there yet: how many, their sides in pixels, and of which a preview can be looked at.
+
+    Attributes:
+        count: How many.
+        width: Pixels.
+        height: Pixels.
+        previews: For each index that has a preview, a number that changes with it; only for those who look.
+    """
+
+    count: int
+    width: int
+    height: int
+    previews: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One message, whatever shows it. All text is data: surfaces escape it and let it mention nobody.
 
@@ -54,6 +71,7 @@ class Card:
         buttons: Rows of buttons.
         private: For the asker's eyes alone.
         final: Nothing more will change by itself.
+        coming: What is still to come, for surfaces that keep a place for it; None once nothing is.
     """
 
     tone: Tone
@@ -68,3 +86,4 @@ class Card:
     buttons: tuple[tuple[Button, ...], ...] = ()
     private: bool = False
     final: bool = False
+    coming: Coming | None = None

@@ -8,7 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One stored picture. ``path`` is relative to the pictures folder; ``index`` is 0-based within the job."""
+    """One stored picture.
+
+    Attributes:
+        path: Relative to the pictures folder.
+        index: 0-based within the job.
+        precision: Number format that it was drawn in, such as ``bf16``; empty where nobody said.
+        revision: Commit of the model's files on their hub; empty for files that have none.
+        notes: The engine's codes of what the person should know of it, such as ``prompt_cut``.
+    """
 
     id: int
     job_id: int
@@ -20,6 +28,9 @@ class Picture:
     bytes: int
     seconds: float
     created_at: float
+    precision: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,8 @@ class DrawForm:
     """A request as it was typed; nothing is checked yet. None means: not given.
 
     ``prompt`` may hold flags (``--size 3:4``); a field that is given wins over a flag. Numbers stay text, so that
-    what was really typed can be named in a refusal and large seeds lose no digits.
+    what was really typed can be named in a refusal and large seeds lose no digits. ``image`` is the file of a picture
+    to start from, and ``mask`` one of what to draw anew in it (white), as they were given.
     """
 
     prompt: str
@@ -24,6 +25,25 @@ class DrawForm:
     model: str | None = None
     strength: str | None = None
     private: bool | None = None
+    image: bytes | None = field(default=None, repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A picture to start from, once it is read: its file, its mask's, and its sides in pixels.
+
+    Attributes:
+        image: Name of its file, relative to the data folder.
+        width: Pixels.
+        height: Pixels.
+        mask: Name of its mask's file; empty for none.
+    """
+
+    image: str
+    width: int
+    height: int
+    mask: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +58,18 @@ class DrawRequest:
         height: Pixels, on the model's grid.
         steps: In the profile's range.
         guidance: In the profile's range.
-        seed: 0 to 2**63 - 1; picture i has seed + i.
+        seed: 0 to 2**63 - 1; picture i has seed + i, unless they are variations of one.
         count: 1 to 4 in chats, to 16 on the page and the command line.
         model: A profile's name.
         style: Name of a style, or empty.
         private: Shown to its asker alone.
         notes: Catalogue keys of what the person should know (such as an ignored negative prompt).
+        image: File of the picture to start from, relative to the data folder; empty for none.
+        mask: File of its mask, likewise.
+        strength: How far to move away from ``image``, above 0 to 1.
+        variation: How much of the noise is another seed's, 0 to 1; above 0, all pictures have the same ``seed``.
+        variation_seed: That other seed, 0 to 2**63 - 1; picture i has variation_seed + i.
+        upscale: How many times as wide as ``image`` it becomes; 0 where it is no upscaling.
     """
 
     prompt: str
@@ -59,3 +85,9 @@ class DrawRequest:
     style: str = ""
     private: bool = False
     notes: tuple[str, ...] = ()
+    image: str = ""
+    mask: str = ""
+    strength: float = 1.0
+    variation: float = 0.0
+    variation_seed: int = 0
+    upscale: float = 0.0

@@ -51,6 +51,14 @@ def size_of(text: str | None, profile: Profile) -> tuple[int, int]:
     raise BadInput("refusal.size.not_understood", value=shown(text), example=example)
 
 
+def size_like(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the size at the native area that is nearest in ratio to a picture's, as far as the sides' limits allow."""
+    for name, (across, down) in RATIOS.items():
+        if math.isclose(width * down, height * across):
+            return _preset(name, profile)
+    return _at_area(width, height, profile)
+
+
 def nearest(width: int, height: int, profile: Profile) -> tuple[int, int]:
     """Return the size on the grid and in range that is nearest to the given one."""
     return _nearest_side(width, profile), _nearest_side(height, profile)

@@ -6,16 +6,20 @@ import random
 from collections.abc import Mapping, Sequence
 
 from bot.model.errors import BadInput
-from bot.model.requests import DrawForm, DrawRequest
+from bot.model.requests import DrawForm, DrawRequest, Start
 from bot.policy import flags
-from bot.policy.presets import size_of
+from bot.policy.languages import is_read
+from bot.policy.presets import size_like, size_of
 from bot.policy.recipes import MAX_SEED, draw_seed
 from bot.policy.styles import BUILT_IN, Style, find
 from bot.policy.texts import clean, decimal, fold, shown, whole
-from engine.contract import Honour, Limits, Profile
+from engine.contract import Can, Honour, Limits, Profile
 
 MAX_TYPED = 10_000
 """Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
+
+STRENGTH = Limits(0.6, 0.05, 1.0)
+"""How far to move away from a picture to start from: less than 0.05 would change nothing that can be seen."""
 
 
 def check(
@@ -24,6 +28,8 @@ def check(
     max_count: int,
     rng: random.Random,
     styles: Mapping[str, Style] = BUILT_IN,
+    *,
+    start: Start | None = None,
 ) -> DrawRequest:
     """Read the flags in the prompt, then check everything against the model's profile.
 
@@ -33,6 +39,7 @@ def check(
         max_count: Most pictures in one request here.
         rng: Draws the seed where none was typed.
         styles: What ``--style`` may name.
+        start: The form's picture, once it is read.
 
     Raises:
         BadInput: One sentence on what was wrong and what to do.
@@ -44,13 +51,14 @@ def check(
     if not typed:
         raise BadInput("refusal.prompt.empty")
     profile = _profile(form.model, profiles)
-    if form.strength is not None:
-        raise BadInput("refusal.strength.no_image")
+    strength = _strength(form.strength, start, profile)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
-    width, height = size_of(form.size, profile)
-    negative, notes = _negative(clean(form.negative or ""), style, profile, guidance)
+    width, height = _size(form.size, start, profile)
+    negative, notes = _negative(form.negative, style, profile, guidance)
+    if not is_read(typed, profile):
+        notes = (*notes, "note.language")
     return DrawRequest(
         prompt=_prompt(typed, style, profile.prompt_chars),
         typed=typed,
@@ -65,6 +73,9 @@ def check(
         style=style.name if style else "",
         private=bool(form.private),
         notes=notes,
+        image=start.image if start else "",
+        mask=start.mask if start else "",
+        strength=strength,
     )
 
 
@@ -100,8 +111,35 @@ def _prompt(typed: str, style: Style | None, limit: int) -> str:
     return prompt
 
 
-def _negative(typed: str, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
+def _strength(text: str | None, start: Start | None, profile: Profile) -> float:
+    if start is None:
+        if text is not None:
+            raise BadInput("refusal.strength.no_image")
+        return 1.0
+    if Can.IMAGE not in profile.can:
+        raise BadInput("refusal.image.model", model=profile.title)
+    if start.mask and Can.MASK not in profile.can:
+        raise BadInput("refusal.mask.model", model=profile.title)
+    if text is None:
+        return STRENGTH.default
+    strength = decimal(text)
+    low, high = f"{STRENGTH.low:g}", f"{STRENGTH.high:g}"
+    if strength is None:
+        raise BadInput("refusal.strength.not_number", value=shown(text), low=low, high=high)
+    if not STRENGTH.low <= strength <= STRENGTH.high:
+        raise BadInput("refusal.strength.range", value=shown(text), low=low, high=high)
+    return strength
+
+
+def _size(text: str | None, start: Start | None, profile: Profile) -> tuple[int, int]:
+    if text is None and start is not None:
+        return size_like(start.width, start.height, profile)
+    return size_of(text, profile)
+
+
+def _negative(text: str | None, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
     """Return the negative prompt that the model will follow, and what the person should know about it."""
+    typed = clean(text or "")
     ignored = {
         Honour.ALWAYS: "",
         Honour.WITH_GUIDANCE: "" if guidance > 1 else "note.negative.needs_guidance",
@@ -110,7 +148,9 @@ def _negative(typed: str, style: Style | None, profile: Profile, guidance: float
     if ignored:
         # What does nothing is not kept: neither the card nor the picture's metadata may pretend that it did.
         return "", (ignored,) if typed else ()
-    negative = style.apply_negative(typed) if style else typed
+    # An empty one that was really given keeps the model's usual one away.
+    wanted = profile.negative_default if text is None else typed
+    negative = style.apply_negative(wanted) if style else wanted
     if len(negative) > profile.prompt_chars:
         raise BadInput("refusal.negative.too_long", length=len(negative), limit=profile.prompt_chars)
     return negative, ()

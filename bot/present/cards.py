@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.model.actions import Action, Press
-from bot.model.cards import Button, Card, Fact, Tone
+from bot.model.cards import Button, Card, Coming, Fact, Tone
 from bot.model.errors import Refusal
 from bot.model.jobs import Job, JobState
 from bot.model.pictures import Picture, PictureFile
+from bot.policy import recipes
 from bot.ports import Waiting
 from bot.present import durations
 from bot.present.i18n import known, text
+from engine.contract import Can, Profile
 
 Rows = tuple[tuple[Button, ...], ...]
 
-SEEDS_IN_A_ROW = 4
-"""Seed buttons in one row; rows hold at most 5 buttons on Discord, and 16 pictures need no more than 5 rows."""
+IN_A_ROW = 4
+"""Buttons for pictures in one row. The pictures that a chat can have (4) need 4 rows of the 5 that Discord has; more come
+on the page alone, which sets the buttons beside their pictures."""
 
 _SHORT_LIST = 4
 """So many seeds are listed; of more, the first and the last."""
@@ -49,7 +52,7 @@ def card_of(
     pictures_dir: Path,
     waiting: Waiting | None = None,
     progress: float | None = None,
-    titles: Mapping[str, str] | None = None,
+    profile: Profile | None = None,
     notes: Sequence[str] = (),
 ) -> Card:
     """Return the card of a job as it is now.
@@ -60,7 +63,7 @@ def card_of(
         pictures_dir: The folder that their paths are relative to.
         waiting: Where it stands in the queue, while it waits.
         progress: 0 to 1 while it is drawn.
-        titles: The models' proper names, by name.
+        profile: The job's model; None when it is not there any more.
         notes: Keys of further sentences, such as ``note.unclear``.
     """
     finished = job.state in _FINISHED
@@ -71,12 +74,13 @@ def card_of(
         asker=job.asker,
         job_id=job.id,
         progress=progress if job.state is JobState.RUNNING else None,
-        notes=_notes(job, len(pictures), notes),
-        facts=facts_of(job, pictures, titles or {}) if finished else (),
+        notes=_notes(job, pictures, notes),
+        facts=facts_of(job, pictures, profile) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
-        buttons=_buttons(job, pictures),
+        buttons=_buttons(job, pictures, profile),
         private=job.request.private,
         final=job.state not in _STOPPABLE,
+        coming=_coming(job),
     )
 
 
@@ -114,21 +118,36 @@ def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
     )
 
 
-def facts_of(job: Job, pictures: Sequence[Picture], titles: Mapping[str, str]) -> tuple[Fact, ...]:
+def facts_of(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> tuple[Fact, ...]:
     """Return what decided the pictures, and how long the device took for them."""
     request, locale = job.request, job.locale
-    seeds = [str(picture.seed) for picture in pictures] or [str(request.seed)]
+    usual = profile is not None and request.negative == profile.negative_default
+    variations = [recipes.variation_seed_of(request, picture.index) for picture in pictures] or [request.variation_seed]
     values = (
-        ("fact.seed", ", ".join(seeds) if len(seeds) <= _SHORT_LIST else f"{seeds[0]} … {seeds[-1]}"),
+        ("fact.seed", _listed([picture.seed for picture in pictures] or [request.seed])),
+        ("fact.variation", durations.number(request.variation, locale) if request.variation else ""),
+        ("fact.variation_seed", _listed(variations) if request.variation else ""),
         ("fact.steps", str(request.steps)),
         ("fact.guidance", durations.number(request.guidance, locale)),
+        ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
+        ("fact.strength", durations.number(request.strength, locale) if request.image else ""),
         ("fact.size", f"{request.width}x{request.height}"),
-        ("fact.model", titles.get(request.model, request.model)),
+        ("fact.model", request.model if profile is None else profile.title),
         ("fact.style", request.style),
-        ("fact.negative", request.negative),
+        ("fact.negative_default" if usual else "fact.negative", request.negative),
         ("fact.time", text(locale, "duration.seconds", seconds=durations.number(job.seconds, locale))),
     )
     return tuple(Fact(text(locale, label), value) for label, value in values if value)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    known = [str(seed) for seed in dict.fromkeys(seeds)]
+    return ", ".join(known) if len(known) <= _SHORT_LIST else f"{known[0]} … {known[-1]}"
+
+
+def _coming(job: Job) -> Coming | None:
+    request = job.request
+    return Coming(request.count, request.width, request.height) if job.state in _STOPPABLE else None
 
 
 def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | None) -> str:
@@ -160,31 +179,48 @@ def _in_line(locale: str, waiting: Waiting | None) -> str:
     return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
 
 
-def _notes(job: Job, drawn: int, more: Sequence[str]) -> tuple[str, ...]:
-    notes = [text(job.locale, key) for key in job.request.notes]
-    missing = job.request.count - drawn
-    if job.state in _FINISHED and drawn > 0 and missing > 0:
+def _notes(job: Job, pictures: Sequence[Picture], more: Sequence[str]) -> tuple[str, ...]:
+    codes = dict.fromkeys(code for picture in pictures for code in picture.notes)
+    # What a newer engine says and these catalogues don't know is left out.
+    drawn = [key for code in codes if known(key := f"note.engine.{code}")]
+    notes = [text(job.locale, key) for key in (*job.request.notes, *drawn)]
+    missing = job.request.count - len(pictures)
+    if job.state in _FINISHED and pictures and missing > 0:
         notes.append(text(job.locale, "note.partial", n=missing))
     if job.attempts and job.state in {JobState.QUEUED, JobState.RUNNING}:
         notes.append(text(job.locale, "note.attempt"))
     return (*notes, *(text(job.locale, key) for key in more))
 
 
-def _buttons(job: Job, pictures: Sequence[Picture]) -> Rows:
+def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> Rows:
     locale = job.locale
     if job.state in _STOPPABLE:
         return ((Button(text(locale, "button.cancel"), Press(Action.CANCEL, job.id), danger=True),),)
     reroll = Button(text(locale, "button.reroll"), Press(Action.REROLL, job.id))
-    if job.state not in _FINISHED:
+    if job.state not in _FINISHED or not pictures:
         return ((reroll,),)
-    seeds = [
+    seeds = _each(job, pictures, Action.SEED)
+    varied = _each(job, pictures, Action.VARY) if profile is not None and Can.VARY in profile.can else []
+    larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
+    if len(pictures) == 1:
+        return tuple(row for row in ((reroll, *seeds), (*varied, *larger)) if row)
+    rows = [tuple(row[i : i + IN_A_ROW]) for row in (seeds, varied, larger) for i in range(0, len(row), IN_A_ROW)]
+    return ((reroll,), *rows)
+
+
+def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]:
+    """Return the button of each picture; it says which one unless the job has a single one."""
+    one = job.request.count == 1
+    return [
         Button(
-            text(locale, "button.seed") if len(pictures) == 1 else text(locale, "button.seed_of", index=p.index + 1),
-            Press(Action.SEED, job.id, p.index),
+            text(job.locale, f"button.{action}") if one else text(job.locale, f"button.{action}_of", index=p.index + 1),
+            Press(action, job.id, p.index),
         )
         for p in pictures
     ]
-    rows = [tuple(seeds[i : i + SEEDS_IN_A_ROW]) for i in range(0, len(seeds), SEEDS_IN_A_ROW)]
-    if len(seeds) == 1:
-        return ((reroll, *seeds),)
-    return ((reroll,), *rows)
+
+
+def _can_grow(picture: Picture, profile: Profile | None) -> bool:
+    if profile is None or Can.IMAGE not in profile.can:
+        return False
+    return recipes.upscaled(picture.width, picture.height, profile) is not None

@@ -37,7 +37,7 @@ async def write(folder: Path, path: str, data: bytes) -> Path:
         return await asyncio.to_thread(_write, folder / path, data)
     except OSError as e:
         full = e.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise _unwritable(folder) if not full else Unavailable("unavailable.disk_full") from e
+        raise unwritable(folder) if not full else Unavailable("unavailable.disk_full") from e
 
 
 async def remove(folder: Path, path: str) -> None:
@@ -55,7 +55,7 @@ async def free_bytes(folder: Path) -> int:
     try:
         return await asyncio.to_thread(look)
     except OSError as e:
-        raise _unwritable(folder) from e
+        raise unwritable(folder) from e
 
 
 async def sweep(folder: Path, known: Collection[str]) -> int:
@@ -80,16 +80,21 @@ def _write(path: Path, data: bytes) -> Path:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":
-        # The new name is durable once its folder is, and that one's once those above it are (YYYY/MM/DD).
-        # Windows can't open a folder, and needs no such thing.
-        for parent in list(path.parents)[: 4 if new_folder else 1]:
-            descriptor = os.open(parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    # The new name is durable once its folder is, and that one's once those above it are (YYYY/MM/DD).
+    for parent in list(path.parents)[: 4 if new_folder else 1]:
+        sync(parent)
     return path
+
+
+def sync(folder: Path) -> None:
+    """Return once the names in a folder survive a crash. Raises OSError. Windows can't open a folder, and needs no such thing."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(folder: Path, known: frozenset[str]) -> int:
@@ -103,5 +108,6 @@ def _sweep(folder: Path, known: frozenset[str]) -> int:
     return len(orphans)
 
 
-def _unwritable(folder: Path) -> Unavailable:
+def unwritable(folder: Path) -> Unavailable:
+    """Return the refusal that says that a folder can't be written."""
     return Unavailable("unavailable.pictures.unwritable", path=str(folder))

@@ -15,7 +15,7 @@ from bot.model.requests import DrawRequest
 _COLUMNS = (
     "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
     " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
-    " notes"
+    " notes, image, mask, strength, variation, variation_seed, upscale"
 )
 _ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
@@ -41,8 +41,9 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
     r = new.request
     rows = await tx.execute_fetchall(
         "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"
-        " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
+        " variation, variation_seed, upscale)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             new.state.value,
             new.event,
@@ -66,6 +67,12 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
             r.style,
             int(r.private),
             json.dumps(r.notes),
+            r.image,
+            r.mask,
+            r.strength,
+            r.variation,
+            r.variation_seed,
+            r.upscale,
         ),
     )
     return int(next(iter(rows))[0])
@@ -154,6 +161,13 @@ async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]
     )
 
 
+async def starts(tx: aiosqlite.Connection) -> frozenset[str]:
+    """Return the files that any job starts from, relative to the data folder: rerolls need them as long as it is kept."""
+    # The same words as in the partial index jobs_started, so that it is used.
+    rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
+    return frozenset(name for row in rows for name in row if name)
+
+
 async def of_person(
     tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
 ) -> tuple[Job, ...]:
@@ -209,5 +223,11 @@ def _job(row: sqlite3.Row) -> Job:
             style=row[24],
             private=bool(row[25]),
             notes=tuple(json.loads(row[26])),
+            image=row[27],
+            mask=row[28],
+            strength=row[29],
+            variation=row[30],
+            variation_seed=row[31],
+            upscale=row[32],
         ),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import aiosqlite
 
 from bot.model.pictures import Picture
 
-_COLUMNS = 'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at'
+_COLUMNS = 'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at, precision, revision, notes'
 
 
 async def add(
@@ -23,6 +24,9 @@ async def add(
     size: int,
     seconds: float,
     now: float,
+    precision: str = "",
+    revision: str = "",
+    notes: Sequence[str] = (),
 ) -> None:
     """Store a picture; the same picture of the same job again (drawn anew after a crash) replaces its row.
 
@@ -37,13 +41,18 @@ async def add(
         size: Bytes of the file.
         seconds: What the device took for it.
         now: Unix seconds.
+        precision: Number format that it was drawn in.
+        revision: Commit of the model's files.
+        notes: The engine's codes of what the person should know of it.
     """
     await tx.execute_fetchall(
-        'INSERT INTO pictures (job_id, "index", seed, path, width, height, bytes, seconds, created_at)'
-        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
+        'INSERT INTO pictures (job_id, "index", seed, path, width, height, bytes, seconds, created_at,'
+        " precision, revision, notes)"
+        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
         " path = excluded.path, width = excluded.width, height = excluded.height, bytes = excluded.bytes,"
-        " seconds = excluded.seconds",
-        (job_id, index, seed, path, width, height, size, seconds, now),
+        " seconds = excluded.seconds, precision = excluded.precision, revision = excluded.revision,"
+        " notes = excluded.notes",
+        (job_id, index, seed, path, width, height, size, seconds, now, precision, revision, json.dumps(list(notes))),
     )
 
 
@@ -68,4 +77,4 @@ async def paths(tx: aiosqlite.Connection) -> frozenset[str]:
 
 async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[int]) -> tuple[Picture, ...]:
     rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM pictures {where}", values)  # noqa: S608 - constants
-    return tuple(Picture(*row) for row in rows)
+    return tuple(Picture(*(*row[:12], tuple(json.loads(row[12])))) for row in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bot.model.errors import Unavailable
 from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
@@ -10,19 +12,32 @@ from bot.model.requests import DrawForm, DrawRequest
 from bot.policy import quotas as rules
 from bot.policy.requests import check
 from bot.policy.tickets import ticket_of
-from bot.store import blobs, jobs, messages, people, policies, quotas
+from bot.store import blobs, inputs, jobs, messages, people, policies, quotas
 from bot.store.database import Tx
+from bot.store.inputs import Staged
+from bot.usecases.given import given
 from bot.usecases.house import House
 
 
 async def draw(house: House, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Job:
     """Admit a request as typed; the same event again returns its job. Raises Refusal, and then nothing is stored."""
-    request = check(form, house.profiles(), house.max_count(actor.platform), house.rng)
-    return await admit(house, actor, place, request, ref)
+    most = house.max_count(actor.platform)
+    if form.image is None and form.mask is None:
+        return await admit(house, actor, place, check(form, house.profiles(), most, house.rng), ref)
+    async with given(house, form.image, form.mask) as (start, files):
+        request = check(form, house.profiles(), most, house.rng, start=start)
+        return await admit(house, actor, place, request, ref, files=files)
 
 
 async def admit(
-    house: House, actor: Actor, place: Place, request: DrawRequest, ref: Ref, *, parent_id: int | None = None
+    house: House,
+    actor: Actor,
+    place: Place,
+    request: DrawRequest,
+    ref: Ref,
+    *,
+    parent_id: int | None = None,
+    files: Sequence[Staged] = (),
 ) -> Job:
     """Admit a checked request.
 
@@ -33,6 +48,7 @@ async def admit(
         request: What for; its seed is fixed.
         ref: The event behind it, and where its card belongs.
         parent_id: The job that it was made from by a button.
+        files: What it starts from, kept with it.
 
     Returns:
         The stored job; the one that is there already when the same event came before.
@@ -48,6 +64,8 @@ async def admit(
         if job is not None:
             return job
         job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
+        for file in files:
+            await inputs.keep(file)
     house.backlog.put(ticket_of(job))
     return job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class House:
         quota: The owner's rule for everybody (``EASEL_QUOTA``).
         max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
         rng: Draws seeds.
+        reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
 
     db: Database
@@ -36,6 +38,7 @@ class House:
     quota: Limit
     max_counts: Mapping[str, int] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def max_count(self, platform: str) -> int:
         """Most pictures in one request on this platform."""

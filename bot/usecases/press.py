@@ -1,7 +1,8 @@
-"""What buttons do with a job that was drawn: again with another seed, from a seed upward, its original files."""
+"""What buttons do with a job that was drawn: again, from a seed upward, varied, enlarged; its original files."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from bot.model.actions import Press
@@ -12,10 +13,11 @@ from bot.model.people import Actor, Place
 from bot.model.pictures import Picture
 from bot.model.requests import DrawRequest
 from bot.policy import recipes
-from bot.store import messages, pictures
+from bot.store import inputs, messages, pictures
 from bot.usecases import access
 from bot.usecases.draw import admit
 from bot.usecases.house import House
+from engine.contract import Can, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,37 @@ async def from_seed(house: House, actor: Actor, place: Place, press: Press, ref:
     return await _again(house, actor, place, ref, parent=job, request=recipes.from_seed(job.request, index))
 
 
+async def vary(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
+    """Admit small changes of this picture, each around its seed. Raises Refusal."""
+    job = await _visible(house, actor, place, press)
+    index = press.index or 0
+    if index >= job.request.count:
+        raise NotFound("refusal.picture.not_found")
+    profile = _profile(house, job.request.model)
+    if Can.VARY not in profile.can:
+        raise BadInput("refusal.vary.model", model=profile.title)
+    return await _again(house, actor, place, ref, parent=job, request=recipes.vary(job.request, index, house.rng))
+
+
+async def upscale(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
+    """Admit this picture drawn again from its own file, twice as large or as large as the model allows. Raises Refusal."""
+    async with house.db.read() as tx:
+        job = await access.visible(tx, actor, place, press.job_id)
+        found = await pictures.of_job(tx, job.id)
+    picture = next((p for p in found if p.index == (press.index or 0)), None)
+    if picture is None or not await asyncio.to_thread((house.pictures / picture.path).is_file):
+        raise NotFound("refusal.picture.not_found")
+    profile = _profile(house, job.request.model)
+    if Can.IMAGE not in profile.can:
+        raise BadInput("refusal.upscale.model", model=profile.title)
+    size = recipes.upscaled(picture.width, picture.height, profile)
+    if size is None:
+        raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
+    image = inputs.of_picture(house.pictures, picture.path)
+    request = recipes.upscale(job.request, picture.index, image, size)
+    return await _again(house, actor, place, ref, parent=job, request=request)
+
+
 async def originals(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Originals:
     """Find the files of a job, or of one picture of it; where the adapter only saves, delivery is asked to send them.
 
@@ -63,15 +96,21 @@ async def originals(house: House, actor: Actor, place: Place, press: Press, ref:
     return Originals(job, found, sent=True)
 
 
+def _profile(house: House, model: str) -> Profile:
+    profiles = house.profiles()
+    for profile in profiles:
+        if profile.name == model:
+            return profile
+    raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
+
+
 async def _visible(house: House, actor: Actor, place: Place, press: Press) -> Job:
     async with house.db.read() as tx:
         return await access.visible(tx, actor, place, press.job_id)
 
 
 async def _again(house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest) -> Job:
-    known = tuple(profile.name for profile in house.profiles())
-    if request.model not in known:
-        raise BadInput("refusal.model.unknown", value=request.model, known=", ".join(known))
+    _profile(house, request.model)
     # A job of the page may have had more pictures than a chat takes.
     request = replace(request, count=min(request.count, house.max_count(actor.platform)))
     return await admit(house, actor, place, request, ref, parent_id=parent.id)

@@ -4,18 +4,18 @@ import { Refused, newKey, press } from "./api.js";
 import { showProgress } from "./engine.js";
 import { announce, made, t } from "./texts.js";
 
-const ICONS = { reroll: "i-reroll", seed: "i-seed", cancel: "i-stop" };
+const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", cancel: "i-stop" };
+/** Buttons that belong to one picture, in their order, and what they are called beside it. */
+const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 const COPIED_MS = 2000;
 
 export class JobCard {
   /**
    * @param {object} card the service's card
-   * @param {object} house what the card may do: enlarge, onPressed(answer, card, action), onOpen(card, index), onReuse(prompt), onAway()
-   * @param {object} [shape] width, height and count of the pictures to come, where they are known
+   * @param {object} house what the card may do: enlarge, onPressed(answer), onOpen(card, index), onReuse(prompt), onAway()
    */
-  constructor(card, house, shape) {
+  constructor(card, house) {
     this.house = house;
-    this.shape = shape;
     this.element = made("card-template");
     this.element.dataset.job = String(card.job_id);
     for (const part of ["pictures", "label", "prompt", "status", "notes", "facts", "buttons"]) {
@@ -39,6 +39,7 @@ export class JobCard {
     this.status.textContent = card.status;
     this.#showProgress();
     this.#showPictures(before);
+    this.#showPreviews();
     list(this.notes, card.notes.map((note) => element("li", note)));
     list(this.facts, card.facts.map(({ label, value }) => group(element("dt", label), element("dd", value))));
     if (!before || JSON.stringify(before.buttons) !== JSON.stringify(card.buttons)) this.#showButtons();
@@ -48,10 +49,12 @@ export class JobCard {
 
   /** Keep a place for the pictures to come, or don't (a job further back in line). */
   reserve(wanted) {
-    const { width, height, count } = this.shape ?? {};
-    const wants = wanted && !this.card.final && width > 0 && height > 0 && count > 0 && count <= 16;
-    if (this.card.pictures.length || Boolean(this.pictures.firstChild) === wants) return;
-    this.#lay(wants ? Array.from({ length: count }, () => this.#canvas(width, height)) : []);
+    const { coming, pictures } = this.card;
+    // What has been seen of a picture stays in sight.
+    const wants = Boolean(coming) && (wanted || Object.keys(coming.previews).length > 0);
+    if (pictures.length || Boolean(this.pictures.firstChild) === wants) return;
+    this.#lay(wants ? Array.from({ length: coming.count }, () => this.#canvas(coming.width, coming.height)) : []);
+    this.#showPreviews();
   }
 
   #showProgress() {
@@ -68,6 +71,16 @@ export class JobCard {
     if (pictures.length && pictures.length !== before?.pictures.length) {
       this.#lay(pictures.map((picture, index) => this.#picture(picture, index)));
     } else if (final && !pictures.length) this.#lay([]);
+  }
+
+  #showPreviews() {
+    const canvases = this.pictures.querySelectorAll(".canvas");
+    for (const [index, url] of Object.entries(this.card.coming?.previews ?? {})) {
+      const canvas = canvases[index];
+      if (!canvas) return;
+      const image = canvas.querySelector("img") ?? sketch(canvas);
+      if (image.getAttribute("src") !== url) image.src = url;
+    }
   }
 
   #lay(figures) {
@@ -100,7 +113,7 @@ export class JobCard {
     caption.hidden = length < 2;
     if (length > 1) {
       caption.querySelector(".picture-seed").textContent = picture.seed ?? "";
-      caption.querySelector(".picture-actions").append(...this.#actions(picture, index));
+      caption.querySelector(".picture-actions").append(...this.#actions(picture));
     }
     return figure;
   }
@@ -111,13 +124,16 @@ export class JobCard {
     figure.style.setProperty("--ratio", `${width} / ${height}`);
   }
 
-  #actions(picture, index) {
-    const seed = this.card.buttons.flat().filter(({ action }) => action === "seed")[index];
+  #actions(picture) {
+    const own = this.card.buttons.flat().filter((one) => one.index === picture.index);
+    const each = Object.entries(EACH).flatMap(([action, label]) =>
+      own.filter((one) => one.action === action).map((one) => this.#button({ ...one, label: t(label) })),
+    );
     const download = made("download-template");
     download.href = picture.download;
     name(download, t("download"));
     return [
-      ...(seed ? [this.#button({ ...seed, label: t("from_seed") })] : []),
+      ...each,
       ...(picture.seed === null ? [] : [button("i-copy", t("copy_seed"), (self) => copy(picture.seed, self))]),
       download,
     ];
@@ -125,22 +141,22 @@ export class JobCard {
 
   #showButtons() {
     const { buttons, pictures, prompt } = this.card;
-    const rest = buttons.flat().filter(({ action }) => action !== "seed");
+    const rest = buttons.flat().filter(({ action }) => !(action in EACH));
     this.buttons.replaceChildren(
       ...rest.map((one) => this.#button(one)),
-      ...(pictures.length === 1 ? this.#actions(pictures[0], 0) : []),
+      ...(pictures.length === 1 ? this.#actions(pictures[0]) : []),
       ...(this.card.final && prompt ? [button("i-pencil", t("use_prompt"), () => this.house.onReuse(prompt))] : []),
     );
   }
 
   #button({ label, action, id, danger }) {
-    const control = button(ICONS[action] ?? "", label, (self) => this.#press(id, action, self));
+    const control = button(ICONS[action] ?? "", label, (self) => this.#press(id, self));
     control.classList.toggle("danger", danger);
     control.dataset.action = action;
     return control;
   }
 
-  async #press(id, action, self) {
+  async #press(id, self) {
     if (self.getAttribute("aria-disabled")) return;
     self.setAttribute("aria-disabled", "true");
     // Pressed again after no answer came, it is the same press.
@@ -149,7 +165,7 @@ export class JobCard {
       const answer = await press(id, self.key);
       self.key = undefined;
       this.#complain(answer.notice);
-      this.house.onPressed(answer, this.card, action);
+      this.house.onPressed(answer);
     } catch (error) {
       if (error instanceof Refused) self.key = undefined;
       else this.house.onAway();
@@ -163,6 +179,17 @@ export class JobCard {
     this.error.textContent = sentence;
     this.error.hidden = !sentence;
   }
+}
+
+// A preview in a canvas, once it has come; the one before stays until then.
+function sketch(canvas) {
+  const image = new Image();
+  image.className = "preview";
+  image.alt = "";
+  image.addEventListener("load", () => canvas.classList.add("previewed"));
+  image.addEventListener("error", () => image.remove()); // the picture itself has come meanwhile
+  canvas.append(image);
+  return image;
 }
 
 function button(icon, label, onClick) {

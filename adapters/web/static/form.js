@@ -1,6 +1,7 @@
 /** The form: what to draw and how. What was typed goes out as it is; the service checks it and says what is wrong. */
 
 import { Refused, draw, newKey } from "./api.js";
+import { Start } from "./start.js";
 import { made, t } from "./texts.js";
 
 const DRAFT = "easel.draft";
@@ -9,11 +10,14 @@ const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own
 /** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
 const HOLDS = { size: "own-size" };
 
+/** The size that is no preset: as the picture to start from. */
+const LIKE = "like";
+
 const field = (id) => document.getElementById(id);
 
 export class Form {
   /**
-   * @param {(card: object, shape: object) => void} onDrawn the request was admitted; shape says how its pictures will be
+   * @param {(card: object) => void} onDrawn the request was admitted
    * @param {() => void} onAway nobody answered
    */
   constructor(onDrawn, onAway) {
@@ -23,14 +27,17 @@ export class Form {
     this.error = field("error");
     this.sending = false;
     this.pending = { body: "", key: "" };
+    this.picture = new Start(() => this.#pictured());
   }
 
   /** Make the form for these models, as it was left. */
-  start({ models, max_count: most }) {
+  start({ models, max_count: most, max_picture: largest }) {
     this.models = models;
     this.most = most;
     for (const model of models) field("model").append(new Option(model.title, model.name));
     field("model-field").hidden = models.length < 2;
+    field("image-field").hidden = !models.some(({ can }) => can.includes("image"));
+    this.picture.start(largest);
     this.#restore();
     this.#wear();
     this.#listen();
@@ -52,7 +59,6 @@ export class Form {
     this.sending = true;
     field("draw").setAttribute("aria-disabled", "true");
     const body = this.#body();
-    const shape = this.#shape(body);
     // The same request again, after no answer came, goes under the same name: it is drawn once.
     const text = JSON.stringify(body);
     if (this.pending.body !== text) this.pending = { body: text, key: newKey() };
@@ -60,7 +66,7 @@ export class Form {
       const { card } = await draw(body, this.pending.key);
       this.pending = { body: "", key: "" };
       this.#complain("");
-      this.onDrawn(card, shape);
+      this.onDrawn(card);
     } catch (error) {
       this.#refused(error, body);
     } finally {
@@ -80,7 +86,7 @@ export class Form {
   // Only what was really asked for: a field that is sent wins over a flag in the prompt.
   #body() {
     const body = { prompt: field("prompt").value };
-    const size = field("own-size").value.trim() || (this.#preset === this.#firstPreset ? "" : this.#preset);
+    const size = field("own-size").value.trim() || (this.#preset === this.#usual ? "" : this.#preset);
     const count = field("count").value.trim();
     const model = this.#model === this.models[0] ? "" : this.#model.name;
     for (const [name, value] of Object.entries({ size, count: count === "1" ? "" : count, model })) {
@@ -90,18 +96,19 @@ export class Form {
       const value = field(name).value.trim();
       if (value) body[name] = value;
     }
-    return body;
+    return { ...body, ...this.picture.body() };
   }
 
-  // What the pictures will look like as far as the form can tell, to keep a place for them.
-  #shape({ size, count }) {
-    const own = /^(\d+)\s*[x×]\s*(\d+)$/i.exec(size ?? "");
-    const [width, height] = own ? [Number(own[1]), Number(own[2])] : (this.#model.presets[size ?? this.#firstPreset] ?? []);
-    return { width, height, count: Number(count ?? 1), enlarge: this.#model.enlarge };
+  // The size that is meant when none is sent.
+  get #usual() {
+    return this.picture.shape ? LIKE : Object.keys(this.#model.presets)[0];
   }
 
-  get #firstPreset() {
-    return Object.keys(this.#model.presets)[0];
+  #pictured() {
+    const [first] = Object.keys(this.#model.presets);
+    if (this.picture.shape ? this.#preset === first : this.#preset === LIKE) this.#choose(undefined);
+    this.#wear();
+    this.#typed();
   }
 
   // Put on the chosen model's sizes, ranges and defaults.
@@ -109,13 +116,21 @@ export class Form {
     const model = this.#model;
     const chosen = this.#preset ?? this.draft?.preset;
     const longest = Math.max(...Object.values(model.presets).flat());
+    const sizes = Object.entries(model.presets);
+    const { shape } = this.picture;
+    if (shape) {
+      const [width, height] = [shape.width || 1, shape.height || 1];
+      const scale = longest / Math.max(width, height);
+      sizes.unshift([LIKE, [width * scale, height * scale]]);
+    }
+    this.picture.wear(model);
     field("sizes").replaceChildren(
-      ...Object.entries(model.presets).map(([name, [width, height]]) => {
+      ...sizes.map(([name, [width, height]]) => {
         const chip = made("chip-template");
         const radio = chip.querySelector("input");
         radio.value = name;
         radio.checked = name === chosen;
-        chip.title = `${width} × ${height}`;
+        if (name !== LIKE) chip.title = `${width} × ${height}`;
         chip.querySelector(".chip-name").textContent = t(`size.${name}`) || name;
         const shape = chip.querySelector(".shape");
         shape.style.setProperty("--w", String(width / longest));
@@ -123,7 +138,7 @@ export class Form {
         return chip;
       }),
     );
-    if (!this.#preset && !field("own-size").value.trim()) this.#choose(this.#firstPreset);
+    if (!this.#preset && !field("own-size").value.trim()) this.#choose(this.#usual);
     for (const name of ["steps", "guidance"]) {
       const { default: usual, low, high } = model[name];
       field(name).placeholder = String(usual);
@@ -154,7 +169,7 @@ export class Form {
     });
     this.form.addEventListener("input", (event) => {
       if (event.target.name === "preset") field("own-size").value = "";
-      if (event.target.id === "own-size") this.#choose(event.target.value.trim() ? undefined : this.#firstPreset);
+      if (event.target.id === "own-size") this.#choose(event.target.value.trim() ? undefined : this.#usual);
       this.#typed();
     });
     field("model").addEventListener("change", () => this.#wear());

@@ -22,13 +22,13 @@ class Page {
     this.engine = new EngineState(() => this.refresh());
     this.stage = new Stage({
       enlarge,
-      onPressed: (answer, source, action) => this.#pressed(answer, source, action),
+      onPressed: (answer) => this.#pressed(answer),
       onOpen: (card, index) => this.viewer.open(card, index),
       onReuse: (prompt) => this.form.write(prompt),
       onAway: () => this.engine.look(),
     });
     this.gallery = new Gallery((card) => this.#pick(card), (error) => this.#failed(error));
-    this.form = new Form((card, shape) => this.#began(card, shape), () => this.engine.look());
+    this.form = new Form((card) => this.#began(card), () => this.engine.look());
     this.engine.show(about);
     this.form.start(about);
     this.#offer();
@@ -51,8 +51,7 @@ class Page {
     this.#settle();
   }
 
-  #began(card, shape) {
-    this.stage.expect(card.job_id, shape);
+  #began(card) {
     this.#changed(card);
     if (!card.final) this.live.follow(card.job_id);
     if (!NARROW.matches) return;
@@ -61,13 +60,9 @@ class Page {
     this.#bring(this.stage.cards.get(card.job_id).element);
   }
 
-  #pressed({ new: next, card }, source, action) {
+  #pressed({ new: next, card }) {
     if (card) this.#changed(card);
-    if (!next) return;
-    const [first] = source.pictures;
-    // A seed's button draws as many as the job had, at least two; reroll as many as it had.
-    const count = Math.max(source.pictures.length, action === "seed" ? 2 : 1);
-    this.#began(next, first ? { ...first, count } : this.stage.shapeOf(source.job_id));
+    if (next) this.#began(next);
   }
 
   #changed(card) {

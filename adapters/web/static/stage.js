@@ -9,19 +9,8 @@ export class Stage {
     this.house = house;
     this.root = document.getElementById("stage");
     this.cards = new Map();
-    this.shapes = new Map();
     this.ended = null;
     this.shown = null;
-  }
-
-  /** Remember how the pictures of a job will be. */
-  expect(id, shape) {
-    this.shapes.set(id, shape);
-  }
-
-  /** The shape that the pictures of this job have or will have, if it is known. */
-  shapeOf(id) {
-    return this.shapes.get(id);
   }
 
   /** Show a job's card, new or changed. */
@@ -30,7 +19,7 @@ export class Stage {
     const known = this.cards.get(id);
     const was = known?.card;
     if (known) known.update(card);
-    else this.cards.set(id, new JobCard(card, this.house, this.shapes.get(id)));
+    else this.cards.set(id, new JobCard(card, this.house));
     if (card.final && !was?.final) this[card.pictures.length ? "shown" : "ended"] = id;
     if (was?.tone !== card.tone && (was || !card.final)) announce(card.status);
     this.#arrange();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.model.actions import Action, Press
-from bot.model.cards import Card, Tone
+from bot.model.cards import Card, Coming, Tone
 from bot.model.errors import BadInput
 from bot.model.jobs import Job, JobState
 from bot.model.pictures import Picture
 from bot.ports import Waiting
 from bot.present.cards import card_of, error_key, refused, unclear
 from bot.present.i18n import LOCALES
-from engine.contract import ERRORS
+from engine.catalogue import demo
+from engine.contract import ERRORS, SAFER, Can, Profile
 from tests.unit.bot.present.made import job, pictures
 
 FOLDER = Path("pictures")
@@ -25,7 +27,15 @@ FOLDER = Path("pictures")
 def card(
     made: Job, shown: tuple[Picture, ...] = (), waiting: Waiting | None = None, progress: float | None = None
 ) -> Card:
-    return card_of(made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, titles={"demo": "Easel demo"})
+    return card_of(made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, profile=demo())
+
+
+def facts(card: Card) -> dict[str, str]:
+    return {fact.label: fact.value for fact in card.facts}
+
+
+def labels(card: Card) -> list[list[str]]:
+    return [[button.label for button in row] for row in card.buttons]
 
 
 def presses(card: Card) -> list[Press]:
@@ -75,8 +85,9 @@ def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None
         (FOLDER / "2026/01/02/12-0.png", "easel-12-1.png", "a red apple"),
         (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
     ]
-    assert presses(found) == [Press(Action.REROLL, 12), Press(Action.SEED, 12, 0), Press(Action.SEED, 12, 1)]
-    assert found.notes == ()
+    each = [Press(action, 12, index) for action in (Action.SEED, Action.VARY, Action.UPSCALE) for index in (0, 1)]
+    assert presses(found) == [Press(Action.REROLL, 12), *each]
+    assert (found.notes, found.coming) == ((), None)
 
 
 def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
@@ -88,17 +99,69 @@ def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
 
 def test_a_single_picture_has_both_buttons_in_one_row() -> None:
     found = card(job(JobState.PAINTED, count=1), pictures(1))
-    assert [[b.label for b in row] for row in found.buttons] == [["Reroll", "From this seed"]]
+    assert labels(found) == [["Reroll", "From this seed"], ["Vary", "Upscale"]]
+
+
+def test_what_the_model_can_not_do_has_no_button() -> None:
+    def shown(profile: Profile | None, count: int = 2, size: int = 256) -> list[list[str]]:
+        drawn = tuple(replace(p, width=size, height=size) for p in pictures(count))
+        return labels(card_of(job(JobState.PAINTED, count=count), drawn, pictures_dir=FOLDER, profile=profile))
+
+    seeds = [["Reroll"], ["Seed of 1", "Seed of 2"]]
+    varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
+    assert shown(demo()) == [*seeds, *varied, *larger]
+    assert shown(replace(demo(), can=frozenset({Can.IMAGE}))) == [*seeds, *larger]
+    assert shown(replace(demo(), can=frozenset({Can.VARY}))) == [*seeds, *varied]
+    assert shown(demo(), size=512) == [*seeds, *varied]
+    assert shown(None) == seeds
+    assert shown(None, count=1) == [["Reroll", "From this seed"]]
 
 
 @given(st.integers(1, 16), st.sampled_from(LOCALES))
 def test_buttons_fit_every_platform(count: int, locale: str) -> None:
     found = card(job(JobState.PAINTED, count=count, locale=locale), pictures(count, seed=2**63 - 20))
-    assert len(found.buttons) <= 5
+    # Chats have four pictures at most; the page takes any number of rows.
+    assert len(found.buttons) <= (5 if count <= 4 else 13)
     assert all(len(row) <= 5 for row in found.buttons)
-    assert len(set(presses(found))) == count + 1
+    assert len(set(presses(found))) == 3 * count + 1
+    first = {press.action for row in found.buttons[:5] for press in [b.press for b in row]}
+    assert {Action.REROLL, Action.SEED} <= first
     assert all(len(button.label) <= 20 for row in found.buttons for button in row)
     assert all(len(fact.value) <= 100 for fact in found.facts)
+
+
+def test_a_variation_says_what_it_varies() -> None:
+    same = tuple(replace(p, seed=7) for p in pictures(2))
+    found = card(job(JobState.PAINTED, variation=0.25, variation_seed=90), same)
+    assert facts(found).items() >= {"Seed": "7", "Variation": "0.25", "Variation seed": "90, 91"}.items()
+    assert not {"Strength", "Upscaled"} & facts(found).keys()
+
+
+def test_a_start_from_a_picture_and_an_upscaling_are_facts() -> None:
+    assert facts(card(job(JobState.PAINTED, image="inputs/a.png", strength=0.6), pictures(2)))["Strength"] == "0.6"
+    found = card(job(JobState.PAINTED, image="pictures/a.png", strength=0.35, upscale=2.0, count=1), pictures(1))
+    assert facts(found).items() >= {"Upscaled": "2×", "Strength": "0.35"}.items()
+
+
+def test_the_models_own_negative_prompt_is_called_so() -> None:
+    own = replace(demo(), negative_default="ugly")
+    for negative, label in (("ugly", "Negative prompt (the model's usual one)"), ("hats", "Negative prompt")):
+        made = job(JobState.PAINTED, negative=negative)
+        assert facts(card_of(made, pictures(2), pictures_dir=FOLDER, profile=own))[label] == negative
+
+
+def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
+    drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in pictures(2))
+    found = card(job(JobState.PAINTED), drawn)
+    assert found.notes == ("The prompt is longer than this model reads; its end was left out.",)
+    safer = (replace(drawn[0], notes=()), replace(drawn[1], notes=(SAFER,)))
+    assert "safer precision" in card(job(JobState.PAINTED), safer).notes[0]
+
+
+def test_what_is_to_come_is_said_until_it_is_there() -> None:
+    assert card(job(JobState.QUEUED)).coming == Coming(2, 256, 144)
+    assert card(job(JobState.RUNNING)).coming == Coming(2, 256, 144)
+    assert card(job(JobState.FAILED)).coming is None
 
 
 def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> None:

@@ -17,7 +17,7 @@ from bot.model.actions import Action
 from bot.model.jobs import JobState
 from bot.model.quotas import Window
 from bot.present import i18n
-from engine.contract import ERRORS
+from engine.contract import ERRORS, PROMPT_CUT, SAFER
 
 ROOT = Path(__file__).parents[4]
 REFUSALS = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.Refusal)}
@@ -46,6 +46,9 @@ BUILT = {
     *(f"error.engine.{code}" for code in ERRORS),
     *(f"card.queued.{place}{eta}" for place in ("next", "position") for eta in ("", "_eta")),
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
+    *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
+    *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large", "bomb")),
+    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 

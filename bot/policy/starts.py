@@ -1,0 +1,127 @@
+"""A picture that somebody gives to start from: whatever its file holds, it ends as plain pixels or in a sentence.
+
+Slow for large ones: for a thread, not for the event loop.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from bot.model.errors import BadInput
+
+MAX_PIXELS = 50_000_000
+"""More are refused by the file's header: decoded, they would take 150 MB and more."""
+
+MAX_SIDE = 4096
+"""Larger ones are kept smaller: twice the longest side that any model draws."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+"""What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
+
+
+_PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A picture as it is kept: an upright PNG without transparency (RGB; a mask: grey), and its sides in pixels."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+def plain(data: bytes) -> Plain:
+    """Return the picture upright, in RGB, its first frame, with white where it could be seen through.
+
+    Raises:
+        BadInput: It is no picture, is damaged, or has more than 50 million pixels.
+    """
+    return _encoded(_rgb(_opened(data, "image")))
+
+
+def plain_mask(data: bytes, image: bytes) -> Plain:
+    """Return the mask of a picture in grey, as large as ``plain`` keeps that one; what can be seen through is black.
+
+    Raises:
+        BadInput: It is no picture, is of another size than the picture, or has nothing white in it.
+    """
+    mask, wanted = _opened(data, "mask"), _opened(image, "image").size
+    if mask.size != wanted:
+        raise BadInput(
+            "refusal.mask.size",
+            value="{}x{}".format(*mask.size),
+            wanted="{}x{}".format(*wanted),
+        )
+    if mask.has_transparency_data:
+        rgba = mask.convert("RGBA")
+        mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    grey = mask.convert("L")
+    if grey.getextrema()[1] == 0:
+        raise BadInput("refusal.mask.black")
+    return _encoded(grey)
+
+
+def _opened(data: bytes, what: str) -> Image.Image:
+    """Decode the first frame, upright and in 8 bits; ``what`` is ``image`` or ``mask``."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as found:
+            if found.width * found.height > MAX_PIXELS:
+                raise _too_large(what, found.width, found.height)
+            upright = _eight_bits(ImageOps.exif_transpose(found))
+            # What is rare (LAB, YCbCr) is made plain here, where it may fail.
+            return upright if upright.mode in _PLAIN or upright.has_transparency_data else upright.convert("RGB")
+    except BadInput:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        # Pillow's own limit comes before ours can be asked, and names no size.
+        raise BadInput(f"refusal.{what}.bomb", limit=MAX_PIXELS // 10**6) from None
+    except UnidentifiedImageError:
+        raise BadInput(f"refusal.{what}.unreadable") from None
+    except Exception:  # noqa: BLE001 - Pillow's readers raise whatever the bytes lead them to
+        raise BadInput(f"refusal.{what}.damaged") from None
+
+
+def _too_large(what: str, width: int, height: int) -> BadInput:
+    return BadInput(f"refusal.{what}.too_large", value=f"{width}x{height}", limit=MAX_PIXELS // 10**6)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    # Pillow clips wide greys instead of scaling them; wide colours it scales as it reads them.
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    wide = picture.convert("F")
+    _, high = wide.getextrema()
+    assert isinstance(high, float)
+    most = next((m for m in (1.0, 255.0, 65535.0) if high <= m), high) if picture.mode == "F" else max(65535.0, high)
+    return wide.point(lambda value: value * (255.0 / most)).convert("L")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    profile = picture.info.get("icc_profile")
+    if profile and picture.mode in {"RGB", "CMYK"}:
+        try:
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a profile that can't be read: the numbers are taken as they are
+        else:
+            assert converted is not None
+            return converted
+    return picture.convert("RGB")
+
+
+def _encoded(picture: Image.Image) -> Plain:
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    # What the file said of itself (place, camera, profile) is not kept.
+    bare = Image.new(picture.mode, picture.size)
+    bare.paste(picture)
+    out = io.BytesIO()
+    bare.save(out, "PNG", compress_level=1)
+    return Plain(out.getvalue(), bare.width, bare.height)
