@@ -1,4 +1,7 @@
-"""Small pipelines for tests: the bundled demo model's folder, changed where a test needs it to misbehave."""
+"""Small models for tests: the bundled demo model's folder, changed where a test needs it to misbehave, and every class.
+
+Torch comes with most of them and is imported when it is used: most tests that import this module do without.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from engine.catalogue import demo
 
@@ -21,7 +25,6 @@ def copy(folder: Path) -> Path:
 
 def poisoned(folder: Path, word: str = f" {POISON}") -> Path:
     """Return a pipeline whose text encoder knows nothing finite about a word (as the tokenizer has it)."""
-    # Torch comes with it, and most tests that import this module do without.
     from safetensors.torch import load_file, save_file  # noqa: PLC0415
 
     copy(folder)
@@ -67,3 +70,74 @@ def coded(folder: Path, trap: Path) -> Path:
     index["scheduler"] = ["trap", "Trap"]
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def small_sd15(folder: Path, seed: int = 0) -> Path:
+    """Save a small StableDiffusionPipeline of random weights; its native side is 64."""
+    from tests.fakes import pipelines  # noqa: PLC0415
+
+    return pipelines.sd15(folder, seed)
+
+
+def small_sdxl(folder: Path, seed: int = 0) -> Path:
+    """Save a small StableDiffusionXLPipeline of random weights; its native side is 64."""
+    from tests.fakes import pipelines  # noqa: PLC0415
+
+    return pipelines.sdxl(folder, seed)
+
+
+def small_z_image(folder: Path, seed: int = 0, **transformer: Any) -> Path:
+    """Save a small ZImagePipeline of random weights; its native side is 64. ``transformer`` changes that config."""
+    from tests.fakes import pipelines  # noqa: PLC0415
+
+    return pipelines.z_image(folder, seed, **transformer)
+
+
+SMALL = {"sd15": small_sd15, "sdxl": small_sdxl, "z_image": small_z_image}
+"""By family."""
+
+
+def single_file(folder: Path, path: Path) -> Path:
+    """Write the SD 1.5 or SDXL pipeline in a folder as one file, in the layout that it was first published in."""
+    from tests.fakes import original, pipelines  # noqa: PLC0415
+
+    return original.single_file(pipelines.load(folder), path)
+
+
+def transformer_alone(folder: Path, path: Path, *, layout: str = "diffusers") -> Path:
+    """Write the transformer or UNet of a pipeline as one file, in diffusers' layout or the ``original`` one."""
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
+    from tests.fakes import original, pipelines  # noqa: PLC0415
+
+    if layout == "diffusers":
+        part = folder / ("unet" if (folder / "unet").is_dir() else "transformer")
+        tensors = load_file(part / "diffusion_pytorch_model.safetensors")
+    else:
+        pipe = pipelines.load(folder)
+        found = original.unet(pipe.unet) if hasattr(pipe, "unet") else original.z_image(pipe.transformer)
+        tensors = {f"model.diffusion_model.{name}": tensor.contiguous() for name, tensor in found.items()}
+    save_file(tensors, path)
+    return path
+
+
+def lora(folder: Path, path: Path, *, style: str = "", scale: float = 1.0) -> Path:
+    """Write a LoRA for the pipeline in a folder: ``kohya`` or ``peft`` names (default: its family's usual ones)."""
+    from tests.fakes import loras, pipelines  # noqa: PLC0415
+
+    pipe = pipelines.load(folder)
+    if not hasattr(pipe, "unet"):
+        return loras.peft(pipe, path, prefix=style or "diffusion_model", scale=scale)
+    if style == "peft":
+        return loras.peft(pipe, path, prefix="unet", scale=scale)
+    return loras.kohya(pipe, path, scale=scale)
+
+
+def overflowing(folder: Path, family: str = "z_image", factor: float = 1e5) -> Path:
+    """Save a small pipeline that draws well in fp32 and bf16 and overflows in fp16: inside, numbers pass 65,504.
+
+    A layer's weights are ``factor`` times as large, and those of the next as much smaller.
+    """
+    from tests.fakes import pipelines  # noqa: PLC0415
+
+    return pipelines.overflowing(SMALL[family](folder), factor)
