@@ -1,0 +1,72 @@
+"""Pictures by diffusers alone, without any of Easel: a process that draws what each line of standard input asks for.
+
+A line is a JSON list of batches, each a list of recipes; for each line it prints the seconds that it took. The
+pipeline's call and saving the PNG: what somebody's own script would do.
+
+Usage: python -m adapters.cli.benchmark.bare FOLDER DEVICE DTYPE
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils.logging import disable_progress_bar
+
+
+def draw(pipe: Any, batch: list[dict[str, Any]]) -> None:
+    """Draw one batch and encode its pictures."""
+    first = batch[0]
+    pictures = pipe(
+        [recipe["prompt"] for recipe in batch],
+        width=first["width"],
+        height=first["height"],
+        num_inference_steps=first["steps"],
+        guidance_scale=first["guidance"],
+        generator=[torch.Generator().manual_seed(recipe["seed"]) for recipe in batch],
+    ).images
+    for picture in pictures:
+        picture.save(io.BytesIO(), "PNG")
+
+
+def peak(device: torch.device) -> float:
+    """Return the most floating-point operations a second that a matrix product reaches here in bf16; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0
+    side = 8192
+    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(10):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        a @ a
+        torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best
+
+
+def main(folder: str, device: str, dtype: str) -> None:
+    """Load, say what there is, and draw whenever asked."""
+    disable_progress_bar()
+    pipe: Any = DiffusionPipeline.from_pretrained(
+        folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
+    )
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(device)
+    sys.stdout.write(json.dumps({"threads": torch.get_num_threads(), "peak": peak(torch.device(device))}) + "\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        began = time.perf_counter()
+        for batch in json.loads(line):
+            draw(pipe, batch)
+        sys.stdout.write(json.dumps(time.perf_counter() - began) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

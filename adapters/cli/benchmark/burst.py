@@ -1,0 +1,75 @@
+"""What is asked for in a benchmark: a burst of mixed requests, the same ones for whoever draws them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from engine import catalogue
+from engine.contract import Profile, Recipe
+
+SUBJECTS = ("a red apple", "a cat", "a rocket in space", "a yellow lemon", "a penguin in snow", "a castle")
+PLACES = ("on a blue background", "in the night sky", "on a green background", "at sunset")
+PROMPTS = 10
+"""Different prompts in a burst: most of what people ask for is another picture of the same."""
+
+_PRESETS = ("square", "square", "landscape", "portrait")
+"""Half of the requests are of the native square."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A burst of requests for one picture each.
+
+    Attributes:
+        recipes: In the order in which they come.
+    """
+
+    recipes: tuple[Recipe, ...]
+
+    def batches(self) -> tuple[tuple[Recipe, ...], ...]:
+        """Return them as a service that batches whole requests would draw them: equal ones together, in their order."""
+
+        def kind(recipe: Recipe) -> tuple[int, int, int, float]:
+            return recipe.width, recipe.height, recipe.steps, recipe.guidance
+
+        batches: list[tuple[Recipe, ...]] = []
+        for _, group in groupby(sorted(self.recipes, key=kind), key=kind):
+            same = list(group)
+            most = catalogue.batch(same[0])
+            batches += [tuple(same[i : i + most]) for i in range(0, len(same), most)]
+        return tuple(batches)
+
+
+def burst(profile: Profile, count: int, seed: int) -> Burst:
+    """Return a burst of ``count`` mixed requests: sizes, steps and prompts as people ask for them.
+
+    Args:
+        profile: The model.
+        count: How many.
+        seed: The same seed is the same burst.
+    """
+    rng = random.Random(seed)  # noqa: S311 - a benchmark is no secret
+    prompts = rng.sample([f"{subject} {place}" for subject in SUBJECTS for place in PLACES], PROMPTS)
+    usual = profile.steps.default
+    more = min(profile.steps.high, usual + usual // 2)
+    return Burst(
+        tuple(_recipe(profile, f"{n}", rng, prompts, rng.choice((usual, usual, usual, more))) for n in range(count))
+    )
+
+
+def _recipe(profile: Profile, name: str, rng: random.Random, prompts: Sequence[str], steps: int) -> Recipe:
+    width, height = profile.presets[rng.choice(_PRESETS)]
+    return Recipe(
+        id=name,
+        model=profile.name,
+        prompt=rng.choice(prompts),
+        negative="",
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=profile.guidance.default,
+        seed=rng.randrange(2**32),
+    )
