@@ -16,8 +16,9 @@ from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
 from engine.diffusion.families.base import Family
 from engine.diffusion.families.z_image import ZImage
-from engine.diffusion.hub import CantFetch, Report, fetch
 from engine.diffusion.keeper import CantLoad, Loaded
+from engine.hub.errors import CantFetch, Report
+from engine.hub.fetch import fetch
 from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
@@ -102,7 +103,7 @@ class Loader:
         if Path(source).is_dir():
             return source
         try:
-            return fetch(source, self._models_dir, self._report)
+            return fetch(source, self._models_dir, self._report).folder
         except CantFetch as e:
             raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
 

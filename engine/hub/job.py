@@ -1,0 +1,243 @@
+"""One fetch of one repository: its commit, sizes and the disk's room, then what is missing, some files at once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engine.hub import choose, pins, shelf
+from engine.hub.choose import Wants
+from engine.hub.client import Client, Commit, missing_offline, offline
+from engine.hub.errors import CantFetch, Report, Stopped
+from engine.hub.names import is_repo
+from engine.hub.pins import File, Pin
+from engine.hub.progress import size
+from engine.hub.transfer import PART, Transfer
+
+RESERVE = 512 * 2**20
+"""Bytes that stay free on the disk: the service itself needs room for pictures and its database."""
+
+_AT_ONCE = 4
+"""Files that are fetched beside each other: one connection seldom fills the line."""
+
+_REPORT_SECONDS = 0.5
+_ASK_PAUSES = (1.0, 3.0)
+
+Pause = Callable[[float], object]
+"""Waits so many seconds."""
+
+
+class Job:
+    """One fetch of one repository.
+
+    Args:
+        repo: ``owner/name``.
+        models_dir: Where models and ``pins.json`` are kept.
+        report: Told how far it is.
+        pause: Waits between tries.
+
+    Raises:
+        CantFetch: That is no repository's id.
+    """
+
+    def __init__(self, repo: str, models_dir: str, report: Report, pause: Pause) -> None:
+        if not is_repo(repo):
+            raise CantFetch(f"{repo!r} is no model's id on a hub: these are owner/name.", passing=False)
+        self._repo = repo
+        self._models_dir = models_dir
+        self._report = report
+        self._stop = threading.Event()
+        self._pause = pause
+        self._cache = shelf.cache(models_dir)
+        self._client = Client(repo)
+        self._commit = Commit("", {})
+
+    def run(self, choice: Callable[[Job], Iterable[str]], *, newest: bool) -> tuple[str, str, int]:
+        """Return the snapshot's folder, its commit, and how many bytes came.
+
+        Args:
+            choice: Says which files of the commit are wanted.
+            newest: Take the newest commit and not the one that is pinned.
+
+        Raises:
+            CantFetch: It can't be had.
+        """
+        if offline():
+            raise missing_offline(self._repo)
+        pin = pins.read(self._models_dir).get(self._repo)
+        with self._client.explained():
+            if pin is not None and pin.files and not newest:
+                self._commit = Commit(pin.revision, pin.files)
+            else:
+                self._commit = self._ask("" if pin is None or newest else pin.revision)
+            chosen = Pin(self._commit.revision, self._commit.files, shelf.outside(self._models_dir))
+            if pin is None or pin.revision == chosen.revision:
+                # At once, so that what is broken off goes on with the same files.
+                pins.put(self._models_dir, self._repo, chosen)
+            came = self._bring(choice(self))
+            pins.put(self._models_dir, self._repo, chosen)
+        return str(self._folder()), chosen.revision, came
+
+    def pipeline(self, wants: Wants) -> tuple[str, ...]:
+        """Return the files of the pipeline; raises CantFetch when it is none."""
+        if choose.INDEX not in self._commit.files:
+            raise CantFetch(
+                f"{self._repo} has no {choose.INDEX}, so it is no diffusers pipeline: name one file of it "
+                f"({self._repo}/FILE.safetensors).",
+                passing=False,
+            )
+        self._room({choose.INDEX: self._commit.files[choose.INDEX]})
+        self._client.file(self._commit.revision, choose.INDEX, self._cache)
+        try:
+            return choose.pipeline(self._commit.files, shelf.read_index(self._folder()), wants)
+        except CantFetch as e:
+            raise CantFetch(f"The model {self._repo} can't be used. {e}", passing=False) from e
+
+    def one(self, path: str) -> tuple[str, ...]:
+        """Return the one file; raises CantFetch when the commit does not have it."""
+        if path not in self._commit.files:
+            raise CantFetch(f"The hub's repository {self._repo} has no file {path}: check the name.", passing=False)
+        return (path,)
+
+    def _ask(self, revision: str) -> Commit:
+        for pause in _ASK_PAUSES:
+            try:
+                return self._client.commit(revision)
+            except CantFetch as e:
+                if not e.passing:
+                    raise
+                self._pause(pause)
+        return self._client.commit(revision)
+
+    def _bring(self, chosen: Iterable[str]) -> int:
+        """Fetch what is missing; return how many bytes came."""
+        files = {path: self._commit.files[path] for path in chosen}
+        absent = {path: files[path] for path in shelf.missing(self._folder(), files, files)}
+        self._room(absent)
+        tally = _Tally(self._report, sum(file.size for file in files.values()))
+        tally.add(sum(file.size for path, file in files.items() if path not in absent))
+        begun = sum(self._here(file) for file in absent.values())
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+            # The largest first: they decide when all is done.
+            order = sorted(absent, key=lambda path: -absent[path].size)
+            futures = [pool.submit(self._one, path, absent[path], tally) for path in order]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(future.done() and future.exception() is None for future in futures):
+                    self._stop.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+        _raise_worst([e for f in futures if not f.cancelled() and (e := f.exception()) is not None])
+        tally.end()
+        return sum(file.size for file in absent.values()) - begun
+
+    def _one(self, path: str, file: File, tally: _Tally) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        if file.sha256:
+            self._large(path, file, tally)
+        else:
+            tally.add(file.size)
+        place = self._client.file(self._commit.revision, path, self._cache)
+        if place.stat().st_size != file.size:
+            place.resolve().unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
+            raise CantFetch(
+                f"What came of {self._repo}/{path} has not the size that its hub lists: try again.", passing=True
+            )
+
+    def _large(self, path: str, file: File, tally: _Tally) -> None:
+        """Put a large file under the name by which the library's cache looks for it."""
+        with self._client.explained(self._commit.revision):
+            blob = self._blob(file)
+            lock = self._cache / ".locks" / shelf.storage(self._cache, self._repo).name / f"{blob.name}.lock"
+            for folder in (blob.parent, lock.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            # The library's own lock: another process may be at the same file.
+            while True:
+                try:
+                    with FileLock(lock, timeout=1):
+                        if blob.exists():
+                            tally.add(file.size)
+                            return
+                        Transfer(
+                            self._client,
+                            self._commit.revision,
+                            path,
+                            file,
+                            tick=tally.add,
+                            stop=self._stop,
+                            pause=self._pause,
+                        ).run(blob)
+                        return
+                except Timeout:
+                    if self._stop.is_set():
+                        raise Stopped from None
+
+    def _room(self, absent: Mapping[str, File]) -> None:
+        """Raise CantFetch when the disk has no room for these files."""
+        needed = sum(file.size - self._here(file) for file in absent.values())
+        if not needed:
+            return
+        free = free_bytes(self._cache)
+        if needed + RESERVE > free:
+            raise CantFetch(
+                f"The model {self._repo} needs {size(needed)} more, and the disk of {self._cache} has {size(free)} "
+                f"free, of which {size(RESERVE)} stay free: make room, or set EASEL_DATA_DIR or HF_HOME to another disk.",
+                passing=False,
+            )
+
+    def _here(self, file: File) -> int:
+        """Return how much of a file's content is in the cache already."""
+        blob = self._blob(file)
+        for place in (blob, blob.with_name(blob.name + PART)):
+            if place.exists():
+                return min(file.size, place.stat().st_size)
+        return 0
+
+    def _blob(self, file: File) -> Path:
+        return shelf.storage(self._cache, self._repo) / "blobs" / file.oid
+
+    def _folder(self) -> Path:
+        return shelf.snapshot(self._cache, self._repo, self._commit.revision)
+
+
+class _Tally:
+    """Adds up what came on all threads, and reports it at most twice a second, and at the end."""
+
+    def __init__(self, report: Report, total: int) -> None:
+        self._report = report
+        self._total = total
+        self._done = 0
+        self._reported = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """So many more bytes are here; fewer than none, when some have to come again."""
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now - self._reported > _REPORT_SECONDS:
+                self._reported = now
+                self._report(min(self._done, self._total), self._total)
+
+    def end(self) -> None:
+        """All is here."""
+        self._report(self._total, self._total)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much room the disk has on which a folder is, or will be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+def _raise_worst(errors: list[BaseException]) -> None:
+    """Raise the error that says most: files that were only broken off because another failed say nothing."""
+    for error in sorted(errors, key=lambda e: isinstance(e, Stopped)):
+        raise error

@@ -1,0 +1,136 @@
+"""``pins.json`` in the models folder: which commit of each repository is used, and which files that commit has.
+
+It looks like this; ``oid`` is the hub's name of a file's content (SHA-256 where it has 64 digits, git's own else), and
+``cache`` stands there only where ``HF_HOME`` or ``HF_HUB_CACHE`` put the files elsewhere::
+
+    {"format": 1, "models": {"owner/name": {
+        "revision": "<40 digits>", "cache": "/elsewhere/hub",
+        "files": {"vae/config.json": {"size": 819, "oid": "<40 digits>"}}}}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from engine.hub.errors import CantFetch
+
+NAME = "pins.json"
+_FORMAT = 1
+_SHA256 = 64
+_LOCK_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a commit.
+
+    Attributes:
+        size: Bytes.
+        oid: The hub's name of its content.
+    """
+
+    size: int
+    oid: str
+
+    @property
+    def sha256(self) -> str:
+        """The content's SHA-256; empty where the hub does not say it (small files, which git keeps)."""
+        return self.oid if len(self.oid) == _SHA256 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The commit of a repository that is used.
+
+    Attributes:
+        revision: The commit.
+        files: What it has, of what a model can be loaded from; empty where no hub was ever asked (copied files).
+        cache: The hub's cache that holds it; empty for the models folder.
+    """
+
+    revision: str
+    files: Mapping[str, File] = field(default_factory=dict)
+    cache: str = ""
+
+
+def pinned(repo: str, models_dir: str) -> str:
+    """Return the commit that is used of a repository; empty when none was chosen yet."""
+    try:
+        pin = read(models_dir).get(repo)
+    except CantFetch:
+        return ""
+    return pin.revision if pin else ""
+
+
+def read(models_dir: str) -> dict[str, Pin]:
+    """Return the pins by repository; raises CantFetch when the file makes no sense."""
+    path = Path(models_dir) / NAME
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != _FORMAT:
+            raise ValueError(f"its format is {found['format']}")
+        return {repo: _pin(entry) for repo, entry in found["models"].items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise CantFetch(f"{path} can't be read ({e.strerror or e}).", passing=False) from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise CantFetch(
+            f"{path} makes no sense ({type(e).__name__}: {e}): remove it, and pull your models again.", passing=False
+        ) from e
+
+
+def put(models_dir: str, repo: str, pin: Pin) -> None:
+    """Use this commit from now on; raises CantFetch when that can't be written down."""
+    _change(models_dir, lambda pins: pins.update({repo: pin}))
+
+
+def forget(models_dir: str, repo: str) -> None:
+    """Let the next fetch choose a commit; raises CantFetch when that can't be written down."""
+    if (Path(models_dir) / NAME).exists():
+        _change(models_dir, lambda pins: pins.pop(repo, None))
+
+
+def _change(models_dir: str, change: Callable[[dict[str, Pin]], object]) -> None:
+    folder = Path(models_dir)
+    path = folder / NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The service and the command line may both be at it.
+        with FileLock(folder / f"{NAME}.lock", timeout=_LOCK_SECONDS):
+            pins = read(models_dir)
+            change(pins)
+            _write(path, {"format": _FORMAT, "models": {repo: _entry(pins[repo]) for repo in sorted(pins)}})
+    except OSError as e:  # filelock's Timeout is one
+        raise CantFetch(f"{path} can't be written ({e.strerror or e}).", passing=False) from e
+
+
+def _write(path: Path, value: object) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _pin(entry: Mapping[str, Any]) -> Pin:
+    files = {path: File(int(f["size"]), str(f["oid"])) for path, f in entry["files"].items()}
+    return Pin(str(entry["revision"]), files, str(entry.get("cache", "")))
+
+
+def _entry(pin: Pin) -> dict[str, object]:
+    files = {path: {"size": file.size, "oid": file.oid} for path, file in sorted(pin.files.items())}
+    return {"revision": pin.revision, **({"cache": pin.cache} if pin.cache else {}), "files": files}

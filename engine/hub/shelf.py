@@ -1,0 +1,224 @@
+"""Where a hub's files lie on this disk (the layout of huggingface_hub's cache), and whether a model is all here.
+
+Reads the disk alone, never the network; the service asks here without importing the hub's library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from engine.hub import choose, pins
+from engine.hub.choose import WHOLE, Wants
+from engine.hub.errors import CantFetch
+from engine.hub.names import is_repo, split_file
+from engine.hub.pins import File, Pin
+
+_PREFIX = "models--"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def cache(models_dir: str) -> Path:
+    """Return the hub's cache: ``HF_HUB_CACHE`` and ``HF_HOME`` win over the models folder."""
+    if own := os.environ.get("HF_HUB_CACHE"):
+        return Path(own).expanduser().absolute()
+    if home := os.environ.get("HF_HOME"):
+        return (Path(home).expanduser() / "hub").absolute()
+    return Path(models_dir).absolute()
+
+
+def storage(cache_dir: Path, repo: str) -> Path:
+    """Return the folder of a repository in a cache; its name is huggingface_hub's."""
+    return cache_dir / (_PREFIX + repo.replace("/", "--"))
+
+
+def snapshot(cache_dir: Path, repo: str, revision: str) -> Path:
+    """Return the folder in which a commit's files have their own names."""
+    return storage(cache_dir, repo) / "snapshots" / revision
+
+
+def present(repo: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
+    """Return the folder of a pipeline whose files are all here, at the commit that is used; None otherwise."""
+    for cache_dir, pin in _places(repo, models_dir):
+        folder = snapshot(cache_dir, repo, pin.revision)
+        try:
+            index = read_index(folder)
+            whole = (
+                missing(folder, pin.files, choose.pipeline(pin.files, index, wants)) == []
+                if pin.files
+                else _looks_whole(folder, choose.parts(index, wants), weights=wants.weights)
+            )
+        except (CantFetch, OSError):
+            continue
+        if whole:
+            return str(folder)
+    return None
+
+
+def present_file(source: str, models_dir: str) -> str | None:
+    """Return the path of ``owner/name/path/file`` if it is here, at the commit that is used; None otherwise."""
+    named = split_file(source)
+    if named is None:
+        return None
+    repo, path = named
+    for cache_dir, pin in _places(repo, models_dir):
+        folder = snapshot(cache_dir, repo, pin.revision)
+        if path in pin.files and not missing(folder, pin.files, [path]):
+            return str(folder / path)
+        if not pin.files and (folder / path).is_file():
+            return str(folder / path)
+    return None
+
+
+def adopted(repo: str, models_dir: str) -> Pin | None:
+    """Return the commit that a cache had as newest before Easel chose one (copied from elsewhere); None for none."""
+    cache_dir = cache(models_dir)
+    try:
+        revision = (storage(cache_dir, repo) / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return Pin(revision, cache=outside(models_dir)) if _COMMIT.fullmatch(revision) else None
+
+
+def outside(models_dir: str) -> str:
+    """Return the cache that is in use where it is not the models folder; empty where it is."""
+    cache_dir = cache(models_dir)
+    return "" if cache_dir == Path(models_dir).absolute() else str(cache_dir)
+
+
+def missing(folder: Path, files: Mapping[str, File], chosen: Iterable[str]) -> list[str]:
+    """Return those of the chosen files that are not in the folder with the size that they should have."""
+    return [path for path in chosen if path not in files or _size(folder / path) != files[path].size]
+
+
+def read_index(folder: Path) -> Mapping[str, object]:
+    """Return a pipeline's ``model_index.json``; raises OSError, and CantFetch when it makes no sense."""
+    try:
+        index = json.loads((folder / choose.INDEX).read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise CantFetch(f"{folder / choose.INDEX} is no JSON.", passing=False) from e
+    if not isinstance(index, dict):
+        raise CantFetch(f"{folder / choose.INDEX} holds no object.", passing=False)
+    return index
+
+
+def repos(models_dir: str) -> tuple[str, ...]:
+    """Return the repositories of which something is in the models folder, or in the cache that a pin names."""
+    try:
+        known = {repo for repo, pin in pins.read(models_dir).items() if storage(_home(pin, models_dir), repo).is_dir()}
+    except CantFetch:
+        known = set()
+    folders = Path(models_dir).glob(f"{_PREFIX}*--*")
+    found = {folder.name.removeprefix(_PREFIX).replace("--", "/", 1) for folder in folders if folder.is_dir()}
+    return tuple(sorted(known | {repo for repo in found if is_repo(repo)}))
+
+
+def held(repo: str, models_dir: str) -> int:
+    """Return the bytes that a repository takes on this disk, half-fetched files too."""
+    return sum(_bytes(folder) for folder in _folders(repo, models_dir))
+
+
+def remove(repo: str, models_dir: str) -> int:
+    """Remove what is here of a repository, and forget its commit; returns the bytes that were freed.
+
+    Raises:
+        CantFetch: Something can't be removed; what can't be removed stays whole.
+    """
+    freed = 0
+    try:
+        for folder in _folders(repo, models_dir):
+            # Renamed first: whatever ends us now, no half of a model passes for a whole one.
+            doomed = folder.rename(folder.with_name(f".removed-{secrets.token_hex(4)}"))
+            freed += _bytes(doomed)
+            shutil.rmtree(doomed)
+            shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
+    except OSError as e:
+        raise CantFetch(
+            f"The files of {repo} can't be removed ({e.strerror or e}): {e.filename}.", passing=False
+        ) from e
+    pins.forget(models_dir, repo)
+    return freed
+
+
+def prune(repo: str, models_dir: str) -> int:
+    """Remove what only commits need that are used no more; returns the bytes that were freed.
+
+    In the models folder alone: what others may use too (``HF_HOME``) is theirs to tidy.
+    """
+    folder = storage(Path(models_dir).absolute(), repo)
+    keep = pins.pinned(repo, models_dir)
+    if not keep or outside(models_dir) or not (folder / "snapshots" / keep).is_dir():
+        return 0
+    before = _bytes(folder)
+    for old in (folder / "snapshots").iterdir():
+        if old.name != keep:
+            shutil.rmtree(old, ignore_errors=True)
+    used = {path.resolve() for path in (folder / "snapshots" / keep).rglob("*") if path.is_symlink()}
+    for blob in (folder / "blobs").glob("*"):
+        if blob.resolve() not in used:
+            blob.unlink(missing_ok=True)
+    return before - _bytes(folder)
+
+
+def _places(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
+    """Return where to look for a repository, and for which commit."""
+    try:
+        pin = pins.read(models_dir).get(repo) or adopted(repo, models_dir)
+    except CantFetch:
+        pin = adopted(repo, models_dir)
+    if pin is None:
+        return []
+    homes = dict.fromkeys((_home(pin, models_dir), cache(models_dir), Path(models_dir).absolute()))
+    return [(home, pin) for home in homes]
+
+
+def _home(pin: Pin, models_dir: str) -> Path:
+    return Path(pin.cache) if pin.cache else Path(models_dir).absolute()
+
+
+def _folders(repo: str, models_dir: str) -> list[Path]:
+    try:
+        pin = pins.read(models_dir).get(repo)
+    except CantFetch:
+        pin = None
+    homes = dict.fromkeys([*([_home(pin, models_dir)] if pin else []), cache(models_dir), Path(models_dir).absolute()])
+    return [folder for home in homes if (folder := storage(home, repo)).is_dir()]
+
+
+def _looks_whole(folder: Path, parts: Iterable[str], *, weights: bool) -> bool:
+    """Return whether files of which no list is known can be a whole pipeline: each part, each with what it names."""
+    for part in parts:
+        names = {path.name for path in (folder / part).glob("*") if path.exists()}
+        if not names:
+            return False
+        if not weights:
+            continue
+        if "config.json" in names and not any(name.endswith(".safetensors") for name in names):
+            return False
+        for name in names:
+            if name.endswith(".safetensors.index.json") and not _shards(folder / part / name) <= names:
+                return False
+    return True
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {""}  # which no folder holds
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
