@@ -18,7 +18,7 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 4096
 """Larger ones are kept smaller: twice the longest side that any model draws."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
 
 
@@ -70,23 +70,23 @@ def _opened(data: bytes, what: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as found:
             if found.width * found.height > MAX_PIXELS:
-                raise _too_large(what, found.width, found.height)
+                raise _too_large(what)
             upright = _eight_bits(ImageOps.exif_transpose(found))
             # What is rare (LAB, YCbCr) is made plain here, where it may fail.
             return upright if upright.mode in _PLAIN or upright.has_transparency_data else upright.convert("RGB")
     except BadInput:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        # Pillow's own limit comes before ours can be asked, and names no size.
-        raise BadInput(f"refusal.{what}.bomb", limit=MAX_PIXELS // 10**6) from None
+        # Pillow's own limit is higher, and comes first.
+        raise _too_large(what) from None
     except UnidentifiedImageError:
         raise BadInput(f"refusal.{what}.unreadable") from None
     except Exception:  # noqa: BLE001 - Pillow's readers raise whatever the bytes lead them to
         raise BadInput(f"refusal.{what}.damaged") from None
 
 
-def _too_large(what: str, width: int, height: int) -> BadInput:
-    return BadInput(f"refusal.{what}.too_large", value=f"{width}x{height}", limit=MAX_PIXELS // 10**6)
+def _too_large(what: str) -> BadInput:
+    return BadInput(f"refusal.{what}.too_large", limit=MAX_PIXELS // 10**6)
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

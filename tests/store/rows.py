@@ -23,6 +23,12 @@ REQUEST = DrawRequest(
     style="watercolour",
     private=True,
     notes=("note.negative.ignored",),
+    image="inputs/a.png",
+    mask="inputs/b.png",
+    strength=0.6,
+    variation=0.25,
+    variation_seed=2**63 - 1,
+    upscale=1.5,
 )
 
 

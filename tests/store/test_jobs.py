@@ -165,3 +165,36 @@ async def test_pictures_come_in_order_and_replace_themselves(db: Database) -> No
         assert await pictures.of_jobs(tx, [two, one]) == {one: found, two: ()}
         assert await pictures.of_jobs(tx, []) == {}
         assert await pictures.paths(tx) == {f"2026/01/02/{one}-0.png", f"2026/01/02/{one}-1.png"}
+
+
+async def test_a_picture_keeps_how_it_was_drawn(db: Database) -> None:
+    async with db.write() as tx:
+        job = await a_job(tx)
+        await a_picture(tx, job, 0)
+        (plain,) = await pictures.of_job(tx, job)
+        assert (plain.precision, plain.revision, plain.notes) == ("", "", ())
+        again = {
+            "job_id": job,
+            "index": 0,
+            "seed": 7,
+            "path": plain.path,
+            "width": 192,
+            "height": 128,
+            "size": 3,
+            "seconds": 0.2,
+            "now": 9.0,
+        }
+        await pictures.add(tx, **again, precision="fp32", revision="abc", notes=("prompt_cut", "x"))  # type: ignore[arg-type]
+        (drawn,) = await pictures.of_job(tx, job)
+        assert (drawn.precision, drawn.revision, drawn.notes) == ("fp32", "abc", ("prompt_cut", "x"))
+
+
+async def test_the_files_that_jobs_start_from_are_known(db: Database) -> None:
+    async with db.write() as tx:
+        await a_job(tx, event="1")
+        await a_job(tx, event="2", state=F)
+        assert await jobs.starts(tx) == {"inputs/a.png", "inputs/b.png"}
+        await tx.execute_fetchall("UPDATE jobs SET mask = '' WHERE event = '2'")
+        await tx.execute_fetchall("DELETE FROM ledger WHERE job_id = 1")
+        await tx.execute_fetchall("DELETE FROM jobs WHERE event = '1'")
+        assert await jobs.starts(tx) == {"inputs/a.png"}

@@ -51,3 +51,44 @@ async def test_every_watcher_wakes_and_none_is_kept() -> None:
         await anext(one)
         await anext(two)
     assert not live._watchers
+
+
+def test_previews_are_there_while_it_is_drawn() -> None:
+    live = Live()
+    live.preview(1, 0, b"early", "image/jpeg")
+    assert not live.sights(1)
+    live.begin(1, 2)
+    with live.subscribe(1, looking=True):
+        live.preview(1, 1, b"one", "image/jpeg")
+        first = live.sights(1)[1]
+        live.preview(1, 1, b"two", "image/jpeg")
+        assert live.sights(1).keys() == {1}
+        assert (live.sights(1)[1].data, live.sights(1)[1].number > first.number) == (b"two", True)
+        live.end(1)
+        assert not live.sights(1)
+
+
+async def test_a_preview_wakes_those_who_watch() -> None:
+    live = Live()
+    live.begin(1, 1)
+    with live.subscribe(1, looking=True) as changes:
+        await anext(changes)
+        live.preview(1, 0, b"one", "image/jpeg")
+        await anext(changes)
+
+
+def test_the_first_who_looks_and_the_last_who_leaves_are_told_of() -> None:
+    live, told = Live(), []
+    live.on_look = lambda job_id, looking: told.append((job_id, looking))
+    live.begin(1, 1)
+    with live.subscribe(1):
+        assert (told, live.looking(1), live.watchers(1)) == ([], False, 1)
+        with live.subscribe(1, looking=True):
+            with live.subscribe(1, looking=True), live.subscribe(2, looking=True):
+                assert told == [(1, True), (2, True)]
+                assert live.watchers(1) == 3
+            assert (told, live.looking(1)) == ([(1, True), (2, True), (2, False)], True)
+            live.preview(1, 0, b"old", "image/jpeg")
+        assert told[3:] == [(1, False)]
+        assert not live.sights(1), "who comes back later must not see an old one as news"
+    assert not live._looking

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.model.errors import BadInput, Refusal
-from bot.model.requests import DrawForm, DrawRequest
-from bot.policy.requests import check
+from bot.model.requests import DrawForm, DrawRequest, Start
+from bot.policy.requests import STRENGTH, check
 from bot.policy.styles import Style
 from engine import catalogue
-from engine.contract import Honour, Limits
+from engine.contract import Can, Honour, Limits
 
 DEMO = catalogue.demo()
 TURBO = catalogue.z_image_turbo()
@@ -183,3 +183,72 @@ def test_limits_count_both_ends() -> None:
     for steps in ("1", "10"):
         with pytest.raises(BadInput):
             check(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0))
+
+
+START = Start("inputs/a.png", 300, 400)
+MASKED = replace(START, mask="inputs/b.png")
+
+
+def begin(prompt: str = "a cat", start: Start = START, **profile: object) -> DrawRequest:
+    made = replace(DEMO, **profile)  # type: ignore[arg-type]
+    return check(DrawForm(prompt), (made,), 4, random.Random(0), start=start)
+
+
+def test_a_start_has_its_own_ratio_and_the_usual_strength() -> None:
+    request = begin(start=MASKED)
+    assert (request.image, request.mask, request.strength) == ("inputs/a.png", "inputs/b.png", STRENGTH.default)
+    assert (request.width, request.height) == DEMO.presets["portrait"]
+    assert begin("a cat --size 128x64 --strength 0,25").strength == 0.25
+    assert begin("a cat --size 128x64").width == 128
+
+
+def test_without_a_start_there_is_nothing_to_keep() -> None:
+    request = ask("a cat")
+    assert (request.image, request.mask, request.strength, request.variation, request.upscale) == ("", "", 1.0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("0.04", "refusal.strength.range"),
+        ("1.01", "refusal.strength.range"),
+        ("-1", "refusal.strength.range"),
+        ("much", "refusal.strength.not_number"),
+    ],
+)
+def test_a_strength_that_is_none(typed: str, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        begin(f"a cat --strength {typed}")
+    assert refused.value.key == key
+
+
+def test_what_the_model_can_not_do_with_a_picture_is_said() -> None:
+    with pytest.raises(BadInput) as refused:
+        begin(can=frozenset({Can.VARY}))
+    assert refused.value.key == "refusal.image.model"
+    with pytest.raises(BadInput) as refused:
+        begin(start=MASKED, can=frozenset({Can.IMAGE}))
+    assert refused.value.key == "refusal.mask.model"
+    assert begin(can=frozenset({Can.IMAGE})).image
+
+
+@pytest.mark.parametrize(
+    ("negative", "style", "becomes"),
+    [(None, None, "ugly"), ("hats", None, "hats"), ("", None, ""), (None, "sketch", "ugly, colour")],
+)
+def test_the_models_own_negative_prompt_is_taken_where_nobody_says_anything(
+    negative: str | None, style: str | None, becomes: str
+) -> None:
+    own = replace(FREE, negative_default="ugly")
+    form = DrawForm("a cat", negative=negative, style=style)
+    assert check(form, (own,), 4, random.Random(0), STYLES).negative == becomes
+    # Where it does nothing it is not pretended to.
+    deaf = replace(own, negative=Honour.NEVER)
+    assert check(DrawForm("a cat"), (deaf,), 4, random.Random(0)).negative == ""
+
+
+def test_a_language_that_the_model_does_not_read_is_said() -> None:
+    english = replace(DEMO, languages=("en",))
+    form = DrawForm("一只猫 --no text")
+    assert check(form, (english,), 4, random.Random(0)).notes == ("note.negative.needs_guidance", "note.language")
+    assert ask("一只猫").notes == ()

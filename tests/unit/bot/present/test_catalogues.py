@@ -47,7 +47,7 @@ BUILT = {
     *(f"card.queued.{place}{eta}" for place in ("next", "position") for eta in ("", "_eta")),
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
     *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
-    *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large", "bomb")),
+    *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large")),
     *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.provenance.a1111 import easel_version, parameters
+from bot.provenance.a1111 import easel_version, parameters, sampler_of
+from engine.catalogue import demo
 from engine.contract import Recipe
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
@@ -87,3 +88,40 @@ def test_a_line_of_the_prompt_is_not_taken_for_another_part(line: str) -> None:
     read = as_a1111(parameters(replace(RECIPE, prompt=f"a cat\n {line}\nin a hat"), "Easel demo"))
     assert (read.prompt, read.negative) == (f"a cat {line}\nin a hat", "")
     assert read.settings["Steps"] == "8"
+
+
+def settings(text: str) -> list[str]:
+    return text.rsplit("\n", maxsplit=1)[-1].split(", ")
+
+
+def test_a_variation_and_a_start_are_said_as_a1111_says_them() -> None:
+    varied = replace(RECIPE, variation=0.25, variation_seed=9)
+    assert {"Variation seed: 9", "Variation seed strength: 0.25"} <= set(settings(parameters(varied, "m")))
+    begun = replace(RECIPE, image="a.png", strength=0.6)
+    assert "Denoising strength: 0.6" in settings(parameters(begun, "m"))
+    assert "Mask: yes" in settings(parameters(replace(begun, mask="b.png"), "m"))
+
+
+def test_an_enlarged_picture_is_a_hires_fix_of_the_small_one() -> None:
+    large = replace(RECIPE, image="a.png", strength=0.35, width=384, height=256)
+    said = settings(parameters(large, "m", upscale=2.0))
+    assert {"Size: 192x128", "Hires upscale: 2", "Denoising strength: 0.35"} <= set(said)
+
+
+def test_how_it_was_really_drawn_is_said() -> None:
+    said = settings(parameters(RECIPE, "m", precision="bf16", revision="0123456789abcdef", sampler="DPM++ 2M Karras"))
+    assert {"Precision: bf16", "Model revision: 0123456789", "Sampler: DPM++ 2M Karras"} <= set(said)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "karras", "name"),
+    [
+        ("", False, "Euler"),
+        ("EulerAncestralDiscreteScheduler", False, "Euler a"),
+        ("DPMSolverMultistepScheduler", True, "DPM++ 2M Karras"),
+        ("SomeNewScheduler", False, "SomeNew"),
+    ],
+)
+def test_samplers_have_a1111s_names(scheduler: str, karras: bool, name: str) -> None:
+    config = {"use_karras_sigmas": True} if karras else {}
+    assert sampler_of(replace(demo(), scheduler=scheduler, scheduler_config=config)) == name

@@ -88,7 +88,74 @@ async def test_a_model_that_is_gone_is_refused(world: World) -> None:
     assert refused.value.key == "refusal.model.unknown"
 
 
-STRANGERS_MAY = (Action.REROLL, Action.SEED)
+async def refused(world: World, what: Press) -> str:
+    with pytest.raises(Refusal) as raised:
+        await press(world, ADA, HERE, what, f"refused {what}")
+    for locale in ("en", "zh_CN"):
+        assert world.studio.refused(raised.value, locale).status != raised.value.key
+    return raised.value.key
+
+
+async def test_vary_draws_small_changes_around_a_pictures_seed(world: World) -> None:
+    first = await a_job(world, count="2", negative="blur", guidance="2")
+    made = await world.job(await press(world, ADA, HERE, Press(Action.VARY, first.id, 1)))
+    request = made.request
+    assert (request.seed, request.count, request.variation, made.parent_id) == (8, 2, 0.25, first.id)
+    assert request.variation_seed != 0
+    assert replace(request, seed=7, variation=0.0, variation_seed=0) == first.request
+
+
+async def test_vary_of_one_picture_draws_two(world: World) -> None:
+    first = await a_job(world)
+    assert (await world.job(await press(world, ADA, HERE, Press(Action.VARY, first.id, 0)))).request.count == 2
+
+
+async def test_a_reroll_of_variations_is_other_variations(world: World) -> None:
+    first = await a_job(world)
+    made = await world.job(await press(world, ADA, HERE, Press(Action.VARY, first.id, 0), "1"))
+    again = await world.job(await press(world, ADA, HERE, Press(Action.REROLL, made.id), "2"))
+    assert (again.request.seed, again.request.variation) == (7, 0.25)
+    assert again.request.variation_seed != made.request.variation_seed
+
+
+async def test_upscale_begins_with_the_pictures_own_file(world: World) -> None:
+    first = await a_job(world, count="2", negative="blur", guidance="2")
+    assert await refused(world, Press(Action.UPSCALE, first.id, 1)) == "refusal.picture.not_found"
+    await world.paint(first.id)
+    made = await world.job(await press(world, ADA, HERE, Press(Action.UPSCALE, first.id, 1)))
+    request = made.request
+    assert (request.width, request.height, request.seed, request.count) == (384, 384, 8, 1)
+    assert (request.strength, request.upscale, request.prompt) == (0.35, 2.0, first.request.prompt)
+    assert (world.house.pictures.parent / request.image).is_file()
+    assert await refused(world, Press(Action.UPSCALE, first.id, 2)) == "refusal.picture.not_found"
+
+
+async def test_upscale_of_a_file_that_is_gone(world: World) -> None:
+    first = await a_job(world)
+    await world.paint(first.id)
+    for path in world.house.pictures.rglob("*.png"):
+        path.unlink()
+    assert await refused(world, Press(Action.UPSCALE, first.id, 0)) == "refusal.picture.not_found"
+
+
+async def test_the_largest_can_not_be_upscaled(world: World) -> None:
+    first = await a_job(world)
+    await world.paint(first.id)
+    async with world.house.db.write() as tx:
+        await tx.execute_fetchall("UPDATE pictures SET width = 512, height = 512")
+    assert await refused(world, Press(Action.UPSCALE, first.id, 0)) == "refusal.upscale.largest"
+
+
+async def test_a_model_that_can_neither_vary_nor_start_from_a_picture(world: World) -> None:
+    first = await a_job(world)
+    await world.paint(first.id)
+    world.engine._profiles = (replace(world.profiles[0], can=frozenset()),)
+    assert await refused(world, Press(Action.VARY, first.id, 0)) == "refusal.vary.model"
+    assert await refused(world, Press(Action.UPSCALE, first.id, 0)) == "refusal.upscale.model"
+
+
+STRANGERS_MAY = (Action.REROLL, Action.SEED, Action.VARY)
+# Of a job that is not painted yet; upscaling needs its file.
 
 
 @pytest.mark.parametrize("action", STRANGERS_MAY)
@@ -102,7 +169,10 @@ async def test_a_stranger_presses_only_where_it_was_shown(world: World, action: 
     await press(world, ADA, ALONE, Press(action, first.id), "4")
 
 
-@pytest.mark.parametrize("action", [Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL])
+EVERY = [Action.REROLL, Action.SEED, Action.VARY, Action.UPSCALE, Action.ORIGINAL, Action.CANCEL]
+
+
+@pytest.mark.parametrize("action", EVERY)
 async def test_a_private_job_is_its_owner_s_alone(world: World, action: Action) -> None:
     first = await a_job(world, "an apple --private")
     for who in (BOB, ADMIN):
@@ -110,7 +180,7 @@ async def test_a_private_job_is_its_owner_s_alone(world: World, action: Action) 
             await world.studio.press(who, HERE, Press(action, first.id), ref("p"))
 
 
-@pytest.mark.parametrize("action", [Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL])
+@pytest.mark.parametrize("action", EVERY)
 async def test_a_job_that_never_was(studio: Studio, action: Action) -> None:
     with pytest.raises(NotFound):
         await studio.press(ADA, HERE, Press(action, 10**18 - 1), ref())
@@ -118,7 +188,7 @@ async def test_a_job_that_never_was(studio: Studio, action: Action) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [a for a in Action if a not in {Action.REROLL, Action.SEED, Action.ORIGINAL, Action.CANCEL, Action.PAGE}],
+    [Action.EDIT, Action.USE, Action.FAVOURITE, Action.DELETE, Action.REPORT],
 )
 async def test_verbs_that_are_still_to_come_say_so(world: World, action: Action) -> None:
     first = await a_job(world)

@@ -1,0 +1,154 @@
+"""Pictures to start from: whatever the file is, it ends upright, opaque and in RGB, or in one sentence."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from bot.model.errors import BadInput
+from bot.policy import starts
+from tests.fakes.given import BLACK, BLUE, GREEN, RED, WHITE, bomb, half_mask, opened, picture, turned
+
+
+def near(found: object, colour: tuple[int, ...], by: int = 12) -> bool:
+    assert isinstance(found, tuple)
+    return all(abs(a - b) <= by for a, b in zip(found, colour, strict=True))
+
+
+def at(data: bytes, x: float = 0.5, y: float = 0.5) -> object:
+    found = opened(starts.plain(data).data)
+    assert (found.mode, found.format) == ("RGB", "PNG")
+    return found.getpixel((int(x * found.width), int(y * found.height)))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_what_people_have_is_read(form: str) -> None:
+    assert near(at(picture(form=form)), RED)
+
+
+def test_a_phones_picture_stands_upright() -> None:
+    plain = starts.plain(turned(96, 64))
+    assert (plain.width, plain.height) == (64, 96)
+    assert near(at(turned(), 0.5, 0.1), RED)
+    assert near(at(turned(), 0.5, 0.9), BLUE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "seen"),
+    [
+        ("RGBA", (200, 30, 30, 0), WHITE),
+        ("RGBA", (200, 30, 30, 255), RED),
+        ("LA", (0, 0), WHITE),
+        ("L", (128,), (128, 128, 128)),
+        ("1", (1,), WHITE),
+        ("I;16", (32896,), (128, 128, 128)),
+    ],
+)
+def test_every_kind_of_pixel_becomes_rgb_on_white(mode: str, colour: tuple[int, ...], seen: tuple[int, ...]) -> None:
+    assert near(at(picture(colour=colour, mode=mode)), seen, by=1)
+
+
+def test_half_transparent_lies_on_white() -> None:
+    assert near(at(picture(colour=(0, 0, 0, 128), mode="RGBA")), (127, 127, 127), by=1)
+
+
+def test_wide_and_printed_ones() -> None:
+    assert near(at(picture(colour=(0.5,), mode="F", form="TIFF")), (128, 128, 128), by=1)  # type: ignore[arg-type]
+    assert near(at(picture(colour=(40_000,), mode="I", form="TIFF")), (156, 156, 156), by=1)
+    assert near(at(picture(colour=(0, 255, 255, 0), mode="CMYK", form="JPEG")), (255, 0, 0))
+    assert near(at(picture(colour=(60, 0, 0), mode="LAB", form="TIFF")), at(picture(colour=(60,), mode="L")), by=255)  # type: ignore[arg-type]
+
+
+def test_a_palette_with_a_transparent_colour() -> None:
+    flat = opened(picture(colour=RED)).quantize(4)
+    out = io.BytesIO()
+    flat.save(out, "GIF", transparency=flat.getpixel((0, 0)))
+    assert near(at(out.getvalue()), WHITE)
+
+
+def test_of_a_moving_one_the_first_frame() -> None:
+    out = io.BytesIO()
+    frames = [opened(picture(colour=colour)) for colour in (RED, GREEN, BLUE)]
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    assert near(at(out.getvalue()), RED)
+
+
+def test_its_own_colours_become_srgb() -> None:
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert near(at(picture(icc_profile=plain)), RED, by=1)
+    # Its red is called green and its green red.
+    swapped = plain.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    assert near(at(picture(icc_profile=swapped)), (RED[1], RED[0], RED[2]), by=2)
+    assert at(picture(icc_profile=b"no profile at all")) == at(picture())
+
+
+def test_nothing_of_what_the_file_says_is_kept() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    found = opened(starts.plain(picture(form="JPEG", exif=exif)).data)
+    assert (dict(found.getexif()), found.info) == ({}, {})
+
+
+def test_very_large_ones_are_kept_smaller() -> None:
+    plain = starts.plain(picture(9000, 90, BLACK, mode="RGB"))
+    assert (plain.width, plain.height) == (4096, 41)
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (b"", "unreadable"),
+        (b"MZ no picture", "unreadable"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unreadable"),
+        (picture(400, 400, form="JPEG", quality=95)[:900], "damaged"),
+        (picture()[:60], "damaged"),
+        (bomb(), "too_large"),
+        (bomb(8000, 6251), "too_large"),
+        (bomb(30_000, 30_000), "too_large"),
+        (bomb(8000, 6250), "damaged"),
+    ],
+)
+def test_what_can_not_be_used_is_said(data: bytes, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        starts.plain(data)
+    assert refused.value.key == f"refusal.image.{key}"
+
+
+@given(st.binary(max_size=200), st.integers(0, 150))
+def test_no_bytes_end_in_anything_else(junk: bytes, at: int) -> None:
+    good = picture()
+    for data in (junk, good[:at] + junk, good[:at] + junk + good[at:]):
+        try:
+            starts.plain(data)
+        except BadInput:
+            continue
+
+
+def test_a_mask_is_grey_and_as_large_as_its_picture() -> None:
+    plain = starts.plain_mask(half_mask(), picture())
+    mask = opened(plain.data)
+    assert (mask.mode, mask.size) == ("L", (96, 64))
+    assert (mask.getpixel((1, 1)), mask.getpixel((90, 60))) == (0, 255)
+    # Both lie as the phone's picture does, and both are made smaller alike.
+    assert starts.plain_mask(half_mask(64, 96), turned()).width == 64
+    assert starts.plain_mask(half_mask(9000, 90), picture(9000, 90)).width == starts.plain(picture(9000, 90)).width
+
+
+@pytest.mark.parametrize(
+    ("mask", "key"),
+    [
+        (b"nothing", "unreadable"),
+        (half_mask()[:50], "damaged"),
+        (half_mask(64, 96), "size"),
+        (picture(colour=BLACK), "black"),
+        (picture(colour=(255, 255, 255, 0), mode="RGBA"), "black"),
+    ],
+)
+def test_a_mask_that_can_not_be_used_is_said(mask: bytes, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        starts.plain_mask(mask, picture())
+    assert refused.value.key == f"refusal.mask.{key}"
