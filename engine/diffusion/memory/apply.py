@@ -1,0 +1,151 @@
+"""Puts a memory plan into effect on a diffusers pipeline, whose parts are then called one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers.hooks import HookRegistry, apply_group_offloading, apply_layerwise_casting
+
+from engine.diffusion.memory import quantise
+from engine.diffusion.memory.estimate import TILE
+from engine.diffusion.memory.quantise import DTYPES
+from engine.diffusion.memory.words import Plan
+
+_HOST = torch.device("cpu")
+
+
+def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return what ``DiffusionPipeline.from_pretrained`` is given so that it loads what the plan says.
+
+    Args:
+        plan: The plan.
+        names: The pipeline's parts, as its ``model_index.json`` has them.
+    """
+    found: dict[str, Any] = {"dtype": loaded_in(plan)}
+    config = quantise.config(plan, names)
+    if config is not None:
+        found["quantization_config"] = config
+    return found
+
+
+def loaded_in(plan: Plan) -> torch.dtype:
+    """Return the number format that weights are loaded in, before ``settle``."""
+    # fp8 files are rare: what is fp8 here was loaded as it is computed with.
+    return DTYPES[plan.compute if plan.storage == "fp8" else plan.storage]
+
+
+def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
+    """Put a loaded pipeline where the plan says; to be called once, after LoRAs were added.
+
+    Args:
+        pipe: A pipeline on the CPU, loaded with ``options``, or in ``loaded_in`` from a single file.
+        plan: The plan.
+        device: Where it draws; a CPU where ``plan.on`` says so.
+    """
+    modules = dict(_modules(pipe))
+    pipe.vae.to(dtype=DTYPES[plan.vae])
+    tile(pipe, plan.tile_vae)
+    for name, how in quantise.parts(plan, tuple(modules)):
+        if how == "int8":
+            quantise.in_place(modules[name])
+    for name, module in modules.items():
+        if _cast(name, plan) and not quantise.quantised(module):
+            cast(module, DTYPES[plan.storage], DTYPES[plan.compute])
+    if plan.offload == "model":
+        take_turns([m for n, m in modules.items()], device)
+        return
+    if plan.offload == "sequential":
+        for module in modules.values():
+            # Modules with parameters of their own beside those of their layers keep their buffers moving too.
+            cpu_offload(module, execution_device=device, offload_buffers=bool(list(module.parameters(recurse=False))))
+        return
+    for name, module in modules.items():
+        if _streams(name, plan):
+            stream(module, device)
+        else:
+            module.to(device)
+
+
+def tile(pipe: Any, on: bool) -> None:
+    """Make the VAE work in tiles of at most 512 pixels a side, or on whole pictures."""
+    vae = pipe.vae
+    if not on:
+        vae.disable_tiling()
+        return
+    side = min(TILE, int(vae.config.sample_size))
+    scale = int(2 ** (len(vae.config.block_out_channels) - 1))
+    vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // scale
+    vae.enable_tiling()
+
+
+def cast(module: torch.nn.Module, storage: torch.dtype, compute: torch.dtype) -> None:
+    """Keep a part's layers in one number format and compute in another, whatever it was loaded in.
+
+    Layers that diffusers leaves out (norms, small embeddings) are kept in the format that is computed in.
+    """
+    skip = (*(getattr(module, "_skip_layerwise_casting_patterns", None) or ()), "pos_embed", "patch_embed", "norm")
+    apply_layerwise_casting(module, storage_dtype=storage, compute_dtype=compute, skip_modules_pattern=skip)
+    for layer in module.modules():
+        registry = getattr(layer, "_diffusers_hook", None)
+        if isinstance(registry, HookRegistry) and registry.get_hook("layerwise_casting") is not None:
+            continue
+        for parameter in layer.parameters(recurse=False):
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(compute)
+
+
+def stream(module: torch.nn.Module, device: torch.device) -> None:
+    """Leave a part in main memory; its layers come to the device when they are used, copied while it computes."""
+    apply_group_offloading(
+        module,
+        onload_device=device,
+        offload_device=_HOST,
+        offload_type="leaf_level",
+        use_stream=device.type == "cuda",
+    )
+
+
+def take_turns(modules: list[torch.nn.Module], device: torch.device) -> None:
+    """Let only one of these modules be on the device at a time: the one that was called last.
+
+    diffusers' own model offload moves parts back in the order in which its pipelines call them. Here a prompt may be
+    encoded between two steps of another picture, so that any order must be right.
+    """
+    for module in modules:
+        module.to(_HOST)
+        add_hook_to_module(module, _Turn([m for m in modules if m is not module], device))
+
+
+class _Turn(ModelHook):  # type: ignore[misc] # accelerate has no types
+    def __init__(self, others: list[torch.nn.Module], device: torch.device) -> None:
+        self._others = others
+        self._device = device
+
+    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        for other in self._others:
+            other.to(_HOST)
+        module.to(self._device)
+        return args, kwargs
+
+
+def _modules(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module):
+            yield name, part
+
+
+def _cast(name: str, plan: Plan) -> bool:
+    if not plan.casts or name == "vae":
+        return False
+    # fp8 is for the denoiser; text encoders lose too much in it.
+    return name in ("transformer", "unet") or plan.storage != "fp8"
+
+
+def _streams(name: str, plan: Plan) -> bool:
+    if name.startswith("text_encoder"):
+        return plan.offload in ("text", "group")
+    return plan.offload == "group" and name in ("transformer", "unet")

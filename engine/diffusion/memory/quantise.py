@@ -1,0 +1,87 @@
+"""Weights made smaller by the libraries that diffusers and transformers load through: torchao, bitsandbytes, gguf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from diffusers import GGUFQuantizationConfig, PipelineQuantizationConfig
+
+from engine.diffusion.memory.words import Plan
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8": torch.float8_e4m3fn,
+}
+"""PyTorch's own words for number formats."""
+
+
+def parts(plan: Plan, names: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Give (name, ``int8`` or ``nf4``) of each part of a pipeline that the plan quantises.
+
+    Args:
+        plan: The plan.
+        names: The pipeline's parts.
+    """
+    for name in names:
+        if name in ("transformer", "unet") and plan.precision in ("int8", "nf4"):
+            yield name, plan.precision
+        elif name.startswith("text_encoder") and plan.text_encoder == "int8":
+            yield name, "int8"
+
+
+def config(plan: Plan, names: tuple[str, ...]) -> PipelineQuantizationConfig | None:
+    """Return what ``from_pretrained`` takes as ``quantization_config``; None where nothing is quantised by it."""
+    found = {name: _config(name, how, plan) for name, how in parts(plan, names)}
+    return PipelineQuantizationConfig(quant_mapping=found) if found else None
+
+
+def gguf_config(plan: Plan) -> GGUFQuantizationConfig:
+    """Return what ``from_single_file`` takes as ``quantization_config`` for a ``.gguf`` file."""
+    return GGUFQuantizationConfig(compute_dtype=DTYPES[plan.compute])
+
+
+def in_place(module: torch.nn.Module) -> None:
+    """Keep the linear weights of a loaded part in int8, scaled row by row, unless a library quantised them before."""
+    # An extra: only who asks for it has it, and it takes a second to import.
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
+
+    if not quantised(module):
+        quantize_(module, Int8WeightOnlyConfig(version=2))
+
+
+def quantised(module: torch.nn.Module) -> bool:
+    """Whether a library keeps this part's weights in a form of its own."""
+    return any(type(p) is not torch.nn.Parameter for p in module.parameters()) or (
+        getattr(module, "hf_quantizer", None) is not None
+    )
+
+
+def nbytes(module: torch.nn.Module) -> int:
+    """Return the bytes of a part's weights and buffers, as they are kept."""
+    return sum(_nbytes(t) for t in (*module.parameters(), *module.buffers()))
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    flatten: Any = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return tensor.nbytes
+    return sum(_nbytes(getattr(tensor, name)) for name in flatten()[0])
+
+
+def _config(name: str, how: str, plan: Plan) -> Any:
+    # Each library has its own class of the same name for the parts that it loads.
+    if name.startswith("text_encoder"):
+        import transformers as loads  # noqa: PLC0415
+    else:
+        import diffusers as loads  # noqa: PLC0415
+    if how == "nf4":
+        return loads.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[plan.compute]
+        )
+    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415
+
+    return loads.TorchAoConfig(Int8WeightOnlyConfig(version=2))
