@@ -23,7 +23,7 @@ class Wants:
     """How much of a pipeline is wanted.
 
     Attributes:
-        without: Parts that come from elsewhere or are not used (``transformer``, ``safety_checker``).
+        without: Parts whose weights come from elsewhere (``transformer``); their configs are wanted all the same.
         weights: False for its configs and tokenizers alone.
     """
 
@@ -36,16 +36,12 @@ WHOLE = Wants()
 
 def useful(path: str) -> bool:
     """Return whether a file can be a part of any model: no pickle, no code, no picture."""
-    return PurePosixPath(path).suffix in (*_CONFIGS, *WEIGHTS)
+    return PurePosixPath(path).suffix.lower() in (*_CONFIGS, *WEIGHTS)
 
 
-def parts(index: Mapping[str, object], wants: Wants = WHOLE) -> tuple[str, ...]:
-    """Return the folders that a ``model_index.json`` names and that are wanted."""
-    return tuple(
-        name
-        for name, of in index.items()
-        if isinstance(of, list) and len(of) == 2 and of[0] is not None and name not in wants.without
-    )
+def parts(index: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the folders that a ``model_index.json`` names."""
+    return tuple(name for name, of in index.items() if isinstance(of, list) and len(of) == 2 and of[0] is not None)
 
 
 def pipeline(paths: Iterable[str], index: Mapping[str, object], wants: Wants = WHOLE) -> tuple[str, ...]:
@@ -57,17 +53,17 @@ def pipeline(paths: Iterable[str], index: Mapping[str, object], wants: Wants = W
     Raises:
         CantFetch: A part has no safetensors.
     """
-    wanted = parts(index, wants)
     chosen = [INDEX]
-    inside: dict[str, list[str]] = {part: [] for part in wanted}
+    inside: dict[str, list[str]] = {part: [] for part in parts(index)}
     for path in paths:
         part, _, name = path.partition("/")
         if part in inside and name and "/" not in name:
             inside[part].append(name)
     for part, names in inside.items():
         configs = [name for name in names if PurePosixPath(name).suffix in _CONFIGS]
-        weights = _one_form([name for name in names if name.endswith(_SAFETENSORS)]) if wants.weights else []
-        if wants.weights and "config.json" in configs and not weights:
+        weigh = wants.weights and part not in wants.without
+        weights = _one_form([name for name in names if name.endswith(_SAFETENSORS)]) if weigh else []
+        if weigh and "config.json" in configs and not weights:
             raise CantFetch(
                 f"Its part {part} is not there as safetensors, and Easel loads no pickles: take a copy that has them.",
                 passing=False,

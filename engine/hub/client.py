@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from engine.hub.choose import useful
-from engine.hub.errors import CantFetch, Stopped
+from engine.hub.errors import CantFetch, NoRoom, Stopped
 from engine.hub.pins import File
 
 TIMEOUT = 20.0
@@ -160,9 +160,7 @@ class Client:
         if isinstance(error, hub.OfflineModeIsEnabled):
             return missing_offline(repo)
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return CantFetch(
-                f"The disk became full while {repo} was fetched: make room, and start again.", passing=False
-            )
+            return NoRoom(f"The disk became full while {repo} was fetched: make room, and start again.")
         if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
             return CantFetch(f"The models folder can't be written ({error.strerror}: {error.filename}).", passing=False)
         if status:

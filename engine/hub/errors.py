@@ -16,5 +16,12 @@ class CantFetch(Exception):
         self.passing = passing
 
 
+class NoRoom(CantFetch):
+    """The disk is too small, or became full."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, passing=False)
+
+
 class Stopped(Exception):
     """Somebody asked for the download to be broken off; what has come stays."""

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from engine.hub import choose, pins, shelf
 from engine.hub.choose import Wants
 from engine.hub.client import Client, Commit, missing_offline, offline
-from engine.hub.errors import CantFetch, Report, Stopped
+from engine.hub.errors import CantFetch, NoRoom, Report, Stopped
 from engine.hub.names import is_repo
 from engine.hub.pins import File, Pin
 from engine.hub.progress import size
@@ -187,10 +187,9 @@ class Job:
             return
         free = free_bytes(self._cache)
         if needed + RESERVE > free:
-            raise CantFetch(
+            raise NoRoom(
                 f"The model {self._repo} needs {size(needed)} more, and the disk of {self._cache} has {size(free)} "
-                f"free, of which {size(RESERVE)} stay free: make room, or set EASEL_DATA_DIR or HF_HOME to another disk.",
-                passing=False,
+                f"free, of which {size(RESERVE)} stay free: make room, or set EASEL_DATA_DIR or HF_HOME to another disk."
             )
 
     def _here(self, file: File) -> int:

@@ -28,6 +28,6 @@ def split_file(text: str) -> tuple[str, str] | None:
     name, _, path = rest.partition("/")
     repo = f"{owner}/{name}"
     clean = PurePosixPath(path)
-    if not path or not is_repo(repo) or clean.as_posix() != path or ".." in clean.parts:
+    if not path or clean.is_absolute() or not is_repo(repo) or clean.as_posix() != path or ".." in clean.parts:
         return None
-    return (repo, path) if clean.suffix in WEIGHTS else None
+    return (repo, path) if clean.suffix.lower() in WEIGHTS else None

@@ -42,8 +42,17 @@ def snapshot(cache_dir: Path, repo: str, revision: str) -> Path:
     return storage(cache_dir, repo) / "snapshots" / revision
 
 
-def present(repo: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
-    """Return the folder of a pipeline whose files are all here, at the commit that is used; None otherwise."""
+def present(source: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
+    """Return where a model is whose files are all here, at the commit that is used; None otherwise.
+
+    Args:
+        source: ``owner/name`` (the answer is a pipeline's folder) or ``owner/name/path/file`` (it is a file's path).
+        models_dir: Where models and ``pins.json`` are kept.
+        wants: How much of a pipeline.
+    """
+    if split_file(source) is not None:
+        return present_file(source, models_dir)
+    repo = source
     for cache_dir, pin in _places(repo, models_dir):
         folder = snapshot(cache_dir, repo, pin.revision)
         try:
@@ -51,7 +60,7 @@ def present(repo: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
             whole = (
                 missing(folder, pin.files, choose.pipeline(pin.files, index, wants)) == []
                 if pin.files
-                else _looks_whole(folder, choose.parts(index, wants), weights=wants.weights)
+                else _looks_whole(folder, choose.parts(index), wants)
             )
         except (CantFetch, OSError):
             continue
@@ -190,13 +199,13 @@ def _folders(repo: str, models_dir: str) -> list[Path]:
     return [folder for home in homes if (folder := storage(home, repo)).is_dir()]
 
 
-def _looks_whole(folder: Path, parts: Iterable[str], *, weights: bool) -> bool:
+def _looks_whole(folder: Path, parts: Iterable[str], wants: Wants) -> bool:
     """Return whether files of which no list is known can be a whole pipeline: each part, each with what it names."""
     for part in parts:
         names = {path.name for path in (folder / part).glob("*") if path.exists()}
         if not names:
             return False
-        if not weights:
+        if not wants.weights or part in wants.without:
             continue
         if "config.json" in names and not any(name.endswith(".safetensors") for name in names):
             return False

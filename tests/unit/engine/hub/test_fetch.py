@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.hub import job, pins, shelf, transfer
-from engine.hub.choose import Wants
+from engine.hub.choose import WHOLE, Wants
 from engine.hub.errors import CantFetch
 from engine.hub.fetch import Fetched, fetch, fetch_file, pull
 from tests.fakes.hub import COMMIT, Answer, Hub
@@ -26,17 +26,17 @@ def no_pauses() -> None:
     pauses.clear()
 
 
-def get(models: str, said: list[tuple[int, int]] | None = None, **more: Wants) -> Fetched:
+def get(models: str, said: list[tuple[int, int]] | None = None, wants: Wants = WHOLE) -> Fetched:
     def report(done: int, total: int) -> None:
         if said is not None:
             said.append((done, total))
 
-    return fetch(REPO, models, report, pause=pauses.append, **more)
+    return fetch(REPO, models, report, wants=wants, pause=pauses.append)
 
 
-def cant(models: str, **more: Wants) -> CantFetch:
+def cant(models: str) -> CantFetch:
     with pytest.raises(CantFetch) as caught:
-        get(models, **more)
+        get(models)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -329,10 +329,10 @@ def test_who_has_a_cache_keeps_it(hub: Hub, models: str, tmp_path: Path, monkeyp
     assert not Path(got.folder).exists()
 
 
-def test_parts_that_come_from_elsewhere_are_left_out(hub: Hub, models: str) -> None:
+def test_weights_that_come_from_elsewhere_are_left_out(hub: Hub, models: str) -> None:
     wants = Wants(without=frozenset({"transformer"}))
     got = get(models, wants=wants)
-    assert files(got.folder) == {name: data for name, data in WANTED.items() if not name.startswith("transformer/")}
+    assert files(got.folder) == {name: data for name, data in WANTED.items() if name != BIG}
     assert shelf.present(REPO, models, wants) == got.folder
     assert shelf.present(REPO, models) is None
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from engine.catalogue import demo, z_image_turbo
+from engine.hub import shelf
+from engine.hub.choose import WHOLE
+from engine.hub.fetch import fetch, fetch_file
+from engine.hub.needs import CONFIGS, WITHOUT_DENOISER, Need, held, needs, ready
+from engine.spec import Lora, ModelSpec
+from tests.fakes.hub import Hub
+from tests.unit.engine.hub.conftest import REPO
+
+BASE, FILE, LORA = "owner/base", "owner/name/model.safetensors", "owner/loras/style.safetensors"
+
+
+def profile(source: str) -> ModelSpec:
+    return ModelSpec(replace(z_image_turbo(), name="mine", source=source))
+
+
+def test_a_hub_id_is_needed_whole() -> None:
+    assert needs(profile(BASE)) == (Need(BASE, WHOLE),)
+
+
+def test_a_single_file_needs_its_base_for_configs_alone() -> None:
+    spec = replace(profile(FILE), base=BASE, loras=(Lora(LORA),))
+    assert needs(spec) == (Need(BASE, CONFIGS, own=False), Need(FILE), Need(LORA))
+    assert [need.repo for need in needs(spec)] == [BASE, "owner/name", "owner/loras"]
+
+
+def test_a_transformer_alone_needs_everything_else_of_its_base() -> None:
+    spec = replace(profile("owner/name"), base=BASE, transformer="owner/name/transformer.gguf")
+    assert needs(spec) == (Need(BASE, WITHOUT_DENOISER, own=False), Need("owner/name/transformer.gguf"))
+
+
+def test_what_is_on_the_disk_needs_no_hub(tmp_path: Path) -> None:
+    assert needs(ModelSpec(demo())) == ()
+    spec = replace(
+        profile(str(tmp_path / "a.safetensors")), base=str(tmp_path), loras=(Lora(str(tmp_path / "b.safetensors")),)
+    )
+    assert needs(spec) == ()
+    assert ready(spec, str(tmp_path))
+    assert held(spec, str(tmp_path)) == 0
+
+
+def test_a_model_is_ready_when_all_of_it_is_here(hub: Hub, models: str) -> None:
+    spec = replace(profile(f"{REPO}/some-model.safetensors"), base=REPO)
+    base, file = needs(spec)
+    assert not ready(spec, models)
+    fetch(base.source, models, lambda *_: None, wants=base.wants)
+    assert not ready(spec, models)
+    fetch_file(file.source, models, lambda *_: None)
+    assert ready(spec, models)
+    assert held(spec, models) == shelf.held(REPO, models) > 1000
+    assert not ready(profile(REPO), models)
+
+
+def test_what_is_removed_is_gone_and_forgotten(hub: Hub, models: str) -> None:
+    folder = fetch(REPO, models, lambda *_: None).folder
+    other = shelf.storage(Path(models), "owner/other")
+    (other / "blobs").mkdir(parents=True)
+    assert shelf.repos(models) == ("owner/other", REPO)
+    here = shelf.held(REPO, models)
+    assert shelf.remove(REPO, models) == here > 450_000
+    assert not Path(folder).exists()
+    assert shelf.held(REPO, models) == 0
+    assert shelf.repos(models) == ("owner/other",)
+    assert shelf.remove(REPO, models) == 0
+    assert {path.name for path in Path(models).iterdir()} >= {"pins.json", other.name}
+    assert not [path for path in Path(models).rglob("*") if REPO.split("/")[1] in path.name]
