@@ -35,7 +35,9 @@ async def test_a_request_is_answered_with_its_card(held: House) -> None:
         "pictures",
         "buttons",
         "final",
+        "coming",
     }
+    assert card["coming"] == {"count": 1, "width": 192, "height": 192, "previews": {}}
     assert card["prompt"] == "a red apple"
     assert not card["final"]
     assert card["pictures"] == []
@@ -233,9 +235,9 @@ async def test_json_in_utf_8_by_name_is_read(house: House) -> None:
 
 @pytest.mark.parametrize("size", [65 * 1024, 3 * 1024 * 1024])
 async def test_a_body_that_is_too_large_is_refused(house: House, size: int) -> None:
-    body = io.BytesIO(json.dumps({"key": UUID, "prompt": "a" * size}).encode())
+    body = io.BytesIO(json.dumps({"key": UUID, "id": "a" * size}).encode())
     headers = {"Content-Type": "application/json"}
-    async with house.client.post("/api/draw", data=body, headers=headers) as response:
+    async with house.client.post("/api/press", data=body, headers=headers) as response:
         assert response.status == 413
         key, text = error_of(await response.json())
     assert key == "refusal.web.too_large"
@@ -249,7 +251,7 @@ async def test_a_body_that_says_no_length_is_cut_off_too(house: House) -> None:
             yield b" " * 1024
 
     headers = {"Content-Type": "application/json"}
-    async with house.client.post("/api/draw", data=endless(), headers=headers) as response:
+    async with house.client.post("/api/press", data=endless(), headers=headers) as response:
         assert response.status == 413
 
 

@@ -153,7 +153,7 @@ async def test_a_stream_that_breaks_in_the_middle_just_ends(
     await held.until(lambda: held.gate.reached)
     card = await held.studio.card(held.actor, job)
 
-    async def watch(*_: Any) -> AsyncIterator[Any]:
+    async def watch(*_: Any, **__: Any) -> AsyncIterator[Any]:
         yield card
         raise error
 

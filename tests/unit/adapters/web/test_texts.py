@@ -15,13 +15,13 @@ SCRIPTS = sorted(STATIC.glob("*.js"))
 PAGE = STATIC / "index.html"
 IN_MARKUP = re.compile(r'data-(?:text|label|placeholder)="([a-z0-9_.]+)"')
 IN_SCRIPT = re.compile(r'\bt\("([a-z0-9_.]+)"')
-# Put together from the name of a preset.
-SIZES = {f"size.{name}" for name in catalogue.demo().presets}
+# Put together from the name of a preset, or chosen from a table.
+CHOSEN = {*(f"size.{name}" for name in (*catalogue.demo().presets, "like")), "vary", "upscale", "from_seed"}
 
 
 def said() -> set[str]:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
-    return {*IN_MARKUP.findall(PAGE.read_text(encoding="utf-8")), *IN_SCRIPT.findall(scripts), *SIZES}
+    return {*IN_MARKUP.findall(PAGE.read_text(encoding="utf-8")), *IN_SCRIPT.findall(scripts), *CHOSEN}
 
 
 @pytest.mark.parametrize("locale", i18n.LOCALES)

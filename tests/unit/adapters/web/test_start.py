@@ -1,0 +1,119 @@
+"""Starts from pictures by the API: in base64, within a limit of their own; and previews for those who follow a job."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+
+from adapters.web import faults, live
+from tests.fakes.given import RED, bomb, half_mask, opened, picture
+from tests.unit.adapters.web.house import House, error_of, events
+
+
+def sent(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def test_a_picture_in_base64_is_started_from(house: House) -> None:
+    card = await house.drawn(image=sent(picture(96, 64, RED)), mask=sent(half_mask(96, 64)), strength="0.5")
+    (shown,) = card["pictures"]
+    assert (shown["width"], shown["height"]) == (240, 160)
+    async with house.client.get(shown["url"]) as response:
+        drawn = opened(await response.read())
+    assert drawn.getpixel((10, 80)) == RED
+    assert drawn.getpixel((230, 80)) != RED
+    assert {"label": "Strength", "value": "0.5"} in card["facts"]
+
+
+async def test_a_large_one_is_taken_too(house: House) -> None:
+    # Far above what a request without pictures may have.
+    body = {"key": house.key(), "prompt": "a cat", "image": sent(picture(600, 600, form="BMP"))}
+    data = io.BytesIO(json.dumps(body).encode())
+    async with house.client.post("/api/draw", data=data, headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"image": sent(b"no picture")}, "refusal.image.unreadable"),
+        ({"image": ""}, "refusal.image.unreadable"),
+        ({"image": sent(bomb())}, "refusal.image.too_large"),
+        ({"image": "no base64!"}, "refusal.web.body"),
+        ({"image": "é"}, "refusal.web.body"),
+        ({"mask": sent(half_mask())}, "refusal.mask.no_image"),
+        ({"image": sent(picture()), "mask": sent(half_mask(9, 9))}, "refusal.mask.size"),
+        ({"image": sent(picture()), "strength": "2"}, "refusal.strength.range"),
+        ({"strength": "0.5"}, "refusal.strength.no_image"),
+    ],
+)
+async def test_what_is_wrong_with_it_is_one_sentence(house: House, body: dict[str, str], key: str) -> None:
+    status, answer = await house.post("/api/draw", {"key": house.key(), "prompt": "a cat", **body})
+    assert (status, error_of(answer)[0]) == (400, key)
+    assert await house.count("jobs") == 0
+    assert not list((house.folder / "inputs").glob("*"))
+
+
+async def test_there_is_a_limit_all_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "MAX_PICTURES_BODY", 128 * 1024)
+    body = io.BytesIO(b'{"key": "00000000", "prompt": "a", "image": "' + b"A" * 128 * 1024 + b'"}')
+    async with house.client.post("/api/draw", data=body, headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 413
+        key, text = error_of(await response.json())
+    assert (key, "128 KiB" in text) == ("refusal.web.too_large", True)
+
+
+async def test_the_page_is_told_what_the_models_can_do(house: House) -> None:
+    _, info = await house.get("/api/info")
+    assert info["model"]["can"] == ["image", "mask", "vary"]
+    # A picture of the size that the page lets pass fits the body once it is in base64.
+    assert info["max_picture"] * 4 / 3 < faults.MAX_PICTURES_BODY - faults.MAX_BODY
+
+
+async def previewed(house: House, job: int) -> dict[str, Any]:
+    """Follow a job, letting one step through at a time, until its card has a preview."""
+    async with house.client.get(f"/api/jobs/{job}/events") as response:
+        async for event in events(response):
+            if event.kind == "card":
+                if event.data["card"]["coming"]["previews"]:
+                    found: dict[str, Any] = event.data["card"]["coming"]
+                    return found
+                house.gate.let(1)
+    raise AssertionError("no preview")
+
+
+async def test_who_follows_a_job_sees_its_previews(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    job = (await held.ask(count="2", steps="50", size="128x64"))["job_id"]
+    await held.until(lambda: held.gate.reached)
+    coming = await previewed(held, job)
+    assert (coming["count"], coming["width"], coming["height"]) == (2, 128, 64)
+    url = coming["previews"]["0"]
+    async with held.client.get(url) as response:
+        assert response.content_type == "image/png"
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert opened(await response.read()).size == (16, 8)
+    # The page has left: nothing is made for nobody, and an old preview is no news for the next.
+    await held.until(lambda: not held.engine.looked)
+    assert (await held.get(url))[0] == 404
+    held.gate.open()
+    assert (await held.final(job))["coming"] is None
+
+
+async def test_a_card_that_is_asked_for_once_is_nobody_who_looks(held: House) -> None:
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    assert (await held.get(f"/api/jobs/{job}"))[1]["card"]["coming"]["previews"] == {}
+    assert not held.dispatch.live.looking(job)
+
+
+@pytest.mark.parametrize("path", ["/api/jobs/1/preview/0", "/api/jobs/999/preview/0", "/api/jobs/1/preview/x"])
+async def test_there_is_no_such_preview(house: House, path: str) -> None:
+    await house.drawn()
+    status, answer = await house.get(path)
+    assert status == 404
+    error_of(answer)
