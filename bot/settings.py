@@ -94,6 +94,14 @@ class Settings(BaseSettings):
         description="Device that draws: auto, cuda, cuda:N, mps or cpu.",
     )
     precision: Precision = Field(Precision.AUTO, description="Number format of the weights: auto, bf16, fp16 or fp32.")
+    idle_unload: float = Field(
+        0.0, ge=0, description="Minutes without work after which the device's memory is given back; 0: never."
+    )
+    compile: str = Field(
+        "",
+        pattern=r"^[a-z_]*$",
+        description="Backend of torch.compile, such as inductor: a slower start and quicker steps; empty: off.",
+    )
 
     log_format: LogFormat = Field(
         LogFormat.CONSOLE, description="Log lines for people (console) or for machines (json)."

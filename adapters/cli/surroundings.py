@@ -16,6 +16,7 @@ from engine.contract import EngineConfig
 DATABASE = "easel.db"
 PICTURES = "pictures"
 MODELS = "models"
+MODELS_FILE = "models.toml"
 SHEETS = "sheets"
 HUB = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME")
 """What the hub's own library reads; taken from ``.env`` too."""
@@ -61,5 +62,8 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         models_dir=str(chosen.data_dir / MODELS),
         device=chosen.device,
         precision=chosen.precision.value,
+        models_file=str(chosen.data_dir / MODELS_FILE),
+        idle_unload=chosen.idle_unload,
+        compile=chosen.compile,
         environment=hub(),
     )

@@ -90,6 +90,7 @@ class Keeper:
         self._loader = loader
         self._tells = tells
         self._now: Loaded | None = None
+        self._wanted = ""
         self._usual: dict[str, str] = {}
         self._fits: dict[tuple[int, int], int] = {}
         self._revisions: dict[str, str] = {}
@@ -114,7 +115,8 @@ class Keeper:
             raise UnknownModel(f"There is no model {kind.model!r} here.")
         wanted = kind.precision or self._usual.get(kind.model, "")
         now = self._now
-        if now is None or now.spec is not spec or wanted not in ("", now.precision):
+        # What was wanted may not be to be had (a GGUF file is what it is): asking again would not change that.
+        if now is None or now.spec is not spec or wanted not in ("", now.precision, self._wanted):
             try:
                 now = self._load(spec, wanted)
             except CantLoad as e:
@@ -156,6 +158,7 @@ class Keeper:
         self._tells.loading(spec)
         self.unload()
         self._now = now = self._loader.load(spec, precision)
+        self._wanted = precision
         name = spec.profile.name
         self._usual.setdefault(name, now.precision)
         self._revisions[name] = now.revision

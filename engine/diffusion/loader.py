@@ -1,38 +1,58 @@
-"""From a model's spec to a family on its device: fetch its files, plan, load, fit, draw one throw-away picture."""
+"""From a model's spec to a family on its device: find or fetch its files, look at them, plan, load, put in place."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
+from engine.diffusion import faster, files
+from engine.diffusion.assemble import assemble
 from engine.diffusion.families.base import Family
-from engine.diffusion.families.z_image import ZImage
 from engine.diffusion.keeper import CantLoad, Loaded
+from engine.diffusion.memory import abilities, apply
+from engine.diffusion.memory.plan import plan, refit, safer
+from engine.diffusion.memory.words import Plan
+from engine.folders import PARTS
 from engine.hub.errors import CantFetch, Report
-from engine.hub.fetch import fetch
+from engine.hub.fetch import fetch, fetch_file
 from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
 """Steps of the throw-away picture: the first one sets everything up, the second shows what a step takes."""
 
-_FAMILIES: Mapping[str, type[Family]] = {"z_image": ZImage}
+_FAMILIES: Mapping[str, tuple[str, str]] = {
+    "z_image": ("engine.diffusion.families.z_image", "ZImage"),
+    "sdxl": ("engine.diffusion.families.sdxl", "SDXL"),
+    "sd15": ("engine.diffusion.families.sd15", "SD15"),
+}
+"""Module and class of each; imported when needed, since each imports its own pipelines."""
 
 
+@dataclass(slots=True)
+class _Found:
+    """Where a model's files are, and their commit."""
+
+    files: files.Files
+    revision: str
+
+
+@dataclass(slots=True)
 class Loader:
     """Loads models on one device. Obeys ``engine.diffusion.keeper.Loads``.
 
     Args:
-        device: ``EASEL_DEVICE``.
-        precision: ``EASEL_PRECISION``.
+        asked_device: ``EASEL_DEVICE``.
+        asked_precision: ``EASEL_PRECISION``.
         models_dir: Where downloaded models are kept.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Told how a download goes.
@@ -41,15 +61,21 @@ class Loader:
         CantLoad: There is no such device.
     """
 
-    def __init__(self, device: str, precision: str, models_dir: str, compile_with: str, report: Report) -> None:
+    asked_device: str
+    asked_precision: str
+    models_dir: str
+    compile_with: str
+    report: Report
+    device: torch.device = field(init=False)
+    title: str = field(init=False)
+    _plan: Plan | None = field(init=False, default=None)
+    _gguf: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
         try:
-            self.device = devices.choose(device)
+            self.device = devices.choose(self.asked_device)
         except devices.NoDevice as e:
             raise CantLoad(EngineError(str(e))) from e
-        self._asked = precision
-        self._models_dir = models_dir
-        self._compile_with = compile_with
-        self._report = report
         self.title = devices.title(self.device)
 
     @property
@@ -64,26 +90,19 @@ class Loader:
     def load(self, spec: ModelSpec, precision: str) -> Loaded:
         """See Loads."""
         disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
-        folder = self._folder(spec.profile.source)
-        chosen = devices.precision(precision or self._asked, self.device)
         try:
-            pipe: Any = DiffusionPipeline.from_pretrained(
-                folder,
-                dtype=devices.dtype(chosen),
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-            pipe.set_progress_bar_config(disable=True)
-            pipe.to(self.device)
+            found = self._find(spec)
+            files.check(found.files)
+            made = self._plan_for(spec, found.files, precision or self.asked_precision)
+            family = self._family(spec, found.files, made)
+        except CantFetch as e:
+            raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
+        except EngineError as e:
+            raise CantLoad(e) from e
         except (torch.OutOfMemoryError, MemoryError) as e:
-            raise CantLoad(OutOfMemory(f"The model in {folder} does not fit the memory of {self.title}.")) from e
-        except Exception as e:  # whatever diffusers, transformers and safetensors raise for damaged files
-            text = " ".join(str(e).split())[:300]
-            raise CantLoad(
-                UnknownModel(f"The model in {folder} can't be loaded, copy it again ({type(e).__name__}: {text}).")
-            ) from e
-        return Loaded(spec, _FAMILIES[spec.profile.family](pipe, self.device), chosen)
+            raise CantLoad(OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title}.")) from e
+        self._plan = made
+        return Loaded(spec, family, made.precision, made.sentence, found.revision)
 
     def unload(self, loaded: Loaded) -> None:
         """See Loads."""
@@ -91,25 +110,69 @@ class Loader:
         gc.collect()
         devices.release(self.device)
 
-    def fit(self, loaded: Loaded, width: int, height: int) -> int:  # noqa: ARG002
+    def fit(self, loaded: Loaded, width: int, height: int) -> int:
         """See Loads."""
-        return catalogue.batch_of(width * height)
+        assert self._plan is not None
+        fitted = refit(self._plan, loaded.spec.profile, width, height, gguf=self._gguf)
+        if fitted.tile_vae:
+            # Never back: pictures of another size may be on their way.
+            apply.tile(loaded.family.pipe, True)
+        return min(fitted.batch, catalogue.batch_of(width * height))
 
     def safer(self, precision: str) -> str | None:
         """See Loads."""
-        return {"fp16": "fp32", "bf16": "fp32"}.get(precision)
+        # What is in a GGUF file is in no other precision.
+        return None if precision == "gguf" else safer(precision, abilities.look(self.device))
 
-    def _folder(self, source: str) -> str:
-        if Path(source).is_dir():
-            return source
-        try:
-            return fetch(source, self._models_dir, self._report).folder
-        except CantFetch as e:
-            raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
+    def _find(self, spec: ModelSpec) -> _Found:
+        """Return where the files are, downloading what is missing; raises CantFetch."""
+        revisions: list[str] = []
+
+        def folder_of(source: str) -> str:
+            if Path(source).is_dir():
+                return source
+            got = fetch(source, self.models_dir, self.report)
+            revisions.append(got.revision)
+            return got.folder
+
+        def file_of(source: str) -> str:
+            if Path(source).is_absolute():
+                return source
+            got = fetch_file(source, self.models_dir, self.report)
+            # What the model is named after is what decides most.
+            revisions.insert(0, got.revision)
+            return got.path
+
+        located = files.locate(spec, folder_of, file_of)
+        return _Found(located, revisions[0] if revisions else spec.revision)
+
+    def _plan_for(self, spec: ModelSpec, located: files.Files, asked: str) -> Plan:
+        denoiser = located.denoiser
+        is_gguf = denoiser is not None and denoiser.suffix.lower() == ".gguf"
+        self._gguf = denoiser.stat().st_size if denoiser is not None and is_gguf else 0
+        width, height = spec.profile.presets["square"]
+        look = abilities.look(self.device)
+        return plan(spec.profile, width, height, look, asked, abilities.libraries(), gguf=self._gguf)
+
+    def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
+        options = dict(apply.options(made, PARTS[spec.profile.family]))
+        dtype = options.pop("dtype")
+        pipe = assemble(located, spec.profile, dtype, **options)
+        # The plan may have found the card too small for anything.
+        device = torch.device("cpu") if made.on == "cpu" else self.device
+        apply.settle(pipe, made, device)
+        module, name = _FAMILIES[spec.profile.family]
+        kind: Any = getattr(import_module(module), name)
+        family: Family = kind(pipe, device)
+        faster.arrange(family)
+        if self.compile_with:
+            faster.compile_blocks(family, self.compile_with, warm_recipe(spec))
+        return family
 
 
 def warm_recipe(spec: ModelSpec) -> Recipe:
     """Return the throw-away picture of a model: its native square, in two steps."""
     profile = spec.profile
-    side = profile.side.default
-    return Recipe("warm", profile.name, "warm", "", side, side, min(profile.steps.default, _WARM_STEPS), 0.0, 0)
+    width, height = profile.presets["square"]
+    steps = max(profile.steps.low, min(profile.steps.default, _WARM_STEPS))
+    return Recipe("warm", profile.name, "warm", "", width, height, steps, 0.0, 0)

@@ -142,8 +142,11 @@ class Painter:
         try:
             family = self._models.family(kind)
         except EngineError as error:
-            for one in [o for o in self._open.values() if o.turn.kind.model == kind.model]:
-                self._fail(one, error)
+            # Too large is this size; what can't be loaded can't be for anybody.
+            whole = not isinstance(error, OutOfMemory)
+            for one in list(self._open.values()):
+                if one.turn.kind == kind or (whole and one.turn.kind.model == kind.model):
+                    self._fail(one, error)
             return
         ready = [one for one in team if one.drawing is not None or self._begin(one, family)]
         if ready and self._step(ready, family):

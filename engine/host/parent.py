@@ -31,7 +31,7 @@ from engine.host import wire
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
-from engine.spec import ModelSpec
+from engine.hub import shelf
 
 SLOTS = 4
 """Paints that one device gains from; the more there are, the less the queue decides who is next."""
@@ -69,7 +69,7 @@ class ProcessEngine:
     def __init__(
         self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
     ) -> None:
-        models = (ModelSpec(catalogue.profile_for(config.model)),)
+        models = catalogue.specs(config.model, config.models_dir, config.models_file, shelf.present)
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
         self._tickets = itertools.count(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from engine.contract import ERRORS, EngineError, EngineLost, EngineState, Phase
 from engine.host import wire
 from engine.host.pace import Pace, Patience
 from engine.host.spawn import end, kill, obituary, spawn
+from engine.hub.progress import Progress
 
 WARM = frozenset({Phase.WARM, Phase.IDLE})
 """A paint is taken up at once."""
@@ -65,6 +67,7 @@ class Supervisor:
         self._error: EngineError | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._loads = 0
+        self._progress = Progress(model)
         self.pace = Pace()
         self.state = EngineState(Phase.STARTING, model=model)
 
@@ -200,6 +203,8 @@ class Supervisor:
                     )
                 self._hear(message)
             case wire.Downloading(done, total):
+                if line := self._progress.line(done, total, time.monotonic()):
+                    log.info("%s", line)
                 self.state = replace(self.state, phase=Phase.DOWNLOADING, bytes_done=done, bytes_total=total)
             case wire.Warming(model, device):
                 self._settled.clear()

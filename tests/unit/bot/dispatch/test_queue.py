@@ -66,6 +66,29 @@ def test_removing() -> None:
     assert order(queue) == []
 
 
+def test_whose_turn_it_is_is_passed_over_so_often_for_the_loaded_model() -> None:
+    queue = JobQueue()
+    queue.put(Ticket(1, 1, 1, ("b",), "b"))
+    served = []
+    for job_id in range(2, 12):
+        queue.put(Ticket(job_id, job_id, 1, (job_id,), "a"))
+        lead = queue.lead(lambda _: True, "a")
+        assert lead is not None
+        served += [w.ticket.job_id for w in queue.take(1, lead)]
+    assert served[:5] == [2, 3, 4, 5, 1]
+
+
+async def test_moved_wakes_after_each_change() -> None:
+    queue = JobQueue()
+    queue.put(ticket(1))
+    await queue.moved()
+    waiting = asyncio.create_task(queue.moved())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.touch()
+    await waiting
+
+
 async def test_filled_wakes_when_there_is_work() -> None:
     queue = JobQueue()
     waiting = asyncio.create_task(queue.filled())

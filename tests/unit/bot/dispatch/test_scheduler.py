@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.dispatch.scheduler import Work, batch, order
+from bot.dispatch.scheduler import LOOK_AHEAD, PASSED_MOST, Work, batch, lead, order
 from bot.ports import Ticket
 
 
@@ -56,6 +56,45 @@ def test_a_job_of_a_lost_batch_goes_alone() -> None:
 def test_the_order_is_round_and_round() -> None:
     lines = [[work(1, 1), work(2, 1), work(3, 1)], [work(4, 2)], [work(5, 3), work(6, 3)]]
     assert [w.ticket.job_id for w in order(lines)] == [1, 4, 5, 2, 6, 3]
+
+
+def wants(job_id: int, model: str) -> Work:
+    return Work(Ticket(job_id, job_id, 1, (model,), model), (0,))
+
+
+def leads(
+    works: list[Work], loaded: str = "", passed: dict[int, int] | None = None, unfit: tuple[int, ...] = ()
+) -> int:
+    found = lead(works, lambda w: w.ticket.job_id not in unfit, loaded, passed or {})
+    return 0 if found is None else found.ticket.job_id
+
+
+def test_the_first_leads() -> None:
+    assert leads([wants(1, "a"), wants(2, "b")]) == 1
+    assert leads([]) == 0
+
+
+def test_who_does_not_fit_lets_others_past() -> None:
+    assert leads([wants(1, "a"), wants(2, "a")], unfit=(1,)) == 2
+    assert leads([wants(1, "a")], unfit=(1,)) == 0
+
+
+def test_the_loaded_model_goes_before_so_often() -> None:
+    waiting = [wants(1, "b"), wants(2, "a")]
+    assert leads(waiting, "a") == 2
+    assert leads(waiting, "a", {1: PASSED_MOST - 1}) == 2
+    assert leads(waiting, "a", {1: PASSED_MOST}) == 1
+    assert leads(waiting, "c") == 1
+
+
+def test_nobody_is_looked_for_further_than_so_far() -> None:
+    waiting = [wants(n, "b") for n in range(1, LOOK_AHEAD + 1)]
+    assert leads([*waiting, wants(99, "a")], "a") == 1
+
+
+def test_another_leads_its_batch() -> None:
+    one, two, three = work(1, 1, key="a"), work(2, 2, key="b"), work(3, 3, key="b")
+    assert taken(batch([[one], [two], [three]], 4, two)) == [(2, (0,)), (3, (0,))]
 
 
 jobs_of_people = st.lists(
