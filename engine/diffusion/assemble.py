@@ -1,0 +1,178 @@
+"""From a model's files to a diffusers pipeline in memory: its parts, a transformer of its own, LoRAs, its scheduler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import (
+    GGUFQuantizationConfig,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+)
+from safetensors.torch import load_file
+from torch import nn
+
+from engine.contract import Profile, UnknownModel
+from engine.diffusion.files import Files
+from engine.folders import read
+from engine.models_file import SCHEDULERS
+
+PIPELINES: Mapping[str, Any] = {
+    "z_image": ZImagePipeline,
+    "sdxl": StableDiffusionXLPipeline,
+    "sd15": StableDiffusionPipeline,
+}
+"""What a family is loaded as, whatever its folder calls itself (img2img and inpainting share the parts)."""
+
+_DENOISERS: Mapping[str, tuple[str, Any]] = {
+    "z_image": ("transformer", ZImageTransformer2DModel),
+    "sdxl": ("unet", UNet2DConditionModel),
+    "sd15": ("unet", UNet2DConditionModel),
+}
+
+# Nothing here draws with them. What a community allows is for its moderation to say, on every model alike.
+_WITHOUT: Mapping[str, Mapping[str, object]] = {
+    "z_image": {},
+    "sdxl": {"feature_extractor": None, "image_encoder": None},
+    "sd15": {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "image_encoder": None,
+        "requires_safety_checker": False,
+    },
+}
+
+
+def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) -> Any:
+    """Return the pipeline of a model whose files were checked, on the CPU.
+
+    Args:
+        files: Where its files are.
+        profile: Says which scheduler it is drawn with.
+        dtype: Number format of its weights. A VAE that overflows in fp16 and says so is loaded in fp32.
+        more: Passed to ``from_pretrained`` of the pipeline (``quantization_config``, ``device_map``); a single file
+            takes none of it.
+
+    Raises:
+        UnknownModel: Its files do not go together; one sentence.
+        torch.OutOfMemoryError, MemoryError: It does not fit.
+    """
+    with _told(files.named):
+        pipe = _pipeline(files, dtype, more)
+        _whole(pipe)
+    for lora in files.loras:
+        with _told(Path(lora.source)):
+            _add(pipe, Path(lora.source), lora.weight)
+    pipe.set_progress_bar_config(disable=True)
+    if profile.scheduler:
+        pipe.scheduler = scheduler(profile, pipe.scheduler.config)
+    return pipe
+
+
+def scheduler(profile: Profile, config: Any) -> Any:
+    """Return the profile's own scheduler, with what the pipeline's config says and the profile sets differently."""
+    if profile.scheduler not in SCHEDULERS:
+        raise UnknownModel(f"The model {profile.name} wants {profile.scheduler}, which Easel can't draw with.")
+    return getattr(diffusers, profile.scheduler).from_config(config, **profile.scheduler_config)
+
+
+def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
+    kind, without = PIPELINES[files.family], dict(_WITHOUT[files.family])
+    upcast = dtype == torch.float16 and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
+    if files.whole is not None:
+        pipe = kind.from_single_file(
+            str(files.whole), config=str(files.folder), local_files_only=True, dtype=dtype, **without
+        )
+        if upcast:
+            pipe.vae.to(torch.float32)
+        return pipe
+    parts: dict[str, Any] = {}
+    if files.denoiser is not None:
+        part, model = _DENOISERS[files.family]
+        parts[part] = _denoiser(files, files.denoiser, part, model, dtype)
+    return kind.from_pretrained(
+        str(files.folder),
+        dtype={"vae": torch.float32, "default": dtype} if upcast else dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        **without,
+        **parts,
+        **more,
+    )
+
+
+def _denoiser(files: Files, path: Path, part: str, model: Any, dtype: torch.dtype) -> Any:
+    given: Any = str(path)
+    more: dict[str, Any] = {}
+    if path.suffix.lower() == ".gguf":
+        more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+    else:
+        tensors = load_file(path)
+        # The first layout's names without the prefix that diffusers knows it by.
+        bare = part == "unet" and any(name.startswith("input_blocks.") for name in tensors)
+        given = {f"model.diffusion_model.{name}": t for name, t in tensors.items()} if bare else tensors
+    return model.from_single_file(
+        given, config=str(files.folder), subfolder=part, dtype=dtype, local_files_only=True, **more
+    )
+
+
+def _whole(pipe: Any) -> None:
+    """Raise UnknownModel where weights are missing: such parts are left without numbers, or with random ones."""
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module):
+            for tensor, value in part.named_parameters():
+                if value.is_meta:
+                    raise UnknownModel(f"its {name} lacks {tensor}")
+
+
+def _add(pipe: Any, path: Path, weight: float) -> None:
+    """Add a LoRA to the weights themselves, or, where these are quantised, beside them."""
+    before = dict(getattr(pipe, "easel_loras", {}))
+    name = f"lora{len(before)}"
+    pipe.load_lora_weights(
+        str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
+    )
+    touched = [part for part, names in pipe.get_list_adapters().items() if name in names]
+    if not touched:
+        raise UnknownModel("none of its weights belong to this model")
+    if any(getattr(getattr(pipe, part), "hf_quantizer", None) is not None for part in touched):
+        weights = before | {name: weight}
+        pipe.set_adapters(list(weights), list(weights.values()))
+        pipe.easel_loras = weights
+        return
+    pipe.fuse_lora(components=touched, lora_scale=weight, adapter_names=[name])
+    pipe.unload_lora_weights()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn whatever the libraries raise for files that do not fit into one sentence."""
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        # They report layers of LoRAs as missing, and keys that nobody asked for.
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except UnknownModel as e:
+        raise UnknownModel(f"The model in {path} can't be loaded: {e}.") from e
+    except Exception as e:
+        text = " ".join(str(e).split())[:300]
+        raise UnknownModel(
+            f"The model in {path} can't be loaded, copy or download it again ({type(e).__name__}: {text})."
+        ) from e
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

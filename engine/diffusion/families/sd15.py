@@ -1,0 +1,26 @@
+"""Stable Diffusion 1.5 and what is built like it: StableDiffusionPipeline with one CLIP text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from engine.contract import Recipe
+from engine.diffusion.families.base import Embedding
+from engine.diffusion.families.unet import UNetFamily
+
+
+class StableDiffusion15(UNetFamily):
+    """A loaded StableDiffusionPipeline."""
+
+    @torch.no_grad()
+    def encode(self, prompt: str) -> Embedding:
+        """Return (77, channels); CLIP's padding counts, so it stays."""
+        ids, cut = self._ids(self.pipe.tokenizer, prompt)
+        return Embedding((self.pipe.text_encoder(ids)[0][0],), cut)
+
+    def told(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Nothing."""
+        return {}
