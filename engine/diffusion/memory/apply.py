@@ -47,7 +47,7 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
         device: Where it draws; a CPU where ``plan.on`` says so.
     """
     modules = dict(_modules(pipe))
-    pipe.vae.to(dtype=DTYPES[plan.vae])
+    torch.nn.Module.to(pipe.vae, dtype=DTYPES[plan.vae])  # diffusers' own warns of parts that it has none of
     tile(pipe, plan.tile_vae)
     for name, how in quantise.parts(plan, tuple(modules)):
         if how == "int8":

@@ -1,0 +1,19 @@
+"""Devices for tests of the plan: cards by their size, processors by their memory."""
+
+from __future__ import annotations
+
+from engine.diffusion.memory.words import GIB, Device
+
+
+def card(
+    gib: float, *, host: float = 24, bf16: bool = True, fp8: bool = True, stream: bool = True, kind: str = "cuda"
+) -> Device:
+    """Return a card of which so many GiB are free, beside so many of main memory."""
+    free = round(gib * GIB)
+    return Device(kind, "a card", free, free, round(host * GIB), bf16, fp8, stream)
+
+
+def processor(gib: float, *, bf16: bool = False) -> Device:
+    """Return a processor with so many GiB of free memory."""
+    free = round(gib * GIB)
+    return Device("cpu", "a processor", free, free, free, bf16, fp8=True, stream=False)

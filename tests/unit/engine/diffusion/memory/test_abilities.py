@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from engine.diffusion.memory import abilities
+
+
+def test_the_processor_is_looked_at() -> None:
+    found = abilities.look(torch.device("cpu"))
+    assert found.kind == "cpu"
+    assert found.total == psutil.virtual_memory().total
+    assert 0 < found.free == found.host_free
+    assert found.free <= found.total + psutil.swap_memory().total
+    assert found.fp8
+    assert not found.stream
+
+
+def test_bf16_counts_only_where_the_processor_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("amx_bf16", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True}, raising=False)
+        assert abilities.look(torch.device("cpu")).bf16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    assert not abilities.look(torch.device("cpu")).bf16
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not abilities.look(torch.device("cpu")).bf16
+
+
+def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.cuda
+    monkeypatch.setattr(cuda, "mem_get_info", lambda d: (5, 8))
+    monkeypatch.setattr(cuda, "memory_reserved", lambda d: 3)
+    monkeypatch.setattr(cuda, "memory_allocated", lambda d: 1)
+    monkeypatch.setattr(cuda, "get_device_name", lambda d: "NVIDIA GeForce RTX 2060")
+    monkeypatch.setattr(cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    monkeypatch.setattr(abilities, "_casts", lambda device, dtype: True)
+    found = abilities.look(torch.device("cuda", 0))
+    assert (found.free, found.total) == (7, 8), "what PyTorch keeps and does not use is free too"
+    assert (found.name, found.bf16, found.stream) == ("NVIDIA GeForce RTX 2060", False, True)
+
+
+def test_a_number_format_that_a_device_refuses_is_no_ability() -> None:
+    # Nothing can be read back from the meta device.
+    assert not abilities._casts(torch.device("meta"), torch.float8_e4m3fn)
+    assert abilities._casts(torch.device("cpu"), torch.float8_e4m3fn)
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert abilities.limit_left(tmp_path) is None
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert abilities.limit_left(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert abilities.limit_left(tmp_path) == 550
+    monkeypatch.setattr(abilities, "_CGROUP", tmp_path)
+    assert abilities.host_free() == 550
+
+
+def test_libraries_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"torchao", "gguf"} <= abilities.libraries()
+    monkeypatch.setattr(abilities, "find_spec", lambda name: None)
+    assert abilities.libraries() == frozenset()

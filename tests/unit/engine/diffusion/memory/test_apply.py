@@ -1,0 +1,280 @@
+"""Plans put into effect on small pipelines, whose parts are called one by one as the engine does."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, ZImageTransformer2DModel
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from engine import profiles
+from engine.contract import Recipe
+from engine.diffusion.families.z_image import ZImage
+from engine.diffusion.memory import apply, quantise
+from engine.diffusion.memory.estimate import Estimate
+from engine.diffusion.memory.plan import plan
+from engine.diffusion.memory.words import Plan
+from tests.fakes import models
+from tests.unit.engine.diffusion.memory.devices import processor
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+DEMO = profiles.demo()
+LIBRARIES = frozenset({"torchao", "gguf"})
+PARTS = ("transformer", "text_encoder", "vae")
+
+
+def planned(asked: str, **changes: Any) -> Plan:
+    return replace(plan(DEMO, 64, 64, processor(8), asked, LIBRARIES), **changes)
+
+
+def loaded(made: Plan, folder: str = DEMO.source, **parts: Any) -> Any:
+    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **apply.options(made, PARTS), **parts)
+    apply.settle(pipe, made, CPU)
+    return pipe
+
+
+def drawn(pipe: Any, prompts: Sequence[str] = ("a red apple on a table",), side: int = 64) -> NDArray[np.float32]:
+    """Draw as the engine does; the second prompt is encoded after the first picture's first step."""
+    family = ZImage(pipe, CPU)
+    pictures = []
+    for prompt in prompts:
+        recipe = Recipe("r", "demo", prompt, "", side, side, 4, 0.0, 1)
+        pictures.append(family.begin(recipe, family.encode(prompt), None))
+        family.step(pictures[:1])
+    while not pictures[0].over:
+        family.step([p for p in pictures if not p.over])
+    found: NDArray[np.float32] = family.finish(pictures[0]).clip(0, 1)
+    return found
+
+
+def error(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mean and the largest difference, in steps of 1/255."""
+    gap = np.abs(a - b) * 255
+    return float(gap.mean()), float(gap.max())
+
+
+@pytest.fixture(scope="module")
+def exact() -> NDArray[np.float32]:
+    return drawn(loaded(planned("fp32")))
+
+
+def test_int8_really_runs(exact: NDArray[np.float32]) -> None:
+    before = loaded(planned("fp32"))
+    made = planned("int8")
+    assert (made.precision, made.text_encoder, made.compute) == ("int8", "int8", "fp32")
+    after = loaded(made)
+    sizes = {n: (quantise.nbytes(getattr(before, n)), quantise.nbytes(getattr(after, n))) for n in PARTS}
+    mean, most = error(drawn(after), exact)
+    print(f"int8: {sizes}, off by {mean:.2f}/255 in the mean, {most:.1f}/255 at most")  # noqa: T201 - shown by -rP
+    was, now = sizes["transformer"]
+    assert was == DEMO.parameters["transformer"] * 4
+    assert now < was / 3.7
+    assert sizes["text_encoder"][1] < sizes["text_encoder"][0] / 2
+    assert sizes["vae"][0] == sizes["vae"][1], "the VAE's convolutions stay as they are"
+    assert 0 < mean < 2
+    assert most < 12
+    assert now == pytest.approx(Estimate(DEMO).denoiser("int8", "fp32"), rel=0.1)
+
+
+def test_a_loaded_pipeline_is_quantised_too(exact: NDArray[np.float32]) -> None:
+    made = planned("int8")
+    pipe = DiffusionPipeline.from_pretrained(DEMO.source, local_files_only=True, dtype=apply.loaded_in(made))
+    apply.settle(pipe, made, CPU)
+    assert quantise.quantised(pipe.transformer)
+    assert np.array_equal(drawn(pipe), drawn(loaded(made))), "loaded small or made small, it is the same"
+
+
+def written(folder: Path, kind: gguf.GGMLQuantizationType, *, original: bool) -> Path:
+    """Write the demo's transformer as a GGUF file, with the original's names (one matrix for q, k and v) or diffusers'."""
+    weights = load_file(Path(DEMO.source) / "transformer" / "diffusion_pytorch_model.safetensors")
+    if original:
+        for key in [k for k in weights if ".attention.to_q." in k]:
+            joined = torch.cat([weights.pop(key.replace("to_q", part)) for part in ("to_q", "to_k", "to_v")])
+            weights[key.replace("to_q", "qkv")] = joined
+        for ours, theirs in (
+            ("all_final_layer.2-1.", "final_layer."),
+            ("all_x_embedder.2-1.", "x_embedder."),
+            (".to_out.0.", ".out."),
+            (".norm_q.", ".q_norm."),
+            (".norm_k.", ".k_norm."),
+        ):
+            weights = {k.replace(ours, theirs): v for k, v in weights.items()}
+    path = folder / "transformer.gguf"
+    writer = gguf.GGUFWriter(path, "lumina2")
+    block = gguf.GGML_QUANT_SIZES[kind][0]
+    for name, tensor in weights.items():
+        array = tensor.float().numpy()
+        # As people make them: the layers' matrices, not the small ones around them.
+        if array.ndim == 2 and array.shape[1] % block == 0 and ("layers." in name or "refiner." in name):
+            writer.add_tensor(name, gguf.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "original", "smaller", "mean_at_most"),
+    [("Q8_0", True, 2.9, 1.5), ("Q8_0", False, 2.9, 1.5), ("Q4_0", True, 4.3, 15)],
+)
+def test_gguf_really_runs(
+    kind: str, original: bool, smaller: float, mean_at_most: float, tmp_path: Path, exact: NDArray[np.float32]
+) -> None:
+    path = written(tmp_path, gguf.GGMLQuantizationType[kind], original=original)
+    size = path.stat().st_size
+    made = plan(DEMO, 64, 64, processor(8), "auto", LIBRARIES, gguf=size)
+    assert made.precision == "gguf"
+    transformer = ZImageTransformer2DModel.from_single_file(
+        str(path),
+        quantization_config=quantise.gguf_config(made),
+        config=DEMO.source,
+        subfolder="transformer",
+        dtype=apply.loaded_in(made),
+    )
+    pipe = loaded(made, transformer=transformer)
+    now = quantise.nbytes(pipe.transformer)
+    mean, most = error(drawn(pipe), exact)
+    was = DEMO.parameters["transformer"] * 4
+    print(f"GGUF {kind}: {was} to {now} bytes, off by {mean:.2f}/255, at most {most:.1f}/255")  # noqa: T201 - shown by -rP
+    assert quantise.quantised(pipe.transformer)
+    assert now == pytest.approx(size, rel=0.01), "the plan takes the file's size for the weights'"
+    assert now < was / smaller
+    assert 0 < mean < mean_at_most
+    assert ZImage(pipe, CPU).dtype == torch.float32
+
+
+def test_weights_that_wait_in_bf16_compute_in_fp32(exact: NDArray[np.float32]) -> None:
+    made = planned("bf16")
+    assert (made.storage, made.compute) == ("bf16", "fp32")
+    pipe = loaded(made)
+    assert quantise.nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 4 * 0.6
+    assert quantise.nbytes(pipe.text_encoder) < DEMO.parameters["text_encoder"] * 4 * 0.6
+    assert ZImage(pipe, CPU).dtype == torch.float32
+    layer = pipe.transformer.layers[0]
+    assert layer.attention.to_q.weight.dtype == torch.bfloat16
+    assert layer.attention_norm1.weight.dtype == torch.float32
+    mean, _ = error(drawn(pipe), exact)
+    assert mean < 1.5
+
+
+def test_fp16_for_a_family_that_overflows_is_only_how_weights_wait(exact: NDArray[np.float32]) -> None:
+    pipe = loaded(planned("fp16"))
+    assert pipe.transformer.layers[0].attention.to_q.weight.dtype == torch.float16
+    mean, most = error(drawn(pipe), exact)
+    assert mean < 0.5, most
+
+
+def test_fp8_keeps_the_denoiser_small_and_the_text_encoder_whole(exact: NDArray[np.float32]) -> None:
+    made = planned("fp8")
+    pipe = loaded(made)
+    assert pipe.transformer.layers[0].attention.to_q.weight.dtype == torch.float8_e4m3fn
+    assert quantise.nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 1.5
+    assert quantise.nbytes(pipe.text_encoder) >= DEMO.parameters["text_encoder"] * 4
+    mean, _ = error(drawn(pipe), exact)
+    assert 0 < mean < 12
+
+
+@pytest.mark.parametrize("offload", ["text", "group", "model", "sequential"])
+def test_whatever_waits_in_main_memory_the_picture_is_the_same(offload: str) -> None:
+    # The CPU stands in for the card: what is checked is that every hook is reached when parts are called one by one.
+    prompts = ("a red apple on a table", "a blue cup")
+    usual = drawn(loaded(planned("fp32")), prompts)
+    moved = drawn(loaded(planned("fp32", offload=offload, text_encoder="host")), prompts)
+    assert np.array_equal(usual, moved)
+
+
+def test_int8_weights_can_be_streamed(exact: NDArray[np.float32]) -> None:
+    plain = drawn(loaded(planned("int8")))
+    assert np.array_equal(drawn(loaded(planned("int8", offload="group"))), plain)
+
+
+class Part(torch.nn.Linear):
+    """A module that writes down where its weights went."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        super().__init__(1, 1)
+        self._name, self._log = name, log
+
+    def to(self, device: Any) -> Any:
+        self._log.append(f"{self._name} {torch.device(device).type}")
+        return self
+
+
+def test_parts_take_turns_in_any_order() -> None:
+    log: list[str] = []
+    text, denoiser = Part("text", log), Part("denoiser", log)
+    apply.take_turns([text, denoiser], torch.device("cuda"))
+    assert log == ["text cpu", "denoiser cpu"]
+    # A second prompt comes while a picture is being drawn: the denoiser makes way, and comes back.
+    for part, other in ((text, "denoiser"), (denoiser, "text"), (text, "denoiser")):
+        log.clear()
+        part(torch.zeros(1))
+        assert log == [f"{other} cpu", f"{part._name} cuda"]
+
+
+def test_tiles_change_a_picture_little(tmp_path: Path) -> None:
+    pipe = loaded(planned("fp32"))
+    latents = torch.randn(1, 16, 32, 32, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        whole = pipe.vae.decode(latents, return_dict=False)[0]
+        apply.tile(pipe, True)
+        tiled = pipe.vae.decode(latents, return_dict=False)[0]
+        apply.tile(pipe, False)
+        again = pipe.vae.decode(latents, return_dict=False)[0]
+    assert torch.equal(whole, again)
+    assert tiled.shape == whole.shape
+    assert not torch.equal(whole, tiled)
+    assert pipe.vae.tile_sample_min_size <= 512
+
+
+@pytest.mark.parametrize("make", [models.small_sdxl, models.small_sd15], ids=["sdxl", "sd15"])
+@pytest.mark.parametrize("asked", ["int8", "bf16", "fp8"])
+def test_unets_take_plans_too(make: Any, asked: str, tmp_path: Path) -> None:
+    profile = profiles.sdxl() if make is models.small_sdxl else profiles.sd15()
+    folder = make(tmp_path / "model")
+    outputs = []
+    for precision in ("fp32", asked):
+        made = plan(profile, 64, 64, processor(64), precision, LIBRARIES)
+        names = (
+            ("unet", "text_encoder", "text_encoder_2", "vae")
+            if profile.family == "sdxl"
+            else ("unet", "text_encoder", "vae")
+        )
+        pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, **apply.options(made, names))
+        apply.settle(pipe, made, CPU)
+        unet = pipe.unet
+        with torch.no_grad():
+            pipe.text_encoder(torch.ones(1, 4, dtype=torch.long))
+            words = torch.ones(1, 4, unet.config.cross_attention_dim)
+            more = {}
+            if profile.family == "sdxl":
+                more["added_cond_kwargs"] = {"text_embeds": torch.ones(1, 48), "time_ids": torch.ones(1, 6)}
+            latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+            outputs.append(unet(latents, torch.tensor([500.0]), words, return_dict=False, **more)[0])
+    exact, found = outputs
+    assert found.dtype == torch.float32
+    assert not torch.equal(exact, found)
+    assert float((exact - found).norm() / exact.norm()) < 0.1
+
+
+def test_nothing_is_left_when_a_pipeline_is_let_go() -> None:
+    pipe = loaded(planned("fp32", offload="model"))
+    gone = weakref.ref(pipe.transformer)
+    del pipe
+    gc.collect()
+    assert gone() is None

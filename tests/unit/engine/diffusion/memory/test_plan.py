@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from engine import profiles
+from engine.contract import EngineError, OutOfMemory, Profile
+from engine.diffusion.memory.plan import fewer, plan, refit, safer
+from engine.diffusion.memory.words import GIB, Device, Plan
+from tests.unit.engine.diffusion.memory.devices import card, processor
+
+TURBO = profiles.z_image_turbo()
+SDXL = profiles.sdxl()
+SD15 = profiles.sd15()
+EVERY = frozenset({"torchao", "gguf", "bitsandbytes"})
+QUANT = frozenset({"torchao", "gguf"})
+
+
+def planned(
+    device: Device,
+    profile: Profile = TURBO,
+    side: int = 1024,
+    asked: str = "auto",
+    libraries: frozenset[str] = QUANT,
+    gguf: int = 0,
+) -> Plan:
+    return plan(profile, side, side, device, asked, libraries, gguf=gguf)
+
+
+def test_a_large_card_holds_everything_as_it_is() -> None:
+    found = planned(card(31))
+    assert (found.on, found.precision, found.text_encoder, found.offload) == ("cuda", "bf16", "device", "none")
+    assert not found.tile_vae
+    assert found.host_bytes == 0
+    assert found.reasons == ()
+
+
+def test_the_text_encoder_goes_first() -> None:
+    found = planned(card(16))
+    assert (found.precision, found.text_encoder, found.offload) == ("bf16", "host", "text")
+    # Qwen3-4B in bf16 is 8 GB, and nothing else waits there.
+    assert found.host_bytes == pytest.approx(8.04e9, rel=0.01)
+
+
+def test_where_main_memory_is_short_it_is_quantised_instead() -> None:
+    found = planned(card(19, host=6))
+    assert (found.precision, found.text_encoder, found.offload) == ("bf16", "int8", "none")
+    assert "The text encoder is kept in int8." in found.reasons
+
+
+def test_then_weights_become_smaller() -> None:
+    found = planned(card(11.25))
+    assert (found.precision, found.compute, found.offload) == ("int8", "bf16", "text")
+    assert not found.casts
+    assert "Its weights are kept in int8 by torchao, which changes pictures a little." in found.reasons
+    assert found.reasons[0].startswith("Z-Image-Turbo in bf16 takes 2")
+
+
+def test_without_the_extra_they_become_fp8() -> None:
+    found = planned(card(11.25), libraries=frozenset())
+    assert (found.precision, found.storage, found.compute) == ("fp8", "fp8", "bf16")
+    assert found.casts
+    assert "With easel[quant] they would be kept in int8, which is closer to bf16." in found.reasons
+
+
+def test_then_four_bits() -> None:
+    found = planned(card(5.25), libraries=EVERY)
+    assert (found.precision, found.offload) == ("nf4", "text")
+    assert planned(card(5.25)).precision != "nf4", "bitsandbytes is not there"
+
+
+def test_a_gguf_file_is_taken_as_it_is() -> None:
+    found = planned(card(5.25), gguf=3_600_000_000)
+    assert (found.precision, found.compute, found.offload) == ("gguf", "bf16", "text")
+    assert planned(card(31), gguf=3_600_000_000).precision == "gguf"
+
+
+def test_then_layers_are_copied_while_it_computes() -> None:
+    found = planned(card(5.25))
+    assert (found.precision, found.offload, found.text_encoder) == ("bf16", "group", "host")
+    assert found.host_bytes == pytest.approx(20.35e9, rel=0.01)
+
+
+def test_where_main_memory_does_not_hold_it_in_bf16_it_is_copied_in_int8() -> None:
+    assert planned(card(5.25, host=18)).precision == "int8"
+
+
+def test_without_a_stream_parts_take_turns_and_then_layers() -> None:
+    found = [planned(card(gib, stream=False), asked="bf16").offload for gib in (15, 13, 5.25)]
+    assert found == ["text", "model", "sequential"]
+    # Quantised weights can't be taken apart.
+    assert planned(card(5.25, stream=False), gguf=5_000_000_000, libraries=frozenset({"gguf"})).on == "cpu"
+
+
+def test_last_of_all_the_processor_draws() -> None:
+    found = planned(card(1, host=24))
+    assert (found.on, found.compute, found.offload) == ("cpu", "fp32", "none")
+    assert "It is drawn on the CPU." in found.reasons
+
+
+@pytest.mark.parametrize("libraries", [frozenset(), QUANT, EVERY])
+def test_what_fits_nowhere_is_refused_in_one_sentence(libraries: frozenset[str]) -> None:
+    with pytest.raises(OutOfMemory, match=r"Z-Image-Turbo takes at least .* close other programs") as e:
+        planned(card(1, host=6), libraries=libraries)
+    assert "the card has 1.0 GiB free" in str(e.value)
+    with pytest.raises(OutOfMemory, match="main memory and swap have"):
+        planned(processor(6), libraries=libraries)
+
+
+@pytest.mark.parametrize("profile", [TURBO, profiles.z_image(), SDXL, SD15], ids=lambda p: p.name)
+@pytest.mark.parametrize("libraries", [frozenset(), QUANT, EVERY], ids=len)
+@pytest.mark.parametrize("gib", [3, 4, 6, 8, 10, 12, 16, 24, 32, 80])
+def test_a_plan_never_takes_more_than_there_is(gib: float, libraries: frozenset[str], profile: Profile) -> None:
+    for host in (8, 16, 32):
+        for bf16 in (True, False):
+            device = card(gib, host=host, bf16=bf16)
+            for side in (512, 1024, 1536):
+                try:
+                    found = planned(device, profile, side, libraries=libraries)
+                except OutOfMemory:
+                    continue
+                assert found.device_bytes <= found.budget
+                assert found.budget < (device.free if found.on == "cuda" else device.host_free)
+                assert found.host_bytes < device.host_free
+                assert found.batch >= 1
+                assert found.sentence.endswith(".")
+                assert bf16 or "bf16" not in (found.compute, found.vae)
+
+
+@pytest.mark.parametrize("profile", [TURBO, SDXL, SD15], ids=lambda p: p.name)
+def test_more_memory_is_never_a_worse_plan(profile: Profile) -> None:
+    order = ["none", "text", "group", "model", "sequential"]
+    last = (9, 9)
+    for gib in range(2, 40):
+        found = planned(card(gib, host=64), profile)
+        if found.on == "cpu":
+            continue
+        rank = (
+            ["bf16", "int8"].index(found.precision) if found.offload in ("none", "text") else 2,
+            order.index(found.offload),
+        )
+        assert rank <= last
+        last = rank
+    assert last == (0, 0)
+
+
+def test_an_old_card_keeps_z_image_in_fp16_and_computes_in_fp32() -> None:
+    found = planned(card(23, bf16=False))
+    assert (found.precision, found.storage, found.compute, found.vae) == ("fp16", "fp16", "fp32", "fp32")
+    assert "The card has no bf16, and Z-Image-Turbo overflows in fp16, so it computes in fp32." in found.reasons
+    # On any card: whoever asks for fp16 gets the weights in it and not the overflow.
+    assert planned(card(31), asked="fp16").compute == "fp32"
+
+
+def test_an_old_card_draws_sdxl_in_fp16_but_for_its_vae() -> None:
+    found = planned(card(11, bf16=False), SDXL)
+    assert (found.storage, found.compute, found.vae) == ("fp16", "fp16", "fp32")
+    assert "The VAE overflows in fp16, so it is kept in fp32." in found.reasons
+    assert planned(card(11, bf16=False), SD15).vae == "fp16"
+
+
+def test_a_card_that_is_asked_for_a_precision_takes_no_other() -> None:
+    for gib in (2, 4, 6, 8, 12, 16, 24):
+        found = planned(card(gib, host=64), asked="bf16")
+        assert found.precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("asked", "libraries", "gguf", "sentence"),
+    [
+        ("int8", frozenset(), 0, r"EASEL_PRECISION=int8 needs torchao, .*pip install 'easel\[quant\]'"),
+        ("nf4", QUANT, 0, "EASEL_PRECISION=nf4 needs bitsandbytes"),
+        ("auto", frozenset(), 5, "The model's GGUF file needs gguf"),
+    ],
+)
+def test_a_missing_library_is_named(asked: str, libraries: frozenset[str], gguf: int, sentence: str) -> None:
+    with pytest.raises(EngineError, match=sentence):
+        planned(card(24), asked=asked, libraries=libraries, gguf=gguf)
+
+
+def test_what_the_device_cannot_do_is_said() -> None:
+    with pytest.raises(EngineError, match="needs an NVIDIA card"):
+        planned(processor(24), asked="nf4", libraries=EVERY)
+    with pytest.raises(EngineError, match="a card can't keep numbers in fp8"):
+        planned(card(24, fp8=False), asked="fp8")
+
+
+def test_an_apple_gpu_moves_nothing() -> None:
+    found = planned(card(30, host=30, kind="mps", stream=False))
+    assert (found.on, found.offload, found.precision) == ("mps", "none", "bf16")
+    smaller = planned(card(20, host=20, kind="mps", stream=False))
+    assert (smaller.on, smaller.offload) == ("mps", "none")
+    assert "int8" in (smaller.precision, smaller.text_encoder)
+
+
+def test_a_processor_draws_small_models_exactly() -> None:
+    found = planned(processor(4), profiles.demo(), 192)
+    assert (found.precision, found.compute, found.vae, found.tile_vae) == ("fp32", "fp32", "fp32", False)
+    assert planned(processor(4, bf16=True), profiles.demo(), 192).precision == "fp32"
+
+
+def test_a_processor_draws_large_ones_in_what_it_can_compute() -> None:
+    assert planned(processor(64, bf16=True)).compute == "bf16"
+    assert planned(processor(64)).precision == "fp32"
+    short = planned(processor(24))
+    assert (short.storage, short.compute) == ("bf16", "fp32"), "it waits in bf16 and is computed in fp32"
+    shorter = planned(processor(15))
+    assert (shorter.precision, shorter.text_encoder, shorter.compute) == ("int8", "int8", "fp32")
+    asked = planned(processor(64), asked="bf16")
+    assert (asked.precision, asked.compute) == ("bf16", "fp32"), "emulated bf16 is slower than fp32"
+
+
+def test_a_gguf_file_on_a_processor() -> None:
+    found = planned(processor(24), gguf=3_600_000_000)
+    assert (found.precision, found.text_encoder) == ("gguf", "device")
+    assert planned(processor(12), gguf=3_600_000_000).text_encoder == "int8"
+
+
+def test_tiles_come_where_the_whole_picture_does_not_fit() -> None:
+    small = planned(card(4.5), SD15, 512)
+    assert not small.tile_vae, "a picture of one tile has no seams"
+    assert planned(card(2.6), SD15, 1024).tile_vae
+    assert not planned(card(20), SD15, 1024).tile_vae
+
+
+def test_more_pictures_together_where_there_is_room() -> None:
+    batches = [planned(card(gib), SDXL).batch for gib in (8, 12, 16, 24)]
+    assert batches == sorted(set(batches))
+    assert planned(card(16), SDXL, 512).batch >= planned(card(16), SDXL, 1024).batch
+
+
+def test_guidance_takes_twice_the_room() -> None:
+    guided = plan(profiles.z_image(), 1024, 1024, card(24), "bf16", QUANT)
+    assert guided.batch < planned(card(24), asked="bf16").batch
+
+
+def test_another_size_of_a_loaded_model() -> None:
+    first = planned(card(11), SDXL)
+    larger = refit(first, SDXL, 2048, 2048)
+    assert (larger.precision, larger.offload, larger.budget) == (first.precision, first.offload, first.budget)
+    assert larger.tile_vae
+    assert larger.batch < first.batch
+    assert refit(larger, SDXL, 1024, 1024) == first
+    with pytest.raises(OutOfMemory, match=r"A picture of 2048x2048 takes .* with SDXL 1\.0"):
+        refit(replace(first, budget=first.device_bytes - GIB), SDXL, 2048, 2048)
+
+
+def test_after_memory_ran_out_half_the_batch_then_tiles_then_nothing() -> None:
+    found: Plan | None = planned(card(31), SDXL)
+    assert found is not None
+    seen = []
+    while found is not None:
+        seen.append((found.batch, found.tile_vae))
+        found = fewer(found)
+    assert seen[-2:] == [(1, False), (1, True)]
+    assert all(b[0] == a[0] // 2 for a, b in pairwise(seen[:-1]))
+
+
+def test_a_model_that_nobody_counted_is_taken_for_its_family() -> None:
+    unknown = replace(TURBO, parameters={}, title="Mine")
+    found = planned(card(16), unknown)
+    assert found.device_bytes == planned(card(16)).device_bytes
+    assert any("Nobody counted the parameters of Mine" in r for r in found.reasons)
+
+
+def test_safer_precisions() -> None:
+    new, old = card(24), card(24, bf16=False)
+    assert [safer(p, new) for p in ("nf4", "gguf", "int8", "fp8", "fp16", "bf16", "fp32")] == ["bf16"] * 5 + [
+        "fp32",
+        None,
+    ]
+    assert [safer(p, old) for p in ("nf4", "int8", "fp16", "fp32")] == ["fp32"] * 3 + [None]
+
+
+def test_the_sentence_says_it_all() -> None:
+    found = planned(card(11.25))
+    assert found.sentence.startswith("Weights in int8, computed in bf16; the text encoder waits in main memory")
+    assert f"of {found.budget / GIB:.1f} GiB of the device" in found.sentence
+    assert planned(processor(4), profiles.demo(), 192).sentence.startswith("Weights in fp32; ")
