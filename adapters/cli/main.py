@@ -76,6 +76,7 @@ def _parser() -> _Parser:
     bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
+    _model(add("model", "List the models, fetch one, or remove one.", "model"))
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     return parser
 
@@ -102,6 +103,18 @@ def _draw(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mask", metavar="FILE", help="as large as it: what is white there is drawn anew")
     command.add_argument("--strength", metavar="X", help="how far to move away from the picture, 0.05 to 1 (0.6)")
     command.add_argument("--private", action="store_true", help="taken as everywhere; means nothing here")
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
+    for name, text in (
+        ("list", "List the models: which is the default (*), and which are here."),
+        ("pull", "Fetch a model, or its newest version; one that was broken off goes on."),
+        ("remove", "Remove a model's files from this disk."),
+    ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="a model's name, or its id on the hub (owner/name)")
 
 
 def _quota(command: argparse.ArgumentParser) -> None:

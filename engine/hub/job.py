@@ -6,12 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from engine.hub import choose, pins, shelf
+from engine.hub.beside import beside
 from engine.hub.choose import Wants
 from engine.hub.client import Client, Commit, missing_offline, offline
 from engine.hub.errors import CantFetch, NoRoom, Report, Stopped
@@ -22,9 +23,6 @@ from engine.hub.transfer import PART, Transfer
 
 RESERVE = 512 * 2**20
 """Bytes that stay free on the disk: the service itself needs room for pictures and its database."""
-
-_AT_ONCE = 4
-"""Files that are fetched beside each other: one connection seldom fills the line."""
 
 _REPORT_SECONDS = 0.5
 _ASK_PAUSES = (1.0, 3.0)
@@ -123,17 +121,9 @@ class Job:
         tally = _Tally(self._report, sum(file.size for file in files.values()))
         tally.add(sum(file.size for path, file in files.items() if path not in absent))
         begun = sum(self._here(file) for file in absent.values())
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
-            # The largest first: they decide when all is done.
-            order = sorted(absent, key=lambda path: -absent[path].size)
-            futures = [pool.submit(self._one, path, absent[path], tally) for path in order]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if not all(future.done() and future.exception() is None for future in futures):
-                    self._stop.set()
-                    pool.shutdown(wait=True, cancel_futures=True)
-        _raise_worst([e for f in futures if not f.cancelled() and (e := f.exception()) is not None])
+        # The largest first: they decide when all is done.
+        order = sorted(absent, key=lambda path: -absent[path].size)
+        beside([partial(self._one, path, absent[path], tally) for path in order], self._stop)
         tally.end()
         return sum(file.size for file in absent.values()) - begun
 
@@ -234,9 +224,3 @@ class _Tally:
 def free_bytes(folder: Path) -> int:
     """Return how much room the disk has on which a folder is, or will be."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
-
-
-def _raise_worst(errors: list[BaseException]) -> None:
-    """Raise the error that says most: files that were only broken off because another failed say nothing."""
-    for error in sorted(errors, key=lambda e: isinstance(e, Stopped)):
-        raise error

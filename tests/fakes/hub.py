@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,12 +40,14 @@ class Answer:
         headers: Without the length.
         body: What is announced.
         sent: How many bytes of the body are sent before the connection breaks; None for all.
+        stall: How many bytes are sent before nothing more comes for long; None for all.
     """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     sent: int | None = None
+    stall: int | None = None
 
 
 class Hub:
@@ -64,6 +67,7 @@ class Hub:
         cuts: For each of the next answers of the storage with a file's name: bytes until the connection breaks.
         shorts: As ``cuts``, but the answer ends properly and is too short.
         statuses: For each of the next answers of the storage: another status.
+        stalls: The storage says nothing more after so many bytes of a file with this name, until ``released`` is set.
         ignores_ranges: The storage always sends everything.
         damages: The storage sends other bytes than it should.
     """
@@ -79,6 +83,8 @@ class Hub:
         self.cuts: dict[str, list[int]] = {}
         self.shorts: dict[str, list[int]] = {}
         self.statuses: list[int] = []
+        self.stalls: dict[str, int] = {}
+        self.released = threading.Event()
         self.ignores_ranges = False
         self.damages = False
         self.url = ""
@@ -136,6 +142,8 @@ class Hub:
             answer.headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
         if cuts := self.cuts.get(name):
             answer.sent = cuts.pop(0)
+        elif name in self.stalls:
+            answer.stall = self.stalls[name]
         elif shorts := self.shorts.get(name):
             answer.body = answer.body[: shorts.pop(0)]
         return answer
@@ -186,8 +194,10 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body[: answer.sent])
-            if answer.sent is not None:
+                self.wfile.write(answer.body[: answer.sent if answer.stall is None else answer.stall])
+            if answer.stall is not None:
+                hub.released.wait()
+            if answer.sent is not None or answer.stall is not None:
                 self.close_connection = True
 
         def do_HEAD(self) -> None:
@@ -196,7 +206,13 @@ def serving(hub: Hub) -> Iterator[Hub]:
         def log_message(self, *_: object) -> None:
             """Tests read ``asked`` instead."""
 
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            # A client that was killed is no fault of ours.
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    servers = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
     server, storage = servers
     threads = [threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.05}) for each in servers]
     for thread in threads:
@@ -206,6 +222,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.released.set()
         for each, thread in zip(servers, threads, strict=True):
             each.shutdown()
             each.server_close()

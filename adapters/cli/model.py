@@ -1,0 +1,201 @@
+"""`easel model list | pull NAME | remove NAME`: the models that can be drawn with, and their files on this disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adapters.cli import lock, surroundings
+from adapters.cli.say import complain, note, refusal_of, say, text
+from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
+from bot.settings import Settings
+from engine import catalogue, models_file
+from engine.contract import EngineConfig, EngineError
+from engine.hub import fetch, pins, shelf
+from engine.hub import needs as hub_needs
+from engine.hub.errors import CantFetch, NoRoom
+from engine.hub.names import is_repo, split_file
+from engine.hub.needs import Need
+from engine.hub.progress import Progress, size
+from engine.spec import ModelSpec
+
+_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
+_SHORT = 8
+"""Digits of a commit that are shown."""
+
+
+def main(args: argparse.Namespace) -> int:
+    """List, fetch or remove. Returns 0; raises Refusal."""
+    settings = surroundings.settings()
+    # The hub's library reads its environment when it is imported, which is later than now.
+    os.environ.update({**surroundings.hub(), **_QUIET})
+    house = _House.of(settings)
+    try:
+        match args.action:
+            case "list":
+                _list(house)
+            case "pull":
+                _pull(house, args.name)
+            case _:
+                _remove(house, args.name)
+    except CantFetch as error:
+        kind: type[Refusal] = Unavailable if error.passing or isinstance(error, NoRoom) else BadInput
+        raise kind("cli.model.cant", reason=str(error)) from None
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """What is known of models here.
+
+    Attributes:
+        settings: The settings.
+        config: What the engine would be started with.
+        specs: Every model that has a name: the operator's own, then those that Easel knows.
+        default: The one that EASEL_MODEL names; None when there is no such model.
+        problem: Why there is none.
+    """
+
+    settings: Settings
+    config: EngineConfig
+    specs: tuple[ModelSpec, ...]
+    default: ModelSpec | None
+    problem: EngineError | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> _House:
+        """Read the operator's file and the catalogue; raises Refusal when the file is wrong."""
+        config = surroundings.engine_config(settings)
+        try:
+            own = models_file.read(Path(config.models_file))
+        except EngineError as error:
+            raise refusal_of(error) from None
+        specs = {spec.profile.name: spec for spec in (*catalogue.known(), *own)}
+        try:
+            default = catalogue.specs(config.model, config.models_dir, config.models_file)[0]
+        except EngineError as error:
+            return cls(settings, config, tuple(specs.values()), None, error)
+        specs.setdefault(default.profile.name, default)
+        return cls(settings, config, tuple(specs.values()), default, None)
+
+    def named(self, name: str) -> ModelSpec | None:
+        """Return the model of that name or hub id."""
+        by_name = (spec for spec in self.specs if spec.profile.name == name.lower())
+        by_source = (spec for spec in self.specs if spec.profile.source.lower() == name.lower() and not spec.base)
+        return next(by_name, None) or next(by_source, None)
+
+    def needs(self, name: str) -> tuple[Need, ...]:
+        """Return what a name, a hub id or a file on a hub stands for; raises Refusal when it stands for nothing."""
+        if (spec := self.named(name)) is not None:
+            found = hub_needs.needs(spec)
+            if not found:
+                key = "bundled" if spec.profile.name == catalogue.DEMO else "local"
+                raise BadInput(f"cli.model.{key}", name=name)
+            return found
+        if Path(name).exists():
+            raise BadInput("cli.model.local", name=name)
+        if is_repo(name) or split_file(name) is not None:
+            return (Need(name),)
+        raise NotFound("cli.model.unknown", name=name, names=", ".join(spec.profile.name for spec in self.specs))
+
+
+def _list(house: _House) -> None:
+    folder = house.config.models_dir
+    width = max(len(spec.profile.name) for spec in house.specs)
+    known = set()
+    for spec in house.specs:
+        known |= {need.repo for need in hub_needs.needs(spec)}
+        mark = "*" if house.default is not None and spec.profile.name == house.default.profile.name else " "
+        source = "" if spec.profile.name == catalogue.DEMO else spec.transformer or spec.profile.source
+        facts = (spec.profile.title, source, spec.profile.licence)
+        line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
+        print(line, flush=True)  # noqa: T201 - its output
+    for repo in shelf.repos(folder):
+        if repo not in known:
+            say("cli.model.other", repo=repo, size=size(shelf.held(repo, folder)))
+    say("cli.model.folder", folder=str(shelf.cache(folder)))
+    if house.problem is not None:
+        complain(refusal_of(house.problem))
+
+
+def _state(spec: ModelSpec, folder: str) -> str:
+    needed = hub_needs.needs(spec)
+    if not needed:
+        return text("cli.model.state.bundled" if spec.profile.name == catalogue.DEMO else "cli.model.state.local")
+    held = hub_needs.held(spec, folder)
+    if hub_needs.ready(spec, folder):
+        own = next((need for need in needed if need.own), needed[0])
+        commit = pins.pinned(own.repo, folder)[:_SHORT]
+        return text("cli.model.state.here", size=size(held), commit=commit)
+    return text("cli.model.state.part", size=size(held)) if held else text("cli.model.state.absent")
+
+
+def _pull(house: _House, name: str) -> None:
+    folder = house.config.models_dir
+    running = lock.holder_of(house.settings.data_dir)
+    changed = False
+    for need in house.needs(name):
+        pulled = _fetched(need, folder)
+        commit, before = pulled.revision[:_SHORT], pulled.before[:_SHORT]
+        if pulled.before not in {"", pulled.revision}:
+            changed = True
+            say("cli.model.pull.newer", source=need.source, commit=commit, before=before, size=size(pulled.fetched))
+        elif pulled.fetched:
+            say("cli.model.pull.done", source=need.source, commit=commit, size=size(pulled.fetched))
+        else:
+            say("cli.model.pull.same", source=need.source, commit=commit)
+        # A service may still read the old commit's files; the next pull tidies up.
+        if running is None and (freed := shelf.prune(need.repo, folder)):
+            say("cli.model.pull.freed", size=size(freed))
+    if changed and running is not None:
+        note("cli.model.pull.restart", holder=running)
+
+
+def _fetched(need: Need, folder: str) -> fetch.Pulled:
+    """Fetch with a bar on a terminal, else with a line now and then; both on stderr."""
+    try:
+        if not sys.stderr.isatty():
+            return fetch.pull(need.source, folder, _Lines(need.source), wants=need.wants)
+        with tqdm(desc=need.source, unit="B", unit_scale=True, leave=False, file=sys.stderr) as bar:
+
+            def report(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            return fetch.pull(need.source, folder, report, wants=need.wants)
+    except KeyboardInterrupt:
+        note("cli.model.pull.stopped", source=need.source)
+        raise
+
+
+class _Lines:
+    """Reports a download as lines."""
+
+    def __init__(self, source: str) -> None:
+        self._progress = Progress(source)
+
+    def __call__(self, done: int, total: int) -> None:
+        if line := self._progress.line(done, total, time.monotonic()):
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - its voice where there is no terminal
+
+
+def _remove(house: _House, name: str) -> None:
+    folder = house.config.models_dir
+    # A base stays: other models stand on it, and it has a name of its own.
+    doomed = list(dict.fromkeys(need.repo for need in house.needs(name) if need.own))
+    running = lock.holder_of(house.settings.data_dir)
+    if running is not None and house.default is not None:
+        used = {need.repo for need in hub_needs.needs(house.default)}
+        if used & set(doomed):
+            raise NotAllowed("cli.model.remove.running", name=name, holder=running)
+    held = [repo for repo in doomed if shelf.held(repo, folder)]
+    if not held:
+        raise NotFound("cli.model.remove.none", name=name, folder=str(shelf.cache(folder)))
+    for repo in held:
+        say("cli.model.remove.done", repo=repo, size=size(shelf.remove(repo, folder)))

@@ -1,0 +1,75 @@
+"""`easel model` from the outside, against a stand-in of the hub: fetched and drawn with, broken off and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.service import easel, environment, until
+from tests.fakes import models
+from tests.fakes.hub import COMMIT, Hub, serving
+
+pytestmark = pytest.mark.slow
+
+REPO = "somebody/some-model"
+BIG = "transformer/diffusion_pytorch_model.safetensors"
+TABLE = f'[mine]\nsource = "{REPO}"\nlike = "demo"\n'
+NO_CACHE = {"HF_HOME": "", "HF_HUB_CACHE": ""}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with serving(Hub(REPO, models.copy(tmp_path / "hub"))) as serves:
+        yield serves
+
+
+@pytest.fixture
+def house(tmp_path: Path, hub: Hub) -> Path:
+    """A folder whose models.toml and .env name the stand-in."""
+    folder = tmp_path / "house"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "models.toml").write_text(TABLE)
+    (folder / ".env").write_text(f"HF_ENDPOINT={hub.url}\nHF_TOKEN=hf_secret\nEASEL_MODEL=mine\n")
+    return folder
+
+
+def test_the_first_drawing_fetches_the_model(house: Path, hub: Hub) -> None:
+    hub.cuts[BIG] = [5_000_000]
+    drawn = easel("draw", "a red apple", "--steps", "1", "-o", "a.png", cwd=house, env=NO_CACHE)
+    assert (drawn.returncode, drawn.stdout) == (0, "a.png\n")
+    assert {a.headers.get("authorization") for a in hub.asked} == {"Bearer hf_secret"}
+    assert f'"{COMMIT}"' in (house / "data" / "models" / "pins.json").read_text()
+    assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=5000000-"]
+
+
+def test_ctrl_c_beside_a_silent_hub_and_on_again(house: Path, hub: Hub) -> None:
+    hub.stalls[BIG] = 3_000_000
+    command = [sys.executable, "-m", "adapters.cli.main", "model", "pull", "mine"]
+    blob = hashlib.sha256((hub.folder / BIG).read_bytes()).hexdigest()
+    part = house / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "blobs" / f"{blob}.part"
+    with subprocess.Popen(
+        command, cwd=house, env=environment(NO_CACHE), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as pulling:
+        until(lambda: part.exists() and part.stat().st_size > 2_000_000, 60, "some of it is here")
+        pulling.send_signal(signal.SIGINT)
+        out, err = pulling.communicate(timeout=60)
+    assert (pulling.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == (
+        f"easel: {REPO} is not all here; what has come stays, and the same command goes on with it."
+    )
+
+    hub.stalls.clear()
+    hub.asked_storage.clear()
+    done = easel("model", "pull", "mine", cwd=house, env=NO_CACHE)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert done.stdout.startswith(f"{REPO} is here: ")
+    assert f"downloading {REPO}: 17 MB of 17 MB (100 %)" in done.stderr
+    assert "hf_secret" not in out + err + done.stdout + done.stderr
+    begun = [a.headers.get("range", "") for a in hub.asked_storage if a.path.endswith(BIG)]
+    assert [int(wanted.removeprefix("bytes=").rstrip("-")) > 2_000_000 for wanted in begun] == [True]
