@@ -61,8 +61,8 @@ export class EngineState {
     say(this.bannerMore, "");
   }
 
-  #showBytes({ bytes_done: done, bytes_total: total }) {
-    this.bar.hidden = !(total > 0);
+  #showBytes({ phase, bytes_done: done, bytes_total: total }) {
+    this.bar.hidden = !(phase === "downloading" && total > 0);
     if (this.bar.hidden) return;
     say(this.bannerMore, t("engine.bytes", { done: (done / GIGA).toFixed(1), total: (total / GIGA).toFixed(1) }));
     showProgress(this.bar, done / total);
