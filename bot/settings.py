@@ -24,6 +24,9 @@ class Precision(StrEnum):
     AUTO = "auto"
     BF16 = "bf16"
     FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    NF4 = "nf4"
     FP32 = "fp32"
 
 
@@ -93,7 +96,10 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cuda(:\d+)?|mps|cpu)$",
         description="Device that draws: auto, cuda, cuda:N, mps or cpu.",
     )
-    precision: Precision = Field(Precision.AUTO, description="Number format of the weights: auto, bf16, fp16 or fp32.")
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="Number format of the weights: auto, bf16, fp16, fp8, int8, nf4 or fp32; auto takes the best that fits.",
+    )
     idle_unload: float = Field(
         0.0, ge=0, description="Minutes without work after which the device's memory is given back; 0: never."
     )

@@ -44,9 +44,27 @@ def python() -> Finding:
     return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
 
 
-async def torch(settings: Settings) -> Finding:
-    """PyTorch and the device, looked at in a process of its own."""
-    command = (sys.executable, "-P", "-m", "adapters.cli.probe", settings.device, settings.precision.value)
+async def torch(settings: Settings) -> tuple[Finding, Finding]:
+    """PyTorch with its device, and how the model is fitted to it; looked at in a process of its own."""
+    seen = await _probe(settings)
+    plan = Finding("plan", True, text("cli.doctor.plan.none"))
+    if isinstance(seen, Finding):
+        return seen, plan
+    if "problem" in seen:
+        problem = f"PyTorch {seen['torch']}: {seen['problem']}"
+        return Finding("torch", False, problem, text("cli.doctor.device.do")), plan
+    if "plan" in seen:
+        plan = Finding("plan", True, seen["plan"])
+    elif "unplanned" in seen:
+        # The engine's sentence says what to do as well.
+        plan = Finding("plan", False, seen["unplanned"])
+    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan
+
+
+async def _probe(settings: Settings) -> dict[str, str] | Finding:
+    config = surroundings.engine_config(settings)
+    asked = (config.device, config.precision, config.model, config.models_dir, config.models_file)
+    command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
     here = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     process = await asyncio.create_subprocess_exec(
@@ -67,9 +85,7 @@ async def torch(settings: Settings) -> Finding:
         last = (err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         return Finding("torch", False, last, text("cli.doctor.torch.do"))
     seen: dict[str, str] = json.loads(out)
-    if "problem" in seen:
-        return Finding("torch", False, f"PyTorch {seen['torch']}: {seen['problem']}", text("cli.doctor.device.do"))
-    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}, {seen['precision']}")
+    return seen
 
 
 def model(settings: Settings) -> Finding:

@@ -34,8 +34,10 @@ async def _main(*, as_json: bool) -> int:
 async def _findings() -> AsyncIterator[Finding]:
     settings = surroundings.settings()
     yield checks.python()
-    yield await checks.torch(settings)
+    torch, plan = await checks.torch(settings)
+    yield torch
     yield await asyncio.to_thread(checks.model, settings)
+    yield plan
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)
     for platform in PLATFORMS:

@@ -1,20 +1,28 @@
-"""Looks at PyTorch and its device, in a process of its own so that nobody else has to import it: prints one JSON object.
+"""Looks at PyTorch, its device and how the model would be fitted to it: prints one JSON object.
 
-Usage: python -m adapters.cli.probe DEVICE PRECISION
+In a process of its own, so that nobody else has to import PyTorch.
+
+Usage: python -m adapters.cli.probe DEVICE PRECISION MODEL MODELS_DIR MODELS_FILE
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 
+from engine import catalogue
+from engine.contract import EngineError, UnknownModel
 from engine.diffusion import device as devices
+from engine.diffusion.memory import abilities
+from engine.diffusion.memory.plan import plan
+from engine.diffusion.memory.words import Plan
 
 
-def main(device: str, precision: str) -> None:
-    """Print ``torch``, ``device`` and ``precision``, or ``problem``."""
+def main(device: str, precision: str, model: str, models_dir: str, models_file: str) -> None:
+    """Print ``torch`` and ``device``, or ``problem``; ``plan``, or ``unplanned`` where there is none."""
     found: dict[str, str] = {"torch": torch.__version__}
     try:
         chosen = devices.choose(device)
@@ -22,10 +30,24 @@ def main(device: str, precision: str) -> None:
         if float(torch.ones(2, device=chosen).sum()) != 2.0:
             found["problem"] = f"{chosen} computes wrongly"
         found["device"] = devices.title(chosen)
-        found["precision"] = devices.precision(precision, chosen)
+        made = _plan(chosen, precision, model, models_dir, models_file)
+        found["plan"] = " ".join((made.sentence, *made.reasons))
     except (devices.NoDevice, RuntimeError) as error:
         found["problem"] = str(error)
+    except UnknownModel:
+        pass  # the doctor's line on the model says it
+    except EngineError as error:
+        found["unplanned"] = str(error)
     sys.stdout.write(json.dumps(found))
+
+
+def _plan(device: torch.device, precision: str, model: str, models_dir: str, models_file: str) -> Plan:
+    spec = catalogue.specs(model, models_dir, models_file)[0]
+    width, height = spec.profile.presets["square"]
+    file = Path(spec.transformer)
+    size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
+    looked = abilities.look(device)
+    return plan(spec.profile, width, height, looked, precision, abilities.libraries(), gguf=size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which device draws, in which number format, and how much of its memory is in use."""
+"""Which device draws, and how much of its memory is in use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-
-_FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class NoDevice(Exception):
@@ -37,23 +35,6 @@ def choose(asked: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise NoDevice("EASEL_DEVICE is mps, but PyTorch sees no Apple GPU here: set it to auto or cpu.")
     return device
-
-
-def precision(asked: str, device: torch.device) -> str:
-    """Return ``bf16``, ``fp16`` or ``fp32`` for ``EASEL_PRECISION``.
-
-    Never fp16 by itself: Z-Image's numbers overflow in it. CPUs draw in fp32, where the same seed gives the same bytes.
-    """
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "mps" else "fp32"
-
-
-def dtype(name: str) -> torch.dtype:
-    """Return PyTorch's own word for a precision."""
-    return _FORMATS[name]
 
 
 def title(device: torch.device) -> str:

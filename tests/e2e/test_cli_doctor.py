@@ -17,7 +17,7 @@ from tests.e2e.service import easel, free_port
 
 pytestmark = pytest.mark.slow
 
-NAMES = ["python", "torch", "model", "folder", "database", "discord", "telegram", "port"]
+NAMES = ["python", "torch", "model", "plan", "folder", "database", "discord", "telegram", "port"]
 
 
 def _json(cwd: Path, env: dict[str, str]) -> tuple[int, dict[str, dict[str, object]]]:
@@ -52,6 +52,23 @@ def test_a_device_that_is_not_here_and_a_model_that_is_none(tmp_path: Path) -> N
     assert "EASEL_DEVICE" in str(checks["torch"]["advice"])
     assert "nobody/nothing" in str(checks["model"]["found"])
     assert "EASEL_MODEL" in str(checks["model"]["advice"])
+    assert checks["plan"]["found"] == "No plan without a device and a model that can be used"
+
+
+def test_it_says_how_the_model_is_fitted_and_why(tmp_path: Path) -> None:
+    code, checks = _json(tmp_path, {"EASEL_DEVICE": "cpu"})
+    assert code == 0
+    found = str(checks["plan"]["found"])
+    assert found.startswith("Weights in fp32; ")
+    assert "of main memory" in found
+    assert "A CPU draws small models in fp32" in found
+
+
+def test_a_precision_that_the_device_has_not(tmp_path: Path) -> None:
+    code, checks = _json(tmp_path, {"EASEL_DEVICE": "cpu", "EASEL_PRECISION": "nf4"})
+    assert code == 1
+    assert {name for name, check in checks.items() if not check["ok"]} == {"plan"}
+    assert str(checks["plan"]["found"]).startswith("EASEL_PRECISION=nf4 needs ")
 
 
 def test_a_data_folder_that_is_a_file_and_a_port_in_use(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from engine.diffusion import device as devices
 def test_the_cpu_is_always_there() -> None:
     cpu = devices.choose("cpu")
     assert devices.title(cpu) == "cpu"
-    assert devices.precision("auto", cpu) == "fp32"
-    assert devices.dtype("bf16") is torch.bfloat16
     assert devices.memory(cpu) >= 0
     devices.release(cpu)
 
@@ -28,10 +26,3 @@ def test_a_card_that_is_not_there() -> None:
 def test_no_apple_gpu() -> None:
     with pytest.raises(devices.NoDevice, match=r"mps.*set it to auto or cpu"):
         devices.choose("mps")
-
-
-@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_a_card_never_draws_in_fp16_by_itself(monkeypatch: pytest.MonkeyPatch, native: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
-    assert devices.precision("auto", torch.device("cuda", 0)) == expected
-    assert devices.precision("fp16", torch.device("cuda", 0)) == "fp16"

@@ -210,7 +210,7 @@ class Part(torch.nn.Linear):
         super().__init__(1, 1)
         self._name, self._log = name, log
 
-    def to(self, device: Any) -> Any:
+    def to(self, device: Any) -> Any:  # type: ignore[override] # as much of it as is called
         self._log.append(f"{self._name} {torch.device(device).type}")
         return self
 
