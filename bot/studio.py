@@ -160,13 +160,10 @@ class Studio:
             raise NotFound("refusal.picture.not_found")
         return file
 
-    async def preview(self, actor: Actor, job_id: int, index: int) -> Sight:
-        """How one's own picture looks so far. Raises NotFound where nothing is known of it (any more)."""
+    async def preview(self, actor: Actor, job_id: int, index: int) -> Sight | None:
+        """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
         await history.one(self._house, actor, job_id)
-        sight = self._live.sights(job_id).get(index)
-        if sight is None:
-            raise NotFound("refusal.picture.not_found")
-        return sight
+        return self._live.sights(job_id).get(index)
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""

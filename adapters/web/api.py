@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.web.faults import limit_of
+from adapters.web.faults import MAX_BODY, limit_of
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json, shown
@@ -105,7 +105,7 @@ class Api:
     async def draw(self, request: web.Request) -> web.Response:
         """Admit a request; 201 with its card."""
         body = await _body(request, DrawBody)
-        form = await asyncio.to_thread(_form, body)
+        form = _form(body) if body.image is None and body.mask is None else await asyncio.to_thread(_form, body)
         admitted = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
@@ -135,8 +135,10 @@ class Api:
         return await self._streams.send(request, cards)
 
     async def preview(self, request: web.Request) -> web.Response:
-        """How a picture looks so far."""
+        """How a picture looks so far; 204 where nothing is known (any more): the picture itself may have come meanwhile."""
         seen = await self._studio.preview(actor_of(request), _number(request, "job"), _number(request, "index"))
+        if seen is None:
+            return web.Response(status=204)
         return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
 
     async def history(self, request: web.Request) -> web.Response:
@@ -187,7 +189,12 @@ async def _body(request: web.Request, form: type[Form]) -> Form:
     try:
         # Cloned, since a limit is the whole application's otherwise.
         sent = await request.clone(client_max_size=limit_of(request)).read()
-        return await asyncio.to_thread(form.model_validate_json, sent)
+        # Pictures take long to read: for a thread, where there are any.
+        return (
+            form.model_validate_json(sent)
+            if len(sent) <= MAX_BODY
+            else await asyncio.to_thread(form.model_validate_json, sent)
+        )
     except web.RequestPayloadError as error:
         raise BadInput("refusal.web.body", problem=shown(str(error))) from None
     except ValidationError as error:

@@ -91,9 +91,11 @@ def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) 
     assert browser.focused() == "prompt"
     # Watch every state that is shown, also those between two looks of this test.
     browser.js(
-        """window.seen = []; new MutationObserver(() => {
+        """window.seen = []; window.previews = new Set(); new MutationObserver(() => {
              const bar = document.querySelector('.job .bar');
              if (bar?.ariaValueNow) seen.push(Number(bar.ariaValueNow));
+             const preview = document.querySelector('.job .previewed .preview');
+             if (preview?.naturalWidth) previews.add(preview.naturalWidth);
            }).observe(document.getElementById('stage'), {subtree: true, childList: true, attributes: true});"""
     )
     before = newest(browser)
@@ -107,6 +109,9 @@ def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) 
     seen = browser.js("return seen")
     assert len(set(seen)) >= 3, "progress was not shown live"
     assert seen == sorted(seen)
+    previews = browser.js("return [...previews]")
+    assert previews, "no preview was shown"
+    assert max(previews) < 192, "previews are small"
     assert browser.text("#live") == text("en", "card.done", n=1)
     picture = ".picture img"
     assert all(is_blue(c) for c in browser.colours(picture, *EDGES))
@@ -199,6 +204,8 @@ def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_lost(
         browser.one("#prompt").send_keys(Keys.ENTER)
         sentence = text(locale, key, **params)
         browser.until(lambda s=sentence: browser.text("#error") == s, sentence)  # type: ignore[misc]
+        # Two in a row may say the same.
+        browser.until(lambda f=field: browser.focused() == f, f"the focus on {field}")  # type: ignore[misc]
         assert browser.one(f"#{field}").get_attribute("value") == value
         assert browser.one(f"#{field}").get_attribute("aria-invalid") == "true"
         assert browser.focused() == field
@@ -314,17 +321,18 @@ def test_every_control_has_a_name_and_its_turn(house: Service, open_browser: Ope
     assert {image.get_attribute("alt") for image in browser.all(".picture img")} == {APPLE}
     order = []
     browser.one("#prompt").click()
-    for _ in range(12):
+    for _ in range(13):
         order.append(browser.js("const now = document.activeElement; return now.id || now.name || now.localName"))
         visible = browser.js(
             """const now = document.activeElement;
-               const ringed = now.name === 'preset' ? now.nextElementSibling : now;
+               const ringed = now.matches('[name=preset], #image') ? now.nextElementSibling : now;
                return getComputedStyle(ringed).outlineStyle !== 'none'"""
         )
         assert visible, f"focus can't be seen on {order[-1]}"
         browser.keys(Keys.TAB)
     form = [
         "prompt",
+        "image",
         "preset",
         "fewer",
         "count",

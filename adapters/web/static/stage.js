@@ -18,6 +18,8 @@ export class Stage {
     const id = card.job_id;
     const known = this.cards.get(id);
     const was = known?.card;
+    // An answer that was long under way: what has ended has ended.
+    if (was?.final && !card.final) return;
     if (known) known.update(card);
     else this.cards.set(id, new JobCard(card, this.house));
     if (card.final && !was?.final) this[card.pictures.length ? "shown" : "ended"] = id;

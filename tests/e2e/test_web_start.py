@@ -1,0 +1,215 @@
+"""Starting from a picture, what becomes of one, and choosing a model: real Chromium, and an engine without a device."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from bot.present.i18n import text
+from engine.catalogue import demo
+from engine.contract import Can, Limits
+from engine.fake import FakeEngine
+from tests.e2e.browser import Browser, need_chromium
+from tests.fakes.given import BLUE, GREEN, picture
+from tests.flow.gate import Gate
+from tests.unit.adapters.web.house import House, settings_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+OTHER = replace(
+    demo(),
+    name="other",
+    title="Another model",
+    side=Limits(512, 256, 1024),
+    presets={"square": (512, 512), "wide": (768, 432)},
+    can=frozenset({Can.VARY}),
+)
+DRAWN = """
+const images = [...document.querySelectorAll('.job[data-job="' + arguments[0] + '"][data-tone="done"] .picture img')];
+return images.length > 0 && images.every((image) => image.complete && image.naturalWidth > 0) && images.length;
+"""
+WATCH = """
+window.seen = [];
+new MutationObserver(() => {
+  for (const image of document.querySelectorAll('.job .previewed .preview')) {
+    if (image.naturalWidth) seen.push([new URL(image.src).pathname, image.naturalWidth, image.naturalHeight]);
+  }
+}).observe(document.getElementById('stage'), {subtree: true, childList: true, attributes: true});
+"""
+GIVE = """
+const [kind, name, type, data] = arguments;
+const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+const given = new DataTransfer();
+given.items.add(new File([bytes], name, {type}));
+const init = {bubbles: true, cancelable: true};
+document.body.dispatchEvent(
+  kind === 'paste'
+    ? new ClipboardEvent('paste', {...init, clipboardData: given})
+    : new DragEvent('drop', {...init, dataTransfer: given}),
+);
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One window for all tests here."""
+    need_chromium()
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    yield one
+    one.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A page with two models that draw at once."""
+    gate = Gate()
+    gate.open()
+    async with House(tmp_path, FakeEngine([demo(), OTHER], pause=gate), gate, settings_of()).opened() as one:
+        yield one
+
+
+async def look(house: House, scene: Callable[[str], None]) -> None:
+    """Play what the person at the browser does, in a thread beside the page's loop."""
+    await asyncio.to_thread(scene, str(house.client.make_url("/")))
+
+
+def newest(browser: Browser) -> int:
+    return int(browser.js("return Number(document.querySelector('.job')?.dataset.job ?? 0)"))
+
+
+def begun(browser: Browser, act: Callable[[], object]) -> int:
+    """Do something that asks for pictures; returns the job."""
+    before = newest(browser)
+    act()
+    browser.until(lambda: newest(browser) > before, "a new job")
+    return newest(browser)
+
+
+def drawn(browser: Browser, job: int) -> int:
+    return int(browser.until(lambda: browser.js(DRAWN, job), f"the pictures of job {job}", 90))
+
+
+def draw(browser: Browser, prompt: str) -> int:
+    browser.write("prompt", prompt)
+    return begun(browser, lambda: browser.one("#prompt").send_keys(Keys.ENTER))
+
+
+def kept(browser: Browser) -> bool:
+    return browser.one("#image-kept").is_displayed()
+
+
+def facts(browser: Browser) -> dict[str, str]:
+    found = browser.js(
+        "return [...document.querySelector('.job').querySelectorAll('.job-facts div')]"
+        ".map((fact) => [fact.querySelector('dt').textContent, fact.querySelector('dd').textContent])"
+    )
+    return dict(found)
+
+
+async def test_a_drawing_starts_from_a_picture_and_is_seen_to_come(
+    house: House, browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "green.png").write_bytes(picture(300, 200, GREEN))
+    loop = asyncio.get_running_loop()
+
+    def step() -> bool:
+        loop.call_soon_threadsafe(house.gate.let, 1)
+        return bool(browser.js("return seen.length"))
+
+    def scene(url: str) -> None:
+        browser.open(url)
+        assert not browser.one("#strength-field").is_displayed()
+        browser.one("#image").send_keys(str(tmp_path / "green.png"))
+        browser.until(lambda: kept(browser), "the picture small")
+        assert browser.text("#image-name") == text("en", "web.image.kept", name="green.png", width=300, height=200)
+        assert browser.one("#strength-field").is_displayed()
+        assert browser.js("return document.querySelector('input[name=preset]:checked').value") == "like"
+        browser.js(WATCH)
+        browser.one("#strength").send_keys(*[Keys.ARROW_LEFT] * 8)
+        job = draw(browser, "a red apple --seed 7 --steps 50")
+        browser.until(step, "a preview in place of the picture")
+        loop.call_soon_threadsafe(house.gate.open)
+        assert drawn(browser, job) == 1
+
+        # An eighth of the sides, as the engine made it.
+        assert tuple(browser.js("return seen[0]")) == (f"/api/jobs/{job}/preview/0", 30, 20)
+        assert browser.all(".preview") == []
+        assert facts(browser).items() >= {"Strength": "0.2", "Size": "240x160"}.items()
+        red, green, blue = browser.colours(".picture img", (0.03, 0.03))[0]
+        assert green > red
+        assert green > blue
+
+        browser.one("#image-remove").click()
+        assert not kept(browser)
+        assert not browser.one("#strength-field").is_displayed()
+        assert (browser.focused(), browser.all("input[name=preset][value=like]")) == ("image", [])
+        assert browser.complaints() == []
+
+    house.gate.shut()
+    await look(house, scene)
+
+
+async def test_a_picture_is_pasted_dropped_or_refused(house: House, browser: Browser) -> None:
+    def give(kind: str, name: str, mime: str, data: bytes) -> None:
+        browser.js(GIVE, kind, name, mime, base64.b64encode(data).decode())
+
+    def scene(url: str) -> None:
+        browser.open(f"{url}?lang=zh")
+        give("paste", "blue.png", "image/png", picture(90, 90, BLUE))
+        browser.until(lambda: kept(browser), "the pasted picture")
+        give("drop", "wide.png", "image/png", picture(90, 30, BLUE))
+        browser.until(lambda: "wide.png" in browser.text("#image-name"), "the dropped picture")
+        browser.one("#image-remove").click()
+        give("drop", "letter.txt", "text/plain", b"dear easel")
+        browser.until(lambda: browser.text("#image-error") == text("zh_CN", "web.image.not_one"), "a sentence")
+        assert not kept(browser)
+        # What the browser can't show, the service says.
+        give("drop", "broken.tiff", "image/tiff", b"no picture")
+        browser.until(lambda: kept(browser), "the broken one")
+        browser.write("prompt", "一只猫")
+        browser.one("#draw").click()
+        browser.until("return !document.getElementById('error').hidden", "a refusal")
+        assert browser.text("#error") == text("zh_CN", "refusal.image.unreadable")
+        assert browser.js("return document.getElementById('error').previousElementSibling.id") == "image-field"
+        browser.complaints()  # the refusal's status
+
+    await look(house, scene)
+
+
+async def test_one_picture_is_varied_and_enlarged(house: House, browser: Browser) -> None:
+    def scene(url: str) -> None:
+        browser.open(url)
+        drawn(browser, draw(browser, "a red apple --seed 7"))
+        varied = begun(browser, browser.one(".job-buttons [data-action=vary]").click)
+        assert drawn(browser, varied) == 2
+        assert facts(browser).items() >= {"Seed": "7", "Variation": "0.25"}.items()
+        large = begun(browser, browser.all(".picture-actions [data-action=upscale]")[1].click)
+        assert drawn(browser, large) == 1
+        assert browser.js("return document.querySelector('.picture img').naturalWidth") == 384
+        assert facts(browser).items() >= {"Upscaled": "2×", "Size": "384x384"}.items()
+        assert browser.complaints() == []
+
+    await look(house, scene)
+
+
+async def test_models_are_chosen_and_sizes_follow(house: House, browser: Browser) -> None:
+    def scene(url: str) -> None:
+        browser.open(url)
+        assert browser.one("#model").is_displayed()
+        assert (len(browser.all("input[name=preset]")), browser.text("#image-about")) == (5, "")
+        browser.one("#model").send_keys("Another")
+        browser.until("return document.querySelectorAll('input[name=preset]').length === 2", "the other's sizes")
+        assert browser.text("#image-about") == text("en", "web.image.none")
+        browser.js("document.querySelector('input[name=preset][value=wide]').click()")
+        drawn(browser, draw(browser, "a cat"))
+        assert facts(browser).items() >= {"Model": "Another model", "Size": "768x432"}.items()
+        shown = {button.get_attribute("data-action") for button in browser.all(".job-buttons [data-action]")}
+        assert shown == {"reroll", "seed", "vary"}
+
+    await look(house, scene)
