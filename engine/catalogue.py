@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.contract import Profile, Recipe, UnknownModel
@@ -11,10 +11,10 @@ from engine.models_file import read
 from engine.profiles import DEMO, demo, known, z_image_turbo
 from engine.spec import ModelSpec
 
-__all__ = ["DEMO", "Present", "batch", "batch_of", "demo", "known", "profile_for", "specs", "z_image_turbo"]
+__all__ = ["DEMO", "Ready", "batch", "batch_of", "demo", "known", "profile_for", "specs", "z_image_turbo"]
 
-Present = Callable[[str, str], object]
-"""Takes a hub id and the models' folder; returns where the files are, or None when they are not all there."""
+Ready = Callable[[ModelSpec, str], bool]
+"""Takes a model and the models' folder; tells whether all of its files are there."""
 
 _BATCH_PIXELS = 2**20
 """Pixels that are worth drawing together: one 1024x1024 picture fills a device, small ones need company."""
@@ -23,7 +23,7 @@ _BATCH_MOST = 8
 """More pictures in a batch make the first of them wait longer than they save."""
 
 
-def specs(model: str, models_dir: str, models_file: str, present: Present | None = None) -> tuple[ModelSpec, ...]:
+def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> tuple[ModelSpec, ...]:
     """Return every model that can be asked for, the default first; their names are unique.
 
     Reads ``models_file`` and small files of folders, so it is for start-up, not for an event loop.
@@ -32,7 +32,7 @@ def specs(model: str, models_dir: str, models_file: str, present: Present | None
         model: ``EASEL_MODEL``: a known name or hub id, a folder, or a name in ``models_file``.
         models_dir: Where downloaded models are kept; known ones that are there can be asked for.
         models_file: Path of ``models.toml``; it need not be there.
-        present: Tells whether a hub id's files are on the disk; without it, known models are not looked for.
+        ready: Tells whether a known model is on the disk; without it, they are not looked for.
 
     Raises:
         UnknownModel: There is no such default, or something in ``models_file`` is wrong.
@@ -48,10 +48,9 @@ def specs(model: str, models_dir: str, models_file: str, present: Present | None
     found = {default.profile.name: default} | taken
     for spec in known():
         # The demo is not offered beside a real model: it is for trying Easel out.
-        if present is not None and spec.profile.name not in found and spec.profile.name != DEMO:
-            needed = _hub_ids(spec)
-            if all(present(repo, models_dir) for repo in needed):
-                found[spec.profile.name] = spec
+        offered = spec.profile.name not in found and spec.profile.name != DEMO
+        if ready is not None and offered and ready(spec, models_dir):
+            found[spec.profile.name] = spec
     return tuple(found.values())
 
 
@@ -93,10 +92,3 @@ def _spec(model: str, own: tuple[ModelSpec, ...]) -> ModelSpec:
         f"There is no model {model!r}: set EASEL_MODEL to {mine}{choices}, to a folder with a diffusers pipeline, "
         "or to a name in models.toml."
     )
-
-
-def _hub_ids(spec: ModelSpec) -> Iterator[str]:
-    """Give the hub ids and hub files that a known model is put together from."""
-    yield spec.base or spec.profile.source
-    if spec.transformer:
-        yield spec.transformer

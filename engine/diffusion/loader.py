@@ -23,8 +23,10 @@ from engine.diffusion.memory import abilities, apply
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.words import Plan
 from engine.folders import PARTS
+from engine.hub.choose import WHOLE
 from engine.hub.errors import CantFetch, Report
 from engine.hub.fetch import fetch, fetch_file
+from engine.hub.needs import needs
 from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
@@ -127,11 +129,12 @@ class Loader:
     def _find(self, spec: ModelSpec) -> _Found:
         """Return where the files are, downloading what is missing; raises CantFetch."""
         revisions: list[str] = []
+        wants = {need.source: need.wants for need in needs(spec)}
 
         def folder_of(source: str) -> str:
             if Path(source).is_dir():
                 return source
-            got = fetch(source, self.models_dir, self.report)
+            got = fetch(source, self.models_dir, self.report, wants=wants.get(source, WHOLE))
             revisions.append(got.revision)
             return got.folder
 

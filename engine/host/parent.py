@@ -8,7 +8,6 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from engine import catalogue
 from engine.contract import (
@@ -31,7 +30,7 @@ from engine.host import wire
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
-from engine.hub import shelf
+from engine.hub.needs import needs, ready
 
 SLOTS = 4
 """Paints that one device gains from; the more there are, the less the queue decides who is next."""
@@ -69,7 +68,7 @@ class ProcessEngine:
     def __init__(
         self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
     ) -> None:
-        models = catalogue.specs(config.model, config.models_dir, config.models_file, shelf.present)
+        models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
         self._tickets = itertools.count(1)
@@ -83,7 +82,7 @@ class ProcessEngine:
             idle_unload=config.idle_unload * 60,
             compile=config.compile,
         )
-        local = all(Path(profile.source).exists() for profile in self._profiles)
+        local = not any(needs(spec) for spec in models)
         self._child = Supervisor(
             model=self._profiles[0].name,
             setup=setup,

@@ -205,7 +205,9 @@ class Supervisor:
             case wire.Downloading(done, total):
                 if line := self._progress.line(done, total, time.monotonic()):
                     log.info("%s", line)
-                self.state = replace(self.state, phase=Phase.DOWNLOADING, bytes_done=done, bytes_total=total)
+                # Once all is here it is loaded, which takes a while too.
+                phase = Phase.WARMING if 0 < total <= done else Phase.DOWNLOADING
+                self.state = replace(self.state, phase=phase, bytes_done=done, bytes_total=total)
             case wire.Warming(model, device):
                 self._settled.clear()
                 self.state = replace(self.state, phase=Phase.WARMING, model=model, device=device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.hub import shelf
-from engine.hub.choose import WHOLE, Wants
+from engine.hub.choose import UNUSED, WHOLE, Wants
 from engine.hub.names import is_repo, split_file
 from engine.spec import ModelSpec
 
@@ -14,7 +14,7 @@ DENOISERS = frozenset({"transformer", "unet"})
 """What a transformer that comes alone takes the place of; diffusers calls it by either name."""
 
 CONFIGS = Wants(weights=False)
-WITHOUT_DENOISER = Wants(without=DENOISERS)
+WITHOUT_DENOISER = Wants(without=DENOISERS | UNUSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,3 +113,11 @@ def test_a_part_of_pickles_is_refused() -> None:
 @pytest.mark.parametrize("path", ["a/model.ckpt", "run.py", "a/pytorch_model.bin", "README.md", "a.msgpack", "a.onnx"])
 def test_what_no_model_is_loaded_from(path: str) -> None:
     assert not choose.useful(path)
+
+
+def test_what_nothing_draws_with_stays_there() -> None:
+    index: dict[str, object] = {"safety_checker": ["stable_diffusion", "X"], "vae": ["diffusers", "AutoencoderKL"]}
+    paths = ["safety_checker/config.json", "safety_checker/model.safetensors", "vae/config.json", "vae/x.safetensors"]
+    assert weights(choose.pipeline(paths, index)) == ["vae/x.safetensors"]
+    # As a pickle it does no harm either.
+    assert weights(choose.pipeline([paths[0], *paths[2:]], index)) == ["vae/x.safetensors"]
