@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from engine.contract import Profile, UnknownModel
 from engine.diffusion.files import Files
 from engine.folders import read
 from engine.models_file import SCHEDULERS
+from engine.weights import header, weight_files
 
 PIPELINES: Mapping[str, Any] = {
     "z_image": ZImagePipeline,
@@ -68,7 +70,7 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
     """
     with _told(files.named):
         pipe = _pipeline(files, dtype, more)
-        _whole(pipe)
+        _whole(pipe, files)
     for lora in files.loras:
         with _told(Path(lora.source)):
             _add(pipe, Path(lora.source), lora.weight)
@@ -126,13 +128,25 @@ def _denoiser(files: Files, path: Path, part: str, model: Any, dtype: torch.dtyp
     )
 
 
-def _whole(pipe: Any) -> None:
-    """Raise UnknownModel where weights are missing: such parts are left without numbers, or with random ones."""
+def _whole(pipe: Any, files: Files) -> None:
+    """Raise UnknownModel where weights are missing: diffusers leaves them without numbers, transformers makes some up."""
     for name, part in pipe.components.items():
-        if isinstance(part, nn.Module):
-            for tensor, value in part.named_parameters():
-                if value.is_meta:
+        if not isinstance(part, nn.Module):
+            continue
+        for tensor, value in part.named_parameters():
+            if value.is_meta:
+                raise UnknownModel(f"its {name} lacks {tensor}")
+        if name.startswith("text_encoder") and files.whole is None and getattr(part, "hf_quantizer", None) is None:
+            held = {_bare(key) for path in weight_files(files.folder / name) for key in header(path)}
+            tied = {_bare(key) for key in getattr(part, "all_tied_weights_keys", None) or ()}
+            for tensor, _ in part.named_parameters():
+                if _bare(tensor) not in held | tied:
                     raise UnknownModel(f"its {name} lacks {tensor}")
+
+
+def _bare(name: str) -> str:
+    """Return a weight's name without what stands before it in one class of a text encoder and not in another."""
+    return re.sub(r"^(?:(?:text_model|language_model|model)\.)+", "", name)
 
 
 def _add(pipe: Any, path: Path, weight: float) -> None:
@@ -170,6 +184,8 @@ def _told(path: Path) -> Iterator[None]:
         raise UnknownModel(f"The model in {path} can't be loaded: {e}.") from e
     except Exception as e:
         text = " ".join(str(e).split())[:300]
+        if "meta tensor" in text:
+            text = "it lacks some of the weights"
         raise UnknownModel(
             f"The model in {path} can't be loaded, copy or download it again ({type(e).__name__}: {text})."
         ) from e

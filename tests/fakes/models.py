@@ -133,6 +133,21 @@ def lora(folder: Path, path: Path, *, style: str = "", scale: float = 1.0) -> Pa
     return loras.kohya(pipe, path, scale=scale)
 
 
+def zoo(root: Path) -> Path:
+    """Write one small pipeline of each family, and of each its LoRA, its transformer alone in two layouts, its file.
+
+    ``<family>/``, ``<family>-lora``, ``-alone``, ``-first`` and (but for Z-Image) ``<family>.safetensors``.
+    """
+    for name, make in SMALL.items():
+        make(root / name)
+        lora(root / name, root / f"{name}-lora.safetensors")
+        transformer_alone(root / name, root / f"{name}-alone.safetensors")
+        transformer_alone(root / name, root / f"{name}-first.safetensors", layout="original")
+        if name != "z_image":
+            single_file(root / name, root / f"{name}.safetensors")
+    return root
+
+
 def overflowing(folder: Path, family: str = "z_image", factor: float = 1e5) -> Path:
     """Save a small pipeline that draws well in fp32 and bf16 and overflows in fp16: inside, numbers pass 65,504.
 

@@ -1,0 +1,227 @@
+"""However a model's files lie about, the pipeline that is put together from them has the same weights."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from engine.contract import UnknownModel
+from engine.diffusion.assemble import assemble, scheduler
+from engine.diffusion.files import Files, check
+from engine.folders import profile_of
+from engine.profiles import sdxl_lightning, sdxl_turbo
+from engine.spec import Lora
+from tests.fakes import models
+
+pytestmark = pytest.mark.slow
+
+PARTS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")
+NAMES = list(models.SMALL)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.zoo(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def plain(zoo: Path) -> Callable[[str], Any]:
+    """Return the pipeline of a family as its folder has it; not to be changed."""
+    return functools.cache(lambda name: made(Files(name, zoo / name)))
+
+
+def made(files: Files, dtype: torch.dtype = torch.float32) -> Any:
+    check(files)
+    return assemble(files, profile_of(files.folder), dtype)
+
+
+def weights(pipe: Any) -> Mapping[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for part in PARTS:
+        module = getattr(pipe, part, None)
+        if isinstance(module, nn.Module):
+            found |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    one, other = weights(a), weights(b)
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def picture(pipe: Any) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = pipe(
+        "a red cat",
+        num_inference_steps=2,
+        width=64,
+        height=64,
+        generator=torch.Generator().manual_seed(3),
+        output_type="np",
+    ).images[0]
+    return found
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_single_file_is_the_folder(zoo: Path, plain: Callable[[str], Any], name: str, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(zoo / name, tmp_path / "base"))
+    for weightless in base.glob("*/*.safetensors"):
+        weightless.unlink()
+    single = made(Files(name, base, whole=zoo / f"{name}.safetensors"))
+    assert same(single, plain(name))
+    np.testing.assert_allclose(picture(single), picture(plain(name)), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transformer_alone_takes_the_bases_place(
+    zoo: Path, plain: Callable[[str], Any], name: str, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(zoo / name, tmp_path / "base"))
+    denoiser = "transformer" if name == "z_image" else "unet"
+    (base / denoiser / "diffusion_pytorch_model.safetensors").unlink()
+    first = load_file(zoo / f"{name}-first.safetensors")
+    bare = tmp_path / "bare.safetensors"
+    save_file({key.removeprefix("model.diffusion_model."): tensor for key, tensor in first.items()}, bare)
+    for path in (zoo / f"{name}-alone.safetensors", zoo / f"{name}-first.safetensors", bare):
+        assert same(made(Files(name, base, denoiser=path)), plain(name)), path
+
+
+def test_a_gguf_over_a_base(zoo: Path, plain: Callable[[str], Any], tmp_path: Path) -> None:
+    path = tmp_path / "q8.gguf"
+    writer = gguf.GGUFWriter(path, "lumina2")
+    for name, tensor in load_file(zoo / "z_image-first.safetensors").items():
+        data = tensor.float().numpy()
+        large = data.ndim > 1 and data.shape[-1] % 32 == 0 and "pad_token" not in name
+        kind = gguf.GGMLQuantizationType.Q8_0 if large else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name.removeprefix("model.diffusion_model."), gguf.quants.quantize(data, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    whole = plain("z_image")
+    small = made(Files("z_image", zoo / "z_image", denoiser=path))
+    error = np.abs(picture(small) - picture(whole))
+    assert error.max() > 0
+    assert error.mean() < 0.02
+    # Quantised weights can't be added to, so the LoRA stays beside them.
+    lora = Lora(str(zoo / "z_image-lora.safetensors"), 1.0)
+    with_lora = made(Files("z_image", zoo / "z_image", denoiser=path, loras=(lora,)))
+    exact = made(Files("z_image", zoo / "z_image", loras=(lora,)))
+    assert np.abs(picture(with_lora) - picture(exact)).mean() < 0.02
+    assert np.abs(picture(exact) - picture(whole)).mean() > 0.02
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loras_are_added_by_their_weights(zoo: Path, plain: Callable[[str], Any], name: str) -> None:
+    lora = str(zoo / f"{name}-lora.safetensors")
+    half = made(Files(name, zoo / name, loras=(Lora(lora, 0.5),)))
+    whole = made(Files(name, zoo / name, loras=(Lora(lora, 0.25), Lora(lora, 0.75))))
+    before, between, after = weights(plain(name)), weights(half), weights(whole)
+    assert before.keys() == between.keys() == after.keys()
+    for key in before:
+        torch.testing.assert_close(between[key] * 2, before[key] + after[key], atol=1e-4, rtol=1e-4)
+    changed = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    if name == "z_image":
+        assert changed == {"transformer"}
+    else:
+        assert changed == {part for part in PARTS if hasattr(whole, part)} - {"vae"}
+    assert np.abs(picture(whole) - picture(plain(name))).max() > 0.1
+
+
+@pytest.mark.parametrize(("name", "style"), [("sdxl", "peft"), ("z_image", "transformer")])
+def test_loras_as_peft_writes_them(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str, style: str
+) -> None:
+    lora = models.lora(zoo / name, tmp_path / "lora.safetensors", style=style)
+    assert not same(made(Files(name, zoo / name, loras=(Lora(str(lora)),))), plain(name))
+
+
+def test_a_lora_none_of_whose_layers_are_there(zoo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file(
+        {
+            "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.zeros(4, 64),
+            "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.zeros(128, 4),
+            "lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha": torch.tensor(4.0),
+        },
+        path,
+    )
+    with pytest.raises(UnknownModel, match=r"^The model in .*lora\.safetensors can't be loaded.*\.$"):
+        made(Files("sd15", zoo / "sd15", loras=(Lora(str(path)),)))
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_weights_of_another_shape(zoo: Path, tmp_path: Path, part: str) -> None:
+    folder = Path(shutil.copytree(zoo / "sd15", tmp_path / "m"))
+    path = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(path)
+    name = next(k for k in tensors if k.endswith(("conv_in.weight", "token_embedding.weight")))
+    save_file(tensors | {name: tensors[name][:, 1:].contiguous()}, path, {"format": "pt"})
+    with pytest.raises(UnknownModel) as caught:
+        made(Files("sd15", folder))
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_weights_that_are_missing(zoo: Path, tmp_path: Path, part: str) -> None:
+    folder = Path(shutil.copytree(zoo / "sd15", tmp_path / "m"))
+    path = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(path)
+    del tensors[next(k for k in tensors if "norm" in k)]
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(UnknownModel, match=rf"its {part} lacks \S*norm"):
+        made(Files("sd15", folder))
+
+
+def test_a_single_file_with_weights_missing(zoo: Path, tmp_path: Path) -> None:
+    tensors = load_file(zoo / "sd15.safetensors")
+    path = tmp_path / "less.safetensors"
+    del tensors["model.diffusion_model.middle_block.0.in_layers.2.weight"]
+    save_file(tensors, path)
+    with pytest.raises(UnknownModel, match="lack"):
+        made(Files("sd15", zoo / "sd15", whole=path))
+
+
+def test_the_few_step_profiles_have_their_own_schedulers(zoo: Path) -> None:
+    files = Files("sdxl", zoo / "sdxl")
+    own = assemble(files, profile_of(files.folder), torch.float32).scheduler.config
+    turbo = scheduler(sdxl_turbo(), own)
+    assert (type(turbo).__name__, turbo.config.timestep_spacing) == ("EulerAncestralDiscreteScheduler", "trailing")
+    lightning = scheduler(sdxl_lightning(), own)
+    lightning.set_timesteps(4)
+    assert lightning.timesteps.tolist() == [999.0, 749.0, 499.0, 249.0]
+
+
+def test_no_other_scheduler_is_taken_by_its_name() -> None:
+    with pytest.raises(UnknownModel, match="wants AutoencoderKL"):
+        scheduler(replace(sdxl_turbo(), scheduler="AutoencoderKL"), {})
+
+
+def test_an_img2img_folder_is_loaded_as_what_it_is_made_of(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(zoo / "sd15", tmp_path / "m"))
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace('"StableDiffusionPipeline"', '"StableDiffusionImg2ImgPipeline"'))
+    assert same(made(Files("sd15", folder)), plain("sd15"))
+
+
+def test_the_libraries_say_nothing_and_speak_again(zoo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loud = logging.getLogger("diffusers").level
+    made(Files("sdxl", zoo / "sdxl", loras=(Lora(str(zoo / "sdxl-lora.safetensors")),)))
+    assert caplog.text == ""
+    assert logging.getLogger("diffusers").level == loud

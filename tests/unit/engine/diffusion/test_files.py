@@ -1,0 +1,242 @@
+"""What is wrong with a model's files is said in one sentence before anything is loaded; what is right passes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.contract import UnknownModel
+from engine.diffusion.files import Files, check, locate
+from engine.profiles import sd15, sdxl_lightning, z_image
+from engine.spec import Lora, ModelSpec
+from tests.fakes import models
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small pipeline of each family, single files, transformers alone and LoRAs."""
+    return models.zoo(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def own(made: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy a pipeline to where a test may damage it."""
+    return lambda name: Path(shutil.copytree(made / name, tmp_path / name))
+
+
+def refusal(files: Files) -> str:
+    with pytest.raises(UnknownModel) as caught:
+        check(files)
+    text = str(caught.value)
+    assert re.fullmatch(r"[^\n]{20,600}\.", text), text
+    return text
+
+
+@pytest.mark.parametrize("name", list(models.SMALL))
+def test_all_that_belongs_together_passes(made: Path, name: str) -> None:
+    lora = (Lora(str(made / f"{name}-lora.safetensors")),)
+    check(Files(name, made / name, loras=lora))
+    check(Files(name, made / name, denoiser=made / f"{name}-alone.safetensors"))
+    check(Files(name, made / name, denoiser=made / f"{name}-first.safetensors"))
+    if name != "z_image":
+        check(Files(name, made / name, whole=made / f"{name}.safetensors"))
+
+
+def test_the_bundled_model_passes(tmp_path: Path) -> None:
+    check(Files("z_image", models.copy(tmp_path / "demo")))
+
+
+def test_a_pickle_in_a_part(own: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = models.pickled(tmp_path / "demo", tmp_path / "sprung")
+    assert "text_encoder as a pickle (pytorch_model.bin)" in refusal(Files("z_image", folder))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 4])
+def test_a_pickle_that_calls_itself_safetensors(made: Path, tmp_path: Path, protocol: int | None) -> None:
+    path = tmp_path / "model.safetensors"
+    if protocol is None:
+        torch.save({"a": torch.zeros(3)}, path)
+        assert zipfile.is_zipfile(path)
+    else:
+        path.write_bytes(pickle.dumps({"a": list(range(99))}, protocol))
+    for files in (
+        Files("sd15", made / "sd15", whole=path),
+        Files("sd15", made / "sd15", denoiser=path),
+        Files("sd15", made / "sd15", loras=(Lora(str(path)),)),
+    ):
+        assert "is a pickle, whatever its name says" in refusal(files)
+
+
+def test_a_header_may_be_as_long_as_a_pickle_begins(made: Path, tmp_path: Path) -> None:
+    """A length of 0x0280 begins with the bytes of a pickle of protocol 2."""
+    lora, found = load_file(made / "sd15-lora.safetensors"), None
+    name = next(k for k in lora if "attn2_to_k.lora_down" in k)
+    for padding in range(0x280):
+        buffer = tmp_path / "lora.safetensors"
+        save_file({name: lora[name]}, buffer, {"note": "x" * padding})
+        if buffer.read_bytes()[:2] == b"\x80\x02":
+            found = buffer
+            break
+    assert found is not None
+    check(Files("sd15", made / "sd15", loras=(Lora(str(found)),)))
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder_2", "vae"])
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
+def test_a_part_that_ends_in_the_middle(own: Callable[[str], Path], part: str, keep: float) -> None:
+    path = next((own("sdxl") / part).glob("*.safetensors"))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    assert f"{path} is damaged" in refusal(Files("sdxl", path.parent.parent))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"<!DOCTYPE html><html>Sign in", "a page or a Git LFS pointer"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a page or a Git LFS pointer"),
+        (b"GGUF\x03\x00\x00\x00" + bytes(99), "is a GGUF file"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00" + b"[1, 2, 3, 4, 5] ", "no JSON object"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00" + b'{"a": {"x": 1}} ', "entry 'a' can't be read"),
+        (b"\xff" * 99, "cut short"),
+    ],
+)
+def test_what_is_no_safetensors_file(made: Path, tmp_path: Path, data: bytes, expected: str) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(data)
+    assert expected in refusal(Files("sdxl", made / "sdxl", whole=path))
+
+
+def test_a_tensor_smaller_than_it_says(made: Path, tmp_path: Path) -> None:
+    head = json.dumps({"a": {"dtype": "F16", "shape": [100, 100], "data_offsets": [0, 10]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(10))
+    assert "'a' is not as large as it says" in refusal(Files("sd15", made / "sd15", whole=path))
+
+
+def test_a_shard_that_is_missing(own: Callable[[str], Path]) -> None:
+    folder = own("sd15")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
+    index = {"weight_map": {"a": weights.stem + "-00001-of-00002.safetensors", "b": "second.safetensors"}}
+    weights.with_suffix(".safetensors.index.json").write_text(json.dumps(index))
+    assert "unet/second.safetensors is missing" in refusal(Files("sd15", folder))
+
+
+def test_a_part_without_weights(own: Callable[[str], Path]) -> None:
+    folder = own("sd15")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "its vae has no .safetensors file" in refusal(Files("sd15", folder))
+
+
+def test_only_configs_are_needed_below_a_single_file(own: Callable[[str], Path], made: Path) -> None:
+    folder = own("sdxl")
+    for weights in folder.glob("*/*.safetensors"):
+        weights.unlink()
+    check(Files("sdxl", folder, whole=made / "sdxl.safetensors"))
+
+
+def test_a_folder_without_an_index(tmp_path: Path) -> None:
+    assert "holds no model_index.json" in refusal(Files("sd15", tmp_path))
+
+
+def test_code_is_asked_for(tmp_path: Path) -> None:
+    folder = models.coded(tmp_path / "demo", tmp_path / "sprung")
+    assert "Easel runs no code that comes with a model" in refusal(Files("z_image", folder))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": ["pipeline.py", "Mine"]}))
+    assert "can't draw with" in refusal(Files("z_image", folder))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "expected"),
+    [
+        ("sd15", "sdxl", "(96 channels where it has 32)"),
+        ("sdxl", "sd15", "(32 channels where it has 96)"),
+        ("sd15", "z_image", "made for Z-Image, and the model in"),
+        ("z_image", "sdxl", "give one for Z-Image."),
+    ],
+)
+def test_a_lora_a_transformer_and_a_file_of_another_family(made: Path, name: str, lora: str, expected: str) -> None:
+    assert expected in refusal(Files(name, made / name, loras=(Lora(str(made / f"{lora}-lora.safetensors")),)))
+    for kind in ("alone", "first"):
+        assert expected in refusal(Files(name, made / name, denoiser=made / f"{lora}-{kind}.safetensors"))
+    if "z_image" not in (name, lora):
+        assert expected in refusal(Files(name, made / name, whole=made / f"{lora}.safetensors"))
+
+
+def test_the_base_is_of_another_family(made: Path) -> None:
+    assert "of the family SDXL" in refusal(Files("sdxl", made / "sd15"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"], "Diffusion 1.5"),
+        (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight"], "made for Flux"),
+        (["lora_unet_double_blocks_0_img_attn_proj.lora_down.weight"], "made for Flux"),
+        (["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"], "made for Qwen-Image"),
+        (["diffusion_model.blocks.0.cross_attn.k.lora_A.weight"], "made for Wan"),
+        (["lora_unet_mid_block_attentions_0_proj_in.lokr_w1"], "is a LyCORIS"),
+        (["something.weight"], "is no LoRA"),
+    ],
+)
+def test_loras_of_models_from_elsewhere(made: Path, tmp_path: Path, keys: list[str], expected: str) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file({key: torch.zeros(4, 768) for key in keys}, path)
+    assert expected in refusal(Files("sdxl", made / "sdxl", loras=(Lora(str(path)),)))
+
+
+def test_a_unet_alone_given_as_a_single_file(made: Path) -> None:
+    text = refusal(Files("sd15", made / "sd15", whole=made / "sd15-first.safetensors"))
+    assert "holds no VAE and no text encoder" in text
+    assert "give it as transformer" in text
+
+
+def test_scaled_fp8_can_not_be_read(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fp8.safetensors"
+    tensors = load_file(made / "z_image-alone.safetensors")
+    save_file(tensors | {"layers.0.attention.to_q.scale_weight": torch.ones(1)}, path)
+    assert "scaled fp8" in refusal(Files("z_image", made / "z_image", denoiser=path))
+
+
+def test_a_gguf_that_is_none(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "q4.gguf"
+    path.write_bytes(b"<html>")
+    assert "is no GGUF file" in refusal(Files("z_image", made / "z_image", denoiser=path))
+    path.write_bytes(b"GGUF" + bytes(20))
+    check(Files("z_image", made / "z_image", denoiser=path))
+
+
+def test_files_are_located_by_what_the_spec_names() -> None:
+    asked: list[str] = []
+
+    def here(source: str) -> str:
+        asked.append(source)
+        return f"/here/{source}"
+
+    lightning = ModelSpec(sdxl_lightning(), "base/xl", "a/b/unet.safetensors", (Lora("c/d/l.safetensors", 0.5),))
+    assert locate(lightning, here, here) == Files(
+        "sdxl",
+        Path("/here/base/xl"),
+        denoiser=Path("/here/a/b/unet.safetensors"),
+        loras=(Lora("/here/c/d/l.safetensors", 0.5),),
+    )
+    single = ModelSpec(replace(sd15(), source="/m/one.safetensors"), "base/sd")
+    assert locate(single, here, here).whole == Path("/here//m/one.safetensors")
+    assert locate(ModelSpec(z_image()), here, here) == Files("z_image", Path("/here/Tongyi-MAI/Z-Image"))
+    assert "ByteDance/SDXL-Lightning" not in asked
