@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import catalogue
+from engine import catalogue, weights
 from engine.contract import Honour, Profile, Recipe, UnknownModel
+from engine.folders import FAMILIES, PARTS
+from engine.models_file import SCHEDULERS
+from engine.profiles import known
+from engine.spec import ModelSpec
 from tests.fakes import models
+
+KNOWN = [spec.profile for spec in known()]
 
 
 def test_demo_needs_no_network_and_is_here() -> None:
@@ -30,12 +36,56 @@ def test_turbo_by_its_hub_id_or_name(name: str) -> None:
     assert (profile.steps.default, profile.guidance.high, profile.negative) == (8, 0.0, Honour.NEVER)
 
 
-@pytest.mark.parametrize("profile", [catalogue.demo(), catalogue.z_image_turbo()], ids=lambda p: p.name)
+@pytest.mark.parametrize("profile", KNOWN, ids=lambda p: p.name)
 def test_presets_are_of_one_area_and_on_the_grid(profile: Profile) -> None:
     area = profile.side.default**2
     for width, height in profile.presets.values():
         assert width % profile.multiple == height % profile.multiple == 0
         assert width * height == pytest.approx(area, rel=0.05)
+        assert profile.side.low <= min(width, height) <= max(width, height) <= profile.side.high
+
+
+@pytest.mark.parametrize("profile", KNOWN, ids=lambda p: p.name)
+def test_profiles_say_everything_and_agree_with_themselves(profile: Profile) -> None:
+    for limits in (profile.side, profile.steps, profile.guidance):
+        assert limits.low <= limits.default <= limits.high
+    assert profile.side.low % profile.multiple == profile.side.high % profile.multiple == 0
+    assert FAMILIES[profile.pipeline] == profile.family
+    assert {"vae", "text_encoder"} < set(profile.parameters) < set(PARTS[profile.family])
+    assert profile.licence
+    assert profile.name == profile.name.lower()
+    # Without guidance there is nothing that a negative prompt could be set against.
+    assert (profile.negative is Honour.NEVER) == (profile.guidance.high <= 1)
+    assert not profile.negative_default or profile.negative is not Honour.NEVER
+    assert profile.scheduler in ("", *SCHEDULERS)
+    assert bool(profile.scheduler) == (profile.family != "z_image")
+    assert profile.prompt_tokens == (512 if profile.family == "z_image" else 75)
+    assert profile.languages == (("en", "zh") if profile.family == "z_image" else ("en",))
+
+
+def test_names_are_unique() -> None:
+    assert len({p.name for p in KNOWN}) == len({p.source for p in KNOWN}) == len(KNOWN) == 7
+
+
+def test_the_bundled_models_parameters_are_its_files() -> None:
+    folder = Path(catalogue.demo().source)
+    assert {part: weights.parameters(folder / part) for part in catalogue.demo().parameters} == dict(
+        catalogue.demo().parameters
+    )
+
+
+def test_what_each_model_is_drawn_with() -> None:
+    found = {p.name: (p.steps.default, p.guidance.default, p.side.default) for p in KNOWN}
+    assert found == {
+        "demo": (8, 0.0, 192),
+        "z-image-turbo": (8, 0.0, 1024),
+        "z-image": (28, 4.0, 1024),
+        "sdxl": (30, 5.0, 1024),
+        "sdxl-turbo": (4, 0.0, 512),
+        "sdxl-lightning": (4, 0.0, 1024),
+        "sd15": (25, 7.5, 512),
+    }
+    assert next(p for p in KNOWN if p.name == "sdxl").presets["wide"] == (1344, 768)
 
 
 def test_a_folder_says_its_own_size(tmp_path: Path) -> None:
@@ -53,7 +103,7 @@ def test_a_strange_size_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownModel, match=r"'no/such'.*demo, Tongyi-MAI/Z-Image-Turbo"):
+    with pytest.raises(UnknownModel, match=r"'no/such'.*demo, Tongyi-MAI/Z-Image-Turbo.*models\.toml\.$"):
         catalogue.profile_for("no/such")
 
 
@@ -72,7 +122,10 @@ def test_a_damaged_index(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("named", ["FluxPipeline", ["pipeline.py", "Mine"], None])
 def test_a_class_that_nobody_here_draws_with(tmp_path: Path, named: object) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": named}))
-    with pytest.raises(UnknownModel, match="can't draw with; it can with ZImagePipeline"):
+    with pytest.raises(
+        UnknownModel,
+        match="can't draw with; it can with ZImagePipeline, StableDiffusionXLPipeline, StableDiffusionPipeline\\.",
+    ):
         catalogue.profile_for(str(tmp_path))
 
 
@@ -88,3 +141,108 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("side", "expected"), [(0, 8), (64, 8), (192, 8), (512, 4), (768, 1), (1024, 1), (4096, 1)])
 def test_how_many_are_worth_drawing_together(side: int, expected: int) -> None:
     assert catalogue.batch(Recipe("a", "demo", "", "", side, side, 8, 0.0, 0)) == expected
+
+
+def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
+    """Write the small files of a pipeline's folder, as far as its profile is read from them."""
+    family = FAMILIES[kind]
+    library = {"tokenizer": "transformers", "text_encoder": "transformers"}
+    parts = {part: [library.get(part.removesuffix("_2"), "diffusers"), "Some"] for part in PARTS[family]}
+    tmp_path.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind, "safety_checker": ["x", "y"]} | parts))
+    for part in parts:
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text("{}")
+    if "unet" in parts:
+        (tmp_path / "unet" / "config.json").write_text(json.dumps({"sample_size": 128, "in_channels": 4} | unet))
+        (tmp_path / "vae" / "config.json").write_text(json.dumps({"block_out_channels": [1, 2, 3, 4]}))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_folder_of_every_class(tmp_path: Path, kind: str) -> None:
+    profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", kind)))
+    assert (profile.family, profile.pipeline, profile.side.default) == (FAMILIES[kind], kind, 1024)
+    assert (profile.guidance.low, profile.negative, profile.licence) == (0.0, Honour.WITH_GUIDANCE, "")
+
+
+def test_a_unet_says_its_size(tmp_path: Path) -> None:
+    profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", "StableDiffusionPipeline", sample_size=64)))
+    assert (profile.side.low, profile.side.default, profile.side.high) == (256, 512, 1024)
+    assert profile.presets["wide"] == (704, 384)
+
+
+@pytest.mark.parametrize("name", ["sdxl-turbo", "SDXL-Turbo"])
+def test_a_folder_that_bears_a_known_name_has_its_defaults(tmp_path: Path, name: str) -> None:
+    profile = catalogue.profile_for(str(folder_of(tmp_path / name, "StableDiffusionXLPipeline")))
+    assert (profile.name, profile.steps.high, profile.negative) == ("sdxl-turbo", 4, Honour.NEVER)
+    assert profile.source == str(tmp_path / name)
+    # The name alone makes no Z-Image of it.
+    other = catalogue.profile_for(str(folder_of(tmp_path / "z-image", "StableDiffusionXLPipeline")))
+    assert other.family == "sdxl"
+
+
+def test_a_unet_for_inpainting_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "mine", "StableDiffusionInpaintPipeline", in_channels=9)
+    with pytest.raises(UnknownModel, match="UNet of 9 channels"):
+        catalogue.profile_for(str(folder))
+
+
+def test_a_refiner_is_no_whole_pipeline(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "mine", "StableDiffusionXLImg2ImgPipeline")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder": [None, None]}))
+    with pytest.raises(UnknownModel, match="names no text_encoder"):
+        catalogue.profile_for(str(folder))
+
+
+def test_a_folder_that_wants_code(tmp_path: Path) -> None:
+    folder = models.coded(tmp_path / "mine", tmp_path / "sprung")
+    with pytest.raises(UnknownModel, match=r"scheduler.*\(trap\.Trap\).*runs no code"):
+        catalogue.profile_for(str(folder))
+
+
+def names(found: tuple[ModelSpec, ...]) -> list[str]:
+    return [spec.profile.name for spec in found]
+
+
+def here(*there: str) -> catalogue.Ready:
+    return lambda spec, _: spec.profile.name in there
+
+
+def test_the_default_is_first_then_the_operators_own_then_what_is_here(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[anime]\nsource = "a/b"\nlike = "sdxl"\n[sd15]\nsource = "c/d"\nlike = "sd15"\n')
+    found = catalogue.specs("z-image", "m", str(file), here("demo", "z-image", "sd15", "sdxl-lightning"))
+    assert names(found) == ["z-image", "anime", "sd15", "sdxl-lightning"]
+    assert found[2].profile.source == "c/d"
+    lightning = found[3]
+    assert lightning.base == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert lightning.transformer == "ByteDance/SDXL-Lightning/sdxl_lightning_4step_unet.safetensors"
+
+
+def test_the_default_may_be_the_operators_own(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[one]\nsource = "a/b"\nlike = "sdxl"\n[sdxl]\nsource = "c/d"\nlike = "sdxl"\n')
+    found = catalogue.specs("sdxl", "m", str(file))
+    assert names(found) == ["sdxl", "one"]
+    assert found[0].profile.source == "c/d"
+
+
+def test_without_a_file_and_without_models_there_is_the_default() -> None:
+    assert names(catalogue.specs("demo", "m", "")) == ["demo"]
+    assert names(catalogue.specs("demo", "m", "/no/such/models.toml", here())) == ["demo"]
+
+
+def test_two_models_of_one_name(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[mine]\nsource = "a/b"\nlike = "sdxl"\n')
+    with pytest.raises(UnknownModel, match=r"'mine' is taken by a table in .*models\.toml"):
+        catalogue.specs(str(folder_of(tmp_path / "mine", "ZImagePipeline")), "m", str(file))
+
+
+def test_an_unknown_default_is_refused_with_the_operators_own_names(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[anime]\nsource = "a/b"\nlike = "sdxl"\n')
+    with pytest.raises(UnknownModel, match="There is no model 'animee': set EASEL_MODEL to anime, demo"):
+        catalogue.specs("animee", "m", str(file))
