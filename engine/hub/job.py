@@ -130,14 +130,15 @@ class Job:
     def _one(self, path: str, file: File, tally: _Tally) -> None:
         if self._stop.is_set():
             raise Stopped
+        # One that is there all the same is cut short (a power cut, a full disk).
+        _drop(self._folder() / path)
         if file.sha256:
             self._large(path, file, tally)
         else:
             tally.add(file.size)
         place = self._client.file(self._commit.revision, path, self._cache)
         if place.stat().st_size != file.size:
-            place.resolve().unlink(missing_ok=True)
-            place.unlink(missing_ok=True)
+            _drop(place)
             raise CantFetch(
                 f"What came of {self._repo}/{path} has not the size that its hub lists: try again.", passing=True
             )
@@ -154,8 +155,10 @@ class Job:
                 try:
                     with FileLock(lock, timeout=1):
                         if blob.exists():
-                            tally.add(file.size)
-                            return
+                            if blob.stat().st_size == file.size:
+                                tally.add(file.size)
+                                return
+                            blob.unlink()
                         Transfer(
                             self._client,
                             self._commit.revision,
@@ -219,6 +222,13 @@ class _Tally:
     def end(self) -> None:
         """All is here."""
         self._report(self._total, self._total)
+
+
+def _drop(place: Path) -> None:
+    """Remove a file and, where that is a link, what it points to."""
+    if place.exists():
+        place.resolve().unlink(missing_ok=True)
+    place.unlink(missing_ok=True)
 
 
 def free_bytes(folder: Path) -> int:

@@ -20,6 +20,7 @@ from engine.hub.names import is_repo, split_file
 from engine.hub.pins import File, Pin
 
 _PREFIX = "models--"
+_REMOVED = ".removed-"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -142,10 +143,11 @@ def remove(repo: str, models_dir: str) -> int:
     try:
         for folder in _folders(repo, models_dir):
             # Renamed first: whatever ends us now, no half of a model passes for a whole one.
-            doomed = folder.rename(folder.with_name(f".removed-{secrets.token_hex(4)}"))
-            freed += _bytes(doomed)
-            shutil.rmtree(doomed)
+            folder.rename(folder.with_name(f"{_REMOVED}{secrets.token_hex(4)}"))
             shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
+            for doomed in folder.parent.glob(f"{_REMOVED}*"):
+                freed += _bytes(doomed)
+                shutil.rmtree(doomed)
     except OSError as e:
         raise CantFetch(
             f"The files of {repo} can't be removed ({e.strerror or e}): {e.filename}.", passing=False

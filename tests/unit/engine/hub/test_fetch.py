@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -139,6 +140,25 @@ def test_a_broken_download_goes_on_in_the_next_process(hub: Hub, models: str, ho
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == ["bytes=300000-"]
 
 
+def test_two_that_fetch_the_same_fetch_it_once(hub: Hub, models: str) -> None:
+    hub.cuts[BIG] = [100_000]
+    begin = threading.Barrier(2)
+    got: list[Fetched] = []
+
+    def both() -> None:
+        begin.wait(10)
+        got.append(get(models))
+
+    threads = [threading.Thread(target=both) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got[0] == got[1]
+    assert files(got[0].folder) == WANTED
+    assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=100000-"]
+
+
 def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
     hub.cuts[BIG] = [300_000, *[0] * (transfer.TRIES - 1)]
     cant(models)
@@ -146,6 +166,14 @@ def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
     part.write_bytes(bytes(part.stat().st_size))
     assert files(get(models).folder) == WANTED
     assert not part.exists()
+
+
+@pytest.mark.parametrize("path", [BIG, "vae/config.json"])
+def test_a_file_that_was_cut_short_is_fetched_again(hub: Hub, models: str, path: str) -> None:
+    place = Path(get(models).folder) / path
+    place.write_bytes(place.read_bytes()[:10])
+    assert shelf.present(REPO, models) is None
+    assert files(get(models).folder) == WANTED
 
 
 def test_bytes_that_are_not_what_the_hub_lists(hub: Hub, models: str) -> None:
