@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ _BITS: Mapping[str, int] = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 3
 _BITS_16 = frozenset({"F16", "BF16", "I16", "U16"})
 _BITS_4 = frozenset({"F4"})
 _BITS_6 = frozenset({"F6_E2M3", "F6_E3M2"})
+
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)[.-]")
+"""How diffusers names a second form of the same weights; shards carry it before their number."""
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -78,9 +82,21 @@ def parameters(folder: Path) -> int:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that diffusers loads a part from: no variants in another precision beside them."""
+    """Return the files that a part is loaded from: the plain ones, or, where there are none, those of ``variant``."""
+    kind = variant(folder)
     found = sorted(folder.glob("*.safetensors"))
-    return [p for p in found if not any(mark in p.name for mark in (".fp16", ".bf16", ".fp32", "non_ema"))]
+    return [path for path in found if _variant(path) == kind]
+
+
+def variant(folder: Path) -> str:
+    """Return ``fp16`` or its like where a part's weights are there in that form alone; empty for plain files or none."""
+    kinds = sorted({_variant(path) for path in folder.glob("*.safetensors")})
+    return kinds[0] if kinds else ""
+
+
+def _variant(path: Path) -> str:
+    found = _VARIANT.search(path.name)
+    return found[1] if found else ""
 
 
 def _held(path: Path, found: object, room: int) -> Mapping[str, Held]:

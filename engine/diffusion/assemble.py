@@ -24,9 +24,9 @@ from torch import nn
 
 from engine.contract import Profile, UnknownModel
 from engine.diffusion.files import Files
-from engine.folders import read
+from engine.folders import PARTS, read
 from engine.models_file import SCHEDULERS
-from engine.weights import header, weight_files
+from engine.weights import header, variant, weight_files
 
 PIPELINES: Mapping[str, Any] = {
     "z_image": ZImagePipeline,
@@ -101,6 +101,8 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
     if files.denoiser is not None:
         part, model = _DENOISERS[files.family]
         parts[part] = _denoiser(files, files.denoiser, part, model, dtype)
+    if variants := sorted({v for part in PARTS[files.family] if (v := variant(files.folder / part))}):
+        parts["variant"] = variants[0]  # parts that are there in their plain form alone are loaded from that
     return kind.from_pretrained(
         str(files.folder),
         dtype={"vae": torch.float32, "default": dtype} if upcast else dtype,

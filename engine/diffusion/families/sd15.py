@@ -12,7 +12,7 @@ from engine.diffusion.families.base import Embedding
 from engine.diffusion.families.unet import UNetFamily
 
 
-class StableDiffusion15(UNetFamily):
+class SD15(UNetFamily):
     """A loaded StableDiffusionPipeline."""
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from engine.diffusion.families.base import Drawing, Embedding, Start
 from engine.diffusion.families.unet import UNetFamily
 
 
-class StableDiffusionXL(UNetFamily):
+class SDXL(UNetFamily):
     """A loaded StableDiffusionXLPipeline."""
 
     @torch.no_grad()

@@ -220,6 +220,13 @@ def test_an_img2img_folder_is_loaded_as_what_it_is_made_of(
     assert same(made(Files("sd15", folder)), plain("sd15"))
 
 
+def test_weights_that_are_there_in_fp16_alone(zoo: Path, plain: Callable[[str], Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(zoo / "sdxl", tmp_path / "m"))
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder_2", "model")):
+        (folder / part / f"{stem}.safetensors").rename(folder / part / f"{stem}.fp16.safetensors")
+    assert same(made(Files("sdxl", folder)), plain("sdxl"))
+
+
 def test_the_libraries_say_nothing_and_speak_again(zoo: Path, caplog: pytest.LogCaptureFixture) -> None:
     loud = logging.getLogger("diffusers").level
     made(Files("sdxl", zoo / "sdxl", loras=(Lora(str(zoo / "sdxl-lora.safetensors")),)))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.families.base import Drawing, Family, Start
-from engine.diffusion.families.sd15 import StableDiffusion15
-from engine.diffusion.families.sdxl import StableDiffusionXL
+from engine.diffusion.families.sd15 import SD15
+from engine.diffusion.families.sdxl import SDXL
 from engine.diffusion.families.z_image import ZImage
 from engine.diffusion.files import Files
 from engine.folders import profile_of
@@ -25,7 +25,7 @@ from tests.fakes import models
 
 pytestmark = pytest.mark.slow
 
-FAMILIES: Mapping[str, type[Family]] = {"sd15": StableDiffusion15, "sdxl": StableDiffusionXL, "z_image": ZImage}
+FAMILIES: Mapping[str, type[Family]] = {"sd15": SD15, "sdxl": SDXL, "z_image": ZImage}
 IMG2IMG = {
     "sd15": diffusers.StableDiffusionImg2ImgPipeline,
     "sdxl": diffusers.StableDiffusionXLImg2ImgPipeline,
@@ -176,7 +176,7 @@ def test_schedulers_are_the_profiles(tmp_path: Path) -> None:
     for wanted in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler"):
         pipe = assemble(Files("sd15", folder), replace(profile, scheduler=wanted), torch.float32)
         assert type(pipe.scheduler).__name__ == wanted
-        pictures.append(drawn(StableDiffusion15(pipe, CPU), recipe()))
+        pictures.append(drawn(SD15(pipe, CPU), recipe()))
         assert apart(pictures[-1], bare(pipe, recipe(), width=64, height=48)) <= ONE
     assert apart(pictures[0], pictures[1]) > 0.05
     assert apart(pictures[0], pictures[2]) > 0.01
@@ -186,7 +186,7 @@ def test_sdxls_vae_is_not_left_in_fp16(tmp_path: Path) -> None:
     folder = models.small_sdxl(tmp_path / "m")
     pipe = assemble(Files("sdxl", folder), profile_of(folder), torch.float16)
     assert (pipe.unet.dtype, pipe.vae.dtype) == (torch.float16, torch.float32)
-    assert np.isfinite(drawn(StableDiffusionXL(pipe, CPU), recipe(steps=2))).all()
+    assert np.isfinite(drawn(SDXL(pipe, CPU), recipe(steps=2))).all()
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
