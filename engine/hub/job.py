@@ -130,8 +130,9 @@ class Job:
     def _one(self, path: str, file: File, tally: _Tally) -> None:
         if self._stop.is_set():
             raise Stopped
-        # One that is there all the same is cut short (a power cut, a full disk).
-        _drop(self._folder() / path)
+        if shelf.missing(self._folder(), self._commit.files, [path]):
+            # If it is there all the same, it is cut short (a power cut, a full disk).
+            _drop(self._folder() / path)
         if file.sha256:
             self._large(path, file, tally)
         else:

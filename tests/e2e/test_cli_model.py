@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import easel, environment, until
+from tests.e2e.service import Service, easel, environment, until
 from tests.fakes import models
 from tests.fakes.hub import COMMIT, Hub, serving
 
@@ -39,10 +39,15 @@ def house(tmp_path: Path, hub: Hub) -> Path:
     return folder
 
 
-def test_the_first_drawing_fetches_the_model(house: Path, hub: Hub) -> None:
+def test_the_first_start_fetches_the_model_and_says_how_far_it_is(house: Path, hub: Hub) -> None:
     hub.cuts[BIG] = [5_000_000]
-    drawn = easel("draw", "a red apple", "--steps", "1", "-o", "a.png", cwd=house, env=NO_CACHE)
-    assert (drawn.returncode, drawn.stdout) == (0, "a.png\n")
+    service = Service(house, NO_CACHE)
+    service.start()
+    try:
+        assert "downloading mine: 17 MB of 17 MB (100 %)" in service.log
+        assert "hf_secret" not in service.log
+    finally:
+        service.end()
     assert {a.headers.get("authorization") for a in hub.asked} == {"Bearer hf_secret"}
     assert f'"{COMMIT}"' in (house / "data" / "models" / "pins.json").read_text()
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=5000000-"]
