@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,3 +71,9 @@ def test_what_is_removed_is_gone_and_forgotten(hub: Hub, models: str) -> None:
     assert shelf.remove(REPO, models) == 0
     assert {path.name for path in Path(models).iterdir()} >= {"pins.json", other.name}
     assert not [path for path in Path(models).rglob("*") if REPO.split("/")[1] in path.name]
+
+
+def test_who_only_looks_needs_no_library_of_the_hub() -> None:
+    code = "import sys, engine.hub.fetch, engine.hub.needs; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(loaded).isdisjoint({"huggingface_hub", "httpx2", "torch", "diffusers", "transformers"})
