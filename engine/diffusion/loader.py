@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.diffusion.assemble import assemble
 from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.memory import abilities, apply
+from engine.diffusion.memory.allocator import thrifty
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.words import Plan
 from engine.folders import PARTS
@@ -160,10 +162,11 @@ class Loader:
     def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
         options = dict(apply.options(made, PARTS[spec.profile.family]))
         dtype = options.pop("dtype")
-        pipe = assemble(located, spec.profile, dtype, **options)
         # The plan may have found the card too small for anything.
         device = torch.device("cpu") if made.on == "cpu" else self.device
-        apply.settle(pipe, made, device)
+        with thrifty() if made.quantises else nullcontext():
+            pipe = assemble(located, spec.profile, dtype, **options)
+            apply.settle(pipe, made, device)
         module, name = _FAMILIES[spec.profile.family]
         kind: Any = getattr(import_module(module), name)
         family: Family = kind(pipe, device)

@@ -80,6 +80,11 @@ class Plan:
         return self.storage != self.compute
 
     @property
+    def quantises(self) -> bool:
+        """Whether weights are made smaller by a library while they are loaded."""
+        return "int8" in (self.precision, self.text_encoder) or self.precision == "nf4"
+
+    @property
     def sentence(self) -> str:
         """The plan in one English sentence."""
         weights = self.precision if self.precision == self.compute else f"{self.precision}, computed in {self.compute}"
