@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
-from engine.diffusion.memory.estimate import TILE, Estimate
+from engine.diffusion.memory.estimate import Estimate
 from engine.diffusion.memory.reasons import TILES, Question, guess, reasons, too_large
-from engine.diffusion.memory.ways import QUANTISED, Size, Way, formats, need, ways
+from engine.diffusion.memory.ways import QUANTISED, Size, Way, formats, need, tilings, ways
 from engine.diffusion.memory.words import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Plan, gib
 
 MOST = 32
@@ -53,14 +53,13 @@ def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that 
         return _on_cpu(question, ())
     budget = device.free - _spare(device)
     first = ""
-    for way in ways(question.estimate, device, asked, libraries, gguf):
-        for tiled in _tilings(question.size):
-            there, here = need(question.estimate, way, question.size, 1, tiled=tiled)
-            if there <= budget and here <= device.host_free - _own(device):
-                why = (first, *reasons(question, way, tiled=tiled))
-                made = _made(question.estimate, way, question.size, budget, tiled=tiled)
-                return replace(made, on=device.kind, reasons=tuple(r for r in why if r))
-            first = first or too_large(question, way, there, budget)
+    for way, tiled in ways(question.estimate, device, asked, libraries, question.size):
+        there, here = need(question.estimate, way, question.size, 1, tiled=tiled)
+        if there <= budget and here <= device.host_free - _own(device):
+            why = (first, *reasons(question, way, tiled=tiled))
+            made = _made(question.estimate, way, question.size, budget, tiled=tiled)
+            return replace(made, on=device.kind, reasons=tuple(r for r in why if r))
+        first = first or too_large(question, way, there, budget)
     return _on_cpu(question, (first, "It is drawn on the CPU."))
 
 
@@ -74,7 +73,7 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
     way = Way(old.precision, old.storage, old.compute, old.vae, old.text_encoder, old.offload)
     size = Size(width, height, gguf)
     there = 0
-    for tiled in _tilings(size):
+    for tiled in tilings(size):
         there, _ = need(estimate, way, size, 1, tiled=tiled)
         if there <= old.budget:
             made = _made(estimate, way, size, old.budget, tiled=tiled)
@@ -126,7 +125,7 @@ def _on_cpu(question: Question, before: tuple[str, ...]) -> Plan:
     budget = cpu.host_free - _own(cpu)
     least = 0
     for way, why in _cpu_ways(question, cpu):
-        for tiled in _tilings(size):
+        for tiled in tilings(size):
             there, _ = need(estimate, way, size, 1, tiled=tiled)
             if there <= budget:
                 said = (*before, *guess(question), why, *((TILES,) if tiled else ()))
@@ -187,7 +186,3 @@ def _spare(device: Device) -> int:
 def _own(device: Device) -> int:
     """Return what the process itself and its neighbours may still take of main memory."""
     return min(GIB, device.host_free // 10)
-
-
-def _tilings(size: Size) -> tuple[bool, ...]:
-    return (False, True) if max(size.width, size.height) > TILE else (False,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.diffusion.memory.estimate import Estimate
+from engine.diffusion.memory.estimate import TILE, Estimate
 from engine.diffusion.memory.words import BITSANDBYTES, CUDA, MPS, TORCHAO, Device
 
 QUANTISED = ("int8", "nf4", "gguf")
@@ -72,24 +72,36 @@ def usual(device: Device) -> str:
     return "bf16" if device.bf16 else "fp16"
 
 
-def ways(estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], gguf: int) -> Iterator[Way]:
-    """Give the ways for a card, best first: whole, with less of it in memory, smaller, then layer by layer."""
-    precisions = _precisions(device, asked, libraries, gguf)
+def tilings(size: Size) -> tuple[bool, ...]:
+    """Return whether the VAE may work on whole pictures or in tiles: whole is better, and small ones have no tiles."""
+    return (False, True) if max(size.width, size.height) > TILE else (False,)
+
+
+def ways(
+    estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], size: Size
+) -> Iterator[tuple[Way, bool]]:
+    """Give the ways for a card, best first, and whether the VAE works in tiles.
+
+    Whole first, then the text encoder moved off, tiles, smaller weights, and at last layer by layer.
+    """
+    precisions = _precisions(device, asked, libraries, size.gguf)
     texts = ["device"]
     if device.kind == CUDA:
         texts.append("host")
     if TORCHAO in libraries and device.kind in (CUDA, MPS):
         texts.append("int8")
     for precision in precisions:
-        for text in texts:
-            yield _way(estimate, device, precision, text, "text" if text == "host" else "none")
+        for tiled in tilings(size):
+            for text in texts:
+                yield _way(estimate, device, precision, text, "text" if text == "host" else "none"), tiled
     if device.kind != CUDA:
         return  # an Apple GPU's memory is main memory: moving things there and back gains nothing
     for offload in ("group", "model", "sequential"):
         for precision in precisions:
             if (offload == "group" and not device.stream) or not _moves(precision, offload):
                 continue
-            yield _way(estimate, device, precision, "device" if offload == "model" else "host", offload)
+            for tiled in tilings(size):
+                yield _way(estimate, device, precision, "device" if offload == "model" else "host", offload), tiled
 
 
 def need(estimate: Estimate, way: Way, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:

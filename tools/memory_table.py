@@ -1,0 +1,84 @@
+"""Print the tables of docs/models.md, section "Which card", from the memory plan: python tools/memory_table.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine import profiles
+from engine.contract import OutOfMemory, Profile
+from engine.diffusion.memory.estimate import figures
+from engine.diffusion.memory.plan import plan
+from engine.diffusion.memory.words import GGUF, GIB, TORCHAO, Device
+
+CARDS = (6, 8, 12, 16, 24)
+TAKEN = 3 * GIB // 4
+"""What driver and desktop hold of a card."""
+
+HOST = 24 * GIB
+"""What a machine with 32 GB has free."""
+
+Q4_0 = 18 / 32
+"""Bytes of a weight in that GGUF format: a half and 16 bytes for each block of 32."""
+
+AWAY = {
+    "none": "",
+    "text": ", text out",
+    "group": ", streamed",
+    "model": ", in turns",
+    "sequential": ", layer by layer",
+}
+
+
+def main() -> None:
+    """Print both tables."""
+    print("\n".join(tables()))
+
+
+def tables() -> Iterator[str]:
+    """Give the lines."""
+    yield from _table("Cards with bf16 (RTX 30 and later)", _new())
+    yield ""
+    yield from _table("Cards without (RTX 20, GTX 16 and older)", _old())
+
+
+def _new() -> Iterator[tuple[str, list[str]]]:
+    turbo = profiles.z_image_turbo()
+    for profile in (turbo, profiles.z_image(), profiles.sdxl(), profiles.sd15()):
+        sides = (512, 768) if profile.family == "sd15" else (1024, 1536)
+        for side in sides:
+            yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=True) for gib in CARDS]
+    known = figures("z_image")
+    size = round(known.parameters[known.denoiser] * Q4_0)
+    name = f"{turbo.title} as GGUF Q4_0, 1024x1024"
+    yield name, [_cell(turbo, 1024, gib, bf16=True, gguf=size) for gib in CARDS]
+
+
+def _old() -> Iterator[tuple[str, list[str]]]:
+    for profile in (profiles.z_image_turbo(), profiles.sdxl(), profiles.sd15()):
+        side = profile.side.default
+        yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=False) for gib in CARDS]
+
+
+def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
+    yield f"| {title} | " + " | ".join(f"{gib} GB" for gib in CARDS) + " |"
+    yield "| --- |" + " --- |" * len(CARDS)
+    for name, cells in rows:
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _cell(profile: Profile, side: int, gib: int, *, bf16: bool, gguf: int = 0) -> str:
+    free = gib * GIB - TAKEN
+    device = Device("cuda", "a card", gib * GIB, free, HOST, bf16=bf16, fp8=True, stream=True)
+    try:
+        found = plan(profile, side, side, device, "auto", frozenset({TORCHAO, GGUF}), gguf=gguf)
+    except OutOfMemory:
+        return "does not fit"
+    if found.on == "cpu":
+        return "on the CPU"
+    tiles = ", tiles" if found.tile_vae else ""
+    text = ", text int8" if found.text_encoder == "int8" and found.precision != "int8" else ""
+    return f"{found.precision}{AWAY[found.offload]}{text}{tiles}: {found.device_bytes / GIB:.1f}, x{found.batch}"
+
+
+if __name__ == "__main__":
+    main()
