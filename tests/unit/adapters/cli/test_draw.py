@@ -1,0 +1,110 @@
+"""`easel draw` with an engine without a device: starts from files, what is said about them, what is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.cli import draw, main
+from bot.provenance import png
+from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
+from engine.fake import FakeEngine
+from tests.fakes.given import RED, bomb, half_mask, opened, picture, turned
+
+Run = Callable[..., int]
+
+
+class Noting(FakeEngine):
+    """Says of each picture how it was drawn."""
+
+    async def paint(self, *args: Any, **how: Any) -> Any:
+        async for event in super().paint(*args, **how):
+            yield self.noted(event)
+
+    def noted(self, event: Event) -> Event:
+        return (
+            replace(event, precision="bf16", revision="abc", notes=(PROMPT_CUT,)) if isinstance(event, Image) else event
+        )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a line in an empty folder; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+    def engine(_: EngineConfig) -> FakeEngine:
+        return Noting()
+
+    monkeypatch.setattr(draw, "ProcessEngine", engine)
+    (tmp_path / "red.png").write_bytes(picture(96, 64, RED))
+    (tmp_path / "phone.jpg").write_bytes(turned(96, 64))
+    (tmp_path / "mask.png").write_bytes(half_mask(96, 64))
+    (tmp_path / "bomb.png").write_bytes(bomb())
+    (tmp_path / "letter.png").write_text("dear easel")
+
+    def line(*words: str) -> int:
+        return main.run(["draw", "a cat", "-o", "a.png", *words])
+
+    return line
+
+
+def near(found: object, colour: tuple[int, ...]) -> bool:
+    assert isinstance(found, tuple)
+    return all(abs(a - b) < 20 for a, b in zip(found, colour, strict=True))
+
+
+def test_a_picture_is_started_from(run: Run, tmp_path: Path) -> None:
+    assert run("--image", "red.png", "--strength", "0.05") == 0
+    drawn = (tmp_path / "a.png").read_bytes()
+    assert opened(drawn).size == (240, 160)
+    assert near(opened(drawn).getpixel((120, 80)), RED)
+    said = png.read(drawn)["parameters"].split(", ")
+    assert {"Denoising strength: 0.05", "Precision: bf16", "Model revision: abc"} <= set(said)
+
+
+def test_a_mask_keeps_what_is_black(run: Run, tmp_path: Path) -> None:
+    assert run("--image", "red.png", "--mask", "mask.png", "--strength", "1", "--size", "96x64") == 0
+    drawn = opened((tmp_path / "a.png").read_bytes())
+    assert drawn.getpixel((5, 30)) == RED
+    assert drawn.getpixel((90, 30)) != RED
+
+
+def test_a_phones_picture_stands_upright(run: Run, tmp_path: Path) -> None:
+    assert run("--image", "phone.jpg") == 0
+    assert opened((tmp_path / "a.png").read_bytes()).size == (160, 240)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--image", "nothing.png"], "nothing.png can't be read (No such file or directory)"),
+        (["--image", "."], "can't be read"),
+        (["--image", "letter.png"], "no picture that can be read"),
+        (["--image", "bomb.png"], "more than 50 million"),
+        (["--image", "red.png", "--mask", "letter.png"], "The mask is no picture"),
+        (["--mask", "mask.png"], "there is no picture"),
+        (["--image", "red.png", "--strength", "7"], "The strength 7 is out of range"),
+        (["--strength", "0.5"], "there is none here"),
+    ],
+)
+def test_what_can_not_be_used_is_one_line(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run(*words) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_what_the_engine_notes_is_said_once(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--count", "3") == 0
+    out, err = capsys.readouterr()
+    assert out.split() == ["a-1.png", "a-2.png", "a-3.png"]
+    assert err == "easel: The prompt is longer than this model reads; its end was left out.\n"
+    assert SAFER not in err
