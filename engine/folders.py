@@ -81,7 +81,12 @@ def profile_of(folder: Path) -> Profile:
     usual = _namesake(name, family) or _usual(family, side)
     parameters = {part: count for part in PARTS[family] if (count := weights.parameters(folder / part))}
     return replace(
-        usual, name=name, title=full.name, source=str(full), pipeline=named, parameters=parameters or usual.parameters
+        usual,
+        name=name,
+        title=full.name,
+        source=str(full),
+        pipeline=named,
+        parameters=dict(usual.parameters) | parameters,
     )
 
 

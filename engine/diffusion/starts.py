@@ -24,7 +24,7 @@ def read(recipe: Recipe) -> Start | None:
     if not recipe.image:
         return None
     size = (recipe.width, recipe.height)
-    pixels = np.asarray(_open(recipe.image, "picture", size), np.uint8)
+    pixels = np.array(_open(recipe.image, "picture", size), np.uint8)  # torch wants it writable
     if not recipe.mask:
         return Start(pixels)
     mask = np.asarray(_open(recipe.mask, "mask", size).convert("L"), np.float32) / 255
