@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.contract import (
+    BadImage,
     BadRecipe,
     Engine,
     EngineConfig,
@@ -27,6 +28,7 @@ from engine.contract import (
     Image,
     Lane,
     Phase,
+    Preview,
     Recipe,
     Step,
     UnknownModel,
@@ -271,6 +273,116 @@ async def test_interactive_goes_before_bulk(engine: Engine) -> None:
             await engine.drop("first")
             await first.aclose()
     assert order == ["chat", "bulk"]
+
+
+async def test_a_short_one_does_not_wait_for_a_long_one_to_end(rig: Rig, engine: Engine) -> None:
+    if not rig.draws:
+        pytest.skip("a fake draws one paint after the other")
+    async with contextlib.aclosing(engine.paint([slow("long")])) as long:
+        for _ in range(3):
+            await anext(long)
+        steps = 0
+
+        async def count() -> None:
+            nonlocal steps
+            async for _ in long:
+                steps += 1
+
+        counting = asyncio.create_task(count())
+        async with contextlib.aclosing(engine.paint([recipe("short")])) as short:
+            assert await anext(short) == Step("short", 1, 4)
+            assert steps <= 2
+            assert isinstance([e async for e in short][-1], Image)
+        await engine.drop("long")
+        await counting
+
+
+async def test_set_aside_it_goes_on_to_the_same_bytes(rig: Rig, engine: Engine) -> None:
+    if not rig.draws:
+        pytest.skip("a fake draws one paint after the other")
+    long = recipe("long", steps=30)
+    undisturbed = await picture(engine, long)
+    async with contextlib.aclosing(engine.paint([long])) as events:
+        await anext(events)
+        await picture(engine, recipe("short", width=128, steps=2))
+        rest = [e async for e in events]
+    assert isinstance(rest[-1], Image)
+    assert rest[-1].data == undisturbed.data
+
+
+async def test_paints_of_a_size_are_drawn_together_whatever_their_steps(rig: Rig, engine: Engine) -> None:
+    if not rig.draws:
+        pytest.skip("a fake draws one paint after the other")
+    alone = [await picture(engine, recipe("a", seed=n, steps=steps)) for n, steps in enumerate((6, 9, 12))]
+    together = await asyncio.gather(
+        *(picture(engine, recipe(f"b{n}", seed=n, steps=steps)) for n, steps in enumerate((6, 9, 12)))
+    )
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
+async def test_previews_are_for_those_who_look(engine: Engine) -> None:
+    rows = [recipe("looked", steps=20), recipe("not", seed=8, steps=20)]
+    async with contextlib.aclosing(engine.paint(rows)) as painted:
+        events = [await anext(painted)]
+        await engine.look("looked", looking=True)
+        events += [e async for e in painted]
+    previews = [e for e in events if isinstance(e, Preview)]
+    assert {e.recipe_id for e in previews} == {"looked"}
+    for preview in previews:
+        rough = Pillow.open(io.BytesIO(preview.data))
+        assert (rough.format or "").lower() == preview.mime.removeprefix("image/")
+        assert rough.width < 192
+    assert len([e for e in events if isinstance(e, Image)]) == 2
+
+
+async def test_looking_at_a_stranger_is_nothing(engine: Engine) -> None:
+    await engine.look("nobody", looking=True)
+    await engine.look("nobody", looking=False)
+
+
+async def test_it_starts_from_a_picture(engine: Engine, tmp_path: Path) -> None:
+    given = tmp_path / "given.png"
+    given.write_bytes((await picture(engine, recipe("a", seed=3))).data)
+    near = await picture(engine, recipe("near", image=str(given), strength=0.3, steps=8))
+    far = await picture(engine, recipe("far", image=str(given), strength=1.0, steps=8))
+    start = np.asarray(Pillow.open(given).convert("RGB")).astype(np.int16)
+    assert np.abs(pixels(near) - start).mean() < np.abs(pixels(far) - start).mean()
+
+
+async def test_what_a_mask_keeps_stays(engine: Engine, tmp_path: Path) -> None:
+    given, mask = tmp_path / "given.png", tmp_path / "mask.png"
+    given.write_bytes((await picture(engine, recipe("a", seed=3))).data)
+    half = Pillow.new("L", (192, 192), 0)
+    half.paste(255, (96, 0, 192, 192))
+    half.save(mask)
+    found = pixels(await picture(engine, recipe("b", "a cat in space", image=str(given), mask=str(mask), strength=0.9)))
+    start = np.asarray(Pillow.open(given).convert("RGB")).astype(np.int16)
+    assert np.array_equal(found[:, :96], start[:, :96])
+    assert not np.array_equal(found[:, 96:], start[:, 96:])
+
+
+async def test_a_picture_that_is_none_fails_alone(engine: Engine, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    events = await all_of(
+        engine, [recipe("bad", image=str(broken)), recipe("gone", image=str(tmp_path / "x")), recipe("ok")]
+    )
+    ends = {e.recipe_id: e for e in events if isinstance(e, Image | Failed)}
+    for name in ("bad", "gone"):
+        end = ends[name]
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, BadImage)
+    assert isinstance(ends["ok"], Image)
+
+
+async def test_a_variation_is_another_picture_and_none_is_the_same(engine: Engine) -> None:
+    plain = await picture(engine, recipe("a"))
+    varied = await picture(engine, recipe("b", variation=0.2, variation_seed=99))
+    assert (await picture(engine, recipe("c", variation=0.0, variation_seed=99))).data == plain.data
+    assert varied.data != plain.data
+    other = await picture(engine, recipe("d", seed=99))
+    assert np.abs(pixels(varied) - pixels(plain)).mean() < np.abs(pixels(other) - pixels(plain)).mean()
 
 
 async def test_the_same_recipe_is_the_same_bytes(engine: Engine) -> None:

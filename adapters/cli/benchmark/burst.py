@@ -10,8 +10,9 @@ from itertools import groupby
 from engine import catalogue
 from engine.contract import Profile, Recipe
 
-SUBJECTS = ("a red apple", "a cat", "a rocket in space", "a yellow lemon", "a penguin in snow", "a castle")
-PLACES = ("on a blue background", "in the night sky", "on a green background", "at sunset")
+COLOURS = ("red", "yellow", "green", "blue", "purple", "white", "black", "pink")
+SUBJECTS = ("apple", "cat", "rocket", "lemon", "penguin", "castle", "dog", "mushroom")
+PLACES = ("on a blue background", "in the night sky", "on a green background", "at sunset", "in snow", "by the sea")
 PROMPTS = 10
 """Different prompts in a burst: most of what people ask for is another picture of the same."""
 
@@ -52,7 +53,7 @@ def burst(profile: Profile, count: int, seed: int) -> Burst:
         seed: The same seed is the same burst.
     """
     rng = random.Random(seed)  # noqa: S311 - a benchmark is no secret
-    prompts = rng.sample([f"{subject} {place}" for subject in SUBJECTS for place in PLACES], PROMPTS)
+    prompts = rng.sample([f"a {c} {s} {p}" for c in COLOURS for s in SUBJECTS for p in PLACES], PROMPTS)
     usual = profile.steps.default
     more = min(profile.steps.high, usual + usual // 2)
     return Burst(
