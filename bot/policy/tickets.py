@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.model.jobs import Job
 from bot.model.requests import DrawRequest
-from bot.policy.recipes import batch_key
+from bot.policy.recipes import batch_key, steps_of
 from bot.ports import Ticket
 
 
@@ -16,4 +16,4 @@ def ticket_of(job: Job) -> Ticket:
 
 def work_of(request: DrawRequest) -> int:
     """Return what one of its pictures costs to draw, in pixels times steps: enough to tell short from long."""
-    return request.width * request.height * request.steps
+    return request.width * request.height * steps_of(request)
