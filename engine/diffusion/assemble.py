@@ -41,6 +41,14 @@ _DENOISERS: Mapping[str, tuple[str, Any]] = {
     "sd15": ("unet", UNet2DConditionModel),
 }
 
+_EXPECTED = re.compile(
+    r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
+)
+_MISMATCH = re.compile(
+    r"size mismatch for (?P<name>\S+): copying a param with shape torch\.Size\((?P<got>.*?)\) from checkpoint, "
+    r"the shape in current model is torch\.Size\((?P<wanted>.*?)\)"
+)
+
 # Nothing here draws with them. What a community allows is for its moderation to say, on every model alike.
 _WITHOUT: Mapping[str, Mapping[str, object]] = {
     "z_image": {},
@@ -185,12 +193,21 @@ def _told(path: Path) -> Iterator[None]:
     except UnknownModel as e:
         raise UnknownModel(f"The model in {path} can't be loaded: {e}.") from e
     except Exception as e:
-        text = " ".join(str(e).split())[:300]
-        if "meta tensor" in text:
-            text = "it lacks some of the weights"
-        raise UnknownModel(
-            f"The model in {path} can't be loaded, copy or download it again ({type(e).__name__}: {text})."
-        ) from e
+        raise UnknownModel(f"The model in {path} can't be loaded: {_meaning(e)}.") from e
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _meaning(error: Exception) -> str:
+    """Return what a library's exception says of the files, without its advice to programmers."""
+    text = " ".join(str(error).split())
+    for pattern in (_EXPECTED, _MISMATCH):
+        if (found := pattern.search(text)) is not None:
+            name, wanted, got = found["name"], found["wanted"], found["got"]
+            return f"its weight {name} has the shape {got} where its config wants {wanted}"
+    if "ignore_mismatched_sizes" in text:
+        return "the weights of its text encoder have other shapes than its config wants"
+    if "meta tensor" in text:
+        return "it lacks some of the weights"
+    return f"copy or download it again ({type(error).__name__}: {text[:300].rstrip('.')})"
