@@ -128,14 +128,19 @@ def test_a_gguf_over_a_base(zoo: Path, plain: Callable[[str], Any], tmp_path: Pa
 def test_loras_are_added_by_their_weights(zoo: Path, plain: Callable[[str], Any], name: str) -> None:
     lora = str(zoo / f"{name}-lora.safetensors")
     half = made(Files(name, zoo / name, loras=(Lora(lora, 0.5),)))
-    whole = made(Files(name, zoo / name, loras=(Lora(lora, 0.25), Lora(lora, 0.75))))
+    whole = made(Files(name, zoo / name, loras=(Lora(lora, 0.25), Lora(lora, 0.5))))
     before, between, after = weights(plain(name)), weights(half), weights(whole)
     assert before.keys() == between.keys() == after.keys()
     for key in before:
-        torch.testing.assert_close(between[key] * 2, before[key] + after[key], atol=1e-4, rtol=1e-4)
+        added = between[key] - before[key]
+        torch.testing.assert_close(after[key] - before[key], 1.5 * added, atol=1e-4, rtol=1e-4)
     changed = {key.partition(".")[0] for key in before if not torch.equal(before[key], after[key])}
     if name == "z_image":
         assert changed == {"transformer"}
+        layer, tensors = "layers.0.attention.to_q", load_file(lora)
+        down, up = (tensors[f"diffusion_model.{layer}.lora_{which}.weight"] for which in "AB")
+        key = f"transformer.{layer}.weight"
+        torch.testing.assert_close(between[key] - before[key], 0.5 * up @ down, atol=1e-4, rtol=1e-4)
     else:
         assert changed == {part for part in PARTS if hasattr(whole, part)} - {"vae"}
     assert np.abs(picture(whole) - picture(plain(name))).max() > 0.1
