@@ -49,7 +49,13 @@ def _coming(card: Card) -> Json | None:
     one = card.coming
     # The number makes each preview an address of its own, so that no cache shows an old one.
     previews = {str(index): f"/api/jobs/{card.job_id}/preview/{index}?k={number}" for index, number in one.previews}
-    return {"count": one.count, "width": one.width, "height": one.height, "previews": previews}
+    return {
+        "count": one.count,
+        "width": one.width,
+        "height": one.height,
+        "enlarge": one.enlarge,
+        "previews": previews,
+    }
 
 
 def _picture(job_id: int | None, file: PictureFile) -> Json:
@@ -80,6 +86,7 @@ def profile_json(profile: Profile) -> Json:
         "steps": _limits(profile.steps),
         "guidance": _limits(profile.guidance),
         "negative": profile.negative.value,
+        "negative_default": profile.negative_default,
         "prompt_chars": profile.prompt_chars,
         "languages": list(profile.languages),
         "can": sorted(can.value for can in profile.can),

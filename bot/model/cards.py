@@ -45,12 +45,14 @@ class Coming:
         count: How many.
         width: Pixels.
         height: Pixels.
+        enlarge: Whole factor by which its model's pictures are shown enlarged.
         previews: For each index that has a preview, a number that changes with it; only for those who look.
     """
 
     count: int
     width: int
     height: int
+    enlarge: int = 1
     previews: tuple[tuple[int, int], ...] = ()
 
 

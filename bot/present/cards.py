@@ -80,7 +80,7 @@ def card_of(
         buttons=_buttons(job, pictures, profile),
         private=job.request.private,
         final=job.state not in _STOPPABLE,
-        coming=_coming(job),
+        coming=_coming(job, profile),
     )
 
 
@@ -145,9 +145,11 @@ def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(known) if len(known) <= _SHORT_LIST else f"{known[0]} … {known[-1]}"
 
 
-def _coming(job: Job) -> Coming | None:
-    request = job.request
-    return Coming(request.count, request.width, request.height) if job.state in _STOPPABLE else None
+def _coming(job: Job, profile: Profile | None) -> Coming | None:
+    if job.state not in _STOPPABLE:
+        return None
+    request, enlarge = job.request, 1 if profile is None else profile.enlarge
+    return Coming(request.count, request.width, request.height, enlarge)
 
 
 def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | None) -> str:

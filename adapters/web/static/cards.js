@@ -120,7 +120,7 @@ export class JobCard {
 
   // Small pictures are shown enlarged, as their model wishes, and never wider than the column.
   #measure(figure, width, height) {
-    figure.style.setProperty("--width", `${width * this.house.enlarge(this.card)}px`);
+    figure.style.setProperty("--width", `${width * (this.card.coming?.enlarge ?? this.house.enlarge(this.card))}px`);
     figure.style.setProperty("--ratio", `${width} / ${height}`);
   }
 

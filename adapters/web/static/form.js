@@ -149,6 +149,7 @@ export class Form {
     field("own-size").placeholder = `${width}x${height}`;
     field("own-size-about").textContent = t("own_size.about", { multiple: model.multiple, low: model.side.low, high: model.side.high });
     field("negative-about").textContent = { always: "", with_guidance: t("negative.with_guidance"), never: t("negative.never") }[model.negative];
+    field("negative").placeholder = model.negative_default || t("negative.placeholder");
     field("negative").disabled = model.negative === "never";
   }
 

@@ -37,7 +37,7 @@ async def test_a_request_is_answered_with_its_card(held: House) -> None:
         "final",
         "coming",
     }
-    assert card["coming"] == {"count": 1, "width": 192, "height": 192, "previews": {}}
+    assert card["coming"] == {"count": 1, "width": 192, "height": 192, "enlarge": 3, "previews": {}}
     assert card["prompt"] == "a red apple"
     assert not card["final"]
     assert card["pictures"] == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from typing import Any
 
 import pytest
 
@@ -74,29 +73,23 @@ async def test_the_page_is_told_what_the_models_can_do(house: House) -> None:
     assert info["max_picture"] * 4 / 3 < faults.MAX_PICTURES_BODY - faults.MAX_BODY
 
 
-async def previewed(house: House, job: int) -> dict[str, Any]:
-    """Follow a job, letting one step through at a time, until its card has a preview."""
-    async with house.client.get(f"/api/jobs/{job}/events") as response:
-        async for event in events(response):
-            if event.kind == "card":
-                if event.data["card"]["coming"]["previews"]:
-                    found: dict[str, Any] = event.data["card"]["coming"]
-                    return found
-                house.gate.let(1)
-    raise AssertionError("no preview")
-
-
 async def test_who_follows_a_job_sees_its_previews(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
     job = (await held.ask(count="2", steps="50", size="128x64"))["job_id"]
     await held.until(lambda: held.gate.reached)
-    coming = await previewed(held, job)
-    assert (coming["count"], coming["width"], coming["height"]) == (2, 128, 64)
-    url = coming["previews"]["0"]
-    async with held.client.get(url) as response:
-        assert response.content_type == "image/png"
-        assert response.headers["Cache-Control"] == "private, no-store"
-        assert opened(await response.read()).size == (16, 8)
+    async with held.client.get(f"/api/jobs/{job}/events") as stream:
+        async for event in events(stream):
+            if event.kind == "card":
+                coming = event.data["card"]["coming"]
+                if coming["previews"]:
+                    break
+                held.gate.let(1)
+        assert (coming["count"], coming["width"], coming["height"]) == (2, 128, 64)
+        url = next(iter(coming["previews"].values()))
+        async with held.client.get(url) as response:
+            assert response.content_type == "image/png"
+            assert response.headers["Cache-Control"] == "private, no-store"
+            assert opened(await response.read()).size == (16, 8)
     # The page has left: nothing is made for nobody, and an old preview is no news for the next.
     await held.until(lambda: not held.engine.looked)
     async with held.client.get(url) as response:

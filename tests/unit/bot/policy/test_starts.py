@@ -37,6 +37,12 @@ def test_a_phones_picture_stands_upright() -> None:
     assert near(at(turned(), 0.5, 0.9), BLUE)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_what_was_written_wrongly_about_it_is_no_reason_to_refuse_it() -> None:
+    garbage = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\xff\xff" * 40
+    assert near(at(picture(form="JPEG", exif=garbage)), RED)
+
+
 @pytest.mark.parametrize(
     ("mode", "colour", "seen"),
     [

@@ -159,8 +159,8 @@ def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
 
 
 def test_what_is_to_come_is_said_until_it_is_there() -> None:
-    assert card(job(JobState.QUEUED)).coming == Coming(2, 256, 144)
-    assert card(job(JobState.RUNNING)).coming == Coming(2, 256, 144)
+    assert card(job(JobState.QUEUED)).coming == Coming(2, 256, 144, enlarge=3)
+    assert card(job(JobState.RUNNING)).coming == Coming(2, 256, 144, enlarge=3)
     assert card(job(JobState.FAILED)).coming is None
 
 
