@@ -89,12 +89,12 @@ async def _probe(settings: Settings) -> dict[str, str] | Finding:
 
 
 def model(settings: Settings) -> Finding:
-    """The model that EASEL_MODEL names; a folder's small files are read."""
+    """The model that EASEL_MODEL names, and the operator's own; small files of folders are read."""
     try:
-        profile = catalogue.profile_for(settings.model)
+        profile = catalogue.specs(settings.model, "", str(settings.data_dir / surroundings.MODELS_FILE))[0].profile
     except EngineError as error:
         return Finding("model", False, str(error), text("cli.doctor.model.do"))
-    if not Path(profile.source).is_dir():
+    if not Path(profile.source).exists():
         return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
     return Finding("model", True, f"{profile.title} ({profile.source})")
 
