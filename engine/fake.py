@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image as Pillow
@@ -77,7 +77,7 @@ class FakeEngine:
         self._error: EngineError | None = None
         self._moved = asyncio.Condition()
         self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
-        self.painted: list[Recipe] = []
+        self.painted: MutableSequence[Recipe] = []
         """Every recipe that was begun, in order."""
         self.looked: set[str] = set()
         """Recipes that somebody looks at."""
@@ -172,11 +172,11 @@ class FakeEngine:
             self._moved.notify_all()
 
     async def look(self, recipe_id: str, *, looking: bool) -> None:
-        """Send a Preview of it after each step, or no longer."""
-        if looking:
-            self.looked.add(recipe_id)
-        else:
+        """Send a Preview of it after each step, or no longer. Unknown ids are ignored."""
+        if not looking:
             self.looked.discard(recipe_id)
+        elif any(recipe.id == recipe_id for paint in self._paints for recipe in paint.open.values()):
+            self.looked.add(recipe_id)
 
     async def _become(self, phase: Phase, problem: str) -> None:
         self._state = replace(self._state, phase=phase, problem=problem)

@@ -177,6 +177,9 @@ def _form(body: DrawBody) -> DrawForm:
 def _file(name: str, text: str | None) -> bytes | None:
     if text is None:
         return None
+    # What browsers make of a file or a canvas begins with its kind, which nobody believes anyway.
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.model.errors import Unavailable
+from bot.store import jobs, pictures
 from bot.store.database import Database
 from bot.store.migrate import Migration, shipped
 from tests.store.rows import a_job
@@ -100,6 +101,36 @@ async def test_the_shipped_ones_are_found_from_any_folder(tmp_path: Path, monkey
     assert [m.version for m in shipped()] == list(range(1, len(shipped()) + 1))
     async with await Database.open(tmp_path / "easel.db") as db, db.write() as tx:
         await a_job(tx)
+
+
+async def test_rows_of_the_first_tables_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "easel.db"
+    async with await Database.open(path, migrations=shipped()[:1]):
+        pass
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.executescript(
+            "INSERT INTO people VALUES (1, 'Ada', 1.0); INSERT INTO accounts VALUES (1, 1, 'web', '1', 'Ada', 1.0);"
+            "INSERT INTO jobs (state, event, person_id, account_id, locale, prompt, typed, width, height, steps, guidance,"
+            " seed, count, model, created_at) VALUES ('delivered', 'e', 1, 1, 'en', 'a', 'a', 192, 192, 8, 0.0, 7, 1,"
+            " 'demo', 1.0);"
+            "INSERT INTO pictures VALUES (1, 1, 0, 7, '2026/01/02/1-0.png', 192, 192, 99, 0.5, 1.0);"
+        )
+    connection.close()
+    async with await Database.open(path) as db, db.read() as tx:
+        job = await jobs.get(tx, 1)
+        (picture,) = await pictures.of_job(tx, 1)
+        assert await jobs.starts(tx) == frozenset()
+    assert job is not None
+    request = job.request
+    assert (request.image, request.mask, request.strength, request.variation, request.upscale) == (
+        "",
+        "",
+        1.0,
+        0.0,
+        0.0,
+    )
+    assert (picture.seed, picture.precision, picture.revision, picture.notes) == (7, "", "", ())
 
 
 def test_each_shipped_one_begins_with_its_reason() -> None:

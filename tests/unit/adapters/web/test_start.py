@@ -28,6 +28,10 @@ async def test_a_picture_in_base64_is_started_from(house: House) -> None:
     assert {"label": "Strength", "value": "0.5"} in card["facts"]
 
 
+async def test_a_data_url_is_base64_too(house: House) -> None:
+    assert (await house.drawn(image=f"data:image/png;base64,{sent(picture())}"))["pictures"]
+
+
 async def test_a_large_one_is_taken_too(house: House) -> None:
     # Far above what a request without pictures may have.
     body = {"key": house.key(), "prompt": "a cat", "image": sent(picture(600, 600, form="BMP"))}
