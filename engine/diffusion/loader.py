@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -111,7 +110,6 @@ class Loader:
     def unload(self, loaded: Loaded) -> None:
         """See Loads."""
         loaded.family.close()
-        gc.collect()
         devices.release(self.device)
 
     def fit(self, loaded: Loaded, width: int, height: int) -> int:
