@@ -27,6 +27,7 @@ from engine.diffusion import encode, starts
 from engine.diffusion.device import Busy, release
 from engine.diffusion.families.base import Drawing, Family
 from engine.diffusion.gain import Gain
+from engine.diffusion.memory import apply
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.rows import Progress, Row, Sink
 from engine.diffusion.turns import Kind, Turn, Turns
@@ -286,7 +287,7 @@ class Painter:
             log.warning("%dx%d is decoded in tiles from now on: %r", one.recipe.width, one.recipe.height, e)
             self._tiled.add(model)
         release(self._device)
-        family.pipe.vae.enable_tiling()
+        apply.tile(family.pipe, True)
         return family.finish(drawing)
 
     def _overflowed(self, one: _Open) -> None:

@@ -76,7 +76,7 @@ def tile(pipe: Any, on: bool) -> None:
     if not on:
         vae.disable_tiling()
         return
-    side = min(TILE, int(vae.config.sample_size))
+    side = min(TILE, int(vae.tile_sample_min_size))
     scale = int(2 ** (len(vae.config.block_out_channels) - 1))
     vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // scale
     vae.enable_tiling()

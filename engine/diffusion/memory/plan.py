@@ -84,13 +84,6 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
     )
 
 
-def fewer(old: Plan) -> Plan | None:
-    """Return the next plan after memory ran out while drawing: half the batch, then tiles; None after both."""
-    if old.batch > 1:
-        return replace(old, batch=old.batch // 2)
-    return None if old.tile_vae else replace(old, tile_vae=True)
-
-
 def safer(precision: str, device: Device) -> str | None:
     """Return the precision whose numbers overflow later than this one's; None when there is none."""
     if precision == "fp32":

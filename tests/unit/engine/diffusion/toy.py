@@ -28,7 +28,11 @@ class Toy(Family):
 
     def __init__(self) -> None:
         self.tiled = False
-        vae = SimpleNamespace(enable_tiling=lambda: setattr(self, "tiled", True))
+        vae = SimpleNamespace(
+            enable_tiling=lambda: setattr(self, "tiled", True),
+            tile_sample_min_size=1024,
+            config=SimpleNamespace(block_out_channels=(1, 1, 1, 1)),
+        )
         super().__init__(SimpleNamespace(vae=vae, maybe_free_model_hooks=lambda: None), torch.device("cpu"))
         self.batches: list[list[int]] = []
         self.encoded: list[str] = []

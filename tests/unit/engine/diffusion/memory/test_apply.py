@@ -7,13 +7,14 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, DiffusionPipeline, ZImageTransformer2DModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -28,6 +29,8 @@ from tests.fakes import models
 from tests.unit.engine.diffusion.memory.devices import processor
 
 pytestmark = pytest.mark.slow
+
+_BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 
 CPU = torch.device("cpu")
 DEMO = profiles.demo()
@@ -270,6 +273,14 @@ def test_unets_take_plans_too(make: Any, asked: str, off: float, tmp_path: Path)
     assert found.dtype == torch.float32
     assert not torch.equal(exact, found)
     assert float((exact - found).norm() / exact.norm()) < off
+
+
+def test_tiles_are_smaller_than_what_most_people_draw() -> None:
+    # diffusers' own tiles are as large as the pictures that a VAE was made for: 1024 pixels for SDXL and Z-Image.
+    vae = AutoencoderKL(sample_size=1024, block_out_channels=(32, 32, 32, 32), **_BLOCKS)
+    apply.tile(SimpleNamespace(vae=vae), True)
+    assert vae.use_tiling
+    assert (vae.tile_sample_min_size, vae.tile_latent_min_size) == (512, 64)
 
 
 def test_nothing_is_left_when_a_pipeline_is_let_go() -> None:

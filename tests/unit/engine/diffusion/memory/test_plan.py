@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
 from engine import profiles
 from engine.contract import EngineError, OutOfMemory, Profile
-from engine.diffusion.memory.plan import fewer, plan, refit, safer
+from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.words import GIB, Device, Plan
 from tests.unit.engine.diffusion.memory.devices import card, processor
 
@@ -245,17 +244,6 @@ def test_another_size_of_a_loaded_model() -> None:
     assert refit(larger, SDXL, 1024, 1024) == first
     with pytest.raises(OutOfMemory, match=r"A picture of 2048x2048 takes .* with SDXL 1\.0"):
         refit(replace(first, budget=first.device_bytes - GIB), SDXL, 2048, 2048)
-
-
-def test_after_memory_ran_out_half_the_batch_then_tiles_then_nothing() -> None:
-    found: Plan | None = planned(card(31), SDXL)
-    assert found is not None
-    seen = []
-    while found is not None:
-        seen.append((found.batch, found.tile_vae))
-        found = fewer(found)
-    assert seen[-2:] == [(1, False), (1, True)]
-    assert all(b[0] == a[0] // 2 for a, b in pairwise(seen[:-1]))
 
 
 def test_a_model_that_nobody_counted_is_taken_for_its_family() -> None:
