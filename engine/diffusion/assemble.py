@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors.torch import load_file
 from torch import nn
 
@@ -47,6 +49,10 @@ _EXPECTED = re.compile(
 _MISMATCH = re.compile(
     r"size mismatch for (?P<name>\S+): copying a param with shape torch\.Size\((?P<got>.*?)\) from checkpoint, "
     r"the shape in current model is torch\.Size\((?P<wanted>.*?)\)"
+)
+_DECODED = re.compile(
+    r"(?P<name>\S+) has an expected shape of: torch\.Size\((?P<wanted>.*?)\), but the loaded GGUF weight decodes to "
+    r"shape: (?P<got>\(.*?\))"
 )
 
 # Nothing here draws with them. What a community allows is for its moderation to say, on every model alike.
@@ -124,17 +130,17 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
 
 
 def _denoiser(files: Files, path: Path, part: str, model: Any, dtype: torch.dtype) -> Any:
-    given: Any = str(path)
     more: dict[str, Any] = {}
     if path.suffix.lower() == ".gguf":
+        tensors = load_gguf_checkpoint(str(path))
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
         tensors = load_file(path)
+    if part == "unet" and any(name.startswith("input_blocks.") for name in tensors):
         # The first layout's names without the prefix that diffusers knows it by.
-        bare = part == "unet" and any(name.startswith("input_blocks.") for name in tensors)
-        given = {f"model.diffusion_model.{name}": t for name, t in tensors.items()} if bare else tensors
+        tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
     return model.from_single_file(
-        given, config=str(files.folder), subfolder=part, dtype=dtype, local_files_only=True, **more
+        tensors, config=str(files.folder), subfolder=part, dtype=dtype, local_files_only=True, **more
     )
 
 
@@ -187,7 +193,10 @@ def _told(path: Path) -> Iterator[None]:
         # They report layers of LoRAs as missing, and keys that nobody asked for.
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft's, for a second LoRA beside quantised weights.
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            yield
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except UnknownModel as e:
@@ -202,7 +211,7 @@ def _told(path: Path) -> Iterator[None]:
 def _meaning(error: Exception) -> str:
     """Return what a library's exception says of the files, without its advice to programmers."""
     text = " ".join(str(error).split())
-    for pattern in (_EXPECTED, _MISMATCH):
+    for pattern in (_EXPECTED, _MISMATCH, _DECODED):
         if (found := pattern.search(text)) is not None:
             name, wanted, got = found["name"], found["wanted"], found["got"]
             return f"its weight {name} has the shape {got} where its config wants {wanted}"
@@ -210,4 +219,6 @@ def _meaning(error: Exception) -> str:
         return "the weights of its text encoder have other shapes than its config wants"
     if "meta tensor" in text:
         return "it lacks some of the weights"
+    if isinstance(error, KeyError):
+        return f"it lacks the weight {text}, so it is made for another model"
     return f"copy or download it again ({type(error).__name__}: {text[:300].rstrip('.')})"

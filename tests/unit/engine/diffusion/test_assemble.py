@@ -99,29 +99,45 @@ def test_a_transformer_alone_takes_the_bases_place(
         assert same(made(Files(name, base, denoiser=path)), plain(name)), path
 
 
-def test_a_gguf_over_a_base(zoo: Path, plain: Callable[[str], Any], tmp_path: Path) -> None:
-    path = tmp_path / "q8.gguf"
-    writer = gguf.GGUFWriter(path, "lumina2")
-    for name, tensor in load_file(zoo / "z_image-first.safetensors").items():
+def quantised(source: Path, path: Path) -> Path:
+    """Write a transformer or UNet in Q8_0, under the first layout's names, as the community's GGUF files are."""
+    writer = gguf.GGUFWriter(path, "diffusion")
+    for name, tensor in load_file(source).items():
         data = tensor.float().numpy()
-        large = data.ndim > 1 and data.shape[-1] % 32 == 0 and "pad_token" not in name
-        kind = gguf.GGMLQuantizationType.Q8_0 if large else gguf.GGMLQuantizationType.F32
-        writer.add_tensor(name.removeprefix("model.diffusion_model."), gguf.quants.quantize(data, kind), raw_dtype=kind)
+        linear = data.ndim == 2 and data.shape[-1] % 32 == 0 and "pad_token" not in name
+        kind = gguf.GGMLQuantizationType.Q8_0 if linear else gguf.GGMLQuantizationType.F32
+        short = name.removeprefix("model.diffusion_model.")
+        writer.add_tensor(short, gguf.quants.quantize(data, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    whole = plain("z_image")
-    small = made(Files("z_image", zoo / "z_image", denoiser=path))
-    error = np.abs(picture(small) - picture(whole))
+    return path
+
+
+@pytest.mark.parametrize("name", ["sdxl", "z_image"])
+def test_a_gguf_over_a_base(zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str) -> None:
+    path = quantised(zoo / f"{name}-first.safetensors", tmp_path / "q8.gguf")
+    error = np.abs(picture(made(Files(name, zoo / name, denoiser=path))) - picture(plain(name)))
     assert error.max() > 0
     assert error.mean() < 0.02
-    # Quantised weights can't be added to, so the LoRA stays beside them.
-    lora = Lora(str(zoo / "z_image-lora.safetensors"), 1.0)
-    with_lora = made(Files("z_image", zoo / "z_image", denoiser=path, loras=(lora,)))
-    exact = made(Files("z_image", zoo / "z_image", loras=(lora,)))
-    assert np.abs(picture(with_lora) - picture(exact)).mean() < 0.02
-    assert np.abs(picture(exact) - picture(whole)).mean() > 0.02
+
+
+def test_a_lora_stays_beside_what_is_quantised(zoo: Path, plain: Callable[[str], Any], tmp_path: Path) -> None:
+    path = quantised(zoo / "z_image-first.safetensors", tmp_path / "q8.gguf")
+    lora = str(zoo / "z_image-lora.safetensors")
+    two = (Lora(lora, 0.75), Lora(lora, 0.25))
+    beside = picture(made(Files("z_image", zoo / "z_image", denoiser=path, loras=two)))
+    added = picture(made(Files("z_image", zoo / "z_image", loras=two)))
+    assert np.abs(beside - added).mean() < 0.02
+    assert np.abs(added - picture(plain("z_image"))).mean() > 0.02
+
+
+@pytest.mark.parametrize(("name", "of"), [("sdxl", "z_image"), ("z_image", "sdxl"), ("sd15", "sdxl")])
+def test_a_gguf_of_another_family(zoo: Path, tmp_path: Path, name: str, of: str) -> None:
+    path = quantised(zoo / f"{of}-first.safetensors", tmp_path / "q8.gguf")
+    with pytest.raises(UnknownModel, match=r"q8\.gguf can't be loaded: it.* (lacks|has the shape) .*\.$"):
+        made(Files(name, zoo / name, denoiser=path))
 
 
 @pytest.mark.parametrize("name", NAMES)
