@@ -78,7 +78,8 @@ def profile_of(folder: Path) -> Profile:
     full = folder.resolve()
     name = re.sub(r"[^a-z0-9._-]+", "-", full.name.lower()).strip("-.") or "folder"
     side = _native(folder, family)
-    usual = _namesake(name, family) or _usual(family, side)
+    usual = _namesake(name, family) or _usual(family)
+    usual = usual if side == usual.side.default else sized(usual, side)
     parameters = {part: count for part in PARTS[family] if (count := weights.parameters(folder / part))}
     return replace(
         usual,
@@ -122,11 +123,11 @@ def _namesake(name: str, family: str) -> Profile | None:
     return None
 
 
-def _usual(family: str, side: int) -> Profile:
+def _usual(family: str) -> Profile:
     """Return a profile for a folder that says neither how it was distilled nor for what: with room to try others."""
     like = {"z_image": z_image_turbo, "sdxl": sdxl, "sd15": sd15}[family]()
     guidance = replace(like.guidance, low=0.0, high=max(10.0, like.guidance.high))
-    return sized(replace(like, guidance=guidance, negative=Honour.WITH_GUIDANCE, licence=""), side)
+    return replace(like, guidance=guidance, negative=Honour.WITH_GUIDANCE, licence="")
 
 
 def _native(folder: Path, family: str) -> int:

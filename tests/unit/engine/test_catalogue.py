@@ -177,6 +177,7 @@ def test_a_folder_that_bears_a_known_name_has_its_defaults(tmp_path: Path, name:
     profile = catalogue.profile_for(str(folder_of(tmp_path / name, "StableDiffusionXLPipeline")))
     assert (profile.name, profile.steps.high, profile.negative) == ("sdxl-turbo", 4, Honour.NEVER)
     assert profile.source == str(tmp_path / name)
+    assert profile.side.default == 1024  # what its files say goes before what its name says
     # The name alone makes no Z-Image of it.
     other = catalogue.profile_for(str(folder_of(tmp_path / "z-image", "StableDiffusionXLPipeline")))
     assert other.family == "sdxl"
