@@ -48,7 +48,7 @@ def read(path: Path) -> tuple[ModelSpec, ...]:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except (OSError, ValueError) as e:
         raise UnknownModel(f"{path} can't be read as TOML: {e}.") from e
