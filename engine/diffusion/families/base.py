@@ -283,7 +283,8 @@ class Family(ABC):
         latents = torch.cat([self.encode_pixels(c[None].to(self.device) * 2 - 1).float().cpu() for c in clouds])
         flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
         colours = torch.nn.functional.avg_pool2d(clouds, scale).permute(0, 2, 3, 1).flatten(0, 2)
-        return torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution.to(self.device)
+        found: Tensor = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
+        return found.to(self.device)
 
 
 def _scaled(drawing: Drawing) -> Tensor:
