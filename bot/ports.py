@@ -96,9 +96,10 @@ class Ticket:
         job_id: Which job.
         person_id: Whose.
         count: How many pictures.
-        batch_key: Equal for jobs that are handed to the engine as one batch.
+        batch_key: Equal for jobs whose pictures cost the same.
         model: What draws it: changing models costs.
         work: What one of its pictures costs, in pixels times steps.
+        share: Equal for jobs that are handed to the engine as one batch; ``batch_key`` where it is empty.
     """
 
     job_id: int
@@ -107,6 +108,11 @@ class Ticket:
     batch_key: tuple[str | int | float, ...]
     model: str = ""
     work: int = 0
+    share: tuple[str | int | float, ...] = ()
+
+    def shares(self, other: Ticket) -> bool:
+        """Whether both can be handed to the engine as one batch."""
+        return (self.share or self.batch_key) == (other.share or other.batch_key)
 
 
 class Backlog(Protocol):

@@ -14,7 +14,7 @@ from adapters.cli.say import refusal_of
 from bot.model.errors import Unavailable
 from engine.contract import EngineError
 
-REQUESTS, ROUNDS, ACKS = 32, 3, 200
+REQUESTS, ROUNDS, ACKS = 32, 5, 200
 QUICK_REQUESTS, QUICK_ROUNDS, QUICK_ACKS = 6, 1, 10
 
 
@@ -42,7 +42,7 @@ def _table(found: dict[str, Any]) -> str:
     where = f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"
     lines = [
         f"{found['model']} on {machine['device']} in {machine['precision']}: {where}",
-        f"{found['requests']} mixed requests at once, median of {found['rounds']} rounds:",
+        f"{found['requests']} mixed requests at once, the best of {found['rounds']} rounds:",
     ]
     titles = {
         "bare_single": "bare diffusers, one by one",

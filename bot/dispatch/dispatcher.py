@@ -34,6 +34,9 @@ _PAUSE = 1.0
 _BROKEN_PAUSE = 5.0
 """Seconds between two looks at an engine that can't start."""
 
+_SEEN_EVERY = 0.2
+"""Seconds between two looks at how far a job is."""
+
 _TOGETHER = 4
 """So many pictures of one kind are handed over at once even where fewer share a step: what a chat may ask for."""
 
@@ -271,7 +274,11 @@ class Dispatcher:
                     # Only now the engine certainly knows the recipe.
                     self._spawn(self._engine.look(event.recipe_id, looking=True))
                 self._live.step(run.job.id, index, event.step / event.steps)
-                self._changed(run.job.id)
+                now = self._clock.now()
+                if event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
+                    # More often than anybody can look would take time from the drawing itself.
+                    run.seen = now
+                    self._changed(run.job.id)
             case Image():
                 run.painting.discard(index)
                 run.writing.add(index)

@@ -55,6 +55,8 @@ class Run:
     writing: set[int] = field(default_factory=set)
     """Painted, and their files are being written."""
     cancelled: bool = False
+    seen: float = 0.0
+    """When its progress was last shown, in Unix seconds."""
 
     def over(self) -> bool:
         """Every picture has ended."""

@@ -87,7 +87,7 @@ def batch(lines: Sequence[Sequence[Work]], limit: int, lead: Work | None = None)
     for work in others:
         if room <= 0:
             break
-        if work.ticket.batch_key == lead.ticket.batch_key and not work.solo:
+        if work.ticket.shares(lead.ticket) and not work.solo:
             chosen.append(work.first(room))
             room -= len(chosen[-1].indexes)
     return tuple(chosen)

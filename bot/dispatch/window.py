@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from bot.dispatch.scheduler import Work
 from engine.contract import Recipe
 
-FULL = 1.0
-"""Batches that are with the engine when another may come: the one that is drawn."""
+FULL = 1.5
+"""Batches that are with the engine when another may come: the one that is drawn, and a piece that is left of another."""
 
 PASSES = 0.5
 """Work of at most this share of another's goes before it in the engine, which sets the longer one aside."""

@@ -11,7 +11,9 @@ from bot.ports import Ticket
 def ticket_of(job: Job) -> Ticket:
     """Return a job's ticket."""
     request = job.request
-    return Ticket(job.id, job.person_id, request.count, batch_key(request), request.model, work_of(request))
+    # Steps are shared by pictures of one size, whatever their number of steps.
+    share = (request.model, request.width, request.height)
+    return Ticket(job.id, job.person_id, request.count, batch_key(request), request.model, work_of(request), share)
 
 
 def work_of(request: DrawRequest) -> int:

@@ -260,7 +260,7 @@ class Painter:
         try:
             with self._busy.at_work() as took:
                 finite = bool(torch.isfinite(drawing.latents).all())
-                pixels = self._decode(family, one, drawing) if finite else None
+                pixels = _rounded(self._decode(family, one, drawing)) if finite else None
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
@@ -268,10 +268,10 @@ class Painter:
             error = _meaning(e)
         else:
             one.seconds += took.seconds
-            if pixels is None or not np.isfinite(pixels).all():
+            if pixels is None:
                 self._overflowed(one)
             else:
-                self._look(one, (pixels.clip(0, 1) * 255).round().astype(np.uint8))
+                self._look(one, pixels)
             return
         release(self._device)
         self._fail(one, error)
@@ -353,6 +353,14 @@ class Painter:
 
 def _kind(recipe: Recipe) -> Kind:
     return Kind(recipe.model, recipe.width, recipe.height)
+
+
+def _rounded(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Return 0 to 1 as 0 to 255; None where a number is not finite."""
+    if not np.isfinite(pixels).all():
+        return None
+    found: NDArray[np.uint8] = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return found
 
 
 def _meaning(error: Exception) -> EngineError:

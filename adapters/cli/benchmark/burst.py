@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -44,33 +43,33 @@ class Burst:
         return tuple(batches)
 
 
-def burst(profile: Profile, count: int, seed: int) -> Burst:
+def burst(profile: Profile, count: int, words: int) -> Burst:
     """Return a burst of ``count`` mixed requests: sizes, steps and prompts as people ask for them.
 
     Args:
         profile: The model.
-        count: How many.
-        seed: The same seed is the same burst.
+        count: How many; bursts of as many cost the same, whatever their words.
+        words: Another number is other prompts and seeds.
     """
-    rng = random.Random(seed)  # noqa: S311 - a benchmark is no secret
+    rng = random.Random(words)  # noqa: S311 - a benchmark is no secret
     prompts = rng.sample([f"a {c} {s} {p}" for c in COLOURS for s in SUBJECTS for p in PLACES], PROMPTS)
+    shapes = random.Random(count)  # noqa: S311 - see above
     usual = profile.steps.default
     more = min(profile.steps.high, usual + usual // 2)
-    return Burst(
-        tuple(_recipe(profile, f"{n}", rng, prompts, rng.choice((usual, usual, usual, more))) for n in range(count))
-    )
-
-
-def _recipe(profile: Profile, name: str, rng: random.Random, prompts: Sequence[str], steps: int) -> Recipe:
-    width, height = profile.presets[rng.choice(_PRESETS)]
-    return Recipe(
-        id=name,
-        model=profile.name,
-        prompt=rng.choice(prompts),
-        negative="",
-        width=width,
-        height=height,
-        steps=steps,
-        guidance=profile.guidance.default,
-        seed=rng.randrange(2**32),
-    )
+    recipes = []
+    for n in range(count):
+        width, height = profile.presets[shapes.choice(_PRESETS)]
+        recipes.append(
+            Recipe(
+                id=f"{n}",
+                model=profile.name,
+                prompt=prompts[n % PROMPTS],
+                negative="",
+                width=width,
+                height=height,
+                steps=shapes.choice((usual, usual, usual, more)),
+                guidance=profile.guidance.default,
+                seed=rng.randrange(2**32),
+            )
+        )
+    return Burst(tuple(recipes))

@@ -25,7 +25,7 @@ class Served:
 
     Attributes:
         seconds: From the first request until every picture is stored.
-        idle_share: Of the device's time from its first step to its last picture.
+        idle_share: Of the time from when the engine is given the first request to its last picture: not at work.
         first_step: Seconds from each request to its first step.
         picture: Seconds from each request to its picture.
         encoded: Prompts that went through a text encoder.
@@ -72,7 +72,7 @@ class Client:
 
     async def burst(self, recipes: Sequence[Recipe]) -> Served:
         """Ask for all of them at once, and wait for all."""
-        self.engine.marks.clear()
+        self.engine.clear()
         before = self.engine.state()
         began = time.perf_counter()
         jobs = await asyncio.gather(*(self.ask(recipe) for recipe in recipes))
@@ -80,12 +80,11 @@ class Client:
             await self.finished(job_id)
         seconds = time.perf_counter() - began
         after = self.engine.state()
-        drawing = max(m.at for m in self.engine.marks if m.done) - min(m.at for m in self.engine.marks)
-        first_step_took = self._first_step_seconds()
+        drawing = max(m.at for m in self.engine.marks if m.done) - self.engine.begun
         busy = after.busy_seconds - before.busy_seconds
         return Served(
             seconds,
-            max(0.0, 1 - busy / (drawing + first_step_took)),
+            max(0.0, 1 - busy / drawing),
             [self.engine.first(job, done=False) - began for job in jobs],
             [self.engine.first(job, done=True) - began for job in jobs],
             after.prompts_encoded - before.prompts_encoded,
@@ -111,7 +110,7 @@ class Client:
 
     async def preempt(self, long: Recipe, short: Recipe) -> int:
         """Return how many steps a long job goes on between a short request and that one's first step."""
-        self.engine.marks.clear()
+        self.engine.clear()
         long_job = await self.ask(long)
         await self.engine.stepping(long_job, 3)
         asked = time.perf_counter()
@@ -121,11 +120,6 @@ class Client:
         await self.cancel(long_job)
         mine = f"{long_job}:"
         return sum(m.recipe_id.startswith(mine) and asked < m.at <= began for m in self.engine.marks)
-
-    def _first_step_seconds(self) -> float:
-        """Return about how long the first step took: it had begun before it was heard of."""
-        times = sorted({m.at for m in self.engine.marks})
-        return times[1] - times[0] if len(times) > 1 else 0.0
 
 
 def long_recipe(profile: Profile) -> Recipe:

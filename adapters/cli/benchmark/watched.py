@@ -28,16 +28,24 @@ class Watched(ProcessEngine):
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.marks: list[Mark] = []
+        self.begun = 0.0
+        """When the first paint since ``clear`` was handed to the engine."""
         self._marked = asyncio.Event()
 
     async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
         """See ProcessEngine."""
+        self.begun = self.begun or time.perf_counter()
         async with aclosing(super().paint(recipes, lane)) as events:
             async for event in events:
                 step = event.step if isinstance(event, Step) else 0
                 self.marks.append(Mark(time.perf_counter(), event.recipe_id, step, isinstance(event, Image)))
                 self._marked.set()
                 yield event
+
+    def clear(self) -> None:
+        """Forget what was seen so far."""
+        self.marks.clear()
+        self.begun = 0.0
 
     async def stepping(self, job_id: int, steps: int) -> None:
         """Return once a job has taken so many steps."""

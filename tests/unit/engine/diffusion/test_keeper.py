@@ -142,7 +142,9 @@ def test_too_large_is_an_error_each_time(keeper: Keeper, loads: Loads) -> None:
     keeper.family(KIND)
 
 
-def test_a_precision_that_cannot_be_had_is_asked_for_once(keeper: Keeper, loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_cannot_be_had_is_asked_for_once(
+    keeper: Keeper, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usual = loads.load
     monkeypatch.setattr(loads, "load", lambda spec, precision: replace(usual(spec, precision), precision="gguf"))
     other = replace(KIND, precision="fp32")
