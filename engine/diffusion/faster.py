@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from engine.contract import Recipe
 from engine.diffusion.families.base import Family
+
+_REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
+"""Backends that torch knows only once another package was imported: extras of Easel's own."""
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
     """
     denoiser = family.denoiser
     try:
+        if backend in _REGISTERED_BY:
+            import_module(_REGISTERED_BY[backend])
         denoiser.compile_repeated_blocks(backend=backend, dynamic=True)
         drawing = family.begin(recipe, family.encode(recipe.prompt), None)
         family.step([drawing])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,18 +15,18 @@ from engine import catalogue
 from engine.contract import (
     PROMPT_CUT,
     SAFER,
-    BadRecipe,
     EngineError,
     Image,
     OutOfMemory,
     Overflow,
-    Recipe,
 )
 from engine.diffusion import encode, starts
 from engine.diffusion.device import Busy, release
+from engine.diffusion.ends import kind_of, meaning, rounded
 from engine.diffusion.families.base import Drawing, Family
 from engine.diffusion.gain import Gain
 from engine.diffusion.memory import apply
+from engine.diffusion.open import Models, Open
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.rows import Progress, Row, Sink
 from engine.diffusion.turns import Kind, Turn, Turns
@@ -36,59 +35,6 @@ PREVIEW_SECONDS = 0.25
 """At most four previews a second of each picture that somebody looks at."""
 
 log = logging.getLogger(__name__)
-
-
-class Models(Protocol):
-    """What the painter asks of whoever keeps the models."""
-
-    @property
-    def loaded(self) -> str:
-        """Name of the model that is on the device; empty for none."""
-
-    def family(self, kind: Kind) -> Family:
-        """Return the model of a kind, on the device and fit for this size. Raises EngineError."""
-
-    def precision(self, kind: Kind) -> str:
-        """In which precision this kind is drawn."""
-
-    def revision(self, model: str) -> str:
-        """Commit of the model's files; empty when they have none."""
-
-    def most(self, kind: Kind) -> int:
-        """How many pictures of this kind fit the device together; at least 1."""
-
-    def safer(self, kind: Kind) -> str | None:
-        """The next precision in which numbers overflow later; None when there is none."""
-
-    def settle(self, model: str, precision: str) -> None:
-        """From now on this precision is the model's usual one."""
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A row that has not ended.
-
-    Attributes:
-        row: Which.
-        turn: Its place among the others.
-        drawing: How far it is; None before its first step.
-        seconds: What the device took for it.
-        again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
-        flat: Its first picture was of one colour.
-        seen: When its last preview was made, by the monotonic clock.
-    """
-
-    row: Row
-    turn: Turn
-    drawing: Drawing | None = None
-    seconds: float = 0.0
-    again: bool = False
-    flat: bool = False
-    seen: float = 0.0
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.row.recipe
 
 
 class Painter:
@@ -110,7 +56,7 @@ class Painter:
         self._encoder = encoder
         self._device = device
         self._busy = busy or Busy()
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Open] = {}
         self._caps: dict[Kind, int] = {}
         self._tiled: set[str] = set()
         self._gain = Gain()
@@ -123,8 +69,8 @@ class Painter:
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows on; each that is not dropped ends in the sink, once."""
         for row in rows:
-            turn = Turn(row.ticket, row.lane, _kind(row.recipe), row.recipe.steps)
-            self._open[row.ticket] = _Open(row, turn)
+            turn = Turn(row.ticket, row.lane, kind_of(row.recipe), row.recipe.steps)
+            self._open[row.ticket] = Open(row, turn)
             self._turns.add(turn)
 
     def turn(self) -> None:
@@ -159,7 +105,7 @@ class Painter:
         worth = catalogue.batch_of(kind.pixels)
         return max(1, min(self._caps.get(kind, worth), self._gain.most(kind.pixels, worth), self._models.most(kind)))
 
-    def _begin(self, one: _Open, family: Family) -> bool:
+    def _begin(self, one: Open, family: Family) -> bool:
         """Encode its prompt and make its noise; False when that can't be done, which ends it."""
         recipe = one.recipe
         try:
@@ -177,7 +123,7 @@ class Painter:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
             log.warning("A recipe can't be begun: %r", error)
-            self._fail(one, _meaning(error))
+            self._fail(one, meaning(error))
             return False
         one.drawing = drawing
         one.seconds += took.seconds
@@ -186,7 +132,7 @@ class Painter:
         one.turn.weight = 1 if negative is None else 2
         return True
 
-    def _step(self, team: Sequence[_Open], family: Family) -> bool:
+    def _step(self, team: Sequence[Open], family: Family) -> bool:
         """Take one step; False when it could not be taken, and the rows are to be tried again or have ended."""
         drawings = [one.drawing for one in team if one.drawing is not None]
         for one, drawing in zip(team, drawings, strict=True):
@@ -198,7 +144,7 @@ class Painter:
             raise
         except Exception as e:  # noqa: BLE001  # see above
             log.warning("A step of %d failed: %r", len(team), e)
-            error = _meaning(e)
+            error = meaning(e)
         else:
             self._stepped(team, family, took.seconds)
             return True
@@ -207,7 +153,7 @@ class Painter:
         self._broken(team, error)
         return False
 
-    def _stepped(self, team: Sequence[_Open], family: Family, seconds: float) -> None:
+    def _stepped(self, team: Sequence[Open], family: Family, seconds: float) -> None:
         self._gain.saw(team[0].turn.kind.pixels, len(team), seconds)
         progress = []
         for one in team:
@@ -224,7 +170,7 @@ class Painter:
                 one.seen = now
                 self._preview(one, family, drawing)
 
-    def _preview(self, one: _Open, family: Family, drawing: Drawing) -> None:
+    def _preview(self, one: Open, family: Family, drawing: Drawing) -> None:
         ticket = one.row.ticket
 
         def then(encoded: bytes | Exception) -> None:
@@ -241,7 +187,7 @@ class Painter:
             return
         self._encoder.put(pixels, then, encode.jpeg)
 
-    def _broken(self, team: Sequence[_Open], error: EngineError) -> None:
+    def _broken(self, team: Sequence[Open], error: EngineError) -> None:
         """A step failed: for want of memory, half as many go on; else each is tried alone, and alone it fails."""
         if len(team) == 1:
             self._fail(team[0], error)
@@ -255,17 +201,17 @@ class Painter:
             self._restart(one)
             one.turn.alone = True
 
-    def _finish(self, one: _Open, family: Family, drawing: Drawing) -> None:
+    def _finish(self, one: Open, family: Family, drawing: Drawing) -> None:
         """Decode a picture, look at it, and hand it over or draw it again."""
         try:
             with self._busy.at_work() as took:
                 finite = bool(torch.isfinite(drawing.latents).all())
-                pixels = _rounded(self._decode(family, one, drawing)) if finite else None
+                pixels = rounded(self._decode(family, one, drawing)) if finite else None
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
             log.warning("A picture can't be decoded: %r", e)
-            error = _meaning(e)
+            error = meaning(e)
         else:
             one.seconds += took.seconds
             if pixels is None:
@@ -276,13 +222,13 @@ class Painter:
         release(self._device)
         self._fail(one, error)
 
-    def _decode(self, family: Family, one: _Open, drawing: Drawing) -> NDArray[np.float32]:
+    def _decode(self, family: Family, one: Open, drawing: Drawing) -> NDArray[np.float32]:
         """Decode; for want of memory in tiles, from then on."""
         try:
             return family.finish(drawing)
         except Exception as e:
             model = one.recipe.model
-            if model in self._tiled or not isinstance(_meaning(e), OutOfMemory):
+            if model in self._tiled or not isinstance(meaning(e), OutOfMemory):
                 raise
             log.warning("%dx%d is decoded in tiles from now on: %r", one.recipe.width, one.recipe.height, e)
             self._tiled.add(model)
@@ -290,7 +236,7 @@ class Painter:
         apply.tile(family.pipe, True)
         return family.finish(drawing)
 
-    def _overflowed(self, one: _Open) -> None:
+    def _overflowed(self, one: Open) -> None:
         """Its numbers are not finite: it and all others of its model go on in a safer precision, once."""
         kind = one.turn.kind
         now, safer = self._models.precision(kind), self._models.safer(kind)
@@ -305,7 +251,7 @@ class Painter:
                 other.turn.kind = replace(other.turn.kind, precision="")
         one.again = True
 
-    def _look(self, one: _Open, pixels: NDArray[np.uint8]) -> None:
+    def _look(self, one: Open, pixels: NDArray[np.uint8]) -> None:
         """Hand a picture over; one of a single colour is drawn once more first, where a safer precision is to be had."""
         kind = one.turn.kind
         flat = bool((pixels == pixels[0, 0]).all())
@@ -320,7 +266,7 @@ class Painter:
             self._models.settle(kind.model, self._models.precision(kind))
         self._hand_over(one, pixels)
 
-    def _hand_over(self, one: _Open, pixels: NDArray[np.uint8]) -> None:
+    def _hand_over(self, one: Open, pixels: NDArray[np.uint8]) -> None:
         row, seconds, kind = one.row, one.seconds, one.turn.kind
         height, width, _ = pixels.shape
         precision, revision = self._models.precision(kind), self._models.revision(kind.model)
@@ -337,38 +283,15 @@ class Painter:
         self._close(row.ticket)
         self._encoder.put(pixels, then)
 
-    def _restart(self, one: _Open) -> None:
+    def _restart(self, one: Open) -> None:
         one.drawing = None
         one.turn.steps = one.recipe.steps
         one.turn.begun = False
 
-    def _fail(self, one: _Open, error: EngineError) -> None:
+    def _fail(self, one: Open, error: EngineError) -> None:
         self._close(one.row.ticket)
         self._sink.failed(one.row.ticket, error)
 
     def _close(self, ticket: int) -> None:
         del self._open[ticket]
         self._turns.remove(ticket)
-
-
-def _kind(recipe: Recipe) -> Kind:
-    return Kind(recipe.model, recipe.width, recipe.height)
-
-
-def _rounded(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Return 0 to 1 as 0 to 255; None where a number is not finite."""
-    if not np.isfinite(pixels).all():
-        return None
-    found: NDArray[np.uint8] = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return found
-
-
-def _meaning(error: Exception) -> EngineError:
-    """Return what an exception of a pipeline means for the recipe."""
-    if isinstance(error, EngineError):
-        return error
-    text = (str(error).strip().splitlines() or [""])[0][:300]
-    # The CPU's allocator has no exception class of its own.
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return OutOfMemory("The picture does not fit the device's memory: ask for a smaller one.")
-    return BadRecipe(f"The pipeline could not draw this recipe ({type(error).__name__}: {text}).")

@@ -15,16 +15,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from engine import catalogue
-from engine.host import spawn
-from tests.bench.house import ask, finished, house, stuck
-from tests.e2e.service import Service, until
+from tests.bench.house import ask, house, stuck
+from tests.e2e.service import Service, easel, until
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 8
-BATCH = 8
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -87,39 +83,21 @@ def test_memory(benchmark: BenchmarkFixture) -> None:
     assert found["after"] < found["working"] * 1.03
 
 
-def test_beside_a_bare_pipeline(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """The same 8 pictures through the whole service and by diffusers alone, by turns, so that both meet the same machine."""
+def test_beside_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """`easel bench`: 32 mixed requests by the whole service and by diffusers alone (limits: those of its own page)."""
 
-    async def by_turns() -> tuple[list[float], list[float]]:
-        easel, bare = [], []
-        async with house(tmp_path) as one:
-            command = [sys.executable, "-m", "tests.bench.bare", catalogue.demo().source, str(BATCH)]
-            pipe = asyncio.subprocess.PIPE
-            # The engine's own environment: how its threads wait would otherwise weigh more than all of Easel.
-            other = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=ROOT,
-                env=spawn.environment({}, offline=True),
-                stdin=pipe,
-                stdout=pipe,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            assert other.stdin is not None
-            assert other.stdout is not None
-            for n in range(ROUNDS + 1):
-                begin = time.perf_counter()
-                job_id = await ask(one, "a red apple on a blue background", count=str(BATCH), seed=str(n * BATCH))
-                await finished(one, job_id)
-                easel.append(time.perf_counter() - begin)
-                other.stdin.write(b"\n")
-                bare.append(float(await other.stdout.readline()))
-            other.stdin.close()
-            await other.wait()
-        return easel[1:], bare[1:]  # the first round warms both up
+    def run() -> Any:
+        done = easel("bench", "--json", cwd=tmp_path, seconds=800)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
-    easel, bare = measured(benchmark)(lambda: asyncio.run(by_turns()), rounds=1)
-    ratio = statistics.median(one / other for one, other in zip(easel, bare, strict=True))
-    benchmark.extra_info.update(easel_s=statistics.median(easel), bare_s=statistics.median(bare), ratio=ratio)
+    found = measured(benchmark)(run, rounds=1)
+    benchmark.extra_info.update(found["ratios"])
+    ratios = found["ratios"]
+    assert ratios["service_vs_bare_single"] >= 1.0
+    assert ratios["service_vs_bare_batched"] >= 0.97
+    assert found["idle_share"] < 0.02
+    assert found["preempt_steps"] <= 2
 
 
 def test_a_picture_on_the_page(benchmark: BenchmarkFixture, tmp_path: Path) -> None:

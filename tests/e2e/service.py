@@ -42,7 +42,9 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **extra}
 
 
-def easel(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def easel(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, seconds: float = 110
+) -> subprocess.CompletedProcess[str]:
     """Run one `easel` command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "adapters.cli.main", *args],
@@ -51,7 +53,7 @@ def easel(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> subpro
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=110,
+        timeout=seconds,
         check=False,
     )
 

@@ -1,0 +1,65 @@
+"""What the painter works with: a row that has not ended, and what it asks of whoever keeps the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.contract import Recipe
+from engine.diffusion.families.base import Drawing, Family
+from engine.diffusion.rows import Row
+from engine.diffusion.turns import Kind, Turn
+
+
+class Models(Protocol):
+    """What the painter asks of whoever keeps the models."""
+
+    @property
+    def loaded(self) -> str:
+        """Name of the model that is on the device; empty for none."""
+
+    def family(self, kind: Kind) -> Family:
+        """Return the model of a kind, on the device and fit for this size. Raises EngineError."""
+
+    def precision(self, kind: Kind) -> str:
+        """In which precision this kind is drawn."""
+
+    def revision(self, model: str) -> str:
+        """Commit of the model's files; empty when they have none."""
+
+    def most(self, kind: Kind) -> int:
+        """How many pictures of this kind fit the device together; at least 1."""
+
+    def safer(self, kind: Kind) -> str | None:
+        """The next precision in which numbers overflow later; None when there is none."""
+
+    def settle(self, model: str, precision: str) -> None:
+        """From now on this precision is the model's usual one."""
+
+
+@dataclass(slots=True, eq=False)
+class Open:
+    """A row that has not ended.
+
+    Attributes:
+        row: Which.
+        turn: Its place among the others.
+        drawing: How far it is; None before its first step.
+        seconds: What the device took for it.
+        again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
+        flat: Its first picture was of one colour.
+        seen: When its last preview was made, by the monotonic clock.
+    """
+
+    row: Row
+    turn: Turn
+    drawing: Drawing | None = None
+    seconds: float = 0.0
+    again: bool = False
+    flat: bool = False
+    seen: float = 0.0
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it shall be."""
+        return self.row.recipe

@@ -1,0 +1,39 @@
+"""`easel bench` in its short form: everything is really measured, and nothing is asserted about how fast it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.service import easel
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_the_short_form_measures_everything(tmp_path: Path) -> None:
+    done = easel("bench", "--quick", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model"] == "demo"
+    assert found["machine"]["cores"] >= 1
+    assert found["machine"]["processor"]
+    ratios = found["ratios"]
+    for name in ("bare_batched_vs_single", "service_vs_bare_single", "service_vs_bare_batched"):
+        assert ratios[name] > 0
+    seconds = found["seconds"]
+    assert ratios["service_vs_bare_single"] == seconds["bare_single"] / seconds["service"]
+    assert 0 <= found["idle_share"] < 1
+    assert found["preempt_steps"] <= 2, "a short request does not wait for a long one to end"
+    assert 0 < found["ack_ms_p50"] <= found["ack_ms_p99"]
+    assert 0 < found["prompts"]["encoded"] <= found["prompts"]["drawn"] == found["requests"]
+    assert found["memory_bytes"] > 0
+    assert not (tmp_path / "data").exists(), "what it draws is thrown away"
+
+
+def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path) -> None:
+    done = easel("bench", "--quick", cwd=tmp_path, env={"EASEL_MODEL": "nobody/knows-this"})
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("easel: ")
+    assert "Traceback" not in done.stderr
