@@ -41,9 +41,11 @@ def words(card: Card, limit: int) -> tuple[str, list[MessageEntity]]:
     text, entities = _compose(card, prompt).render()
     if sizeof(text) <= limit:
         return text, entities
-    # Only very many facts and notes come here: the end is cut off, and the entities with it.
+    # Only very many facts and notes come here: the end is cut off, and what stood in code there stays in code.
     text = clip(text, limit)
-    return text, [e for e in entities if e.offset + e.length < sizeof(text)]
+    end = sizeof(text) - sizeof("…")
+    inside = [e for e in entities if e.offset < end]
+    return text, [e.model_copy(update={"length": min(e.length, end - e.offset)}) for e in inside]
 
 
 def keyboard(card: Card) -> InlineKeyboardMarkup | None:

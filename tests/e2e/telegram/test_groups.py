@@ -95,7 +95,7 @@ async def test_a_button_of_another_chat_does_nothing(
 
 
 @pytest.mark.parametrize(
-    "data", ["easel:frobnicate:1", "easel:reroll:", "other:1", "easel:vary:1:0", "easel:reroll:999"]
+    "data", ["easel:frobnicate:1", "easel:reroll:", "other:1", "easel:edit:1:0", "easel:reroll:999"]
 )
 async def test_an_unknown_or_old_button_gets_a_sentence(
     start: Start, telegram: TelegramStandIn, ann: Chat, data: str

@@ -52,6 +52,13 @@ def test_a_prompt_that_fits_is_shown_whole_and_as_code() -> None:
     assert "Seed: 7" in message.words
 
 
+def test_what_is_cut_off_in_the_middle_stays_code() -> None:
+    facts = tuple(Fact("Seed", "@somebody" * 12) for _ in range(20))
+    text, entities = words(Card(Tone.DONE, "Done.", facts=facts), CAPTION_LIMIT)
+    assert length(text) <= CAPTION_LIMIT
+    assert shown(text, entities).mentions() == []
+
+
 def test_a_long_prompt_is_shortened_and_the_facts_stay() -> None:
     card = Card(Tone.DONE, "Done.", prompt="long " * 500, facts=(Fact("Seed", "9223372036854775807"),))
     text, _ = words(card, CAPTION_LIMIT)
