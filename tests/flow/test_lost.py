@@ -57,8 +57,7 @@ async def test_pictures_that_came_before_the_loss_are_not_drawn_again(make: Make
     runs = bot.dispatch._dispatcher.runs
     gate.let(job.request.steps)
     # The first batch has come and is stored, the second one is under way.
-    await bot.until(lambda: job.id in runs and runs[job.id].done and runs[job.id].painting)
-    await bot.until(lambda: not runs[job.id].writing)
+    await bot.until(lambda: gate.reached > job.request.steps and job.id in runs and not runs[job.id].writing)
     came = set(runs[job.id].done)
     await engine.lose()
     await bot.reaches(job.id, JobState.QUEUED)
