@@ -29,7 +29,7 @@ from bot.usecases import cancel, draw, history, posting, press, quota
 from bot.usecases.history import Entry
 from bot.usecases.house import House
 from bot.usecases.sheets import sheet_of
-from engine.contract import Engine, EngineState, Phase, Profile
+from engine.contract import READY, Engine, EngineState, Profile
 
 HISTORY = 9
 """Jobs on one page of the history in a chat: three rows of three thumbnails."""
@@ -206,7 +206,7 @@ class Studio:
         """What keeps this Easel from drawing, as sentences for the operator; empty when it is ready."""
         problems = []
         state = self._engine.state()
-        if state.phase is not Phase.WARM:
+        if state.phase not in READY:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
             async with self._house.db.write():

@@ -210,6 +210,10 @@ class Phase(StrEnum):
     BROKEN = "broken"
 
 
+READY = frozenset({Phase.WARM, Phase.IDLE})
+"""Phases in which a paint is taken up at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineState:
     """What the engine is doing now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.model.cards import Card
 from bot.model.pictures import PictureFile
 from bot.studio import Studio
-from engine.contract import Limits, Phase, Profile
+from engine.contract import READY, Limits, Profile
 
 Json = dict[str, object]
 
@@ -104,7 +104,7 @@ def engine_json(studio: Studio, locale: str) -> Json:
         "problem": state.problem,
         "bytes_done": state.bytes_done,
         "bytes_total": state.bytes_total,
-        "text": "" if state.phase is Phase.WARM else studio.text(f"health.engine.{state.phase.value}", locale),
+        "text": "" if state.phase in READY else studio.text(f"health.engine.{state.phase.value}", locale),
     }
 
 

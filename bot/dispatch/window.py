@@ -29,16 +29,17 @@ class Batch:
     recipes: Iterable[Recipe]
     room: int
     solo: bool
-    left: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(init=False)
+    _whole: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = {r.id: r.width * r.height * r.steps for r in self.recipes}
+        self._whole = {r.id: r.width * r.height * r.steps for r in self.recipes}
+        self.left = dict(self._whole)
 
     def stepped(self, recipe_id: str, share: float) -> None:
         """So much (0 to 1) of a picture is done."""
         if recipe_id in self.left:
-            recipe = next(r for r in self.recipes if r.id == recipe_id)
-            self.left[recipe_id] = int(recipe.width * recipe.height * recipe.steps * (1 - share))
+            self.left[recipe_id] = int(self._whole[recipe_id] * (1 - share))
 
     def ended(self, recipe_id: str) -> None:
         """A picture has come, or never will."""

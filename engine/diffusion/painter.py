@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class Painter:
         self._busy = busy or Busy()
         self._open: dict[int, Open] = {}
         self._caps: dict[Kind, int] = {}
-        self._tiled: set[str] = set()
+        self._tiled: WeakSet[Family] = WeakSet()
         self._gain = Gain()
         self._turns = Turns(self._most)
         self.prompts = Prompts()
@@ -227,11 +228,10 @@ class Painter:
         try:
             return family.finish(drawing)
         except Exception as e:
-            model = one.recipe.model
-            if model in self._tiled or not isinstance(meaning(e), OutOfMemory):
+            if family in self._tiled or not isinstance(meaning(e), OutOfMemory):
                 raise
             log.warning("%dx%d is decoded in tiles from now on: %r", one.recipe.width, one.recipe.height, e)
-            self._tiled.add(model)
+            self._tiled.add(family)
         release(self._device)
         apply.tile(family.pipe, True)
         return family.finish(drawing)

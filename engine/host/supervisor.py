@@ -10,14 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from engine.contract import ERRORS, EngineError, EngineLost, EngineState, Phase
+from engine.contract import ERRORS, READY, EngineError, EngineLost, EngineState, Phase
 from engine.host import wire
 from engine.host.pace import Pace, Patience
 from engine.host.spawn import end, kill, obituary, spawn
 from engine.hub.progress import Progress
-
-WARM = frozenset({Phase.WARM, Phase.IDLE})
-"""A paint is taken up at once."""
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +88,7 @@ class Supervisor:
         """Set anew how long the child may be silent; called on each message and whenever work is opened or closed."""
         if self._timeout is None or self._timeout.expired():
             return
-        if self.state.phase not in WARM:
+        if self.state.phase not in READY:
             limit: float | None = self._patience.loading
         else:
             pixels, count = self._load()
@@ -105,7 +102,7 @@ class Supervisor:
             await self._settled.wait()
             if self._error is not None:
                 raise self._error
-            if self.state.phase in WARM:
+            if self.state.phase in READY:
                 return
 
     async def run(self) -> None:
@@ -114,7 +111,7 @@ class Supervisor:
         was_warm = False
         while True:
             problem = await self._one()
-            warmed = self.state.phase in WARM
+            warmed = self.state.phase in READY
             was_warm |= warmed
             failures = 0 if warmed else failures + 1
             if isinstance(problem, wire.Broken) and not problem.passing:

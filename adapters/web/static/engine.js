@@ -24,7 +24,7 @@ export class EngineState {
 
   /** Show what /api/info said, and look again in a while. */
   show({ engine, model }) {
-    const warm = engine.phase === "warm";
+    const warm = engine.phase === "warm" || engine.phase === "idle"; // idle: it loads by itself when asked
     this.line.dataset.phase = engine.phase;
     const where = engine.device ? t("engine.where", { model: model.title, device: engine.device }) : model.title;
     say(this.text, where);

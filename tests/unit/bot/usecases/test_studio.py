@@ -16,7 +16,7 @@ from bot.model.requests import DrawForm
 from bot.store import jobs, messages
 from bot.store.codec import load_card
 from bot.studio import HISTORY, Studio
-from engine.contract import UnknownModel
+from engine.contract import Phase, UnknownModel
 from tests.unit.bot.usecases.conftest import ADA, BOB, HERE, OWNER, PAGE, World, ref
 
 
@@ -159,6 +159,8 @@ async def test_quota_cards_in_both_languages(studio: Studio) -> None:
 
 async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await studio.healthy() == ()
+    await world.engine._become(Phase.IDLE, "")
+    assert await studio.healthy() == (), "an idle engine loads by itself when it is asked"
     await world.engine.lose("The device's process ended.")
     assert await studio.healthy() == ("The device's process ended.",)
     await world.engine.recover()

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,25 @@ def test_decoded_in_tiles_when_memory_is_short(toy: Toy, ends: Ends) -> None:
     toy.on_finish = once
     paint(toy, ends, TOY)
     assert value(ends.ends[1]) == 1
+
+
+def test_loaded_anew_it_is_decoded_in_tiles_anew(toy: Toy, ends: Ends) -> None:
+    again = Toy()
+    for one in (toy, again):
+        one.on_finish = partial(_only_in_tiles, one)
+    models = OneModel({"fp32": toy})
+    with painting(models, ends) as painter:
+        for n, family in enumerate((toy, again), 1):
+            models.toys["fp32"] = family
+            painter.add([Row(n, TOY)])
+            while len(painter):
+                painter.turn()
+    assert [value(ends.ends[n]) for n in (1, 2)] == [1, 1]
+
+
+def _only_in_tiles(toy: Toy, _: int) -> None:
+    if not toy.tiled:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_not_even_in_tiles(toy: Toy, ends: Ends) -> None:
