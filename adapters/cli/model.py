@@ -95,8 +95,8 @@ class _House:
         if (spec := self.named(name)) is not None:
             found = hub_needs.needs(spec)
             if not found:
-                key = "bundled" if spec.profile.name == catalogue.DEMO else "local"
-                raise BadInput(f"cli.model.{key}", name=name)
+                bundled = spec.profile.name == catalogue.DEMO
+                raise BadInput("cli.model.bundled" if bundled else "cli.model.local", name=name)
             return found
         if Path(name).exists():
             raise BadInput("cli.model.local", name=name)
