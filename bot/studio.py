@@ -19,13 +19,14 @@ from bot.model.people import Actor, Place
 from bot.model.pictures import PictureFile
 from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
+from bot.model.verbs import Call
 from bot.policy.styles import BUILT_IN
 from bot.ports import Backlog, Clock
 from bot.present import cards, i18n, pages
 from bot.store import blobs
 from bot.store.database import Database
 from bot.store.unbroken import unbroken
-from bot.usecases import cancel, draw, history, posting, press, quota
+from bot.usecases import cancel, commands, draw, history, posting, press, quota
 from bot.usecases.history import Entry
 from bot.usecases.house import House
 from bot.usecases.sheets import sheet_of
@@ -164,6 +165,10 @@ class Studio:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
         await history.one(self._house, actor, job_id)
         return self._live.sights(job_id).get(index)
+
+    async def command(self, call: Call) -> Card:
+        """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
+        return await unbroken(commands.run(self._house, call))
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""

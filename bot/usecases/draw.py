@@ -9,12 +9,14 @@ from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm, DrawRequest
-from bot.policy import quotas as rules
 from bot.policy.requests import check
 from bot.policy.tickets import ticket_of
-from bot.store import blobs, inputs, jobs, messages, people, policies, quotas
+from bot.store import blobs, inputs, jobs, messages, people, quotas
 from bot.store.database import Tx
 from bot.store.inputs import Staged
+from bot.usecases.asking import Asking
+from bot.usecases.gates import access, bans, words
+from bot.usecases.gates import quotas as quota_gate
 from bot.usecases.given import given
 from bot.usecases.house import House
 
@@ -66,7 +68,10 @@ async def admit(
         job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
         for file in files:
             await inputs.keep(file)
-    house.backlog.put(ticket_of(job))
+    if job.state is JobState.QUEUED:
+        house.backlog.put(ticket_of(job))
+    else:
+        house.backlog.changed(job.id)
     return job
 
 
@@ -83,18 +88,17 @@ async def _store(
     now = house.clock.now()
     person = await people.remember(tx, actor, now=now)
     place_id = await people.remember_place(tx, place, now=now)
-    if not actor.is_owner:
-        found = await policies.concerning(tx, actor.platform, place.guild)
-        # No longer back than a rule looks: somebody without limits may have had thousands.
-        limits = (house.quota, *(policy.limit for policy in found))
-        window = max((limit.window.seconds for limit in limits if limit.pictures is not None), default=0)
-        uses = await quotas.uses(tx, person.id, since=now - window, place_id=place_id)
-        rules.decide(actor, place, found, house.quota, uses, wanted=request.count, now=now)
+    asking = Asking(actor, place, person, place_id, now)
+    await bans.check(tx, asking)
+    held = await access.check(tx, house, asking)
+    request = await words.check(tx, house, asking, request)
+    if not held:
+        await quota_gate.check(tx, house, asking, request)
     job_id = await jobs.add(
         tx,
         jobs.NewJob(
             event=ref.event,
-            state=JobState.QUEUED,
+            state=JobState.HELD if held else JobState.QUEUED,
             person_id=person.id,
             account_id=person.account_id,
             place_id=place_id,
@@ -105,8 +109,9 @@ async def _store(
             parent_id=parent_id,
         ),
     )
-    # Owners are exempt from being refused, not from being counted: each job has one reservation.
-    await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=request.count, now=now)
+    # Owners are exempt from being refused, not from being counted: each job that is queued has one reservation.
+    if not held:
+        await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=request.count, now=now)
     if ref.address is not None:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED
         await messages.add_card(tx, ref.event, job_id, ref.address, state)

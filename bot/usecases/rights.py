@@ -1,0 +1,33 @@
+"""Who may do what where: an owner anywhere, an admin in their own place, and whoever has the role that they named."""
+
+from __future__ import annotations
+
+from bot.model.errors import NotAllowed
+from bot.model.people import Actor, Place
+from bot.model.verbs import Who
+from bot.store import options, people
+from bot.store.database import Tx
+
+ADMIN_ROLES = "admin_roles"
+"""Option of a place: ids of the roles whose members are its admins too."""
+
+
+async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
+    """Whether somebody may set rules in this place. Nobody but owners may in direct messages."""
+    if actor.is_owner:
+        return True
+    if place.guild is None:
+        return False
+    if actor.is_admin:
+        return True
+    place_id = await people.find_place(tx, place)
+    named = None if place_id is None or not actor.roles else await options.get(tx, place_id, ADMIN_ROLES)
+    return isinstance(named, list) and bool(set(named) & set(actor.roles))
+
+
+async def check(tx: Tx, actor: Actor, place: Place, who: Who) -> None:
+    """Raise NotAllowed, with what would be needed, unless somebody may."""
+    if who is Who.OWNER and not actor.is_owner:
+        raise NotAllowed("refusal.rights.owner")
+    if who is Who.ADMIN and not await is_admin(tx, actor, place):
+        raise NotAllowed("refusal.rights.no_place" if place.guild is None else "refusal.rights.admin")

@@ -1,0 +1,12 @@
+"""Joining the accounts of one person, and parting them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+from bot.model.cards import Card
+from bot.model.verbs import Call
+from bot.usecases.house import House
+
+HANDLERS: Mapping[str, Callable[[House, Call], Awaitable[Card]]] = MappingProxyType({})

@@ -1,0 +1,135 @@
+-- Rules that say more than one number, credits, who may come in, bans, options of places, and changes that can be undone.
+
+-- A rule's terms are JSON: {"limits": [{"amount": 20, "window": "day", "unit": "pictures"}], "at_once": 2, ...}.
+CREATE TABLE new_policies (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    platform    TEXT,
+    place       TEXT,
+    channel     TEXT,
+    role        TEXT,
+    person      TEXT,
+    terms       TEXT    NOT NULL,
+    by_owner    INTEGER NOT NULL,
+    set_by      TEXT    NOT NULL,
+    set_at      REAL    NOT NULL
+) STRICT;
+INSERT INTO new_policies (id, platform, place, role, person, terms, by_owner, set_by, set_at)
+    SELECT id, platform, place, role, person,
+        json_object('limits', json_array(json_object('amount', pictures, 'window', "window"))), by_owner, set_by, set_at
+    FROM policies;
+DROP TABLE policies;
+ALTER TABLE new_policies RENAME TO policies;
+CREATE UNIQUE INDEX policies_once ON policies
+    (by_owner, coalesce(platform, ''), coalesce(place, ''), coalesce(channel, ''), coalesce(role, ''), coalesce(person, ''));
+
+-- What a picture of the job costs, in thousandths of a point; and how many of its pictures credits pay for. Like reserved
+-- and charged, free (by an owner's credits) and free_here (by the place's own) are changes: the sum of a job's lines holds.
+ALTER TABLE ledger ADD COLUMN cost_each INTEGER NOT NULL DEFAULT 1000;
+ALTER TABLE ledger ADD COLUMN free      INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE ledger ADD COLUMN free_here INTEGER NOT NULL DEFAULT 0;
+
+-- Pictures given on top of the rules until they expire. What was spent of borrowed ones counts after that as drawn.
+CREATE TABLE credits (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    person_id   INTEGER NOT NULL REFERENCES people (id),
+    place_id    INTEGER REFERENCES places (id),
+    kind        TEXT    NOT NULL CHECK (kind IN ('bonus', 'borrowed')),
+    pictures    INTEGER NOT NULL CHECK (pictures > 0),
+    by_owner    INTEGER NOT NULL,
+    given_by    TEXT    NOT NULL,
+    given_at    REAL    NOT NULL,
+    expires_at  REAL    NOT NULL,
+    revoked_at  REAL
+) STRICT;
+CREATE INDEX credits_by_person ON credits (person_id, expires_at);
+
+-- Append-only: spend (+n) at admission, return (-m) for what was not painted.
+CREATE TABLE credit_uses (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    credit_id   INTEGER NOT NULL REFERENCES credits (id),
+    job_id      INTEGER NOT NULL REFERENCES jobs (id),
+    kind        TEXT    NOT NULL CHECK (kind IN ('spend', 'return')),
+    pictures    INTEGER NOT NULL,
+    written_at  REAL    NOT NULL,
+    UNIQUE (credit_id, job_id, kind)
+) STRICT;
+CREATE INDEX credit_uses_by_job ON credit_uses (job_id);
+
+-- How many somebody has waiting is asked at each request.
+CREATE INDEX jobs_waiting ON jobs (person_id, place_id) WHERE state IN ('held', 'queued', 'running');
+
+-- What was set by somebody: of a place, or of the whole service (place_id 0). Values are JSON.
+CREATE TABLE options (
+    place_id    INTEGER NOT NULL,
+    name        TEXT    NOT NULL,
+    value       TEXT    NOT NULL,
+    PRIMARY KEY (place_id, name)
+) STRICT;
+
+-- Who runs this Easel, beside those whom the settings name.
+CREATE TABLE owners (
+    platform    TEXT    NOT NULL,
+    user_id     TEXT    NOT NULL,
+    name        TEXT    NOT NULL DEFAULT '',
+    since       REAL    NOT NULL,
+    PRIMARY KEY (platform, user_id)
+) STRICT;
+
+-- Short codes that are typed once: to claim a bot, to join two accounts. Only their digests are kept.
+CREATE TABLE codes (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind        TEXT    NOT NULL CHECK (kind IN ('claim', 'link')),
+    digest      TEXT    NOT NULL,
+    account_id  INTEGER REFERENCES accounts (id),
+    expires_at  REAL    NOT NULL,
+    tries_left  INTEGER NOT NULL,
+    used_at     REAL
+) STRICT;
+CREATE INDEX codes_by_kind ON codes (kind, expires_at);
+
+-- Who may come in: one row for each stranger, however often they ask.
+CREATE TABLE access (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    platform    TEXT    NOT NULL,
+    kind        TEXT    NOT NULL CHECK (kind IN ('place', 'person')),
+    subject     TEXT    NOT NULL,
+    name        TEXT    NOT NULL DEFAULT '',
+    state       TEXT    NOT NULL CHECK (state IN ('asked', 'allowed', 'refused')),
+    asked_at    REAL    NOT NULL,
+    told_at     REAL,
+    decided_by  TEXT    NOT NULL DEFAULT '',
+    decided_at  REAL,
+    UNIQUE (platform, kind, subject)
+) STRICT;
+CREATE INDEX access_asked ON access (told_at, id) WHERE state = 'asked';
+
+-- place_id 0: everywhere. until NULL: for good.
+CREATE TABLE bans (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    platform    TEXT    NOT NULL,
+    user_id     TEXT    NOT NULL,
+    place_id    INTEGER NOT NULL DEFAULT 0,
+    until       REAL,
+    reason      TEXT    NOT NULL DEFAULT '',
+    set_by      TEXT    NOT NULL,
+    set_at      REAL    NOT NULL,
+    UNIQUE (platform, user_id, place_id)
+) STRICT;
+
+-- Refusals by moderation, of late: who goes on is slowed down.
+CREATE TABLE strikes (
+    account_id  INTEGER PRIMARY KEY REFERENCES accounts (id),
+    count       INTEGER NOT NULL,
+    last_at     REAL    NOT NULL
+) STRICT;
+
+-- What moderation says of a picture: empty, or 'spoiler'. And on what it was drawn, for those who draw it again.
+ALTER TABLE pictures ADD COLUMN flag   TEXT NOT NULL DEFAULT '';
+ALTER TABLE pictures ADD COLUMN device TEXT NOT NULL DEFAULT '';
+
+-- kind and subject name what was changed, before and after are JSON then: so that a change can be undone.
+ALTER TABLE audit ADD COLUMN kind      TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN subject   TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN undoes    INTEGER REFERENCES audit (id);
+CREATE INDEX audit_by_place ON audit (platform, place, id);
+CREATE INDEX audit_undone ON audit (undoes) WHERE undoes IS NOT NULL;
