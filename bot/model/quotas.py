@@ -35,6 +35,7 @@ class Scope:
     place: str | None = None
     role: str | None = None
     person: str | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import aiosqlite
 
 from bot.model.quotas import Limit, Policy, Scope, Window
 
-_COLUMNS = 'id, platform, place, role, person, pictures, "window", by_owner'
+_COLUMNS = "id, platform, place, channel, role, person, terms, by_owner"
 # The same words as in the unique index policies_once, so that it is used.
 _KEY = (
     "by_owner = ? AND coalesce(platform, '') = ? AND coalesce(place, '') = ?"
-    " AND coalesce(role, '') = ? AND coalesce(person, '') = ?"
+    " AND coalesce(channel, '') = ? AND coalesce(role, '') = ? AND coalesce(person, '') = ?"
 )
 
 
@@ -30,20 +31,20 @@ async def put(
         now: Unix seconds.
     """
     before = await get(tx, scope, by_owner=by_owner)
+    terms = {"limits": [{"amount": limit.pictures, "window": limit.window.value}]}
     await tx.execute_fetchall(
-        'INSERT INTO policies (platform, place, role, person, pictures, "window", by_owner, set_by, set_at)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (by_owner, coalesce(platform, ''), coalesce(place, ''), coalesce(role, ''), coalesce(person, ''))"
-        ' DO UPDATE SET pictures = excluded.pictures, "window" = excluded."window", set_by = excluded.set_by,'
-        " set_at = excluded.set_at",
+        "INSERT INTO policies (by_owner, platform, place, channel, role, person, terms, set_by, set_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (by_owner, coalesce(platform, ''), coalesce(place, ''),"
+        " coalesce(channel, ''), coalesce(role, ''), coalesce(person, ''))"
+        " DO UPDATE SET terms = excluded.terms, set_by = excluded.set_by, set_at = excluded.set_at",
         (
+            int(by_owner),
             scope.platform,
             scope.place,
+            scope.channel,
             scope.role,
             scope.person,
-            limit.pictures,
-            limit.window.value,
-            int(by_owner),
+            json.dumps(terms),
             set_by,
             now,
         ),
@@ -87,14 +88,17 @@ async def all_rules(tx: aiosqlite.Connection) -> tuple[Policy, ...]:
     return tuple(_policy(row) for row in rows)
 
 
-def _key(scope: Scope, *, by_owner: bool) -> tuple[int, str, str, str, str]:
-    return int(by_owner), scope.platform or "", scope.place or "", scope.role or "", scope.person or ""
+def _key(scope: Scope, *, by_owner: bool) -> tuple[int, str, str, str, str, str]:
+    parts = (scope.platform, scope.place, scope.channel, scope.role, scope.person)
+    platform, place, channel, role, person = (part or "" for part in parts)
+    return int(by_owner), platform, place, channel, role, person
 
 
 def _policy(row: sqlite3.Row) -> Policy:
+    limit = json.loads(row[6])["limits"][0]
     return Policy(
         id=row[0],
-        scope=Scope(platform=row[1], place=row[2], role=row[3], person=row[4]),
-        limit=Limit(row[5], Window(row[6])),
+        scope=Scope(platform=row[1], place=row[2], channel=row[3], role=row[4], person=row[5]),
+        limit=Limit(limit["amount"], Window(limit["window"])),
         by_owner=bool(row[7]),
     )
