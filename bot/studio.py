@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bot.model.pictures import PictureFile
 from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
 from bot.model.verbs import Call
+from bot.policy.owners import Owners
 from bot.policy.styles import BUILT_IN
 from bot.ports import Backlog, Clock
 from bot.present import cards, i18n, pages
@@ -55,6 +56,7 @@ class Studio:
         sheets: Path,
         quota: Limit,
         max_counts: Mapping[str, int] | None = None,
+        owners: Owners | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -66,6 +68,7 @@ class Studio:
         sheets: Folder for contact sheets, which are thrown away after a day.
         quota: The owner's rule for everybody (``EASEL_QUOTA``).
         max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
+        owners: Who runs this Easel; nobody where it is not given.
         """
         self._engine = engine
         self._live = live
@@ -79,6 +82,7 @@ class Studio:
             pictures=pictures,
             quota=quota,
             max_counts=max_counts or {},
+            owners=owners or Owners(),
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
@@ -169,6 +173,14 @@ class Studio:
     async def command(self, call: Call) -> Card:
         """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
         return await unbroken(commands.run(self._house, call))
+
+    def owners(self, platform: str) -> Container[str]:
+        """The user ids of this Easel's owners on a platform: live, a claim counts at once."""
+        return self._house.owners.of(platform)
+
+    def owned(self, platform: str, ids: Iterable[str]) -> None:
+        """The platform says whose the bot is: these user ids are owners from now on."""
+        self._house.owners.told(platform, ids)
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""

@@ -43,6 +43,11 @@ class Platform:
         """Whether its token is set."""
         return getattr(settings, f"{self.name}_token") is not None
 
+    def owners(self, settings: Settings) -> tuple[str, ...]:
+        """The user ids of its owners, as the settings name them."""
+        found: tuple[str, ...] = getattr(settings, f"{self.name}_owners")
+        return found
+
     def build(self, settings: Settings, studio: Studio) -> Service:
         """Import it and build its service; nothing is asked of the platform yet."""
         build: Callable[[Settings, Studio], Service] = import_module(self.module).build

@@ -19,10 +19,12 @@ from adapters.cli.say import refusal_of
 from bot.dispatch.service import Dispatch
 from bot.model.errors import BadInput
 from bot.observe.metrics import Metrics
+from bot.policy.owners import Owners
 from bot.policy.quotas import parse_limit
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
+from bot.usecases.owners import refresh
 from engine.contract import Engine, EngineConfig, EngineError
 from engine.host.parent import ProcessEngine
 
@@ -144,6 +146,10 @@ async def opened(
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(await Database.open(settings.data_dir / surroundings.DATABASE))
+        owners = Owners(
+            {platform.name: platform.owners(settings) for platform in PLATFORMS if platform.is_on(settings)}
+        )
+        await refresh(db, owners)
         pictures = settings.data_dir / surroundings.PICTURES
         dispatch = Dispatch(db, pictures, engine, clock=clock, metrics=Metrics(registry))
         studio = Studio(
@@ -156,6 +162,7 @@ async def opened(
             sheets=settings.data_dir / surroundings.SHEETS,
             quota=quota,
             max_counts={"web": MAX_COUNT},
+            owners=owners,
         )
         # The port first: whoever takes it from us shall be named before a model is loaded.
         url = await stack.enter_async_context(_page(settings, studio, registry))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 import discord
 
@@ -20,7 +20,7 @@ UPDATING = frozenset({Action.CANCEL, Action.PAGE})
 class Buttons:
     """Hands presses to Studio and shows what comes of them."""
 
-    def __init__(self, studio: Studio, replies: Replies, owners: Collection[str]) -> None:
+    def __init__(self, studio: Studio, replies: Replies, owners: Container[str]) -> None:
         self._studio = studio
         self._replies = replies
         self._owners = owners

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 import discord
 
@@ -23,31 +23,52 @@ def locale_of(locale: discord.Locale) -> str:
     return LOCALES.get(locale, "en")
 
 
-def actor_of(interaction: discord.Interaction, owners: Collection[str]) -> Actor:
-    """Name the account behind an interaction; ``owners`` are the user ids that run this Easel."""
+def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
+    """Name the account behind an interaction; ``owners`` are the user ids that run this Easel.
+
+    Whoever uses Easel by an installation of their own has no rights in the server where they do.
+    """
     user = interaction.user
     roles: tuple[str, ...] = ()
-    if isinstance(user, discord.Member):
+    if isinstance(user, discord.Member) and interaction.is_guild_integration():
         roles = tuple(str(r.id) for r in user.roles if not r.is_default())
     return Actor(
         platform=PLATFORM,
         user_id=str(user.id),
         name=user.display_name,
         roles=roles,
-        is_admin=interaction.guild_id is not None and interaction.permissions.manage_guild,
+        # Where only a person has installed Easel for themselves, the server's admins have no say in it.
+        is_admin=interaction.is_guild_integration() and interaction.permissions.manage_guild,
         is_owner=str(user.id) in owners,
         locale=locale_of(interaction.locale),
     )
 
 
+def owners_of(application: discord.AppInfo | None) -> frozenset[str]:
+    """Name the user ids that Discord calls the application's own: its owner, or the members of its team who may run it."""
+    if application is None:
+        return frozenset()
+    team = application.team
+    if team is None:
+        return frozenset({str(application.owner.id)})
+    # Discord names the team itself as the owner then. Who was only invited, or may only look on, runs nothing.
+    return frozenset(
+        str(member.id)
+        for member in team.members
+        if member.membership_state is discord.TeamMembershipState.accepted
+        and (member.id == team.owner_id or member.role is not discord.TeamMemberRole.read_only)
+    )
+
+
 def place_of(interaction: discord.Interaction) -> Place:
     """Name the channel that an interaction comes from. A thread is a channel of its own in Discord: it has its own
-    messages and its own limits.
+    messages and its own limits. A server in which only the person has installed Easel, for themselves, is no place
+    that has rules: there it is as in direct messages.
     """
-    guild = interaction.guild
+    guild = interaction.guild if interaction.is_guild_integration() else None
     return Place(
         platform=PLATFORM,
-        guild=None if interaction.guild_id is None else str(interaction.guild_id),
+        guild=str(interaction.guild_id) if interaction.is_guild_integration() else None,
         channel=_channel_of(interaction),
         age_restricted=_age_restricted(interaction.channel),
         locale=None if interaction.guild_locale is None else locale_of(interaction.guild_locale),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from discord.http import Route
 from adapters.discord.buttons import Buttons
 from adapters.discord.commands import Tree, Words
 from adapters.discord.faults import NETWORK
+from adapters.discord.identity import PLATFORM, owners_of
 from adapters.discord.replies import Replies
 from adapters.discord.surface import DiscordSurface
 from bot.model.errors import Unavailable
@@ -60,7 +61,7 @@ class Client(discord.Client):
         self,
         studio: Studio,
         replies: Replies,
-        owners: Collection[str],
+        owners: Container[str],
         digest_file: Path,
         *,
         proxy: str | None = None,
@@ -83,6 +84,7 @@ class Client(discord.Client):
 
     async def setup_hook(self) -> None:
         """Offer the commands, when they differ from what was offered last."""
+        self._studio.owned(PLATFORM, owners_of(self.application))
         await self.tree.set_translator(Words(self._studio))
         digest = await self.tree.digest()
         known = await asyncio.to_thread(_read, self._digest_file)
@@ -114,7 +116,7 @@ class DiscordService:
         surface: Where delivery speaks.
     """
 
-    name = "discord"
+    name = PLATFORM
 
     def __init__(
         self, settings: Settings, studio: Studio, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -161,7 +163,7 @@ class DiscordService:
         settings = self._settings
         proxy, connector = _proxy(settings)
         digest_file = settings.data_dir / DIGEST_FILE
-        owners = settings.discord_owners
+        owners = self._studio.owners(self.name)
         return Client(self._studio, replies, owners, digest_file, proxy=proxy, connector=connector)
 
 

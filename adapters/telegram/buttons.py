@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import replace
 
 from aiogram import Router
@@ -31,7 +31,7 @@ class Buttons:
         errands: What is done later.
     """
 
-    def __init__(self, studio: Studio, surface: Surface, owners: Collection[str], errands: Errands) -> None:
+    def __init__(self, studio: Studio, surface: Surface, owners: Container[str], errands: Errands) -> None:
         self._studio = studio
         self._surface = surface
         self._owners = owners

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import replace
 
 from aiogram import F, Router
@@ -47,7 +47,7 @@ class Commands:
         errands: What is done later.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Collection[str], admins: Admins, errands: Errands) -> None:
+    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, errands: Errands) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 from aiogram.enums import ChatType
 from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, User
@@ -24,7 +24,7 @@ def is_group(chat: Chat) -> bool:
     return chat.type != ChatType.PRIVATE
 
 
-def author_of(message: Message, owners: Collection[str]) -> Actor:
+def author_of(message: Message, owners: Container[str]) -> Actor:
     """Who wrote a message.
 
     Somebody who writes in the name of a chat is that chat: Telegram tells nothing else, and gives all anonymous
@@ -41,12 +41,12 @@ def author_of(message: Message, owners: Collection[str]) -> Actor:
     return _actor(message.from_user, owners)
 
 
-def presser_of(query: CallbackQuery, owners: Collection[str]) -> Actor:
+def presser_of(query: CallbackQuery, owners: Container[str]) -> Actor:
     """Who pressed a button."""
     return _actor(query.from_user, owners)
 
 
-def _actor(user: User | None, owners: Collection[str]) -> Actor:
+def _actor(user: User | None, owners: Container[str]) -> Actor:
     user_id = str(user.id) if user else ""
     return Actor(
         platform=PLATFORM,

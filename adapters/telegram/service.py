@@ -53,7 +53,7 @@ class TelegramService:
     def __init__(self, settings: Settings, studio: Studio, pace: Pace, patience: Patience) -> None:
         self._settings = settings
         self._studio = studio
-        self._owners = frozenset(settings.telegram_owners)
+        self._owners = studio.owners(PLATFORM)
         self._patience = patience
         self.surface = TelegramSurface(studio.profiles, pace)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.model.quotas import Limit
+from bot.policy.owners import Owners
 from bot.ports import Backlog, Clock
 from bot.store.database import Database
 from engine.contract import Profile
@@ -26,6 +27,7 @@ class House:
         pictures: Folder of the pictures' files.
         quota: The owner's rule for everybody (``EASEL_QUOTA``).
         max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
+        owners: Who runs this Easel, live.
         rng: Draws seeds.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
@@ -37,6 +39,7 @@ class House:
     pictures: Path
     quota: Limit
     max_counts: Mapping[str, int] = field(default_factory=dict)
+    owners: Owners = field(default_factory=Owners)
     rng: random.Random = field(default_factory=random.SystemRandom)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -12,6 +12,7 @@ from adapters.discord.service import DiscordService, build
 from bot.dispatch.service import Dispatch
 from bot.model.quotas import Limit
 from bot.observe.metrics import Metrics
+from bot.policy.owners import Owners
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
@@ -53,6 +54,7 @@ class DiscordHouse:
             pictures=pictures,
             sheets=self.folder / "sheets",
             quota=Limit(self._quota),
+            owners=Owners({"discord": self.settings.discord_owners}),
         )
         self.service = build(self.settings, self.studio)
         await self.dispatch.start()

@@ -108,6 +108,7 @@ class Rest:
             ("DELETE", HOOK_MESSAGE, self._hook_delete),
             ("POST", MESSAGES, self._send),
             ("PATCH", MESSAGE, self._edit),
+            ("DELETE", MESSAGE, self._delete),
             ("POST", "/users/@me/channels", self._open_direct),
         ]
         return [web.route(m, "/api/v10" + p, self._serve(h)) for m, p, h in table] + [
@@ -170,7 +171,8 @@ class Rest:
             "icon": None,
             "bot_public": True,
             "bot_require_code_grant": False,
-            "owner": self._world.bot.payload(),
+            "owner": self._world.owner.payload(),
+            "team": self._world.team,
             "verify_key": "0" * 64,
             "flags": 0,
         }
@@ -345,6 +347,13 @@ class Rest:
         self._limit(request, "edit", channel)
         self._fill(message, body, creates=False)
         return self._world.message_payload(message)
+
+    async def _delete(self, request: web.Request) -> Any:
+        channel = self._channel(request)
+        message = self._world.messages.get(int(request.match_info["message_id"]))
+        if message is None or message.deleted or message.channel is not channel or message.only_for is not None:
+            raise Refused(404, 10008, "Unknown Message")
+        message.deleted = True
 
     async def _open_direct(self, request: web.Request) -> Any:
         self._authorise(request)

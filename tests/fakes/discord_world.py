@@ -46,7 +46,10 @@ class User:
 
 @dataclass(eq=False)
 class Channel:
-    """A channel of the server, a thread, or direct messages; ``bot_access`` is whether the bot is in it."""
+    """A channel of the server, a thread, or direct messages; ``bot_access`` is whether the bot is in it.
+
+    ``installed`` is whether the server has the application; else people have it for themselves alone.
+    """
 
     id: int
     name: str
@@ -55,6 +58,7 @@ class Channel:
     parent_id: int | None = None
     nsfw: bool = False
     bot_access: bool = True
+    installed: bool = True
     recipient: User | None = None
 
     def payload(self) -> dict[str, Any]:
@@ -172,6 +176,8 @@ class World:
         self.limited = 0
         self.bot = User(self.snowflake(), "Easel", bot=True)
         self.application_id = self.snowflake()
+        self.owner = User(self.snowflake(), "Operator")
+        self.team: dict[str, Any] | None = None
         self.guild_id = self.snowflake()
         self.channels: dict[int, Channel] = {}
         self.messages: dict[int, Message] = {}
@@ -294,5 +300,7 @@ class World:
             "guild_locale": "en-US",
             "member": member,
             "context": 0,
-            "authorizing_integration_owners": {"0": str(channel.guild_id)},
+            "authorizing_integration_owners": {"0": str(channel.guild_id)}
+            if channel.installed
+            else {"1": str(user.id)},
         }

@@ -15,6 +15,7 @@ from adapters.telegram.service import TelegramService
 from bot.dispatch.service import Dispatch
 from bot.model.quotas import Limit
 from bot.observe.metrics import Metrics
+from bot.policy.owners import Owners
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
@@ -59,6 +60,7 @@ class TelegramHouse:
             pictures=pictures,
             sheets=self.folder / "sheets",
             quota=Limit(self._quota),
+            owners=Owners({"telegram": self.settings.telegram_owners}),
         )
         self.service = TelegramService(self.settings, self.studio, self.pace, self.patience)
         await self.dispatch.start()

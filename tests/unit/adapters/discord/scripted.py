@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -13,6 +14,7 @@ from bot.model.errors import Refusal
 from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
+from bot.model.verbs import Call
 from bot.present import i18n
 from bot.studio import Studio
 from engine.contract import Honour, Limits, Profile
@@ -50,7 +52,8 @@ class Scripted:
     delay: asyncio.Event | None = None
     drawn: list[tuple[Actor, Place, DrawForm, Ref]] = field(default_factory=list)
     presses: list[tuple[Actor, Place, Press, Ref]] = field(default_factory=list)
-    set_rules: list[tuple[Actor, Place, str, str | None]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    application: frozenset[str] = frozenset()
     bindings: list[tuple[int, Address]] = field(default_factory=list)
     unbindings: list[int] = field(default_factory=list)
 
@@ -82,13 +85,10 @@ class Scripted:
         await self._turn()
         return self.card or Card(Tone.INFO, "Your last drawings.", private=True)
 
-    async def quota_show(self, actor: Actor, place: Place) -> Card:
-        return Card(Tone.INFO, "You may ask for 50 more pictures now.", private=True)
-
-    async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
-        self.set_rules.append((actor, place, rule, role))
+    async def command(self, call: Call) -> Card:
+        self.calls.append(call)
         await self._turn()
-        return Card(Tone.INFO, "The quota of this place is set.")
+        return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
 
     def help(self, locale: str) -> Card:
         return Card(Tone.INFO, i18n.text(locale, "help.title"), private=True)

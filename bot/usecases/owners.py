@@ -1,0 +1,28 @@
+"""Owners as something that can be changed and undone, and how the live list of them follows the rows."""
+
+from __future__ import annotations
+
+from bot.policy.owners import Owners
+from bot.store import owners as rows
+from bot.store.database import Database, Tx
+from bot.usecases.changes import Kind, Subject, Value
+
+
+async def refresh(db: Database, owners: Owners) -> None:
+    """Read who has claimed the bot: at start, and whenever the rows may have changed."""
+    async with db.read() as tx:
+        owners.claimed(await rows.everybody(tx))
+
+
+async def _get(tx: Tx, subject: Subject) -> Value:
+    name = await rows.get(tx, str(subject["platform"]), str(subject["user_id"]))
+    return None if name is None else {"name": name}
+
+
+async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:  # noqa: ARG001 - the log has it
+    name = None if value is None else str(value["name"])
+    await rows.put(tx, str(subject["platform"]), str(subject["user_id"]), name, now=now)
+
+
+OWNER = Kind("owner", _get, _put)
+"""Subject: ``platform`` and ``user_id``. Value: ``{"name": ...}``."""
