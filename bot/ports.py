@@ -37,6 +37,7 @@ class Abilities:
         pictures_in_card: How many pictures the card itself can show; more go as an album beside it.
         private_send: A private card may be sent anew to the person alone (a direct message).
         max_count: Most pictures in one request here.
+        max_file: Largest file that can be sent, in bytes.
     """
 
     edit_every: float
@@ -44,6 +45,7 @@ class Abilities:
     pictures_in_card: int
     private_send: bool
     max_count: int = 4
+    max_file: int = 8 * 2**20
 
 
 class Surface(Protocol):
@@ -66,8 +68,21 @@ class Surface(Protocol):
         A private card goes to the person alone or raises Gone.
         """
 
-    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
-        """Send pictures beside the card: as an album to look at, or as the original files."""
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
+        """Send pictures beside the card: as an album to look at, or as the original files, whatever they are.
+
+        Where the address is private, they go to the person alone or it raises Gone. Returns the ids of the messages.
+        """
+
+    async def remove(self, address: Address, card: Card) -> None:
+        """Take the message away; where that is not allowed any more, it shows this card (no pictures) instead.
+
+        Repeating it changes nothing.
+
+        Raises:
+            Gone: There is no such message, or nothing can be done about it.
+            Busy: Again later.
+        """
 
 
 class Clock(Protocol):

@@ -133,3 +133,30 @@ ALTER TABLE audit ADD COLUMN subject   TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN undoes    INTEGER REFERENCES audit (id);
 CREATE INDEX audit_by_place ON audit (platform, place, id);
 CREATE INDEX audit_undone ON audit (undoes) WHERE undoes IS NOT NULL;
+
+-- Jobs whose person had them forgotten: nothing of them is kept but what was counted.
+ALTER TABLE jobs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+-- What still shows a forgotten job; it is taken away as its platform allows.
+ALTER TABLE messages ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_unwanted ON messages (job_id) WHERE unwanted = 1;
+-- What a notice says is kept until it is shown, and no longer.
+UPDATE messages SET card = '' WHERE kind = 'notice' AND state IN ('shown', 'unclear', 'gone');
+
+-- Pictures are swept from the oldest on.
+CREATE INDEX pictures_by_age ON pictures (created_at, id);
+
+-- One's own data on its way out, for a day: sent in parts to address, or fetched once by a link of which only the digest
+-- is kept (address is empty then).
+CREATE TABLE exports (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    person_id   INTEGER NOT NULL REFERENCES people (id),
+    state       TEXT    NOT NULL CHECK (state IN ('wanted', 'ready')),
+    address     TEXT    NOT NULL DEFAULT '',
+    digest      TEXT    NOT NULL DEFAULT '',
+    locale      TEXT    NOT NULL,
+    asked_at    REAL    NOT NULL,
+    used_at     REAL
+) STRICT;
+CREATE INDEX exports_by_person ON exports (person_id, asked_at);
+CREATE INDEX exports_open ON exports (id) WHERE state = 'wanted';
+CREATE UNIQUE INDEX exports_by_digest ON exports (digest) WHERE digest <> '';

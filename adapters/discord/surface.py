@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import discord
 
 from adapters.discord.faults import NETWORK
-from adapters.discord.pictures import Upload, uploads
+from adapters.discord.pictures import FILE_BYTES, Upload, uploads
 from adapters.discord.render import embed_of, view_of
 from bot.model.cards import Card
 from bot.model.messages import Address
@@ -31,6 +31,7 @@ ABILITIES = Abilities(
     safe_resend=True,
     pictures_in_card=10,
     private_send=True,
+    max_file=FILE_BYTES,
 )
 MARGIN = 10.0
 """Seconds before its end from which an interaction's token is not begun to be used any more."""
@@ -111,8 +112,8 @@ class DiscordSurface:
         )
         return replace(address, message=str(sent.id), token=None, expires=None)
 
-    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
-        """Send pictures beside the card, as they are or enlarged.
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
+        """Send pictures beside the card, as they are or enlarged; returns the message's id.
 
         Raises:
             Gone: The channel or the person can't be written to.
@@ -128,19 +129,44 @@ class DiscordSurface:
                 log.info("Discord found files too large; sending them smaller")
         raise Gone("the files are too large for this place")
 
-    async def _send_files(self, client: discord.Client, address: Address, ready: Sequence[Upload]) -> None:
+    async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - one's own messages can be deleted for ever
+        """Delete the message: by the interaction's token while it lasts, then by the bot's own.
+
+        Raises:
+            Gone: It is not there, or can't be deleted any more (an ephemeral one after 15 minutes).
+            Busy: Discord's limits, or Discord can't be reached.
+        """
+        client = self._ready()
+        if address.message is None:
+            raise Gone("no message is known")
+        message = int(address.message)
         hook = self._hook(client, address)
         if hook is not None:
-            made = [u.file() for u in ready]
             try:
-                await _asked(hook.send(files=made, ephemeral=address.private, wait=True), repeats=False)
+                await _asked(hook.delete_message(message))
             except _TokenEnded:
                 pass
             else:
                 return
+        if address.private:
+            raise Gone("an ephemeral message can't be deleted after its 15 minutes")
+        channel = client.get_partial_messageable(int(address.chat))
+        await _asked(channel.get_partial_message(message).delete())
+
+    async def _send_files(self, client: discord.Client, address: Address, ready: Sequence[Upload]) -> tuple[str, ...]:
+        hook = self._hook(client, address)
+        if hook is not None:
+            made = [u.file() for u in ready]
+            try:
+                shown = await _asked(hook.send(files=made, ephemeral=address.private, wait=True), repeats=False)
+            except _TokenEnded:
+                pass
+            else:
+                return (str(shown.id),)
         channel = await self._direct(client, address) if address.private else int(address.chat)
         target = client.get_partial_messageable(channel)
-        await _asked(target.send(files=[u.file() for u in ready]), repeats=False)
+        sent = await _asked(target.send(files=[u.file() for u in ready]), repeats=False)
+        return (str(sent.id),)
 
     def _ready(self) -> discord.Client:
         if self._client is None:

@@ -14,6 +14,8 @@ from engine.contract import Profile
 
 PHOTO_BYTES = 10 * 1000 * 1000
 """Just under the 10 MB that a photo may have (https://core.telegram.org/bots/api#sendphoto)."""
+DOCUMENT_BYTES = 49 * 1000 * 1000
+"""Just under the 50 MB that a document may have (https://core.telegram.org/bots/api#senddocument)."""
 _LONGEST = 2560
 """Telegram keeps no photo larger than this, in pixels."""
 _QUALITY = 92

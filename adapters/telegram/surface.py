@@ -19,9 +19,10 @@ from aiogram.types import (
     ReplyParameters,
 )
 
+from adapters.telegram.emptied import emptied
 from adapters.telegram.faults import told
 from adapters.telegram.pace import Pace
-from adapters.telegram.photos import original, photo
+from adapters.telegram.photos import DOCUMENT_BYTES, original, photo
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.model.cards import Card
 from bot.model.messages import Address
@@ -40,6 +41,7 @@ _NOT_THE_PHOTO = (
     "message can't be edited",
     "MESSAGE_ID_INVALID",
 )
+_NOT_DELETED = ("can't be deleted", "not enough rights")
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
 _SECONDS = 30
@@ -65,7 +67,13 @@ class TelegramSurface:
 
     def abilities(self) -> Abilities:
         """One photo in a card, one message a second; Telegram has no key that makes a send safe to repeat."""
-        return Abilities(edit_every=self._pace.gap, safe_resend=False, pictures_in_card=1, private_send=True)
+        return Abilities(
+            edit_every=self._pace.gap,
+            safe_resend=False,
+            pictures_in_card=1,
+            private_send=True,
+            max_file=DOCUMENT_BYTES,
+        )
 
     async def edit(self, address: Address, card: Card) -> Address:
         """See ``bot.ports.Surface``."""
@@ -122,9 +130,12 @@ class TelegramSurface:
                     sent = await call(error.migrate_to_chat_id)
         return replace(address, chat=str(sent.chat.id), message=str(sent.message_id))
 
-    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """See ``bot.ports.Surface``."""
+        if address.private:
+            address = _alone(address)
         chat_id = int(address.chat)
+        sent: list[str] = []
         for start in range(0, len(files), ALBUM):
             part = files[start : start + ALBUM]
             try:
@@ -134,11 +145,31 @@ class TelegramSurface:
             with told(repeatable=False):
                 try:
                     with self._turn(chat_id, len(inputs)):
-                        await self._send_files(chat_id, address, inputs, originals=originals)
+                        sent += await self._send_files(chat_id, address, inputs, originals=originals)
                 except TelegramMigrateToChat as error:
                     chat_id = error.migrate_to_chat_id
                     with self._turn(chat_id, len(inputs)):
-                        await self._send_files(chat_id, address, inputs, originals=originals)
+                        sent += await self._send_files(chat_id, address, inputs, originals=originals)
+        return tuple(sent)
+
+    async def remove(self, address: Address, card: Card) -> None:
+        """See ``bot.ports.Surface``. What is older than 48 h can't be deleted, but it can be edited."""
+        if address.message is None:
+            raise Gone("no message is known")
+        chat_id, message_id = int(address.chat), int(address.message)
+        with told(repeatable=True):
+            try:
+                await self._bot.delete_message(chat_id, message_id, request_timeout=_SECONDS)
+            except TelegramRetryAfter as error:
+                self._pace.hold(chat_id, error.retry_after)
+                raise
+            except TelegramBadRequest as error:
+                if not any(reason in error.message for reason in _NOT_DELETED):
+                    raise
+            else:
+                return
+            with self._turn(chat_id):
+                await emptied(self._bot, chat_id, message_id, card)
 
     @property
     def _bot(self) -> Bot:
@@ -221,23 +252,21 @@ class TelegramSurface:
 
     async def _send_files(
         self, chat_id: int, address: Address, inputs: Sequence[InputFile], *, originals: bool
-    ) -> None:
+    ) -> list[str]:
         thread, reply = _int(address.thread), _reply(address)
         if len(inputs) > 1:
             media: list[MediaUnion] = [
                 InputMediaDocument(media=i) if originals else InputMediaPhoto(media=i) for i in inputs
             ]
-            await self._bot.send_media_group(
+            album = await self._bot.send_media_group(
                 chat_id, media, message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
             )
-        elif originals:
-            await self._bot.send_document(
-                chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
-            )
-        else:
-            await self._bot.send_photo(
-                chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
-            )
+            return [str(message.message_id) for message in album]
+        send = self._bot.send_document if originals else self._bot.send_photo
+        one = await send(
+            chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
+        )
+        return [str(one.message_id)]
 
 
 def _alone(address: Address) -> Address:

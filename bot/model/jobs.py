@@ -59,3 +59,5 @@ class Job:
     error: str = ""
     """Catalogue key of why it failed; empty otherwise."""
     parent_id: int | None = None
+    forgotten: bool = False
+    """Its person had it forgotten: its prompt and its pictures are gone."""

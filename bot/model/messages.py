@@ -83,4 +83,6 @@ class Message:
     job_id: int | None = None
     card: str = ""
     shown: str = ""
-    """Digest of what was shown last, so that the same card is not sent twice."""
+    """Digest of what was shown last, so that the same card is not sent twice; of files, the ids of their messages."""
+    unwanted: bool = False
+    """What it shows was forgotten: it is to be taken away."""

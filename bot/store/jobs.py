@@ -15,7 +15,7 @@ from bot.model.requests import DrawRequest
 _COLUMNS = (
     "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
     " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
-    " notes, image, mask, strength, variation, variation_seed, upscale"
+    " notes, image, mask, strength, variation, variation_seed, upscale, forgotten"
 )
 _ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
@@ -180,12 +180,34 @@ async def of_person(
         before: Only jobs with a smaller id.
         pictured: Only jobs that have pictures.
     """
-    where = "WHERE person_id = ? AND id < ?"
+    where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
     if pictured:
         where += " AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
     return await _select(
         tx, f"{where} ORDER BY id DESC LIMIT ?", (person_id, 2**62 if before is None else before, limit)
     )
+
+
+async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job, ...]:
+    """Return these jobs in this order; those that are not there are left out."""
+    marks = ", ".join("?" * len(job_ids))
+    found = {job.id: job for job in await _select(tx, f"WHERE id IN ({marks})", job_ids)}
+    return tuple(found[job_id] for job_id in job_ids if job_id in found)
+
+
+async def pictured(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
+    """Return jobs of anybody that have pictures, with ids up to ``up_to``, newest first."""
+    where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
+    return await _select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
+
+
+async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -> int | None:
+    """Return the id of a person's first job at a moment (Unix seconds) or later, or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT id FROM jobs WHERE person_id = ? AND created_at >= ? ORDER BY created_at, id LIMIT 1",
+        (person_id, moment),
+    )
+    return next((int(row[0]) for row in rows), None)
 
 
 async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float]) -> tuple[Job, ...]:
@@ -230,4 +252,5 @@ def _job(row: sqlite3.Row) -> Job:
             variation_seed=row[31],
             upscale=row[32],
         ),
+        forgotten=bool(row[33]),
     )

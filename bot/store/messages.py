@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import aiosqlite
 
@@ -14,7 +15,10 @@ from bot.store.codec import dump_address, load_address
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 # The same words as in the partial index messages_open: SQLite uses it only where it finds them.
 _OPEN = "state IN ('opening', 'wanted', 'sending')"
-_COLUMNS = "id, kind, state, address, job_id, card, shown"
+# What a notice says, and which files were sent by themselves, is kept until it is shown and no longer.
+_SAID = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '' ELSE card END"
+_OVER = frozenset({MessageState.SHOWN.value, MessageState.UNCLEAR.value, MessageState.GONE.value})
+_COLUMNS = "id, kind, state, address, job_id, card, shown, unwanted"
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,19 @@ async def add_files(
     return await _add(
         tx, kind, MessageState.WANTED, event, address, job_id=job_id, card=",".join(str(i) for i in indexes)
     )
+
+
+async def add_parcel(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
+    """Add files that belong to no job, WANTED: the pictures of a card, sent to its person as they are, once."""
+    return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
+
+
+def places_of(message: Message) -> tuple[Address, ...]:
+    """Where a shown message is: its card, or each of the messages that its files came in."""
+    if message.kind in {MessageKind.CARD, MessageKind.NOTICE}:
+        return () if message.address.message is None else (message.address,)
+    ids = message.shown.removeprefix(FINAL).split(",")
+    return tuple(replace(message.address, message=one) for one in ids if one)
 
 
 def indexes_of(message: Message) -> tuple[int, ...]:
@@ -121,8 +138,8 @@ async def unbound(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
 async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new: MessageState) -> bool:
     """Change a message's state from ``old`` to ``new``; returns whether this call did it."""
     cursor = await tx.execute(
-        f"UPDATE messages SET state = ?, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - a constant
-        (new.value, message_id, old.value),
+        f"UPDATE messages SET state = ?, {_SAID}, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - constants
+        (new.value, new.value in _OVER, message_id, old.value),
     )
     return cursor.rowcount == 1
 
@@ -130,11 +147,32 @@ async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new
 async def shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
     """The message is at ``address`` and shows what ``digest`` names. Returns whether the row is there."""
     cursor = await tx.execute(
-        f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
-        " WHERE id = ?",
-        (address.platform, address.chat, address.message, dump_address(address), digest, message_id),
+        f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, {_SAID},"  # noqa: S608 - constants
+        f" updated_at = {_NOW} WHERE id = ?",
+        (address.platform, address.chat, address.message, dump_address(address), digest, True, message_id),
     )
     return cursor.rowcount == 1
+
+
+async def taken_away(tx: aiosqlite.Connection, message_id: int) -> bool:
+    """What the message showed is forgotten, and it is gone. Returns whether a row was changed."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'gone', unwanted = 0, card = '', shown = '', updated_at = {_NOW} WHERE id = ?",  # noqa: S608 - a constant
+        (message_id,),
+    )
+    return cursor.rowcount == 1
+
+
+async def unwanted(tx: aiosqlite.Connection, job_id: int) -> bool:
+    """Whether something still shows a job that was forgotten."""
+    rows = await tx.execute_fetchall("SELECT 1 FROM messages WHERE unwanted = 1 AND job_id = ? LIMIT 1", (job_id,))
+    return any(True for _ in rows)
+
+
+async def unwanted_jobs(tx: aiosqlite.Connection) -> tuple[int, ...]:
+    """Return the forgotten jobs that something may still show, oldest first."""
+    rows = await tx.execute_fetchall("SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 ORDER BY job_id")
+    return tuple(row[0] for row in rows)
 
 
 async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
@@ -213,5 +251,7 @@ async def _select(
             log.error("message %d has no address that can be read: %s", row[0], e)
             continue
         state, kind = MessageState(row[2]), MessageKind(row[1])
-        found.append(Message(row[0], kind, state, address, job_id=row[4], card=row[5], shown=row[6]))
+        found.append(
+            Message(row[0], kind, state, address, job_id=row[4], card=row[5], shown=row[6], unwanted=bool(row[7]))
+        )
     return tuple(found)

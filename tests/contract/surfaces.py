@@ -27,7 +27,7 @@ from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_world import Channel, Message
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Chats, FakeSurface, Fault
 from tests.fakes.telegram import TelegramStandIn
-from tests.fakes.telegram_limits import Flood
+from tests.fakes.telegram_limits import DELETED_WITHIN, Flood
 from tests.fakes.telegram_world import Chat, Msg
 from tests.unit.adapters.discord.conftest import running
 from tests.unit.adapters.discord.scripted import Scripted
@@ -66,6 +66,9 @@ class Rig(Protocol):
     def delete(self, address: Address) -> None:
         """Somebody deletes the message."""
 
+    def age(self, address: Address) -> None:
+        """So much time passes that nobody can delete the message any more, where there is such a limit."""
+
     def shut(self) -> None:
         """The bot may write nowhere any more."""
 
@@ -101,6 +104,10 @@ class FakeRig:
     def delete(self, address: Address) -> None:
         assert address.message is not None
         self.chats.deleted.add(address.message)
+
+    def age(self, address: Address) -> None:
+        assert address.message is not None
+        self.chats.old.add(address.message)
 
     def shut(self) -> None:
         self.chats.shut |= {"1", "@501"}
@@ -168,6 +175,12 @@ class TelegramRig:
         assert message is not None
         self.telegram.deletes(message)
 
+    def age(self, address: Address) -> None:
+        assert address.message is not None
+        message = self._chat(address).find(int(address.message))
+        assert message is not None
+        message.date -= DELETED_WITHIN + 1
+
     def shut(self) -> None:
         self.group.blocked = self.direct.blocked = True
 
@@ -187,7 +200,15 @@ class TelegramRig:
         return self.group if address.chat == str(self.group.id) else self.direct
 
 
-_METHODS = ("sendMessage", "sendPhoto", "sendMediaGroup", "sendDocument", "editMessageText", "editMessageMedia")
+_METHODS = (
+    "sendMessage",
+    "sendPhoto",
+    "sendMediaGroup",
+    "sendDocument",
+    "editMessageText",
+    "editMessageMedia",
+    "deleteMessage",
+)
 
 
 def _telegram(message: Msg) -> View:
@@ -222,6 +243,9 @@ class DiscordRig:
     def delete(self, address: Address) -> None:
         assert address.message is not None
         self.discord.delete(self.discord.world.messages[int(address.message)])
+
+    def age(self, address: Address) -> None:
+        """One's own messages can always be deleted."""
 
     def shut(self) -> None:
         self.discord.channel.bot_access = False

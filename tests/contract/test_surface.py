@@ -195,6 +195,72 @@ async def test_originals_are_the_very_bytes(rig: Rig, files: tuple[PictureFile, 
     assert [data for view in rig.seen() for data in view.files] == [f.path.read_bytes() for f in files[:count]]
 
 
+FORGOTTEN = Card(Tone.STOPPED, "Forgotten.", job_id=7, final=True)
+
+
+async def test_a_message_is_taken_away(rig: Rig, done: Card) -> None:
+    address = await rig.surface.send(rig.address(), done, "1:end")
+    rig.later()
+    await rig.surface.remove(address, FORGOTTEN)
+    assert rig.seen() == []
+    rig.later()
+    with pytest.raises(Gone):
+        await rig.surface.remove(address, FORGOTTEN)
+
+
+@pytest.mark.parametrize("final", [False, True])
+async def test_nothing_is_left_of_a_message_that_is_too_old_to_delete(rig: Rig, done: Card, final: bool) -> None:
+    address = await rig.surface.send(rig.address(), done if final else WAITING, "1:end")
+    before = [data for view in rig.seen() for data in view.files]
+    for _ in range(2):
+        rig.later()
+        rig.age(address)
+        try:
+            await rig.surface.remove(address, FORGOTTEN)
+        except Gone:
+            assert rig.seen() == []
+    for view in rig.seen():
+        assert "Forgotten." in view.text
+        assert "apple" not in view.text
+        assert view.buttons == ()
+        assert not set(view.files) & set(before)
+
+
+@pytest.mark.parametrize("originals", [False, True])
+async def test_the_messages_of_files_are_named_and_taken_away(
+    rig: Rig, files: tuple[PictureFile, ...], originals: bool
+) -> None:
+    ids = await rig.surface.send_files(rig.address(), files[:2], originals=originals)
+    before = {data for view in rig.seen() for data in view.files}
+    for one in ids:
+        rig.later()
+        address = replace(rig.address(), message=one)
+        rig.age(address)
+        await rig.surface.remove(address, FORGOTTEN)
+    assert not {data for view in rig.seen() for data in view.files} & before
+
+
+async def test_a_limit_keeps_nobody_from_taking_it_away_later(rig: Rig) -> None:
+    address = await rig.surface.send(rig.address(), WAITING, "1:now")
+    rig.later()
+    rig.limit()
+    with pytest.raises(Busy):
+        await rig.surface.remove(address, FORGOTTEN)
+    rig.mend()
+    await rig.surface.remove(address, FORGOTTEN)
+    assert rig.seen() == []
+
+
+async def test_any_file_is_sent_to_one_person_alone(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"PK\5\6" + bytes(18))
+    parcel = PictureFile(path, "easel-pictures-1.zip", "application/zip", 0, 0)
+    await rig.surface.send_files(replace(rig.address(), private=True), (parcel,), originals=True)
+    assert rig.seen() == []
+    (view,) = rig.alone()
+    assert view.files == (path.read_bytes(),)
+
+
 async def test_a_private_card_is_seen_by_the_person_alone(rig: Rig, done: Card) -> None:
     private = replace(done, private=True)
     if not rig.surface.abilities().private_send:

@@ -49,6 +49,8 @@ class Chats:
 
     messages: dict[str, Seen] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    old: set[str] = field(default_factory=set)
+    """Messages that nobody can delete any more."""
     shut: set[str] = field(default_factory=set)
     """Chats that nothing can be sent to."""
 
@@ -84,6 +86,7 @@ class Call(StrEnum):
     FINAL = "edit a final card"
     SEND = "send a card"
     FILES = "send files"
+    REMOVE = "take a message away"
 
 
 class FakeSurface:
@@ -137,13 +140,31 @@ class FakeSurface:
         assert name is not None
         return replace(address, message=name)
 
-    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> None:
-        fault = await self._before(Call.FILES, int(files[0].name.split("-")[1]))
-        if address.chat in self.chats.shut:
+    async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
+        # Files of an export belong to no job.
+        _, _, number = files[0].name.removesuffix(".zip").partition("-")
+        fault = await self._before(Call.FILES, int(number.split("-")[0]) if number[:1].isdigit() else None)
+        chat = f"@{address.user}" if address.private and not address.chat.startswith("@") else address.chat
+        if chat in self.chats.shut:
             raise Gone("the chat is shut")
+        names: tuple[str, ...] = ()
         if fault is not Fault.UNCLEAR_LOST:
-            self.chats.put(Seen(address.chat, None, files=tuple(files), originals=originals))
+            names = (self.chats.put(Seen(chat, None, files=tuple(files), originals=originals)),)
         await self._after(fault, repeatable=False)
+        return names
+
+    async def remove(self, address: Address, card: Card) -> None:
+        fault = await self._before(Call.REMOVE, card.job_id)
+        assert address.message is not None
+        if address.message in self.chats.deleted or address.message not in self.chats.messages:
+            raise Gone("no such message")
+        if fault is not Fault.UNCLEAR_LOST:
+            if address.message in self.chats.old:
+                seen = self.chats.messages[address.message]
+                seen.card, seen.files = replace(card, pictures=()), ()
+            else:
+                self.chats.deleted.add(address.message)
+        await self._after(fault, repeatable=True)
 
     async def _before(self, call: Call, job_id: int | None) -> Fault | None:
         self.calls.append(call)

@@ -132,7 +132,19 @@ class World:
         self._caption(p["media"])
         message = self._editable(p)
         content = {"text": None, "photo": None, "document": None, **self._medium(p["media"], files)}
+        if message.album is not None and (message.photo is None) != (content["photo"] is None):
+            raise ApiError(400, "Bad Request: wrong type of the web page content")
         return self._edit(message, p, **content, **self._captioned(p["media"]))
+
+    def deletemessage(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """Take a message away: one's own, until it is 48 hours old."""
+        message = self._chat(p).find(p["message_id"])
+        if message is None:
+            raise ApiError(400, "Bad Request: message to delete not found")
+        if message.sender is not self.bot or time.time() - message.date > limits.DELETED_WITHIN:
+            raise ApiError(400, "Bad Request: message can't be deleted for everyone")
+        message.deleted = True
+        return True
 
     def answercallbackquery(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """The end of a press; once."""
