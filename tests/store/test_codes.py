@@ -1,0 +1,87 @@
+"""Codes that are typed once: ten minutes, five tries, and only their digests are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.store import codes
+from bot.store.codes import SECONDS, TRIES, CodeKind, Redeemed
+from bot.store.database import Database
+
+
+async def _create(db: Database, kind: CodeKind = CodeKind.CLAIM, account: int | None = None, now: float = 0.0) -> str:
+    async with db.write() as tx:
+        return await codes.create(tx, kind, account, now)
+
+
+async def _redeem(db: Database, typed: str, kind: CodeKind = CodeKind.CLAIM, now: float = 1.0) -> Redeemed:
+    async with db.write() as tx:
+        return await codes.redeem(tx, kind, typed, now)
+
+
+async def _accounts(db: Database, n: int) -> None:
+    async with db.write() as tx:
+        for i in range(1, n + 1):
+            await tx.execute_fetchall("INSERT INTO people (id, name, created_at) VALUES (?, '', 0)", (i,))
+            await tx.execute_fetchall(
+                "INSERT INTO accounts (id, person_id, platform, user_id, name, created_at) VALUES (?, ?, 'a', ?, '', 0)",
+                (i, i, str(i)),
+            )
+
+
+@pytest.mark.parametrize(
+    "as_typed", [str, str.lower, lambda c: f" {c.replace('-', ' ')} ", lambda c: c.replace("-", "")]
+)
+async def test_a_code_is_used_once_however_it_is_typed(db: Database, as_typed: object) -> None:
+    assert callable(as_typed)
+    code = await _create(db)
+    assert (await _redeem(db, as_typed(code))).found
+    assert await _redeem(db, code) == Redeemed(found=False)
+
+
+async def test_a_code_ends_after_ten_minutes(db: Database) -> None:
+    code = await _create(db)
+    assert await _redeem(db, code, now=SECONDS) == Redeemed(found=False)
+    assert (await _redeem(db, code, now=SECONDS - 0.1)).found
+
+
+async def test_the_fifth_wrong_try_ends_it(db: Database) -> None:
+    code = await _create(db)
+    left = [(await _redeem(db, "WRONG-ONE")).tries_left for _ in range(TRIES)]
+    assert left == [4, 3, 2, 1, 0]
+    assert not (await _redeem(db, code)).found
+
+
+async def test_a_new_claim_code_ends_the_one_before(db: Database) -> None:
+    first, second = await _create(db), await _create(db)
+    assert await _redeem(db, first) == Redeemed(found=False, tries_left=TRIES - 1)
+    assert (await _redeem(db, second)).found
+
+
+async def test_a_link_code_says_whose_it_is_and_is_no_claim(db: Database) -> None:
+    await _accounts(db, 2)
+    first, second = await _create(db, CodeKind.LINK, 1), await _create(db, CodeKind.LINK, 2)
+    assert not (await _redeem(db, first)).found
+    assert await _redeem(db, second, CodeKind.LINK) == Redeemed(found=True, account_id=2)
+    assert await _redeem(db, first, CodeKind.LINK) == Redeemed(found=True, account_id=1)
+
+
+async def test_guesses_wear_out_only_the_code_that_they_begin_like(db: Database) -> None:
+    await _accounts(db, 2)
+    first, second = await _create(db, CodeKind.LINK, 1), await _create(db, CodeKind.LINK, 2)
+    while second[:3] == first[:3]:
+        second = await _create(db, CodeKind.LINK, 2)
+    for _ in range(TRIES):
+        await _redeem(db, first[:3] + "2-2222", CodeKind.LINK)
+    assert not (await _redeem(db, first, CodeKind.LINK)).found
+    assert (await _redeem(db, second, CodeKind.LINK)).found
+
+
+async def test_whoever_asks_for_a_thousand_codes_keeps_one_row_and_no_text(db: Database) -> None:
+    await _accounts(db, 1)
+    for _ in range(50):
+        code = await _create(db, CodeKind.LINK, 1)
+    async with db.read() as tx:
+        rows = list(await tx.execute_fetchall("SELECT digest FROM codes"))
+    assert len(rows) == 1
+    assert code.replace("-", "") not in rows[0][0]
