@@ -74,6 +74,7 @@ class Profile:
         prompt_tokens: Tokens of a prompt that its text encoder takes; what comes after them is cut off, and said.
         parameters: How many parameters each part has (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
         can: What it can do beside drawing from words.
+        cost: What a picture of its native size and default steps costs, beside one of Z-Image-Turbo.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Profile:
     prompt_tokens: int = 512
     parameters: Mapping[str, int] = field(default_factory=dict)
     can: frozenset[Can] = frozenset(Can)
+    cost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ class Image:
         precision: Number format that it was drawn in, such as ``bf16``.
         revision: Commit of the model's files on their hub; empty for files that have none.
         notes: What the person should know of it; codes, such as ``prompt_cut``.
+        device: The kind of device that drew it, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``.
+        setup: Short digest of what else decides pixels: the model's files by name, its LoRAs, its scheduler.
     """
 
     recipe_id: str
@@ -179,6 +183,8 @@ class Image:
     precision: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
+    device: str = ""
+    setup: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,10 @@ class FakeEngine:
         self._state = replace(self._state, restarts=restarts)
         await self._become(Phase.WARM, "")
 
+    def become_another(self, *, device: str = "fake", precision: str = "fp32", revision: str = "") -> None:
+        """From now on draw as another machine would: what each picture says of itself is this."""
+        self._state = replace(self._state, device=device, precision=precision, revision=revision)
+
     async def break_down(self, error: EngineError) -> None:
         """Be BROKEN: open and later recipes fail with this error."""
         self._error = error
@@ -216,7 +220,17 @@ class FakeEngine:
             made: Event
             try:
                 data = await asyncio.to_thread(_encoded, recipe)
-                made = Image(recipe.id, data, recipe.width, recipe.height, seconds=0.01, precision="fp32")
+                state = self._state
+                made = Image(
+                    recipe.id,
+                    data,
+                    recipe.width,
+                    recipe.height,
+                    seconds=0.01,
+                    precision=state.precision,
+                    revision=state.revision,
+                    device=state.device,
+                )
             except OSError as error:
                 made = Failed(recipe.id, BadImage(f"The picture to start from can't be read: {error}"))
             if paint.open.pop(ticket, None) is not None:

@@ -21,11 +21,11 @@ CREATE TRIGGER found_gone AFTER DELETE ON pictures
 WHEN NOT EXISTS (SELECT 1 FROM pictures WHERE job_id = OLD.job_id)
 BEGIN
     DELETE FROM found WHERE rowid = OLD.job_id;
-    UPDATE indexing SET stale = 1 WHERE stale = 0;
+    UPDATE indexing SET stale = 1;
 END;
 
 -- One row. left: jobs up to this id are still to be indexed, newest first (those from before this migration).
--- stale: words of removed rows may still be in the index's pages, and are merged away.
+-- stale: 1 where words of removed rows are still in the index's pages, 2 while they are merged away.
 CREATE TABLE indexing (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     "left"      INTEGER NOT NULL,
@@ -60,3 +60,6 @@ CREATE TABLE guesses (
     count       INTEGER NOT NULL,
     since       REAL    NOT NULL
 ) STRICT;
+
+-- Short digest of how a picture's model was put together (files by name, LoRAs, scheduler), for those who draw it again.
+ALTER TABLE pictures ADD COLUMN setup TEXT NOT NULL DEFAULT '';

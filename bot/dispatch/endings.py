@@ -9,10 +9,12 @@ from pathlib import Path
 from bot.dispatch.persist import persist
 from bot.dispatch.runs import Run
 from bot.model.jobs import MAX_ATTEMPTS, JobState
+from bot.model.pictures import Picture
 from bot.observe.metrics import Metrics
+from bot.policy import again
 from bot.ports import Clock
-from bot.store import blobs, jobs, pictures, quotas
-from bot.store.database import Database
+from bot.store import blobs, jobs, pictures, quotas, search
+from bot.store.database import Database, Tx
 
 LOST = "error.engine.lost"
 """Catalogue key: the engine was lost too often while it drew this job."""
@@ -44,6 +46,7 @@ class Endings:
                 )
                 if not moved:
                     return False
+                then = await _then(tx, run)
                 for index, done in sorted(run.done.items()):
                     await pictures.add(
                         tx,
@@ -58,8 +61,12 @@ class Endings:
                         now=now,
                         precision=done.precision,
                         revision=done.revision,
-                        notes=done.notes,
+                        notes=(*done.notes, *(again.changes(then[index], done) if index in then else ())),
+                        device=done.device,
+                        setup=done.setup,
                     )
+                if run.done:
+                    await search.put(tx, run.job)
                 await quotas.settle(tx, run.job.id, painted=len(run.done), now=now)
                 return True
 
@@ -106,3 +113,11 @@ class Endings:
             except OSError:
                 log.warning("an orphan file of job %d stays until the next start", run.job.id, exc_info=True)
         run.done.clear()
+
+
+async def _then(tx: Tx, run: Run) -> dict[int, Picture]:
+    """Return the pictures that this job draws again, by index; none where it repeats nothing."""
+    job = run.job
+    if job.parent_id is None or again.NOTE not in job.request.notes:
+        return {}
+    return {picture.index: picture for picture in await pictures.of_job(tx, job.parent_id)}

@@ -23,6 +23,8 @@ class Done:
     precision: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
+    device: str = ""
+    setup: str = ""
 
     @classmethod
     def of(cls, index: int, recipe: Recipe, image: Image, *, path: str, size: int) -> Done:
@@ -38,6 +40,8 @@ class Done:
             precision=image.precision,
             revision=image.revision,
             notes=image.notes,
+            device=image.device,
+            setup=image.setup,
         )
 
 

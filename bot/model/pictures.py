@@ -15,7 +15,9 @@ class Picture:
         index: 0-based within the job.
         precision: Number format that it was drawn in, such as ``bf16``; empty where nobody said.
         revision: Commit of the model's files on their hub; empty for files that have none.
-        notes: The engine's codes of what the person should know of it, such as ``prompt_cut``.
+        notes: Codes of what the person should know of it, such as ``prompt_cut``.
+        device: The kind of device that drew it; empty where nobody said.
+        setup: Short digest of how its model was put together; empty where nobody said.
     """
 
     id: int
@@ -31,6 +33,8 @@ class Picture:
     precision: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
+    device: str = ""
+    setup: str = ""
 
 
 @dataclass(frozen=True, slots=True)

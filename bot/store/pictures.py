@@ -9,7 +9,10 @@ import aiosqlite
 
 from bot.model.pictures import Picture
 
-_COLUMNS = 'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at, precision, revision, notes'
+_COLUMNS = (
+    'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at, precision, revision, notes, device,'
+    " setup"
+)
 
 
 async def add(
@@ -27,6 +30,8 @@ async def add(
     precision: str = "",
     revision: str = "",
     notes: Sequence[str] = (),
+    device: str = "",
+    setup: str = "",
 ) -> None:
     """Store a picture; the same picture of the same job again (drawn anew after a crash) replaces its row.
 
@@ -43,16 +48,33 @@ async def add(
         now: Unix seconds.
         precision: Number format that it was drawn in.
         revision: Commit of the model's files.
-        notes: The engine's codes of what the person should know of it.
+        notes: Codes of what the person should know of it.
+        device: The kind of device that drew it.
+        setup: Short digest of how its model was put together.
     """
     await tx.execute_fetchall(
         'INSERT INTO pictures (job_id, "index", seed, path, width, height, bytes, seconds, created_at,'
-        " precision, revision, notes)"
-        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
+        " precision, revision, notes, device, setup)"
+        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
         " path = excluded.path, width = excluded.width, height = excluded.height, bytes = excluded.bytes,"
         " seconds = excluded.seconds, precision = excluded.precision, revision = excluded.revision,"
-        " notes = excluded.notes",
-        (job_id, index, seed, path, width, height, size, seconds, now, precision, revision, json.dumps(list(notes))),
+        " notes = excluded.notes, device = excluded.device, setup = excluded.setup",
+        (
+            job_id,
+            index,
+            seed,
+            path,
+            width,
+            height,
+            size,
+            seconds,
+            now,
+            precision,
+            revision,
+            json.dumps(list(notes)),
+            device,
+            setup,
+        ),
     )
 
 
@@ -77,4 +99,4 @@ async def paths(tx: aiosqlite.Connection) -> frozenset[str]:
 
 async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[int]) -> tuple[Picture, ...]:
     rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM pictures {where}", values)  # noqa: S608 - constants
-    return tuple(Picture(*(*row[:12], tuple(json.loads(row[12])))) for row in rows)
+    return tuple(Picture(*(*row[:12], tuple(json.loads(row[12])), *row[13:])) for row in rows)

@@ -27,6 +27,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host import wire
+from engine.host.fingerprint import kind_of, setup_of
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
@@ -71,6 +72,7 @@ class ProcessEngine:
         models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
+        self._setups = {spec.profile.name: setup_of(spec) for spec in models}
         self._tickets = itertools.count(1)
         self._paints: dict[int, _Paint] = {}
         self._task: asyncio.Task[None] | None = None
@@ -214,7 +216,8 @@ class ProcessEngine:
             case wire.Previewed(ticket, mime, payload):
                 self._say(ticket, lambda r: Preview(r.id, payload, mime))
             case wire.Drawn():
-                self._say(message.ticket, lambda r: _image(r, message))
+                device = kind_of(self._child.state.device)
+                self._say(message.ticket, lambda r: _image(r, message, device, self._setups[r.model]))
             case wire.Ended(ticket, code, problem):
                 self._say(ticket, lambda r: Failed(r.id, ERRORS.get(code, EngineError)(problem)))
 
@@ -246,7 +249,7 @@ def _step(recipe: Recipe, step: int, of: int) -> Step:
     return Step(recipe.id, step, of)
 
 
-def _image(recipe: Recipe, drawn: wire.Drawn) -> Image:
+def _image(recipe: Recipe, drawn: wire.Drawn, device: str, setup: str) -> Image:
     return Image(
         recipe.id,
         drawn.payload,
@@ -257,4 +260,6 @@ def _image(recipe: Recipe, drawn: wire.Drawn) -> Image:
         drawn.precision,
         drawn.revision,
         drawn.notes,
+        device,
+        setup,
     )

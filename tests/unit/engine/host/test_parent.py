@@ -54,10 +54,12 @@ async def all_of(engine: ProcessEngine, *recipes: Recipe) -> list[Event]:
 async def test_what_the_child_says_is_told() -> None:
     async with child("draws") as engine:
         events = await all_of(engine, A, replace(A, id="b", prompt="猫"))
+        setup = events[-1].setup if isinstance(events[-1], Image) else ""
+        assert setup
         assert events == [
             *(Step(name, n, 2) for n in (1, 2) for name in "ab"),
-            Image("a", b"a cat", 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",)),
-            Image("b", "猫".encode(), 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",)),
+            Image("a", b"a cat", 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", setup),
+            Image("b", "猫".encode(), 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", setup),
         ]
         state = engine.state()
         assert (state.plan, state.revision) == ("in the head", "c0ffee")

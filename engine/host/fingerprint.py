@@ -1,0 +1,42 @@
+"""What a picture says of how it was drawn, so that one can tell later whether drawing it again gives the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import PurePath
+
+from engine.spec import ModelSpec, is_hub_file
+
+_INDEX = re.compile(r"^(\w+):\d+")
+_CHARS = 16
+
+
+def kind_of(device: str) -> str:
+    """Return a device's name without its number: a second card of the same make draws the same."""
+    return _INDEX.sub(r"\1", device)
+
+
+def setup_of(spec: ModelSpec) -> str:
+    """Return a short digest of a model's files by name, its LoRAs and its scheduler; the commit is not in it.
+
+    Files of this machine count by name alone: a folder that was moved draws the same.
+    """
+    profile = spec.profile
+    parts = {
+        "source": _name(profile.source),
+        "pipeline": profile.pipeline,
+        "scheduler": profile.scheduler,
+        "config": dict(profile.scheduler_config),
+        "base": _name(spec.base),
+        "transformer": _name(spec.transformer),
+        "loras": [{**asdict(lora), "source": _name(lora.source)} for lora in spec.loras],
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_CHARS]
+
+
+def _name(source: str) -> str:
+    # Paths of this machine are absolute in a spec.
+    return source if is_hub_file(source) or not PurePath(source).is_absolute() else PurePath(source).name
