@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import weights
 from engine.contract import Honour, Limits, Profile, UnknownModel
-from engine.profiles import DEMO, known, presets, sd15, sdxl, z_image_turbo
+from engine.profiles import DEMO, known, presets, priced, sd15, sdxl, z_image_turbo
 
 FAMILIES: Mapping[str, str] = {
     "ZImagePipeline": "z_image",
@@ -81,13 +81,15 @@ def profile_of(folder: Path) -> Profile:
     usual = _namesake(name, family) or _usual(family)
     usual = usual if side == usual.side.default else sized(usual, side)
     parameters = {part: count for part in PARTS[family] if (count := weights.parameters(folder / part))}
-    return replace(
-        usual,
-        name=name,
-        title=full.name,
-        source=str(full),
-        pipeline=named,
-        parameters=dict(usual.parameters) | parameters,
+    return priced(
+        replace(
+            usual,
+            name=name,
+            title=full.name,
+            source=str(full),
+            pipeline=named,
+            parameters=dict(usual.parameters) | parameters,
+        )
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from engine.contract import Honour, Limits, Profile, UnknownModel
 from engine.folders import index_of, profile_of, sized
-from engine.profiles import known
+from engine.profiles import known, priced
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 
 KEYS = frozenset(
@@ -184,7 +184,7 @@ class _Table:
             if "negative" in self.table:
                 self.fail("negative", "this model draws without guidance, so a negative prompt does nothing")
             profile = replace(profile, negative_default="")
-        return profile
+        return priced(profile)
 
     def like_of(self, folder: str) -> Profile:
         """Return the profile that the defaults come from: the one named, or the one that the pipeline is of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 
 from engine.contract import Honour, Limits, Profile
@@ -39,6 +40,9 @@ _CLIP_TOKENS = 75
 
 _TRAINED_GRID = 64
 """Stable Diffusion was trained on sides that are multiples of this; it draws multiples of 8."""
+
+_REFERENCE_SIDE, _REFERENCE_STEPS = 1024, 8
+"""Z-Image-Turbo's usual picture, which costs one point."""
 
 _EULER = "EulerDiscreteScheduler"
 
@@ -83,60 +87,66 @@ def demo() -> Profile:
 
 def z_image_turbo() -> Profile:
     """Return the profile of Z-Image-Turbo; it is distilled to draw without guidance, so negative prompts do nothing."""
-    return Profile(
-        name="z-image-turbo",
-        title="Z-Image-Turbo",
-        source="Tongyi-MAI/Z-Image-Turbo",
-        family="z_image",
-        multiple=16,
-        side=Limits(1024, 512, 2048),
-        presets=presets(1024, 16),
-        steps=Limits(8, 1, 50),
-        guidance=Limits(0.0, 0.0, 0.0),
-        negative=Honour.NEVER,
-        languages=("en", "zh"),
-        licence="Apache-2.0",
-        parameters=_Z_IMAGE_PARAMETERS,
+    return priced(
+        Profile(
+            name="z-image-turbo",
+            title="Z-Image-Turbo",
+            source="Tongyi-MAI/Z-Image-Turbo",
+            family="z_image",
+            multiple=16,
+            side=Limits(1024, 512, 2048),
+            presets=presets(1024, 16),
+            steps=Limits(8, 1, 50),
+            guidance=Limits(0.0, 0.0, 0.0),
+            negative=Honour.NEVER,
+            languages=("en", "zh"),
+            licence="Apache-2.0",
+            parameters=_Z_IMAGE_PARAMETERS,
+        )
     )
 
 
 def z_image() -> Profile:
     """Return the profile of Z-Image, which Turbo was distilled from: real guidance, 3 to 5, and 28 to 50 steps."""
-    return Profile(
-        name="z-image",
-        title="Z-Image",
-        source="Tongyi-MAI/Z-Image",
-        family="z_image",
-        multiple=16,
-        side=Limits(1024, 512, 2048),
-        presets=presets(1024, 16),
-        steps=Limits(28, 1, 100),
-        guidance=Limits(4.0, 1.0, 10.0),
-        negative=Honour.WITH_GUIDANCE,
-        languages=("en", "zh"),
-        licence="Apache-2.0",
-        parameters=_Z_IMAGE_PARAMETERS,
+    return priced(
+        Profile(
+            name="z-image",
+            title="Z-Image",
+            source="Tongyi-MAI/Z-Image",
+            family="z_image",
+            multiple=16,
+            side=Limits(1024, 512, 2048),
+            presets=presets(1024, 16),
+            steps=Limits(28, 1, 100),
+            guidance=Limits(4.0, 1.0, 10.0),
+            negative=Honour.WITH_GUIDANCE,
+            languages=("en", "zh"),
+            licence="Apache-2.0",
+            parameters=_Z_IMAGE_PARAMETERS,
+        )
     )
 
 
 def sdxl() -> Profile:
     """Return the profile of SDXL 1.0 (arXiv 2307.01952); its refiner is not used. Guidance is the pipeline's default."""
-    return Profile(
-        name="sdxl",
-        title="SDXL 1.0",
-        source="stabilityai/stable-diffusion-xl-base-1.0",
-        family="sdxl",
-        multiple=8,
-        side=Limits(1024, 512, 2048),
-        presets=presets(1024, _TRAINED_GRID),
-        steps=Limits(30, 1, 100),
-        guidance=Limits(5.0, 1.0, 20.0),
-        negative=Honour.WITH_GUIDANCE,
-        licence="CreativeML Open RAIL++-M",
-        pipeline="StableDiffusionXLPipeline",
-        scheduler=_EULER,
-        prompt_tokens=_CLIP_TOKENS,
-        parameters=_SDXL_PARAMETERS,
+    return priced(
+        Profile(
+            name="sdxl",
+            title="SDXL 1.0",
+            source="stabilityai/stable-diffusion-xl-base-1.0",
+            family="sdxl",
+            multiple=8,
+            side=Limits(1024, 512, 2048),
+            presets=presets(1024, _TRAINED_GRID),
+            steps=Limits(30, 1, 100),
+            guidance=Limits(5.0, 1.0, 20.0),
+            negative=Honour.WITH_GUIDANCE,
+            licence="CreativeML Open RAIL++-M",
+            pipeline="StableDiffusionXLPipeline",
+            scheduler=_EULER,
+            prompt_tokens=_CLIP_TOKENS,
+            parameters=_SDXL_PARAMETERS,
+        )
     )
 
 
@@ -145,23 +155,25 @@ def sdxl_turbo() -> Profile:
 
     Sampler and timesteps are its repository's own.
     """
-    return Profile(
-        name="sdxl-turbo",
-        title="SDXL-Turbo",
-        source="stabilityai/sdxl-turbo",
-        family="sdxl",
-        multiple=8,
-        side=Limits(512, 256, 1024),
-        presets=presets(512, _TRAINED_GRID),
-        steps=Limits(4, 1, 4),
-        guidance=Limits(0.0, 0.0, 0.0),
-        negative=Honour.NEVER,
-        licence="Stability AI Non-Commercial",
-        pipeline="StableDiffusionXLPipeline",
-        scheduler="EulerAncestralDiscreteScheduler",
-        scheduler_config={"timestep_spacing": "trailing"},
-        prompt_tokens=_CLIP_TOKENS,
-        parameters=_SDXL_PARAMETERS,
+    return priced(
+        Profile(
+            name="sdxl-turbo",
+            title="SDXL-Turbo",
+            source="stabilityai/sdxl-turbo",
+            family="sdxl",
+            multiple=8,
+            side=Limits(512, 256, 1024),
+            presets=presets(512, _TRAINED_GRID),
+            steps=Limits(4, 1, 4),
+            guidance=Limits(0.0, 0.0, 0.0),
+            negative=Honour.NEVER,
+            licence="Stability AI Non-Commercial",
+            pipeline="StableDiffusionXLPipeline",
+            scheduler="EulerAncestralDiscreteScheduler",
+            scheduler_config={"timestep_spacing": "trailing"},
+            prompt_tokens=_CLIP_TOKENS,
+            parameters=_SDXL_PARAMETERS,
+        )
     )
 
 
@@ -170,46 +182,66 @@ def sdxl_lightning() -> Profile:
 
     It is right for that many steps alone, without guidance, and at the trailing timesteps.
     """
-    return Profile(
-        name="sdxl-lightning",
-        title="SDXL-Lightning",
-        source="ByteDance/SDXL-Lightning",
-        family="sdxl",
-        multiple=8,
-        side=Limits(1024, 512, 2048),
-        presets=presets(1024, _TRAINED_GRID),
-        steps=Limits(4, 4, 4),
-        guidance=Limits(0.0, 0.0, 0.0),
-        negative=Honour.NEVER,
-        licence="CreativeML Open RAIL++-M",
-        pipeline="StableDiffusionXLPipeline",
-        scheduler=_EULER,
-        scheduler_config={"timestep_spacing": "trailing"},
-        prompt_tokens=_CLIP_TOKENS,
-        parameters=_SDXL_PARAMETERS,
+    return priced(
+        Profile(
+            name="sdxl-lightning",
+            title="SDXL-Lightning",
+            source="ByteDance/SDXL-Lightning",
+            family="sdxl",
+            multiple=8,
+            side=Limits(1024, 512, 2048),
+            presets=presets(1024, _TRAINED_GRID),
+            steps=Limits(4, 4, 4),
+            guidance=Limits(0.0, 0.0, 0.0),
+            negative=Honour.NEVER,
+            licence="CreativeML Open RAIL++-M",
+            pipeline="StableDiffusionXLPipeline",
+            scheduler=_EULER,
+            scheduler_config={"timestep_spacing": "trailing"},
+            prompt_tokens=_CLIP_TOKENS,
+            parameters=_SDXL_PARAMETERS,
+        )
     )
 
 
 def sd15() -> Profile:
     """Return the profile of Stable Diffusion v1.5 (arXiv 2112.10752). Guidance is the pipeline's default."""
-    return Profile(
-        name="sd15",
-        title="Stable Diffusion v1.5",
-        source="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        family="sd15",
-        multiple=8,
-        side=Limits(512, 256, 1024),
-        presets=presets(512, _TRAINED_GRID),
-        steps=Limits(25, 1, 100),
-        guidance=Limits(7.5, 1.0, 20.0),
-        negative=Honour.WITH_GUIDANCE,
-        licence="CreativeML Open RAIL-M",
-        pipeline="StableDiffusionPipeline",
-        scheduler=_EULER,
-        negative_default="lowres, blurry, bad anatomy, deformed hands",
-        prompt_tokens=_CLIP_TOKENS,
-        parameters=_SD15_PARAMETERS,
+    return priced(
+        Profile(
+            name="sd15",
+            title="Stable Diffusion v1.5",
+            source="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            family="sd15",
+            multiple=8,
+            side=Limits(512, 256, 1024),
+            presets=presets(512, _TRAINED_GRID),
+            steps=Limits(25, 1, 100),
+            guidance=Limits(7.5, 1.0, 20.0),
+            negative=Honour.WITH_GUIDANCE,
+            licence="CreativeML Open RAIL-M",
+            pipeline="StableDiffusionPipeline",
+            scheduler=_EULER,
+            negative_default="lowres, blurry, bad anatomy, deformed hands",
+            prompt_tokens=_CLIP_TOKENS,
+            parameters=_SD15_PARAMETERS,
+        )
     )
+
+
+def priced(profile: Profile) -> Profile:
+    """Return the profile with what its usual picture costs beside one of Z-Image-Turbo: parameters that denoise, times
+    pixels, times steps, twice where its guidance takes a second pass. One whose parameters are unknown keeps its cost.
+    """
+    parameters = _denoising(profile.parameters)
+    if not parameters:
+        return profile
+    passes = 2 if profile.guidance.default > 1 else 1
+    work = parameters * profile.side.default**2 * profile.steps.default * passes
+    return replace(profile, cost=work / (_denoising(_Z_IMAGE_PARAMETERS) * _REFERENCE_SIDE**2 * _REFERENCE_STEPS))
+
+
+def _denoising(parameters: Mapping[str, int]) -> int:
+    return parameters.get("transformer", 0) + parameters.get("unet", 0)
 
 
 def presets(side: int, multiple: int) -> Mapping[str, tuple[int, int]]:
