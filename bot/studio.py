@@ -20,6 +20,7 @@ from bot.model.pictures import PictureFile
 from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
 from bot.model.verbs import Call
+from bot.policy import searches
 from bot.policy.owners import Owners
 from bot.policy.styles import BUILT_IN
 from bot.ports import Backlog, Clock
@@ -27,14 +28,10 @@ from bot.present import cards, i18n, pages
 from bot.store import blobs
 from bot.store.database import Database
 from bot.store.unbroken import unbroken
-from bot.usecases import cancel, commands, draw, history, posting, press, quota
+from bot.usecases import cancel, commands, draw, favourites, history, listing, posting, press, quota
 from bot.usecases.history import Entry
 from bot.usecases.house import House
-from bot.usecases.sheets import sheet_of
 from engine.contract import READY, Engine, EngineState, Profile
-
-HISTORY = 9
-"""Jobs on one page of the history in a chat: three rows of three thumbnails."""
 
 
 class Studio:
@@ -72,7 +69,6 @@ class Studio:
         """
         self._engine = engine
         self._live = live
-        self._sheets = sheets
         self._presenter = Presenter(pictures, engine.profiles)
         self._house = House(
             db=db,
@@ -82,6 +78,7 @@ class Studio:
             pictures=pictures,
             quota=quota,
             max_counts=max_counts or {},
+            sheets=sheets,
             owners=owners or Owners(),
         )
 
@@ -118,18 +115,19 @@ class Studio:
 
         It is the same in every place, and always private.
         """
-        page = await history.page(self._house, actor, before=before, limit=HISTORY, pictured=True)
-        lines = [pages.Line(entry.job, entry.pictures[0].seed) for entry in page.entries]
-        sheet = None
-        if page.entries:
-            paths = [self._house.pictures / entry.pictures[0].path for entry in page.entries]
-            alt = self.text("card.history", actor.locale, n=len(lines))
-            sheet = await sheet_of(self._sheets, paths, alt)
-        return pages.history_card(lines, actor.locale, sheet=sheet, older=page.older, first=before is None)
+        return await listing.last(self._house, actor, before)
 
-    async def items(self, actor: Actor, before: int | None = None, limit: int = 24) -> tuple[Card, ...]:
-        """One's own last jobs as cards, newest first, older than job ``before`` (the page's gallery)."""
-        page = await history.page(self._house, actor, before=before, limit=limit, pictured=False)
+    async def items(
+        self, actor: Actor, before: int | None = None, limit: int = 24, query: str | None = None
+    ) -> tuple[Card, ...]:
+        """One's own last jobs as cards, newest first, older than job ``before`` (the page's gallery).
+
+        With ``query``, only those with pictures that a search for it finds. Raises BadInput when it can't be read.
+        """
+        if query is None:
+            page = await history.page(self._house, actor, before=before, limit=limit, pictured=False)
+        else:
+            page = await history.sought(self._house, actor, searches.parse(query), before=before, limit=limit)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def card(self, actor: Actor, job_id: int) -> Card:
@@ -250,8 +248,15 @@ class Studio:
                 job, won = await cancel.cancel(self._house, actor, place, what.job_id)
                 notice = "" if won else self.text("refusal.job.ended", actor.locale)
                 return Pressed(card=(await self._shown(job)).card, notice=notice)
+            case Action.FAVOURITE:
+                kept = await favourites.toggle(self._house, actor, place, what)
+                key = "studio.favourite.kept" if kept else "studio.favourite.let_go"
+                return Pressed(notice=self.text(key, actor.locale))
             case Action.PAGE:
                 # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
+                if what.index is not None:
+                    page = await listing.found(self._house, actor, what.index, what.job_id or None)
+                    return Pressed(card=page)
                 if what.job_id:
                     await history.one(self._house, actor, what.job_id)
                 return Pressed(card=await self.history(actor, place, what.job_id or None))
@@ -269,4 +274,8 @@ class Studio:
 
     def _card(self, entry: Entry) -> Card:
         job, backlog = entry.job, self._house.backlog
-        return self._presenter.job(job, entry.pictures, backlog.waiting(job.id), backlog.progress(job.id))
+        card = self._presenter.job(job, entry.pictures, backlog.waiting(job.id), backlog.progress(job.id))
+        if not entry.kept:
+            return card
+        kept = {picture.index for picture in entry.pictures if picture.id in entry.kept}
+        return replace(card, pictures=tuple(replace(file, favourite=file.index in kept) for file in card.pictures))

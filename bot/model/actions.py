@@ -13,7 +13,10 @@ _PATTERN = re.compile(r"easel:([a-z]{1,16}):(\d{1,18})(?::(\d{1,3}))?", re.ASCII
 
 
 class Action(StrEnum):
-    """The verbs of buttons. Those that no button carries yet answer with a clear sentence."""
+    """The verbs of buttons. Those that no button carries yet answer with a clear sentence.
+
+    ALLOW, ALLOW_FEW and REFUSE answer a newcomer: the number in their button is the newcomer's, not a job's.
+    """
 
     REROLL = "reroll"
     SEED = "seed"
@@ -27,11 +30,14 @@ class Action(StrEnum):
     REPORT = "report"
     CANCEL = "cancel"
     PAGE = "page"
+    ALLOW = "allow"
+    ALLOW_FEW = "allowfew"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """An action on a job, or on one of its pictures (0-based index)."""
+    """An action on a job, or on one of its pictures (0-based index). PAGE has the number of a stored search there."""
 
     action: Action
     job_id: int

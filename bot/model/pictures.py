@@ -51,3 +51,5 @@ class PictureFile:
     index: int | None = None
     """0-based within its job; None for a file that is no single picture."""
     seed: int | None = None
+    favourite: bool = False
+    """Whoever looks keeps it as a favourite, where that is known."""

@@ -126,7 +126,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("unlink", Who.ANYBODY),
     Verb("search", Who.ANYBODY, (Arg("words", Takes.TEXT),)),
     Verb("favourites", Who.ANYBODY),
-    Verb("again", Who.ANYBODY, (_NUMBER,)),
+    Verb("again", Who.ANYBODY, (_NUMBER,), private=False),
     Verb("export", Who.ANYBODY),
     Verb("forget", Who.ANYBODY, (Arg("confirm", Takes.WORD, required=False),)),
 )

@@ -66,6 +66,8 @@ def card_of(
         profile: The job's model; None when it is not there any more.
         notes: Keys of further sentences, such as ``note.unclear``.
     """
+    if job.forgotten:
+        return _forgotten(job)
     finished = job.state in _FINISHED
     return Card(
         tone=_TONES[job.state],
@@ -81,6 +83,13 @@ def card_of(
         private=job.request.private,
         final=job.state not in _STOPPABLE,
         coming=_coming(job, profile),
+    )
+
+
+def _forgotten(job: Job) -> Card:
+    """Return what is left to say of a job whose person had it forgotten."""
+    return Card(
+        Tone.STOPPED, text(job.locale, "card.forgotten"), job_id=job.id, private=job.request.private, final=True
     )
 
 
@@ -177,7 +186,10 @@ def _in_line(locale: str, waiting: Waiting | None) -> str:
     key = "card.queued.next" if waiting.position <= 1 else "card.queued.position"
     if waiting.eta is None:
         return text(locale, key, position=waiting.position)
-    eta = text(locale, "duration.about", duration=durations.spoken(waiting.eta, locale))
+    low, duration = durations.ends(waiting.eta.low, waiting.eta.high, locale)
+    if low:
+        duration = text(locale, "duration.between", low=low, high=duration)
+    eta = text(locale, "duration.about", duration=duration)
     return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
 
 
@@ -199,15 +211,16 @@ def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> 
     if job.state in _STOPPABLE:
         return ((Button(text(locale, "button.cancel"), Press(Action.CANCEL, job.id), danger=True),),)
     reroll = Button(text(locale, "button.reroll"), Press(Action.REROLL, job.id))
+    favourite = Button(text(locale, "button.favourite"), Press(Action.FAVOURITE, job.id))
     if job.state not in _FINISHED or not pictures:
         return ((reroll,),)
     seeds = _each(job, pictures, Action.SEED)
     varied = _each(job, pictures, Action.VARY) if profile is not None and Can.VARY in profile.can else []
     larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
     if len(pictures) == 1:
-        return tuple(row for row in ((reroll, *seeds), (*varied, *larger)) if row)
+        return tuple(row for row in ((reroll, *seeds, favourite), (*varied, *larger)) if row)
     rows = [tuple(row[i : i + IN_A_ROW]) for row in (seeds, varied, larger) for i in range(0, len(row), IN_A_ROW)]
-    return ((reroll,), *rows)
+    return ((reroll, favourite), *rows)
 
 
 def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]:

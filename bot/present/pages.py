@@ -13,6 +13,7 @@ from bot.model.quotas import Allowance, Limit
 from bot.present.i18n import text
 from engine.contract import Honour, Profile
 
+_STAR = "★ "
 _PROMPT_CHARS = 60
 """How much of a prompt a line of the history shows."""
 
@@ -23,6 +24,24 @@ class Line:
 
     job: Job
     seed: int | None
+    favourite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """What a page of jobs is a page of: one's history, or where ``number`` is given, the stored search of that number.
+
+    The keys are those of its sentences: how many there are, that there are none, that there are no more, older ones.
+    """
+
+    number: int | None = None
+    some: str = "card.history"
+    empty: str = "card.history.empty"
+    end: str = "card.history.end"
+    older: str = "card.history.older"
+
+
+HISTORY = Album()
 
 
 def limit_text(limit: Limit, locale: str) -> str:
@@ -56,14 +75,31 @@ def quota_set_card(limit: Limit, locale: str, *, for_role: bool = False) -> Card
     return Card(Tone.INFO, status, facts=_facts(locale, [("fact.quota.limit", limit_text(limit, locale))]), final=True)
 
 
+def found(number: int) -> Album:
+    """What was searched for."""
+    return Album(number, "card.found", "card.found.none", "card.found.end", "card.found.older")
+
+
+def favourites(number: int) -> Album:
+    """What one keeps."""
+    return Album(number, "card.favourites", "card.favourites.none", "card.favourites.end", "card.favourites.older")
+
+
 def history_card(
-    lines: Sequence[Line], locale: str, *, sheet: PictureFile | None = None, older: bool = False, first: bool = True
+    lines: Sequence[Line],
+    locale: str,
+    *,
+    album: Album = HISTORY,
+    sheet: PictureFile | None = None,
+    older: bool = False,
+    first: bool = True,
 ) -> Card:
-    """Return one page of one's own jobs, newest first.
+    """Return one page of jobs, newest first.
 
     Args:
         lines: The jobs, in the order of their thumbnails; the first is number 1.
         locale: The person's language.
+        album: What it is a page of.
         sheet: Their contact sheet, where there is one.
         older: Whether there are older ones; the button's press names the last job that is shown here, and the next
             page begins before it.
@@ -71,16 +107,17 @@ def history_card(
     """
     buttons = []
     if older and lines:
-        buttons.append(Button(text(locale, "button.page"), Press(Action.PAGE, lines[-1].job.id)))
+        buttons.append(Button(text(locale, "button.page"), Press(Action.PAGE, lines[-1].job.id, album.number)))
     if not first:
-        buttons.append(Button(text(locale, "button.newest"), Press(Action.PAGE, 0)))
+        buttons.append(Button(text(locale, "button.newest"), Press(Action.PAGE, 0, album.number)))
     rows = (tuple(buttons),) if buttons else ()
     if not lines:
-        status = text(locale, "card.history.empty" if first else "card.history.end")
-        return Card(Tone.INFO, status, buttons=rows, private=True, final=True)
+        status = text(locale, album.empty if first else album.end)
+        notes = (text(locale, "card.found.filters"),) if album == found(album.number or 0) else ()
+        return Card(Tone.INFO, status, notes=notes, buttons=rows, private=True, final=True)
     return Card(
         Tone.INFO,
-        text(locale, "card.history", n=len(lines)) if first else text(locale, "card.history.older"),
+        text(locale, album.some, n=len(lines)) if first else text(locale, album.older),
         facts=tuple(Fact(str(number), _line(line, locale)) for number, line in enumerate(lines, 1)),
         pictures=() if sheet is None else (sheet,),
         buttons=rows,
@@ -117,8 +154,10 @@ def _line(line: Line, locale: str) -> str:
     typed = " ".join(line.job.request.typed.split())
     prompt = typed if len(typed) <= _PROMPT_CHARS else typed[: _PROMPT_CHARS - 1] + "…"
     if line.job.state in {JobState.PAINTED, JobState.DELIVERED} and line.seed is not None:
-        return text(locale, "history.line", prompt=prompt, seed=str(line.seed))
-    return text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
+        words = text(locale, "history.line", prompt=prompt, seed=str(line.seed))
+    else:
+        words = text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
+    return f"{_STAR if line.favourite else ''}#{line.job.id} {words}"
 
 
 def _facts(locale: str, facts: Sequence[tuple[str, str]]) -> tuple[Fact, ...]:

@@ -1,32 +1,39 @@
-"""One's own last jobs and their pictures, page by page."""
+"""One's own last jobs and their pictures, page by page; what is searched for and what is kept among them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.model.errors import NotFound
 from bot.model.jobs import Job, JobState
 from bot.model.people import Actor
 from bot.model.pictures import Picture
-from bot.store import jobs, people, pictures
+from bot.model.searches import Query
+from bot.store import favourites, jobs, people, pictures, search
+from bot.store.database import Tx
 from bot.usecases import access
 from bot.usecases.house import House
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A job with its pictures."""
+    """A job with its pictures; ``kept`` are the ids of those that whoever looks keeps as favourites."""
 
     job: Job
     pictures: tuple[Picture, ...]
+    kept: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of one's jobs, newest first; ``older`` when there are more behind them."""
+    """Some jobs, newest first; ``older`` when there are more behind them."""
 
     entries: tuple[Entry, ...]
     older: bool
+
+
+EMPTY = Page((), older=False)
 
 
 async def page(house: House, actor: Actor, *, before: int | None, limit: int, pictured: bool) -> Page:
@@ -42,18 +49,35 @@ async def page(house: House, actor: Actor, *, before: int | None, limit: int, pi
     async with house.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
-            return Page((), older=False)
+            return EMPTY
         found = await jobs.of_person(tx, person.id, limit=limit + 1, before=before, pictured=pictured)
-        shown = found[:limit]
-        stored = await pictures.of_jobs(tx, [job.id for job in shown])
-    return Page(tuple(Entry(job, stored[job.id]) for job in shown), older=len(found) > limit)
+        return await _page(tx, person.id, found, limit)
+
+
+async def sought(house: House, actor: Actor, query: Query, *, before: int | None, limit: int) -> Page:
+    """Return the jobs with pictures that a search finds, newest first: one's own, and of favourites alone others' too.
+
+    Args:
+        house: What use cases work with.
+        actor: Who searches.
+        query: What for.
+        before: Only jobs with a smaller id; the newest when not given.
+        limit: At most so many.
+    """
+    async with house.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        find = favourites.page if query.only_favourites else search.find
+        ids = await find(tx, person.id, query, limit=limit + 1, before=before)
+        return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
 
 
 async def one(house: House, actor: Actor, job_id: int) -> Entry:
     """Return one's own job. Raises NotFound."""
     async with house.db.read() as tx:
         job = await access.own(tx, actor, job_id)
-        return Entry(job, await pictures.of_job(tx, job.id))
+        return Entry(job, await pictures.of_job(tx, job.id), await favourites.kept(tx, job.person_id, [job.id]))
 
 
 async def of_job(house: House, job: Job) -> Entry:
@@ -71,3 +95,11 @@ async def picture(house: House, actor: Actor, job_id: int, index: int) -> tuple[
         if found.index == index:
             return entry.job, found
     raise NotFound("refusal.picture.not_found")
+
+
+async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> Page:
+    """``found`` has one more than ``limit`` where there are more."""
+    shown = found[:limit]
+    ids = [job.id for job in shown]
+    stored, kept = await pictures.of_jobs(tx, ids), await favourites.kept(tx, person_id, ids)
+    return Page(tuple(Entry(job, stored[job.id], kept) for job in shown), older=len(found) > limit)

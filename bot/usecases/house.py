@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.model.quotas import Limit
+from bot.model.access import Access
+from bot.model.quotas import Limit, Terms
 from bot.policy.owners import Owners
 from bot.ports import Backlog, Clock
 from bot.store.database import Database
@@ -27,7 +28,9 @@ class House:
         pictures: Folder of the pictures' files.
         quota: The owner's rule for everybody (``EASEL_QUOTA``).
         max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
+        sheets: Folder for contact sheets, which are thrown away after a day; beside ``pictures`` unless it is given.
         owners: Who runs this Easel, live.
+        access: Who may come in, by platform; everybody where a platform says nothing.
         rng: Draws seeds.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
@@ -37,9 +40,11 @@ class House:
     clock: Clock
     profiles: Callable[[], tuple[Profile, ...]]
     pictures: Path
-    quota: Limit
+    quota: Limit | Terms
     max_counts: Mapping[str, int] = field(default_factory=dict)
+    sheets: Path | None = None
     owners: Owners = field(default_factory=Owners)
+    access: Mapping[str, Access] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.SystemRandom)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -12,6 +12,7 @@ from bot.model.messages import MessageKind, Ref
 from bot.model.people import Actor, Place
 from bot.model.pictures import Picture
 from bot.model.requests import DrawRequest
+from bot.policy import again as same
 from bot.policy import recipes
 from bot.store import inputs, messages, pictures
 from bot.usecases import access
@@ -33,6 +34,22 @@ async def reroll(house: House, actor: Actor, place: Place, press: Press, ref: Re
     """Admit the same request with a new seed. Raises Refusal."""
     job = await _visible(house, actor, place, press)
     return await _again(house, actor, place, ref, parent=job, request=recipes.reroll(job.request, house.rng))
+
+
+async def again(house: House, actor: Actor, place: Place, job_id: int, ref: Ref) -> Job:
+    """Admit a job's recipe once more, seed and all: the same pictures where model, precision and device are the same.
+
+    Raises Refusal.
+    """
+    async with house.db.read() as tx:
+        job = await access.visible(tx, actor, place, job_id)
+    request = job.request
+    if not request.prompt:
+        raise NotFound("refusal.job.not_found")
+    for name in (request.image, request.mask):
+        if name and not await asyncio.to_thread((inputs.data_folder(house.pictures) / name).is_file):
+            raise NotFound("refusal.again.start_gone")
+    return await _again(house, actor, place, ref, parent=job, request=request, note=same.NOTE)
 
 
 async def from_seed(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
@@ -109,8 +126,12 @@ async def _visible(house: House, actor: Actor, place: Place, press: Press) -> Jo
         return await access.visible(tx, actor, place, press.job_id)
 
 
-async def _again(house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest) -> Job:
+async def _again(
+    house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest, note: str = ""
+) -> Job:
     _profile(house, request.model)
+    # What the parent repeated says nothing of its child.
+    notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))
     # A job of the page may have had more pictures than a chat takes.
-    request = replace(request, count=min(request.count, house.max_count(actor.platform)))
+    request = replace(request, count=min(request.count, house.max_count(actor.platform)), notes=notes)
     return await admit(house, actor, place, request, ref, parent_id=parent.id)

@@ -1,4 +1,4 @@
-"""Finding one's own pictures again."""
+"""Finding one's own pictures again, and drawing one again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,35 @@ from types import MappingProxyType
 
 from bot.model.cards import Card
 from bot.model.verbs import Call
+from bot.present.cards import card_of
+from bot.usecases import listing, press
 from bot.usecases.house import House
 
-HANDLERS: Mapping[str, Callable[[House, Call], Awaitable[Card]]] = MappingProxyType({})
+_NO_JOB = 2**62
+"""No job has this number, and SQLite can hold it."""
+
+
+async def _search(house: House, call: Call) -> Card:
+    return await listing.first_found(house, call.actor, call.args.get("words", ""))
+
+
+async def _favourites(house: House, call: Call) -> Card:
+    return await listing.first_found(house, call.actor, listing.FAVOURITES)
+
+
+async def _again(house: House, call: Call) -> Card:
+    job = await press.again(house, call.actor, call.place, min(int(call.args["number"]), _NO_JOB), call.ref)
+    profile = next((p for p in house.profiles() if p.name == job.request.model), None)
+    return card_of(
+        job,
+        (),
+        pictures_dir=house.pictures,
+        waiting=house.backlog.waiting(job.id),
+        progress=house.backlog.progress(job.id),
+        profile=profile,
+    )
+
+
+HANDLERS: Mapping[str, Callable[[House, Call], Awaitable[Card]]] = MappingProxyType(
+    {"search": _search, "favourites": _favourites, "again": _again}
+)

@@ -16,6 +16,7 @@ from bot.model import errors
 from bot.model.actions import Action
 from bot.model.jobs import JobState
 from bot.model.quotas import Window
+from bot.policy import again
 from bot.present import i18n
 from engine.contract import ERRORS, PROMPT_CUT, SAFER
 
@@ -48,7 +49,7 @@ BUILT = {
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
     *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
     *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large")),
-    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER)),
+    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *again.CODES)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 

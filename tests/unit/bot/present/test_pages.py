@@ -57,7 +57,10 @@ def test_a_rule_that_was_set_is_for_everybody_to_see() -> None:
 def test_history_numbers_its_lines_and_turns_pages() -> None:
     lines = [Line(job(JobState.DELIVERED), 7), Line(job(JobState.FAILED), None)]
     found = history_card(lines, "en", older=True)
-    assert [(f.label, f.value) for f in found.facts] == [("1", "a red apple (seed 7)"), ("2", "a red apple (failed)")]
+    assert [(f.label, f.value) for f in found.facts] == [
+        ("1", "#12 a red apple (seed 7)"),
+        ("2", "#12 a red apple (failed)"),
+    ]
     assert [[b.press for b in row] for row in found.buttons] == [[Press(Action.PAGE, 12)]]
     assert found.private
 

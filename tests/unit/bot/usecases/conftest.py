@@ -15,7 +15,7 @@ from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.quotas import Limit
 from bot.ports import Ticket, Waiting
-from bot.store import blobs, jobs, pictures, quotas
+from bot.store import blobs, jobs, pictures, quotas, search
 from bot.store.database import Database
 from bot.studio import Studio
 from bot.usecases.house import House
@@ -45,9 +45,14 @@ class RecordingBacklog:
         self.forgotten: list[int] = []
         self.changes: list[int] = []
         self.posts = 0
+        self.come_back: float | None = None
+        self.asks = 0
 
     def put(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
+
+    def full(self) -> float | None:
+        return self.come_back
 
     def forget(self, job_id: int) -> None:
         self.forgotten.append(job_id)
@@ -57,6 +62,9 @@ class RecordingBacklog:
 
     def posted(self) -> None:
         self.posts += 1
+
+    def asked(self) -> None:
+        self.asks += 1
 
     def waiting(self, job_id: int) -> Waiting | None:
         ids = [t.job_id for t in self.tickets if t.job_id not in self.forgotten]
@@ -122,6 +130,7 @@ class World:
                     now=now,
                 )
             await quotas.settle(tx, job_id, painted=n, now=now)
+            await search.put(tx, job)
         self.live.changed(job_id)
 
 

@@ -169,7 +169,7 @@ async def test_a_stranger_presses_only_where_it_was_shown(world: World, action: 
     await press(world, ADA, ALONE, Press(action, first.id), "4")
 
 
-EVERY = [Action.REROLL, Action.SEED, Action.VARY, Action.UPSCALE, Action.ORIGINAL, Action.CANCEL]
+EVERY = [Action.REROLL, Action.SEED, Action.VARY, Action.UPSCALE, Action.ORIGINAL, Action.CANCEL, Action.FAVOURITE]
 
 
 @pytest.mark.parametrize("action", EVERY)
@@ -188,7 +188,7 @@ async def test_a_job_that_never_was(studio: Studio, action: Action) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [Action.EDIT, Action.USE, Action.FAVOURITE, Action.DELETE, Action.REPORT],
+    [Action.EDIT, Action.USE, Action.DELETE, Action.REPORT],
 )
 async def test_verbs_that_are_still_to_come_say_so(world: World, action: Action) -> None:
     first = await a_job(world)

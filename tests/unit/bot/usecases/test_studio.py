@@ -15,7 +15,8 @@ from bot.model.messages import Address, MessageKind, MessageState, Ref
 from bot.model.requests import DrawForm
 from bot.store import jobs, messages
 from bot.store.codec import load_card
-from bot.studio import HISTORY, Studio
+from bot.studio import Studio
+from bot.usecases.listing import JOBS
 from engine.contract import Phase, UnknownModel
 from tests.unit.bot.usecases.conftest import ADA, BOB, HERE, OWNER, PAGE, World, ref
 
@@ -65,17 +66,17 @@ async def test_history_turns_its_pages(world: World, studio: Studio) -> None:
     empty = await studio.history(OWNER, PAGE)
     assert (empty.pictures, empty.buttons, empty.private) == ((), (), True)
     ids = []
-    for i in range(HISTORY + 3):
+    for i in range(JOBS + 3):
         ids.append((await studio.draw(OWNER, PAGE, DrawForm(f"apple {i}"), Ref(f"e{i}"))).job_id)
         if i != 4:  # one that never came to anything is left out
             await world.paint(ids[-1])
     drawn = [job_id for i, job_id in enumerate(ids) if i != 4][::-1]
     first = await studio.history(OWNER, PAGE)
-    assert len(first.facts) == HISTORY
+    assert len(first.facts) == JOBS
     assert "apple 11" in first.facts[0].value
     assert first.pictures[0].path.is_file()
     older = [b.press for row in first.buttons for b in row]
-    assert older == [Press(Action.PAGE, drawn[HISTORY - 1])]
+    assert older == [Press(Action.PAGE, drawn[JOBS - 1])]
     second = (await studio.press(OWNER, PAGE, older[0], Ref("page"))).card
     assert second is not None
     assert len(second.facts) == 2
