@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Container, Mapping
 from dataclasses import replace
 
 import discord
 from discord import app_commands
 from discord.app_commands import locale_str
 
+from adapters.discord import verbs
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import Answer, Replies
 from bot.model.requests import DrawForm
+from bot.model.verbs import Call, Verb
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
 
 MAX_COUNT = 4
 CHOICES, CHOICE_CHARS = 25, 100
-OPTIONS = ("prompt", "size", "count", "seed", "negative", "private", "rule", "role")
+OPTIONS = ("prompt", "size", "count", "seed", "negative", "private")
 
 
 class Words(app_commands.Translator):
@@ -44,7 +46,7 @@ class Words(app_commands.Translator):
 class Tree(app_commands.CommandTree[discord.Client]):
     """The commands of one client."""
 
-    def __init__(self, client: discord.Client, studio: Studio, replies: Replies, owners: Collection[str]) -> None:
+    def __init__(self, client: discord.Client, studio: Studio, replies: Replies, owners: Container[str]) -> None:
         super().__init__(
             client,
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
@@ -85,7 +87,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
     def _build(self) -> list[app_commands.Command[app_commands.Group, ..., None] | app_commands.Group]:
         names = {o: locale_str(o, key=f"discord.option.{o}") for o in OPTIONS}
 
-        @app_commands.rename(**{o: names[o] for o in ("prompt", "size", "count", "seed", "negative", "private")})
+        @app_commands.rename(**names)
         @app_commands.describe(
             prompt=self._about("discord.option.prompt.about"),
             size=self._about("discord.option.size.about"),
@@ -120,27 +122,13 @@ class Tree(app_commands.CommandTree[discord.Client]):
         async def help_(interaction: discord.Interaction) -> None:
             await self._help(interaction)
 
-        async def quota_show(interaction: discord.Interaction) -> None:
-            await self._quota_show(interaction)
-
-        @app_commands.rename(rule=names["rule"], role=names["role"])
-        @app_commands.describe(
-            rule=self._about("discord.option.rule.about"), role=self._about("discord.option.role.about")
-        )
-        async def quota_set(interaction: discord.Interaction, rule: str, role: discord.Role | None = None) -> None:
-            await self._quota_set(interaction, rule, role)
-
-        quota = app_commands.Group(name="quota", description=self._about("discord.command.quota"))
-        for name, callback in (("show", quota_show), ("set", quota_set)):
-            about = self._about(f"discord.command.quota.{name}")
-            quota.add_command(app_commands.Command(name=name, description=about, callback=callback))
         plain = (("draw", draw), ("history", history), ("help", help_))
         return [
             *(
                 app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
                 for name, callback in plain
             ),
-            quota,
+            *verbs.build(self._about, self._verb),
         ]
 
     async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -186,23 +174,20 @@ class Tree(app_commands.CommandTree[discord.Client]):
 
         await self._notice(interaction, work())
 
-    async def _quota_show(self, interaction: discord.Interaction) -> None:
+    async def _verb(self, interaction: discord.Interaction, verb: Verb, values: Mapping[str, object]) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        args, names = verbs.given(values)
+        ref = ref_of(interaction, private=verb.private)
 
         async def work() -> Answer:
-            return Answer(await self._studio.quota_show(actor, place))
-
-        await self._notice(interaction, work())
-
-    async def _quota_set(self, interaction: discord.Interaction, rule: str, role: discord.Role | None) -> None:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
-
-        async def work() -> Answer:
+            card = await self._studio.command(Call(actor, place, verb, ref, args, names))
+            if card.job_id is not None:
+                return Answer(card, card.job_id)
             # What was set is for everybody to see; what was refused is not.
-            return Answer(await self._studio.quota_set(actor, place, rule, None if role is None else str(role.id)))
+            return Answer(replace(card, private=verb.private))
 
-        await self._notice(interaction, work(), private=False)
+        await self._replies.respond(interaction, ref, actor.locale, work(), private=verb.private)
 
-    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer], *, private: bool = True) -> None:
-        ref = ref_of(interaction, private=private)
-        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=private)
+    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer]) -> None:
+        ref = ref_of(interaction, private=True)
+        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)

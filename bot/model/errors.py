@@ -11,7 +11,8 @@ class Refusal(Exception):
     Attributes:
         key: Message id in the catalogues of ``bot/present/locales``; every key stands in each of them.
         params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate;
-            ``@@`` stands for an ``@`` that somebody typed. ``wait``, in seconds, becomes "in 3 hours".
+            ``@@`` stands for an ``@`` that somebody typed. ``wait``, in seconds, becomes "in 3 hours";
+            ``usage``, how a verb is written, gets its arguments' names in the person's language.
             ``n``, when given, also chooses the plural form.
     """
 
@@ -31,6 +32,10 @@ class OverQuota(Refusal):
 
 class NotAllowed(Refusal):
     """The person may not do this here."""
+
+
+class Uninvited(NotAllowed):
+    """No owner has let them in (yet). They may go on writing for ever, so who keeps answers keeps this one once."""
 
 
 class NotFound(Refusal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gettext
 import io
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -16,6 +17,8 @@ from bot.present import durations
 
 LOCALES = ("en", "zh_CN")
 """The languages that Easel speaks; the first is taken for all others."""
+
+_ARGUMENT = re.compile(r"<([a-z]+)>")
 
 
 def locale_of(tag: str | None) -> str:
@@ -68,7 +71,8 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
         locale: Any language tag.
         key: Message id.
         **params: Values of the fields. ``n`` also chooses the plural form. ``wait`` is in seconds and becomes "in 3
-            hours". A text that starts with ``@`` is a key to translate first, where there is one; ``@@`` is an ``@``.
+            hours". ``usage`` is how a verb is written, with arguments' names such as ``<person>`` still to be translated.
+            A text that starts with ``@`` is a key to translate first, where there is one; ``@@`` is an ``@``.
     """
     locale = locale_of(locale)
     translations = _translations(locale)
@@ -81,12 +85,14 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
 
 
 def _filled(locale: str, params: Mapping[str, str | int | float]) -> Mapping[str, str | int | float]:
-    filled = dict(params)
+    filled, translations = dict(params), _translations(locale)
     for name, value in params.items():
         if name == "wait" and not isinstance(value, str):
             filled[name] = durations.from_now(value, locale)
+        elif name == "usage" and isinstance(value, str):
+            filled[name] = _ARGUMENT.sub(lambda found: translations.gettext(f"argument.{found[1]}"), value)
         elif isinstance(value, str) and value.startswith("@@"):
             filled[name] = value[1:]
         elif isinstance(value, str) and value.startswith("@") and known(value[1:]):
-            filled[name] = _translations(locale).gettext(value[1:])
+            filled[name] = translations.gettext(value[1:])
     return filled

@@ -15,8 +15,15 @@ from tests.fakes.discord_world import MANAGE_GUILD, PUBLIC_THREAD, Channel, Inte
 
 TOKEN = "MTA.stand-in.token"
 COMMAND = 2
-STRING, INTEGER, BOOLEAN, ROLE = 3, 4, 5, 8
-TYPES: Mapping[int, tuple[type, ...]] = {STRING: (str,), INTEGER: (int,), BOOLEAN: (bool,), ROLE: (str,)}
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE = 3, 4, 5, 6, 7, 8
+TYPES: Mapping[int, tuple[type, ...]] = {
+    STRING: (str,),
+    INTEGER: (int,),
+    BOOLEAN: (bool,),
+    USER: (str,),
+    CHANNEL: (str,),
+    ROLE: (str,),
+}
 
 
 class Asked:
@@ -79,9 +86,8 @@ class Person:
         data = {"id": known["id"], "name": name, "type": 1, "options": values}
         if sub:
             data["options"] = [{"name": sub, "type": 1, "options": values}]
-        roles = {o["value"]: self._role(o["value"]) for o in values if o["type"] == ROLE}
-        if roles:
-            data["resolved"] = {"roles": roles}
+        if resolved := self._resolved(values):
+            data["resolved"] = resolved
         return await self._begin(COMMAND, where, data)
 
     async def draw(self, prompt: str, *, channel: Channel | None = None, strict: bool = True, **options: Any) -> Asked:
@@ -147,6 +153,23 @@ class Person:
         if isinstance(value, str):
             assert len(value) <= option.get("max_length", 6000), f"the client takes no {name} that long"
         return {"name": name, "type": option["type"], "value": value}
+
+    def _resolved(self, values: list[dict[str, Any]]) -> dict[str, Any]:
+        """What Discord says of the roles, people and channels that were picked."""
+        world = self._fake.world
+        found: dict[str, Any] = {}
+        for value in values:
+            picked = value["value"]
+            if value["type"] == ROLE:
+                found.setdefault("roles", {})[picked] = self._role(picked)
+            elif value["type"] == USER:
+                found.setdefault("users", {})[picked] = world.users[int(picked)].payload()
+            elif value["type"] == CHANNEL:
+                shown = world.channels[int(picked)].payload()
+                keep = ("id", "name", "type", "flags", "parent_id", "thread_metadata", "owner_id", "message_count")
+                partial = {k: shown[k] for k in keep if k in shown} | {"permissions": "0"}
+                found.setdefault("channels", {})[picked] = partial
+        return found
 
     def _role(self, role_id: str) -> dict[str, Any]:
         colours = {"primary_color": 0, "secondary_color": None, "tertiary_color": None}
@@ -227,6 +250,12 @@ class FakeDiscord:
     def thread(self, name: str) -> Channel:
         """Make a thread in the server's channel."""
         return self.world.channel(name, type=PUBLIC_THREAD, parent_id=self.channel.id)
+
+    def foreign(self) -> Channel:
+        """A channel of a server that the bot is not in; it can be used there through one's own installation."""
+        made = Channel(self.world.snowflake(), "theirs", guild_id=self.world.snowflake(), bot_access=False)
+        self.world.channels[made.id] = made
+        return made
 
     def elsewhere(self, user: User) -> Channel:
         """A conversation that the bot is not in, where somebody uses it through their own installation."""

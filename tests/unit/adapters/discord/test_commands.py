@@ -8,7 +8,8 @@ import pytest
 
 from adapters.discord.service import DiscordService
 from bot.model.answers import Shown
-from bot.model.errors import BadInput
+from bot.model.errors import BadInput, NotAllowed
+from bot.model.verbs import VERBS
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_rest import DEFER, RESPOND
 from tests.unit.adapters.discord.scripted import Scripted, waiting
@@ -199,20 +200,62 @@ async def test_sizes_are_suggested_by_both_names(fake: FakeDiscord) -> None:
 
 async def test_notices_are_private(fake: FakeDiscord) -> None:
     ada, bob = fake.person("Ada"), fake.person("Bob")
-    for command, words in (("history", "last drawings"), ("quota show", "50 more"), ("help", "/history")):
+    for command, words in (("history", "last drawings"), ("quota show", "quota show"), ("help", "/history")):
         answer = await (await ada.run(command)).answer()
         assert words in answer.text.replace("\\", "")
     assert bob.sees() == []
 
 
 @pytest.mark.parametrize("manages", [True, False])
-async def test_quota_is_set_by_those_who_manage_the_server(
+async def test_a_verb_says_who_asks_where_and_what_was_picked(
     fake: FakeDiscord, scripted: Scripted, *, manages: bool
 ) -> None:
-    role = str(fake.world.guild_id + 1)
-    await (await fake.person("Ada", manages=manages).run("quota set", rule="20/day", role=role)).answer()
-    actor, place, rule, given = scripted.set_rules[0]
-    assert (actor.is_admin, place.guild, rule, given) == (manages, str(fake.world.guild_id), "20/day", role)
+    bob, role = fake.person("Bob"), str(fake.world.guild_id + 1)
+    boss = fake.person("Boss", manages=manages)
+    picked = {"role": role, "person": str(bob.user.id), "channel": str(fake.channel.id)}
+    answer = await (await boss.run("quota set", rule="20/day", **picked)).answer()
+    (call,) = scripted.calls
+    assert (call.verb.name, call.actor.is_admin, call.place.guild) == ("quota set", manages, str(fake.world.guild_id))
+    assert call.args == {"rule": "20/day", **picked}
+    assert call.names == {"role": "Painters", "person": "Bob", "channel": "drawings"}
+    # What was set is for everybody to see.
+    assert answer in bob.sees()
+
+
+async def test_numbers_and_choices_are_handed_over_as_they_are_typed(fake: FakeDiscord, scripted: Scripted) -> None:
+    boss = fake.person("Boss", manages=True)
+    await (await boss.run("easel undo", number=12)).answer()
+    await (await boss.run("easel preset", preset="club")).answer()
+    await (await boss.run("easel log")).answer()
+    assert [call.args for call in scripted.calls] == [{"number": "12"}, {"preset": "club"}, {}]
+
+
+async def test_what_a_verb_refuses_is_private_though_what_it_sets_is_not(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.refusal = NotAllowed("refusal.rights.admin")
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    answer = await (await ada.run("easel pause")).answer()
+    assert "admins of this place" in answer.text
+    assert answer.only_for is ada.user
+    assert bob.sees() == []
+
+
+async def test_a_verb_that_draws_is_answered_by_the_jobs_card(fake: FakeDiscord, scripted: Scripted) -> None:
+    scripted.card = waiting(9)
+    card = await (await fake.person("Ada").run("again", number=3)).answer()
+    assert card.buttons == {"easel:cancel:9": "Cancel"}
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    assert scripted.bindings[0][0] == 9
+
+
+async def test_nobody_has_rights_in_a_server_where_they_use_an_installation_of_their_own(
+    fake: FakeDiscord, scripted: Scripted
+) -> None:
+    boss = fake.person("Boss", manages=True, roles=(fake.world.guild_id + 1,))
+    await (await boss.run("easel limits", channel=fake.foreign())).answer()
+    await (await boss.run("easel limits", channel=fake.world.direct(boss.user))).answer()
+    await (await boss.run("easel limits")).answer()
+    seen = [(call.actor.is_admin, len(call.actor.roles), call.place.guild) for call in scripted.calls]
+    assert seen == [(False, 0, None), (False, 0, None), (True, 1, str(fake.world.guild_id))]
 
 
 async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> None:
@@ -224,7 +267,7 @@ async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> N
 
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
     offered = {c["name"]: c for c in fake.world.commands}
-    assert set(offered) == {"draw", "history", "quota", "help"}
+    assert set(offered) == {"draw", "history", "help", *(verb.name.split()[0] for verb in VERBS)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
     assert set(draw["contexts"]) == {0, 1, 2}
@@ -233,6 +276,17 @@ async def test_commands_are_offered_in_both_languages_and_every_context(fake: Fa
     assert options["prompt"]["name_localizations"]["zh-CN"] == "提示词"
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
     assert options["seed"]["type"] == 3
+    ban = next(o for o in offered["easel"]["options"] if o["name"] == "ban")
+    assert ban["description_localizations"]["zh-CN"] == "禁止某人在此画图（需要“管理服务器”权限）"
+    assert [(o["name"], o["type"], o.get("required", False)) for o in ban["options"]] == [
+        ("person", 6, True),
+        ("span", 3, False),
+        ("reason", 3, False),
+    ]
+    preset = next(o for o in offered["easel"]["options"] if o["name"] == "preset")["options"][0]
+    assert preset["name_localizations"]["zh-CN"] == "预设"
+    assert [choice["value"] for choice in preset["choices"]] == ["open", "club", "strict", "paused"]
+    assert preset["choices"][0]["name_localizations"]["zh-CN"].startswith("开放")
 
 
 async def test_people_and_prompts_ping_nobody(fake: FakeDiscord, service: DiscordService) -> None:

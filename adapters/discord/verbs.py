@@ -1,0 +1,128 @@
+"""Slash commands made from the table of verbs: what each takes becomes an option with Discord's own picker."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeAlias, Union
+
+import discord
+from discord import app_commands
+from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
+
+from bot.model.verbs import VERBS, Arg, Takes, Verb
+
+Answering: TypeAlias = Callable[[discord.Interaction, Verb, Mapping[str, object]], Awaitable[None]]
+About: TypeAlias = Callable[[str], locale_str]
+Command: TypeAlias = app_commands.Command[Any, ..., None]
+
+MOST = 10**12
+"""Largest whole number that an option takes; Discord's own limit is 2^53."""
+
+
+class Chats(app_commands.Transformer):
+    """A channel or thread that messages stand in, as Discord describes it; it need not be one that the bot is in."""
+
+    @property
+    def type(self) -> discord.AppCommandOptionType:
+        """Discord's picker of channels."""
+        return discord.AppCommandOptionType.channel
+
+    @property
+    def channel_types(self) -> list[discord.ChannelType]:
+        """Neither categories nor forums: what stands in them are threads."""
+        kinds = discord.ChannelType
+        threads = [kinds.news_thread, kinds.public_thread, kinds.private_thread]
+        return [kinds.text, kinds.voice, kinds.news, kinds.stage_voice, *threads]
+
+    async def transform(self, interaction: discord.Interaction, value: object, /) -> object:  # noqa: ARG002 - discord.py passes it
+        """Return what came."""
+        return value
+
+
+# What Discord's client makes sure of before anything is sent. It hands roles, people and channels over as ids.
+_TYPES: Mapping[Takes, Any] = {
+    Takes.TEXT: app_commands.Range[str, 1, 500],
+    Takes.WORD: app_commands.Range[str, 1, 100],
+    Takes.SPAN: app_commands.Range[str, 1, 40],
+    Takes.CHOICE: str,
+    Takes.WHOLE: app_commands.Range[int, 1, MOST],
+    Takes.PERSON: discord.User,
+    Takes.ROLE: discord.Role,
+    Takes.CHANNEL: Chats,
+}
+
+
+def build(about: About, answering: Answering) -> list[Command | app_commands.Group]:
+    """Return a command for each verb of one word, and a group for each first word of the others.
+
+    Args:
+        about: Gives a key's words, which carry the key of their translations.
+        answering: Does what a verb asks for; its values are as discord.py hands them over.
+    """
+    built: dict[str, Command | app_commands.Group] = {}
+    for verb in VERBS:
+        name, _, sub = verb.name.partition(" ")
+        command = _command(verb, sub or name, about, answering)
+        if not sub:
+            built[name] = command
+            continue
+        if name not in built:
+            built[name] = app_commands.Group(name=name, description=about(f"discord.command.{name}"))
+        group = built[name]
+        assert isinstance(group, app_commands.Group), f"/{name} is a command by itself"
+        group.add_command(command)
+    return list(built.values())
+
+
+def given(values: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the arguments' values as text, and what Discord calls those that have a name; both by argument."""
+    args: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        args[name] = str(value.id) if isinstance(value, discord.abc.Snowflake) else str(value)
+        if isinstance(value, discord.User | discord.Member):
+            names[name] = value.display_name
+        elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
+            names[name] = value.name
+    return args, names
+
+
+def _command(verb: Verb, name: str, about: About, answering: Answering) -> Command:
+    callback = _callback(verb, answering)
+    if verb.args:
+        names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in verb.args}
+        callback = app_commands.rename(**names)(callback)
+        callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in verb.args})(
+            callback
+        )
+    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.takes is Takes.CHOICE}:
+        callback = app_commands.choices(**chosen)(callback)
+    key = f"discord.command.{verb.name.replace(' ', '.')}"
+    return app_commands.Command(name=name, description=about(key), callback=callback)
+
+
+def _choices(arg: Arg, about: About) -> list[Choice[str | int | float]]:
+    return [Choice(name=about(f"choice.{value}"), value=value) for value in arg.choices]
+
+
+def _callback(verb: Verb, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def callback(interaction: discord.Interaction, **values: object) -> None:
+        await answering(interaction, verb, values)
+
+    # discord.py makes the options from the signature, which only the table knows.
+    setattr(callback, "__signature__", inspect.Signature(list(_parameters(verb))))  # noqa: B010 - mypy knows no such attribute
+    return callback
+
+
+def _parameters(verb: Verb) -> Iterable[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
+    for arg in sorted(verb.args, key=lambda arg: not arg.required):
+        of_type = _TYPES[arg.takes]
+        if arg.required:
+            yield inspect.Parameter(arg.name, kind, annotation=of_type)
+        else:
+            yield inspect.Parameter(arg.name, kind, annotation=Union[of_type, None], default=None)  # noqa: UP007 - discord.py reads no newer form
