@@ -96,11 +96,19 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Eta:
+    """When something will be there: most likely in ``low`` to ``high`` seconds."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """A place in the queue (1 is next) and the expected wait in seconds until the picture is there (None: unknown)."""
+    """A place in the queue (1 is next) and the expected wait until the pictures are there (None: unknown)."""
 
     position: int
-    eta: float | None
+    eta: Eta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,8 @@ class Ticket:
         model: What draws it: changing models costs.
         work: What one of its pictures costs, in pixels times steps.
         share: Equal for jobs that are handed to the engine as one batch; ``batch_key`` where it is empty.
+        place: Where it was asked for: the place's id; a direct message is a place of the person's own, below 0.
+        bulk: It goes when nothing urgent waits, since it is large.
     """
 
     job_id: int
@@ -124,6 +134,8 @@ class Ticket:
     model: str = ""
     work: int = 0
     share: tuple[str | int | float, ...] = ()
+    place: int = 0
+    bulk: bool = False
 
     def shares(self, other: Ticket) -> bool:
         """Whether both can be handed to the engine as one batch."""
@@ -136,6 +148,9 @@ class Backlog(Protocol):
     def put(self, ticket: Ticket) -> None:
         """A queued row was committed: its job may be begun."""
 
+    def full(self) -> float | None:
+        """None while there is room for another job; otherwise in how many seconds to come back."""
+
     def forget(self, job_id: int) -> None:
         """The job was cancelled: leave the queue, or leave the engine within one step."""
 
@@ -143,7 +158,10 @@ class Backlog(Protocol):
         """The job's card may look different now: delivery shows it again."""
 
     def posted(self) -> None:
-        """A notice or a file to be sent was committed to the messages table."""
+        """A notice, a file or an export to be sent was committed."""
+
+    def asked(self) -> None:
+        """Somebody new waits for an owner's answer, or an owner is known now who may be told."""
 
     def waiting(self, job_id: int) -> Waiting | None:
         """Where it stands; None when it does not wait."""

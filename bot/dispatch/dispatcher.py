@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bot.dispatch.endings import Endings
-from bot.dispatch.estimate import Estimate
+from bot.dispatch.feed import Feed
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Done, Run
-from bot.dispatch.scheduler import Work
-from bot.dispatch.window import Batch, Window
+from bot.dispatch.window import Batch
+from bot.dispatch.work import Work
 from bot.model.errors import Unavailable
 from bot.model.jobs import Job
 from bot.observe.metrics import Metrics
-from bot.policy.recipes import batch_key, recipes_of
+from bot.policy.recipes import recipes_of
 from bot.ports import Clock
 from bot.present.cards import error_key
 from bot.store import blobs, inputs, jobs
@@ -36,9 +35,6 @@ _BROKEN_PAUSE = 5.0
 
 _SEEN_EVERY = 0.2
 """Seconds between two looks at how far a job is."""
-
-_TOGETHER = 4
-"""So many pictures of one kind are handed over at once even where fewer share a step: what a chat may ask for."""
 
 NO_SPACE = "error.store.no_space"
 """Catalogue key: the picture was drawn, but the disk is full."""
@@ -59,11 +55,12 @@ class Dispatcher:
         engine: Engine,
         *,
         queue: JobQueue,
+        feed: Feed,
         live: Live,
-        estimate: Estimate,
         endings: Endings,
         metadata: Metadata,
         changed: Callable[[int], None],
+        ended: Callable[[int, bool], None],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -72,11 +69,12 @@ class Dispatcher:
         folder: Where pictures are written.
         engine: Draws.
         queue: What waits.
+        feed: Says who is next, and keeps what is with the engine.
         live: Told of progress.
-        estimate: Told how long pictures took.
         endings: Writes down how a job ended.
         metadata: Written into each picture.
         changed: Called when a job looks different now.
+        ended: Called when all pictures of a job have ended, and with whether there are any.
         clock: Time.
         metrics: Counts pictures and losses.
         """
@@ -84,15 +82,16 @@ class Dispatcher:
         self._folder = folder
         self._engine = engine
         self._queue = queue
+        self._feeding = feed
         self._live = live
-        self._estimate = estimate
         self._endings = endings
         self._metadata = metadata
         self._changed = changed
+        self._told_end = ended
         self._clock = clock
         self._metrics = metrics
-        self._window = Window(engine.slots())
         self._runs: dict[int, Run] = {}
+        self._claiming: frozenset[int] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         live.on_look = self._look
@@ -101,6 +100,10 @@ class Dispatcher:
     def runs(self) -> Mapping[int, Run]:
         """Jobs that are being drawn, or wait again with some of their pictures done, by id."""
         return self._runs
+
+    def has(self, job_id: int) -> bool:
+        """Whether the job was taken out of the queue and has not ended."""
+        return job_id in self._runs or job_id in self._claiming
 
     def forget(self, job_id: int) -> None:
         """The job was cancelled: what the engine draws of it is dropped, and nothing of it is kept."""
@@ -182,29 +185,42 @@ class Dispatcher:
             self._queue.remove(lead.ticket.job_id)
             return []
         room = self._room(self._recipes(job)[0])
-        works = self._queue.take(max(room, _TOGETHER), lead)
+        works = self._feeding.take(room, lead)
+        self._claiming = frozenset(work.ticket.job_id for work in works)
+        try:
+            return await self._begin(works)
+        finally:
+            self._claiming = frozenset()
+
+    async def _begin(self, works: Sequence[Work]) -> list[tuple[Run, Work]]:
+        """Make the jobs of a batch running; returns those that still wait."""
         fresh = [work.ticket.job_id for work in works if not work.started]
         try:
             async with self._db.write() as tx:
                 claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
                 rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
         except Exception:
-            for work in reversed(works):
-                self._queue.give_back(replace(work, indexes=work.indexes + work.later, later=()))
+            self._feeding.return_to_queue(works)
             raise
         # Nothing is awaited between the commit and here, so a cancel that comes after the commit finds the runs.
         for job_id, row in rows.items():
             if row is not None:
                 self._runs.setdefault(job_id, Run(row, self._recipes(row))).job = row
-        # Whatever was cancelled meanwhile has no run, or one that is cancelled.
-        batch = [(run, work) for work in works if (run := self._runs.get(work.ticket.job_id)) is not None]
-        return [(run, work) for run, work in batch if not run.cancelled and (work.started or run.job.id in claimed)]
+        batch = []
+        for work in works:
+            # Whatever was cancelled meanwhile has no run, or one that is cancelled.
+            run = self._runs.get(work.ticket.job_id)
+            if run is not None and not run.cancelled and (work.started or run.job.id in claimed):
+                batch.append((run, work))
+            else:
+                self._feeding.refund(work)
+        return batch
 
     def _recipes(self, job: Job) -> tuple[Recipe, ...]:
         return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
 
     def _lead(self) -> Work | None:
-        return self._queue.lead(self._window.fits, self._engine.state().model)
+        return self._feeding.lead(self._engine.state().model)
 
     def _room(self, recipe: Recipe) -> int:
         """How many pictures of this kind go into one batch. What the engine can't say, its paint will."""
@@ -216,25 +232,22 @@ class Dispatcher:
 
     def _hand_over(self, batch: list[tuple[Run, Work]]) -> Batch:
         """Note what the engine is given, before anything is awaited."""
-        recipes: list[Recipe] = []
         for run, work in batch:
             run.painting.update(work.indexes)
-            recipes += [run.recipes[i] for i in work.indexes]
             self._live.begin(run.job.id, len(run.recipes))
             for index in run.done:
                 self._live.step(run.job.id, index, 1.0)
             self._changed(run.job.id)
-        handed = Batch(recipes, self._room(recipes[0]), any(work.solo for _, work in batch))
-        self._window.begin(handed)
-        return handed
+        works = [(work, [run.recipes[i] for i in work.indexes]) for run, work in batch]
+        return self._feeding.begin(works, self._room(works[0][1][0]))
 
     async def _paint(self, batch: list[tuple[Run, Work]], handed: Batch) -> None:
         recipes = list(handed.recipes)
         lost = False
         try:
-            async with aclosing(self._engine.paint(recipes)) as events:
+            async with aclosing(self._engine.paint(recipes, handed.lane)) as events:
                 async for event in events:
-                    self._note(handed, event)
+                    self._feeding.note(handed, event)
                     self._on(event)
         except EngineLost as e:
             log.warning("the engine was lost with jobs %s: %s", sorted({run.job.id for run, _ in batch}), e)
@@ -242,8 +255,7 @@ class Dispatcher:
         except Exception:
             log.exception("painting jobs %s ended unexpectedly", sorted({run.job.id for run, _ in batch}))
             lost = True
-        self._window.end(handed)
-        self._queue.touch()
+        self._feeding.end(handed)
         if lost:
             self._metrics.lost.inc()
         for run, work in batch:
@@ -251,13 +263,6 @@ class Dispatcher:
                 await self._after(run, work, lost=lost)
             except Exception:
                 log.exception("job %d can't be put in order; the next start does", run.job.id)
-
-    def _note(self, handed: Batch, event: Event) -> None:
-        if isinstance(event, Step):
-            handed.stepped(event.recipe_id, event.step / event.steps)
-        elif isinstance(event, Image | Failed):
-            handed.ended(event.recipe_id)
-            self._queue.touch()
 
     def _on(self, event: Event) -> None:
         job_id, _, number = event.recipe_id.partition(":")
@@ -313,7 +318,6 @@ class Dispatcher:
     async def _store(self, run: Run, index: int, image: Image) -> None:
         """Write one picture's file; the device draws on meanwhile."""
         job, recipe = run.job, run.recipes[index]
-        self._estimate.measured(batch_key(job.request), image.seconds)
         self._metrics.painted(recipe.model, image.seconds)
         path = blobs.name(job.id, index, job.created_at)
         try:
@@ -349,6 +353,7 @@ class Dispatcher:
         except Exception:
             log.exception("the end of job %d can't be written down; the next start draws it again", run.job.id)
         self._live.end(run.job.id)
+        self._told_end(run.job.id, bool(run.done))
         self._changed(run.job.id)
 
     async def _put_back(self) -> None:

@@ -1,99 +1,211 @@
-"""Who is next: fair between people, and what can share a batch goes together. Pure functions."""
+"""Who is next: urgent before bulk, fair between places and people, and what can share a batch goes together.
+
+Nothing here waits or knows a clock: what happens depends on the calls alone, and simulations run the same code.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
 
+from bot.dispatch.tree import Line, Tree, Weights
+from bot.dispatch.work import Bill, Work
 from bot.ports import Ticket
+from engine.contract import Lane
+
+MANY = 8
+"""A person with more pictures waiting than this is served as bulk, however they were asked for: one request for sixteen
+and sixteen requests for one are the same to everybody else."""
+
+AGED_EVERY = 8
+"""Of so many batches one goes to the work that has been first in its line for longest, whatever its lane, model and
+charge. So what is first in its person's line is begun after at most AGED_EVERY * (1 + lines that were there before it)
+batches (as soon as the engine has room for it)."""
 
 LOOK_AHEAD = 64
-"""So many are looked at for one that the engine has room for, or that wants the model that is loaded."""
+"""So many are looked at for one that the engine has room for, that wants the loaded model, or that shares the batch."""
 
 PASSED_MOST = 4
 """So many batches may go before the one whose turn it is, because another model is loaded; then it is changed."""
 
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is still to be painted of one job.
-
-    Attributes:
-        ticket: What was queued.
-        indexes: Pictures of the job to paint, 0-based; never empty.
-        later: Pictures that found no room in this batch and go back into the queue after it.
-        started: An earlier batch has taken some of its pictures: its row is running already.
-        solo: It was in a batch that was lost, and is tried alone so that it can take nobody else with it.
-    """
-
-    ticket: Ticket
-    indexes: tuple[int, ...]
-    later: tuple[int, ...] = ()
-    started: bool = False
-    solo: bool = False
-
-    def first(self, n: int) -> Work:
-        """The first ``n`` of its pictures; the others are for later."""
-        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:])
-
-    def rest(self) -> Work | None:
-        """What is left for later; None when nothing is."""
-        return replace(self, indexes=self.later, later=(), started=True) if self.later else None
+Fits = Callable[[Work, Lane], bool]
+"""Whether the engine has room for it now, in this lane."""
 
 
-def lead(works: Iterable[Work], fits: Callable[[Work], bool], loaded: str, passed: Mapping[int, int]) -> Work | None:
-    """Choose who leads the next batch: the first that fits, or one behind it that wants the model that is loaded.
+class Scheduler:
+    """Everybody's waiting work. Picking the next batch takes O(log n), whatever waits."""
 
-    Args:
-        works: In the order of their turns.
-        fits: Whether the engine has room for it now.
-        loaded: The model that is on the device; empty where that is unknown.
-        passed: How often each was passed already, by job.
-    """
-    first: Work | None = None
-    for work in islice(works, LOOK_AHEAD):
-        if not fits(work):
-            continue
-        if work.ticket.model == loaded or not loaded:
-            return work
-        if first is None:
-            first = work
-            if passed.get(work.ticket.job_id, 0) >= PASSED_MOST:
+    def __init__(self, cost: Callable[[Ticket], float], weights: Weights | None = None) -> None:
+        """Args:
+        cost: Seconds of the device for one picture, as far as is known.
+        weights: How much places and people count; all the same when not given.
+        """
+        self._trees = {lane: Tree(lane, cost, weights or Weights()) for lane in Lane}
+        self._cost = cost
+        self._of_job: dict[int, Line] = {}
+        self._of_person: dict[int, dict[int, Line]] = {}
+        self._pictures: Counter[int] = Counter()
+        # Lines by how long their first work has been first, and by what that can share a batch with.
+        self._ages: OrderedDict[Line, None] = OrderedDict()
+        self._mates: dict[tuple[Lane, Hashable], OrderedDict[Line, None]] = {}
+        self._passed: Counter[int] = Counter()
+        self._since_aged = 0
+
+    def __len__(self) -> int:
+        """How many jobs wait."""
+        return len(self._of_job)
+
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._of_job
+
+    def __iter__(self) -> Iterator[int]:
+        """The jobs that wait, in no order."""
+        return iter(self._of_job)
+
+    def put(self, work: Work, *, front: bool = False) -> None:
+        """Add work at the end of its person's line, or in ``front`` of it. Its job is not there yet."""
+        job_id, place, person = work.ticket.job_id, work.ticket.place, work.ticket.person_id
+        lines = self._of_person.setdefault(person, {})
+        line = lines.get(place)
+        if line is None:
+            line = lines[place] = Line(place, person)
+        if not line.works:
+            self._ages[line] = None
+        line.works[job_id] = work
+        if front:
+            line.works.move_to_end(job_id, last=False)
+        self._of_job[job_id] = line
+        self._pictures[person] += len(work.indexes)
+        self._seat(person)
+
+    def remove(self, job_id: int) -> Work | None:
+        """Take a job out; returns what waited of it, None when nothing did."""
+        line = self._of_job.pop(job_id, None)
+        self._passed.pop(job_id, None)
+        if line is None:
+            return None
+        work = line.works.pop(job_id)
+        self._pictures[line.person] -= len(work.indexes)
+        self._seat(line.person)
+        return work
+
+    def lead(self, fits: Fits, loaded: str = "") -> Work | None:
+        """Who leads the next batch as things stand; None when nobody waits, or nobody may go now. Changes nothing.
+
+        Args:
+            fits: Whether the engine has room for it now.
+            loaded: The model that is on the device; empty where that is unknown.
+        """
+        if self._since_aged >= AGED_EVERY - 1 and self._ages:
+            oldest = next(iter(self._ages))
+            lane = self._lane(oldest)
+            if fits(oldest.head, lane):
+                return oldest.head
+            if lane is Lane.INTERACTIVE:
+                return None
+            # The engine has bulk work enough, and will get to it: that is no reason to let urgent work wait.
+        # Bulk goes only when nothing urgent waits: not even when it would fit and the urgent work does not.
+        lane = Lane.INTERACTIVE if self._trees[Lane.INTERACTIVE] else Lane.BULK
+        return self._lead(lane, fits, loaded)
+
+    def _lead(self, lane: Lane, fits: Fits, loaded: str) -> Work | None:
+        first: Work | None = None
+        for line in islice(self._trees[lane].walk(), LOOK_AHEAD):
+            work = line.head
+            if not fits(work, lane):
+                continue
+            if work.ticket.model == loaded or not loaded:
+                return work
+            if first is None:
+                first = work
+                if self._passed[work.ticket.job_id] >= PASSED_MOST:
+                    break
+        return first
+
+    def take(self, limit: int, lead: Work) -> tuple[Work, ...]:
+        """Take out a batch of at most ``limit`` pictures that ``lead``, as ``lead`` has returned it, begins.
+
+        The others are first in their lines, can share it (Ticket.shares), are in its lane, and at most a batch ahead of
+        those whose turn it is. Each piece says what it was charged. What finds no room is in ``later`` of the work it
+        belongs to: give it back once the batch has ended, so that no job is in two batches at once.
+        """
+        line = self._of_job[lead.ticket.job_id]
+        lane = self._lane(line)
+        self._since_aged = 0 if line is next(iter(self._ages)) else self._since_aged + 1
+        front = next(self._trees[lane].walk())
+        if front is not line:
+            self._passed[front.head.ticket.job_id] += 1
+        self._trees[lane].pass_on(line)
+        taken = [self._begin(line, limit)]
+        room = limit - len(taken[0].indexes)
+        ahead = self._cost(lead.ticket) * limit
+        while room > 0 and not lead.solo:
+            mates = self._mates.get((lane, _kind(lead)), ())
+            mate = next((m for m in islice(mates, LOOK_AHEAD) if self._trees[lane].ahead(m) <= ahead), None)
+            if mate is None:
                 break
-    return first
+            taken.append(self._begin(mate, room))
+            room -= len(taken[-1].indexes)
+        return tuple(taken)
+
+    def correct(self, bill: Bill, seconds: float) -> None:
+        """Somebody used so many seconds more than they were charged; fewer than 0 are given back."""
+        self._trees[bill.lane].correct(bill, seconds)
+
+    def order(self) -> Iterator[tuple[Lane, Work]]:
+        """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
+        return chain.from_iterable(((lane, work) for work in self._trees[lane].order()) for lane in Lane)
+
+    def _begin(self, line: Line, limit: int) -> Work:
+        """Charge for a line's first work and take it out; who is next in the line waits from now on."""
+        piece = line.head.first(limit)
+        bill = self._trees[self._lane(line)].charge(line, len(piece.indexes))
+        self._ages.move_to_end(line)
+        self.remove(piece.ticket.job_id)
+        if line.seat is not None:
+            self._mates[line.seat].move_to_end(line)
+        return replace(piece, bill=bill)
+
+    def _lane(self, line: Line) -> Lane:
+        assert line.seat is not None
+        return line.seat[0]
+
+    def _seat(self, person: int) -> None:
+        """Let each line of a person's stand where it belongs now."""
+        lines = self._of_person[person]
+        crowded = self._pictures[person] > MANY
+        for line in list(lines.values()):
+            seat: tuple[Lane, Hashable] | None = None
+            if line.works:
+                bulk = crowded or line.head.ticket.bulk
+                seat = (Lane.BULK if bulk else Lane.INTERACTIVE, _kind(line.head))
+            if seat != line.seat:
+                self._move(line, seat)
+            if seat is None:
+                del lines[line.place]
+                del self._ages[line]
+        if not lines:
+            del self._of_person[person]
+            del self._pictures[person]
+
+    def _move(self, line: Line, seat: tuple[Lane, Hashable] | None) -> None:
+        before = line.seat
+        if before is not None:
+            mates = self._mates[before]
+            del mates[line]
+            if not mates:
+                del self._mates[before]
+        if before is not None and (seat is None or seat[0] is not before[0]):
+            self._trees[before[0]].drop(line)
+        if seat is not None and (before is None or seat[0] is not before[0]):
+            self._trees[seat[0]].add(line)
+        if seat is not None:
+            self._mates.setdefault(seat, OrderedDict())[line] = None
+        line.seat = seat
 
 
-def batch(lines: Sequence[Sequence[Work]], limit: int, lead: Work | None = None) -> tuple[Work, ...]:
-    """Choose what is painted next, at most ``limit`` pictures.
-
-    Args:
-        lines: The work of each person who waits, in order; the person whose turn it is stands first. No line is empty.
-        limit: Pictures worth painting together; at least 1.
-        lead: Whose batch it is; the one whose turn it is when not given.
-
-    Returns:
-        Pieces of work that share a batch: the first one's turn it is, the others fill the room that it leaves, one
-        piece of each person in turn. Empty when nobody waits.
-    """
-    if not lines:
-        return ()
-    lead = lead or lines[0][0]
-    chosen = [lead.first(limit)]
-    room = limit - len(chosen[0].indexes)
-    if lead.solo:
-        return tuple(chosen)
-    others = (work for work in order(lines) if work is not lead)
-    for work in others:
-        if room <= 0:
-            break
-        if work.ticket.shares(lead.ticket) and not work.solo:
-            chosen.append(work.first(room))
-            room -= len(chosen[-1].indexes)
-    return tuple(chosen)
-
-
-def order(lines: Sequence[Sequence[Work]]) -> Iterator[Work]:
-    """The order in which work is begun as things stand: everybody's first, then everybody's second, and so on."""
-    depth = max((len(line) for line in lines), default=0)
-    return (line[i] for i in range(depth) for line in lines if i < len(line))
+def _kind(work: Work) -> Hashable:
+    """Equal for work that can share a batch; what goes alone is like nothing else."""
+    return ("solo", work.ticket.job_id) if work.solo else work.ticket.share or work.ticket.batch_key

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bot.dispatch.delivery import Delivery
+from bot.dispatch.digest import Digest
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.endings import Endings
 from bot.dispatch.estimate import Estimate
+from bot.dispatch.exporting import Exporting
+from bot.dispatch.feed import Feed
+from bot.dispatch.keeping import Keeping
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
 from bot.dispatch.outlook import Outlook
 from bot.dispatch.presenter import Presenter
+from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.recovery import recover
 from bot.dispatch.showing import Showing
+from bot.dispatch.tree import Weights
+from bot.dispatch.watch import Watch, paused
+from bot.model.access import Access
 from bot.observe.metrics import Metrics
+from bot.policy.owners import Owners
 from bot.policy.tickets import ticket_of
 from bot.ports import Clock, Surface, Ticket, Waiting
 from bot.store.database import Database
@@ -28,6 +38,9 @@ STOP_SECONDS = 8.0
 
 PLACES_EVERY = 5.0
 """Seconds between two looks at who has moved up in the queue."""
+
+LIMIT = 10_000
+"""So many jobs may wait where nobody says otherwise: each costs memory, and nobody waits for a place beyond it."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +56,11 @@ class Dispatch:
         *,
         clock: Clock,
         metrics: Metrics,
+        limit: int = LIMIT,
+        weights: Weights | None = None,
+        keep_free: float = 0.0,
+        owners: Owners | None = None,
+        access: Mapping[str, Access] | None = None,
     ) -> None:
         """Args:
         db: An open database.
@@ -50,6 +68,11 @@ class Dispatch:
         engine: Draws; started and closed by whoever made it.
         clock: Time.
         metrics: Counts.
+        limit: So many jobs may wait.
+        weights: How much places and people count in the queue; all the same when not given.
+        keep_free: Percentage of the disk that shall stay free: the oldest pictures make room; 0 turns that off.
+        owners: Who is told of newcomers; nobody when not given.
+        access: Who may come in, by platform; everybody where it says nothing.
         """
         self.live = Live()
         """Progress, and wake-ups for whoever watches a job."""
@@ -58,26 +81,41 @@ class Dispatch:
         self._clock = clock
         self._metrics = metrics
         self._surfaces: dict[str, Surface] = {}
-        self._queue = JobQueue()
+        self._limit = limit
+        self.refresh: list[Callable[[], Awaitable[None]]] = []
+        """Called after another process has written to the database."""
         estimate = Estimate()
+        self._queue = JobQueue(estimate.cost, weights)
+        self._feed = Feed(self._queue, estimate, engine.slots())
+        self._promises = Promises(metrics.promised)
         self._dispatcher = Dispatcher(
             db,
             folder,
             engine,
             queue=self._queue,
+            feed=self._feed,
             live=self.live,
-            estimate=estimate,
             endings=Endings(db, folder, clock, metrics),
             metadata=Metadata(engine.profiles),
             changed=self.changed,
+            ended=self._ended,
             clock=clock,
             metrics=metrics,
         )
-        self._outlook = Outlook(self._queue, lambda: self._dispatcher.runs, self.live, estimate)
+        self._outlook = Outlook(
+            self._queue,
+            lambda: self._dispatcher.runs,
+            self.live,
+            estimate,
+            promises=self._promises,
+            clock=clock,
+            held=lambda: self._feed.held,
+        )
+        known = owners or Owners()
         self._showing = Showing(
             db,
             self._surfaces,
-            Presenter(folder, engine.profiles),
+            Presenter(folder, engine.profiles, lambda: bool(known.everybody())),
             waiting=self.waiting,
             progress=self.progress,
             follow=self.changed,
@@ -85,6 +123,21 @@ class Dispatch:
             metrics=metrics,
         )
         self._delivery = Delivery(db, self._surfaces, self._showing, clock)
+        self._digest = Digest(db, known, access or {}, posted=self._delivery.posted, clock=clock)
+        self._keeping = Keeping(db, folder, clock, free_percent=keep_free)
+        self._exporting = Exporting(db, folder, self._surfaces, clock, self._delivery.posted)
+        self._watch = Watch(
+            db,
+            self._queue,
+            begun=lambda: tuple(self._dispatcher.runs),
+            has=self._dispatcher.has,
+            put=self.put,
+            forget=self.forget,
+            hold=self.hold,
+            refresh=self.refresh,
+            clock=clock,
+        )
+        self.refresh.append(self._delivery.scan)
         self._task: asyncio.Task[None] | None = None
         metrics.watch(lambda: len(self._queue), lambda: engine.state().phase)
 
@@ -94,6 +147,9 @@ class Dispatch:
         Raises:
             Unavailable: The database or the pictures folder can't be used.
         """
+        await self._watch.start()
+        async with self._db.read() as tx:
+            self.hold(await paused(tx))
         for job in await recover(self._db, self._folder, self._showing, self._clock):
             self._queue.put(ticket_of(job), solo=job.attempts > 0)
             self.changed(job.id)
@@ -122,6 +178,7 @@ class Dispatch:
     async def attach(self, platform: str, surface: Surface) -> None:
         """From now on this surface shows what belongs to its platform; also what has waited for it."""
         self._surfaces[platform] = surface
+        self._exporting.wake()
         await self._delivery.scan()
 
     def detach(self, platform: str) -> None:
@@ -133,8 +190,17 @@ class Dispatch:
         self._queue.put(ticket)
         self.changed(ticket.job_id)
 
+    def full(self) -> float | None:
+        """None while there is room for another job; otherwise in how many seconds to come back."""
+        return self._outlook.full(self._limit)
+
+    def hold(self, on: bool) -> None:
+        """Begin nothing new until it is off again (the owners have paused the whole service); requests still wait."""
+        self._feed.hold(on)
+
     def forget(self, job_id: int) -> None:
         """The job was cancelled: it leaves the queue, and the engine within one step."""
+        self._promises.forget(job_id)
         self._queue.remove(job_id)
         self._dispatcher.forget(job_id)
         self._metrics.jobs.labels("cancelled").inc()
@@ -146,8 +212,13 @@ class Dispatch:
         self._delivery.changed(job_id)
 
     def posted(self) -> None:
-        """A notice or a file to be sent was committed to the messages table."""
+        """A notice, a file or an export to be sent was committed."""
+        self._exporting.wake()
         self._delivery.posted()
+
+    def asked(self) -> None:
+        """Somebody new waits for an owner's answer, or an owner is known now who may be told."""
+        self._digest.asked()
 
     def waiting(self, job_id: int) -> Waiting | None:
         """Where it stands; None when it does not wait."""
@@ -157,12 +228,27 @@ class Dispatch:
         """0 to 1 while it is being drawn; None otherwise."""
         return self.live.progress(job_id)
 
+    def _ended(self, job_id: int, drawn: bool) -> None:
+        if drawn:
+            self._promises.came(job_id, now=self._clock.now())
+        else:
+            self._promises.forget(job_id)
+
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(self._delivery.run(), name="delivery")
             places = tasks.create_task(self._places(), name="places")
+            watch = tasks.create_task(self._watch.run(), name="watch")
+            chores = [
+                tasks.create_task(self._keeping.run(), name="keeping"),
+                tasks.create_task(self._exporting.run(), name="exporting"),
+                tasks.create_task(self._digest.run(), name="digest"),
+            ]
             await self._dispatcher.run()
+            for chore in chores:
+                chore.cancel()
             places.cancel()
+            watch.cancel()
             await delivery
 
     async def _places(self) -> None:
@@ -172,5 +258,5 @@ class Dispatch:
             await self._clock.sleep(PLACES_EVERY)
             if seen != self._queue.version:
                 seen = self._queue.version
-                for work in self._queue.order():
-                    self.changed(work.ticket.job_id)
+                for job_id in self._outlook.moved():
+                    self.changed(job_id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bot.dispatch.scheduler import Work
-from engine.contract import Recipe
+from bot.dispatch.work import Bill, Work
+from engine.contract import Lane, Recipe
 
 FULL = 1.5
 """Batches that are with the engine when another may come: the one that is drawn, and a piece that is left of another."""
@@ -23,12 +23,16 @@ class Batch:
         recipes: Its pictures.
         room: How many of them share a step.
         solo: It is tried alone.
+        lane: How urgent it is.
+        bills: What each picture was charged, by recipe id.
         left: Work that is left of each picture, in pixels times steps, by recipe id.
     """
 
     recipes: Iterable[Recipe]
     room: int
     solo: bool
+    lane: Lane = Lane.INTERACTIVE
+    bills: Mapping[str, Bill] = field(default_factory=dict)
     left: dict[str, int] = field(init=False)
     _whole: dict[str, int] = field(init=False)
 
@@ -41,6 +45,10 @@ class Batch:
         if recipe_id in self.left:
             self.left[recipe_id] = int(self._whole[recipe_id] * (1 - share))
 
+    def done(self, recipe_id: str) -> float:
+        """How much (0 to 1) of a picture that is with the engine is done."""
+        return 1 - self.left[recipe_id] / max(1, self._whole[recipe_id])
+
     def ended(self, recipe_id: str) -> None:
         """A picture has come, or never will."""
         self.left.pop(recipe_id, None)
@@ -51,7 +59,7 @@ class Window:
 
     def __init__(self, most: int) -> None:
         """Args:
-        most: So many batches at once at the most.
+        most: So many batches at once at the most; half of them may be bulk, so that urgent ones find room.
         """
         self._most = most
         self._open: list[Batch] = []
@@ -64,16 +72,18 @@ class Window:
         """Nothing of it is with the engine any more."""
         self._open.remove(batch)
 
-    def fits(self, work: Work) -> bool:
+    def fits(self, work: Work, lane: Lane = Lane.INTERACTIVE) -> bool:
         """Whether this may be handed over now: before it in the engine is one batch, not counting what it would pass.
 
         What was in a batch that was lost is alone there, so that it can take nobody else with it.
         """
         if not self._open:
             return True
-        if work.solo or any(b.solo for b in self._open) or len(self._open) >= self._most:
+        most = self._most if lane is Lane.INTERACTIVE else max(1, self._most // 2)
+        if work.solo or any(b.solo for b in self._open) or len(self._open) >= most:
             return False
-        return sum(self._load(b, work.ticket.work) for b in self._open) <= FULL
+        before = (b for b in self._open if b.lane is Lane.INTERACTIVE or lane is Lane.BULK)
+        return sum(self._load(b, work.ticket.work) for b in before) <= FULL
 
     @staticmethod
     def _load(batch: Batch, work: int) -> float:

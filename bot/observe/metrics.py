@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -11,6 +12,16 @@ from prometheus_client.registry import Collector
 from engine.contract import Phase
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+
+_SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2, 3, 5)
+
+
+class Kept(StrEnum):
+    """How a promised time came out: within its range, before it, or after it."""
+
+    TRUE = "true"
+    EARLY = "early"
+    LATE = "late"
 
 
 class Metrics:
@@ -34,6 +45,18 @@ class Metrics:
             ["platform", "why"],
             registry=registry,
         )
+        self.promises = Counter("easel_promises", "Promised times that came out, by how.", ["kept"], registry=registry)
+        self.promise_error = Histogram(
+            "easel_promise_error_ratio",
+            "Time that it took, as a share of the time that was promised.",
+            buckets=_SHARES,
+            registry=registry,
+        )
+
+    def promised(self, kept: Kept, share: float) -> None:
+        """The time that somebody was promised has come out."""
+        self.promises.labels(kept.value).inc()
+        self.promise_error.observe(share)
 
     def painted(self, model: str, seconds: float) -> None:
         """One picture was painted in so many seconds."""

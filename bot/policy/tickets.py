@@ -7,13 +7,25 @@ from bot.model.requests import DrawRequest
 from bot.policy.recipes import batch_key, steps_of
 from bot.ports import Ticket
 
+BULK_FROM = 5
+"""Requests for so many pictures are bulk: more than a chat can ask for at once, so from the page or a program."""
+
 
 def ticket_of(job: Job) -> Ticket:
     """Return a job's ticket."""
     request = job.request
-    # Steps are shared by pictures of one size, whatever their number of steps.
-    share = (request.model, request.width, request.height)
-    return Ticket(job.id, job.person_id, request.count, batch_key(request), request.model, work_of(request), share)
+    return Ticket(
+        job.id,
+        job.person_id,
+        request.count,
+        batch_key(request),
+        request.model,
+        work_of(request),
+        # Steps are shared by pictures of one size, whatever their number of steps.
+        share=(request.model, request.width, request.height),
+        place=-job.person_id if job.place_id is None else job.place_id,
+        bulk=request.count >= BULK_FROM,
+    )
 
 
 def work_of(request: DrawRequest) -> int:

@@ -9,6 +9,7 @@ from bot.model.actions import Action, Press
 from bot.model.cards import Button, Card, Coming, Fact, Tone
 from bot.model.errors import Refusal
 from bot.model.jobs import Job, JobState
+from bot.model.moderation import SPOILER
 from bot.model.pictures import Picture, PictureFile
 from bot.policy import recipes
 from bot.ports import Waiting
@@ -54,6 +55,7 @@ def card_of(
     progress: float | None = None,
     profile: Profile | None = None,
     notes: Sequence[str] = (),
+    owned: bool = True,
 ) -> Card:
     """Return the card of a job as it is now.
 
@@ -65,13 +67,14 @@ def card_of(
         progress: 0 to 1 while it is drawn.
         profile: The job's model; None when it is not there any more.
         notes: Keys of further sentences, such as ``note.unclear``.
+        owned: Whether anybody is known who can let newcomers in.
     """
     if job.forgotten:
         return _forgotten(job)
     finished = job.state in _FINISHED
     return Card(
         tone=_TONES[job.state],
-        status=_status(job, len(pictures), waiting, progress),
+        status=_status(job, len(pictures), waiting, progress, owned=owned),
         prompt=job.request.typed,
         asker=job.asker,
         job_id=job.id,
@@ -124,6 +127,7 @@ def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
         alt=job.request.typed,
         index=picture.index,
         seed=picture.seed,
+        spoiler=picture.flag == SPOILER,
     )
 
 
@@ -161,11 +165,11 @@ def _coming(job: Job, profile: Profile | None) -> Coming | None:
     return Coming(request.count, request.width, request.height, enlarge)
 
 
-def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | None) -> str:
+def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | None, *, owned: bool) -> str:
     locale, count = job.locale, job.request.count
     match job.state:
         case JobState.HELD:
-            return text(locale, "card.held")
+            return text(locale, "card.held" if owned else "card.held.unowned")
         case JobState.QUEUED:
             return _in_line(locale, waiting)
         case JobState.RUNNING:
@@ -175,7 +179,7 @@ def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | Non
         case JobState.PAINTED | JobState.DELIVERED:
             return text(locale, "card.done", n=drawn) if drawn else text(locale, "card.unkept")
         case JobState.CANCELLED:
-            return text(locale, "card.cancelled")
+            return text(locale, job.error if known(job.error) else "card.cancelled")
         case JobState.FAILED:
             return text(locale, job.error if known(job.error) else _NO_REASON)
 
@@ -188,7 +192,8 @@ def _in_line(locale: str, waiting: Waiting | None) -> str:
         return text(locale, key, position=waiting.position)
     low, duration = durations.ends(waiting.eta.low, waiting.eta.high, locale)
     if low:
-        duration = text(locale, "duration.between", low=low, high=duration)
+        key = "duration.between" if low.isdecimal() else "duration.between_units"
+        duration = text(locale, key, low=low, high=duration)
     eta = text(locale, "duration.about", duration=duration)
     return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
 

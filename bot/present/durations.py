@@ -10,6 +10,7 @@ from babel.dates import format_timedelta
 from babel.numbers import format_decimal
 
 _UNSPACED = re.compile(r"(?<=[0-9])(?=[\u4e00-\u9fff])")
+_UNITS = (86400, 3600, 60, 1)
 _ROUNDING = ((10, 1), (60, 5), (2 * 3600, 60), (48 * 3600, 3600), (math.inf, 86400))
 
 
@@ -30,6 +31,26 @@ def spoken(seconds: float, locale: str) -> str:
 def from_now(seconds: float, locale: str) -> str:
     """Return "in 3 hours", rounded up."""
     return _format(seconds, locale, add_direction=True)
+
+
+def ends(low: float, high: float, locale: str) -> tuple[str, str]:
+    """Return both ends of a range as they are spoken, both rounded up: ("2", "4 minutes"), ("45 seconds", "2 minutes").
+
+    The first is empty when both are the same.
+    """
+    first, last = rounded(low), rounded(high)
+    if first >= last:
+        return "", spoken(high, locale)
+    unit = _unit(first)
+    if unit != _unit(last):
+        return spoken(low, locale), spoken(high, locale)
+    return str(int(first.total_seconds() // unit)), spoken(high, locale)
+
+
+def _unit(delta: timedelta) -> int:
+    """Seconds of the unit that a rounded time is spoken in: the larger one from two of it on, minutes from the first."""
+    seconds = delta.total_seconds()
+    return next(unit for unit in _UNITS if seconds >= (2 * unit if unit > 60 else unit))
 
 
 def _format(seconds: float, locale: str, *, add_direction: bool) -> str:

@@ -106,6 +106,21 @@ class Database:
         """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
         return self._transaction(self._reader, self._reading, "BEGIN")
 
+    async def foreign_version(self) -> int:
+        """A number that changes whenever another process has committed something, and never by this one's writes.
+
+        Raises:
+            Unavailable: The file can't be read.
+        """
+        async with self._writing:
+            try:
+                # Of the writer, for whom only commits of other connections count; the reader never writes.
+                rows = await self._writer.execute_fetchall("PRAGMA data_version")
+            except BaseException as e:
+                _explain(e, self.path)
+                raise
+        return int(next(iter(rows))[0])
+
     @asynccontextmanager
     async def _transaction(self, connection: aiosqlite.Connection, lock: asyncio.Lock, begin: str) -> AsyncIterator[Tx]:
         async with lock:

@@ -15,7 +15,7 @@ from bot.model.requests import DrawRequest
 _COLUMNS = (
     "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
     " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
-    " notes, image, mask, strength, variation, variation_seed, upscale, forgotten"
+    " notes, image, mask, strength, variation, variation_seed, upscale, forgotten, channel"
 )
 _ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
@@ -34,6 +34,7 @@ class NewJob:
     asker: str
     created_at: float
     parent_id: int | None = None
+    channel: str = ""
 
 
 async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
@@ -42,8 +43,8 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
     rows = await tx.execute_fetchall(
         "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"
         " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " variation, variation_seed, upscale, channel)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             new.state.value,
             new.event,
@@ -73,6 +74,7 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
             r.variation,
             r.variation_seed,
             r.upscale,
+            new.channel,
         ),
     )
     return int(next(iter(rows))[0])
@@ -161,6 +163,15 @@ async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]
     )
 
 
+async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
+    """Return the ids of the queued jobs."""
+    # The same words as in the partial index jobs_open, so that it is used.
+    rows = await tx.execute_fetchall(
+        "SELECT id FROM jobs WHERE state = 'queued' AND state IN ('held', 'queued', 'running', 'painted')"
+    )
+    return frozenset(row[0] for row in rows)
+
+
 async def starts(tx: aiosqlite.Connection) -> frozenset[str]:
     """Return the files that any job starts from, relative to the data folder: rerolls need them as long as it is kept."""
     # The same words as in the partial index jobs_started, so that it is used.
@@ -231,6 +242,7 @@ def _job(row: sqlite3.Row) -> Job:
         seconds=row[11],
         error=row[12],
         parent_id=row[13],
+        channel=row[34],
         request=DrawRequest(
             prompt=row[14],
             typed=row[15],

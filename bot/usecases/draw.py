@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.model.errors import Unavailable
+from bot.model.errors import Unavailable, Uninvited
 from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm, DrawRequest
 from bot.policy.requests import check
 from bot.policy.tickets import ticket_of
-from bot.store import blobs, inputs, jobs, messages, people, quotas
+from bot.store import blobs, inputs, jobs, messages, people
 from bot.store.database import Tx
 from bot.store.inputs import Staged
 from bot.usecases.asking import Asking
 from bot.usecases.gates import access, bans, words
-from bot.usecases.gates import quotas as quota_gate
 from bot.usecases.given import given
 from bot.usecases.house import House
+from bot.usecases.reserve import reserve
+from bot.usecases.standing import channel_of
 
 
 async def draw(house: House, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Job:
@@ -57,10 +58,30 @@ async def admit(
 
     Raises:
         OverQuota: Says how many are left and when more come back.
-        Unavailable: No disk space, or the database can't be written.
+        Uninvited: No owner has let them in.
+        Unavailable: No disk space, the queue is full, or the database can't be written.
     """
     if await blobs.free_bytes(house.pictures) < blobs.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
+    try:
+        return await _admit(house, actor, place, request, ref, parent_id=parent_id, files=files)
+    except Uninvited as refusal:
+        # What was refused was undone with its transaction.
+        if refusal.key == access.UNLISTED:
+            await access.write_down(house, actor, place)
+        raise
+
+
+async def _admit(
+    house: House,
+    actor: Actor,
+    place: Place,
+    request: DrawRequest,
+    ref: Ref,
+    *,
+    parent_id: int | None,
+    files: Sequence[Staged],
+) -> Job:
     async with house.db.write() as tx:
         job = await jobs.by_event(tx, ref.event)
         if job is not None:
@@ -72,7 +93,16 @@ async def admit(
         house.backlog.put(ticket_of(job))
     else:
         house.backlog.changed(job.id)
+        if job.state is JobState.HELD:
+            house.backlog.asked()
     return job
+
+
+def _room(house: House) -> None:
+    """Raises Unavailable when as many wait as may; asked while nobody else can be admitted, so the bound is exact."""
+    seconds = house.backlog.full()
+    if seconds is not None:
+        raise Unavailable("unavailable.queue_full", wait=seconds)
 
 
 async def _store(
@@ -92,8 +122,6 @@ async def _store(
     await bans.check(tx, asking)
     held = await access.check(tx, house, asking)
     request = await words.check(tx, house, asking, request)
-    if not held:
-        await quota_gate.check(tx, house, asking, request)
     job_id = await jobs.add(
         tx,
         jobs.NewJob(
@@ -107,14 +135,15 @@ async def _store(
             asker=actor.name,
             created_at=now,
             parent_id=parent_id,
+            channel=channel_of(place),
         ),
     )
-    # Owners are exempt from being refused, not from being counted: each job that is queued has one reservation.
+    job = await jobs.get(tx, job_id)
+    assert job is not None
     if not held:
-        await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=request.count, now=now)
+        await reserve(tx, house, asking, job)
+        _room(house)
     if ref.address is not None:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED
         await messages.add_card(tx, ref.event, job_id, ref.address, state)
-    job = await jobs.get(tx, job_id)
-    assert job is not None
     return job

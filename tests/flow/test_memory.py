@@ -53,13 +53,20 @@ async def test_no_table_keeps_what_has_ended(make: Make) -> None:
         await crowd(bot, first)
     dispatch = bot.dispatch
     await bot.until(lambda: not dispatch._dispatcher._tasks)
-    showing, live = dispatch._showing, dispatch.live
+    showing, live, scheduler = dispatch._showing, dispatch.live, dispatch._queue._scheduler
     kept = (
         dispatch._dispatcher.runs,
         dispatch._delivery._lanes,
         dispatch._delivery._jobs,
-        dispatch._queue._lines,
-        dispatch._queue._person,
+        dispatch._promises._open,
+        dispatch._feed._window._open,
+        scheduler._of_job,
+        scheduler._of_person,
+        scheduler._pictures,
+        scheduler._ages,
+        scheduler._mates,
+        scheduler._passed,
+        *(table for tree in scheduler._trees.values() for table in (tree._lines, tree._people, tree._places._tags)),
         live._done,
         live._count,
         live._watchers,

@@ -2,75 +2,206 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
-from bot.dispatch.outlook import Outlook
+from bot.dispatch.outlook import AGAIN, SMALL, SOONEST, Outlook
+from bot.dispatch.promises import ENOUGH, FIRST, Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
 from bot.model.jobs import Job, JobState
 from bot.model.requests import DrawRequest
+from bot.observe.metrics import Kept
 from bot.policy.recipes import batch_key, recipes_of
-from bot.ports import Ticket, Waiting
+from bot.ports import Eta, Ticket, Waiting
+from engine.contract import Lane
+from tests.fakes.clock import FakeClock
 
 REQUEST = DrawRequest("p", "p", "", 192, 192, 8, 1.0, 7, 4, "demo")
 KIND = batch_key(REQUEST)
+ONE = Ticket(0, 1, 1, KIND)
 
 
-def outlook(queue: JobQueue, estimate: Estimate, runs: dict[int, Run], live: Live) -> Outlook:
-    return Outlook(queue, lambda: runs, live, estimate)
+class World:
+    """A queue that somebody looks at."""
 
+    def __init__(self, *, seconds: float | None = None, runs: Mapping[int, Run] | None = None) -> None:
+        self.estimate, self.live, self.clock = Estimate(), Live(), FakeClock()
+        self.queue = JobQueue(self.estimate.cost)
+        self.kept: list[tuple[Kept, float]] = []
+        self.promises = Promises(lambda kept, share: self.kept.append((kept, share)))
+        self.held = False
+        self.runs = dict(runs or {})
+        if seconds is not None:
+            self.estimate.measured(ONE, seconds)
+        self.outlook = Outlook(
+            self.queue,
+            lambda: self.runs,
+            self.live,
+            self.estimate,
+            promises=self.promises,
+            clock=self.clock,
+            held=lambda: self.held,
+        )
 
-def running(live: Live) -> Run:
-    job = Job(9, JobState.RUNNING, 1, 1, None, REQUEST, "en", "", 0, 0.0)
-    live.begin(9, REQUEST.count)
-    return Run(job, recipes_of(9, REQUEST), painting={0, 1, 2, 3})
+    def running(self) -> Run:
+        job = Job(9, JobState.RUNNING, 1, 1, None, REQUEST, "en", "", 0, 0.0)
+        self.live.begin(9, REQUEST.count)
+        self.runs[9] = Run(job, recipes_of(9, REQUEST), painting={0, 1, 2, 3})
+        return self.runs[9]
+
+    def middle(self, job_id: int) -> float:
+        waiting = self.outlook.waiting(job_id)
+        assert waiting is not None
+        assert waiting.eta is not None
+        assert waiting.eta.high == pytest.approx(waiting.eta.low / FIRST[0] * FIRST[1])
+        return waiting.eta.low / FIRST[0]
 
 
 def test_unknown_time_but_known_place() -> None:
-    queue = JobQueue()
-    queue.put(Ticket(1, 1, 2, KIND))
-    look = outlook(queue, Estimate(), {}, Live())
-    assert look.waiting(1) == Waiting(1, None)
-    assert look.waiting(2) is None
+    world = World()
+    world.queue.put(Ticket(1, 1, 2, KIND))
+    assert world.outlook.waiting(1) == Waiting(1, None)
+    assert world.outlook.waiting(2) is None
 
 
 def test_everything_before_it_counts_and_itself() -> None:
-    queue, estimate, live = JobQueue(), Estimate(), Live()
-    estimate.measured(KIND, 3.0)
-    queue.put(Ticket(1, 1, 2, KIND))
-    queue.put(Ticket(2, 1, 1, KIND))
-    queue.put(Ticket(3, 2, 1, KIND))
-    run = running(live)
-    look = outlook(queue, estimate, {9: run}, live)
-    assert look.waiting(1) == Waiting(1, 12.0 + 6.0)
-    assert look.waiting(3) == Waiting(2, 12.0 + 6.0 + 3.0)
-    assert look.waiting(2) == Waiting(3, 12.0 + 6.0 + 3.0 + 3.0)
+    world = World(seconds=3.0)
+    world.queue.put(Ticket(1, 1, 2, KIND))
+    world.queue.put(Ticket(2, 1, 1, KIND))
+    world.queue.put(Ticket(3, 2, 1, KIND))
+    world.running()
+    assert [world.outlook.waiting(n).position for n in (1, 3, 2)] == [1, 2, 3]  # type: ignore[union-attr]
+    assert world.middle(1) == pytest.approx(12.0 + 6.0)
+    assert world.middle(3) == pytest.approx(12.0 + 6.0 + 3.0)
+    assert world.middle(2) == pytest.approx(12.0 + 6.0 + 3.0 + 3.0)
     for index in range(4):
-        live.step(9, index, 0.5)
-    assert look.waiting(1) == Waiting(1, 6.0 + 6.0)
+        world.live.step(9, index, 0.5)
+    assert world.middle(1) == pytest.approx(6.0 + 6.0)
 
 
-def test_a_kind_that_was_never_measured_hides_the_time_behind_it() -> None:
-    queue, estimate = JobQueue(), Estimate()
-    estimate.measured(KIND, 3.0)
-    queue.put(Ticket(1, 1, 1, KIND))
-    queue.put(Ticket(2, 2, 1, ("another",)))
-    queue.put(Ticket(3, 3, 1, KIND))
-    look = outlook(queue, estimate, {}, Live())
-    assert look.waiting(1) == Waiting(1, 3.0)
-    assert look.waiting(3) == Waiting(3, None)
+def test_what_is_left_of_a_running_job_is_counted_once() -> None:
+    world = World(seconds=3.0)
+    run = world.running()
+    run.painting = {0, 1}
+    world.queue.put(Ticket(9, 1, 4, KIND), (2, 3))
+    world.queue.put(Ticket(1, 2, 1, KIND))
+    assert world.middle(1) == pytest.approx(6.0 + 6.0 + 3.0)
+
+
+def test_a_kind_that_nothing_is_known_of_hides_the_time_behind_it() -> None:
+    world = World(seconds=3.0)
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.queue.put(Ticket(2, 2, 1, ("another",)))
+    world.queue.put(Ticket(3, 3, 1, KIND))
+    assert world.middle(1) == pytest.approx(3.0)
+    assert world.outlook.waiting(3) == Waiting(3, None)
+
+
+def test_nobody_knows_when_while_the_service_is_paused() -> None:
+    world = World(seconds=3.0)
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.held = True
+    assert world.outlook.waiting(1) == Waiting(1, None)
 
 
 def test_what_changes_in_the_queue_is_seen() -> None:
-    queue = JobQueue()
-    queue.put(Ticket(1, 1, 1, KIND))
-    queue.put(Ticket(2, 2, 4, KIND))
-    look = outlook(queue, Estimate(), {}, Live())
-    assert look.waiting(2) == Waiting(2, None)
-    queue.remove(1)
-    assert look.waiting(2) == Waiting(1, None)
-    (piece,) = queue.take(2)
+    world = World()
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.queue.put(Ticket(2, 2, 4, KIND))
+    assert world.outlook.waiting(2) == Waiting(2, None)
+    world.queue.remove(1)
+    assert world.outlook.waiting(2) == Waiting(1, None)
+    lead = world.queue.lead(lambda *_: True)
+    assert lead is not None
+    (piece,) = world.queue.take(2, lead)
     rest = piece.rest()
     assert rest is not None
-    queue.give_back(rest)
-    assert look.waiting(2) is None, "partly drawn: it does not wait any more"
+    world.queue.give_back(rest)
+    assert world.outlook.waiting(2) is None, "partly drawn: it does not wait any more"
+
+
+def test_a_long_queue_is_not_read_at_each_change() -> None:
+    world = World(seconds=3.0)
+    for n in range(1, SMALL + 4):
+        world.queue.put(Ticket(n, n, 1, (n,)))
+    assert world.outlook.waiting(5) == Waiting(5, None)
+    world.queue.remove(1)
+    assert world.outlook.waiting(5) == Waiting(5, None), "as of a moment ago"
+    world.queue.put(Ticket(999, 999, 1, KIND))
+    assert world.outlook.waiting(999) == Waiting(SMALL + 3, None), "about at the end"
+    world.clock.advance(AGAIN)
+    assert world.outlook.waiting(5) == Waiting(4, None)
+
+
+def test_who_has_moved_up_noticeably_is_named() -> None:
+    world = World()
+    for n in range(1, 41):
+        world.queue.put(Ticket(n, n, 1, KIND))
+    assert world.outlook.moved() == list(range(1, 41))
+    assert world.outlook.moved() == []
+    world.queue.remove(1)
+    assert world.outlook.moved() == list(range(2, 11)), "one place matters to the first ten"
+    world.queue.remove(2)
+    world.queue.remove(3)
+    assert 30 in world.outlook.moved(), "three places matter to the thirtieth"
+
+
+def test_a_full_queue_says_when_to_come_back() -> None:
+    world = World(seconds=60.0)
+    assert world.outlook.full(1) is None
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    assert world.outlook.full(1) == SOONEST
+    for n in range(2, 41):
+        world.queue.put(Ticket(n, n, 1, KIND))
+    assert world.outlook.full(41) is None
+    assert world.outlook.full(40) == pytest.approx(40 * 60 / 10)
+
+
+def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
+    world = World(seconds=10.0)
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.outlook.waiting(1)
+    world.clock.advance(4.0)
+    world.outlook.waiting(1)
+    world.clock.advance(4.0)
+    world.promises.came(1, now=world.clock.now())
+    world.promises.came(1, now=world.clock.now())
+    ((kept, share),) = world.kept
+    assert kept is Kept.TRUE
+    assert share == pytest.approx(0.8), "the first promise counts, once"
+
+
+@pytest.mark.parametrize(("took", "kept"), [(6.9, Kept.EARLY), (7.1, Kept.TRUE), (15.9, Kept.TRUE), (16.1, Kept.LATE)])
+def test_a_promise_can_be_broken_on_either_side(took: float, kept: Kept) -> None:
+    found: list[Kept] = []
+    promises = Promises(lambda how, _: found.append(how))
+    promises.made(1, 10.0, promises.range(10.0, Lane.BULK), Lane.BULK, now=0.0)
+    promises.came(1, now=took)
+    assert found == [kept]
+
+
+def test_the_range_is_learnt_for_each_lane_and_length() -> None:
+    promises = Promises(lambda *_: None)
+    for n in range(ENOUGH):
+        promises.made(n, 10.0, Eta(1.0, 2.0), Lane.BULK, now=0.0)
+        promises.came(n, now=30.0)
+    assert ends(promises.range(10.0, Lane.BULK)) == pytest.approx((30.0, 30.0))
+    assert ends(promises.range(10.0, Lane.INTERACTIVE)) == pytest.approx((7.0, 16.0))
+    assert ends(promises.range(1000.0, Lane.BULK)) == pytest.approx((700.0, 1600.0))
+
+
+def ends(eta: Eta) -> tuple[float, float]:
+    return eta.low, eta.high
+
+
+def test_nothing_is_learnt_from_what_was_cancelled() -> None:
+    world = World(seconds=10.0)
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.outlook.waiting(1)
+    world.promises.forget(1)
+    world.promises.came(1, now=world.clock.now())
+    assert world.kept == []

@@ -1,130 +1,310 @@
-"""Fair between people, and what can share a batch goes together."""
+"""Urgent before bulk, fair between places and people, and what can share a batch goes together."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Callable, Mapping
 
-from bot.dispatch.scheduler import LOOK_AHEAD, PASSED_MOST, Work, batch, lead, order
+import pytest
+
+from bot.dispatch.scheduler import AGED_EVERY, LOOK_AHEAD, MANY, PASSED_MOST, Scheduler
+from bot.dispatch.tree import CROWD, Weights
+from bot.dispatch.work import Work
 from bot.ports import Ticket
+from engine.contract import Lane
 
 
-def work(job_id: int, person: int, count: int = 1, key: str = "a", *, solo: bool = False) -> Work:
-    return Work(Ticket(job_id, person, count, (key,)), tuple(range(count)), solo=solo)
+class Line:
+    """A scheduler, and who was begun."""
 
+    def __init__(self, costs: Mapping[int, float] | None = None, weights: Weights | None = None) -> None:
+        self.costs = costs or {}
+        self.scheduler = Scheduler(lambda t: self.costs.get(t.person_id, 1.0), weights)
+        self.fits: Callable[[Work, Lane], bool] = lambda *_: True
+        self._ids = 0
 
-def taken(pieces: tuple[Work, ...]) -> list[tuple[int, tuple[int, ...]]]:
-    return [(piece.ticket.job_id, piece.indexes) for piece in pieces]
+    def put(
+        self,
+        person: int,
+        count: int = 1,
+        kind: str = "",
+        *,
+        place: int = 0,
+        solo: bool = False,
+        bulk: bool = False,
+        model: str = "m",
+    ) -> int:
+        self._ids += 1
+        ticket = Ticket(self._ids, person, count, (kind or self._ids,), model, place=place, bulk=bulk)
+        self.scheduler.put(Work(ticket, tuple(range(count)), solo=solo))
+        return self._ids
+
+    def take(self, limit: int = 1, loaded: str = "m") -> list[tuple[int, int]]:
+        """Take the next batch; returns each piece's job and pictures."""
+        lead = self.scheduler.lead(self.fits, loaded)
+        taken = () if lead is None else self.scheduler.take(limit, lead)
+        return [(work.ticket.job_id, len(work.indexes)) for work in taken]
+
+    def people(self, batches: int) -> list[int]:
+        """Whose work leads the next batches of one picture."""
+        found = []
+        for _ in range(batches):
+            lead = self.scheduler.lead(self.fits, "m")
+            assert lead is not None
+            found.append(self.scheduler.take(1, lead)[0].ticket.person_id)
+        return found
 
 
 def test_nobody_waits() -> None:
-    assert batch((), 4) == ()
+    assert Line().take() == []
 
 
-def test_one_job_alone() -> None:
-    assert taken(batch([[work(1, 1, 2)]], 4)) == [(1, (0, 1))]
+def test_people_take_turns_whatever_they_have_waiting() -> None:
+    line = Line()
+    for _ in range(4):
+        line.put(1)
+    line.put(2)
+    line.put(2)
+    assert line.people(6) == [1, 2, 1, 2, 1, 1]
 
 
-def test_a_large_job_is_taken_in_pieces() -> None:
-    (piece,) = batch([[work(1, 1, 6)]], 4)
-    assert (piece.indexes, piece.later) == ((0, 1, 2, 3), (4, 5))
-    rest = piece.rest()
-    assert rest is not None
-    assert (rest.indexes, rest.later, rest.started) == ((4, 5), (), True)
+def test_who_asks_for_dearer_pictures_has_fewer_turns() -> None:
+    line = Line({1: 3.0, 2: 1.0})
+    for _ in range(3):
+        line.put(1)
+    for _ in range(8):
+        line.put(2)
+    assert line.people(8).count(2) == 6
+
+
+def test_who_did_not_ask_has_saved_nothing_up() -> None:
+    line = Line()
+    for _ in range(7):
+        line.put(1)
+    line.people(5)
+    for _ in range(7):
+        line.put(2)
+    assert line.people(4).count(1) == 2, "the newcomer does not catch up on what it has not asked for"
+
+
+def test_places_take_turns_however_many_crowd_into_one() -> None:
+    line = Line()
+    for person in range(3):
+        for _ in range(4):
+            line.put(10 + person, place=1)
+    for person in range(3):
+        for _ in range(4):
+            line.put(20 + person, place=2)
+    led = line.people(12)
+    assert sum(person < 20 for person in led) == 6
+
+
+def test_a_place_counts_for_as_many_as_wait_in_it_up_to_a_crowd() -> None:
+    line = Line()
+    for person in range(3 * CROWD):
+        for _ in range(8):
+            line.put(100 + person, place=1)
+    for _ in range(8):
+        line.put(1, place=-1)
+    led = line.people(4 * (CROWD + 1))
+    assert led.count(1) in (4, 5), "one in nine: neither half of all nor nearly nothing"
+
+
+def test_weights_can_be_set() -> None:
+    line = Line(weights=Weights(person=lambda person: 3.0 if person == 1 else 1.0))
+    for _ in range(8):
+        line.put(1)
+        line.put(2)
+    assert line.people(8).count(1) == 6
+
+
+def test_large_requests_go_when_nothing_urgent_waits() -> None:
+    line = Line()
+    large = line.put(1, 5, bulk=True)
+    small = line.put(2)
+    assert [line.take(), line.take()] == [[(small, 1)], [(large, 1)]]
+
+
+def test_many_small_requests_are_as_one_large_one() -> None:
+    line = Line()
+    for _ in range(MANY + 1):
+        line.put(1)
+    other = line.put(2)
+    assert line.take() == [(other, 1)]
+    assert line.take() == [(1, 1)]
+    another = line.put(3)
+    assert line.people(2).count(1) == 1, "what is left of them is no more than others have"
+    assert another not in line.scheduler
+
+
+def test_people_are_not_begun_out_of_order_with_themselves() -> None:
+    line = Line()
+    large = line.put(1, 6, bulk=True)
+    small = line.put(1)
+    assert line.take(8) == [(large, 6)]
+    assert line.take(8) == [(small, 1)]
+
+
+def test_bulk_does_not_go_because_the_urgent_does_not_fit() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    line.put(2)
+    line.fits = lambda _, lane: lane is Lane.BULK
+    assert line.take() == []
+
+
+def test_whoever_waited_longest_goes_now_and_then() -> None:
+    line = Line()
+    large = line.put(1, 6, bulk=True)
+    led = []
+    for person in range(2, 2 + AGED_EVERY):
+        line.put(person)
+        led += line.take(8)
+    assert (large, 6) in led
+    assert led.index((large, 6)) == AGED_EVERY - 1
+
+
+def test_whoever_waited_longest_is_waited_for_when_it_does_not_fit() -> None:
+    line = Line()
+    first = line.put(1)
+    line.fits = lambda work, _: work.ticket.job_id != first
+    for person in range(2, 2 + AGED_EVERY - 1):
+        line.put(person)
+        assert line.take() != []
+    line.put(99)
+    assert line.take() == []
+    line.fits = lambda *_: True
+    assert line.take() == [(first, 1)]
+
+
+def test_bulk_that_does_not_fit_holds_nothing_urgent_up() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    line.fits = lambda _, lane: lane is Lane.INTERACTIVE
+    for person in range(2, 2 + 3 * AGED_EVERY):
+        line.put(person)
+        assert line.take() != []
 
 
 def test_others_fill_the_room_that_is_left() -> None:
-    lines = [[work(1, 1, 2)], [work(2, 2, 1)], [work(3, 3, 4)]]
-    assert taken(batch(lines, 4)) == [(1, (0, 1)), (2, (0,)), (3, (0,))]
+    line = Line()
+    jobs = [line.put(1, 2, "a"), line.put(2, 1, "a"), line.put(3, 4, "a")]
+    assert line.take(4) == [(jobs[0], 2), (jobs[1], 1), (jobs[2], 1)]
 
 
-def test_another_kind_stays_out_of_the_batch() -> None:
-    lines = [[work(1, 1, key="a")], [work(2, 2, key="b")], [work(3, 3, key="a")]]
-    assert taken(batch(lines, 4)) == [(1, (0,)), (3, (0,))]
+def test_a_large_job_is_taken_in_pieces() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    lead = line.scheduler.lead(line.fits)
+    assert lead is not None
+    (piece,) = line.scheduler.take(4, lead)
+    assert (piece.indexes, piece.later) == ((0, 1, 2, 3), (4, 5))
+    rest = piece.rest()
+    assert rest is not None
+    assert (rest.indexes, rest.later, rest.started, rest.bill) == ((4, 5), (), True, None)
 
 
-def test_everybodys_first_before_anybodys_second() -> None:
-    lines = [[work(1, 1), work(2, 1)], [work(3, 2), work(4, 2)]]
-    assert taken(batch(lines, 3)) == [(1, (0,)), (3, (0,)), (2, (0,))]
+def test_another_kind_or_lane_stays_out_of_the_batch() -> None:
+    line = Line()
+    first = line.put(1, kind="a")
+    line.put(2, kind="b")
+    line.put(3, 5, "a", bulk=True)
+    third = line.put(4, kind="a")
+    assert line.take(8) == [(first, 1), (third, 1)]
 
 
 def test_a_job_of_a_lost_batch_goes_alone() -> None:
-    assert taken(batch([[work(1, 1, solo=True)], [work(2, 2)]], 4)) == [(1, (0,))]
-    assert taken(batch([[work(1, 1)], [work(2, 2, solo=True)]], 4)) == [(1, (0,))]
+    line = Line()
+    alone = line.put(1, kind="a", solo=True)
+    other = line.put(2, kind="a")
+    assert line.take(8) == [(alone, 1)]
+    again = line.put(3, kind="a", solo=True)
+    assert line.take(8) == [(other, 1)]
+    assert line.take(8) == [(again, 1)]
 
 
-def test_the_order_is_round_and_round() -> None:
-    lines = [[work(1, 1), work(2, 1), work(3, 1)], [work(4, 2)], [work(5, 3), work(6, 3)]]
-    assert [w.ticket.job_id for w in order(lines)] == [1, 4, 5, 2, 6, 3]
+def test_one_person_alone_fills_a_batch() -> None:
+    line = Line()
+    for _ in range(8):
+        line.put(1, kind="a")
+    assert len(line.take(8)) == 8
 
 
-def wants(job_id: int, model: str) -> Work:
-    return Work(Ticket(job_id, job_id, 1, (model,), model), (0,))
-
-
-def leads(
-    works: list[Work], loaded: str = "", passed: dict[int, int] | None = None, unfit: tuple[int, ...] = ()
-) -> int:
-    found = lead(works, lambda w: w.ticket.job_id not in unfit, loaded, passed or {})
-    return 0 if found is None else found.ticket.job_id
-
-
-def test_the_first_leads() -> None:
-    assert leads([wants(1, "a"), wants(2, "b")]) == 1
-    assert leads([]) == 0
+def test_nobody_gets_more_than_a_batch_ahead_by_sharing() -> None:
+    line = Line()
+    for _ in range(40):
+        line.put(1, kind="a", bulk=True)
+        line.put(2, kind="b", bulk=True)
+        line.put(3, kind="a", bulk=True)
+    served = {1: 0, 2: 0, 3: 0}
+    for _ in range(12):
+        lead = line.scheduler.lead(line.fits)
+        assert lead is not None
+        for work in line.scheduler.take(4, lead):
+            served[work.ticket.person_id] += len(work.indexes)
+    assert max(served.values()) - min(served.values()) <= 2 * (1 + 4)
 
 
 def test_who_does_not_fit_lets_others_past() -> None:
-    assert leads([wants(1, "a"), wants(2, "a")], unfit=(1,)) == 2
-    assert leads([wants(1, "a")], unfit=(1,)) == 0
+    line = Line()
+    first, second = line.put(1), line.put(2)
+    line.fits = lambda work, _: work.ticket.job_id != first
+    assert line.take() == [(second, 1)]
+    assert line.take() == []
 
 
 def test_the_loaded_model_goes_before_so_often() -> None:
-    waiting = [wants(1, "b"), wants(2, "a")]
-    assert leads(waiting, "a") == 2
-    assert leads(waiting, "a", {1: PASSED_MOST - 1}) == 2
-    assert leads(waiting, "a", {1: PASSED_MOST}) == 1
-    assert leads(waiting, "c") == 1
+    line = Line()
+    other = line.put(1, model="b")
+    served = []
+    for person in range(2, 12):
+        line.put(person, model="a")
+        served += line.take(loaded="a")
+    assert [job_id for job_id, _ in served].index(other) == PASSED_MOST
+
+
+def test_another_model_is_taken_when_nobody_wants_the_loaded_one() -> None:
+    line = Line()
+    first = line.put(1, model="b")
+    line.put(2, model="a")
+    assert line.take(loaded="c") == [(first, 1)]
 
 
 def test_nobody_is_looked_for_further_than_so_far() -> None:
-    waiting = [wants(n, "b") for n in range(1, LOOK_AHEAD + 1)]
-    assert leads([*waiting, wants(99, "a")], "a") == 1
+    line = Line()
+    first = line.put(1, model="b", place=1)
+    for person in range(2, LOOK_AHEAD + 1):
+        line.put(person, model="b", place=person)
+    line.put(99, model="a", place=99)
+    assert line.take(loaded="a") == [(first, 1)]
 
 
-def test_another_leads_its_batch() -> None:
-    one, two, three = work(1, 1, key="a"), work(2, 2, key="b"), work(3, 3, key="b")
-    assert taken(batch([[one], [two], [three]], 4, two)) == [(2, (0,)), (3, (0,))]
+@pytest.mark.parametrize(("measured", "turns"), [(3.0, 2), (1.0, 4)])
+def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
+    line = Line()
+    for _ in range(MANY):
+        line.put(1)
+        line.put(2)
+    led = []
+    for _ in range(8):
+        lead = line.scheduler.lead(line.fits)
+        assert lead is not None
+        (work,) = line.scheduler.take(1, lead)
+        led.append(work.ticket.person_id)
+        assert work.bill is not None
+        if work.ticket.person_id == 1:
+            line.scheduler.correct(work.bill, measured - work.bill.each)
+    assert led.count(1) == turns
 
 
-jobs_of_people = st.lists(
-    st.lists(st.tuples(st.integers(1, 16), st.sampled_from("ab"), st.booleans()), min_size=1, max_size=4), max_size=5
-)
-
-
-@given(people=jobs_of_people, limit=st.integers(1, 8))
-def test_a_batch_is_compatible_fair_and_within_its_limit(people: list[list[tuple[int, str, bool]]], limit: int) -> None:
-    ids = iter(range(1, 1000))
-    lines = [
-        [work(next(ids), person, count, key, solo=solo) for count, key, solo in line]
-        for person, line in enumerate(people)
-    ]
-    pieces = batch(lines, limit)
-    assert bool(pieces) == bool(lines)
-    if not lines:
-        return
-    assert pieces[0].ticket == lines[0][0].ticket
-    assert sum(len(p.indexes) for p in pieces) <= limit
-    assert all(p.indexes for p in pieces)
-    assert len({p.ticket.batch_key for p in pieces}) == 1
-    assert len({p.ticket.job_id for p in pieces}) == len(pieces)
-    assert len(pieces) == 1 or not any(p.solo for p in pieces)
-    room = limit - sum(len(p.indexes) for p in pieces)
-    left_out = [
-        w
-        for w in order(lines)
-        if w.ticket.batch_key == pieces[0].ticket.batch_key
-        and not w.solo
-        and w.ticket.job_id not in {p.ticket.job_id for p in pieces}
-    ]
-    assert not (room and left_out) or pieces[0].solo, "there was room, and somebody who fits was left out"
+def test_the_order_is_what_would_be_begun() -> None:
+    line = Line({1: 2.0})
+    for person in (1, 1, 2, 3, 3, 2, 1):
+        line.put(person, place=person % 2)
+    line.put(4, 6, bulk=True)
+    expected = [work.ticket.job_id for _, work in line.scheduler.order()]
+    begun = []
+    while lead := line.scheduler.lead(line.fits):
+        begun += [work.ticket.job_id for work in line.scheduler.take(8, lead)]
+    assert sorted(begun) == sorted(expected)
+    assert begun[:4] == expected[:4]
+    assert begun[-1] == expected[-1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.dispatch.scheduler import Work
 from bot.dispatch.window import Batch, Window
+from bot.dispatch.work import Work
 from bot.ports import Ticket
 from engine.contract import Recipe
 

@@ -14,7 +14,7 @@ from bot.model.cards import Card, Coming, Tone
 from bot.model.errors import BadInput
 from bot.model.jobs import Job, JobState
 from bot.model.pictures import Picture
-from bot.ports import Waiting
+from bot.ports import Eta, Waiting
 from bot.present.cards import card_of, error_key, refused, unclear
 from bot.present.i18n import LOCALES
 from engine.catalogue import demo
@@ -47,9 +47,18 @@ def presses(card: Card) -> list[Press]:
     [
         (None, "Waiting; it will be drawn as soon as possible.", "排队中，会尽快开始。"),
         (Waiting(1, None), "Next in line.", "下一个就轮到。"),
-        (Waiting(1, 3.2), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
+        (Waiting(1, Eta(3.2, 3.9)), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
         (Waiting(7, None), "Number 7 in line.", "排在第 7 位。"),
-        (Waiting(7, 100), "Number 7 in line; ready in about 2 minutes.", "排在第 7 位，约 2 分钟后完成。"),
+        (
+            Waiting(7, Eta(100, 190)),
+            "Number 7 in line; ready in about 2 to 4 minutes.",
+            "排在第 7 位，约 2 至 4 分钟后完成。",
+        ),
+        (
+            Waiting(7, Eta(40, 190)),
+            "Number 7 in line; ready in about 40 seconds to 4 minutes.",
+            "排在第 7 位，约 40 秒钟至 4 分钟后完成。",
+        ),
     ],
 )
 def test_a_waiting_card_says_where_it_stands(waiting: Waiting | None, english: str, chinese: str) -> None:

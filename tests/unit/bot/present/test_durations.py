@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.present.durations import from_now, number, rounded, spoken
+from bot.present.durations import ends, from_now, number, rounded, spoken
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,24 @@ def test_durations_are_spoken(seconds: float, english: str, chinese: str) -> Non
     assert spoken(seconds, "zh_CN") == chinese
     assert from_now(seconds, "en") == f"in {english}"
     assert from_now(seconds, "zh_CN") == f"{chinese}后"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0, 1, ("", "1 second")),
+        (1.5, 8.1, ("2", "9 seconds")),
+        (45, 90, ("45 seconds", "2 minutes")),
+        (59, 61, ("1", "2 minutes")),
+        (61, 190, ("2", "4 minutes")),
+        (100, 119, ("", "2 minutes")),
+        (6000, 8000, ("100 minutes", "3 hours")),
+        (7300, 20000, ("3", "6 hours")),
+        (50 * 3600, 90 * 3600, ("3", "4 days")),
+    ],
+)
+def test_ranges_are_spoken_in_one_unit_where_they_can(low: float, high: float, said: tuple[str, str]) -> None:
+    assert ends(low, high, "en") == said
 
 
 @given(st.floats(-10, 8 * 86400))
