@@ -14,6 +14,7 @@ from bot.dispatch.endings import Endings
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.exporting import Exporting
 from bot.dispatch.feed import Feed
+from bot.dispatch.indexer import keep_indexed
 from bot.dispatch.keeping import Keeping
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
@@ -242,6 +243,7 @@ class Dispatch:
             chores = [
                 tasks.create_task(self._keeping.run(), name="keeping"),
                 tasks.create_task(self._exporting.run(), name="exporting"),
+                tasks.create_task(keep_indexed(self._db, self._clock), name="history"),
                 tasks.create_task(self._digest.run(), name="digest"),
             ]
             await self._dispatcher.run()

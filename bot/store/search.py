@@ -54,6 +54,11 @@ async def find(
     return tuple(row[0] for row in rows)
 
 
+async def behind(tx: aiosqlite.Connection) -> bool:
+    """Whether ``index_some`` or ``merge_some`` has anything to do."""
+    return bool(list(await tx.execute_fetchall('SELECT 1 FROM indexing WHERE "left" > 0 OR stale > 0')))
+
+
 async def index_some(tx: aiosqlite.Connection) -> bool:
     """Index some of the jobs that were drawn before there was an index, newest first. Returns whether any are left."""
     left = next(iter(await tx.execute_fetchall('SELECT "left" FROM indexing')))[0]
