@@ -10,6 +10,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot.model.access import Access
+
 
 class EngineKind(StrEnum):
     """Where pictures are drawn."""
@@ -50,6 +52,13 @@ class Settings(BaseSettings):
         "50/day", description="Pictures a person may ask for, over all places: N/hour, N/day, N/week or unlimited."
     )
 
+    keep_free: float = Field(
+        10.0,
+        ge=0,
+        le=90,
+        description="Percentage of the disk that stays free: the oldest pictures make room, favourites never; 0: off.",
+    )
+
     discord_token: SecretStr | None = Field(None, description="Token of the Discord bot; Discord is off without it.")
     discord_api_url: str | None = Field(
         None, description="Another base for Discord's REST API, such as a proxy's; normally empty."
@@ -57,6 +66,10 @@ class Settings(BaseSettings):
     discord_gateway_url: str | None = Field(None, description="Another address of Discord's gateway; normally empty.")
     discord_owners: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    discord_access: Access = Field(
+        Access.APPROVE,
+        description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only whom an owner has allowed).",
     )
     discord_proxy: str | None = Field(
         None, description="Proxy for Discord alone (http:// or socks5://); EASEL_PROXY otherwise."
@@ -68,6 +81,10 @@ class Settings(BaseSettings):
     )
     telegram_owners: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    telegram_access: Access = Field(
+        Access.APPROVE,
+        description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only whom an owner has allowed).",
     )
     telegram_proxy: str | None = Field(
         None, description="Proxy for Telegram alone (http:// or socks5://); EASEL_PROXY otherwise."

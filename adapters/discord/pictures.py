@@ -59,7 +59,11 @@ def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, sm
     each = (SMALL_BYTES if small else REQUEST_BYTES) // max(1, len(made))
     if not small and sum(len(u.data) for u in made) <= REQUEST_BYTES:
         each = FILE_BYTES
-    return tuple(u if len(u.data) <= each else _smaller(u, each) for u in made)
+    # What is no picture stays as it is, and is refused once more where it is too large.
+    return tuple(
+        _smaller(u, each) if len(u.data) > each and p.mime.startswith("image/") else u
+        for u, p in zip(made, pictures, strict=True)
+    )
 
 
 def _factor(picture: PictureFile, profiles: Sequence[Profile]) -> int:

@@ -6,6 +6,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from adapters.web.api import Api
+from adapters.web.exports import Exports
 from adapters.web.faults import MAX_BODY, Faults
 from adapters.web.guard import EVERYWHERE, Guard, add_headers
 from adapters.web.live import Streams
@@ -21,7 +22,7 @@ def application(settings: Settings, studio: Studio, registry: CollectorRegistry)
     """Return the aiohttp application: guarded, with every fault as a sentence."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[Faults(studio).middleware, Guard(settings).middleware])
     streams = Streams()
-    app.add_routes([*Pages(studio, registry).routes(), *Api(studio, streams).routes()])
+    app.add_routes([*Pages(studio, registry).routes(), *Api(studio, streams).routes(), *Exports(studio).routes()])
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from itertools import islice
 
 from bot.dispatch.lane import Lane, Urgency
 from bot.dispatch.showing import ENDED, Showing
@@ -17,6 +18,9 @@ from bot.store.database import Database
 
 _RETRY = 1.0
 """Seconds until the rows are read again after the database could not be."""
+
+_AT_ONCE = 200
+"""Changed jobs that are looked at in one go."""
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +54,10 @@ class Delivery:
         async with self._db.read() as tx:
             painted = await jobs.in_state(tx, JobState.PAINTED)
             stale = await messages.stale(tx)
+            unwanted = await messages.unwanted_jobs(tx)
         self._jobs.update(job.id for job in painted)
         self._jobs.update(message.job_id for message in stale if message.job_id is not None)
+        self._jobs.update(unwanted)
         self.posted()
 
     async def run(self) -> None:
@@ -71,7 +77,11 @@ class Delivery:
             lane.stop()
 
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:
-        changed, self._jobs = self._jobs, set()
+        # Somebody who had everything forgotten may have had thousands: the others' jobs don't wait for all of them.
+        changed = set(islice(self._jobs, _AT_ONCE))
+        self._jobs -= changed
+        if self._jobs:
+            self._wake.set()
         posted, self._posted = self._posted, False
         quiet = []
         try:
@@ -124,6 +134,8 @@ def _urgency(message: Message, job: Job | None) -> Urgency | None:
     """How urgent it is to show this; None when there is nothing to show."""
     if message.state not in {MessageState.WANTED, MessageState.SHOWN}:
         return None
+    if message.unwanted:
+        return Urgency.WAITING  # whoever waits for a picture goes first
     if message.kind is not MessageKind.CARD or job is None:
         return Urgency.FINAL if message.state is MessageState.WANTED else None
     if job.state in ENDED:

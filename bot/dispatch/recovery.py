@@ -46,6 +46,10 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
         swept += await blobs.sweep(folder, known)
     except OSError as e:
         raise Unavailable("unavailable.pictures.unwritable", path=str(folder)) from e
+    lost = await blobs.without_file(folder, known)
+    if lost:
+        # After a backup without pictures was restored, say: their jobs are there, and can be drawn again.
+        log.warning("%d of %d pictures have no file, such as %s", len(lost), len(known), ", ".join(lost[:3]))
     if waiting or begun or swept:
         log.info("found %d waiting jobs, %d unclear messages, %d orphan files", len(waiting), len(begun), swept)
     return waiting

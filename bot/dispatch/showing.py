@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from bot.dispatch.presenter import Presenter
 from bot.model.cards import Card
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Message, MessageKind, MessageState
-from bot.model.pictures import Picture
+from bot.model.pictures import Picture, PictureFile
 from bot.observe.metrics import Metrics
 from bot.ports import Busy, Clock, Gone, Surface, Waiting
 from bot.store import jobs, messages, pictures
@@ -98,13 +99,18 @@ class Showing:
         if surface is None:
             return False
         item = _Item(message, job, stored)
+        if message.unwanted:
+            await self._take_away(surface, item)
+            return True
         if message.kind is MessageKind.CARD:
             return job is not None and await self._card(surface, item, job)
         if message.state is MessageState.SHOWN:
             return False
         if message.kind is MessageKind.NOTICE:
             return await self._notice(surface, item)
-        return job is not None and await self._files(surface, item, job)
+        if job is None:
+            return await self._parcel(surface, item)
+        return await self._files(surface, item, job)
 
     async def settle(self, job_id: int) -> None:
         """Make a painted job delivered if it is shown nowhere, or everywhere already (as the page's jobs are)."""
@@ -118,7 +124,9 @@ class Showing:
         async with self._db.write() as tx:
             if not await messages.move(tx, message.id, MessageState.SENDING, MessageState.UNCLEAR):
                 return
-            if job is not None:
+            if job is not None and job.forgotten:
+                await messages.taken_away(tx, message.id)
+            elif job is not None:
                 card = dump_card(self._presenter.unclear(job))
                 await messages.add_notice(tx, f"unclear:{message.id}", _anew(message.address), card, job.id)
                 await self._settle(tx, job.id)
@@ -199,14 +207,31 @@ class Showing:
         message = item.message
         asked = messages.indexes_of(message)
         files = self._presenter.job(job, item.stored, None, None).pictures
-        chosen = [f for f, picture in zip(files, item.stored, strict=True) if not asked or picture.index in asked]
+        # A job that is not finished yet (or that was forgotten meanwhile) has no files on its card.
+        chosen = [f for f in files if not asked or f.index in asked]
+        return await self._send_files(surface, item, chosen)
+
+    async def _parcel(self, surface: Surface, item: _Item) -> bool:
+        """Files that belong to no job."""
+        try:
+            card = load_card(item.message.card)
+        except ValueError:
+            log.exception("files of message %d can't be read and are left", item.message.id)
+            await self._gone(item)
+            return False
+        # They are kept for a day: whoever could not be reached so long may ask again.
+        there = [f for f in card.pictures if await asyncio.to_thread(f.path.is_file)]
+        return await self._send_files(surface, item, there)
+
+    async def _send_files(self, surface: Surface, item: _Item, chosen: Sequence[PictureFile]) -> bool:
+        message = item.message
         if not chosen:
             await self._gone(item)
             return False
         if not await self._begin(message):
             return False
         try:
-            await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
+            sent = await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
         except Gone:
             await self._gone(item)
         except Busy:
@@ -216,8 +241,29 @@ class Showing:
             log.warning("files of message %d may have been sent or not", message.id, exc_info=e)
             await self.unclear(message)
         else:
-            await self._shown(item, message.address, messages.FINAL, len(files))
+            await self._shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
         return True
+
+    async def _take_away(self, surface: Surface, item: _Item) -> None:
+        """What it shows was forgotten: its messages are taken away one by one, each in a showing of its own."""
+        message, job = item.message, item.job
+        places = messages.places_of(message) if message.state is MessageState.SHOWN and job is not None else ()
+        if places and job is not None:
+            try:
+                await surface.remove(places[0], self._presenter.job(job, (), None, None))
+            except Gone:
+                log.info("a message about job %d can't be taken away any more", job.id)
+        async with self._db.write() as tx:
+            if len(places) > 1:
+                left = messages.FINAL + ",".join(place.message or "" for place in places[1:])
+                await messages.shown(tx, message.id, message.address, left)
+            else:
+                await messages.taken_away(tx, message.id)
+                if job is not None:
+                    await self._settle(tx, job.id)
+        self._forget(message.id)
+        if job is not None:
+            self._follow(job.id)
 
     async def _begin(self, message: Message) -> bool:
         """Write the intent of a send that can't be repeated safely."""
@@ -253,6 +299,8 @@ class Showing:
         message, job = item.message, item.job
         if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
             await messages.shown(tx, message.id, address, digest)
+        if job is not None and await messages.unwanted(tx, job.id):
+            return True  # it was forgotten while this was being sent
         if job is None or not item.ended:
             return False
         beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []

@@ -222,10 +222,19 @@ def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> 
     seeds = _each(job, pictures, Action.SEED)
     varied = _each(job, pictures, Action.VARY) if profile is not None and Can.VARY in profile.can else []
     larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
+    report = _report(job, pictures)
     if len(pictures) == 1:
-        return tuple(row for row in ((reroll, *seeds, favourite), (*varied, *larger)) if row)
+        return tuple(row for row in ((reroll, *seeds, favourite), (*varied, *larger, *report)) if row)
     rows = [tuple(row[i : i + IN_A_ROW]) for row in (seeds, varied, larger) for i in range(0, len(row), IN_A_ROW)]
-    return ((reroll, favourite), *rows)
+    return ((reroll, favourite, *report), *rows)
+
+
+def _report(job: Job, pictures: Sequence[Picture]) -> list[Button]:
+    """Return the button that tells the place's admins: where there are any, and others see the pictures."""
+    if job.place_id is None or job.request.private:
+        return []
+    index = pictures[0].index if len(pictures) == 1 else None
+    return [Button(text(job.locale, "button.report"), Press(Action.REPORT, job.id, index))]
 
 
 def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]:

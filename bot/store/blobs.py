@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import secrets
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ MIN_FREE_BYTES = 64 * 2**20
 """No request is admitted when less than this is free: room for what is being painted, and for the database."""
 
 _TEMPORARY = ".part"
+
+log = logging.getLogger(__name__)
 
 
 def name(job_id: int, index: int, created_at: float) -> str:
@@ -43,6 +46,36 @@ async def write(folder: Path, path: str, data: bytes) -> Path:
 async def remove(folder: Path, path: str) -> None:
     """Remove a file; one that is not there is no error."""
     await asyncio.to_thread((folder / path).unlink, missing_ok=True)
+
+
+async def remove_all(folder: Path, paths: Collection[str]) -> None:
+    """Remove files; what can't be removed now is logged, and swept at the next start."""
+    await asyncio.to_thread(unlink, [folder / path for path in paths])
+
+
+def unlink(paths: Iterable[Path]) -> None:
+    """Remove files; what can't be removed now is logged, and swept at the next start. For a thread."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s could not be removed (%s); it is swept at the next start", path.name, error)
+
+
+async def disk(folder: Path) -> tuple[int, int]:
+    """Return the size of the folder's disk and how much of it is free, in bytes. Raises OSError."""
+    usage = await asyncio.to_thread(shutil.disk_usage, folder)
+    return usage.total, usage.free
+
+
+async def without_file(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
+    """Return which of these files are not there, sorted."""
+
+    def look() -> tuple[str, ...]:
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+        return tuple(sorted(set(paths) - there))
+
+    return await asyncio.to_thread(look)
 
 
 async def free_bytes(folder: Path) -> int:

@@ -15,6 +15,9 @@ from bot.store import blobs
 FOLDER = "inputs"
 """Where they lie in the data folder."""
 
+UNKEPT = f"{FOLDER}/unkept"
+"""Stands in a job for a file that is not kept any more: it can't be drawn again."""
+
 _TEMPORARY = ".part"
 
 _LEFT_SECONDS = 3600
@@ -79,6 +82,16 @@ async def keep(staged: Staged) -> None:
 async def discard(staged: Staged) -> None:
     """Remove the file unless it was kept."""
     await asyncio.to_thread(staged.temporary.unlink, missing_ok=True)
+
+
+async def remove(pictures: Path, names: Collection[str]) -> None:
+    """Remove files that no job names any more; in the writing transaction in which that was seen.
+
+    Names of stored pictures, which jobs may start from too, are left to whoever keeps those.
+    """
+    folder = data_folder(pictures)
+    paths = [folder / name for name in names if name.startswith(f"{FOLDER}/") and name != UNKEPT]
+    await asyncio.to_thread(blobs.unlink, paths)
 
 
 async def sweep(pictures: Path, known: Collection[str]) -> int:

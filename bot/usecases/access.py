@@ -18,14 +18,20 @@ async def own(tx: Tx, actor: Actor, job_id: int) -> Job:
 
 
 async def visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
-    """Return a job that is one's own, or that was shown in this chat and is not private. Raises NotFound."""
+    """Return a job that is one's own, or that was shown in this chat and is not private.
+
+    Raises:
+        NotFound: There is none, it is not for their eyes, or whoever asked for it had it forgotten.
+    """
     job = await jobs.get(tx, job_id)
     if job is None:
         raise NotFound("refusal.job.not_found")
-    if await is_own(tx, actor, job):
-        return job
-    if job.request.private or not await messages.was_shown_in(tx, job.id, place.platform, place.channel):
+    if not await is_own(tx, actor, job) and (
+        job.request.private or not await messages.was_shown_in(tx, job.id, place.platform, place.channel)
+    ):
         raise NotFound("refusal.job.not_found")
+    if job.forgotten:
+        raise NotFound("refusal.job.forgotten")
     return job
 
 

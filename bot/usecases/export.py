@@ -1,0 +1,77 @@
+"""One's own pictures and rows to take along: asked for here, made and sent by dispatch, or fetched once by a link."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+
+from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
+from bot.model.messages import Ref
+from bot.model.people import Actor
+from bot.model.pictures import PictureFile
+from bot.store import exports, inputs, people
+from bot.usecases.house import House
+
+AGAIN_AFTER = 3600.0
+"""Seconds until somebody may ask again."""
+
+PATH = "exports"
+"""Where the page hands exports out: ``/exports/<token>``."""
+
+_TOKEN_BYTES = 16
+
+
+async def ask(house: House, actor: Actor, ref: Ref) -> str | None:
+    """Have one's own data put together; returns the link that it can be fetched by, None where it is sent.
+
+    Raises:
+        NotFound: They have never drawn anything.
+        BadInput: One is being made.
+        OverQuota: They have asked within the hour.
+        Unavailable: There is neither a chat to send it to nor an address of the page.
+    """
+    now = house.clock.now()
+    token = secrets.token_urlsafe(_TOKEN_BYTES) if house.link else ""
+    if not token and ref.address is None:
+        raise Unavailable("refusal.export.nowhere")
+    address = None if token else ref.address
+    async with house.db.write() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.export.nothing")
+        last = await exports.last(tx, person.id)
+        if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
+            if not last.ready:
+                raise BadInput("refusal.export.running")
+            if last.asked_at > now - AGAIN_AFTER:
+                raise OverQuota("refusal.export.soon", wait=last.asked_at + AGAIN_AFTER - now)
+        digest = _digest(token) if token else ""
+        await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
+    house.backlog.posted()
+    return f"{house.link.rstrip('/')}/{PATH}/{token}" if token else None
+
+
+async def fetch(house: House, token: str) -> PictureFile:
+    """Use a link; returns the file behind it.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it is over.
+        Unavailable: The file is still being made.
+    """
+    now = house.clock.now()
+    async with house.db.write() as tx:
+        export = await exports.by_digest(tx, _digest(token))
+        if export is None or export.used or export.asked_at <= now - exports.KEPT_SECONDS:
+            raise NotFound("refusal.export.link")
+        if not export.ready:
+            raise Unavailable("refusal.export.not_ready")
+        path = inputs.data_folder(house.pictures) / exports.FOLDER / f"{export.id}-1.zip"
+        if not await asyncio.to_thread(path.is_file):
+            raise NotFound("refusal.export.link")
+        await exports.use(tx, export.id, now=now)
+    return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
