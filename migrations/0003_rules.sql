@@ -123,6 +123,9 @@ CREATE TABLE strikes (
     last_at     REAL    NOT NULL
 ) STRICT;
 
+-- How strict the place was when a job was asked for: its pictures are judged by that.
+ALTER TABLE jobs ADD COLUMN strictness TEXT NOT NULL DEFAULT 'off';
+
 -- What moderation says of a picture: empty, or 'spoiler'. And on what it was drawn, for those who draw it again.
 ALTER TABLE pictures ADD COLUMN flag   TEXT NOT NULL DEFAULT '';
 ALTER TABLE pictures ADD COLUMN device TEXT NOT NULL DEFAULT '';

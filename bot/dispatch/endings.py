@@ -64,6 +64,7 @@ class Endings:
                         notes=(*done.notes, *(again.changes(then[index], done) if index in then else ())),
                         device=done.device,
                         setup=done.setup,
+                        flag=done.flag,
                     )
                 if run.done:
                     await search.put(tx, run.job)

@@ -25,10 +25,11 @@ class Done:
     notes: tuple[str, ...] = ()
     device: str = ""
     setup: str = ""
+    flag: str = ""
 
     @classmethod
-    def of(cls, index: int, recipe: Recipe, image: Image, *, path: str, size: int) -> Done:
-        """A picture of the engine's, whose file of so many bytes lies at ``path``."""
+    def of(cls, index: int, recipe: Recipe, image: Image, *, path: str, size: int, flag: str = "") -> Done:
+        """A picture of the engine's, whose file of so many bytes lies at ``path``; ``flag`` is what moderation says of it."""
         return cls(
             index=index,
             seed=recipe.seed,
@@ -42,6 +43,7 @@ class Done:
             notes=image.notes,
             device=image.device,
             setup=image.setup,
+            flag=flag,
         )
 
 

@@ -30,6 +30,7 @@ class Action(StrEnum):
     REPORT = "report"
     CANCEL = "cancel"
     PAGE = "page"
+    HIDE = "hide"
     ALLOW = "allow"
     ALLOW_FEW = "allowfew"
     REFUSE = "refuse"

@@ -26,6 +26,10 @@ class BadInput(Refusal):
     """What was typed can't be understood or is out of range."""
 
 
+class Moderated(BadInput):
+    """It asks for what is not drawn here; whoever goes on asking is slowed down."""
+
+
 class OverQuota(Refusal):
     """The person's quota does not allow it now."""
 

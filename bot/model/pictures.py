@@ -18,6 +18,7 @@ class Picture:
         notes: Codes of what the person should know of it, such as ``prompt_cut``.
         device: The kind of device that drew it; empty where nobody said.
         setup: Short digest of how its model was put together; empty where nobody said.
+        flag: What moderation says of it: empty, or ``spoiler``.
     """
 
     id: int
@@ -35,6 +36,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     device: str = ""
     setup: str = ""
+    flag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +53,7 @@ class PictureFile:
     index: int | None = None
     """0-based within its job; None for a file that is no single picture."""
     seed: int | None = None
+    spoiler: bool = False
+    """Shown behind a cover, until somebody wants to see it."""
     favourite: bool = False
     """Whoever looks keeps it as a favourite, where that is known."""

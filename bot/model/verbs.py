@@ -107,7 +107,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb("easel pause", Who.ADMIN, private=False),
     Verb("easel resume", Who.ADMIN, private=False),
-    Verb("easel log", Who.ADMIN, (_CHANNEL,)),
+    Verb("easel log", Who.ADMIN, (_CHANNEL, Arg("level", Takes.CHOICE, required=False, choices=("off",)))),
     Verb("easel admins", Who.ADMIN, (_ROLE,)),
     Verb("easel timezone", Who.ADMIN, (Arg("zone", Takes.WORD),)),
     Verb("easel words", Who.ADMIN, (Arg("level", Takes.CHOICE, choices=("off", "warn", "refuse", "spoiler")),)),

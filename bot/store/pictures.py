@@ -11,7 +11,7 @@ from bot.model.pictures import Picture
 
 _COLUMNS = (
     'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at, precision, revision, notes, device,'
-    " setup"
+    " setup, flag"
 )
 
 
@@ -32,6 +32,7 @@ async def add(
     notes: Sequence[str] = (),
     device: str = "",
     setup: str = "",
+    flag: str = "",
 ) -> None:
     """Store a picture; the same picture of the same job again (drawn anew after a crash) replaces its row.
 
@@ -51,14 +52,15 @@ async def add(
         notes: Codes of what the person should know of it.
         device: The kind of device that drew it.
         setup: Short digest of how its model was put together.
+        flag: What moderation says of it.
     """
     await tx.execute_fetchall(
         'INSERT INTO pictures (job_id, "index", seed, path, width, height, bytes, seconds, created_at,'
-        " precision, revision, notes, device, setup)"
-        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
+        " precision, revision, notes, device, setup, flag)"
+        ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, "index") DO UPDATE SET'
         " path = excluded.path, width = excluded.width, height = excluded.height, bytes = excluded.bytes,"
         " seconds = excluded.seconds, precision = excluded.precision, revision = excluded.revision,"
-        " notes = excluded.notes, device = excluded.device, setup = excluded.setup",
+        " notes = excluded.notes, device = excluded.device, setup = excluded.setup, flag = excluded.flag",
         (
             job_id,
             index,
@@ -74,8 +76,14 @@ async def add(
             json.dumps(list(notes)),
             device,
             setup,
+            flag,
         ),
     )
+
+
+async def put_flag(tx: aiosqlite.Connection, picture_id: int, flag: str) -> None:
+    """Set what moderation says of a stored picture."""
+    await tx.execute_fetchall("UPDATE pictures SET flag = ? WHERE id = ?", (flag, picture_id))
 
 
 async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Picture, ...]:

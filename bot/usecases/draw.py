@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.model.errors import Unavailable, Uninvited
+from bot.model.errors import Moderated, Unavailable, Uninvited
 from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
@@ -59,12 +59,18 @@ async def admit(
     Raises:
         OverQuota: Says how many are left and when more come back.
         Uninvited: No owner has let them in.
+        Moderated: Its words are not drawn here.
+        NotAllowed: They are banned, or were refused too often of late.
         Unavailable: No disk space, the queue is full, or the database can't be written.
     """
     if await blobs.free_bytes(house.pictures) < blobs.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     try:
         return await _admit(house, actor, place, request, ref, parent_id=parent_id, files=files)
+    except Moderated as refusal:
+        # What was refused was undone with its transaction.
+        await words.refused(house, actor, place, ref, request=request, refusal=refusal)
+        raise
     except Uninvited as refusal:
         # What was refused was undone with its transaction.
         if refusal.key == access.UNLISTED:
@@ -138,6 +144,7 @@ async def _store(
             channel=channel_of(place),
         ),
     )
+    await words.keep(tx, asking, job_id)
     job = await jobs.get(tx, job_id)
     assert job is not None
     if not held:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bot.model.access import Access
 from bot.model.quotas import Limit, Terms
+from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
 from bot.ports import Backlog, Clock
 from bot.store.database import Database
@@ -31,6 +32,7 @@ class House:
         sheets: Folder for contact sheets, which are thrown away after a day; beside ``pictures`` unless it is given.
         owners: Who runs this Easel, live.
         access: Who may come in, by platform; everybody where a platform says nothing.
+        words: Finds what is not drawn everywhere.
         rng: Draws seeds.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
@@ -45,6 +47,7 @@ class House:
     sheets: Path | None = None
     owners: Owners = field(default_factory=Owners)
     access: Mapping[str, Access] = field(default_factory=dict)
+    words: WordList = field(default_factory=shipped)
     rng: random.Random = field(default_factory=random.SystemRandom)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 

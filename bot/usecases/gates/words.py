@@ -1,13 +1,93 @@
-"""Whether the words of a request may be drawn in this place."""
+"""Whether the words of a request may be drawn in this place, and whether its person has to wait before the next one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from bot.model.errors import Moderated, NotAllowed
+from bot.model.messages import Ref
+from bot.model.moderation import HIDDEN, WARNED, Strictness, strictness_of
+from bot.model.people import Actor, Place
 from bot.model.requests import DrawRequest
+from bot.policy import strikes as rules
+from bot.present import moderation as present
+from bot.store import options, people, strictness, strikes
 from bot.store.database import Tx
+from bot.usecases import telling
 from bot.usecases.asking import Asking
 from bot.usecases.house import House
 
+WORDS = "words"
+"""Option of a place, or of the service: how strict it is."""
 
-async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> DrawRequest:  # noqa: ARG001 - all may so far
-    """Return the request, with a note where the place only warns. Raises BadInput where it refuses."""
-    return request
+
+async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> DrawRequest:
+    """Return the request, with a note where the place only warns or hides. What is not wanted in it is not looked at.
+
+    Raises:
+        Moderated: The place does not draw such words, or nobody does.
+        NotAllowed: They were refused too often of late and have to wait.
+    """
+    seconds = 0.0
+    if not asking.actor.is_owner:
+        seconds = rules.wait(await strikes.of_person(tx, asking.person.id), asking.now)
+    if seconds > 0:
+        raise NotAllowed("refusal.words.wait", wait=seconds)
+    # A parent's notes say nothing of its child: it may be asked for in another place.
+    notes = tuple(note for note in request.notes if note not in {HIDDEN, WARNED})
+    found = house.words.look(request.prompt)
+    strict = await of_place(tx, asking.place, asking.place_id)
+    if found is None:
+        return replace(request, notes=notes)
+    if found.forbidden:
+        raise Moderated("refusal.words.forbidden")
+    match strict:
+        case Strictness.REFUSE:
+            raise Moderated("refusal.words.refused", word=f"@{found.word}" if found.word[0] == "@" else found.word)
+        case Strictness.WARN:
+            notes = (*notes, WARNED)
+        case Strictness.SPOILER:
+            notes = (*notes, HIDDEN)
+        case Strictness.OFF:
+            pass
+    return replace(request, notes=notes)
+
+
+async def of_place(tx: Tx, place: Place, place_id: int | None) -> Strictness:
+    """Return how strict a place is: as its admins have set it, else as the owners have for all; where nobody has said
+    anything, words are refused where everybody reads them, and neither in places for adults nor where one is alone.
+    """
+    for number in (place_id, options.SERVICE):
+        said = None if number is None else strictness_of(await options.get(tx, number, WORDS))
+        if said is not None:
+            return said
+    return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
+
+
+async def keep(tx: Tx, asking: Asking, job_id: int) -> None:
+    """Write down with a new job how strict its place is: its pictures are judged by that."""
+    strict = await of_place(tx, asking.place, asking.place_id)
+    if strict is not Strictness.OFF:
+        await strictness.keep(tx, job_id, strict)
+
+
+async def refused(
+    house: House, actor: Actor, place: Place, ref: Ref, *, request: DrawRequest, refusal: Moderated
+) -> None:
+    """Count a refusal against whoever asked, and tell the place's log of it. What was refused was undone already."""
+    now = house.clock.now()
+    async with house.db.write() as tx:
+        person = await people.remember(tx, actor, now=now)
+        place_id = await people.remember_place(tx, place, now=now)
+        before = await strikes.of_person(tx, person.id)
+        if not actor.is_owner:
+            await strikes.put(tx, person.account_id, rules.added(before, now))
+        told = await telling.log(
+            tx,
+            f"refused:{ref.event}",
+            place_id,
+            lambda locale: present.refused_card(refusal, actor, place, request.typed, locale),
+            locale=place.locale or actor.locale,
+        )
+    if told:
+        house.backlog.posted()
