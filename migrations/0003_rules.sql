@@ -27,6 +27,12 @@ CREATE UNIQUE INDEX policies_once ON policies
 ALTER TABLE ledger ADD COLUMN cost_each INTEGER NOT NULL DEFAULT 1000;
 ALTER TABLE ledger ADD COLUMN free      INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ledger ADD COLUMN free_here INTEGER NOT NULL DEFAULT 0;
+-- Where it was asked for, for rules of a channel; empty in direct messages and on the page.
+ALTER TABLE jobs   ADD COLUMN channel   TEXT    NOT NULL DEFAULT '';
+ALTER TABLE ledger ADD COLUMN channel   TEXT    NOT NULL DEFAULT '';
+-- What counts is summed up at each request. A charge moves pictures from reserved to charged: it changes no sum.
+CREATE INDEX ledger_counts ON ledger (person_id, counted_at, place_id, channel, reserved, cost_each, free, free_here)
+    WHERE kind <> 'charge';
 
 -- Pictures given on top of the rules until they expire. What was spent of borrowed ones counts after that as drawn.
 CREATE TABLE credits (
@@ -39,7 +45,9 @@ CREATE TABLE credits (
     given_by    TEXT    NOT NULL,
     given_at    REAL    NOT NULL,
     expires_at  REAL    NOT NULL,
-    revoked_at  REAL
+    revoked_at  REAL,
+    -- The platform's own name of what gave them; one event gives once however often it comes.
+    event       TEXT    NOT NULL UNIQUE
 ) STRICT;
 CREATE INDEX credits_by_person ON credits (person_id, expires_at);
 
@@ -58,6 +66,10 @@ CREATE INDEX credit_uses_by_job ON credit_uses (job_id);
 -- How many somebody has waiting is asked at each request.
 CREATE INDEX jobs_waiting ON jobs (person_id, place_id) WHERE state IN ('held', 'queued', 'running');
 
+-- What others write to name an account, in lower case, so that "@ada" can be banned who is not there to be pointed at.
+ALTER TABLE accounts ADD COLUMN handle TEXT NOT NULL DEFAULT '';
+CREATE INDEX accounts_by_handle ON accounts (platform, handle) WHERE handle <> '';
+
 -- What was set by somebody: of a place, or of the whole service (place_id 0). Values are JSON.
 CREATE TABLE options (
     place_id    INTEGER NOT NULL,
@@ -71,6 +83,7 @@ CREATE TABLE owners (
     platform    TEXT    NOT NULL,
     user_id     TEXT    NOT NULL,
     name        TEXT    NOT NULL DEFAULT '',
+    locale      TEXT    NOT NULL DEFAULT '',
     since       REAL    NOT NULL,
     PRIMARY KEY (platform, user_id)
 ) STRICT;
@@ -101,7 +114,15 @@ CREATE TABLE access (
     decided_at  REAL,
     UNIQUE (platform, kind, subject)
 ) STRICT;
-CREATE INDEX access_asked ON access (told_at, id) WHERE state = 'asked';
+CREATE INDEX access_open ON access (id) WHERE state = 'asked';
+
+-- Whoever has been given pictures before is no stranger: an update locks nobody out.
+INSERT INTO access (platform, kind, subject, name, state, asked_at, told_at, decided_by, decided_at)
+    SELECT p.platform, 'place', p.guild, p.name, 'allowed', min(j.created_at), min(j.created_at), 'operator', min(j.created_at)
+    FROM jobs j JOIN places p ON p.id = j.place_id WHERE j.state = 'delivered' GROUP BY p.id;
+INSERT INTO access (platform, kind, subject, name, state, asked_at, told_at, decided_by, decided_at)
+    SELECT a.platform, 'person', a.user_id, a.name, 'allowed', min(j.created_at), min(j.created_at), 'operator', min(j.created_at)
+    FROM jobs j JOIN accounts a ON a.id = j.account_id WHERE j.state = 'delivered' AND a.platform <> 'web' GROUP BY a.id;
 
 -- place_id 0: everywhere. until NULL: for good.
 CREATE TABLE bans (

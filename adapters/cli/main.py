@@ -77,6 +77,7 @@ def _parser() -> _Parser:
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
+    add("claim", "Print a code that makes whoever sends it to the bot its owner.", "claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     return parser
 
@@ -120,16 +121,19 @@ def _model(command: argparse.ArgumentParser) -> None:
 def _quota(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
     for name, text in (
-        ("set", "Set a rule: N/hour, N/day, N/week or unlimited."),
+        ("set", "Set a rule: N/hour, N/day, N/week or unlimited, and what else the guide for admins names."),
         ("show", "List the rules."),
         ("reset", "Take a rule away."),
     ):
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == "set":
-            action.add_argument("rule", metavar="RULE", help="N/hour, N/day, N/week or unlimited")
+            action.add_argument(
+                "rule", metavar="RULE", nargs="+", help="such as 20/day, '5/hour 20/day at-once 2' or unlimited"
+            )
         if name != "show":
             action.add_argument("--platform", choices=("discord", "telegram", "web"), help="only on this platform")
             action.add_argument("--place", metavar="ID", help="only in this server or group")
+            action.add_argument("--channel", metavar="ID", help="only in this channel of it")
             action.add_argument("--role", metavar="ID", help="only for this role of it")
             action.add_argument("--person", metavar="ID", help="only for this person (needs --platform)")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from bot.model.access import Access
 from bot.ports import Surface
 from bot.settings import Settings
 from bot.studio import Studio
@@ -28,11 +29,15 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """One line of the table: its name in settings and addresses, its title, and the module that builds it."""
+    """One line of the table: its name in settings and addresses, its title, and the module that builds it.
+
+    ``tells_owner`` where the platform itself says whose the bot is, once it is connected.
+    """
 
     name: str
     title: str
     module: str
+    tells_owner: bool = False
 
     @property
     def setting(self) -> str:
@@ -48,6 +53,10 @@ class Platform:
         found: tuple[str, ...] = getattr(settings, f"{self.name}_owners")
         return found
 
+    def access(self, settings: Settings) -> Access:
+        """Who may come in."""
+        return Access(getattr(settings, f"{self.name}_access"))
+
     def build(self, settings: Settings, studio: Studio) -> Service:
         """Import it and build its service; nothing is asked of the platform yet."""
         build: Callable[[Settings, Studio], Service] = import_module(self.module).build
@@ -60,6 +69,6 @@ class Platform:
 
 
 PLATFORMS = (
-    Platform("discord", "Discord", "adapters.discord.service"),
+    Platform("discord", "Discord", "adapters.discord.service", tells_owner=True),
     Platform("telegram", "Telegram", "adapters.telegram.service"),
 )

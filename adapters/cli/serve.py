@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from adapters.cli import lock, surroundings
+from adapters.cli import claim, lock, surroundings
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import say, text
 from adapters.cli.wiring import Easel, opened
 from bot.model.errors import BadInput
 from bot.observe import logs
 from bot.settings import Settings
+from bot.store import access
 
 STOP_SECONDS = 9.5
 """After a signal, the process ends within this time whatever hangs: rows and files stand a kill at any moment."""
@@ -43,6 +44,7 @@ async def _serve(settings: Settings) -> int:
     with _signals(stop):
         async with opened(settings) as easel:
             _announce(easel, settings)
+            await _newcomers(easel, settings)
             return await easel.run(stop)
 
 
@@ -59,6 +61,22 @@ def _announce(easel: Easel, settings: Settings) -> None:
         for platform in PLATFORMS
     }
     say("cli.serve.platforms", **on)
+
+
+async def _newcomers(easel: Easel, settings: Settings) -> None:
+    """Say who waits to come in, and how the bot gets an owner where it has none."""
+    async with easel.db.read() as tx:
+        waiting = await access.count_open(tx)
+    if waiting:
+        say("cli.newcomers", n=waiting)
+    unowned = [
+        platform.title
+        for platform in PLATFORMS
+        if platform.is_on(settings) and not platform.tells_owner and not easel.owners.ids(platform.name)
+    ]
+    if unowned:
+        say("cli.serve.unowned", platforms=", ".join(unowned))
+        await claim.offer(easel.db)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from bot.dispatch.service import Dispatch
 from bot.model.errors import BadInput
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
-from bot.policy.quotas import parse_limit
+from bot.policy.quotas import parse_terms
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
@@ -57,6 +58,8 @@ class Easel:
         studio: What people can do.
         dispatch: Draws and delivers.
         platforms: The chat platforms whose token is set.
+        db: Where the rows are.
+        owners: Whose it is, as far as that is known.
     """
 
     title: str
@@ -64,6 +67,8 @@ class Easel:
     studio: Studio
     dispatch: Dispatch
     platforms: Sequence[Service]
+    db: Database
+    owners: Owners
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set. Returns the exit code: 1 when nothing is left that could serve anybody."""
@@ -123,6 +128,12 @@ async def _page(settings: Settings, studio: Studio, registry: CollectorRegistry)
         await web.stop()
 
 
+async def _owners_changed(db: Database, owners: Owners, dispatch: Dispatch) -> None:
+    """Another process may have made or removed an owner."""
+    await refresh(db, owners)
+    dispatch.asked()
+
+
 @asynccontextmanager
 async def opened(
     settings: Settings, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine
@@ -138,7 +149,7 @@ async def opened(
     """
     clock = SystemClock()
     registry = CollectorRegistry()
-    quota = parse_limit(settings.quota)
+    quota = parse_terms(settings.quota)
     try:
         # In a thread, since it reads the model's small files.
         engine = await asyncio.to_thread(make_engine, surroundings.engine_config(settings))
@@ -151,7 +162,18 @@ async def opened(
         )
         await refresh(db, owners)
         pictures = settings.data_dir / surroundings.PICTURES
-        dispatch = Dispatch(db, pictures, engine, clock=clock, metrics=Metrics(registry))
+        access = {platform.name: platform.access(settings) for platform in PLATFORMS if platform.is_on(settings)}
+        dispatch = Dispatch(
+            db,
+            pictures,
+            engine,
+            clock=clock,
+            metrics=Metrics(registry),
+            keep_free=settings.keep_free,
+            owners=owners,
+            access=access,
+        )
+        dispatch.refresh.append(partial(_owners_changed, db, owners, dispatch))
         studio = Studio(
             db,
             engine,
@@ -162,7 +184,9 @@ async def opened(
             sheets=settings.data_dir / surroundings.SHEETS,
             quota=quota,
             max_counts={"web": MAX_COUNT},
+            link=settings.web_public_url or "",
             owners=owners,
+            access=access,
         )
         # The port first: whoever takes it from us shall be named before a model is loaded.
         url = await stack.enter_async_context(_page(settings, studio, registry))
@@ -171,4 +195,4 @@ async def opened(
         stack.push_async_callback(dispatch.stop)
         await dispatch.start()
         platforms = [platform.build(settings, studio) for platform in PLATFORMS if platform.is_on(settings)]
-        yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms)
+        yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms, db, owners)

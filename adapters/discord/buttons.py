@@ -13,7 +13,7 @@ from bot.model.cards import Card, Tone
 from bot.model.errors import BadInput
 from bot.studio import Studio
 
-UPDATING = frozenset({Action.CANCEL, Action.PAGE})
+UPDATING = frozenset({Action.CANCEL, Action.PAGE, Action.ALLOW, Action.ALLOW_FEW, Action.REFUSE})
 """Actions whose answer is expected to change the card that the button is on."""
 
 

@@ -16,19 +16,29 @@ from engine.contract import Profile
 class Presenter:
     """Makes cards in the language of the person who asked."""
 
-    def __init__(self, folder: Path, profiles: Callable[[], Sequence[Profile]]) -> None:
+    def __init__(
+        self, folder: Path, profiles: Callable[[], Sequence[Profile]], owned: Callable[[], bool] = lambda: True
+    ) -> None:
         """Args:
         folder: Where pictures are kept.
         profiles: The models, for their proper names and what they can do.
+        owned: Whether anybody is known who can let newcomers in.
         """
         self._folder = folder
         self._profiles = profiles
+        self._owned = owned
 
     def job(self, job: Job, pictures: Sequence[Picture], waiting: Waiting | None, progress: float | None) -> Card:
         """The card of a job as it is now; its pictures stand in the same order as ``pictures``."""
         profile = next((p for p in self._profiles() if p.name == job.request.model), None)
         return cards.card_of(
-            job, pictures, pictures_dir=self._folder, waiting=waiting, progress=progress, profile=profile
+            job,
+            pictures,
+            pictures_dir=self._folder,
+            waiting=waiting,
+            progress=progress,
+            profile=profile,
+            owned=self._owned(),
         )
 
     def unclear(self, job: Job) -> Card:

@@ -17,6 +17,7 @@ class Actor:
         is_admin: May set rules in the place where it acts (Manage Server; a group's administrator).
         is_owner: Runs this Easel (named in the settings, or sits at the local page).
         locale: ``en`` or ``zh_CN``: the language that its platform reports, mapped to one that Easel speaks.
+        handle: What others write to name the account (Telegram's ``@name``, without the ``@``), where there is such a thing.
     """
 
     platform: str
@@ -26,6 +27,7 @@ class Actor:
     is_admin: bool = False
     is_owner: bool = False
     locale: str = "en"
+    handle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +59,13 @@ class Person:
 
     id: int
     account_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one human being is on one platform."""
+
+    platform: str
+    user_id: str
     name: str

@@ -11,19 +11,34 @@ async def everybody(tx: aiosqlite.Connection) -> tuple[tuple[str, str], ...]:
     return tuple((str(row[0]), str(row[1])) for row in rows)
 
 
-async def get(tx: aiosqlite.Connection, platform: str, user_id: str) -> str | None:
-    """Return the name of an owner; None when that account is none."""
-    rows = await tx.execute_fetchall("SELECT name FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))
-    return next((str(row[0]) for row in rows), None)
-
-
-async def put(tx: aiosqlite.Connection, platform: str, user_id: str, name: str | None, *, now: float) -> None:
-    """Make an account an owner's, or with ``name`` None nobody's any more."""
-    if name is None:
-        await tx.execute_fetchall("DELETE FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))
-        return
-    await tx.execute_fetchall(
-        "INSERT INTO owners (platform, user_id, name, since) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (platform, user_id) DO UPDATE SET name = excluded.name",
-        (platform, user_id, name, now),
+async def get(tx: aiosqlite.Connection, platform: str, user_id: str) -> tuple[str, str] | None:
+    """Return name and language of an owner; None when that account is none."""
+    rows = await tx.execute_fetchall(
+        "SELECT name, locale FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id)
     )
+    return next(((str(row[0]), str(row[1])) for row in rows), None)
+
+
+async def language(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
+    """Return the language to write to an owner in: that of their last request, else of their claim, else English."""
+    rows = await tx.execute_fetchall(
+        "SELECT coalesce((SELECT locale FROM jobs WHERE person_id ="
+        " (SELECT person_id FROM accounts WHERE platform = ?1 AND user_id = ?2) ORDER BY id DESC LIMIT 1),"
+        " (SELECT nullif(locale, '') FROM owners WHERE platform = ?1 AND user_id = ?2), 'en')",
+        (platform, user_id),
+    )
+    return str(next(iter(rows))[0])
+
+
+async def put(tx: aiosqlite.Connection, platform: str, user_id: str, name: str, *, locale: str, now: float) -> None:
+    """Make an account an owner's; ``locale`` is the language that they spoke when they claimed the bot."""
+    await tx.execute_fetchall(
+        "INSERT INTO owners (platform, user_id, name, locale, since) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (platform, user_id) DO UPDATE SET name = excluded.name, locale = excluded.locale",
+        (platform, user_id, name, locale, now),
+    )
+
+
+async def remove(tx: aiosqlite.Connection, platform: str, user_id: str) -> None:
+    """Make an account nobody's any more."""
+    await tx.execute_fetchall("DELETE FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))

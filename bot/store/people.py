@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import aiosqlite
 
-from bot.model.people import Actor, Person, Place
+from bot.model.people import Account, Actor, Person, Place
 
 
 async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
     """Return who acts; an account that is seen for the first time gets a person of its own, a new name is kept."""
+    person = await _remember(tx, actor, now=now)
+    if actor.handle:
+        handle = actor.handle.lower()
+        # Names are given back and taken by others: whoever was seen with it last is meant.
+        await tx.execute_fetchall(
+            "UPDATE accounts SET handle = '' WHERE platform = ? AND handle = ? AND handle <> '' AND id <> ?",
+            (actor.platform, handle, person.account_id),
+        )
+        await tx.execute_fetchall(
+            "UPDATE accounts SET handle = ? WHERE id = ? AND handle <> ?", (handle, person.account_id, handle)
+        )
+    return person
+
+
+async def named(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
+    """Return the account that was seen last with this handle (without ``@``), or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT platform, user_id, name FROM accounts WHERE platform = ? AND handle = ? AND handle <> ''",
+        (platform, handle.lower()),
+    )
+    return next((Account(platform=row[0], user_id=row[1], name=row[2]) for row in rows), None)
+
+
+async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
     person = await find(tx, actor.platform, actor.user_id)
     if person is None:
         rows = await tx.execute_fetchall(
@@ -32,6 +56,30 @@ async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person 
         "SELECT person_id, id, name FROM accounts WHERE platform = ? AND user_id = ?", (platform, user_id)
     )
     return next((Person(id=row[0], account_id=row[1], name=row[2]) for row in rows), None)
+
+
+async def user_ids(tx: aiosqlite.Connection, person_id: int, platform: str) -> tuple[str, ...]:
+    """Return the ids that a person's accounts have on a platform."""
+    rows = await tx.execute_fetchall(
+        "SELECT user_id FROM accounts WHERE person_id = ? AND platform = ? ORDER BY id", (person_id, platform)
+    )
+    return tuple(row[0] for row in rows)
+
+
+async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
+    """Return an account by its id. Raises LookupError when there is none."""
+    rows = await tx.execute_fetchall("SELECT platform, user_id, name FROM accounts WHERE id = ?", (account_id,))
+    for row in rows:
+        return Account(platform=row[0], user_id=row[1], name=row[2])
+    raise LookupError(f"there is no account {account_id}")
+
+
+async def place(tx: aiosqlite.Connection, place_id: int) -> Place:
+    """Return a server or group by its id, without a channel. Raises LookupError when there is none."""
+    rows = await tx.execute_fetchall("SELECT platform, guild, name FROM places WHERE id = ?", (place_id,))
+    for row in rows:
+        return Place(platform=row[0], guild=row[1], channel="", name=row[2])
+    raise LookupError(f"there is no place {place_id}")
 
 
 async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) -> int | None:

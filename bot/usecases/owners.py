@@ -15,14 +15,19 @@ async def refresh(db: Database, owners: Owners) -> None:
 
 
 async def _get(tx: Tx, subject: Subject) -> Value:
-    name = await rows.get(tx, str(subject["platform"]), str(subject["user_id"]))
-    return None if name is None else {"name": name}
+    found = await rows.get(tx, str(subject["platform"]), str(subject["user_id"]))
+    return None if found is None else {"name": found[0], "locale": found[1]}
 
 
 async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:  # noqa: ARG001 - the log has it
-    name = None if value is None else str(value["name"])
-    await rows.put(tx, str(subject["platform"]), str(subject["user_id"]), name, now=now)
+    platform, user_id = str(subject["platform"]), str(subject["user_id"])
+    if value is None:
+        await rows.remove(tx, platform, user_id)
+    else:
+        await rows.put(tx, platform, user_id, str(value["name"]), locale=str(value["locale"]), now=now)
 
 
 OWNER = Kind("owner", _get, _put)
-"""Subject: ``platform`` and ``user_id``. Value: ``{"name": ...}``."""
+"""Subject: ``platform`` and ``user_id``. Value: ``{"name": ..., "locale": ...}``.
+Whoever makes or undoes such a change calls ``refresh`` after it.
+"""

@@ -1,0 +1,31 @@
+"""`easel claim`: a fresh code that makes whoever sends it to the bot an owner; beside a running service or before it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from adapters.cli import surroundings
+from adapters.cli.clock import SystemClock
+from adapters.cli.say import say
+from bot.store.codes import SECONDS, TRIES
+from bot.store.database import Database
+from bot.usecases import claim
+
+
+def main(_args: argparse.Namespace) -> int:
+    """Print a code; the one before is worth nothing any more. Returns 0; raises Refusal."""
+    asyncio.run(_main())
+    return 0
+
+
+async def _main() -> None:
+    path = surroundings.settings().data_dir / surroundings.DATABASE
+    async with await Database.open(path) as db:
+        await offer(db)
+
+
+async def offer(db: Database) -> None:
+    """Make a claim code and say it on stdout, and nowhere else."""
+    code = await claim.code(db, SystemClock())
+    say("cli.claim", code=code, minutes=round(SECONDS / 60), tries=TRIES)

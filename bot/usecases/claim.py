@@ -1,0 +1,46 @@
+"""Whose the bot is: a code that the operator reads at the machine, typed to the bot, makes its sender an owner."""
+
+from __future__ import annotations
+
+from bot.model.errors import BadInput
+from bot.model.people import Actor
+from bot.ports import Clock
+from bot.store import codes
+from bot.store.codes import CodeKind
+from bot.store.database import Database
+from bot.usecases import changes, owners
+from bot.usecases.changes import Change
+from bot.usecases.house import House
+
+
+async def code(db: Database, clock: Clock) -> str:
+    """Make the one claim code there is, for ten minutes; for the operator's eyes alone, and for no log."""
+    async with db.write() as tx:
+        return await codes.create(tx, CodeKind.CLAIM, None, clock.now())
+
+
+async def claim(house: House, actor: Actor, typed: str) -> bool:
+    """Make the sender an owner; it counts at once. Returns whether that changed anything: owners need no code.
+
+    Raises:
+        BadInput: The code is wrong; says how many tries are left.
+    """
+    if actor.is_owner:
+        return False
+    async with house.db.write() as tx:
+        now = house.clock.now()
+        redeemed = await codes.redeem(tx, CodeKind.CLAIM, typed, now)
+        if redeemed.found:
+            subject = {"platform": actor.platform, "user_id": actor.user_id}
+            value = {"name": actor.name, "locale": actor.locale}
+            await changes.make(
+                tx, Change(owners.OWNER, "claim", subject, value, None), by=changes.by_of(actor), now=now
+            )
+    # After the commit: a wrong code has cost its try.
+    if not redeemed.found:
+        if redeemed.tries_left:
+            raise BadInput("refusal.claim.wrong", n=redeemed.tries_left)
+        raise BadInput("refusal.claim.none")
+    await owners.refresh(house.db, house.owners)
+    house.backlog.asked()
+    return True
