@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.model.errors import NotAllowed, OverQuota, Refusal
 from bot.model.jobs import Job, JobState
-from bot.model.messages import MessageKind
 from bot.model.people import Actor, Person, Place
 from bot.policy.tickets import ticket_of
-from bot.store import jobs, messages, people
+from bot.store import jobs, people
 from bot.store.database import Tx
 from bot.usecases.asking import Asking
 from bot.usecases.gates import bans
@@ -77,10 +76,7 @@ async def _asking(tx: Tx, job: Job, now: float) -> Asking:
     account = await people.account(tx, job.account_id)
     place = Place(account.platform, None, "")
     if job.place_id is not None:
-        place = await people.place(tx, job.place_id)
-    for message in await messages.of_job(tx, job.id):
-        if message.kind is MessageKind.CARD:
-            place = Place(place.platform, place.guild, message.address.chat, message.address.thread, name=place.name)
+        place = replace(await people.place(tx, job.place_id), channel=job.channel)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale)
     return Asking(actor, place, Person(job.person_id, job.account_id, account.name), job.place_id, now)
 

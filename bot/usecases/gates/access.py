@@ -48,6 +48,16 @@ async def check(tx: Tx, house: House, asking: Asking) -> bool:
     return True
 
 
+async def is_stranger(house: House, actor: Actor, place: Place) -> bool:
+    """Whether no owner has let somebody in here, though that is needed."""
+    if actor.is_owner or house.access.get(actor.platform, Access.OPEN) is Access.OPEN:
+        return False
+    kind, subject, _ = guest_of(actor, place)
+    async with house.db.read() as tx:
+        known = await access.find(tx, actor.platform, kind, subject)
+    return known is None or known.verdict is not Verdict.ALLOWED
+
+
 async def write_down(house: House, actor: Actor, place: Place) -> None:
     """Keep that somebody who is not on the list has asked, once: so that owners can find and allow them."""
     kind, subject, name = guest_of(actor, place)
