@@ -9,28 +9,33 @@ from pathlib import Path
 
 from bot.dispatch.live import Live, Sight
 from bot.dispatch.presenter import Presenter
+from bot.model.access import Access
 from bot.model.actions import Action, Press
 from bot.model.answers import Pressed, Shown
 from bot.model.cards import Card
 from bot.model.errors import NotFound, Refusal, Unavailable
 from bot.model.jobs import Job
 from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
+from bot.model.people import Account, Actor, Place
 from bot.model.pictures import PictureFile
-from bot.model.quotas import Limit
+from bot.model.quotas import Limit, Terms
 from bot.model.requests import DrawForm
 from bot.model.verbs import Call
 from bot.policy import searches
+from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
 from bot.policy.styles import BUILT_IN
 from bot.ports import Backlog, Clock
 from bot.present import cards, i18n, pages
-from bot.store import blobs
+from bot.present import quotas as quota_cards
+from bot.store import blobs, people
 from bot.store.database import Database
 from bot.store.unbroken import unbroken
-from bot.usecases import cancel, commands, draw, favourites, history, listing, posting, press, quota
+from bot.usecases import cancel, commands, draw, export, favourites, history, listing, posting, press, quota, reports
+from bot.usecases.gates import access as gate
 from bot.usecases.history import Entry
 from bot.usecases.house import House
+from bot.usecases.verbs import access as access_verbs
 from engine.contract import READY, Engine, EngineState, Profile
 
 
@@ -51,9 +56,12 @@ class Studio:
         clock: Clock,
         pictures: Path,
         sheets: Path,
-        quota: Limit,
+        quota: Limit | Terms,
         max_counts: Mapping[str, int] | None = None,
         owners: Owners | None = None,
+        words: WordList | None = None,
+        access: Mapping[str, Access] | None = None,
+        link: str = "",
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -66,10 +74,14 @@ class Studio:
         quota: The owner's rule for everybody (``EASEL_QUOTA``).
         max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
         owners: Who runs this Easel; nobody where it is not given.
+        words: Finds what is not drawn everywhere; the shipped list when not given.
+        access: Who may come in, by platform; everybody where it says nothing.
+        link: Address of the page for others; empty where it has none.
         """
         self._engine = engine
         self._live = live
-        self._presenter = Presenter(pictures, engine.profiles)
+        known = owners or Owners()
+        self._presenter = Presenter(pictures, engine.profiles, lambda: bool(known.everybody()))
         self._house = House(
             db=db,
             backlog=backlog,
@@ -79,7 +91,10 @@ class Studio:
             quota=quota,
             max_counts=max_counts or {},
             sheets=sheets,
-            owners=owners or Owners(),
+            owners=known,
+            words=words or shipped(),
+            access=access or {},
+            link=link,
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
@@ -95,6 +110,10 @@ class Studio:
         makes no answer of its own. Raises Refusal.
         """
         return await unbroken(self._press(actor, place, press, ref))
+
+    async def is_stranger(self, actor: Actor, place: Place) -> bool:
+        """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
+        return await gate.is_stranger(self._house, actor, place)
 
     async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
@@ -163,6 +182,10 @@ class Studio:
             raise NotFound("refusal.picture.not_found")
         return file
 
+    async def export(self, token: str) -> PictureFile:
+        """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""
+        return await unbroken(export.fetch(self._house, token))
+
     async def preview(self, actor: Actor, job_id: int, index: int) -> Sight | None:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
         await history.one(self._house, actor, job_id)
@@ -172,6 +195,11 @@ class Studio:
         """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
         return await unbroken(commands.run(self._house, call))
 
+    async def known(self, platform: str, handle: str) -> Account | None:
+        """The account that was seen last with this handle (``@name``, without the ``@``), for surfaces where it is typed."""
+        async with self._house.db.read() as tx:
+            return await people.named(tx, platform, handle)
+
     def owners(self, platform: str) -> Container[str]:
         """The user ids of this Easel's owners on a platform: live, a claim counts at once."""
         return self._house.owners.of(platform)
@@ -179,18 +207,20 @@ class Studio:
     def owned(self, platform: str, ids: Iterable[str]) -> None:
         """The platform says whose the bot is: these user ids are owners from now on."""
         self._house.owners.told(platform, ids)
+        self._house.backlog.asked()
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
-        allowance = await quota.show(self._house, actor, place)
-        return pages.quota_card(allowance, actor.locale, now=self._house.clock.now())
+        return quota_cards.quota_card(await quota.show(self._house, actor, place), actor.locale)
 
     async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
         """Set the rule of this place (``20/day``), or of a role in it. Raises NotAllowed, BadInput, OverQuota (above
         the owner's ceiling: the sentence names it).
         """
-        limit = await unbroken(quota.set_rule(self._house, actor, place, rule, role))
-        return pages.quota_set_card(limit, actor.locale, for_role=role is not None)
+        terms = await unbroken(quota.set_rule(self._house, actor, place, rule, quota.Whom(role=role)))
+        if place.guild is None:
+            return quota_cards.ceiling_card(terms, actor.locale)
+        return quota_cards.quota_set_card(terms, actor.locale, role=role)
 
     def help(self, locale: str) -> Card:
         """What people can do here, with this surface's own examples left to it."""
@@ -244,14 +274,12 @@ class Studio:
                 return Pressed(new=await self._shown(await press.upscale(self._house, actor, place, what, ref)))
             case Action.ORIGINAL:
                 return await self._originals(actor, place, what, ref)
+            case Action.REPORT | Action.HIDE | Action.FAVOURITE:
+                return await self._noted(actor, place, what)
             case Action.CANCEL:
                 job, won = await cancel.cancel(self._house, actor, place, what.job_id)
                 notice = "" if won else self.text("refusal.job.ended", actor.locale)
                 return Pressed(card=(await self._shown(job)).card, notice=notice)
-            case Action.FAVOURITE:
-                kept = await favourites.toggle(self._house, actor, place, what)
-                key = "studio.favourite.kept" if kept else "studio.favourite.let_go"
-                return Pressed(notice=self.text(key, actor.locale))
             case Action.PAGE:
                 # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
                 if what.index is not None:
@@ -260,8 +288,21 @@ class Studio:
                 if what.job_id:
                     await history.one(self._house, actor, what.job_id)
                 return Pressed(card=await self.history(actor, place, what.job_id or None))
+            case Action.ALLOW | Action.ALLOW_FEW | Action.REFUSE:
+                return Pressed(card=await access_verbs.press(self._house, actor, what))
             case _:
                 raise Unavailable("refusal.press.not_yet")
+
+    async def _noted(self, actor: Actor, place: Place, what: Press) -> Pressed:
+        """Presses that a sentence answers."""
+        if what.action is Action.REPORT:
+            await reports.report(self._house, actor, place, what)
+            return Pressed(notice=self.text("studio.report.thanks", actor.locale))
+        if what.action is Action.HIDE:
+            await reports.hide(self._house, actor, place, what)
+            return Pressed(notice=self.text("studio.hide.done", actor.locale))
+        kept = await favourites.toggle(self._house, actor, place, what)
+        return Pressed(notice=self.text("studio.favourite.kept" if kept else "studio.favourite.let_go", actor.locale))
 
     async def _originals(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
         found = await press.originals(self._house, actor, place, what, ref)

@@ -9,8 +9,8 @@ from adapters.cli import surroundings
 from adapters.cli.clock import SystemClock
 from adapters.cli.say import say, text
 from bot.model.errors import NotFound
-from bot.model.quotas import Limit, Policy, Scope
-from bot.policy.quotas import format_limit, parse_limit
+from bot.model.quotas import Policy, Scope, Terms
+from bot.policy.quotas import format_terms, parse_terms
 from bot.store.database import Database
 from bot.usecases import admin
 
@@ -23,32 +23,33 @@ def main(args: argparse.Namespace) -> int:
 
 async def _main(args: argparse.Namespace) -> None:
     settings = surroundings.settings()
-    default = parse_limit(settings.quota)
+    default = parse_terms(settings.quota)
     async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
         if args.action == "show":
             _show(await admin.show_quotas(db), default)
             return
-        scope = Scope(platform=args.platform, place=args.place, role=args.role, person=args.person)
+        scope = Scope(args.platform, args.place, channel=args.channel, role=args.role, person=args.person)
         if args.action == "set":
-            limit = await admin.set_quota(db, SystemClock(), args.rule, scope)
-            say("cli.quota.set", rule=format_limit(limit), scope=_words(scope))
+            terms = await admin.set_quota(db, SystemClock(), " ".join(args.rule), scope)
+            say("cli.quota.set", rule=format_terms(terms), scope=_words(scope))
             return
         gone = await admin.reset_quota(db, SystemClock(), scope)
         if not gone:
             raise NotFound("cli.quota.none", scope=_words(scope))
-        for policy in gone:
-            say("cli.quota.reset", rule=format_limit(policy.limit), scope=_words(scope))
+        for terms in gone:
+            say("cli.quota.reset", rule=format_terms(terms), scope=_words(scope))
 
 
-def _show(policies: tuple[Policy, ...], default: Limit) -> None:
+def _show(policies: tuple[Policy, ...], default: Terms) -> None:
     # A stored rule for everybody stands in the place of the setting.
-    if not any(p.by_owner and p.scope == Scope() for p in policies):
-        say("cli.quota.default", rule=format_limit(default))
+    if not any(p.by_owner and p.scope == Scope() and p.terms.limits for p in policies):
+        say("cli.quota.default", rule=format_terms(default))
     for policy in policies:
         key = "cli.quota.rule" if policy.by_owner else "cli.quota.own_rule"
-        say(key, rule=format_limit(policy.limit), scope=_words(policy.scope))
+        say(key, rule=format_terms(policy.terms), scope=_words(policy.scope))
 
 
 def _words(scope: Scope) -> str:
-    parts = (("platform", scope.platform), ("place", scope.place), ("role", scope.role), ("person", scope.person))
+    names = ("platform", "place", "channel", "role", "person")
+    parts = [(name, getattr(scope, name)) for name in names]
     return " ".join(f"{name} {value}" for name, value in parts if value is not None) or text("cli.quota.everybody")

@@ -59,5 +59,7 @@ class Job:
     error: str = ""
     """Catalogue key of why it failed; empty otherwise."""
     parent_id: int | None = None
+    channel: str = ""
+    """Where in the place it was asked for; empty in direct messages and on the page."""
     forgotten: bool = False
     """Its person had it forgotten: its prompt and its pictures are gone."""

@@ -73,6 +73,7 @@ class Call:
         ref: The event, and where an answer belongs.
         args: By the argument's name; those that were not given are missing. Text as it was typed.
         names: What the platform calls the people, roles and channels among them, by the argument's name; data.
+        roles: Ids of the roles that the people among them have here, where the platform says them, likewise.
     """
 
     actor: Actor
@@ -81,6 +82,7 @@ class Call:
     ref: Ref
     args: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 _PERSON = Arg("person", Takes.PERSON)

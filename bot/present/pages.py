@@ -1,4 +1,4 @@
-"""Cards that are about no single job: quota, history, help."""
+"""Cards that are about no single job: history, help."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from bot.model.actions import Action, Press
 from bot.model.cards import Button, Card, Fact, Tone
 from bot.model.jobs import Job, JobState
 from bot.model.pictures import PictureFile
-from bot.model.quotas import Allowance, Limit
 from bot.present.i18n import text
 from engine.contract import Honour, Profile
 
@@ -42,37 +41,6 @@ class Album:
 
 
 HISTORY = Album()
-
-
-def limit_text(limit: Limit, locale: str) -> str:
-    """Return a limit in words: "50 pictures per day"."""
-    if limit.pictures is None:
-        return text(locale, "quota.unlimited")
-    return text(locale, "quota.limit", n=limit.pictures, window=f"@window.{limit.window}")
-
-
-def quota_card(allowance: Allowance, locale: str, *, now: float) -> Card:
-    """Return what is left for the person, under which rule, and when more come back."""
-    facts = [
-        ("fact.quota.limit", limit_text(allowance.limit, locale)),
-        ("fact.quota.counted", text(locale, f"quota.counted_{'here' if allowance.in_place else 'everywhere'}")),
-        ("fact.quota.used", str(allowance.used)),
-    ]
-    if allowance.left is None:
-        status = text(locale, "card.quota.unlimited")
-    else:
-        status = text(locale, "card.quota.left", n=allowance.left)
-        facts.append(("fact.quota.left", str(allowance.left)))
-        if allowance.returns_at is not None:
-            wait = max(0.0, allowance.returns_at - now)
-            facts.append(("fact.quota.returns", text(locale, "quota.returns", n=allowance.returns, wait=wait)))
-    return Card(Tone.INFO, status, facts=_facts(locale, facts), private=True, final=True)
-
-
-def quota_set_card(limit: Limit, locale: str, *, for_role: bool = False) -> Card:
-    """Return what was set, for everybody in the place to see."""
-    status = text(locale, "card.quota.set_role" if for_role else "card.quota.set")
-    return Card(Tone.INFO, status, facts=_facts(locale, [("fact.quota.limit", limit_text(limit, locale))]), final=True)
 
 
 def found(number: int) -> Album:
@@ -158,7 +126,3 @@ def _line(line: Line, locale: str) -> str:
     else:
         words = text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
     return f"{_STAR if line.favourite else ''}#{line.job.id} {words}"
-
-
-def _facts(locale: str, facts: Sequence[tuple[str, str]]) -> tuple[Fact, ...]:
-    return tuple(Fact(text(locale, label), value) for label, value in facts)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 
 import aiosqlite
 
-from bot.model.quotas import Limit, Policy, Scope, Window
+from bot.model.quotas import Policy, Scope, Terms
+from bot.policy.quotas import dump_terms, load_terms
 
 _COLUMNS = "id, platform, place, channel, role, person, terms, by_owner"
 # The same words as in the unique index policies_once, so that it is used.
@@ -17,21 +19,17 @@ _KEY = (
 )
 
 
-async def put(
-    tx: aiosqlite.Connection, scope: Scope, limit: Limit, *, by_owner: bool, set_by: str, now: float
-) -> Limit | None:
-    """Set the rule of a scope; returns the one that it replaces.
+async def put(tx: aiosqlite.Connection, scope: Scope, terms: Terms, *, by_owner: bool, set_by: str, now: float) -> None:
+    """Set the rule of a scope, in the place of the one that there is.
 
     Args:
         tx: A writing transaction.
         scope: Whom it is for; ``place`` is the guild's id, ``person`` the platform's user id.
-        limit: So many pictures.
+        terms: What it says.
         by_owner: An operator's rule, or one of the place's own.
         set_by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
     """
-    before = await get(tx, scope, by_owner=by_owner)
-    terms = {"limits": [{"amount": limit.pictures, "window": limit.window.value}]}
     await tx.execute_fetchall(
         "INSERT INTO policies (by_owner, platform, place, channel, role, person, terms, set_by, set_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (by_owner, coalesce(platform, ''), coalesce(place, ''),"
@@ -44,12 +42,11 @@ async def put(
             scope.channel,
             scope.role,
             scope.person,
-            json.dumps(terms),
+            json.dumps(dump_terms(terms)),
             set_by,
             now,
         ),
     )
-    return None if before is None else before.limit
 
 
 async def get(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> Policy | None:
@@ -70,12 +67,25 @@ async def remove(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> P
     return next((_policy(row) for row in rows), None)
 
 
-async def concerning(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[Policy, ...]:
-    """Return all rules that may bind somebody on this platform and, where it is given, in this place."""
+async def concerning(
+    tx: aiosqlite.Connection, platform: str, place: str | None, people: Collection[str] | None = None
+) -> tuple[Policy, ...]:
+    """Return all rules that may bind somebody on this platform and, where it is given, in this place.
+
+    Args:
+        tx: A transaction.
+        platform: Where.
+        place: The guild's id.
+        people: Of the rules for single persons, only those for these user ids; None: all.
+    """
+    where, values = "", []
+    if people is not None:
+        where = f" AND (person IS NULL OR person IN ({', '.join('?' * len(people))}))"
+        values = list(people)
     rows = await tx.execute_fetchall(
         f"SELECT {_COLUMNS} FROM policies WHERE by_owner IN (0, 1)"  # noqa: S608 - constants
-        " AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?) ORDER BY id",
-        (platform, place or ""),
+        f" AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?){where} ORDER BY id",
+        (platform, place or "", *values),
     )
     return tuple(_policy(row) for row in rows)
 
@@ -95,10 +105,9 @@ def _key(scope: Scope, *, by_owner: bool) -> tuple[int, str, str, str, str, str]
 
 
 def _policy(row: sqlite3.Row) -> Policy:
-    limit = json.loads(row[6])["limits"][0]
     return Policy(
         id=row[0],
         scope=Scope(platform=row[1], place=row[2], channel=row[3], role=row[4], person=row[5]),
-        limit=Limit(limit["amount"], Window(limit["window"])),
+        terms=load_terms(json.loads(row[6])),
         by_owner=bool(row[7]),
     )

@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import aiosqlite
 
-from bot.policy.quotas import Use
+from bot.model.quotas import POINT, Unit
+from bot.policy.quotas import Asker, Measure, Use, Waiting, counted
+from bot.store import credits as credit_rows
+
+_LINE = (
+    "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"
+    " counted_at, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# The same words as in the partial index ledger_counts, so that it is used: a charge changes no sum.
+_OWN = "ledger WHERE person_id = ? AND counted_at > ? AND kind <> 'charge'"
+# What an account drew that was parted from this person's since.
+_CARRIED = (
+    "ledger WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
+    " AND counted_at > ?2 AND kind <> 'charge'"
+)
 
 
 async def reserve(
-    tx: aiosqlite.Connection, *, job_id: int, person_id: int, place_id: int | None, pictures: int, now: float
+    tx: aiosqlite.Connection,
+    *,
+    job_id: int,
+    person_id: int,
+    place_id: int | None,
+    pictures: int,
+    now: float,
+    channel: str = "",
+    cost_each: int = POINT,
+    free: int = 0,
+    free_here: int = 0,
 ) -> None:
-    """Count a job's pictures from now on. Raises sqlite3.IntegrityError when the job has a reservation already."""
-    await tx.execute_fetchall(
-        "INSERT INTO ledger (job_id, person_id, place_id, kind, reserved, charged, counted_at, written_at)"
-        " VALUES (?, ?, ?, 'reserve', ?, 0, ?, ?)",
-        (job_id, person_id, place_id, pictures, now, now),
-    )
+    """Count a job's pictures from now on. Raises sqlite3.IntegrityError when the job has a reservation already.
+
+    Args:
+        tx: A writing transaction.
+        job_id: Which job.
+        person_id: Whose.
+        place_id: Where; None in direct messages and on the page.
+        pictures: How many.
+        now: Unix seconds.
+        channel: Where in the place.
+        cost_each: What each of them costs, in thousandths of a point.
+        free: How many of them an owner's credits pay for; ``credits.spend`` takes them.
+        free_here: How many the place's own credits pay for.
+    """
+    line = (job_id, person_id, place_id, channel, "reserve", pictures, 0, cost_each, free, free_here, now, now)
+    await tx.execute_fetchall(_LINE, line)
 
 
 async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: float) -> None:
     """End a job's reservation: charge what was painted and refund the rest. Doing it again changes nothing.
+
+    What was not painted gives credits back first: an owner's, then the place's own.
 
     Args:
         tx: A writing transaction; the one that moves the job to PAINTED, CANCELLED or FAILED.
@@ -30,21 +68,25 @@ async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: fl
     # What is settled counts from when it was reserved, so a slow queue takes nobody's quota for longer.
     # A settled job has a charge or a refund already: it is found once only.
     rows = await tx.execute_fetchall(
-        "SELECT person_id, place_id, reserved, counted_at FROM ledger r WHERE job_id = ? AND kind = 'reserve'"
+        "SELECT person_id, place_id, channel, reserved, cost_each, free, free_here, counted_at FROM ledger r"
+        " WHERE job_id = ? AND kind = 'reserve'"
         " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.job_id = r.job_id AND s.kind <> 'reserve')",
         (job_id,),
     )
-    for person_id, place_id, reserved, counted_at in rows:
+    for person_id, place_id, channel, reserved, cost_each, free, free_here, counted_at in rows:
         if not 0 <= painted <= reserved:
             raise ValueError(f"job {job_id} has {painted} pictures, but {reserved} were reserved")
-        lines = (("charge", -painted, painted), ("refund", painted - reserved, 0))
-        for kind, change, charged in lines:
+        missing = reserved - painted
+        back = min(missing, free)
+        back_here = min(missing - back, free_here)
+        await credit_rows.give_back(tx, job_id, back, by_owner=True, now=now)
+        await credit_rows.give_back(tx, job_id, back_here, by_owner=False, now=now)
+        lines = (("charge", -painted, painted, 0, 0), ("refund", -missing, 0, -back, -back_here))
+        for kind, change, charged, freed, freed_here in lines:
             if change:
-                await tx.execute_fetchall(
-                    "INSERT INTO ledger (job_id, person_id, place_id, kind, reserved, charged, counted_at, written_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job_id, person_id, place_id, kind, change, charged, counted_at, now),
-                )
+                whose = (job_id, person_id, place_id, channel, kind)
+                line = (*whose, change, charged, cost_each, freed, freed_here, counted_at, now)
+                await tx.execute_fetchall(_LINE, line)
 
 
 async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
@@ -52,18 +94,70 @@ async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
     await settle(tx, job_id, painted=0, now=now)
 
 
-async def uses(tx: aiosqlite.Connection, person_id: int, *, since: float, place_id: int | None) -> tuple[Use, ...]:
-    """Return what counts against a person's quotas, oldest first: one use for each job that has not given all back.
-
-    Args:
-        tx: A transaction.
-        person_id: Whose.
-        since: Only what was asked for after this moment (Unix seconds).
-        place_id: The place that is decided about, whose uses are marked; None for none.
-    """
+async def used(
+    tx: aiosqlite.Connection, asker: Asker, measures: Sequence[Measure], *, now: float
+) -> Mapping[Measure, int]:
+    """Return what counts for each limit, in its unit: one pass over the widest window, however many limits there are."""
+    if not measures:
+        return {}
+    since = min(measure.since for measure in measures)
+    sums = ", ".join(f"coalesce(sum(CASE WHEN {_where(m)} THEN {_value(m)} END), 0)" for m in measures)
+    values = [value for measure in measures for value in _values(measure, asker)]
     rows = await tx.execute_fetchall(
-        "SELECT counted_at, sum(reserved + charged) AS n, place_id = ? FROM ledger"
-        " WHERE person_id = ? AND counted_at > ? GROUP BY counted_at, job_id HAVING n > 0 ORDER BY counted_at",
-        (place_id, person_id, since),
+        f"SELECT {sums} FROM {_OWN}",  # noqa: S608 - constants
+        (*values, asker.person_id, since),
     )
-    return tuple(Use(at=row[0], pictures=row[1], here=bool(row[2])) for row in rows)
+    beside = counted(measures, await _beside(tx, asker, since, now))
+    return {measure: n + beside[measure] for row in rows for measure, n in zip(measures, row, strict=True)}
+
+
+async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, now: float) -> tuple[float, int] | None:
+    """Return when the oldest of what counts for a limit was counted, and how much it was; None where nothing counts."""
+    rows = await tx.execute_fetchall(
+        f"SELECT counted_at, sum({_value(measure)}) AS n FROM {_OWN} AND {_where(measure)}"  # noqa: S608 - constants
+        " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at LIMIT 1",
+        (asker.person_id, measure.since, *_values(measure, asker)),
+    )
+    found = [(row[0], row[1]) for row in rows]
+    found += [(u.at, n) for u in await _beside(tx, asker, measure.since, now) if (n := u.counts(measure)) > 0]
+    first = min((at for at, _ in found), default=None)
+    return None if first is None else (first, sum(n for at, n in found if at == first))
+
+
+async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> Waiting:
+    """Return how many of somebody's jobs are held, queued or running; without the job ``but``, which is asked for."""
+    rows = await tx.execute_fetchall(
+        # The same words as in the partial index jobs_waiting, so that it is used.
+        "SELECT count(*), coalesce(sum(place_id = ?), 0), coalesce(sum(place_id = ? AND channel = ?), 0), min(id) FROM jobs"
+        " WHERE person_id = ? AND state IN ('held', 'queued', 'running') AND id <> ?",
+        (asker.place_id, asker.place_id, asker.channel, asker.person_id, but),
+    )
+    return next(Waiting(*row) for row in rows)
+
+
+async def _beside(tx: aiosqlite.Connection, asker: Asker, since: float, now: float) -> tuple[Use, ...]:
+    """Return what counts beside one's own jobs: what was borrowed and is due, and what a parted account drew."""
+    rows = await tx.execute_fetchall(
+        "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel"
+        f" FROM {_CARRIED}",
+        (asker.person_id, since),
+    )
+    carried = tuple(
+        Use(row[0], row[1], row[2], row[3], asker.is_here(row[4]), asker.is_here(row[4], row[5])) for row in rows
+    )
+    return (*carried, *await credit_rows.due(tx, asker, since=since, now=now))
+
+
+def _where(measure: Measure) -> str:
+    return " AND ".join(
+        ("counted_at > ?", *(("place_id = ?",) * measure.in_place), *(("channel = ?",) * measure.in_channel))
+    )
+
+
+def _values(measure: Measure, asker: Asker) -> tuple[int | float | str | None, ...]:
+    return (measure.since, *((asker.place_id,) * measure.in_place), *((asker.channel,) * measure.in_channel))
+
+
+def _value(measure: Measure) -> str:
+    pictures = "reserved - free" if measure.by_owner else "reserved - free - free_here"
+    return f"({pictures}) * cost_each" if measure.unit is Unit.POINTS else f"({pictures})"

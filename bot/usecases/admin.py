@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from bot.model.errors import BadInput
-from bot.model.quotas import Limit, Policy, Scope
+from bot.model.quotas import Policy, Scope, Terms
 from bot.policy import quotas as rules
 from bot.ports import Clock
 from bot.store import policies
 from bot.store.database import Database
-from bot.usecases import quota
+from bot.usecases.policies import change
 
 OPERATOR = "operator"
 """Who is written down as having done it."""
 
 
-async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> Limit:
+async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> Terms:
     """Set the owner's rule for a scope, a ceiling for what admins of places may set; returns it as understood.
 
     Raises:
         BadInput: The rule can't be read, or the scope is incomplete.
         Unavailable: The database can't be written.
     """
-    limit = rules.parse_limit(rule)
+    terms = rules.parse_terms(rule)
     _check(scope)
     async with db.write() as tx:
-        await quota.put(tx, scope, limit, by_owner=True, actor=OPERATOR, now=clock.now())
-    return limit
+        await change(tx, scope, terms, by_owner=True, by=OPERATOR, now=clock.now(), action="quota set")
+    return terms
 
 
 async def show_quotas(db: Database) -> tuple[Policy, ...]:
@@ -34,7 +34,7 @@ async def show_quotas(db: Database) -> tuple[Policy, ...]:
         return await policies.all_rules(tx)
 
 
-async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[Policy, ...]:
+async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[Terms, ...]:
     """Take the rules of exactly this scope away, the owner's and the place's own; returns those that there were.
 
     Raises BadInput and Unavailable.
@@ -42,15 +42,15 @@ async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[Policy,
     _check(scope)
     async with db.write() as tx:
         gone = [
-            await quota.take_away(tx, scope, by_owner=by_owner, actor=OPERATOR, now=clock.now())
+            await change(tx, scope, None, by_owner=by_owner, by=OPERATOR, now=clock.now(), action="quota reset")
             for by_owner in (True, False)
         ]
-    return tuple(policy for policy in gone if policy is not None)
+    return tuple(terms for terms in gone if terms is not None)
 
 
 def _check(scope: Scope) -> None:
-    # Ids of places and people mean nothing without their platform, and roles nothing without their place.
+    # Ids of places and people mean nothing without their platform, and roles and channels nothing without their place.
     if scope.platform is None and (scope.place is not None or scope.person is not None):
         raise BadInput("refusal.quota.scope_platform")
-    if scope.role is not None and (scope.platform is None or scope.place is None):
+    if (scope.role is not None or scope.channel is not None) and (scope.platform is None or scope.place is None):
         raise BadInput("refusal.quota.scope_place")

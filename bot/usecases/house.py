@@ -32,6 +32,7 @@ class House:
         sheets: Folder for contact sheets, which are thrown away after a day; beside ``pictures`` unless it is given.
         owners: Who runs this Easel, live.
         access: Who may come in, by platform; everybody where a platform says nothing.
+        link: Address of the page for others (``EASEL_WEB_PUBLIC_URL``); empty where it has none.
         words: Finds what is not drawn everywhere.
         rng: Draws seeds.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
@@ -47,6 +48,7 @@ class House:
     sheets: Path | None = None
     owners: Owners = field(default_factory=Owners)
     access: Mapping[str, Access] = field(default_factory=dict)
+    link: str = ""
     words: WordList = field(default_factory=shipped)
     rng: random.Random = field(default_factory=random.SystemRandom)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)

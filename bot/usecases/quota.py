@@ -1,87 +1,207 @@
-"""Quotas as people in chats see them: what is left for me, and the rule of this place."""
+"""Quotas as people in chats see them: what is left and why, and the rules and credits of a place."""
 
 from __future__ import annotations
 
-from bot.model.errors import NotAllowed
+from dataclasses import dataclass
+
+from bot.model.errors import BadInput, NotFound
 from bot.model.people import Actor, Place
-from bot.model.quotas import Allowance, Limit, Policy, Scope, Window
+from bot.model.quotas import CreditKind, Reason, Scope, Standing, Terms
+from bot.model.verbs import Who
 from bot.policy import quotas as rules
-from bot.store import audit, people, policies, quotas
+from bot.policy.spans import parse_span
+from bot.policy.texts import shown, whole
+from bot.store import people
+from bot.store.credits import Grant
 from bot.store.database import Tx
+from bot.usecases import changes, policies, rights
+from bot.usecases import credits as credit_changes
 from bot.usecases.house import House
+from bot.usecases.standing import bind, standing
 
 
-async def show(house: House, actor: Actor, place: Place) -> Allowance:
-    """Return what is left under the rule that binds the person here."""
-    now = house.clock.now()
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """Whom a rule is for, as it was typed: nothing is everybody in the place (or, of an owner alone, everybody at all).
+
+    ``person`` is a user id of the same platform, or ``platform:id``.
+    """
+
+    role: str | None = None
+    channel: str | None = None
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given: pictures, their kind, and until when (Unix seconds)."""
+
+    grant: Grant
+    now: float
+
+
+async def show(house: House, actor: Actor, place: Place) -> Standing:
+    """Return what is left for somebody, and under which rules."""
+    async with house.db.read() as tx:
+        return await standing(tx, house, actor, place)
+
+
+async def why(house: House, actor: Actor, place: Place) -> tuple[Reason, ...]:
+    """Return which rules bind somebody here, and which of them they take the place of; nothing for an owner."""
+    if actor.is_owner:
+        return ()
     async with house.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
-        place_id = await people.find_place(tx, place)
-        found = await policies.concerning(tx, actor.platform, place.guild)
-        uses = (
-            ()
-            if person is None
-            else await quotas.uses(tx, person.id, since=now - Window.WEEK.seconds, place_id=place_id)
-        )
-    return rules.decide(actor, place, found, house.quota, uses, wanted=0, now=now)
+        return (await bind(tx, house, actor, place, None if person is None else person.id)).reasons
 
 
-async def set_rule(house: House, actor: Actor, place: Place, rule: str, role: str | None = None) -> Limit:
-    """Set this place's own rule, or that of a role in it; returns it as it was understood.
+async def other(house: House, actor: Actor, place: Place, person: str, *, name: str, roles: tuple[str, ...]) -> Actor:
+    """Return somebody whom an admin asks about, as an actor; ``roles`` as far as the platform says them.
 
     Raises:
-        NotAllowed: The person is no admin here, or this is no server or group.
-        BadInput: The rule can't be read.
+        NotAllowed: Only admins here may ask about others.
+        BadInput: In a place, they must be of its platform.
+    """
+    scope = scope_of(actor, place, Whom(person=person))
+    assert scope.person is not None
+    assert scope.platform is not None
+    if (scope.platform, scope.person) == (actor.platform, actor.user_id):
+        return actor
+    async with house.db.read() as tx:
+        await rights.check(tx, actor, place, Who.ADMIN)
+        known = await people.find(tx, scope.platform, scope.person)
+    is_owner = scope.person in house.owners.of(scope.platform)
+    known_as = name or ("" if known is None else known.name) or scope.person
+    return Actor(scope.platform, scope.person, known_as, roles=roles, is_owner=is_owner)
+
+
+async def set_rule(house: House, actor: Actor, place: Place, rule: str, whom: Whom | None = None) -> Terms:
+    """Set this place's own rule, for everybody in it or for some; returns it as it was understood.
+
+    An owner in a direct message sets the owner's rule, which is a ceiling for every place.
+
+    Raises:
+        NotAllowed: The person is no admin here.
+        BadInput: The rule can't be read, or nobody can be meant by it here.
         OverQuota: It is above the owner's ceiling, which the sentence names.
     """
-    if place.guild is None:
-        raise NotAllowed("refusal.quota.no_place")
-    if not (actor.is_admin or actor.is_owner):
-        raise NotAllowed("refusal.quota.not_admin")
-    limit = rules.parse_limit(rule)
-    scope = Scope(platform=place.platform, place=place.guild, role=role)
     async with house.db.write() as tx:
-        found = await policies.concerning(tx, place.platform, place.guild)
-        rules.check_ceiling(limit, rules.ceiling_of(place, found, house.quota, role))
-        await put(tx, scope, limit, by_owner=False, actor=f"{actor.platform}:{actor.user_id}", now=house.clock.now())
-    return limit
+        await rights.check(tx, actor, place, Who.ADMIN)
+        terms = rules.parse_terms(rule)
+        _check_models(house, terms)
+        scope = scope_of(actor, place, whom or Whom())
+        by_owner = place.guild is None
+        if not by_owner:
+            await policies.check_ceiling(tx, house, scope, terms)
+        by, now = changes.by_of(actor), house.clock.now()
+        await policies.change(tx, scope, terms, by_owner=by_owner, by=by, now=now, action="quota set")
+    return terms
 
 
-async def put(tx: Tx, scope: Scope, limit: Limit, *, by_owner: bool, actor: str, now: float) -> None:
-    """Set a rule and write down who did. Nothing is checked here."""
-    before = await policies.put(tx, scope, limit, by_owner=by_owner, set_by=actor, now=now)
-    await audit.add(
-        tx,
-        audit.Entry(
-            at=now,
-            actor=actor,
-            action=_action("set", scope),
-            platform=scope.platform,
-            place=scope.place,
-            before="" if before is None else rules.format_limit(before),
-            after=rules.format_limit(limit),
-        ),
-    )
-
-
-async def take_away(tx: Tx, scope: Scope, *, by_owner: bool, actor: str, now: float) -> Policy | None:
-    """Remove a rule and write down who did; returns it, or None when there was none."""
-    policy = await policies.remove(tx, scope, by_owner=by_owner)
-    if policy is not None:
-        await audit.add(
-            tx,
-            audit.Entry(
-                at=now,
-                actor=actor,
-                action=_action("reset", scope),
-                platform=scope.platform,
-                place=scope.place,
-                before=rules.format_limit(policy.limit),
-            ),
+async def reset(house: House, actor: Actor, place: Place, whom: Whom | None = None) -> Terms:
+    """Take such a rule away; returns it. Raises NotAllowed, BadInput, and NotFound where there is none."""
+    async with house.db.write() as tx:
+        await rights.check(tx, actor, place, Who.ADMIN)
+        scope = scope_of(actor, place, whom or Whom())
+        by, now = changes.by_of(actor), house.clock.now()
+        gone = await policies.change(
+            tx, scope, None, by_owner=place.guild is None, by=by, now=now, action="quota reset"
         )
-    return policy
+    if gone is None:
+        raise NotFound("refusal.quota.no_rule")
+    return gone
 
 
-def _action(verb: str, scope: Scope) -> str:
-    parts = (("role", scope.role), ("person", scope.person))
-    return " ".join([f"quota.{verb}", *(f"{name}={value}" for name, value in parts if value is not None)])
+async def give(
+    house: House,
+    actor: Actor,
+    place: Place,
+    *,
+    event: str,
+    person: str,
+    number: str,
+    span: str | None,
+    kind: CreditKind,
+    name: str = "",
+) -> Given:
+    """Give or lend somebody pictures: in a place its own, from an owner in a direct message an owner's, for everywhere.
+
+    Args:
+        house: What use cases work with.
+        actor: Who gives.
+        place: Where.
+        event: The platform's own name of it; the same event again gives nothing more.
+        person: To whom, as in Whom.
+        number: How many pictures, as typed.
+        span: For how long, as typed; None for the usual time.
+        kind: Given, or lent.
+        name: What the platform calls them.
+
+    Raises:
+        NotAllowed: The person is no admin here.
+        BadInput: A value can't be read.
+        NotFound: Nobody is known by that id.
+    """
+    seconds = credit_changes.USUAL_SECONDS[kind] if span is None else parse_span(span)
+    pictures = whole(number)
+    if pictures is None or not 1 <= pictures <= rules.MOST:
+        raise BadInput("refusal.quota.number", value=shown(number), most=rules.MOST)
+    async with house.db.write() as tx:
+        await rights.check(tx, actor, place, Who.ADMIN)
+        now = house.clock.now()
+        scope = scope_of(actor, place, Whom(person=person))
+        grant = Grant(
+            person_id=await _person_id(tx, scope, name, now),
+            place_id=await people.remember_place(tx, place, now=now),
+            kind=kind,
+            pictures=pictures,
+            by_owner=place.guild is None,
+            expires_at=now + seconds,
+        )
+        where = None if place.guild is None else place
+        grant = await credit_changes.give(tx, event, grant, where, by=changes.by_of(actor), now=now)
+    return Given(grant, now)
+
+
+def scope_of(actor: Actor, place: Place, whom: Whom) -> Scope:
+    """Return whom a typed rule is for: in a place somebody there, in a direct message somebody anywhere.
+
+    Raises:
+        BadInput: A role or a channel in a direct message, or a person of another platform in a place.
+    """
+    platform, person = None, None
+    if whom.person is not None:
+        platform, person = _account(whom.person, actor.platform)
+    if place.guild is None:
+        if whom.role is not None or whom.channel is not None:
+            raise BadInput("refusal.quota.only_there")
+        return Scope(platform=platform, person=person)
+    if platform not in {None, place.platform}:
+        raise BadInput("refusal.quota.elsewhere", value=shown(whom.person or ""))
+    return Scope(place.platform, place.guild, role=whom.role, channel=whom.channel, person=person)
+
+
+def _account(person: str, platform: str) -> tuple[str, str]:
+    named, colon, user_id = person.partition(":")
+    if not (user_id if colon else named):
+        raise BadInput("refusal.quota.person", value=shown(person))
+    return (named, user_id) if colon else (platform, named)
+
+
+async def _person_id(tx: Tx, scope: Scope, name: str, now: float) -> int:
+    assert scope.platform is not None
+    assert scope.person is not None
+    known = await people.find(tx, scope.platform, scope.person)
+    if known is None:
+        # Whom the platform has a name for is there, even if they never drew.
+        if not name:
+            raise NotFound("refusal.quota.person", value=shown(scope.person))
+        known = await people.remember(tx, Actor(scope.platform, scope.person, name), now=now)
+    return known.id
+
+
+def _check_models(house: House, terms: Terms) -> None:
+    known = [profile.name for profile in house.profiles()]
+    unknown = sorted((terms.models or frozenset()) - set(known))
+    if unknown:
+        raise BadInput("refusal.model.unknown", value=shown(unknown[0]), known=", ".join(known))

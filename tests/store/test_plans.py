@@ -8,9 +8,17 @@ import pytest
 
 from bot.model.jobs import JobState
 from bot.model.people import Actor, Place
-from bot.model.quotas import Scope
+from bot.model.quotas import Scope, Unit
+from bot.policy.quotas import Asker, Measure
+from bot.store import credits as credits_
 from bot.store import jobs, messages, people, pictures, policies, quotas
 from bot.store.database import Database, Tx
+
+ASKER = Asker(1, 1, "c")
+MEASURES = (
+    Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True),
+    Measure(0.0, Unit.POINTS, in_place=True, in_channel=True, by_owner=False),
+)
 
 HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "job": lambda tx: jobs.get(tx, 1),
@@ -26,9 +34,17 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada"), now=1.0),
     "pictures": lambda tx: pictures.of_job(tx, 1),
     "pictures of jobs": lambda tx: pictures.of_jobs(tx, [1, 2]),
-    "uses": lambda tx: quotas.uses(tx, 1, since=0.0, place_id=1),
+    "used": lambda tx: quotas.used(tx, ASKER, MEASURES, now=1.0),
+    "oldest use": lambda tx: quotas.oldest(tx, ASKER, MEASURES[1], now=1.0),
+    "waiting jobs of somebody": lambda tx: quotas.waiting(tx, ASKER, but=1),
     "settle": lambda tx: quotas.settle(tx, 1, painted=0, now=1.0),
     "rules": lambda tx: policies.concerning(tx, "discord", "g"),
+    "rules for somebody": lambda tx: policies.concerning(tx, "discord", "g", ("1", "2")),
+    "credits": lambda tx: credits_.available(tx, ASKER, now=1.0),
+    "borrowed and due": lambda tx: credits_.due(tx, ASKER, since=0.0, now=1.0),
+    "give back": lambda tx: credits_.give_back(tx, 1, 1, by_owner=True, now=1.0),
+    "grant of an event": lambda tx: credits_.of_event(tx, "e"),
+    "accounts of somebody": lambda tx: people.user_ids(tx, 1, "web"),
     "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,

@@ -7,16 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from bot.model.quotas import Limit, Scope, Window
-from bot.policy.quotas import Use
+from bot.model.jobs import JobState
+from bot.model.quotas import Limit, Scope, Terms, Unit, Window
+from bot.policy.quotas import Asker, Measure, Waiting, parse_terms
 from bot.store import audit, jobs, policies, quotas
 from bot.store.database import Database
 from tests.store.rows import a_job
 
+EVERYWHERE = Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True)
+ADA = Asker(1, 1, "c")
 
-async def uses(db: Database, since: float = 0.0, place_id: int | None = None) -> tuple[Use, ...]:
+
+async def used(db: Database, *measures: Measure, asker: Asker = ADA, now: float = 1000.0) -> list[int]:
     async with db.read() as tx:
-        return await quotas.uses(tx, 1, since=since, place_id=place_id)
+        found = await quotas.used(tx, asker, measures, now=now)
+    return [found[measure] for measure in measures]
 
 
 async def test_a_reservation_counts_from_when_it_was_made(db: Database) -> None:
@@ -24,9 +29,64 @@ async def test_a_reservation_counts_from_when_it_was_made(db: Database) -> None:
         await a_job(tx, event="1", guild="g", count=2, now=100.0)
         await a_job(tx, event="2", count=4, now=200.0)
         await a_job(tx, event="3", user="2", count=1, now=200.0)
-    assert await uses(db, place_id=1) == (Use(100.0, 2, here=True), Use(200.0, 4, here=False))
-    assert await uses(db, since=100.0) == (Use(200.0, 4, here=False),)
-    assert await uses(db, since=200.0) == ()
+    here = replace(EVERYWHERE, in_place=True)
+    later, latest = replace(EVERYWHERE, since=100.0), replace(EVERYWHERE, since=200.0)
+    assert await used(db, EVERYWHERE, here, later, latest) == [6, 2, 4, 0]
+    assert await used(db, replace(here, since=99.0), replace(here, in_channel=True)) == [2, 0]
+    assert await used(db, here, asker=Asker(1)) == [0]
+    assert await used(db) == []
+
+
+async def test_points_follow_what_each_picture_costs(db: Database) -> None:
+    async with db.write() as tx:
+        job_id = await a_job(tx, reserve=False)
+        await quotas.reserve(
+            tx, job_id=job_id, person_id=1, place_id=None, pictures=3, now=9.0, cost_each=250, free=1, free_here=1
+        )
+    points = replace(EVERYWHERE, unit=Unit.POINTS)
+    assert await used(db, points, replace(points, by_owner=False)) == [500, 250]
+    assert await used(db, EVERYWHERE, replace(EVERYWHERE, by_owner=False)) == [2, 1]
+
+
+async def test_the_oldest_of_what_counts(db: Database) -> None:
+    async def oldest(measure: Measure) -> tuple[float, int] | None:
+        async with db.read() as tx:
+            return await quotas.oldest(tx, ADA, measure, now=1000.0)
+
+    assert await oldest(EVERYWHERE) is None
+    async with db.write() as tx:
+        gone = await a_job(tx, event="1", count=2, now=100.0)
+        await a_job(tx, event="2", guild="g", count=2, now=150.0)
+        await a_job(tx, event="3", count=4, now=150.0)
+        await quotas.refund(tx, gone, now=120.0)
+    assert await oldest(EVERYWHERE) == (150.0, 6)
+    assert await oldest(replace(EVERYWHERE, in_place=True)) == (150.0, 2)
+
+
+async def test_what_a_parted_account_drew_counts_too(db: Database) -> None:
+    async with db.write() as tx:
+        await a_job(tx, event="1", count=1, now=100.0)
+        theirs = await a_job(tx, event="2", user="2", guild="g", count=4, now=200.0)
+        await tx.execute("INSERT INTO carried (person_id, job_id) VALUES (1, ?)", (theirs,))
+    measures = EVERYWHERE, replace(EVERYWHERE, in_place=True), replace(EVERYWHERE, since=200.0)
+    assert await used(db, *measures) == [5, 4, 0]
+    async with db.read() as tx:
+        assert await quotas.oldest(tx, ADA, measures[1], now=1000.0) == (200.0, 4)
+
+
+async def test_how_many_wait(db: Database) -> None:
+    async with db.write() as tx:
+        for event, state, guild in (
+            ("1", "held", "g"),
+            ("2", "running", None),
+            ("3", "painted", "g"),
+            ("4", "queued", "g"),
+        ):
+            await a_job(tx, event=event, state=JobState(state), guild=guild)
+        await a_job(tx, event="5", user="2")
+        await tx.execute("UPDATE jobs SET channel = 'c' WHERE id = 4")
+        assert await quotas.waiting(tx, ADA) == Waiting(3, 2, 1, first=1)
+        assert await quotas.waiting(tx, Asker(1), but=1) == Waiting(2, 0, 0, first=2)
 
 
 @pytest.mark.parametrize("painted", [0, 1, 2])
@@ -39,7 +99,7 @@ async def test_settled_once_and_for_all(db: Database, painted: int) -> None:
         await quotas.refund(tx, job_id, now=700.0)
         rows = await tx.execute_fetchall("SELECT sum(reserved), sum(charged), max(written_at) FROM ledger")
         assert [tuple(row) for row in rows] == [(0, painted, 500.0)]
-    assert await uses(db) == ((Use(100.0, painted, here=False),) if painted else ())
+    assert await used(db, EVERYWHERE) == [painted]
 
 
 async def test_more_than_was_reserved_is_a_mistake(db: Database) -> None:
@@ -69,17 +129,17 @@ async def test_rules_are_set_replaced_found_and_taken_away(db: Database) -> None
     everybody, here = Scope(), Scope(platform="discord", place="g")
     role = Scope(platform="discord", place="g", role="r")
     async with db.write() as tx:
+        five, three, again = (Terms((Limit(n, w),)) for n, w in ((5, Window.DAY), (3, Window.DAY), (None, Window.WEEK)))
         for scope in (everybody, here, role, Scope(platform="discord", place="h"), Scope(platform="telegram")):
-            assert await policies.put(tx, scope, Limit(5), by_owner=True, set_by="operator", now=1.0) is None
-        assert await policies.put(tx, here, Limit(3), by_owner=False, set_by="discord:1", now=1.0) is None
-        again = Limit(None, Window.WEEK)
-        assert await policies.put(tx, here, again, by_owner=True, set_by="operator", now=2.0) == Limit(5)
+            await policies.put(tx, scope, five, by_owner=True, set_by="operator", now=1.0)
+        await policies.put(tx, here, three, by_owner=False, set_by="discord:1", now=1.0)
+        await policies.put(tx, here, again, by_owner=True, set_by="operator", now=2.0)
         found = await policies.concerning(tx, "discord", "g")
-        assert [(p.scope, p.limit, p.by_owner) for p in found] == [
-            (everybody, Limit(5), True),
+        assert [(p.scope, p.terms, p.by_owner) for p in found] == [
+            (everybody, five, True),
             (here, again, True),
-            (role, Limit(5), True),
-            (here, Limit(3), False),
+            (role, five, True),
+            (here, three, False),
         ]
         assert [p.scope for p in await policies.concerning(tx, "telegram", None)] == [
             everybody,
@@ -88,11 +148,24 @@ async def test_rules_are_set_replaced_found_and_taken_away(db: Database) -> None
         assert len(await policies.all_rules(tx)) == 6
         gone = await policies.remove(tx, here, by_owner=True)
         assert gone is not None
-        assert gone.limit == again
+        assert gone.terms == again
         assert await policies.remove(tx, here, by_owner=True) is None
         kept = await policies.get(tx, here, by_owner=False)
         assert kept is not None
-        assert kept.limit == Limit(3)
+        assert kept.terms == three
+
+
+async def test_rules_for_others_are_left_out_where_the_people_are_known(db: Database) -> None:
+    every = parse_terms("5/hour 20 points/calendar day at-once 2 count 3 size 640x480 steps 9 models demo,sdxl")
+    scopes = [Scope(), *(Scope(platform="discord", person=person) for person in ("ann", "bob", "cy"))]
+    scopes.append(Scope(platform="discord", place="g", channel="c"))
+    async with db.write() as tx:
+        for scope in scopes:
+            await policies.put(tx, scope, every, by_owner=True, set_by="operator", now=1.0)
+        found = await policies.concerning(tx, "discord", "g", ("ann", "cy"))
+        assert [p.scope for p in found] == [scopes[0], scopes[1], scopes[3], scopes[4]]
+        assert {p.terms for p in found} == {every}
+        assert [p.scope for p in await policies.concerning(tx, "discord", None, ())] == [Scope()]
 
 
 async def test_changes_are_written_down_newest_first(db: Database) -> None:

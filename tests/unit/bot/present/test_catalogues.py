@@ -15,7 +15,7 @@ from babel.messages.catalog import Message
 from bot.model import errors
 from bot.model.actions import Action
 from bot.model.jobs import JobState
-from bot.model.quotas import Window
+from bot.model.quotas import Dimension, Window
 from bot.policy import again
 from bot.present import i18n
 from engine.contract import ERRORS, PROMPT_CUT, SAFER
@@ -47,6 +47,8 @@ BUILT = {
     *(f"error.engine.{code}" for code in ERRORS),
     *(f"card.queued.{place}{eta}" for place in ("next", "position") for eta in ("", "_eta")),
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
+    *(f"refusal.quota.points_{what}{where}" for what in ("left", "too_many") for where in ("", "_here")),
+    *(f"quota.any.{dimension}" for dimension in Dimension),
     *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
     *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large")),
     *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *again.CODES)),

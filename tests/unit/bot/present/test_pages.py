@@ -1,4 +1,4 @@
-"""Cards about no single job: quota, history, help."""
+"""Cards about no single job: history, help."""
 
 from __future__ import annotations
 
@@ -8,50 +8,13 @@ import pytest
 
 from bot.model.actions import Action, Press
 from bot.model.jobs import JobState
-from bot.model.quotas import Allowance, Limit, Window
 from bot.policy import flags
 from bot.policy.presets import RATIOS
 from bot.policy.styles import BUILT_IN
 from bot.present.i18n import LOCALES
-from bot.present.pages import Line, help_card, history_card, limit_text, quota_card, quota_set_card
+from bot.present.pages import Line, help_card, history_card
 from engine import catalogue
 from tests.unit.bot.present.made import job
-
-NOW = 1_000_000.0
-
-
-def test_what_is_left_and_when_more_come_back() -> None:
-    found = quota_card(Allowance(Limit(5), 3, 2, NOW + 7200, 1), "en", now=NOW)
-    assert found.status == "You may ask for 2 more pictures now."
-    assert [(f.label, f.value) for f in found.facts] == [
-        ("Quota", "5 pictures per day"),
-        ("Counts what was drawn", "everywhere"),
-        ("Used", "3"),
-        ("Left", "2"),
-        ("More come back", "1 picture in 2 hours"),
-    ]
-    assert found.private
-
-
-def test_in_chinese() -> None:
-    found = quota_card(Allowance(Limit(5, Window.WEEK), 3, 2, NOW + 7200, 1, in_place=True), "zh_CN", now=NOW)
-    assert [f.value for f in found.facts] == ["每周 5 张", "仅限这里", "3", "2", "2 小时后恢复 1 张"]
-
-
-def test_no_limit_and_nothing_used() -> None:
-    assert [f.value for f in quota_card(Allowance(Limit(None), 9, None), "en", now=NOW).facts] == [
-        "unlimited",
-        "everywhere",
-        "9",
-    ]
-    assert len(quota_card(Allowance(Limit(5), 0, 5), "en", now=NOW).facts) == 4
-
-
-def test_a_rule_that_was_set_is_for_everybody_to_see() -> None:
-    found = quota_set_card(Limit(1, Window.HOUR), "en")
-    assert (found.facts[0].value, found.private) == ("1 picture per hour", False)
-    assert quota_set_card(Limit(1), "en", for_role=True).status != found.status
-    assert limit_text(Limit(None), "zh_CN") == "不限"
 
 
 def test_history_numbers_its_lines_and_turns_pages() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from bot.model.errors import BadInput, NotAllowed, OverQuota, Refusal
 from bot.model.people import Actor
-from bot.model.quotas import Limit, Policy, Scope, Window
+from bot.model.quotas import Allowance, Limit, Scope, Terms, Window
 from bot.model.requests import DrawForm
+from bot.policy.quotas import dump_terms
 from bot.store import audit
 from bot.usecases import admin, quota
 from bot.usecases.draw import draw
@@ -20,12 +22,16 @@ ADMIN = replace(BOB, is_admin=True)
 GUILD = Scope(platform="chat", place="guild")
 
 
-async def rules(house: House) -> list[tuple[Scope, Limit, bool]]:
-    return [(p.scope, p.limit, p.by_owner) for p in await admin.show_quotas(house.db)]
+def day(number: int | None, window: Window = Window.DAY) -> Terms:
+    return Terms((Limit(number, window),))
+
+
+async def rules(house: House) -> list[tuple[Scope, Terms, bool]]:
+    return [(p.scope, p.terms, p.by_owner) for p in await admin.show_quotas(house.db)]
 
 
 async def test_a_place_s_rule_counts_in_that_place_alone(world: World, house: House) -> None:
-    assert await quota.set_rule(house, ADMIN, HERE, "2/day") == Limit(2)
+    assert await quota.set_rule(house, ADMIN, HERE, "2/day") == day(2)
     await draw(house, ADA, HERE, DrawForm("an apple", count="2"), ref("1"))
     with pytest.raises(OverQuota) as refused:
         await draw(house, ADA, HERE, DrawForm("an apple"), ref("2"))
@@ -69,20 +75,20 @@ async def test_no_rule_above_the_owner_s_ceiling(house: House, rule: str) -> Non
 
 @pytest.mark.parametrize("rule", ["5/day", "0/day", "35/week"])
 async def test_rules_inside_the_ceiling(house: House, rule: str) -> None:
-    limit = await quota.set_rule(house, ADMIN, HERE, rule)
-    assert await rules(house) == [(GUILD, limit, False)]
+    terms = await quota.set_rule(house, ADMIN, HERE, rule)
+    assert await rules(house) == [(GUILD, terms, False)]
 
 
 async def test_the_owner_s_rule_for_a_place_is_its_ceiling(world: World, house: House) -> None:
     await admin.set_quota(house.db, world.clock, "20/day", GUILD)
-    assert await quota.set_rule(house, ADMIN, HERE, "20/day") == Limit(20)
+    assert await quota.set_rule(house, ADMIN, HERE, "20/day") == day(20)
     with pytest.raises(OverQuota):
         await quota.set_rule(house, ADMIN, THERE, "20/day")
 
 
 async def test_a_role_s_rule(house: House) -> None:
     await quota.set_rule(house, ADMIN, HERE, "1/day")
-    await quota.set_rule(house, ADMIN, HERE, "3/day", role="r")
+    await quota.set_rule(house, ADMIN, HERE, "3/day", quota.Whom(role="r"))
     friend = Actor("chat", "3", "Cy", roles=("r",))
     await draw(house, friend, HERE, DrawForm("an apple", count="3"), ref("1"))
     with pytest.raises(OverQuota):
@@ -92,9 +98,8 @@ async def test_a_role_s_rule(house: House) -> None:
 @pytest.mark.parametrize(
     ("who", "place", "rule", "key"),
     [
-        (ADA, HERE, "1/day", "refusal.quota.not_admin"),
-        (ADMIN, ALONE, "1/day", "refusal.quota.no_place"),
-        (OWNER, PAGE, "1/day", "refusal.quota.no_place"),
+        (ADA, HERE, "1/day", "refusal.rights.admin"),
+        (ADMIN, ALONE, "1/day", "refusal.rights.no_place"),
         (ADMIN, HERE, "lots", "refusal.quota.rule"),
         (ADMIN, HERE, "-1/day", "refusal.quota.rule"),
         (ADMIN, HERE, "1/year", "refusal.quota.rule"),
@@ -108,35 +113,38 @@ async def test_what_is_refused(world: World, who: Actor, place: object, rule: st
     assert await world.count("policies") == await world.count("audit") == 0
 
 
-async def test_show_tells_the_rule_that_binds(world: World, house: House) -> None:
+async def test_show_tells_the_rules_that_bind(world: World, house: House) -> None:
     nothing = await quota.show(house, ADA, HERE)
-    assert (nothing.used, nothing.left, nothing.returns_at) == (0, 5, None)
+    assert (nothing.left, nothing.allowances) == (5, (Allowance(Limit(5), 0, 5),))
     await draw(house, ADA, HERE, DrawForm("an apple", count="2"), ref("1"))
     world.clock.advance(60)
     await quota.set_rule(house, ADMIN, HERE, "3/day")
+    back = world.clock.now() - 60 + 86400
     here = await quota.show(house, ADA, HERE)
-    assert (here.limit, here.used, here.left, here.in_place) == (Limit(3), 2, 1, True)
-    assert (here.returns, here.returns_at) == (2, world.clock.now() - 60 + 86400)
+    assert here.left == 1
+    assert here.allowances == (
+        Allowance(Limit(3), 2, 1, back, 2, in_place=True, by_owner=False),
+        Allowance(Limit(5), 2, 3, back, 2),
+    )
     there = await quota.show(house, ADA, THERE)
-    assert (there.limit, there.left, there.in_place) == (Limit(5), 3, False)
+    assert (there.left, len(there.allowances)) == (3, 1)
     assert (await quota.show(house, OWNER, PAGE)).left is None
     assert await world.count("people") == 1  # to look stores nobody
 
 
 async def test_operators_set_show_and_reset(world: World, house: House) -> None:
     db, clock = house.db, world.clock
-    assert await admin.set_quota(db, clock, "7 / week", Scope()) == Limit(7, Window.WEEK)
+    assert await admin.set_quota(db, clock, "7 / week", Scope()) == day(7, Window.WEEK)
     await admin.set_quota(db, clock, "unlimited", Scope(platform="chat", person="1"))
     await quota.set_rule(house, ADMIN, HERE, "1/day")
     assert await rules(house) == [
-        (Scope(), Limit(7, Window.WEEK), True),
-        (Scope(platform="chat", person="1"), Limit(None), True),
-        (GUILD, Limit(1), False),
+        (Scope(), day(7, Window.WEEK), True),
+        (Scope(platform="chat", person="1"), day(None), True),
+        (GUILD, day(1), False),
     ]
-    gone = await admin.reset_quota(db, clock, GUILD)
-    assert [(p.scope, p.by_owner) for p in gone] == [(GUILD, False)]
+    assert await admin.reset_quota(db, clock, GUILD) == (day(1),)
     assert await admin.reset_quota(db, clock, GUILD) == ()
-    assert isinstance((await admin.reset_quota(db, clock, Scope()))[0], Policy)
+    assert await admin.reset_quota(db, clock, Scope()) == (day(7, Window.WEEK),)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +165,21 @@ async def test_scopes_that_mean_nothing(world: World, house: House, scope: Scope
     assert await rules(house) == []
 
 
-async def test_every_change_is_written_down(world: World, house: House) -> None:
+async def test_every_change_is_written_down_for_those_whom_it_concerns(world: World, house: House) -> None:
     await quota.set_rule(house, ADMIN, HERE, "1/day")
-    await quota.set_rule(house, ADMIN, HERE, "2/day", role="r")
+    await quota.set_rule(house, ADMIN, HERE, "2/day", quota.Whom(role="r"))
     await quota.set_rule(house, ADMIN, HERE, "3/day")
+    await quota.set_rule(house, ADMIN, HERE, "3/day")  # changes nothing
     await admin.reset_quota(house.db, world.clock, GUILD)
+    await admin.set_quota(house.db, world.clock, "9/day", GUILD)
     async with house.db.read() as tx:
         entries = await audit.recent(tx)
-    assert [(e.actor, e.action, e.before, e.after) for e in entries] == [
-        ("operator", "quota.reset", "3/day", ""),
-        ("chat:2", "quota.set", "1/day", "3/day"),
-        ("chat:2", "quota.set role=r", "", "2/day"),
-        ("chat:2", "quota.set", "", "1/day"),
+    told = [(e.actor, e.action, e.place, e.before, e.after) for e in entries]
+    said = [json.dumps({"terms": dump_terms(day(n))}, sort_keys=True) for n in range(10)]
+    assert told == [
+        ("operator", "quota set", None, "null", said[9]),
+        ("operator", "quota reset", "guild", said[3], "null"),
+        ("chat:2", "quota set", "guild", said[1], said[3]),
+        ("chat:2", "quota set", "guild", "null", said[2]),
+        ("chat:2", "quota set", "guild", "null", said[1]),
     ]

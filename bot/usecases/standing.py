@@ -1,0 +1,144 @@
+"""How somebody stands: the rules that bind them here, what counts, and the credits that they may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+from bot.model.people import Actor, Place
+from bot.model.quotas import POINT, Allowance, Credit, Dimension, Standing, Window
+from bot.policy import quotas as rules
+from bot.policy.quotas import Asker, Bindings, Purse, Room
+from bot.store import credits as credit_rows
+from bot.store import options, people, policies, quotas
+from bot.store.database import Tx
+from bot.usecases.house import House
+
+TIMEZONE = "timezone"
+"""Option of a place, or of the service: the IANA name of the zone that its calendar days are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What has to be known to decide.
+
+    Attributes:
+        asker: Whose, and where.
+        bindings: The rules that bind.
+        owner: What is left under the owner's rules.
+        own: What is left under the place's own.
+        credits: What may be spent, the first to expire first.
+        zone: Of the place's calendar days.
+        now: Unix seconds.
+    """
+
+    asker: Asker
+    bindings: Bindings
+    owner: Room
+    own: Room
+    credits: tuple[Credit, ...]
+    zone: tzinfo
+    now: float
+
+    @property
+    def purse(self) -> Purse:
+        """The credits, summed up."""
+        return Purse(
+            owner=sum(credit.left for credit in self.credits if credit.by_owner),
+            own=sum(credit.left for credit in self.credits if not credit.by_owner),
+        )
+
+
+async def bind(tx: Tx, house: House, actor: Actor, place: Place, person_id: int | None) -> Bindings:
+    """Return the rules that bind somebody in a place; ``person_id`` is None where nobody knows them yet.
+
+    Rules for a person hold for each account that they have on this platform.
+    """
+    ids = {actor.user_id}
+    if person_id is not None:
+        ids.update(await people.user_ids(tx, person_id, actor.platform))
+    found = await policies.concerning(tx, actor.platform, place.guild, tuple(ids))
+    return rules.bind(actor, place, found, house.quota, accounts=ids)
+
+
+async def open_books(tx: Tx, asker: Asker, bindings: Bindings, *, now: float, cost_each: int = POINT) -> Books:
+    """Return what is left for pictures of a cost (in thousandths of a point)."""
+    zone = await _zone(tx, bindings, asker.place_id)
+    measures = rules.measures(bindings, now, zone)
+    used = await quotas.used(tx, asker, measures, now=now)
+    owner, own = (
+        rules.room(bindings, used, now, zone, by_owner=by_owner, cost_each=cost_each) for by_owner in (True, False)
+    )
+    # Where nothing limits anybody, nobody spends anything.
+    credits_ = await credit_rows.available(tx, asker, now=now) if measures else ()
+    return Books(asker, bindings, owner, own, credits_, zone, now)
+
+
+async def dated(tx: Tx, books: Books, room: Room, index: int) -> Allowance:
+    """Return one limit of a room with what comes back of it, and when."""
+    allowance, measure = room.allowances[index], room.measures[index]
+    if measure is None or not allowance.used:
+        return allowance
+    first = await quotas.oldest(tx, books.asker, measure, now=books.now)
+    if first is None:
+        return allowance
+    at, returns = first
+    if allowance.limit.window is Window.CALENDAR:
+        returns = allowance.used
+    back = rules.returns_at(allowance.limit.window, at, books.now, books.zone)
+    return replace(allowance, returns_at=back, returns=returns)
+
+
+async def standing(tx: Tx, house: House, actor: Actor, place: Place) -> Standing:
+    """Return how somebody stands in a place; an owner is free of every rule."""
+    now = house.clock.now()
+    person = await people.find(tx, actor.platform, actor.user_id)
+    place_id = await people.find_place(tx, place)
+    if actor.is_owner:
+        return Standing(None, (), now=now)
+    asker = asker_of(0 if person is None else person.id, place, place_id)
+    bindings = await bind(tx, house, actor, place, None if person is None else person.id)
+    books = await open_books(tx, asker, bindings, now=now)
+    allowances = []
+    for room in sorted((books.owner, books.own), key=lambda room: room.pictures):
+        allowances += [await dated(tx, books, room, index) for index in range(len(room.allowances))]
+    left = rules.left(books.owner, books.own, books.purse)
+    by_owner = _tighter(bindings)
+    waiting = rules.waiting_of(bindings, await quotas.waiting(tx, asker), by_owner=by_owner)
+    return Standing(
+        left=None if left == float("inf") else int(left),
+        allowances=tuple(allowances),
+        credits=books.credits,
+        terms=bindings.terms(),
+        waiting=waiting,
+        now=now,
+    )
+
+
+def asker_of(person_id: int, place: Place, place_id: int | None) -> Asker:
+    """Return whose uses are looked at; channels count in servers and groups alone."""
+    return Asker(person_id, place_id, channel_of(place))
+
+
+def channel_of(place: Place) -> str:
+    """Return what is kept of where in a place something was asked for."""
+    return "" if place.guild is None else place.channel
+
+
+async def _zone(tx: Tx, bindings: Bindings, place_id: int | None) -> tzinfo:
+    calendar = any(
+        limit.window is Window.CALENDAR
+        for reason in bindings.reasons
+        for policy in reason.rules
+        for limit in policy.terms.limits
+    )
+    if not calendar:
+        return rules.zone_of(None)
+    name = None if place_id is None else await options.get(tx, place_id, TIMEZONE)
+    return rules.zone_of(await options.get(tx, options.SERVICE, TIMEZONE) if name is None else name)
+
+
+def _tighter(bindings: Bindings) -> bool:
+    """Return whose rule on how many may wait is the tighter one: the owner's (True) or the place's own."""
+    owner, own = (bindings.most(Dimension.AT_ONCE, by_owner=by_owner) for by_owner in (True, False))
+    return own is None or (owner is not None and owner <= own)
