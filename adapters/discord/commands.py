@@ -176,11 +176,11 @@ class Tree(app_commands.CommandTree[discord.Client]):
 
     async def _verb(self, interaction: discord.Interaction, verb: Verb, values: Mapping[str, object]) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        args, names = verbs.given(values)
-        ref = ref_of(interaction, private=verb.private)
+        given, ref = verbs.given(values), ref_of(interaction, private=verb.private)
+        call = Call(actor, place, verb, ref, given.args, given.names, given.roles)
 
         async def work() -> Answer:
-            card = await self._studio.command(Call(actor, place, verb, ref, args, names))
+            card = await self._studio.command(call)
             if card.job_id is not None:
                 return Answer(card, card.job_id)
             # What was set is for everybody to see; what was refused is not.

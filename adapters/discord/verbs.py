@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 import discord
@@ -75,19 +76,29 @@ def build(about: About, answering: Answering) -> list[Command | app_commands.Gro
     return list(built.values())
 
 
-def given(values: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the arguments' values as text, and what Discord calls those that have a name; both by argument."""
-    args: dict[str, str] = {}
-    names: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody typed and picked, by argument: its value as text, what Discord calls it, and a person's roles."""
+
+    args: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def given(values: Mapping[str, object]) -> Given:
+    """Read the values that discord.py hands over."""
+    found = Given()
     for name, value in values.items():
         if value is None:
             continue
-        args[name] = str(value.id) if isinstance(value, discord.abc.Snowflake) else str(value)
+        found.args[name] = str(value.id) if isinstance(value, discord.abc.Snowflake) else str(value)
         if isinstance(value, discord.User | discord.Member):
-            names[name] = value.display_name
+            found.names[name] = value.display_name
         elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
-            names[name] = value.name
-    return args, names
+            found.names[name] = value.name
+        if isinstance(value, discord.Member):
+            found.roles[name] = tuple(str(role.id) for role in value.roles if not role.is_default())
+    return found
 
 
 def _command(verb: Verb, name: str, about: About, answering: Answering) -> Command:

@@ -12,10 +12,8 @@ from aiogram.filters import Command, CommandObject
 from aiogram.types import Message, Update, User
 from aiogram.utils.formatting import sizeof
 
-from adapters.telegram.admins import Admins
 from adapters.telegram.errands import Errands
-from adapters.telegram.faults import CALL_ERRORS
-from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
+from adapters.telegram.identity import address_near, author_of, is_group, once, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
 from bot.model.actions import Action, Press
 from bot.model.cards import Card, Tone
@@ -43,15 +41,13 @@ class Commands:
         studio: The core.
         me: The bot's own account.
         owners: User ids of this Easel's owners.
-        admins: Who may set rules in a group.
         errands: What is done later.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, errands: Errands) -> None:
+    def __init__(self, studio: Studio, me: User, owners: Container[str], errands: Errands) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
-        self._admins = admins
         self._errands = errands
         self._whole: dict[str, int] = {}
 
@@ -61,7 +57,6 @@ class Commands:
         private = F.chat.type == ChatType.PRIVATE
         router.message.register(self.draw, F.text, Command("draw", ignore_case=True))
         router.message.register(self.history, F.text, Command("history", ignore_case=True))
-        router.message.register(self.quota, F.text, Command("quota", ignore_case=True))
         router.message.register(self.cancel, F.text, Command("cancel", ignore_case=True))
         router.message.register(self.help, F.text, Command("help", "start", ignore_case=True))
         router.message.register(self.unknown, private, F.text.startswith("/"))
@@ -85,23 +80,6 @@ class Commands:
             card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
         else:
             card = await self._studio.history(actor, place_of(message))
-        await self._post(message, actor, event_update.update_id, card)
-
-    async def quota(self, message: Message, command: CommandObject, event_update: Update) -> None:
-        """``/quota``, ``/quota show``, ``/quota set RULE``."""
-        actor, place = author_of(message, self._owners), place_of(message)
-        verb, _, rule = (command.args or "show").strip().partition(" ")
-        try:
-            if verb.casefold() == "show":
-                card = await self._studio.quota_show(actor, place)
-            elif verb.casefold() == "set" and rule.strip():
-                card = await self._studio.quota_set(await self._with_rights(message, actor), place, rule.strip())
-            else:
-                card = self._notice("telegram.quota_usage", actor)
-        except CALL_ERRORS:
-            card = self._notice("telegram.admin_unclear", actor)
-        except Refusal as refusal:
-            card = self._studio.refused(refusal, actor.locale)
         await self._post(message, actor, event_update.update_id, card)
 
     async def cancel(self, message: Message, event_update: Update) -> None:
@@ -155,10 +133,18 @@ class Commands:
                 actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address_near(message, actor))
             )
         except Refusal as refusal:
-            await self._post(message, actor, update_id, self._studio.refused(refusal, actor.locale))
+            await self._refuse(message, actor, update_id, refusal)
             return
         if shown.card.private and is_group(message.chat):
             self._errands.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
+
+    async def _refuse(self, message: Message, actor: Actor, update_id: int, refusal: Refusal) -> None:
+        address = address_near(message, actor)
+        ref = ref_of(update_id, address)
+        if await self._studio.is_stranger(actor, place_of(message)):
+            # Said once: strangers may write for ever, and each answer is a row.
+            ref = once(address, refusal.key)
+        await self._studio.post(ref, replace(self._studio.refused(refusal, actor.locale), private=False))
 
     async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
         """Say so where a private picture can't reach its asker, who has never opened a chat with the bot."""
@@ -171,11 +157,6 @@ class Commands:
         if not reached:
             card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
             await self._post(message, actor, update_id, card, part="private")
-
-    async def _with_rights(self, message: Message, actor: Actor) -> Actor:
-        if actor.is_owner or actor.is_admin or not is_group(message.chat):
-            return actor
-        return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
 
     def _is_tail(self, message: Message) -> bool:
         """Whether this is the rest of a message that Telegram's app cut in two at its limit, and no prompt by itself."""

@@ -54,6 +54,7 @@ def _actor(user: User | None, owners: Container[str]) -> Actor:
         name=user.full_name if user else "",
         is_owner=user_id in owners,
         locale=locale_of(user),
+        handle=(user.username if user else None) or "",
     )
 
 
@@ -83,6 +84,11 @@ def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Addres
 def ref_of(update_id: int, address: Address, part: str = "") -> Ref:
     """The update as the cause of a job or of a notice; ``part`` tells several causes in one update apart."""
     return Ref(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
+
+
+def once(address: Address, what: str) -> Ref:
+    """The cause of a notice that a person is given only once in a chat, whatever they write."""
+    return Ref(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
 
 
 def _thread(message: Message | InaccessibleMessage) -> str | None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from itertools import product
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import TelegramConflictError, TelegramRetryAfter
-from aiogram.types import BotCommand, ReplyParameters, Update, User
+from aiogram.types import (
+    BotCommand,
+    BotCommandScopeAllChatAdministrators,
+    BotCommandScopeAllGroupChats,
+    BotCommandScopeDefault,
+    BotCommandScopeUnion,
+    ReplyParameters,
+    Update,
+    User,
+)
 from aiogram.utils.backoff import Backoff
 
 from adapters.telegram.admins import Admins
@@ -21,6 +31,7 @@ from adapters.telegram.identity import PLATFORM, locale_of
 from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Patience, Polling
 from adapters.telegram.surface import TelegramSurface
+from adapters.telegram.verbs import Verbs
 from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
@@ -29,7 +40,9 @@ __all__ = ["TelegramService", "build", "check"]
 
 log = logging.getLogger(__name__)
 
-COMMANDS = ("draw", "history", "quota", "cancel", "help")
+COMMANDS = ("draw", "history", "search", "favourites", "quota", "cancel", "link", "export", "forget", "help")
+IN_GROUPS = ("draw", "history", "quota", "cancel", "help")
+FOR_ADMINS = ("draw", "history", "quota", "easel", "cancel", "help")
 _LANGUAGES = {"": "en", "zh": "zh_CN"}
 _SECONDS = 10
 
@@ -100,7 +113,9 @@ class TelegramService:
 
     def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
-        dispatcher.include_router(Commands(self._studio, me, self._owners, Admins(bot), errands).router())
+        # Verbs first: what is no command of anybody's is taken by the others.
+        dispatcher.include_router(Verbs(self._studio, me, self._owners, Admins(bot)).router())
+        dispatcher.include_router(Commands(self._studio, me, self._owners, errands).router())
         dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands).router())
         return dispatcher
 
@@ -122,12 +137,17 @@ class TelegramService:
                 await backoff.asleep()
 
     async def _name_commands(self, bot: Bot) -> None:
-        for code, locale in _LANGUAGES.items():
+        scopes: dict[BotCommandScopeUnion, tuple[str, ...]] = {
+            BotCommandScopeDefault(): COMMANDS,
+            BotCommandScopeAllGroupChats(): IN_GROUPS,
+            BotCommandScopeAllChatAdministrators(): FOR_ADMINS,
+        }
+        for (scope, names), (code, locale) in product(scopes.items(), _LANGUAGES.items()):
             commands = [
                 BotCommand(command=name, description=self._studio.text(f"telegram.command.{name}", locale))
-                for name in COMMANDS
+                for name in names
             ]
-            await bot.set_my_commands(commands, language_code=code or None, request_timeout=_SECONDS)
+            await bot.set_my_commands(commands, scope, language_code=code or None, request_timeout=_SECONDS)
 
     async def _sorry(self, bot: Bot, update: Update) -> None:
         """Tell whoever sent an update that could not be saved; by hand, since saving is what fails."""

@@ -62,15 +62,26 @@ class Person:
         self._fake = fake
         self.user = user
 
-    async def run(self, command: str, *, channel: Channel | None = None, strict: bool = True, **options: Any) -> Asked:
+    async def run(
+        self,
+        command: str,
+        *,
+        channel: Channel | None = None,
+        strict: bool = True,
+        into: Channel | None = None,
+        **options: Any,
+    ) -> Asked:
         """Type a slash command, such as ``run("quota set", rule="20/day")``.
 
         Args:
             command: Name, and name of the subcommand.
             channel: Where; the server's channel otherwise.
             strict: Keep to ranges, as the real client does before it sends.
+            into: The option ``channel``, which is where it is typed otherwise.
             options: By their names.
         """
+        if into is not None:
+            options["channel"] = str(into.id)
         world, (name, _, sub) = self._fake.world, command.partition(" ")
         known = next((c for c in world.commands if c["name"] == name), None)
         assert known is not None, f"/{name} is not among {[c['name'] for c in world.commands]}"
@@ -253,7 +264,9 @@ class FakeDiscord:
 
     def foreign(self) -> Channel:
         """A channel of a server that the bot is not in; it can be used there through one's own installation."""
-        made = Channel(self.world.snowflake(), "theirs", guild_id=self.world.snowflake(), bot_access=False)
+        made = Channel(
+            self.world.snowflake(), "theirs", guild_id=self.world.snowflake(), bot_access=False, installed=False
+        )
         self.world.channels[made.id] = made
         return made
 

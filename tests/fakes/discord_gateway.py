@@ -183,20 +183,8 @@ class Gateway:
             "id": str(self._world.guild_id),
             "name": "The Studio",
             "owner_id": "1",
-            "roles": [
-                {
-                    "id": str(self._world.guild_id),
-                    "name": "@everyone",
-                    "color": 0,
-                    "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
-                    "hoist": False,
-                    "position": 0,
-                    "permissions": "0",
-                    "managed": False,
-                    "mentionable": False,
-                    "flags": 0,
-                }
-            ],
+            # The server's own id is the role that everybody has; the one beside it some have.
+            "roles": [_role(self._world.guild_id, "@everyone"), _role(self._world.guild_id + 1, "Painters")],
             "emojis": [],
             "stickers": [],
             "features": [],
@@ -209,3 +197,9 @@ class Gateway:
             "threads": [c.payload() for c in channels if c.parent_id is not None],
             "unavailable": False,
         }
+
+
+def _role(role_id: int, name: str) -> dict[str, Any]:
+    colours = {"primary_color": 0, "secondary_color": None, "tertiary_color": None}
+    known = {"id": str(role_id), "name": name, "color": 0, "colors": colours, "hoist": False, "position": 0}
+    return known | {"permissions": "0", "managed": False, "mentionable": False, "flags": 0}

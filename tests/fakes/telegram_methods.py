@@ -48,7 +48,7 @@ class World:
     flood: limits.Flood
     chats: dict[int, Chat] = field(default_factory=dict)
     queries: dict[str, Query] = field(default_factory=dict)
-    commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def add(self, chat: Chat, sender: Person, **content: Any) -> Msg:
@@ -62,8 +62,8 @@ class World:
         return self.bot.json()
 
     def setmycommands(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
-        """Keep the list by language."""
-        self.commands[p.get("language_code", "")] = p["commands"]
+        """Keep the list by scope and language."""
+        self.commands[p.get("scope", {}).get("type", "default"), p.get("language_code", "")] = p["commands"]
         return True
 
     def sendchataction(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:

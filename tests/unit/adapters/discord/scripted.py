@@ -90,6 +90,12 @@ class Scripted:
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
 
+    def owners(self, platform: str) -> Container[str]:
+        return self.application
+
+    def owned(self, platform: str, ids: Iterable[str]) -> None:
+        self.application = frozenset(ids)
+
     def help(self, locale: str) -> Card:
         return Card(Tone.INFO, i18n.text(locale, "help.title"), private=True)
 

@@ -212,11 +212,16 @@ async def test_a_verb_says_who_asks_where_and_what_was_picked(
 ) -> None:
     bob, role = fake.person("Bob"), str(fake.world.guild_id + 1)
     boss = fake.person("Boss", manages=manages)
-    picked = {"role": role, "person": str(bob.user.id), "channel": str(fake.channel.id)}
-    answer = await (await boss.run("quota set", rule="20/day", **picked)).answer()
+    asked = await boss.run("quota set", rule="20/day", role=role, person=str(bob.user.id), into=fake.channel)
+    answer = await asked.answer()
     (call,) = scripted.calls
     assert (call.verb.name, call.actor.is_admin, call.place.guild) == ("quota set", manages, str(fake.world.guild_id))
-    assert call.args == {"rule": "20/day", **picked}
+    assert call.args == {
+        "rule": "20/day",
+        "role": role,
+        "person": str(bob.user.id),
+        "channel": str(fake.channel.id),
+    }
     assert call.names == {"role": "Painters", "person": "Bob", "channel": "drawings"}
     # What was set is for everybody to see.
     assert answer in bob.sees()

@@ -1,0 +1,152 @@
+"""Typed verbs: ``/quota ...``, ``/easel ...`` and the rest of the table, from a message to a Call."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
+
+from aiogram import F, Router
+from aiogram.enums import MessageEntityType
+from aiogram.filters import Command, CommandObject
+from aiogram.types import Message, Update, User
+
+from adapters.telegram.admins import Admins
+from adapters.telegram.faults import CALL_ERRORS
+from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
+from bot.model.cards import Card, Tone
+from bot.model.errors import BadInput, NotAllowed, Refusal
+from bot.model.people import Actor
+from bot.model.verbs import VERBS, Call, Takes, Verb, Who
+from bot.policy import typed
+from bot.policy.texts import shown
+from bot.studio import Studio
+
+COMMANDS = tuple(dict.fromkeys(verb.name.partition(" ")[0] for verb in VERBS))
+"""The first word of every verb."""
+
+PERSONAL = frozenset({"claim", "link", "unlink", "search", "favourites", "export", "forget"})
+"""What is for one's own eyes alone: a group has no room for that."""
+
+
+@dataclass(slots=True)
+class _Given:
+    """What was typed and pointed at, by argument: its value as text, and what Telegram calls it."""
+
+    args: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+
+class Verbs:
+    """Handlers of verbs. They only save, as all handlers do: delivery shows what came of them.
+
+    Args:
+        studio: The core.
+        me: The bot's own account.
+        owners: User ids of this Easel's owners.
+        admins: Who may set rules in a group; asked only where a verb needs a right.
+    """
+
+    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins) -> None:
+        self._studio = studio
+        self._me = me
+        self._owners = owners
+        self._admins = admins
+
+    def router(self) -> Router:
+        """The route: every first word of the table."""
+        router = Router(name="verbs")
+        router.message.register(self.handle, F.text, Command(*COMMANDS, ignore_case=True))
+        return router
+
+    async def handle(self, message: Message, command: CommandObject, event_update: Update) -> None:
+        """Do what a verb asks for, and answer where it was typed."""
+        actor = author_of(message, self._owners)
+        ref = ref_of(event_update.update_id, address_near(message, actor))
+        try:
+            verb, rest = typed.find(command.command.lower(), _written(message))
+            if verb.name in PERSONAL and is_group(message.chat):
+                bot = f"https://t.me/{self._me.username}"
+                card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
+            else:
+                given = await self._given(message, actor, verb, rest, alone=not command.args)
+                actor = await self._with_rights(message, actor, verb, given.args)
+                card = await self._studio.command(Call(actor, place_of(message), verb, ref, given.args, given.names))
+        except CALL_ERRORS:
+            card = self._notice("telegram.admin_unclear", actor)
+        except Refusal as refusal:
+            card = self._studio.refused(refusal, actor.locale)
+        if card.job_id is None:
+            # The cards of jobs are delivery's. Others stay where they were asked for, which is no secret there.
+            await self._studio.post(ref, replace(card, private=False))
+
+    async def _given(self, message: Message, actor: Actor, verb: Verb, rest: str, *, alone: bool) -> _Given:
+        """Read what stands behind the verb, and find out whom and which chat it means."""
+        answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
+        near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
+        given = _Given(typed.parse(verb, rest, near))
+        for arg in verb.args:
+            value = given.args.get(arg.name)
+            if arg.takes is Takes.ROLE and (value is not None or len(verb.args) == 1):
+                raise BadInput("telegram.no_roles")
+            if value is None:
+                continue
+            if arg.takes is Takes.PERSON:
+                await self._person(message, given, arg.name, value)
+            elif arg.takes is Takes.CHANNEL:
+                await self._chat(message, actor, given, arg.name, value)
+        return given
+
+    async def _person(self, message: Message, given: _Given, name: str, value: str) -> None:
+        if value.startswith("@"):
+            account = await self._studio.known(PLATFORM, value[1:])
+            if account is None:
+                raise BadInput("telegram.person_unknown", person=shown(value))
+            given.args[name], given.names[name] = account.user_id, account.name
+            return
+        pointed = [e.user for e in message.entities or () if e.user is not None]
+        if message.reply_to_message and message.reply_to_message.from_user:
+            pointed.append(message.reply_to_message.from_user)
+        for user in pointed:
+            if str(user.id) == value:
+                given.names[name] = user.full_name
+
+    async def _chat(self, message: Message, actor: Actor, given: _Given, name: str, value: str) -> None:
+        if value in {typed.HERE, str(message.chat.id)}:
+            given.args[name], given.names[name] = str(message.chat.id), message.chat.title or ""
+            return
+        # An id is easily typed: it counts for who is an admin there, too.
+        if not value.removeprefix("-").isdecimal():
+            raise BadInput("telegram.not_a_chat", value=shown(value))
+        if not actor.is_owner and not await self._admins.includes(int(value), int(actor.user_id)):
+            raise NotAllowed("telegram.no_admin_there")
+        given.names[name] = value
+
+    async def _with_rights(self, message: Message, actor: Actor, verb: Verb, args: Mapping[str, str]) -> Actor:
+        """Ask whether they are an admin here, if anything hangs on it."""
+        needed = verb.who is Who.ADMIN or "person" in args
+        if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or verb.name in _HINTS):
+            return actor
+        try:
+            return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
+        except CALL_ERRORS:
+            if needed:
+                raise
+            return actor
+
+    def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
+        return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
+
+
+_HINTS = frozenset({"easel limits"})
+"""Anybody's verbs that tell admins more."""
+
+
+def _written(message: Message) -> str:
+    """Return what stands behind the command; people without a name, who are pointed at, by their ids."""
+    units = (message.text or "").encode("utf-16-le")
+    for entity in sorted(message.entities or (), key=lambda entity: -entity.offset):
+        if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:
+            begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
+            units = units[:begin] + f" {entity.user.id} ".encode("utf-16-le") + units[end:]
+    words = units.decode("utf-16-le", "ignore").split(maxsplit=1)
+    return words[1] if len(words) > 1 else ""
