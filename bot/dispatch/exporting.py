@@ -66,8 +66,8 @@ class Exporting:
             try:
                 await self._sweep()
                 await self._make_all()
-            except (Unavailable, OSError):
-                log.warning("exports could not be looked at", exc_info=True)
+            except Exception:  # the service goes on without
+                log.exception("exports could not be looked at")
             await self._idle()
 
     async def _idle(self) -> None:
@@ -94,10 +94,13 @@ class Exporting:
                 continue  # how large its files may be is known when its platform comes
             try:
                 await self._make(export)
-            except (Refusal, OSError) as error:
-                log.warning("export %d could not be made", export.id, exc_info=True)
-                refusal = error if isinstance(error, Refusal) else Unavailable("unavailable.disk_full")
+            except Refusal as refusal:
+                log.warning("export %d could not be made: %s", export.id, refusal.key)
                 await self._failed(export, refusal)
+            except Exception as error:  # whatever it was, everybody else's go on
+                log.exception("export %d could not be made", export.id)
+                key = "unavailable.disk_full" if isinstance(error, OSError) else "refusal.unavailable.internal"
+                await self._failed(export, Unavailable(key))
 
     async def _make(self, export: Export) -> None:
         if await blobs.free_bytes(self._pictures) < blobs.MIN_FREE_BYTES:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
-from bot.model.errors import Unavailable
 from bot.ports import Clock
 from bot.store import blobs, inputs, jobs, retention
 from bot.store.database import Database
@@ -54,8 +53,8 @@ class Keeping:
         while True:
             try:
                 await self.sweep()
-            except (Unavailable, OSError):
-                log.warning("old pictures could not be looked at; again in an hour", exc_info=True)
+            except Exception:  # the service goes on without
+                log.exception("old pictures could not be looked at; again in an hour")
             await self._clock.sleep(EVERY)
 
     async def sweep(self) -> int:

@@ -1,0 +1,248 @@
+"""One's own pictures and rows as ZIP files: all of one's own, nothing of others', in parts, once, after any kill."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.model.actions import Action, Press
+from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
+from bot.model.messages import Address, Ref
+from bot.model.people import Place
+from bot.store import favourites, pictures
+from bot.usecases import export, press
+from bot.usecases.forget import forget
+from bot.usecases.house import House
+from tests.fakes.given import picture
+from tests.fakes.surface import ABLE
+from tests.flow.conftest import Make
+from tests.flow.house import CHAT, Bot
+
+HERE = Place("chat", None, CHAT)
+LINK = "https://easel.example/"
+
+
+def ref(event: str = "export", user: str = "1") -> Ref:
+    return Ref(event, Address("chat", CHAT, user=user, message="9", reply_to="8"))
+
+
+def linked(bot: Bot) -> House:
+    return replace(bot.house, link=LINK)
+
+
+def sent(bot: Bot, user: str = "1") -> list[bytes]:
+    """The ZIP files that the person was sent alone."""
+    seen = [s for name, s in bot.chats.messages.items() if s.chat == f"@{user}" and name not in bot.chats.deleted]
+    return [file.path.read_bytes() for s in seen for file in s.files]
+
+
+def exports(bot: Bot) -> list[str]:
+    return sorted(path.name for path in (bot.folder / "exports").glob("*"))
+
+
+def unpacked(*archives: bytes) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for data in archives:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            assert archive.testzip() is None
+            for name in archive.namelist():
+                assert name not in files
+                assert not Path(name).is_absolute()
+                assert ".." not in name
+                files[name] = archive.read(name)
+    return files
+
+
+async def two_people(bot: Bot) -> tuple[int, int, int]:
+    """Ann's album, her picture from a given one that Bob drew again, and Bob's."""
+    first = await bot.ask("an apple ../../etc", count="4")
+    second = await bot.ask("a sea", image=picture())
+    await bot.delivered(second.id)
+    bobs = Ref("chat:bob", Address("chat", CHAT, user="2"))
+    third = await press.reroll(bot.house, bot.actor("2"), HERE, Press(Action.REROLL, second.id), bobs)
+    await bot.delivered(first.id)
+    await bot.delivered(third.id)
+    await bot.ask("the secret of Bob", user="2")
+    return first.id, second.id, third.id
+
+
+async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
+    bot = await make()
+    first, second, third = await two_people(bot)
+    async with bot.db.write() as tx:
+        await favourites.keep(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
+    assert await export.ask(bot.house, bot.actor(), ref()) is None
+    await bot.until(lambda: sent(bot))
+    files = unpacked(*sent(bot))
+    kept = {f"{first}-{i}.png" for i in range(4)} | {f"{second}-0.png"}
+    stored = {p.name: p.read_bytes() for p in bot.pictures.rglob("*.png")}
+    assert {data for name, data in files.items() if name.startswith("pictures/")} == {stored[name] for name in kept}
+    (given,) = [data for name, data in files.items() if name.startswith("inputs/")]
+    assert given == next((bot.folder / "inputs").iterdir()).read_bytes()
+    person = json.loads(files["person.json"])
+    assert person["accounts"][0]["user_id"] == "1"
+    assert person["favourites"] == [{"job_id": first, "index": 0, "at": 5.0}]
+    (jobs,) = [json.loads(data) for name, data in files.items() if name.startswith("jobs-")]
+    assert [job["id"] for job in jobs] == [first, second]
+    assert jobs[0]["typed"] == "an apple ../../etc"
+    assert [line["kind"] for line in jobs[0]["ledger"]] == ["reserve", "charge"]
+    assert all(picture["file"] in files for job in jobs for picture in job["pictures"])
+    assert b"Bob" not in b"".join(files.values())
+    assert b"user 2" not in b"".join(files.values())
+    # Bob drew from Ann's picture; it is in his own export no more than she is.
+    await export.ask(bot.house, bot.actor("2"), ref("bobs", "2"))
+    await bot.until(lambda: sent(bot, "2"))
+    bobs = unpacked(*sent(bot, "2"))
+    assert [name for name in bobs if name.startswith("inputs/")] == []
+    assert f"pictures/easel-{third}-1.png" in bobs
+
+
+async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:
+    bot = await make(replace(ABLE, max_file=6000))
+    await two_people(bot)
+    await export.ask(bot.house, bot.actor(), ref())
+    await bot.until(lambda: bool(exports(bot)) and len(sent(bot)) == len(exports(bot)))
+    await bot.quiet()
+    parts = sent(bot)
+    assert len(parts) > 1
+    assert max(len(part) for part in parts) <= 6000
+    files = unpacked(*parts)
+    left_out = json.loads(files.get("left-out.json", b"[]"))
+    held = [name for name in files if name.startswith(("pictures/", "inputs/"))]
+    assert len(set(held) | set(left_out)) == len(held) + len(left_out) == 6
+    assert held
+
+
+async def test_one_at_a_time_and_one_an_hour(make: Make) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    bot.dispatch.detach("chat")
+    await export.ask(bot.house, bot.actor(), ref())
+    with pytest.raises(BadInput) as running:
+        await export.ask(bot.house, bot.actor(), ref("2"))
+    assert running.value.key == "refusal.export.running"
+    await bot.dispatch.attach("chat", bot.surface)
+    await bot.until(lambda: sent(bot))
+    with pytest.raises(OverQuota) as soon:
+        await export.ask(bot.house, bot.actor(), ref("3"))
+    assert soon.value.key == "refusal.export.soon"
+    assert 0 < float(soon.value.params["wait"]) <= 3600
+    bot.clock.advance(3601)
+    await export.ask(bot.house, bot.actor(), ref("4"))
+    await bot.until(lambda: len(sent(bot)) == 2)
+    with pytest.raises(NotFound):
+        await export.ask(bot.house, bot.actor("nobody"), ref("5"))
+
+
+async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
+    bot = await make()
+    house = linked(bot)
+    await bot.delivered((await bot.ask()).id)
+    link = await export.ask(house, bot.actor(), Ref("e"))
+    assert link is not None
+    assert link.startswith(f"{LINK}exports/")
+    token = link.rpartition("/")[2]
+    await bot.until(lambda: exports(bot) == ["1-1.zip"])
+    assert token not in (bot.folder / "easel.db").read_bytes().decode("latin-1")
+
+    async def ready() -> bool:
+        try:
+            file = await export.fetch(house, token)
+        except Unavailable:
+            return False
+        assert "person.json" in unpacked(file.path.read_bytes())
+        return True
+
+    await bot.until(ready)
+    for wrong in (token, "x" * 22, ""):
+        with pytest.raises(NotFound) as refused:
+            await export.fetch(house, wrong)
+        assert refused.value.key == "refusal.export.link"
+    bot.clock.advance(3601)
+    second = await export.ask(house, bot.actor(), Ref("f"))
+    assert second is not None
+    await bot.until(lambda: "2-1.zip" in exports(bot))
+    bot.clock.advance(86401)
+    with pytest.raises(NotFound):
+        await export.fetch(house, second.rpartition("/")[2])
+    await bot.until(lambda: exports(bot) == [])
+
+
+async def test_a_link_that_is_opened_early_is_not_used_up(make: Make) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    await bot.dispatch.stop()
+    link = await export.ask(linked(bot), bot.actor(), Ref("e"))
+    assert link is not None
+    with pytest.raises(Unavailable) as early:
+        await export.fetch(linked(bot), link.rpartition("/")[2])
+    assert early.value.key == "refusal.export.not_ready"
+    await bot.dispatch.start()
+
+
+async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    with pytest.raises(Unavailable) as refused:
+        await export.ask(bot.house, bot.actor(), Ref("e"))
+    assert refused.value.key == "refusal.export.nowhere"
+
+
+async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = await make()
+    await two_people(bot)
+    reached = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bot.dispatch.parcels.Parts.add_file", hang)
+        # As after a kill: what was begun stays where it is.
+        patched.setattr("bot.dispatch.parcels.Parts.discard", lambda _: asyncio.sleep(0))
+        await export.ask(bot.house, bot.actor(), ref())
+        await reached.wait()
+        (bot.folder / "exports" / "1-2.zip.part").touch()
+        (bot.folder / "exports" / "77-1.zip").touch()
+        assert "1-1.zip.part" in exports(bot)
+        await bot.kill()
+    await bot.start()
+    await bot.until(lambda: sent(bot))
+    assert exports(bot) == ["1-1.zip"]
+    assert len([name for name in unpacked(*sent(bot)) if name.startswith("pictures/")]) == 5
+
+
+async def test_forgetting_takes_exports_with_it(make: Make) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    link = await export.ask(linked(bot), bot.actor(), Ref("e"))
+    await bot.until(lambda: exports(bot) == ["1-1.zip"])
+    await forget(bot.house, bot.actor())
+    assert exports(bot) == []
+    assert link is not None
+    with pytest.raises(NotFound):
+        await export.fetch(linked(bot), link.rpartition("/")[2])
+
+
+async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    with monkeypatch.context() as patched:
+        patched.setattr("bot.store.blobs.MIN_FREE_BYTES", 2**62)
+        await export.ask(bot.house, bot.actor(), ref())
+        await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
+    (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]
+    assert seen.card is not None
+    assert "disk" in seen.card.status
+    assert exports(bot) == []
+    await export.ask(bot.house, bot.actor(), ref("again"))
+    await bot.until(lambda: sent(bot))

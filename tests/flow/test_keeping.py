@@ -1,0 +1,206 @@
+"""Old pictures are swept by the places' rules and when the disk gets full; favourites and what is young never are."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bot.dispatch.keeping import DAY, Keeping
+from bot.model.actions import Action, Press
+from bot.model.jobs import Job, JobState
+from bot.model.messages import Address, Ref
+from bot.model.people import Place
+from bot.model.requests import DrawForm
+from bot.store import blobs, favourites, options, people, pictures
+from bot.usecases import history, press
+from bot.usecases.draw import draw
+from bot.usecases.keep import DAYS
+from engine.fake import FakeEngine
+from tests.fakes.given import picture
+from tests.fakes.surface import Call, Fault
+from tests.flow.conftest import Make
+from tests.flow.gate import Gate
+from tests.flow.house import CHAT, Bot
+
+CLUB = Place("chat", "club", CHAT)
+ALONE = Place("chat", None, CHAT)
+
+
+async def there(bot: Bot, event: str, place: Place = ALONE, **form: str) -> Job:
+    """A delivered job of that place."""
+    ref = Ref(event, Address("chat", CHAT, user="1"))
+    job = await draw(bot.house, bot.actor(), place, DrawForm("an apple", **form), ref)
+    return await bot.delivered(job.id)
+
+
+async def keep(bot: Bot, days: float | None, place: Place | None = None) -> None:
+    async with bot.db.write() as tx:
+        place_id = 0 if place is None else await people.remember_place(tx, place, now=0.0)
+        assert place_id is not None
+        await options.put(tx, place_id, DAYS, days)
+
+
+def keeping(bot: Bot, free_percent: float = 0.0, room: int = 0) -> Keeping:
+    """``room`` files are as many as the disk holds."""
+
+    async def disk(_: Path) -> tuple[int, int]:
+        return room, room - len(bot.files())
+
+    return Keeping(bot.db, bot.pictures, bot.clock, free_percent=free_percent, disk=disk)
+
+
+def numbers(bot: Bot) -> set[int]:
+    """The jobs whose files are there."""
+    return {int(name.partition("-")[0]) for name in bot.files()}
+
+
+async def test_each_place_by_its_own_rule_and_none_longer_than_the_service(make: Make) -> None:
+    bot = await make()
+    other = Place("chat", "other", CHAT)
+    here, elsewhere, alone = [(await there(bot, f"e{n}", place)).id for n, place in enumerate((CLUB, other, ALONE))]
+    await keep(bot, 3, CLUB)
+    bot.clock.advance(2.9 * DAY)
+    assert await keeping(bot).sweep() == 0
+    bot.clock.advance(0.2 * DAY)
+    assert await keeping(bot).sweep() == 1
+    assert numbers(bot) == {elsewhere, alone}
+    await keep(bot, 30, other)
+    await keep(bot, 5)
+    bot.clock.advance(2 * DAY)
+    assert await keeping(bot).sweep() == 2
+    assert (numbers(bot), here) == (set(), 1)
+    assert await keeping(bot).sweep() == 0
+
+
+async def test_the_service_sweeps_by_itself_and_every_hour(make: Make) -> None:
+    bot = await make()
+    await there(bot, "e", CLUB)
+    await keep(bot, 1, CLUB)
+    bot.clock.advance(DAY + 3601)
+    await bot.until(lambda: not bot.files())
+
+
+async def test_favourites_what_is_young_and_what_is_not_delivered_stay(make: Make) -> None:
+    bot = await make()
+    favourite = await there(bot, "favourite", count="2")
+    plain = await there(bot, "plain")
+    async with bot.db.write() as tx:
+        await favourites.keep(tx, 1, (await pictures.of_job(tx, favourite.id))[:1], now=1.0)
+    bot.surface.plan(Call.FINAL, *[Fault.BUSY] * 999)
+    stuck = await bot.ask()
+    await bot.reaches(stuck.id, JobState.PAINTED)
+    await keep(bot, 0.01)
+    bot.clock.advance(DAY - 3600)
+    full = keeping(bot, 50, room=4)
+    assert await full.sweep() == 0, "younger than a day"
+    bot.clock.advance(3700)
+    assert await full.sweep() == 1
+    assert numbers(bot) == {favourite.id, stuck.id}
+    assert plain.id not in numbers(bot)
+
+
+async def test_a_full_disk_is_made_room_on_oldest_first_and_no_more_than_needed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await make()
+    monkeypatch.setattr("bot.dispatch.keeping.BATCH", 2)
+    for n in range(9):
+        await there(bot, f"e{n}")
+        bot.clock.advance(60)
+    bot.clock.advance(DAY)
+    assert await keeping(bot, 10, room=10).sweep() == 0, "1 of 10 is free"
+    assert await keeping(bot, 40, room=10).sweep() == 4
+    assert numbers(bot) == {5, 6, 7, 8, 9}
+    assert await keeping(bot, 90, room=9).sweep() == 5, "when all is swept, it ends"
+    assert await keeping(bot, 0, room=0).sweep() == 0
+
+
+async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make: Make) -> None:
+    bot = await make()
+    job = await there(bot, "e", seed="7")
+    shown = list(bot.chats.pictures(job.id))
+    edits = [seen.edits for seen in bot.chats.messages.values()]
+    await keep(bot, 1)
+    bot.clock.advance(2 * DAY)
+    assert await keeping(bot).sweep() == 1
+    page = await history.page(bot.house, bot.actor(), before=None, limit=9, pictured=True)
+    assert page.entries == ()
+    card = bot.dispatch._showing._presenter.job(await bot.job(job.id), (), None, None)
+    assert "no longer kept" in card.status
+    assert [b.press.action for row in card.buttons for b in row] == [Action.REROLL]
+    await bot.restart()
+    await bot.quiet()
+    assert bot.chats.pictures(job.id) == shown, "what the platform holds is its own"
+    assert [seen.edits for seen in bot.chats.messages.values()] == edits
+    ref = Ref("again", Address("chat", CHAT, user="1"))
+    again = await press.from_seed(bot.house, bot.actor(), ALONE, Press(Action.SEED, job.id, 0), ref)
+    assert again.request.seed == 7
+    await bot.delivered(again.id)
+
+
+async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: Make) -> None:
+    bot = await make()
+    folder = bot.folder / "inputs"
+    first = await bot.ask(image=picture(), event="first")
+    await bot.delivered(first.id)
+    ref = Ref("again", Address("chat", CHAT, user="1"))
+    second = await press.reroll(bot.house, bot.actor(), ALONE, Press(Action.REROLL, first.id), ref)
+    await bot.delivered(second.id)
+    async with bot.db.write() as tx:
+        await favourites.keep(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
+    await keep(bot, 1)
+    bot.clock.advance(2 * DAY)
+    assert await keeping(bot).sweep() == 1
+    assert len(list(folder.iterdir())) == 1
+    async with bot.db.write() as tx:
+        await favourites.drop(tx, 1, await pictures.of_job(tx, second.id))
+    assert await keeping(bot).sweep() == 1
+    assert list(folder.iterdir()) == []
+    await bot.restart()
+    assert (await bot.job(first.id)).request.image == "inputs/unkept"
+
+
+async def test_a_picture_that_a_waiting_job_starts_from_stays(make: Make) -> None:
+    gate = Gate()
+    gate.open()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await there(bot, "e")
+    gate.shut()
+    reached = gate.further()
+    ref = Ref("larger", Address("chat", CHAT, user="1"))
+    larger = await press.upscale(bot.house, bot.actor(), ALONE, Press(Action.UPSCALE, job.id, 0), ref)
+    await bot.until(reached)
+    await keep(bot, 1)
+    bot.clock.advance(2 * DAY)
+    assert await keeping(bot).sweep() == 0
+    assert numbers(bot) == {job.id}
+    gate.open()
+    await bot.delivered(larger.id)
+    assert await keeping(bot).sweep() == 1
+    assert numbers(bot) == {larger.id}
+
+
+async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = await make()
+    old = await there(bot, "old")
+    bot.clock.advance(1.5 * DAY)
+    young = await there(bot, "young")
+    await keep(bot, 1)
+    reached = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs, "remove_all", hang)
+        sweep = asyncio.create_task(keeping(bot).sweep())
+        await reached.wait()
+        assert numbers(bot) == {old.id, young.id}
+        await bot.kill()
+        sweep.cancel()
+        await asyncio.gather(sweep, return_exceptions=True)
+    await bot.start()
+    assert numbers(bot) == {young.id}
