@@ -6,24 +6,30 @@ pair of neighbours. What is sought is cut into pairs, so that 山水 finds 青�
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 WORD_CHARS = 64
 """What is longer is cut: nobody types it, and it may be a file that was pasted."""
 
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x3400, 0x4DBF),  # Han, extension A
-    (0x4E00, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),  # Han, compatibility
-    (0x20000, 0x3FFFF),  # Han, extensions B to J
+_UNSPACED = "".join(
+    f"{chr(low)}-{chr(high)}"
+    for low, high in (
+        (0x0E00, 0x0EFF),  # Thai, Lao
+        (0x1000, 0x109F),  # Burmese
+        (0x1780, 0x17FF),  # Khmer
+        (0x3040, 0x30FF),  # Hiragana, Katakana
+        (0x3400, 0x4DBF),  # Han, extension A
+        (0x4E00, 0x9FFF),  # Han
+        (0xF900, 0xFAFF),  # Han, compatibility
+        (0x20000, 0x3FFFF),  # Han, extensions B to J
+    )
 )
-_WORD, _UNSPACED_WORD, _SIGN, _BETWEEN = range(4)
+_PLAIN = re.compile(r"[a-z0-9]+")
+# A run of characters without spaces, a word, or a single sign.
+_ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)|(?P<sign>[^\w\s])")
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -37,29 +43,23 @@ def sought(text: str) -> tuple[str, ...]:
 
 
 def _cut(text: str, *, singles: bool) -> Iterator[str]:
-    for kind, run in groupby(_fold(text), _kind):
-        found = "".join(run)
-        if kind == _WORD:
-            yield found[:WORD_CHARS]
-        elif kind == _SIGN or (len(found) == 1 and kind == _UNSPACED_WORD):
-            yield from found
-        elif kind == _UNSPACED_WORD:
-            if singles:
-                yield from found
-            yield from (one + other for one, other in pairwise(found))
+    if text.isascii():
+        yield from (word[:WORD_CHARS] for word in _PLAIN.findall(text.lower()))
+        return
+    for found in _ANY.finditer(_fold(text)):
+        part = found[0]
+        if found["word"]:
+            yield part[:WORD_CHARS]
+        elif found["run"]:
+            if singles or len(part) == 1:
+                yield from part
+            yield from (one + other for one, other in pairwise(part))
+        elif unicodedata.category(part) == "So":
+            # Emoji and the like: each stands for itself.
+            yield part
 
 
 def _fold(text: str) -> str:
     # Folding case may bring diacritics of its own (İ), so both come apart twice.
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", "".join(c for c in apart if unicodedata.category(c) != "Mn"))
-
-
-def _kind(character: str) -> int:
-    code = ord(character)
-    if code > 0xDFF and any(low <= code <= high for low, high in _UNSPACED):
-        return _UNSPACED_WORD if unicodedata.category(character)[0] in "LMN" else _BETWEEN
-    if character.isalnum() or unicodedata.category(character) == "Mc":
-        return _WORD
-    # Emoji and the like: each stands for itself.
-    return _SIGN if unicodedata.category(character) == "So" else _BETWEEN
+    return unicodedata.normalize("NFC", "".join(c for c in apart if unicodedata.category(c) not in {"Mn", "Mc"}))

@@ -46,6 +46,17 @@ async def is_kept(tx: aiosqlite.Connection, person_id: int, job_id: int) -> bool
     return bool(await kept(tx, person_id, [job_id]))
 
 
+async def by_their_own(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
+    """Return which of these jobs have a picture that whoever asked for it keeps."""
+    marks = ", ".join("?" * len(job_ids))
+    rows = await tx.execute_fetchall(
+        "SELECT j.id FROM jobs j JOIN favourites f ON f.person_id = j.person_id AND f.job_id = j.id"  # noqa: S608 - question marks
+        f" WHERE j.id IN ({marks})",
+        job_ids,
+    )
+    return frozenset(row[0] for row in rows)
+
+
 async def page(
     tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
 ) -> tuple[int, ...]:

@@ -21,11 +21,20 @@ _NEWEST = 2**62
 
 
 async def put(tx: aiosqlite.Connection, job: Job) -> None:
-    """Index a job, or index it anew; the one that has pictures alone is worth it."""
-    favourite = await favourites.is_kept(tx, job.person_id, job.id)
-    await tx.execute_fetchall("DELETE FROM found WHERE rowid = ?", (job.id,))
-    await tx.execute_fetchall(
-        "INSERT INTO found (rowid, words) VALUES (?, ?)", (job.id, _words(job, favourite=favourite))
+    """Index a job that has pictures, or index it anew."""
+    await put_all(tx, (job,))
+
+
+async def put_all(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
+    """Index jobs that have pictures, or index them anew."""
+    marks = ", ".join("?" * len(some))
+    ids = [job.id for job in some]
+    await tx.execute_fetchall(f"DELETE FROM found WHERE rowid IN ({marks})", ids)  # noqa: S608 - question marks
+    kept = await favourites.by_their_own(tx, ids)
+    # A generator: the words are made on the database's thread, not on the event loop.
+    await tx.executemany(
+        "INSERT INTO found (rowid, words) VALUES (?, ?)",
+        ((job.id, _words(job, favourite=job.id in kept)) for job in some),
     )
 
 
@@ -65,8 +74,9 @@ async def index_some(tx: aiosqlite.Connection) -> bool:
     if not left:
         return False
     some = await jobs.pictured(tx, up_to=left, limit=BATCH)
-    for job in some:
-        await put(tx, job)
+    if some:
+        # FTS5 collects rows in memory as long as their numbers rise: downwards, each would be a piece by itself.
+        await put_all(tx, some[::-1])
     left = some[-1].id - 1 if len(some) == BATCH else 0
     await tx.execute_fetchall('UPDATE indexing SET "left" = ?', (left,))
     return left > 0
@@ -136,7 +146,8 @@ def _size(width: int, height: int) -> str:
 
 def _words(job: Job, *, favourite: bool) -> str:
     request = job.request
-    text = "\n".join((request.typed, request.prompt, request.negative, request.style, request.model))
+    # Most prompts are what was typed: nothing is cut twice.
+    text = "\n".join(dict.fromkeys((request.typed, request.prompt, request.negative, request.style, request.model)))
     seeds = dict.fromkeys(recipes.seed_of(request, index) for index in range(request.count))
     terms = [
         _ANY,
