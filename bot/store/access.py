@@ -80,11 +80,9 @@ async def told(tx: aiosqlite.Connection, numbers: Sequence[int], *, now: float) 
 async def has_asked(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, since: float) -> bool:
     """Whether a person has asked for pictures in a place (None: in no server or group) since a moment (Unix seconds)."""
     rows = await tx.execute_fetchall(
-        "SELECT 1 FROM (SELECT place_id, created_at FROM jobs WHERE person_id = ? ORDER BY id DESC LIMIT ?)"
-        " WHERE place_id IS ? AND created_at >= ? LIMIT 1",
-        (person_id, _RECENT, place_id, since),
+        "SELECT place_id, created_at FROM jobs WHERE person_id = ? ORDER BY id DESC LIMIT ?", (person_id, _RECENT)
     )
-    return any(True for _ in rows)
+    return any(where == place_id and at >= since for where, at in rows)
 
 
 async def held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:

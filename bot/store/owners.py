@@ -22,12 +22,14 @@ async def get(tx: aiosqlite.Connection, platform: str, user_id: str) -> tuple[st
 async def language(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
     """Return the language to write to an owner in: that of their last request, else of their claim, else English."""
     rows = await tx.execute_fetchall(
-        "SELECT coalesce((SELECT locale FROM jobs WHERE person_id ="
-        " (SELECT person_id FROM accounts WHERE platform = ?1 AND user_id = ?2) ORDER BY id DESC LIMIT 1),"
-        " (SELECT nullif(locale, '') FROM owners WHERE platform = ?1 AND user_id = ?2), 'en')",
+        "SELECT locale FROM jobs WHERE person_id = (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)"
+        " ORDER BY id DESC LIMIT 1",
         (platform, user_id),
     )
-    return str(next(iter(rows))[0])
+    for row in rows:
+        return str(row[0])
+    owner = await get(tx, platform, user_id)
+    return (owner[1] if owner else "") or "en"
 
 
 async def put(tx: aiosqlite.Connection, platform: str, user_id: str, name: str, *, locale: str, now: float) -> None:

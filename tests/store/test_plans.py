@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from bot.model.access import Guest, Newcomer, Verdict
 from bot.model.jobs import JobState
 from bot.model.people import Actor, Place
 from bot.model.quotas import Scope, Unit
 from bot.policy.quotas import Asker, Measure
+from bot.store import access, codes, jobs, messages, owners, people, pictures, policies, quotas
 from bot.store import credits as credits_
-from bot.store import jobs, messages, people, pictures, policies, quotas
+from bot.store.codes import CodeKind
 from bot.store.database import Database, Tx
 
 ASKER = Asker(1, 1, "c")
@@ -19,6 +21,9 @@ MEASURES = (
     Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True),
     Measure(0.0, Unit.POINTS, in_place=True, in_channel=True, by_owner=False),
 )
+
+PERSON = Newcomer(1, "chat", Guest.PERSON, "1", "", Verdict.ASKED, 1.0)
+PLACE = Newcomer(2, "chat", Guest.PLACE, "g", "", Verdict.ASKED, 1.0)
 
 HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "job": lambda tx: jobs.get(tx, 1),
@@ -46,6 +51,15 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "grant of an event": lambda tx: credits_.of_event(tx, "e"),
     "accounts of somebody": lambda tx: people.user_ids(tx, 1, "web"),
     "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),
+    "newcomer": lambda tx: access.find(tx, "chat", Guest.PERSON, "1"),
+    "newcomers who wait": access.open_requests,
+    "newcomers to tell of": lambda tx: access.open_requests(tx, ("chat", "web"), untold=True),
+    "how many newcomers": access.count_open,
+    "asked here since": lambda tx: access.has_asked(tx, 1, None, since=1.0),
+    "held for a person": lambda tx: access.held(tx, PERSON),
+    "held for a place": lambda tx: access.held(tx, PLACE),
+    "a code": lambda tx: codes.redeem(tx, CodeKind.CLAIM, "A", 1.0),
+    "an owner's language": lambda tx: owners.language(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,

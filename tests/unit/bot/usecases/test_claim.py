@@ -1,0 +1,114 @@
+"""Claiming the bot: by a code from the machine it runs on, and it counts at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.model.access import Access
+from bot.model.errors import BadInput
+from bot.model.people import Actor
+from bot.model.requests import DrawForm
+from bot.model.verbs import VERBS, Call
+from bot.policy.owners import Owners
+from bot.present import i18n
+from bot.store import audit
+from bot.usecases import changes, commands
+from bot.usecases.claim import claim, code
+from bot.usecases.draw import draw
+from bot.usecases.house import House
+from bot.usecases.owners import OWNER, refresh
+from tests.unit.bot.usecases.conftest import ADA, ALONE, World, ref
+
+VERB = {verb.name: verb for verb in VERBS}
+
+
+@pytest.fixture
+def unowned(world: World) -> House:
+    return replace(world.house, owners=Owners({"chat": ()}), access={"chat": Access.APPROVE})
+
+
+async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: House) -> None:
+    owners = unowned.owners.of("chat")
+    assert ADA.user_id not in owners
+    typed = await code(unowned.db, unowned.clock)
+    call = Call(ADA, ALONE, VERB["claim"], ref(), {"code": typed})
+    card = await commands.run(unowned, call)
+    assert card.status == i18n.text("en", "card.claimed")
+    assert ADA.user_id in owners
+    assert unowned.owners.everybody() == (("chat", "1"),)
+    # Whoever is there now can be told who has waited for an owner.
+    assert world.backlog.asks == 1
+    async with unowned.db.read() as tx:
+        (entry,) = await audit.recent(tx)
+    assert (entry.actor, entry.action) == ("chat:1", "claim")
+    # The code is in no row in the clear.
+    assert typed.replace("-", "") not in str(entry)
+
+
+async def test_a_wrong_code_says_how_many_tries_are_left(unowned: House) -> None:
+    typed = await code(unowned.db, unowned.clock)
+    for left in (4, 3, 2, 1):
+        with pytest.raises(BadInput) as caught:
+            await claim(unowned, ADA, "AAAA-AAAA")
+        assert (caught.value.key, caught.value.params) == ("refusal.claim.wrong", {"n": left})
+    for wrong in ("AAAA-AAAA", typed):
+        with pytest.raises(BadInput) as caught:
+            await claim(unowned, ADA, wrong)
+        assert caught.value.key == "refusal.claim.none"
+    assert "1" not in unowned.owners.of("chat")
+
+
+async def test_a_code_is_too_old_after_ten_minutes_and_used_once(world: World, unowned: House) -> None:
+    typed = await code(unowned.db, unowned.clock)
+    world.clock.advance(600)
+    with pytest.raises(BadInput):
+        await claim(unowned, ADA, typed)
+    typed = await code(unowned.db, unowned.clock)
+    assert await claim(unowned, ADA, typed.lower())
+    with pytest.raises(BadInput):
+        await claim(unowned, Actor("chat", "2"), typed)
+    assert unowned.owners.ids("chat") == {"1"}
+
+
+async def test_owners_need_no_code_and_use_none_up(unowned: House) -> None:
+    typed = await code(unowned.db, unowned.clock)
+    assert not await claim(unowned, replace(ADA, is_owner=True), typed)
+    assert await claim(unowned, Actor("chat", "2", "Bob"), typed)
+
+
+async def test_a_claim_can_be_undone(world: World, unowned: House) -> None:
+    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    async with unowned.db.write() as tx:
+        (entry,) = await audit.recent(tx)
+        await changes.undo(tx, entry.id, {OWNER.name: OWNER}, None, by="operator", now=world.clock.now())
+    await refresh(unowned.db, unowned.owners)
+    assert "1" not in unowned.owners.of("chat")
+
+
+async def test_studio_hands_out_owners_that_are_live(world: World) -> None:
+    owners = world.studio.owners("chat")
+    world.studio.owned("chat", ["1"])
+    assert "1" in owners
+    assert "1" not in world.studio.owners("other")
+    world.studio.owned("chat", ["2"])
+    assert "1" not in owners
+
+
+async def test_the_settings_owners_stay_whatever_the_platform_says(world: World) -> None:
+    owners = Owners({"chat": ("7",), "other": ()})
+    owners.told("chat", ("8",))
+    owners.claimed([("chat", "9"), ("other", "1"), ("off", "5")])
+    assert owners.ids("chat") == {"7", "8", "9"}
+    owners.told("chat", ())
+    assert owners.ids("chat") == {"7", "9"}
+    # Platforms that are off are told nothing.
+    assert owners.everybody() == (("chat", "7"), ("chat", "9"), ("other", "1"))
+
+
+async def test_a_stranger_who_claims_draws_at_once(unowned: House) -> None:
+    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    actor = replace(ADA, is_owner=ADA.user_id in unowned.owners.of("chat"))
+    job = await draw(unowned, actor, ALONE, DrawForm("a cat"), ref("e"))
+    assert job.state == "queued"
