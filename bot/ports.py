@@ -9,6 +9,7 @@ from typing import Protocol
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
+from engine.contract import Verdict
 
 
 class Gone(Exception):
@@ -83,6 +84,13 @@ class Surface(Protocol):
             Gone: There is no such message, or nothing can be done about it.
             Busy: Again later.
         """
+
+
+class Moderator(Protocol):
+    """Looks at finished pictures."""
+
+    async def look(self, data: bytes) -> Verdict:
+        """Judge an encoded picture. Never raises: UNKNOWN when it can't say."""
 
 
 class Clock(Protocol):

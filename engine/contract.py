@@ -260,6 +260,14 @@ class EngineState:
     prompts_encoded: int = 0
 
 
+class Verdict(StrEnum):
+    """What a classifier says of a picture. UNKNOWN: it could not look, or not judge."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    UNKNOWN = "unknown"
+
+
 class EngineError(Exception):
     """Why a recipe ended without a picture. ``code`` is stable, so that surfaces can translate it."""
 

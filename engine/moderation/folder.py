@@ -1,0 +1,60 @@
+"""A classifier's folder as it must be: a ViT in safetensors whose labels name what is unsafe. Reads small files, no tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.contract import EngineError
+
+ARCHITECTURE = "ViTForImageClassification"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a classifier can say.
+
+    Attributes:
+        names: All of its labels, in order.
+        unsafe: Indexes of those that count as unsafe.
+    """
+
+    names: tuple[str, ...]
+    unsafe: tuple[int, ...]
+
+
+def read(folder: Path, unsafe: Collection[str]) -> Labels:
+    """Look whether the folder can be used.
+
+    Args:
+        folder: A model as transformers saves it.
+        unsafe: Labels that count as unsafe, in any case.
+
+    Raises:
+        EngineError: It can't be; one clear sentence says why and what to do.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = tuple(config.get("architectures") or ())
+        labels = {int(index): str(label) for index, label in dict(config["id2label"]).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise EngineError(
+            f"EASEL_MODERATION_MODEL: {folder} has no config.json that names labels; give the folder of a {ARCHITECTURE}."
+        ) from e
+    if ARCHITECTURE not in architectures:
+        raise EngineError(
+            f"EASEL_MODERATION_MODEL: {folder} holds {', '.join(architectures) or 'no known model'}; only a"
+            f" {ARCHITECTURE} can be used."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise EngineError(f"EASEL_MODERATION_MODEL: {folder} has no .safetensors file; other weights are not loaded.")
+    names = tuple(labels[index] for index in sorted(labels))
+    wanted = {label.casefold() for label in unsafe}
+    found = tuple(index for index, name in enumerate(names) if name.casefold() in wanted)
+    if not found:
+        raise EngineError(
+            f"EASEL_MODERATION_LABELS: the classifier's labels are {', '.join(names)}; name those that are unsafe."
+        )
+    return Labels(names, found)
