@@ -159,6 +159,9 @@ class Backlog(Protocol):
     def full(self) -> float | None:
         """None while there is room for another job; otherwise in how many seconds to come back."""
 
+    def hold(self, on: bool) -> None:
+        """Begin nothing new until it is off again; requests still wait."""
+
     def forget(self, job_id: int) -> None:
         """The job was cancelled: leave the queue, or leave the engine within one step."""
 

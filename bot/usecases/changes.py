@@ -115,9 +115,13 @@ async def undo(
     return entry
 
 
+OPERATOR = "operator"
+"""Who acts from the command line: the user id there, and what the log calls them."""
+
+
 def by_of(actor: Actor) -> str:
     """Return how the log names who acts."""
-    return f"{actor.platform}:{actor.user_id}"
+    return OPERATOR if actor.user_id == OPERATOR and actor.is_owner else f"{actor.platform}:{actor.user_id}"
 
 
 def _dump(value: Value) -> str:

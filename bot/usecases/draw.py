@@ -15,7 +15,7 @@ from bot.store import blobs, inputs, jobs, messages, people
 from bot.store.database import Tx
 from bot.store.inputs import Staged
 from bot.usecases.asking import Asking
-from bot.usecases.gates import access, bans, words
+from bot.usecases.gates import access, bans, paused, words
 from bot.usecases.given import given
 from bot.usecases.house import House
 from bot.usecases.reserve import reserve
@@ -126,6 +126,7 @@ async def _store(
     place_id = await people.remember_place(tx, place, now=now)
     asking = Asking(actor, place, person, place_id, now)
     await bans.check(tx, asking)
+    await paused.check(tx, asking)
     held = await access.check(tx, house, asking)
     request = await words.check(tx, house, asking, request)
     job_id = await jobs.add(

@@ -20,9 +20,20 @@ async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
         return False
     if actor.is_admin:
         return True
+    return bool(actor.roles) and bool(set(await named(tx, place)) & set(actor.roles))
+
+
+async def named(tx: Tx, place: Place) -> tuple[str, ...]:
+    """Return the ids of the roles whose members are admins of this place too."""
     place_id = await people.find_place(tx, place)
-    named = None if place_id is None or not actor.roles else await options.get(tx, place_id, ADMIN_ROLES)
-    return isinstance(named, list) and bool(set(named) & set(actor.roles))
+    roles = None if place_id is None else await options.get(tx, place_id, ADMIN_ROLES)
+    return tuple(str(role) for role in roles) if isinstance(roles, list) else ()
+
+
+def check_appoints(actor: Actor) -> None:
+    """Raise NotAllowed unless somebody may say which roles are admins: no member of such a role makes others one."""
+    if not (actor.is_admin or actor.is_owner):
+        raise NotAllowed("refusal.rights.appoint")
 
 
 async def check(tx: Tx, actor: Actor, place: Place, who: Who) -> None:

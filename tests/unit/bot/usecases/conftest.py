@@ -44,6 +44,7 @@ class RecordingBacklog:
         self.tickets: list[Ticket] = []
         self.forgotten: list[int] = []
         self.changes: list[int] = []
+        self.holds: list[bool] = []
         self.posts = 0
         self.come_back: float | None = None
         self.asks = 0
@@ -62,6 +63,9 @@ class RecordingBacklog:
 
     def posted(self) -> None:
         self.posts += 1
+
+    def hold(self, on: bool) -> None:
+        self.holds.append(on)
 
     def asked(self) -> None:
         self.asks += 1

@@ -1,0 +1,34 @@
+"""Whether anything new is taken on at all: here, or by the whole service."""
+
+from __future__ import annotations
+
+from bot.model.errors import NotAllowed, Unavailable
+from bot.model.service import State
+from bot.store import options
+from bot.store.database import Tx
+from bot.usecases.asking import Asking
+
+STATE = "state"
+"""Option of the service: a State."""
+
+PAUSED = "paused"
+"""Option of a place: true while nothing new is taken on there. What waits is drawn."""
+
+
+async def check(tx: Tx, asking: Asking) -> None:
+    """Refuse what is new in a paused place, and everywhere while the service is being drained; owners' requests too.
+
+    Raises:
+        NotAllowed: The place's admins have paused it.
+        Unavailable: The owners take on nothing new.
+    """
+    if await state(tx) is State.DRAIN:
+        raise Unavailable("refusal.paused.drain")
+    if asking.place_id is not None and await options.get(tx, asking.place_id, PAUSED) is True:
+        raise NotAllowed("refusal.paused.place")
+
+
+async def state(tx: Tx) -> State:
+    """Return what the owners have the whole service do."""
+    value = await options.get(tx, options.SERVICE, STATE)
+    return State(value) if isinstance(value, str) and value in set(State) else State.RUN
