@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from adapters.cli.clock import SystemClock
 from adapters.discord.service import DiscordService, build
 from bot.dispatch.service import Dispatch
+from bot.model.access import Access
 from bot.model.quotas import Limit
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
@@ -23,7 +24,9 @@ from tests.fakes.discord import FakeDiscord
 class DiscordHouse:
     """One data folder, and the service that works on it now."""
 
-    def __init__(self, folder: Path, discord: FakeDiscord, engine: FakeEngine, *, quota: int = 50) -> None:
+    def __init__(
+        self, folder: Path, discord: FakeDiscord, engine: FakeEngine, *, quota: int = 50, access: Access = Access.OPEN
+    ) -> None:
         self.folder = folder
         self.discord = discord
         self.engine = engine
@@ -34,6 +37,7 @@ class DiscordHouse:
             discord_api_url=discord.api_url,
             discord_gateway_url=discord.gateway_url,
             discord_owners="900",
+            discord_access=access,
         )
         self._quota = quota
         self._run: asyncio.Task[None] | None = None
@@ -44,7 +48,17 @@ class DiscordHouse:
         self.db = await Database.open(self.folder / "easel.db")
         pictures = self.folder / "pictures"
         clock = SystemClock()
-        self.dispatch = Dispatch(self.db, pictures, self.engine, clock=clock, metrics=Metrics(CollectorRegistry()))
+        owners = Owners({"discord": self.settings.discord_owners})
+        access = {"discord": self.settings.discord_access}
+        self.dispatch = Dispatch(
+            self.db,
+            pictures,
+            self.engine,
+            clock=clock,
+            metrics=Metrics(CollectorRegistry()),
+            owners=owners,
+            access=access,
+        )
         self.studio = Studio(
             self.db,
             self.engine,
@@ -54,7 +68,8 @@ class DiscordHouse:
             pictures=pictures,
             sheets=self.folder / "sheets",
             quota=Limit(self._quota),
-            owners=Owners({"discord": self.settings.discord_owners}),
+            owners=owners,
+            access=access,
         )
         self.service = build(self.settings, self.studio)
         await self.dispatch.start()

@@ -10,12 +10,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from bot.dispatch.service import Dispatch
+from bot.model.access import Access
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Message, Ref
 from bot.model.people import Actor, Place
 from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
 from bot.observe.metrics import Metrics
+from bot.policy.owners import Owners
 from bot.ports import Surface
 from bot.store import jobs, messages
 from bot.store.database import Database
@@ -39,6 +41,8 @@ class Bot:
         self.engine = engine
         self.surfaces = surfaces
         self.clock = FakeClock()
+        self.owners = Owners()
+        self.access: dict[str, Access] = {}
         self._events = 0
 
     @property
@@ -59,7 +63,15 @@ class Bot:
         """A new process on the same folder."""
         self.db = await Database.open(self.folder / "easel.db")
         self.registry = CollectorRegistry()
-        self.dispatch = Dispatch(self.db, self.pictures, self.engine, clock=self.clock, metrics=Metrics(self.registry))
+        self.dispatch = Dispatch(
+            self.db,
+            self.pictures,
+            self.engine,
+            clock=self.clock,
+            metrics=Metrics(self.registry),
+            owners=self.owners,
+            access=self.access,
+        )
         self.house = House(
             db=self.db,
             backlog=self.dispatch,
@@ -68,6 +80,8 @@ class Bot:
             pictures=self.pictures,
             quota=Limit(50),
             max_counts={"web": 16},
+            owners=self.owners,
+            access=self.access,
         )
         await self.dispatch.start()
         for platform, surface in self.surfaces.items():

@@ -13,6 +13,7 @@ from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Patience
 from adapters.telegram.service import TelegramService
 from bot.dispatch.service import Dispatch
+from bot.model.access import Access
 from bot.model.quotas import Limit
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
@@ -30,7 +31,15 @@ SHORT = BackoffConfig(min_delay=0.05, max_delay=0.5, factor=2.0, jitter=0.001)
 class TelegramHouse:
     """One data folder, and the service that works on it now."""
 
-    def __init__(self, folder: Path, telegram: TelegramStandIn, engine: FakeEngine, *, quota: int = 50) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        telegram: TelegramStandIn,
+        engine: FakeEngine,
+        *,
+        quota: int = 50,
+        access: Access = Access.OPEN,
+    ) -> None:
         self.folder = folder
         self.telegram = telegram
         self.engine = engine
@@ -39,6 +48,7 @@ class TelegramHouse:
             telegram_token=telegram.token,
             telegram_api_url=telegram.url,
             telegram_owners="900",
+            telegram_access=access,
         )
         self.pace = Pace(gap=GAP * 2)
         self.patience = Patience(poll=20, unreachable=SHORT, failing=SHORT, tries=3)
@@ -50,7 +60,17 @@ class TelegramHouse:
         self.db = await Database.open(self.folder / "easel.db")
         pictures = self.folder / "pictures"
         clock = SystemClock()
-        self.dispatch = Dispatch(self.db, pictures, self.engine, clock=clock, metrics=Metrics(CollectorRegistry()))
+        owners = Owners({"telegram": self.settings.telegram_owners})
+        access = {"telegram": self.settings.telegram_access}
+        self.dispatch = Dispatch(
+            self.db,
+            pictures,
+            self.engine,
+            clock=clock,
+            metrics=Metrics(CollectorRegistry()),
+            owners=owners,
+            access=access,
+        )
         self.studio = Studio(
             self.db,
             self.engine,
@@ -60,7 +80,8 @@ class TelegramHouse:
             pictures=pictures,
             sheets=self.folder / "sheets",
             quota=Limit(self._quota),
-            owners=Owners({"telegram": self.settings.telegram_owners}),
+            owners=owners,
+            access=access,
         )
         self.service = TelegramService(self.settings, self.studio, self.pace, self.patience)
         await self.dispatch.start()

@@ -1,0 +1,99 @@
+"""A new server and a person by their own installation ask to come in: by the real client and the real core."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bot.model.access import Access
+from engine.fake import FakeEngine
+from tests.e2e.discord_house import DiscordHouse
+from tests.e2e.test_discord_walk import _endpoints, discord  # noqa: F401 - fixtures
+from tests.fakes.discord import FakeDiscord, Person
+from tests.fakes.discord_world import Message
+
+Start = Callable[[], Awaitable[DiscordHouse]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:  # noqa: F811 - a fixture
+    """A function that starts a whole Easel that asks its owners; ended when the test ends."""
+    houses: list[DiscordHouse] = []
+
+    async def begin() -> DiscordHouse:
+        engine = FakeEngine()
+        await engine.start()
+        house = DiscordHouse(tmp_path, discord, engine, access=Access.APPROVE)
+        await house.start()
+        houses.append(house)
+        return house
+
+    yield begin
+    for house in houses:
+        await house.stop()
+
+
+def owner(discord: FakeDiscord) -> Person:  # noqa: F811 - a fixture
+    """Whom Discord names as the application's owner."""
+    user = discord.world.owner
+    discord.world.users[user.id] = user
+    return Person(discord, user)
+
+
+async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:  # noqa: F811 - a fixture
+    """Wait until the owner was written to, of somebody."""
+
+    def there() -> bool:
+        return any(text in m.text for m in eve.direct_messages())
+
+    await discord.world.until(there, f"a message to the owner that says {text!r}")
+    return next(m for m in eve.direct_messages() if text in m.text)
+
+
+async def test_the_applications_owner_lets_a_server_in(start: Start, discord: FakeDiscord) -> None:  # noqa: F811 - a fixture
+    eve = owner(discord)
+    house = await start()
+    ada, bob = discord.person("Ada", manages=True), discord.person("Bob")
+    card = await (await ada.draw("a red apple", seed="7")).answer()
+    assert "asked" in card.text
+    assert "easel:cancel:1" in card.buttons
+    other = await (await bob.draw("a pear")).answer()
+    again = await (await bob.draw("another pear")).answer()
+    assert again.only_for is bob.user
+    told = await digest(discord, eve, "a red apple")
+    # Who manages the server owns nothing of Easel.
+    refused = await (await ada.send_press(card, "easel:allow:1")).answer()
+    assert "owner" in refused.text
+
+    await (await eve.press(told, "easel:allow:1")).acknowledged()
+    await discord.world.until(lambda: bool(card.attachments) and bool(other.attachments), "both pictures")
+    await discord.world.until(lambda: "easel:allow:1" not in told.buttons, "the answered digest")
+    await house.settled()
+    assert await house.charged() == 2
+    assert await house.count("jobs") == 2
+    third = await (await discord.person("Cy").draw("a plum")).answer()
+    await discord.world.until(lambda: bool(third.attachments), "a member's picture")
+
+
+async def test_a_persons_own_installation_is_their_own_and_makes_nobody_an_admin(
+    start: Start,
+    discord: FakeDiscord,  # noqa: F811 - a fixture
+) -> None:
+    eve = owner(discord)
+    house = await start()
+    ada = discord.person("Ada", manages=True)
+    foreign = discord.foreign()
+    card = await (await ada.draw("a red apple", channel=foreign)).answer()
+    told = await digest(discord, eve, "a red apple")
+    assert str(ada.user.id) in told.text
+    assert await house.count("places") == 0
+    set_here = await (await ada.run("quota set", channel=foreign, rule="1/day")).answer()
+    assert "server" in set_here.text
+    assert await house.count("policies") == 0
+
+    await (await eve.press(told, "easel:refuse:1")).acknowledged()
+    await discord.world.until(lambda: "nothing was charged" in card.text.lower(), "the refusal on the card")
+    assert await house.charged() == 0
+    await discord.world.until(lambda: any("not let you in" in m.text for m in ada.direct_messages()), "a word")

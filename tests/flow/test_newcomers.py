@@ -1,0 +1,86 @@
+"""A stranger's request from held to delivered, with kills between; nothing of it is lost, and nothing is told twice."""
+
+from __future__ import annotations
+
+from bot.model.access import Access
+from bot.model.actions import Action, Press
+from bot.model.jobs import JobState
+from bot.model.people import Actor
+from bot.policy.owners import Owners
+from bot.present import i18n
+from bot.usecases import newcomers
+from tests.fakes.surface import Seen
+from tests.flow.conftest import Make
+from tests.flow.house import Bot
+
+OWNER = Actor("chat", "9", "Eve", is_owner=True)
+
+
+async def guarded(make: Make) -> Bot:
+    bot = await make()
+    await bot.kill()
+    bot.owners, bot.access = Owners({"chat": ("9",)}), {"chat": Access.APPROVE}
+    await bot.start()
+    return bot
+
+
+def notices(bot: Bot, user: str) -> list[Seen]:
+    """What was written to somebody alone."""
+    return [seen for seen in bot.chats.messages.values() if seen.chat == f"@{user}"]
+
+
+async def test_held_allowed_and_delivered_with_kills_between(make: Make) -> None:
+    bot = await guarded(make)
+    job = await bot.ask(seed="7")
+    await bot.until(lambda: notices(bot, "9"))
+    await bot.quiet()
+    (card,) = bot.chats.shown(job.id)
+    assert card.card is not None
+    assert card.card.status == i18n.text("en", "card.held")
+
+    await bot.restart()
+    await bot.quiet()
+    assert (await bot.job(job.id)).state is JobState.HELD
+    assert await bot.ledger(job.id) == (0, 0, 0)
+    # The digest was sent before the kill, and is not sent again after it.
+    (digest,) = notices(bot, "9")
+    assert digest.card is not None
+    assert digest.card.buttons[0][0].press == Press(Action.ALLOW, 1)
+
+    await newcomers.allow(bot.house, OWNER, 1)
+    # Killed before the queue was told: the rows are the truth.
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert await bot.ledger(job.id) == (2, 0, 1)
+    (welcome,) = notices(bot, "1")
+    assert welcome.card is not None
+    assert welcome.card.status == i18n.text("en", "card.welcome")
+    assert len(notices(bot, "9")) == 1
+
+
+async def test_a_digest_that_nobody_can_be_sent_loses_nothing(make: Make) -> None:
+    bot = await guarded(make)
+    bot.chats.shut.add("@9")
+    job = await bot.ask()
+    await bot.quiet()
+    assert notices(bot, "9") == []
+    # It could not be delivered, and nothing is lost: it can be listed and answered.
+    (knocks, total) = await newcomers.waiting(bot.house)
+    assert (total, knocks[0].prompt, knocks[0].waiting) == (1, "a red apple", 1)
+    await newcomers.allow(bot.house, OWNER, knocks[0].newcomer.id)
+    await bot.delivered(job.id)
+
+
+async def test_the_refused_are_told_on_their_card_and_beside_it(make: Make) -> None:
+    bot = await guarded(make)
+    job = await bot.ask()
+    await bot.quiet()
+    await newcomers.refuse(bot.house, OWNER, 1)
+    await bot.until(lambda: notices(bot, "1"))
+    await bot.quiet()
+    (card,) = bot.chats.shown(job.id)
+    assert card.card is not None
+    assert (card.card.status, card.card.final) == (i18n.text("en", "error.access.refused"), True)
+    assert await bot.ledger(job.id) == (0, 0, 0)
