@@ -20,11 +20,13 @@ from bot.model.people import Account, Actor, Place
 from bot.model.pictures import PictureFile
 from bot.model.quotas import Limit, Terms
 from bot.model.requests import DrawForm
-from bot.model.verbs import Call
+from bot.model.verbs import Call, Verb
 from bot.policy import searches
+from bot.policy import typed as typed_verbs
 from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
 from bot.policy.styles import BUILT_IN
+from bot.policy.texts import shown
 from bot.ports import Backlog, Clock
 from bot.present import cards, i18n, pages
 from bot.present import quotas as quota_cards
@@ -146,7 +148,8 @@ class Studio:
         if query is None:
             page = await history.page(self._house, actor, before=before, limit=limit, pictured=False)
         else:
-            page = await history.sought(self._house, actor, searches.parse(query), before=before, limit=limit)
+            sought = searches.parse(query)
+            page = await history.sought(self._house, actor, sought, before=before, limit=limit, others=False)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def card(self, actor: Actor, job_id: int) -> Card:
@@ -195,10 +198,21 @@ class Studio:
         """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
         return await unbroken(commands.run(self._house, call))
 
-    async def known(self, platform: str, handle: str) -> Account | None:
-        """The account that was seen last with this handle (``@name``, without the ``@``), for surfaces where it is typed."""
+    def verb(self, command: str, typed: str) -> tuple[Verb, str]:
+        """The verb that a typed line means (``quota``, ``set 20/day``), and what is left of the line. Raises BadInput."""
+        return typed_verbs.find(command, typed)
+
+    def arguments(self, verb: Verb, typed: str, near: Mapping[str, str]) -> dict[str, str]:
+        """What stands behind a verb, by its arguments' names; ``near`` counts where nothing is typed. Raises BadInput."""
+        return typed_verbs.parse(verb, typed, near)
+
+    async def named(self, platform: str, handle: str) -> Account:
+        """The account that was seen last with this handle (``@name``). Raises NotFound, which says what else to do."""
         async with self._house.db.read() as tx:
-            return await people.named(tx, platform, handle)
+            account = await people.named(tx, platform, handle.removeprefix("@"))
+        if account is None:
+            raise NotFound("refusal.person_unknown", person=shown(handle))
+        return account
 
     def owners(self, platform: str) -> Container[str]:
         """The user ids of this Easel's owners on a platform: live, a claim counts at once."""

@@ -16,9 +16,7 @@ from adapters.telegram.identity import PLATFORM, address_near, author_of, is_gro
 from bot.model.cards import Card, Tone
 from bot.model.errors import BadInput, NotAllowed, Refusal
 from bot.model.people import Actor
-from bot.model.verbs import VERBS, Call, Takes, Verb, Who
-from bot.policy import typed
-from bot.policy.texts import shown
+from bot.model.verbs import HERE, VERBS, Call, Takes, Verb, Who
 from bot.studio import Studio
 
 COMMANDS = tuple(dict.fromkeys(verb.name.partition(" ")[0] for verb in VERBS))
@@ -63,7 +61,7 @@ class Verbs:
         actor = author_of(message, self._owners)
         ref = ref_of(event_update.update_id, address_near(message, actor))
         try:
-            verb, rest = typed.find(command.command.lower(), _written(message))
+            verb, rest = self._studio.verb(command.command.lower(), _written(message))
             if verb.name in PERSONAL and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
                 card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
@@ -83,7 +81,7 @@ class Verbs:
         """Read what stands behind the verb, and find out whom and which chat it means."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
-        given = _Given(typed.parse(verb, rest, near))
+        given = _Given(self._studio.arguments(verb, rest, near))
         for arg in verb.args:
             value = given.args.get(arg.name)
             if arg.takes is Takes.ROLE and (value is not None or len(verb.args) == 1):
@@ -98,9 +96,7 @@ class Verbs:
 
     async def _person(self, message: Message, given: _Given, name: str, value: str) -> None:
         if value.startswith("@"):
-            account = await self._studio.known(PLATFORM, value[1:])
-            if account is None:
-                raise BadInput("telegram.person_unknown", person=shown(value))
+            account = await self._studio.named(PLATFORM, value)
             given.args[name], given.names[name] = account.user_id, account.name
             return
         pointed = [e.user for e in message.entities or () if e.user is not None]
@@ -111,12 +107,12 @@ class Verbs:
                 given.names[name] = user.full_name
 
     async def _chat(self, message: Message, actor: Actor, given: _Given, name: str, value: str) -> None:
-        if value in {typed.HERE, str(message.chat.id)}:
+        if value in {HERE, str(message.chat.id)}:
             given.args[name], given.names[name] = str(message.chat.id), message.chat.title or ""
             return
         # An id is easily typed: it counts for who is an admin there, too.
         if not value.removeprefix("-").isdecimal():
-            raise BadInput("telegram.not_a_chat", value=shown(value))
+            raise BadInput("telegram.not_a_chat")
         if not actor.is_owner and not await self._admins.includes(int(value), int(actor.user_id)):
             raise NotAllowed("telegram.no_admin_there")
         given.names[name] = value

@@ -85,6 +85,9 @@ class Call:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+HERE = "here"
+"""What CHANNEL is when somebody typed "here"; surfaces put their channel's id in its place."""
+
 _PERSON = Arg("person", Takes.PERSON)
 _ANY_PERSON = Arg("person", Takes.PERSON, required=False)
 _ROLE = Arg("role", Takes.ROLE, required=False)

@@ -7,16 +7,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from bot.model.errors import BadInput
-from bot.model.verbs import VERBS, Arg, Takes, Verb
+from bot.model.verbs import HERE, VERBS, Arg, Takes, Verb
 from bot.policy.flags import nearest
 from bot.policy.spans import parse_span
 from bot.policy.texts import clean, fold, shown, whole
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
 """What a command does when it is typed alone."""
-
-HERE = "here"
-"""What CHANNEL is when somebody typed "here"; surfaces put their channel's id in its place."""
 
 _HERE = {"here", "这里", "此处", "本群", "本频道"}
 _BY_NAME = {verb.name: verb for verb in VERBS}
