@@ -63,3 +63,12 @@ CREATE TABLE guesses (
 
 -- Short digest of how a picture's model was put together (files by name, LoRAs, scheduler), for those who draw it again.
 ALTER TABLE pictures ADD COLUMN setup TEXT NOT NULL DEFAULT '';
+
+-- The same for what they had borrowed: what was spent of it before they were parted.
+CREATE TABLE carried_credits (
+    person_id   INTEGER NOT NULL REFERENCES people (id),
+    credit_id   INTEGER NOT NULL REFERENCES credits (id),
+    until       REAL    NOT NULL,
+    PRIMARY KEY (person_id, credit_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX carried_credits_by_credit ON carried_credits (credit_id);

@@ -123,11 +123,14 @@ async def due(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: floa
         since: Only what has expired after this moment, in Unix seconds.
         now: Unix seconds.
     """
+    spent = "SELECT c.expires_at, sum(u.pictures) AS n, c.by_owner, l.cost_each, l.place_id, l.channel FROM"
+    uses = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
+    when = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING n > 0"
     rows = await tx.execute_fetchall(
-        "SELECT c.expires_at, sum(u.pictures) AS n, c.by_owner, l.cost_each, l.place_id, l.channel FROM credits c"
-        " JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
-        " WHERE c.person_id = ? AND c.expires_at > ? AND c.expires_at <= ? AND c.kind = 'borrowed'"
-        " GROUP BY c.id, u.job_id HAVING n > 0",
+        # What was parted from this person had borrowed together with it.
+        f"{spent} credits c {uses} WHERE c.person_id = ?1 AND {when} UNION ALL"
+        f" {spent} carried_credits k JOIN credits c ON c.id = k.credit_id {uses} AND u.written_at <= k.until"
+        f" WHERE k.person_id = ?1 AND c.person_id <> ?1 AND {when}",
         (asker.person_id, since, now),
     )
     return tuple(
@@ -143,7 +146,9 @@ async def due(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: floa
     )
 
 
-async def _write(tx: aiosqlite.Connection, credit_id: int, job_id: int, kind: str, pictures: int, *, now: float) -> None:
+async def _write(
+    tx: aiosqlite.Connection, credit_id: int, job_id: int, kind: str, pictures: int, *, now: float
+) -> None:
     await tx.execute_fetchall(
         "INSERT INTO credit_uses (credit_id, job_id, kind, pictures, written_at) VALUES (?, ?, ?, ?, ?)",
         (credit_id, job_id, kind, pictures, now),
