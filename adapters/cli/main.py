@@ -79,7 +79,22 @@ def _parser() -> _Parser:
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
     add("claim", "Print a code that makes whoever sends it to the bot its owner.", "claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
+    _backup(
+        add(
+            "backup", "Write the database, and the pictures if wanted, to one file; beside a running service.", "backup"
+        )
+    )
+    restore = add("restore", "Put a backup in place of this data folder's database.", "backup")
+    restore.add_argument("file", metavar="FILE", help="what easel backup wrote")
+    restore.set_defaults(command="restore")
     return parser
+
+
+def _backup(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="the file to write, such as easel-backup.tar")
+    command.add_argument("--pictures", action="store_true", help="the pictures too")
+    command.add_argument("--force", action="store_true", help="replace a file that is there")
+    command.set_defaults(command="backup")
 
 
 def _draw(command: argparse.ArgumentParser) -> None:

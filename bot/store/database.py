@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,7 +14,7 @@ from typing import TypeAlias
 import aiosqlite
 
 from bot.model.errors import Unavailable
-from bot.store import migrate
+from bot.store import backup, migrate
 from bot.store.migrate import Migration
 from bot.store.unbroken import unbroken
 
@@ -21,6 +23,8 @@ Tx: TypeAlias = aiosqlite.Connection
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process (``easel quota`` beside the service) before it gives up."""
+
+log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.02
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -70,8 +74,13 @@ class Database:
             await _use_wal(writer, busy_seconds)
             # FULL: a commit is durable when it returns (NORMAL may lose the last ones when the power fails).
             await writer.execute_fetchall("PRAGMA synchronous = FULL")
+            # What is forgotten shall not stay in the file's free pages.
+            await writer.execute_fetchall("PRAGMA secure_delete = ON")
             # Before foreign keys are on: a migration may rebuild a table that others point to.
-            version = await migrate.apply(writer, migrate.shipped() if migrations is None else migrations)
+            steps = migrate.shipped() if migrations is None else migrations
+            if 0 < await migrate.version_of(writer) < len(steps):
+                await _copied_first(path, len(steps))
+            version = await migrate.apply(writer, steps)
             await writer.execute_fetchall("PRAGMA foreign_keys = ON")
             reader = await _connect(path, busy_seconds, opened)
             await reader.execute_fetchall("PRAGMA query_only = ON")
@@ -154,6 +163,17 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Prompts and short-lived tokens are in it: for its owner's eyes. SQLite gives the log beside it the same mode.
     path.touch(mode=0o600, exist_ok=True)
+
+
+async def _copied_first(path: Path, known: int) -> None:
+    try:
+        made = await unbroken(asyncio.to_thread(backup.before_migration, path, known))
+    except OSError as e:
+        full = e.errno in {errno.ENOSPC, errno.EDQUOT}
+        key = "unavailable.disk_full" if full else "unavailable.database.unwritable"
+        raise Unavailable(key, path=str(path)) from e
+    if made is not None:
+        log.info("the database is changed for this version; %s is a copy of how it was", made.name)
 
 
 async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:

@@ -47,14 +47,14 @@ async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration
     if [m.version for m in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError("migrations must be numbered from 1 without gaps")
     known = len(migrations)
-    version = await _version(connection)
+    version = await version_of(connection)
     if version > known:
         raise Unavailable("unavailable.database.newer", found=version, known=known)
     for migration in migrations[version:]:
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
             # Asked again inside: another process may have been quicker.
-            if await _version(connection) < migration.version:
+            if await version_of(connection) < migration.version:
                 for statement in _statements(migration.sql):
                     await connection.execute_fetchall(statement)
                 if await connection.execute_fetchall("PRAGMA foreign_key_check"):
@@ -68,7 +68,8 @@ async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration
     return max(version, known)
 
 
-async def _version(connection: aiosqlite.Connection) -> int:
+async def version_of(connection: aiosqlite.Connection) -> int:
+    """Return the number of the last migration that was applied; 0 for a new file."""
     return int(next(iter(await connection.execute_fetchall("PRAGMA user_version")))[0])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 from bot.model.cards import Card
 from bot.model.errors import NotFound
 from bot.model.people import Actor
@@ -55,12 +58,17 @@ async def _card(house: House, actor: Actor, page: Page, album: Album, *, first: 
     # What was removed since the rows were read has no picture to show.
     entries = [entry for entry in page.entries if entry.pictures]
     lines = [pages.Line(entry.job, _shown(entry).seed, favourite=bool(entry.kept)) for entry in entries]
-    sheet = None
+    sheet, missing = None, 0
     if entries:
         alt = i18n.text(actor.locale, album.some, n=len(lines))
         paths = [house.pictures / _shown(entry).path for entry in entries]
         sheet = await sheet_of(house.sheets or house.pictures.parent / "sheets", paths, alt)
-    return pages.history_card(lines, actor.locale, album=album, sheet=sheet, older=page.older, first=first)
+        missing = await asyncio.to_thread(lambda: sum(not path.is_file() for path in paths))
+    card = pages.history_card(lines, actor.locale, album=album, sheet=sheet, older=page.older, first=first)
+    if missing:
+        # As after a backup without pictures was restored: their squares on the sheet are empty.
+        card = replace(card, notes=(*card.notes, i18n.text(actor.locale, "note.no_file", n=missing)))
+    return card
 
 
 def _shown(entry: Entry) -> Picture:

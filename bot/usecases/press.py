@@ -102,6 +102,7 @@ async def originals(house: House, actor: Actor, place: Place, press: Press, ref:
         found = await pictures.of_job(tx, job.id)
     if press.index is not None:
         found = tuple(p for p in found if p.index == press.index)
+    found = await asyncio.to_thread(lambda: tuple(p for p in found if (house.pictures / p.path).is_file()))
     if not found:
         raise NotFound("refusal.picture.not_found")
     if ref.address is None or ref.answered:

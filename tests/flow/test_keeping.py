@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ CLUB = Place("chat", "club", CHAT)
 ALONE = Place("chat", None, CHAT)
 
 
-async def there(bot: Bot, event: str, place: Place = ALONE, **form: str) -> Job:
+async def there(bot: Bot, event: str, place: Place = ALONE, **form: Any) -> Job:
     """A delivered job of that place."""
     ref = Ref(event, Address("chat", CHAT, user="1"))
     job = await draw(bot.house, bot.actor(), place, DrawForm("an apple", **form), ref)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from bot.model.actions import Action, Press
+from bot.model.errors import NotFound
 from bot.model.jobs import MAX_ATTEMPTS, JobState
-from bot.model.messages import MessageKind, MessageState
+from bot.model.messages import Address, MessageKind, MessageState, Ref
+from bot.model.people import Place
 from bot.store import jobs, messages
+from bot.usecases import listing, press
 from engine.fake import FakeEngine
 from tests.fakes.surface import ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
@@ -261,3 +265,23 @@ async def test_jobs_that_were_drawn_when_it_was_killed_are_tried_one_by_one(make
     gate.open()
     for job in both:
         await bot.delivered(job.id)
+
+
+async def test_after_a_backup_without_pictures_it_starts_and_says_what_is_missing(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot = await make()
+    kept, lost = await bot.ask(), await bot.ask()
+    for job in (kept, lost):
+        await bot.delivered(job.id)
+    next(bot.pictures.rglob(f"{lost.id}-0.png")).unlink()
+    await bot.restart()
+    assert "1 of 2 pictures have no file" in caplog.text
+    card = await listing.last(bot.house, bot.actor())
+    assert any("no longer kept" in note for note in card.notes)
+    assert len(card.facts) == 2
+    ref = Ref("original", Address("chat", "100", user="1"))
+    with pytest.raises(NotFound) as refused:
+        await press.originals(bot.house, bot.actor(), Place("chat", None, "100"), Press(Action.ORIGINAL, lost.id), ref)
+    assert refused.value.key == "refusal.picture.not_found"
+    await bot.delivered((await bot.ask()).id)

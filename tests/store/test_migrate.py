@@ -144,3 +144,70 @@ async def test_the_tables_have_their_fixed_names(tmp_path: Path) -> None:
     names = {row[0] for row in look(tmp_path / "easel.db", "SELECT name FROM sqlite_master WHERE type = 'table'")}
     fixed = {"people", "accounts", "places", "jobs", "pictures", "messages", "policies", "ledger", "audit"}
     assert fixed <= names
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _version_two(path: Path) -> None:
+    """A database of version 2 with rows."""
+    connection = sqlite3.connect(path)
+    with connection:
+        for migration in shipped()[:2]:
+            connection.executescript(migration.sql)
+        connection.executescript(
+            "PRAGMA user_version = 2; INSERT INTO people VALUES (1, 'Ada', 1.0);"
+            "INSERT INTO accounts VALUES (1, 1, 'web', '1', 'Ada', 1.0);"
+            "INSERT INTO jobs (state, event, person_id, account_id, locale, prompt, typed, width, height, steps, guidance,"
+            " seed, count, model, created_at) VALUES ('delivered', 'e', 1, 1, 'en', 'a', 'a', 192, 192, 8, 0.0, 7, 1,"
+            " 'demo', 1.0);"
+            "INSERT INTO messages (kind, state, event, platform, chat, address, card, created_at, updated_at)"
+            " VALUES ('notice', 'shown', 'n', 'web', 'c', '{}', 'a prompt in a page of the history', 1.0, 1.0);"
+        )
+    connection.close()
+
+
+async def test_a_copy_is_made_before_a_database_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "easel.db"
+    _version_two(path)
+    async with await Database.open(path) as db, db.read() as tx:
+        assert await jobs.get(tx, 1) is not None
+    copy = tmp_path / "easel.db.v2.bak"
+    assert look(copy, "PRAGMA user_version") == [(2,)]
+    assert look(copy, "SELECT id, typed FROM jobs") == [(1, "a")]
+    assert look(copy, "PRAGMA integrity_check") == [("ok",)]
+    assert copy.stat().st_mode & 0o077 == 0
+    assert look(path, "SELECT card FROM messages") == [("",)], "what a shown notice said is kept no longer"
+    async with await Database.open(path):
+        pass
+    assert names(tmp_path) == ["easel.db", "easel.db.v2.bak"], "a new one needs no copy"
+
+
+async def test_a_migration_that_fails_leaves_its_copy(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with await Database.open(path, migrations=[FIRST]):
+        pass
+    with pytest.raises(sqlite3.Error):
+        await Database.open(path, migrations=[FIRST, Migration(2, "DROP TABLE nothing;")])
+    assert look(tmp_path / "a.db.v1.bak", "SELECT x FROM a") == [(1,)]
+
+
+async def test_the_last_two_copies_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    steps = [FIRST, *(Migration(n, f"CREATE TABLE t{n} (x);") for n in range(2, 13))]
+    for known in (1, 2, 9, 10, 11, 12):
+        async with await Database.open(path, migrations=steps[:known]):
+            pass
+    assert names(tmp_path) == ["a.db", "a.db.v10.bak", "a.db.v11.bak"]
+
+
+async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "easel.db"
+    _version_two(path)
+    monkeypatch.setattr("bot.store.blobs.MIN_FREE_BYTES", 2**62)
+    with pytest.raises(Unavailable) as refused:
+        await Database.open(path)
+    assert refused.value.key == "unavailable.backup_room"
+    assert look(path, "PRAGMA user_version") == [(2,)]
+    assert names(tmp_path) == ["easel.db"]

@@ -1,0 +1,69 @@
+"""`easel backup FILE` and `easel restore FILE`: the whole service in one file, written while it runs, and put back."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+from pathlib import Path
+
+from adapters.cli import lock, surroundings
+from adapters.cli.say import note, say
+from bot.model.errors import Unavailable
+from bot.store import archive
+from bot.store.archive import Folder
+from bot.store.backup import megabytes
+
+_WORTH_SAYING = 256 * 2**20
+"""Bytes from which on one wants to see that it goes on."""
+
+_STEP = 10
+
+
+class _Progress:
+    """Says each tenth on stderr, where there is much to do."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        percent = 100 * done // max(1, total)
+        if total < _WORTH_SAYING or percent < self._said + _STEP:
+            # The database is copied first, then everything is written: that counts from the beginning again.
+            self._said = min(self._said, percent)
+            return
+        self._said = percent - percent % _STEP
+        note("cli.backup.progress", percent=percent, size=megabytes(total))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Back up, or put a backup in place. Returns 0; raises Refusal."""
+    data = surroundings.settings().data_dir
+    folder = Folder(data, surroundings.DATABASE, surroundings.PICTURES)
+    path = Path(args.file)
+    try:
+        if args.command == "backup":
+            _save(folder, path, pictures=args.pictures, overwrite=args.force)
+        else:
+            with lock.held(data):
+                _restore(folder, path)
+    except OSError as error:
+        raise Unavailable("cli.backup.failed", path=str(path), reason=error.strerror or str(error)) from error
+    except sqlite3.Error as error:
+        raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
+    return 0
+
+
+def _save(folder: Folder, path: Path, *, pictures: bool, overwrite: bool) -> None:
+    saved = archive.save(folder, path, pictures=pictures, overwrite=overwrite, progress=_Progress())
+    say("cli.backup.done", path=str(path), version=saved.version, files=saved.files, size=megabytes(saved.size))
+    if saved.missing:
+        note("cli.backup.missing", n=saved.missing)
+
+
+def _restore(folder: Folder, path: Path) -> None:
+    restored = archive.restore(folder, path, _Progress())
+    say("cli.restore.done", path=str(folder.db), version=restored.version, files=restored.files)
+    if restored.old is not None:
+        say("cli.restore.old", path=str(restored.old))
+    if restored.missing:
+        note("cli.restore.missing", n=restored.missing)
