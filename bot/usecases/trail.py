@@ -10,7 +10,7 @@ from bot.model.service import State
 from bot.store import audit, people
 from bot.store.audit import Entry
 from bot.store.database import Tx
-from bot.usecases import changes, rights
+from bot.usecases import changes, owners, rights
 from bot.usecases.gates import paused
 from bot.usecases.house import House
 from bot.usecases.kinds import KINDS
@@ -38,14 +38,15 @@ async def undo(house: House, actor: Actor, place: Place, number: int) -> Line:
         BadInput: It was undone already, or changed again since.
     """
     async with house.db.write() as tx:
-        entry = await audit.get(tx, number)
-        if entry is not None and _option(entry) == rights.ADMIN_ROLES:
-            rights.check_appoints(actor)
         within = None if place.guild is None else place
         undone = await changes.undo(tx, number, KINDS, within, by=changes.by_of(actor), now=house.clock.now())
+        if _option(undone) == rights.ADMIN_ROLES:
+            # A refusal takes all of this back.
+            rights.check_appoints(actor)
         line = await _line(tx, undone)
         held = await paused.state(tx) is State.PAUSE
     house.backlog.hold(held)
+    await owners.refresh(house.db, house.owners)
     return line
 
 
