@@ -55,7 +55,8 @@ class Feed:
     def refund(self, work: Work) -> None:
         """It is not handed over: nothing is charged for it."""
         if work.bill is not None:
-            self._queue.correct(work.bill, -work.bill.each * len(work.indexes))
+            for _ in work.indexes:
+                self._queue.settle(work.bill, 0.0)
 
     def begin(self, works: Iterable[tuple[Work, Iterable[Recipe]]], room: int) -> Batch:
         """These go to the engine now, each with the recipes of its pictures.
@@ -100,6 +101,5 @@ class Feed:
         if recipe_id not in batch.left:
             return
         bill = batch.bills[recipe_id]
-        took = bill.each * batch.done(recipe_id) if seconds is None else seconds
-        self._queue.correct(bill, took - bill.each)
+        self._queue.settle(bill, bill.each * batch.done(recipe_id) if seconds is None else seconds)
         batch.ended(recipe_id)

@@ -71,9 +71,9 @@ class JobQueue:
         self._changed()
         return chosen
 
-    def correct(self, bill: Bill, seconds: float) -> None:
-        """Somebody used so many seconds more than they were charged; fewer than 0 are given back."""
-        self._scheduler.correct(bill, seconds)
+    def settle(self, bill: Bill, seconds: float) -> None:
+        """A picture that was handed out has ended, and took so many seconds: that is what it is charged."""
+        self._scheduler.settle(bill, seconds)
 
     def order(self) -> Iterator[tuple[Lane, Work]]:
         """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""

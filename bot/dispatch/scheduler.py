@@ -16,8 +16,8 @@ from bot.ports import Ticket
 from engine.contract import Lane
 
 MANY = 8
-"""A person with more pictures waiting than this is served as bulk, however they were asked for: one request for sixteen
-and sixteen requests for one are the same to everybody else."""
+"""A person with more pictures waiting or being drawn than this is served as bulk, however they were asked for: one request
+for sixteen and sixteen requests for one are the same to everybody else."""
 
 AGED_EVERY = 8
 """Of so many batches one goes to the work that has been first in its line for longest, whatever its lane, model and
@@ -46,6 +46,7 @@ class Scheduler:
         self._cost = cost
         self._of_job: dict[int, Line] = {}
         self._of_person: dict[int, dict[int, Line]] = {}
+        # Pictures of each person that wait, or were handed out and have not ended.
         self._pictures: Counter[int] = Counter()
         # Lines by how long their first work has been first, and by what that can share a batch with.
         self._ages: OrderedDict[Line, None] = OrderedDict()
@@ -87,8 +88,7 @@ class Scheduler:
         if line is None:
             return None
         work = line.works.pop(job_id)
-        self._pictures[line.person] -= len(work.indexes)
-        self._seat(line.person)
+        self._gone(line.person, len(work.indexes))
         return work
 
     def lead(self, fits: Fits, loaded: str = "") -> Work | None:
@@ -150,9 +150,10 @@ class Scheduler:
             room -= len(taken[-1].indexes)
         return tuple(taken)
 
-    def correct(self, bill: Bill, seconds: float) -> None:
-        """Somebody used so many seconds more than they were charged; fewer than 0 are given back."""
-        self._trees[bill.lane].correct(bill, seconds)
+    def settle(self, bill: Bill, seconds: float) -> None:
+        """A picture that was handed out has ended, and took so many seconds: that is what it is charged."""
+        self._trees[bill.lane].correct(bill, seconds - bill.each)
+        self._gone(bill.ticket.person_id, 1)
 
     def order(self) -> Iterator[tuple[Lane, Work]]:
         """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
@@ -163,6 +164,7 @@ class Scheduler:
         piece = line.head.first(limit)
         bill = self._trees[self._lane(line)].charge(line, len(piece.indexes))
         self._ages.move_to_end(line)
+        self._pictures[line.person] += len(piece.indexes)
         self.remove(piece.ticket.job_id)
         if line.seat is not None:
             self._mates[line.seat].move_to_end(line)
@@ -172,9 +174,15 @@ class Scheduler:
         assert line.seat is not None
         return line.seat[0]
 
+    def _gone(self, person: int, pictures: int) -> None:
+        self._pictures[person] -= pictures
+        self._seat(person)
+        if not self._pictures[person]:
+            del self._pictures[person]
+
     def _seat(self, person: int) -> None:
         """Let each line of a person's stand where it belongs now."""
-        lines = self._of_person[person]
+        lines = self._of_person.get(person, {})
         crowded = self._pictures[person] > MANY
         for line in list(lines.values()):
             seat: tuple[Lane, Hashable] | None = None
@@ -187,8 +195,7 @@ class Scheduler:
                 del lines[line.place]
                 del self._ages[line]
         if not lines:
-            del self._of_person[person]
-            del self._pictures[person]
+            self._of_person.pop(person, None)
 
     def _move(self, line: Line, seat: tuple[Lane, Hashable] | None) -> None:
         before = line.seat

@@ -16,6 +16,9 @@ PASSED_MOST = 3
 BULK_PASSED_MOST = 20
 """The same for bulk work that urgent work passes."""
 
+BULK_SHARE = 2
+"""Bulk work fills one in so many of the rows that may share a step: urgent work waits for a step to end, not for less."""
+
 SHORTER = 0.5
 """Another is taken up first when its work is at most this share of what is left of the one being drawn."""
 
@@ -117,7 +120,8 @@ class Turns:
         mates = [t for t in self._open.values() if t is not current and self._may_join(t, current)]
         # Who has begun stays in, or it would wait for each newcomer.
         mates.sort(key=lambda t: (t.lane is Lane.BULK, not t.begun))
-        return [current, *mates[: max(1, self.most(current.kind)) - 1]]
+        most = self.most(current.kind) // (BULK_SHARE if current.lane is Lane.BULK else 1)
+        return [current, *mates[: max(1, most) - 1]]
 
     def _head(self) -> Turn:
         """Return whose turn it is when nobody is being drawn: the first, but those of the loaded model a little before."""

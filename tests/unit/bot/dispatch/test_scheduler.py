@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -42,6 +42,7 @@ class Line:
         """Take the next batch; returns each piece's job and pictures."""
         lead = self.scheduler.lead(self.fits, loaded)
         taken = () if lead is None else self.scheduler.take(limit, lead)
+        self.draw(taken)
         return [(work.ticket.job_id, len(work.indexes)) for work in taken]
 
     def people(self, batches: int) -> list[int]:
@@ -50,8 +51,17 @@ class Line:
         for _ in range(batches):
             lead = self.scheduler.lead(self.fits, "m")
             assert lead is not None
-            found.append(self.scheduler.take(1, lead)[0].ticket.person_id)
+            taken = self.scheduler.take(1, lead)
+            self.draw(taken)
+            found.append(taken[0].ticket.person_id)
         return found
+
+    def draw(self, taken: Sequence[Work]) -> None:
+        """Everything that was taken is drawn in the time that was expected."""
+        for work in taken:
+            assert work.bill is not None
+            for _ in work.indexes:
+                self.scheduler.settle(work.bill, work.bill.each)
 
 
 def test_nobody_waits() -> None:
@@ -134,6 +144,20 @@ def test_many_small_requests_are_as_one_large_one() -> None:
     another = line.put(3)
     assert line.people(2).count(1) == 1, "what is left of them is no more than others have"
     assert another not in line.scheduler
+
+
+def test_what_is_being_drawn_counts_as_much_as_what_waits() -> None:
+    line = Line()
+    for _ in range(MANY):
+        line.put(1, kind="a")
+    lead = line.scheduler.lead(line.fits)
+    assert lead is not None
+    taken = line.scheduler.take(8, lead)
+    assert sum(len(work.indexes) for work in taken) == MANY
+    mine = line.put(1)
+    assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.BULK, mine)]
+    line.draw(taken[:1])
+    assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.INTERACTIVE, mine)]
 
 
 def test_people_are_not_begun_out_of_order_with_themselves() -> None:
@@ -291,8 +315,7 @@ def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
         (work,) = line.scheduler.take(1, lead)
         led.append(work.ticket.person_id)
         assert work.bill is not None
-        if work.ticket.person_id == 1:
-            line.scheduler.correct(work.bill, measured - work.bill.each)
+        line.scheduler.settle(work.bill, measured if work.ticket.person_id == 1 else work.bill.each)
     assert led.count(1) == turns
 
 

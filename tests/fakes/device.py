@@ -1,0 +1,204 @@
+"""A device in simulated time: the service's own queue, feed and outlook, and the engine's own order of steps.
+
+What takes time is a step, as measured on a device; nothing is drawn, nothing waits, and a day passes in a moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from bot.dispatch.estimate import Estimate
+from bot.dispatch.feed import Feed
+from bot.dispatch.live import Live
+from bot.dispatch.outlook import Outlook
+from bot.dispatch.promises import Promises
+from bot.dispatch.queue import JobQueue
+from bot.dispatch.runs import Run
+from bot.dispatch.window import Batch
+from bot.dispatch.work import Work
+from bot.model.jobs import Job, JobState
+from bot.model.requests import DrawRequest
+from bot.observe.metrics import Kept
+from bot.policy.recipes import recipes_of
+from bot.policy.tickets import ticket_of
+from engine.catalogue import batch_of
+from engine.contract import Image, Recipe, Step
+from engine.diffusion.turns import Kind, Turn, Turns
+from engine.host.parent import SLOTS
+from tests.fakes.clock import FakeClock
+
+NATIVE = 192 * 192
+
+
+def two_cores(pixels: int, together: int) -> float:
+    """Seconds of a step of the bundled model on two cores, as docs/performance.md has it."""
+    return (0.015 + 0.015 * together) * pixels / NATIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that somebody will make."""
+
+    at: float
+    person: int
+    place: int | None = None
+    count: int = 1
+    width: int = 192
+    height: int = 192
+    steps: int = 8
+    model: str = "demo"
+
+
+@dataclass(slots=True)
+class Asked:
+    """What came of it."""
+
+    ask: Ask
+    job: Job
+    left: set[int]
+    begun: float | None = None
+    done: float | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds from the request to its last picture."""
+        assert self.done is not None
+        return self.done - self.ask.at
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    recipe: Recipe
+    batch: Batch
+    job_id: int
+    index: int
+    seconds: float = 0.0
+
+
+@dataclass
+class Device:
+    """One device, the queue before it, and everybody who asks."""
+
+    step: Callable[[int, int], float] = two_cores
+    switch: float = 0.0
+    slots: int = SLOTS
+    promising: bool = False
+    on_done: Callable[[Asked], None] = lambda _: None
+    clock: FakeClock = field(default_factory=FakeClock)
+    jobs: dict[int, Asked] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    led: list[Work] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.estimate, self.live = Estimate(), Live()
+        self.queue = JobQueue(self.estimate.cost)
+        self.feed = Feed(self.queue, self.estimate, self.slots)
+        self.promises = Promises(self._promised)
+        self.runs: dict[int, Run] = {}
+        self.outlook = Outlook(
+            self.queue, lambda: self.runs, self.live, self.estimate, promises=self.promises, clock=self.clock
+        )
+        self.turns = Turns(lambda kind: batch_of(kind.pixels))
+        self.began = self.clock.now()
+        self._rows: dict[int, _Row] = {}
+        self._works: dict[Batch, tuple[Work, ...]] = {}
+        self._numbers = itertools.count(1)
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock.now() - self.began
+
+    def run(self, asks: Iterable[Ask], until: Callable[[], bool] = lambda: False) -> None:
+        """Let everybody ask in their time, and draw until nothing is left, or until it is enough."""
+        coming = sorted(asks, key=lambda ask: ask.at)
+        coming.reverse()
+        while not until():
+            while coming and coming[-1].at <= self.now():
+                self._put(coming.pop())
+            self._hand_over()
+            team = self.turns.next()
+            if team:
+                self._draw(team)
+            elif coming:
+                self.clock.advance(coming[-1].at - self.now())
+            else:
+                assert not len(self.queue), "somebody waits, and the device is idle"
+                return
+
+    def _put(self, ask: Ask) -> None:
+        request = DrawRequest("p", "p", "", ask.width, ask.height, ask.steps, 1.0, 7, ask.count, ask.model)
+        job_id = next(self._numbers)
+        job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
+        self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
+        self.queue.put(ticket_of(job))
+        if self.promising:
+            self.outlook.waiting(job_id)
+
+    def _hand_over(self) -> None:
+        while (lead := self.feed.lead(self.turns.loaded)) is not None:
+            request = self.jobs[lead.ticket.job_id].job.request
+            room = batch_of(request.width * request.height)
+            works = self.feed.take(room, lead)
+            rows: list[_Row] = []
+            together = []
+            for work in works:
+                asked = self.jobs[work.ticket.job_id]
+                if asked.begun is None:
+                    asked.begun = self.now()
+                run = self.runs.setdefault(asked.job.id, Run(asked.job, recipes_of(asked.job.id, asked.job.request)))
+                run.painting.update(work.indexes)
+                self.live.begin(asked.job.id, len(run.recipes))
+                together.append((work, [run.recipes[i] for i in work.indexes]))
+            batch = self.feed.begin(together, room)
+            for work, recipes in together:
+                rows += [_Row(r, batch, work.ticket.job_id, i) for r, i in zip(recipes, work.indexes, strict=True)]
+            self._works[batch] = works
+            self.led.append(works[0])
+            for row in rows:
+                number, r = next(self._numbers), row.recipe
+                self._rows[number] = row
+                self.turns.add(Turn(number, batch.lane, Kind(r.model, r.width, r.height), r.steps))
+
+    def _draw(self, team: list[Turn]) -> None:
+        kind = team[0].kind
+        if kind.model != self.turns.loaded:
+            self.turns.loaded = kind.model
+            self.clock.advance(self.switch)
+        seconds = self.step(kind.pixels, len(team))
+        self.clock.advance(seconds)
+        for turn in team:
+            row = self._rows[turn.ticket]
+            turn.begun = True
+            turn.steps -= 1
+            row.seconds += seconds / len(team)
+            done, steps = row.recipe.steps - turn.steps, row.recipe.steps
+            self.live.step(row.job_id, row.index, done / steps)
+            self.feed.note(row.batch, Step(row.recipe.id, done, steps))
+            if not turn.steps:
+                self.turns.remove(turn.ticket)
+                self._finish(self._rows.pop(turn.ticket))
+
+    def _finish(self, row: _Row) -> None:
+        recipe = row.recipe
+        self.feed.note(row.batch, Image(recipe.id, b"", recipe.width, recipe.height, row.seconds))
+        asked = self.jobs[row.job_id]
+        asked.left.discard(row.index)
+        self.runs[row.job_id].painting.discard(row.index)
+        if not row.batch.left:
+            self.feed.end(row.batch)
+            for work in self._works.pop(row.batch):
+                if (rest := work.rest()) is not None:
+                    self.queue.give_back(rest)
+        if not asked.left:
+            asked.done = self.now()
+            del self.runs[row.job_id]
+            self.live.end(row.job_id)
+            self.promises.came(row.job_id, now=self.clock.now())
+            self.on_done(asked)
+
+    def _promised(self, kept: Kept, share: float) -> None:
+        self.kept.append(kept)
+        self.shares.append(share)
