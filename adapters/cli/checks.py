@@ -127,6 +127,19 @@ async def database(settings: Settings) -> Finding:
     return Finding("database", health.version <= health.known, found, text("cli.doctor.database.newer.do"))
 
 
+async def ledger(settings: Settings) -> Finding:
+    """Whether what was asked for, charged and given back comes out, for every job and every credit."""
+    faults = await check.ledger(settings.data_dir / surroundings.DATABASE)
+    if faults is None:
+        return Finding("ledger", True, text("cli.doctor.ledger.none"))
+    if faults:
+        first = f"{faults[0].what} ({faults[0].number})"
+        return Finding(
+            "ledger", False, text("cli.doctor.ledger.faults", n=len(faults), first=first), text("cli.doctor.ledger.do")
+        )
+    return Finding("ledger", True, text("cli.doctor.ledger.ok"))
+
+
 async def token(settings: Settings, platform: Platform) -> Finding:
     """A platform's token: the platform itself is asked whether it is good."""
     if not platform.is_on(settings):

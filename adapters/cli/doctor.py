@@ -40,6 +40,7 @@ async def _findings() -> AsyncIterator[Finding]:
     yield plan
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)
+    yield await checks.ledger(settings)
     for platform in PLATFORMS:
         yield await checks.token(settings, platform)
     yield await asyncio.to_thread(checks.port, settings)

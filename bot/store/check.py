@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiosqlite
 
-from bot.store import migrate
+from bot.store import ledger_check, migrate
+from bot.store.ledger_check import Fault
 
 _PATIENCE_SECONDS = 5.0
 
@@ -34,15 +37,36 @@ async def look(path: Path) -> Health | None:
     known = len(migrate.shipped())
     if not await asyncio.to_thread(path.exists):
         return None
-    # Not read-only: beside a crashed service's log, SQLite has to make its index anew.
-    uri = f"{(await asyncio.to_thread(path.absolute)).as_uri()}?mode=rw"
     try:
-        async with aiosqlite.connect(uri, uri=True, timeout=_PATIENCE_SECONDS) as db:
-            await db.execute_fetchall("PRAGMA query_only = ON")
-            version = next(iter(await db.execute_fetchall("PRAGMA user_version")))[0]
+        async with _opened(path) as db:
+            version = await _version(db)
             verdict = next(iter(await db.execute_fetchall("PRAGMA quick_check(1)")))[0]
             orphans = list(await db.execute_fetchall("PRAGMA foreign_key_check"))
     except sqlite3.Error as error:
         return Health(0, known, str(error))
     problem = "" if verdict == "ok" else str(verdict)
     return Health(version, known, problem or ("rows that point nowhere" if orphans else ""))
+
+
+async def ledger(path: Path) -> tuple[Fault, ...] | None:
+    """Return what does not come out in the ledger; None where the file can't be read, or is of another version."""
+    if not await asyncio.to_thread(path.exists):
+        return None
+    try:
+        async with _opened(path) as db:
+            return None if await _version(db) != len(migrate.shipped()) else await ledger_check.faults(db)
+    except sqlite3.Error:
+        return None
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    # Not read-only: beside a crashed service's log, SQLite has to make its index anew.
+    uri = f"{(await asyncio.to_thread(path.absolute)).as_uri()}?mode=rw"
+    async with aiosqlite.connect(uri, uri=True, timeout=_PATIENCE_SECONDS) as db:
+        await db.execute_fetchall("PRAGMA query_only = ON")
+        yield db
+
+
+async def _version(db: aiosqlite.Connection) -> int:
+    return int(next(iter(await db.execute_fetchall("PRAGMA user_version")))[0])

@@ -86,8 +86,10 @@ def share(owner: Room, own: Room, purse: Purse, wanted: int) -> Share | None:
 
 
 def tightest(owner: Room, own: Room, purse: Purse) -> Room:
-    """Return the side that is to blame where something does not fit."""
-    return owner if owner.pictures <= own.pictures + purse.own else own
+    """Return the side that is to blame where something does not fit; of two alike, the one that never opens."""
+    here = own.pictures + purse.own
+    closed = bool(own.allowances) and own.allowances[0].limit.amount == 0
+    return own if here < owner.pictures or (closed and here == owner.pictures) else owner
 
 
 def _whole(pictures: float, most: int) -> int:

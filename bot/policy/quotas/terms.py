@@ -201,6 +201,6 @@ _PARTS: tuple[tuple[re.Pattern[str], Callable[[Terms, re.Match[str]], Terms]], .
         (rf"(?:count|in one go|每次|一次|单次){_IS}{_NUMBER}\s*张?", _counted(Dimension.COUNT)),
         (rf"(?:steps|步数){_IS}{_NUMBER}\s*步?", _counted(Dimension.STEPS)),
         (rf"(?:size|尺寸|大小){_IS}(?P<width>[0-9]{{1,6}})(?:\s*[x×*]\s*(?P<height>[0-9]{{1,6}}))?", _size),
-        (rf"(?:models?|模型){_IS}(?P<models>{_MODEL}(?:[,、]{_MODEL})*)", _models),
+        (rf"(?:models?(?:\s*[:=]\s*|\s+)|模型{_IS})(?P<models>{_MODEL}(?:[,、]{_MODEL})*)", _models),
     )
 )

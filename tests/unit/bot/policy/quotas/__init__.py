@@ -1,0 +1,1 @@
+"""Rules: reading, choosing, deciding."""
