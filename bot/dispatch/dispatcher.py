@@ -14,6 +14,7 @@ from bot.dispatch.feed import Feed
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
 from bot.dispatch.queue import JobQueue
+from bot.dispatch.review import UNFIT, Review, Unfit
 from bot.dispatch.runs import Done, Run
 from bot.dispatch.window import Batch
 from bot.dispatch.work import Work
@@ -59,6 +60,7 @@ class Dispatcher:
         live: Live,
         endings: Endings,
         metadata: Metadata,
+        review: Review,
         changed: Callable[[int], None],
         ended: Callable[[int, bool], None],
         clock: Clock,
@@ -73,6 +75,7 @@ class Dispatcher:
         live: Told of progress.
         endings: Writes down how a job ended.
         metadata: Written into each picture.
+        review: Says whether a picture is shown, covered or not kept.
         changed: Called when a job looks different now.
         ended: Called when all pictures of a job have ended, and with whether there are any.
         clock: Time.
@@ -86,6 +89,7 @@ class Dispatcher:
         self._live = live
         self._endings = endings
         self._metadata = metadata
+        self._review = review
         self._changed = changed
         self._told_end = ended
         self._clock = clock
@@ -321,8 +325,11 @@ class Dispatcher:
         self._metrics.painted(recipe.model, image.seconds)
         path = blobs.name(job.id, index, job.created_at)
         try:
+            flag = await self._review.flag(job, index, image.data)
             data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
             await blobs.write(self._folder, path, data)
+        except Unfit:
+            run.failed[index] = UNFIT
         except Unavailable as e:
             log.error("picture %s can't be stored: %s", recipe.id, e.key)
             run.failed[index] = NO_SPACE if e.key == "unavailable.disk_full" else UNSTORED
@@ -330,7 +337,7 @@ class Dispatcher:
             log.exception("picture %s can't be stored", recipe.id)
             run.failed[index] = UNSTORED
         else:
-            run.done[index] = Done.of(index, recipe, image, path=path, size=len(data))
+            run.done[index] = Done.of(index, recipe, image, path=path, size=len(data), flag=flag)
         finally:
             run.writing.discard(index)
         self._check(run)

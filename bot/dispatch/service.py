@@ -23,6 +23,7 @@ from bot.dispatch.presenter import Presenter
 from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.recovery import recover
+from bot.dispatch.review import Review
 from bot.dispatch.showing import Showing
 from bot.dispatch.tree import Weights
 from bot.dispatch.watch import Watch, paused
@@ -30,7 +31,7 @@ from bot.model.access import Access
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
 from bot.policy.tickets import ticket_of
-from bot.ports import Clock, Surface, Ticket, Waiting
+from bot.ports import Clock, Moderator, Surface, Ticket, Waiting
 from bot.store.database import Database
 from engine.contract import Engine
 
@@ -62,6 +63,7 @@ class Dispatch:
         keep_free: float = 0.0,
         owners: Owners | None = None,
         access: Mapping[str, Access] | None = None,
+        moderator: Moderator | None = None,
     ) -> None:
         """Args:
         db: An open database.
@@ -74,6 +76,7 @@ class Dispatch:
         keep_free: Percentage of the disk that shall stay free: the oldest pictures make room; 0 turns that off.
         owners: Who is told of newcomers; nobody when not given.
         access: Who may come in, by platform; everybody where it says nothing.
+        moderator: Looks at finished pictures; nobody does when not given.
         """
         self.live = Live()
         """Progress, and wake-ups for whoever watches a job."""
@@ -98,6 +101,7 @@ class Dispatch:
             live=self.live,
             endings=Endings(db, folder, clock, metrics),
             metadata=Metadata(engine.profiles),
+            review=Review(db, moderator, self.posted),
             changed=self.changed,
             ended=self._ended,
             clock=clock,

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from bot.model.cards import Card
 from bot.model.messages import Address
-from bot.store import messages, options, owners
-from bot.store.codec import dump_address, dump_card, load_address
+from bot.store import messages, owners, placelog
+from bot.store.codec import dump_card
 from bot.store.database import Tx
 from bot.usecases.house import House
-
-LOG = "log"
-"""Option of a place, or of the service: the address where reports and refusals are posted, or ``off``."""
-
-NOWHERE = "off"
-"""The option's value of a place that wants to be told nothing, not even what the owners would be."""
-
-
-def value_of(address: Address) -> Mapping[str, object]:
-    """Return an address as the option's value."""
-    value: Mapping[str, object] = json.loads(dump_address(address))
-    return value
-
 
 async def log(
     tx: Tx, event: str, place_id: int | None, card: Callable[[str], Card], *, locale: str, job_id: int | None = None
@@ -38,7 +24,7 @@ async def log(
         locale: The log's language.
         job_id: The job that it is about, so that its buttons work there.
     """
-    address = await _log_of(tx, place_id)
+    address = await placelog.find(tx, place_id)
     if address is None:
         return False
     await messages.add_notice(tx, event, address, dump_card(card(locale)), job_id)
@@ -56,7 +42,7 @@ async def admins(
     job_id: int | None = None,
 ) -> bool:
     """The same, but where no log is named the owners are told in direct messages. Returns whether anybody is told."""
-    if await options.get(tx, place_id, LOG) == NOWHERE:
+    if await placelog.is_off(tx, place_id):
         return False
     if await log(tx, event, place_id, card, locale=locale, job_id=job_id):
         return True
@@ -66,11 +52,3 @@ async def admins(
         address = Address(platform, user_id, user=user_id, private=True)
         await messages.add_notice(tx, f"{event}:{platform}:{user_id}", address, dump_card(card(theirs)), job_id)
     return bool(everybody)
-
-
-async def _log_of(tx: Tx, place_id: int | None) -> Address | None:
-    for number in (place_id, options.SERVICE):
-        value = None if number is None else await options.get(tx, number, LOG)
-        if value is not None:
-            return None if value == NOWHERE else load_address(json.dumps(value))
-    return None

@@ -12,8 +12,8 @@ from bot.model.moderation import Strictness
 from bot.model.verbs import Call
 from bot.policy.spans import parse_span
 from bot.present import moderation as present
-from bot.store import options, people
-from bot.usecases import bans, changes, telling
+from bot.store import options, people, placelog
+from bot.usecases import bans, changes
 from bot.usecases.bans import Who
 from bot.usecases.changes import Change
 from bot.usecases.gates.words import WORDS
@@ -29,8 +29,8 @@ async def _words(house: House, call: Call) -> Card:
 
 async def _log(house: House, call: Call) -> Card:
     channel = call.args.get("channel", call.place.channel)
-    if call.args.get("level") == telling.NOWHERE:
-        await _set(house, call, telling.LOG, telling.NOWHERE)
+    if call.args.get("level") == placelog.NOWHERE:
+        await _set(house, call, placelog.LOG, placelog.NOWHERE)
         return present.log_card(None, call.actor.locale)
     here = channel == call.place.channel
     # A channel counts only when its surface has found it in this place: an id alone may be of anybody's.
@@ -45,7 +45,7 @@ async def _log(house: House, call: Call) -> Card:
         user=call.actor.user_id if alone else None,
         private=alone,
     )
-    await _set(house, call, telling.LOG, telling.value_of(address))
+    await _set(house, call, placelog.LOG, placelog.value_of(address))
     return present.log_card("" if here else call.names["channel"], call.actor.locale)
 
 
