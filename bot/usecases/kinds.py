@@ -10,7 +10,8 @@ from bot.usecases.changes import Kind
 from bot.usecases.credits import CREDIT
 from bot.usecases.newcomers import ACCESS
 from bot.usecases.options import OPTION
+from bot.usecases.owners import OWNER
 from bot.usecases.policies import POLICY
 
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, POLICY)})
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, POLICY)})
 """By their names."""

@@ -224,6 +224,7 @@ class FakeDiscord:
             "EASEL_DISCORD_TOKEN": self.token,
             "EASEL_DISCORD_API_URL": self.api_url,
             "EASEL_DISCORD_GATEWAY_URL": self.gateway_url,
+            "EASEL_DISCORD_ACCESS": "open",
         }
 
     async def __aenter__(self) -> Self:

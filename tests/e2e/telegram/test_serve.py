@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import sqlite3
 
 import pytest
@@ -27,6 +28,7 @@ def environment(telegram: TelegramStandIn) -> dict[str, str]:
         "EASEL_WEB_PORT": "0",
         "EASEL_TELEGRAM_TOKEN": telegram.token,
         "EASEL_TELEGRAM_API_URL": telegram.url,
+        "EASEL_TELEGRAM_ACCESS": "open",
     }
 
 
@@ -67,10 +69,18 @@ def real(telegram: TelegramStandIn) -> TelegramStandIn:
 async def test_the_whole_walk_and_a_restart_of_everything(
     start_service: StartService, real: TelegramStandIn, ann: Chat
 ) -> None:
-    service = await asyncio.to_thread(start_service, env=environment(real), ready=False)
+    # As it comes: the first thing that somebody does is to claim the bot.
+    env = {**environment(real), "EASEL_TELEGRAM_ACCESS": "approve", "EASEL_LOG_LEVEL": "DEBUG"}
+    service = await asyncio.to_thread(start_service, env=env, ready=False)
     person = ann.members[ann.id]
+    await real.until(lambda: real.polled, PATIENCE)
+    said = re.search(r"/claim ([A-Z0-9]{4}-[A-Z0-9]{4})", service.log)
+    assert said is not None, service.log
+    real.writes(ann, person, f"/claim {said[1]}")
+    claimed = await real.until(lambda: next(iter(ann.by_bot()), None), PATIENCE)
+    assert "You are an owner of this Easel now" in claimed.words
     asked = real.writes(ann, person, "a red apple on a blue background —seed 7")
-    card = await real.until(lambda: next(iter(ann.by_bot()), None), PATIENCE)
+    card = await real.until(lambda: next(iter(ann.by_bot()[1:]), None), PATIENCE)
     assert card.reply_to is asked
     await real.until(lambda: card.photo is not None, PATIENCE)
     assert card.photo is not None
@@ -94,6 +104,9 @@ async def test_the_whole_walk_and_a_restart_of_everything(
     assert furthest(third, second) > 8
     assert real.refused == []
     assert real.token not in service.log
+    # The code was said once, on stdout; and who owns the bot is still known after the restart.
+    assert service.log.count(said[1]) == 1
+    assert service.log.count("/claim") == 1
 
 
 async def test_a_killed_service_delivers_once_and_charges_once(
