@@ -54,13 +54,16 @@ async def page(house: House, actor: Actor, *, before: int | None, limit: int, pi
         return await _page(tx, person.id, found, limit)
 
 
-async def sought(house: House, actor: Actor, query: Query, *, before: int | None, limit: int) -> Page:
+async def sought(
+    house: House, actor: Actor, query: Query, *, before: int | None, limit: int, others: bool = True
+) -> Page:
     """Return the jobs with pictures that a search finds, newest first: one's own, and of favourites alone others' too.
 
     Args:
         house: What use cases work with.
         actor: Who searches.
         query: What for.
+        others: Whether others' pictures that one keeps can be shown at all.
         before: Only jobs with a smaller id; the newest when not given.
         limit: At most so many.
     """
@@ -68,7 +71,7 @@ async def sought(house: House, actor: Actor, query: Query, *, before: int | None
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
             return EMPTY
-        find = favourites.page if query.only_favourites else search.find
+        find = favourites.page if others and query.only_favourites else search.find
         ids = await find(tx, person.id, query, limit=limit + 1, before=before)
         return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
 
@@ -102,4 +105,5 @@ async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> Pag
     shown = found[:limit]
     ids = [job.id for job in shown]
     stored, kept = await pictures.of_jobs(tx, ids), await favourites.kept(tx, person_id, ids)
-    return Page(tuple(Entry(job, stored[job.id], kept) for job in shown), older=len(found) > limit)
+    entries = (Entry(job, stored[job.id], kept & {p.id for p in stored[job.id]}) for job in shown)
+    return Page(tuple(entries), older=len(found) > limit)
