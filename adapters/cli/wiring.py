@@ -172,6 +172,7 @@ async def opened(
             keep_free=settings.keep_free,
             owners=owners,
             access=access,
+            limit=settings.queue_limit,
         )
         dispatch.refresh.append(partial(_owners_changed, db, owners, dispatch))
         studio = Studio(

@@ -1,0 +1,185 @@
+"""The whole queue: held, full, and told of what another process has written."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from bot.dispatch.service import Dispatch
+from bot.model.errors import Unavailable
+from bot.model.jobs import JobState
+from bot.observe.metrics import Metrics
+from bot.store import options
+from bot.store.database import Database
+from engine.contract import Lane
+from engine.fake import FakeEngine
+from tests.flow.conftest import Make
+from tests.flow.gate import Gate
+from tests.flow.house import Bot
+
+
+def elsewhere(bot: Bot, statement: str) -> None:
+    """Another process writes to the same file, as the command line does beside the running service."""
+    program = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], 10); db.execute(sys.argv[2]); db.commit()"
+    subprocess.run([sys.executable, "-c", program, str(bot.folder / "easel.db"), statement], check=True, timeout=60)
+
+
+def written(bot: Bot, statement: str) -> None:
+    """The same by another connection, which is as foreign and quicker."""
+    with sqlite3.connect(bot.folder / "easel.db", 10) as db:
+        db.execute(statement)
+    db.close()
+
+
+async def pause(bot: Bot, state: str | None) -> None:
+    async with bot.db.write() as tx:
+        await options.put(tx, options.SERVICE, "state", state)
+
+
+async def test_a_full_queue_says_so_at_once_and_keeps_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = await make(engine=FakeEngine(auto_warm=False))
+    monkeypatch.setattr(bot.dispatch, "_limit", 2)
+    waiting = [await bot.ask(user=str(n)) for n in range(2)]
+    with pytest.raises(Unavailable) as refusal:
+        await bot.ask(user="3", event="again")
+    assert refusal.value.key == "unavailable.queue_full"
+    assert float(refusal.value.params["wait"]) > 0
+    async with bot.db.read() as tx:
+        assert list(map(tuple, await tx.execute_fetchall("SELECT count(*) FROM jobs"))) == [(2,)]
+    await bot.cancel(waiting[0].id, user="0")
+    job = await bot.ask(user="3", event="again")
+    await bot.engine.recover()
+    await bot.delivered(job.id)
+
+
+async def test_a_restart_may_find_more_than_may_wait(make: Make) -> None:
+    bot = await make(engine=FakeEngine(auto_warm=False))
+    jobs = [await bot.ask(user=str(n)) for n in range(3)]
+    await bot.kill()
+    bot.db = await Database.open(bot.folder / "easel.db")
+    metrics = Metrics(CollectorRegistry())
+    bot.dispatch = Dispatch(bot.db, bot.pictures, bot.engine, clock=bot.clock, metrics=metrics, limit=1)
+    await bot.dispatch.start()
+    assert [bot.dispatch.waiting(job.id) is not None for job in jobs] == [True] * 3
+    assert bot.dispatch.full() is not None
+
+
+async def test_nothing_is_begun_while_the_service_is_paused(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    first = await bot.ask(user="1", size="192x192")
+    await bot.reaches(first.id, JobState.RUNNING)
+    bot.dispatch.hold(True)
+    second = await bot.ask(user="2", size="256x144")
+    gate.open()
+    await bot.delivered(first.id)
+    assert (await bot.job(second.id)).state is JobState.QUEUED
+    waiting = bot.dispatch.waiting(second.id)
+    assert waiting is not None
+    assert waiting.eta is None
+    bot.dispatch.hold(False)
+    await bot.delivered(second.id)
+
+
+async def test_a_pause_outlives_a_restart_and_is_ended_by_another_process(make: Make) -> None:
+    bot = await make()
+    await pause(bot, "pause")
+    await bot.restart()
+    job = await bot.ask()
+    assert bot.dispatch._feed.held
+    assert (await bot.job(job.id)).state is JobState.QUEUED
+    elsewhere(bot, "DELETE FROM options WHERE place_id = 0 AND name = 'state'")
+    await bot.delivered(job.id)
+
+
+async def test_what_another_process_queued_or_cancelled_is_taken_up(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    drawn = await bot.ask(user="1", size="192x192")
+    await bot.reaches(drawn.id, JobState.RUNNING)
+    waits = await bot.ask(user="2", size="256x144")
+    held = await bot.ask(user="3", size="144x256")
+    await bot.cancel(held.id, user="3")
+    assert bot.dispatch.waiting(held.id) is None
+    written(bot, f"UPDATE jobs SET state = 'queued' WHERE id = {held.id}")
+    await bot.until(lambda: bot.dispatch.waiting(held.id) is not None)
+    written(bot, f"UPDATE jobs SET state = 'cancelled' WHERE id IN ({drawn.id}, {waits.id})")
+    await bot.until(lambda: waits.id not in bot.dispatch._queue)
+    await bot.until(lambda: bot.dispatch._dispatcher.runs[drawn.id].cancelled)
+    gate.open()
+    await bot.delivered(held.id)
+    assert {(await bot.job(job.id)).state for job in (drawn, waits)} == {JobState.CANCELLED}
+
+
+async def test_others_are_told_of_foreign_writes_and_of_no_others(make: Make) -> None:
+    bot = await make()
+    told: list[bool] = []
+
+    async def tell() -> None:
+        told.append(True)
+
+    bot.dispatch.refresh.append(tell)
+    await bot.delivered((await bot.ask()).id)
+    for _ in range(20):
+        bot.clock.advance(1.0)
+        await asyncio.sleep(0.002)
+    assert told == []
+    written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
+    await bot.until(lambda: told)
+
+
+async def test_a_look_that_failed_is_made_up_for(make: Make) -> None:
+    bot = await make()
+    tries: list[int] = []
+
+    async def fail_once() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise Unavailable("unavailable.database.locked")
+
+    bot.dispatch.refresh.append(fail_once)
+    written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
+    await bot.until(lambda: len(tries) == 2)
+
+
+async def test_large_requests_are_handed_over_as_bulk(make: Make) -> None:
+    class Watched(FakeEngine):
+        def paint(self, recipes, lane=Lane.INTERACTIVE):  # type: ignore[no-untyped-def]
+            lanes.append((lane, {recipe.id.partition(":")[0] for recipe in recipes}))
+            return super().paint(recipes, lane)
+
+    lanes: list[tuple[Lane, set[str]]] = []
+    bot = await make(engine=Watched(auto_warm=False))
+    bot.surfaces["web"] = bot.surface
+    large = await bot.ask(user="1", platform="web", count="6", shown=False)
+    small = await bot.ask(user="2", count="1")
+    await bot.engine.recover()
+    await bot.reaches(large.id, JobState.PAINTED, JobState.DELIVERED)
+    await bot.delivered(small.id)
+    assert lanes[0] == (Lane.INTERACTIVE, {str(small.id)})
+    assert lanes[1] == (Lane.BULK, {str(large.id)})
+
+
+async def test_what_was_promised_is_measured(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    gate.open()
+    await bot.delivered((await bot.ask(user="1")).id)
+    bot.dispatch.hold(True)
+    job = await bot.ask(user="2")
+    assert bot.dispatch.waiting(job.id) is not None
+    bot.dispatch.hold(False)
+    bot.dispatch.waiting(job.id)
+    await bot.delivered(job.id)
+
+    def said() -> float:
+        samples = (s for family in bot.registry.collect() for s in family.samples)
+        return sum(s.value for s in samples if s.name == "easel_promises_total")
+
+    assert said() == 1
+    assert bot.dispatch._promises._open == {}
