@@ -10,6 +10,9 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
+from adapters.cli import forms
+from adapters.cli.forms import Actions
+
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 Command = Callable[[argparse.Namespace], int]
@@ -72,7 +75,10 @@ def _parser() -> _Parser:
     _draw(add("draw", "Draw without a server, and write the pictures to files.", "draw"))
     doctor = add("doctor", "Look at everything that can be wrong, and say what to do about it.", "doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    _quota(add("quota", "Set, show or reset the quota rules of this Easel.", "quota"))
+    quota = _quota(
+        add("quota", "Set, show or reset the quota rules of this Easel, and what it means for somebody.", "quota")
+    )
+    forms.add(lambda name, text: add(name, text, "verbs"), quota)
     bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
@@ -133,7 +139,7 @@ def _model(command: argparse.ArgumentParser) -> None:
             action.add_argument("name", metavar="NAME", help="a model's name, or its id on the hub (owner/name)")
 
 
-def _quota(command: argparse.ArgumentParser) -> None:
+def _quota(command: argparse.ArgumentParser) -> Actions:
     actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
     for name, text in (
         ("set", "Set a rule: N/hour, N/day, N/week or unlimited, and what else the guide for admins names."),
@@ -151,6 +157,7 @@ def _quota(command: argparse.ArgumentParser) -> None:
             action.add_argument("--channel", metavar="ID", help="only in this channel of it")
             action.add_argument("--role", metavar="ID", help="only for this role of it")
             action.add_argument("--person", metavar="ID", help="only for this person (needs --platform)")
+    return actions
 
 
 if __name__ == "__main__":

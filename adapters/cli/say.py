@@ -6,7 +6,9 @@ import locale as system_locale
 import os
 import sys
 
+from bot.model.cards import Card
 from bot.model.errors import BadInput, Refusal, Unavailable
+from bot.policy.texts import clean
 from bot.present import i18n
 from engine.contract import EngineError, UnknownModel
 
@@ -27,6 +29,12 @@ def text(key: str, **params: str | int | float) -> str:
 def say(key: str, **params: str | int | float) -> None:
     """Say something on stdout."""
     print(text(key, **params), flush=True)  # noqa: T201 - the command line's own voice
+
+
+def show(card: Card) -> None:
+    """Say on stdout what a card says. Names in it are data: nothing in them reaches the terminal as a command."""
+    lines = [card.status, *card.notes, *(f"{fact.label}: {fact.value}" for fact in card.facts)]
+    print("\n".join(" ".join(clean(line).split()) for line in lines if line), flush=True)  # noqa: T201 - the command line's own voice
 
 
 def complain(refusal: Refusal) -> None:

@@ -1,0 +1,131 @@
+"""The command line's forms of verbs: which words stand for which verb, and what each takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from bot.model.verbs import VERBS, Arg, Takes, Verb, Who
+
+OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
+"""Verbs that have forms of their own here: `easel quota set | show | reset` speak of the owner's rules."""
+
+PERSONAL = frozenset({"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"})
+"""What somebody does with their own account makes no sense at a terminal, where nobody has one."""
+
+PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "resume", "log", "admins", "timezone"))
+"""Verbs that are about one place; the others also act on the whole service, where no place is named."""
+
+Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
+
+PLATFORMS = ("discord", "telegram", "web")
+
+_ABOUT: Mapping[str, str] = MappingProxyType(
+    {
+        "quota why": "Say which rules hold for somebody, and why.",
+        "quota grant": "Give somebody pictures on top of the rules.",
+        "quota lend": "Lend somebody pictures, which count later.",
+        "easel limits": "Say what holds in a place.",
+        "easel preset": "Set all rules of a place at once.",
+        "easel pause": "Take on nothing new in a place.",
+        "easel resume": "Draw in a place again.",
+        "easel log": "Name the channel where a place's reports and refusals go.",
+        "easel admins": "List the roles whose members are admins too, name one, or take it off the list.",
+        "easel timezone": "Name the time zone in which a place's days begin.",
+        "easel words": "Say what happens to words for adults.",
+        "easel keep": "Say how long pictures are kept.",
+        "easel ban": "Shut somebody out.",
+        "easel unban": "Let somebody in again.",
+        "easel bans": "List who is shut out.",
+        "easel changes": "List who changed what.",
+        "easel undo": "Take a change back.",
+        "easel service": "Pause or drain the whole service, or let it run.",
+        "easel waiting": "List who waits to be let in.",
+        "easel allow": "Let somebody in.",
+        "easel refuse": "Keep somebody out.",
+    }
+)
+
+
+def words_of(verb: Verb) -> tuple[str, ...] | None:
+    """Return the words that stand for a verb here; None where it has no form, or one of its own."""
+    if verb.name in OWN_FORMS or verb.name in PERSONAL:
+        return None
+    command, _, sub = verb.name.partition(" ")
+    if verb.name == "easel service":
+        return ("service",)
+    if command == "quota":
+        return (command, sub)
+    return ("access" if verb.who is Who.OWNER else "place", sub)
+
+
+def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> None:
+    """Add the forms of all verbs.
+
+    Args:
+        new: Makes a command of this name and description.
+        quota: The actions of `easel quota`.
+    """
+    groups: dict[str, Actions] = {"quota": quota}
+    about = {
+        "place": "Set what holds in a server or group, or everywhere.",
+        "access": "Answer those who want to come in.",
+    }
+    for verb in VERBS:
+        words = words_of(verb)
+        if words is None:
+            continue
+        if len(words) == 1:
+            form = new(words[0], _ABOUT[verb.name])
+        else:
+            if words[0] not in groups:
+                groups[words[0]] = new(words[0], about[words[0]]).add_subparsers(required=True, metavar="ACTION")
+            text = _ABOUT[verb.name]
+            form = groups[words[0]].add_parser(words[1], help=text, description=text, allow_abbrev=False)
+        _fill(form, verb)
+
+
+def args_of(verb: Verb, found: argparse.Namespace) -> dict[str, str]:
+    """Return a verb's arguments as they were typed."""
+    values = {arg.name: getattr(found, arg.name) for arg in verb.args}
+    return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
+
+
+def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:
+    form.set_defaults(module="verbs", verb=verb.name)
+    for arg in verb.args:
+        several = "+" if arg.takes in {Takes.TEXT, Takes.SPAN} else None
+        choices = arg.choices or None
+        text = _help(arg)
+        if arg.required:
+            form.add_argument(
+                arg.name, metavar=None if choices else arg.name.upper(), nargs=several, choices=choices, help=text
+            )
+        else:
+            form.add_argument(
+                f"--{arg.name}",
+                metavar=None if choices else arg.name.upper(),
+                nargs=several,
+                choices=choices,
+                help=text,
+            )
+    if verb.who is Who.OWNER:
+        form.set_defaults(platform=None, place=None)
+        return
+    needed = verb.name in PLACED
+    form.add_argument("--platform", choices=PLATFORMS, required=needed, help="the platform of the place, or of ids")
+    form.add_argument("--place", metavar="ID", required=needed, help="the server's or group's id")
+
+
+def _help(arg: Arg) -> str:
+    match arg.takes:
+        case Takes.PERSON:
+            return "a user id; with its platform before it (telegram:123) where none is named"
+        case Takes.SPAN:
+            return "such as 3 days, 12h or 2 weeks"
+        case Takes.ROLE | Takes.CHANNEL:
+            return "its id"
+        case _:
+            return ""

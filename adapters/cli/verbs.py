@@ -1,0 +1,77 @@
+"""`easel place | access | service | quota why ...`: verbs from the terminal, by the operator, beside a running service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import uuid
+
+from adapters.cli import surroundings
+from adapters.cli.clock import SystemClock
+from adapters.cli.forms import args_of
+from adapters.cli.idle import IdleBacklog
+from adapters.cli.platforms import PLATFORMS
+from adapters.cli.say import language, show
+from bot.model.errors import BadInput
+from bot.model.messages import Ref
+from bot.model.people import Actor, Place
+from bot.model.verbs import VERBS, Call, Takes, Verb
+from bot.policy.owners import Owners
+from bot.policy.quotas import parse_terms
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.usecases import commands
+from bot.usecases.changes import OPERATOR
+from bot.usecases.house import House
+from bot.usecases.owners import refresh
+from engine.contract import Profile
+from engine.host.parent import ProcessEngine
+
+TERMINAL = "cli"
+"""The operator's platform where none is named."""
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do what a verb asks for, and say what came of it. Returns 0; raises Refusal."""
+    verb = next(verb for verb in VERBS if verb.name == args.verb)
+    asyncio.run(_main(_call(verb, args)))
+    return 0
+
+
+async def _main(call: Call) -> None:
+    settings = surroundings.settings()
+    async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
+        on = [platform for platform in PLATFORMS if platform.is_on(settings)]
+        owners = Owners({platform.name: platform.owners(settings) for platform in on})
+        await refresh(db, owners)
+        house = House(
+            db=db,
+            backlog=IdleBacklog(),
+            clock=SystemClock(),
+            profiles=lambda: _profiles(settings),
+            pictures=settings.data_dir / surroundings.PICTURES,
+            quota=parse_terms(settings.quota),
+            owners=owners,
+            access={platform.name: platform.access(settings) for platform in on},
+        )
+        show(await commands.run(house, call))
+
+
+def _call(verb: Verb, found: argparse.Namespace) -> Call:
+    """Return the verb as the operator typed it: an owner, in the place that is named."""
+    args = args_of(verb, found)
+    people = [args[arg.name] for arg in verb.args if arg.takes is Takes.PERSON and arg.name in args]
+    if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
+        raise BadInput("refusal.quota.scope_platform")
+    if verb.name == "easel log" and not args:
+        raise BadInput("cli.place.log")
+    platform = found.platform or TERMINAL
+    actor = Actor(platform, OPERATOR, OPERATOR, is_owner=True, locale=language())
+    # Ids of channels are taken as they are: whoever sits here may read and write everything anyway.
+    names = {arg.name: args[arg.name] for arg in verb.args if arg.takes is Takes.CHANNEL and arg.name in args}
+    return Call(actor, Place(platform, found.place, ""), verb, Ref(f"{TERMINAL}:{uuid.uuid4()}"), args, names)
+
+
+def _profiles(settings: Settings) -> tuple[Profile, ...]:
+    # Nothing is started by that; only what a picture costs depends on it.
+    return ProcessEngine(surroundings.engine_config(settings)).profiles()
