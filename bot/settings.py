@@ -129,6 +129,18 @@ class Settings(BaseSettings):
         description="Backend of torch.compile, such as inductor: a slower start and quicker steps; empty: off.",
     )
 
+    moderation_model: Path | None = Field(
+        None,
+        description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not looked at.",
+    )
+    moderation_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"),
+        description="The classifier's labels that count as unsafe, separated by commas.",
+    )
+    moderation_threshold: float = Field(
+        0.5, gt=0, le=1, description="How sure the classifier must be, above 0 to 1, for a picture to count as unsafe."
+    )
+
     log_format: LogFormat = Field(
         LogFormat.CONSOLE, description="Log lines for people (console) or for machines (json)."
     )
@@ -138,7 +150,7 @@ class Settings(BaseSettings):
         description="Least important lines that are logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("discord_owners", "telegram_owners", mode="before")
+    @field_validator("discord_owners", "telegram_owners", "moderation_labels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
@@ -153,6 +165,7 @@ class Settings(BaseSettings):
         "telegram_proxy",
         "proxy",
         "web_public_url",
+        "moderation_model",
         mode="before",
     )
     @classmethod

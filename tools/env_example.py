@@ -35,6 +35,8 @@ def shown(default):
     """Return a default as it is written in the file."""
     if default is None or default == ():
         return ""
+    if isinstance(default, tuple):
+        return ",".join(default)
     return str(default.value if isinstance(default, Enum) else default)
 
 

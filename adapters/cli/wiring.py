@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters.cli import surroundings
 from adapters.cli.clock import SystemClock
+from adapters.cli.moderation import classifier, words
 from adapters.cli.platforms import PLATFORMS, Service
 from adapters.cli.say import refusal_of
 from bot.dispatch.service import Dispatch
@@ -145,7 +146,7 @@ async def opened(
         make_engine: Builds what draws; benchmarks put an engine without a device here.
 
     Raises:
-        Refusal: The quota, the model, the database or the port can't be used.
+        Refusal: The quota, the model, the database, the port, the classifier or the file of words can't be used.
     """
     clock = SystemClock()
     registry = CollectorRegistry()
@@ -163,6 +164,7 @@ async def opened(
         await refresh(db, owners)
         pictures = settings.data_dir / surroundings.PICTURES
         access = {platform.name: platform.access(settings) for platform in PLATFORMS if platform.is_on(settings)}
+        moderator = await stack.enter_async_context(classifier(settings))
         dispatch = Dispatch(
             db,
             pictures,
@@ -173,6 +175,7 @@ async def opened(
             owners=owners,
             access=access,
             limit=settings.queue_limit,
+            moderator=moderator,
         )
         dispatch.refresh.append(partial(_owners_changed, db, owners, dispatch))
         studio = Studio(
@@ -188,6 +191,7 @@ async def opened(
             link=settings.web_public_url or "",
             owners=owners,
             access=access,
+            words=await words(settings.data_dir),
         )
         # The port first: whoever takes it from us shall be named before a model is loaded.
         url = await stack.enter_async_context(_page(settings, studio, registry))

@@ -6,9 +6,9 @@ from bot.model.access import Access
 from bot.model.limits import Limits
 from bot.model.people import Actor, Place
 from bot.model.quotas import Policy
-from bot.store import access, options, people, policies
+from bot.store import access, options, people, placelog, policies
 from bot.store.database import Tx
-from bot.usecases import keep, rights, telling
+from bot.usecases import keep, rights
 from bot.usecases.gates import paused, words
 from bot.usecases.gates.access import guest_of
 from bot.usecases.house import House
@@ -42,7 +42,7 @@ async def show(house: House, actor: Actor, place: Place) -> Limits:
             words=await words.of_place(tx, place, place_id),
             keep_days=kept.days,
             zone=zone if isinstance(zone, str) else UTC,
-            log=own.get(telling.LOG) not in {None, telling.NOWHERE},
+            log=own.get(placelog.LOG) not in {None, placelog.NOWHERE},
             paused=own.get(paused.PAUSED) is True,
             state=await paused.state(tx),
             roles=len(await rights.named(tx, place)),

@@ -11,6 +11,7 @@ from bot.store.codec import dump_card
 from bot.store.database import Tx
 from bot.usecases.house import House
 
+
 async def log(
     tx: Tx, event: str, place_id: int | None, card: Callable[[str], Card], *, locale: str, job_id: int | None = None
 ) -> bool:
