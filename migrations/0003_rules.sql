@@ -162,7 +162,7 @@ CREATE INDEX audit_undone ON audit (undoes) WHERE undoes IS NOT NULL;
 ALTER TABLE jobs ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
 -- What still shows a forgotten job; it is taken away as its platform allows.
 ALTER TABLE messages ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX messages_unwanted ON messages (job_id) WHERE unwanted = 1;
+CREATE INDEX messages_unwanted_open ON messages (job_id) WHERE unwanted = 1;
 -- What a notice says is kept until it is shown, and no longer.
 UPDATE messages SET card = '' WHERE kind = 'notice' AND state IN ('shown', 'unclear', 'gone');
 

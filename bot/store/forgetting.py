@@ -38,6 +38,12 @@ class Forgotten:
     jobs: tuple[int, ...]
 
 
+_COUNTS = (
+    "SELECT count(*) FROM jobs WHERE person_id = ? AND NOT forgotten",
+    "SELECT count(*) FROM jobs WHERE person_id = ? AND state IN ('held', 'queued', 'running')",
+    "SELECT count(*) FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)",
+    "SELECT count(*) FROM favourites WHERE person_id = ?",
+)
 _PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 _SHOWN = (
     "SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
@@ -77,14 +83,8 @@ _ALL = (
 
 async def losses(tx: aiosqlite.Connection, person_id: int) -> Losses:
     """Return what a person would lose."""
-    rows = await tx.execute_fetchall(
-        "SELECT (SELECT count(*) FROM jobs WHERE person_id = :who AND NOT forgotten),"
-        " (SELECT count(*) FROM jobs WHERE person_id = :who AND state IN ('held', 'queued', 'running')),"
-        " (SELECT count(*) FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = :who)),"
-        " (SELECT count(*) FROM favourites WHERE person_id = :who)",
-        {"who": person_id},
-    )
-    return Losses(*next(iter(rows)))
+    counts = [next(iter(await tx.execute_fetchall(sql, (person_id,))))[0] for sql in _COUNTS]
+    return Losses(*counts)
 
 
 async def waiting(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int, JobState], ...]:

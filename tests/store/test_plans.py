@@ -11,7 +11,20 @@ from bot.model.jobs import JobState
 from bot.model.people import Actor, Place
 from bot.model.quotas import Scope, Unit
 from bot.policy.quotas import Asker, Measure
-from bot.store import access, codes, jobs, messages, owners, people, pictures, policies, quotas
+from bot.store import (
+    access,
+    codes,
+    exports,
+    forgetting,
+    jobs,
+    messages,
+    owners,
+    people,
+    pictures,
+    policies,
+    quotas,
+    retention,
+)
 from bot.store import credits as credits_
 from bot.store.codes import CodeKind
 from bot.store.database import Database, Tx
@@ -64,6 +77,16 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
+    "old pictures": lambda tx: retention.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
+    "old pictures' rows": lambda tx: retention.unkeep(tx, "pictures", [1, 2]),
+    "exports that are wanted": exports.wanted,
+    "last export": lambda tx: exports.last(tx, 1),
+    "a link": lambda tx: exports.by_digest(tx, "d"),
+    "jobs of an export": lambda tx: exports.batch(tx, 1, "pictures", after=0, limit=9),
+    "what forgetting takes": lambda tx: forgetting.losses(tx, 1),
+    "jobs to stop": lambda tx: forgetting.waiting(tx, 1),
+    "forgotten jobs that are shown": messages.unwanted_jobs,
+    "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
 }
 
 

@@ -103,6 +103,7 @@ class House:
                 sheets=self.folder / "sheets",
                 quota=Limit(50),
                 max_counts={"web": 16},
+                link=self.settings.web_public_url or "",
             )
             await self.engine.start()
             await self.dispatch.start()
