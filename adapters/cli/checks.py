@@ -140,6 +140,12 @@ async def ledger(settings: Settings) -> Finding:
     return Finding("ledger", True, text("cli.doctor.ledger.ok"))
 
 
+async def newcomers(settings: Settings) -> Finding | None:
+    """Who waits for an owner's answer; None when nobody does: there is nothing to say then."""
+    waiting = await check.newcomers(settings.data_dir / surroundings.DATABASE)
+    return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None
+
+
 async def token(settings: Settings, platform: Platform) -> Finding:
     """A platform's token: the platform itself is asked whether it is good."""
     if not platform.is_on(settings):

@@ -41,6 +41,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)
     yield await checks.ledger(settings)
+    if (waiting := await checks.newcomers(settings)) is not None:
+        yield waiting
     for platform in PLATFORMS:
         yield await checks.token(settings, platform)
     yield await asyncio.to_thread(checks.port, settings)

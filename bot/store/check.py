@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from bot.store import ledger_check, migrate
+from bot.store import access, ledger_check, migrate
 from bot.store.ledger_check import Fault
 
 _PATIENCE_SECONDS = 5.0
@@ -57,6 +57,17 @@ async def ledger(path: Path) -> tuple[Fault, ...] | None:
             return None if await _version(db) != len(migrate.shipped()) else await ledger_check.faults(db)
     except sqlite3.Error:
         return None
+
+
+async def newcomers(path: Path) -> int:
+    """Return how many wait for an owner's answer; 0 where the file can't be read, or is of another version."""
+    if not await asyncio.to_thread(path.exists):
+        return 0
+    try:
+        async with _opened(path) as db:
+            return 0 if await _version(db) != len(migrate.shipped()) else await access.count_open(db)
+    except sqlite3.Error:
+        return 0
 
 
 @asynccontextmanager
