@@ -18,7 +18,7 @@ from bot.model.quotas import Limit
 from bot.model.requests import DrawForm
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
-from bot.ports import Surface
+from bot.ports import Moderator, Surface
 from bot.store import jobs, messages
 from bot.store.database import Database
 from bot.usecases.cancel import cancel
@@ -44,6 +44,8 @@ class Bot:
         self.owners = Owners()
         self.access: dict[str, Access] = {}
         self._events = 0
+        self.moderator: Moderator | None = None
+        """Looks at pictures from the next start on."""
 
     @property
     def chats(self) -> Chats:
@@ -71,6 +73,7 @@ class Bot:
             metrics=Metrics(self.registry),
             owners=self.owners,
             access=self.access,
+            moderator=self.moderator,
         )
         self.house = House(
             db=self.db,
