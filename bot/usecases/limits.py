@@ -42,7 +42,7 @@ async def show(house: House, actor: Actor, place: Place) -> Limits:
             words=await words.of_place(tx, place, place_id),
             keep_days=kept.days,
             zone=zone if isinstance(zone, str) else UTC,
-            log=own.get(placelog.LOG) not in {None, placelog.NOWHERE},
+            log=own.get(placelog.LOG) not in (None, placelog.NOWHERE),
             paused=own.get(paused.PAUSED) is True,
             state=await paused.state(tx),
             roles=len(await rights.named(tx, place)),

@@ -1,0 +1,143 @@
+"""Every verb on every surface: a command on Discord and Telegram, a form at the terminal, and words in both languages."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import pytest
+
+from adapters.cli import forms, main
+from adapters.discord import verbs as discord_verbs
+from adapters.telegram import verbs as telegram_verbs
+from adapters.telegram.service import COMMANDS, FOR_ADMINS, IN_GROUPS
+from bot.model.verbs import VERBS, Takes, Verb
+from bot.present import i18n
+
+# What makes no sense without an account of one's own; and what the command line has had in its own form before.
+AT_NO_TERMINAL = {"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"}
+OWN_FORMS = {"quota show", "quota set", "quota reset"}
+
+VALUES = {
+    Takes.TEXT: ["two", "words"],
+    Takes.WORD: ["Europe/Berlin"],
+    Takes.PERSON: ["discord:123"],
+    Takes.ROLE: ["77"],
+    Takes.CHANNEL: ["88"],
+    Takes.WHOLE: ["3"],
+    Takes.SPAN: ["3", "days"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_its_words_in_both_languages(verb: Verb) -> None:
+    keys = [f"discord.command.{verb.name.replace(' ', '.')}"]
+    for arg in verb.args:
+        keys += [f"discord.option.{arg.name}", f"discord.option.{arg.name}.about", f"argument.{arg.name}"]
+        keys += [f"choice.{choice}" for choice in arg.choices]
+    for key, locale in itertools.product(keys, i18n.LOCALES):
+        said = i18n.text(locale, key)
+        assert said != key
+        # Discord's limits: names and choices, descriptions.
+        assert len(said) <= (100 if key.startswith(("discord.command", "choice")) or key.endswith(".about") else 32)
+        # A name is typed: Discord takes no spaces and no capitals in it.
+        if key.startswith("discord.option") and not key.endswith(".about"):
+            assert said == said.lower()
+            assert " " not in said
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_is_taken_on_telegram(verb: Verb) -> None:
+    assert verb.name.partition(" ")[0] in telegram_verbs.COMMANDS
+
+
+def test_what_telegram_lists_exists() -> None:
+    known = {"draw", "history", "cancel", "help", *telegram_verbs.COMMANDS}
+    assert known >= {*COMMANDS, *IN_GROUPS, *FOR_ADMINS}
+    assert {verb.name for verb in VERBS} >= telegram_verbs.PERSONAL
+    # Admins' commands are shown to nobody else.
+    assert "easel" not in {*COMMANDS, *IN_GROUPS}
+
+
+def test_every_verb_is_a_slash_command_and_no_more_than_discord_takes() -> None:
+    async def nothing(*_: object) -> None: ...
+
+    built = discord_verbs.build(discord_verbs.locale_str, nothing)
+    names = set()
+    for command in built:
+        subs = list(getattr(command, "commands", []))
+        assert len(subs) <= 25
+        names |= {f"{command.name} {sub.name}" for sub in subs} or {command.name}
+    assert names == {verb.name for verb in VERBS}
+    assert len(built) + 3 <= 100
+
+
+def parser() -> argparse.ArgumentParser:
+    return main._parser()
+
+
+def line_of(verb: Verb, *, optional: bool) -> list[str] | None:
+    words = forms.words_of(verb)
+    if words is None:
+        return None
+    line = [*words]
+    for arg in verb.args:
+        value = [arg.choices[0]] if arg.choices else VALUES[arg.takes]
+        if arg.required:
+            line += value
+        elif optional:
+            line += [f"--{arg.name}", *value]
+    return [*line, "--platform", "discord", "--place", "55"] if verb.name in forms.PLACED else line
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Verb) -> None:
+    line = line_of(verb, optional=True)
+    if line is None:
+        assert verb.name in AT_NO_TERMINAL | OWN_FORMS
+        return
+    found = parser().parse_args(line)
+    assert (found.module, found.verb) == ("verbs", verb.name)
+    said = forms.args_of(verb, found)
+    assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.takes]) for arg in verb.args}
+    bare = line_of(verb, optional=False)
+    assert bare is not None
+    assert set(forms.args_of(verb, parser().parse_args(bare))) == {arg.name for arg in verb.args if arg.required}
+
+
+def test_the_operator_sets_reads_and_takes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANG", "en_GB.UTF-8")
+    monkeypatch.delenv("LC_ALL", raising=False)
+    here = ["--platform", "telegram", "--place", "-100"]
+
+    def run(*line: str) -> tuple[int, str, str]:
+        code = main.run([*line])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    assert "20 pictures a day" in run("place", "preset", "club", *here)[1]
+    assert "20 pictures per day" in run("place", "limits", *here)[1]
+    assert "can't draw here" in run("place", "ban", "123", "--span", "3", "days", "--reason", "a\x1b[31m", *here)[1]
+    code, out, err = run("place", "changes", *here)
+    assert (code, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()[2:]] == ["#2 easel ban", "#1 easel preset"]
+    assert "the operator" in out
+    # What admins typed is data at a terminal, too.
+    assert "\x1b" not in out
+    assert run("place", "undo", "1")[0] == 0
+    assert "20 pictures per day" not in run("place", "limits", *here)[1]
+    assert "takes on nothing new" in run("service", "drain")[1]
+    for line, words in (
+        (["place", "undo", "1"], "undone already"),
+        (["place", "ban", "123"], "--platform"),
+        (["place", "log", *here], "--channel"),
+        (["place", "timezone", "Europe/Berlni", *here], "Europe/Berlin"),
+        (["access", "allow", "7"], "7"),
+    ):
+        code, out, err = run(*line)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert words in err
