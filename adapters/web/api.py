@@ -142,12 +142,13 @@ class Api:
         return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
 
     async def history(self, request: web.Request) -> web.Response:
-        """One's own last jobs, newest first."""
+        """One's own last jobs, newest first; with ``q``, those with pictures that a search finds."""
         before = _query(request, "before", None, _MAX_ID)
         limit = _query(request, "limit", 24, MAX_PAGE)
         assert limit is not None
         # One more than is shown tells whether there are older ones.
-        cards = await self._studio.items(actor_of(request), before, limit + 1)
+        query = request.query.get("q", "").strip() or None
+        cards = await self._studio.items(actor_of(request), before, limit + 1, query)
         return web.json_response({"cards": [card_json(card) for card in cards[:limit]], "older": len(cards) > limit})
 
     async def quota(self, request: web.Request) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.model.actions import Action, Press
 from bot.model.cards import Card
 from bot.model.pictures import PictureFile
 from bot.studio import Studio
@@ -68,6 +69,8 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "height": file.height,
         "alt": file.alt,
         "seed": None if file.seed is None else str(file.seed),
+        "favourite": file.favourite,
+        "star": None if job_id is None else Press(Action.FAVOURITE, job_id, file.index).pack(),
     }
 
 

@@ -213,3 +213,35 @@ async def test_models_are_chosen_and_sizes_follow(house: House, browser: Browser
         assert shown == {"reroll", "seed", "vary"}
 
     await look(house, scene)
+
+
+async def test_a_drawing_is_kept_and_found_again(house: House, browser: Browser) -> None:
+    for prompt in ("a dog on a hill", "山水画，云雾", "a cat"):
+        await house.drawn(prompt)
+
+    def shown() -> list[str]:
+        return list(browser.js("return [...document.querySelectorAll('#tiles .tile')].map((tile) => tile.title)"))
+
+    def search(words: str) -> None:
+        browser.js("document.getElementById('query').value = ''")
+        browser.one("#query").send_keys(words)
+
+    def scene(url: str) -> None:
+        browser.open(url)
+        browser.until(lambda: shown() == ["a cat", "山水画，云雾", "a dog on a hill"], "all of them")
+        browser.one("[data-star]").click()
+        browser.until(lambda: browser.one("[data-star]").get_attribute("aria-pressed") == "true", "the star")
+        for words, found in (("云雾", ["山水画，云雾"]), ("dogs hill", ["a dog on a hill"]), ("zeppelin", [])):
+            search(words)
+            browser.until(lambda f=found: shown() == f, f"what {words} finds")
+        assert browser.text("#found") == text("en", "web.search.nothing")
+        search("seed:x")
+        browser.until(lambda: "seed:7" in browser.text("#found.error"), "the refusal")
+        search("")
+        browser.one("#only-favourites").click()
+        browser.until(lambda: shown() == ["a cat"], "favourites")
+        assert browser.one(".tile-star").is_displayed()
+        browser.one("#only-favourites").click()
+        browser.until(lambda: len(shown()) == 3, "all of them again")
+
+    await look(house, scene)

@@ -49,5 +49,10 @@ export const info = () => ask("/api/info");
 export const draw = (form, key) => send("/api/draw", { ...form, key });
 export const press = (id, key) => send("/api/press", { id, key });
 export const job = (id) => ask(`/api/jobs/${id}`);
-export const history = (before) => ask(before ? `/api/history?before=${before}` : "/api/history");
+export const history = (before, query) => {
+  const asked = new URLSearchParams();
+  if (before) asked.set("before", before);
+  if (query) asked.set("q", query);
+  return ask(`/api/history?${asked}`);
+};
 export const events = (id) => new EventSource(address(`/api/jobs/${id}/events`));

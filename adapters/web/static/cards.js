@@ -12,7 +12,7 @@ const COPIED_MS = 2000;
 export class JobCard {
   /**
    * @param {object} card the service's card
-   * @param {object} house what the card may do: enlarge, onPressed(answer), onOpen(card, index), onReuse(prompt), onAway()
+   * @param {object} house what the card may do: enlarge, onPressed(answer), onOpen(card, index), onReuse(prompt), onStar(card), onAway()
    */
   constructor(card, house) {
     this.house = house;
@@ -43,6 +43,7 @@ export class JobCard {
     list(this.notes, card.notes.map((note) => element("li", note)));
     list(this.facts, card.facts.map(({ label, value }) => group(element("dt", label), element("dd", value))));
     if (!before || JSON.stringify(before.buttons) !== JSON.stringify(card.buttons)) this.#showButtons();
+    this.#showStars();
     // What had the focus may be gone (Cancel, once it is done): the card takes it, the page must not.
     if (focused && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
   }
@@ -124,6 +125,29 @@ export class JobCard {
     figure.style.setProperty("--ratio", `${width} / ${height}`);
   }
 
+  // Each picture has a star of its own here, where chats have one button for all.
+  #star(picture) {
+    const star = button("i-star", "", (self) => this.#press(picture.star, self, (answer) => this.#starred(picture.index, answer)));
+    star.classList.add("star");
+    star.dataset.star = String(picture.index);
+    return star;
+  }
+
+  #starred(index, { notice }) {
+    const pictures = this.card.pictures.map((one) => (one.index === index ? { ...one, favourite: !one.favourite } : one));
+    this.update({ ...this.card, pictures });
+    announce(notice);
+    this.house.onStar(this.card);
+  }
+
+  #showStars() {
+    for (const star of this.element.querySelectorAll("[data-star]")) {
+      const picture = this.card.pictures.find(({ index }) => String(index) === star.dataset.star);
+      star.setAttribute("aria-pressed", String(picture.favourite));
+      name(star, picture.favourite ? t("star.off") : t("star.on"));
+    }
+  }
+
   #actions(picture) {
     const own = this.card.buttons.flat().filter((one) => one.index === picture.index);
     const each = Object.entries(EACH).flatMap(([action, label]) =>
@@ -133,6 +157,7 @@ export class JobCard {
     download.href = picture.download;
     name(download, t("download"));
     return [
+      this.#star(picture),
       ...each,
       ...(picture.seed === null ? [] : [button("i-copy", t("copy_seed"), (self) => copy(picture.seed, self))]),
       download,
@@ -141,7 +166,7 @@ export class JobCard {
 
   #showButtons() {
     const { buttons, pictures, prompt } = this.card;
-    const rest = buttons.flat().filter(({ action }) => !(action in EACH));
+    const rest = buttons.flat().filter(({ action }) => !(action in EACH) && action !== "favourite");
     this.buttons.replaceChildren(
       ...rest.map((one) => this.#button(one)),
       ...(pictures.length === 1 ? this.#actions(pictures[0]) : []),
@@ -156,7 +181,7 @@ export class JobCard {
     return control;
   }
 
-  async #press(id, self) {
+  async #press(id, self, onAnswer = (answer) => this.#answered(answer)) {
     if (self.getAttribute("aria-disabled")) return;
     self.setAttribute("aria-disabled", "true");
     // Pressed again after no answer came, it is the same press.
@@ -164,8 +189,7 @@ export class JobCard {
     try {
       const answer = await press(id, self.key);
       self.key = undefined;
-      this.#complain(answer.notice);
-      this.house.onPressed(answer);
+      onAnswer(answer);
     } catch (error) {
       if (error instanceof Refused) self.key = undefined;
       else this.house.onAway();
@@ -173,6 +197,11 @@ export class JobCard {
     } finally {
       self.removeAttribute("aria-disabled");
     }
+  }
+
+  #answered(answer) {
+    this.#complain(answer.notice);
+    this.house.onPressed(answer);
   }
 
   #complain(sentence) {

@@ -1,4 +1,4 @@
-/** History: one tile for each job that has pictures, newest first; older ones on request. */
+/** History: one tile for each job that has pictures, newest first; older ones on request, and those alone that a search finds. */
 
 import { history } from "./api.js";
 import { made, t } from "./texts.js";
@@ -19,20 +19,43 @@ export class Gallery {
     this.button = document.getElementById("older");
     this.items = new Map();
     this.oldest = null;
+    this.query = "";
     this.button.addEventListener("click", () => this.#older());
   }
 
   /** Fetch the newest jobs; returns their cards. What was fetched before stays. */
   async newest() {
     const { cards, older } = await history();
+    // While somebody searches, the tiles are what was found.
+    if (this.query) return cards;
     for (const card of cards) this.put(card);
     if (this.oldest === null) this.#fetched(cards, older);
     while (this.items.size < ENOUGH && this.more) await this.#next();
     return cards;
   }
 
+  /** Show what a search finds, or everything again for an empty one; returns how many tiles there are, null when it was overtaken. */
+  async search(query) {
+    const { cards, older } = await history(null, (this.wanted = query));
+    if (this.wanted !== query) return null;
+    this.query = query;
+    this.items.clear();
+    this.tiles.replaceChildren();
+    for (const card of cards) this.#add(card);
+    this.#fetched(cards, older);
+    while (!query && this.items.size < ENOUGH && this.more) await this.#next();
+    return this.items.size;
+  }
+
   /** Add or change the tile of a finished job with pictures. */
   put(card) {
+    this.section.hidden &&= !card.pictures.length;
+    const item = this.items.get(card.job_id);
+    if (item) star(item, card);
+    else if (!this.query) this.#add(card);
+  }
+
+  #add(card) {
     const id = card.job_id;
     if (!card.pictures.length || this.items.has(id)) return;
     const item = this.#tile(card);
@@ -66,6 +89,7 @@ export class Gallery {
     const count = item.querySelector(".tile-count");
     count.textContent = String(card.pictures.length);
     count.hidden = card.pictures.length < 2;
+    star(item, card);
     return item;
   }
 
@@ -76,8 +100,10 @@ export class Gallery {
   }
 
   async #next() {
-    const { cards, older } = await history(this.oldest);
-    for (const card of cards) this.put(card);
+    const { query } = this;
+    const { cards, older } = await history(this.oldest, query);
+    if (query !== this.query) return;
+    for (const card of cards) this.#add(card);
     this.#fetched(cards, older && cards.length > 0);
   }
 
@@ -92,4 +118,8 @@ export class Gallery {
     // The button is gone with the last page: the keyboard goes on at the first tile that came.
     if (this.button.hidden) (last?.nextElementSibling ?? last)?.firstElementChild.focus();
   }
+}
+
+function star(item, { pictures }) {
+  item.querySelector(".tile-star").toggleAttribute("hidden", !pictures.some(({ favourite }) => favourite));
 }

@@ -5,6 +5,7 @@ import { EngineState } from "./engine.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { Live } from "./live.js";
+import { Search } from "./search.js";
 import { Stage } from "./stage.js";
 import { fill, t, use } from "./texts.js";
 import { Viewer } from "./viewer.js";
@@ -25,9 +26,11 @@ class Page {
       onPressed: (answer) => this.#pressed(answer),
       onOpen: (card, index) => this.viewer.open(card, index),
       onReuse: (prompt) => this.form.write(prompt),
+      onStar: (card) => this.gallery.put(card),
       onAway: () => this.engine.look(),
     });
     this.gallery = new Gallery((card) => this.#pick(card), (error) => this.#failed(error));
+    this.search = new Search(this.gallery, () => this.#settle(), (error) => this.#failed(error));
     this.form = new Form((card) => this.#began(card), () => this.engine.look());
     this.engine.show(about);
     this.form.start(about);

@@ -188,3 +188,30 @@ async def test_a_file_that_is_gone_is_said_to_be(house: House) -> None:
         file.unlink()
     status, answer = await house.get(card["pictures"][0]["url"])
     assert (status, error_of(answer)[0]) == (404, "refusal.picture.not_found")
+
+
+async def test_a_search_finds_ones_own_and_says_what_it_can_not_read(house: House) -> None:
+    dog = (await house.drawn("两只小狗 with a ball"))["job_id"]
+    cats = [(await house.drawn(f"a cat {i}"))["job_id"] for i in range(3)][::-1]
+    _, page = await house.get("/api/history?q=CATS&limit=2")
+    assert ([card["job_id"] for card in page["cards"]], page["older"]) == (cats[:2], True)
+    _, rest = await house.get(f"/api/history?q=cat&limit=2&before={cats[1]}")
+    assert ([card["job_id"] for card in rest["cards"]], rest["older"]) == (cats[2:], False)
+    _, page = await house.get("/api/history", params={"q": "小狗 model:demo"})
+    assert [card["job_id"] for card in page["cards"]] == [dog]
+    assert len((await house.get("/api/history", params={"q": "  "}))[1]["cards"]) == 4
+    status, answer = await house.get("/api/history?q=seed:x", headers={"Accept-Language": "zh-CN"})
+    assert (status, error_of(answer)) == (400, ("refusal.search.seed", "x 不是种子，请写整数，例如 种子:7。"))
+
+
+async def test_each_picture_has_a_star(house: House) -> None:
+    card = await house.drawn("a cat", count="2")
+    star = card["pictures"][1]["star"]
+    assert [picture["favourite"] for picture in card["pictures"]] == [False, False]
+    status, answer = await house.press(star)
+    assert (status, answer["card"], answer["new"]) == (200, None, None)
+    assert answer["notice"]
+    _, page = await house.get("/api/history?q=is:favourite")
+    assert [p["favourite"] for p in page["cards"][0]["pictures"]] == [False, True]
+    await house.press(star)
+    assert (await house.get("/api/history?q=is:favourite"))[1]["cards"] == []
