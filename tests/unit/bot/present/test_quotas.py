@@ -116,15 +116,15 @@ def test_what_was_given_and_for_how_long(kind: CreditKind, locale: str) -> None:
     assert found.notes != given_card(5, kind, locale, wait=9.0, name="Bob", everywhere=True).notes
 
 
-def policy(number: int, terms: str, *, by_owner: bool = True, **scope: str) -> Policy:
-    return Policy(number, Scope(**scope), parse_terms(terms), by_owner)
+def policy(number: int, terms: str, **scope: str) -> Policy:
+    return Policy(number, Scope(**scope), parse_terms(terms), by_owner=True)
 
 
 def test_why_names_the_rule_who_set_it_and_what_it_stands_before() -> None:
     everybody = policy(0, "50/day")
     member = policy(1, "20/day at-once 2", platform="chat", place="g", role="7")
     guest = policy(2, "5/day", platform="chat", place="g", role="8")
-    place = policy(3, "unlimited", by_owner=False, platform="chat", place="g")
+    place = replace(policy(3, "unlimited", platform="chat", place="g"), by_owner=False)
     reasons = [
         Reason(Dimension.LIMITS, True, (member, guest), (everybody,)),
         Reason(Dimension.LIMITS, False, (place,)),

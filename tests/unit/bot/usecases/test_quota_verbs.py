@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -27,7 +28,7 @@ from tests.unit.bot.usecases.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE,
 ADMIN = replace(BOB, is_admin=True)
 BOSS = Actor("chat", "9", "Eve", is_owner=True)
 BY_NAME = MappingProxyType({verb.name: verb for verb in VERBS})
-CHANGING = {
+CHANGING: Mapping[str, Mapping[str, str]] = {
     "quota set": {"rule": "1/day"},
     "quota reset": {},
     "quota grant": {"person": "1", "number": "1"},
@@ -36,20 +37,25 @@ CHANGING = {
 _numbers = itertools.count()
 
 
-async def say(
+async def run(
     house: House,
     actor: Actor,
     place: Place,
     verb: str,
-    event: str | None = None,
-    names: dict[str, str] | None = None,
-    roles: dict[str, tuple[str, ...]] | None = None,
-    **args: str,
+    args: Mapping[str, str],
+    *,
+    names: Mapping[str, str] | None = None,
+    roles: Mapping[str, tuple[str, ...]] | None = None,
+    event: str = "",
 ) -> Card:
-    event = event or f"verb {next(_numbers)}"
-    return await commands.run(
-        house, Call(actor, place, BY_NAME[verb], Ref(event, None), args, names or {}, roles or {})
-    )
+    ref = Ref(event or f"verb {next(_numbers)}", None)
+    return await commands.run(house, Call(actor, place, BY_NAME[verb], ref, args, names or {}, roles or {}))
+
+
+async def say(house: House, actor: Actor, place: Place, verb: str, name: str = "", **args: str) -> Card:
+    """Type a verb; ``name`` is what the platform calls whom it is about."""
+    whom = next((word for word in ("role", "channel", "person") if word in args), "")
+    return await run(house, actor, place, verb, args, names={whom: name} if name else {})
 
 
 async def ask(house: House, event: str, count: int = 1, who: Actor = ADA, place: Place = HERE) -> None:
@@ -78,7 +84,7 @@ async def test_only_admins_change_anything_and_only_in_their_own_place(
     await say(house, ADMIN, HERE, "quota set", rule="3/day")
     before = await world.count("audit")
     with pytest.raises(NotAllowed) as refusal:
-        await say(house, who, place, verb, **CHANGING[verb])
+        await run(house, who, place, verb, CHANGING[verb])
     assert refusal.value.key == key
     assert await world.count("audit") == before
     assert (await world.count("policies"), await world.count("credits")) == (1, 0)
@@ -88,7 +94,7 @@ async def test_what_an_admin_changes_is_of_their_own_place_alone(house: House) -
     await say(house, ADMIN, THERE, "quota set", rule="2/day")
     with pytest.raises(NotFound):
         await say(house, ADMIN, HERE, "quota reset")
-    await say(house, ADMIN, THERE, "quota grant", names={"person": "Ada"}, person="1", number="2")
+    await say(house, ADMIN, THERE, "quota grant", name="Ada", person="1", number="2")
     await say(house, ADMIN, HERE, "quota set", rule="1/day")
     await ask(house, "1")
     assert (await refused(house, "2")).key == "refusal.quota.used_up_here"
@@ -127,17 +133,19 @@ async def test_somebody_elses_is_for_admins_there(house: House, verb: str) -> No
 
 async def test_an_admin_is_told_what_binds_somebody_with_their_roles(world: World, house: House) -> None:
     await ask(house, "1", 2)
-    await say(house, ADMIN, HERE, "quota set", role="r", names={"role": "Guests"}, rule="3/day")
+    await say(house, ADMIN, HERE, "quota set", role="r", name="Guests", rule="3/day")
     unknown = await say(house, ADMIN, HERE, "quota why", person="1")
     assert "Rules for roles are left out" in unknown.notes[-1]
-    known = await say(house, ADMIN, HERE, "quota show", names={"person": "Ada!"}, roles={"person": ("r",)}, person="1")
+    known = await run(
+        house, ADMIN, HERE, "quota show", {"person": "1"}, names={"person": "Ada!"}, roles={"person": ("r",)}
+    )
     assert known.status == "Ada! may ask for 1 more picture now."
     house.owners.claimed([("chat", "1")])
     assert (await say(house, ADMIN, HERE, "quota show", person="1")).status.startswith("Ada may ask for as many")
 
 
 async def test_rules_for_a_role_a_channel_and_a_person(house: House) -> None:
-    card = await say(house, ADMIN, HERE, "quota set", role="r", names={"role": "@Guests"}, rule="4/day")
+    card = await say(house, ADMIN, HERE, "quota set", role="r", name="@Guests", rule="4/day")
     assert [f.value for f in card.facts] == ["@Guests", "4 pictures per day"]
     assert not card.private
     await say(house, ADMIN, HERE, "quota set", rule="1/day")
@@ -195,14 +203,14 @@ async def test_what_can_not_be_read_changes_nothing(
     world: World, house: House, verb: str, args: dict[str, str], key: str
 ) -> None:
     with pytest.raises(Refusal) as refusal:
-        await say(house, ADMIN, HERE, verb, **args)
+        await run(house, ADMIN, HERE, verb, args)
     assert refusal.value.key == key
     assert (await world.count("policies"), await world.count("credits"), await world.count("audit")) == (0, 0, 0)
 
 
 async def test_a_places_credits_go_beyond_its_own_rule_and_never_beyond_the_owners(world: World, house: House) -> None:
     await say(house, ADMIN, HERE, "quota set", rule="1/day")
-    card = await say(house, ADMIN, HERE, "quota grant", names={"person": "Ada"}, person="1", number="9")
+    card = await say(house, ADMIN, HERE, "quota grant", name="Ada", person="1", number="9")
     assert card.status == "Ada was given 9 pictures on top of the quota; they must be used in 7 days."
     await ask(house, "1", 4)
     over = await refused(house, "2", 2)
@@ -214,7 +222,7 @@ async def test_a_places_credits_go_beyond_its_own_rule_and_never_beyond_the_owne
 
 async def test_an_owners_credits_go_beyond_everything(world: World, house: House) -> None:
     await say(house, ADMIN, HERE, "quota set", rule="0/day")
-    card = await say(house, BOSS, ALONE, "quota grant", names={"person": "Ada"}, person="1", number="7", span="2h")
+    card = await say(house, BOSS, ALONE, "quota grant", name="Ada", person="1", number="7", span="2h")
     assert "everywhere" in card.notes[0]
     await ask(house, "1", 4)
     await ask(house, "2", 4, place=THERE)
@@ -247,7 +255,9 @@ async def test_what_was_borrowed_counts_once_it_is_due(world: World, house: Hous
 
 async def test_an_event_that_comes_twice_gives_once(world: World, house: House) -> None:
     cards = [
-        await say(house, ADMIN, HERE, "quota grant", "same", names={"person": "Ada"}, person="1", number=n)
+        await run(
+            house, ADMIN, HERE, "quota grant", {"person": "1", "number": n}, names={"person": "Ada"}, event="same"
+        )
         for n in ("3", "4")
     ]
     assert cards[0].status == cards[1].status
@@ -255,7 +265,7 @@ async def test_an_event_that_comes_twice_gives_once(world: World, house: House) 
 
 
 async def test_many_at_once_never_spend_more_than_was_given(world: World, house: House) -> None:
-    await say(house, BOSS, ALONE, "quota grant", names={"person": "Ada"}, person="1", number="3")
+    await say(house, BOSS, ALONE, "quota grant", name="Ada", person="1", number="3")
     done = await asyncio.gather(*(ask(house, f"e{i}") for i in range(20)), return_exceptions=True)
     assert sum(not isinstance(each, BaseException) for each in done) == 8
     assert all(isinstance(each, OverQuota) for each in done if isinstance(each, BaseException))
@@ -270,7 +280,7 @@ async def undo(house: House, number: int, place: Place | None) -> None:
 async def test_rules_and_gifts_are_undone_in_their_own_place(house: House) -> None:
     await say(house, ADMIN, HERE, "quota set", rule="1/day")
     await say(house, ADMIN, HERE, "quota set", rule="2/day count 1")
-    await say(house, ADMIN, HERE, "quota grant", names={"person": "Ada"}, person="1", number="4")
+    await say(house, ADMIN, HERE, "quota grant", name="Ada", person="1", number="4")
     await say(house, BOSS, ALONE, "quota set", rule="4/day")
     for number in (1, 2, 3, 4):
         with pytest.raises(NotFound):

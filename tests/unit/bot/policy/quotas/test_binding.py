@@ -18,8 +18,12 @@ DEFAULT = Limit(50)
 HERE = {"platform": "discord", "place": "guild"}
 
 
-def rule(number: int, terms: str, *, by_owner: bool = True, **scope: str) -> Policy:
-    return Policy(number, Scope(**scope), parse_terms(terms), by_owner)
+def rule(number: int, terms: str, **scope: str) -> Policy:
+    return Policy(number, Scope(**scope), parse_terms(terms), by_owner=True)
+
+
+def own(number: int, terms: str, **scope: str) -> Policy:
+    return Policy(number, Scope(**scope), parse_terms(terms), by_owner=False)
 
 
 def found(*policies: Policy, actor: Actor = ANN, place: Place = GUILD) -> Bindings:
@@ -65,7 +69,7 @@ def test_each_dimension_is_decided_for_itself() -> None:
 def test_the_tighter_of_the_owners_and_the_places_own_binds() -> None:
     rules = [
         rule(1, "at-once 4 count 4 models demo,sdxl size 512x512"),
-        rule(2, "at-once 2 count 9 models demo,sd15 size 1024x1024", by_owner=False, **HERE),
+        own(2, "at-once 2 count 9 models demo,sd15 size 1024x1024", **HERE),
     ]
     assert found(*rules).terms() == Terms(at_once=2, count=4, pixels=512 * 512, models=frozenset({"demo"}))
 
@@ -77,9 +81,9 @@ def test_rules_for_others_do_not_bind() -> None:
         rule(3, "3/day", **HERE, role="stranger"),
         rule(4, "4/day", platform="discord", person="bob"),
         rule(5, "5/day", platform="telegram", place="guild"),
-        rule(6, "6/day", platform="discord", place="elsewhere", by_owner=False),
+        own(6, "6/day", platform="discord", place="elsewhere"),
         rule(7, "7/day", **HERE, channel="elsewhere"),
-        rule(8, "8/day", by_owner=False),  # a place's own rule without a place is none
+        own(8, "8/day"),  # a place's own rule without a place is none
     ]
     assert ids(found(*others)) == (0,)
     assert ids(found(*others), by_owner=False) == ()
@@ -226,7 +230,7 @@ def test_the_ceiling_is_the_owners_most_specific_rule_there() -> None:
             rule(2, "80/day", **HERE),
             rule(3, "99/day", **HERE, role="painter"),
             rule(4, "500/day", platform="discord", person="ann"),
-            rule(5, "7/day", by_owner=False, **HERE),
+            own(5, "7/day", **HERE),
         ]
         reason = bind(Actor(place.platform, "", roles=roles), place, rules, DEFAULT).of(Dimension.LIMITS, by_owner=True)
         assert reason is not None
