@@ -32,10 +32,11 @@ class Upload:
     name: str
     data: bytes
     alt: str
+    spoiler: bool = False
 
     def file(self) -> discord.File:
         """Return a fresh file for one request; discord.py closes it afterwards."""
-        return discord.File(io.BytesIO(self.data), self.name, description=self.alt or None)
+        return discord.File(io.BytesIO(self.data), self.name, description=self.alt or None, spoiler=self.spoiler)
 
 
 async def uploads(
@@ -81,7 +82,7 @@ def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
     unique = f"{name.stem}-{index}{name.suffix}" if index else picture.name
     data = picture.path.read_bytes()
     alt = picture.alt if len(picture.alt) <= ALT_CHARS else picture.alt[: ALT_CHARS - 1] + "…"
-    return Upload(unique, data if factor == 1 else _enlarged(data, factor), alt)
+    return Upload(unique, data if factor == 1 else _enlarged(data, factor), alt, picture.spoiler)
 
 
 def _enlarged(data: bytes, factor: int) -> bytes:
@@ -108,4 +109,4 @@ def _smaller(upload: Upload, limit: int) -> Upload:
         data = out.getvalue()
         if len(data) <= limit:
             break
-    return Upload(f"{PurePath(upload.name).stem}.webp", data, upload.alt)
+    return Upload(f"{PurePath(upload.name).stem}.webp", data, upload.alt, upload.spoiler)

@@ -16,9 +16,9 @@ from aiogram.types import (
     LinkPreviewOptions,
     MediaUnion,
     Message,
-    ReplyParameters,
 )
 
+from adapters.telegram.addresses import alone, reply_to, whole
 from adapters.telegram.emptied import emptied
 from adapters.telegram.faults import told
 from adapters.telegram.pace import Pace
@@ -99,7 +99,7 @@ class TelegramSurface:
     async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
         """See ``bot.ports.Surface``."""
         if card.private:
-            address = _alone(address)
+            address = alone(address)
         shown = await self._photo(card)
 
         async def call(chat_id: int) -> Message:
@@ -112,10 +112,10 @@ class TelegramSurface:
             return await self._bot.send_message(
                 chat_id,
                 text,
-                message_thread_id=_int(address.thread),
+                message_thread_id=whole(address.thread),
                 entities=entities,
                 link_preview_options=_NO_PREVIEW,
-                reply_parameters=_reply(address),
+                reply_parameters=reply_to(address),
                 reply_markup=keyboard(card),
                 request_timeout=_SECONDS,
             )
@@ -133,7 +133,7 @@ class TelegramSurface:
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """See ``bot.ports.Surface``."""
         if address.private:
-            address = _alone(address)
+            address = alone(address)
         chat_id = int(address.chat)
         sent: list[str] = []
         for start in range(0, len(files), ALBUM):
@@ -145,11 +145,11 @@ class TelegramSurface:
             with told(repeatable=False):
                 try:
                     with self._turn(chat_id, len(inputs)):
-                        sent += await self._send_files(chat_id, address, inputs, originals=originals)
+                        sent += await self._send_files(chat_id, address, part, inputs, originals=originals)
                 except TelegramMigrateToChat as error:
                     chat_id = error.migrate_to_chat_id
                     with self._turn(chat_id, len(inputs)):
-                        sent += await self._send_files(chat_id, address, inputs, originals=originals)
+                        sent += await self._send_files(chat_id, address, part, inputs, originals=originals)
         return tuple(sent)
 
     async def remove(self, address: Address, card: Card) -> None:
@@ -199,7 +199,9 @@ class TelegramSurface:
         caption, entities = words(card, CAPTION_LIMIT)
         try:
             await self._bot.edit_message_media(
-                InputMediaPhoto(media=shown, caption=caption, caption_entities=entities),
+                InputMediaPhoto(
+                    media=shown, caption=caption, caption_entities=entities, has_spoiler=_cover(card.pictures[0])
+                ),
                 chat_id=chat_id,
                 message_id=message_id,
                 reply_markup=keyboard(card),
@@ -244,47 +246,49 @@ class TelegramSurface:
             shown,
             caption=caption,
             caption_entities=entities,
-            message_thread_id=_int(address.thread),
-            reply_parameters=_reply(address),
+            has_spoiler=_cover(card.pictures[0]),
+            message_thread_id=whole(address.thread),
+            reply_parameters=reply_to(address),
             reply_markup=keyboard(card),
             request_timeout=_UPLOAD_SECONDS,
         )
 
     async def _send_files(
-        self, chat_id: int, address: Address, inputs: Sequence[InputFile], *, originals: bool
+        self,
+        chat_id: int,
+        address: Address,
+        files: Sequence[PictureFile],
+        inputs: Sequence[InputFile],
+        *,
+        originals: bool,
     ) -> list[str]:
-        thread, reply = _int(address.thread), _reply(address)
+        thread, reply = whole(address.thread), reply_to(address)
         if len(inputs) > 1:
             media: list[MediaUnion] = [
-                InputMediaDocument(media=i) if originals else InputMediaPhoto(media=i) for i in inputs
+                # A document shows nothing by itself, so there is nothing to cover.
+                InputMediaDocument(media=i) if originals else InputMediaPhoto(media=i, has_spoiler=_cover(file))
+                for file, i in zip(files, inputs, strict=True)
             ]
             album = await self._bot.send_media_group(
                 chat_id, media, message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
             )
             return [str(message.message_id) for message in album]
-        send = self._bot.send_document if originals else self._bot.send_photo
-        one = await send(
-            chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
-        )
+        if originals:
+            one = await self._bot.send_document(
+                chat_id, inputs[0], message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
+            )
+        else:
+            one = await self._bot.send_photo(
+                chat_id,
+                inputs[0],
+                has_spoiler=_cover(files[0]),
+                message_thread_id=thread,
+                reply_parameters=reply,
+                request_timeout=_UPLOAD_SECONDS,
+            )
         return [str(one.message_id)]
 
 
-def _alone(address: Address) -> Address:
-    """The private chat with the asker, whose id is the asker's own; groups and channels have none."""
-    if address.user is None or address.user.startswith("-"):
-        raise Gone("a private card without a person")
-    if address.user == address.chat:
-        return address
-    return Address(platform=address.platform, chat=address.user, user=address.user, private=True)
-
-
-def _reply(address: Address) -> ReplyParameters | None:
-    # Files answer their card, a card answers what asked for it.
-    message_id = _int(address.message or address.reply_to)
-    if message_id is None:
-        return None
-    return ReplyParameters(message_id=message_id, allow_sending_without_reply=True)
-
-
-def _int(text: str | None) -> int | None:
-    return None if text is None else int(text)
+def _cover(file: PictureFile) -> bool | None:
+    """Whether Telegram shall cover a photo until somebody taps it; nothing is said where it shall not."""
+    return True if file.spoiler else None

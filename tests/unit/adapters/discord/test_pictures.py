@@ -86,3 +86,13 @@ async def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     gone.path.unlink()
     with pytest.raises(OSError, match="7-0"):
         await uploads([gone], ())
+
+
+async def test_what_is_covered_stays_covered_however_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [picture(tmp_path), replace(picture(tmp_path, "7-1.png"), spoiler=True)]
+    assert [u.file().filename for u in await uploads(shown, (PROFILE,))] == ["7-0.png", "SPOILER_7-1-1.png"]
+    monkeypatch.setattr(pictures, "SMALL_BYTES", 300)
+    large = replace(picture(tmp_path, "8-0.png", (128, 128), noise=True), spoiler=True)
+    assert (await uploads([large], (), small=True))[0].file().filename == "SPOILER_8-0.webp"

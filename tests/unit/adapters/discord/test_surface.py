@@ -275,3 +275,16 @@ def test_what_it_can_do() -> None:
     assert able.private_send
     assert able.edit_every >= 1.0
     assert able.max_count == 4
+
+
+async def test_a_cover_comes_with_an_edit_and_with_a_new_message(
+    surface: DiscordSurface, fake: FakeDiscord, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    await surface.edit(address, done)
+    covered = replace(done, pictures=(done.pictures[0], replace(done.pictures[1], spoiler=True)))
+    await surface.edit(address, covered)
+    assert [a.filename for a in message.attachments] == ["7-0.png", "SPOILER_7-1-1.png"]
+    new = await surface.send(Address("discord", address.chat), replace(covered, job_id=8), "n")
+    sent = next(m for m in fake.world.messages.values() if str(m.id) == new.message)
+    assert [a.filename for a in sent.attachments] == ["7-0.png", "SPOILER_7-1-1.png"]

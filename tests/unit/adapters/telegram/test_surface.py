@@ -324,3 +324,31 @@ async def test_a_revoked_token_waits_and_does_not_lose_the_card(wire: Wire, chat
     with pytest.raises(Busy) as busy:
         await wire.surface.send(near(chat), WAITING, "1:now")
     assert busy.value.seconds > 60
+
+
+async def test_a_covered_picture_is_covered_wherever_it_is_shown(wire: Wire, chat: Chat, tmp_path: Path) -> None:
+    card = done(tmp_path)
+    covered = replace(card, pictures=(replace(card.pictures[0], spoiler=True),))
+
+    def said() -> list[object]:
+        """What the last call says of covers: of a photo, or of each in an album."""
+        name, sent = wire.telegram.calls[-1]
+        media = sent.get("media", sent)
+        return [name, *(m.get("has_spoiler") for m in (media if isinstance(media, list) else [media]))]
+
+    address = await shown(wire, chat, covered)
+    assert said() == ["sendPhoto", True]
+    await wire.surface.edit(address, card)
+    assert said() == ["editMessageMedia", None]
+    wire.later()
+    await wire.surface.edit(address, covered)
+    assert said() == ["editMessageMedia", True]
+    wire.later()
+    await wire.surface.send_files(address, covered.pictures, originals=False)
+    assert said() == ["sendPhoto", True]
+    wire.later()
+    await wire.surface.send_files(address, (*card.pictures, *covered.pictures), originals=False)
+    assert said() == ["sendMediaGroup", None, True]
+    wire.later()
+    await wire.surface.send_files(address, covered.pictures, originals=True)
+    assert said() == ["sendDocument", None]
