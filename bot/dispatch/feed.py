@@ -38,6 +38,10 @@ class Feed:
         self._held = on
         self._queue.touch()
 
+    def set_aside(self) -> frozenset[int]:
+        """Jobs with the engine that it sets aside as soon as something urgent comes."""
+        return frozenset(b.ticket.job_id for batch in self._window.bulk() for b in batch.bills.values())
+
     def lead(self, loaded: str) -> Work | None:
         """Who leads the next batch now; None while nobody may. ``loaded`` is the model on the device."""
         return None if self._held else self._queue.lead(self._window.fits, loaded)

@@ -47,6 +47,7 @@ class Outlook:
         promises: Promises,
         clock: Clock,
         held: Callable[[], bool] = lambda: False,
+        set_aside: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
         """Args:
         queue: What waits.
@@ -56,6 +57,7 @@ class Outlook:
         promises: Knows how wide a range must be, and remembers what was said.
         clock: Time.
         held: Whether nothing new is begun, so that nobody knows when.
+        set_aside: Jobs that are being drawn, and that urgent work does not wait for.
         """
         self._queue = queue
         self._runs = runs
@@ -64,6 +66,7 @@ class Outlook:
         self._promises = promises
         self._clock = clock
         self._held = held
+        self._set_aside = set_aside
         self._version = -1
         self._read_at = 0.0
         self._seats: dict[int, _Seat] = {}
@@ -81,7 +84,7 @@ class Outlook:
                 return None
             # It came after the last look at a long queue: about at its end.
             return Waiting(len(self._queue), None)
-        now = self._running()
+        now = self._running(seat.lane)
         if seat.ahead is None or now is None or self._held():
             return Waiting(seat.position, None)
         middle = seat.ahead + now
@@ -129,11 +132,12 @@ class Outlook:
                 self._seats[work.ticket.job_id] = _Seat(len(self._seats) + 1, ahead, lane)
         self._last = ahead or 0.0
 
-    def _running(self) -> float | None:
-        """Seconds until what is being drawn now is done; None when unknown."""
+    def _running(self, lane: Lane) -> float | None:
+        """Seconds until what this lane waits for is drawn, of what is being drawn now; None when unknown."""
+        passed = self._set_aside() if lane is Lane.INTERACTIVE else frozenset()
         total = 0.0
         for run in self._runs().values():
-            if run.painting:
+            if run.painting and run.job.id not in passed:
                 each = self._estimate.seconds(ticket_of(run.job))
                 if each is None:
                     return None

@@ -115,6 +115,7 @@ class Dispatch:
             promises=self._promises,
             clock=clock,
             held=lambda: self._feed.held,
+            set_aside=self._feed.set_aside,
         )
         known = owners or Owners()
         self._showing = Showing(

@@ -19,7 +19,7 @@ CROWD = 8
 """A place counts for as many as wait in it, but for no more than so many: a lone direct message does not get as much as
 a whole server, and no number of accounts in one place gets more than eight times what a lone one gets."""
 
-_EACH_PLACE = 8
+_EACH_PLACE = 32
 """So many people of one place are looked at before those of the next."""
 
 
@@ -103,10 +103,11 @@ class Tree:
                 yield self._lines[place, person]
 
     def ahead(self, line: Line) -> float:
-        """How far a line is ahead of those whose turn it is, in virtual seconds: of its place, or of other places."""
+        """How many seconds of the device a line, or its place, has had more than those whose turn it is."""
         people = self._people[line.place]
         person = people.place(line.person)[0] - people.front()
-        return max(person, self._places.place(line.place)[0] - self._places.front())
+        place = self._places.place(line.place)[0] - self._places.front()
+        return max(person * self._weights.person(line.person), place * self._weight(line.place))
 
     def pass_on(self, line: Line) -> None:
         """A batch begins with this line's first work."""
@@ -116,14 +117,8 @@ class Tree:
     def charge(self, line: Line, pictures: int) -> Bill:
         """Charge a line for so many pictures of its first work."""
         ticket = line.head.ticket
-        crowd = min(len(self._people[line.place]), CROWD)
-        bill = Bill(
-            ticket,
-            self._lane,
-            self._cost(ticket),
-            crowd * self._weights.place(line.place),
-            self._weights.person(line.person),
-        )
+        place, person = self._weight(line.place), self._weights.person(line.person)
+        bill = Bill(ticket, self._lane, self._cost(ticket), place, person)
         self.correct(bill, bill.each * pictures)
         return bill
 
@@ -148,9 +143,12 @@ class Tree:
                     tag += cost / weight
             here.sort(key=lambda found: found[0])
             tag, number = self._places.place(place)
-            weight = min(len(people), CROWD) * self._weights.place(place)
+            weight = self._weight(place)
             for _, cost, work in here:
                 whole.append(((tag, number), work))
                 tag += cost / weight
         whole.sort(key=lambda found: found[0])
         return [work for _, work in whole]
+
+    def _weight(self, place: int) -> float:
+        return min(len(self._people[place]), CROWD) * self._weights.place(place)

@@ -72,6 +72,10 @@ class Window:
         """Nothing of it is with the engine any more."""
         self._open.remove(batch)
 
+    def bulk(self) -> list[Batch]:
+        """Those that urgent work passes."""
+        return [batch for batch in self._open if batch.lane is Lane.BULK]
+
     def fits(self, work: Work, lane: Lane = Lane.INTERACTIVE) -> bool:
         """Whether this may be handed over now: before it in the engine is one batch, not counting what it would pass.
 

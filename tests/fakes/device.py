@@ -23,6 +23,7 @@ from bot.model.requests import DrawRequest
 from bot.observe.metrics import Kept
 from bot.policy.recipes import recipes_of
 from bot.policy.tickets import ticket_of
+from bot.ports import Eta
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
 from engine.diffusion.turns import Kind, Turn, Turns
@@ -86,10 +87,11 @@ class Device:
     slots: int = SLOTS
     promising: bool = False
     on_done: Callable[[Asked], None] = lambda _: None
-    clock: FakeClock = field(default_factory=FakeClock)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(0.0))
     jobs: dict[int, Asked] = field(default_factory=dict)
     kept: list[Kept] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    promised: list[Eta] = field(default_factory=list)
     led: list[Work] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,17 +101,22 @@ class Device:
         self.promises = Promises(self._promised)
         self.runs: dict[int, Run] = {}
         self.outlook = Outlook(
-            self.queue, lambda: self.runs, self.live, self.estimate, promises=self.promises, clock=self.clock
+            self.queue,
+            lambda: self.runs,
+            self.live,
+            self.estimate,
+            promises=self.promises,
+            clock=self.clock,
+            set_aside=self.feed.set_aside,
         )
         self.turns = Turns(lambda kind: batch_of(kind.pixels))
-        self.began = self.clock.now()
         self._rows: dict[int, _Row] = {}
         self._works: dict[Batch, tuple[Work, ...]] = {}
         self._numbers = itertools.count(1)
 
     def now(self) -> float:
         """Seconds since the beginning."""
-        return self.clock.now() - self.began
+        return self.clock.now()
 
     def run(self, asks: Iterable[Ask], until: Callable[[], bool] = lambda: False) -> None:
         """Let everybody ask in their time, and draw until nothing is left, or until it is enough."""
@@ -123,7 +130,8 @@ class Device:
             if team:
                 self._draw(team)
             elif coming:
-                self.clock.advance(coming[-1].at - self.now())
+                # A little more, or rounding would keep the clock before it for ever.
+                self.clock.advance(coming[-1].at - self.now() + 1e-6)
             else:
                 assert not len(self.queue), "somebody waits, and the device is idle"
                 return
@@ -134,8 +142,9 @@ class Device:
         job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
         self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
         self.queue.put(ticket_of(job))
-        if self.promising:
-            self.outlook.waiting(job_id)
+        waiting = self.outlook.waiting(job_id) if self.promising else None
+        if waiting is not None and waiting.eta is not None:
+            self.promised.append(waiting.eta)
 
     def _hand_over(self) -> None:
         while (lead := self.feed.lead(self.turns.loaded)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
 from bot.dispatch.outlook import AGAIN, SMALL, SOONEST, Outlook
-from bot.dispatch.promises import ENOUGH, FIRST, Promises
+from bot.dispatch.promises import FIRST, OUTSIDE, Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
 from bot.model.jobs import Job, JobState
@@ -34,6 +35,7 @@ class World:
         self.kept: list[tuple[Kept, float]] = []
         self.promises = Promises(lambda kept, share: self.kept.append((kept, share)))
         self.held = False
+        self.aside: frozenset[int] = frozenset()
         self.runs = dict(runs or {})
         if seconds is not None:
             self.estimate.measured(ONE, seconds)
@@ -45,6 +47,7 @@ class World:
             promises=self.promises,
             clock=self.clock,
             held=lambda: self.held,
+            set_aside=lambda: self.aside,
         )
 
     def running(self) -> Run:
@@ -106,6 +109,16 @@ def test_nobody_knows_when_while_the_service_is_paused() -> None:
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.held = True
     assert world.outlook.waiting(1) == Waiting(1, None)
+
+
+def test_urgent_work_does_not_wait_for_what_is_set_aside_for_it() -> None:
+    world = World(seconds=3.0)
+    world.running()
+    world.aside = frozenset({9})
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.queue.put(Ticket(2, 2, 1, KIND, bulk=True))
+    assert world.middle(1) == pytest.approx(3.0)
+    assert world.middle(2) == pytest.approx(12.0 + 3.0 + 3.0)
 
 
 def test_what_changes_in_the_queue_is_seen() -> None:
@@ -184,12 +197,18 @@ def test_a_promise_can_be_broken_on_either_side(took: float, kept: Kept) -> None
     assert found == [kept]
 
 
-def test_the_range_is_learnt_for_each_lane_and_length() -> None:
-    promises = Promises(lambda *_: None)
-    for n in range(ENOUGH):
-        promises.made(n, 10.0, Eta(1.0, 2.0), Lane.BULK, now=0.0)
-        promises.came(n, now=30.0)
-    assert ends(promises.range(10.0, Lane.BULK)) == pytest.approx((30.0, 30.0))
+@pytest.mark.parametrize("share", [0.2, 1.0, 4.0])
+def test_the_range_is_learnt_for_each_lane_and_length(share: float) -> None:
+    found: list[Kept] = []
+    promises = Promises(lambda kept, _: found.append(kept))
+    rng = random.Random(1)
+    for n in range(400):
+        promises.made(n, 10.0, promises.range(10.0, Lane.BULK), Lane.BULK, now=0.0)
+        promises.came(n, now=10.0 * share * rng.uniform(0.8, 1.25))
+    late = found[200:]
+    assert late.count(Kept.TRUE) / len(late) == pytest.approx(1 - 2 * OUTSIDE, abs=0.05)
+    low, high = ends(promises.range(10.0, Lane.BULK))
+    assert 10 * share * 0.6 < low < 10 * share < high < 10 * share * 1.7
     assert ends(promises.range(10.0, Lane.INTERACTIVE)) == pytest.approx((7.0, 16.0))
     assert ends(promises.range(1000.0, Lane.BULK)) == pytest.approx((700.0, 1600.0))
 

@@ -1,0 +1,109 @@
+"""What a flooder does to others, and how true promised times are: the service's own code in simulated time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from bot.observe.metrics import Kept
+from tests.fakes.device import Ask, Device, two_cores
+
+OTHERS = 20
+SIZES = ((192, 192), (256, 144), (144, 256))
+
+
+def seldom(seed: int, seconds: float) -> Callable[[int], float]:
+    """Everybody at some time within so many seconds, the same ones in every run."""
+    rng = random.Random(seed)
+    times = [rng.uniform(1, 1 + seconds) for _ in range(OTHERS)]
+    return lambda n: times[n]
+
+
+WHEN: dict[str, Callable[[int], float]] = {
+    "at once": lambda _: 0.0,
+    "in a second": lambda _: 0.5,
+    "within 2 s": seldom(1, 2.0),
+    "within a minute": seldom(2, 60.0),
+}
+
+FLOODS: dict[str, Callable[[], list[Ask]]] = {
+    "in their place": lambda: [Ask(0.0, 1, 1) for _ in range(1000)],
+    "in another place": lambda: [Ask(0.0, 1, 2) for _ in range(1000)],
+    "in a direct message": lambda: [Ask(0.0, 1) for _ in range(1000)],
+    "four pictures each": lambda: [Ask(0.0, 1, 1, 4, steps=20) for _ in range(1000)],
+    "of another size": lambda: [Ask(0.0, 1, 1, 1, 128, 128) for _ in range(1000)],
+    "ten accounts in another place": lambda: [Ask(0.0, 1 + n % 10, 2) for n in range(1000)],
+}
+
+
+def waited(others: Sequence[Ask], flood: Sequence[Ask] = ()) -> float:
+    """Seconds that the others wait for their pictures, on average."""
+    people, found = {ask.person for ask in others}, []
+    device = Device(on_done=lambda asked: found.append(asked) if asked.ask.person in people else None)
+    device.run([*flood, *others], lambda: len(found) == len(others))
+    return statistics.mean(asked.waited for asked in found)
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flooder_makes_others_wait_a_fifth_longer_at_most(flood: str, when: str) -> None:
+    others = [Ask(WHEN[when](n), 100 + n, 1, 1, *SIZES[n % len(SIZES)]) for n in range(OTHERS)]
+    ratio = waited(others, FLOODS[flood]()) / waited(others)
+    print(f"flooder {flood}, others {when}: {ratio:.2f} times as long")  # noqa: T201 - the figure of docs/performance.md
+    assert ratio <= 1.2
+
+
+def test_a_crowd_of_accounts_gets_no_more_than_another_place() -> None:
+    others = [Ask(0.0, 100 + n, 1) for n in range(OTHERS)]
+    crowd = [Ask(0.0, 1000 + n % 50, 2) for n in range(400)]
+    ratio = waited(others, crowd) / waited(others)
+    print(f"fifty accounts with eight requests each: {ratio:.2f} times as long")  # noqa: T201
+    assert ratio <= 2.5
+
+
+def test_what_one_asks_for_at_once_is_begun_in_that_order() -> None:
+    device = Device()
+    device.run([Ask(0.0, n % 3, n % 2, 1 + n % 6, *SIZES[n % 3]) for n in range(60)])
+    begun: dict[tuple[int, int | None], list[float]] = {}
+    for asked in device.jobs.values():
+        assert asked.begun is not None
+        begun.setdefault((asked.ask.person, asked.ask.place), []).append(asked.begun)
+    assert all(times == sorted(times) for times in begun.values())
+
+
+def test_models_change_no_more_often_than_they_must() -> None:
+    device = Device(switch=30.0)
+    device.turns.loaded = "one"
+    device.run([Ask(0.0, n, 1, model=("one", "two")[n % 2]) for n in range(64)])
+    models = [work.ticket.model for work in device.led]
+    assert sum(a != b for a, b in itertools.pairwise(models)) <= 4
+
+
+def a_day(seed: int) -> list[Ask]:
+    """A day of sixty people in eight places: quiet nights, evenings with more than the device can draw."""
+    rng = random.Random(seed)
+    asks, at = [], 0.0
+    while at < 86_400:
+        busy = 0.5 - 0.5 * math.cos(2 * math.pi * at / 86_400)
+        at += rng.expovariate((0.1 + 1.1 * busy) / 60.0)
+        person = rng.randrange(60)
+        place = None if person % 5 == 0 else person % 8
+        count = rng.choice((1, 1, 1, 2, 4, 4)) if rng.random() < 0.98 else 16
+        asks.append(Ask(at, person, place, count, *rng.choice(SIZES), steps=rng.choice((8, 8, 8, 20))))
+    return asks
+
+
+def test_most_of_the_promised_times_come_true() -> None:
+    """On a device that takes half a minute for a picture."""
+    device = Device(step=lambda pixels, n: 100 * two_cores(pixels, n), promising=True)
+    device.run(a_day(3))
+    kept = {how: device.kept.count(how) / len(device.kept) for how in Kept}
+    wide = statistics.median(eta.high / eta.low for eta in device.promised)
+    print(f"{len(device.kept)} promises, in the middle {wide:.1f} times as late as early: {kept}")  # noqa: T201 - the figure of docs/performance.md
+    assert len(device.kept) > 0.9 * len(device.jobs)
+    assert kept[Kept.TRUE] >= 0.8
