@@ -70,6 +70,7 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "alt": file.alt,
         "seed": None if file.seed is None else str(file.seed),
         "favourite": file.favourite,
+        "spoiler": file.spoiler,
         "star": None if job_id is None else Press(Action.FAVOURITE, job_id, file.index).pack(),
     }
 

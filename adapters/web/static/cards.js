@@ -108,8 +108,20 @@ export class JobCard {
     image.src = picture.url;
     this.#measure(figure, picture.width, picture.height);
     const open = figure.querySelector("button");
-    open.setAttribute("aria-label", t("picture.open", { index: index + 1, count: length, alt: picture.alt }));
-    open.addEventListener("click", () => this.house.onOpen(this.card, index));
+    const show = () => {
+      figure.classList.toggle("covered", picture.spoiler);
+      open.setAttribute("aria-label", picture.spoiler
+        ? t("picture.covered", { index: index + 1, count: length })
+        : t("picture.open", { index: index + 1, count: length, alt: picture.alt }));
+    };
+    open.querySelector(".cover").textContent = t("picture.uncover");
+    open.addEventListener("click", () => {
+      if (!picture.spoiler) return this.house.onOpen(this.card, index);
+      // For as long as the page is open: it is covered again for the next visit.
+      picture.spoiler = false;
+      show();
+    });
+    show();
     const caption = figure.querySelector("figcaption");
     caption.hidden = length < 2;
     if (length > 1) {

@@ -85,6 +85,7 @@ export class Gallery {
     const tile = item.querySelector("button");
     tile.setAttribute("aria-label", t("tile", { prompt: card.prompt }));
     tile.title = card.prompt;
+    tile.classList.toggle("covered", first.spoiler);
     tile.addEventListener("click", () => this.onPick(card));
     const count = item.querySelector(".tile-count");
     count.textContent = String(card.pictures.length);

@@ -10,6 +10,7 @@ export class Viewer {
     this.enlarge = enlarge;
     this.dialog = part("");
     this.picture = part("-picture");
+    this.picture.addEventListener("click", () => this.#cover(false));
     part("-close").addEventListener("click", () => this.dialog.close());
     part("-previous").addEventListener("click", () => this.#turn(-1));
     part("-next").addEventListener("click", () => this.#turn(1));
@@ -32,6 +33,11 @@ export class Viewer {
     this.dialog.showModal();
   }
 
+  // What is covered stays so until somebody wants to see it.
+  #cover(covered) {
+    this.picture.classList.toggle("covered", covered);
+  }
+
   #turn(by) {
     const { length } = this.card.pictures;
     this.#show((this.index + by + length) % length);
@@ -41,6 +47,7 @@ export class Viewer {
     const { pictures, prompt } = this.card;
     const { url, download, width, height, alt, seed } = pictures[index];
     this.index = index;
+    this.#cover(pictures[index].spoiler);
     this.picture.width = width;
     this.picture.height = height;
     this.picture.alt = alt;

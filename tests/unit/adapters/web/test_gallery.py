@@ -10,6 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from adapters.web.api import MAX_PAGE
+from bot.model.moderation import SPOILER
+from bot.store import pictures
 from tests.unit.adapters.web.house import House, error_of
 
 
@@ -215,3 +217,12 @@ async def test_each_picture_has_a_star(house: House) -> None:
     assert [p["favourite"] for p in page["cards"][0]["pictures"]] == [False, True]
     await house.press(star)
     assert (await house.get("/api/history?q=is:favourite"))[1]["cards"] == []
+
+
+async def test_a_covered_picture_says_so(house: House) -> None:
+    job = (await house.drawn("two apples", count="2"))["job_id"]
+    async with house.db.write() as tx:
+        stored = await pictures.of_job(tx, job)
+        await pictures.put_flag(tx, stored[1].id, SPOILER)
+    (card,) = (await house.get("/api/history"))[1]["cards"]
+    assert [picture["spoiler"] for picture in card["pictures"]] == [False, True]
