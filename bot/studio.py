@@ -33,7 +33,20 @@ from bot.present import quotas as quota_cards
 from bot.store import blobs, people
 from bot.store.database import Database
 from bot.store.unbroken import unbroken
-from bot.usecases import cancel, commands, draw, export, favourites, history, listing, posting, press, quota, reports
+from bot.usecases import (
+    cancel,
+    commands,
+    draw,
+    export,
+    favourites,
+    history,
+    listing,
+    newcomers,
+    posting,
+    press,
+    quota,
+    reports,
+)
 from bot.usecases.gates import access as gate
 from bot.usecases.history import Entry
 from bot.usecases.house import House
@@ -116,6 +129,10 @@ class Studio:
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
         return await gate.is_stranger(self._house, actor, place)
+
+    async def let_in(self) -> None:
+        """At start: what has waited for an owner's answer on a platform that is open to all now is drawn."""
+        await unbroken(newcomers.let_in(self._house))
 
     async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.cli import lock, surroundings
-from adapters.cli.platforms import Platform
+from adapters.cli.platforms import PLATFORMS, Platform
 from adapters.cli.say import text
+from bot.model.access import guarded
 from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.store import check
@@ -142,7 +143,8 @@ async def ledger(settings: Settings) -> Finding:
 
 async def newcomers(settings: Settings) -> Finding | None:
     """Who waits for an owner's answer; None when nobody does: there is nothing to say then."""
-    waiting = await check.newcomers(settings.data_dir / surroundings.DATABASE)
+    platforms = guarded({platform.name: platform.access(settings) for platform in PLATFORMS})
+    waiting = await check.newcomers(settings.data_dir / surroundings.DATABASE, platforms)
     return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None
 
 

@@ -15,6 +15,7 @@ from adapters.cli import claim, lock, surroundings
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import say, text
 from adapters.cli.wiring import Easel, opened
+from bot.model.access import guarded
 from bot.model.errors import BadInput
 from bot.observe import logs
 from bot.settings import Settings
@@ -66,7 +67,7 @@ def _announce(easel: Easel, settings: Settings) -> None:
 async def _newcomers(easel: Easel, settings: Settings) -> None:
     """Say who waits to come in, and how the bot gets an owner where it has none."""
     async with easel.db.read() as tx:
-        waiting = await access.count_open(tx)
+        waiting = await access.count_open(tx, guarded({p.name: p.access(settings) for p in PLATFORMS}))
     if waiting:
         say("cli.newcomers", n=waiting)
     unowned = [

@@ -199,5 +199,6 @@ async def opened(
         await engine.start()
         stack.push_async_callback(dispatch.stop)
         await dispatch.start()
+        await studio.let_in()
         platforms = [platform.build(settings, studio) for platform in PLATFORMS if platform.is_on(settings)]
         yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms, db, owners)

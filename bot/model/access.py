@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,11 @@ class Access(StrEnum):
     OPEN = "open"
     APPROVE = "approve"
     LIST = "list"
+
+
+def guarded(rules: Mapping[str, Access]) -> tuple[str, ...]:
+    """Return the platforms on which not everybody may draw."""
+    return tuple(platform for platform, rule in rules.items() if rule is not Access.OPEN)
 
 
 class Guest(StrEnum):
@@ -68,7 +74,7 @@ class Knock:
     Attributes:
         newcomer: Who.
         asker: Name of the person whose request is the first that waits; empty when none does.
-        prompt: That request's prompt.
+        prompt: That request's prompt; empty where it is private.
         waiting: How many requests wait.
     """
 

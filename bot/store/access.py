@@ -48,7 +48,7 @@ async def decide(tx: aiosqlite.Connection, number: int, verdict: Verdict, *, by:
 
 
 async def open_requests(
-    tx: aiosqlite.Connection, platforms: Sequence[str] | None = None, *, untold: bool = False
+    tx: aiosqlite.Connection, platforms: Sequence[str], *, untold: bool = False
 ) -> tuple[Newcomer, ...]:
     """Return those who wait for an answer, oldest first.
 
@@ -57,17 +57,19 @@ async def open_requests(
         platforms: On these alone.
         untold: Only those of whom no owner was told.
     """
-    where = f"WHERE {_OPEN}"
-    if platforms is not None:
-        where += f" AND platform IN ({', '.join('?' * len(platforms))})"
+    where = f"WHERE {_OPEN} AND platform IN ({', '.join('?' * len(platforms))})"
     if untold:
         where += " AND told_at IS NULL"
-    return await _select(tx, f"{where} ORDER BY id", platforms or ())
+    return await _select(tx, f"{where} ORDER BY id", platforms)
 
 
-async def count_open(tx: aiosqlite.Connection) -> int:
-    """Return how many wait for an answer."""
-    rows = await tx.execute_fetchall(f"SELECT count(*) FROM access WHERE {_OPEN}")  # noqa: S608 - a constant
+async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
+    """Return how many wait for an answer on these platforms."""
+    among = ", ".join("?" * len(platforms))
+    rows = await tx.execute_fetchall(
+        f"SELECT count(*) FROM access WHERE {_OPEN} AND platform IN ({among})",  # noqa: S608 - constants
+        tuple(platforms),
+    )
     return int(next(iter(rows))[0])
 
 
@@ -95,10 +97,12 @@ async def knock(tx: aiosqlite.Connection, newcomer: Newcomer) -> Knock:
     rows = await _held(tx, newcomer)
     if not rows:
         return Knock(newcomer)
-    return Knock(newcomer, asker=rows[0][1], prompt=rows[0][2], waiting=len(rows))
+    _, asker, prompt, private = rows[0]
+    # What was asked for in private is shown to nobody else.
+    return Knock(newcomer, asker=asker, prompt="" if private else prompt, waiting=len(rows))
 
 
-async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int, str, str]]:
+async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int, str, str, bool]]:
     if newcomer.kind is Guest.PERSON:
         # The words of the partial index jobs_waiting. Of a person with several accounts, this one's alone.
         where = (
@@ -114,8 +118,8 @@ async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int,
             " AND state IN ('held', 'queued', 'running', 'painted') AND state = 'held'"
         )
         values = (newcomer.platform, newcomer.subject)
-    rows = await tx.execute_fetchall(f"SELECT id, asker, typed FROM jobs WHERE {where} ORDER BY id", values)  # noqa: S608 - constants
-    return [(int(row[0]), str(row[1]), str(row[2])) for row in rows]
+    rows = await tx.execute_fetchall(f"SELECT id, asker, typed, private FROM jobs WHERE {where} ORDER BY id", values)  # noqa: S608 - constants
+    return [(int(row[0]), str(row[1]), str(row[2]), bool(row[3])) for row in rows]
 
 
 async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int]) -> tuple[Newcomer, ...]:

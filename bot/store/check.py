@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +59,13 @@ async def ledger(path: Path) -> tuple[Fault, ...] | None:
         return None
 
 
-async def newcomers(path: Path) -> int:
-    """Return how many wait for an owner's answer; 0 where the file can't be read, or is of another version."""
+async def newcomers(path: Path, platforms: Sequence[str]) -> int:
+    """Return how many wait for an owner's answer on these platforms; 0 where the file can't be read, or is of another version."""
     if not await asyncio.to_thread(path.exists):
         return 0
     try:
         async with _opened(path) as db:
-            return 0 if await _version(db) != len(migrate.shipped()) else await access.count_open(db)
+            return 0 if await _version(db) != len(migrate.shipped()) else await access.count_open(db, platforms)
     except sqlite3.Error:
         return 0
 

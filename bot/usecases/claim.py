@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from bot.model.access import Guest, Verdict
 from bot.model.errors import BadInput
 from bot.model.people import Actor
 from bot.ports import Clock
-from bot.store import codes
+from bot.store import access, codes
 from bot.store.codes import CodeKind
 from bot.store.database import Database
-from bot.usecases import changes, owners
+from bot.usecases import changes, newcomers, owners
 from bot.usecases.changes import Change
 from bot.usecases.house import House
 
@@ -42,5 +45,14 @@ async def claim(house: House, actor: Actor, typed: str) -> bool:
             raise BadInput("refusal.claim.wrong", n=redeemed.tries_left)
         raise BadInput("refusal.claim.none")
     await owners.refresh(house.db, house.owners)
+    await _serve(house, replace(actor, is_owner=True))
     house.backlog.asked()
     return True
+
+
+async def _serve(house: House, owner: Actor) -> None:
+    """Who has asked for a picture and then claims the bot waits for nobody's answer."""
+    async with house.db.read() as tx:
+        own = await access.find(tx, owner.platform, Guest.PERSON, owner.user_id)
+    if own is not None and own.verdict is Verdict.ASKED:
+        await newcomers.allow(house, owner, own.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bot.model.access import Guest, Knock, Newcomer, Verdict
+from bot.model.access import Access, Guest, Knock, Newcomer, Verdict, guarded
 from bot.model.errors import BadInput, NotAllowed, NotFound
 from bot.model.messages import MessageKind
 from bot.model.people import Actor
@@ -55,7 +55,7 @@ drawn or ended by an answer stay as they are when it is undone.
 async def waiting(house: House) -> tuple[tuple[Knock, ...], int]:
     """Return the first who wait for an answer, oldest first, and how many wait in all."""
     async with house.db.read() as tx:
-        found = await access.open_requests(tx)
+        found = await access.open_requests(tx, guarded(house.access))
         return tuple([await access.knock(tx, newcomer) for newcomer in found[: present.SHOWN]]), len(found)
 
 
@@ -107,6 +107,18 @@ async def refuse(house: House, actor: Actor, number: int, *, first: bool = False
     release.tell(house, moved)
     house.backlog.posted()
     return Answered(replace(newcomer, verdict=Verdict.REFUSED, decided_by=by), moved)
+
+
+async def let_in(house: House) -> None:
+    """Queue what waits for an answer that nobody has to give any more: a platform was opened to all. At start."""
+    opened = [platform for platform, rule in house.access.items() if rule is Access.OPEN]
+    async with house.db.read() as tx:
+        if not (found := await access.open_requests(tx, opened)):
+            return
+    async with house.db.write() as tx:
+        held = [job_id for newcomer in found for job_id in await access.held(tx, newcomer)]
+        moved = await release.release(tx, house, held, now=house.clock.now())
+    release.tell(house, moved)
 
 
 async def _asked(tx: Tx, actor: Actor, number: int, *, first: bool) -> Newcomer:

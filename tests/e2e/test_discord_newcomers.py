@@ -70,6 +70,7 @@ async def test_the_applications_owner_lets_a_server_in(start: Start, discord: Fa
     await (await eve.press(told, "easel:allow:1")).acknowledged()
     await discord.world.until(lambda: bool(card.attachments) and bool(other.attachments), "both pictures")
     await discord.world.until(lambda: "easel:allow:1" not in told.buttons, "the answered digest")
+    await discord.world.until(lambda: any("let you in" in m.text for m in ada.sees()), "a word to who asked first")
     await house.settled()
     assert await house.charged() == 2
     assert await house.count("jobs") == 2

@@ -49,7 +49,7 @@ async def test_whoever_was_given_pictures_before_is_no_stranger(tmp_path: Path) 
             ("discord", "person", "d1", "D1", "allowed"),
             ("telegram", "person", "t1", "T1", "allowed"),
         ]
-        assert await access.count_open(tx) == 0
+        assert await access.count_open(tx, ("chat", "discord", "telegram")) == 0
 
 
 async def test_a_second_row_of_the_same_is_the_first(db: Database) -> None:
@@ -60,5 +60,5 @@ async def test_a_second_row_of_the_same_is_the_first(db: Database) -> None:
         place = await access.add(tx, "chat", Guest.PLACE, "1", name="A group", now=3.0)
         assert (again.id, again.name, again.verdict) == (first.id, "Ada", Verdict.REFUSED)
         assert place.id != first.id
-        assert [n.id for n in await access.open_requests(tx)] == [place.id]
-        assert await access.count_open(tx) == 1
+        assert [n.id for n in await access.open_requests(tx, ("chat",))] == [place.id]
+        assert await access.count_open(tx, ("chat", "discord", "telegram")) == 1

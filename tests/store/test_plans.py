@@ -13,6 +13,7 @@ from bot.model.quotas import Scope, Unit
 from bot.policy.quotas import Asker, Measure
 from bot.store import (
     access,
+    bans,
     codes,
     exports,
     forgetting,
@@ -21,9 +22,12 @@ from bot.store import (
     owners,
     people,
     pictures,
+    placelog,
     policies,
     quotas,
     retention,
+    strictness,
+    strikes,
 )
 from bot.store import credits as credits_
 from bot.store.codes import CodeKind
@@ -65,9 +69,9 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "accounts of somebody": lambda tx: people.user_ids(tx, 1, "web"),
     "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),
     "newcomer": lambda tx: access.find(tx, "chat", Guest.PERSON, "1"),
-    "newcomers who wait": access.open_requests,
+    "newcomers who wait": lambda tx: access.open_requests(tx, ("chat",)),
     "newcomers to tell of": lambda tx: access.open_requests(tx, ("chat", "web"), untold=True),
-    "how many newcomers": access.count_open,
+    "how many newcomers": lambda tx: access.count_open(tx, ("chat", "web")),
     "asked here since": lambda tx: access.has_asked(tx, 1, None, since=1.0),
     "held for a person": lambda tx: access.held(tx, PERSON),
     "held for a place": lambda tx: access.held(tx, PLACE),
@@ -76,6 +80,12 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
+    "a ban": lambda tx: bans.binding(tx, 1, 2, now=1.0),
+    "bans of a place": lambda tx: bans.of_place(tx, 2, now=1.0),
+    "what a ban stops": lambda tx: bans.waiting(tx, "chat", "1", 2),
+    "strikes": lambda tx: strikes.of_person(tx, 1),
+    "how strict": lambda tx: strictness.of_job(tx, 1),
+    "where a place's log is": lambda tx: placelog.find(tx, 1),
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
     "old pictures": lambda tx: retention.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
     "old pictures' rows": lambda tx: retention.unkeep(tx, "pictures", [1, 2]),

@@ -112,3 +112,9 @@ async def test_a_stranger_who_claims_draws_at_once(unowned: House) -> None:
     actor = replace(ADA, is_owner=ADA.user_id in unowned.owners.of("chat"))
     job = await draw(unowned, actor, ALONE, DrawForm("a cat"), ref("e"))
     assert job.state == "queued"
+
+
+async def test_whoever_asked_before_they_claimed_it_waits_no_longer(world: World, unowned: House) -> None:
+    job = await draw(unowned, ADA, ALONE, DrawForm("a cat"), ref("e"))
+    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    assert (await world.job(job.id)).state == "queued"

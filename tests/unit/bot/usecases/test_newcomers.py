@@ -10,12 +10,13 @@ from bot.model.access import Access, Verdict
 from bot.model.actions import Action, Press
 from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Uninvited
 from bot.model.jobs import Job, JobState
+from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
 from bot.policy.owners import Owners
 from bot.present import cards, i18n
 from bot.present import newcomers as present
-from bot.store import access, audit, bans
+from bot.store import access, audit, bans, messages
 from bot.store.bans import Ban
 from bot.store.codec import load_card
 from bot.usecases import changes, newcomers
@@ -267,3 +268,35 @@ async def test_the_list_shows_names_and_prompts_as_data(world: World) -> None:
     assert len(fact.value) < 130
     assert "Ada" not in shown.status + "".join(shown.notes)
     assert shown.private
+
+
+async def test_what_was_asked_for_in_private_is_shown_to_no_owner(world: World) -> None:
+    house = guarded(world)
+    await draw(house, ADA, ALONE, DrawForm("a secret", private=True), ref("1"))
+    ((knock,), _) = await newcomers.waiting(house)
+    assert (knock.prompt, knock.waiting) == ("", 1)
+
+
+async def test_opening_the_doors_draws_what_has_waited_and_lists_nobody(world: World) -> None:
+    house = guarded(world)
+    job = await ask(house, "1")
+    await newcomers.let_in(house)
+    assert (await world.job(job.id)).state is JobState.HELD
+    opened = guarded(world, Access.OPEN)
+    await newcomers.let_in(opened)
+    await newcomers.let_in(opened)
+    assert [t.job_id for t in world.backlog.tickets] == [job.id]
+    assert await newcomers.waiting(opened) == ((), 0)
+    # Nobody was let in by that: closed again, they wait for an answer as before.
+    assert await refused(house, "2") == "refusal.access.waiting"
+
+
+async def test_newcomers_are_told_beside_their_card_and_not_in_its_place(world: World) -> None:
+    house = guarded(world)
+    shown = Address("chat", "channel", message="5", user="1", token="short-lived", expires=9e9)
+    job = await draw(house, ADA, HERE, DrawForm("a cat"), Ref("1", shown))
+    await newcomers.allow(house, OWNER, 1)
+    async with house.db.read() as tx:
+        notice = await messages.by_event(tx, f"access:{job.id}")
+    assert notice is not None
+    assert notice.address == Address("chat", "channel", user="1")
