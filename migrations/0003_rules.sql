@@ -136,6 +136,7 @@ CREATE TABLE bans (
     set_at      REAL    NOT NULL,
     UNIQUE (platform, user_id, place_id)
 ) STRICT;
+CREATE INDEX bans_by_place ON bans (place_id, set_at);
 
 -- Refusals by moderation, of late: who goes on is slowed down.
 CREATE TABLE strikes (
