@@ -9,9 +9,10 @@ from dataclasses import replace
 from aiogram import Router
 from aiogram.types import CallbackQuery, Update
 
+from adapters.telegram.admins import Admins
 from adapters.telegram.errands import Errands
-from adapters.telegram.identity import address_near, place_of, presser_of, ref_of
-from bot.model.actions import Press
+from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
+from bot.model.actions import Action, Press
 from bot.model.cards import Card
 from bot.model.errors import Refusal
 from bot.model.messages import Address
@@ -29,13 +30,17 @@ class Buttons:
         surface: Shows a turned page.
         owners: User ids of this Easel's owners.
         errands: What is done later.
+        admins: Who may set rules in a group; asked only where a button is for them alone.
     """
 
-    def __init__(self, studio: Studio, surface: Surface, owners: Container[str], errands: Errands) -> None:
+    def __init__(
+        self, studio: Studio, surface: Surface, owners: Container[str], errands: Errands, admins: Admins
+    ) -> None:
         self._studio = studio
         self._surface = surface
         self._owners = owners
         self._errands = errands
+        self._admins = admins
         self._turning: dict[tuple[str, str | None], str] = {}
 
     def router(self) -> Router:
@@ -52,6 +57,8 @@ class Buttons:
             self._errands.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
         near = address_near(query.message, actor)
+        if press.action is Action.HIDE and is_group(query.message.chat):
+            actor = replace(actor, is_admin=await self._admins.includes(query.message.chat.id, query.from_user.id))
         try:
             pressed = await self._studio.press(
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)

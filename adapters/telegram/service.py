@@ -114,9 +114,10 @@ class TelegramService:
     def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
         # Verbs first: what is no command of anybody's is taken by the others.
-        dispatcher.include_router(Verbs(self._studio, me, self._owners, Admins(bot)).router())
+        admins = Admins(bot)
+        dispatcher.include_router(Verbs(self._studio, me, self._owners, admins).router())
         dispatcher.include_router(Commands(self._studio, me, self._owners, errands).router())
-        dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands).router())
+        dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands, admins).router())
         return dispatcher
 
     async def _me(self, bot: Bot) -> User:
