@@ -33,6 +33,10 @@ class Fair:
         """How many wait."""
         return len(self._waiting)
 
+    def __iter__(self) -> Iterator[int]:
+        """Everybody who waits, in no order."""
+        return iter(self._waiting)
+
     def wake(self, key: int) -> None:
         """It has work again."""
         self._tags[key] = max(self._now, self._tags.get(key, 0.0))

@@ -82,8 +82,8 @@ class Outlook:
         if seat is None:
             if self._version == self._queue.version:
                 return None
-            # It came after the last look at a long queue: about at its end.
-            return Waiting(len(self._queue), None)
+            # It came after the last look at a long queue.
+            return Waiting(self._queue.about(job_id), None)
         now = self._running(seat.lane)
         if seat.ahead is None or now is None or self._held():
             return Waiting(seat.position, None)

@@ -75,6 +75,10 @@ class JobQueue:
         """A picture that was handed out has ended, and took so many seconds: that is what it is charged."""
         self._scheduler.settle(bill, seconds)
 
+    def about(self, job_id: int) -> int:
+        """About where a job that has just come stands, 1 is next."""
+        return self._scheduler.about(job_id)
+
     def order(self) -> Iterator[tuple[Lane, Work]]:
         """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
         return self._scheduler.order()

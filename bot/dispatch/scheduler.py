@@ -9,8 +9,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from typing import TypeVar
 
-from bot.dispatch.tree import Line, Tree, Weights
+from bot.dispatch.tree import Line, Seat, Tree, Weights
 from bot.dispatch.work import Bill, Work
 from bot.ports import Ticket
 from engine.contract import Lane
@@ -24,11 +25,13 @@ AGED_EVERY = 8
 charge. So what is first in its person's line is begun after at most AGED_EVERY * (1 + lines that were there before it)
 batches (as soon as the engine has room for it)."""
 
-LOOK_AHEAD = 64
-"""So many are looked at for one that the engine has room for, that wants the loaded model, or that shares the batch."""
+LOOK_AHEAD = 32
+"""So many are looked at for one that the engine has room for, and for one that may share the batch."""
 
 PASSED_MOST = 4
 """So many batches may go before the one whose turn it is, because another model is loaded; then it is changed."""
+
+K = TypeVar("K", bound=Hashable)
 
 Fits = Callable[[Work, Lane], bool]
 """Whether the engine has room for it now, in this lane."""
@@ -48,9 +51,10 @@ class Scheduler:
         self._of_person: dict[int, dict[int, Line]] = {}
         # Pictures of each person that wait, or were handed out and have not ended.
         self._pictures: Counter[int] = Counter()
-        # Lines by how long their first work has been first, and by what that can share a batch with.
+        # Lines by how long their first work has been first: all, and by what it can share a batch with, and by its model.
         self._ages: OrderedDict[Line, None] = OrderedDict()
         self._mates: dict[tuple[Lane, Hashable], OrderedDict[Line, None]] = {}
+        self._of_model: dict[tuple[Lane, str], OrderedDict[Line, None]] = {}
         self._passed: Counter[int] = Counter()
         self._since_aged = 0
 
@@ -91,6 +95,11 @@ class Scheduler:
         self._gone(line.person, len(work.indexes))
         return work
 
+    def about(self, job_id: int) -> int:
+        """About where a job that has just come stands, 1 is next: behind the first of each urgent line, or at the end."""
+        urgent = self._lane(self._of_job[job_id]) is Lane.INTERACTIVE
+        return len(self._trees[Lane.INTERACTIVE]) if urgent else len(self)
+
     def lead(self, fits: Fits, loaded: str = "") -> Work | None:
         """Who leads the next batch as things stand; None when nobody waits, or nobody may go now. Changes nothing.
 
@@ -111,18 +120,14 @@ class Scheduler:
         return self._lead(lane, fits, loaded)
 
     def _lead(self, lane: Lane, fits: Fits, loaded: str) -> Work | None:
-        first: Work | None = None
-        for line in islice(self._trees[lane].walk(), LOOK_AHEAD):
-            work = line.head
-            if not fits(work, lane):
-                continue
-            if work.ticket.model == loaded or not loaded:
-                return work
-            if first is None:
-                first = work
-                if self._passed[work.ticket.job_id] >= PASSED_MOST:
-                    break
-        return first
+        heads = (line.head for line in islice(self._trees[lane].walk(), LOOK_AHEAD))
+        first = next((work for work in heads if fits(work, lane)), None)
+        if first is None or not loaded or first.ticket.model == loaded:
+            return first
+        if self._passed[first.ticket.job_id] >= PASSED_MOST:
+            return first
+        at_hand = (line.head for line in islice(self._of_model.get((lane, loaded), ()), LOOK_AHEAD))
+        return next((work for work in at_hand if fits(work, lane)), first)
 
     def take(self, limit: int, lead: Work) -> tuple[Work, ...]:
         """Take out a batch of at most ``limit`` pictures that ``lead``, as ``lead`` has returned it, begins.
@@ -167,7 +172,8 @@ class Scheduler:
         self._pictures[line.person] += len(piece.indexes)
         self.remove(piece.ticket.job_id)
         if line.seat is not None:
-            self._mates[line.seat].move_to_end(line)
+            self._mates[line.seat[:2]].move_to_end(line)
+            self._of_model[line.seat[0], line.seat[2]].move_to_end(line)
         return replace(piece, bill=bill)
 
     def _lane(self, line: Line) -> Lane:
@@ -185,10 +191,10 @@ class Scheduler:
         lines = self._of_person.get(person, {})
         crowded = self._pictures[person] > MANY
         for line in list(lines.values()):
-            seat: tuple[Lane, Hashable] | None = None
+            seat: Seat | None = None
             if line.works:
                 bulk = crowded or line.head.ticket.bulk
-                seat = (Lane.BULK if bulk else Lane.INTERACTIVE, _kind(line.head))
+                seat = (Lane.BULK if bulk else Lane.INTERACTIVE, _kind(line.head), line.head.ticket.model)
             if seat != line.seat:
                 self._move(line, seat)
             if seat is None:
@@ -197,20 +203,24 @@ class Scheduler:
         if not lines:
             self._of_person.pop(person, None)
 
-    def _move(self, line: Line, seat: tuple[Lane, Hashable] | None) -> None:
-        before = line.seat
+    def _move(self, line: Line, seat: Seat | None) -> None:
+        before, line.seat = line.seat, seat
         if before is not None:
-            mates = self._mates[before]
-            del mates[line]
-            if not mates:
-                del self._mates[before]
-        if before is not None and (seat is None or seat[0] is not before[0]):
-            self._trees[before[0]].drop(line)
-        if seat is not None and (before is None or seat[0] is not before[0]):
-            self._trees[seat[0]].add(line)
+            _drop(self._mates, before[:2], line)
+            _drop(self._of_model, (before[0], before[2]), line)
+            if seat is None or seat[0] is not before[0]:
+                self._trees[before[0]].drop(line)
         if seat is not None:
-            self._mates.setdefault(seat, OrderedDict())[line] = None
-        line.seat = seat
+            self._mates.setdefault(seat[:2], OrderedDict())[line] = None
+            self._of_model.setdefault((seat[0], seat[2]), OrderedDict())[line] = None
+            if before is None or seat[0] is not before[0]:
+                self._trees[seat[0]].add(line)
+
+
+def _drop(index: dict[K, OrderedDict[Line, None]], key: K, line: Line) -> None:
+    del index[key][line]
+    if not index[key]:
+        del index[key]
 
 
 def _kind(work: Work) -> Hashable:

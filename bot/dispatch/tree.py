@@ -5,6 +5,7 @@ Goyal, Guo and Vin, "A Hierarchical CPU Scheduler for Multimedia Operating Syste
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ class Weights:
     person: Callable[[int], float] = lambda _: 1.0
 
 
+Seat = tuple[Lane, Hashable, str]
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """What one person has waiting in one place, in the order in which it came.
@@ -44,13 +48,14 @@ class Line:
         place: Where; see Ticket.
         person: Whose.
         works: By job.
-        seat: The lane in which it stands now, and what its first work can share a batch with; None while it is empty.
+        seat: The lane in which it stands now, what its first work can share a batch with, and its model; None while it
+            is empty.
     """
 
     place: int
     person: int
     works: OrderedDict[int, Work] = field(default_factory=OrderedDict)
-    seat: tuple[Lane, Hashable] | None = None
+    seat: Seat | None = None
 
     @property
     def head(self) -> Work:
@@ -131,24 +136,26 @@ class Tree:
 
     def order(self) -> list[Work]:
         """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
-        whole: list[tuple[tuple[float, int], Work]] = []
+        # Sorted as they are: the running numbers are all different, so that works are never compared.
+        whole: list[tuple[float, int, int, Work]] = []
+        numbers = itertools.count()
         for place, people in self._people.items():
-            here: list[tuple[tuple[float, int], float, Work]] = []
-            for person in people.walk():
-                tag, number = people.place(person)
+            here: list[tuple[float, int, int, float, Work]] = []
+            for person in people:
+                tag, came = people.place(person)
                 weight = self._weights.person(person)
                 for work in self._lines[place, person].works.values():
                     cost = self._cost(work.ticket) * len(work.indexes)
-                    here.append(((tag, number), cost, work))
+                    here.append((tag, came, next(numbers), cost, work))
                     tag += cost / weight
-            here.sort(key=lambda found: found[0])
-            tag, number = self._places.place(place)
+            here.sort()
+            tag, came = self._places.place(place)
             weight = self._weight(place)
-            for _, cost, work in here:
-                whole.append(((tag, number), work))
+            for _, _, _, cost, work in here:
+                whole.append((tag, came, next(numbers), work))
                 tag += cost / weight
-        whole.sort(key=lambda found: found[0])
-        return [work for _, work in whole]
+        whole.sort()
+        return [entry[3] for entry in whole]
 
     def _weight(self, place: int) -> float:
         return min(len(self._people[place]), CROWD) * self._weights.place(place)

@@ -65,6 +65,7 @@ async def test_no_table_keeps_what_has_ended(make: Make) -> None:
         scheduler._pictures,
         scheduler._ages,
         scheduler._mates,
+        scheduler._of_model,
         scheduler._passed,
         *(table for tree in scheduler._trees.values() for table in (tree._lines, tree._people, tree._places._tags)),
         live._done,

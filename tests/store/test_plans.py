@@ -46,6 +46,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "job": lambda tx: jobs.get(tx, 1),
     "job of an event": lambda tx: jobs.by_event(tx, "e"),
     "queued jobs": lambda tx: jobs.in_state(tx, JobState.QUEUED),
+    "ids of queued jobs": jobs.waiting_ids,
     "painted jobs": lambda tx: jobs.in_state(tx, JobState.PAINTED),
     "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
     "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),

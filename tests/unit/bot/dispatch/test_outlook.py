@@ -145,7 +145,9 @@ def test_a_long_queue_is_not_read_at_each_change() -> None:
     world.queue.remove(1)
     assert world.outlook.waiting(5) == Waiting(5, None), "as of a moment ago"
     world.queue.put(Ticket(999, 999, 1, KIND))
-    assert world.outlook.waiting(999) == Waiting(SMALL + 3, None), "about at the end"
+    assert world.outlook.waiting(999) == Waiting(SMALL + 3, None), "about behind each other's first"
+    world.queue.put(Ticket(1000, 1000, 1, KIND, bulk=True))
+    assert world.outlook.waiting(1000) == Waiting(SMALL + 4, None), "about at the end"
     world.clock.advance(AGAIN)
     assert world.outlook.waiting(5) == Waiting(4, None)
 

@@ -293,13 +293,21 @@ def test_another_model_is_taken_when_nobody_wants_the_loaded_one() -> None:
     assert line.take(loaded="c") == [(first, 1)]
 
 
+def test_the_loaded_model_is_found_however_far_back() -> None:
+    line = Line()
+    for person in range(1, 3 * LOOK_AHEAD):
+        line.put(person, model="b", place=person)
+    last = line.put(999, model="a", place=999)
+    assert line.take(loaded="a") == [(last, 1)]
+
+
 def test_nobody_is_looked_for_further_than_so_far() -> None:
     line = Line()
-    first = line.put(1, model="b", place=1)
-    for person in range(2, LOOK_AHEAD + 1):
-        line.put(person, model="b", place=person)
-    line.put(99, model="a", place=99)
-    assert line.take(loaded="a") == [(first, 1)]
+    for person in range(1, LOOK_AHEAD + 1):
+        line.put(person, place=person)
+    last = line.put(999, place=999)
+    line.fits = lambda work, _: work.ticket.job_id == last
+    assert line.take() == []
 
 
 @pytest.mark.parametrize(("measured", "turns"), [(3.0, 2), (1.0, 4)])
