@@ -99,6 +99,7 @@ class Verbs:
             account = await self._studio.named(PLATFORM, value)
             given.args[name], given.names[name] = account.user_id, account.name
             return
+        given.args[name] = value = value.removeprefix(f"{PLATFORM}:")
         pointed = [e.user for e in message.entities or () if e.user is not None]
         if message.reply_to_message and message.reply_to_message.from_user:
             pointed.append(message.reply_to_message.from_user)
@@ -143,6 +144,6 @@ def _written(message: Message) -> str:
     for entity in sorted(message.entities or (), key=lambda entity: -entity.offset):
         if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:
             begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
-            units = units[:begin] + f" {entity.user.id} ".encode("utf-16-le") + units[end:]
+            units = units[:begin] + f" {PLATFORM}:{entity.user.id} ".encode("utf-16-le") + units[end:]
     words = units.decode("utf-16-le", "ignore").split(maxsplit=1)
     return words[1] if len(words) > 1 else ""

@@ -39,7 +39,7 @@ _WORD = re.compile(r"\S+")
 _NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
 # Ids of people are long, so that no number of pictures looks like one.
 _PERSON = re.compile(r"@\w{2,64}|[0-9]{5,20}|[a-z]{2,16}:-?\w{1,64}", re.ASCII | re.IGNORECASE)
-_CHAT = re.compile(r"-?[0-9]{5,20}", re.ASCII)
+_CHAT = re.compile(r"-[0-9]{1,20}|[0-9]{5,20}", re.ASCII)
 
 
 def find(command: str, typed: str) -> tuple[Verb, str]:

@@ -7,11 +7,12 @@ import signal
 import socket
 import sqlite3
 import sys
+import urllib.error
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import StartService
+from tests.e2e.conftest import StartService, Typed
 from tests.e2e.service import Service, easel, free_port
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,19 @@ def test_quota_beside_it(module_service: Service) -> None:
     db.close()
 
 
+def test_the_operator_drains_it_and_lets_it_run_again(module_service: Service) -> None:
+    job = module_service.draw("a cat")
+    assert _beside(module_service, "service", "drain")[0] == 0
+    with pytest.raises(urllib.error.HTTPError):
+        module_service.draw("a dog")
+    assert module_service.finished(job)["tone"] == "done"
+    assert _beside(module_service, "service", "run") == (0, "Easel works as usual.\n", "")
+    assert module_service.finished(module_service.draw("a dog"))["tone"] == "done"
+    code, out, _ = _beside(module_service, "place", "changes")
+    assert code == 0
+    assert "easel service: drain → nothing set · the operator" in out
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -81,19 +95,19 @@ def test_quota_beside_it(module_service: Service) -> None:
     ],
 )
 @pytest.mark.parametrize("lang", ["en_GB.UTF-8", "zh_CN.UTF-8"])
-def test_a_bad_quota_is_one_line(tmp_path: Path, args: tuple[str, ...], lang: str) -> None:
-    done = easel("quota", *args, cwd=tmp_path, env={"LANG": lang})
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+def test_a_bad_quota_is_one_line(typed: Typed, args: tuple[str, ...], lang: str) -> None:
+    code, out, err = typed("quota", *args, lang=lang)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert "refusal." not in line
 
 
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named(typed: Typed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = easel("serve", cwd=tmp_path, env={"EASEL_WEB_PORT": port})
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+        code, out, err = typed("serve", EASEL_WEB_PORT=port)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert port in line
     assert "EASEL_WEB_PORT" in line
 
@@ -112,10 +126,10 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         ({"EASEL_DATA_DIR": "/dev/null/data"}, "/dev/null/data"),
     ],
 )
-def test_what_it_cannot_start_with_is_one_line(tmp_path: Path, env: dict[str, str], named: str) -> None:
-    done = easel("serve", cwd=tmp_path, env={"EASEL_WEB_PORT": str(free_port()), **env})
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+def test_what_it_cannot_start_with_is_one_line(typed: Typed, env: dict[str, str], named: str) -> None:
+    code, out, err = typed("serve", **{"EASEL_WEB_PORT": str(free_port()), **env})
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert named in line
 
 

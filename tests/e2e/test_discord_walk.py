@@ -200,6 +200,28 @@ async def test_the_server_sets_its_own_quota(start: Start, discord: FakeDiscord,
     assert told in ada.sees()
     await finished(discord, await (await ada.draw("a cat")).answer())
     assert "in this place" in (await (await ada.draw("a dog")).answer()).text
+    # Members of a role that an admin names are admins too; what they did is read, and taken back.
+    painters = discord.world.guild_id + 1
+    helper = discord.person("Hal", roles=(painters,))
+    assert "Only admins" in (await (await helper.run("easel pause")).answer()).text
+    assert "from now on" in (await (await boss.run("easel admins", role=str(painters))).answer()).text
+    paused = await (await helper.run("easel pause")).answer()
+    assert paused in ada.sees()
+    banned = await (await helper.run("easel ban", person=str(ada.user.id), span="3 days", reason="spam")).answer()
+    assert "Ada can't draw here" in banned.text.replace("\\", "")
+    read = await (await boss.run("easel changes")).answer()
+    assert read.only_for is boss.user
+    assert [line for line in ("easel ban", "easel pause", "easel admins", "quota set") if line in read.text] == [
+        "easel ban",
+        "easel pause",
+        "easel admins",
+        "quota set",
+    ]
+    assert "taken back" in (await (await helper.run("easel undo", number=4)).answer()).text
+    assert "paused" in (await (await ada.draw("a dog")).answer()).text
+    hints = (await (await boss.run("easel limits")).answer()).text.replace("\\", "")
+    assert "/easel undo" in hints
+    assert discord.world.problems == []
 
 
 async def test_after_fifteen_minutes_the_card_is_edited_by_the_bot_itself(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -217,12 +217,14 @@ class TelegramStandIn:
         chat.moved_to = new.id
         return new
 
-    def writes(self, chat: Chat, person: Person, text: str, **content: Any) -> Msg:
-        """Write a message; the bot hears of it as Telegram's privacy mode allows."""
+    def writes(
+        self, chat: Chat, person: Person, text: str, *, more: Sequence[dict[str, Any]] = (), **content: Any
+    ) -> Msg:
+        """Write a message, with ``more`` entities than its command; the bot hears of it as its privacy mode allows."""
         message = self.world.add(chat, person, text=text, **content)
         if text.startswith("/"):
             command = text.split(maxsplit=1)[0]
-            message.entities = [{"type": "bot_command", "offset": 0, "length": len(command)}]
+            message.entities = [{"type": "bot_command", "offset": 0, "length": len(command)}, *more]
         to_bot = message.reply_to is not None and message.reply_to.sender is self.world.bot
         if not chat.is_group or not self.privacy or text.startswith("/") or to_bot:
             self.push({"message": message.json()})

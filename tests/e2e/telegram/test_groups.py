@@ -162,14 +162,101 @@ async def test_when_telegram_does_not_tell_who_is_admin_nothing_changes(
     assert await house.count("policies") == 0
 
 
-@pytest.mark.parametrize("words", ["/quota set", "/quota frobnicate", "/quota set  "])
-async def test_how_to_write_quota(
-    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, words: str
+async def test_how_to_write_a_verb(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
     await start()
-    telegram.writes(group, boss, words)
+    for number, (who, words, said) in enumerate(
+        [
+            (boss, "/quota set", "/quota set [role=ROLE] [PERSON] [CHANNEL] RULE"),
+            (bob, "/quota set  ", "/quota set [role=身份组] [成员] [频道] 规则"),
+            (boss, "/quota frobnicate", "did you mean /quota "),
+            (boss, "/easel bann", "did you mean /easel ban"),
+            (boss, "/easel admins", "have no roles"),
+            (boss, "/quota set role=7 3/day", "have no roles"),
+            (boss, "/easel ban @nobody_here", "answer one of their messages"),
+        ],
+        1,
+    ):
+        telegram.writes(group, who, words)
+        await telegram.until(lambda n=number: len(group.by_bot()) == n)  # type: ignore[misc]
+        assert said in group.by_bot()[-1].words.replace("\u2060", ""), words
+        assert group.by_bot()[-1].mentions() == []
+
+
+async def test_whom_a_verb_means(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    house = await start()
+    bob.username = "Bob_Paints"
+    carl = telegram.person("Carl")
+    group.members[carl.id] = carl
+    said = telegram.writes(group, bob, "/draw a cat")
+    await telegram.until(lambda: photos(group))
+    # By an answer to their message, by a name that was seen, by pointing at somebody without a name, by an id.
+    mention = [{"type": "text_mention", "offset": 11, "length": 4, "user": carl.json()}]
+    for words, content in (
+        ("/easel ban 3 days spam", {"reply_to": said}),
+        ("/easel ban @bob_paints", {}),
+        ("/easel ban Carl 2 weeks", {"more": mention}),
+        (f"/easel ban telegram:{carl.id}", {}),
+    ):
+        seen = len(group.by_bot())
+        telegram.writes(group, boss, words, **content)
+        await telegram.until(lambda n=seen: len(group.by_bot()) == n + 1)  # type: ignore[misc]
+    async with house.db.read() as tx:
+        rows = await tx.execute_fetchall("SELECT json_extract(subject, '$.user_id') FROM audit ORDER BY id")
+    assert [row[0] for row in rows] == [str(bob.id), str(bob.id), str(carl.id), str(carl.id)]
+    telegram.writes(group, bob, "/draw a dog")
+    await telegram.until(lambda: "不能再在这里" in group.by_bot()[-1].words)
+    telegram.writes(group, boss, "/easel changes")
+    await telegram.until(lambda: "#4 easel ban" in group.by_bot()[-1].words)
+    # The bot's own messages are nobody to be banned.
+    telegram.writes(group, boss, "/easel ban", reply_to=photos(group)[0])
+    await telegram.until(lambda: "PERSON is missing" in group.by_bot()[-1].words)
+
+
+async def test_an_admin_of_one_group_reaches_into_no_other(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    house = await start()
+    other = telegram.group("Sculptors", boss, admin=bob)
+    telegram.writes(group, boss, f"/easel log {other.id}")
+    await telegram.until(lambda: len(group.by_bot()) == 1)
+    assert "administrator of that chat too" in group.by_bot()[0].words
+    telegram.writes(other, boss, "/easel pause")
+    await telegram.until(lambda: len(other.by_bot()) == 1)
+    assert "Only admins" in other.by_bot()[0].words
+    assert await house.count("audit") == 0
+    telegram.writes(group, boss, "/easel log here")
+    await telegram.until(lambda: len(group.by_bot()) == 2)
+    assert await house.count("audit") == 1
+
+
+async def test_limits_tell_admins_how_to_go_on(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, boss, "/easel")
+    await telegram.until(lambda: len(group.by_bot()) == 1)
+    assert "/easel preset club" in group.by_bot()[0].words
+    telegram.refuse("getChatMember", 500, "Internal Server Error")
+    telegram.writes(group, bob, "/easel limits")
+    await telegram.until(lambda: len(group.by_bot()) == 2)
+    # Whoever can't be told apart from a member is one, where nothing hangs on it.
+    assert "50" in group.by_bot()[1].words
+    assert "/easel preset" not in group.by_bot()[1].words
+
+
+@pytest.mark.parametrize("words", ["/export", "/search cats", "/link", "/forget yes"])
+async def test_what_is_ones_own_is_asked_for_in_private(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person, words: str
+) -> None:
+    await start()
+    telegram.writes(group, bob, words)
     (notice,) = await telegram.until(group.by_bot)
-    assert "/quota set 20/day" in notice.words
+    assert "https://t.me/easel_bot" in notice.words
+    assert words.split(maxsplit=1)[0] in notice.words
 
 
 async def test_an_anonymous_admin_is_an_admin(start: Start, telegram: TelegramStandIn, group: Chat) -> None:

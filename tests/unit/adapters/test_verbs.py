@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from discord.app_commands import locale_str
 
 from adapters.cli import forms, main
 from adapters.discord import verbs as discord_verbs
@@ -63,7 +64,7 @@ def test_what_telegram_lists_exists() -> None:
 def test_every_verb_is_a_slash_command_and_no_more_than_discord_takes() -> None:
     async def nothing(*_: object) -> None: ...
 
-    built = discord_verbs.build(discord_verbs.locale_str, nothing)
+    built = discord_verbs.build(locale_str, nothing)
     names = set()
     for command in built:
         subs = list(getattr(command, "commands", []))
