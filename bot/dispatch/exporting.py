@@ -23,6 +23,9 @@ from bot.store.exports import Export
 SWEEP_EVERY = 3600.0
 """Seconds between two looks at what is too old."""
 
+_SHEETS = "sheets"
+"""Where contact sheets lie in the data folder."""
+
 _JOBS = 200
 """Jobs that are read at once; nobody else can read meanwhile."""
 
@@ -85,6 +88,8 @@ class Exporting:
             await exports.expire(tx, now=self._clock.now())
             known = await exports.known(tx, now=self._clock.now())
         await exports.sweep(self._pictures, known)
+        # Contact sheets are thumbnails of pictures; whoever makes one clears old ones, but nobody may make one.
+        await blobs.clear_old(self._data / _SHEETS, exports.KEPT_SECONDS)
 
     async def _make_all(self) -> None:
         async with self._db.read() as tx:

@@ -20,6 +20,9 @@ STRUCK = "[secret]"
 SHORTEST = 6
 """Shorter secrets are not struck out: they would tear words apart, and they guard nothing."""
 
+_WORDY = ("PIL", "aiogram", "aiosqlite", "discord")
+"""Libraries that log at DEBUG what they were given: rows, messages, and the prompts in them."""
+
 _CONSOLE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _JSON = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -81,5 +84,7 @@ def set_up(settings: Settings, more_secrets: Iterable[str] = (), stream: TextIO 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    for name in _WORDY:
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.captureWarnings(True)
     return handler

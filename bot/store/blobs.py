@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,17 @@ def unlink(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s could not be removed (%s); it is swept at the next start", path.name, error)
+
+
+async def clear_old(folder: Path, seconds: float) -> None:
+    """Remove the files of a folder that were written longer ago."""
+
+    def clear() -> None:
+        # Files' times are the disk's, so they are compared with the machine's clock.
+        left = time.time() - seconds
+        unlink([path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < left])
+
+    await asyncio.to_thread(clear)
 
 
 async def disk(folder: Path) -> tuple[int, int]:

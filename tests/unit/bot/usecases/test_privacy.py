@@ -36,7 +36,7 @@ async def drawn(world: World) -> int:
 @pytest.mark.parametrize("word", ["", "no", "maybe", "yesterday"])
 async def test_nothing_is_forgotten_without_a_clear_yes(world: World, word: str) -> None:
     await drawn(world)
-    card = await say(world, "forget", **({"confirm": word} if word else {}))
+    card = await say(world, "forget", confirm=word)
     assert [fact.value for fact in card.facts] == ["1", "0", "2", "0"]
     assert card.private
     assert "/forget yes" in card.status
@@ -99,7 +99,7 @@ async def test_what_can_not_be_kept_so_long_is_refused(world: World, span: str) 
 
 @pytest.mark.parametrize(("actor", "place"), [(ADA, HERE), (ADA, ALONE), (ADMIN, ALONE)])
 async def test_nobody_else_may(world: World, actor: Actor, place: Place) -> None:
-    for args in ({}, {"span": "3 days"}):
+    for span in ("", "3 days"):
         with pytest.raises(NotAllowed):
-            await say(world, "easel keep", actor, place, **args)
+            await say(world, "easel keep", actor, place, span=span)
     assert await world.count("options") == 0

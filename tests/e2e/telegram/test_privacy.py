@@ -1,0 +1,85 @@
+"""What people draw stays theirs: no log line repeats it, they can take it along, and have it forgotten."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from collections.abc import Iterator
+
+import pytest
+
+from bot.observe import logs
+from bot.settings import Settings
+from tests.e2e.telegram.conftest import Start
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_limits import DELETED_WITHIN
+from tests.fakes.telegram_world import Chat
+
+WORD = "xyzzymarker"
+
+
+@pytest.fixture
+def said() -> Iterator[io.StringIO]:
+    """All that is logged, as a service logs it when it is asked for everything."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    names = ("PIL", "aiogram", "aiogram.event", "aiosqlite", "discord")
+    levels = {name: logging.getLogger(name).level for name in names}
+    stream = io.StringIO()
+    logs.set_up(Settings(_env_file=None, log_level="DEBUG"), stream=stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+    logging.captureWarnings(False)
+
+
+async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_forgotten(
+    start: Start, telegram: TelegramStandIn, ann: Chat, said: io.StringIO
+) -> None:
+    house = await start()
+    person = next(iter(ann.members.values()))
+    group = telegram.group("Painters", person)
+    telegram.writes(ann, person, f"a {WORD} apple --count 2")
+    telegram.writes(ann, person, f"{WORD} --sise {WORD}")
+    telegram.writes(group, person, f"/draw the {WORD} sea --no {WORD}")
+    await telegram.until(
+        lambda: len([m for m in ann.by_bot() if m.photo]) == 2 and any(m.photo for m in group.by_bot())
+    )
+    telegram.refuse("sendMessage", 400, "Bad Request: something is wrong")
+    telegram.cut("sendPhoto")
+    telegram.writes(ann, person, f"/draw another {WORD}")
+    await telegram.until(lambda: ("sendMessage", 400) in telegram.refused)
+    await house.settled()
+    telegram.mend()
+    # Of a message that may have arrived or not, nobody knows the number: only people can delete it.
+    for message in ann.by_bot():
+        if "another" in message.words:
+            telegram.deletes(message)
+
+    telegram.writes(ann, person, "/export")
+    await telegram.until(lambda: any(m.document for m in ann.by_bot()))
+    (parcel,) = [m.document for m in ann.by_bot() if m.document]
+    with zipfile.ZipFile(io.BytesIO(parcel.data)) as archive:
+        assert archive.testzip() is None
+        assert len([name for name in archive.namelist() if name.startswith("pictures/")]) >= 3
+    assert not any(m.document for m in group.by_bot())
+
+    old = next(m for m in group.by_bot() if m.photo)
+    old.date -= DELETED_WITHIN + 60
+    before = old.photo
+    telegram.writes(ann, person, "/forget")
+    await telegram.until(lambda: any("/forget yes" in m.words for m in ann.by_bot()))
+    telegram.writes(ann, person, "/forget yes")
+    await telegram.until(lambda: old.edits > 1 and not any(m.photo for m in ann.by_bot()))
+    assert "forgotten" in old.words
+    assert old.photo != before
+    assert old.markup is None
+    assert not any(WORD in m.words for m in (*group.by_bot(), *ann.by_bot()))
+    assert await house.count("pictures") == 0
+    assert not list((house.folder / "pictures").rglob("*.png"))
+    lines = said.getvalue()
+    assert WORD not in lines
+    assert "Telegram refused" in lines, "there was something to be logged"
