@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from bot.model.messages import Address, Ref
+from bot.model.people import Place
+from bot.store import pictures as stored
+from bot.usecases import press
 from engine.contract import (
     BadImage,
     BadRecipe,
@@ -36,6 +41,8 @@ from engine.contract import (
 from engine.fake import FakeEngine
 from engine.host.pace import Patience
 from engine.host.parent import ProcessEngine
+from tests.fakes.surface import FakeSurface
+from tests.flow.house import CHAT, Bot
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -408,6 +415,28 @@ async def test_alone_or_in_company_it_is_the_same_picture(engine: Engine) -> Non
     events = await all_of(engine, [replace(r, steps=8) for r in company])
     (mine,) = (e for e in events if isinstance(e, Image) and e.recipe_id == "me")
     assert np.abs(pixels(alone) - pixels(mine)).max() <= 1
+
+
+async def test_what_the_bot_draws_again_is_the_same_picture(engine: Engine, tmp_path: Path) -> None:
+    bot = Bot(tmp_path, cast("FakeEngine", engine), {"chat": FakeSurface()})
+    await bot.start()
+    try:
+        first = await bot.delivered((await bot.ask("a red apple", count="2", steps="3", seed="7")).id)
+        # Beside another's picture, which may share its steps.
+        other = await bot.ask("夜空中的一只猫", user="2", steps="3")
+        ref = Ref("again", Address("chat", CHAT, user="1"))
+        again = await press.again(bot.house, bot.actor(), Place("chat", None, CHAT), first.id, ref)
+        await bot.delivered(again.id)
+        await bot.delivered(other.id)
+        assert len(bot.chats.shown(again.id)[0].card.notes) == 1
+        async with bot.db.read() as tx:
+            then, now = await stored.of_job(tx, first.id), await stored.of_job(tx, again.id)
+        assert now[0].device == engine.state().device
+        for one, same in zip(then, now, strict=True):
+            sides = [Pillow.open(bot.pictures / picture.path).convert("RGB") for picture in (one, same)]
+            assert np.abs(np.asarray(sides[0], np.int16) - np.asarray(sides[1], np.int16)).max() <= 1
+    finally:
+        await bot.kill()
 
 
 async def test_it_draws_what_it_is_told(rig: Rig, engine: Engine) -> None:
