@@ -1,0 +1,109 @@
+"""What the guide for admins tells people to type is understood, on every surface; and it tells of every verb of theirs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from adapters.cli import forms, main
+from bot.model.verbs import VERBS, Arg, Takes, Who
+from bot.policy import typed
+from bot.policy.quotas import parse_terms
+from bot.policy.spans import parse_span
+from bot.policy.zones import parse_zone
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGES = sorted(DOCS.glob("admins*.md"))
+LINE = re.compile(r"^    (Discord|Telegram|terminal): +(\S.*)$", re.MULTILINE)
+BY_NAME = {verb.name: verb for verb in VERBS}
+
+
+def lines(page: Path, surface: str) -> list[str]:
+    return [line for name, line in LINE.findall(page.read_text(encoding="utf-8")) if name == surface]
+
+
+def check(arg: Arg, value: str) -> None:
+    """What a handler would read, is readable."""
+    if arg.takes is Takes.SPAN:
+        parse_span(value)
+    elif arg.name == "rule":
+        parse_terms(value)
+    elif arg.name == "zone":
+        parse_zone(value)
+
+
+def on_discord(line: str) -> str:
+    """Read a line as Discord's client does: boxes by their names. Returns the verb."""
+    words = line.removeprefix("/").split()
+    size = 2 if words[0] in typed.ALONE else 1
+    verb = BY_NAME[" ".join(words[:size])]
+    boxes = re.findall(r"(\w+):(.*?)(?= \w+:|$)", " ".join(words[size:]))
+    args = {arg.name: arg for arg in verb.args}
+    for name, value in boxes:
+        arg = args[name]
+        assert value, line
+        picked = {Takes.PERSON: "@", Takes.ROLE: "@", Takes.CHANNEL: "#"}.get(arg.takes, "")
+        assert value.startswith(picked), line
+        assert not arg.choices or value in arg.choices, line
+        check(arg, value)
+    assert {arg.name for arg in verb.args if arg.required} <= {name for name, _ in boxes}, line
+    assert len(" ".join(words[size:])) == sum(len(n) + len(v) + 2 for n, v in boxes) - bool(boxes), line
+    return verb.name
+
+
+def on_telegram(line: str) -> str:
+    command, _, rest = line.removeprefix("/").partition(" ")
+    verb, left = typed.find(command, rest)
+    for name, value in typed.parse(verb, left).items():
+        check(next(arg for arg in verb.args if arg.name == name), value)
+    return verb.name
+
+
+def at_the_terminal(line: str) -> str:
+    words = shlex.split(line)
+    assert words[0] == "easel"
+    found: argparse.Namespace = main._parser().parse_args(words[1:])
+    if found.module == "quota":
+        if found.action == "set":
+            parse_terms(" ".join(found.rule))
+        return f"quota {found.action}"
+    verb = BY_NAME[found.verb]
+    for name, value in forms.args_of(verb, found).items():
+        check(next(arg for arg in verb.args if arg.name == name), value)
+    return verb.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_line_is_understood(page: Path) -> None:
+    discord = {on_discord(line) for line in lines(page, "Discord")}
+    telegram = {on_telegram(line) for line in lines(page, "Telegram")}
+    terminal = {at_the_terminal(line) for line in lines(page, "terminal")}
+    # What admins and owners can do stands there for each surface.
+    theirs = {verb.name for verb in VERBS if verb.who is not Who.ANYBODY}
+    assert theirs <= discord
+    assert theirs - {"easel admins"} <= telegram
+    assert theirs - {"quota set", "quota reset"} <= terminal
+    # And so do the verbs of everybody, but claiming, which has its own page.
+    assert {verb.name for verb in VERBS} - {"claim"} <= discord | telegram
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_inside_a_sentence_exists(page: Path) -> None:
+    said = re.findall(r"`(/[a-z]+(?: [a-z]+)?)", page.read_text(encoding="utf-8"))
+    assert said
+    for words in said:
+        command = words.removeprefix("/").split()[0]
+        assert command in {verb.name.split()[0] for verb in VERBS}, words
+
+
+def test_both_languages_show_the_same_lines() -> None:
+    assert len({tuple(LINE.findall(page.read_text(encoding="utf-8"))) for page in PAGES}) == 1
+
+
+def test_the_guide_is_found() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert all(f"docs/{page.name}" in readme for page in PAGES)
