@@ -46,9 +46,6 @@ async def again(house: House, actor: Actor, place: Place, job_id: int, ref: Ref)
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
-    for name in (request.image, request.mask):
-        if name and not await asyncio.to_thread((inputs.data_folder(house.pictures) / name).is_file):
-            raise NotFound("refusal.again.start_gone")
     return await _again(house, actor, place, ref, parent=job, request=request, note=same.NOTE)
 
 
@@ -131,6 +128,9 @@ async def _again(
     house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest, note: str = ""
 ) -> Job:
     _profile(house, request.model)
+    for name in (request.image, request.mask):
+        if name and not await asyncio.to_thread((inputs.data_folder(house.pictures) / name).is_file):
+            raise NotFound("refusal.again.start_gone")
     # What the parent repeated says nothing of its child.
     notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))
     # A job of the page may have had more pictures than a chat takes.

@@ -9,16 +9,18 @@ from dataclasses import replace
 import pytest
 
 from bot.model.actions import Action, Press
+from bot.model.cards import Card
 from bot.model.errors import NotFound
 from bot.model.jobs import JobState
 from bot.model.messages import Address, Ref
 from bot.model.people import Place
+from bot.ports import Abilities
 from bot.store import blobs, favourites, pictures
 from bot.usecases import history, posting, press
 from bot.usecases.forget import forget, losses
 from engine.fake import FakeEngine
 from tests.fakes.given import picture
-from tests.fakes.surface import ABLE_SAFE, Call, Fault, Seen
+from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 from tests.flow.house import CHAT, Bot
@@ -53,7 +55,7 @@ async def gone(bot: Bot, job_id: int) -> None:
 
 async def drawn(bot: Bot) -> tuple[int, int, int]:
     """Ann's album, her picture from a given one, and what Bob made of the album."""
-    first = await bot.ask(f"a {WORD} apple", count="4", negative=WORD)
+    first = await bot.ask(f"a {WORD} apple", count="4", negative=f"no {WORD}", guidance="3")
     second = await bot.ask(f"the {WORD} sea", image=picture())
     await bot.delivered(first.id)
     await bot.delivered(second.id)
@@ -199,6 +201,28 @@ async def test_a_first_answer_that_comes_later_is_taken_away_too(make: Make) -> 
     await posting.bound(bot.house, job.id, Ref("chat:slow"), address)
     await gone(bot, job.id)
     assert name in bot.chats.deleted
+
+
+@pytest.mark.parametrize("able", [ABLE, ABLE_SAFE])
+async def test_what_is_being_sent_meanwhile_is_taken_away_once_it_is_there(
+    make: Make, monkeypatch: pytest.MonkeyPatch, able: Abilities
+) -> None:
+    bot = await make(able)
+    sent, answer, send = asyncio.Event(), asyncio.Event(), bot.surface.send
+
+    async def slow(address: Address, card: Card, key: str) -> Address:
+        address = await send(address, card, key)
+        sent.set()
+        await answer.wait()
+        return address
+
+    monkeypatch.setattr(bot.surface, "send", slow)
+    job = await bot.ask(WORD)
+    await bot.until(sent.is_set)
+    await forget(bot.house, bot.actor())
+    answer.set()
+    await gone(bot, job.id)
+    assert bot.chats.shown(job.id) == []
 
 
 async def test_someone_who_never_drew_is_told_so(make: Make) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bot.dispatch.keeping import DAY, Keeping
 from bot.model.actions import Action, Press
+from bot.model.errors import NotFound
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Ref
 from bot.model.people import Place
@@ -161,6 +162,10 @@ async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: M
     assert list(folder.iterdir()) == []
     await bot.restart()
     assert (await bot.job(first.id)).request.image == "inputs/unkept"
+    late = Ref("late", Address("chat", CHAT, user="1"))
+    with pytest.raises(NotFound) as refused:
+        await press.reroll(bot.house, bot.actor(), ALONE, Press(Action.REROLL, first.id), late)
+    assert refused.value.key == "refusal.again.start_gone"
 
 
 async def test_a_picture_that_a_waiting_job_starts_from_stays(make: Make) -> None:
