@@ -21,7 +21,7 @@ DOUBLES = {
     for line in (DATA / "lookalikes.txt").read_text(encoding="utf-8").splitlines()
     if not line.startswith("#")
 }
-HIDDEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\ufe0f\u0301"
+HIDDEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\ufe0f\u0301\u3164\u115f\uffa0\u17b4"
 WIDE = {chr(c): chr(c + 0xFEE0) for c in range(0x21, 0x7F)}
 BARE = {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t"}
 
@@ -109,6 +109,13 @@ def disguised(draw: st.DrawFn, word: str) -> str:
         form = draw(st.sampled_from(forms))
         letters.append(form * draw(st.integers(1, 3)) + draw(st.text(HIDDEN, max_size=2)))
     return "".join(letters)
+
+
+def test_every_double_is_its_letter() -> None:
+    # A capital Nu looks like an N, though the small one looks like a v.
+    assert {double: fold(double) for doubles in DOUBLES.values() for double in doubles} == {
+        double: fold(letter) for letter, doubles in DOUBLES.items() for double in doubles
+    }
 
 
 @st.composite
