@@ -201,6 +201,8 @@ async def of_person(
 
 async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job, ...]:
     """Return these jobs in this order; those that are not there are left out."""
+    if not job_ids:
+        return ()
     marks = ", ".join("?" * len(job_ids))
     found = {job.id: job for job in await _select(tx, f"WHERE id IN ({marks})", job_ids)}
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
