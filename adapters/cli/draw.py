@@ -19,6 +19,7 @@ from adapters.cli.say import complain, note, refusal_of
 from bot.model.errors import BadInput
 from bot.model.requests import DrawForm, DrawRequest, Start
 from bot.policy import flags, recipes, requests, starts
+from bot.policy.moderation import shipped
 from bot.present.i18n import known
 from bot.provenance import a1111, png
 from bot.store import blobs
@@ -45,6 +46,10 @@ def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
     # The engine has read the model's name, which may be a folder: here it has one model, whatever it was called.
     rng = random.SystemRandom()
     request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, start=start)
+    found = shipped().look(request.prompt)
+    if found is not None and found.forbidden:
+        # Nowhere is nowhere: here nobody else looks at words.
+        raise BadInput("refusal.words.forbidden")
     jobs = recipes.recipes_of(0, request)
     paths = outputs.plan(args.output, [job.seed for job in jobs])
     for key in request.notes:

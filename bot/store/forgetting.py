@@ -62,6 +62,12 @@ _NO_MESSAGES = (
     " WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
     " AND state IN ('opening', 'wanted', 'sending', 'shown')"
 )
+# What a place's log was told of refusals: the posted message is the admins', the copy here is not kept.
+_NO_REFUSALS = (
+    "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
+    " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
+    " AND messages.event < 'refused:' || accounts.id || ';' WHERE accounts.person_id = ?)"
+)
 _NOBODY = "UPDATE people SET name = '' WHERE id = ?"
 _NO_NEWCOMER = (
     "UPDATE access SET name = '' WHERE kind = 'person'"
@@ -75,6 +81,7 @@ _ALL = (
     _NO_EXPORTS,
     _NO_PROMPTS,
     _NO_MESSAGES,
+    _NO_REFUSALS,
     _NOBODY,
     _NO_NEWCOMER,
     _NO_NAMES,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bot.model.cards import Card
 from bot.model.errors import NotFound
+from bot.model.moderation import SPOILER
 from bot.model.people import Actor
 from bot.model.pictures import Picture
 from bot.policy import searches as grammar
@@ -63,6 +64,8 @@ async def _card(house: House, actor: Actor, page: Page, album: Album, *, first: 
         alt = i18n.text(actor.locale, album.some, n=len(lines))
         paths = [house.pictures / _shown(entry).path for entry in entries]
         sheet = await sheet_of(house.sheets or house.pictures.parent / "sheets", paths, alt)
+        covered = any(_shown(entry).flag == SPOILER for entry in entries)
+        sheet = replace(sheet, spoiler=covered)
         missing = await asyncio.to_thread(lambda: sum(not path.is_file() for path in paths))
     card = pages.history_card(lines, actor.locale, album=album, sheet=sheet, older=page.older, first=first)
     if missing:

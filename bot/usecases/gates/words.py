@@ -84,7 +84,8 @@ async def refused(
             await strikes.put(tx, person.account_id, rules.added(before, now))
         told = await telling.log(
             tx,
-            f"refused:{ref.event}",
+            # By account, so that forgetting finds it.
+            f"refused:{person.account_id}:{ref.event}",
             place_id,
             lambda locale: present.refused_card(refusal, actor, place, request.typed, locale),
             locale=place.locale or actor.locale,

@@ -108,3 +108,12 @@ def test_what_the_engine_notes_is_said_once(run: Run, capsys: pytest.CaptureFixt
     assert out.split() == ["a-1.png", "a-2.png", "a-3.png"]
     assert err == "easel: The prompt is longer than this model reads; its end was left out.\n"
     assert SAFER not in err
+
+
+def test_what_sexualises_minors_is_not_drawn_here_either(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("aged 9, n u d e") == main.BAD_INPUT
+    assert "drawn nowhere" in capsys.readouterr().err
+    assert run(", a nude statue") == main.OK
+    assert (tmp_path / "a.png").exists()

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[4]
-DATA = ("migrations/*.sql", "bot/present/locales/**/*.po", "engine/demo/**/*", "adapters/web/static/**/*")
+DATA = (
+    "migrations/*.sql",
+    "bot/policy/*.toml",
+    "bot/policy/*.txt",
+    "bot/present/locales/**/*.po",
+    "engine/demo/**/*",
+    "adapters/web/static/**/*",
+)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from bot.store.codec import load_card
 from bot.usecases import changes, commands
 from bot.usecases.bans import BAN
 from bot.usecases.draw import draw
+from bot.usecases.forget import forget
 from bot.usecases.house import House
 from bot.usecases.options import OPTION
 from bot.usecases.press import reroll, vary
@@ -395,3 +396,25 @@ async def test_an_admin_of_its_place_hides_a_picture(ours: World) -> None:
     assert ours.backlog.changes[-1] == job.id
     async with ours.house.db.read() as tx:
         assert [p.flag for p in await pictures.of_job(tx, job.id)] == ["", SPOILER]
+
+
+# ---- what is left of it
+
+
+async def test_forgetting_empties_what_the_log_was_told(ours: World) -> None:
+    await type_(ours.house, "easel log")
+    await refused(ours.house, 1)
+    await refused(ours.house, 1, who=BOB)
+    await forget(ours.house, ADA)
+    ((_, card),) = await notices(ours)
+    assert card.asker == "Bob"
+    async with ours.house.db.read() as tx:
+        rows = await tx.execute_fetchall("SELECT count(*) FROM messages WHERE card LIKE '%Ada%'")
+    assert next(iter(rows))[0] == 0
+
+
+async def test_a_contact_sheet_with_a_covered_picture_is_covered(ours: World) -> None:
+    job = await painted(ours)
+    sheet = (await ours.studio.history(ADA, HERE)).pictures[0]
+    await hide(ours.house, ADMIN, HERE, Press(Action.HIDE, job.id))
+    assert [sheet.spoiler, (await ours.studio.history(ADA, HERE)).pictures[0].spoiler] == [False, True]
