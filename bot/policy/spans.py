@@ -23,6 +23,15 @@ _SECONDS = {name: seconds for seconds, names in _UNITS.items() for name in names
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([^\W\d_]+)\s*")
 
 
+FOR_GOOD = frozenset({"forever", "always", "off", "永久", "一直", "永远", "关闭"})
+"""What people type for no end at all, where that makes sense."""
+
+
+def is_for_good(text: str) -> bool:
+    """Whether somebody typed that something shall have no end."""
+    return fold(text) in FOR_GOOD
+
+
 def parse_span(text: str) -> float:
     """Read a length of time; several parts add up (``1 day 12h``).
 

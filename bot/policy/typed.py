@@ -9,7 +9,7 @@ from types import MappingProxyType
 from bot.model.errors import BadInput
 from bot.model.verbs import HERE, VERBS, Arg, Takes, Verb
 from bot.policy.flags import nearest
-from bot.policy.spans import parse_span
+from bot.policy.spans import is_for_good, parse_span
 from bot.policy.texts import clean, fold, shown, whole
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
@@ -39,6 +39,7 @@ _WORD = re.compile(r"\S+")
 _NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
 # Ids of people are long, so that no number of pictures looks like one.
 _PERSON = re.compile(r"@\w{2,64}|[0-9]{5,20}|[a-z]{2,16}:-?\w{1,64}", re.ASCII | re.IGNORECASE)
+_SPAN_WORDS = 4
 _CHAT = re.compile(r"-[0-9]{1,20}|[0-9]{5,20}", re.ASCII)
 
 
@@ -123,7 +124,9 @@ def _wrong(verb: Verb, arg: Arg, line: _Line) -> BadInput:
         return BadInput("refusal.verb.missing", argument=f"@argument.{arg.name}", usage=usage(verb))
     value = shown(line.word() or line.rest)
     if arg.takes is Takes.CHOICE:
-        return BadInput("refusal.verb.choice", value=value, nearest=nearest(fold(value), arg.choices), usage=usage(verb))
+        return BadInput(
+            "refusal.verb.choice", value=value, nearest=nearest(fold(value), arg.choices), usage=usage(verb)
+        )
     return BadInput("refusal.verb.value", value=value, argument=f"@argument.{arg.name}", usage=usage(verb))
 
 
@@ -203,18 +206,26 @@ def _whole(_: Arg, line: _Line) -> str:
 
 
 def _span(_: Arg, line: _Line) -> str:
-    # "3 days" before "3d": two words where they are a length of time together.
+    # The longest first: "1 day 12h" before "1 day", "3 days" before "3d".
     rest = line.rest
-    first, second = line.take(), line.take()
-    if second and _is_span(f"{first} {second}"):
-        return f"{first} {second}"
+    starts: list[tuple[str, str]] = []
+    while line.rest and len(starts) < _SPAN_WORDS:
+        word = line.take()
+        starts.append((f"{starts[-1][0]} {word}" if starts else word, line.rest))
+    for typed, left in reversed(starts):
+        if _is_span(typed, last=not left):
+            line.rest = left
+            return typed
     line.rest = rest
-    return line.take() if first and _is_span(first) else ""
+    return ""
 
 
-def _is_span(text: str) -> bool:
+def _is_span(typed: str, *, last: bool) -> bool:
+    if is_for_good(typed):
+        # "off topic" is a reason.
+        return last or fold(typed) not in {"off", "关闭"}
     try:
-        parse_span(text)
+        parse_span(typed)
     except BadInput:
         return False
     return True

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from bot.model.errors import BadInput
 from bot.model.people import Actor, Place
-from bot.policy.spans import parse_span
-from bot.policy.texts import fold
+from bot.policy.spans import is_for_good, parse_span
 from bot.store import options, people
 from bot.store.database import Tx
 from bot.usecases import changes
@@ -18,7 +17,6 @@ DAYS = "keep_days"
 """Option of a place, or of the whole service: a number of days; not set is for good."""
 
 _DAY = 86400
-_FOR_GOOD = frozenset({"forever", "always", "off", "永久", "一直", "永远", "关闭"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ async def set_span(house: House, actor: Actor, place: Place, typed: str) -> Kept
         BadInput: No length of time, or less than a day.
     """
     days: float | None = None
-    if fold(typed).strip() not in _FOR_GOOD:
+    if not is_for_good(typed):
         days = parse_span(typed) / _DAY
         if days < 1:
             raise BadInput("refusal.keep.short")

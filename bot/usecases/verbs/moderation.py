@@ -10,7 +10,7 @@ from bot.model.errors import BadInput
 from bot.model.messages import Address
 from bot.model.moderation import Strictness
 from bot.model.verbs import Call
-from bot.policy.spans import parse_span
+from bot.policy.spans import is_for_good, parse_span
 from bot.present import moderation as present
 from bot.store import options, people, placelog
 from bot.usecases import bans, changes
@@ -50,7 +50,8 @@ async def _log(house: House, call: Call) -> Card:
 
 
 async def _ban(house: House, call: Call) -> Card:
-    seconds = parse_span(call.args["span"]) if "span" in call.args else None
+    span = call.args.get("span", "")
+    seconds = None if not span or is_for_good(span) else parse_span(span)
     stopped = await bans.ban(
         house, call.actor, call.place, _who(call), seconds=seconds, reason=call.args.get("reason", "").strip()
     )
