@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 
 from adapters.cli import checks, surroundings
+from adapters.cli import moderation as moderated
 from adapters.cli.checks import Finding
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import text
@@ -43,6 +44,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await checks.ledger(settings)
     if (waiting := await checks.newcomers(settings)) is not None:
         yield waiting
+    if (moderation := await asyncio.to_thread(moderated.finding, settings)) is not None:
+        yield moderation
     for platform in PLATFORMS:
         yield await checks.token(settings, platform)
     yield await asyncio.to_thread(checks.port, settings)

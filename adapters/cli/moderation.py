@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from adapters.cli.checks import Finding
+from adapters.cli.say import text
 from bot.model.errors import BadInput
-from bot.policy.moderation import WordList, read_own, shipped, word_list
+from bot.policy.moderation import Own, WordList, read_own, shipped, word_list
 from bot.settings import Settings
 from engine.contract import EngineError
+from engine.moderation import folder
 from engine.moderation.parent import Config, ProcessModerator
 
 WORDS_FILE = "words.txt"
@@ -24,14 +27,47 @@ async def words(data_dir: Path) -> WordList:
     return await asyncio.to_thread(_words, data_dir / WORDS_FILE)
 
 
-def _words(path: Path) -> WordList:
+def finding(settings: Settings) -> Finding | None:
+    """What `easel doctor` says of it; nothing where nobody has set up anything."""
+    try:
+        own = _own(settings.data_dir / WORDS_FILE)
+        labels = _labels(settings)
+    except (BadInput, EngineError) as error:
+        said = text(error.key, **error.params) if isinstance(error, BadInput) else str(error)
+        return Finding("moderation", False, said)
+    if own is None and not labels:
+        return None
+    added, removed = (0, 0) if own is None else (len(own.added), len(own.removed))
+    pictures = ", ".join(labels) or text("cli.doctor.moderation.none")
+    found = text("cli.doctor.moderation", added=added, removed=removed, pictures=pictures)
+    if own is not None and own.bad:
+        lines = ", ".join(str(number) for number, _ in own.bad)
+        return Finding("moderation", False, found, text("cli.doctor.moderation.do", file=WORDS_FILE, lines=lines))
+    return Finding("moderation", True, found)
+
+
+def _labels(settings: Settings) -> tuple[str, ...]:
+    if settings.moderation_model is None:
+        return ()
+    labels = folder.read(settings.moderation_model, settings.moderation_labels)
+    return tuple(labels.names[index] for index in labels.unsafe)
+
+
+def _own(path: Path) -> Own | None:
+    """Read the operator's file; None where there is none. Raises BadInput."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        return shipped()
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("cli.words", path=str(path), reason=str(error)) from error
-    own = read_own(lines)
+    return read_own(lines)
+
+
+def _words(path: Path) -> WordList:
+    own = _own(path)
+    if own is None:
+        return shipped()
     for number, why in own.bad:
         # Never the word itself: a log is no place for it.
         log.warning("%s, line %d is left out: %s", path, number, why)

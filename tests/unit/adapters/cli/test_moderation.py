@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.cli.moderation import classifier, words
+from adapters.cli.moderation import classifier, finding, words
 from bot.model.errors import BadInput
 from bot.policy.moderation import shipped
 from bot.settings import Settings
@@ -52,3 +53,24 @@ async def test_without_a_classifier_nobody_looks() -> None:
 def test_labels_are_separated_by_commas() -> None:
     settings = Settings(_env_file=None, moderation_labels="nsfw, Hentai ,")
     assert settings.moderation_labels == ("nsfw", "Hentai")
+
+
+def test_the_doctor_says_what_is_set_up_and_what_is_wrong(tmp_path: Path) -> None:
+    def said(**more: Any) -> tuple[bool, str] | None:
+        found = finding(Settings(_env_file=None, data_dir=tmp_path, **more))
+        return None if found is None else (found.ok, f"{found.found} {found.advice}")
+
+    assert said() is None
+    (tmp_path / "words.txt").write_text("potato\n-nude\n")
+    model = looks_like_one(tmp_path / "vit")
+    well = said(moderation_model=model)
+    assert well is not None
+    assert well[0]
+    assert "1 added, 1 taken away; unsafe pictures: nsfw" in well[1]
+    wrong = said(moderation_model=model, moderation_labels=("cats",))
+    assert wrong is not None
+    assert (wrong[0], "labels are normal, nsfw" in wrong[1]) == (False, True)
+    (tmp_path / "words.txt").write_text("potato\n???\n")
+    lines = said()
+    assert lines is not None
+    assert (lines[0], "words.txt can't be used: 2" in lines[1]) == (False, True)
