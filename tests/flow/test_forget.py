@@ -141,7 +141,8 @@ async def test_what_waits_and_what_is_drawn_is_stopped_and_refunded(make: Make) 
 
 async def test_a_painted_job_that_is_forgotten_is_delivered_to_nobody(make: Make) -> None:
     bot = await make()
-    bot.surface.plan(Call.FINAL, *[Fault.BUSY] * 3)
+    for call in (Call.FINAL, Call.SEND):
+        bot.surface.plan(call, *[Fault.BUSY] * 3)
     job = await bot.ask(WORD, count="4")
     await bot.reaches(job.id, JobState.PAINTED)
     await forget(bot.house, bot.actor())

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from bot.model.actions import Action
+from bot.model.errors import NotFound
 from bot.model.jobs import MAX_ATTEMPTS, JobState
+from bot.usecases.forget import forget
 from engine.fake import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, FakeSurface, Fault
 from tests.flow.gate import Gate
@@ -29,6 +31,7 @@ FAULTS = {
     Call.FINAL: [Fault.GONE, Fault.BUSY, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER],
     Call.SEND: list(Fault),
     Call.FILES: list(Fault),
+    Call.REMOVE: [Fault.GONE, Fault.BUSY, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER],
 }
 LOSING = {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER}
 """Met while something is sent that can't be sent twice, these leave open whether it is there."""
@@ -46,6 +49,9 @@ class Expected:
     """The service was killed while it sent something that can't be sent twice."""
     kills: int = 0
     """How often the service was killed while it drew this."""
+    forgotten: bool = False
+    orphaned: bool = False
+    """The service was killed while something was to be sent: it may be there, and nobody knows its number."""
 
 
 class Delivery(RuleBasedStateMachine):
@@ -100,6 +106,10 @@ class Delivery(RuleBasedStateMachine):
         if not self.jobs:
             return
         job_id = sorted(self.jobs)[nth % len(self.jobs)]
+        if self.jobs[job_id].forgotten:
+            with pytest.raises(NotFound):
+                self.do(self.bot.cancel(job_id))
+            return
         if self.do(self.bot.cancel(job_id)):
             assert not self.jobs[job_id].cancelled, "cancelled twice"
             self.jobs[job_id].cancelled = True
@@ -115,6 +125,15 @@ class Delivery(RuleBasedStateMachine):
         about = int(seen.files[0].name.split("-")[1]) if seen.files else seen.card.job_id if seen.card else None
         if about is not None and (seen.files or (seen.card is not None and seen.card.final)):
             self.jobs[about].excused = True
+
+    @rule()
+    def forget(self) -> None:
+        """Whoever asked has everything forgotten so far."""
+        if self.jobs:
+            self.do(forget(self.bot.house, self.bot.actor()))
+            for expected in self.jobs.values():
+                expected.forgotten = True
+            self.settle()
 
     @rule()
     def kill(self) -> None:
@@ -162,6 +181,15 @@ class Delivery(RuleBasedStateMachine):
         pictures = self.bot.chats.pictures(job_id)
         assert len(pictures) == len(set(pictures)), "a picture is there twice"
         assert (lines, reserved) == (2, 0)
+        if expected.forgotten:
+            assert job.forgotten
+            assert job.state in {JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED}
+            assert [name for name in self.bot.files() if name.startswith(f"{job_id}-")] == []
+            met = {(call, fault) for call, fault, about in self.bot.surface.met if about == job_id}
+            lost = any(call in {Call.SEND, Call.FILES} and fault in LOSING for call, fault in met)
+            if not (lost or expected.unclear or expected.orphaned or (Call.REMOVE, Fault.GONE) in met):
+                assert pictures == [], "a picture of a forgotten job is still shown"
+            return
         if expected.cancelled:
             assert (job.state, charged, pictures) == (JobState.CANCELLED, 0, [])
             return
@@ -208,6 +236,8 @@ class Delivery(RuleBasedStateMachine):
         with sqlite3.connect(self.bot.folder / "easel.db") as db:
             for (job_id,) in db.execute("SELECT job_id FROM messages WHERE state = 'sending' AND job_id IS NOT NULL"):
                 self.jobs[job_id].unclear = True
+            for (job_id,) in db.execute("SELECT job_id FROM messages WHERE state = 'wanted' AND job_id IS NOT NULL"):
+                self.jobs[job_id].orphaned = True
             for (job_id,) in db.execute("SELECT id FROM jobs WHERE state = 'running'"):
                 self.jobs[job_id].kills += 1
         db.close()
