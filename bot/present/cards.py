@@ -192,8 +192,8 @@ def _in_line(locale: str, waiting: Waiting | None) -> str:
         return text(locale, key, position=waiting.position)
     low, duration = durations.ends(waiting.eta.low, waiting.eta.high, locale)
     if low:
-        key = "duration.between" if low.isdecimal() else "duration.between_units"
-        duration = text(locale, key, low=low, high=duration)
+        between = "duration.between" if low.isdecimal() else "duration.between_units"
+        duration = text(locale, between, low=low, high=duration)
     eta = text(locale, "duration.about", duration=duration)
     return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
 
