@@ -198,10 +198,18 @@ class Queue(RuleBasedStateMachine):
         assert {w.ticket.job_id: list(w.indexes) for _, w in self.scheduler.order()} == waiting
         assert set(self.scheduler) == waiting.keys()
 
-    def teardown(self) -> None:
-        while self.batches:
+    @rule(place=PLACES, kind=KINDS, times=st.integers(AGED_EVERY, 2 * AGED_EVERY))
+    def others_keep_coming(self, place: int, kind: str, times: int) -> None:
+        """Somebody new before each batch: whoever waits must be begun nevertheless."""
+        for n in range(times):
+            self.put(100 + n, place, kind, 1)
+            self.claim(kind)
             self.finish(0, 1.0)
-        while self.lines:
+
+    @rule()
+    def draw_all(self) -> None:
+        """Nobody comes any more: everything is drawn to its end."""
+        while self.lines or self.batches:
             self.claim("a")
             while self.batches:
                 self.finish(0, 1.0)
@@ -215,7 +223,7 @@ def test_nothing_is_lost_and_nobody_starves() -> None:
         Queue,
         settings=settings(
             max_examples=200,
-            stateful_step_count=30,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
@@ -234,8 +242,12 @@ class Shares(RuleBasedStateMachine):
         self.waiting: Counter[int] = Counter()
         self.marks: dict[tuple[int, int], float] = {}
 
-    @rule(person=PEOPLE, kind=KINDS, count=st.integers(1, 4))
-    def put(self, person: int, kind: str, count: int) -> None:
+    @rule(person=PEOPLE, kind=KINDS, count=st.integers(1, 4), times=st.integers(1, 6))
+    def put(self, person: int, kind: str, count: int, times: int) -> None:
+        for _ in range(times):
+            self._put(person, kind, count)
+
+    def _put(self, person: int, kind: str, count: int) -> None:
         job_id = next(self.ids)
         # Everybody's is bulk and of a kind of its own: what lanes and sharing do is not the question here.
         ticket = Ticket(job_id, person, count, (kind, job_id), kind, place=1, bulk=True)
@@ -252,7 +264,7 @@ class Shares(RuleBasedStateMachine):
         one, other = min(one, other), max(one, other)
         self.marks[one, other] = self.served[one] - self.served[other]
 
-    @rule(times=st.integers(1, 4))
+    @rule(times=st.integers(1, 9))
     def serve(self, times: int) -> None:
         for _ in range(times):
             lead = self.scheduler.lead(lambda *_: True)
@@ -282,5 +294,5 @@ class Shares(RuleBasedStateMachine):
 def test_shares_differ_by_two_works_at_most() -> None:
     run_state_machine_as_test(
         Shares,
-        settings=settings(max_examples=200, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=200, stateful_step_count=20, deadline=None),
     )
