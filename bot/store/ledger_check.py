@@ -39,11 +39,20 @@ _RETURNED = (
     "SELECT credit_id FROM credit_uses GROUP BY credit_id, job_id HAVING sum(pictures) < 0"
     " OR sum(kind = 'spend') <> 1 OR min(CASE kind WHEN 'spend' THEN pictures ELSE -pictures END) <= 0"
 )
+# Tallies are kept for nine days before somebody's newest; a week of them is compared.
+_TALLIED = (
+    "SELECT t.person_id FROM (SELECT person_id, max(slot) AS last FROM tallies GROUP BY person_id) t"
+    " WHERE (SELECT sum(owner) || ' ' || sum(own) || ' ' || sum(owner_cost) || ' ' || sum(own_cost) FROM tallies"
+    " WHERE person_id = t.person_id AND slot > t.last - 672) <> (SELECT sum(reserved - free) || ' ' ||"
+    " sum(reserved - free - free_here) || ' ' || sum((reserved - free) * cost_each) || ' ' ||"
+    " sum((reserved - free - free_here) * cost_each) FROM ledger WHERE person_id = t.person_id AND kind <> 'charge'"
+    " AND counted_at > (t.last - 673) * 900.0 AND CAST(counted_at / 900 AS INTEGER) > t.last - 672)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that does not come out: what, in English for operators, and of which job or credit."""
+    """Something that does not come out: what, in English for operators, and of which job, credit or person."""
 
     what: str
     number: int
@@ -58,7 +67,11 @@ async def faults(tx: aiosqlite.Connection) -> tuple[Fault, ...]:
         f"SELECT id, {which} FROM ({_SUMS}) WHERE {any_of} LIMIT {_MOST}"  # noqa: S608 - constants
     ):
         found += [Fault(f"job {what}", number) for (what, _), true in zip(_FAULTS, broken, strict=True) if true]
-    for what, query in (("credit overspent", _OVERSPENT), ("credit given back wrongly", _RETURNED)):
+    for what, query in (
+        ("credit overspent", _OVERSPENT),
+        ("credit given back wrongly", _RETURNED),
+        ("person tallied wrongly", _TALLIED),
+    ):
         rows = await tx.execute_fetchall(f"{query} LIMIT {_MOST}")
         found += [Fault(what, row[0]) for row in rows]
     return tuple(found)

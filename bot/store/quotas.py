@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import aiosqlite
 
@@ -10,12 +11,18 @@ from bot.model.quotas import POINT, Unit
 from bot.policy.quotas import Asker, Measure, Use, Waiting, counted
 from bot.store import credits as credit_rows
 
+SLOT_SECONDS = 900
+"""Length of a slot of the tallies; the migration that made them has it too."""
+
 _LINE = (
     "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"
     " counted_at, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# The same words as in the partial index ledger_counts, so that it is used: a charge changes no sum.
-_OWN = "ledger WHERE person_id = ? AND counted_at > ? AND kind <> 'charge'"
+# The lines of one slot from a moment on; a charge changes no sum.
+_EDGE = (
+    "ledger WHERE person_id = ? AND counted_at > ? AND counted_at < ?"
+    " AND CAST(counted_at / 900 AS INTEGER) = ? AND kind <> 'charge'"
+)
 # What an account drew that was parted from this person's since.
 _CARRIED = (
     "ledger WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
@@ -97,31 +104,52 @@ async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
 async def used(
     tx: aiosqlite.Connection, asker: Asker, measures: Sequence[Measure], *, now: float
 ) -> Mapping[Measure, int]:
-    """Return what counts for each limit, in its unit: one pass over the widest window, however many limits there are."""
+    """Return what counts for each limit, in its unit, however much somebody drew: whole slots of the tallies are summed
+    up, and only the slot in which a window begins is read line by line.
+    """
     if not measures:
         return {}
-    since = min(measure.since for measure in measures)
-    sums = ", ".join(f"coalesce(sum(CASE WHEN {_where(m)} THEN {_value(m)} END), 0)" for m in measures)
-    values = [value for measure in measures for value in _values(measure, asker)]
+    sums = ", ".join(f"coalesce(sum(CASE WHEN slot > ?{_where(m)} THEN {_column(m)} END), 0)" for m in measures)
+    values = [value for m in measures for value in (_slot(m.since), *_values(m, asker))]
+    first = min(_slot(measure.since) for measure in measures)
     rows = await tx.execute_fetchall(
-        f"SELECT {sums} FROM {_OWN}",  # noqa: S608 - constants
-        (*values, asker.person_id, since),
+        f"SELECT {sums} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608 - constants
+        (*values, asker.person_id, first),
     )
-    beside = counted(measures, await _beside(tx, asker, since, now))
-    return {measure: n + beside[measure] for row in rows for measure, n in zip(measures, row, strict=True)}
+    # Each of these selects is one number: what counts of the slot in which a window begins.
+    edges = " UNION ALL ".join(f"SELECT coalesce(sum({_value(m)}), 0) FROM {_EDGE}{_where(m)}" for m in measures)  # noqa: S608
+    bounds = [value for m in measures for value in (*_edge(m, asker), *_values(m, asker))]
+    at_edges = [row[0] for row in await tx.execute_fetchall(edges, bounds)]
+    beside = counted(measures, await _beside(tx, asker, min(measure.since for measure in measures), now))
+    return {m: n + edge + beside[m] for row in rows for m, n, edge in zip(measures, row, at_edges, strict=True)}
 
 
 async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, now: float) -> tuple[float, int] | None:
     """Return when the oldest of what counts for a limit was counted, and how much it was; None where nothing counts."""
-    rows = await tx.execute_fetchall(
-        f"SELECT counted_at, sum({_value(measure)}) AS n FROM {_OWN} AND {_where(measure)}"  # noqa: S608 - constants
-        " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at LIMIT 1",
-        (asker.person_id, measure.since, *_values(measure, asker)),
-    )
-    found = [(row[0], row[1]) for row in rows]
+    found = await _oldest_line(tx, asker, measure)
+    if not found:
+        rows = await tx.execute_fetchall(
+            f"SELECT slot FROM tallies WHERE person_id = ? AND slot > ?{_where(measure)}"  # noqa: S608 - constants
+            f" GROUP BY slot HAVING sum({_column(measure)}) > 0 ORDER BY slot LIMIT 1",
+            (asker.person_id, _slot(measure.since), *_values(measure, asker)),
+        )
+        for row in rows:
+            # Just before the slot begins; a slot's lines are told by the slot.
+            found = await _oldest_line(tx, asker, replace(measure, since=row[0] * SLOT_SECONDS - 1.0), slot=row[0])
     found += [(u.at, n) for u in await _beside(tx, asker, measure.since, now) if (n := u.counts(measure)) > 0]
     first = min((at for at, _ in found), default=None)
     return None if first is None else (first, sum(n for at, n in found if at == first))
+
+
+async def _oldest_line(
+    tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, slot: int | None = None
+) -> list[tuple[float, int]]:
+    rows = await tx.execute_fetchall(
+        f"SELECT counted_at, sum({_value(measure)}) AS n FROM {_EDGE}{_where(measure)}"  # noqa: S608 - constants
+        " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at LIMIT 1",
+        (*_edge(measure, asker, slot), *_values(measure, asker)),
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> Waiting:
@@ -138,7 +166,7 @@ async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> Wa
 async def _beside(tx: aiosqlite.Connection, asker: Asker, since: float, now: float) -> tuple[Use, ...]:
     """Return what counts beside one's own jobs: what was borrowed and is due, and what a parted account drew."""
     rows = await tx.execute_fetchall(
-        "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel"
+        "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel"  # noqa: S608 - constants
         f" FROM {_CARRIED}",
         (asker.person_id, since),
     )
@@ -148,14 +176,28 @@ async def _beside(tx: aiosqlite.Connection, asker: Asker, since: float, now: flo
     return (*carried, *await credit_rows.due(tx, asker, since=since, now=now))
 
 
+def _slot(at: float) -> int:
+    """Return the slot of a moment, as the triggers of the ledger do."""
+    return int(at / SLOT_SECONDS)
+
+
+def _edge(measure: Measure, asker: Asker, slot: int | None = None) -> tuple[int | float, ...]:
+    slot = _slot(measure.since) if slot is None else slot
+    # A second more: which slot a line is in is told by the division alone.
+    return asker.person_id, measure.since, (slot + 1) * SLOT_SECONDS + 1.0, slot
+
+
 def _where(measure: Measure) -> str:
-    return " AND ".join(
-        ("counted_at > ?", *(("place_id = ?",) * measure.in_place), *(("channel = ?",) * measure.in_channel))
-    )
+    return " AND place_id = ?" * measure.in_place + " AND channel = ?" * measure.in_channel
 
 
-def _values(measure: Measure, asker: Asker) -> tuple[int | float | str | None, ...]:
-    return (measure.since, *((asker.place_id,) * measure.in_place), *((asker.channel,) * measure.in_channel))
+def _values(measure: Measure, asker: Asker) -> tuple[int | str | None, ...]:
+    return (*((asker.place_id,) * measure.in_place), *((asker.channel,) * measure.in_channel))
+
+
+def _column(measure: Measure) -> str:
+    side = "owner" if measure.by_owner else "own"
+    return f"{side}_cost" if measure.unit is Unit.POINTS else side
 
 
 def _value(measure: Measure) -> str:

@@ -110,3 +110,16 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
         # Nothing is due for what was given back.
         await credit_rows.give_back(tx, 1, 2, by_owner=True, now=600.0)
         assert await credit_rows.due(tx, ELSEWHERE, since=400.0, now=500.0) == ()
+
+
+async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) -> None:
+    async with db.write() as tx:
+        await give(tx, lent=replace(OWNERS, kind=CreditKind.BORROWED))
+        await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
+        await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
+        await a_job(tx, event="2", user="2", guild="g", count=1, reserve=False)
+        await tx.execute("INSERT INTO carried_credits (person_id, credit_id, until) VALUES (2, 1, 250.0)")
+        await credit_rows.spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
+        await quotas.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
+        assert [use.owner for use in await credit_rows.due(tx, ADA, since=0.0, now=500.0)] == [2, 1]
+        assert [use.owner for use in await credit_rows.due(tx, Asker(2), since=0.0, now=500.0)] == [2]

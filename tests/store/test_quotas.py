@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bot.model.jobs import JobState
 from bot.model.quotas import Limit, Scope, Terms, Unit, Window
-from bot.policy.quotas import Asker, Measure, Waiting, parse_terms
+from bot.policy.quotas import Asker, Measure, Use, Waiting, counted, parse_terms
 from bot.store import audit, jobs, policies, quotas
 from bot.store.database import Database
+from tests.store.fresh import fresh
 from tests.store.rows import a_job
 
 EVERYWHERE = Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True)
@@ -61,6 +67,80 @@ async def test_the_oldest_of_what_counts(db: Database) -> None:
         await quotas.refund(tx, gone, now=120.0)
     assert await oldest(EVERYWHERE) == (150.0, 6)
     assert await oldest(replace(EVERYWHERE, in_place=True)) == (150.0, 2)
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from((0.0, 1.0, 899.0, 899.9999999, 900.0, 900.0000001, 1799.5, 1800.0, 5000.0)),
+            st.sampled_from(((None, ""), (1, "c"), (1, "d"), (2, "c"))),
+            st.integers(1, 4),
+            st.integers(0, 2),
+            st.integers(0, 2),
+        ),
+        max_size=12,
+    ),
+    sinces=st.lists(
+        st.sampled_from((-1000.0, -1.0, 0.0, 898.5, 899.9999999, 900.0, 900.5, 1799.75, 4999.0)), min_size=1
+    ),
+    moved=st.booleans(),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_tallies_say_what_the_lines_say(
+    lines: list[tuple[float, tuple[int | None, str], int, int, int]], sinces: list[float], moved: bool
+) -> None:
+    """Whatever windows begin where: what is summed up by slots is what each line counts for by itself."""
+
+    async def look() -> None:
+        async with await Database.open(Path(folder) / "easel.db") as db, db.write() as tx:
+            for number, (at, (place, channel), pictures, free, free_here) in enumerate(lines, 1):
+                await a_job(tx, event=f"{number}", guild="g" if number % 2 else "h", reserve=False)
+                whose = {"job_id": number, "person_id": 1, "place_id": place if number > 1 else None}
+                costs = {"pictures": pictures, "cost_each": 250, "free": min(free, pictures), "free_here": 0}
+                costs["free_here"] = min(free_here, pictures - costs["free"])
+                await quotas.reserve(tx, **whose, **costs, channel=channel, now=at)  # type: ignore[arg-type]
+                uses.append(
+                    Use(
+                        at,
+                        pictures - costs["free"],
+                        pictures - costs["free"] - costs["free_here"],
+                        250,
+                        whose["place_id"] == 1,
+                        (whose["place_id"], channel) == (1, "c"),
+                    )
+                )
+            asker = ADA
+            if moved and lines:
+                await a_job(tx, event="other", user="2", reserve=False)
+                await tx.execute("UPDATE ledger SET person_id = 2")
+                assert set((await quotas.used(tx, ADA, measures, now=9999.0)).values()) == {0}
+                asker = replace(ADA, person_id=2)
+            assert await quotas.used(tx, asker, measures, now=9999.0) == counted(measures, uses)
+            for measure in measures:
+                known = [(use.at, use.counts(measure)) for use in uses if use.counts(measure)]
+                first = min((at for at, _ in known), default=None)
+                expected = None if first is None else (first, sum(n for at, n in known if at == first))
+                assert await quotas.oldest(tx, asker, measure, now=9999.0) == expected
+
+    uses: list[Use] = []
+    measures = [
+        Measure(since, unit, in_place=in_place, in_channel=in_channel, by_owner=by_owner)
+        for since in dict.fromkeys(sinces)
+        for unit in Unit
+        for in_place, in_channel in ((False, False), (True, False), (True, True))
+        for by_owner in (True, False)
+    ]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "easel.db").write_bytes(fresh())
+        asyncio.run(look())
+
+
+async def test_tallies_are_kept_for_nine_days(db: Database) -> None:
+    async with db.write() as tx:
+        for event, at in (("1", 0.0), ("2", 86400.0), ("3", 9.5 * 86400.0)):
+            await a_job(tx, event=event, now=at)
+        rows = await tx.execute_fetchall("SELECT slot FROM tallies ORDER BY slot")
+    assert [row[0] for row in rows] == [96, 912]
 
 
 async def test_what_a_parted_account_drew_counts_too(db: Database) -> None:
