@@ -21,7 +21,7 @@ JOINT = "-"
 
 _JOINTS = str.maketrans(dict.fromkeys("._*~+^`·•|\\/()[]{}<>#=&%", JOINT))
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
-_LEET_TOKEN = re.compile(r"[a-z0-9@$!]*[a-z][a-z0-9@$!]*")
+_LEET_TOKEN = re.compile(r"[a-z0-9@$!]+")
 _TRAILING = re.compile(r"!+$")
 _PIECES = re.compile(rf"[^\W_{UNSPACED}]+")
 # Four characters at most: what is wider apart are two words.
@@ -81,6 +81,8 @@ def spelled(folded: str) -> Iterator[str]:
 
 
 def _letters_of(token: str) -> str:
+    if not any("a" <= char <= "z" for char in token):
+        return token  # a number
     # An exclamation mark at the end is one.
     end = _TRAILING.search(token)
     word, rest = (token[: end.start()], token[end.start() :]) if end else (token, "")

@@ -117,7 +117,7 @@ class _Seen:
         runs = tuple(spelled(folded))
         bare = "\n".join(_bare(form) for form in (*forms, *runs))
         likely = list(innocent.likely(bare))
-        covered = tuple(tuple(f.span() for word in likely for f in _pattern(word).finditer(form)) for form in forms)
+        covered = tuple(tuple(span for word in likely for span in _hits(word, form)) for form in forms)
         runs = tuple(run for run in runs if not any(_spelled_in(run, word) for word in likely))
         return cls(forms, runs, bare, covered)
 
@@ -126,8 +126,8 @@ class _Seen:
 
     def _has(self, word: str) -> bool:
         for form, covered in zip(self.forms, self.covered, strict=True):
-            for found in _pattern(word).finditer(form):
-                if not any(low <= found.start() and found.end() <= high for low, high in covered):
+            for start, end in _hits(word, form):
+                if not any(low <= start and end <= high for low, high in covered):
                     return True
         return any(_spelled_in(run, word) for run in self.runs)
 
@@ -196,15 +196,41 @@ def _bare(folded: str) -> str:
     return _REPEATED.sub(r"\1", _NO_LETTERS.sub("", folded))
 
 
+def _hits(word: str, form: str) -> Iterator[tuple[int, int]]:
+    """Yield where a word stands in folded text: whole, in scripts that part words."""
+    wanted = _wanted(word)
+    for found in wanted.pattern.finditer(form):
+        start = found.start()
+        if wanted.whole_start and start and _WHOLE.match(form, start - 1):
+            continue
+        # With what may be a plural's s, or without what was none: "nude-sofa".
+        for end in (found.end(), found.end(1)):
+            if not (wanted.whole_end and _WHOLE.match(form, end)):
+                yield start, end
+                break
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """How a word is looked for, and at which of its ends no letter may stand.
+
+    The ends are looked at by hand: in the pattern, the class of all letters would take most of the time to compile it.
+    """
+
+    pattern: re.Pattern[str]
+    whole_start: bool
+    whole_end: bool
+
+
 @lru_cache(maxsize=1024)
-def _pattern(word: str) -> re.Pattern[str]:
+def _wanted(word: str) -> _Wanted:
     tokens = _TOKENS.findall(fold(word))
     pattern = _BETWEEN.join(_spread(token, _JOINED if _WHOLE.match(token) else _BETWEEN) for token in tokens)
-    if _WHOLE.match(tokens[0]):
-        pattern = rf"(?<!{_LETTER}){pattern}"
-    if _WHOLE.match(tokens[-1]):
-        pattern += rf"(?:{_JOINED}e?s)?(?!{_LETTER})"
-    return re.compile(pattern)
+    whole_start, whole_end = (_WHOLE.match(token) is not None for token in (tokens[0], tokens[-1]))
+    pattern = f"({pattern})"
+    if whole_end:
+        pattern += f"(?:{_JOINED}e?s)?"
+    return _Wanted(re.compile(pattern), whole_start, whole_end)
 
 
 def _spelled_in(run: str, word: str) -> bool:

@@ -160,7 +160,20 @@ def test_any_text_can_be_looked_at(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nu-de", "p0rn", "s3x", "n4ked!", "blow-job", "S.E.X", "ɴᴜᴅᴇ", "裸.体", "画一个裸 体女人"]
+    "text",
+    [
+        "nu-de",
+        "a nude-sofa",
+        "two nudes, penises",
+        "p0rn",
+        "s3x",
+        "n4ked!",
+        "blow-job",
+        "S.E.X",
+        "ɴᴜᴅᴇ",
+        "裸.体",
+        "画一个裸 体女人",
+    ],
 )
 def test_usual_disguises(text: str) -> None:
     assert shipped().look(text) is not None
