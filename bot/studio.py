@@ -244,15 +244,6 @@ class Studio:
         """What is left, when more come back, and which rule binds."""
         return quota_cards.quota_card(await quota.show(self._house, actor, place), actor.locale)
 
-    async def quota_set(self, actor: Actor, place: Place, rule: str, role: str | None = None) -> Card:
-        """Set the rule of this place (``20/day``), or of a role in it. Raises NotAllowed, BadInput, OverQuota (above
-        the owner's ceiling: the sentence names it).
-        """
-        terms = await unbroken(quota.set_rule(self._house, actor, place, rule, quota.Whom(role=role)))
-        if place.guild is None:
-            return quota_cards.ceiling_card(terms, actor.locale)
-        return quota_cards.quota_set_card(terms, actor.locale, role=role)
-
     def help(self, locale: str) -> Card:
         """What people can do here, with this surface's own examples left to it."""
         profiles = self.profiles()

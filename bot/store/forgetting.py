@@ -73,7 +73,7 @@ _NO_NEWCOMER = (
     "UPDATE access SET name = '' WHERE kind = 'person'"
     " AND (platform, subject) IN (SELECT platform, user_id FROM accounts WHERE person_id = ?)"
 )
-_NO_NAMES = "UPDATE accounts SET name = '' WHERE person_id = ?"
+_NO_NAMES = "UPDATE accounts SET name = '', handle = '' WHERE person_id = ?"
 _ALL = (
     _NO_FAVOURITES,
     _NO_PICTURES,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.model.errors import BadInput, NotAllowed, OverQuota, Refusal
-from bot.model.people import Actor
+from bot.model.people import Actor, Place
 from bot.model.quotas import Allowance, Limit, Scope, Terms, Window
 from bot.model.requests import DrawForm
 from bot.policy.quotas import dump_terms
@@ -105,9 +105,9 @@ async def test_a_role_s_rule(house: House) -> None:
         (ADMIN, HERE, "1/year", "refusal.quota.rule"),
     ],
 )
-async def test_what_is_refused(world: World, who: Actor, place: object, rule: str, key: str) -> None:
+async def test_what_is_refused(world: World, who: Actor, place: Place, rule: str, key: str) -> None:
     with pytest.raises((NotAllowed, BadInput)) as refused:
-        await world.studio.quota_set(who, place, rule)  # type: ignore[arg-type]
+        await quota.set_rule(world.house, who, place, rule)
     assert isinstance(refused.value, Refusal)
     assert refused.value.key == key
     assert await world.count("policies") == await world.count("audit") == 0
