@@ -201,6 +201,7 @@ class Queue(RuleBasedStateMachine):
     @rule(place=PLACES, kind=KINDS, times=st.integers(AGED_EVERY, 2 * AGED_EVERY))
     def others_keep_coming(self, place: int, kind: str, times: int) -> None:
         """Somebody new before each batch: whoever waits must be begun nevertheless."""
+        self.put(50, place, kind, 6)
         for n in range(times):
             self.put(100 + n, place, kind, 1)
             self.claim(kind)
