@@ -57,7 +57,7 @@ def _own(path: Path) -> Own | None:
     """Read the operator's file; None where there is none. Raises BadInput."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("cli.words", path=str(path), reason=str(error)) from error

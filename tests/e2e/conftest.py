@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from adapters.cli import main
 from tests.e2e.service import Service
 
 StartService = Callable[..., Service]
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """A function that runs one `easel` command in this process and in ``tmp_path``: for lines that end before anything
+    is loaded. Returns the exit code and what was said on stdout and stderr.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str, lang: str = "C.UTF-8", **env: str) -> tuple[int, str, str]:
+        # What it sets in its environment ends with it.
+        with monkeypatch.context() as own:
+            own.setattr(os, "environ", {**os.environ, "LC_ALL": lang, **env})
+            try:
+                code = main.run(args)
+            except SystemExit as end:  # argparse's own way to say that a line is wrong
+                code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from bot.provenance import png
+from tests.e2e.conftest import Typed
 from tests.e2e.service import easel
 
 pytestmark = pytest.mark.slow
@@ -152,12 +153,11 @@ BAD = {
 
 @pytest.mark.parametrize("lang", ["en_GB.UTF-8", "zh_CN.UTF-8"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_in_the_persons_language(tmp_path: Path, case: str, lang: str) -> None:
+def test_bad_input_is_one_line_in_the_persons_language(typed: Typed, tmp_path: Path, case: str, lang: str) -> None:
     args, english, chinese = BAD[case]
-    done = easel("draw", *args, cwd=tmp_path, env={"LANG": lang})
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    code, out, err = typed("draw", *args, lang=lang)
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert (chinese if lang.startswith("zh") else english) in line
     assert list(tmp_path.iterdir()) == []
 
