@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from adapters.cli.idle import IdleBacklog
 from bot.model.access import Access
 from bot.model.actions import Action, Press
 from bot.model.jobs import JobState
 from bot.model.people import Actor
 from bot.policy.owners import Owners
 from bot.present import i18n
+from bot.store.database import Database
 from bot.usecases import newcomers
 from tests.fakes.surface import Seen
 from tests.flow.conftest import Make
@@ -84,3 +88,19 @@ async def test_the_refused_are_told_on_their_card_and_beside_it(make: Make) -> N
     assert card.card is not None
     assert (card.card.status, card.card.final) == (i18n.text("en", "error.access.refused"), True)
     assert await bot.ledger(job.id) == (0, 0, 0)
+
+
+async def test_an_answer_by_another_process_is_followed_while_it_runs(make: Make) -> None:
+    bot = await guarded(make)
+    drawn, ended = await bot.ask(), await bot.ask(user="2")
+    await bot.quiet()
+    async with await Database.open(bot.folder / "easel.db") as db:
+        beside = replace(bot.house, db=db, backlog=IdleBacklog())
+        await newcomers.allow(beside, OWNER, 1)
+        await newcomers.refuse(beside, OWNER, 2)
+    await bot.delivered(drawn.id)
+    await bot.until(lambda: notices(bot, "1") and notices(bot, "2"))
+    await bot.quiet()
+    (card,) = bot.chats.shown(ended.id)
+    assert card.card is not None
+    assert card.card.status == i18n.text("en", "error.access.refused")
