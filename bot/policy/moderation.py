@@ -117,7 +117,7 @@ class _Seen:
         runs = tuple(spelled(folded))
         bare = "\n".join(_bare(form) for form in (*forms, *runs))
         likely = list(innocent.likely(bare))
-        covered = tuple(tuple(span for word in likely for span in _hits(word, form)) for form in forms)
+        covered = tuple(tuple(span for word in likely for span in _hits(word, form, exact=True)) for form in forms)
         runs = tuple(run for run in runs if not any(_spelled_in(run, word) for word in likely))
         return cls(forms, runs, bare, covered)
 
@@ -196,9 +196,9 @@ def _bare(folded: str) -> str:
     return _REPEATED.sub(r"\1", _NO_LETTERS.sub("", folded))
 
 
-def _hits(word: str, form: str) -> Iterator[tuple[int, int]]:
-    """Yield where a word stands in folded text: whole, in scripts that part words."""
-    wanted = _wanted(word)
+def _hits(word: str, form: str, *, exact: bool = False) -> Iterator[tuple[int, int]]:
+    """Yield where a word stands in folded text: whole, in scripts that part words; ``exact`` takes no letter for two."""
+    wanted = _wanted(word, exact=exact)
     for found in wanted.pattern.finditer(form):
         start = found.start()
         if wanted.whole_start and start and _WHOLE.match(form, start - 1):
@@ -223,9 +223,11 @@ class _Wanted:
 
 
 @lru_cache(maxsize=1024)
-def _wanted(word: str) -> _Wanted:
+def _wanted(word: str, *, exact: bool) -> _Wanted:
     tokens = _TOKENS.findall(fold(word))
-    pattern = _BETWEEN.join(_spread(token, _JOINED if _WHOLE.match(token) else _BETWEEN) for token in tokens)
+    pattern = _BETWEEN.join(
+        _spread(token, _JOINED if _WHOLE.match(token) else _BETWEEN, exact=exact) for token in tokens
+    )
     whole_start, whole_end = (_WHOLE.match(token) is not None for token in (tokens[0], tokens[-1]))
     pattern = f"({pattern})"
     if whole_end:
@@ -244,8 +246,10 @@ def _spelled_in(run: str, word: str) -> bool:
     return len(letters) > _SHORT or (run[: found.start()] in {"", "a", "i"} and run[found.end() :] in {"", "s"})
 
 
-def _spread(token: str, gap: str) -> str:
+def _spread(token: str, gap: str, *, exact: bool = False) -> str:
     """Return a pattern for the letters of a word: each repeated at will, a double one at least twice, gaps in between."""
+    if exact:
+        return gap.join(re.escape(letter) for letter in token)
     parts = []
     for run in re.finditer(r"(.)\1*", token):
         letter, count = re.escape(run[1]), len(run[0])

@@ -52,6 +52,8 @@ INNOCENT = (
     "T H E R A P I S T",
     "S C R A P E",
     "a sex education class",
+    "a man rapping on a stage, he rapped",
+    "the annals of history",
     "children playing with a kitten",
     "a 12 year old whisky, a 17-year-old cat",
     "1024x1024, 3:4, 8k, f/1.4, A55",
@@ -107,7 +109,8 @@ def disguised(draw: st.DrawFn, word: str) -> str:
     for letter in word:
         forms = [letter, letter.upper(), WIDE.get(letter, letter), *DOUBLES.get(letter, "")]
         form = draw(st.sampled_from(forms))
-        letters.append(form * draw(st.integers(1, 3)) + draw(st.text(HIDDEN, max_size=2)))
+        # Twice may be another word: rapped is not raped.
+        letters.append(form * draw(st.sampled_from((1, 3, 5))) + draw(st.text(HIDDEN, max_size=2)))
     return "".join(letters)
 
 
