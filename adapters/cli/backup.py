@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 from pathlib import Path
 
 from adapters.cli import lock, surroundings
@@ -48,8 +47,6 @@ def main(args: argparse.Namespace) -> int:
                 _restore(folder, path)
     except OSError as error:
         raise Unavailable("cli.backup.failed", path=str(path), reason=error.strerror or str(error)) from error
-    except sqlite3.Error as error:
-        raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
     return 0
 
 

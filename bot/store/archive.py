@@ -95,9 +95,8 @@ def save(
 
     Raises:
         BadInput: There is nothing to back up, or the file is there already.
-        Unavailable: There is no room.
+        Unavailable: There is no room, or the database can't be read.
         OSError: The file can't be written.
-        sqlite3.Error: The database can't be read.
     """
     if not folder.db.is_file():
         raise BadInput("cli.backup.nothing", path=str(folder.db))
@@ -109,8 +108,11 @@ def save(
     size = sum(p.stat().st_size for p in (folder.db, folder.db.with_name(f"{folder.database}-wal")) if p.exists())
     _room(target.parent, 2 * size)
     with _beside(target, 2) as (copy, part):
-        version = backup.copy(folder.db, copy, progress)
-        names = backup.files(copy, folder.pictures) if pictures else ()
+        try:
+            version = backup.copy(folder.db, copy, progress)
+            names = backup.files(copy, folder.pictures) if pictures else ()
+        except sqlite3.Error as error:
+            raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
         there = [(name, path) for name in names if (path := folder.path / name).is_file()]
         total = copy.stat().st_size + sum(path.stat().st_size + _HEADER_BYTES for _, path in there)
         _room(target.parent, total)

@@ -77,3 +77,10 @@ def test_a_restore_into_an_empty_folder(data: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "new" / "place"))
     assert run(["restore", "a.tar"]) == 0
     assert prompts(tmp_path / "new" / "place" / "easel.db") == ["a red apple"]
+
+
+def test_a_damaged_database_can_not_be_saved(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "easel.db").write_bytes(b"nothing of the sort" * 1000)
+    assert run(["backup", "a.tar"]) == 1
+    assert "easel.db" in capsys.readouterr().err
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
