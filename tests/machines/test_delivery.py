@@ -245,14 +245,23 @@ class Delivery(RuleBasedStateMachine):
         await self.bot.start()
 
 
-@pytest.mark.timeout(600)
-def test_every_picture_once() -> None:
+def _run(examples: int) -> None:
     run_state_machine_as_test(
         Delivery,
         settings=settings(
-            max_examples=200,
+            max_examples=examples,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
+
+
+@pytest.mark.timeout(600)
+def test_every_picture_once() -> None:
+    _run(80)
+
+
+@pytest.mark.chaos
+def test_every_picture_once_for_long() -> None:
+    _run(1000)
