@@ -10,7 +10,7 @@ from bot.ports import Clock
 from bot.store import search
 from bot.store.database import Database, Tx
 
-LOOK_SECONDS = 6 * 3600.0
+LOOK_SECONDS = 3600.0
 """Between two looks for something to merge away."""
 
 _REST_SECONDS = 0.02
