@@ -20,6 +20,7 @@ JOINT = "-"
 """Stands for each mark that people put between the letters of one word. Other marks, and spaces, part words."""
 
 _JOINTS = str.maketrans(dict.fromkeys("._*~+^`·•|\\/()[]{}<>#=&%", JOINT))
+_MANY_JOINTS = re.compile(f"{JOINT}{{4,}}")
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
 _LEET_TOKEN = re.compile(r"[a-z0-9@$!]+")
 _TRAILING = re.compile(r"!+$")
@@ -42,7 +43,7 @@ def fold(text: str) -> str:
     """Return text without width, case, accents, look-alikes and what can't be seen; whitespace becomes one space.
 
     ``i`` and ``l`` become one letter, since in capitals and beside digits nobody tells them apart, and so do the marks that
-    don't part words.
+    don't part words, of which three in a row are as good as more.
     """
     letters = _letters()
     folded = []
@@ -56,7 +57,7 @@ def fold(text: str) -> str:
     once = "".join(letters.get(char, char) for char in unicodedata.normalize("NFKD", "".join(folded)))
     # Korean and the like are put together again, so that one letter is one character.
     plain = unicodedata.normalize("NFC", once).replace("l", "i").translate(_JOINTS)
-    return " ".join(plain.split())
+    return " ".join(_MANY_JOINTS.sub(JOINT * 3, plain).split())
 
 
 def leet(folded: str) -> str:
