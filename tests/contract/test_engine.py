@@ -428,7 +428,9 @@ async def test_what_the_bot_draws_again_is_the_same_picture(engine: Engine, tmp_
         again = await press.again(bot.house, bot.actor(), Place("chat", None, CHAT), first.id, ref)
         await bot.delivered(again.id)
         await bot.delivered(other.id)
-        assert len(bot.chats.shown(again.id)[0].card.notes) == 1
+        card = bot.chats.shown(again.id)[0].card
+        assert card is not None
+        assert len(card.notes) == 1
         async with bot.db.read() as tx:
             then, now = await stored.of_job(tx, first.id), await stored.of_job(tx, again.id)
         assert now[0].device == engine.state().device

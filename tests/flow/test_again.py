@@ -21,7 +21,9 @@ async def once_more(bot: Bot, job_id: int, event: str, *, locale: str = "en") ->
 
 
 def notes(bot: Bot, job: Job) -> tuple[str, ...]:
-    return bot.chats.shown(job.id)[0].card.notes
+    card = bot.chats.shown(job.id)[0].card
+    assert card is not None
+    return card.notes
 
 
 async def data(bot: Bot, job_id: int) -> list[bytes]:
