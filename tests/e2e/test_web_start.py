@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,9 @@ async def test_a_drawing_is_kept_and_found_again(house: House, browser: Browser)
         browser.js("document.getElementById('query').value = ''")
         browser.one("#query").send_keys(words)
 
+    def finds(found: list[str]) -> bool:
+        return shown() == found
+
     def scene(url: str) -> None:
         browser.open(url)
         browser.until(lambda: shown() == ["a cat", "山水画，云雾", "a dog on a hill"], "all of them")
@@ -233,7 +237,7 @@ async def test_a_drawing_is_kept_and_found_again(house: House, browser: Browser)
         browser.until(lambda: browser.one("[data-star]").get_attribute("aria-pressed") == "true", "the star")
         for words, found in (("云雾", ["山水画，云雾"]), ("dogs hill", ["a dog on a hill"]), ("zeppelin", [])):
             search(words)
-            browser.until(lambda f=found: shown() == f, f"what {words} finds")
+            browser.until(partial(finds, found), f"what {words} finds")
         assert browser.text("#found") == text("en", "web.search.nothing")
         search("seed:x")
         browser.until(lambda: "seed:7" in browser.text("#found.error"), "the refusal")
