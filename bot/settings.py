@@ -52,7 +52,9 @@ class Settings(BaseSettings):
         "50/day", description="Pictures a person may ask for, over all places: N/hour, N/day, N/week or unlimited."
     )
     queue_limit: int = Field(
-        10_000, ge=1, description="Requests that may wait; whoever comes then is told so at once, and when to come back."
+        10_000,
+        ge=1,
+        description="Requests that may wait; whoever comes then is told so at once, and when to come back.",
     )
 
     keep_free: float = Field(
