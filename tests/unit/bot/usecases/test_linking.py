@@ -160,3 +160,18 @@ async def test_codes_are_in_no_log_and_not_in_the_database(world: World, caplog:
     assert plain not in caplog.text.replace("-", "")
     for path in world.house.db.path.parent.glob("easel.db*"):
         assert plain.encode() not in path.read_bytes().replace(b"-", b"")
+
+
+async def test_what_was_borrowed_together_counts_for_both_afterwards(world: World) -> None:
+    await join(world, ADA, MAIL)
+    owner = replace(ADA, platform="chat", user_id="9", is_owner=True)
+    await typed(world, owner, "quota lend", person="1", number="3")
+    for event in ("1", "2"):
+        # Five of the eight are the quota's, three are borrowed.
+        job = await world.studio.draw(ADA, HERE, DrawForm("a cat", count="4"), ref(event))
+        await world.paint(job.job_id)
+    await typed(world, MAIL, "unlink")
+    world.clock.advance(86400 + 60)
+    for actor in (ADA, MAIL):
+        facts = {fact.label: fact.value for fact in (await world.studio.quota_show(actor, HERE)).facts}
+        assert facts["Used"] == "3", facts
