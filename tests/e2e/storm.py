@@ -29,7 +29,10 @@ WORDS = ("a red apple", "黄色背景上的火箭", "a green frog", "a blue boat
 BUTTONS = ("easel:reroll:", "easel:seed:", "easel:cancel:")
 OPEN = "state NOT IN ('delivered', 'failed', 'cancelled')"
 _NAME = re.compile(r"(?:easel-)?(\d+)-\d+\.\w+")
-WAIT = 300.0
+MOST_OPEN = 200
+"""Requests that may be open before the next fifty operations."""
+
+WAIT = 600.0
 """Seconds until everything that was asked for has ended, at the latest."""
 
 
@@ -90,14 +93,14 @@ class Storm:
             (1, "owner grant", self._grant),
         )
         weights = [weight for weight, _, _ in verbs]
-        for _ in range(operations):
+        for number in range(operations):
             _, name, verb = self.rng.choices(verbs, weights)[0]
             await verb()
             self.done[name] += 1
             if self.rng.random() < kills:
                 await self._kill()
-            if len(self.telegram.updates) > 200:
-                await self.telegram.until(lambda: len(self.telegram.updates) < 50, WAIT)
+            if number % 50 == 0:
+                await self._breathe()
         await self._settle()
 
     # Operations on the page, whose requests carry a key: sent again, they are the same request.
@@ -120,6 +123,18 @@ class Storm:
             button = f"{self.rng.choice(BUTTONS)}{self.rng.choice(list(self._answered.values()))}"
             key = f"press-{len(self._answered) + len(self._unanswered):08}"
             await self._post("/api/press", {"key": key, "id": button})
+
+    async def _breathe(self) -> None:
+        """Wait while more is open than anybody would look at: what comes after it would only wait."""
+        end = time.monotonic() + WAIT
+        while len(self.telegram.updates) > 100 or self._open() > MOST_OPEN:
+            assert self.service.running, self.service.log[-5000:]
+            assert time.monotonic() < end, f"nothing moves\n{self.service.log[-5000:]}"
+            await asyncio.sleep(0.2)
+
+    def _open(self) -> int:
+        with closing(self._db()) as db:
+            return int(db.execute(f"SELECT count(*) FROM jobs WHERE {OPEN}").fetchone()[0])
 
     async def _send(self) -> None:
         for key, form in list(self._unanswered.items()):
@@ -202,8 +217,8 @@ class Storm:
         await self._send()
         while True:
             assert self.service.running, self.service.log
+            jobs = self._open()
             with closing(self._db()) as db:
-                jobs = db.execute(f"SELECT count(*) FROM jobs WHERE {OPEN}").fetchone()[0]
                 messages = db.execute(
                     "SELECT count(*) FROM messages WHERE state IN ('opening', 'wanted', 'sending')"
                 ).fetchone()[0]

@@ -46,4 +46,4 @@ async def test_a_short_storm(tmp_path: Path) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 async def test_a_long_storm(tmp_path: Path) -> None:
-    await _run(tmp_path, _seed(), operations=10_000, kills=0.01, people=64)
+    await _run(tmp_path, _seed(), operations=10_000, kills=0.005, people=64)
