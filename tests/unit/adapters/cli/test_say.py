@@ -12,7 +12,12 @@ from bot.model.errors import BadInput, Unavailable
 from bot.present import i18n
 from engine.contract import ERRORS, EngineError, UnknownModel
 
-SOURCES = sorted((Path(__file__).parents[4] / "adapters" / "cli").glob("*.py"))
+ROOT = Path(__file__).parents[4]
+# Backups are the command line's alone: their store speaks its sentences.
+SOURCES = [
+    *sorted((ROOT / "adapters" / "cli").glob("*.py")),
+    *(ROOT / "bot" / "store" / n for n in ("archive.py", "backup.py")),
+]
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,8 @@ async def test_a_locked_database_is_said_and_nothing_is_kept(house: House) -> No
     await house.db._writer.execute_fetchall("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(house.folder / "easel.db", isolation_level=None)
     try:
-        other.execute("BEGIN IMMEDIATE")
+        async with house.db._writing:  # nobody else is in the middle of a transaction then
+            other.execute("BEGIN IMMEDIATE")
         status, answer = await house.post("/api/draw", {"key": UUID, "prompt": "a cat"})
     finally:
         other.close()

@@ -59,7 +59,8 @@ async def test_not_ready_while_the_database_can_not_be_written(house: House) -> 
     await house.db._writer.execute_fetchall("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(house.folder / "easel.db", isolation_level=None)
     try:
-        other.execute("BEGIN IMMEDIATE")
+        async with house.db._writing:  # nobody else is in the middle of a transaction then
+            other.execute("BEGIN IMMEDIATE")
         status, answer = await house.get("/readyz")
     finally:
         other.close()

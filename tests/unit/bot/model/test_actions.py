@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_never_sent() -> None:
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_verb_has_a_label(action: Action, locale: str) -> None:
-    label = text(locale, f"button.{action}")
+    label = text(locale, f"button.{action}", number=12, few="5/day")
     assert label != f"button.{action}"
     # Discord cuts labels at 80 characters; phones show far fewer.
     assert 0 < len(label) <= 20
