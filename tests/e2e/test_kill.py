@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.conftest import StartService
 from tests.e2e.service import Service, until
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Msg
@@ -196,23 +195,3 @@ async def test_the_engine_is_killed_in_every_state(house: House) -> None:
     await house.one_more()
     house.check_once()
     assert house.query("SELECT attempts FROM jobs") == [(int(state == "running"),) for state in (*STATES, "")]
-
-
-def test_a_picture_asked_for_on_the_page_survives_a_kill(start_service: StartService) -> None:
-    service = start_service()
-    job_id = service.draw("a red apple on a blue background", key="the-same-request", steps="24", size="256x256")
-    until(lambda: service.card(job_id)["progress"], 60, "it is being drawn")
-    service.kill()
-    service.start()
-    # The page sends again what it has had no answer for: it is the same request.
-    assert (
-        service.draw("a red apple on a blue background", key="the-same-request", steps="24", size="256x256") == job_id
-    )
-    card = service.finished(job_id)
-    assert card["tone"] == "done"
-    assert len(card["pictures"]) == 1
-    assert service.get(card["pictures"][0]["url"]).startswith(b"\x89PNG")
-    with closing(sqlite3.connect(service.data / "easel.db")) as db:
-        assert db.execute("SELECT sum(reserved), sum(charged), count(*) FROM ledger").fetchall() == [(0, 1, 2)]
-        assert db.execute("SELECT count(*) FROM pictures").fetchall() == [(1,)]
-        assert db.execute("SELECT state, attempts FROM jobs").fetchall() == [("delivered", 1)]

@@ -116,7 +116,7 @@ async def test_a_killed_service_delivers_once_and_charges_once(
     await real.until(lambda: real.polled, PATIENCE)
     # Telegram never hears that the update has come.
     real.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
-    real.writes(ann, ann.members[ann.id], "夜空中的一只猫 --steps 50 --size 320x320")
+    real.writes(ann, ann.members[ann.id], "夜空中的一只猫 --steps 24 --size 256x256")
     # Once its card is there and written down; a quick machine may draw before any progress is shown.
     await real.until(ann.by_bot, PATIENCE)
     shown = "SELECT count(*) FROM messages WHERE state = 'shown'"
