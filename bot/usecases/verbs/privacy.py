@@ -20,7 +20,7 @@ async def _export(house: House, call: Call) -> Card:
 
 
 async def _forget(house: House, call: Call) -> Card:
-    if fold(call.args.get("confirm", "")).strip(" .!。！”“\"") not in _YES:
+    if fold(call.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
         lost = await forget.losses(house, call.actor)
         return privacy.forget_asked_card(
             call.actor.locale,
