@@ -399,6 +399,7 @@ def test_a_seed_is_copied_and_pasted(house: Service, open_browser: OpenBrowser) 
     browser.open(house.url)
     drawn(browser, draw(browser, f"{APPLE} --seed 9223372036854775807"))
     copy = '.job-buttons [title="{}"]'
+    browser.until(lambda: browser.all(copy.format(text("en", "web.copy_seed"))), "the button beside the pictures")
     browser.one(copy.format(text("en", "web.copy_seed"))).click()
     said = text("en", "web.copied", seed="9223372036854775807")
     browser.until(lambda: browser.text("#live") == said, said)

@@ -147,7 +147,7 @@ def test_names_that_stand_for_nothing(model: Model, hub: Hub, name: str, says: s
 
 def test_failures_that_are_and_are_not_the_persons(model: Model, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, err = model("pull", "somebody/else")
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
     assert "has no model somebody/else" in err
     monkeypatch.setattr("engine.hub.job.RESERVE", 2**62)
     code, out, err = model("pull", "mine")

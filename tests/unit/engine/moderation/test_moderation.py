@@ -124,12 +124,17 @@ async def test_nobody_waits_for_one_that_never_loads(tmp_path: Path) -> None:
 async def test_who_stops_waiting_leaves_no_answer_for_the_next(tmp_path: Path) -> None:
     async with child(tmp_path, "judges") as moderator:
         assert await moderator.look(b"0") is Verdict.SAFE
+        assert moderator.pid is not None
+        # Held, it can't have answered yet.
+        held = psutil.Process(moderator.pid)
+        held.suspend()
         waiting = asyncio.create_task(moderator.look(b"1"))
         for _ in range(5):
             await asyncio.sleep(0)
         assert moderator._turn.locked()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+        held.resume()
         assert await moderator.look(b"0") is Verdict.SAFE
 
 
