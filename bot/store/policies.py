@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
+from functools import lru_cache
 
 import aiosqlite
 
@@ -108,6 +109,12 @@ def _policy(row: sqlite3.Row) -> Policy:
     return Policy(
         id=row[0],
         scope=Scope(platform=row[1], place=row[2], channel=row[3], role=row[4], person=row[5]),
-        terms=load_terms(json.loads(row[6])),
+        terms=_terms(row[6]),
         by_owner=bool(row[7]),
     )
+
+
+@lru_cache(maxsize=1024)
+def _terms(text: str) -> Terms:
+    # A place may have hundreds of rules for its roles, read at each request, and few of them differ.
+    return load_terms(json.loads(text))
