@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.dispatch.parcels import Parts
+from bot.dispatch.pauses import until
 from bot.model.cards import Card, Tone
 from bot.model.errors import Refusal, Unavailable
 from bot.model.messages import Address
@@ -75,13 +76,7 @@ class Exporting:
 
     async def _idle(self) -> None:
         """Wait until something may be wanted, or it is time to sweep."""
-        tasks = {asyncio.ensure_future(self._clock.sleep(SWEEP_EVERY)), asyncio.ensure_future(self._wake.wait())}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until(self._wake, SWEEP_EVERY, self._clock)
 
     async def _sweep(self) -> None:
         async with self._db.write() as tx:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from bot.dispatch.pauses import until
 from bot.ports import Busy, Clock
 
 LONGEST_PAUSE = 300.0
@@ -87,13 +88,7 @@ class Lane:
         self._arrived.clear()
         if self._stopping:
             return
-        tasks = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._arrived.wait())}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await until(self._arrived, seconds, self._clock)
 
     async def _one(self) -> None:
         now = self._clock.now()

@@ -135,13 +135,19 @@ class Showing:
             self._follow(job.id)
 
     async def _notice(self, surface: Surface, item: _Item) -> bool:
+        card = await self._stored_card(item)
+        return card is not None and await self._send(
+            surface, item, replace(card, pictures=card.pictures[: _room(surface)])
+        )
+
+    async def _stored_card(self, item: _Item) -> Card | None:
+        """The card that was stored with a message; None where it can't be read, and the message is given up."""
         try:
-            card = load_card(item.message.card)
+            return load_card(item.message.card)
         except ValueError:
-            log.exception("notice %d can't be read and is left", item.message.id)
+            log.exception("message %d can't be read and is left", item.message.id)
             await self._gone(item)
-            return False
-        return await self._send(surface, item, replace(card, pictures=card.pictures[: _room(surface)]))
+            return None
 
     async def _card(self, surface: Surface, item: _Item, job: Job) -> bool:
         message = item.message
@@ -213,11 +219,8 @@ class Showing:
 
     async def _parcel(self, surface: Surface, item: _Item) -> bool:
         """Files that belong to no job."""
-        try:
-            card = load_card(item.message.card)
-        except ValueError:
-            log.exception("files of message %d can't be read and are left", item.message.id)
-            await self._gone(item)
+        card = await self._stored_card(item)
+        if card is None:
             return False
         # They are kept for a day: whoever could not be reached so long may ask again.
         there = [f for f in card.pictures if await asyncio.to_thread(f.path.is_file)]
