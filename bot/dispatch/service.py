@@ -26,12 +26,14 @@ from bot.dispatch.recovery import recover
 from bot.dispatch.review import Review
 from bot.dispatch.showing import Showing
 from bot.dispatch.tree import Weights
-from bot.dispatch.watch import Watch, paused
+from bot.dispatch.watch import Watch
 from bot.model.access import Access
+from bot.model.service import State
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
 from bot.policy.tickets import ticket_of
 from bot.ports import Clock, Moderator, Surface, Ticket, Waiting
+from bot.store import options
 from bot.store.database import Database
 from engine.contract import Engine
 
@@ -155,7 +157,7 @@ class Dispatch:
         """
         await self._watch.start()
         async with self._db.read() as tx:
-            self.hold(await paused(tx))
+            self.hold(await options.service_state(tx) is State.PAUSE)
         for job in await recover(self._db, self._folder, self._showing, self._clock):
             self._queue.put(ticket_of(job), solo=job.attempts > 0)
             self.changed(job.id)

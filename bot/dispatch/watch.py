@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from bot.dispatch.queue import JobQueue
 from bot.model.errors import Unavailable
 from bot.model.jobs import JobState
+from bot.model.service import State
 from bot.policy.tickets import ticket_of
 from bot.ports import Clock, Ticket
 from bot.store import jobs, options
-from bot.store.database import Database, Tx
+from bot.store.database import Database
 
 EVERY = 1.0
 """Seconds between two looks at whether another process has written."""
@@ -20,15 +21,7 @@ EVERY = 1.0
 AT_ONCE = 200
 """So many new jobs are read in one transaction, so that others get their turn at the database."""
 
-STATE, PAUSE = "state", "pause"
-"""The service's option, and its value while nothing new is begun."""
-
 log = logging.getLogger(__name__)
-
-
-async def paused(tx: Tx) -> bool:
-    """Whether the owners have paused the whole service."""
-    return await options.get(tx, options.SERVICE, STATE) == PAUSE
 
 
 class Watch:
@@ -93,7 +86,7 @@ class Watch:
         known, begun = set(self._queue), self._begun()
         async with self._db.read() as tx:
             waiting = await jobs.waiting_ids(tx)
-            held = await paused(tx)
+            held = await options.service_state(tx) is State.PAUSE
         self._hold(held)
         for job_id in sorted(known - waiting) + [i for i in begun if i not in waiting]:
             await self._check(job_id)

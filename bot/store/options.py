@@ -6,8 +6,13 @@ import json
 
 import aiosqlite
 
+from bot.model.service import State
+
 SERVICE = 0
 """Stands for the place of what holds everywhere."""
+
+STATE = "state"
+"""Option of the service: a State."""
 
 
 async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
@@ -32,3 +37,9 @@ async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object)
         " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
         (place_id, name, json.dumps(value, ensure_ascii=False)),
     )
+
+
+async def service_state(tx: aiosqlite.Connection) -> State:
+    """Return what the owners have the whole service do."""
+    value = await get(tx, SERVICE, STATE)
+    return State(value) if isinstance(value, str) and value in set(State) else State.RUN

@@ -44,7 +44,7 @@ async def show(house: House, actor: Actor, place: Place) -> Limits:
             zone=zone if isinstance(zone, str) else UTC,
             log=own.get(placelog.LOG) not in (None, placelog.NOWHERE),
             paused=own.get(paused.PAUSED) is True,
-            state=await paused.state(tx),
+            state=await options.service_state(tx),
             roles=len(await rights.named(tx, place)),
             untouched=not own and all(p.by_owner or p.scope.place != place.guild for p in found),
             admin=await rights.is_admin(tx, actor, place),

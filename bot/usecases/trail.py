@@ -7,11 +7,10 @@ import json
 from bot.model.changes import Line
 from bot.model.people import Actor, Place
 from bot.model.service import State
-from bot.store import audit, people
+from bot.store import audit, options, people
 from bot.store.audit import Entry
 from bot.store.database import Tx
 from bot.usecases import changes, owners, rights
-from bot.usecases.gates import paused
 from bot.usecases.house import House
 from bot.usecases.kinds import KINDS
 
@@ -44,7 +43,7 @@ async def undo(house: House, actor: Actor, place: Place, number: int) -> Line:
             # A refusal takes all of this back.
             rights.check_appoints(actor)
         line = await _line(tx, undone)
-        held = await paused.state(tx) is State.PAUSE
+        held = await options.service_state(tx) is State.PAUSE
     house.backlog.hold(held)
     await owners.refresh(house.db, house.owners)
     return line

@@ -8,9 +8,6 @@ from bot.store import options
 from bot.store.database import Tx
 from bot.usecases.asking import Asking
 
-STATE = "state"
-"""Option of the service: a State."""
-
 PAUSED = "paused"
 """Option of a place: true while nothing new is taken on there. What waits is drawn."""
 
@@ -22,13 +19,7 @@ async def check(tx: Tx, asking: Asking) -> None:
         NotAllowed: The place's admins have paused it.
         Unavailable: The owners take on nothing new.
     """
-    if await state(tx) is State.DRAIN:
+    if await options.service_state(tx) is State.DRAIN:
         raise Unavailable("refusal.paused.drain")
     if asking.place_id is not None and await options.get(tx, asking.place_id, PAUSED) is True:
         raise NotAllowed("refusal.paused.place")
-
-
-async def state(tx: Tx) -> State:
-    """Return what the owners have the whole service do."""
-    value = await options.get(tx, options.SERVICE, STATE)
-    return State(value) if isinstance(value, str) and value in set(State) else State.RUN

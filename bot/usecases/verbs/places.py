@@ -107,9 +107,9 @@ async def _service(house: House, call: Call) -> Card:
     state = State(call.args["state"])
     now = house.clock.now()
     async with house.db.write() as tx:
-        if await paused.state(tx) is not state:
+        if await options.service_state(tx) is not state:
             value = None if state is State.RUN else {"value": state.value}
-            subject: Subject = {"place_id": options.SERVICE, "name": paused.STATE}
+            subject: Subject = {"place_id": options.SERVICE, "name": options.STATE}
             change = Change(OPTION, call.verb.name, subject, value, None)
             await changes.make(tx, change, by=changes.by_of(call.actor), now=now)
     house.backlog.hold(state is State.PAUSE)
