@@ -11,7 +11,7 @@ from bot.store import options, people
 from bot.store.database import Tx
 from bot.usecases import changes
 from bot.usecases.house import House
-from bot.usecases.options import OPTION
+from bot.usecases.options import put
 
 DAYS = "keep_days"
 """Option of a place, or of the whole service: a number of days; not set is for good."""
@@ -60,14 +60,8 @@ async def set_span(house: House, actor: Actor, place: Place, typed: str) -> Kept
     now = house.clock.now()
     async with house.db.write() as tx:
         place_id = await people.remember_place(tx, place, now=now)
-        change = changes.Change(
-            kind=OPTION,
-            action="easel keep",
-            subject={"place_id": place_id or options.SERVICE, "name": DAYS},
-            value=None if days is None else {"value": days},
-            place=None if place_id is None else place,
-        )
-        await changes.make(tx, change, by=changes.by_of(actor), now=now)
+        by = changes.by_of(actor)
+        await put(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
         return await _kept(tx, place, place_id)
 
 

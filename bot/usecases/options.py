@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bot.model.errors import NotAllowed
+from bot.model.people import Place
 from bot.model.verbs import Call
 from bot.store import options, people
 from bot.store.database import Tx
@@ -25,6 +26,28 @@ OPTION = Kind("option", _get, _put)
 """Subject: ``place_id`` (0 is the whole service) and ``name``. Value: ``{"value": ...}``."""
 
 
+async def put(
+    tx: Tx, place_id: int | None, name: str, value: object, *, action: str, place: Place, by: str, now: float
+) -> None:
+    """Set an option of a place, or of the whole service where ``place_id`` is None, and write down who did.
+
+    Args:
+        tx: A writing transaction.
+        place_id: Whose.
+        name: Which.
+        value: What JSON can hold; None takes it away.
+        action: What the log calls it.
+        place: Where it was typed: its admins may read and undo it, unless it is the service's.
+        by: ``platform:user id``, or ``operator``.
+        now: Unix seconds.
+    """
+    subject: Subject = {"place_id": place_id or options.SERVICE, "name": name}
+    where = None if place_id is None else place
+    await changes.make(
+        tx, Change(OPTION, action, subject, None if value is None else {"value": value}, where), by=by, now=now
+    )
+
+
 async def set_here(tx: Tx, call: Call, name: str, value: object, *, now: float) -> None:
     """Set an option of the place where a verb is typed; None takes it away.
 
@@ -34,8 +57,7 @@ async def set_here(tx: Tx, call: Call, name: str, value: object, *, now: float) 
     place_id = await people.remember_place(tx, call.place, now=now)
     if place_id is None:
         raise NotAllowed("refusal.rights.no_place")
-    subject: Subject = {"place_id": place_id, "name": name}
     if await options.get(tx, place_id, name) == value:
         return  # nothing to read in the log, and nothing to undo
-    change = Change(OPTION, call.verb.name, subject, None if value is None else {"value": value}, call.place)
-    await changes.make(tx, change, by=changes.by_of(call.actor), now=now)
+    by = changes.by_of(call.actor)
+    await put(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)

@@ -12,13 +12,12 @@ from bot.model.moderation import Strictness
 from bot.model.verbs import Call
 from bot.policy.spans import is_for_good, parse_span
 from bot.present import moderation as present
-from bot.store import options, people, placelog
+from bot.store import people, placelog
 from bot.usecases import bans, changes
 from bot.usecases.bans import Who
-from bot.usecases.changes import Change
 from bot.usecases.gates.words import WORDS
 from bot.usecases.house import House
-from bot.usecases.options import OPTION
+from bot.usecases.options import put
 
 
 async def _words(house: House, call: Call) -> Card:
@@ -79,11 +78,10 @@ async def _bans(house: House, call: Call) -> Card:
 async def _set(house: House, call: Call, name: str, value: object) -> None:
     """Change an option of the place, or in an owner's direct message of the whole service."""
     now = house.clock.now()
-    place = None if call.place.guild is None else call.place
     async with house.db.write() as tx:
-        place_id = await people.remember_place(tx, call.place, now=now) or options.SERVICE
-        change = Change(OPTION, call.verb.name, {"place_id": place_id, "name": name}, {"value": value}, place)
-        await changes.make(tx, change, by=changes.by_of(call.actor), now=now)
+        place_id = await people.remember_place(tx, call.place, now=now)
+        by = changes.by_of(call.actor)
+        await put(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
 
 
 def _who(call: Call) -> Who:

@@ -19,11 +19,10 @@ from bot.present import places as present
 from bot.store import options
 from bot.store.database import Tx
 from bot.usecases import changes, limits, policies, rights, trail
-from bot.usecases.changes import Change, Subject
 from bot.usecases.gates import paused
 from bot.usecases.house import House
 from bot.usecases.limits import TIMEZONE
-from bot.usecases.options import OPTION, set_here
+from bot.usecases.options import put, set_here
 from bot.usecases.rights import ADMIN_ROLES
 
 PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
@@ -108,10 +107,9 @@ async def _service(house: House, call: Call) -> Card:
     now = house.clock.now()
     async with house.db.write() as tx:
         if await options.service_state(tx) is not state:
-            value = None if state is State.RUN else {"value": state.value}
-            subject: Subject = {"place_id": options.SERVICE, "name": options.STATE}
-            change = Change(OPTION, call.verb.name, subject, value, None)
-            await changes.make(tx, change, by=changes.by_of(call.actor), now=now)
+            value = None if state is State.RUN else state.value
+            by, verb = changes.by_of(call.actor), call.verb.name
+            await put(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
     house.backlog.hold(state is State.PAUSE)
     return present.service_card(state, call.actor.locale)
 
