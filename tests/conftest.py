@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -17,3 +19,18 @@ def _clean_environment() -> None:
     """Take the operator's own EASEL_* settings away, so that no test reads or speaks to anything real."""
     for name in [n for n in os.environ if n.startswith("EASEL_") and not n.startswith("EASEL_TEST_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Put logging back: a command that runs in this process sends all log lines to a stream that ends with its test."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    levels = [(one, one.level) for one in loggers]
+    yield
+    root.handlers[:] = handlers
+    for one, level in levels:
+        if one.level != level:
+            one.setLevel(level)
+    logging.captureWarnings(False)

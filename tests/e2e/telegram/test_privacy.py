@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
 import zipfile
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,20 +18,11 @@ WORD = "xyzzymarker"
 
 
 @pytest.fixture
-def said() -> Iterator[io.StringIO]:
+def said() -> io.StringIO:
     """All that is logged, as a service logs it when it is asked for everything."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    names = ("PIL", "aiogram", "aiogram.event", "aiosqlite", "discord")
-    levels = {name: logging.getLogger(name).level for name in names}
     stream = io.StringIO()
     logs.set_up(Settings(_env_file=None, log_level="DEBUG"), stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
-    logging.captureWarnings(False)
+    return stream
 
 
 async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_forgotten(

@@ -188,6 +188,10 @@ class House:
                     return
                 await asyncio.sleep(0.001)
 
+    def answering(self) -> int:
+        """Browsers whose connection still has a task here; only those: the house's own tasks come and go as well."""
+        return sum("RequestHandler" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
     def watched(self) -> int:
         """Jobs that somebody watches."""
         return len(self.dispatch.live._watchers)

@@ -131,16 +131,16 @@ async def test_a_body_that_can_not_be_unpacked(house: House, caplog: pytest.LogC
 async def test_a_browser_that_leaves_before_it_has_said_all_is_no_fault(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = asyncio.all_tasks()
     _, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
     head = f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{house.client.port}\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 999\r\n\r\n{{".encode())
     await writer.drain()
     # "Begun" is a moment before the handler runs; it waits for the rest of the body from its first step on.
     await house.until(lambda: house.server.handler.requests_count)
+    assert house.answering()
     writer.close()
     await writer.wait_closed()
-    await house.until(lambda: not (asyncio.all_tasks() - before))
+    await house.until(lambda: not house.answering())
     assert not [r for r in caplog.records if r.levelname in {"ERROR", "WARNING"}]
     assert await house.count("jobs") == 0
 

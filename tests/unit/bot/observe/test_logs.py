@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -20,17 +19,6 @@ DISCORD = "MTk4.Gx.secret-discord-token"
 PASSWORD = 'p:ss/w"rd!'
 
 
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, put back afterwards."""
-    logger = logging.getLogger()
-    before, level = logger.handlers[:], logger.level
-    yield logger
-    logger.handlers[:] = before
-    logger.setLevel(level)
-    logging.captureWarnings(False)
-
-
 def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
     return Settings(
         _env_file=None,
@@ -42,7 +30,7 @@ def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
-def test_secrets_are_struck_out_wherever_they_are(root: logging.Logger, form: LogFormat) -> None:
+def test_secrets_are_struck_out_wherever_they_are(form: LogFormat) -> None:
     stream = io.StringIO()
     logs.set_up(settings(form), more_secrets=["hf_secret_token"], stream=stream)
     log = logging.getLogger("some.library")
@@ -67,14 +55,14 @@ def test_secrets_are_struck_out_wherever_they_are(root: logging.Logger, form: Lo
         assert all("message" in json.loads(line) for line in written.splitlines())
 
 
-def test_the_decoded_password_of_a_proxy_is_struck_out_too(root: logging.Logger) -> None:
+def test_the_decoded_password_of_a_proxy_is_struck_out_too() -> None:
     stream = io.StringIO()
     logs.set_up(settings(), stream=stream)
     logging.getLogger().error("refused: %s", PASSWORD)
     assert PASSWORD not in stream.getvalue()
 
 
-def test_level_and_warnings(root: logging.Logger) -> None:
+def test_level_and_warnings() -> None:
     stream = io.StringIO()
     quiet = settings().model_copy(update={"log_level": "WARNING"})
     logs.set_up(quiet, stream=stream)
@@ -83,7 +71,7 @@ def test_level_and_warnings(root: logging.Logger) -> None:
         warnings.simplefilter("always")
         warnings.warn("something is old", stacklevel=1)
     assert "not said" not in stream.getvalue()
-    assert len(root.handlers) == 1
+    assert len(logging.getLogger().handlers) == 1
 
 
 def test_short_words_are_not_torn() -> None:
