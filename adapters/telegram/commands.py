@@ -12,8 +12,9 @@ from aiogram.filters import Command, CommandObject
 from aiogram.types import Message, Update, User
 from aiogram.utils.formatting import sizeof
 
+from adapters.telegram.answers import Answers
 from adapters.telegram.errands import Errands
-from adapters.telegram.identity import address_near, author_of, is_group, once, place_of, ref_of
+from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
 from bot.model.actions import Action, Press
 from bot.model.cards import Card, Tone
@@ -42,13 +43,15 @@ class Commands:
         me: The bot's own account.
         owners: User ids of this Easel's owners.
         errands: What is done later.
+        answers: Where answers go that are no pictures.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Container[str], errands: Errands) -> None:
+    def __init__(self, studio: Studio, me: User, owners: Container[str], errands: Errands, answers: Answers) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
         self._errands = errands
+        self._answers = answers
         self._whole: dict[str, int] = {}
 
     def router(self) -> Router:
@@ -80,7 +83,7 @@ class Commands:
             card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
         else:
             card = await self._studio.history(actor, place_of(message))
-        await self._post(message, actor, event_update.update_id, card)
+        await self._answers.post(message, actor, event_update.update_id, card, kind="history")
 
     async def cancel(self, message: Message, event_update: Update) -> None:
         """``/cancel``: stop whatever of one's own is not drawn yet."""
@@ -101,30 +104,28 @@ class Commands:
             if stopped
             else self._notice("telegram.nothing_to_cancel", actor)
         )
-        await self._post(message, actor, event_update.update_id, notice)
+        await self._answers.post(message, actor, event_update.update_id, notice, kind="cancel")
 
     async def help(self, message: Message, event_update: Update) -> None:
         """``/help`` and ``/start``."""
         actor = author_of(message, self._owners)
         card = self._studio.help(actor.locale)
         examples = self._studio.text("telegram.examples", actor.locale)
-        await self._post(message, actor, event_update.update_id, replace(card, notes=(*card.notes, examples)))
+        card = replace(card, notes=(*card.notes, examples))
+        await self._answers.post(message, actor, event_update.update_id, card, kind="help")
 
     async def unknown(self, message: Message, event_update: Update) -> None:
         """A command that is none of ours is no prompt either."""
         actor = author_of(message, self._owners)
         typed = (message.text or "").split(maxsplit=1)[0]
-        await self._post(
-            message,
-            actor,
-            event_update.update_id,
-            self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help"),
-        )
+        notice = self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
+        await self._answers.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
         """Photos, voice and the like can't be drawn from."""
         actor = author_of(message, self._owners)
-        await self._post(message, actor, event_update.update_id, self._notice("telegram.text_only", actor))
+        notice = self._notice("telegram.text_only", actor)
+        await self._answers.post(message, actor, event_update.update_id, notice, kind="media")
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
         actor = author_of(message, self._owners)
@@ -133,18 +134,10 @@ class Commands:
                 actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address_near(message, actor))
             )
         except Refusal as refusal:
-            await self._refuse(message, actor, update_id, refusal)
+            await self._answers.refuse(message, actor, update_id, refusal)
             return
         if shown.card.private and is_group(message.chat):
             self._errands.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
-
-    async def _refuse(self, message: Message, actor: Actor, update_id: int, refusal: Refusal) -> None:
-        address = address_near(message, actor)
-        ref = ref_of(update_id, address)
-        if await self._studio.is_stranger(actor, place_of(message)):
-            # Said once: strangers may write for ever, and each answer is a row.
-            ref = once(address, refusal.key)
-        await self._studio.post(ref, replace(self._studio.refused(refusal, actor.locale), private=False))
 
     async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
         """Say so where a private picture can't reach its asker, who has never opened a chat with the bot."""
@@ -156,7 +149,7 @@ class Commands:
             reached = False
         if not reached:
             card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
-            await self._post(message, actor, update_id, card, part="private")
+            await self._answers.post(message, actor, update_id, card, kind="open_private", part="private")
 
     def _is_tail(self, message: Message) -> bool:
         """Whether this is the rest of a message that Telegram's app cut in two at its limit, and no prompt by itself."""
@@ -168,7 +161,3 @@ class Commands:
 
     def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
         return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
-
-    async def _post(self, message: Message, actor: Actor, update_id: int, card: Card, part: str = "") -> None:
-        # Answers stay where the question was asked: a group's own talk, or a chat that is private anyway.
-        await self._studio.post(ref_of(update_id, address_near(message, actor), part), replace(card, private=False))

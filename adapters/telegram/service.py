@@ -22,6 +22,7 @@ from aiogram.types import (
 from aiogram.utils.backoff import Backoff
 
 from adapters.telegram.admins import Admins
+from adapters.telegram.answers import Answers
 from adapters.telegram.buttons import Buttons
 from adapters.telegram.client import check, make_bot
 from adapters.telegram.commands import Commands
@@ -114,9 +115,9 @@ class TelegramService:
     def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
         # Verbs first: what is no command of anybody's is taken by the others.
-        admins = Admins(bot)
-        dispatcher.include_router(Verbs(self._studio, me, self._owners, admins).router())
-        dispatcher.include_router(Commands(self._studio, me, self._owners, errands).router())
+        admins, answers = Admins(bot), Answers(self._studio)
+        dispatcher.include_router(Verbs(self._studio, me, self._owners, admins, answers).router())
+        dispatcher.include_router(Commands(self._studio, me, self._owners, errands, answers).router())
         dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands, admins).router())
         return dispatcher
 

@@ -11,6 +11,7 @@ from aiogram.filters import Command, CommandObject
 from aiogram.types import Message, Update, User
 
 from adapters.telegram.admins import Admins
+from adapters.telegram.answers import Answers
 from adapters.telegram.faults import CALL_ERRORS
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
 from bot.model.cards import Card, Tone
@@ -42,13 +43,15 @@ class Verbs:
         me: The bot's own account.
         owners: User ids of this Easel's owners.
         admins: Who may set rules in a group; asked only where a verb needs a right.
+        answers: Where answers go that are no pictures.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins) -> None:
+    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, answers: Answers) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
         self._admins = admins
+        self._answers = answers
 
     def router(self) -> Router:
         """The route: every first word of the table."""
@@ -59,9 +62,11 @@ class Verbs:
     async def handle(self, message: Message, command: CommandObject, event_update: Update) -> None:
         """Do what a verb asks for, and answer where it was typed."""
         actor = author_of(message, self._owners)
-        ref = ref_of(event_update.update_id, address_near(message, actor))
+        update_id, kind = event_update.update_id, command.command.lower()
+        ref = ref_of(update_id, address_near(message, actor))
         try:
-            verb, rest = self._studio.verb(command.command.lower(), _written(message))
+            verb, rest = self._studio.verb(kind, _written(message))
+            kind = verb.name
             if verb.name in PERSONAL and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
                 card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
@@ -72,10 +77,11 @@ class Verbs:
         except CALL_ERRORS:
             card = self._notice("telegram.admin_unclear", actor)
         except Refusal as refusal:
-            card = self._studio.refused(refusal, actor.locale)
-        if card.job_id is None:
-            # The cards of jobs are delivery's. Others stay where they were asked for, which is no secret there.
-            await self._studio.post(ref, replace(card, private=False))
+            # Whoever tries a code is told each time how many tries are left: those are few.
+            tries = refusal.params.get("n", "") if kind in _CODES else ""
+            card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
+        if card.job_id is None:  # the cards of jobs are delivery's
+            await self._answers.post(message, actor, update_id, card, kind=kind)
 
     async def _given(self, message: Message, actor: Actor, verb: Verb, rest: str, *, alone: bool) -> _Given:
         """Read what stands behind the verb, and find out whom and which chat it means."""
@@ -133,6 +139,8 @@ class Verbs:
     def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
         return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
 
+
+_CODES = frozenset({"claim", "link"})
 
 _HINTS = frozenset({"easel limits"})
 """Anybody's verbs that tell admins more."""

@@ -89,6 +89,8 @@ async def spend(
     Raises:
         ValueError: There are not so many: whoever decides looks first, in the same transaction.
     """
+    if not pictures:
+        return
     for credit in await available(tx, asker, now=now):
         if credit.by_owner is by_owner and pictures:
             part = min(pictures, credit.left)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiosqlite
 
 from bot.model.jobs import MOVES, Job, JobState
+from bot.model.moderation import Strictness
 from bot.model.requests import DrawRequest
 
 _COLUMNS = (
@@ -22,7 +23,7 @@ _ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that is about to be stored; see Job."""
+    """A job that is about to be stored; see Job. ``strictness`` is that of its place: its pictures are judged by it."""
 
     event: str
     state: JobState
@@ -35,16 +36,18 @@ class NewJob:
     created_at: float
     parent_id: int | None = None
     channel: str = ""
+    strictness: Strictness = Strictness.OFF
 
 
-async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
-    """Store a job and return its id. Raises sqlite3.IntegrityError when its event is there already."""
+async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
+    """Store a job and return it as stored. Raises sqlite3.IntegrityError when its event is there already."""
     r = new.request
     rows = await tx.execute_fetchall(
-        "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"
+        "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
         " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale, channel)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " variation, variation_seed, upscale, channel, strictness)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f" RETURNING {_COLUMNS}",
         (
             new.state.value,
             new.event,
@@ -75,9 +78,10 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> int:
             r.variation_seed,
             r.upscale,
             new.channel,
+            new.strictness.value,
         ),
     )
-    return int(next(iter(rows))[0])
+    return _job(next(iter(rows)))
 
 
 async def move(

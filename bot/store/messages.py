@@ -90,7 +90,7 @@ async def _add(
     job_id: int | None = None,
     card: str = "",
 ) -> int:
-    async with tx.execute(
+    rows = await tx.execute_fetchall(
         f"INSERT INTO messages (kind, state, event, job_id, platform, chat, message, address, card, created_at, updated_at)"  # noqa: S608 - a constant
         f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW}, {_NOW})"
         # An update that changes nothing, so that RETURNING names the row that is there already.
@@ -106,10 +106,8 @@ async def _add(
             dump_address(address),
             card,
         ),
-    ) as cursor:
-        row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    )
+    return int(next(iter(rows))[0])
 
 
 async def bound(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
@@ -231,17 +229,16 @@ async def stale(tx: aiosqlite.Connection) -> tuple[Message, ...]:
 
 async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, chat: str) -> bool:
     """Whether anything of this job was shown, or may have been, in that chat."""
-    async with tx.execute(
+    rows = await tx.execute_fetchall(
         "SELECT 1 FROM messages WHERE job_id = ? AND platform = ? AND chat = ? LIMIT 1", (job_id, platform, chat)
-    ) as cursor:
-        return await cursor.fetchone() is not None
+    )
+    return any(True for _ in rows)
 
 
 async def _select(
     tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float] = ()
 ) -> tuple[Message, ...]:
-    async with tx.execute(f"SELECT {_COLUMNS} FROM messages {where}", values) as cursor:  # noqa: S608 - constants
-        rows = await cursor.fetchall()
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM messages {where}", values)  # noqa: S608 - constants
     found = []
     for row in rows:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aiosqlite
 
@@ -15,16 +17,46 @@ STATE = "state"
 """Option of the service: a State."""
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is set for a place and for the whole service, read together.
+
+    Attributes:
+        here: By the place's own admins, by name.
+        everywhere: By the owners, by name.
+    """
+
+    here: Mapping[str, object] = field(default_factory=dict)
+    everywhere: Mapping[str, object] = field(default_factory=dict)
+
+    def binding(self, name: str) -> object:
+        """Return what holds: what the place has set, else what the owners have; None where nobody has said anything."""
+        said = self.here.get(name)
+        return self.everywhere.get(name) if said is None else said
+
+    @property
+    def state(self) -> State:
+        """What the owners have the whole service do."""
+        value = self.everywhere.get(STATE)
+        return State(value) if isinstance(value, str) and value in set(State) else State.RUN
+
+
 async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
     """Return an option's value; None when it is not set."""
     rows = await tx.execute_fetchall("SELECT value FROM options WHERE place_id = ? AND name = ?", (place_id, name))
     return next((json.loads(row[0]) for row in rows), None)
 
 
-async def of_place(tx: aiosqlite.Connection, place_id: int) -> dict[str, object]:
-    """Return every option that is set for a place (``SERVICE`` for the whole service)."""
-    rows = await tx.execute_fetchall("SELECT name, value FROM options WHERE place_id = ?", (place_id,))
-    return {row[0]: json.loads(row[1]) for row in rows}
+async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
+    """Return every option that is set for a place and for the whole service; of the service alone with None."""
+    rows = await tx.execute_fetchall(
+        "SELECT place_id, name, value FROM options WHERE place_id IN (?, ?)", (SERVICE, place_id)
+    )
+    here: dict[str, object] = {}
+    everywhere: dict[str, object] = {}
+    for number, name, value in rows:
+        (everywhere if number == SERVICE else here)[name] = json.loads(value)
+    return Options(here, everywhere)
 
 
 async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object) -> None:
@@ -41,5 +73,4 @@ async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object)
 
 async def service_state(tx: aiosqlite.Connection) -> State:
     """Return what the owners have the whole service do."""
-    value = await get(tx, SERVICE, STATE)
-    return State(value) if isinstance(value, str) and value in set(State) else State.RUN
+    return (await read(tx, None)).state

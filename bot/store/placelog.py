@@ -26,11 +26,8 @@ def value_of(address: Address) -> Mapping[str, object]:
 
 async def find(tx: aiosqlite.Connection, place_id: int | None) -> Address | None:
     """Return where a place is told, or else the owners of everything; None is nowhere. None stands for direct messages."""
-    for number in (place_id, options.SERVICE):
-        value = None if number is None else await options.get(tx, number, LOG)
-        if value is not None:
-            return None if value == NOWHERE else load_address(json.dumps(value))
-    return None
+    value = (await options.read(tx, place_id)).binding(LOG)
+    return None if value in (None, NOWHERE) else load_address(json.dumps(value))
 
 
 async def is_off(tx: aiosqlite.Connection, place_id: int) -> bool:

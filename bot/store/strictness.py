@@ -7,11 +7,6 @@ import aiosqlite
 from bot.model.moderation import Strictness, strictness_of
 
 
-async def keep(tx: aiosqlite.Connection, job_id: int, strictness: Strictness) -> None:
-    """Write it down with the job."""
-    await tx.execute_fetchall("UPDATE jobs SET strictness = ? WHERE id = ?", (strictness.value, job_id))
-
-
 async def of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness:
     """Return it; OFF for a job that is not there."""
     rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.model.people import Actor, Person, Place
+from bot.store.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Asking:
         person: Whose account it is.
         place_id: Of the server or group; None in direct messages and on the page.
         now: Unix seconds.
+        options: What is set here and everywhere.
     """
 
     actor: Actor
@@ -24,3 +26,4 @@ class Asking:
     person: Person
     place_id: int | None
     now: float
+    options: Options

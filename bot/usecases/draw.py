@@ -11,7 +11,7 @@ from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm, DrawRequest
 from bot.policy.requests import check
 from bot.policy.tickets import ticket_of
-from bot.store import blobs, inputs, jobs, messages, people
+from bot.store import blobs, inputs, jobs, messages, options, people
 from bot.store.database import Tx
 from bot.store.inputs import Staged
 from bot.usecases.asking import Asking
@@ -124,12 +124,12 @@ async def _store(
     now = house.clock.now()
     person = await people.remember(tx, actor, now=now)
     place_id = await people.remember_place(tx, place, now=now)
-    asking = Asking(actor, place, person, place_id, now)
+    asking = Asking(actor, place, person, place_id, now, await options.read(tx, place_id))
     await bans.check(tx, asking)
-    await paused.check(tx, asking)
+    paused.check(asking)
     held = await access.check(tx, house, asking)
-    request = await words.check(tx, house, asking, request)
-    job_id = await jobs.add(
+    request, strictness = await words.check(tx, house, asking, request)
+    job = await jobs.add(
         tx,
         jobs.NewJob(
             event=ref.event,
@@ -143,15 +143,13 @@ async def _store(
             created_at=now,
             parent_id=parent_id,
             channel=channel_of(place),
+            strictness=strictness,
         ),
     )
-    await words.keep(tx, asking, job_id)
-    job = await jobs.get(tx, job_id)
-    assert job is not None
     if not held:
         await reserve(tx, house, asking, job)
         _room(house)
     if ref.address is not None:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED
-        await messages.add_card(tx, ref.event, job_id, ref.address, state)
+        await messages.add_card(tx, ref.event, job.id, ref.address, state)
     return job

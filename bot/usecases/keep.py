@@ -66,9 +66,8 @@ async def set_span(house: House, actor: Actor, place: Place, typed: str) -> Kept
 
 
 async def _kept(tx: Tx, place: Place, place_id: int | None) -> Kept:
-    everywhere = await options.get(tx, options.SERVICE, DAYS)
-    here = None if place_id is None else await options.get(tx, place_id, DAYS)
-    return Kept(_days(here), _days(everywhere), whole=place.guild is None)
+    said = await options.read(tx, place_id)
+    return Kept(_days(said.here.get(DAYS)), _days(said.everywhere.get(DAYS)), whole=place.guild is None)
 
 
 def _days(value: object) -> float | None:

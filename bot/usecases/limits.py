@@ -12,10 +12,7 @@ from bot.usecases import keep, rights
 from bot.usecases.gates import paused, words
 from bot.usecases.gates.access import guest_of
 from bot.usecases.house import House
-from bot.usecases.standing import bind
-
-TIMEZONE = "timezone"
-"""Option of a place: the IANA name of the time zone in which its days begin."""
+from bot.usecases.standing import TIMEZONE, bind
 
 UTC = "UTC"
 
@@ -26,7 +23,8 @@ async def show(house: House, actor: Actor, place: Place) -> Limits:
     anybody = Actor(place.platform, "")
     async with house.db.read() as tx:
         place_id = await people.find_place(tx, place)
-        own = {} if place_id is None else await options.of_place(tx, place_id)
+        said = await options.read(tx, place_id)
+        own = said.here
         found = await policies.concerning(tx, place.platform, place.guild)
         special = tuple(p for p in found if _special(p, place))
         kind, subject, _ = guest_of(actor, place)
@@ -39,12 +37,12 @@ async def show(house: House, actor: Actor, place: Place) -> Limits:
             names=await _names(tx, place.platform, special),
             access=house.access.get(place.platform, Access.OPEN),
             verdict=None if newcomer is None else newcomer.verdict,
-            words=await words.of_place(tx, place, place_id),
+            words=words.of_place(place, said),
             keep_days=kept.days,
             zone=zone if isinstance(zone, str) else UTC,
             log=own.get(placelog.LOG) not in (None, placelog.NOWHERE),
             paused=own.get(paused.PAUSED) is True,
-            state=await options.service_state(tx),
+            state=said.state,
             roles=len(await rights.named(tx, place)),
             untouched=not own and all(p.by_owner or p.scope.place != place.guild for p in found),
             admin=await rights.is_admin(tx, actor, place),

@@ -9,7 +9,7 @@ from bot.model.errors import NotAllowed, OverQuota, Refusal
 from bot.model.jobs import Job, JobState
 from bot.model.people import Actor, Person, Place
 from bot.policy.tickets import ticket_of
-from bot.store import jobs, people
+from bot.store import jobs, options, people
 from bot.store.database import Tx
 from bot.usecases.asking import Asking
 from bot.usecases.gates import bans
@@ -77,8 +77,9 @@ async def _asking(tx: Tx, job: Job, now: float) -> Asking:
     place = Place(account.platform, None, "")
     if job.place_id is not None:
         place = replace(await people.place(tx, job.place_id), channel=job.channel)
+    said = await options.read(tx, job.place_id)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale)
-    return Asking(actor, place, Person(job.person_id, job.account_id, account.name), job.place_id, now)
+    return Asking(actor, place, Person(job.person_id, job.account_id, account.name), job.place_id, now, said)
 
 
 def _reason(refusal: Refusal) -> str:

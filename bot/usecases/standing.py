@@ -134,8 +134,7 @@ async def _zone(tx: Tx, bindings: Bindings, place_id: int | None) -> tzinfo:
     )
     if not calendar:
         return rules.zone_of(None)
-    name = None if place_id is None else await options.get(tx, place_id, TIMEZONE)
-    return rules.zone_of(await options.get(tx, options.SERVICE, TIMEZONE) if name is None else name)
+    return rules.zone_of((await options.read(tx, place_id)).binding(TIMEZONE))
 
 
 def _tighter(bindings: Bindings) -> bool:

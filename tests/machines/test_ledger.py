@@ -21,7 +21,7 @@ from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.quotas import CreditKind, Limit
 from bot.model.requests import DrawForm
-from bot.store import jobs, ledger_check, people, pictures, quotas
+from bot.store import jobs, ledger_check, options, people, pictures, quotas
 from bot.store.database import Database, Tx
 from bot.usecases import changes, quota
 from bot.usecases.asking import Asking
@@ -253,16 +253,15 @@ class Ledger(RuleBasedStateMachine):
                 asker=who,
                 created_at=asking.now,
             )
-            return await jobs.add(tx, new)
+            return (await jobs.add(tx, new)).id
 
         self.oracle.expected[self.change(hold)] = Expected(who, guild, REQUEST.count, self.clock.now(), state="held")
 
     async def asking(self, tx: Tx, who: str, guild: str) -> Asking:
         now, actor = self.clock.now(), Actor("chat", who, who)
         person = await people.remember(tx, actor, now=now)
-        return Asking(
-            actor, self.place(guild), person, await people.remember_place(tx, self.place(guild), now=now), now
-        )
+        place_id = await people.remember_place(tx, self.place(guild), now=now)
+        return Asking(actor, self.place(guild), person, place_id, now, await options.read(tx, place_id))
 
     def an_owner_lets_it_in(self, data: st.DataObject) -> None:
         """It counts from now on, and stays held where it does not fit."""

@@ -156,7 +156,7 @@ class Linking(RuleBasedStateMachine):
         person = await people.remember(tx, self._actor(name), now=now)
         event = f"test:{next(EVENTS)}"
         new = jobs.NewJob(event, JobState.QUEUED, person.id, person.account_id, None, REQUEST, "en", "", now)
-        job_id = await jobs.add(tx, new)
+        job_id = (await jobs.add(tx, new)).id
         await quotas.reserve(
             tx, job_id=job_id, person_id=person.id, place_id=None, pictures=count, now=now, free=free, free_here=0
         )

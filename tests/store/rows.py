@@ -46,7 +46,7 @@ async def a_job(
     """Store a job with its person, place and reservation; returns its id."""
     person = await people.remember(tx, Actor("web", user, "Ada"), now=now)
     place_id = await people.remember_place(tx, Place("web", guild, "c"), now=now)
-    job_id = await jobs.add(
+    job = await jobs.add(
         tx,
         jobs.NewJob(
             event=event,
@@ -61,5 +61,5 @@ async def a_job(
         ),
     )
     if reserve:
-        await quotas.reserve(tx, job_id=job_id, person_id=person.id, place_id=place_id, pictures=count, now=now)
-    return job_id
+        await quotas.reserve(tx, job_id=job.id, person_id=person.id, place_id=place_id, pictures=count, now=now)
+    return job.id

@@ -84,7 +84,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
     "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada", handle="ada"), now=1.0),
     "account of a handle": lambda tx: people.named(tx, "telegram", "ada"),
-    "options of a place": lambda tx: options.of_place(tx, 1),
+    "options of a place": lambda tx: options.read(tx, 1),
     "changes of a place": lambda tx: audit.of_place(tx, "discord", "g"),
     "a change": lambda tx: audit.get(tx, 1),
     "was it undone": lambda tx: audit.undone(tx, 1),

@@ -28,7 +28,7 @@ async def drawn(
     made: DrawRequest = replace(PLAIN, **changes)  # type: ignore[arg-type]  # fields by their names
     event = f"test:{next(iter(await tx.execute_fetchall('SELECT count(*) FROM jobs')))[0]}"
     new = jobs.NewJob(event, JobState.DELIVERED, person.id, person.account_id, None, made, "en", "Ada", now)
-    job_id = await jobs.add(tx, new)
+    job_id = (await jobs.add(tx, new)).id
     for index in range(made.count):
         await pictures.add(
             tx, job_id=job_id, index=index, seed=made.seed + index, path=f"{job_id}-{index}.png", width=1, height=1,

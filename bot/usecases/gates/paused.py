@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from bot.model.errors import NotAllowed, Unavailable
 from bot.model.service import State
-from bot.store import options
-from bot.store.database import Tx
 from bot.usecases.asking import Asking
 
 PAUSED = "paused"
 """Option of a place: true while nothing new is taken on there. What waits is drawn."""
 
 
-async def check(tx: Tx, asking: Asking) -> None:
+def check(asking: Asking) -> None:
     """Refuse what is new in a paused place, and everywhere while the service is being drained; owners' requests too.
 
     Raises:
         NotAllowed: The place's admins have paused it.
         Unavailable: The owners take on nothing new.
     """
-    if await options.service_state(tx) is State.DRAIN:
+    if asking.options.state is State.DRAIN:
         raise Unavailable("refusal.paused.drain")
-    if asking.place_id is not None and await options.get(tx, asking.place_id, PAUSED) is True:
+    if asking.options.here.get(PAUSED) is True:
         raise NotAllowed("refusal.paused.place")

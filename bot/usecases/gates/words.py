@@ -11,8 +11,9 @@ from bot.model.people import Actor, Place
 from bot.model.requests import DrawRequest
 from bot.policy import strikes as rules
 from bot.present import moderation as present
-from bot.store import options, people, strictness, strikes
+from bot.store import people, strikes
 from bot.store.database import Tx
+from bot.store.options import Options
 from bot.usecases import telling
 from bot.usecases.asking import Asking
 from bot.usecases.house import House
@@ -21,8 +22,9 @@ WORDS = "words"
 """Option of a place, or of the service: how strict it is."""
 
 
-async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> DrawRequest:
-    """Return the request, with a note where the place only warns or hides. What is not wanted in it is not looked at.
+async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> tuple[DrawRequest, Strictness]:
+    """Return the request, with a note where the place only warns or hides, and how strict the place is: its pictures
+    are judged by that. What is not wanted in a picture is not looked at.
 
     Raises:
         Moderated: The place does not draw such words, or nobody does.
@@ -36,9 +38,9 @@ async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> D
     # A parent's notes say nothing of its child: it may be asked for in another place.
     notes = tuple(note for note in request.notes if note not in {HIDDEN, WARNED})
     found = house.words.look(request.prompt)
-    strict = await of_place(tx, asking.place, asking.place_id)
+    strict = of_place(asking.place, asking.options)
     if found is None:
-        return replace(request, notes=notes)
+        return replace(request, notes=notes), strict
     if found.forbidden:
         raise Moderated("refusal.words.forbidden")
     match strict:
@@ -50,25 +52,17 @@ async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> D
             notes = (*notes, HIDDEN)
         case Strictness.OFF:
             pass
-    return replace(request, notes=notes)
+    return replace(request, notes=notes), strict
 
 
-async def of_place(tx: Tx, place: Place, place_id: int | None) -> Strictness:
+def of_place(place: Place, options: Options) -> Strictness:
     """Return how strict a place is: as its admins have set it, else as the owners have for all; where nobody has said
     anything, words are refused where everybody reads them, and neither in places for adults nor where one is alone.
     """
-    for number in (place_id, options.SERVICE):
-        said = None if number is None else strictness_of(await options.get(tx, number, WORDS))
+    for said in (strictness_of(options.here.get(WORDS)), strictness_of(options.everywhere.get(WORDS))):
         if said is not None:
             return said
     return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
-
-
-async def keep(tx: Tx, asking: Asking, job_id: int) -> None:
-    """Write down with a new job how strict its place is: its pictures are judged by that."""
-    strict = await of_place(tx, asking.place, asking.place_id)
-    if strict is not Strictness.OFF:
-        await strictness.keep(tx, job_id, strict)
 
 
 async def refused(

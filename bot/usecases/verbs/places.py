@@ -21,9 +21,9 @@ from bot.store.database import Tx
 from bot.usecases import changes, limits, policies, rights, trail
 from bot.usecases.gates import paused
 from bot.usecases.house import House
-from bot.usecases.limits import TIMEZONE
 from bot.usecases.options import put, set_here
 from bot.usecases.rights import ADMIN_ROLES
+from bot.usecases.standing import TIMEZONE
 
 PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
 """What the place's own rule for everybody becomes. ``open`` takes all of its own rules away, ``paused`` pauses."""

@@ -35,6 +35,15 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
     assert len(ann.by_bot()) == 2
     assert (await house.count("jobs"), await house.count("access"), await house.count("messages")) == (1, 1, 3)
 
+    # So is each sort of command, which costs a row: a stranger may type for ever.
+    for number in range(3):
+        for text in ("/help", f"/nonsense{number}", "/quota show", f"/search pear {number}"):
+            telegram.writes(ann, person, text)
+    await telegram.until(lambda: len(ann.by_bot()) == 6)
+    await telegram.until(lambda: not telegram.updates)
+    await house.settled()
+    assert (len(ann.by_bot()), await house.count("messages")) == (6, 7)
+
     # A press by somebody else does nothing, wherever it comes from.
     forged = telegram.sends_press(card, person, "easel:allow:1")
     await telegram.until(lambda: forged.answered)
@@ -58,6 +67,8 @@ async def test_a_claim_makes_the_sender_an_owner_while_it_runs(
     person = ann.members[ann.id]
     telegram.writes(ann, person, "/claim AAAA-AAAA")
     await telegram.until(lambda: any("4 tries" in m.words for m in ann.by_bot()))
+    telegram.writes(ann, person, "/claim AAAA-AAAB")
+    await telegram.until(lambda: any("3 tries" in m.words for m in ann.by_bot()))
     telegram.writes(ann, person, f"/claim {code}")
     await telegram.until(lambda: any("You are an owner" in m.words for m in ann.by_bot()))
     telegram.writes(ann, person, "a red apple")
