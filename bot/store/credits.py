@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiosqlite
@@ -82,16 +83,22 @@ async def available(tx: aiosqlite.Connection, asker: Asker, *, now: float) -> tu
 
 
 async def spend(
-    tx: aiosqlite.Connection, asker: Asker, job_id: int, pictures: int, *, by_owner: bool, now: float
+    tx: aiosqlite.Connection, credits_: Sequence[Credit], job_id: int, pictures: int, *, by_owner: bool, now: float
 ) -> None:
     """Pay for a job's pictures with an owner's credits or with the place's own, the first to expire first.
 
+    Args:
+        tx: A writing transaction.
+        credits_: What is ``available`` in this transaction.
+        job_id: Which job.
+        pictures: How many.
+        by_owner: With an owner's.
+        now: Unix seconds.
+
     Raises:
-        ValueError: There are not so many: whoever decides looks first, in the same transaction.
+        ValueError: There are not so many: whoever decides looks first.
     """
-    if not pictures:
-        return
-    for credit in await available(tx, asker, now=now):
+    for credit in credits_:
         if credit.by_owner is by_owner and pictures:
             part = min(pictures, credit.left)
             await _write(tx, credit.id, job_id, "spend", part, now=now)

@@ -58,14 +58,6 @@ async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person 
     return next((Person(id=row[0], account_id=row[1], name=row[2]) for row in rows), None)
 
 
-async def user_ids(tx: aiosqlite.Connection, person_id: int, platform: str) -> tuple[str, ...]:
-    """Return the ids that a person's accounts have on a platform."""
-    rows = await tx.execute_fetchall(
-        "SELECT user_id FROM accounts WHERE person_id = ? AND platform = ? ORDER BY id", (person_id, platform)
-    )
-    return tuple(row[0] for row in rows)
-
-
 async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
     """Return an account by its id. Raises LookupError when there is none."""
     rows = await tx.execute_fetchall("SELECT platform, user_id, name FROM accounts WHERE id = ?", (account_id,))

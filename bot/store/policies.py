@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
 from functools import lru_cache
 
 import aiosqlite
 
+from bot.model.people import Actor
 from bot.model.quotas import Policy, Scope, Terms
 from bot.policy.quotas import dump_terms, load_terms
 
@@ -18,6 +18,7 @@ _KEY = (
     "by_owner = ? AND coalesce(platform, '') = ? AND coalesce(place, '') = ?"
     " AND coalesce(channel, '') = ? AND coalesce(role, '') = ? AND coalesce(person, '') = ?"
 )
+_NEAR = "by_owner IN (0, 1) AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?)"
 
 
 async def put(tx: aiosqlite.Connection, scope: Scope, terms: Terms, *, by_owner: bool, set_by: str, now: float) -> None:
@@ -68,25 +69,32 @@ async def remove(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> P
     return next((_policy(row) for row in rows), None)
 
 
-async def concerning(
-    tx: aiosqlite.Connection, platform: str, place: str | None, people: Collection[str] | None = None
+async def concerning(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[Policy, ...]:
+    """Return all rules that may bind anybody on this platform and, where a guild's id is given, in that place."""
+    rows = await tx.execute_fetchall(
+        f"SELECT {_COLUMNS} FROM policies WHERE {_NEAR} ORDER BY id",  # noqa: S608 - constants
+        (platform, place or ""),
+    )
+    return tuple(_policy(row) for row in rows)
+
+
+async def for_one(
+    tx: aiosqlite.Connection, actor: Actor, place: str | None, person_id: int | None
 ) -> tuple[Policy, ...]:
-    """Return all rules that may bind somebody on this platform and, where it is given, in this place.
+    """Return the rules that may bind somebody: those of others' roles and for other people are left out.
 
     Args:
         tx: A transaction.
-        platform: Where.
+        actor: The account that acts, with its roles.
         place: The guild's id.
-        people: Of the rules for single persons, only those for these user ids; None: all.
+        person_id: Whose account it is; rules for any of their accounts on this platform are theirs. None: not known.
     """
-    where, values = "", []
-    if people is not None:
-        where = f" AND (person IS NULL OR person IN ({', '.join('?' * len(people))}))"
-        values = list(people)
+    roles = ", ".join("?" * len(actor.roles))
     rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM policies WHERE by_owner IN (0, 1)"  # noqa: S608 - constants
-        f" AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?){where} ORDER BY id",
-        (platform, place or "", *values),
+        f"SELECT {_COLUMNS} FROM policies WHERE {_NEAR} AND (role IS NULL OR role IN ({roles}))"  # noqa: S608 - constants
+        " AND (person IS NULL OR person = ?"
+        " OR person IN (SELECT user_id FROM accounts WHERE person_id = ? AND platform = ?)) ORDER BY id",
+        (actor.platform, place or "", *actor.roles, actor.user_id, person_id, actor.platform),
     )
     return tuple(_policy(row) for row in rows)
 

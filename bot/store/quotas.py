@@ -109,19 +109,20 @@ async def used(
     """
     if not measures:
         return {}
-    sums = ", ".join(f"coalesce(sum(CASE WHEN slot > ?{_where(m)} THEN {_column(m)} END), 0)" for m in measures)
+    sums = [f"coalesce(sum(CASE WHEN slot > ?{_where(m)} THEN {_column(m)} END), 0)" for m in measures]
     values = [value for m in measures for value in (_slot(m.since), *_values(m, asker))]
+    # Each of these selects is one number: what counts of the slot in which a window begins.
+    edges = [f"(SELECT coalesce(sum({_value(m)}), 0) FROM {_EDGE}{_where(m)})" for m in measures]  # noqa: S608
+    bounds = [value for m in measures for value in (*_edge(m, asker), *_values(m, asker))]
     first = min(_slot(measure.since) for measure in measures)
     rows = await tx.execute_fetchall(
-        f"SELECT {sums} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608 - constants
-        (*values, asker.person_id, first),
+        f"SELECT {', '.join((*sums, *edges))} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608 - constants
+        (*values, *bounds, asker.person_id, first),
     )
-    # Each of these selects is one number: what counts of the slot in which a window begins.
-    edges = " UNION ALL ".join(f"SELECT coalesce(sum({_value(m)}), 0) FROM {_EDGE}{_where(m)}" for m in measures)  # noqa: S608
-    bounds = [value for m in measures for value in (*_edge(m, asker), *_values(m, asker))]
-    at_edges = [row[0] for row in await tx.execute_fetchall(edges, bounds)]
+    row = next(iter(rows))
     beside = counted(measures, await _beside(tx, asker, min(measure.since for measure in measures), now))
-    return {m: n + edge + beside[m] for row in rows for m, n, edge in zip(measures, row, at_edges, strict=True)}
+    whole, parts = row[: len(measures)], row[len(measures) :]
+    return {m: n + edge + beside[m] for m, n, edge in zip(measures, whole, parts, strict=True)}
 
 
 async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, now: float) -> tuple[float, int] | None:

@@ -12,6 +12,7 @@ from bot.store.database import Tx
 from bot.usecases import changes
 from bot.usecases.changes import Change, Kind, Subject, Value
 from bot.usecases.house import House
+from bot.usecases.standing import bind
 
 _PARTS = ("platform", "place", "channel", "role", "person")
 
@@ -79,12 +80,10 @@ async def check_ceiling(tx: Tx, house: House, scope: Scope, terms: Terms) -> Non
     assert scope.platform is not None
     roles = () if scope.role is None else (scope.role,)
     somebody = Actor(scope.platform, scope.person or "", roles=roles)
-    ids = {somebody.user_id}
-    if scope.person is not None and (known := await people.find(tx, scope.platform, scope.person)) is not None:
-        ids.update(await people.user_ids(tx, known.id, scope.platform))
-    found = await policies.concerning(tx, scope.platform, scope.place, tuple(ids))
+    known = None if scope.person is None else await people.find(tx, scope.platform, scope.person)
     place = Place(scope.platform, scope.place, scope.channel or "")
-    rules.check_ceiling(terms, scope, rules.bind(somebody, place, found, house.quota, accounts=ids))
+    binding = await bind(tx, house, somebody, place, None if known is None else known.id)
+    rules.check_ceiling(terms, scope, binding)
 
 
 async def own(tx: Tx, place: Place) -> tuple[Policy, ...]:

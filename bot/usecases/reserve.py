@@ -27,8 +27,8 @@ async def reserve(tx: Tx, house: House, asking: Asking, job: Job) -> None:
     """
     given = await quota_gate.check(tx, house, asking, job)
     now, share = asking.now, given.share
-    await credit_rows.spend(tx, given.asker, job.id, share.free, by_owner=True, now=now)
-    await credit_rows.spend(tx, given.asker, job.id, share.free_here, by_owner=False, now=now)
+    await credit_rows.spend(tx, given.credits, job.id, share.free, by_owner=True, now=now)
+    await credit_rows.spend(tx, given.credits, job.id, share.free_here, by_owner=False, now=now)
     await quotas.reserve(
         tx,
         job_id=job.id,

@@ -54,10 +54,8 @@ async def bind(tx: Tx, house: House, actor: Actor, place: Place, person_id: int 
 
     Rules for a person hold for each account that they have on this platform.
     """
-    ids = {actor.user_id}
-    if person_id is not None:
-        ids.update(await people.user_ids(tx, person_id, actor.platform))
-    found = await policies.concerning(tx, actor.platform, place.guild, tuple(ids))
+    found = await policies.for_one(tx, actor, place.guild, person_id)
+    ids = {policy.scope.person for policy in found if policy.scope.person is not None}
     return rules.bind(actor, place, found, house.quota, accounts=ids)
 
 

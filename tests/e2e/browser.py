@@ -78,9 +78,10 @@ class Browser:
         return self.driver.execute_script(code, *args)
 
     def open(self, url: str) -> None:
-        """Open the page and wait until it is filled in."""
+        """Open the page and wait until it is filled in, with what was drawn before."""
         self.driver.get(url)
-        self.until("return !document.getElementById('app').hidden", "the page is filled in")
+        ready = "return !document.getElementById('app').hidden && !document.querySelector('[aria-busy]')"
+        self.until(ready, "the page is filled in")
 
     def until(self, condition: str | Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> Any:
         """Wait until JavaScript, or a function, returns something true; returns that."""

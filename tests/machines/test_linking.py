@@ -27,7 +27,7 @@ from bot.usecases import linking
 from bot.usecases.house import House
 from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
-from tests.store.rows import REQUEST
+from tests.store.rows import REQUEST, spend
 from tests.unit.bot.usecases.conftest import RecordingBacklog
 
 T = TypeVar("T")
@@ -169,7 +169,7 @@ class Linking(RuleBasedStateMachine):
             person = await people.remember(tx, self._actor(name), now=now)
             grant = Grant(person.id, None, CreditKind.BORROWED, pictures, by_owner=True, expires_at=now + lent_for)
             await credit_rows.give(tx, f"test:{next(EVENTS)}", grant, given_by="operator", now=now)
-            await credit_rows.spend(tx, Asker(person.id), job_id, pictures, by_owner=True, now=now)
+            await spend(tx, Asker(person.id), job_id, pictures, by_owner=True, now=now)
             await quotas.settle(tx, job_id, painted=pictures, now=now)
         return job_id
 

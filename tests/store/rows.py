@@ -7,6 +7,8 @@ import aiosqlite
 from bot.model.jobs import JobState
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawRequest
+from bot.policy.quotas import Asker
+from bot.store import credits as credit_rows
 from bot.store import jobs, people, quotas
 
 REQUEST = DrawRequest(
@@ -63,3 +65,11 @@ async def a_job(
     if reserve:
         await quotas.reserve(tx, job_id=job.id, person_id=person.id, place_id=place_id, pictures=count, now=now)
     return job.id
+
+
+async def spend(
+    tx: aiosqlite.Connection, asker: Asker, job_id: int, pictures: int, *, by_owner: bool, now: float
+) -> None:
+    """Pay for a job's pictures with what somebody may spend now."""
+    credits_ = await credit_rows.available(tx, asker, now=now)
+    await credit_rows.spend(tx, credits_, job_id, pictures, by_owner=by_owner, now=now)

@@ -12,7 +12,7 @@ from bot.store import credits as credit_rows
 from bot.store import quotas
 from bot.store.credits import Grant
 from bot.store.database import Database, Tx
-from tests.store.rows import a_job
+from tests.store.rows import a_job, spend
 
 ADA = Asker(1, 1, "c")
 ELSEWHERE = Asker(1, 2)
@@ -45,12 +45,12 @@ async def test_what_somebody_may_spend_and_where(db: Database) -> None:
 async def test_the_first_to_expire_is_spent_first_and_comes_back_last(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, late=replace(OWNERS, expires_at=900.0), soon=OWNERS, places=PLACES)
-        await credit_rows.spend(tx, ADA, 1, 4, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 4, by_owner=True, now=200.0)
         assert await left(tx) == [(3, 2), (1, 2)]
         await credit_rows.give_back(tx, 1, 2, by_owner=True, now=210.0)
         assert await left(tx) == [(3, 2), (2, 1), (1, 3)]
         with pytest.raises(ValueError, match="1 credits are missing"):
-            await credit_rows.spend(tx, ADA, 1, 3, by_owner=False, now=200.0)
+            await spend(tx, ADA, 1, 3, by_owner=False, now=200.0)
 
 
 @pytest.mark.parametrize(("painted", "expected"), [(2, [(1, 2)]), (1, [(1, 3)]), (0, [(2, 1), (1, 3)])], ids=str)
@@ -59,8 +59,8 @@ async def test_what_is_not_painted_gives_credits_back_first(
 ) -> None:
     async with db.write() as tx:
         await give(tx, owners=OWNERS, places=replace(PLACES, pictures=1))
-        await credit_rows.spend(tx, ADA, 1, 1, by_owner=True, now=200.0)
-        await credit_rows.spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
+        await spend(tx, ADA, 1, 1, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
         await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=1, free_here=1)
         for again in (painted, 0, 2):
             await quotas.settle(tx, 1, painted=again, now=210.0)
@@ -72,7 +72,7 @@ async def test_what_is_not_painted_gives_credits_back_first(
 async def test_what_is_given_back_too_late_is_gone(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, owners=OWNERS)
-        await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
         await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
         await quotas.refund(tx, 1, now=600.0)
         assert await left(tx, now=600.0) == []
@@ -83,7 +83,7 @@ async def test_an_event_gives_once_and_can_be_taken_back(db: Database) -> None:
         await give(tx, owners=OWNERS)
         await credit_rows.give(tx, "owners", replace(OWNERS, pictures=9), given_by="operator", now=150.0)
         assert await credit_rows.of_event(tx, "owners") == OWNERS
-        await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
         await credit_rows.revoke(tx, "owners", now=210.0)
         assert (await left(tx), await credit_rows.of_event(tx, "owners")) == ([], None)
         assert await credit_rows.was_given(tx, "owners")
@@ -96,8 +96,8 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
     own = replace(PLACES, kind=CreditKind.BORROWED)
     async with db.write() as tx:
         await give(tx, lent=lent, own=own)
-        await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
-        await credit_rows.spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
+        await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
         await quotas.reserve(
             tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, cost_each=250, channel="c", free=2
         )
@@ -115,11 +115,11 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
 async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, lent=replace(OWNERS, kind=CreditKind.BORROWED))
-        await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
+        await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
         await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
         await a_job(tx, event="2", user="2", guild="g", count=1, reserve=False)
         await tx.execute("INSERT INTO carried_credits (person_id, credit_id, until) VALUES (2, 1, 250.0)")
-        await credit_rows.spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
+        await spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
         await quotas.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
         assert [use.owner for use in await credit_rows.due(tx, ADA, since=0.0, now=500.0)] == [2, 1]
         assert [use.owner for use in await credit_rows.due(tx, Asker(2), since=0.0, now=500.0)] == [2]

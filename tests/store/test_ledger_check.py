@@ -13,7 +13,7 @@ from bot.store import check, jobs, ledger_check, pictures, quotas
 from bot.store import credits as credit_rows
 from bot.store.credits import Grant
 from bot.store.database import Database, Tx
-from tests.store.rows import a_job
+from tests.store.rows import a_job, spend
 
 ADA = Asker(1, 1)
 
@@ -25,7 +25,7 @@ async def all_is_well(tx: Tx) -> None:
         await a_job(tx, event=str(number), guild="g", state=JobState(state), reserve=not held and number != 1)
     bonus = Grant(1, None, CreditKind.BONUS, 2, by_owner=True, expires_at=5000.0)
     await credit_rows.give(tx, "gift", bonus, given_by="operator", now=1000.0)
-    await credit_rows.spend(tx, ADA, 1, 2, by_owner=True, now=1000.0)
+    await spend(tx, ADA, 1, 2, by_owner=True, now=1000.0)
     await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=1000.0, free=2)
     await jobs.move(tx, 1, JobState.RUNNING, JobState.PAINTED, now=1001.0)
     await pictures.add(tx, job_id=1, index=0, seed=1, path="a", width=1, height=1, size=1, seconds=1.0, now=1001.0)

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.model.jobs import JobState
+from bot.model.people import Actor
 from bot.model.quotas import Limit, Scope, Terms, Unit, Window
 from bot.policy.quotas import Asker, Measure, Use, Waiting, counted, parse_terms
-from bot.store import audit, jobs, policies, quotas
+from bot.store import audit, jobs, people, policies, quotas
 from bot.store.database import Database
 from tests.store.fresh import fresh
 from tests.store.rows import a_job
@@ -235,17 +236,28 @@ async def test_rules_are_set_replaced_found_and_taken_away(db: Database) -> None
         assert kept.terms == three
 
 
-async def test_rules_for_others_are_left_out_where_the_people_are_known(db: Database) -> None:
+async def test_rules_for_others_and_for_other_roles_are_left_out(db: Database) -> None:
     every = parse_terms("5/hour 20 points/calendar day at-once 2 count 3 size 640x480 steps 9 models demo,sdxl")
     scopes = [Scope(), *(Scope(platform="discord", person=person) for person in ("ann", "bob", "cy"))]
     scopes.append(Scope(platform="discord", place="g", channel="c"))
+    scopes += (Scope(platform="discord", place="g", role=role) for role in ("r", "s"))
+    ann = Actor("discord", "ann", roles=("s", "t"))
     async with db.write() as tx:
         for scope in scopes:
             await policies.put(tx, scope, every, by_owner=True, set_by="operator", now=1.0)
-        found = await policies.concerning(tx, "discord", "g", ("ann", "cy"))
-        assert [p.scope for p in found] == [scopes[0], scopes[1], scopes[3], scopes[4]]
+        person = await people.remember(tx, ann, now=1.0)
+        found = await policies.for_one(tx, ann, "g", person.id)
+        assert [p.scope for p in found] == [scopes[0], scopes[1], scopes[4], scopes[6]]
         assert {p.terms for p in found} == {every}
-        assert [p.scope for p in await policies.concerning(tx, "discord", None, ())] == [Scope()]
+        # Cy is the same person, as linked accounts are.
+        await tx.execute_fetchall(
+            "INSERT INTO accounts (person_id, platform, user_id, created_at) VALUES (?, 'discord', 'cy', 1.0)",
+            (person.id,),
+        )
+        assert [p.scope for p in await policies.for_one(tx, replace(ann, roles=()), "g", person.id)] == [
+            scopes[i] for i in (0, 1, 3, 4)
+        ]
+        assert [p.scope for p in await policies.for_one(tx, Actor("discord", "new"), None, None)] == [Scope()]
 
 
 async def test_changes_are_written_down_newest_first(db: Database) -> None:

@@ -137,3 +137,4 @@ document.documentElement.lang = first.lang;
 fill(document);
 document.getElementById("app").hidden = false;
 await new Page(first).refresh();
+document.getElementById("stage").removeAttribute("aria-busy");

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.model.jobs import Job
-from bot.model.quotas import POINT
+from bot.model.quotas import POINT, Credit
 from bot.policy import quotas as rules
 from bot.policy.costs import cost_each
 from bot.policy.quotas import Asked, Asker, Share
@@ -24,11 +24,13 @@ class Admitted:
         asker: Whose it is, and where.
         share: What credits pay for of it.
         cost_each: What each of its pictures costs, in thousandths of a point.
+        credits: What may be spent, the first to expire first.
     """
 
     asker: Asker
     share: Share
     cost_each: int = POINT
+    credits: tuple[Credit, ...] = ()
 
 
 async def check(tx: Tx, house: House, asking: Asking, job: Job) -> Admitted:
@@ -56,7 +58,7 @@ async def check(tx: Tx, house: House, asking: Asking, job: Job) -> Admitted:
         left = int(rules.left(books.owner, books.own, books.purse))
         blamed = await dated(tx, books, room, 0)
         raise rules.over(blamed, left=left, wanted=request.count, cost_each=cost, now=asking.now)
-    return Admitted(asker, share, cost)
+    return Admitted(asker, share, cost, books.credits)
 
 
 def _eta(house: House, job_id: int) -> float | None:
