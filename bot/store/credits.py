@@ -8,7 +8,21 @@ from dataclasses import dataclass
 import aiosqlite
 
 from bot.model.quotas import Credit, CreditKind
-from bot.policy.quotas import Asker, Use
+from bot.policy.quotas import Asker
+
+_SPENT = (
+    "SELECT c.expires_at AS at, sum(u.pictures) * c.by_owner AS owner, sum(u.pictures) AS own, l.cost_each, l.place_id,"
+    " l.channel FROM"
+)
+_USES = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
+_EXPIRED = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING own > 0"
+DUE = (
+    f"{_SPENT} credits c {_USES} WHERE c.person_id = ?1 AND {_EXPIRED}"
+    # What was parted from this person had borrowed together with it.
+    f" UNION ALL {_SPENT} carried_credits k JOIN credits c ON c.id = k.credit_id {_USES} AND u.written_at <= k.until"
+    f" WHERE k.person_id = ?1 AND c.person_id <> ?1 AND {_EXPIRED}"
+)
+"""SQL: what ?1 had borrowed that counts as drawn, from when it expired on: after ?2, and until ?3. As rows of a use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,38 +135,6 @@ async def give_back(tx: aiosqlite.Connection, job_id: int, pictures: int, *, by_
             part = min(pictures, spent)
             await _write(tx, credit_id, job_id, "return", -part, now=now)
             pictures -= part
-
-
-async def due(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: float) -> tuple[Use, ...]:
-    """Return what was borrowed and counts as drawn now: what was spent of it, from when it expired on.
-
-    Args:
-        tx: A transaction.
-        asker: Whose, and the place that is decided about.
-        since: Only what has expired after this moment, in Unix seconds.
-        now: Unix seconds.
-    """
-    spent = "SELECT c.expires_at, sum(u.pictures) AS n, c.by_owner, l.cost_each, l.place_id, l.channel FROM"
-    uses = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
-    when = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING n > 0"
-    rows = await tx.execute_fetchall(
-        # What was parted from this person had borrowed together with it.
-        f"{spent} credits c {uses} WHERE c.person_id = ?1 AND {when} UNION ALL"
-        f" {spent} carried_credits k JOIN credits c ON c.id = k.credit_id {uses} AND u.written_at <= k.until"
-        f" WHERE k.person_id = ?1 AND c.person_id <> ?1 AND {when}",
-        (asker.person_id, since, now),
-    )
-    return tuple(
-        Use(
-            at=row[0],
-            owner=row[1] if row[2] else 0,
-            own=row[1],
-            cost_each=row[3],
-            here=asker.is_here(row[4]),
-            in_channel=asker.is_here(row[4], row[5]),
-        )
-        for row in rows
-    )
 
 
 async def _write(

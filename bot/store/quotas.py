@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,10 +24,11 @@ _EDGE = (
     "ledger WHERE person_id = ? AND counted_at > ? AND counted_at < ?"
     " AND CAST(counted_at / 900 AS INTEGER) = ? AND kind <> 'charge'"
 )
-# What an account drew that was parted from this person's since.
-_CARRIED = (
-    "ledger WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
-    " AND counted_at > ?2 AND kind <> 'charge'"
+# What an account drew that was parted from this person's since, and what was borrowed.
+_BESIDE = (
+    "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel FROM ledger"  # noqa: S608
+    " WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
+    f" AND counted_at > ?2 AND kind <> 'charge' UNION ALL {credit_rows.DUE}"
 )
 
 
@@ -115,14 +117,16 @@ async def used(
     edges = [f"(SELECT coalesce(sum({_value(m)}), 0) FROM {_EDGE}{_where(m)})" for m in measures]  # noqa: S608
     bounds = [value for m in measures for value in (*_edge(m, asker), *_values(m, asker))]
     first = min(_slot(measure.since) for measure in measures)
-    rows = await tx.execute_fetchall(
-        f"SELECT {', '.join((*sums, *edges))} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608 - constants
-        (*values, *bounds, asker.person_id, first),
+    rows, uses = await asyncio.gather(
+        tx.execute_fetchall(
+            f"SELECT {', '.join((*sums, *edges))} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608
+            (*values, *bounds, asker.person_id, first),
+        ),
+        beside(tx, asker, since=min(measure.since for measure in measures), now=now),
     )
-    row = next(iter(rows))
-    beside = counted(measures, await _beside(tx, asker, min(measure.since for measure in measures), now))
+    row, others = next(iter(rows)), counted(measures, uses)
     whole, parts = row[: len(measures)], row[len(measures) :]
-    return {m: n + edge + beside[m] for m, n, edge in zip(measures, whole, parts, strict=True)}
+    return {m: n + edge + others[m] for m, n, edge in zip(measures, whole, parts, strict=True)}
 
 
 async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, now: float) -> tuple[float, int] | None:
@@ -137,7 +141,7 @@ async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, no
         for row in rows:
             # Just before the slot begins; a slot's lines are told by the slot.
             found = await _oldest_line(tx, asker, replace(measure, since=row[0] * SLOT_SECONDS - 1.0), slot=row[0])
-    found += [(u.at, n) for u in await _beside(tx, asker, measure.since, now) if (n := u.counts(measure)) > 0]
+    found += [(u.at, n) for u in await beside(tx, asker, since=measure.since, now=now) if (n := u.counts(measure)) > 0]
     first = min((at for at, _ in found), default=None)
     return None if first is None else (first, sum(n for at, n in found if at == first))
 
@@ -164,17 +168,12 @@ async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> Wa
     return next(Waiting(*row) for row in rows)
 
 
-async def _beside(tx: aiosqlite.Connection, asker: Asker, since: float, now: float) -> tuple[Use, ...]:
+async def beside(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: float) -> tuple[Use, ...]:
     """Return what counts beside one's own jobs: what was borrowed and is due, and what a parted account drew."""
-    rows = await tx.execute_fetchall(
-        "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel"  # noqa: S608 - constants
-        f" FROM {_CARRIED}",
-        (asker.person_id, since),
-    )
-    carried = tuple(
+    rows = await tx.execute_fetchall(_BESIDE, (asker.person_id, since, now))
+    return tuple(
         Use(row[0], row[1], row[2], row[3], asker.is_here(row[4]), asker.is_here(row[4], row[5])) for row in rows
     )
-    return (*carried, *await credit_rows.due(tx, asker, since=since, now=now))
 
 
 def _slot(at: float) -> int:

@@ -11,10 +11,10 @@ from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm, DrawRequest
 from bot.policy.requests import check
 from bot.policy.tickets import ticket_of
-from bot.store import blobs, inputs, jobs, messages, options, people
+from bot.store import blobs, inputs, jobs, messages, people
 from bot.store.database import Tx
 from bot.store.inputs import Staged
-from bot.usecases.asking import Asking
+from bot.usecases.asking import look
 from bot.usecases.gates import access, bans, paused, words
 from bot.usecases.given import given
 from bot.usecases.house import House
@@ -124,11 +124,11 @@ async def _store(
     now = house.clock.now()
     person = await people.remember(tx, actor, now=now)
     place_id = await people.remember_place(tx, place, now=now)
-    asking = Asking(actor, place, person, place_id, now, await options.read(tx, place_id))
-    await bans.check(tx, asking)
+    asking = await look(tx, actor, place, person, place_id=place_id, now=now)
+    bans.check(asking)
     paused.check(asking)
     held = await access.check(tx, house, asking)
-    request, strictness = await words.check(tx, house, asking, request)
+    request, strictness = words.check(house, asking, request)
     job = await jobs.add(
         tx,
         jobs.NewJob(

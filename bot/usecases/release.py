@@ -9,9 +9,9 @@ from bot.model.errors import NotAllowed, OverQuota, Refusal
 from bot.model.jobs import Job, JobState
 from bot.model.people import Actor, Person, Place
 from bot.policy.tickets import ticket_of
-from bot.store import jobs, options, people
+from bot.store import jobs, people
 from bot.store.database import Tx
-from bot.usecases.asking import Asking
+from bot.usecases.asking import Asking, look
 from bot.usecases.gates import bans
 from bot.usecases.house import House
 from bot.usecases.reserve import reserve
@@ -42,7 +42,7 @@ async def release(tx: Tx, house: House, job_ids: Sequence[int], *, now: float) -
             continue
         try:
             asking = await _asking(tx, job, now)
-            await bans.check(tx, asking)
+            bans.check(asking)
             await reserve(tx, house, asking, job)
         except Refusal as refusal:
             await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
@@ -77,9 +77,9 @@ async def _asking(tx: Tx, job: Job, now: float) -> Asking:
     place = Place(account.platform, None, "")
     if job.place_id is not None:
         place = replace(await people.place(tx, job.place_id), channel=job.channel)
-    said = await options.read(tx, job.place_id)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale)
-    return Asking(actor, place, Person(job.person_id, job.account_id, account.name), job.place_id, now, said)
+    person = Person(job.person_id, job.account_id, account.name)
+    return await look(tx, actor, place, person, place_id=job.place_id, now=now)
 
 
 def _reason(refusal: Refusal) -> str:

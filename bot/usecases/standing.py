@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -12,6 +13,7 @@ from bot.policy.quotas import Asker, Bindings, Purse, Room
 from bot.store import credits as credit_rows
 from bot.store import options, people, policies, quotas
 from bot.store.database import Tx
+from bot.store.options import Options
 from bot.usecases.house import House
 
 TIMEZONE = "timezone"
@@ -59,17 +61,20 @@ async def bind(tx: Tx, house: House, actor: Actor, place: Place, person_id: int 
     return rules.bind(actor, place, found, house.quota, accounts=ids)
 
 
-async def open_books(tx: Tx, asker: Asker, bindings: Bindings, *, now: float, cost_each: int = POINT) -> Books:
-    """Return what is left for pictures of a cost (in thousandths of a point)."""
-    zone = await _zone(tx, bindings, asker.place_id)
+async def open_books(
+    tx: Tx, asker: Asker, bindings: Bindings, said: Options, *, now: float, cost_each: int = POINT
+) -> Books:
+    """Return what is left for pictures of a cost (in thousandths of a point); ``said`` names the place's time zone."""
+    zone = rules.zone_of(said.binding(TIMEZONE))
     measures = rules.measures(bindings, now, zone)
-    used = await quotas.used(tx, asker, measures, now=now)
+    used, credits_ = await asyncio.gather(
+        quotas.used(tx, asker, measures, now=now), credit_rows.available(tx, asker, now=now)
+    )
     owner, own = (
         rules.room(bindings, used, now, zone, by_owner=by_owner, cost_each=cost_each) for by_owner in (True, False)
     )
     # Where nothing limits anybody, nobody spends anything.
-    credits_ = await credit_rows.available(tx, asker, now=now) if measures else ()
-    return Books(asker, bindings, owner, own, credits_, zone, now)
+    return Books(asker, bindings, owner, own, credits_ if measures else (), zone, now)
 
 
 async def dated(tx: Tx, books: Books, room: Room, index: int) -> Allowance:
@@ -96,7 +101,7 @@ async def standing(tx: Tx, house: House, actor: Actor, place: Place) -> Standing
         return Standing(None, (), now=now)
     asker = asker_of(0 if person is None else person.id, place, place_id)
     bindings = await bind(tx, house, actor, place, None if person is None else person.id)
-    books = await open_books(tx, asker, bindings, now=now)
+    books = await open_books(tx, asker, bindings, await options.read(tx, place_id), now=now)
     allowances = []
     for room in sorted((books.owner, books.own), key=lambda room: room.pictures):
         allowances += [await dated(tx, books, room, index) for index in range(len(room.allowances))]
@@ -121,18 +126,6 @@ def asker_of(person_id: int, place: Place, place_id: int | None) -> Asker:
 def channel_of(place: Place) -> str:
     """Return what is kept of where in a place something was asked for."""
     return "" if place.guild is None else place.channel
-
-
-async def _zone(tx: Tx, bindings: Bindings, place_id: int | None) -> tzinfo:
-    calendar = any(
-        limit.window is Window.CALENDAR
-        for reason in bindings.reasons
-        for policy in reason.rules
-        for limit in policy.terms.limits
-    )
-    if not calendar:
-        return rules.zone_of(None)
-    return rules.zone_of((await options.read(tx, place_id)).binding(TIMEZONE))
 
 
 def _tighter(bindings: Bindings) -> bool:

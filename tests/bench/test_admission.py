@@ -19,7 +19,7 @@ from bot.model.quotas import CreditKind
 from bot.model.requests import DrawForm
 from bot.policy.quotas import parse_terms
 from bot.store import credits as credit_rows
-from bot.store import ledger_check
+from bot.store import jobs, ledger_check, quotas
 from bot.store.credits import Grant
 from bot.store.database import Database
 from bot.usecases.draw import draw
@@ -96,6 +96,11 @@ async def admit(house: House, who: Actor, numbers: itertools.count[int]) -> list
         begin = time.perf_counter()
         await draw(house, who, HERE, DrawForm("an apple"), ref)
         seconds.append(time.perf_counter() - begin)
+    async with house.db.write() as tx:
+        # Drawn meanwhile: nobody has a thousand that wait.
+        for job_id in await jobs.waiting_ids(tx):
+            await quotas.settle(tx, job_id, painted=1, now=NOW)
+        await tx.execute_fetchall("UPDATE jobs SET state = 'delivered' WHERE state = 'queued'")
     return seconds
 
 

@@ -21,10 +21,10 @@ from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
 from bot.model.quotas import CreditKind, Limit
 from bot.model.requests import DrawForm
-from bot.store import jobs, ledger_check, options, people, pictures, quotas
+from bot.store import jobs, ledger_check, people, pictures, quotas
 from bot.store.database import Database, Tx
 from bot.usecases import changes, quota
-from bot.usecases.asking import Asking
+from bot.usecases.asking import Asking, look
 from bot.usecases.cancel import cancel
 from bot.usecases.credits import CREDIT
 from bot.usecases.draw import draw
@@ -261,7 +261,7 @@ class Ledger(RuleBasedStateMachine):
         now, actor = self.clock.now(), Actor("chat", who, who)
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, self.place(guild), now=now)
-        return Asking(actor, self.place(guild), person, place_id, now, await options.read(tx, place_id))
+        return await look(tx, actor, self.place(guild), person, place_id=place_id, now=now)
 
     def an_owner_lets_it_in(self, data: st.DataObject) -> None:
         """It counts from now on, and stays held where it does not fit."""

@@ -101,15 +101,15 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
         await quotas.reserve(
             tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, cost_each=250, channel="c", free=2
         )
-        assert await credit_rows.due(tx, ADA, since=0.0, now=399.0) == ()
+        assert await quotas.beside(tx, ADA, since=0.0, now=399.0) == ()
         places = Use(400.0, 0, 1, 250, here=True, in_channel=True)
-        assert await credit_rows.due(tx, ADA, since=0.0, now=400.0) == (places,)
+        assert await quotas.beside(tx, ADA, since=0.0, now=400.0) == (places,)
         owners = Use(500.0, 2, 2, 250, here=False, in_channel=False)
-        assert await credit_rows.due(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
-        assert await credit_rows.due(tx, ELSEWHERE, since=500.0, now=900.0) == ()
+        assert await quotas.beside(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
+        assert await quotas.beside(tx, ELSEWHERE, since=500.0, now=900.0) == ()
         # Nothing is due for what was given back.
         await credit_rows.give_back(tx, 1, 2, by_owner=True, now=600.0)
-        assert await credit_rows.due(tx, ELSEWHERE, since=400.0, now=500.0) == ()
+        assert await quotas.beside(tx, ELSEWHERE, since=400.0, now=500.0) == ()
 
 
 async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) -> None:
@@ -121,5 +121,5 @@ async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) 
         await tx.execute("INSERT INTO carried_credits (person_id, credit_id, until) VALUES (2, 1, 250.0)")
         await spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
         await quotas.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
-        assert [use.owner for use in await credit_rows.due(tx, ADA, since=0.0, now=500.0)] == [2, 1]
-        assert [use.owner for use in await credit_rows.due(tx, Asker(2), since=0.0, now=500.0)] == [2]
+        assert [use.owner for use in await quotas.beside(tx, ADA, since=0.0, now=500.0)] == [2, 1]
+        assert [use.owner for use in await quotas.beside(tx, Asker(2), since=0.0, now=500.0)] == [2]

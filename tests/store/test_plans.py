@@ -97,7 +97,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "rules": lambda tx: policies.concerning(tx, "discord", "g"),
     "rules for somebody": lambda tx: policies.for_one(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
     "credits": lambda tx: credits_.available(tx, ASKER, now=1.0),
-    "borrowed and due": lambda tx: credits_.due(tx, ASKER, since=0.0, now=1.0),
+    "borrowed and due": lambda tx: quotas.beside(tx, ASKER, since=0.0, now=1.0),
     "give back": lambda tx: credits_.give_back(tx, 1, 1, by_owner=True, now=1.0),
     "grant of an event": lambda tx: credits_.of_event(tx, "e"),
     "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from bot.model.errors import NotAllowed
-from bot.store import bans
 from bot.store.bans import Ban
-from bot.store.database import Tx
 from bot.usecases.asking import Asking
 
 
-async def check(tx: Tx, asking: Asking) -> None:
+def check(asking: Asking) -> None:
     """Raise NotAllowed, with when it ends, for who is banned by any of their accounts; nobody shuts an owner out."""
-    if asking.actor.is_owner:
-        return
-    ban = await bans.binding(tx, asking.person.id, asking.place_id, now=asking.now)
-    if ban is not None:
-        raise _refusal(ban, asking.now)
+    if asking.ban is not None and not asking.actor.is_owner:
+        raise _refusal(asking.ban, asking.now)
 
 
 def _refusal(ban: Ban, now: float) -> NotAllowed:

@@ -51,7 +51,7 @@ async def check(tx: Tx, house: House, asking: Asking, job: Job) -> Admitted:
     if bindings.terms().at_once is not None:
         waiting = await quotas.waiting(tx, asker, but=job.id)
         rules.check_waiting(bindings, waiting, lambda job_id: _eta(house, job_id))
-    books = await open_books(tx, asker, bindings, now=asking.now, cost_each=cost)
+    books = await open_books(tx, asker, bindings, asking.options, now=asking.now, cost_each=cost)
     share = rules.share(books.owner, books.own, books.purse, request.count)
     if share is None:
         room = rules.tightest(books.owner, books.own, books.purse)

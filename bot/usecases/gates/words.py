@@ -12,7 +12,6 @@ from bot.model.requests import DrawRequest
 from bot.policy import strikes as rules
 from bot.present import moderation as present
 from bot.store import people, strikes
-from bot.store.database import Tx
 from bot.store.options import Options
 from bot.usecases import telling
 from bot.usecases.asking import Asking
@@ -22,7 +21,7 @@ WORDS = "words"
 """Option of a place, or of the service: how strict it is."""
 
 
-async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> tuple[DrawRequest, Strictness]:
+def check(house: House, asking: Asking, request: DrawRequest) -> tuple[DrawRequest, Strictness]:
     """Return the request, with a note where the place only warns or hides, and how strict the place is: its pictures
     are judged by that. What is not wanted in a picture is not looked at.
 
@@ -30,10 +29,8 @@ async def check(tx: Tx, house: House, asking: Asking, request: DrawRequest) -> t
         Moderated: The place does not draw such words, or nobody does.
         NotAllowed: They were refused too often of late and have to wait.
     """
-    seconds = 0.0
-    if not asking.actor.is_owner:
-        seconds = rules.wait(await strikes.of_person(tx, asking.person.id), asking.now)
-    if seconds > 0:
+    seconds = rules.wait(asking.strikes, asking.now)
+    if seconds > 0 and not asking.actor.is_owner:
         raise NotAllowed("refusal.words.wait", wait=seconds)
     # A parent's notes say nothing of its child: it may be asked for in another place.
     notes = tuple(note for note in request.notes if note not in {HIDDEN, WARNED})
