@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from bot.model.access import Access, Verdict
@@ -35,17 +36,18 @@ def limits_card(limits: Limits, locale: str) -> Card:
     )
 
 
-def preset_card(preset: str, locale: str) -> Card:
-    """Return what a preset has set."""
+def preset_card(preset: str, locale: str, *, narrower: bool = False) -> Card:
+    """Return what a preset has set; ``narrower`` when the owner's own rules give less than it promises."""
     match preset:
         case "open":
-            return _said(text(locale, "card.preset.open"))
+            card = _said(text(locale, "card.preset.open"))
         case "club":
-            return _said(text(locale, "card.preset.club"))
+            card = _said(text(locale, "card.preset.club"))
         case "strict":
-            return _said(text(locale, "card.preset.strict"))
+            card = _said(text(locale, "card.preset.strict"))
         case _:
-            return paused_card(locale, paused=True)
+            card = paused_card(locale, paused=True)
+    return replace(card, notes=(text(locale, "card.preset.narrower"),)) if narrower else card
 
 
 def paused_card(locale: str, *, paused: bool) -> Card:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 from bot.model.cards import Card
-from bot.model.errors import NotAllowed
+from bot.model.errors import NotAllowed, OverQuota
 from bot.model.quotas import Scope, Terms
 from bot.model.service import State
 from bot.model.verbs import Call
@@ -38,16 +38,21 @@ async def _preset(house: House, call: Call) -> Card:
     preset = call.args["preset"]
     if call.place.guild is None:
         raise NotAllowed("refusal.rights.no_place")
-    now = house.clock.now()
+    now, narrower = house.clock.now(), False
     async with house.db.write() as tx:
         await set_here(tx, call, paused.PAUSED, True if preset == "paused" else None, now=now)
         if preset == "open":
             for policy in await policies.own(tx, call.place):
                 await _rule(tx, call, policy.scope, None, now)
         elif preset in PRESETS:
-            scope = Scope(call.place.platform, call.place.guild)
-            await _rule(tx, call, scope, parse_terms(PRESETS[preset]), now)
-    return present.preset_card(preset, call.actor.locale)
+            scope, terms = Scope(call.place.platform, call.place.guild), parse_terms(PRESETS[preset])
+            await _rule(tx, call, scope, terms, now)
+            try:
+                await policies.check_ceiling(tx, house, scope, terms)
+            except OverQuota:
+                # A preset says how a place is meant to be; in what the owner gives less of, that binds.
+                narrower = True
+    return present.preset_card(preset, call.actor.locale, narrower=narrower)
 
 
 async def _rule(tx: Tx, call: Call, scope: Scope, terms: Terms | None, now: float) -> None:

@@ -115,7 +115,7 @@ async def test_show_and_why_of_oneself_are_for_everybody(house: House) -> None:
     )
     assert (
         await say(house, replace(OWNER, locale="zh_CN"), PAGE, "quota why")
-    ).status == "Easel 的主人不受任何规则限制。"
+    ).status == "Easel 的所有者不受任何规则限制。"
 
 
 @pytest.mark.parametrize("verb", ["quota show", "quota why"])

@@ -15,6 +15,7 @@ from bot.model.requests import DrawForm
 from bot.model.verbs import VERBS, Call, Verb, Who
 from bot.store import audit
 from bot.usecases.commands import HANDLERS
+from bot.usecases.verbs.places import PRESETS
 from tests.unit.bot.usecases.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 
 BY_NAME = {verb.name: verb for verb in VERBS}
@@ -215,6 +216,19 @@ async def test_presets_become_rules_of_the_place_alone(world: World) -> None:
     assert paused.value.key == "refusal.paused.place"
     await typed(world, ADMIN, HERE, "easel preset", {"preset": "open"})
     await asked(world, ADA, HERE)
+
+
+async def test_a_preset_says_where_the_owner_gives_less(world: World) -> None:
+    await typed(world, OWNER_HERE, ALONE, "quota set", {"rule": "20/day"})
+    assert (await typed(world, ADMIN, HERE, "easel preset", {"preset": "club"})).notes == ()
+    await typed(world, OWNER_HERE, ALONE, "quota set", {"rule": "10/day"})
+    assert [len((await typed(world, ADMIN, HERE, "easel preset", {"preset": name})).notes) for name in PRESETS] == [
+        1,
+        0,
+    ]
+    await typed(world, OWNER_HERE, ALONE, "quota set", {"rule": "30/day at-once 1"})
+    card = await typed(world, ADMIN, HERE, "easel preset", {"preset": "club"})
+    assert card.notes == ("The owner of this Easel allows less than that here, and the tighter rule holds.",)
 
 
 async def test_a_pause_takes_nothing_new_and_leaves_what_waits(world: World) -> None:
