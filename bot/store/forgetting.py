@@ -54,7 +54,7 @@ _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE 
 _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 _NO_PROMPTS = (
-    "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', style = '', image = '',"
+    "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', roles = '[]', style = '', image = '',"
     " mask = '', seed = 0, variation_seed = 0, forgotten = 1 WHERE person_id = ? AND NOT forgotten"
 )
 _NO_MESSAGES = (

@@ -23,7 +23,12 @@ _ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that is about to be stored; see Job. ``strictness`` is that of its place: its pictures are judged by it."""
+    """A job that is about to be stored; see Job.
+
+    Attributes:
+        strictness: That of its place: its pictures are judged by it.
+        roles: Those of whoever asks, where that has to be known later.
+    """
 
     event: str
     state: JobState
@@ -37,6 +42,7 @@ class NewJob:
     parent_id: int | None = None
     channel: str = ""
     strictness: Strictness = Strictness.OFF
+    roles: tuple[str, ...] = ()
 
 
 async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
@@ -45,8 +51,8 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
     rows = await tx.execute_fetchall(
         "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
         " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale, channel, strictness)"
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " variation, variation_seed, upscale, channel, strictness, roles)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         f" RETURNING {_COLUMNS}",
         (
             new.state.value,
@@ -79,6 +85,7 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
             r.upscale,
             new.channel,
             new.strictness.value,
+            json.dumps(new.roles),
         ),
     )
     return _job(next(iter(rows)))
@@ -150,6 +157,12 @@ async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bo
 async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
     """Return one job, or None."""
     return next(iter(await _select(tx, "WHERE id = ?", (job_id,))), None)
+
+
+async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
+    """Return the roles that were kept with a job."""
+    rows = await tx.execute_fetchall("SELECT roles FROM jobs WHERE id = ?", (job_id,))
+    return next((tuple(json.loads(row[0])) for row in rows), ())
 
 
 async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:

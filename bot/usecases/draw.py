@@ -144,6 +144,8 @@ async def _store(
             parent_id=parent_id,
             channel=channel_of(place),
             strictness=strictness,
+            # A held one is decided on later, when nobody is there to ask for them.
+            roles=actor.roles if held else (),
         ),
     )
     if not held:

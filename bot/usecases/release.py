@@ -72,12 +72,13 @@ def tell(house: House, moved: Moved) -> None:
 
 
 async def _asking(tx: Tx, job: Job, now: float) -> Asking:
-    """Who asked where, as far as the rows know: which roles somebody had is not kept, and then they count as none."""
+    """Who asked where, as the rows know it."""
     account = await people.account(tx, job.account_id)
     place = Place(account.platform, None, "")
     if job.place_id is not None:
         place = replace(await people.place(tx, job.place_id), channel=job.channel)
-    actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale)
+    roles = await jobs.roles_of(tx, job.id)
+    actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
     person = Person(job.person_id, job.account_id, account.name)
     return await look(tx, actor, place, person, place_id=job.place_id, now=now)
 

@@ -19,7 +19,7 @@ from bot.present import newcomers as present
 from bot.store import access, audit, bans, messages
 from bot.store.bans import Ban
 from bot.store.codec import load_card
-from bot.usecases import changes, newcomers
+from bot.usecases import changes, newcomers, quota
 from bot.usecases.cancel import cancel
 from bot.usecases.draw import draw
 from bot.usecases.gates.access import is_stranger
@@ -130,6 +130,17 @@ async def test_a_small_quota_holds_for_what_was_asked_already(world: World) -> N
     with pytest.raises(Refusal):
         await ask(house, "4", ADA, HERE)
     assert (await ask(house, "5", BOB, HERE)).state is JobState.QUEUED
+
+
+async def test_the_roles_that_somebody_had_when_they_asked_count_when_they_are_let_in(world: World) -> None:
+    house = guarded(world)
+    admin = replace(OWNER, is_owner=False, is_admin=True)
+    await quota.set_rule(house, admin, HERE, "count 1")
+    await quota.set_rule(house, admin, HERE, "count 2", quota.Whom(role="painters"))
+    painter = await ask(house, "1", replace(ADA, roles=("readers", "painters")), HERE, count="2")
+    reader = await ask(house, "2", replace(BOB, roles=("readers",)), HERE, count="2")
+    moved = (await newcomers.allow(house, OWNER, 1)).moved
+    assert ([j.id for j in moved.queued], [j.id for j in moved.ended]) == ([painter.id], [reader.id])
 
 
 async def test_a_rule_that_cant_be_read_answers_nobody(world: World) -> None:
