@@ -41,6 +41,7 @@ from bot.usecases import (
     favourites,
     history,
     listing,
+    moving,
     newcomers,
     posting,
     press,
@@ -129,6 +130,10 @@ class Studio:
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
         return await gate.is_stranger(self._house, actor, place)
+
+    async def moved(self, platform: str, old: str, new: str) -> None:
+        """A server or group has another id from now on: what was set and decided there goes on holding."""
+        await unbroken(moving.moved(self._house, platform, old, new))
 
     async def let_in(self) -> None:
         """At start: what has waited for an owner's answer on a platform that is open to all now is drawn."""

@@ -29,6 +29,7 @@ from adapters.telegram.commands import Commands
 from adapters.telegram.errands import Errands
 from adapters.telegram.faults import CALL_ERRORS, REFUSED, UNREACHABLE, sentence
 from adapters.telegram.identity import PLATFORM, locale_of
+from adapters.telegram.moves import Moves
 from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Patience, Polling
 from adapters.telegram.surface import TelegramSurface
@@ -114,6 +115,7 @@ class TelegramService:
 
     def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
+        dispatcher.include_router(Moves(self._studio).router())
         # Verbs first: what is no command of anybody's is taken by the others.
         admins, answers = Admins(bot), Answers(self._studio)
         dispatcher.include_router(Verbs(self._studio, me, self._owners, admins, answers).router())

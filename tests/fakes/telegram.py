@@ -211,10 +211,13 @@ class TelegramStandIn:
         return chat
 
     def upgrade(self, chat: Chat) -> Chat:
-        """Turn a group into a supergroup; its old id is refused from now on."""
+        """Turn a group into a supergroup, as both tell the bot; its old id is refused from now on."""
         new = Chat(-1_000_000_000_000 + chat.id, "supergroup", chat.title, chat.members, chat.admins)
         self.world.chats[new.id] = new
         chat.moved_to = new.id
+        by = next(iter(chat.members.values()))
+        self.push({"message": self.world.add(chat, by).json() | {"migrate_to_chat_id": new.id}})
+        self.push({"message": self.world.add(new, by).json() | {"migrate_from_chat_id": chat.id}})
         return new
 
     def writes(

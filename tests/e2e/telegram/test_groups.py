@@ -335,3 +335,23 @@ async def test_a_group_that_becomes_a_supergroup_gets_its_picture(
     (card,) = await telegram.until(lambda: photos(new))
     telegram.presses(card, bob, "reroll")
     await telegram.until(lambda: len(photos(new)) == 2)
+
+
+async def test_what_a_group_has_set_goes_with_it_into_the_supergroup(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person, boss: Person
+) -> None:
+    house = await start()
+    telegram.writes(group, boss, "/quota set 1/day")
+    await telegram.until(group.by_bot)
+    telegram.writes(group, bob, "/draw a cat")
+    await telegram.until(lambda: photos(group))
+    new = telegram.upgrade(group)
+    telegram.writes(new, bob, "/draw a dog")
+    (refusal,) = await telegram.until(new.by_bot)
+    assert "1 张" in refusal.words
+    # Its admins can still take back what they did before.
+    telegram.writes(new, boss, "/easel undo 1")
+    await telegram.until(lambda: len(new.by_bot()) == 2)
+    telegram.writes(new, bob, "/draw a dog")
+    await telegram.until(lambda: photos(new))
+    assert await house.count("places") == 1
