@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping
 from itertools import islice
 
+from bot.dispatch.items import ENDED
 from bot.dispatch.lane import Lane, Urgency
-from bot.dispatch.showing import ENDED, Showing
+from bot.dispatch.showing import Showing
 from bot.model.errors import Unavailable
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Message, MessageKind, MessageState

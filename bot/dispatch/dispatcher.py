@@ -1,32 +1,27 @@
-"""From waiting to painted: claims batches, hands them to the engine, and ends each job when its last picture has."""
+"""From waiting to painted: hands batches to the engine, and ends each job when its last picture has."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
+from bot.dispatch.claims import Claims
 from bot.dispatch.endings import Endings
 from bot.dispatch.feed import Feed
+from bot.dispatch.files import Files
 from bot.dispatch.live import Live
-from bot.dispatch.metadata import Metadata
 from bot.dispatch.queue import JobQueue
-from bot.dispatch.review import UNFIT, Review, Unfit
-from bot.dispatch.runs import Done, Run
+from bot.dispatch.runs import Run
 from bot.dispatch.window import Batch
 from bot.dispatch.work import Work
 from bot.model.errors import Unavailable
-from bot.model.jobs import Job
 from bot.observe.metrics import Metrics
-from bot.policy.recipes import recipes_of
 from bot.ports import Clock
 from bot.present.cards import error_key
-from bot.store import blobs, inputs, jobs
-from bot.store.database import Database
-from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
+from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
 
 _PAUSE = 1.0
 """Seconds until the next try after the database could not be read or written."""
@@ -37,12 +32,6 @@ _BROKEN_PAUSE = 5.0
 _SEEN_EVERY = 0.2
 """Seconds between two looks at how far a job is."""
 
-NO_SPACE = "error.store.no_space"
-"""Catalogue key: the picture was drawn, but the disk is full."""
-
-UNSTORED = "error.store.failed"
-"""Catalogue key: the picture was drawn, but it can't be kept."""
-
 log = logging.getLogger(__name__)
 
 
@@ -51,51 +40,44 @@ class Dispatcher:
 
     def __init__(
         self,
-        db: Database,
-        folder: Path,
         engine: Engine,
         *,
+        claims: Claims,
+        files: Files,
         queue: JobQueue,
         feed: Feed,
         live: Live,
         endings: Endings,
-        metadata: Metadata,
-        review: Review,
         changed: Callable[[int], None],
         ended: Callable[[int, bool], None],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         """Args:
-        db: Where the rows are.
-        folder: Where pictures are written.
         engine: Draws.
+        claims: Takes the next batch out of the queue.
+        files: Keeps pictures.
         queue: What waits.
         feed: Says who is next, and keeps what is with the engine.
         live: Told of progress.
         endings: Writes down how a job ended.
-        metadata: Written into each picture.
-        review: Says whether a picture is shown, covered or not kept.
         changed: Called when a job looks different now.
         ended: Called when all pictures of a job have ended, and with whether there are any.
         clock: Time.
         metrics: Counts pictures and losses.
         """
-        self._db = db
-        self._folder = folder
         self._engine = engine
+        self._claims = claims
+        self._files = files
         self._queue = queue
         self._feeding = feed
         self._live = live
         self._endings = endings
-        self._metadata = metadata
-        self._review = review
         self._changed = changed
         self._told_end = ended
         self._clock = clock
         self._metrics = metrics
-        self._runs: dict[int, Run] = {}
-        self._claiming: frozenset[int] = frozenset()
+        self._runs = claims.runs
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         live.on_look = self._look
@@ -107,7 +89,7 @@ class Dispatcher:
 
     def has(self, job_id: int) -> bool:
         """Whether the job was taken out of the queue and has not ended."""
-        return job_id in self._runs or job_id in self._claiming
+        return job_id in self._runs or self._claims.has(job_id)
 
     def forget(self, job_id: int) -> None:
         """The job was cancelled: what the engine draws of it is dropped, and nothing of it is kept."""
@@ -146,7 +128,7 @@ class Dispatcher:
                 await self._queue.filled()
                 await self._ready()
                 try:
-                    batch = await self._claim()
+                    batch = await self._claims.next()
                 except Unavailable as e:
                     log.warning("no job can be claimed (%s)", e.key)
                     await self._clock.sleep(_PAUSE)
@@ -173,67 +155,6 @@ class Dispatcher:
                     log.error("the engine can't start: %s", said)
                 await self._clock.sleep(_BROKEN_PAUSE)
 
-    async def _claim(self) -> list[tuple[Run, Work]] | None:
-        """Take the next batch out of the queue and make its jobs running.
-
-        Returns it; empty when whose turn it was does not wait any more; None while the engine has no room for anybody.
-        """
-        lead = self._lead()
-        if lead is None:
-            return None
-        async with self._db.read() as tx:
-            job = await jobs.get(tx, lead.ticket.job_id)
-        if self._lead() is not lead:
-            return []
-        if job is None:
-            self._queue.remove(lead.ticket.job_id)
-            return []
-        room = self._room(self._recipes(job)[0])
-        works = self._feeding.take(room, lead)
-        self._claiming = frozenset(work.ticket.job_id for work in works)
-        try:
-            return await self._begin(works)
-        finally:
-            self._claiming = frozenset()
-
-    async def _begin(self, works: Sequence[Work]) -> list[tuple[Run, Work]]:
-        """Make the jobs of a batch running; returns those that still wait."""
-        fresh = [work.ticket.job_id for work in works if not work.started]
-        try:
-            async with self._db.write() as tx:
-                claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
-                rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
-        except Exception:
-            self._feeding.return_to_queue(works)
-            raise
-        # Nothing is awaited between the commit and here, so a cancel that comes after the commit finds the runs.
-        for job_id, row in rows.items():
-            if row is not None:
-                self._runs.setdefault(job_id, Run(row, self._recipes(row))).job = row
-        batch = []
-        for work in works:
-            # Whatever was cancelled meanwhile has no run, or one that is cancelled.
-            run = self._runs.get(work.ticket.job_id)
-            if run is not None and not run.cancelled and (work.started or run.job.id in claimed):
-                batch.append((run, work))
-            else:
-                self._feeding.refund(work)
-        return batch
-
-    def _recipes(self, job: Job) -> tuple[Recipe, ...]:
-        return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
-
-    def _lead(self) -> Work | None:
-        return self._feeding.lead(self._engine.state().model)
-
-    def _room(self, recipe: Recipe) -> int:
-        """How many pictures of this kind go into one batch. What the engine can't say, its paint will."""
-        try:
-            return max(1, self._engine.batch(recipe))
-        except Exception:
-            log.exception("the engine does not say how many pictures of %s it paints together", recipe.model)
-            return 1
-
     def _hand_over(self, batch: list[tuple[Run, Work]]) -> Batch:
         """Note what the engine is given, before anything is awaited."""
         for run, work in batch:
@@ -243,7 +164,7 @@ class Dispatcher:
                 self._live.step(run.job.id, index, 1.0)
             self._changed(run.job.id)
         works = [(work, [run.recipes[i] for i in work.indexes]) for run, work in batch]
-        return self._feeding.begin(works, self._room(works[0][1][0]))
+        return self._feeding.begin(works, self._claims.room(works[0][1][0]))
 
     async def _paint(self, batch: list[tuple[Run, Work]], handed: Batch) -> None:
         recipes = list(handed.recipes)
@@ -320,26 +241,8 @@ class Dispatcher:
         self._check(run)
 
     async def _store(self, run: Run, index: int, image: Image) -> None:
-        """Write one picture's file; the device draws on meanwhile."""
-        job, recipe = run.job, run.recipes[index]
-        self._metrics.painted(recipe.model, image.seconds)
-        path = blobs.name(job.id, index, job.created_at)
-        try:
-            flag = await self._review.flag(job, index, image.data)
-            data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
-            await blobs.write(self._folder, path, data)
-        except Unfit:
-            run.failed[index] = UNFIT
-        except Unavailable as e:
-            log.error("picture %s can't be stored: %s", recipe.id, e.key)
-            run.failed[index] = NO_SPACE if e.key == "unavailable.disk_full" else UNSTORED
-        except Exception:
-            log.exception("picture %s can't be stored", recipe.id)
-            run.failed[index] = UNSTORED
-        else:
-            run.done[index] = Done.of(index, recipe, image, path=path, size=len(data), flag=flag)
-        finally:
-            run.writing.discard(index)
+        """Keep one picture; the device draws on meanwhile."""
+        await self._files.keep(run, index, image)
         self._check(run)
 
     def _check(self, run: Run) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from bot.dispatch.claims import Claims
 from bot.dispatch.delivery import Delivery
 from bot.dispatch.digest import Digest
 from bot.dispatch.dispatcher import Dispatcher
@@ -14,6 +15,7 @@ from bot.dispatch.endings import Endings
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.exporting import Exporting
 from bot.dispatch.feed import Feed
+from bot.dispatch.files import Files
 from bot.dispatch.indexer import keep_indexed
 from bot.dispatch.keeping import Keeping
 from bot.dispatch.live import Live
@@ -95,15 +97,13 @@ class Dispatch:
         self._feed = Feed(self._queue, estimate, engine.slots())
         self._promises = Promises(metrics.promised)
         self._dispatcher = Dispatcher(
-            db,
-            folder,
             engine,
+            claims=Claims(db, folder, engine, queue=self._queue, feed=self._feed, clock=clock),
+            files=Files(folder, Metadata(engine.profiles), Review(db, moderator, self.posted), metrics),
             queue=self._queue,
             feed=self._feed,
             live=self.live,
             endings=Endings(db, folder, clock, metrics),
-            metadata=Metadata(engine.profiles),
-            review=Review(db, moderator, self.posted),
             changed=self.changed,
             ended=self._ended,
             clock=clock,

@@ -5,42 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
 
+from bot.dispatch.items import Item, load
 from bot.dispatch.persist import persist
 from bot.dispatch.presenter import Presenter
+from bot.dispatch.settling import record, settle
 from bot.model.cards import Card
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Message, MessageKind, MessageState
-from bot.model.pictures import Picture, PictureFile
+from bot.model.pictures import PictureFile
 from bot.observe.metrics import Metrics
 from bot.ports import Busy, Clock, Gone, Surface, Waiting
-from bot.store import jobs, messages, pictures
+from bot.store import jobs, messages
 from bot.store.codec import dump_card, load_card
-from bot.store.database import Database, Tx
-
-ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})
-"""States in which a job's card says its last."""
+from bot.store.database import Database
 
 TEXT_TRIES = 5
 """How often the sending of one text card may end unclearly: it may be sent again, but must not fill a chat."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A message with what it belongs to, as the rows stood when its showing began."""
-
-    message: Message
-    job: Job | None
-    stored: Sequence[Picture]
-
-    @property
-    def ended(self) -> bool:
-        """What is shown now is the last that there is to say."""
-        return self.job is None or self.message.kind is not MessageKind.CARD or self.job.state in ENDED
 
 
 class Showing:
@@ -90,15 +74,13 @@ class Showing:
             Exception: Whatever else went wrong; to be tried again.
         """
         async with self._db.read() as tx:
-            message = await messages.get(tx, message_id)
-            if message is None or message.state not in {MessageState.WANTED, MessageState.SHOWN}:
-                return False
-            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
-            stored = () if job is None else await pictures.of_job(tx, job.id)
+            item = await load(tx, message_id)
+        if item is None:
+            return False
+        message, job = item.message, item.job
         surface = self._surfaces.get(message.address.platform)
         if surface is None:
             return False
-        item = _Item(message, job, stored)
         if message.unwanted:
             await self._take_away(surface, item)
             return True
@@ -115,7 +97,7 @@ class Showing:
     async def settle(self, job_id: int) -> None:
         """Make a painted job delivered if it is shown nowhere, or everywhere already (as the page's jobs are)."""
         async with self._db.write() as tx:
-            await self._settle(tx, job_id)
+            await settle(tx, job_id, now=self._clock.now())
 
     async def unclear(self, message: Message) -> None:
         """Nobody knows whether this message was sent: say so by a text card that offers the pictures."""
@@ -129,18 +111,18 @@ class Showing:
             elif job is not None:
                 card = dump_card(self._presenter.unclear(job))
                 await messages.add_notice(tx, f"unclear:{message.id}", _anew(message.address), card, job.id)
-                await self._settle(tx, job.id)
+                await settle(tx, job.id, now=self._clock.now())
         self._failed(message, "unclear")
         if job is not None:
             self._follow(job.id)
 
-    async def _notice(self, surface: Surface, item: _Item) -> bool:
+    async def _notice(self, surface: Surface, item: Item) -> bool:
         card = await self._stored_card(item)
         return card is not None and await self._send(
             surface, item, replace(card, pictures=card.pictures[: _room(surface)])
         )
 
-    async def _stored_card(self, item: _Item) -> Card | None:
+    async def _stored_card(self, item: Item) -> Card | None:
         """The card that was stored with a message; None where it can't be read, and the message is given up."""
         try:
             return load_card(item.message.card)
@@ -149,7 +131,7 @@ class Showing:
             await self._gone(item)
             return None
 
-    async def _card(self, surface: Surface, item: _Item, job: Job) -> bool:
+    async def _card(self, surface: Surface, item: Item, job: Job) -> bool:
         message = item.message
         if message.id in self._unreachable and not item.ended:
             return False
@@ -157,7 +139,7 @@ class Showing:
         card = replace(card, pictures=card.pictures[: _room(surface)])
         if message.state is MessageState.WANTED:
             return await self._send(surface, item, card)
-        digest = _digest(item, card)
+        digest = item.digest(card)
         if digest == self._last.get(message.id, message.shown):
             await self._shown(item, message.address, digest, _room(surface))
             return False
@@ -169,7 +151,7 @@ class Showing:
             await self._shown(item, address, digest, _room(surface))
         return True
 
-    async def _edit_gone(self, item: _Item, job: Job) -> None:
+    async def _edit_gone(self, item: Item, job: Job) -> None:
         """It was deleted, or may not be edited any more: what is not final waits, what is final is sent anew."""
         if not item.ended:
             self._unreachable.add(item.message.id)
@@ -181,7 +163,7 @@ class Showing:
                 await messages.wanted_again(tx, item.message.id, _anew(item.message.address))
             self._follow(job.id)
 
-    async def _send(self, surface: Surface, item: _Item, card: Card) -> bool:
+    async def _send(self, surface: Surface, item: Item, card: Card) -> bool:
         message, able = item.message, surface.abilities()
         if card.private and not able.private_send:
             await self._gone(item)
@@ -206,10 +188,10 @@ class Showing:
             elif able.safe_resend or not await self._too_often(item):
                 raise
         else:
-            await self._shown(item, address, _digest(item, card), _room(surface))
+            await self._shown(item, address, item.digest(card), _room(surface))
         return True
 
-    async def _files(self, surface: Surface, item: _Item, job: Job) -> bool:
+    async def _files(self, surface: Surface, item: Item, job: Job) -> bool:
         message = item.message
         asked = messages.indexes_of(message)
         files = self._presenter.job(job, item.stored, None, None).pictures
@@ -217,7 +199,7 @@ class Showing:
         chosen = [f for f in files if not asked or f.index in asked]
         return await self._send_files(surface, item, chosen)
 
-    async def _parcel(self, surface: Surface, item: _Item) -> bool:
+    async def _parcel(self, surface: Surface, item: Item) -> bool:
         """Files that belong to no job."""
         card = await self._stored_card(item)
         if card is None:
@@ -226,7 +208,7 @@ class Showing:
         there = [f for f in card.pictures if await asyncio.to_thread(f.path.is_file)]
         return await self._send_files(surface, item, there)
 
-    async def _send_files(self, surface: Surface, item: _Item, chosen: Sequence[PictureFile]) -> bool:
+    async def _send_files(self, surface: Surface, item: Item, chosen: Sequence[PictureFile]) -> bool:
         message = item.message
         if not chosen:
             await self._gone(item)
@@ -247,7 +229,7 @@ class Showing:
             await self._shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
         return True
 
-    async def _take_away(self, surface: Surface, item: _Item) -> None:
+    async def _take_away(self, surface: Surface, item: Item) -> None:
         """What it shows was forgotten: its messages are taken away one by one, each in a showing of its own."""
         message, job = item.message, item.job
         places = messages.places_of(message) if message.state is MessageState.SHOWN and job is not None else ()
@@ -263,7 +245,7 @@ class Showing:
             else:
                 await messages.taken_away(tx, message.id)
                 if job is not None:
-                    await self._settle(tx, job.id)
+                    await settle(tx, job.id, now=self._clock.now())
         self._forget(message.id)
         if job is not None:
             self._follow(job.id)
@@ -278,7 +260,7 @@ class Showing:
         async with self._db.write() as tx:
             await messages.move(tx, message.id, MessageState.SENDING, MessageState.WANTED)
 
-    async def _shown(self, item: _Item, address: Address, digest: str, room: int) -> None:
+    async def _shown(self, item: Item, address: Address, digest: str, room: int) -> None:
         """The message shows what it should; of a finished job, what its card has no room for goes beside it."""
         message, job = item.message, item.job
         if not item.ended:
@@ -288,7 +270,7 @@ class Showing:
 
         async def write() -> bool:
             async with self._db.write() as tx:
-                return await self._record(tx, item, address, digest, room)
+                return await record(tx, item, address, digest, room, now=self._clock.now())
 
         # What the platform has answered is known here alone.
         more = await persist(write, self._clock)
@@ -297,22 +279,7 @@ class Showing:
         if more and job is not None:
             self._follow(job.id)
 
-    async def _record(self, tx: Tx, item: _Item, address: Address, digest: str, room: int) -> bool:
-        """Write down that the message is shown; returns whether more is to be done about its job."""
-        message, job = item.message, item.job
-        if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
-            await messages.shown(tx, message.id, address, digest)
-        if job is not None and await messages.unwanted(tx, job.id):
-            return True  # it was forgotten while this was being sent
-        if job is None or not item.ended:
-            return False
-        beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []
-        album = bool(beside) and job.state is JobState.PAINTED
-        if album:
-            await messages.add_files(tx, f"album:{message.id}", job.id, address, MessageKind.ALBUM, indexes=beside)
-        return await self._settle(tx, job.id) or album
-
-    async def _gone(self, item: _Item) -> None:
+    async def _gone(self, item: Item) -> None:
         """It can't be shown here any more; its pictures are in the history."""
         more = False
         async with self._db.write() as tx:
@@ -320,21 +287,12 @@ class Showing:
             await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)
             if item.job is not None:
-                more = await self._settle(tx, item.job.id)
+                more = await settle(tx, item.job.id, now=self._clock.now())
         self._failed(item.message, "gone")
         if more and item.job is not None:
             self._follow(item.job.id)
 
-    async def _settle(self, tx: Tx, job_id: int) -> bool:
-        """Painted becomes delivered once nothing of it is left to show; returns whether this call did that."""
-        job = await jobs.get(tx, job_id)
-        if job is None or job.state is not JobState.PAINTED:
-            return False
-        if not all(_over(m) for m in await messages.of_job(tx, job_id)):
-            return False
-        return await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=self._clock.now())
-
-    async def _too_often(self, item: _Item) -> bool:
+    async def _too_often(self, item: Item) -> bool:
         """Count the tries of a text card, which may have arrived each time; after some it is left alone."""
         tries = self._tries[item.message.id] = self._tries.get(item.message.id, 0) + 1
         if tries < TEXT_TRIES:
@@ -360,19 +318,6 @@ def _room(surface: Surface) -> int:
     return surface.abilities().pictures_in_card
 
 
-def _digest(item: _Item, card: Card) -> str:
-    return (messages.FINAL if item.ended else "") + sha256(dump_card(card).encode()).hexdigest()
-
-
 def _anew(address: Address) -> Address:
     """The same place, for another message than the one that is there."""
     return replace(address, message=None)
-
-
-def _over(message: Message) -> bool:
-    """Nothing has to happen to this message before its job counts as delivered."""
-    if message.kind not in {MessageKind.CARD, MessageKind.ALBUM}:
-        return True
-    if message.state is MessageState.SHOWN:
-        return message.kind is MessageKind.ALBUM or message.shown.startswith(messages.FINAL)
-    return message.state in {MessageState.UNCLEAR, MessageState.GONE}

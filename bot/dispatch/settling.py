@@ -1,0 +1,56 @@
+"""What is written down of a message that is shown, and when a job whose pictures are painted counts as delivered."""
+
+from __future__ import annotations
+
+from bot.dispatch.items import Item
+from bot.model.jobs import JobState
+from bot.model.messages import Address, Message, MessageKind, MessageState
+from bot.store import jobs, messages
+from bot.store.database import Tx
+
+
+async def record(tx: Tx, item: Item, address: Address, digest: str, room: int, *, now: float) -> bool:
+    """Write down that a message is shown.
+
+    Args:
+        tx: A writing transaction.
+        item: What is shown.
+        address: Where.
+        digest: What of it, as ``Item.digest`` says.
+        room: How many pictures a card has room for; of a finished job, the others go beside it as an album.
+        now: Unix seconds.
+
+    Returns:
+        Whether more is to be done about its job.
+    """
+    message, job = item.message, item.job
+    if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
+        await messages.shown(tx, message.id, address, digest)
+    if job is not None and await messages.unwanted(tx, job.id):
+        return True  # it was forgotten while this was being sent
+    if job is None or not item.ended:
+        return False
+    beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []
+    album = bool(beside) and job.state is JobState.PAINTED
+    if album:
+        await messages.add_files(tx, f"album:{message.id}", job.id, address, MessageKind.ALBUM, indexes=beside)
+    return await settle(tx, job.id, now=now) or album
+
+
+async def settle(tx: Tx, job_id: int, *, now: float) -> bool:
+    """Make a painted job delivered once nothing of it is left to show; returns whether this call did that."""
+    job = await jobs.get(tx, job_id)
+    if job is None or job.state is not JobState.PAINTED:
+        return False
+    if not all(_over(message) for message in await messages.of_job(tx, job_id)):
+        return False
+    return await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=now)
+
+
+def _over(message: Message) -> bool:
+    """Nothing has to happen to this message before its job counts as delivered."""
+    if message.kind not in {MessageKind.CARD, MessageKind.ALBUM}:
+        return True
+    if message.state is MessageState.SHOWN:
+        return message.kind is MessageKind.ALBUM or message.shown.startswith(messages.FINAL)
+    return message.state in {MessageState.UNCLEAR, MessageState.GONE}
