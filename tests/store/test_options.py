@@ -1,0 +1,27 @@
+"""Options: read together, the place's own before the owners', and taken away again."""
+
+from __future__ import annotations
+
+from bot.model.service import State
+from bot.store import options
+from bot.store.database import Database
+from bot.store.options import Options
+
+
+async def test_what_a_place_has_set_holds_before_what_the_owners_have(db: Database) -> None:
+    async with db.write() as tx:
+        for place_id, name, value in ((1, "a", 1), (1, "off", False), (2, "b", "theirs"), (options.SERVICE, "b", [2])):
+            await options.put(tx, place_id, name, value)
+        for name in ("a", "off"):
+            await options.put(tx, options.SERVICE, name, "everywhere")
+        said = await options.read(tx, 1)
+        assert (said.binding("a"), said.binding("off"), said.binding("b"), said.binding("c")) == (1, False, [2], None)
+        assert (await options.read(tx, None)).here == {}
+        await options.put(tx, 1, "a", None)
+        assert (await options.read(tx, 1)).binding("a") == "everywhere"
+
+
+def test_a_state_that_nobody_knows_is_none() -> None:
+    assert Options(everywhere={"state": "drain"}).state is State.DRAIN
+    assert [Options(everywhere={"state": said}).state for said in ("sleep", 3, None)] == [State.RUN] * 3
+    assert Options(here={"state": "drain"}).state is State.RUN, "a place's own options say nothing of the service"
