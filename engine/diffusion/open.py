@@ -63,3 +63,9 @@ class Open:
     def recipe(self) -> Recipe:
         """What it shall be."""
         return self.row.recipe
+
+    @property
+    def upscaler(self) -> str:
+        """Digest of the model that enlarged what it starts from; empty where none did."""
+        start = None if self.drawing is None else self.drawing.start
+        return "" if start is None else start.upscaler

@@ -13,14 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine import catalogue
-from engine.contract import (
-    PROMPT_CUT,
-    SAFER,
-    EngineError,
-    Image,
-    OutOfMemory,
-    Overflow,
-)
+from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow
 from engine.diffusion import encode, starts
 from engine.diffusion.device import Busy, release
 from engine.diffusion.ends import kind_of, meaning, rounded
@@ -47,16 +40,25 @@ class Painter:
         encoder: Turns pixels into files; owned by the caller.
         device: Whose memory is given back after a failure.
         busy: Told when the device works.
+        upscaler: Enlarges pictures to start from; ``setup`` of what is drawn from them is its digest.
     """
 
     def __init__(
-        self, models: Models, sink: Sink, encoder: encode.Encoder, device: torch.device, busy: Busy | None = None
+        self,
+        models: Models,
+        sink: Sink,
+        encoder: encode.Encoder,
+        device: torch.device,
+        busy: Busy | None = None,
+        *,
+        upscaler: starts.Enlarges | None = None,
     ) -> None:
         self._models = models
         self._sink = sink
         self._encoder = encoder
         self._device = device
         self._busy = busy or Busy()
+        self._upscaler = upscaler
         self._open: dict[int, Open] = {}
         self._caps: dict[Kind, int] = {}
         self._tiled: WeakSet[Family] = WeakSet()
@@ -111,7 +113,7 @@ class Painter:
         recipe = one.recipe
         try:
             with self._busy.at_work() as took:
-                start = starts.read(recipe)
+                start = starts.read(recipe, self._upscaler)
                 name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
                 prompt = self.prompts.embed(family, name, recipe.prompt)
                 negative = None
@@ -267,7 +269,7 @@ class Painter:
         self._hand_over(one, pixels)
 
     def _hand_over(self, one: Open, pixels: NDArray[np.uint8]) -> None:
-        row, seconds, kind = one.row, one.seconds, one.turn.kind
+        row, seconds, kind, by = one.row, one.seconds, one.turn.kind, one.upscaler
         height, width, _ = pixels.shape
         precision, revision = self._models.precision(kind), self._models.revision(kind.model)
         notes: tuple[str, ...] = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
@@ -275,8 +277,8 @@ class Painter:
 
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
-                image = Image(row.recipe.id, encoded, width, height, seconds, encode.PNG, precision, revision, notes)
-                self._sink.drawn(row.ticket, image)
+                how = (seconds, encode.PNG, precision, revision, notes)
+                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=by))
             else:
                 self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image as Pillow
@@ -15,29 +16,50 @@ MAX_PIXELS = 50_000_000
 """Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""
 
 
-def read(recipe: Recipe) -> Start | None:
+class Enlarges(Protocol):
+    """A model that makes pictures larger (``engine.diffusion.upscaler``)."""
+
+    @property
+    def digest(self) -> str:
+        """Names the model, once it has enlarged something."""
+
+    def enlarge(self, picture: Pillow.Image) -> Pillow.Image:
+        """Return an RGB picture larger, by a whole factor. Raises EngineError."""
+
+
+def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Start | None:
     """Return what the recipe starts from, scaled and cropped to its size; None when it starts from noise.
+
+    Args:
+        recipe: Whose picture.
+        upscaler: Enlarges a picture that is too small both ways; scaling does the rest, and all where there is none.
 
     Raises:
         BadImage: A file is not there, is no picture, is cut short or is far too large.
+        EngineError: The upscaler can't be used.
     """
     if not recipe.image:
         return None
     size = (recipe.width, recipe.height)
-    pixels = np.array(_open(recipe.image, "picture", size), np.uint8)  # torch wants it writable
+    picture = _open(recipe.image, "picture")
+    by = ""
+    if upscaler is not None and picture.width < recipe.width and picture.height < recipe.height:
+        picture = upscaler.enlarge(picture)
+        by = upscaler.digest
+    pixels = np.array(_fitted(picture, size), np.uint8)  # torch wants it writable
     if not recipe.mask:
-        return Start(pixels)
-    mask = np.asarray(_open(recipe.mask, "mask", size).convert("L"), np.float32) / 255
-    return Start(pixels, mask.astype(np.float32))
+        return Start(pixels, upscaler=by)
+    mask = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"), np.float32) / 255
+    return Start(pixels, mask.astype(np.float32), by)
 
 
-def _open(path: str, what: str, size: tuple[int, int]) -> Pillow.Image:
+def _open(path: str, what: str) -> Pillow.Image:
     try:
         with Pillow.open(Path(path)) as found:
             if found.width * found.height > MAX_PIXELS:
                 raise Pillow.DecompressionBombError
             upright = ImageOps.exif_transpose(found)
-            flat = _on_white(upright)
+            return _on_white(upright)
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as e:  # Pillow has limits of its own
         raise BadImage(
             f"The {what} to start from has more than {MAX_PIXELS // 10**6} million pixels; give a smaller one."
@@ -46,7 +68,10 @@ def _open(path: str, what: str, size: tuple[int, int]) -> Pillow.Image:
         raise BadImage(f"The {what} to start from is not there any more; give it again.") from e
     except Exception as e:  # Pillow's readers raise whatever the bytes lead them to
         raise BadImage(f"The {what} to start from can't be read as a picture; give a PNG, JPEG or WebP.") from e
-    return ImageOps.fit(flat, size, Pillow.Resampling.LANCZOS)
+
+
+def _fitted(picture: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:
+    return ImageOps.fit(picture, size, Pillow.Resampling.LANCZOS)
 
 
 def _on_white(picture: Pillow.Image) -> Pillow.Image:

@@ -47,10 +47,12 @@ class Start:
     Attributes:
         pixels: (height, width, 3), 0 to 255, of the recipe's size.
         mask: (height, width), 0 (stays) to 1 (is drawn anew); None: everything is.
+        upscaler: Digest of the model that enlarged it; empty where none did.
     """
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.float32] | None = None
+    upscaler: str = ""
 
 
 @dataclass(slots=True, eq=False)

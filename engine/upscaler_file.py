@@ -1,0 +1,34 @@
+"""The upscaler that EASEL_UPSCALER names, as far as it can be looked at without its tensors."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from engine.contract import EngineError, UnknownModel
+from engine.weights import header
+
+LIBRARY = "spandrel"
+"""What loads it; an extra of Easel's own."""
+
+
+def check(path: Path) -> None:
+    """Look whether it is a whole file of weights that can't run code; reads its header.
+
+    Raises:
+        UnknownModel: It is not; one clear sentence says why and what to do.
+    """
+    if path.suffix.lower() != ".safetensors":
+        raise UnknownModel(
+            f"EASEL_UPSCALER: {path} is no .safetensors file; other weights can run code and are not loaded."
+        )
+    try:
+        header(path)
+    except UnknownModel as e:
+        raise UnknownModel(f"EASEL_UPSCALER: {e}") from e
+
+
+def check_library() -> None:
+    """Look whether what loads it is installed; nothing is imported. Raises EngineError, in one clear sentence."""
+    if find_spec(LIBRARY) is None:
+        raise EngineError(f"EASEL_UPSCALER needs {LIBRARY}, which is not installed: pip install 'easel[upscale]'.")
