@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         pattern=r"^[a-z_]*$",
         description="Backend of torch.compile, such as inductor: a slower start and quicker steps; empty: off.",
     )
+    upscaler: Path | None = Field(
+        None,
+        description="Upscaler model (.safetensors: ESRGAN, SwinIR and the like) that enlarges a picture before it is drawn again; empty: it is only scaled.",
+    )
 
     moderation_model: Path | None = Field(
         None,
@@ -167,6 +171,7 @@ class Settings(BaseSettings):
         "telegram_proxy",
         "proxy",
         "web_public_url",
+        "upscaler",
         "moderation_model",
         mode="before",
     )

@@ -21,7 +21,7 @@ from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.store import check
 from bot.store.blobs import MIN_FREE_BYTES
-from engine import catalogue
+from engine import catalogue, upscaler_file
 from engine.contract import EngineError
 
 OLDEST = (3, 11)
@@ -98,6 +98,19 @@ def model(settings: Settings) -> Finding:
     if not Path(profile.source).exists():
         return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
     return Finding("model", True, f"{profile.title} ({profile.source})")
+
+
+def upscaler(settings: Settings) -> Finding | None:
+    """The upscaler that EASEL_UPSCALER names, and what loads it; None where none is named."""
+    if settings.upscaler is None:
+        return None
+    try:
+        upscaler_file.check(settings.upscaler.absolute())
+        upscaler_file.check_library()
+    except EngineError as error:
+        # The engine's sentence says what to do as well.
+        return Finding("upscaler", False, str(error))
+    return Finding("upscaler", True, text("cli.doctor.upscaler", path=str(settings.upscaler)))
 
 
 def folder(settings: Settings) -> Finding:

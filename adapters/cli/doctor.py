@@ -39,6 +39,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield torch
     yield await asyncio.to_thread(checks.model, settings)
     yield plan
+    if (upscaler := await asyncio.to_thread(checks.upscaler, settings)) is not None:
+        yield upscaler
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)
     yield await checks.ledger(settings)

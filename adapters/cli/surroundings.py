@@ -65,5 +65,6 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         models_file=str(chosen.data_dir / MODELS_FILE),
         idle_unload=chosen.idle_unload,
         compile=chosen.compile,
+        upscaler="" if chosen.upscaler is None else str(chosen.upscaler.absolute()),
         environment=hub(),
     )

@@ -37,6 +37,11 @@ def setup_of(spec: ModelSpec) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_CHARS]
 
 
+def with_upscaler(setup: str, upscaler: str) -> str:
+    """Return a setup's digest with that of the upscaler in it; as it is where the upscaler's is empty: none was used."""
+    return sha256(f"{setup} {upscaler}".encode()).hexdigest()[:_CHARS] if upscaler else setup
+
+
 def _name(source: str) -> str:
     # Paths of this machine are absolute in a spec.
     return source if is_hub_file(source) or not PurePath(source).is_absolute() else PurePath(source).name

@@ -8,8 +8,9 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
-from engine import catalogue
+from engine import catalogue, upscaler_file
 from engine.contract import (
     ERRORS,
     EngineConfig,
@@ -27,7 +28,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host import wire
-from engine.host.fingerprint import kind_of, setup_of
+from engine.host.fingerprint import kind_of, setup_of, with_upscaler
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
@@ -63,13 +64,16 @@ class ProcessEngine:
         command: How the child is started; tests put another program in its place.
 
     Raises:
-        UnknownModel: ``config.model`` is no known model and no usable folder. Reads a few small files.
+        UnknownModel: ``config.model`` is no known model and no usable folder, or ``config.upscaler`` no file of
+            weights. Reads a few small files.
     """
 
     def __init__(
         self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
     ) -> None:
         models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
+        if config.upscaler:
+            upscaler_file.check(Path(config.upscaler))
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
         self._setups = {spec.profile.name: setup_of(spec) for spec in models}
@@ -83,6 +87,7 @@ class ProcessEngine:
             precision=config.precision,
             idle_unload=config.idle_unload * 60,
             compile=config.compile,
+            upscaler=config.upscaler,
         )
         local = not any(needs(spec) for spec in models)
         self._child = Supervisor(
@@ -261,5 +266,5 @@ def _image(recipe: Recipe, drawn: wire.Drawn, device: str, setup: str) -> Image:
         drawn.revision,
         drawn.notes,
         device,
-        setup,
+        with_upscaler(setup, drawn.upscaler),
     )

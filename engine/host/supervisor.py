@@ -199,6 +199,8 @@ class Supervisor:
                         prompts_encoded=message.encoded,
                     )
                 self._hear(message)
+            case wire.Working():
+                pass  # that it is said is all there is to it
             case wire.Downloading(done, total):
                 if line := self._progress.line(done, total, time.monotonic()):
                     log.info("%s", line)

@@ -44,6 +44,7 @@ class Setup:
         precision: ``EASEL_PRECISION``.
         idle_unload: Seconds without work after which the device's memory is given back; 0: never.
         compile: Backend of ``torch.compile``; empty: not compiled.
+        upscaler: Path of the model that enlarges pictures to start from; empty: they are only scaled.
     """
 
     models: tuple[ModelSpec, ...]
@@ -52,6 +53,7 @@ class Setup:
     precision: str
     idle_unload: float = 0.0
     compile: str = ""
+    upscaler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,11 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """From the child: it is at work on what has no steps, and does not hang."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """From the child: these have taken a step together.
 
@@ -220,6 +227,7 @@ class Drawn:
         encoded: Prompts that went through a text encoder so far.
         mime: Media type of the payload.
         payload: The encoded picture.
+        upscaler: Digest of the model that enlarged what it starts from; empty where none did.
     """
 
     ticket: int
@@ -235,6 +243,7 @@ class Drawn:
     encoded: int
     mime: str
     payload: bytes
+    upscaler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +262,20 @@ class Ended:
 
 
 Message = (
-    Setup | Paint | Drop | Look | Downloading | Warming | Warm | Idle | Broken | Stepped | Previewed | Drawn | Ended
+    Setup
+    | Paint
+    | Drop
+    | Look
+    | Downloading
+    | Warming
+    | Warm
+    | Idle
+    | Broken
+    | Working
+    | Stepped
+    | Previewed
+    | Drawn
+    | Ended
 )
 
 _KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}

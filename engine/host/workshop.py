@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from engine.contract import EngineError, Image
 from engine.diffusion.device import Busy
@@ -14,6 +15,7 @@ from engine.diffusion.keeper import CantLoad, Keeper, Loaded
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Progress, Row
+from engine.diffusion.upscaler import Upscaler
 from engine.host import wire
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec
@@ -30,7 +32,8 @@ class Workshop:
         inbox: What the parent wants.
 
     Raises:
-        CantLoad: There is no such device, or the default model can't be had, loaded or warmed.
+        CantLoad: There is no such device, the upscaler can't be used, or the default model can't be had, loaded or
+            warmed.
     """
 
     def __init__(self, setup: wire.Setup, say: Say, inbox: Inbox) -> None:
@@ -45,7 +48,8 @@ class Workshop:
         self._keeper = Keeper(setup.models, loader, tells)
         self._encoder = Encoder()
         sink = _News(say, inbox, loader.memory, self._busy, lambda: self._painter.prompts.encoded)
-        self._painter = Painter(self._keeper, sink, self._encoder, loader.device, self._busy)
+        self._upscaler = _upscaler(setup, loader, say)
+        self._painter = Painter(self._keeper, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler)
         self._loader = loader
         self._keeper.first()
         pixels, seconds = self._warm(setup.models[0])
@@ -61,6 +65,8 @@ class Workshop:
         rows = self._inbox.take(wait=waiting, seconds=self._idle_unload if self._keeper.loaded else None)
         if waiting and not rows:
             self._painter.prompts.clear()
+            if self._upscaler is not None:
+                self._upscaler.unload()
             self._keeper.unload()
             self._say(wire.Idle(self._loader.memory()))
             return
@@ -83,6 +89,18 @@ class Workshop:
         if sink.error is not None:
             raise CantLoad(sink.error)
         return recipe.width * recipe.height, sink.seconds
+
+
+def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:
+    """Return the operator's upscaler, which is good; None where there is none. Raises CantLoad."""
+    if not setup.upscaler:
+        return None
+    found = Upscaler(Path(setup.upscaler), loader.device, lambda: say(wire.Working()))
+    try:
+        found.check()
+    except EngineError as e:
+        raise CantLoad(e) from e
+    return found
 
 
 class _ModelNews:
@@ -154,6 +172,7 @@ class _News:
                     self._encoded(),
                     image.mime,
                     image.data,
+                    image.setup,
                 )
             )
 

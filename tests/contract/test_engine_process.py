@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image as Pillow
 
 from engine.contract import (
     EngineConfig,
+    EngineError,
     Event,
     Failed,
     Image,
@@ -26,7 +31,7 @@ from engine.contract import (
 )
 from engine.host.pace import Patience
 from engine.host.parent import ProcessEngine
-from tests.fakes import models
+from tests.fakes import models, upscalers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -198,6 +203,60 @@ async def test_what_overflows_in_fp16_is_drawn_again_and_delivered_right(tmp_pat
     assert (right.precision, right.notes) == ("fp32", ())
     assert again.data == right.data
     assert again.precision == "fp32"
+
+
+@contextlib.asynccontextmanager
+async def enlarging(file: Path, idle_unload: float = 0.0) -> AsyncIterator[ProcessEngine]:
+    config = EngineConfig("demo", "nowhere", idle_unload=idle_unload, upscaler=str(file))
+    engine = ProcessEngine(config, IMPATIENT)
+    await engine.start()
+    try:
+        async with asyncio.timeout(200):
+            yield engine
+    finally:
+        await engine.aclose()
+
+
+async def test_what_is_too_small_is_enlarged_by_the_operators_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(upscalers.folder(tmp_path / "library")))
+    for name, side in (("small", 96), ("large", 192)):
+        Pillow.new("RGB", (side, side), (90, 90, 90)).save(tmp_path / f"{name}.png")
+    plain = recipe("plain")
+    small, large = (replace(plain, id=n, image=str(tmp_path / f"{n}.png"), strength=0.01) for n in ("small", "large"))
+    async with enlarging(upscalers.write(tmp_path / "up.safetensors"), 0.3 / 60) as engine:
+        ends = [(await all_of(engine, one))[-1] for one in (plain, small, large)]
+        found = {e.recipe_id: e for e in ends if isinstance(e, Image)}
+        await until(lambda: engine.state().phase is Phase.IDLE)
+        (again,) = [e for e in await all_of(engine, small) if isinstance(e, Image)]
+        assert engine.state().restarts == 0
+    assert (again.data, again.setup) == (found["small"].data, found["small"].setup)
+    assert found["plain"].setup == found["large"].setup != found["small"].setup
+
+    def red(image: Image) -> float:
+        pixels = np.asarray(Pillow.open(io.BytesIO(image.data)), np.float32)
+        return float((pixels[..., 0] - pixels[..., 2]).mean())
+
+    assert red(found["small"]) > red(found["large"]) + upscalers.SHIFT / 2
+
+
+@pytest.mark.parametrize("fault", ["library", "purpose"])
+async def test_an_upscaler_that_cannot_be_used_is_said_when_the_engine_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    if fault == "library":
+        (tmp_path / "spandrel.py").write_text("raise ImportError('torchvision is of another torch')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        file = upscalers.write(tmp_path / "up.safetensors")
+    else:
+        monkeypatch.setenv("PYTHONPATH", str(upscalers.folder(tmp_path / "library")))
+        file = upscalers.write(tmp_path / "up.safetensors", scale=1, purpose="Restoration")
+    async with enlarging(file) as engine:
+        with pytest.raises(EngineError, match=r"torchvision is of another torch|up\.safetensors enlarges nothing"):
+            await engine.warm()
+        assert engine.state().phase is Phase.BROKEN
+        assert engine.state().problem.startswith("EASEL_UPSCALER")
 
 
 async def test_a_hub_that_cannot_be_reached_is_tried_again(tmp_path: Path) -> None:

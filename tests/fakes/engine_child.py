@@ -4,7 +4,7 @@
 loads; ``dies``: ends at the first recipe; ``raves``: says no message; ``refuses``: can't load its model; ``prints``:
 as draws, with a library's chatter on standard error; ``peeks``: draws on once somebody looks; ``idles``: gives its
 memory back at once; ``lingers``: as draws, and does not end with its pipe;
-``echoes``: refuses with its environment.
+``enlarges``: as draws, and is at work on what is no step before; ``echoes``: refuses with its environment.
 """
 
 from __future__ import annotations
@@ -30,18 +30,15 @@ def say(message: wire.Message) -> None:
     sys.stdout.buffer.flush()
 
 
-def draw(paint: wire.Paint, looked: set[int]) -> None:
+def draw(paint: wire.Paint, looked: set[int], upscaler: str = "") -> None:
     for step in (1, 2):
         say(stepped(paint, step))
     for ticket, recipe in zip(paint.tickets, paint.recipes, strict=True):
         if ticket in looked:
             say(wire.Previewed(ticket, "image/jpeg", b"rough"))
         data = recipe.prompt.encode()
-        say(
-            wire.Drawn(
-                ticket, recipe.width, recipe.height, 0.01, "fp4", "c0ffee", ("n",), 123, 0.1, 0.2, 1, "image/png", data
-            )
-        )
+        made = (recipe.width, recipe.height, 0.01, "fp4", "c0ffee", ("n",))
+        say(wire.Drawn(ticket, *made, 123, 0.1, 0.2, 1, "image/png", data, upscaler if recipe.image else ""))
 
 
 def stepped(paint: wire.Paint, step: int) -> wire.Stepped:
@@ -84,6 +81,9 @@ def main(what: str) -> None:
                 os._exit(9)
             if what == "stalls":
                 say(stepped(message, 1))
+            elif what == "enlarges":
+                say(wire.Working())
+                draw(message, looked, "beef")
             else:
                 draw(message, looked)
     while what == "lingers":

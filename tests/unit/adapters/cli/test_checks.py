@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from adapters.cli import checks
+from adapters.cli import checks, surroundings
 from bot.settings import Settings
+from tests.fakes import upscalers
 
 
 @pytest.fixture
@@ -37,3 +39,29 @@ def test_a_mistake_in_the_file_is_named(settings: Settings) -> None:
     found = checks.model(settings)
     assert not found.ok
     assert "models.toml, [mine], source: it must be a text" in found.found
+
+
+def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(path: Path | None) -> tuple[bool, str] | None:
+        found = checks.upscaler(settings.model_copy(update={"upscaler": path}))
+        return None if found is None else (found.ok, found.found)
+
+    path = settings.data_dir / "up.safetensors"
+    assert said(None) is None
+    assert said(path) == (False, f"EASEL_UPSCALER: The model's file {path} is not there.")
+    upscalers.write(path)
+    upscalers.put(monkeypatch)
+    assert said(path) == (True, f"{path} enlarges pictures that are drawn again")
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    missing = said(path)
+    assert missing is not None
+    assert (missing[0], "pip install 'easel[upscale]'" in missing[1]) == (False, True)
+
+
+def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = [
+        surroundings.engine_config(Settings(_env_file=None, upscaler=given)).upscaler
+        for given in ("up.safetensors", " ")
+    ]
+    assert told == [str(tmp_path / "up.safetensors"), ""]

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -238,6 +239,23 @@ async def test_previews_come_to_those_who_look() -> None:
         rest = [e async for e in events]
     assert Preview("a", b"rough", "image/jpeg") in rest
     assert isinstance(rest[-1], Image)
+
+
+async def test_what_was_enlarged_says_by_what() -> None:
+    async with child("enlarges") as engine:
+        plain, enlarged = [
+            e for e in await all_of(engine, A, replace(A, id="b", image="a.png")) if isinstance(e, Image)
+        ]
+    async with child("draws") as engine:
+        (other,) = [e for e in await all_of(engine, A) if isinstance(e, Image)]
+    assert plain.setup == other.setup
+    assert enlarged.setup not in ("", plain.setup)
+
+
+def test_an_upscaler_that_is_no_file_of_weights_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "up.pth").touch()
+    with pytest.raises(UnknownModel, match=r"EASEL_UPSCALER: .*up\.pth is no \.safetensors file"):
+        ProcessEngine(EngineConfig("demo", "nowhere", upscaler=str(tmp_path / "up.pth")))
 
 
 async def test_idle_it_is_ready_to_draw() -> None:

@@ -21,7 +21,7 @@ MODELS = (
     (ModelSpec(z_image_turbo(), "base", "a.gguf", (Lora("b.safetensors", 0.5),), "c0ffee"), ModelSpec(demo())),
 )
 MESSAGES = st.one_of(
-    st.builds(wire.Setup, st.sampled_from(MODELS), TEXT, TEXT, TEXT, st.floats(0, 1e6), TEXT),
+    st.builds(wire.Setup, st.sampled_from(MODELS), TEXT, TEXT, TEXT, st.floats(0, 1e6), TEXT, TEXT),
     st.lists(RECIPES, max_size=3).flatmap(
         lambda rs: st.builds(wire.Paint, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
     ),
@@ -31,6 +31,7 @@ MESSAGES = st.one_of(
     st.builds(wire.Warming, TEXT, TEXT),
     st.builds(wire.Warm, TEXT, TEXT, TEXT, TEXT, NUMBERS, SECONDS, NUMBERS, SECONDS),
     st.builds(wire.Idle, NUMBERS),
+    st.just(wire.Working()),
     st.builds(wire.Broken, TEXT, TEXT, st.booleans()),
     st.builds(wire.Stepped, TICKETS, TICKETS, TICKETS, st.floats(0, 1e6)),
     st.builds(wire.Previewed, NUMBERS, TEXT, st.binary(max_size=99)),
@@ -49,6 +50,7 @@ MESSAGES = st.one_of(
         NUMBERS,
         TEXT,
         PAYLOAD,
+        TEXT,
     ),
     st.builds(wire.Ended, NUMBERS, TEXT, TEXT),
 )
