@@ -225,13 +225,20 @@ async def test_what_is_too_small_is_enlarged_by_the_operators_model(
         Pillow.new("RGB", (side, side), (90, 90, 90)).save(tmp_path / f"{name}.png")
     plain = recipe("plain")
     small, large = (replace(plain, id=n, image=str(tmp_path / f"{n}.png"), strength=0.01) for n in ("small", "large"))
-    async with enlarging(upscalers.write(tmp_path / "up.safetensors"), 0.3 / 60) as engine:
-        ends = [(await all_of(engine, one))[-1] for one in (plain, small, large)]
+    file = upscalers.write(tmp_path / "up.safetensors")
+    async with enlarging(file, 0.3 / 60) as engine:
+        ends = [(await all_of(engine, one))[-1] for one in (plain, large, small)]
         found = {e.recipe_id: e for e in ends if isinstance(e, Image)}
         await until(lambda: engine.state().phase is Phase.IDLE)
-        (again,) = [e for e in await all_of(engine, small) if isinstance(e, Image)]
+        again = (await all_of(engine, small))[-1]
+        await until(lambda: engine.state().phase is Phase.IDLE)
+        upscalers.write(file, scale=3)
+        other = (await all_of(engine, small))[-1]
         assert engine.state().restarts == 0
+    assert isinstance(again, Image)
+    assert isinstance(other, Image)
     assert (again.data, again.setup) == (found["small"].data, found["small"].setup)
+    assert other.setup != again.setup, "while there was no work it was let go of"
     assert found["plain"].setup == found["large"].setup != found["small"].setup
 
     def red(image: Image) -> float:
