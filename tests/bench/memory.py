@@ -1,6 +1,6 @@
 """How much memory the service takes above its imports, and whether 1,000 jobs leave any behind: prints JSON.
 
-A process of its own: python -m tests.bench.memory JOBS
+A process of its own: python -m tests.bench.memory JOBS [JOBS BEFORE THE FIRST LOOK]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import adapters.web.service  # noqa: F401 - so does the page
 from tests.bench.house import ask, fake, finished, house
 
 WARM_JOBS = 50
-"""Jobs before the first look at a service at work: by then every cache has its size."""
+"""Jobs before the first look at a service at work."""
 
 
 def _mib() -> float:
@@ -27,14 +27,14 @@ def _mib() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
-async def main(jobs: int) -> dict[str, float]:
+async def main(jobs: int, warm: int = WARM_JOBS) -> dict[str, float]:
     """Draw with an engine that has no device, and look at this process's memory."""
     found = {"imports": _mib()}
     with tempfile.TemporaryDirectory() as folder:
         async with house(Path(folder), fake) as easel:
             found["started"] = _mib()
-            for n in range(WARM_JOBS + jobs):
-                if n == WARM_JOBS:
+            for n in range(warm + jobs):
+                if n == warm:
                     found["working"] = _mib()
                 await finished(easel, await ask(easel, f"picture number {n}"))
             found["after"] = _mib()
@@ -42,4 +42,4 @@ async def main(jobs: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(main(int(sys.argv[1])))))
+    sys.stdout.write(json.dumps(asyncio.run(main(*map(int, sys.argv[1:])))))

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 
 def test_the_service_over_twenty_thousand_jobs() -> None:
-    found = worker("tests.bench.memory", 20_000)
+    # SQLite's two page caches, 2 MB each, are full after some 2,000 jobs.
+    found = worker("tests.bench.memory", 17_500, 2_500)
     print(found)  # noqa: T201 - what `make soak` is for
     assert found["after"] < found["working"] * 1.03
 
