@@ -42,11 +42,15 @@ def recipe(name: str, prompt: str = "a red apple", model: str = "demo", side: in
     return Recipe(name, model, prompt, "", side, side, steps, 0.0, 7)
 
 
-@contextlib.asynccontextmanager
-async def started(
+def started(
     model: str | Path, models_dir: str = "nowhere", environment: Mapping[str, str] | None = None
-) -> AsyncIterator[ProcessEngine]:
-    engine = ProcessEngine(EngineConfig(str(model), models_dir, environment=environment or {}), IMPATIENT)
+) -> contextlib.AbstractAsyncContextManager[ProcessEngine]:
+    return running(EngineConfig(str(model), models_dir, environment=environment or {}))
+
+
+@contextlib.asynccontextmanager
+async def running(config: EngineConfig) -> AsyncIterator[ProcessEngine]:
+    engine = ProcessEngine(config, IMPATIENT)
     await engine.start()
     try:
         async with asyncio.timeout(200):
@@ -205,18 +209,6 @@ async def test_what_overflows_in_fp16_is_drawn_again_and_delivered_right(tmp_pat
     assert again.precision == "fp32"
 
 
-@contextlib.asynccontextmanager
-async def enlarging(file: Path, idle_unload: float = 0.0) -> AsyncIterator[ProcessEngine]:
-    config = EngineConfig("demo", "nowhere", idle_unload=idle_unload, upscaler=str(file))
-    engine = ProcessEngine(config, IMPATIENT)
-    await engine.start()
-    try:
-        async with asyncio.timeout(200):
-            yield engine
-    finally:
-        await engine.aclose()
-
-
 async def test_what_is_too_small_is_enlarged_by_the_operators_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +218,7 @@ async def test_what_is_too_small_is_enlarged_by_the_operators_model(
     plain = recipe("plain")
     small, large = (replace(plain, id=n, image=str(tmp_path / f"{n}.png"), strength=0.01) for n in ("small", "large"))
     file = upscalers.write(tmp_path / "up.safetensors")
-    async with enlarging(file, 0.3 / 60) as engine:
+    async with running(EngineConfig("demo", "nowhere", idle_unload=0.3 / 60, upscaler=str(file))) as engine:
         ends = [(await all_of(engine, one))[-1] for one in (plain, large, small)]
         found = {e.recipe_id: e for e in ends if isinstance(e, Image)}
         await until(lambda: engine.state().phase is Phase.IDLE)
@@ -253,7 +245,8 @@ async def test_an_upscaler_that_cannot_be_used_is_said_when_the_engine_starts(
 ) -> None:
     (tmp_path / "spandrel.py").write_text("raise ImportError('torchvision is of another torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    async with enlarging(upscalers.write(tmp_path / "up.safetensors")) as engine:
+    file = upscalers.write(tmp_path / "up.safetensors")
+    async with running(EngineConfig("demo", "nowhere", upscaler=str(file))) as engine:
         with pytest.raises(EngineError, match="torchvision is of another torch"):
             await engine.warm()
         assert engine.state().phase is Phase.BROKEN
