@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-import subprocess
 import sys
 
 import pytest
@@ -23,17 +23,25 @@ from tests.flow.gate import Gate
 from tests.flow.house import Bot
 
 
-def elsewhere(bot: Bot, statement: str) -> None:
+async def elsewhere(bot: Bot, statement: str) -> None:
     """Another process writes to the same file, as the command line does beside the running service."""
-    program = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], 10); db.execute(sys.argv[2]); db.commit()"
-    subprocess.run([sys.executable, "-c", program, str(bot.folder / "easel.db"), statement], check=True, timeout=60)
+    program = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], 30); db.execute(sys.argv[2]); db.commit()"
+    command = (sys.executable, "-c", program, str(bot.folder / "easel.db"), statement)
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
 
 
-def written(bot: Bot, statement: str) -> None:
-    """The same by another connection, which is as foreign and quicker."""
-    with sqlite3.connect(bot.folder / "easel.db", 10) as db:
-        db.execute(statement)
-    db.close()
+async def written(bot: Bot, statement: str) -> None:
+    """The same by another connection, which is as foreign and quicker.
+
+    In a thread: the service may be in the middle of a transaction, which it can't end while its loop is blocked.
+    """
+
+    def write() -> None:
+        with contextlib.closing(sqlite3.connect(bot.folder / "easel.db", 30)) as db, db:
+            db.execute(statement)
+
+    await asyncio.to_thread(write)
 
 
 async def pause(bot: Bot, state: str | None) -> None:
@@ -93,7 +101,7 @@ async def test_a_pause_outlives_a_restart_and_is_ended_by_another_process(make: 
     job = await bot.ask()
     assert bot.dispatch._feed.held
     assert (await bot.job(job.id)).state is JobState.QUEUED
-    elsewhere(bot, "DELETE FROM options WHERE place_id = 0 AND name = 'state'")
+    await elsewhere(bot, "DELETE FROM options WHERE place_id = 0 AND name = 'state'")
     await bot.delivered(job.id)
 
 
@@ -106,9 +114,9 @@ async def test_what_another_process_queued_or_cancelled_is_taken_up(make: Make) 
     held = await bot.ask(user="3", size="144x256")
     await bot.cancel(held.id, user="3")
     assert bot.dispatch.waiting(held.id) is None
-    written(bot, f"UPDATE jobs SET state = 'queued' WHERE id = {held.id}")
+    await written(bot, f"UPDATE jobs SET state = 'queued' WHERE id = {held.id}")
     await bot.until(lambda: bot.dispatch.waiting(held.id) is not None)
-    written(bot, f"UPDATE jobs SET state = 'cancelled' WHERE id IN ({drawn.id}, {waits.id})")
+    await written(bot, f"UPDATE jobs SET state = 'cancelled' WHERE id IN ({drawn.id}, {waits.id})")
     await bot.until(lambda: waits.id not in bot.dispatch._queue)
     await bot.until(lambda: bot.dispatch._dispatcher.runs[drawn.id].cancelled)
     gate.open()
@@ -129,7 +137,7 @@ async def test_others_are_told_of_foreign_writes_and_of_no_others(make: Make) ->
         bot.clock.advance(1.0)
         await asyncio.sleep(0.002)
     assert told == []
-    written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
+    await written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
     await bot.until(lambda: told)
 
 
@@ -143,7 +151,7 @@ async def test_a_look_that_failed_is_made_up_for(make: Make) -> None:
             raise Unavailable("unavailable.database.locked")
 
     bot.dispatch.refresh.append(fail_once)
-    written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
+    await written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
     await bot.until(lambda: len(tries) == 2)
 
 
