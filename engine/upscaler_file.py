@@ -28,6 +28,12 @@ def check(path: Path) -> None:
         raise UnknownModel(f"EASEL_UPSCALER: {e}") from e
 
 
+def size(path: Path) -> int:
+    """Return the bytes that its weights take on a device, in fp32. Raises UnknownModel: as ``check``."""
+    check(path)
+    return 4 * sum(held.count for held in header(path).values())
+
+
 def check_library() -> None:
     """Look whether what loads it is installed; nothing is imported. Raises EngineError, in one clear sentence."""
     if find_spec(LIBRARY) is None:

@@ -45,26 +45,30 @@ def python() -> Finding:
     return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
 
 
-async def torch(settings: Settings) -> tuple[Finding, Finding]:
-    """PyTorch with its device, and how the model is fitted to it; looked at in a process of its own."""
+async def torch(settings: Settings) -> tuple[Finding, Finding, str]:
+    """PyTorch with its device, how the model is fitted to it, and what is wrong with the upscaler.
+
+    They are looked at in a process of its own.
+    """
     seen = await _probe(settings)
     plan = Finding("plan", True, text("cli.doctor.plan.none"))
     if isinstance(seen, Finding):
-        return seen, plan
+        return seen, plan, ""
+    refused = seen.get("upscaler", "")
     if "problem" in seen:
         problem = f"PyTorch {seen['torch']}: {seen['problem']}"
-        return Finding("torch", False, problem, text("cli.doctor.device.do")), plan
+        return Finding("torch", False, problem, text("cli.doctor.device.do")), plan, refused
     if "plan" in seen:
         plan = Finding("plan", True, seen["plan"])
     elif "unplanned" in seen:
         # The engine's sentence says what to do as well.
         plan = Finding("plan", False, seen["unplanned"])
-    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan
+    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan, refused
 
 
 async def _probe(settings: Settings) -> dict[str, str] | Finding:
     config = surroundings.engine_config(settings)
-    asked = (config.device, config.precision, config.model, config.models_dir, config.models_file)
+    asked = (config.device, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
     command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
     here = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
@@ -100,13 +104,20 @@ def model(settings: Settings) -> Finding:
     return Finding("model", True, f"{profile.title} ({profile.source})")
 
 
-def upscaler(settings: Settings) -> Finding | None:
-    """The upscaler that EASEL_UPSCALER names, and what loads it; None where none is named."""
+def upscaler(settings: Settings, refused: str = "") -> Finding | None:
+    """The upscaler that EASEL_UPSCALER names, and what loads it; None where none is named.
+
+    Args:
+        settings: Where it is named.
+        refused: What was wrong when it was loaded; empty where nothing was, or where it could not be tried.
+    """
     if settings.upscaler is None:
         return None
     try:
         upscaler_file.check(settings.upscaler.absolute())
         upscaler_file.check_library()
+        if refused:
+            return Finding("upscaler", False, refused)
     except EngineError as error:
         # The engine's sentence says what to do as well.
         return Finding("upscaler", False, str(error))

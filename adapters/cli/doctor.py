@@ -35,11 +35,11 @@ async def _main(*, as_json: bool) -> int:
 async def _findings() -> AsyncIterator[Finding]:
     settings = surroundings.settings()
     yield checks.python()
-    torch, plan = await checks.torch(settings)
+    torch, plan, refused = await checks.torch(settings)
     yield torch
     yield await asyncio.to_thread(checks.model, settings)
     yield plan
-    if (upscaler := await asyncio.to_thread(checks.upscaler, settings)) is not None:
+    if (upscaler := await asyncio.to_thread(checks.upscaler, settings, refused)) is not None:
         yield upscaler
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)

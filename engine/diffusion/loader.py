@@ -59,6 +59,7 @@ class Loader:
         models_dir: Where downloaded models are kept.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Told how a download goes.
+        kept: Bytes of the device that are not for these models.
 
     Raises:
         CantLoad: There is no such device.
@@ -69,6 +70,7 @@ class Loader:
     models_dir: str
     compile_with: str
     report: Report
+    kept: int = 0
     device: torch.device = field(init=False)
     title: str = field(init=False)
     _plan: Plan | None = field(init=False, default=None)
@@ -154,7 +156,7 @@ class Loader:
         is_gguf = denoiser is not None and denoiser.suffix.lower() == ".gguf"
         self._gguf = denoiser.stat().st_size if denoiser is not None and is_gguf else 0
         width, height = spec.profile.presets["square"]
-        look = abilities.look(self.device)
+        look = abilities.look(self.device, self.kept)
         return plan(spec.profile, width, height, look, asked, abilities.libraries(), gguf=self._gguf)
 
     def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:

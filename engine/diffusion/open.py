@@ -8,6 +8,7 @@ from typing import Protocol
 from engine.contract import Recipe
 from engine.diffusion.families.base import Drawing, Family
 from engine.diffusion.rows import Row
+from engine.diffusion.starts import Starting
 from engine.diffusion.turns import Kind, Turn
 
 
@@ -44,6 +45,7 @@ class Open:
     Attributes:
         row: Which.
         turn: Its place among the others.
+        starting: The picture to start from while it is read; None before and after.
         drawing: How far it is; None before its first step.
         seconds: What the device took for it.
         again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
@@ -53,6 +55,7 @@ class Open:
 
     row: Row
     turn: Turn
+    starting: Starting | None = None
     drawing: Drawing | None = None
     seconds: float = 0.0
     again: bool = False

@@ -17,7 +17,7 @@ from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, 
 from engine.diffusion import encode, starts
 from engine.diffusion.device import Busy, release
 from engine.diffusion.ends import kind_of, meaning, rounded
-from engine.diffusion.families.base import Drawing, Family
+from engine.diffusion.families.base import Drawing, Family, Start
 from engine.diffusion.gain import Gain
 from engine.diffusion.memory import apply
 from engine.diffusion.open import Models, Open
@@ -27,6 +27,9 @@ from engine.diffusion.turns import Kind, Turn, Turns
 
 PREVIEW_SECONDS = 0.25
 """At most four previews a second of each picture that somebody looks at."""
+
+START_SECONDS = 0.25
+"""So long others wait at most, or for one tile, while a picture to start from is enlarged; then they take a step."""
 
 log = logging.getLogger(__name__)
 
@@ -109,31 +112,38 @@ class Painter:
         return max(1, min(self._caps.get(kind, worth), self._gain.most(kind.pixels, worth), self._models.most(kind)))
 
     def _begin(self, one: Open, family: Family) -> bool:
-        """Encode its prompt and make its noise; False when that can't be done, which ends it."""
-        recipe = one.recipe
+        """Make it ready for its first step; False when it takes another turn, or can't be done, which ends it."""
+        one.starting = one.starting or starts.Starting(one.recipe, self._upscaler)
+        drawing = None
         try:
             with self._busy.at_work() as took:
-                start = starts.read(recipe, self._upscaler)
-                name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
-                prompt = self.prompts.embed(family, name, recipe.prompt)
-                negative = None
-                if family.guided(recipe.guidance):
-                    # Honour.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
-                    away = recipe.negative if recipe.guidance > 1 else ""
-                    negative = self.prompts.embed(family, name, away)
-                drawing = family.begin(recipe, prompt, negative, start)
+                if one.starting.go_on(START_SECONDS):
+                    drawing = self._drawing(one, family, one.starting.start)
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
             log.warning("A recipe can't be begun: %r", error)
             self._fail(one, meaning(error))
             return False
-        one.drawing = drawing
         one.seconds += took.seconds
+        if drawing is None:
+            return False
+        one.starting, one.drawing = None, drawing
         one.turn.begun = True
         one.turn.steps = drawing.steps
-        one.turn.weight = 1 if negative is None else 2
+        one.turn.weight = 1 if drawing.negative is None else 2
         return True
+
+    def _drawing(self, one: Open, family: Family, start: Start | None) -> Drawing:
+        """Encode its prompt and make its noise."""
+        recipe = one.recipe
+        name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
+        prompt = self.prompts.embed(family, name, recipe.prompt)
+        negative = None
+        if family.guided(recipe.guidance):
+            # Honour.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
+            negative = self.prompts.embed(family, name, recipe.negative if recipe.guidance > 1 else "")
+        return family.begin(recipe, prompt, negative, start)
 
     def _step(self, team: Sequence[Open], family: Family) -> bool:
         """Take one step; False when it could not be taken, and the rows are to be tried again or have ended."""
@@ -286,7 +296,7 @@ class Painter:
         self._encoder.put(pixels, then)
 
     def _restart(self, one: Open) -> None:
-        one.drawing = None
+        one.starting = one.drawing = None
         one.turn.steps = one.recipe.steps
         one.turn.begun = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -23,12 +25,38 @@ class Enlarges(Protocol):
     def digest(self) -> str:
         """Names the model, once it has enlarged something."""
 
-    def enlarge(self, picture: Pillow.Image) -> Pillow.Image:
-        """Return an RGB picture larger, by a whole factor. Raises EngineError."""
+    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+        """Enlarge an RGB picture, yielding now and then; return it larger, by a whole factor. Raises EngineError."""
 
 
-def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Start | None:
-    """Return what the recipe starts from, scaled and cropped to its size; None when it starts from noise.
+class Starting:
+    """What a recipe starts from, as it comes along: enlarging may take minutes, and others are drawn meanwhile.
+
+    Attributes:
+        start: What ``read`` returns, once it is there.
+    """
+
+    def __init__(self, recipe: Recipe, upscaler: Enlarges | None) -> None:
+        self._reading = read(recipe, upscaler)
+        self.start: Start | None = None
+
+    def go_on(self, seconds: float) -> bool:
+        """Go on for about so long; whether ``start`` is there now. Raises what ``read`` raises."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                next(self._reading)
+            except StopIteration as end:
+                self.start = end.value
+                return True
+            if time.monotonic() >= until:
+                return False
+
+
+def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, Start | None]:
+    """Read what the recipe starts from, scaled and cropped to its size; returns None when it starts from noise.
+
+    Yields while something enlarges it.
 
     Args:
         recipe: Whose picture.
@@ -44,7 +72,7 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Start | None:
     picture = _open(recipe.image, "picture")
     by = ""
     if upscaler is not None and picture.width < recipe.width and picture.height < recipe.height:
-        picture = upscaler.enlarge(picture)
+        picture = yield from upscaler.enlarge(picture)
         by = upscaler.digest
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch wants it writable
     if not recipe.mask:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from hashlib import file_digest
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from engine import upscaler_file
-from engine.contract import EngineError, UnknownModel
+from engine.contract import EngineError, OutOfMemory, UnknownModel
+from engine.diffusion.device import release
+from engine.diffusion.ends import meaning
 
 TILE = 192
 """Pixels a side that the model sees at once. ESRGAN's 64 channels of it, fourfold in fp32, are 150 MB, of which some three are
@@ -31,6 +35,10 @@ WORKING_SECONDS = 1.0
 """So often, at most, it is said that it is at work."""
 
 _CHARS = 16
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Upscaler:
@@ -48,6 +56,7 @@ class Upscaler:
     def __init__(self, path: Path, device: torch.device, working: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._device = device
+        self._on = device
         self._working = working
         self._model: Any = None
         self._told = 0.0
@@ -63,18 +72,16 @@ class Upscaler:
         self._load(torch.device("cpu"))
         gc.collect()
 
-    def enlarge(self, picture: Pillow.Image) -> Pillow.Image:
-        """Return an RGB picture in RGB, as many times as wide and high as the model makes it.
+    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+        """Enlarge an RGB picture tile by tile: yields between tiles, and returns it in RGB, larger by a whole factor.
+
+        What does not fit the device beside the other models is computed in main memory.
 
         Raises:
             EngineError: As ``check``, or what the model gave is no picture.
         """
         if self._model is None:
-            self._model = self._load(self._device)
-            for layer in self._model.model.modules():
-                layer.register_forward_hook(self._tell)
-            with self._path.open("rb") as file:
-                self.digest = file_digest(file, "sha256").hexdigest()[:_CHARS]
+            self._put(self._spared(lambda: self._load(self._on)))
         scale: int = self._model.scale
         given = torch.from_numpy(np.array(picture, np.uint8))
         height, width, _ = given.shape
@@ -83,14 +90,38 @@ class Upscaler:
         tile = max(height, width) if self._model.tiling.name == "INTERNAL" else TILE
         for top, y, y_end in spans(height, tile):
             for left, x, x_end in spans(width, tile):
-                seen = self._tile(given[top : top + tile, left : left + tile])
+                seen = self._spared(partial(self._tile, given[top : top + tile, left : left + tile]))
                 kept = seen[(y - top) * scale : (y_end - top) * scale, (x - left) * scale : (x_end - left) * scale]
                 found[y * scale : y_end * scale, x * scale : x_end * scale] = kept
+                yield
         return Pillow.fromarray(found.numpy())
 
     def unload(self) -> None:
-        """Let go of the model; the next picture loads it again."""
+        """Let go of the model; the next picture loads it again. Not while a picture is being enlarged."""
         self._model = None
+        self._on = self._device
+
+    def _put(self, model: Any) -> None:
+        self._model = model
+        for layer in model.model.modules():
+            layer.register_forward_hook(self._tell)
+        with self._path.open("rb") as file:
+            self.digest = file_digest(file, "sha256").hexdigest()[:_CHARS]
+
+    def _spared(self, work: Callable[[], T]) -> T:
+        """Return what the work makes; for want of the device's memory on the processor, until the model is unloaded."""
+        try:
+            return work()
+        except Exception as e:
+            if self._on.type == "cpu" or not isinstance(meaning(e), OutOfMemory):
+                raise
+            log.warning("The upscaler does not fit the device now and computes on the processor: %r", e)
+        # Outside of the except block, which keeps the failed work's tensors alive.
+        self._on = torch.device("cpu")
+        if self._model is not None:
+            self._model.to(self._on)
+        release(self._device)
+        return work()
 
     def _tell(self, *_: object) -> None:
         if (now := time.monotonic()) - self._told >= WORKING_SECONDS:
@@ -102,7 +133,7 @@ class Upscaler:
         """Return (height x scale, width x scale, 3) of (height, width, 3), both 0 to 255 on the CPU."""
         # Some models add noise: the same for every tile, and the same when the picture is drawn again.
         torch.manual_seed(0)
-        found: Tensor = self._model(pixels.to(self._device).permute(2, 0, 1)[None].float() / 255)
+        found: Tensor = self._model(pixels.to(self._on).permute(2, 0, 1)[None].float() / 255)
         if not torch.isfinite(found).all():
             raise EngineError(f"The upscaler {self._path.name} gave numbers that are no picture; get its file again.")
         return (found[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from engine import upscaler_file
 from engine.contract import EngineError, Image
 from engine.diffusion.device import Busy
 from engine.diffusion.encode import Encoder
@@ -41,7 +42,12 @@ class Workshop:
         self._inbox = inbox
         self._idle_unload = setup.idle_unload or None
         loader = Loader(
-            setup.device, setup.precision, setup.models_dir, setup.compile, lambda n, of: say(wire.Downloading(n, of))
+            setup.device,
+            setup.precision,
+            setup.models_dir,
+            setup.compile,
+            lambda n, of: say(wire.Downloading(n, of)),
+            _kept(setup),
         )
         self._busy = Busy()
         tells = _ModelNews(say, loader)
@@ -89,6 +95,14 @@ class Workshop:
         if sink.error is not None:
             raise CantLoad(sink.error)
         return recipe.width * recipe.height, sink.seconds
+
+
+def _kept(setup: wire.Setup) -> int:
+    """Return the bytes of the device that are the upscaler's. Raises CantLoad."""
+    try:
+        return upscaler_file.size(Path(setup.upscaler)) if setup.upscaler else 0
+    except EngineError as e:
+        raise CantLoad(e) from e
 
 
 def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:

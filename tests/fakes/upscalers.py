@@ -1,7 +1,7 @@
 """Stands in for spandrel 0.4.2, and writes the small files that it loads.
 
 Checked against its source: ``ModelLoader(device, registry).load_from_file`` and what it raises, the descriptors' attributes
-(``purpose``, ``scale``, ``input_channels``, ``output_channels``, ``tiling``, ``model``), ``eval``, and a call on (1, 3, height,
+(``purpose``, ``scale``, ``input_channels``, ``output_channels``, ``tiling``, ``model``), ``eval``, ``to`` with a device, and a call on (1, 3, height,
 width) from 0 to 1 that gives (1, 3, height x scale, width x scale) within 0 to 1, under ``inference_mode``. Not here: the
 registry, size requirements (spandrel pads by itself), number formats.
 """
@@ -61,6 +61,10 @@ class ImageModelDescriptor:
 
     def eval(self) -> ImageModelDescriptor:
         self.model.eval()
+        return self
+
+    def to(self, device: torch.device) -> ImageModelDescriptor:
+        self.model.to(device)
         return self
 
     @torch.inference_mode()

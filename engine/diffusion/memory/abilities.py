@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,8 +15,18 @@ _CGROUP = Path("/sys/fs/cgroup")
 """Where a container sees its own limits (cgroup v2, see cgroups(7))."""
 
 
-def look(device: torch.device) -> Device:
-    """Return what a device has free now and can do."""
+def look(device: torch.device, kept: int = 0) -> Device:
+    """Return what a device has free now and can do; ``kept`` bytes of it are for something else."""
+    found = _look(device)
+    one = found.kind != CUDA  # one memory for both
+    return replace(
+        found,
+        free=max(0, found.free - kept),
+        host_free=max(0, found.host_free - kept) if one else found.host_free,
+    )
+
+
+def _look(device: torch.device) -> Device:
     spare = host_free()
     if device.type == CUDA:
         free, total = torch.cuda.mem_get_info(device)

@@ -52,6 +52,8 @@ def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeyp
     upscalers.write(path)
     upscalers.put(monkeypatch)
     assert said(path) == (True, f"{path} enlarges pictures that are drawn again")
+    found = checks.upscaler(settings.model_copy(update={"upscaler": path}), "EASEL_UPSCALER: it enlarges nothing.")
+    assert found == checks.Finding("upscaler", False, "EASEL_UPSCALER: it enlarges nothing.")
     monkeypatch.setitem(sys.modules, "spandrel", None)
     missing = said(path)
     assert missing is not None
@@ -65,3 +67,20 @@ def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPa
         for given in ("up.safetensors", " ")
     ]
     assert told == [str(tmp_path / "up.safetensors"), ""]
+
+
+async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(upscalers.folder(tmp_path / "library")))
+
+    async def said(path: Path | None) -> tuple[bool, str]:
+        torch, plan, refused = await checks.torch(settings.model_copy(update={"upscaler": path, "model": "demo"}))
+        assert torch.ok
+        return plan.ok, refused
+
+    assert await said(upscalers.write(tmp_path / "up.safetensors")) == (True, "")
+    none = upscalers.write(tmp_path / "none.safetensors", purpose="Restoration", scale=1)
+    ok, refused = await said(none)
+    assert ok
+    assert refused.startswith(f"EASEL_UPSCALER: {none} enlarges nothing")

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from engine.catalogue import demo
-from engine.contract import EngineError, Image, UnknownModel
+from engine.contract import EngineError, Image, OutOfMemory, UnknownModel
 from engine.diffusion.encode import Encoder
 from engine.diffusion.keeper import CantLoad, Keeper, Loaded
 from engine.diffusion.loader import Loader, warm_recipe
+from engine.diffusion.memory import abilities
 from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
 from engine.spec import ModelSpec
@@ -63,6 +64,17 @@ def test_what_is_unloaded_is_gone() -> None:
     assert loaded.precision == "fp32"
     here.unload(loaded)
     assert loaded.family.pipe is None
+
+
+def test_what_is_kept_for_something_else_is_not_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(abilities, "host_free", lambda: 10**12)
+    here = loader()
+    here.kept = 10**12 - 10**6
+    with pytest.raises(CantLoad) as caught:
+        here.load(spec(demo().source), "")
+    assert isinstance(caught.value.error, OutOfMemory)
+    here.kept = 0
+    assert here.load(spec(demo().source), "").precision == "fp32"
 
 
 @pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])

@@ -13,17 +13,17 @@ from PIL import Image as Pillow
 from engine.contract import BadImage
 from engine.diffusion import starts
 from engine.diffusion.families.base import Start
-from tests.unit.engine.diffusion.toy import TOY
+from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
 
 def start(path: Path, mask: Path | None = None) -> Start:
-    found = starts.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask)))
+    found = to_its_end(starts.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask))))
     assert found is not None
     return found
 
 
 def test_without_a_picture_there_is_none() -> None:
-    assert starts.read(TOY) is None
+    assert to_its_end(starts.read(TOY)) is None
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "I;16", "1", "LA"])

@@ -6,6 +6,7 @@ import gc
 import io
 import sys
 import weakref
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from safetensors.torch import save_file
 
+import engine.diffusion.painter
 import engine.diffusion.upscaler
 from engine import catalogue
 from engine.contract import EngineError, Image, Recipe, UnknownModel
@@ -31,7 +33,7 @@ from engine.diffusion.rows import Row
 from engine.diffusion.upscaler import MARGIN, TILE, Upscaler, spans
 from tests.fakes import models, upscalers
 from tests.unit.engine.diffusion.test_loader import Quiet
-from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
+from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy, to_its_end
 
 CPU = torch.device("cpu")
 
@@ -112,7 +114,7 @@ def test_only_what_is_smaller_both_ways_is_enlarged_by_it(
     size: tuple[int, int], enlarged: bool, file: Path, loads: Loads, tmp_path: Path
 ) -> None:
     upscaler = Upscaler(file, CPU)
-    found = starts.read(replace(TOY, image=str(grey(tmp_path / "a.png", *size))), upscaler)
+    found = to_its_end(starts.read(replace(TOY, image=str(grey(tmp_path / "a.png", *size))), upscaler))
     assert found is not None
     assert found.pixels.shape == (8, 8, 3)
     assert (found.pixels == (100 + upscalers.SHIFT * enlarged, 100, 100)).all()
@@ -127,7 +129,7 @@ def test_whatever_the_ratio_it_ends_in_the_recipes_size(
     size: tuple[int, int], given: tuple[int, int], file: Path, tmp_path: Path
 ) -> None:
     recipe = replace(TOY, width=size[0], height=size[1], image=str(grey(tmp_path / "a.png", *given)))
-    found = starts.read(recipe, Upscaler(file, CPU))
+    found = to_its_end(starts.read(recipe, Upscaler(file, CPU)))
     assert found is not None
     assert found.pixels.shape == (size[1], size[0], 3)
     assert (found.pixels == (100 + upscalers.SHIFT, 100, 100)).all()
@@ -136,7 +138,7 @@ def test_whatever_the_ratio_it_ends_in_the_recipes_size(
 def test_a_mask_is_never_shown_to_it(file: Path, tmp_path: Path, seen: list[tuple[int, ...]]) -> None:
     noise(6, 6).save(tmp_path / "m.png")
     recipe = replace(TOY, image=str(grey(tmp_path / "a.png", 5, 5)), mask=str(tmp_path / "m.png"))
-    found, without = starts.read(recipe, Upscaler(file, CPU)), starts.read(recipe)
+    found, without = (to_its_end(starts.read(recipe, by)) for by in (Upscaler(file, CPU), None))
     assert found is not None
     assert without is not None
     assert seen == [(1, 3, 5, 5)]
@@ -150,7 +152,7 @@ def test_a_mask_is_never_shown_to_it(file: Path, tmp_path: Path, seen: list[tupl
 def test_in_tiles_it_is_the_same_picture_as_at_once(size: tuple[int, int], scale: int, tmp_path: Path) -> None:
     # Beyond a tile's edge the model sees nothing, so that whatever is too near to one shows.
     path = upscalers.write(tmp_path / "up.safetensors", scale=scale, reach=MARGIN)
-    found = np.asarray(Upscaler(path, CPU).enlarge(noise(*size)))
+    found = np.asarray(to_its_end(Upscaler(path, CPU).enlarge(noise(*size))))
     assert np.abs(found.astype(int) - whole(path, noise(*size))).max() <= 1
 
 
@@ -171,41 +173,41 @@ def test_tiles_cover_a_side_once_and_keep_away_from_their_edges(length: int) -> 
 
 
 def test_of_a_large_picture_it_sees_tiles(file: Path, seen: list[tuple[int, ...]]) -> None:
-    Upscaler(file, CPU).enlarge(noise(300, 400))
+    to_its_end(Upscaler(file, CPU).enlarge(noise(300, 400)))
     assert seen == [(1, 3, TILE, TILE)] * 6
 
 
 def test_that_it_is_at_work_is_said_within_a_tile_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.diffusion.upscaler, "WORKING_SECONDS", 0.0)
     told: list[None] = []
-    Upscaler(file, CPU, lambda: told.append(None)).enlarge(noise(9, 9))
+    to_its_end(Upscaler(file, CPU, lambda: told.append(None)).enlarge(noise(9, 9)))
     assert len(told) > 1
 
 
 def test_one_that_makes_its_own_tiles_sees_all_at_once(tmp_path: Path, seen: list[tuple[int, ...]]) -> None:
     path = upscalers.write(tmp_path / "up.safetensors", reach=2 * MARGIN, tiling=upscalers.ModelTiling.INTERNAL)
-    found = Upscaler(path, CPU).enlarge(noise(200, 250))
+    found = to_its_end(Upscaler(path, CPU).enlarge(noise(200, 250)))
     assert seen == [(1, 3, 250, 200)]
     assert np.array_equal(np.asarray(found), whole(path, noise(200, 250)))
 
 
 def test_one_that_adds_noise_adds_the_same_again(tmp_path: Path) -> None:
     upscaler = Upscaler(upscalers.write(tmp_path / "up.safetensors", noise=0.2), CPU)
-    first = np.asarray(upscaler.enlarge(noise(9, 9)))
+    first = np.asarray(to_its_end(upscaler.enlarge(noise(9, 9))))
     torch.rand(5)
-    assert np.array_equal(np.asarray(upscaler.enlarge(noise(9, 9))), first)
+    assert np.array_equal(np.asarray(to_its_end(upscaler.enlarge(noise(9, 9)))), first)
 
 
 def test_it_is_loaded_when_it_is_needed_and_once_until_it_is_let_go_of(file: Path, loads: Loads) -> None:
     upscaler = Upscaler(file, CPU)
     assert loads.devices == []
-    first = upscaler.enlarge(noise(9, 9))
-    assert np.array_equal(np.asarray(upscaler.enlarge(noise(9, 9))), np.asarray(first))
+    first = to_its_end(upscaler.enlarge(noise(9, 9)))
+    assert np.array_equal(np.asarray(to_its_end(upscaler.enlarge(noise(9, 9)))), np.asarray(first))
     assert len(loads.devices) == 1
     upscaler.unload()
     gc.collect()
     assert loads.models[0]() is None
-    upscaler.enlarge(noise(9, 9))
+    to_its_end(upscaler.enlarge(noise(9, 9)))
     assert len(loads.devices) == 2
 
 
@@ -216,14 +218,14 @@ def test_looked_at_when_the_engine_starts_it_is_not_kept(file: Path, loads: Load
     assert loads.models[0]() is None
     assert upscaler.digest == ""
     with pytest.raises(EngineError):  # nothing can be computed there
-        upscaler.enlarge(noise(2, 2))
+        to_its_end(upscaler.enlarge(noise(2, 2)))
     assert loads.devices == ["cpu", "meta"]
 
 
 def test_its_digest_is_of_what_is_in_the_file(file: Path, tmp_path: Path) -> None:
     def digest(path: Path) -> str:
         upscaler = Upscaler(path, CPU)
-        upscaler.enlarge(noise(2, 2))
+        to_its_end(upscaler.enlarge(noise(2, 2)))
         return upscaler.digest
 
     moved = tmp_path / "other.safetensors"
@@ -238,7 +240,7 @@ def refusal(path: Path) -> EngineError:
     assert str(caught.value).startswith("EASEL_UPSCALER")
     assert "\n" not in str(caught.value)
     with pytest.raises(EngineError, match="EASEL_UPSCALER"):
-        Upscaler(path, CPU).enlarge(noise(2, 2))
+        to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
     return caught.value
 
 
@@ -310,7 +312,7 @@ def test_a_library_that_does_not_go_with_this_torch(
 def test_weights_that_are_no_numbers_end_in_a_sentence(tmp_path: Path) -> None:
     path = upscalers.write(tmp_path / "up.safetensors", shift=(float("nan"), 0, 0))
     with pytest.raises(EngineError, match=r"up\.safetensors gave numbers that are no picture"):
-        Upscaler(path, CPU).enlarge(noise(2, 2))
+        to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
 
 
 def paint(painter: Painter, *recipes: Recipe, first: int = 0) -> None:
@@ -358,3 +360,93 @@ def test_drawn_over_what_the_model_made_of_it(file: Path, tmp_path: Path) -> Non
     assert by_it.data == by_hand.data != scaled.data
     assert Pillow.open(io.BytesIO(by_it.data)).size == (64, 64)
     assert (by_it.setup, by_hand.setup, scaled.setup) == (upscaler.digest, "", "")
+
+
+class Slow:
+    """Enlarges in as many tiles as a test lets it."""
+
+    digest = "slow"
+
+    def __init__(self) -> None:
+        self.tiles = 0
+        self.done = False
+        self.closed = False
+
+    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+        try:
+            while not self.done:
+                self.tiles += 1
+                yield
+        finally:
+            self.closed = True
+        return picture.resize((16, 16))
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    monkeypatch.setattr(engine.diffusion.painter, "START_SECONDS", 0.0)
+    return Slow()
+
+
+def test_others_are_drawn_while_a_picture_is_enlarged_tile_by_tile(slow: Slow, tmp_path: Path) -> None:
+    ends, encoder, toy = Ends(), Encoder(), Toy()
+    painter = Painter(OneModel({"fp32": toy}), ends, encoder, CPU, upscaler=slow)
+    painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4)), seed=7)), Row(1, TOY)])
+    turns = 0
+    while len(painter) == 2:
+        painter.turn()
+        turns += 1
+    assert (turns, slow.tiles) == (TOY.steps, TOY.steps), "one tile, one step of the other"
+    assert toy.batches == [[TOY.seed]] * TOY.steps
+    slow.done = True
+    while len(painter):
+        painter.turn()
+    encoder.close()
+    assert toy.batches[TOY.steps :] == [[7]] * TOY.steps
+    assert [type(ends.ends[n]) for n in (0, 1)] == [Image, Image]
+    found = toy.starts[-1]
+    assert found is not None
+    assert found.upscaler == "slow"
+
+
+def test_a_picture_that_is_not_wanted_any_more_is_enlarged_no_further(slow: Slow, tmp_path: Path) -> None:
+    ends, encoder = Ends(), Encoder()
+    painter = Painter(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=slow)
+    painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4))))])
+    painter.turn()
+    painter.turn()
+    ends.dropped.add(0)
+    painter.turn()
+    gc.collect()
+    assert (len(painter), slow.tiles, slow.closed) == (0, 2, True)
+    encoder.close()
+
+
+@pytest.mark.parametrize("when", ["loading", "computing"])
+def test_what_does_not_fit_the_device_is_computed_by_the_processor(
+    when: str, file: Path, monkeypatch: pytest.MonkeyPatch, loads: Loads
+) -> None:
+    loaded, forward = upscalers.ModelLoader.load_from_file, upscalers.Local.forward
+    tried: list[str] = []
+
+    def load(loader: upscalers.ModelLoader, path: str | Path) -> upscalers.ImageModelDescriptor:
+        if loader.device.type == "meta" and when == "loading":
+            raise torch.OutOfMemoryError
+        return loaded(upscalers.ModelLoader(), path)
+
+    def compute(model: upscalers.Local, image: torch.Tensor) -> torch.Tensor:
+        tried.append(image.device.type)
+        if image.device.type == "meta":
+            raise torch.OutOfMemoryError
+        return forward(model, image)
+
+    monkeypatch.setattr(upscalers.ModelLoader, "load_from_file", load)
+    monkeypatch.setattr(upscalers.Local, "forward", compute)
+    upscaler = Upscaler(file, torch.device("meta"))
+    found = np.asarray(to_its_end(upscaler.enlarge(noise(9, TILE + 1))))
+    assert np.array_equal(found, whole(file, noise(9, TILE + 1)))
+    assert tried[:3] == (["cpu"] * 3 if when == "loading" else ["meta", "cpu", "cpu"])
+    upscaler.unload()
+    tried.clear()
+    to_its_end(upscaler.enlarge(noise(2, 2)))
+    assert tried[0] == ("cpu" if when == "loading" else "meta"), "the device is tried again"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from engine.contract import EngineError, Image, Recipe
 from engine.diffusion.families.base import Drawing, Embedding, Family, Start
 from engine.diffusion.rows import Progress
 from engine.diffusion.turns import Kind
+
+T = TypeVar("T")
 
 TOY = Recipe("a", "toy", "a", "", 8, 8, 3, 0.0, 1)
 
@@ -157,3 +159,13 @@ class OneModel:
 
     def settle(self, model: str, precision: str) -> None:
         self.usual = precision
+
+
+def to_its_end(steps: Generator[None, None, T]) -> T:
+    """Return what a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from engine.diffusion.memory import abilities
+from engine.diffusion.memory.words import Device
 
 
 def test_the_processor_is_looked_at() -> None:
@@ -40,6 +42,19 @@ def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     found = abilities.look(torch.device("cuda", 0))
     assert (found.free, found.total) == (7, 8), "what PyTorch keeps and does not use is free too"
     assert (found.name, found.bf16, found.stream) == ("NVIDIA GeForce RTX 2060", False, True)
+
+
+def test_what_is_kept_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(found: Device, kept: int) -> tuple[int, int]:
+        monkeypatch.setattr(abilities, "_look", lambda _: found)
+        left = abilities.look(torch.device("cpu"), kept)
+        return left.free, left.host_free
+
+    card = Device("cuda", "a card", total=9, free=8, host_free=7, bf16=True, fp8=True, stream=True)
+    assert seen(card, 3) == (5, 7)
+    assert seen(replace(card, kind="mps"), 3) == (5, 4)
+    assert seen(replace(card, kind="cpu"), 9) == (0, 0)
+    assert seen(card, 0) == (8, 7)
 
 
 def test_a_number_format_that_a_device_refuses_is_no_ability() -> None:

@@ -1,0 +1,47 @@
+"""What the child's workshop is put together from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.catalogue import demo
+from engine.contract import EngineError, UnknownModel
+from engine.diffusion.keeper import CantLoad
+from engine.host import wire, workshop
+from engine.host.inbox import Inbox
+from engine.spec import ModelSpec
+from tests.fakes import upscalers
+
+BYTES = 4 * (3 + 3 + 2)
+"""What ``upscalers.write`` writes: scale, reach and noise, three numbers of colour, purpose and tiling; each in fp32."""
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, upscaler: str) -> int:
+    """Return the bytes that are kept from the models; raises CantLoad."""
+    found: list[int] = []
+
+    def loader(*given: Any) -> None:
+        found.append(given[-1])
+        raise CantLoad(EngineError("that is enough"))
+
+    monkeypatch.setattr(workshop, "Loader", loader)
+    setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "auto", upscaler=upscaler)
+    with pytest.raises(CantLoad) as caught:
+        workshop.Workshop(setup, lambda _: None, Inbox())
+    if not found:
+        raise caught.value
+    return found[0]
+
+
+def test_what_the_upscaler_takes_is_kept_from_the_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = upscalers.write(tmp_path / "up.safetensors")
+    assert kept(monkeypatch, str(file)) == BYTES
+    assert kept(monkeypatch, "") == 0
+    file.unlink()
+    with pytest.raises(CantLoad) as caught:
+        kept(monkeypatch, str(file))
+    assert isinstance(caught.value.error, UnknownModel)
+    assert str(caught.value.error).startswith("EASEL_UPSCALER")
