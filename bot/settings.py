@@ -130,6 +130,12 @@ class Settings(BaseSettings):
         pattern=r"^[a-z_]*$",
         description="Backend of torch.compile, such as inductor: a slower start and quicker steps; empty: off.",
     )
+    step_cache: int = Field(
+        1,
+        ge=1,
+        le=3,
+        description="Z-Image drawings of 20 steps or more: one step in so many is computed and the others are guessed, 2 or 3; 1: all are computed.",
+    )
     upscaler: Path | None = Field(
         None,
         description="Upscaler model (.safetensors: ESRGAN, SwinIR and the like) that enlarges a picture before it is drawn again; empty: it is only scaled.",

@@ -171,8 +171,8 @@ class Image:
         revision: Commit of the model's files on their hub; empty for files that have none.
         notes: What the person should know of it; codes, such as ``prompt_cut``.
         device: The kind of device that drew it, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``.
-        setup: Short digest of what else decides pixels: the model's files by name, its LoRAs, its scheduler, and the
-            upscaler, where one enlarged what it starts from.
+        setup: Short digest of what else decides pixels: the model's files by name, its LoRAs, its scheduler; the
+            upscaler, where one enlarged what it starts from; which steps were guessed, where any were.
     """
 
     recipe_id: str
@@ -371,6 +371,7 @@ class EngineConfig:
         idle_unload: Minutes without work after which the device's memory is given back; 0: never.
         compile: Backend of ``torch.compile``; empty: not compiled.
         upscaler: Path of the model that enlarges pictures to start from; empty: they are only scaled.
+        step_cache: One step in so many is computed in the middle of a long drawing, 1 to 3.
         environment: More environment variables for the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -382,4 +383,5 @@ class EngineConfig:
     idle_unload: float = 0.0
     compile: str = ""
     upscaler: str = ""
+    step_cache: int = 1
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -66,5 +66,6 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         idle_unload=chosen.idle_unload,
         compile=chosen.compile,
         upscaler="" if chosen.upscaler is None else str(chosen.upscaler.absolute()),
+        step_cache=chosen.step_cache,
         environment=hub(),
     )

@@ -23,6 +23,7 @@ from engine.diffusion.memory import abilities, apply
 from engine.diffusion.memory.allocator import thrifty
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.words import Plan
+from engine.diffusion.step_cache import StepCache
 from engine.folders import PARTS
 from engine.hub.choose import WHOLE
 from engine.hub.errors import CantFetch, Report
@@ -60,6 +61,7 @@ class Loader:
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Told how a download goes.
         kept: Bytes of the device that are not for these models.
+        step_cache: ``EASEL_STEP_CACHE``.
 
     Raises:
         CantLoad: There is no such device.
@@ -71,6 +73,7 @@ class Loader:
     compile_with: str
     report: Report
     kept: int = 0
+    step_cache: int = 1
     device: torch.device = field(init=False)
     title: str = field(init=False)
     _plan: Plan | None = field(init=False, default=None)
@@ -170,6 +173,7 @@ class Loader:
         module, name = _FAMILIES[spec.profile.family]
         kind: Any = getattr(import_module(module), name)
         family: Family = kind(pipe, device)
+        family.step_cache = StepCache(self.step_cache)
         faster.arrange(family)
         if self.compile_with:
             faster.compile_blocks(family, self.compile_with, warm_recipe(spec))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.contract import Recipe
-from engine.diffusion.families.base import Drawing, Family
+from engine.diffusion.drawing import Drawing
+from engine.diffusion.families.base import Family
 from engine.diffusion.rows import Row
 from engine.diffusion.starts import Starting
 from engine.diffusion.turns import Kind, Turn
@@ -68,7 +69,10 @@ class Open:
         return self.row.recipe
 
     @property
-    def upscaler(self) -> str:
-        """Digest of the model that enlarged what it starts from; empty where none did."""
-        start = None if self.drawing is None else self.drawing.start
-        return "" if start is None else start.upscaler
+    def more(self) -> str:
+        """What had a part in it beside the model: the digest of an upscaler, how steps were guessed; mostly empty."""
+        if self.drawing is None:
+            return ""
+        start, cached = self.drawing.start, self.drawing.cached
+        by = "" if start is None else start.upscaler
+        return " ".join(filter(None, (by, f"step cache {cached}" if cached else "")))

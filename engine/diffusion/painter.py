@@ -16,8 +16,9 @@ from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow
 from engine.diffusion import encode, starts
 from engine.diffusion.device import Busy, release
+from engine.diffusion.drawing import Drawing, Start
 from engine.diffusion.ends import kind_of, meaning, rounded
-from engine.diffusion.families.base import Drawing, Family, Start
+from engine.diffusion.families.base import Family
 from engine.diffusion.gain import Gain
 from engine.diffusion.memory import apply
 from engine.diffusion.open import Models, Open
@@ -43,7 +44,9 @@ class Painter:
         encoder: Turns pixels into files; owned by the caller.
         device: Whose memory is given back after a failure.
         busy: Told when the device works.
-        upscaler: Enlarges pictures to start from; ``setup`` of what is drawn from them is its digest.
+        upscaler: Enlarges pictures to start from.
+
+    ``setup`` of its pictures is what had a part in them beside the model (see ``Open.more``).
     """
 
     def __init__(
@@ -279,7 +282,7 @@ class Painter:
         self._hand_over(one, pixels)
 
     def _hand_over(self, one: Open, pixels: NDArray[np.uint8]) -> None:
-        row, seconds, kind, by = one.row, one.seconds, one.turn.kind, one.upscaler
+        row, seconds, kind, more = one.row, one.seconds, one.turn.kind, one.more
         height, width, _ = pixels.shape
         precision, revision = self._models.precision(kind), self._models.revision(kind.model)
         notes: tuple[str, ...] = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
@@ -288,7 +291,7 @@ class Painter:
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
                 how = (seconds, encode.PNG, precision, revision, notes)
-                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=by))
+                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=more))
             else:
                 self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
 

@@ -37,9 +37,9 @@ def setup_of(spec: ModelSpec) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_CHARS]
 
 
-def with_upscaler(setup: str, upscaler: str) -> str:
-    """Return a setup's digest with that of the upscaler in it; as it is where the upscaler's is empty: none was used."""
-    return sha256(f"{setup} {upscaler}".encode()).hexdigest()[:_CHARS] if upscaler else setup
+def with_more(setup: str, more: str) -> str:
+    """Return a setup's digest with what else had a part in a picture; as it is where nothing had."""
+    return sha256(f"{setup} {more}".encode()).hexdigest()[:_CHARS] if more else setup
 
 
 def _name(source: str) -> str:

@@ -28,7 +28,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host import wire
-from engine.host.fingerprint import kind_of, setup_of, with_upscaler
+from engine.host.fingerprint import kind_of, setup_of, with_more
 from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
@@ -88,6 +88,7 @@ class ProcessEngine:
             idle_unload=config.idle_unload * 60,
             compile=config.compile,
             upscaler=config.upscaler,
+            step_cache=config.step_cache,
         )
         local = not any(needs(spec) for spec in models)
         self._child = Supervisor(
@@ -266,5 +267,5 @@ def _image(recipe: Recipe, drawn: wire.Drawn, device: str, setup: str) -> Image:
         drawn.revision,
         drawn.notes,
         device,
-        with_upscaler(setup, drawn.upscaler),
+        with_more(setup, drawn.more),
     )

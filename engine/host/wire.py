@@ -45,6 +45,7 @@ class Setup:
         idle_unload: Seconds without work after which the device's memory is given back; 0: never.
         compile: Backend of ``torch.compile``; empty: not compiled.
         upscaler: Path of the model that enlarges pictures to start from; empty: they are only scaled.
+        step_cache: ``EASEL_STEP_CACHE``; 1: every step is computed.
     """
 
     models: tuple[ModelSpec, ...]
@@ -54,6 +55,7 @@ class Setup:
     idle_unload: float = 0.0
     compile: str = ""
     upscaler: str = ""
+    step_cache: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class Drawn:
         encoded: Prompts that went through a text encoder so far.
         mime: Media type of the payload.
         payload: The encoded picture.
-        upscaler: Digest of the model that enlarged what it starts from; empty where none did.
+        more: What had a part in it beside the model, in a few words; empty where nothing had.
     """
 
     ticket: int
@@ -243,7 +245,7 @@ class Drawn:
     encoded: int
     mime: str
     payload: bytes
-    upscaler: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ class Workshop:
             setup.models_dir,
             setup.compile,
             lambda n, of: say(wire.Downloading(n, of)),
-            _kept(setup),
+            kept=_kept(setup),
+            step_cache=setup.step_cache,
         )
         self._busy = Busy()
         tells = _ModelNews(say, loader)

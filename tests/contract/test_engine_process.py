@@ -218,8 +218,10 @@ async def test_what_is_too_small_is_enlarged_by_the_operators_model(
     plain = recipe("plain")
     small, large = (replace(plain, id=n, image=str(tmp_path / f"{n}.png"), strength=0.01) for n in ("small", "large"))
     file = upscalers.write(tmp_path / "up.safetensors")
-    async with running(EngineConfig("demo", "nowhere", idle_unload=0.3 / 60, upscaler=str(file))) as engine:
-        ends = [(await all_of(engine, one))[-1] for one in (plain, large, small)]
+    config = EngineConfig("demo", "nowhere", idle_unload=0.3 / 60, upscaler=str(file), step_cache=3)
+    async with running(config) as engine:
+        long = replace(plain, id="long", width=96, height=96, steps=20)
+        ends = [(await all_of(engine, one))[-1] for one in (plain, large, small, long)]
         found = {e.recipe_id: e for e in ends if isinstance(e, Image)}
         await until(lambda: engine.state().phase is Phase.IDLE)
         again = (await all_of(engine, small))[-1]
@@ -231,7 +233,8 @@ async def test_what_is_too_small_is_enlarged_by_the_operators_model(
     assert isinstance(other, Image)
     assert (again.data, again.setup) == (found["small"].data, found["small"].setup)
     assert other.setup != again.setup, "while there was no work it was let go of"
-    assert found["plain"].setup == found["large"].setup != found["small"].setup
+    assert found["plain"].setup == found["large"].setup
+    assert len({found[name].setup for name in ("plain", "small", "long")}) == 3, "steps were guessed in the long one"
 
     def red(image: Image) -> float:
         pixels = np.asarray(Pillow.open(io.BytesIO(image.data)), np.float32)

@@ -1,4 +1,4 @@
-"""What every family of models has in common: pictures on their way, and one denoising step for several of them.
+"""What every family of models has in common: one denoising step for several pictures on their way.
 
 The loop is Easel's own, one step at a time, so that a picture can join, leave or be set aside at any step: each has
 its own scheduler, its own generator and its own time. Models, schedulers and text encoders are diffusers' own.
@@ -10,7 +10,6 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,87 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
+from engine.diffusion.drawing import Drawing, Embedding, Start
 from engine.diffusion.noise import noise_of
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """A prompt as its model reads it.
-
-    Attributes:
-        tensors: What the family's ``forward`` takes; the first is (tokens, channels), without padding.
-        cut: The prompt was longer than the model reads, and its end was left out.
-    """
-
-    tensors: tuple[Tensor, ...]
-    cut: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes."""
-        return sum(t.nbytes for t in self.tensors)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A picture to start from.
-
-    Attributes:
-        pixels: (height, width, 3), 0 to 255, of the recipe's size.
-        mask: (height, width), 0 (stays) to 1 (is drawn anew); None: everything is.
-        upscaler: Digest of the model that enlarged it; empty where none did.
-    """
-
-    pixels: NDArray[np.uint8]
-    mask: NDArray[np.float32] | None = None
-    upscaler: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Drawing:
-    """One picture on its way.
-
-    Attributes:
-        recipe: What it shall be.
-        prompt: What it shall show.
-        negative: What it is kept away from; None where its guidance uses none.
-        scheduler: Its own.
-        times: Timesteps that it goes through, on the CPU; fewer than ``recipe.steps`` when it starts from a picture.
-        generator: Its own, for schedulers that add noise.
-        latents: (1, channels, height / 8, width / 8), float32.
-        noise: What it began from, of the same shape.
-        start: The picture that it starts from.
-        kept: That picture's latents where a mask keeps a part of it.
-        mask: (1, 1, height / 8, width / 8) of that mask.
-        done: Steps that it has gone.
-        clean: What the last step took the finished latents to be; kept for previews alone.
-        looked: Somebody looks, so that ``clean`` is worth keeping.
-    """
-
-    recipe: Recipe
-    prompt: Embedding
-    negative: Embedding | None
-    scheduler: Any
-    times: Tensor
-    generator: torch.Generator
-    latents: Tensor
-    noise: Tensor
-    start: Start | None = None
-    kept: Tensor | None = None
-    mask: Tensor | None = None
-    done: int = 0
-    clean: Tensor | None = None
-    looked: bool = False
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return len(self.times)
-
-    @property
-    def over(self) -> bool:
-        """Whether no step is left."""
-        return self.done >= self.steps
+from engine.diffusion.step_cache import StepCache
 
 
 class Family(ABC):
@@ -108,6 +29,9 @@ class Family(ABC):
     Args:
         pipe: A diffusers pipeline, placed where it shall draw.
         device: Where it draws.
+
+    Attributes:
+        step_cache: Says which steps are not computed; none are left out until another is put there.
     """
 
     unguided_below = 1.0
@@ -116,6 +40,7 @@ class Family(ABC):
     def __init__(self, pipe: Any, device: torch.device) -> None:
         self.pipe = pipe
         self.device = device
+        self.step_cache = StepCache()
         self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
@@ -188,7 +113,10 @@ class Family(ABC):
 
     @torch.no_grad()
     def step(self, drawings: Sequence[Drawing]) -> None:
-        """Take one step with each: drawings of one size, none of them over. When it raises, nothing has changed."""
+        """Take one step with each, and those after it that are guessed: drawings of one size, none of them over.
+
+        When it raises, nothing has changed.
+        """
         inputs = [_scaled(d) for d in drawings]
         guided = [i for i, d in enumerate(drawings) if d.negative is not None]
         rows = [*range(len(drawings)), *guided]
@@ -199,7 +127,11 @@ class Family(ABC):
         for place, i in enumerate(guided, len(drawings)):
             predicted[i] = self.guide(predicted[i], found[place : place + 1], drawings[i].recipe.guidance)
         for drawing, prediction in zip(drawings, predicted, strict=True):
+            self.step_cache.note(drawing, prediction)
             self._advance(drawing, prediction)
+            while (guess := self.step_cache.guess(drawing)) is not None:
+                self._advance(drawing, guess)
+                drawing.cached = self.step_cache.every
 
     @torch.no_grad()
     def preview(self, drawing: Drawing) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.diffusion.families.base import Drawing, Embedding, Start
+from engine.diffusion.drawing import Drawing, Embedding, Start
 from engine.diffusion.families.unet import UNetFamily
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.diffusion.families.base import Embedding, Family
+from engine.diffusion.drawing import Embedding
+from engine.diffusion.families.base import Family
 
 MAX_TOKENS = 512
 """What ZImagePipeline reads of a prompt, its chat template included."""

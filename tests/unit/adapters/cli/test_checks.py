@@ -60,6 +60,11 @@ def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeyp
     assert (missing[0], "pip install 'easel[upscale]'" in missing[1]) == (False, True)
 
 
+def test_the_engine_is_told_how_many_steps_are_guessed() -> None:
+    given = Settings(_env_file=None), Settings(_env_file=None, step_cache=3)
+    assert [surroundings.engine_config(one).step_cache for one in given] == [1, 3]
+
+
 def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     told = [

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
-from engine.diffusion.families.base import Drawing, Family, Start
+from engine.diffusion.drawing import Drawing, Start
+from engine.diffusion.families.base import Family
 from engine.diffusion.families.sd15 import SD15
 from engine.diffusion.families.sdxl import SDXL
 from engine.diffusion.families.z_image import ZImage

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from engine.contract import BadImage
 from engine.diffusion import starts
-from engine.diffusion.families.base import Start
+from engine.diffusion.drawing import Start
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
 

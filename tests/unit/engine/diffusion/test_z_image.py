@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.diffusion.families.base import Drawing, Start
+from engine.diffusion.drawing import Drawing, Start
 from engine.diffusion.families.z_image import ZImage
 
 pytestmark = pytest.mark.slow

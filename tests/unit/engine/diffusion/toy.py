@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import EngineError, Image, Recipe
-from engine.diffusion.families.base import Drawing, Embedding, Family, Start
+from engine.diffusion.drawing import Drawing, Embedding, Start
+from engine.diffusion.families.base import Family
 from engine.diffusion.rows import Progress
 from engine.diffusion.turns import Kind
 

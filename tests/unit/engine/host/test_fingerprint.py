@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine.catalogue import demo
-from engine.host.fingerprint import kind_of, setup_of, with_upscaler
+from engine.host.fingerprint import kind_of, setup_of, with_more
 from engine.spec import Lora, ModelSpec
 
 LORA = Lora("/models/loras/ink.safetensors", 0.8)
@@ -58,7 +58,7 @@ def test_where_files_lie_and_what_they_are_called_for_people_does_not_matter(sam
 
 def test_an_upscaler_is_told_only_where_one_was_used() -> None:
     plain = setup_of(SPEC)
-    assert with_upscaler(plain, "") == plain
-    found = {plain, with_upscaler(plain, "c0ffee"), with_upscaler(plain, "beef"), with_upscaler("other", "c0ffee")}
+    assert with_more(plain, "") == plain
+    found = {plain, with_more(plain, "c0ffee"), with_more(plain, "beef"), with_more("other", "c0ffee")}
     assert len(found) == 4
     assert {len(setup) for setup in found} == {len(plain)}

@@ -23,8 +23,8 @@ def kept(monkeypatch: pytest.MonkeyPatch, upscaler: str) -> int:
     """Return the bytes that are kept from the models; raises CantLoad."""
     found: list[int] = []
 
-    def loader(*given: Any) -> None:
-        found.append(given[-1])
+    def loader(*_: Any, **given: Any) -> None:
+        found.append(given["kept"])
         raise CantLoad(EngineError("that is enough"))
 
     monkeypatch.setattr(workshop, "Loader", loader)
