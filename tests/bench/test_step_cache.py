@@ -53,7 +53,7 @@ def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDAr
 @pytest.mark.parametrize(("steps", "guidance"), [(28, 0.0), (50, 0.0), (28, 3.0), (50, 3.0)])
 def test_guessed_steps(benchmark: BenchmarkFixture, family: Family, steps: int, guidance: float, every: int) -> None:
     """Four pictures; how far they are from those without guesses, and how far as many plain steps would be."""
-    found, computed = measured(benchmark)(lambda: drawn(family, steps, guidance, every), rounds=2)
+    found, computed = measured(benchmark)(lambda: drawn(family, steps, guidance, every), rounds=1)
     whole, _ = drawn(family, steps, guidance, 1)
     fewer, _ = drawn(family, computed, guidance, 1)
     off, plain = np.abs(found - whole), np.abs(fewer - whole)
