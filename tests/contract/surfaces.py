@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from discord import Client
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 
 from adapters.discord.service import build
 from adapters.discord.surface import DiscordSurface
@@ -23,7 +21,7 @@ from bot.model.messages import Address
 from bot.model.pictures import PictureFile
 from bot.ports import Surface
 from bot.settings import Settings
-from tests.fakes.discord import FakeDiscord
+from tests.fakes.discord import FakeDiscord, strict
 from tests.fakes.discord_world import Channel, Message
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Chats, FakeSurface, Fault
 from tests.fakes.telegram import TelegramStandIn
@@ -300,24 +298,18 @@ async def telegram(_: Path) -> AsyncIterator[Rig]:
 
 @contextlib.asynccontextmanager
 async def discord(folder: Path) -> AsyncIterator[Rig]:
-    # discord.py keeps its addresses for the whole process.
-    base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
-    try:
-        async with FakeDiscord() as stand_in:
-            settings = Settings(
-                _env_file=None,
-                data_dir=folder,
-                discord_token=stand_in.token,
-                discord_api_url=stand_in.api_url,
-                discord_gateway_url=stand_in.gateway_url,
-            )
-            service = build(settings, Scripted().studio)
-            async with running(service):
-                await stand_in.connected()
-                yield DiscordRig(stand_in, service.surface)
-            assert stand_in.world.problems == []
-    finally:
-        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, gateway
+    async with strict() as stand_in:
+        settings = Settings(
+            _env_file=None,
+            data_dir=folder,
+            discord_token=stand_in.token,
+            discord_api_url=stand_in.api_url,
+            discord_gateway_url=stand_in.gateway_url,
+        )
+        service = build(settings, Scripted().studio)
+        async with running(service):
+            await stand_in.connected()
+            yield DiscordRig(stand_in, service.surface)
 
 
 FACTORIES: dict[str, Callable[[Path], AbstractAsyncContextManager[Rig]]] = {

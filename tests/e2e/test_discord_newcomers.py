@@ -10,7 +10,6 @@ import pytest
 from bot.model.access import Access
 from engine.fake import FakeEngine
 from tests.e2e.discord_house import DiscordHouse
-from tests.e2e.test_discord_walk import _endpoints, discord  # noqa: F401 - fixtures
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 
@@ -18,7 +17,7 @@ Start = Callable[[], Awaitable[DiscordHouse]]
 
 
 @pytest.fixture
-async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:  # noqa: F811 - a fixture
+async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:
     """A function that starts a whole Easel that asks its owners; ended when the test ends."""
     houses: list[DiscordHouse] = []
 
@@ -35,14 +34,14 @@ async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:  
         await house.stop()
 
 
-def owner(discord: FakeDiscord) -> Person:  # noqa: F811 - a fixture
+def owner(discord: FakeDiscord) -> Person:
     """Whom Discord names as the application's owner."""
     user = discord.world.owner
     discord.world.users[user.id] = user
     return Person(discord, user)
 
 
-async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:  # noqa: F811 - a fixture
+async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:
     """Wait until the owner was written to, of somebody."""
 
     def there() -> bool:
@@ -52,7 +51,7 @@ async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:  # no
     return next(m for m in eve.direct_messages() if text in m.text)
 
 
-async def test_the_applications_owner_lets_a_server_in(start: Start, discord: FakeDiscord) -> None:  # noqa: F811 - a fixture
+async def test_the_applications_owner_lets_a_server_in(start: Start, discord: FakeDiscord) -> None:
     eve = owner(discord)
     house = await start()
     ada, bob = discord.person("Ada", manages=True), discord.person("Bob")
@@ -80,7 +79,7 @@ async def test_the_applications_owner_lets_a_server_in(start: Start, discord: Fa
 
 async def test_a_persons_own_installation_is_their_own_and_makes_nobody_an_admin(
     start: Start,
-    discord: FakeDiscord,  # noqa: F811 - a fixture
+    discord: FakeDiscord,
 ) -> None:
     eve = owner(discord)
     house = await start()

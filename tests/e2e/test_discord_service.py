@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_world import Message
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    """A Discord; at its end nothing may have been sent that the real one would refuse."""
-    async with FakeDiscord() as one:
-        yield one
-    assert one.world.problems == []
 
 
 async def serve(start_service: StartService, discord: FakeDiscord) -> Service:

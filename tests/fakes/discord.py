@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
 
 from tests.fakes.discord_gateway import Gateway
 from tests.fakes.discord_rest import COMPONENT, FORM, Rest
@@ -290,3 +293,22 @@ class FakeDiscord:
         """Wait until the bot listens and has offered its commands."""
         ready = self.world.until(lambda: self.gateway.connected and bool(self.world.commands), "the bot", seconds)
         await ready
+
+
+@contextmanager
+def endpoints() -> Iterator[None]:
+    """Give discord.py's addresses back at the end: it keeps them for the whole process."""
+    base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
+    try:
+        yield
+    finally:
+        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, gateway
+
+
+@asynccontextmanager
+async def strict() -> AsyncIterator[FakeDiscord]:
+    """A Discord; at its end nothing may have been sent that the real one would refuse."""
+    with endpoints():
+        async with FakeDiscord() as one:
+            yield one
+        assert one.world.problems == []

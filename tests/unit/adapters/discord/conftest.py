@@ -8,29 +8,24 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 
 from adapters.discord.service import DiscordService, build
 from bot.settings import Settings
-from tests.fakes.discord import FakeDiscord
+from tests.fakes.discord import FakeDiscord, endpoints, strict
 from tests.unit.adapters.discord.scripted import Scripted
 
 
 @pytest.fixture(autouse=True)
 def _endpoints() -> Iterator[None]:
-    """discord.py keeps its addresses for the whole process; give them back."""
-    base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
-    yield
-    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, gateway
+    with endpoints():
+        yield
 
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeDiscord]:
-    """A Discord; at its end nothing may have been sent that the real one would refuse."""
-    async with FakeDiscord() as one:
+    """A Discord that refuses what the real one would, and fails the test for it."""
+    async with strict() as one:
         yield one
-    assert one.world.problems == []
 
 
 @pytest.fixture
