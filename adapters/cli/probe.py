@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,21 +24,40 @@ from engine.diffusion.memory.words import Plan
 from engine.diffusion.upscaler import Upscaler
 
 
-def main(device: str, precision: str, model: str, models_dir: str, models_file: str, upscaler: str) -> None:  # noqa: PLR0917 - a command line's
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The command line, in its order; ``models_file`` and ``upscaler`` are paths, the latter empty where none is named."""
+
+    device: str
+    precision: str
+    model: str
+    models_dir: str
+    models_file: str
+    upscaler: str
+
+
+def main(asked: Asked) -> None:
     """Print ``torch`` and ``device``, or ``problem``; ``plan``, or ``unplanned`` where there is none.
 
     ``upscaler`` is what is wrong with that, where one is named and anything is.
     """
+    # What a library prints as it is loaded is not part of the answer.
+    with redirect_stdout(sys.stderr):
+        found = _look(asked)
+    sys.stdout.write(json.dumps(found))
+
+
+def _look(asked: Asked) -> dict[str, str]:
     found: dict[str, str] = {"torch": torch.__version__}
     try:
-        chosen = devices.choose(device)
+        chosen = devices.choose(asked.device)
         # A device that is listed may still be unusable (driver, memory): what counts is that it computes.
         if float(torch.ones(2, device=chosen).sum()) != 2.0:
             found["problem"] = f"{chosen} computes wrongly"
         found["device"] = devices.title(chosen)
-        kept, wrong = _upscaler(upscaler) if upscaler else (0, "")
+        kept, wrong = _upscaler(asked.upscaler) if asked.upscaler else (0, "")
         found |= {"upscaler": wrong} if wrong else {}
-        made = _plan(chosen, precision, model, models_dir, models_file, kept)
+        made = _plan(asked, chosen, kept)
         found["plan"] = " ".join((made.sentence, *made.reasons))
     except (devices.NoDevice, RuntimeError) as error:
         found["problem"] = str(error)
@@ -44,7 +65,7 @@ def main(device: str, precision: str, model: str, models_dir: str, models_file: 
         pass  # the doctor's line on the model says it
     except EngineError as error:
         found["unplanned"] = str(error)
-    sys.stdout.write(json.dumps(found))
+    return found
 
 
 def _upscaler(path: str) -> tuple[int, str]:
@@ -56,14 +77,14 @@ def _upscaler(path: str) -> tuple[int, str]:
         return 0, str(error)
 
 
-def _plan(device: torch.device, precision: str, model: str, models_dir: str, models_file: str, kept: int) -> Plan:  # noqa: PLR0917 - a command line's
-    spec = catalogue.specs(model, models_dir, models_file)[0]
+def _plan(asked: Asked, device: torch.device, kept: int) -> Plan:
+    spec = catalogue.specs(asked.model, asked.models_dir, asked.models_file)[0]
     width, height = spec.profile.presets["square"]
     file = Path(spec.transformer)
     size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
     looked = abilities.look(device, kept)
-    return plan(spec.profile, width, height, looked, precision, abilities.libraries(), gguf=size)
+    return plan(spec.profile, width, height, looked, asked.precision, abilities.libraries(), gguf=size)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Asked(*sys.argv[1:]))

@@ -77,7 +77,10 @@ def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPa
 async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(upscalers.folder(tmp_path / "library")))
+    library = upscalers.folder(tmp_path / "library")
+    with (library / "spandrel.py").open("a") as file:
+        file.write("print('loaded')\n")
+    monkeypatch.setenv("PYTHONPATH", str(library))
 
     async def said(path: Path | None) -> tuple[bool, str]:
         torch, plan, refused = await checks.torch(settings.model_copy(update={"upscaler": path, "model": "demo"}))
