@@ -17,10 +17,15 @@ COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "engine.host.child")
 """By module name, and without the working folder on the path: a file there must not pass for a library."""
 
 _CALM: Mapping[str, str] = {
-    # Threads that spin while they wait starve each other as soon as anything else wants a core: with two busy
-    # neighbours on two cores a demo picture took 4 s instead of 0.4 s. On an idle machine sleeping costs a few percent.
+    # Threads that spin while they wait starve each other as soon as anything else wants a core; those that sleep at once
+    # take twice as long for small pictures. GNU's OpenMP, which PyTorch brings on Linux, is told to spin for some
+    # microseconds and then to sleep; others know no such thing, and sleep (docs/adr/0008).
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "2000",
 }
+
+_WAITS = frozenset({*_CALM, "KMP_BLOCKTIME"})
+"""Whoever sets one of them wants their own way of waiting."""
 
 _QUIET: Mapping[str, str] = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -30,13 +35,19 @@ _QUIET: Mapping[str, str] = {
 }
 
 
-def environment(more: Mapping[str, str], *, offline: bool) -> dict[str, str]:
-    """Return the child's environment: this process's without Easel's own settings (they hold tokens), and ``more``."""
+def environment(more: Mapping[str, str], *, offline: bool, calm: bool = True) -> dict[str, str]:
+    """Return a child's environment: this process's without Easel's own settings (they hold tokens), and ``more``.
+
+    Args:
+        more: Takes precedence over everything but the path.
+        offline: No hub is asked for anything.
+        calm: Its threads soon sleep where they wait; False leaves that to OpenMP.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith("EASEL_")}
     home = str(Path(engine.__file__).resolve().parent.parent)
     path = [home, *filter(None, [inherited.get("PYTHONPATH")])]
     return {
-        **_CALM,
+        **(_CALM if calm and not _WAITS & inherited.keys() else {}),
         **inherited,
         **_QUIET,
         **({"HF_HUB_OFFLINE": "1"} if offline else {}),
