@@ -428,6 +428,7 @@ def test_what_does_not_fit_the_device_is_computed_by_the_processor(
 ) -> None:
     loaded, forward = upscalers.ModelLoader.load_from_file, upscalers.Local.forward
     tried: list[str] = []
+    moved: list[torch.device] = []
 
     def load(loader: upscalers.ModelLoader, path: str | Path) -> upscalers.ImageModelDescriptor:
         if loader.device.type == "meta" and when == "loading":
@@ -440,11 +441,13 @@ def test_what_does_not_fit_the_device_is_computed_by_the_processor(
             raise torch.OutOfMemoryError
         return forward(model, image)
 
+    monkeypatch.setattr(upscalers.ImageModelDescriptor, "to", lambda _, device: moved.append(device))
     monkeypatch.setattr(upscalers.ModelLoader, "load_from_file", load)
     monkeypatch.setattr(upscalers.Local, "forward", compute)
     upscaler = Upscaler(file, torch.device("meta"))
     found = np.asarray(to_its_end(upscaler.enlarge(noise(9, TILE + 1))))
     assert np.array_equal(found, whole(file, noise(9, TILE + 1)))
+    assert moved == ([] if when == "loading" else [CPU])
     assert tried[:3] == (["cpu"] * 3 if when == "loading" else ["meta", "cpu", "cpu"])
     upscaler.unload()
     tried.clear()
