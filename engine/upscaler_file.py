@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from engine.contract import EngineError, UnknownModel
-from engine.weights import header
+from engine.weights import Held, header
 
 LIBRARY = "spandrel"
 """What loads it; an extra of Easel's own."""
 
 
-def check(path: Path) -> None:
-    """Look whether it is a whole file of weights that can't run code; reads its header.
+def check(path: Path) -> Mapping[str, Held]:
+    """Look whether it is a whole file of weights that can't run code; return what its header says it holds.
 
     Raises:
         UnknownModel: It is not; one clear sentence says why and what to do.
@@ -23,15 +24,14 @@ def check(path: Path) -> None:
             f"EASEL_UPSCALER: {path} is no .safetensors file; other weights can run code and are not loaded."
         )
     try:
-        header(path)
+        return header(path)
     except UnknownModel as e:
         raise UnknownModel(f"EASEL_UPSCALER: {e}") from e
 
 
 def size(path: Path) -> int:
     """Return the bytes that its weights take on a device, in fp32. Raises UnknownModel: as ``check``."""
-    check(path)
-    return 4 * sum(held.count for held in header(path).values())
+    return 4 * sum(held.count for held in check(path).values())
 
 
 def check_library() -> None:

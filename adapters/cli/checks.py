@@ -113,13 +113,13 @@ def upscaler(settings: Settings, refused: str = "") -> Finding | None:
     """
     if settings.upscaler is None:
         return None
+    # The engine's sentences say what to do as well.
+    if refused:
+        return Finding("upscaler", False, refused)
     try:
         upscaler_file.check(settings.upscaler.absolute())
         upscaler_file.check_library()
-        if refused:
-            return Finding("upscaler", False, refused)
     except EngineError as error:
-        # The engine's sentence says what to do as well.
         return Finding("upscaler", False, str(error))
     return Finding("upscaler", True, text("cli.doctor.upscaler", path=str(settings.upscaler)))
 

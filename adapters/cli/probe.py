@@ -55,8 +55,11 @@ def _look(asked: Asked) -> dict[str, str]:
         if float(torch.ones(2, device=chosen).sum()) != 2.0:
             found["problem"] = f"{chosen} computes wrongly"
         found["device"] = devices.title(chosen)
-        kept, wrong = _upscaler(asked.upscaler) if asked.upscaler else (0, "")
-        found |= {"upscaler": wrong} if wrong else {}
+        kept = 0
+        try:
+            kept = _upscaler(asked.upscaler)
+        except EngineError as error:
+            found["upscaler"] = str(error)
         made = _plan(asked, chosen, kept)
         found["plan"] = " ".join((made.sentence, *made.reasons))
     except (devices.NoDevice, RuntimeError) as error:
@@ -68,13 +71,12 @@ def _look(asked: Asked) -> dict[str, str]:
     return found
 
 
-def _upscaler(path: str) -> tuple[int, str]:
-    """Return the bytes that it takes, and what is wrong with it."""
-    try:
-        Upscaler(Path(path), torch.device("cpu")).check()
-        return upscaler_file.size(Path(path)), ""
-    except EngineError as error:
-        return 0, str(error)
+def _upscaler(path: str) -> int:
+    """Load it and return the bytes that it takes; 0 where none is named. Raises EngineError."""
+    if not path:
+        return 0
+    Upscaler(Path(path), torch.device("cpu")).check()
+    return upscaler_file.size(Path(path))
 
 
 def _plan(asked: Asked, device: torch.device, kept: int) -> Plan:

@@ -30,7 +30,7 @@ PREVIEW_SECONDS = 0.25
 """At most four previews a second of each picture that somebody looks at."""
 
 START_SECONDS = 0.25
-"""So long others wait at most, or for one tile, while a picture to start from is enlarged; then they take a step."""
+"""So long, or for one tile, others wait at each of their steps for each picture that is enlarged."""
 
 log = logging.getLogger(__name__)
 

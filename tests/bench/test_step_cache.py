@@ -1,8 +1,9 @@
-"""What guessed steps save and what they cost, beside drawing in fewer steps; `make bench --benchmark-json` has all."""
+"""What guessed steps save, and what they cost beside drawing in fewer steps; `--benchmark-json FILE` has the errors too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -34,6 +35,15 @@ def family() -> Iterator[Family]:
     found.close()
 
 
+Whole = Callable[[int, float], NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def whole(family: Family) -> Whole:
+    """Pictures of so many steps and such guidance with every step computed; drawn once."""
+    return functools.cache(lambda steps, guidance: drawn(family, steps, guidance, 1)[0])
+
+
 def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDArray[np.float32], int]:
     """Return four pictures, 0 to 255, and how many steps of one went through the denoiser."""
     family.step_cache, found, computed = StepCache(every), [], 0
@@ -51,12 +61,13 @@ def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDAr
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 @pytest.mark.parametrize(("steps", "guidance"), [(28, 0.0), (50, 0.0), (28, 3.0), (50, 3.0)])
-def test_guessed_steps(benchmark: BenchmarkFixture, family: Family, steps: int, guidance: float, every: int) -> None:
+def test_guessed_steps(
+    benchmark: BenchmarkFixture, family: Family, whole: Whole, steps: int, guidance: float, every: int
+) -> None:
     """Four pictures; how far they are from those without guesses, and how far as many plain steps would be."""
     found, computed = measured(benchmark)(lambda: drawn(family, steps, guidance, every), rounds=1)
-    whole, _ = drawn(family, steps, guidance, 1)
-    fewer, _ = drawn(family, computed, guidance, 1)
-    off, plain = np.abs(found - whole), np.abs(fewer - whole)
+    fewer = whole(computed, guidance)
+    off, plain = np.abs(found - whole(steps, guidance)), np.abs(fewer - whole(steps, guidance))
     benchmark.extra_info.update(
         computed=computed,
         mean=round(float(off.mean()), 2),
