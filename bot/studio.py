@@ -96,6 +96,7 @@ class Studio:
         """
         self._engine = engine
         self._live = live
+        self._connection_problems: dict[str, str] = {}
         known = owners or Owners()
         self._presenter = Presenter(pictures, engine.profiles, lambda: bool(known.everybody()))
         self._house = House(
@@ -274,6 +275,13 @@ class Studio:
         """What the engine is doing."""
         return self._engine.state()
 
+    def connection_problem(self, platform: str, problem: str | None) -> None:
+        """A platform's adapter says, in a sentence for the operator, why it serves nobody; None once it serves again."""
+        if problem is None:
+            self._connection_problems.pop(platform, None)
+        else:
+            self._connection_problems[platform] = problem
+
     async def healthy(self) -> tuple[str, ...]:
         """What keeps this Easel from drawing, as sentences for the operator; empty when it is ready."""
         problems = []
@@ -287,7 +295,7 @@ class Studio:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:
             problems.append(self.text(e.key, "en", **e.params))
-        return tuple(problems)
+        return (*problems, *self._connection_problems.values())
 
     async def _press(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
         match what.action:

@@ -176,6 +176,16 @@ async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypa
     assert await studio.healthy() == (studio.text("unavailable.database.locked", "en"),)
 
 
+async def test_health_names_the_platforms_that_serve_nobody(studio: Studio) -> None:
+    studio.connection_problem("discord", "Discord refused the token.")
+    studio.connection_problem("telegram", "Telegram can't be reached.")
+    studio.connection_problem("discord", "Discord can't be reached.")
+    assert await studio.healthy() == ("Discord can't be reached.", "Telegram can't be reached.")
+    studio.connection_problem("discord", None)
+    studio.connection_problem("discord", None)
+    assert await studio.healthy() == ("Telegram can't be reached.",)
+
+
 def test_help_and_refusals_speak_both_languages(studio: Studio) -> None:
     for locale in ("en", "zh_CN"):
         assert studio.help(locale).notes
