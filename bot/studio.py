@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -203,10 +202,9 @@ class Studio:
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """The file of one's own picture. Raises NotFound."""
         job, picture = await history.picture(self._house, actor, job_id, index)
-        file = cards.file_of(job, picture, self._house.pictures)
-        if not await asyncio.to_thread(file.path.is_file):
+        if not await blobs.is_there(self._house.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
-        return file
+        return cards.file_of(job, picture, self._house.pictures)
 
     async def export(self, token: str) -> PictureFile:
         """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""

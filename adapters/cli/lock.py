@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bot.model.errors import BadInput
+from bot.store import private
 
 LOCK = "easel.lock"
 HOLDER = "easel.pid"
@@ -24,16 +25,17 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: Another service holds it (the sentence names it), or the folder can't be written to.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=0, mode=private.FILE)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
         lock.acquire()
     except Timeout:
         raise BadInput("cli.data.in_use", folder=str(folder), holder=_holder(folder)) from None
     except OSError as error:
         raise BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error)) from None
     try:
-        (folder / HOLDER).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        with private.open_new(folder / HOLDER) as file:
+            file.write(f"{os.getpid()} {platform.node()}\n".encode())
         yield
         (folder / HOLDER).unlink(missing_ok=True)
     finally:

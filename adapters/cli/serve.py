@@ -35,6 +35,8 @@ def main(_args: argparse.Namespace) -> int:
     settings = surroundings.settings()
     if settings.web_port == 0 and not any(platform.is_on(settings) for platform in PLATFORMS):
         raise BadInput("cli.serve.nothing")
+    # What is made from here on, models and files of libraries among it, is for its owner alone.
+    os.umask(0o077)
     logs.set_up(settings, more_secrets=surroundings.secrets())
     with lock.held(settings.data_dir):
         return asyncio.run(_serve(settings))

@@ -24,6 +24,7 @@ from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
 from bot.policy.quotas import parse_terms
 from bot.settings import Settings
+from bot.store import private
 from bot.store.database import Database
 from bot.studio import Studio
 from bot.usecases.owners import refresh
@@ -157,6 +158,7 @@ async def opened(
     except EngineError as error:
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(private.tighten, settings.data_dir, surroundings.PICTURES)
         db = await stack.enter_async_context(await Database.open(settings.data_dir / surroundings.DATABASE))
         owners = Owners(
             {platform.name: platform.owners(settings) for platform in PLATFORMS if platform.is_on(settings)}

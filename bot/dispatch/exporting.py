@@ -16,16 +16,13 @@ from bot.model.messages import Address
 from bot.model.pictures import PictureFile
 from bot.ports import Clock, Surface
 from bot.present import cards
-from bot.store import blobs, exports, inputs, messages
+from bot.store import blobs, exports, inputs, messages, paths
 from bot.store.codec import dump_card
 from bot.store.database import Database
 from bot.store.exports import Export
 
 SWEEP_EVERY = 3600.0
 """Seconds between two looks at what is too old."""
-
-_SHEETS = "sheets"
-"""Where contact sheets lie in the data folder."""
 
 _JOBS = 200
 """Jobs that are read at once; nobody else can read meanwhile."""
@@ -84,7 +81,7 @@ class Exporting:
             known = await exports.known(tx, now=self._clock.now())
         await exports.sweep(self._pictures, known)
         # Contact sheets are thumbnails of pictures; whoever makes one clears old ones, but nobody may make one.
-        await blobs.clear_old(self._data / _SHEETS, exports.KEPT_SECONDS)
+        await blobs.clear_old(self._data / paths.SHEETS, paths.SHEET, exports.KEPT_SECONDS)
 
     async def _make_all(self) -> None:
         async with self._db.read() as tx:
@@ -130,7 +127,11 @@ class Exporting:
                 break
             await parts.add_rows(f"jobs-{batch.jobs[0]['id']}-{batch.last_id}.json", batch.jobs)
             for file in batch.files:
-                await parts.add_file(file.name, self._data / file.path)
+                path = await asyncio.to_thread(paths.locate, self._pictures, file.path)
+                if path is None:
+                    parts.left_out.append(file.name)
+                    continue
+                await parts.add_file(file.name, path)
                 if await blobs.free_bytes(self._pictures) < blobs.MIN_FREE_BYTES:
                     raise Unavailable("unavailable.disk_full")
             last = batch.last_id

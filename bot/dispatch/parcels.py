@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from bot.store import private
 from bot.store.blobs import sync
 from bot.store.unbroken import unbroken
 
@@ -82,9 +83,9 @@ class Parts:
         if self._zip is not None and self._most is not None and self._size + more > self._most:
             self._finish()
         if self._zip is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_folder(self._folder)
             self._path = self._folder / f"{self._stem}-{len(self.files) + 1}.zip{_TEMPORARY}"
-            self._path.touch(mode=0o600)
+            private.open_new(self._path).close()
             self._zip = zipfile.ZipFile(self._path, "w", allowZip64=True)
             self._size = _END_BYTES
         self._size += more

@@ -124,6 +124,7 @@ class Dispatch:
             db,
             self._surfaces,
             Presenter(folder, engine.profiles, lambda: bool(known.everybody())),
+            folder,
             waiting=self.waiting,
             progress=self.progress,
             follow=self.changed,

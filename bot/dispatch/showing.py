@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bot.dispatch.items import Item, load
 from bot.dispatch.persist import persist
@@ -17,7 +18,7 @@ from bot.model.messages import Address, Message, MessageKind, MessageState
 from bot.model.pictures import PictureFile
 from bot.observe.metrics import Metrics
 from bot.ports import Busy, Clock, Gone, Surface, Waiting
-from bot.store import jobs, messages
+from bot.store import jobs, messages, paths
 from bot.store.codec import dump_card, load_card
 from bot.store.database import Database
 
@@ -35,6 +36,7 @@ class Showing:
         db: Database,
         surfaces: Mapping[str, Surface],
         presenter: Presenter,
+        folder: Path,
         *,
         waiting: Callable[[int], Waiting | None],
         progress: Callable[[int], float | None],
@@ -46,6 +48,7 @@ class Showing:
         db: Where the rows are.
         surfaces: Who speaks to which platform; a platform may come and go.
         presenter: Makes the cards.
+        folder: Where pictures are kept.
         waiting: Where a job stands in the queue.
         progress: How much of a job is drawn.
         follow: Called with a job's id when its rows have changed and more is to be done about them.
@@ -55,6 +58,7 @@ class Showing:
         self._db = db
         self._surfaces = surfaces
         self._presenter = presenter
+        self._folder = folder
         self._waiting = waiting
         self._progress = progress
         self._follow = follow
@@ -125,18 +129,32 @@ class Showing:
     async def _stored_card(self, item: Item) -> Card | None:
         """The card that was stored with a message; None where it can't be read, and the message is given up."""
         try:
-            return load_card(item.message.card)
+            card = load_card(item.message.card)
         except ValueError:
             log.exception("message %d can't be read and is left", item.message.id)
             await self._gone(item)
             return None
+        return await self._own_files(card, item.message.id)
+
+    async def _own_files(self, card: Card, message_id: int) -> Card:
+        """The card with those of its files that Easel makes for cards and that lie in its folders, reached without links.
+
+        Its row may come out of a foreign backup.
+        """
+        if not card.pictures:
+            return card
+        own = await asyncio.to_thread(lambda: tuple(f for f in card.pictures if paths.sendable(self._folder, f.path)))
+        if len(own) == len(card.pictures):
+            return card
+        log.warning("message %d names files that are not Easel's; they are not sent", message_id)
+        return replace(card, pictures=own)
 
     async def _card(self, surface: Surface, item: Item, job: Job) -> bool:
         message = item.message
         if message.id in self._unreachable and not item.ended:
             return False
         card = self._presenter.job(job, item.stored, self._waiting(job.id), self._progress(job.id))
-        card = replace(card, pictures=card.pictures[: _room(surface)])
+        card = await self._own_files(replace(card, pictures=card.pictures[: _room(surface)]), message.id)
         if message.state is MessageState.WANTED:
             return await self._send(surface, item, card)
         digest = item.digest(card)
@@ -194,7 +212,7 @@ class Showing:
     async def _files(self, surface: Surface, item: Item, job: Job) -> bool:
         message = item.message
         asked = messages.indexes_of(message)
-        files = self._presenter.job(job, item.stored, None, None).pictures
+        files = (await self._own_files(self._presenter.job(job, item.stored, None, None), message.id)).pictures
         # A job that is not finished yet (or that was forgotten meanwhile) has no files on its card.
         chosen = [f for f in files if not asked or f.index in asked]
         return await self._send_files(surface, item, chosen)

@@ -5,6 +5,7 @@ For a thread. Nothing of it is under its own name before it is whole.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -15,22 +16,29 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from bot.model.errors import BadInput, Unavailable
-from bot.store import backup, blobs
+from bot.store import backup, blobs, options, orphans, paths, private
 from bot.store.backup import Progress, megabytes
 
 _MANIFEST = "manifest.json"
 _DATABASE = "easel.db"
-_PICTURE = re.compile(r"pictures/\d{4}/\d{2}/\d{2}/\d+-\d+\.png", re.ASCII)
-_INPUT = re.compile(r"inputs/[0-9a-f]{64}\.png", re.ASCII)
+_PICTURE = re.compile(rf"{paths.PICTURES}/{paths.PICTURE.pattern}", re.ASCII)
+_INPUT = re.compile(rf"{paths.INPUTS}/{paths.INPUT.pattern}", re.ASCII)
 _SQLITE = b"SQLite format 3\0"
 _HEADER_BYTES = 1024
 _LEFT_SECONDS = 86400
 _BLOCK = 2**20
+
+_FORMAT = 2
+"""Since 2, a second manifest at the archive's end has the SHA-256 of each file."""
+
+_MANIFEST_BYTES = 64 * 2**20
+"""A larger manifest is none of Easel's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +118,22 @@ def save(
     with _beside(target, 2) as (copy, part):
         try:
             version = backup.copy(folder.db, copy, progress)
+            # Before anything is replaced: a copy of a damaged database is no backup, and the last one may be good.
+            if problem := backup.problem(copy):
+                raise Unavailable("cli.backup.damaged", path=str(folder.db), reason=problem)
             names = backup.files(copy, folder.pictures) if pictures else ()
         except sqlite3.Error as error:
             raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
-        there = [(name, path) for name in names if (path := folder.path / name).is_file()]
+        pictures_dir = folder.path / folder.pictures
+        there = [(name, path) for name in names if (path := paths.locate(pictures_dir, name)) is not None]
         total = copy.stat().st_size + sum(path.stat().st_size + _HEADER_BYTES for _, path in there)
         _room(target.parent, total)
-        manifest: dict[str, object] = {"format": 1, "version": version, "made_at": time.time(), "pictures": pictures}
+        manifest: dict[str, object] = {
+            "format": _FORMAT,
+            "version": version,
+            "made_at": time.time(),
+            "pictures": pictures,
+        }
         written = _write(part, manifest, ((_DATABASE, copy), *there), total, progress)
         part.replace(target)
         blobs.sync(target.parent)
@@ -141,14 +158,17 @@ def restore(folder: Folder, source: Path, progress: Progress | None = None) -> R
     """
     if not source.is_file():
         raise BadInput("cli.restore.none", path=str(source))
-    folder.path.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder.path)
     try:
         with _beside(folder.db, 1) as (part,):
             if _is_database(source):
                 _room(folder.path, source.stat().st_size)
                 shutil.copyfile(source, part)
+                part.chmod(private.FILE)
                 members: Sequence[tarfile.TarInfo] = ()
                 version = backup.check(part)
+                _check_paths(part, folder.pictures)
+                _note_arrival(part)
             else:
                 with tarfile.open(source, "r:") as archive:
                     members, version = _unpack(archive, folder, part, progress)
@@ -158,7 +178,7 @@ def restore(folder: Folder, source: Path, progress: Progress | None = None) -> R
     except (tarfile.TarError, EOFError) as error:
         raise BadInput("cli.restore.damaged", reason=str(error)) from error
     names = backup.files(folder.db, folder.pictures)
-    missing = sum(not (folder.path / name).is_file() for name in names)
+    missing = sum(paths.locate(folder.path / folder.pictures, name) is None for name in names)
     return Restored(version, len(members), missing, old)
 
 
@@ -170,31 +190,60 @@ def _is_database(path: Path) -> bool:
 def _write(
     part: Path, manifest: dict[str, object], files: Sequence[tuple[str, Path]], total: int, progress: Progress | None
 ) -> int:
-    """Write the archive; returns how many of the pictures are in it (some may have been swept meanwhile)."""
-    written, done = 0, 0
-    part.touch(mode=0o600)
-    with part.open("wb") as out:
+    """Write the archive; returns how many of the pictures are in it (some may have been swept meanwhile).
+
+    The manifest comes first, so that it says what is to follow, and again at the end with the files' digests, which are
+    known only then.
+    """
+    digests: dict[str, str] = {}
+    done = 0
+    with private.open_new(part) as out:
         with tarfile.open(fileobj=out, mode="w") as archive:
-            data = json.dumps(manifest).encode()
-            info = tarfile.TarInfo(_MANIFEST)
-            info.size, info.mode = len(data), 0o600
-            archive.addfile(info, io.BytesIO(data))
+            _add_manifest(archive, manifest)
             for name, path in files:
                 try:
                     with path.open("rb") as file:
                         info = tarfile.TarInfo(name)
                         known = os.fstat(file.fileno())
                         info.size, info.mtime, info.mode = known.st_size, int(known.st_mtime), 0o600
-                        archive.addfile(info, file)
+                        digested = _Digested(file)
+                        archive.addfile(info, digested)
                 except FileNotFoundError:
                     continue
-                written += name != _DATABASE
+                digests[name] = digested.sha256.hexdigest()
                 done += info.size + _HEADER_BYTES
                 if progress is not None:
                     progress(min(done, total), total)
+            _add_manifest(archive, {**manifest, "sha256": digests})
         out.flush()
         os.fsync(out.fileno())
-    return written
+    return len(digests) - (_DATABASE in digests)
+
+
+def _add_manifest(archive: tarfile.TarFile, manifest: dict[str, object]) -> None:
+    data = json.dumps(manifest).encode()
+    info = tarfile.TarInfo(_MANIFEST)
+    info.size, info.mode = len(data), 0o600
+    archive.addfile(info, io.BytesIO(data))
+
+
+class _Digested(io.RawIOBase):
+    """A file that is being read, and the SHA-256 of what was read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read and count."""
+        data = self._file.read(size)
+        self.sha256.update(data)
+        return data
 
 
 def _unpack(
@@ -210,12 +259,19 @@ def _unpack(
         raise BadInput("cli.restore.not_easel")
     total = sum(m.size for m in members)
     _room(folder.path, total)
+    _check_digests(archive, members)
     _extract(archive, databases[0], part)
     version = backup.check(part)
+    _check_paths(part, folder.pictures)
+    _note_arrival(part)
+    for member in stored:
+        top, _, rest = member.name.partition("/")
+        if paths.is_linked(folder.path / top, rest):
+            raise BadInput("cli.restore.linked", path=str(folder.path / member.name))
     done = databases[0].size
     for member in stored:
         place = folder.path / member.name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(place.parent)
         half = place.with_name(f"{place.name}.{secrets.token_hex(4)}.part")
         _extract(archive, member, half)
         half.replace(place)
@@ -227,11 +283,63 @@ def _unpack(
     return stored, version
 
 
+def _check_digests(archive: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
+    """Read everything once and compare it with what was saved. Raises BadInput naming the file that differs.
+
+    Backups from before there were digests have none.
+    """
+    manifests = [_manifest(archive, member) for member in members if member.name == _MANIFEST]
+    if not manifests or manifests[0].get("format") == 1:
+        return
+    digests = manifests[-1].get("sha256")
+    if not isinstance(digests, dict):
+        # The end is missing, or a header before it can't be read, at which tarfile takes the archive to end.
+        raise BadInput("cli.restore.damaged", reason="its end is missing")
+    files = [member for member in members if member.name != _MANIFEST]
+    for member in files:
+        source = archive.extractfile(member)
+        assert source is not None  # regular files alone come here
+        sha256 = hashlib.sha256()
+        while block := source.read(_BLOCK):
+            sha256.update(block)
+        if sha256.hexdigest() != digests.get(member.name):
+            raise BadInput("cli.restore.changed", name=member.name)
+    if missing := sorted(digests.keys() - {member.name for member in files}):
+        raise BadInput("cli.restore.changed", name=missing[0])
+
+
+def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, object]:
+    source = archive.extractfile(member)
+    assert source is not None  # regular files alone come here
+    try:
+        read = json.loads(source.read(_MANIFEST_BYTES))
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise BadInput("cli.restore.changed", name=_MANIFEST)
+    return read
+
+
+def _check_paths(part: Path, pictures: str) -> None:
+    """Raise BadInput where a row names a file by a name that Easel does not give: it may be any file of this machine."""
+    if (strange := backup.strange_path(part, pictures)) is not None:
+        raise BadInput("cli.restore.strange", name=strange)
+
+
+def _note_arrival(part: Path) -> None:
+    """Have the next start know that what lies in the folder already is not this database's: it is swept by nobody."""
+    with closing(sqlite3.connect(part, isolation_level=None)) as db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'options'").fetchone():
+            db.execute(
+                "INSERT OR REPLACE INTO options (place_id, name, value) VALUES (?, ?, ?)",
+                (options.SERVICE, orphans.SINCE, json.dumps(time.time())),
+            )
+
+
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
     source = archive.extractfile(member)
     assert source is not None  # regular files alone come here
-    place.touch(mode=0o600)
-    with place.open("wb") as target:
+    with private.open_new(place) as target:
         shutil.copyfileobj(source, target, _BLOCK)
         if place.stat().st_size > member.size:
             raise tarfile.ReadError("longer than it says")

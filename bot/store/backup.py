@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.model.errors import BadInput, Unavailable
-from bot.store import blobs, inputs
+from bot.store import blobs, inputs, paths, private
+from bot.store.codec import load_card
 from bot.store.migrate import shipped
 
 _PAGES = 2000
@@ -24,6 +25,9 @@ _KEPT = 2
 """Copies from before a migration that are kept."""
 
 _BAK = re.compile(r"\.v(\d+)\.bak")
+
+_DEPTHS = (2, 5)
+"""Of how many parts the path of a file in a stored card is, from the folder in the data folder on: sheets, pictures."""
 
 Progress = Callable[[int, int], None]
 """Told how much is done, of how much, in bytes."""
@@ -43,7 +47,7 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> int:
         sqlite3.Error: The database can't be read, or is damaged.
         OSError: The target can't be written.
     """
-    target.touch(mode=0o600)
+    private.open_new(target).close()
     with closing(_open(source)) as db, closing(sqlite3.connect(target, isolation_level=None)) as to:
         db.execute("PRAGMA query_only = ON")
         # An open read transaction holds the state that is copied: without it, each commit of the service would make
@@ -71,18 +75,67 @@ def check(path: Path) -> int:
         with closing(_open(path)) as db:
             db.execute("PRAGMA query_only = ON")
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-            orphan = db.execute("PRAGMA foreign_key_check").fetchone()
+            reason = _problem(db)
             ours = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'ledger'").fetchone()
     except sqlite3.Error as error:
         raise BadInput("cli.restore.damaged", reason=str(error)) from error
-    if verdict != "ok" or orphan:
-        raise BadInput("cli.restore.damaged", reason=str(verdict) if verdict != "ok" else "rows that point nowhere")
+    if reason:
+        raise BadInput("cli.restore.damaged", reason=reason)
     if not ours or version < 1:
         raise BadInput("cli.restore.not_easel")
     if version > known:
         raise BadInput("cli.restore.newer", found=version, known=known)
     return int(version)
+
+
+def problem(path: Path) -> str:
+    """Return SQLite's own words on what is wrong with a copy; empty when it is whole."""
+    try:
+        with closing(_open(path)) as db:
+            db.execute("PRAGMA query_only = ON")
+            return _problem(db)
+    except sqlite3.Error as error:
+        return str(error)
+
+
+def _problem(db: sqlite3.Connection) -> str:
+    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        return str(verdict)
+    return "rows that point nowhere" if db.execute("PRAGMA foreign_key_check").fetchone() else ""
+
+
+def strange_path(path: Path, pictures: str) -> str | None:
+    """Return a file's name out of a copy's rows that is none of Easel's; None where all are.
+
+    Args:
+        path: A checked copy.
+        pictures: Name of the pictures folder.
+    """
+    with closing(_open(path)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        for (name,) in db.execute("SELECT path FROM pictures"):
+            if not paths.PICTURE.fullmatch(name):
+                return str(name)
+        if version > 1:
+            for row in db.execute("SELECT image, mask FROM jobs WHERE image <> '' OR mask <> ''"):
+                for name in row:
+                    if name and not paths.is_start(name, pictures):
+                        return str(name)
+        for (card,) in db.execute("SELECT card FROM messages WHERE card <> ''"):
+            # A card has the whole path on the machine where it was made; the folder's own part of it is Easel's.
+            for file in _files_of(card):
+                ends = ("/".join(file.parts[-depth:]) for depth in _DEPTHS)
+                if not any(paths.is_sent(end, pictures) for end in ends):
+                    return str(file)
+    return None
+
+
+def _files_of(card: str) -> tuple[Path, ...]:
+    try:
+        return tuple(file.path for file in load_card(card).pictures)
+    except ValueError:
+        return ()  # no card, or one that is not shown either
 
 
 def files(path: Path, pictures: str) -> tuple[str, ...]:
@@ -124,7 +177,7 @@ def before_migration(path: Path, known: int) -> Path | None:
         The copy; None when there is nothing to change: no tables yet, or the newest ones.
 
     Raises:
-        Unavailable: There is no room for it.
+        Unavailable: There is no room for it, or the database is damaged.
         sqlite3.Error: The database can't be read.
         OSError: The folder can't be written.
     """
@@ -139,6 +192,9 @@ def before_migration(path: Path, known: int) -> Path | None:
     try:
         # Another process may have changed it since: the copy says itself which version it is.
         version = copy(path, part)
+        if problem(part):
+            # Older copies may be good, and only two are kept; a migration of a damaged database may lose more.
+            raise Unavailable("unavailable.database.damaged", path=str(path))
         made = part.replace(path.with_name(f"{path.name}.v{version}.bak"))
     finally:
         part.unlink(missing_ok=True)

@@ -1,11 +1,13 @@
-"""Pictures as files: written whole or not at all, found again by their relative path."""
+"""Pictures as files: written whole or not at all, for their owner alone, found again by their relative path."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import re
 import secrets
 import shutil
 import time
@@ -14,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.model.errors import Unavailable
+from bot.store import paths, private
 
 MIN_FREE_BYTES = 64 * 2**20
 """No request is admitted when less than this is free: room for what is being painted, and for the database."""
@@ -49,9 +52,20 @@ async def remove(folder: Path, path: str) -> None:
     await asyncio.to_thread((folder / path).unlink, missing_ok=True)
 
 
-async def remove_all(folder: Path, paths: Collection[str]) -> None:
-    """Remove files; what can't be removed now is logged, and swept at the next start."""
-    await asyncio.to_thread(unlink, [folder / path for path in paths])
+async def remove_all(folder: Path, names: Collection[str]) -> None:
+    """Remove pictures that rows have named; what can't be removed now is logged, and swept at the next start.
+
+    A path that Easel would not have written, or that leads through a link, is left alone: rows may come out of a foreign
+    backup.
+    """
+
+    def clear() -> None:
+        own = [path for path in names if paths.PICTURE.fullmatch(path) and not paths.is_linked(folder, path)]
+        if len(own) < len(names):
+            log.warning("%d rows named files that are not Easel's; these files stay", len(names) - len(own))
+        unlink([folder / path for path in own])
+
+    await asyncio.to_thread(clear)
 
 
 def unlink(paths: Iterable[Path]) -> None:
@@ -63,15 +77,37 @@ def unlink(paths: Iterable[Path]) -> None:
             log.warning("%s could not be removed (%s); it is swept at the next start", path.name, error)
 
 
-async def clear_old(folder: Path, seconds: float) -> None:
-    """Remove the files of a folder that were written longer ago."""
+async def clear_old(folder: Path, names: re.Pattern[str], seconds: float) -> None:
+    """Remove the files of a folder that were written longer ago, where their names match; whole and half-written ones."""
+    await asyncio.to_thread(clear_old_now, folder, names, seconds)
 
-    def clear() -> None:
-        # Files' times are the disk's, so they are compared with the machine's clock.
-        left = time.time() - seconds
-        unlink([path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime < left])
 
-    await asyncio.to_thread(clear)
+def clear_old_now(folder: Path, names: re.Pattern[str], seconds: float) -> None:
+    """Do what ``clear_old`` does. For a thread."""
+    # Files' times are the disk's, so they are compared with the machine's clock.
+    left = time.time() - seconds
+    unlink([path for path, made in own_files(folder, names) if made < left])
+
+
+def own_files(folder: Path, names: re.Pattern[str]) -> list[tuple[Path, float]]:
+    """Return the regular files of a folder whose names match, whole or half-written, with when they were written.
+
+    Neither links nor files that Easel did not make are among them. For a thread.
+    """
+    found = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            named = names.fullmatch(entry.name) or paths.is_half_written(entry.name, names)
+            # Another process may remove a file meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if named and entry.is_file(follow_symlinks=False):
+                    found.append((Path(entry.path), entry.stat(follow_symlinks=False).st_mtime))
+    return found
+
+
+async def is_there(folder: Path, path: str) -> bool:
+    """Whether a picture's file is there: a regular file inside the folder, reached without links."""
+    return await asyncio.to_thread(lambda: paths.regular(folder, path) is not None)
 
 
 async def disk(folder: Path) -> tuple[int, int]:
@@ -80,21 +116,11 @@ async def disk(folder: Path) -> tuple[int, int]:
     return usage.total, usage.free
 
 
-async def without_file(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
-    """Return which of these files are not there, sorted."""
-
-    def look() -> tuple[str, ...]:
-        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
-        return tuple(sorted(set(paths) - there))
-
-    return await asyncio.to_thread(look)
-
-
 async def free_bytes(folder: Path) -> int:
     """Return how much room the folder's disk has; the folder is made when it is not there. Raises Unavailable."""
 
     def look() -> int:
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
         return shutil.disk_usage(folder).free
 
     try:
@@ -103,21 +129,13 @@ async def free_bytes(folder: Path) -> int:
         raise unwritable(folder) from e
 
 
-async def sweep(folder: Path, known: Collection[str]) -> int:
-    """Remove the files that no row knows, and half-written ones; returns how many.
-
-    Only while nobody paints: a finished file has no row for a moment.
-    """
-    return await asyncio.to_thread(_sweep, folder, frozenset(known))
-
-
 def _write(path: Path, data: bytes) -> Path:
     new_folder = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     # A name of its own: the same file may be written twice at once.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
+        with private.open_new(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -140,17 +158,6 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sweep(folder: Path, known: frozenset[str]) -> int:
-    orphans = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix in {".png", _TEMPORARY} and path.is_file() and path.relative_to(folder).as_posix() not in known
-    ]
-    for path in orphans:
-        path.unlink(missing_ok=True)
-    return len(orphans)
 
 
 def unwritable(folder: Path) -> Unavailable:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import aiosqlite
 
 from bot.model.errors import Unavailable
-from bot.store import backup, migrate
+from bot.store import backup, migrate, private
 from bot.store.migrate import Migration
 from bot.store.unbroken import unbroken
 
@@ -160,7 +160,7 @@ def _explain(error: BaseException, path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     # Prompts and short-lived tokens are in it: for its owner's eyes. SQLite gives the log beside it the same mode.
     path.touch(mode=0o600, exist_ok=True)
 

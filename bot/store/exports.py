@@ -11,10 +11,10 @@ from pathlib import Path
 import aiosqlite
 
 from bot.model.messages import Address
-from bot.store import blobs, inputs
+from bot.store import blobs, inputs, paths
 from bot.store.codec import dump_address, load_address
 
-FOLDER = "exports"
+FOLDER = paths.EXPORTS
 """Where they lie in the data folder."""
 
 KEPT_SECONDS = 86400.0
@@ -188,16 +188,23 @@ async def batch(tx: aiosqlite.Connection, person_id: int, pictures: str, *, afte
 async def remove_files(pictures: Path, exports: Collection[int]) -> None:
     """Remove the files of these exports."""
     folder = inputs.data_folder(pictures) / FOLDER
-    await asyncio.to_thread(lambda: blobs.unlink([path for n in exports for path in folder.glob(f"{n}-*")]))
+    numbers = {str(number) for number in exports}
+
+    def clear() -> None:
+        files = blobs.own_files(folder, paths.EXPORT)
+        blobs.unlink([path for path, _ in files if path.name.partition("-")[0] in numbers])
+
+    await asyncio.to_thread(clear)
 
 
 async def sweep(pictures: Path, known: Collection[int]) -> int:
-    """Remove the files of every export but these; returns how many. Only while none is made."""
+    """Remove the files of every export but these; returns how many. Only while none is made; other files stay."""
     folder = inputs.data_folder(pictures) / FOLDER
 
     def clear() -> int:
         kept = {str(number) for number in known}
-        over = [path for path in folder.glob("*") if path.suffix != ".zip" or path.name.partition("-")[0] not in kept]
+        files = [path for path, _ in blobs.own_files(folder, paths.EXPORT)]
+        over = [path for path in files if path.suffix != ".zip" or path.name.partition("-")[0] not in kept]
         blobs.unlink(over)
         return len(over)
 

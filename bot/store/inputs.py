@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.store import blobs
+from bot.store import blobs, paths
 
-FOLDER = "inputs"
+FOLDER = paths.INPUTS
 """Where they lie in the data folder."""
 
 UNKEPT = f"{FOLDER}/unkept"
@@ -87,32 +87,36 @@ async def discard(staged: Staged) -> None:
 async def remove(pictures: Path, names: Collection[str]) -> None:
     """Remove files that no job names any more; in the writing transaction in which that was seen.
 
-    Names of stored pictures, which jobs may start from too, are left to whoever keeps those.
+    Names of stored pictures, which jobs may start from too, are left to whoever keeps those; so is everything that is no
+    name of Easel's, since rows may come out of a foreign backup.
     """
-    folder = data_folder(pictures)
-    paths = [folder / name for name in names if name.startswith(f"{FOLDER}/") and name != UNKEPT]
-    await asyncio.to_thread(blobs.unlink, paths)
+    folder = data_folder(pictures) / FOLDER
+
+    def clear() -> None:
+        files = [name.removeprefix(f"{FOLDER}/") for name in names if name.startswith(f"{FOLDER}/")]
+        blobs.unlink([folder / file for file in files if paths.INPUT.fullmatch(file)])
+
+    await asyncio.to_thread(clear)
 
 
-async def sweep(pictures: Path, known: Collection[str]) -> int:
-    """Remove the files that no job names, and half-written ones that nobody writes any more; returns how many.
-
-    In the writing transaction that ``known`` was read in: a job that comes in meanwhile waits for it.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies in the folder under names that Easel gives, without links: whole files and when each was written (the
+    disk's time), and half-written ones that nobody writes any more.
     """
-    return await asyncio.to_thread(_sweep, data_folder(pictures) / FOLDER, frozenset(known))
+
+    whole: Mapping[Path, float]
+    half: Sequence[Path]
 
 
-def _sweep(folder: Path, known: frozenset[str]) -> int:
-    if not folder.is_dir():
-        return 0
-    # Files' times are the disk's, so they are compared with the machine's clock.
-    left = time.time() - _LEFT_SECONDS
-    orphans = [
-        path
-        for path in folder.iterdir()
-        if (path.suffix == ".png" and f"{FOLDER}/{path.name}" not in known)
-        or (path.suffix == _TEMPORARY and path.stat().st_mtime < left)
-    ]
-    for path in orphans:
-        path.unlink(missing_ok=True)
-    return len(orphans)
+async def scan(pictures: Path) -> Found:
+    """Return what is there. Raises OSError when the folder can't be read."""
+
+    def look() -> Found:
+        # Files' times are the disk's, so they are compared with the machine's clock.
+        left = time.time() - _LEFT_SECONDS
+        files = blobs.own_files(data_folder(pictures) / FOLDER, paths.INPUT)
+        whole = {path: made for path, made in files if path.suffix == ".png"}
+        return Found(whole, [path for path, made in files if path not in whole and made < left])
+
+    return await asyncio.to_thread(look)

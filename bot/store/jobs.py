@@ -12,6 +12,7 @@ import aiosqlite
 from bot.model.jobs import MOVES, Job, JobState
 from bot.model.moderation import Strictness
 from bot.model.requests import DrawRequest
+from bot.store import inputs, paths
 
 _COLUMNS = (
     "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
@@ -276,8 +277,8 @@ def _job(row: sqlite3.Row) -> Job:
             style=row[24],
             private=bool(row[25]),
             notes=tuple(json.loads(row[26])),
-            image=row[27],
-            mask=row[28],
+            image=_start(row[27]),
+            mask=_start(row[28]),
             strength=row[29],
             variation=row[30],
             variation_seed=row[31],
@@ -285,3 +286,8 @@ def _job(row: sqlite3.Row) -> Job:
         ),
         forgotten=bool(row[33]),
     )
+
+
+def _start(name: str) -> str:
+    """The file that a job starts from; a row out of a foreign backup may name any file of this machine."""
+    return name if not name or paths.is_confined(name) else inputs.UNKEPT

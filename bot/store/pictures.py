@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 
 import aiosqlite
 
 from bot.model.pictures import Picture
+from bot.store import paths as names
 
 _COLUMNS = (
     'id, job_id, "index", seed, path, width, height, bytes, seconds, created_at, precision, revision, notes, device,'
@@ -107,4 +109,10 @@ async def paths(tx: aiosqlite.Connection) -> frozenset[str]:
 
 async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[int]) -> tuple[Picture, ...]:
     rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM pictures {where}", values)  # noqa: S608 - constants
-    return tuple(Picture(*(*row[:12], tuple(json.loads(row[12])), *row[13:])) for row in rows)
+    return tuple(_picture(row) for row in rows)
+
+
+def _picture(row: sqlite3.Row) -> Picture:
+    # A row out of a foreign backup may name any file of this machine; what is no path of Easel's is no file.
+    path = row[4] if names.is_confined(row[4]) else names.NO_FILE
+    return Picture(*(*row[:4], path, *row[5:12], tuple(json.loads(row[12])), *row[13:]))

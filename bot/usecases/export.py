@@ -10,7 +10,7 @@ from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
 from bot.model.messages import Ref
 from bot.model.people import Actor
 from bot.model.pictures import PictureFile
-from bot.store import exports, inputs, people
+from bot.store import exports, inputs, paths, people
 from bot.usecases.house import House
 
 AGAIN_AFTER = 3600.0
@@ -66,8 +66,9 @@ async def fetch(house: House, token: str) -> PictureFile:
             raise NotFound("refusal.export.link")
         if not export.ready:
             raise Unavailable("refusal.export.not_ready")
-        path = inputs.data_folder(house.pictures) / exports.FOLDER / f"{export.id}-1.zip"
-        if not await asyncio.to_thread(path.is_file):
+        folder = inputs.data_folder(house.pictures) / exports.FOLDER
+        path = await asyncio.to_thread(paths.regular, folder, f"{export.id}-1.zip")
+        if path is None:
             raise NotFound("refusal.export.link")
         await exports.use(tx, export.id, now=now)
     return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)

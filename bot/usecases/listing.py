@@ -13,7 +13,7 @@ from bot.model.pictures import Picture
 from bot.policy import searches as grammar
 from bot.present import i18n, pages
 from bot.present.pages import Album
-from bot.store import people, searches
+from bot.store import paths, people, searches
 from bot.usecases import history
 from bot.usecases.history import Entry, Page
 from bot.usecases.house import House
@@ -62,11 +62,12 @@ async def _card(house: House, actor: Actor, page: Page, album: Album, *, first: 
     sheet, missing = None, 0
     if entries:
         alt = i18n.text(actor.locale, album.some, n=len(lines))
-        paths = [house.pictures / _shown(entry).path for entry in entries]
-        sheet = await sheet_of(house.sheets or house.pictures.parent / "sheets", paths, alt)
+        shown = [_shown(entry).path for entry in entries]
+        files = await asyncio.to_thread(lambda: [paths.regular(house.pictures, path) for path in shown])
+        sheet = await sheet_of(house.sheets or house.pictures.parent / paths.SHEETS, files, alt)
         covered = any(_shown(entry).flag == SPOILER for entry in entries)
         sheet = replace(sheet, spoiler=covered)
-        missing = await asyncio.to_thread(lambda: sum(not path.is_file() for path in paths))
+        missing = files.count(None)
     card = pages.history_card(lines, actor.locale, album=album, sheet=sheet, older=page.older, first=first)
     if missing:
         # As after a backup without pictures was restored: their squares on the sheet are empty.

@@ -14,7 +14,7 @@ from bot.model.pictures import Picture
 from bot.model.requests import DrawRequest
 from bot.policy import again as same
 from bot.policy import recipes
-from bot.store import inputs, messages, pictures
+from bot.store import blobs, inputs, messages, paths, pictures
 from bot.usecases import access
 from bot.usecases.draw import admit
 from bot.usecases.house import House
@@ -76,7 +76,7 @@ async def upscale(house: House, actor: Actor, place: Place, press: Press, ref: R
         job = await access.visible(tx, actor, place, press.job_id)
         found = await pictures.of_job(tx, job.id)
     picture = next((p for p in found if p.index == (press.index or 0)), None)
-    if picture is None or not await asyncio.to_thread((house.pictures / picture.path).is_file):
+    if picture is None or not await blobs.is_there(house.pictures, picture.path):
         raise NotFound("refusal.picture.not_found")
     profile = _profile(house, job.request.model)
     if Can.IMAGE not in profile.can:
@@ -99,7 +99,7 @@ async def originals(house: House, actor: Actor, place: Place, press: Press, ref:
         found = await pictures.of_job(tx, job.id)
     if press.index is not None:
         found = tuple(p for p in found if p.index == press.index)
-    found = await asyncio.to_thread(lambda: tuple(p for p in found if (house.pictures / p.path).is_file()))
+    found = tuple([p for p in found if await blobs.is_there(house.pictures, p.path)])
     if not found:
         raise NotFound("refusal.picture.not_found")
     if ref.address is None or ref.answered:
@@ -129,7 +129,7 @@ async def _again(
 ) -> Job:
     _profile(house, request.model)
     for name in (request.image, request.mask):
-        if name and not await asyncio.to_thread((inputs.data_folder(house.pictures) / name).is_file):
+        if name and await asyncio.to_thread(paths.locate, house.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
     # What the parent repeated says nothing of its child.
     notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bot.model.pictures import PictureFile
 from bot.present.sheet import contact_sheet
 from bot.store import blobs
+from bot.store.paths import SHEET
 
 KEPT_SECONDS = 86400
 """A stored notice that shows a sheet is sent within this time, or without it."""
@@ -28,20 +27,10 @@ async def sheet_of(folder: Path, paths: Sequence[Path | None], alt: str) -> Pict
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
     """
-    await asyncio.to_thread(_clear, folder)
+    await blobs.clear_old(folder, SHEET, KEPT_SECONDS)
     sheet = await asyncio.to_thread(contact_sheet, paths)
     name = f"{hashlib.sha256(sheet.data).hexdigest()[:24]}.png"
     path = await blobs.write(folder, name, sheet.data)
     return PictureFile(
         path=path, name="easel-history.png", mime="image/png", width=sheet.width, height=sheet.height, alt=alt
     )
-
-
-def _clear(folder: Path) -> None:
-    # Files' times are the disk's, so they are compared with the machine's clock.
-    old = time.time() - KEPT_SECONDS
-    for path in folder.glob("*.png"):
-        # Somebody else may be clearing too.
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < old:
-                path.unlink()

@@ -212,18 +212,6 @@ async def test_a_stop_puts_what_is_drawn_back_and_counts_no_attempt(make: Make) 
     assert bot.files() == sorted([f"{running.id}-0.png", f"{running.id}-1.png", f"{waiting.id}-0.png"])
 
 
-async def test_files_that_no_row_knows_are_removed_at_start(make: Make) -> None:
-    bot = await make()
-    job = await bot.ask()
-    await bot.delivered(job.id)
-    await bot.kill()
-    kept = bot.files()
-    orphan = next(bot.pictures.rglob("*.png")).with_name("999-0.png")
-    orphan.write_bytes(b"half")
-    await bot.start()
-    assert bot.files() == kept
-
-
 async def test_an_event_that_comes_again_after_a_restart_is_the_same_job(make: Make) -> None:
     bot = await make()
     job = await bot.ask(event="chat:again")

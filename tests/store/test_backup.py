@@ -343,3 +343,126 @@ def test_half_written_files_of_a_killed_backup_are_cleared_after_a_day(folder: F
     os.utime(old, (1, 1))
     archive.save(folder, tmp_path / "a.tar", pictures=False)
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def damage(db: Path) -> None:
+    """Overwrite a page of a table, as a bad disk does: SQLite copies such a page without a word."""
+    with sqlite3.connect(db) as opened:
+        (page,) = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ledger'").fetchone()
+        (size,) = opened.execute("PRAGMA page_size").fetchone()
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    opened.close()
+    with db.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(os.urandom(size))
+
+
+def test_a_damaged_database_replaces_no_good_backup(folder: Folder, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar"
+    archive.save(folder, target, pictures=True)
+    good = target.read_bytes()
+    damage(folder.db)
+    with pytest.raises(Unavailable) as refused:
+        archive.save(folder, target, pictures=True, overwrite=True)
+    assert refused.value.key == "cli.backup.damaged"
+    assert target.read_bytes() == good
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar", "data"]
+    with pytest.raises(Unavailable) as stopped:
+        backup.before_migration(folder.db, 99)
+    assert stopped.value.key == "unavailable.database.damaged"
+    assert list(folder.path.glob("*.bak*")) == []
+
+
+@pytest.mark.parametrize("name", ["pictures/2026/01/02/1-1.png", f"inputs/{'a' * 64}.png", "easel.db", "manifest.json"])
+@pytest.mark.parametrize("where", ["data", "header", "cut"])
+def test_one_flipped_byte_is_refused_by_name(folder: Folder, tmp_path: Path, name: str, where: str) -> None:
+    path = tmp_path / "a.tar"
+    archive.save(folder, path, pictures=True)
+    with tarfile.open(path) as stored:
+        # The last of its name: the manifest comes twice.
+        member = stored.getmember(name)
+    data = bytearray(path.read_bytes())
+    if where == "cut":
+        del data[member.offset : member.offset_data + (member.size + 511) // 512 * 512]
+    else:
+        # Near the end of the database there is free room, of which SQLite itself says nothing.
+        data[member.offset_data + member.size - 3 if where == "data" else member.offset + 3] ^= 1
+    path.write_bytes(data)
+    before = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+    with pytest.raises(BadInput) as refused:
+        archive.restore(folder, path)
+    assert refused.value.key.startswith("cli.restore.")
+    if where == "data" and name != "manifest.json":
+        assert (refused.value.key, refused.value.params) == ("cli.restore.changed", {"name": name})
+    assert {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()} == before
+
+
+def test_a_backup_from_before_there_were_digests_can_be_restored(folder: Folder, tmp_path: Path) -> None:
+    copy, path = tmp_path / "copy.db", tmp_path / "a.tar"
+    backup.copy(folder.db, copy)
+    tar(
+        path, ("manifest.json", b'{"format": 1}'), ("easel.db", copy.read_bytes()), ("pictures/2026/01/02/1-0.png", PNG)
+    )
+    assert archive.restore(Folder(tmp_path / "other"), path).files == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE pictures SET path = '../../letter.png' WHERE id = 1",
+        "UPDATE pictures SET path = '/etc/passwd' WHERE id = 1",
+        "UPDATE pictures SET path = 'holiday.png' WHERE id = 1",
+        "UPDATE jobs SET image = 'inputs/../../letter.png'",
+        "UPDATE jobs SET mask = 'pictures/../letter.png'",
+        "UPDATE jobs SET image = '', mask = '/etc/passwd'",
+        """INSERT INTO messages (kind, state, event, platform, chat, address, card, created_at, updated_at) VALUES
+        ('notice', 'wanted', 'e', 'chat', '1', '{}', '{"tone": "info", "status": "", "pictures":
+        [{"path": "/etc/passwd", "name": "a", "mime": "b", "width": 1, "height": 1}]}', 1, 1)""",
+    ],
+)
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_backup_that_names_files_that_are_not_easels_is_refused(
+    folder: Folder, tmp_path: Path, sql: str, bare: bool
+) -> None:
+    with sqlite3.connect(folder.db) as db:
+        db.execute(sql)
+    db.close()
+    path = tmp_path / "foreign"
+    backup.copy(folder.db, path) if bare else archive.save(folder, path, pictures=True)
+    other = Folder(tmp_path / "other")
+    with pytest.raises(BadInput) as refused:
+        archive.restore(other, path)
+    assert refused.value.key == "cli.restore.strange"
+    assert list(other.path.rglob("*")) == []
+
+
+def test_files_are_neither_saved_nor_restored_through_links(folder: Folder, tmp_path: Path) -> None:
+    path, outside = tmp_path / "a.tar", tmp_path / "outside"
+    archive.save(folder, path, pictures=True)
+    (folder.path / "pictures" / "2026").rename(outside)
+    (folder.path / "pictures" / "2026").symlink_to(outside)
+    saved = archive.save(folder, tmp_path / "b.tar", pictures=True)
+    assert (saved.files, saved.missing) == (1, 2)
+    before = {p: p.read_bytes() for p in outside.rglob("*.png")}
+    with pytest.raises(BadInput) as refused:
+        archive.restore(folder, path)
+    assert refused.value.key == "cli.restore.linked"
+    assert {p: p.read_bytes() for p in outside.rglob("*.png")} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_what_is_restored_is_for_its_owner_alone(folder: Folder, tmp_path: Path) -> None:
+    path, other = tmp_path / "a.tar", Folder(tmp_path / "other")
+    archive.save(folder, path, pictures=True)
+    old = os.umask(0o022)
+    try:
+        archive.restore(other, path)
+        bare = tmp_path / "bare.db"
+        backup.copy(folder.db, bare)
+        bare.chmod(0o644)
+        archive.restore(Folder(tmp_path / "third"), bare)
+    finally:
+        os.umask(old)
+    made = [*tmp_path.glob("other/**/*"), *tmp_path.glob("third/**/*")]
+    assert len(made) > 8
+    assert {p.name: p.stat().st_mode & 0o077 for p in made if p.stat().st_mode & 0o077} == {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.model.errors import Unavailable
-from bot.store import blobs
+from bot.store import blobs, paths
 
 AT = datetime(2026, 3, 9, 23, 59, tzinfo=UTC).timestamp()
 
@@ -89,13 +89,50 @@ async def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> N
         await blobs.free_bytes(tmp_path / "file")
 
 
-async def test_the_sweep_takes_orphans_and_leaves_the_rest(tmp_path: Path) -> None:
-    for name in ("2026/01/01/1-0.png", "2026/01/01/2-0.png", "2026/01/02/3-0.png.part"):
-        await blobs.write(tmp_path, name, b"x")
-    (tmp_path / "README.txt").write_text("somebody else's")
-    assert await blobs.sweep(tmp_path, {"2026/01/01/1-0.png"}) == 2
-    assert files(tmp_path) == ["1-0.png", "README.txt"]
-    assert await blobs.sweep(tmp_path / "nothing", ()) == 0
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+async def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        path = await blobs.write(tmp_path / "pictures", blobs.name(1, 0, AT), b"x")
+        await blobs.free_bytes(tmp_path / "other" / "pictures")
+    finally:
+        os.umask(old)
+    made = [path, *list(path.parents)[:4], tmp_path / "other", tmp_path / "other" / "pictures"]
+    assert [p.stat().st_mode & 0o777 for p in made] == [0o600, *[0o700] * 6]
+
+
+async def test_rows_remove_only_what_easel_has_named_and_never_through_links(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "data" / "pictures", tmp_path / "outside"
+    outside.mkdir()
+    victims = [tmp_path / "letter.png", folder / "holiday.png", outside / "1-0.png", outside / "09" / "1-0.png"]
+    own = await blobs.write(folder, blobs.name(1, 0, AT), b"x")
+    for victim in victims:
+        victim.parent.mkdir(exist_ok=True)
+        victim.write_bytes(b"mine")
+    (folder / "2026" / "04").symlink_to(outside)
+    names = [
+        "../../letter.png",
+        str(victims[0]),
+        "holiday.png",
+        "2026/04/09/1-0.png",
+        "2026/03/09/../../../holiday.png",
+    ]
+    await blobs.remove_all(folder, [*names, own.relative_to(folder).as_posix()])
+    assert not own.exists()
+    assert [victim.read_bytes() for victim in victims] == [b"mine"] * 4
+    assert not await blobs.is_there(folder, "2026/04/09/1-0.png")
+    assert not await blobs.is_there(folder, "../../letter.png")
+
+
+async def test_old_files_are_cleared_by_their_names(tmp_path: Path) -> None:
+    sheet, half = f"{'a' * 24}.png", f"{'b' * 24}.png.01234567.part"
+    for name in (sheet, half, "holiday.png", "notes.txt", f"{'c' * 24}.png"):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (1, 1))
+    os.utime(tmp_path / f"{'c' * 24}.png")
+    (tmp_path / f"{'d' * 24}.png").symlink_to(tmp_path / "notes.txt")
+    await blobs.clear_old(tmp_path, paths.SHEET, 60)
+    assert files(tmp_path) == [f"{'c' * 24}.png", f"{'d' * 24}.png", "holiday.png", "notes.txt"]
 
 
 async def test_removing_twice_is_no_error(tmp_path: Path) -> None:

@@ -42,15 +42,29 @@ async def test_the_same_picture_is_one_file_and_one_refusal_does_not_take_it_awa
     assert files(folder) == [Path(NAME).name]
 
 
-async def test_what_no_job_names_is_swept_and_what_comes_in_now_is_not(folder: Path) -> None:
-    assert await inputs.sweep(folder, ()) == 0
-    for data in (DATA, b"another"):
-        await inputs.keep(await inputs.stage(folder, data))
+async def test_what_is_easels_is_found_and_what_comes_in_now_is_no_rest_of_a_kill(folder: Path) -> None:
+    assert await inputs.scan(folder) == inputs.Found({}, [])
+    await inputs.keep(await inputs.stage(folder, DATA))
     young, old = await inputs.stage(folder, b"young"), await inputs.stage(folder, b"old")
     hours_ago = time.time() - 7200
     os.utime(old.temporary, (hours_ago, hours_ago))
-    assert await inputs.sweep(folder, {NAME}) == 2
-    assert files(folder) == sorted([Path(NAME).name, young.temporary.name])
+    strange = folder.parent / "inputs" / "holiday.png"
+    strange.write_bytes(b"mine")
+    (folder.parent / "inputs" / f"{'b' * 64}.png").symlink_to(strange)
+    found = await inputs.scan(folder)
+    assert [path.name for path in found.whole] == [Path(NAME).name]
+    assert found.half == [old.temporary]
+    assert young.temporary.exists()
+
+
+async def test_only_names_of_easels_are_removed(folder: Path) -> None:
+    await inputs.keep(await inputs.stage(folder, DATA))
+    victims = [folder.parent / "inputs" / "holiday.png", folder.parent / "letter.png"]
+    for victim in victims:
+        victim.write_bytes(b"mine")
+    await inputs.remove(folder, [NAME, "inputs/holiday.png", "inputs/../letter.png", str(victims[1]), inputs.UNKEPT])
+    assert files(folder) == ["holiday.png"]
+    assert victims[1].exists()
 
 
 async def test_a_folder_that_can_not_be_written(folder: Path) -> None:

@@ -193,8 +193,8 @@ async def test_the_files_that_jobs_start_from_are_known(db: Database) -> None:
     async with db.write() as tx:
         await a_job(tx, event="1")
         await a_job(tx, event="2", state=F)
-        assert await jobs.starts(tx) == {"inputs/a.png", "inputs/b.png"}
+        assert await jobs.starts(tx) == {REQUEST.image, REQUEST.mask}
         await tx.execute_fetchall("UPDATE jobs SET mask = '' WHERE event = '2'")
         await tx.execute_fetchall("DELETE FROM ledger WHERE job_id = 1")
         await tx.execute_fetchall("DELETE FROM jobs WHERE event = '1'")
-        assert await jobs.starts(tx) == {"inputs/a.png"}
+        assert await jobs.starts(tx) == {REQUEST.image}
