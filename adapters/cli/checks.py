@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.cli import lock, surroundings
@@ -19,7 +20,7 @@ from adapters.cli.say import text
 from bot.model.access import guarded
 from bot.model.errors import Unavailable
 from bot.settings import Settings
-from bot.store import check
+from bot.store import check, private
 from bot.store.blobs import MIN_FREE_BYTES
 from engine import catalogue, upscaler_file
 from engine.contract import EngineError
@@ -129,7 +130,7 @@ def folder(settings: Settings) -> Finding:
     path = settings.data_dir.absolute()
     try:
         for place in (path, path / surroundings.PICTURES):
-            place.mkdir(parents=True, exist_ok=True)
+            private.make_folder(place)
             with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
                 pass
         free = shutil.disk_usage(path).free
@@ -150,6 +151,15 @@ async def database(settings: Settings) -> Finding:
     state = "newer" if health.version > health.known else "older" if health.version < health.known else "version"
     found = text(f"cli.doctor.database.{state}", version=health.version, known=health.known)
     return Finding("database", health.version <= health.known, found, text("cli.doctor.database.newer.do"))
+
+
+async def clock(settings: Settings) -> Finding | None:
+    """Whether the machine's clock can be believed; None where nothing speaks against it."""
+    known = await check.doubted_since(settings.data_dir / surroundings.DATABASE)
+    if known is None:
+        return None
+    last = f"{datetime.fromtimestamp(known, UTC):%Y-%m-%d %H:%M} UTC"
+    return Finding("clock", False, text("cli.doctor.clock.doubted", known=last), text("cli.doctor.clock.do"))
 
 
 async def ledger(settings: Settings) -> Finding:

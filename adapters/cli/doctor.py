@@ -44,6 +44,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(checks.folder, settings)
     yield await checks.database(settings)
     yield await checks.ledger(settings)
+    if (clock := await checks.clock(settings)) is not None:
+        yield clock
     if (waiting := await checks.newcomers(settings)) is not None:
         yield waiting
     if (moderation := await asyncio.to_thread(moderated.finding, settings)) is not None:

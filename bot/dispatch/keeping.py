@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bot.dispatch.timekeeping import CONFIRMED_AFTER, Belief, Timekeeping
+from bot.model.errors import Unavailable
 from bot.ports import Clock
-from bot.store import blobs, inputs, jobs, retention
+from bot.store import blobs, inputs, jobs, orphans, retention
 from bot.store.database import Database
 from bot.store.retention import Old
 
@@ -20,6 +23,10 @@ DAY = 86400.0
 
 BATCH = 100
 """Pictures that are swept in one transaction."""
+
+MUCH = 10
+MUCH_SHARE = 0.1
+"""While the clock is doubted, no more pictures than this, or than this share of all, are swept by age."""
 
 _PAGE = 500
 
@@ -47,50 +54,93 @@ class Keeping:
         self._clock = clock
         self._free_percent = free_percent
         self._disk = disk
+        self._timekeeping = Timekeeping(db, clock)
+        self._told = False
 
     async def run(self) -> None:
         """Work until it is cancelled."""
+        ran = 0.0
         while True:
             try:
-                await self.sweep()
+                await self.sweep(ran)
+            except Unavailable as e:
+                log.warning("old pictures could not be looked at (%s); again in an hour", e.key)
             except Exception:  # the service goes on without
                 log.exception("old pictures could not be looked at; again in an hour")
             await self._clock.sleep(EVERY)
+            ran = EVERY
 
-    async def sweep(self) -> int:
+    async def sweep(self, ran: float = 0.0) -> int:
         """Sweep once; returns how many pictures went.
+
+        Args:
+            ran: Seconds that this process has slept since it swept last; 0 for the first time.
 
         Raises:
             Unavailable: The database can't be used.
             OSError: The disk can't be measured.
         """
-        by_rule = await self._by_rule()
-        by_disk = await self._by_disk()
+        belief = await self._timekeeping.look(ran)
+        by_rule = await self._by_rule(belief)
+        by_disk = await self._by_disk(belief)
+        if not belief.held:
+            await asyncio.to_thread(orphans.purge, inputs.data_folder(self._folder), belief.now)
         if by_rule or by_disk:
             log.info("swept %d pictures by the places' rules, %d because the disk is full", by_rule, by_disk)
         return by_rule + by_disk
 
-    async def _by_rule(self) -> int:
+    async def _by_rule(self, belief: Belief) -> int:
         async with self._db.read() as tx:
             rules = await retention.rules(tx)
         if not rules:
             return 0
-        now = self._clock.now()
-        swept, cursor = 0, (0.0, 0)
-        before = now - max(DAY, min(rules.values()) * DAY)
+        if belief.held:
+            self._tell(belief)
+            return 0
+        swept, held = 0, list[Old]()
+        before = belief.now - max(DAY, min(rules.values()) * DAY)
+        cursor = (0.0, 0)
         # One walk for all rules, page by page, so that nobody waits for it.
         while page := await self._page(before, cursor, _PAGE):
             cursor = (page[-1].created_at, page[-1].id)
-            over = [old for old in page if old.created_at < now - max(DAY, _kept(rules, old.place_id) * DAY)]
-            for start in range(0, len(over), BATCH):
-                swept += await self._unkeep(over[start : start + BATCH])
-        return swept
+            over = [old for old in page if old.created_at < belief.now - max(DAY, _kept(rules, old.place_id) * DAY)]
+            if belief.doubted:
+                held += over
+                continue
+            swept += await self._unkeep_all(over)
+        if held and await self._is_much(len(held)):
+            self._tell(belief)
+            return 0
+        self._told = self._told and belief.doubted
+        return swept + await self._unkeep_all(held)
 
-    async def _by_disk(self) -> int:
+    async def _unkeep_all(self, over: Sequence[Old]) -> int:
+        return sum([await self._unkeep(over[start : start + BATCH]) for start in range(0, len(over), BATCH)])
+
+    async def _is_much(self, over: int) -> bool:
+        """Whether so many pictures are more than go on a usual day."""
+        async with self._db.read() as tx:
+            return over > max(MUCH, MUCH_SHARE * await retention.count(tx))
+
+    def _tell(self, belief: Belief) -> None:
+        """Say once that nothing is removed by age."""
+        if not self._told:
+            self._told = True
+            log.warning(
+                "THE CLOCK IS %.1f DAYS AHEAD of the last thing that this Easel knows of: it may be wrong, so pictures"
+                " are not removed by their age until the service has run for %d hours",
+                belief.ahead / DAY,
+                CONFIRMED_AFTER // 3600,
+            )
+
+    async def _by_disk(self, belief: Belief) -> int:
         if not self._free_percent:
             return 0
         swept, cursor = 0, (0.0, 0)
-        before = self._clock.now() - DAY
+        before = belief.now - DAY
+        if await self._is_full():
+            # What no row knows goes before what somebody may still look at.
+            await asyncio.to_thread(orphans.purge, inputs.data_folder(self._folder), belief.now, kept=DAY)
         while await self._is_full():
             page = await self._page(before, cursor, BATCH)
             if not page:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from bot.store import access, ledger_check, migrate
+from bot.store import access, clocks, ledger_check, migrate
 from bot.store.ledger_check import Fault
 
 _PATIENCE_SECONDS = 5.0
@@ -68,6 +68,23 @@ async def newcomers(path: Path, platforms: Sequence[str]) -> int:
             return 0 if await _version(db) != len(migrate.shipped()) else await access.count_open(db, platforms)
     except sqlite3.Error:
         return 0
+
+
+async def doubted_since(path: Path) -> float | None:
+    """Return the last moment (Unix seconds) before the clock may have jumped.
+
+    None where it is believed, or where the file can't be read, or is of another version.
+    """
+    if not await asyncio.to_thread(path.exists):
+        return None
+    try:
+        async with _opened(path) as db:
+            if await _version(db) != len(migrate.shipped()):
+                return None
+            _, doubt = await clocks.read(db)
+            return None if doubt is None else doubt.known
+    except sqlite3.Error:
+        return None
 
 
 @asynccontextmanager

@@ -99,3 +99,8 @@ async def rules(tx: aiosqlite.Connection) -> dict[int, float]:
     """Return for how many days pictures are kept, by place (0 is everywhere); places without a rule are missing."""
     rows = await tx.execute_fetchall("SELECT place_id, value FROM options WHERE name = 'keep_days'")
     return {row[0]: float(row[1]) for row in rows}
+
+
+async def count(tx: aiosqlite.Connection) -> int:
+    """Return how many pictures there are."""
+    return int(next(iter(await tx.execute_fetchall("SELECT count(*) FROM pictures")))[0])

@@ -222,3 +222,67 @@ async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: 
         await asyncio.gather(sweep, return_exceptions=True)
     await bot.start()
     assert numbers(bot) == {young.id}
+
+
+async def many(bot: Bot, count: int) -> None:
+    """So many delivered pictures, one a day."""
+    for n in range(count):
+        await there(bot, f"e{n}")
+        bot.clock.advance(DAY)
+        await keeping(bot).sweep(DAY)
+
+
+@pytest.mark.parametrize("jump", [365 * DAY, 6 * DAY])
+async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float
+) -> None:
+    monkeypatch.setattr("bot.dispatch.keeping.MUCH", 2)
+    bot = await make()
+    await many(bot, 4)
+    await keep(bot, 5)
+    await bot.kill()
+    bot.clock.advance(jump)
+    await bot.start()
+    for _ in range(2):
+        # A restart is no confirmation.
+        await bot.restart()
+        assert await keeping(bot).sweep() == 0
+    assert len(numbers(bot)) == 4
+    assert "DAYS AHEAD" in caplog.text
+    # It was wrong: when it is right again, nothing has gone, and what is too old goes as always.
+    bot.clock.advance(-jump)
+    assert await keeping(bot).sweep() == 0
+    bot.clock.advance(1.5 * DAY)
+    assert await keeping(bot).sweep(1.5 * DAY) == 1
+    assert numbers(bot) == {2, 3, 4}
+
+
+async def test_a_clock_that_keeps_its_pace_for_a_day_is_believed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.dispatch.keeping.MUCH", 2)
+    bot = await make()
+    await many(bot, 4)
+    await keep(bot, 5)
+    bot.clock.advance(30 * DAY)  # the service was off
+    sweeper = keeping(bot)
+    assert await sweeper.sweep() == 0
+    for _ in range(23):
+        bot.clock.advance(3600)
+        assert await sweeper.sweep(3600) == 0
+    bot.clock.advance(40 * DAY)  # a jump while it runs: the day begins again
+    assert await sweeper.sweep(3600) == 0
+    for _ in range(23):
+        bot.clock.advance(3600)
+        assert await sweeper.sweep(3600) == 0
+    bot.clock.advance(3600)
+    assert await sweeper.sweep(3600) == 4
+
+
+async def test_a_full_disk_under_a_clock_that_is_ahead_takes_nothing_young(make: Make) -> None:
+    bot = await make()
+    await many(bot, 2)
+    young = await there(bot, "young")
+    await bot.kill()
+    bot.clock.advance(365 * DAY)
+    await bot.start()
+    assert await keeping(bot, 50, room=1).sweep() == 2
+    assert numbers(bot) == {young.id}

@@ -9,6 +9,9 @@ import pytest
 
 from adapters.cli import checks, surroundings
 from bot.settings import Settings
+from bot.store import clocks
+from bot.store.clocks import Doubt
+from bot.store.database import Database
 from tests.fakes import upscalers
 
 
@@ -92,3 +95,17 @@ async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
     ok, refused = await said(none)
     assert ok
     assert refused.startswith(f"EASEL_UPSCALER: {none} enlarges nothing")
+
+
+async def test_a_clock_that_is_doubted_is_named(settings: Settings) -> None:
+    assert await checks.clock(settings) is None
+    async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
+        for doubt, said in ((None, None), (Doubt(1_700_000_000.0, 60.0), "2023-11-14 22:13 UTC")):
+            async with db.write() as tx:
+                await clocks.write(tx, 1_800_000_000.0, doubt)
+            found = await checks.clock(settings)
+            if said is None:
+                assert found is None
+            else:
+                assert found is not None
+                assert (found.ok, said in found.found) == (False, True)
