@@ -287,7 +287,8 @@ class Studio:
         if state.phase not in READY:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
-            await self._house.db.probe()
+            async with self._house.db.write():
+                pass
             if await blobs.free_bytes(self._house.pictures) < blobs.MIN_FREE_BYTES:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:

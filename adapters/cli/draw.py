@@ -87,7 +87,8 @@ def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
     with tempfile.TemporaryDirectory(prefix="easel-") as folder:
         start = Start(_put(folder, "image.png", plain), plain.width, plain.height)
         if mask is not None:
-            start = replace(start, mask=_put(folder, "mask.png", starts.plain_mask(_read(mask), given)))
+            plain_mask = starts.plain_mask(_read(mask), given)
+            start = replace(start, mask=_put(folder, "mask.png", plain_mask), white=plain_mask.white)
         yield start
 
 

@@ -38,12 +38,14 @@ class Start:
         width: Pixels.
         height: Pixels.
         mask: Name of its mask's file; empty for none.
+        white: Box (left, top, right, bottom), in pixels, around all that the mask draws anew; None without a mask.
     """
 
     image: str
     width: int
     height: int
     mask: str = ""
+    white: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

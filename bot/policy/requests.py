@@ -56,6 +56,8 @@ def check(
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
     width, height = _size(form.size, start, profile)
+    if start is not None and start.white is not None and not _shown_in(start, start.white, width, height):
+        raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
     negative, notes = _negative(form.negative, style, profile, guidance)
     if not is_read(typed, profile):
         notes = (*notes, "note.language")
@@ -135,6 +137,15 @@ def _size(text: str | None, start: Start | None, profile: Profile) -> tuple[int,
     if text is None and start is not None:
         return size_like(start.width, start.height, profile)
     return size_of(text, profile)
+
+
+def _shown_in(start: Start, box: tuple[int, int, int, int], width: int, height: int) -> bool:
+    """Whether any of a box is in the middle of the picture, which is all that is kept of it at another ratio."""
+    left, top, right, bottom = box
+    across = min(start.width, start.height * width / height) / 2
+    down = min(start.height, start.width * height / width) / 2
+    x, y = start.width / 2, start.height / 2
+    return left < x + across and right > x - across and top < y + down and bottom > y - down
 
 
 def _negative(text: str | None, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:

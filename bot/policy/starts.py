@@ -21,17 +21,23 @@ MAX_SIDE = 4096
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
 
+MASK_LEAST = 16
+"""Of 255: where a mask is darker, nothing that could be seen is drawn anew."""
 
 _PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A picture as it is kept: an upright PNG without transparency (RGB; a mask: grey), and its sides in pixels."""
+    """A picture as it is kept: an upright PNG without transparency (RGB; a mask: grey), and its sides in pixels.
+
+    ``white`` is the box (left, top, right, bottom), in pixels, around all that a mask draws anew; None of a picture.
+    """
 
     data: bytes
     width: int
     height: int
+    white: tuple[int, int, int, int] | None = None
 
 
 def plain(data: bytes) -> Plain:
@@ -59,10 +65,10 @@ def plain_mask(data: bytes, image: bytes) -> Plain:
     if mask.has_transparency_data:
         rgba = mask.convert("RGBA")
         mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-    grey = mask.convert("L")
-    if grey.getextrema()[1] == 0:
+    kept = _encoded(mask.convert("L"))
+    if kept.white is None:
         raise BadInput("refusal.mask.black")
-    return _encoded(grey)
+    return kept
 
 
 def _opened(data: bytes, what: str) -> Image.Image:
@@ -124,4 +130,5 @@ def _encoded(picture: Image.Image) -> Plain:
     bare.paste(picture)
     out = io.BytesIO()
     bare.save(out, "PNG", compress_level=1)
-    return Plain(out.getvalue(), bare.width, bare.height)
+    white = bare.point(lambda value: value >= MASK_LEAST and 255).getbbox() if bare.mode == "L" else None
+    return Plain(out.getvalue(), bare.width, bare.height, white)

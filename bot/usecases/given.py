@@ -41,6 +41,12 @@ async def given(
                 files.append(await inputs.stage(house.pictures, one.data))
                 stack.push_async_callback(inputs.discard, files[-1])
         yield (
-            Start(files[0].name, plain.width, plain.height, mask=files[1].name if plain_mask else ""),
+            Start(
+                files[0].name,
+                plain.width,
+                plain.height,
+                mask=files[1].name if plain_mask else "",
+                white=plain_mask.white if plain_mask else None,
+            ),
             tuple(files),
         )

@@ -39,8 +39,17 @@ def turned(width: int = 96, height: int = 64) -> bytes:
 
 def half_mask(width: int = 96, height: int = 64) -> bytes:
     """A mask whose right half is drawn anew."""
+    return _mask(width, height, (width // 2, 0, width, height))
+
+
+def side_mask(width: int = 96, height: int = 64) -> bytes:
+    """A mask whose leftmost eighth is drawn anew."""
+    return _mask(width, height, (0, 0, width // 8, height))
+
+
+def _mask(width: int, height: int, white: tuple[int, int, int, int]) -> bytes:
     mask = Image.new("L", (width, height), 0)
-    mask.paste(255, (width // 2, 0, width, height))
+    mask.paste(255, white)
     out = io.BytesIO()
     mask.save(out, "PNG")
     return out.getvalue()

@@ -13,7 +13,7 @@ from adapters.cli import draw, main
 from bot.provenance import png
 from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
 from engine.fake import FakeEngine
-from tests.fakes.given import RED, bomb, half_mask, opened, picture, turned
+from tests.fakes.given import RED, bomb, half_mask, opened, picture, side_mask, turned
 
 Run = Callable[..., int]
 
@@ -44,6 +44,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "red.png").write_bytes(picture(96, 64, RED))
     (tmp_path / "phone.jpg").write_bytes(turned(96, 64))
     (tmp_path / "mask.png").write_bytes(half_mask(96, 64))
+    (tmp_path / "dark.png").write_bytes(picture(96, 64, (9, 9, 9)))
+    (tmp_path / "side.png").write_bytes(side_mask(96, 64))
     (tmp_path / "bomb.png").write_bytes(bomb())
     (tmp_path / "letter.png").write_text("dear easel")
 
@@ -88,6 +90,8 @@ def test_a_phones_picture_stands_upright(run: Run, tmp_path: Path) -> None:
         (["--image", "bomb.png"], "more than 50 million"),
         (["--image", "red.png", "--mask", "letter.png"], "The mask is no picture"),
         (["--mask", "mask.png"], "there is no picture"),
+        (["--image", "red.png", "--mask", "dark.png"], "Nothing in the mask is white"),
+        (["--image", "red.png", "--mask", "side.png", "--size", "64x192"], "cut off at 64x192"),
         (["--image", "red.png", "--strength", "7"], "The strength 7 is out of range"),
         (["--strength", "0.5"], "there is none here"),
     ],

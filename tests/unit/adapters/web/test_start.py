@@ -9,7 +9,7 @@ import json
 import pytest
 
 from adapters.web import faults, live
-from tests.fakes.given import RED, bomb, half_mask, opened, picture
+from tests.fakes.given import BLACK, RED, bomb, half_mask, opened, picture, side_mask
 from tests.unit.adapters.web.house import House, error_of, events
 
 
@@ -50,6 +50,9 @@ async def test_a_large_one_is_taken_too(house: House) -> None:
         ({"image": "é"}, "refusal.web.body"),
         ({"mask": sent(half_mask())}, "refusal.mask.no_image"),
         ({"image": sent(picture()), "mask": sent(half_mask(9, 9))}, "refusal.mask.size"),
+        ({"image": sent(picture()), "mask": sent(picture(colour=BLACK))}, "refusal.mask.black"),
+        ({"image": sent(picture()), "mask": sent(picture(colour=(9, 9, 9)))}, "refusal.mask.black"),
+        ({"image": sent(picture(256, 64)), "mask": sent(side_mask(256, 64)), "size": "64x64"}, "refusal.mask.cut_off"),
         ({"image": sent(picture()), "strength": "2"}, "refusal.strength.range"),
         ({"strength": "0.5"}, "refusal.strength.no_image"),
     ],

@@ -202,6 +202,31 @@ def test_a_start_has_its_own_ratio_and_the_usual_strength() -> None:
     assert begin("a cat --size 128x64").width == 128
 
 
+@pytest.mark.parametrize(
+    ("white", "size", "refused"),
+    [
+        ((0, 0, 40, 400), "64x192", True),
+        ((260, 0, 300, 400), "64x192", True),
+        ((0, 0, 300, 60), "192x64", True),
+        ((0, 0, 300, 60), "64x192", False),
+        ((0, 0, 120, 400), "64x192", False),
+        ((149, 199, 151, 201), "64x192", False),
+        ((0, 0, 40, 10), "", False),
+        (None, "64x192", False),
+    ],
+)
+def test_a_mask_that_a_size_cuts_off_is_refused(
+    white: tuple[int, int, int, int] | None, size: str, refused: bool
+) -> None:
+    prompt = f"a cat --size {size}" if size else "a cat"
+    if refused:
+        with pytest.raises(BadInput) as caught:
+            begin(prompt, replace(MASKED, white=white))
+        assert caught.value.key == "refusal.mask.cut_off"
+    else:
+        assert begin(prompt, replace(MASKED, white=white)).mask
+
+
 def test_without_a_start_there_is_nothing_to_keep() -> None:
     request = ask("a cat")
     assert (request.image, request.mask, request.strength, request.variation, request.upscale) == ("", "", 1.0, 0, 0)

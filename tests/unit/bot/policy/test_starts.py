@@ -144,6 +144,17 @@ def test_a_mask_is_grey_and_as_large_as_its_picture() -> None:
     assert starts.plain_mask(half_mask(9000, 90), picture(9000, 90)).width == starts.plain(picture(9000, 90)).width
 
 
+def test_where_a_mask_draws_anew_is_known() -> None:
+    assert starts.plain_mask(half_mask(), picture()).white is not None
+    assert starts.plain(picture()).white is None
+    one = Image.new("L", (9000, 90))
+    one.putpixel((5, 5), 40)
+    out = io.BytesIO()
+    one.save(out, "PNG")
+    with pytest.raises(BadInput, match="black"):  # nothing is left of it at the size that is kept
+        starts.plain_mask(out.getvalue(), picture(9000, 90))
+
+
 @pytest.mark.parametrize(
     ("mask", "key"),
     [
@@ -151,6 +162,8 @@ def test_a_mask_is_grey_and_as_large_as_its_picture() -> None:
         (half_mask()[:50], "damaged"),
         (half_mask(64, 96), "size"),
         (picture(colour=BLACK), "black"),
+        (picture(colour=(15, 15, 15)), "black"),
+        (picture(colour=BLACK, form="JPEG", quality=50), "black"),
         (picture(colour=(255, 255, 255, 0), mode="RGBA"), "black"),
     ],
 )
