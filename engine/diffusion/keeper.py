@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.contract import EngineError, UnknownModel
+from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.families.base import Family
+from engine.diffusion.ration import Ration
 from engine.diffusion.turns import Kind
 from engine.spec import ModelSpec
+
+FIRST_PAUSE = 60.0
+"""Seconds until a model whose load failed after another was unloaded for it may take that one's place again."""
+
+LONGEST_PAUSE = 3600.0
+"""The longest such pause in seconds; each failure doubles it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,29 @@ class CantLoad(Exception):
 class Loads(Protocol):
     """What the keeper asks of the loader."""
 
-    def load(self, spec: ModelSpec, precision: str) -> Loaded:
-        """Put a model on the device in a precision, or, where it is empty, in the one that its plan chooses.
+    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
+        """Find or download a model's files, look at them and plan, as ``load`` would after ``unload(replaced)``.
 
-        Raises CantLoad.
+        Args:
+            spec: Which model.
+            precision: As for ``load``.
+            replaced: The model on the device, which is left as it is.
+            stay: As for ``load``.
+
+        Raises:
+            CantLoad: Its files are missing or damaged, or it does not fit.
+        """
+
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+        """Put a model on the device; when it raises, nothing of the model is left there.
+
+        Args:
+            spec: Which model.
+            precision: In which precision; empty: in the one that its plan chooses.
+            stay: A plan that draws on the CPU is refused, unless the last model was drawn there too.
+
+        Raises:
+            CantLoad: It can't be had or loaded.
         """
 
     def unload(self, loaded: Loaded) -> None:
@@ -74,6 +100,12 @@ class Tells(Protocol):
     def loaded(self, loaded: Loaded, seconds: float) -> None:
         """It is there; it took so many seconds."""
 
+    def kept(self, loaded: Loaded | None, problem: str) -> None:
+        """A model can't be loaded, and this one is still or again on the device, or none; one sentence says why."""
+
+    def noted(self, text: str) -> None:
+        """Something happened that the operator should know; one sentence."""
+
 
 class Keeper:
     """One model at a time. Obeys ``engine.diffusion.painter.Models``.
@@ -82,9 +114,12 @@ class Keeper:
         specs: The models that can be asked for; the first is the default.
         loader: Loads them.
         tells: Told of each change.
+        clock: Seconds by a clock that never goes back.
     """
 
-    def __init__(self, specs: Sequence[ModelSpec], loader: Loads, tells: Tells) -> None:
+    def __init__(
+        self, specs: Sequence[ModelSpec], loader: Loads, tells: Tells, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._specs: Mapping[str, ModelSpec] = {spec.profile.name: spec for spec in specs}
         self._default = specs[0].profile.name
         self._loader = loader
@@ -94,6 +129,8 @@ class Keeper:
         self._usual: dict[str, str] = {}
         self._fits: dict[tuple[int, int], int] = {}
         self._revisions: dict[str, str] = {}
+        self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
+        self._refused: dict[tuple[str, str], EngineError] = {}
 
     @property
     def loaded(self) -> str:
@@ -102,7 +139,7 @@ class Keeper:
 
     def first(self) -> Loaded:
         """Load the default model. Raises CantLoad."""
-        return self._load(self._specs[self._default], "")
+        return self._put(self._specs[self._default], "")
 
     def family(self, kind: Kind) -> Family:
         """Return the model of a kind, on the device and fit for this size.
@@ -118,9 +155,11 @@ class Keeper:
         # What was wanted may not be to be had (a GGUF file is what it is): asking again would not change that.
         if now is None or now.spec is not spec or wanted not in ("", now.precision, self._wanted):
             try:
-                now = self._load(spec, wanted)
+                now = self._replace(spec, wanted)
             except CantLoad as e:
-                raise e.error from e
+                if kind.precision or not wanted or not isinstance(e.error, OutOfMemory):
+                    raise e.error from None
+                now = self._choose_again(spec, wanted)
         size = (kind.width, kind.height)
         if size not in self._fits:
             self._fits[size] = self._loader.fit(now, *size)
@@ -136,7 +175,10 @@ class Keeper:
 
     def most(self, kind: Kind) -> int:
         """How many pictures of this kind fit the device together; at least 1."""
-        return self._fits.get((kind.width, kind.height), 1) if kind.model == self.loaded else 1
+        now = self._now
+        if now is None or kind.model != self.loaded or self.precision(kind) not in (now.precision, self._wanted):
+            return 1
+        return self._fits.get((kind.width, kind.height), 1)
 
     def safer(self, kind: Kind) -> str | None:
         """The next precision in which numbers overflow later; None when there is none."""
@@ -144,6 +186,9 @@ class Keeper:
 
     def settle(self, model: str, precision: str) -> None:
         """From now on this precision is the model's usual one."""
+        if self._usual.get(model) != precision:
+            before = self._usual.get(model, "its usual precision")
+            self._tells.noted(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
         self._usual[model] = precision
 
     def unload(self) -> None:
@@ -153,14 +198,77 @@ class Keeper:
             self._now = None
             self._fits.clear()
 
-    def _load(self, spec: ModelSpec, precision: str) -> Loaded:
+    def _replace(self, spec: ModelSpec, precision: str) -> Loaded:
+        """Put a model in the place of the one that is there, which stays or comes back when that fails.
+
+        Raises CantLoad.
+        """
+        before, key = self._now, (spec.profile.name, precision)
+        # Another precision of a model is no reason to leave the card, where it draws many times as fast.
+        stay = before is not None and before.spec is spec and bool(precision)
+        what = f"{spec.profile.name} in {precision}" if precision else spec.profile.name
+        if before is not None:
+            if self._ration.left(key):
+                raise CantLoad(self._refused[key])
+            try:
+                self._loader.check(spec, precision, before, stay=stay)
+            except CantLoad as e:
+                self._tells.kept(before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded"))
+                raise
+        try:
+            now = self._put(spec, precision, stay=stay)
+        except CantLoad as e:
+            failed = e
+        else:
+            self._ration.forget(key)
+            return now
+        # Outside of the except block, which would keep the failed load's tensors alive.
+        if before is None:
+            self._tells.kept(None, _sentence(what, failed.error, "no model is loaded until the next request"))
+        else:
+            # Each further try would unload what works.
+            self._ration.take(key)
+            self._refused[key] = failed.error
+            self._put_back(before, what, failed.error)
+        raise failed
+
+    def _put_back(self, before: Loaded, what: str, error: EngineError) -> None:
+        """Load again what was unloaded for a model that could not be loaded after all."""
+        name = before.spec.profile.name
+        try:
+            now = self._put(before.spec, before.precision)
+        except CantLoad as e:
+            then = f"{name} could not be loaded again either ({e.error}) and is tried at the next request"
+            self._tells.kept(None, _sentence(what, error, then))
+        else:
+            self._tells.kept(now, _sentence(what, error, f"{name} was loaded again"))
+
+    def _choose_again(self, spec: ModelSpec, wanted: str) -> Loaded:
+        """Load a model whose usual precision does not fit any more in the one that its plan chooses now.
+
+        Raises EngineError.
+        """
+        try:
+            now = self._replace(spec, "")
+        except CantLoad as e:
+            raise e.error from None
+        name = spec.profile.name
+        self._tells.noted(f"{name} does not fit in {wanted} any more and draws in {now.precision} from now on.")
+        self._usual[name] = now.precision
+        return now
+
+    def _put(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
         began = time.monotonic()
         self._tells.loading(spec)
         self.unload()
-        self._now = now = self._loader.load(spec, precision)
+        self._now = now = self._loader.load(spec, precision, stay=stay)
         self._wanted = precision
         name = spec.profile.name
         self._usual.setdefault(name, now.precision)
         self._revisions[name] = now.revision
         self._tells.loaded(now, time.monotonic() - began)
         return now
+
+
+def _sentence(what: str, error: EngineError, then: str) -> str:
+    return f"{what} can't be loaded: {str(error).rstrip('.')}; {then}."

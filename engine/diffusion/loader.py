@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.memory import abilities, apply
 from engine.diffusion.memory.allocator import thrifty
+from engine.diffusion.memory.held import held
 from engine.diffusion.memory.plan import plan, refit, safer
-from engine.diffusion.memory.words import Plan
+from engine.diffusion.memory.words import CPU, CUDA, Device, Plan
 from engine.diffusion.step_cache import StepCache
 from engine.folders import PARTS
 from engine.hub.choose import WHOLE
@@ -95,22 +96,39 @@ class Loader:
         """Return the bytes of the device's memory in use."""
         return devices.memory(self.device)
 
-    def load(self, spec: ModelSpec, precision: str) -> Loaded:
+    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
+        """See Loads."""
+        error: CantLoad | None = None
+        try:
+            found = self._find(spec)
+            files.check(found.files)
+            self._plan_for(spec, found.files, precision, self._without(replaced), stay=stay)
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # whatever is wrong with a model's files must not end the process
+            error = self._meaning(spec, e)
+        if error is not None:
+            raise error
+
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
         """See Loads."""
         disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
         try:
             found = self._find(spec)
             files.check(found.files)
-            made = self._plan_for(spec, found.files, precision or self.asked_precision)
+            look = abilities.look(self.device, self.kept)
+            made = self._plan_for(spec, found.files, precision, look, stay=stay)
             family = self._family(spec, found.files, made)
-        except CantFetch as e:
-            raise CantLoad(UnknownModel(str(e)), passing=e.passing) from e
-        except EngineError as e:
-            raise CantLoad(e) from e
-        except (torch.OutOfMemoryError, MemoryError) as e:
-            raise CantLoad(OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title}.")) from e
-        self._plan = made
-        return Loaded(spec, family, made.precision, made.sentence, found.revision)
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # see above
+            error = self._meaning(spec, e)
+        else:
+            self._plan, self._gguf = made, _gguf_bytes(found.files)
+            return Loaded(spec, family, made.precision, made.sentence, found.revision)
+        # Outside of the except block, which keeps the failed load's tensors alive.
+        devices.release(self.device)
+        raise error
 
     def unload(self, loaded: Loaded) -> None:
         """See Loads."""
@@ -154,13 +172,45 @@ class Loader:
         located = files.locate(spec, folder_of, file_of)
         return _Found(located, revisions[0] if revisions else spec.revision)
 
-    def _plan_for(self, spec: ModelSpec, located: files.Files, asked: str) -> Plan:
-        denoiser = located.denoiser
-        is_gguf = denoiser is not None and denoiser.suffix.lower() == ".gguf"
-        self._gguf = denoiser.stat().st_size if denoiser is not None and is_gguf else 0
+    def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, look: Device, *, stay: bool) -> Plan:
         width, height = spec.profile.presets["square"]
-        look = abilities.look(self.device, self.kept)
-        return plan(spec.profile, width, height, look, asked, abilities.libraries(), gguf=self._gguf)
+        asked = precision or self.asked_precision
+        made = plan(spec.profile, width, height, look, asked, abilities.libraries(), gguf=_gguf_bytes(located))
+        if stay and made.on == CPU != self.device.type and self._plan is not None and self._plan.on != CPU:
+            raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
+        return made
+
+    def _without(self, loaded: Loaded) -> Device:
+        """Return what the device would have free without a model that is on it."""
+        assert self._plan is not None
+        look, weights = abilities.look(self.device, self.kept), held(loaded.family.pipe)
+        there, here = weights.get(self.device.type, 0), weights.get(CPU, 0)
+        if look.kind != CUDA:  # one memory for both
+            both = sum(weights.values())
+            return replace(look, free=look.free + both, host_free=look.host_free + both)
+        # Some ways to offload hide the weights from their modules.
+        here = max(here, self._plan.host_bytes)
+        there = max(there, torch.cuda.memory_allocated(self.device))
+        return replace(look, free=min(look.free + there, look.total), host_free=look.host_free + here)
+
+    def _meaning(self, spec: ModelSpec, error: Exception) -> CantLoad:
+        """Return what an exception means for the model, without the frames that hold its tensors."""
+        title = spec.profile.title
+        passing = isinstance(error, CantFetch) and error.passing
+        match error:
+            case EngineError():
+                found = error
+            case CantFetch():
+                found = UnknownModel(str(error))
+            case torch.OutOfMemoryError() | MemoryError():
+                found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
+            case _ if "can't allocate memory" in str(error):  # the CPU's allocator has no exception class of its own
+                found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
+            case _:
+                text = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
+                found = EngineError(f"{title} can't be loaded ({type(error).__name__}: {text}); look at its files.")
+        found.__cause__ = found.__context__ = None
+        return CantLoad(found.with_traceback(None), passing=passing)
 
     def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
         options = dict(apply.options(made, PARTS[spec.profile.family]))
@@ -178,6 +228,12 @@ class Loader:
         if self.compile_with:
             faster.compile_blocks(family, self.compile_with, warm_recipe(spec))
         return family
+
+
+def _gguf_bytes(located: files.Files) -> int:
+    """Return the size of the GGUF file that holds the denoiser; 0 where there is none."""
+    denoiser = located.denoiser
+    return denoiser.stat().st_size if denoiser is not None and denoiser.suffix.lower() == ".gguf" else 0
 
 
 def warm_recipe(spec: ModelSpec) -> Recipe:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.contract import Recipe
 from engine.diffusion.drawing import Drawing
 from engine.diffusion.families.base import Family
@@ -39,6 +42,23 @@ class Models(Protocol):
         """From now on this precision is the model's usual one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A picture as it was drawn.
+
+    Attributes:
+        pixels: (height, width, 3).
+        precision: Number format that it was drawn in.
+        cut: The end of its prompt was left out.
+        more: See ``Open.more``.
+    """
+
+    pixels: NDArray[np.uint8]
+    precision: str
+    cut: bool
+    more: str
+
+
 @dataclass(slots=True, eq=False)
 class Open:
     """A row that has not ended.
@@ -50,7 +70,7 @@ class Open:
         drawing: How far it is; None before its first step.
         seconds: What the device took for it.
         again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
-        flat: Its first picture was of one colour.
+        flat: Its first picture, where that was of one colour.
         seen: When its last preview was made, by the monotonic clock.
     """
 
@@ -60,7 +80,7 @@ class Open:
     drawing: Drawing | None = None
     seconds: float = 0.0
     again: bool = False
-    flat: bool = False
+    flat: Finished | None = None
     seen: float = 0.0
 
     @property

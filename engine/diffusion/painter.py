@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -21,8 +21,9 @@ from engine.diffusion.ends import kind_of, meaning, rounded
 from engine.diffusion.families.base import Family
 from engine.diffusion.gain import Gain
 from engine.diffusion.memory import apply
-from engine.diffusion.open import Models, Open
+from engine.diffusion.open import Finished, Models, Open
 from engine.diffusion.prompts import Prompts
+from engine.diffusion.ration import Ration
 from engine.diffusion.rows import Progress, Row, Sink
 from engine.diffusion.turns import Kind, Turn, Turns
 
@@ -31,6 +32,12 @@ PREVIEW_SECONDS = 0.25
 
 START_SECONDS = 0.25
 """So long, or for one tile, others wait at each of their steps for each picture that is enlarged."""
+
+FIRST_PAUSE = 600.0
+"""Seconds until a model is loaded in a safer precision for the same reason again, where the last time did not settle it."""
+
+LONGEST_PAUSE = 6 * 3600.0
+"""The longest such pause in seconds; each time doubles it."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +52,7 @@ class Painter:
         device: Whose memory is given back after a failure.
         busy: Told when the device works.
         upscaler: Enlarges pictures to start from.
+        clock: Seconds by a clock that never goes back.
 
     ``setup`` of its pictures is what had a part in them beside the model (see ``Open.more``).
     """
@@ -58,6 +66,7 @@ class Painter:
         busy: Busy | None = None,
         *,
         upscaler: starts.Enlarges | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
         self._sink = sink
@@ -69,6 +78,7 @@ class Painter:
         self._caps: dict[Kind, int] = {}
         self._tiled: WeakSet[Family] = WeakSet()
         self._gain = Gain()
+        self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
         self._turns = Turns(self._most)
         self.prompts = Prompts()
 
@@ -98,17 +108,32 @@ class Painter:
         try:
             family = self._models.family(kind)
         except EngineError as error:
-            # Too large is this size; what can't be loaded can't be for anybody.
-            whole = not isinstance(error, OutOfMemory)
-            for one in list(self._open.values()):
-                if one.turn.kind == kind or (whole and one.turn.kind.model == kind.model):
-                    self._fail(one, error)
+            self._unavailable(kind, error)
             return
         ready = [one for one in team if one.drawing is not None or self._begin(one, family)]
         if ready and self._step(ready, family):
             for one in ready:
                 if one.drawing is not None and one.drawing.over:
                     self._finish(one, family, one.drawing)
+
+    def _unavailable(self, kind: Kind, error: EngineError) -> None:
+        """A kind can't be drawn: it fails, or, where a precision of its own is all that lacks, goes on without that."""
+        # Too large is this size; what can't be loaded can't be for anybody.
+        whole = not isinstance(error, OutOfMemory)
+        for one in list(self._open.values()):
+            theirs = one.turn.kind
+            same = theirs.model == kind.model and kind.precision in ("", theirs.precision)
+            if theirs != kind and not (whole and same):
+                continue
+            if not theirs.precision:
+                self._fail(one, error)
+            elif one.flat is not None:
+                self._hand_over(one, one.flat)
+            elif one.again:
+                why = f"The numbers of this picture overflowed, and {theirs.precision} can't be had: {error}"
+                self._fail(one, Overflow(why))
+            else:
+                self._restart(one, "")
 
     def _most(self, kind: Kind) -> int:
         worth = catalogue.batch_of(kind.pixels)
@@ -214,7 +239,7 @@ class Painter:
             log.warning("%d pictures of %dx%d are too many at once", len(team), kind.width, kind.height)
             return
         for one in team:
-            self._restart(one)
+            self._restart(one, one.turn.kind.precision)
             one.turn.alone = True
 
     def _finish(self, one: Open, family: Family, drawing: Drawing) -> None:
@@ -233,7 +258,7 @@ class Painter:
             if pixels is None:
                 self._overflowed(one)
             else:
-                self._look(one, pixels)
+                self._look(one, drawing, pixels)
             return
         release(self._device)
         self._fail(one, error)
@@ -252,56 +277,88 @@ class Painter:
         return family.finish(drawing)
 
     def _overflowed(self, one: Open) -> None:
-        """Its numbers are not finite: it and all others of its model go on in a safer precision, once."""
-        kind = one.turn.kind
-        now, safer = self._models.precision(kind), self._models.safer(kind)
-        if safer is None or (one.again and not one.flat):
+        """Its numbers are not finite: it alone is drawn again in a safer precision, once."""
+        now, safer = self._models.precision(one.turn.kind), self._models.safer(one.turn.kind)
+        if one.flat is not None:
+            self._hand_over(one, one.flat)
+        elif safer is not None and not one.again and self._may_try(one, safer, "overflow"):
+            log.warning("%s overflows in %s: a picture is drawn again in %s", one.recipe.model, now, safer)
+            self._try(one, safer)
+        else:
             self._fail(one, Overflow(f"The numbers of this picture overflowed in {now}; try another prompt or seed."))
-            return
-        log.warning("%s overflows in %s and is drawn in %s from now on", kind.model, now, safer)
-        self._models.settle(kind.model, safer)
-        for other in self._open.values():
-            if other.turn.kind.model == kind.model:
-                self._restart(other)
-                other.turn.kind = replace(other.turn.kind, precision="")
-        one.again = True
 
-    def _look(self, one: Open, pixels: NDArray[np.uint8]) -> None:
-        """Hand a picture over; one of a single colour is drawn once more first, where a safer precision is to be had."""
+    def _look(self, one: Open, drawing: Drawing, pixels: NDArray[np.uint8]) -> None:
+        """Hand a picture over; one of a single colour is drawn once more first, where a safer precision may help."""
         kind = one.turn.kind
+        found = Finished(pixels, self._models.precision(kind), drawing.prompt.cut, one.more)
         flat = bool((pixels == pixels[0, 0]).all())
-        safer = self._models.safer(kind)
-        if flat and not one.again and safer is not None:
-            one.again = one.flat = True
-            self._restart(one)
-            one.turn.kind = replace(kind, precision=safer)
-            return
-        if one.flat and not flat:
-            # It was the numbers and not the prompt.
-            self._models.settle(kind.model, self._models.precision(kind))
-        self._hand_over(one, pixels)
+        if one.again:
+            if one.flat is None or not flat:
+                # It was the numbers and not the prompt.
+                self._settle(kind.model, found.precision)
+        elif flat and not starts.is_plain(drawing.start):
+            safer = self._models.safer(kind)
+            if safer is not None and self._may_try(one, safer, "flat"):
+                one.flat = found
+                self._try(one, safer)
+                return
+        self._hand_over(one, found)
 
-    def _hand_over(self, one: Open, pixels: NDArray[np.uint8]) -> None:
-        row, seconds, kind, more = one.row, one.seconds, one.turn.kind, one.more
+    def _may_try(self, one: Open, precision: str, why: str) -> bool:
+        """Whether a row may be drawn in a precision that the model must be loaded in first, which everybody waits for."""
+        model = one.turn.kind.model
+        if precision == self._usual(model):
+            return True
+        waiting = (o.turn.kind for o in self._open.values() if o.again)
+        if any((k.model, k.precision) == (model, precision) for k in waiting):
+            return True
+        return self._ration.take((model, precision, why))
+
+    def _try(self, one: Open, precision: str) -> None:
+        """Draw a row again in another precision, once those that have begun in this one are done."""
+        one.again = True
+        self._turns.set_aside(one.turn)
+        self._restart(one, "" if precision == self._usual(one.turn.kind.model) else precision)
+
+    def _settle(self, model: str, precision: str) -> None:
+        """Draw all that has not begun in a precision from now on; what has begun is drawn to its end in its own."""
+        before = self._usual(model)
+        if precision == before:
+            return
+        self._models.settle(model, precision)
+        for other in self._open.values():
+            kind = other.turn.kind
+            if kind.model == model and kind.precision == precision:
+                other.turn.kind = replace(kind, precision="")
+            elif kind.model == model and not kind.precision and other.drawing is not None:
+                other.turn.kind = replace(kind, precision=before)
+
+    def _usual(self, model: str) -> str:
+        return self._models.precision(Kind(model, 0, 0))
+
+    def _hand_over(self, one: Open, found: Finished) -> None:
+        row, seconds, pixels = one.row, one.seconds, found.pixels
         height, width, _ = pixels.shape
-        precision, revision = self._models.precision(kind), self._models.revision(kind.model)
-        notes: tuple[str, ...] = (PROMPT_CUT,) if one.drawing is not None and one.drawing.prompt.cut else ()
-        notes += (SAFER,) if one.again and not one.flat else ()
+        revision = self._models.revision(row.recipe.model)
+        notes: tuple[str, ...] = (PROMPT_CUT,) if found.cut else ()
+        notes += (SAFER,) if one.again and one.flat is None else ()
 
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
-                how = (seconds, encode.PNG, precision, revision, notes)
-                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=more))
+                how = (seconds, encode.PNG, found.precision, revision, notes)
+                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=found.more))
             else:
                 self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
 
         self._close(row.ticket)
         self._encoder.put(pixels, then)
 
-    def _restart(self, one: Open) -> None:
+    def _restart(self, one: Open, precision: str) -> None:
+        """Let a row begin anew in a precision; empty: its model's usual one."""
         one.starting = one.drawing = None
         one.turn.steps = one.recipe.steps
         one.turn.begun = False
+        one.turn.kind = replace(one.turn.kind, precision=precision)
 
     def _fail(self, one: Open, error: EngineError) -> None:
         self._close(one.row.ticket)

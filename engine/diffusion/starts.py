@@ -17,6 +17,12 @@ from engine.diffusion.drawing import Start
 MAX_PIXELS = 50_000_000
 """Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""
 
+MASK_LEAST = 16
+"""Of 255: a mask that is nowhere lighter draws nothing anew that could be seen."""
+
+PLAIN_MOST = 8
+"""Of 255: colours of a picture that differ by no more are one colour, as JPEG or scaling leave it."""
+
 
 class Enlarges(Protocol):
     """A model that makes pictures larger (``engine.diffusion.upscaler``)."""
@@ -63,7 +69,8 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
         upscaler: Enlarges a picture that is too small both ways; scaling does the rest, and all where there is none.
 
     Raises:
-        BadImage: A file is not there, is no picture, is cut short or is far too large.
+        BadImage: A file is not there, is no picture, is cut short or is far too large; the mask has nothing white in
+            what is drawn.
         EngineError: The upscaler can't be used.
     """
     if not recipe.image:
@@ -77,8 +84,18 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch wants it writable
     if not recipe.mask:
         return Start(pixels, upscaler=by)
-    mask = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"), np.float32) / 255
-    return Start(pixels, mask.astype(np.float32), by)
+    grey = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"))
+    if grey.max() < MASK_LEAST:
+        raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
+    return Start(pixels, (grey / 255).astype(np.float32), by)
+
+
+def is_plain(start: Start | None) -> bool:
+    """Whether a drawing starts from a picture of one colour, so that its own being of one colour proves nothing."""
+    if start is None:
+        return False
+    colours = start.pixels.reshape(-1, 3)
+    return int(np.ptp(colours, axis=0).max()) <= PLAIN_MOST
 
 
 def _open(path: str, what: str) -> Pillow.Image:

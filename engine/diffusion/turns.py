@@ -98,6 +98,11 @@ class Turns:
         if gone is self._current:
             self._current = None
 
+    def set_aside(self, turn: Turn) -> None:
+        """It is drawn no further for now: who is next is decided anew."""
+        if turn is self._current:
+            self._current = None
+
     def next(self) -> list[Turn]:
         """Return those that take the next step together: first the one whose turn it is; empty when nothing is open."""
         if not self._open:
@@ -124,12 +129,19 @@ class Turns:
         return [current, *mates[: max(1, most) - 1]]
 
     def _head(self) -> Turn:
-        """Return whose turn it is when nobody is being drawn: the first, but those of the loaded model a little before."""
+        """Return whose turn it is when nobody is being drawn: the first, or one that saves changing the model before.
+
+        That is one of the loaded model, or one that was begun in another precision than the first one's.
+        """
         first = min(self._open.values(), key=lambda t: (t.lane is Lane.BULK, t.passed < _bound(t)))
-        if first.kind.model == self.loaded or first.passed >= _bound(first):
+        if first.passed >= _bound(first):
             return first
-        at_hand = (t for t in self._open.values() if t.kind.model == self.loaded and t.lane is first.lane)
-        other = next(at_hand, None)
+        mates = [t for t in self._open.values() if t.lane is first.lane]
+        if first.kind.model == self.loaded:
+            saves = (t for t in mates if t.begun and not first.begun and _in_other_precision(t.kind, first.kind))
+        else:
+            saves = (t for t in mates if t.kind.model == self.loaded)
+        other = next(saves, None)
         if other is None:
             return first
         first.passed += 1
@@ -139,6 +151,8 @@ class Turns:
     def _may_pass(turn: Turn, current: Turn, *, joined: bool) -> bool:
         """Whether it may be taken up before the one that is being drawn, which then waits."""
         if turn is current or turn.kind.model != current.kind.model or current.passed >= _bound(current):
+            return False
+        if turn.kind.precision != current.kind.precision:
             return False
         if turn.lane is not current.lane:
             return turn.lane is Lane.INTERACTIVE
@@ -150,6 +164,10 @@ class Turns:
         if turn.kind != current.kind or turn.alone:
             return False
         return turn.lane is Lane.INTERACTIVE or current.lane is Lane.BULK
+
+
+def _in_other_precision(one: Kind, other: Kind) -> bool:
+    return one.model == other.model and one.precision != other.precision
 
 
 def _bound(turn: Turn) -> int:

@@ -212,9 +212,15 @@ class Supervisor:
                 self.state = replace(self.state, phase=Phase.WARMING, model=model, device=device)
             case wire.Warm():
                 self._warm(message)
-            case wire.Idle(memory):
-                log.info("there was no work for long: the device's memory is given back")
-                self.state = replace(self.state, phase=Phase.IDLE, memory=memory)
+            case wire.Idle(memory, problem):
+                if problem:
+                    log.error("%s", problem)
+                else:
+                    log.info("there was no work for long: the device's memory is given back")
+                self.state = replace(self.state, phase=Phase.IDLE, memory=memory, problem=problem)
+                self._settled.set()
+            case wire.Noted(text):
+                log.warning("%s", text)
             case _:
                 raise wire.WireError(f"the child sent a {type(message).__name__}")
 

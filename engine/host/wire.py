@@ -150,13 +150,26 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """From the child: there was no work for long, and the device's memory was given back.
+    """From the child: no model is on the device, and the next paint loads one.
 
     Attributes:
-        memory: Bytes of it that are still in use; 0 when unknown.
+        memory: Bytes of the device's memory that are still in use; 0 when unknown.
+        problem: Why, in one sentence; empty when there was no work for long.
     """
 
     memory: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """From the child: something happened that the operator should know.
+
+    Attributes:
+        text: One sentence.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +285,7 @@ Message = (
     | Warming
     | Warm
     | Idle
+    | Noted
     | Broken
     | Working
     | Stepped

@@ -41,17 +41,18 @@ class Workshop:
         self._say = say
         self._inbox = inbox
         self._idle_unload = setup.idle_unload or None
+        tells = _ModelNews(say)
         loader = Loader(
             setup.device,
             setup.precision,
             setup.models_dir,
             setup.compile,
-            lambda n, of: say(wire.Downloading(n, of)),
+            tells.downloading,
             kept=_kept(setup),
             step_cache=setup.step_cache,
         )
+        tells.loader = loader
         self._busy = Busy()
-        tells = _ModelNews(say, loader)
         self._keeper = Keeper(setup.models, loader, tells)
         self._encoder = Encoder()
         sink = _News(say, inbox, loader.memory, self._busy, lambda: self._painter.prompts.encoded)
@@ -119,23 +120,49 @@ def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:
 
 
 class _ModelNews:
-    """Tells the parent which model is on the device. Obeys ``engine.diffusion.keeper.Tells``."""
+    """Tells the parent which model is on the device. Obeys ``engine.diffusion.keeper.Tells``.
 
-    def __init__(self, say: Say, loader: Loader) -> None:
+    Attributes:
+        loader: Who loads them; set before anything is told.
+    """
+
+    loader: Loader
+
+    def __init__(self, say: Say) -> None:
         self._say = say
-        self._loader = loader
         self._first: wire.Warm | None = None
         self._begun = False
+        self._changing = False
+
+    def downloading(self, bytes_done: int, bytes_total: int) -> None:
+        """See ``engine.hub.errors.Report``."""
+        self._changing = True
+        self._say(wire.Downloading(bytes_done, bytes_total))
 
     def loading(self, spec: ModelSpec) -> None:
-        self._say(wire.Warming(spec.profile.name, self._loader.title))
+        self._changing = True
+        self._say(wire.Warming(spec.profile.name, self.loader.title))
 
     def loaded(self, loaded: Loaded, seconds: float) -> None:
+        self._changing = False
         self._first = wire.Warm(
-            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self._loader.memory(), seconds
+            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self.loader.memory(), seconds
         )
         if self._begun:
             self._say(self._first)
+
+    def kept(self, loaded: Loaded | None, problem: str) -> None:
+        if self._begun and loaded is None:
+            self._say(wire.Idle(self.loader.memory(), problem))
+            return
+        if self._begun and self._changing and self._first is not None:
+            # The parent was told of a download, which has ended.
+            self._say(self._first)
+            self._changing = False
+        self._say(wire.Noted(problem))
+
+    def noted(self, text: str) -> None:
+        self._say(wire.Noted(text))
 
     def announce(self, pixels: int, seconds: float) -> None:
         """The throw-away picture of so many pixels is done, its last step in so many seconds: say so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from engine.contract import (
     Event,
     Failed,
     Image,
+    OutOfMemory,
+    Overflow,
     Phase,
     Recipe,
     Step,
@@ -191,22 +194,95 @@ async def test_what_overflows_in_fp16_is_drawn_again_and_delivered_right(tmp_pat
     folder = models.overflowing(tmp_path / "hot", "sd15")
 
     async def drawn(precision: str) -> Image:
-        engine = ProcessEngine(EngineConfig(str(folder), str(tmp_path), precision=precision), IMPATIENT)
-        await engine.start()
-        try:
-            async with asyncio.timeout(200):
-                await engine.warm()
-                end = (await all_of(engine, recipe("a", model="hot", side=64)))[-1]
-                assert isinstance(end, Image), end
-                return end
-        finally:
-            await engine.aclose()
+        config = EngineConfig(str(folder), str(tmp_path), precision=precision)
+        async with short_of_memory(config, "plan", "nothing") as engine:
+            end = (await all_of(engine, recipe("a", model="hot", side=64)))[-1]
+            assert isinstance(end, Image), end
+            return end
 
     right = await drawn("fp32")
     again = await drawn("fp16")
     assert (right.precision, right.notes) == ("fp32", ())
     assert again.data == right.data
     assert again.precision == "fp32"
+
+
+@contextlib.asynccontextmanager
+async def short_of_memory(config: EngineConfig, when: str, what: str) -> AsyncIterator[ProcessEngine]:
+    """Run the real engine in a process whose memory is too small for some loads (``tests/fakes/short_memory.py``)."""
+    command = (sys.executable, "-m", "tests.fakes.short_memory", when, what)
+    engine = ProcessEngine(config, IMPATIENT, command)
+    await engine.start()
+    try:
+        async with asyncio.timeout(200):
+            await engine.warm()
+            yield engine
+    finally:
+        await engine.aclose()
+
+
+def ends_of(events: list[Event]) -> dict[str, Image | Failed]:
+    return {e.recipe_id: e for e in events if isinstance(e, Image | Failed)}
+
+
+@pytest.mark.parametrize(("when", "fits"), [("", True), ("plan", False), ("load", False)])
+async def test_one_picture_that_overflows_costs_the_others_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str, fits: bool
+) -> None:
+    caplog.set_level(logging.WARNING)
+    config = EngineConfig(str(models.loud(tmp_path / "loud")), str(tmp_path), precision="fp16")
+    quiet = recipe("a", "red cat", "loud", 64, 4)
+    loud = replace(quiet, id="loud", prompt=f"{models.LOUD} cat")
+    async with short_of_memory(config, when or "plan", "fp32" if when else "nothing") as engine:
+        pid = engine.pid
+        found = ends_of(await all_of(engine, quiet, loud, replace(quiet, id="b", steps=9)))
+        (later,) = ends_of(await all_of(engine, replace(quiet, id="c"))).values()
+        (again,) = ends_of(await all_of(engine, loud)).values()
+        (last,) = ends_of(await all_of(engine, replace(quiet, id="d"))).values()
+        assert (engine.pid, engine.state().restarts, engine.state().phase) == (pid, 0, Phase.WARM)
+    for end in (found["a"], found["b"], later, last):
+        assert isinstance(end, Image), end
+    usual = "fp32" if fits else "fp16"
+    assert [e.precision for e in (found["a"], found["b"], later, last) if isinstance(e, Image)] == [
+        "fp16",
+        "fp16",
+        usual,
+        usual,
+    ]
+    for end in (found["loud"], again):
+        if fits:
+            assert isinstance(end, Image)
+            assert end.precision == "fp32"
+        else:
+            assert isinstance(end, Failed)
+            assert isinstance(end.error, Overflow)
+    said = "draws in fp32 from now on" if fits else "can't be loaded"
+    assert sum(said in r.message for r in caplog.records) == 1
+
+
+@pytest.mark.parametrize("when", ["plan", "load"])
+async def test_a_second_model_that_is_too_large_leaves_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    (tmp_path / "models.toml").write_text(f'[small]\nsource = "{models.small_sd15(tmp_path / "small")}"\n')
+    config = EngineConfig("demo", str(tmp_path), models_file=str(tmp_path / "models.toml"))
+    first, second = recipe("a"), recipe("b", model="small", side=64)
+    async with short_of_memory(config, when, "small*1") as engine:
+        found = ends_of(await all_of(engine, first, second))
+        state = engine.state()
+        assert (state.phase, state.model, state.restarts) == (Phase.WARM, "demo", 0)
+        (again,) = ends_of(await all_of(engine, replace(first, id="c"))).values()
+        (other,) = ends_of(await all_of(engine, second)).values()
+    assert isinstance(found["a"], Image)
+    assert isinstance(again, Image)
+    refused = found["b"]
+    assert isinstance(refused, Failed)
+    assert isinstance(refused.error, OutOfMemory)
+    # A plan costs nothing and is made again; a load that failed is not repeated at once.
+    assert isinstance(other, Image if when == "plan" else Failed)
+    said = "demo stays loaded" if when == "plan" else "demo was loaded again"
+    assert sum(said in r.message for r in caplog.records) == 1
 
 
 async def test_what_is_too_small_is_enlarged_by_the_operators_model(

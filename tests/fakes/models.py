@@ -156,3 +156,14 @@ def overflowing(folder: Path, family: str = "z_image", factor: float = 1e5) -> P
     from tests.fakes import pipelines  # noqa: PLC0415
 
     return pipelines.overflowing(SMALL[family](folder), factor)
+
+
+LOUD = "the"
+"""The word whose numbers are too large for fp16 in a model that ``loud`` makes."""
+
+
+def loud(folder: Path) -> Path:
+    """Save a small StableDiffusionPipeline that draws well in fp16, but for prompts with the word ``LOUD``."""
+    from tests.fakes import pipelines  # noqa: PLC0415
+
+    return pipelines.loud(small_sd15(folder), LOUD)

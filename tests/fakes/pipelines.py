@@ -186,6 +186,16 @@ def overflowing(folder: Path, factor: float) -> Path:
     return folder
 
 
+def loud(folder: Path, word: str) -> Path:
+    """Make the embedding of a word as large as fp32 takes well and fp16 does not."""
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    key = next(name for name in tensors if name.endswith("token_embedding.weight"))
+    tensors[key][clip_tokenizer().get_vocab()[f"{word}</w>"]] *= 1e8
+    save_file(tensors, weights, {"format": "pt"})
+    return folder
+
+
 def _clip(*, width: int = 32, heads: int, act: str = "quick_gelu", **more: Any) -> CLIPTextConfig:
     size = len(clip_tokenizer())
     return CLIPTextConfig(

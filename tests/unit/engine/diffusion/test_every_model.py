@@ -16,13 +16,12 @@ from PIL import Image as Pillow
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, Recipe, UnknownModel
 from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import Keeper, Loaded
+from engine.diffusion.keeper import Keeper
 from engine.diffusion.loader import Loader
 from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
-from engine.spec import ModelSpec
 from tests.fakes import models
-from tests.unit.engine.diffusion.toy import Ends
+from tests.unit.engine.diffusion.toy import Ends, Quiet
 
 pytestmark = pytest.mark.slow
 
@@ -66,16 +65,6 @@ source = "overflowing"
 source = "sd15"
 loras = ["sdxl-lora.safetensors"]
 """
-
-
-class Quiet:
-    """Tells nobody."""
-
-    def loading(self, spec: ModelSpec) -> None:
-        """Nothing."""
-
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
-        """Nothing."""
 
 
 Draw = Callable[..., list[Image | EngineError]]

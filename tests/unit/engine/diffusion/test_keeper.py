@@ -8,9 +8,10 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import OutOfMemory, UnknownModel
-from engine.diffusion.keeper import CantLoad, Keeper, Loaded
+from engine.diffusion.keeper import FIRST_PAUSE, CantLoad, Keeper, Loaded
 from engine.diffusion.turns import Kind
 from engine.spec import ModelSpec
+from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy
 
 ONE, TWO = (ModelSpec(replace(demo(), name=name)) for name in ("one", "two"))
@@ -24,13 +25,27 @@ class Loads:
         self.done: list[str] = []
         self.fitted: list[tuple[int, int]] = []
         self.broken = ""
+        self.bursts: set[str] = set()
+        self.too_large: set[str] = set()
+        self.stay: list[bool] = []
         self.huge = 0
 
-    def load(self, spec: ModelSpec, precision: str) -> Loaded:
+    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
         name = spec.profile.name
+        self.stay.append(stay)
         if name == self.broken:
             raise CantLoad(UnknownModel(f"{name} is of cheese."))
-        self.done.append(f"+{name} {precision or 'auto'}")
+        if f"{name} {precision or 'auto'}" in self.too_large:
+            raise CantLoad(OutOfMemory(f"{name} is too large in {precision}."))
+
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+        name, asked = spec.profile.name, precision or "auto"
+        if name == self.broken:
+            raise CantLoad(UnknownModel(f"{name} is of cheese."))
+        if f"{name} {asked}" in self.bursts:
+            self.done.append(f"!{name} {asked}")
+            raise CantLoad(OutOfMemory(f"{name} bursts."))
+        self.done.append(f"+{name} {asked}")
         return Loaded(spec, Toy(), precision or "bf16", "a plan", f"commit of {name}")
 
     def unload(self, loaded: Loaded) -> None:
@@ -57,6 +72,12 @@ class Tells:
         assert seconds >= 0
         self.heard.append(f"loaded {loaded.spec.profile.name}")
 
+    def kept(self, loaded: Loaded | None, problem: str) -> None:
+        self.heard.append(f"kept {loaded.spec.profile.name if loaded else 'nothing'}: {problem}")
+
+    def noted(self, text: str) -> None:
+        self.heard.append(f"noted: {text}")
+
 
 @pytest.fixture
 def loads() -> Loads:
@@ -64,8 +85,18 @@ def loads() -> Loads:
 
 
 @pytest.fixture
-def keeper(loads: Loads) -> Keeper:
-    return Keeper((ONE, TWO), loads, Tells())
+def tells() -> Tells:
+    return Tells()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def keeper(loads: Loads, tells: Tells, clock: FakeClock) -> Keeper:
+    return Keeper((ONE, TWO), loads, tells, clock=clock.now)
 
 
 def test_the_first_one_is_the_default(keeper: Keeper, loads: Loads) -> None:
@@ -128,8 +159,9 @@ def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(keeper: Keeper, 
     keeper.family(KIND)
     with pytest.raises(UnknownModel, match="cheese"):
         keeper.family(replace(KIND, model="two"))
-    assert keeper.loaded == ""
+    assert keeper.loaded == "one", "what works is left where it is"
     keeper.family(KIND)
+    assert loads.done == ["+one auto"]
     with pytest.raises(UnknownModel, match="no model 'three'"):
         keeper.family(replace(KIND, model="three"))
 
@@ -146,8 +178,123 @@ def test_a_precision_that_cannot_be_had_is_asked_for_once(
     keeper: Keeper, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = loads.load
-    monkeypatch.setattr(loads, "load", lambda spec, precision: replace(usual(spec, precision), precision="gguf"))
+    monkeypatch.setattr(
+        loads, "load", lambda spec, precision, **how: replace(usual(spec, precision, **how), precision="gguf")
+    )
     other = replace(KIND, precision="fp32")
     keeper.family(other)
     keeper.family(other)
     assert loads.done == ["+one fp32"]
+
+
+SECOND = replace(KIND, model="two")
+
+
+def test_what_is_too_large_by_its_plan_is_refused_before_anything_is_unloaded(
+    keeper: Keeper, loads: Loads, tells: Tells
+) -> None:
+    family = keeper.family(KIND)
+    loads.too_large = {"two auto"}
+    for _ in range(3):
+        with pytest.raises(OutOfMemory, match="too large"):
+            keeper.family(SECOND)
+        assert keeper.family(KIND) is family
+    assert loads.done == ["+one auto"]
+    said = [h for h in tells.heard if h.startswith("kept one: two can't be loaded")]
+    assert len(said) == 3
+    assert all("one stays loaded" in s for s in said)
+    assert "loading two" not in tells.heard
+
+
+def test_what_bursts_while_it_is_loaded_brings_the_one_before_back(keeper: Keeper, loads: Loads, tells: Tells) -> None:
+    keeper.family(KIND)
+    loads.bursts = {"two auto"}
+    with pytest.raises(OutOfMemory, match="bursts"):
+        keeper.family(SECOND)
+    assert keeper.loaded == "one"
+    assert loads.done == ["+one auto", "-one", "!two auto", "+one bf16"]
+    assert tells.heard[-1].startswith("kept one: two can't be loaded: two bursts; one was loaded again")
+    keeper.family(KIND)
+    assert len(loads.done) == 4
+
+
+def test_what_burst_is_not_tried_at_each_request(keeper: Keeper, loads: Loads, clock: FakeClock) -> None:
+    keeper.family(KIND)
+    loads.bursts = {"two auto"}
+
+    def tries() -> int:
+        with pytest.raises(OutOfMemory, match="bursts"):
+            keeper.family(SECOND)
+        return loads.done.count("!two auto")
+
+    assert [tries() for _ in range(4)] == [1, 1, 1, 1]
+    clock.advance(FIRST_PAUSE)
+    assert [tries() for _ in range(2)] == [2, 2]
+    clock.advance(FIRST_PAUSE)
+    assert tries() == 2, "each failure doubles the pause"
+    clock.advance(FIRST_PAUSE)
+    loads.bursts = set()
+    keeper.family(SECOND)
+    assert keeper.loaded == "two"
+
+
+def test_with_nothing_to_unload_it_is_tried_each_time(keeper: Keeper, loads: Loads, tells: Tells) -> None:
+    loads.bursts = {"two auto"}
+    for _ in range(2):
+        with pytest.raises(OutOfMemory, match="bursts"):
+            keeper.family(SECOND)
+    assert loads.done.count("!two auto") == 2
+    assert tells.heard[-1].startswith("kept nothing: two can't be loaded")
+    keeper.family(KIND)
+
+
+def test_when_not_even_the_one_before_comes_back_the_next_request_tries_it(
+    keeper: Keeper, loads: Loads, tells: Tells
+) -> None:
+    keeper.family(KIND)
+    loads.bursts = {"two auto", "one bf16"}
+    with pytest.raises(OutOfMemory, match="two bursts"):
+        keeper.family(SECOND)
+    assert keeper.loaded == ""
+    assert tells.heard[-1].startswith("kept nothing: two can't be loaded: two bursts; one could not be loaded again")
+    loads.bursts = {"two auto"}
+    keeper.family(KIND)
+    assert keeper.loaded == "one"
+
+
+def test_a_safer_precision_that_bursts_leaves_the_usual_one(keeper: Keeper, loads: Loads) -> None:
+    keeper.family(KIND)
+    loads.bursts = {"one fp32"}
+    with pytest.raises(OutOfMemory):
+        keeper.family(replace(KIND, precision="fp32"))
+    keeper.family(KIND)
+    assert loads.done == ["+one auto", "-one", "!one fp32", "+one bf16"]
+    assert loads.stay == [True]
+    keeper.family(SECOND)
+    assert loads.stay == [True, False]
+
+
+def test_a_usual_precision_that_does_not_fit_any_more_is_planned_anew(
+    keeper: Keeper, loads: Loads, tells: Tells
+) -> None:
+    keeper.family(KIND)
+    keeper.settle("one", "fp32")
+    loads.too_large = {"one fp32"}
+    keeper.family(KIND)
+    assert keeper.precision(KIND) == "bf16"
+    assert any("does not fit in fp32 any more" in h for h in tells.heard)
+
+
+def test_settling_is_said_once(keeper: Keeper, tells: Tells) -> None:
+    keeper.family(KIND)
+    keeper.settle("one", "fp32")
+    keeper.settle("one", "fp32")
+    assert [h for h in tells.heard if h.startswith("noted")] == [
+        "noted: one draws in fp32 from now on, since bf16 spoiled a picture."
+    ]
+
+
+def test_how_many_fit_is_known_of_the_loaded_precision_alone(keeper: Keeper) -> None:
+    keeper.family(KIND)
+    assert keeper.most(KIND) == 3
+    assert keeper.most(replace(KIND, precision="fp32")) == 1

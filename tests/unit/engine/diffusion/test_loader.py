@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,27 +10,18 @@ import torch
 
 from engine.catalogue import demo
 from engine.contract import EngineError, Image, OutOfMemory, UnknownModel
+from engine.diffusion import loader as loader_module
 from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import CantLoad, Keeper, Loaded
+from engine.diffusion.keeper import CantLoad, Keeper
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.memory import abilities
 from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
 from engine.spec import ModelSpec
 from tests.fakes import models
-from tests.unit.engine.diffusion.toy import Ends
+from tests.unit.engine.diffusion.toy import Ends, Quiet
 
 pytestmark = pytest.mark.slow
-
-
-class Quiet:
-    """Tells nobody."""
-
-    def loading(self, spec: ModelSpec) -> None:
-        """Nothing."""
-
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
-        """Nothing."""
 
 
 def loader(device: str = "cpu") -> Loader:
@@ -75,6 +67,78 @@ def test_what_is_kept_for_something_else_is_not_planned_with(monkeypatch: pytest
     assert isinstance(caught.value.error, OutOfMemory)
     here.kept = 0
     assert here.load(spec(demo().source), "").precision == "fp32"
+
+
+def test_what_would_not_fit_in_place_of_another_is_known_before_that_is_unloaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = [10**12]
+    monkeypatch.setattr(abilities, "host_free", lambda: free[0])
+    here = loader()
+    loaded = here.load(spec(demo().source), "")
+    here.check(spec(demo().source), "", loaded)
+    free[0] = 10**6
+    with pytest.raises(CantLoad) as caught:
+        here.check(spec(models.small_sd15(tmp_path / "other")), "", loaded)
+    assert isinstance(caught.value.error, UnknownModel), "its files are looked at first"
+    large = spec(demo().source)
+    many = dict.fromkeys(large.profile.parameters, 10**10)
+    with pytest.raises(CantLoad) as caught:
+        here.check(replace(large, profile=replace(large.profile, parameters=many)), "", loaded)
+    assert isinstance(caught.value.error, OutOfMemory)
+    # What is loaded still works.
+    assert here.fit(loaded, 192, 192) >= 1
+    assert loaded.family.encode("a cat").tensors[0].isfinite().all()
+
+
+def test_what_the_model_before_would_give_back_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [10**12]
+    monkeypatch.setattr(abilities, "host_free", lambda: free[0])
+    here = loader()
+    loaded = here.load(spec(demo().source), "")
+    look = here._without(loaded)
+    assert look.free == look.host_free > free[0]
+    parts = [p for p in loaded.family.pipe.components.values() if isinstance(p, torch.nn.Module)]
+    weights = sum(t.nbytes for part in parts for t in (*part.parameters(), *part.buffers()))
+    assert look.free - free[0] <= weights
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
+        (RuntimeError("Expected a tensor of 3 dimensions"), EngineError),
+        (KeyError("x_embedder"), EngineError),
+    ],
+)
+def test_whatever_a_load_raises_is_one_sentence_and_holds_no_tensors(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[EngineError]
+) -> None:
+    left: list[weakref.ref[torch.Tensor]] = []
+
+    def assemble(*_: object, **__: object) -> None:
+        weights = torch.ones(4)
+        left.append(weakref.ref(weights))
+        raise error
+
+    monkeypatch.setattr(loader_module, "assemble", assemble)
+    here = loader()
+    with pytest.raises(CantLoad) as caught:
+        here.load(spec(demo().source), "")
+    assert type(caught.value.error) is kind
+    assert "\n" not in str(caught.value)
+    error.__traceback__ = None  # this test's own
+    assert left[0]() is None
+
+
+def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def assemble(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(loader_module, "assemble", assemble)
+    with pytest.raises(torch.AcceleratorError):
+        loader().load(spec(demo().source), "")
 
 
 @pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])

@@ -9,24 +9,39 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from engine.contract import PROMPT_CUT, SAFER, BadImage, BadRecipe, EngineError, Image, Lane, OutOfMemory, Overflow
+from engine.contract import (
+    PROMPT_CUT,
+    SAFER,
+    BadImage,
+    BadRecipe,
+    EngineError,
+    Image,
+    Lane,
+    OutOfMemory,
+    Overflow,
+    UnknownModel,
+)
+from engine.diffusion.drawing import Drawing
 from engine.diffusion.encode import Encoder
-from engine.diffusion.painter import Painter
+from engine.diffusion.painter import FIRST_PAUSE, Painter
 from engine.diffusion.rows import Row
+from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
 
 Recipes = Callable[..., None]
 
 
 @contextmanager
-def painting(models: OneModel, ends: Ends) -> Iterator[Painter]:
+def painting(models: OneModel, ends: Ends, clock: FakeClock | None = None) -> Iterator[Painter]:
     encoder = Encoder()
     try:
-        yield Painter(models, ends, encoder, torch.device("cpu"))
+        yield Painter(models, ends, encoder, torch.device("cpu"), clock=(clock or FakeClock()).now)
     finally:
         encoder.close()
 
@@ -220,7 +235,7 @@ def test_what_overflows_is_drawn_again_in_the_next_precision_and_so_is_all_that_
     assert (value(ends.ends[1]), value(ends.ends[2])) == (1, 2)
     first = image(ends.ends[1])
     assert (first.precision, first.notes) == ("fp32", (SAFER,))
-    assert image(ends.ends[2]).notes == ()
+    assert image(ends.ends[2]).notes == (SAFER,), "it was begun with the first one, and overflowed too"
     half.batches.clear()
     paint(models, Ends(), TOY)
     assert half.batches == []
@@ -257,6 +272,171 @@ def test_a_picture_of_one_colour_that_is_none_in_a_safer_precision(toy: Toy, end
     paint(models, ends, TOY)
     assert models.usual == "fp32"
     assert image(ends.ends[1]).precision == "fp32"
+
+
+def to_the_end(painter: Painter, *rows: Row) -> None:
+    painter.add(rows)
+    while len(painter):
+        painter.turn()
+
+
+def overflows(*seeds: int) -> Toy:
+    """Return a toy whose pictures of these seeds are not finite."""
+    toy = Toy()
+    toy.colour = lambda seed: float("nan") if seed in seeds else seed / 255
+    return toy
+
+
+CANT_LOAD = (UnknownModel("its files are of cheese"), OutOfMemory("fp32 does not fit"), EngineError("no such library"))
+
+
+@pytest.mark.parametrize("why", CANT_LOAD, ids=lambda e: e.code)
+def test_without_a_safer_precision_one_fails_and_all_others_are_drawn(toy: Toy, ends: Ends, why: EngineError) -> None:
+    half = overflows(9)
+    models = OneModel({"fp16": half, "fp32": toy}, broken={"fp32": why})
+    with painting(models, ends) as painter:
+        to_the_end(painter, Row(1, TOY), Row(2, replace(TOY, seed=9)), Row(3, replace(TOY, seed=3, steps=6)))
+        to_the_end(painter, Row(4, replace(TOY, seed=4)), Row(5, replace(TOY, seed=5, width=16)))
+    error = failure(ends.ends[2])
+    assert isinstance(error, Overflow)
+    assert str(why) in str(error)
+    assert [value(ends.ends[n]) for n in (1, 3, 4, 5)] == [1, 3, 4, 5]
+    assert models.usual == "fp16"
+    assert sum(3 in batch for batch in half.batches) == 6, "it never started over"
+
+
+@pytest.mark.parametrize("steps", [2, 3, 9])
+def test_the_company_of_what_overflows_does_not_start_over(toy: Toy, ends: Ends, steps: int) -> None:
+    half = overflows(9)
+    models = OneModel({"fp16": half, "fp32": toy})
+    other = replace(TOY, seed=2, steps=steps)
+    paint(models, ends, replace(TOY, seed=9), other, replace(other, seed=3, width=16))
+    assert (value(ends.ends[1]), image(ends.ends[1]).precision) == (9, "fp32")
+    assert [value(ends.ends[n]) for n in (2, 3)] == [2, 3]
+    for seed in (2, 3):
+        assert sum(seed in batch for batch in half.batches + toy.batches) == steps
+    assert models.usual == "fp32"
+    assert models.reloads <= 3
+
+
+def test_a_precision_is_settled_on_only_when_it_helped(toy: Toy, ends: Ends) -> None:
+    models = OneModel({"fp16": overflows(9), "fp32": overflows(9)})
+    with painting(models, ends) as painter:
+        to_the_end(painter, Row(1, replace(TOY, seed=9)))
+        assert isinstance(failure(ends.ends[1]), Overflow)
+        to_the_end(painter, Row(2, TOY))
+    assert image(ends.ends[2]).precision == "fp16"
+    assert models.usual == "fp16"
+
+
+def test_pictures_that_overflow_everywhere_do_not_load_the_model_each_time(ends: Ends) -> None:
+    clock = FakeClock()
+    models = OneModel({"fp16": overflows(9), "fp32": overflows(9)})
+    with painting(models, ends, clock) as painter:
+        for n in range(1, 10, 2):
+            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+            to_the_end(painter, Row(n + 1, TOY))
+        assert models.reloads == 2
+        clock.advance(FIRST_PAUSE)
+        to_the_end(painter, Row(11, replace(TOY, seed=9)), Row(12, replace(TOY, seed=9)))
+        to_the_end(painter, Row(13, TOY))
+        assert models.reloads == 4, "two that are due at one time are drawn together"
+    assert all(isinstance(ends.ends[n], Overflow) for n in (1, 3, 5, 7, 9, 11, 12))
+    assert all(value(ends.ends[n]) == 1 for n in (2, 4, 6, 8, 10, 13))
+
+
+def flat(*seeds: int) -> Toy:
+    """Return a toy whose pictures of these seeds are of one colour."""
+    toy = Toy()
+    usual = toy.finish
+
+    def finish(drawing: Drawing) -> NDArray[np.float32]:
+        found = usual(drawing)
+        if drawing.recipe.seed in seeds:
+            found[:] = drawing.recipe.seed / 255
+        return found
+
+    toy.finish = finish  # type: ignore[method-assign]
+    return toy
+
+
+def test_pictures_of_one_colour_do_not_load_the_model_each_time(ends: Ends) -> None:
+    clock = FakeClock()
+    half, full = flat(9), flat(9)
+    models = OneModel({"fp16": half, "fp32": full})
+    with painting(models, ends, clock) as painter:
+        for n in range(1, 10, 2):
+            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+            to_the_end(painter, Row(n + 1, TOY))
+        assert (models.reloads, len(full.batches)) == (2, 3)
+        clock.advance(FIRST_PAUSE)
+        for n in range(11, 14):
+            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+        assert len(full.batches) == 6
+        clock.advance(FIRST_PAUSE)
+        to_the_end(painter, Row(14, replace(TOY, seed=9)))
+        assert len(full.batches) == 6, "each time doubles the pause"
+    assert all(value(ends.ends[n]) == 9 for n in (1, 3, 5, 7, 9, 11, 12, 13, 14))
+
+
+def test_whoever_takes_a_picture_of_one_colour_back_has_used_the_ration(ends: Ends) -> None:
+    full = flat(9)
+    models = OneModel({"fp16": flat(9), "fp32": full})
+    with painting(models, ends) as painter:
+        for n in (1, 2, 3):
+            full.on_step = lambda _, __, n=n: ends.dropped.add(n)  # type: ignore[misc]
+            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+    assert len(full.batches) == 1
+
+
+def test_flat_pictures_do_not_use_up_what_overflowing_ones_are_granted(toy: Toy, ends: Ends) -> None:
+    half = flat(9)
+    half.colour = lambda seed: float("nan") if seed == 8 else seed / 255
+    full = flat(9)
+    models = OneModel({"fp16": half, "fp32": full})
+    with painting(models, ends) as painter:
+        to_the_end(painter, Row(1, replace(TOY, seed=9)))
+        to_the_end(painter, Row(2, replace(TOY, seed=8)))
+    assert (value(ends.ends[2]), models.usual) == (8, "fp32")
+
+
+@pytest.mark.parametrize("why", CANT_LOAD, ids=lambda e: e.code)
+def test_a_picture_of_one_colour_is_handed_over_when_no_safer_precision_can_be_loaded(
+    toy: Toy, ends: Ends, why: EngineError
+) -> None:
+    models = OneModel({"fp16": flat(9), "fp32": toy}, broken={"fp32": why})
+    paint(models, ends, replace(TOY, seed=9, prompt="long"), TOY)
+    found = image(ends.ends[1])
+    assert (value(found), found.precision, found.notes) == (9, "fp16", (PROMPT_CUT,))
+    assert value(ends.ends[2]) == 1
+
+
+def test_a_picture_of_one_colour_that_overflows_in_a_safer_precision_is_handed_over(ends: Ends) -> None:
+    models = OneModel({"fp16": flat(9), "bf16": overflows(9), "fp32": Toy()})
+    paint(models, ends, replace(TOY, seed=9))
+    assert (value(ends.ends[1]), image(ends.ends[1]).precision) == (9, "fp16")
+    assert models.usual == "fp16"
+
+
+@pytest.mark.parametrize("noise", [0, 4])
+def test_a_plain_start_explains_a_picture_of_one_colour(toy: Toy, ends: Ends, tmp_path: Path, noise: int) -> None:
+    pixels = np.full((8, 8, 3), 90, np.uint8) + np.random.default_rng(0).integers(0, noise + 1, (8, 8, 3), np.uint8)
+    Pillow.fromarray(pixels).save(tmp_path / "plain.png")
+    mask = Pillow.new("L", (8, 8))
+    mask.putpixel((0, 0), 255)
+    mask.save(tmp_path / "mask.png")
+    models = OneModel({"fp16": flat(9), "fp32": toy})
+    given = replace(TOY, seed=9, image=str(tmp_path / "plain.png"))
+    paint(models, ends, given, replace(given, mask=str(tmp_path / "mask.png")))
+    assert [image(ends.ends[n]).precision for n in (1, 2)] == ["fp16", "fp16"]
+    assert (toy.batches, models.reloads) == ([], 0)
+
+
+def test_a_start_with_something_in_it_explains_nothing(toy: Toy, ends: Ends, tmp_path: Path) -> None:
+    Pillow.linear_gradient("L").resize((8, 8)).save(tmp_path / "start.png")
+    models = OneModel({"fp16": flat(9), "fp32": toy})
+    paint(models, ends, replace(TOY, seed=9, image=str(tmp_path / "start.png")))
+    assert (image(ends.ends[1]).precision, models.usual) == ("fp32", "fp32")
 
 
 def test_a_lost_device_ends_the_process(toy: Toy, ends: Ends) -> None:

@@ -58,6 +58,24 @@ def test_a_mask_is_what_is_white(tmp_path: Path) -> None:
     assert np.array_equal(found, np.repeat([[1.0] * 4 + [0.0] * 4], 8, 0))
 
 
+@pytest.mark.parametrize("level", [0, 15])
+def test_a_mask_with_nothing_white_where_it_is_drawn_is_refused(level: int, tmp_path: Path) -> None:
+    Pillow.new("RGB", (24, 8)).save(tmp_path / "a.png")
+    mask = Pillow.new("L", (24, 8), level)
+    mask.paste(255, (0, 0, 4, 8))  # the picture is cut to its middle
+    mask.save(tmp_path / "m.png")
+    with pytest.raises(BadImage, match="mask is white where"):
+        start(tmp_path / "a.png", tmp_path / "m.png")
+
+
+@pytest.mark.parametrize(("noise", "plain"), [(0, True), (8, True), (60, False)])
+def test_what_a_plain_start_is(noise: int, plain: bool) -> None:
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    pixels[::2] += np.uint8(noise)
+    assert starts.is_plain(Start(pixels)) is plain
+    assert not starts.is_plain(None)
+
+
 def bomb(side: int) -> bytes:
     """Return a PNG of many pixels and hardly any bytes."""
     buffer = io.BytesIO()

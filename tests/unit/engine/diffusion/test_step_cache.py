@@ -28,8 +28,7 @@ from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
 from engine.diffusion.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
 from engine.spec import ModelSpec
-from tests.unit.engine.diffusion.test_loader import Quiet
-from tests.unit.engine.diffusion.toy import TOY, Ends, Toy
+from tests.unit.engine.diffusion.toy import TOY, Ends, Quiet, Toy
 
 FLOW = FlowMatchEulerDiscreteScheduler
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -61,6 +63,33 @@ def test_a_short_one_finds_its_place_in_a_full_batch_of_long_ones() -> None:
     step(made)
     made.add(turn(3, 8))
     assert 3 in step(made)
+
+
+def test_what_has_begun_in_one_precision_ends_before_another_is_loaded() -> None:
+    first, second = turn(1, 2), turn(2, 4)
+    made = turns(first, second, loaded="m")
+    step(made)
+    made.set_aside(first)
+    first.begun, first.kind = False, replace(SMALL, precision="fp32")
+    assert [step(made) for _ in range(4)] == [[2], [2], [2], [1]]
+
+
+def test_another_precision_waits_for_a_few_and_no_more() -> None:
+    first = turn(1, 2, replace(SMALL, precision="fp32"))
+    made = turns(first, loaded="m")
+    for ticket in range(2, 20):
+        late = turn(ticket, 1, Kind("m", 8 * ticket, 8))
+        late.begun = True
+        made.add(late)
+    order = [step(made)[0] for _ in range(6)]
+    assert order.index(1) == PASSED_MOST
+
+
+def test_nobody_passes_in_another_precision() -> None:
+    made = turns(turn(1, 50, lane=Lane.BULK), loaded="m")
+    step(made)
+    made.add(turn(2, 1, replace(SMALL, precision="fp32")))
+    assert step(made) == [1]
 
 
 def test_who_joins_passes_nobody() -> None:

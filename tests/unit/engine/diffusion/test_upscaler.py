@@ -32,8 +32,7 @@ from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
 from engine.diffusion.upscaler import MARGIN, TILE, Upscaler, spans
 from tests.fakes import models, upscalers
-from tests.unit.engine.diffusion.test_loader import Quiet
-from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy, to_its_end
+from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Quiet, Toy, to_its_end
 
 CPU = torch.device("cpu")
 

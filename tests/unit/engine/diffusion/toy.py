@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -16,8 +17,10 @@ from torch import Tensor
 from engine.contract import EngineError, Image, Recipe
 from engine.diffusion.drawing import Drawing, Embedding, Start
 from engine.diffusion.families.base import Family
+from engine.diffusion.keeper import Loaded
 from engine.diffusion.rows import Progress
 from engine.diffusion.turns import Kind
+from engine.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -129,19 +132,22 @@ class Ends:
 
 @dataclass
 class OneModel:
-    """Keeps one toy in each of its precisions, the least safe first."""
+    """Keeps one toy in each of its precisions, the least safe first; those in ``broken`` can't be loaded."""
 
     toys: dict[str, Toy]
     loaded: str = "toy"
     usual: str = ""
     fits: int = 8
     asked: list[str] = field(default_factory=list)
+    broken: dict[str, EngineError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.usual = self.usual or next(iter(self.toys))
 
     def family(self, kind: Kind) -> Family:
         self.asked.append(self.precision(kind))
+        if self.precision(kind) in self.broken:
+            raise self.broken[self.precision(kind)]
         return self.toys[self.precision(kind)]
 
     def precision(self, kind: Kind) -> str:
@@ -160,6 +166,27 @@ class OneModel:
 
     def settle(self, model: str, precision: str) -> None:
         self.usual = precision
+
+    @property
+    def reloads(self) -> int:
+        """How often a real keeper would have loaded the model in another precision."""
+        return sum(one != other for one, other in pairwise(self.asked))
+
+
+class Quiet:
+    """Obeys ``engine.diffusion.keeper.Tells`` and tells nobody."""
+
+    def loading(self, spec: ModelSpec) -> None:
+        """Nothing."""
+
+    def loaded(self, loaded: Loaded, seconds: float) -> None:
+        """Nothing."""
+
+    def kept(self, loaded: Loaded | None, problem: str) -> None:
+        """Nothing."""
+
+    def noted(self, text: str) -> None:
+        """Nothing."""
 
 
 def to_its_end(steps: Generator[None, None, T]) -> T:
