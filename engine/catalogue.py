@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contract import Profile, Recipe, UnknownModel
 from engine.folders import profile_of
-from engine.models_file import read
+from engine.models_file import ModelsFile, read
 from engine.profiles import DEMO, demo, known, z_image_turbo
 from engine.spec import ModelSpec
 
-__all__ = ["DEMO", "Ready", "batch", "batch_of", "demo", "known", "profile_for", "specs", "z_image_turbo"]
+__all__ = [
+    "DEMO",
+    "Catalogue",
+    "Ready",
+    "batch",
+    "batch_of",
+    "demo",
+    "known",
+    "profile_for",
+    "read_catalogue",
+    "specs",
+    "z_image_turbo",
+]
 
 Ready = Callable[[ModelSpec, str], bool]
 """Takes a model and the models' folder; tells whether all of its files are there."""
@@ -23,10 +37,35 @@ _BATCH_MOST = 8
 """More pictures in a batch make the first of them wait longer than they save."""
 
 
-def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> tuple[ModelSpec, ...]:
-    """Return every model that can be asked for, the default first; their names are unique.
+log = logging.getLogger(__name__)
 
-    Reads ``models_file`` and small files of folders, so it is for start-up, not for an event loop.
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The models that can be asked for.
+
+    Attributes:
+        specs: The default first; their names are unique.
+        problems: What of ``models_file`` is left out, and why: one sentence each.
+    """
+
+    specs: tuple[ModelSpec, ...]
+    problems: tuple[str, ...] = ()
+
+
+def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> tuple[ModelSpec, ...]:
+    """Return the models of ``read_catalogue``; what is left out of ``models_file`` is an error in the log."""
+    found = read_catalogue(model, models_dir, models_file, ready)
+    for problem in found.problems:
+        log.error("Left out of the models: %s", problem)
+    return found.specs
+
+
+def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> Catalogue:
+    """Return every model that can be asked for.
+
+    Reads ``models_file`` and small files of folders, so it is for start-up, not for an event loop. A mistake in one
+    table leaves that model out.
 
     Args:
         model: ``EASEL_MODEL``: a known name or hub id, a folder, or a name in ``models_file``.
@@ -35,23 +74,26 @@ def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = N
         ready: Tells whether a known model is on the disk; without it, they are not looked for.
 
     Raises:
-        UnknownModel: There is no such default, or something in ``models_file`` is wrong.
+        UnknownModel: There is no such default.
     """
-    own = read(Path(models_file)) if models_file else ()
-    default = next((spec for spec in own if spec.profile.name == model), None) or _spec(model, own)
-    taken = {spec.profile.name: spec for spec in own}
-    if default.profile.name in taken and taken[default.profile.name] is not default:
-        raise UnknownModel(
-            f"EASEL_MODEL is {model!r}, whose name {default.profile.name!r} is taken by a table in {models_file}; "
-            "give one of them another name."
-        )
-    found = {default.profile.name: default} | taken
+    own = read(Path(models_file)) if models_file else ModelsFile()
+    default = next((spec for spec in own.specs if spec.profile.name == model), None) or _spec(model, own)
+    name = default.profile.name
+    problems = own.problems
+    found = {name: default}
+    for spec in own.specs:
+        if spec is not default and spec.profile.name == name:
+            taken = f"the name is taken by EASEL_MODEL, which is {model!r}; give the table another name"
+            problems += (f"{models_file}, [{name}]: {taken}.",)
+        else:
+            found[spec.profile.name] = spec
     for spec in known():
-        # The demo is not offered beside a real model: it is for trying Easel out.
-        offered = spec.profile.name not in found and spec.profile.name != DEMO
+        # The demo is not offered beside a real model: it is for trying Easel out. A table that is left out is not
+        # replaced by another model of its name.
+        offered = spec.profile.name not in {DEMO, *found, *own.rejected}
         if ready is not None and offered and ready(spec, models_dir):
             found[spec.profile.name] = spec
-    return tuple(found.values())
+    return Catalogue(tuple(found.values()), problems)
 
 
 def profile_for(model: str) -> Profile:
@@ -62,7 +104,7 @@ def profile_for(model: str) -> Profile:
     Raises:
         UnknownModel: No such model, or a folder that holds no pipeline that Easel can draw with; says which and why.
     """
-    return _spec(model, ()).profile
+    return _spec(model, ModelsFile()).profile
 
 
 def batch(recipe: Recipe) -> int:
@@ -75,7 +117,10 @@ def batch_of(pixels: int) -> int:
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // max(1, pixels)))
 
 
-def _spec(model: str, own: tuple[ModelSpec, ...]) -> ModelSpec:
+def _spec(model: str, own: ModelsFile) -> ModelSpec:
+    # The demo is there whatever a table of its name says.
+    if model in own.rejected and model != DEMO:
+        raise UnknownModel(own.rejected[model])
     for spec in known():
         if model.lower() in (spec.profile.name, spec.profile.source.lower()):
             return spec
@@ -86,9 +131,9 @@ def _spec(model: str, own: tuple[ModelSpec, ...]) -> ModelSpec:
         is_folder = False
     if is_folder:
         return ModelSpec(profile_of(folder))
-    mine = "".join(f"{spec.profile.name}, " for spec in own)
+    mine = "".join(f"{spec.profile.name}, " for spec in own.specs)
     choices = ", ".join(p.name if p.name == DEMO else p.source for p in (spec.profile for spec in known()))
     raise UnknownModel(
         f"There is no model {model!r}: set EASEL_MODEL to {mine}{choices}, to a folder with a diffusers pipeline, "
-        "or to a name in models.toml."
+        f"or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from engine import weights
 from engine.contract import Honour, Limits, Profile, UnknownModel
 from engine.profiles import DEMO, known, presets, priced, sd15, sdxl, z_image_turbo
+from engine.regular_files import read_json
 
 FAMILIES: Mapping[str, str] = {
     "ZImagePipeline": "z_image",
@@ -24,6 +24,57 @@ FAMILIES: Mapping[str, str] = {
     "StableDiffusionInpaintPipeline": "sd15",
 }
 """Which family draws a pipeline of this class."""
+
+_SCHEDULERS = frozenset(
+    {
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "LCMScheduler",
+        "LMSDiscreteScheduler",
+        "PNDMScheduler",
+        "TCDScheduler",
+        "UniPCMultistepScheduler",
+    }
+)
+_CLIP_TOKENIZERS = frozenset({"CLIPTokenizer", "CLIPTokenizerFast", "TokenizersBackend"})
+
+CLASSES: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
+    "z_image": {
+        "transformer": ("diffusers", frozenset({"ZImageTransformer2DModel"})),
+        "text_encoder": ("transformers", frozenset({"Qwen3Model", "Qwen3ForCausalLM"})),
+        "tokenizer": (
+            "transformers",
+            frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"}),
+        ),
+        "vae": ("diffusers", frozenset({"AutoencoderKL"})),
+        "scheduler": ("diffusers", frozenset({"FlowMatchEulerDiscreteScheduler"})),
+    },
+    "sdxl": {
+        "unet": ("diffusers", frozenset({"UNet2DConditionModel"})),
+        "text_encoder": ("transformers", frozenset({"CLIPTextModel"})),
+        "text_encoder_2": ("transformers", frozenset({"CLIPTextModelWithProjection"})),
+        "tokenizer": ("transformers", _CLIP_TOKENIZERS),
+        "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
+        "vae": ("diffusers", frozenset({"AutoencoderKL"})),
+        "scheduler": ("diffusers", _SCHEDULERS),
+    },
+    "sd15": {
+        "unet": ("diffusers", frozenset({"UNet2DConditionModel"})),
+        "text_encoder": ("transformers", frozenset({"CLIPTextModel"})),
+        "tokenizer": ("transformers", _CLIP_TOKENIZERS),
+        "vae": ("diffusers", frozenset({"AutoencoderKL"})),
+        "scheduler": ("diffusers", _SCHEDULERS),
+    },
+}
+"""Library and classes that a part may be of: the libraries would make anything of theirs that is named."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "z_image": ("transformer", "text_encoder", "tokenizer", "vae", "scheduler"),
@@ -69,6 +120,12 @@ def index_of(folder: Path) -> tuple[str, str]:
                 f"The model in {folder} wants its {part} to be made by code ({'.'.join(kind)}), and Easel runs no "
                 "code that comes with a model."
             )
+        library, classes = CLASSES[family][part]
+        if kind[0] != library or kind[1] not in classes:
+            raise UnknownModel(
+                f"The model in {folder} has a {'.'.join(kind)} as its {part}, which Easel can't draw with; it can with "
+                f"{', '.join(f'{library}.{name}' for name in sorted(classes))}."
+            )
     return named, family
 
 
@@ -102,16 +159,23 @@ def sized(profile: Profile, side: int) -> Profile:
 
 def read(path: Path) -> dict[str, object]:
     """Read a JSON object of a model's folder; raises UnknownModel with the reason."""
+    found = read_value(path)
+    if not isinstance(found, dict):
+        raise UnknownModel(f"The model's file {path} is damaged: it is no JSON object; copy the model again.")
+    return found
+
+
+def read_value(path: Path) -> object:
+    """Read a JSON file of a model's folder; raises UnknownModel with the reason."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: object = read_json(path)
     except FileNotFoundError:
         raise UnknownModel(
             f"The folder {path.parent} holds no {path.name}: it is no complete diffusers pipeline."
         ) from None
     except (OSError, ValueError) as e:
-        raise UnknownModel(f"The model's file {path} can't be read ({e}); copy the model again.") from e
-    if not isinstance(found, dict):
-        raise UnknownModel(f"The model's file {path} is damaged: it is no JSON object; copy the model again.")
+        why = e.strerror or e if isinstance(e, OSError) else e
+        raise UnknownModel(f"The model's file {path} can't be read ({why}); copy the model again.") from e
     return found
 
 

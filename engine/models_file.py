@@ -1,17 +1,22 @@
-"""Reads models.toml, the operator's own models; every mistake in it is one sentence that names file, table and key."""
+"""Reads models.toml, the operator's own models; every mistake in it is one sentence that names file, table and key.
+
+A table with a mistake is left out, and the others can be drawn with.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.contract import Honour, Limits, Profile, UnknownModel
 from engine.folders import index_of, profile_of, sized
 from engine.profiles import known, priced
+from engine.regular_files import open_regular, read_text
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 
 KEYS = frozenset(
@@ -36,23 +41,59 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _UNGUIDED = 1.0
+_MOST_NUMBER = 1e9
+
+log = logging.getLogger(__name__)
 
 
-def read(path: Path) -> tuple[ModelSpec, ...]:
-    """Return the models of ``models.toml`` in its order; none when there is no such file.
+@dataclass(frozen=True, slots=True)
+class ModelsFile:
+    """What ``models.toml`` holds.
 
-    Paths in it are relative to its folder. It is read at start-up.
+    Attributes:
+        specs: The models that can be drawn with, in its order.
+        rejected: Why each other table is left out, by its name: one sentence that names the file, the table and the
+            key.
+        unreadable: Why nothing in it can be read; empty where it can.
+    """
 
-    Raises:
-        UnknownModel: Something in it is wrong: one sentence that names the file, the table and the key.
+    specs: tuple[ModelSpec, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    unreadable: str = ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every sentence on what is wrong."""
+        return (*filter(None, [self.unreadable]), *self.rejected.values())
+
+
+def read(path: Path) -> ModelsFile:
+    """Read ``models.toml``; it holds nothing when there is no such file.
+
+    Paths in it are relative to its folder. It is read at start-up. What is wrong is told, and never raised.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
-        return ()
-    except (OSError, ValueError) as e:
-        raise UnknownModel(f"{path} can't be read as TOML: {e}.") from e
-    return tuple(_Table(path, name, table).spec() for name, table in tables.items())
+        return ModelsFile()
+    except UnicodeDecodeError as e:
+        return ModelsFile(unreadable=f"{path} can't be read as TOML: it is no UTF-8 ({e}); save it as UTF-8.")
+    except OSError as e:
+        return ModelsFile(unreadable=f"{path} can't be read as TOML: {e.strerror or e}.")
+    except ValueError as e:
+        return ModelsFile(unreadable=f"{path} can't be read as TOML: {e}.")
+    except RecursionError:
+        return ModelsFile(unreadable=f"{path} can't be read as TOML: it is nested too deeply.")
+    specs, rejected = [], {}
+    for name, table in tables.items():
+        try:
+            specs.append(_Table(path, name, table).spec())
+        except UnknownModel as e:
+            rejected[name] = str(e)
+        except Exception as e:  # whatever a table leads to, the other models are drawn with
+            log.exception("a table of %s can't be read", path)
+            rejected[name] = f"{path}, [{name}]: it can't be read ({type(e).__name__}: {e})."
+    return ModelsFile(tuple(specs), rejected)
 
 
 class _Table:
@@ -108,7 +149,7 @@ class _Table:
         if not value:
             return ""
         folder = self.here(value)
-        if folder.is_dir():
+        if self.is_there(key, folder) and folder.is_dir():
             try:
                 index_of(folder)
             except UnknownModel as e:
@@ -130,11 +171,21 @@ class _Table:
         if not value.lower().endswith(suffixes):
             self.fail(key, f"{value!r} must end in {' or '.join(suffixes)}")
         path = self.here(value)
-        if not path.is_file():
+        if not self.is_there(key, path):
             if is_hub_file(value):
                 return value
             self.fail(key, f"there is no file {path}")
+        try:
+            open_regular(path).close()
+        except OSError as e:
+            self.fail(key, f"{path} can't be read: {e.strerror or e}")
         return str(path)
+
+    def is_there(self, key: str, path: Path) -> bool:
+        try:
+            return path.exists()
+        except OSError as e:
+            self.fail(key, f"{path} can't be read: {e.strerror or e}")
 
     def here(self, value: str) -> Path:
         try:
@@ -253,7 +304,8 @@ def _looks_like_file(source: str) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124  # NaN
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER
 
 
 def _is_whole(value: object) -> bool:

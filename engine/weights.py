@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contract import UnknownModel
+from engine.regular_files import open_regular
 
 _MOST_HEADER = 100_000_000
 """Bytes of a header that safetensors itself takes."""
@@ -53,8 +55,8 @@ def header(path: Path) -> Mapping[str, Held]:
         UnknownModel: There is no such file, it is a pickle, is cut short or is no safetensors file.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             first = file.read(8)
             length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
             if not 2 <= length <= min(_MOST_HEADER, size - 8):
@@ -84,14 +86,21 @@ def parameters(folder: Path) -> int:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files that a part is loaded from: the plain ones, or, where there are none, those of ``variant``."""
     kind = variant(folder)
-    found = sorted(folder.glob("*.safetensors"))
-    return [path for path in found if _variant(path) == kind]
+    return [path for path in visible(folder, "*.safetensors") if _variant(path) == kind]
 
 
 def variant(folder: Path) -> str:
     """Return ``fp16`` or its like where a part's weights are there in that form alone; empty for plain files or none."""
-    kinds = sorted({_variant(path) for path in folder.glob("*.safetensors")})
+    kinds = sorted({_variant(path) for path in visible(folder, "*.safetensors")})
     return kinds[0] if kinds else ""
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder that fit a pattern, sorted, without hidden ones.
+
+    macOS writes ``._name`` (AppleDouble) beside each file on foreign disks; other programs hide unfinished copies.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def _variant(path: Path) -> str:

@@ -22,7 +22,7 @@ from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.store import check, private
 from bot.store.blobs import MIN_FREE_BYTES
-from engine import catalogue, upscaler_file
+from engine import catalogue, models_file, upscaler_file
 from engine.contract import EngineError
 
 OLDEST = (3, 11)
@@ -97,12 +97,25 @@ async def _probe(settings: Settings) -> dict[str, str] | Finding:
 def model(settings: Settings) -> Finding:
     """The model that EASEL_MODEL names, and the operator's own; small files of folders are read."""
     try:
-        profile = catalogue.specs(settings.model, "", str(settings.data_dir / surroundings.MODELS_FILE))[0].profile
+        profile = _catalogue(settings).specs[0].profile
     except EngineError as error:
         return Finding("model", False, str(error), text("cli.doctor.model.do"))
     if not Path(profile.source).exists():
         return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
     return Finding("model", True, f"{profile.title} ({profile.source})")
+
+
+def models(settings: Settings) -> Finding | None:
+    """What is left out of the operator's own models, and why; None where nothing is."""
+    try:
+        problems = _catalogue(settings).problems
+    except EngineError:
+        problems = models_file.read(settings.data_dir / surroundings.MODELS_FILE).problems
+    return Finding("models", False, " ".join(problems), text("cli.doctor.models.do")) if problems else None
+
+
+def _catalogue(settings: Settings) -> catalogue.Catalogue:
+    return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / surroundings.MODELS_FILE))
 
 
 def upscaler(settings: Settings, refused: str = "") -> Finding | None:

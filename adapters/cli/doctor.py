@@ -38,6 +38,8 @@ async def _findings() -> AsyncIterator[Finding]:
     torch, plan, refused = await checks.torch(settings)
     yield torch
     yield await asyncio.to_thread(checks.model, settings)
+    if (left_out := await asyncio.to_thread(checks.models, settings)) is not None:
+        yield left_out
     yield plan
     if (upscaler := await asyncio.to_thread(checks.upscaler, settings, refused)) is not None:
         yield upscaler

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from adapters.cli.say import complain, note, refusal_of, say, text
 from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
-from engine.contract import EngineConfig, EngineError
+from engine.contract import EngineConfig, EngineError, UnknownModel
 from engine.hub import fetch, pins, shelf
 from engine.hub import needs as hub_needs
 from engine.hub.errors import CantFetch, NoRoom
@@ -60,6 +61,8 @@ class _House:
         specs: Every model that has a name: the operator's own, then those that Easel knows.
         default: The one that EASEL_MODEL names; None when there is no such model.
         problem: Why there is none.
+        rejected: Why tables of the operator's file are left out, by name.
+        left_out: What is wrong in that file, one sentence each.
     """
 
     settings: Settings
@@ -67,22 +70,24 @@ class _House:
     specs: tuple[ModelSpec, ...]
     default: ModelSpec | None
     problem: EngineError | None
+    rejected: Mapping[str, str]
+    left_out: tuple[str, ...]
 
     @classmethod
     def of(cls, settings: Settings) -> _House:
-        """Read the operator's file and the catalogue; raises Refusal when the file is wrong."""
+        """Read the operator's file and the catalogue."""
         config = surroundings.engine_config(settings)
+        own = models_file.read(Path(config.models_file))
+        specs = {spec.profile.name: spec for spec in (*catalogue.known(), *own.specs)}
+        for name in own.rejected:
+            specs.pop(name, None)
         try:
-            own = models_file.read(Path(config.models_file))
+            found = catalogue.read_catalogue(config.model, config.models_dir, config.models_file)
         except EngineError as error:
-            raise refusal_of(error) from None
-        specs = {spec.profile.name: spec for spec in (*catalogue.known(), *own)}
-        try:
-            default = catalogue.specs(config.model, config.models_dir, config.models_file)[0]
-        except EngineError as error:
-            return cls(settings, config, tuple(specs.values()), None, error)
+            return cls(settings, config, tuple(specs.values()), None, error, own.rejected, own.problems)
+        default = found.specs[0]
         specs.setdefault(default.profile.name, default)
-        return cls(settings, config, tuple(specs.values()), default, None)
+        return cls(settings, config, tuple(specs.values()), default, None, own.rejected, found.problems)
 
     def named(self, name: str) -> ModelSpec | None:
         """Return the model of that name or hub id."""
@@ -92,6 +97,8 @@ class _House:
 
     def needs(self, name: str) -> tuple[Need, ...]:
         """Return what a name, a hub id or a file on a hub stands for; raises Refusal when it stands for nothing."""
+        if name in self.rejected:
+            raise refusal_of(UnknownModel(self.rejected[name]))
         if (spec := self.named(name)) is not None:
             found = hub_needs.needs(spec)
             if not found:
@@ -120,7 +127,9 @@ def _list(house: _House) -> None:
         if repo not in known:
             say("cli.model.other", repo=repo, size=size(shelf.held(repo, folder)))
     say("cli.model.folder", folder=str(shelf.cache(folder)))
-    if house.problem is not None:
+    for sentence in house.left_out:
+        complain(refusal_of(UnknownModel(sentence)))
+    if house.problem is not None and str(house.problem) not in house.left_out:
         complain(refusal_of(house.problem))
 
 

@@ -80,7 +80,7 @@ def _upscaler(path: str) -> int:
 
 
 def _plan(asked: Asked, device: torch.device, kept: int) -> Plan:
-    spec = catalogue.specs(asked.model, asked.models_dir, asked.models_file)[0]
+    spec = catalogue.read_catalogue(asked.model, asked.models_dir, asked.models_file).specs[0]
     width, height = spec.profile.presets["square"]
     file = Path(spec.transformer)
     size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
-from engine.folders import PARTS, index_of, read
+from engine.folders import PARTS, index_of, read, read_value
+from engine.regular_files import JSON_BYTES, open_regular, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import Held, header, weight_files
+from engine.weights import Held, header, visible, weight_files
 
 _WEIGHTLESS = ("tokenizer", "tokenizer_2", "scheduler")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+_TEXTS = (".txt", ".jinja", ".model")
 _GGUF = b"GGUF"
 
 TITLES: Mapping[str, str] = {"z_image": "Z-Image", "sdxl": "SDXL", "sd15": "Stable Diffusion 1.5"}
@@ -97,6 +99,7 @@ def check(files: Files) -> None:
             "name another one as its base."
         )
     for part in PARTS[family]:
+        _check_small_files(files.folder / part)
         if part not in _WEIGHTLESS and files.whole is None and not (files.denoiser and part in ("unet", "transformer")):
             _check_part(files.folder / part)
     if files.whole is not None:
@@ -107,22 +110,41 @@ def check(files: Files) -> None:
         _check_lora(files, Path(lora.source))
 
 
+def _check_small_files(folder: Path) -> None:
+    """Look at what the libraries read of a part beside its weights: it would be read whole, and waited for."""
+    for path in visible(folder, "*"):
+        if path.is_dir() or path.suffix.lower() == ".safetensors":
+            continue
+        if path.suffix == ".json":
+            read_value(path)
+        elif path.suffix in _TEXTS:
+            try:
+                read_bytes(path, JSON_BYTES)
+            except OSError as e:
+                raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e
+
+
 def _check_part(folder: Path) -> None:
     found = weight_files(folder)
-    for index in folder.glob("*.safetensors.index.json"):
+    for index in visible(folder, "*.safetensors.index.json"):
         shards = read(index).get("weight_map")
-        names = set(shards.values()) if isinstance(shards, dict) else set()
-        missing = sorted(str(name) for name in names if not (folder / str(name)).is_file())
+        names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
+        if strangers := sorted(name for name in names if "/" in name or not name.endswith(".safetensors")):
+            raise UnknownModel(
+                f"The model's file {index} names {strangers[0][:80]!r}, which is no .safetensors file beside it; "
+                "copy the model again."
+            )
+        missing = sorted(name for name in names if not (folder / name).is_file())
         if missing and not any("index" not in p.name and "-of-" not in p.name for p in found):
             raise UnknownModel(f"The model in {folder.parent} is not whole: {folder.name}/{missing[0]} is missing.")
     if not found:
-        pickles = [p.name for pattern in _PICKLES for p in folder.glob(pattern)]
+        pickles = [p.name for pattern in _PICKLES for p in visible(folder, pattern)]
         if pickles:
             raise UnknownModel(
                 f"The model in {folder.parent} has its {folder.name} as a pickle ({pickles[0]}), which can run code; "
                 "get it as .safetensors."
             )
-        if not any(folder.glob("*.safetensors")):
+        if not visible(folder, "*.safetensors"):
             raise UnknownModel(
                 f"The model in {folder.parent} is not whole: its {folder.name} has no .safetensors file."
             )
@@ -156,7 +178,7 @@ def _check_whole(files: Files, path: Path) -> None:
 def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 first = file.read(4)
         except OSError as e:
             raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e

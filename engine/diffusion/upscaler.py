@@ -23,6 +23,7 @@ from engine import upscaler_file
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.device import release
 from engine.diffusion.ends import meaning
+from engine.regular_files import open_regular
 
 TILE = 192
 """Pixels a side that the model sees at once. ESRGAN's 64 channels of it, fourfold in fp32, are 150 MB, of which some three are
@@ -105,7 +106,7 @@ class Upscaler:
         self._model = model
         for layer in model.model.modules():
             layer.register_forward_hook(self._tell)
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             self.digest = file_digest(file, "sha256").hexdigest()[:_CHARS]
 
     def _spared(self, work: Callable[[], T]) -> T:

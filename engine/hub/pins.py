@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from engine.hub.errors import CantFetch
+from engine.regular_files import read_json
 
 NAME = "pins.json"
 _FORMAT = 1
@@ -74,7 +75,7 @@ def read(models_dir: str) -> dict[str, Pin]:
     """Return the pins by repository; raises CantFetch when the file makes no sense."""
     path = Path(models_dir) / NAME
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found["format"] != _FORMAT:
             raise ValueError(f"its format is {found['format']}")
         return {repo: _pin(entry) for repo, entry in found["models"].items()}

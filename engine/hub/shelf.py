@@ -5,7 +5,6 @@ Reads the disk alone, never the network; the service asks here without importing
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from engine.hub.choose import WHOLE, Wants
 from engine.hub.errors import CantFetch
 from engine.hub.names import is_repo, split_file
 from engine.hub.pins import File, Pin
+from engine.regular_files import read_json, read_text
 
 _PREFIX = "models--"
 _REMOVED = ".removed-"
@@ -89,7 +89,7 @@ def adopted(repo: str, models_dir: str) -> Pin | None:
     """Return the commit that a cache had as newest before Easel chose one (copied from elsewhere); None for none."""
     cache_dir = cache(models_dir)
     try:
-        revision = (storage(cache_dir, repo) / "refs" / "main").read_text(encoding="utf-8").strip()
+        revision = read_text(storage(cache_dir, repo) / "refs" / "main").strip()
     except (OSError, UnicodeDecodeError):
         return None
     return Pin(revision, cache=outside(models_dir)) if _COMMIT.fullmatch(revision) else None
@@ -109,7 +109,7 @@ def missing(folder: Path, files: Mapping[str, File], chosen: Iterable[str]) -> l
 def read_index(folder: Path) -> Mapping[str, object]:
     """Return a pipeline's ``model_index.json``; raises OSError, and CantFetch when it makes no sense."""
     try:
-        index = json.loads((folder / choose.INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / choose.INDEX)
     except ValueError as e:
         raise CantFetch(f"{folder / choose.INDEX} is no JSON.", passing=False) from e
     if not isinstance(index, dict):
@@ -204,7 +204,7 @@ def _folders(repo: str, models_dir: str) -> list[Path]:
 def _looks_whole(folder: Path, parts: Iterable[str], wants: Wants) -> bool:
     """Return whether files of which no list is known can be a whole pipeline: each part, each with what it names."""
     for part in parts:
-        names = {path.name for path in (folder / part).glob("*") if path.exists()}
+        names = {path.name for path in (folder / part).glob("[!.]*") if path.exists()}
         if not names:
             return False
         if not wants.weights or part in wants.without:
@@ -219,7 +219,7 @@ def _looks_whole(folder: Path, parts: Iterable[str], wants: Wants) -> bool:
 
 def _shards(index: Path) -> set[str]:
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return set(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {""}  # which no folder holds
 

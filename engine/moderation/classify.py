@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 from transformers import ViTForImageClassification
 
 from engine.moderation import folder as folders
+from engine.regular_files import read_json
 
 _THREADS = 2
 """Cores that it takes: whatever draws needs the others."""
@@ -54,7 +54,7 @@ class Classifier:
 def _preprocessing(folder: Path) -> dict[str, Any]:
     # By hand: transformers' own processors for pictures need torchvision.
     try:
-        shown = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        shown = read_json(folder / "preprocessor_config.json")
     except (OSError, ValueError):
         return {}
     return shown if isinstance(shown, dict) else {}

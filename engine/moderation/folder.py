@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contract import EngineError
+from engine.regular_files import open_regular, read_json
+from engine.weights import weight_files
 
 ARCHITECTURE = "ViTForImageClassification"
 
@@ -36,7 +37,7 @@ def read(folder: Path, unsafe: Collection[str]) -> Labels:
         EngineError: It can't be; one clear sentence says why and what to do.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         architectures = tuple(config.get("architectures") or ())
         labels = {int(index): str(label) for index, label in dict(config["id2label"]).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -48,8 +49,10 @@ def read(folder: Path, unsafe: Collection[str]) -> Labels:
             f"EASEL_MODERATION_MODEL: {folder} holds {', '.join(architectures) or 'no known model'}; only a"
             f" {ARCHITECTURE} can be used."
         )
-    if not any(folder.glob("*.safetensors")):
+    if not (files := weight_files(folder)):
         raise EngineError(f"EASEL_MODERATION_MODEL: {folder} has no .safetensors file; other weights are not loaded.")
+    for file in files:
+        _check_weights(file)
     names = tuple(labels[index] for index in sorted(labels))
     wanted = {label.casefold() for label in unsafe}
     found = tuple(index for index, name in enumerate(names) if name.casefold() in wanted)
@@ -58,3 +61,11 @@ def read(folder: Path, unsafe: Collection[str]) -> Labels:
             f"EASEL_MODERATION_LABELS: the classifier's labels are {', '.join(names)}; name those that are unsafe."
         )
     return Labels(names, found)
+
+
+def _check_weights(file: Path) -> None:
+    """Look whether a file of weights can be opened. Raises EngineError."""
+    try:
+        open_regular(file).close()
+    except OSError as e:
+        raise EngineError(f"EASEL_MODERATION_MODEL: {file} can't be read ({e.strerror or e}).") from e

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from engine import catalogue, weights
 from engine.contract import Honour, Profile, Recipe, UnknownModel
-from engine.folders import FAMILIES, PARTS
+from engine.folders import CLASSES, FAMILIES, PARTS
 from engine.models_file import SCHEDULERS
 from engine.profiles import known
 from engine.spec import ModelSpec
@@ -112,7 +113,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         catalogue.profile_for(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\udc80"])
+@pytest.mark.parametrize("text", ["{", "[]", "\udc80", '{"a": ' + "[" * 50_000])
 def test_a_damaged_index(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(UnknownModel, match=r"model_index\.json.*copy the model again"):
@@ -146,8 +147,7 @@ def test_how_many_are_worth_drawing_together(side: int, expected: int) -> None:
 def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
     """Write the small files of a pipeline's folder, as far as its profile is read from them."""
     family = FAMILIES[kind]
-    library = {"tokenizer": "transformers", "text_encoder": "transformers"}
-    parts = {part: [library.get(part.removesuffix("_2"), "diffusers"), "Some"] for part in PARTS[family]}
+    parts = {part: [library, min(classes)] for part, (library, classes) in CLASSES[family].items()}
     tmp_path.mkdir(parents=True, exist_ok=True)
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind, "safety_checker": ["x", "y"]} | parts))
     for part in parts:
@@ -203,6 +203,36 @@ def test_a_folder_that_wants_code(tmp_path: Path) -> None:
         catalogue.profile_for(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("kind", "part", "named"),
+    [
+        ("StableDiffusionXLPipeline", "unet", ["diffusers", "DiffusionPipeline"]),
+        ("StableDiffusionXLPipeline", "text_encoder_2", ["transformers", "CLIPTextModel"]),
+        ("StableDiffusionXLPipeline", "vae", ["transformers", "AutoencoderKL"]),
+        ("StableDiffusionPipeline", "scheduler", ["diffusers", "StableDiffusionPipeline"]),
+        ("StableDiffusionPipeline", "tokenizer", ["transformers", "pipeline"]),
+        ("ZImagePipeline", "transformer", ["diffusers", "FluxTransformer2DModel"]),
+        ("ZImagePipeline", "text_encoder", ["transformers", "AutoModel"]),
+    ],
+)
+def test_a_part_of_another_class(tmp_path: Path, kind: str, part: str, named: list[str]) -> None:
+    folder = folder_of(tmp_path / "mine", kind)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {part: named}))
+    with pytest.raises(UnknownModel, match=rf"has a {'.'.join(named)} as its {part}, which Easel can't draw with"):
+        catalogue.profile_for(str(folder))
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "vae/config.json"])
+def test_a_config_that_is_no_file(tmp_path: Path, name: str) -> None:
+    folder = folder_of(tmp_path / "mine", "StableDiffusionPipeline")
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (folder / name).unlink()
+        make(folder / name)
+        with pytest.raises(UnknownModel, match=r"can't be read \(it is no regular file\)"):
+            catalogue.profile_for(str(folder))
+
+
 def names(found: tuple[ModelSpec, ...]) -> list[str]:
     return [spec.profile.name for spec in found]
 
@@ -237,9 +267,37 @@ def test_without_a_file_and_without_models_there_is_the_default() -> None:
 
 def test_two_models_of_one_name(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
-    file.write_text('[mine]\nsource = "a/b"\nlike = "sdxl"\n')
-    with pytest.raises(UnknownModel, match=r"'mine' is taken by a table in .*models\.toml"):
-        catalogue.specs(str(folder_of(tmp_path / "mine", "ZImagePipeline")), "m", str(file))
+    file.write_text('[mine]\nsource = "a/b"\nlike = "sdxl"\n[other]\nsource = "c/d"\nlike = "sdxl"\n')
+    folder = str(folder_of(tmp_path / "mine", "ZImagePipeline"))
+    found = catalogue.read_catalogue(folder, "m", str(file))
+    assert names(found.specs) == ["mine", "other"]
+    assert found.specs[0].profile.source == folder
+    (problem,) = found.problems
+    assert "[mine]: the name is taken by EASEL_MODEL" in problem
+
+
+def test_a_bad_table_is_left_out_and_loud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "models.toml"
+    good = '[fine]\nsource = "a/b"\nlike = "sdxl"\n'
+    file.write_text(f'{good}[sdxl]\nsauce = "c/d"\n[demo]\nsource = 3\n')
+    for chosen, expected in {"demo": ["demo", "fine"], "fine": ["fine"], "sd15": ["sd15", "fine"]}.items():
+        caplog.clear()
+        # The known model does not come in place of the operator's own that bears its name.
+        assert names(catalogue.specs(chosen, "m", str(file), here("sdxl"))) == expected
+        assert [record.levelname for record in caplog.records] == ["ERROR"] * 2
+        assert "[sdxl], sauce: there is no such key" in caplog.text
+    with pytest.raises(UnknownModel, match=r"\[sdxl\], sauce: there is no such key"):
+        catalogue.specs("sdxl", "m", str(file))
+
+
+@pytest.mark.parametrize("text", ["[mine", "source = \xff"])
+def test_a_file_that_is_no_toml(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(text, encoding="latin-1")
+    assert names(catalogue.specs("demo", "m", str(file))) == ["demo"]
+    assert "can't be read as TOML" in caplog.text
+    with pytest.raises(UnknownModel, match=r"no model 'mine'.*can't be read as TOML"):
+        catalogue.specs("mine", "m", str(file))
 
 
 def test_an_unknown_default_is_refused_with_the_operators_own_names(tmp_path: Path) -> None:

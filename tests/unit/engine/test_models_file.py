@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract import Honour, Limits, UnknownModel
-from engine.models_file import KEYS, SCHEDULERS, read
+from engine.contract import Honour, Limits
+from engine.models_file import KEYS, SCHEDULERS, ModelsFile, read
 from engine.profiles import known, sd15, sdxl_turbo, z_image_turbo
 from engine.spec import Lora, ModelSpec
 from tests.unit.engine.test_catalogue import folder_of
@@ -35,12 +36,14 @@ def write(tmp_path: Path) -> Write:
 
 
 def one(path: Path) -> ModelSpec:
-    (found,) = read(path)
+    read_file = read(path)
+    assert read_file.problems == ()
+    (found,) = read_file.specs
     return found
 
 
 def test_there_need_be_no_file(tmp_path: Path) -> None:
-    assert read(tmp_path / "models.toml") == ()
+    assert read(tmp_path / "models.toml") == ModelsFile()
 
 
 def test_a_hub_id_that_is_like_a_known_model(write: Write) -> None:
@@ -152,6 +155,9 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
         ('source = "xl"\nsize = 20', "size", "64 to 4096 pixels, not 20"),
         ('source = "xl"\nsteps = 0', "steps", "1 to 1000"),
         ('source = "xl"\nsteps = 2.5', "steps", "whole numbers"),
+        ('source = "xl"\nsteps = inf', "steps", "must be a number or { default = "),
+        ('source = "xl"\nguidance = -inf', "guidance", "must be a number or { default = "),
+        ('source = "xl"\nsteps = 1979-05-27', "steps", "must be a number or { default = "),
         ('source = "xl"\nsteps = true', "steps", "must be a number or { default = "),
         ('source = "xl"\nsteps = { default = 9, low = 1, high = 4 }', "steps", "between low and high"),
         ('source = "xl"\nguidance = { default = 9 }', "guidance", "must be a number or"),
@@ -164,10 +170,11 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence_with_file_table_and_key(write: Write, text: str, key: str, expected: str) -> None:
-    path = write(f'[fine]\nsource = "xl"\n[mine]\n{text}')
-    with pytest.raises(UnknownModel) as caught:
-        read(path)
-    said = str(caught.value)
+    path = write(f'[fine]\nsource = "xl"\n[mine]\n{text}\n[also]\nsource = "xl"\n')
+    found = read(path)
+    assert [spec.profile.name for spec in found.specs] == ["fine", "also"]
+    assert list(found.rejected) == ["mine"]
+    said = found.rejected["mine"]
     assert said.startswith(f"{path}, [mine], {key}: ")
     assert expected in said
     assert re.fullmatch(r"[^\n]+[^.]\.", said)
@@ -185,17 +192,51 @@ def test_a_mistake_is_one_sentence_with_file_table_and_key(write: Write, text: s
 )
 def test_a_file_that_makes_no_sense(write: Write, text: str, expected: str) -> None:
     path = write(text)
-    with pytest.raises(UnknownModel, match=re.escape(expected)) as caught:
-        read(path)
-    assert str(path) in str(caught.value)
+    found = read(path)
+    assert found.specs == ()
+    (said,) = found.problems
+    assert expected in said
+    assert str(path) in said
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = \x00"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = \x00", b"a = " + b"[" * 50_000, b"#" * 2**21])
 def test_a_file_of_other_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "models.toml"
     path.write_bytes(content)
-    with pytest.raises(UnknownModel, match="can't be read as TOML"):
-        read(path)
+    found = read(path)
+    assert found.specs == ()
+    assert "can't be read as TOML" in found.unreadable
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    path = tmp_path / "models.toml"
+    make(path)
+    assert read(path) == ModelsFile(unreadable=f"{path} can't be read as TOML: it is no regular file.")
+
+
+def test_a_byte_order_mark_is_read(write: Write) -> None:
+    path = write('[mine]\nsource = "xl"\n')
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert one(path).profile.name == "mine"
+
+
+def test_files_that_are_no_files_are_refused_at_once(write: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "zero.safetensors").symlink_to("/dev/zero")
+    folder_of(tmp_path / "piped", "StableDiffusionXLPipeline")
+    (tmp_path / "piped" / "vae" / "config.json").unlink()
+    os.mkfifo(tmp_path / "piped" / "vae" / "config.json")
+    tables = {
+        "a": 'source = "pipe.safetensors"\nbase = "xl"',
+        "b": 'transformer = "pipe.gguf"\nbase = "xl"',
+        "c": 'source = "xl"\nloras = ["zero.safetensors"]',
+        "d": 'source = "piped"',
+    }
+    found = read(write("".join(f"[{name}]\n{table}\n" for name, table in tables.items())))
+    assert found.specs == ()
+    assert all("it is no regular file" in said for said in found.rejected.values()), found.rejected
 
 
 def test_the_documented_example_is_read_and_documents_every_key(tmp_path: Path) -> None:
@@ -209,7 +250,7 @@ def test_the_documented_example_is_read_and_documents_every_key(tmp_path: Path) 
         (tmp_path / name).touch()
     (tmp_path / "loras" / "detail.safetensors").touch()
     folder_of(tmp_path / "models" / "our-finetune", "StableDiffusionXLPipeline")
-    found = {spec.profile.name: spec for spec in read(path)}
+    found = {spec.profile.name: spec for spec in read(path).specs}
     assert list(found) == ["dreamshaper", "house", "anime", "turbo-q4", "pixel"]
     assert found["anime"].profile.guidance == Limits(6.0, 1.0, 12.0)
     assert found["pixel"].loras[1].weight == 1.0

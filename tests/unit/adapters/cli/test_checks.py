@@ -38,8 +38,16 @@ def test_one_that_is_still_on_the_hub(settings: Settings) -> None:
 
 
 def test_a_mistake_in_the_file_is_named(settings: Settings) -> None:
-    (settings.data_dir / "models.toml").write_text("[mine]\nsource = 3\n")
-    found = checks.model(settings)
+    assert checks.models(settings) is None
+    (settings.data_dir / "models.toml").write_text("[mine]\nsource = 3\n[other]\nsauce = 1\n")
+    assert checks.model(settings.model_copy(update={"model": "demo"})).ok
+    for chosen in ("demo", "nobody/nothing"):
+        found = checks.models(settings.model_copy(update={"model": chosen}))
+        assert found is not None
+        assert not found.ok
+        assert "models.toml, [mine], source: it must be a text" in found.found
+        assert "models.toml, [other], sauce: there is no such key" in found.found
+    found = checks.model(settings.model_copy(update={"model": "mine"}))
     assert not found.ok
     assert "models.toml, [mine], source: it must be a text" in found.found
 

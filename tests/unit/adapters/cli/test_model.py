@@ -165,5 +165,10 @@ def test_a_default_that_is_none_hinders_nothing(model: Model, monkeypatch: pytes
     monkeypatch.setenv("EASEL_MODEL", "demo")
     Path("data/models.toml").write_text("[mine]\nsauce = 1\n")
     code, out, err = model("list")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "sauce" in err
+    assert "* demo" in out
+    assert "mine" not in out
+    code, out, err = model("pull", "mine")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "sauce" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -134,6 +135,58 @@ def test_a_shard_that_is_missing(own: Callable[[str], Path]) -> None:
     index = {"weight_map": {"a": weights.stem + "-00001-of-00002.safetensors", "b": "second.safetensors"}}
     weights.with_suffix(".safetensors.index.json").write_text(json.dumps(index))
     assert "unet/second.safetensors is missing" in refusal(Files("sd15", folder))
+
+
+@pytest.mark.parametrize("name", ["../vae/diffusion_pytorch_model.safetensors", "weights.bin", ["a"]])
+def test_a_shard_elsewhere(own: Callable[[str], Path], name: object) -> None:
+    folder = own("sd15")
+    index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": name}}))
+    assert "which is no .safetensors file beside it" in refusal(Files("sd15", folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["scheduler/scheduler_config.json", "tokenizer/merges.txt", "unet/config.json", "tokenizer/extra.json"]
+)
+def test_a_small_file_that_is_no_file(own: Callable[[str], Path], name: str) -> None:
+    folder = own("sd15")
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+        text = refusal(Files("sd15", folder))
+        assert str(folder / name) in text
+        assert "it is no regular file" in text
+
+
+def test_a_small_file_that_is_nested_too_deeply(own: Callable[[str], Path]) -> None:
+    folder = own("sd15")
+    (folder / "scheduler" / "scheduler_config.json").write_text('{"a": ' + "[" * 100_000)
+    assert "nested too deeply" in refusal(Files("sd15", folder))
+
+
+def test_weights_that_are_no_file(own: Callable[[str], Path], made: Path, tmp_path: Path) -> None:
+    folder = own("sd15")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    os.mkfifo(weights)
+    assert "it is no regular file" in refusal(Files("sd15", folder))
+    for suffix in ("safetensors", "gguf"):
+        path = tmp_path / f"pipe.{suffix}"
+        os.mkfifo(path)
+        assert "it is no regular file" in refusal(Files("sd15", made / "sd15", denoiser=path))
+    pipe = tmp_path / "pipe.safetensors"
+    assert "it is no regular file" in refusal(Files("sd15", made / "sd15", whole=pipe))
+    assert "it is no regular file" in refusal(Files("sd15", made / "sd15", loras=(Lora(str(pipe)),)))
+
+
+def test_hidden_files_beside_weights_are_not_looked_at(own: Callable[[str], Path]) -> None:
+    folder = own("sd15")
+    apple_double = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(96)
+    for path in [*folder.glob("*/*"), *folder.glob("*.json")]:
+        path.with_name(f"._{path.name}").write_bytes(apple_double)
+    (folder / "unet" / "._diffusion_pytorch_model.safetensors.index.json").write_bytes(apple_double)
+    (folder / "vae" / ".diffusion_pytorch_model.fp16.safetensors").write_bytes(b"unfinished")
+    check(Files("sd15", folder))
 
 
 def test_a_part_without_weights(own: Callable[[str], Path]) -> None:

@@ -1,0 +1,89 @@
+"""Reads files that an operator gives: regular files alone, and no more of one than a bound."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+JSON_BYTES = 64 * 2**20
+"""Most bytes of a config; the largest that a model has, a tokenizer's, is 11 MB."""
+
+TEXT_BYTES = 2**20
+"""Most bytes of a file that people write by hand."""
+
+
+class NotRegular(OSError):
+    """The path is a folder, a pipe, a socket or a device."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, "it is no regular file", str(path))
+
+
+class TooLarge(OSError):
+    """The file has more bytes than a file of its kind can have."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, or a link to one, for reading. It never waits: opening a pipe would.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        NotRegular: It is something else.
+        OSError: It can't be opened.
+    """
+    # Opening a device may already have an effect, so it is looked at first.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise NotRegular(path)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegular(path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        FileNotFoundError, NotRegular, OSError: As ``open_regular``.
+        TooLarge: It has more bytes.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TooLarge(path, most)
+    return data
+
+
+def read_text(path: Path, most: int = TEXT_BYTES) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: As ``read_bytes``.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    return read_bytes(path, most).decode("utf-8-sig")
+
+
+def read_json(path: Path, most: int = JSON_BYTES) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError: As ``read_bytes``.
+        ValueError: It is no UTF-8, no JSON, or nested deeper than Python's stack.
+    """
+    try:
+        return json.loads(read_text(path, most))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
