@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.model.access import Access
 
+MAX_IDLE_MINUTES = 366 * 24 * 60
+"""Longest EASEL_IDLE_UNLOAD: a year. Threads can't wait for much longer than 200 years."""
+
 
 class EngineKind(StrEnum):
     """Where pictures are drawn."""
@@ -123,7 +126,10 @@ class Settings(BaseSettings):
         description="Number format of the weights: auto, bf16, fp16, fp8, int8, nf4 or fp32; auto takes the best that fits.",
     )
     idle_unload: float = Field(
-        0.0, ge=0, description="Minutes without work after which the device's memory is given back; 0: never."
+        0.0,
+        ge=0,
+        le=MAX_IDLE_MINUTES,
+        description="Minutes without work after which the device's memory is given back; 0: never.",
     )
     compile: str = Field(
         "",

@@ -287,8 +287,7 @@ class Studio:
         if state.phase not in READY:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
-            async with self._house.db.write():
-                pass
+            await self._house.db.probe()
             if await blobs.free_bytes(self._house.pictures) < blobs.MIN_FREE_BYTES:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:

@@ -17,6 +17,7 @@ from bot.dispatch.exporting import Exporting
 from bot.dispatch.feed import Feed
 from bot.dispatch.files import Files
 from bot.dispatch.indexer import keep_indexed
+from bot.dispatch.integrity import keep_checked
 from bot.dispatch.keeping import Keeping
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
@@ -253,6 +254,7 @@ class Dispatch:
                 tasks.create_task(self._exporting.run(), name="exporting"),
                 tasks.create_task(keep_indexed(self._db, self._clock), name="history"),
                 tasks.create_task(self._digest.run(), name="digest"),
+                tasks.create_task(keep_checked(self._db, self._clock), name="integrity"),
             ]
             await self._dispatcher.run()
             for chore in chores:

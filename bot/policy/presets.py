@@ -6,7 +6,7 @@ import math
 import re
 
 from bot.model.errors import BadInput
-from bot.policy.texts import fold, shown
+from bot.policy.texts import fold, shown, whole
 from engine.contract import Profile
 
 RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}
@@ -24,7 +24,7 @@ _NAMES = {
     "宽图": "wide",
     "宽屏": "wide",
 }
-_PIXELS = re.compile(r"([0-9]{1,9})\s*[x×✕✖*хХ]\s*([0-9]{1,9})", re.ASCII)
+_PIXELS = re.compile(r"([0-9]+)\s*[x×✕✖*хХ]\s*([0-9]+)", re.ASCII)
 _RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*[:∶/]\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)", re.ASCII)
 
 
@@ -42,7 +42,10 @@ def size_of(text: str | None, profile: Profile) -> tuple[int, int]:
     if name in RATIOS:
         return _preset(name, profile)
     if pixels := _PIXELS.fullmatch(folded):
-        return _checked(int(pixels[1]), int(pixels[2]), profile)
+        width, height = whole(pixels[1]), whole(pixels[2])
+        assert width is not None
+        assert height is not None
+        return _checked(width, height, folded, profile)
     if ratio := _RATIO.fullmatch(folded):
         across, down = float(ratio[1]), float(ratio[2])
         if across > 0 and down > 0:
@@ -70,8 +73,8 @@ def _nearest_side(side: float, profile: Profile) -> int:
     return min(max(round(side / profile.multiple), low), high) * profile.multiple
 
 
-def _checked(width: int, height: int, profile: Profile) -> tuple[int, int]:
-    value, right = f"{width}x{height}", "{}x{}".format(*nearest(width, height, profile))
+def _checked(width: int, height: int, typed: str, profile: Profile) -> tuple[int, int]:
+    value, right = shown(typed), "{}x{}".format(*nearest(width, height, profile))
     if min(width, height) < profile.side.low:
         raise BadInput("refusal.size.too_small", value=value, low=profile.side.low, nearest=right)
     if max(width, height) > profile.side.high:

@@ -11,7 +11,7 @@ from bot.model.errors import BadInput
 from bot.model.searches import Query
 from bot.policy import segment
 from bot.policy.recipes import MAX_SEED
-from bot.policy.texts import fold, shown, whole
+from bot.policy.texts import bounded, fold, shown
 
 QUERY_CHARS = 200
 """Longest search that is taken, in characters."""
@@ -75,8 +75,8 @@ def _model(query: Query, value: str) -> Query:
 
 
 def _seed(query: Query, value: str) -> Query:
-    seed = whole(value)
-    if seed is None or not 0 <= seed <= MAX_SEED:
+    seed = bounded(value, 0, MAX_SEED)
+    if seed is None:
         raise BadInput("refusal.search.seed", value=shown(value))
     return replace(query, seed=seed)
 

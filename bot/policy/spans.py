@@ -20,7 +20,7 @@ _UNITS = {
     365 * 86400: {"y", "year", "years", "年"},
 }
 _SECONDS = {name: seconds for seconds, names in _UNITS.items() for name in names}
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([^\W\d_]+)\s*")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]{1,3})?)\s*([^\W\d_]+)\s*")
 
 
 FOR_GOOD = frozenset({"forever", "always", "off", "永久", "一直", "永远", "关闭"})
@@ -41,16 +41,27 @@ def parse_span(text: str) -> float:
     Raises:
         BadInput: It can't be read, is 0, or is longer than ``MOST_SECONDS``.
     """
+    seconds = _seconds(text)
+    if not seconds:
+        raise BadInput("refusal.span", value=shown(text))
+    if seconds > MOST_SECONDS:
+        raise BadInput("refusal.span_too_long", value=shown(text))
+    return seconds
+
+
+def is_span(text: str) -> bool:
+    """Whether the text is written like a length of time, one that ``parse_span`` refuses for its length included."""
+    return _seconds(text) is not None
+
+
+def _seconds(text: str) -> float | None:
+    """Return the length in seconds, infinite for absurdly many digits; None where the text is written otherwise."""
     folded = fold(text)
     seconds, end = 0.0, 0
     while part := _PART.match(folded, end):
         unit = _SECONDS.get(part[2])
         if unit is None:
-            break
+            return None
         seconds += float(part[1]) * unit
         end = part.end()
-    if not seconds or end < len(folded):
-        raise BadInput("refusal.span", value=shown(text))
-    if seconds > MOST_SECONDS:
-        raise BadInput("refusal.span_too_long", value=shown(text))
-    return seconds
+    return seconds if end and end == len(folded) else None

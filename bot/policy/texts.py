@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+MAX_INT = 2**63 - 1
+"""Largest integer that SQLite stores; the smallest is ``-MAX_INT - 1``."""
+
 SHOWN_CHARS = 40
 """How much of what was typed a refusal repeats, in characters."""
 
@@ -40,6 +43,15 @@ def whole(text: str) -> int | None:
     if not _WHOLE.fullmatch(digits):
         return None
     return int(digits) if len(digits) <= _DIGITS else int(digits[0] + "9" * (_DIGITS - 1))
+
+
+def bounded(text: str, low: int = -MAX_INT, high: int = MAX_INT) -> int | None:
+    """Read a whole number that lies between ``low`` and ``high``, both included; None for any other text.
+
+    What becomes a row's number is read by this: SQLite refuses integers of more than 64 bits.
+    """
+    number = whole(text)
+    return number if number is not None and low <= number <= high else None
 
 
 def decimal(text: str) -> float | None:

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from bot.model.errors import BadInput
 from bot.model.verbs import HERE, VERBS, Arg, Takes, Verb
 from bot.policy.flags import nearest
-from bot.policy.spans import is_for_good, parse_span
-from bot.policy.texts import clean, fold, shown, whole
+from bot.policy.spans import is_for_good, is_span
+from bot.policy.texts import bounded, clean, fold, shown
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
 """What a command does when it is typed alone."""
@@ -104,6 +104,18 @@ def parse(verb: Verb, typed: str, near: Mapping[str, str] = MappingProxyType({})
     return found
 
 
+def number_of(verb: Verb, args: Mapping[str, str], name: str) -> int:
+    """Return an argument that is a whole number, whatever surface it was typed on; 64 bits with its sign.
+
+    Raises:
+        BadInput: It is none, or has more digits than the database can store; says how the verb is written.
+    """
+    number = _number(args[name])
+    if number is None:
+        raise BadInput("refusal.verb.value", value=shown(args[name]), argument=f"@argument.{name}", usage=usage(verb))
+    return number
+
+
 def usage(verb: Verb) -> str:
     """Return how a verb is written; ``<name>`` stands for an argument's name in the person's language."""
     return " ".join([f"/{verb.name}", *(_shape(arg) for arg in verb.args)])
@@ -190,7 +202,8 @@ def _person(_: Arg, line: _Line) -> str:
 
 def _channel(_: Arg, line: _Line) -> str:
     word = line.word()
-    return _here(line.take()) if _CHAT.fullmatch(word) or fold(word) in _HERE else ""
+    is_id = _CHAT.fullmatch(word) is not None and bounded(word) is not None
+    return _here(line.take()) if is_id or fold(word) in _HERE else ""
 
 
 def _here(value: str) -> str:
@@ -198,11 +211,15 @@ def _here(value: str) -> str:
 
 
 def _whole(_: Arg, line: _Line) -> str:
-    number = whole(line.word().removeprefix("#"))
+    number = _number(line.word())
     if number is None:
         return ""
     line.take()
     return str(number)
+
+
+def _number(typed: str) -> int | None:
+    return bounded(typed.strip().removeprefix("#"))
 
 
 def _span(_: Arg, line: _Line) -> str:
@@ -224,11 +241,8 @@ def _is_span(typed: str, *, last: bool) -> bool:
     if is_for_good(typed):
         # "off topic" is a reason.
         return last or fold(typed) not in {"off", "关闭"}
-    try:
-        parse_span(typed)
-    except BadInput:
-        return False
-    return True
+    # One that is too long or nothing is refused where it is used: it is no reason and no rule.
+    return is_span(typed)
 
 
 _READ: Mapping[Takes, Callable[[Arg, _Line], str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,35 @@ async def look(path: Path) -> Health | None:
         return Health(0, known, str(error))
     problem = "" if verdict == "ok" else str(verdict)
     return Health(version, known, problem or ("rows that point nowhere" if orphans else ""))
+
+
+async def verdict(path: Path) -> str:
+    """Return SQLite's own words on what is wrong with a file that a service uses; empty when it is whole.
+
+    It reads the whole file, in a thread; cancelled, it ends at once.
+    """
+    opened: list[sqlite3.Connection] = []
+
+    def look() -> str:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_SECONDS, check_same_thread=False)) as db:
+                opened.append(db)
+                db.execute("PRAGMA query_only = ON")
+                (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                return "" if found == "ok" else str(found)
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            # Locked, say, or cut short by a stop: that says nothing of the file.
+            return str(error) if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} else ""
+
+    try:
+        return await asyncio.to_thread(look)
+    except asyncio.CancelledError:
+        for db in opened:
+            with suppress(sqlite3.ProgrammingError):  # it has just been closed
+                db.interrupt()
+        raise
 
 
 async def ledger(path: Path) -> tuple[Fault, ...] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -33,6 +35,8 @@ _UNWRITABLE = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
 
+_WHY = {"unavailable.disk_full": "the disk is full", "unavailable.database.unwritable": "the file can't be written"}
+
 
 class Database:
     """An open database. Get one by ``open``; end it by ``close`` (or use it as an async context manager).
@@ -47,6 +51,9 @@ class Database:
         """Number of the last migration that was applied."""
         self._writer = writer
         self._reader = reader
+        self._identity = _identity(path)
+        self._trouble: Unavailable | None = None
+        self._damage = ""
         self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
 
@@ -115,6 +122,39 @@ class Database:
         """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
         return self._transaction(self._reader, self._reading, "BEGIN")
 
+    async def probe(self) -> None:
+        """Commit a tiny write, so that it is known whether the next one can be.
+
+        Raises:
+            Unavailable: The file can't be written, is not there any more, is damaged, or the disk is full.
+        """
+        if await asyncio.to_thread(_identity, self.path) != self._identity:
+            # SQLite goes on in a file that nobody finds any more: all of it is gone with this process.
+            raise Unavailable("unavailable.database.moved", path=str(self.path))
+        async with self.write() as tx:
+            await tx.execute_fetchall(
+                "INSERT INTO options (place_id, name, value) VALUES (0, 'probed', ?)"
+                " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
+                (json.dumps(time.time()),),
+            )
+        async with self._writing:
+            try:
+                # A commit is in the log alone; this writes to the file itself, and waits for nobody.
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+            except BaseException as e:
+                self._explain(e)
+                raise
+        if self._damage:
+            raise Unavailable("unavailable.database.damaged", path=str(self.path))
+
+    def found_damaged(self, reason: str) -> None:
+        """Somebody has looked whether the file is whole: say so while it is not. Empty: it is whole."""
+        if reason and reason != self._damage:
+            log.critical("THE DATABASE %s IS DAMAGED (%s): stop Easel and restore a backup", self.path, reason)
+        elif self._damage and not reason:
+            log.warning("the database %s is whole again", self.path)
+        self._damage = reason
+
     async def foreign_version(self) -> int:
         """A number that changes whenever another process has committed something, and never by this one's writes.
 
@@ -126,7 +166,7 @@ class Database:
                 # Of the writer, for whom only commits of other connections count; the reader never writes.
                 rows = await self._writer.execute_fetchall("PRAGMA data_version")
             except BaseException as e:
-                _explain(e, self.path)
+                self._explain(e)
                 raise
         return int(next(iter(rows))[0])
 
@@ -135,14 +175,34 @@ class Database:
         async with lock:
             try:
                 await connection.execute_fetchall(begin)
+                before = connection.total_changes
                 yield connection
                 await connection.commit()
+                if connection.total_changes > before:
+                    self._recovered()
             except BaseException as e:
                 # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
                 # order, so this comes after them, and it does nothing where no transaction is open.
                 await unbroken(connection.rollback())
-                _explain(e, self.path)
+                self._explain(e)
                 raise
+
+    def _explain(self, error: BaseException) -> None:
+        """Raise the sentence for an error of SQLite's that has one, and log what lasts: once, however often it fails."""
+        try:
+            _explain(error, self.path)
+        except Unavailable as e:
+            if e.key == "unavailable.database.damaged":
+                self.found_damaged(str(error))
+            elif e.key != "unavailable.database.locked" and (self._trouble is None or self._trouble.key != e.key):
+                self._trouble = e
+                log.error("THE DATABASE %s CAN'T BE WRITTEN: %s (%s)", self.path, _WHY.get(e.key, e.key), error)
+            raise
+
+    def _recovered(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            log.warning("the database %s can be written again", self.path)
 
 
 def _explain(error: BaseException, path: Path) -> None:
@@ -157,6 +217,15 @@ def _explain(error: BaseException, path: Path) -> None:
         raise Unavailable("unavailable.database.unwritable", path=str(path)) from error
     if code in _DAMAGED:
         raise Unavailable("unavailable.database.damaged", path=str(path)) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make(path: Path) -> None:

@@ -10,7 +10,7 @@ from bot.model.quotas import CreditKind, Reason, Scope, Standing, Terms
 from bot.model.verbs import Who
 from bot.policy import quotas as rules
 from bot.policy.spans import parse_span
-from bot.policy.texts import shown, whole
+from bot.policy.texts import bounded, shown
 from bot.store import people
 from bot.store.credits import Grant
 from bot.store.database import Tx
@@ -143,8 +143,8 @@ async def give(
         NotFound: Nobody is known by that id.
     """
     seconds = credit_changes.USUAL_SECONDS[kind] if span is None else parse_span(span)
-    pictures = whole(number)
-    if pictures is None or not 1 <= pictures <= rules.MOST:
+    pictures = bounded(number, 1, rules.MOST)
+    if pictures is None:
         raise BadInput("refusal.quota.number", value=shown(number), most=rules.MOST)
     async with house.db.write() as tx:
         await rights.check(tx, actor, place, Who.ADMIN)

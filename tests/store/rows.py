@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from pathlib import Path
+
 import aiosqlite
 
 from bot.model.jobs import JobState
@@ -73,3 +77,15 @@ async def spend(
     """Pay for a job's pictures with what somebody may spend now."""
     credits_ = await credit_rows.available(tx, asker, now=now)
     await credit_rows.spend(tx, credits_, job_id, pictures, by_owner=by_owner, now=now)
+
+
+def damage(db: Path) -> None:
+    """Overwrite a page of a table, as a bad disk does: SQLite copies such a page without a word."""
+    with sqlite3.connect(db) as opened:
+        (page,) = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ledger'").fetchone()
+        (size,) = opened.execute("PRAGMA page_size").fetchone()
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    opened.close()
+    with db.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(os.urandom(size))

@@ -20,7 +20,7 @@ from bot.store import archive, backup, ledger_check
 from bot.store.archive import Folder
 from bot.store.database import Database
 from bot.store.migrate import shipped
-from tests.store.rows import a_job
+from tests.store.rows import a_job, damage
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG" + bytes(5000)
@@ -31,7 +31,7 @@ from pathlib import Path
 from bot.model.jobs import JobState
 from bot.store import jobs, quotas
 from bot.store.database import Database
-from tests.store.rows import a_job
+from tests.store.rows import a_job, damage
 
 async def main():
     async with await Database.open(Path(sys.argv[1])) as db:
@@ -343,18 +343,6 @@ def test_half_written_files_of_a_killed_backup_are_cleared_after_a_day(folder: F
     os.utime(old, (1, 1))
     archive.save(folder, tmp_path / "a.tar", pictures=False)
     assert (old.exists(), young.exists()) == (False, True)
-
-
-def damage(db: Path) -> None:
-    """Overwrite a page of a table, as a bad disk does: SQLite copies such a page without a word."""
-    with sqlite3.connect(db) as opened:
-        (page,) = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ledger'").fetchone()
-        (size,) = opened.execute("PRAGMA page_size").fetchone()
-        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    opened.close()
-    with db.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(os.urandom(size))
 
 
 def test_a_damaged_database_replaces_no_good_backup(folder: Folder, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bot.model.errors import Unavailable
-from bot.store import people
+from bot.store import check, people
 from bot.store.database import Database
-from tests.store.rows import a_job
+from tests.store.rows import a_job, damage
 
 
 async def count(db: Database, table: str = "jobs") -> int:
@@ -210,8 +210,9 @@ NAMES = ("easel.db", "easel.db-shm", "easel.db-wal")
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
+from bot.store import check
 from bot.store.database import Database
-from tests.store.rows import a_job
+from tests.store.rows import a_job, damage
 
 async def main():
     db = await Database.open(Path(sys.argv[1]))
@@ -242,3 +243,66 @@ async def test_killed_inside_a_transaction_keeps_what_was_committed(tmp_path: Pa
             assert await people.find(tx, "web", "2") is None
             await a_job(tx, event="lost", user="2")
         assert await count(db) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are POSIX's")
+async def test_a_file_that_can_not_grow_is_a_sentence_each_time_and_one_line(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    import resource  # noqa: PLC0415 - not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    await db.probe()
+    # As on a disk that takes nothing more: the kernel refuses every write beyond so many bytes.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        for n in range(24):
+            with pytest.raises(Unavailable) as refused:
+                await (db.probe() if n % 2 else _add(db))
+            assert refused.value.key == "unavailable.database.unwritable"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await db.probe()
+    said = [record.getMessage() for record in caplog.records if record.name == "bot.store.database"]
+    assert ["CAN'T BE WRITTEN" in said[0], said[1].endswith("can be written again")] == [True, True]
+    assert len(said) == 2
+
+
+async def _add(db: Database) -> None:
+    async with db.write() as tx:
+        await a_job(tx)
+
+
+async def test_a_damaged_page_is_noticed_by_a_look_and_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "easel.db"
+    async with await Database.open(path) as db:
+        await _add(db)
+        assert await check.verdict(path) == ""
+    damage(path)
+    found = await check.verdict(path)
+    assert found
+    async with await Database.open(path) as db:
+        await db.probe()
+        with pytest.raises(Unavailable) as refused:
+            async with db.read() as tx:
+                await tx.execute_fetchall("SELECT * FROM ledger")
+        assert refused.value.key == "unavailable.database.damaged"
+        with pytest.raises(Unavailable) as red:
+            await db.probe()
+        assert red.value.key == "unavailable.database.damaged"
+    assert [record.levelname for record in caplog.records if "DAMAGED" in record.getMessage()] == ["CRITICAL"]
+
+
+async def test_a_check_that_is_cancelled_ends(db: Database) -> None:
+    async with db.write() as tx:
+        await tx.execute_fetchall(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+            " INSERT INTO audit (at, actor, action) SELECT i, 'a', 'b' FROM n"
+        )
+    for _ in range(3):
+        task = asyncio.create_task(check.verdict(db.path))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await check.verdict(db.path) == ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from bot.model.errors import BadInput
 from bot.model.quotas import Dimension, Limit, Terms, Unit, Window
-from bot.policy.texts import fold, shown
+from bot.policy.texts import fold, shown, whole
 
 MOST = 1_000_000
 """Most pictures, points or requests that a rule may name; more is unlimited in all but name."""
@@ -35,7 +35,7 @@ def _any_of(names: Mapping[str, object] | tuple[str, ...]) -> str:
 
 _WINDOW = rf"(?P<window>{_any_of(_BY_NAME)})"
 _UNIT = r"(?:(?P<points>points?|点|积分)|pictures?|张|次)?"
-_NUMBER = r"(?P<number>[0-9]{1,12})"
+_NUMBER = r"(?P<number>[0-9]+)"
 _IS = r"\s*[:=]?\s*"
 _MODEL = r"[^\s,、;]+"
 _END = r"(?![a-z0-9_])"
@@ -183,7 +183,8 @@ def _once(terms: Terms, found: re.Match[str], dimension: Dimension, value: Any) 
 
 
 def _checked(found: re.Match[str], digits: str, *, low: int = 1, most: int = MOST) -> int:
-    number = int(digits)
+    number = whole(digits)
+    assert number is not None, "the patterns match digits alone"
     if number > most:
         raise BadInput("refusal.quota.rule_too_large", value=shown(found[0]), most=most)
     if number < low:
@@ -200,7 +201,7 @@ _PARTS: tuple[tuple[re.Pattern[str], Callable[[Terms, re.Match[str]], Terms]], .
         (rf"(?:at[- ]once|waiting|同时|排队){_IS}{_NUMBER}\s*(?:个|张)?", _counted(Dimension.AT_ONCE)),
         (rf"(?:count|in one go|每次|一次|单次){_IS}{_NUMBER}\s*张?", _counted(Dimension.COUNT)),
         (rf"(?:steps|步数){_IS}{_NUMBER}\s*步?", _counted(Dimension.STEPS)),
-        (rf"(?:size|尺寸|大小){_IS}(?P<width>[0-9]{{1,6}})(?:\s*[x×*]\s*(?P<height>[0-9]{{1,6}}))?", _size),
+        (rf"(?:size|尺寸|大小){_IS}(?P<width>[0-9]+)(?:\s*[x×*]\s*(?P<height>[0-9]+))?", _size),
         (rf"(?:models?(?:\s*[:=]\s*|\s+)|模型{_IS})(?P<models>{_MODEL}(?:[,、]{_MODEL})*)", _models),
     )
 )

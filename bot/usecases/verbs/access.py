@@ -11,6 +11,7 @@ from bot.model.cards import Card, Tone
 from bot.model.errors import BadInput
 from bot.model.people import Actor
 from bot.model.verbs import Call
+from bot.policy.texts import bounded, shown
 from bot.present import newcomers as present
 from bot.present.i18n import text
 from bot.usecases import claim, newcomers
@@ -61,9 +62,10 @@ async def _card(house: House, answered: Answered, locale: str) -> Card:
 
 def _number(call: Call) -> int:
     typed = call.args["number"].strip().removeprefix("#")
-    if not (typed.isascii() and typed.isdigit() and len(typed) <= 18):
-        raise BadInput("refusal.access.number", value=typed)
-    return int(typed)
+    number = bounded(typed, low=0)
+    if number is None:
+        raise BadInput("refusal.access.number", value=shown(typed))
+    return number
 
 
 HANDLERS: Mapping[str, Callable[[House, Call], Awaitable[Card]]] = MappingProxyType(

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 from bot.model.cards import Card
+from bot.model.errors import NotFound
 from bot.model.verbs import Call
+from bot.policy.texts import bounded
 from bot.present.cards import card_of
 from bot.usecases import listing, press
 from bot.usecases.house import House
-
-_NO_JOB = 2**62
-"""No job has this number, and SQLite can hold it."""
 
 
 async def _search(house: House, call: Call) -> Card:
@@ -24,7 +23,11 @@ async def _favourites(house: House, call: Call) -> Card:
 
 
 async def _again(house: House, call: Call) -> Card:
-    job = await press.again(house, call.actor, call.place, min(int(call.args["number"]), _NO_JOB), call.ref)
+    number = bounded(call.args["number"].removeprefix("#"))
+    if number is None:
+        # No job has it, and SQLite could not look for it.
+        raise NotFound("refusal.job.not_found")
+    job = await press.again(house, call.actor, call.place, number, call.ref)
     profile = next((p for p in house.profiles() if p.name == job.request.model), None)
     return card_of(
         job,

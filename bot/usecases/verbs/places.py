@@ -12,7 +12,7 @@ from bot.model.quotas import Scope, Terms
 from bot.model.service import State
 from bot.model.verbs import Call
 from bot.policy.quotas import parse_terms
-from bot.policy.texts import whole
+from bot.policy.typed import number_of
 from bot.policy.zones import parse_zone
 from bot.present import changes as log
 from bot.present import places as present
@@ -102,7 +102,7 @@ async def _changes(house: House, call: Call) -> Card:
 
 
 async def _undo(house: House, call: Call) -> Card:
-    number = whole(call.args["number"]) or 0
+    number = number_of(call.verb, call.args, "number")
     line = await trail.undo(house, call.actor, call.place, number)
     return log.undone_card(line, call.actor.locale)
 

@@ -11,7 +11,7 @@ import pytest
 from adapters.cli import lock
 from adapters.cli.main import run
 from bot.store.database import Database
-from tests.store.rows import a_job
+from tests.store.rows import a_job, damage
 
 
 @pytest.fixture
@@ -84,3 +84,14 @@ def test_a_damaged_database_can_not_be_saved(data: Path, capsys: pytest.CaptureF
     assert run(["backup", "a.tar"]) == 1
     assert "easel.db" in capsys.readouterr().err
     assert sorted(path.name for path in data.parent.iterdir()) == ["data"]
+
+
+def test_a_damaged_database_ends_with_an_error_and_keeps_the_good_backup(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["backup", "a.tar"]) == 0
+    good = Path("a.tar").read_bytes()
+    damage(data / "easel.db")
+    assert run(["backup", "a.tar", "--force"]) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert Path("a.tar").read_bytes() == good

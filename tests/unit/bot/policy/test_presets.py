@@ -64,6 +64,8 @@ def test_sizes_are_understood(typed: str | None, size: tuple[int, int]) -> None:
         ("4096x500", TURBO, "refusal.size.too_small", "2048x512"),
         ("4096x4096", TURBO, "refusal.size.too_large", "2048x2048"),
         ("999999999x512", TURBO, "refusal.size.too_large", "2048x512"),
+        ("99999999999x512", TURBO, "refusal.size.too_large", "2048x512"),
+        ("512x" + "9" * 5000, TURBO, "refusal.size.too_large", "512x2048"),
         ("100:1", TURBO, "refusal.size.ratio", "2048x512"),
     ],
 )

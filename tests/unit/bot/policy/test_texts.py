@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.texts import SHOWN_CHARS, clean, decimal, shown, whole
+from bot.policy.texts import MAX_INT, SHOWN_CHARS, bounded, clean, decimal, shown, whole
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,17 @@ def test_absurdly_long_numbers_stay_out_of_every_range() -> None:
     assert tiny is not None
     assert huge > 2**63
     assert tiny < 0
+
+
+@given(st.integers(-(10**40), 10**40), st.integers(-MAX_INT, MAX_INT), st.integers(-MAX_INT, MAX_INT))
+def test_a_bounded_number_is_in_range_or_none(number: int, low: int, high: int) -> None:
+    assert bounded(str(number), low, high) == (number if low <= number <= high else None)
+
+
+@given(st.text("-+0123456789", max_size=6000))
+def test_a_bounded_number_fits_the_database(text: str) -> None:
+    number = bounded(text)
+    assert number is None or -MAX_INT <= number <= MAX_INT
 
 
 @given(st.text(st.characters()))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.model.errors import BadInput
 from bot.model.verbs import VERBS, Takes, Verb
 from bot.policy import typed
+from bot.policy.texts import MAX_INT
 from bot.present import i18n
 
 BY_NAME = {verb.name: verb for verb in VERBS}
@@ -109,6 +110,9 @@ def test_what_a_line_means(line: str, args: dict[str, str]) -> None:
         ("easel pause now", "“now” is more than this takes", "/easel pause"),
         ("easel unban", "PERSON is missing", "缺少成员"),
         ("easel keep ninety", "“ninety” can't be read as the TIME", "时长"),
+        ("easel undo 99999999999999999999999999", "can't be read as the NUMBER", "数字"),
+        ("again -9999999999999999999", "can't be read as the NUMBER", "数字"),
+        ("easel log -99999999999999999999", "-99999999999999999999", "-99999999999999999999"),
         ("easel undo twelve", "“twelve”", "“twelve”"),
         ("search", "WORDS is missing", "缺少词语"),
     ],
@@ -116,6 +120,21 @@ def test_what_a_line_means(line: str, args: dict[str, str]) -> None:
 def test_what_is_wrong_is_said_with_how_to_write_it(line: str, english: str, chinese: str) -> None:
     assert english in refused(line)
     assert chinese in refused(line, "zh_CN")
+
+
+@pytest.mark.parametrize("span", ["99999999d", "99999999999999999999 days", "0d", "0 days"])
+def test_a_length_that_is_out_of_range_is_no_reason(span: str) -> None:
+    # Where it is used, it is refused with its own sentence.
+    assert read(f"easel ban @ada {span}") == ("easel ban", {"person": "@ada", "span": span})
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_a_number_is_read_within_64_bits_or_refused(number: int) -> None:
+    line = f"easel undo {number}"
+    if abs(number) <= MAX_INT:
+        assert read(line) == ("easel undo", {"number": str(number)})
+    else:
+        assert str(number)[:20] in refused(line)
 
 
 def test_a_command_alone_shows_what_holds() -> None:

@@ -176,6 +176,33 @@ async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypa
     assert await studio.healthy() == (studio.text("unavailable.database.locked", "en"),)
 
 
+async def test_health_commits_a_write(
+    world: World, studio: Studio, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = world.house.db
+
+    async def problems() -> list[str]:
+        return [problem.partition(" {")[0] for problem in await studio.healthy()]
+
+    def said(key: str) -> list[str]:
+        return [studio.text(key, "en", path=str(db.path))]
+
+    await db._writer.execute_fetchall("PRAGMA query_only = ON")
+    for _ in range(24):
+        assert await problems() == said("unavailable.database.unwritable")
+    await db._writer.execute_fetchall("PRAGMA query_only = OFF")
+    assert await problems() == []
+    assert [r.levelname for r in caplog.records if r.name == "bot.store.database"] == ["ERROR", "WARNING"]
+    aside = db.path.with_name("aside.db")
+    db.path.rename(aside)
+    assert await problems() == said("unavailable.database.moved")
+    aside.rename(db.path)
+    db.found_damaged("page 7 is wrong")
+    assert await problems() == said("unavailable.database.damaged")
+    db.found_damaged("")
+    assert await problems() == []
+
+
 async def test_health_names_the_platforms_that_serve_nobody(studio: Studio) -> None:
     studio.connection_problem("discord", "Discord refused the token.")
     studio.connection_problem("telegram", "Telegram can't be reached.")

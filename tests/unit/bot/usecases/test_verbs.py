@@ -13,6 +13,7 @@ from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
 from bot.model.verbs import VERBS, Call, Verb, Who
+from bot.present import i18n
 from bot.store import audit
 from bot.usecases.commands import HANDLERS
 from bot.usecases.verbs.places import PRESETS
@@ -288,6 +289,22 @@ async def asked(world: World, actor: Actor, place: Place, count: int = 1) -> int
     """Ask for a picture; returns the job."""
     form = DrawForm("a cat", count=str(count))
     return (await world.studio.draw(actor, place, form, ref(f"draw-{next(_numbers)}"))).job_id
+
+
+@pytest.mark.parametrize("number", ["9" * 26, "-" + "9" * 26, str(2**63), str(-(2**63)), "9" * 5000])
+@pytest.mark.parametrize("name", ["easel undo", "easel allow", "easel refuse", "again", "quota grant", "quota lend"])
+async def test_a_number_that_no_row_can_have_is_refused(world: World, name: str, number: str) -> None:
+    # The terminal and Discord's options hand their arguments over unread.
+    with pytest.raises((BadInput, NotFound)) as refused:
+        await typed(world, OWNER_HERE, ALONE, name, {**ARGS.get(name, {}), "number": number})
+    assert i18n.text("en", refused.value.key, **refused.value.params)
+
+
+@pytest.mark.parametrize("number", [str(2**63 - 1), str(1 - 2**63), "0", "-1"])
+@pytest.mark.parametrize("name", ["easel undo", "again"])
+async def test_a_number_that_no_row_has_is_not_found(world: World, name: str, number: str) -> None:
+    with pytest.raises(NotFound):
+        await typed(world, OWNER_HERE, ALONE, name, {"number": number})
 
 
 async def last(world: World) -> int:

@@ -116,7 +116,21 @@ def test_what_is_no_rule_is_refused_and_the_word_is_named(typed: str, named: str
     assert (refused.value.key, refused.value.params) == ("refusal.quota.rule", {"value": named})
 
 
-@pytest.mark.parametrize("typed", ["1000001/day", "at-once 1000001", "size 20000x2", "steps 1000001"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "1000001/day",
+        "99999999999/hour",
+        "9999999999999/hour",
+        "每天99999999999999张",
+        "at-once 1000001",
+        "at-once " + "9" * 5000,
+        "size 20000x2",
+        "size 9999999x1",
+        "steps 1000001",
+        "count 99999999999999999999",
+    ],
+)
 def test_absurd_rules_are_refused(typed: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse_terms(typed)
