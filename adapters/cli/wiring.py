@@ -18,6 +18,7 @@ from adapters.cli.clock import SystemClock
 from adapters.cli.moderation import classifier, words
 from adapters.cli.platforms import PLATFORMS, Service
 from adapters.cli.say import refusal_of
+from bot.backoff import Backoff
 from bot.dispatch.service import Dispatch
 from bot.model.errors import BadInput
 from bot.observe.metrics import Metrics
@@ -35,7 +36,7 @@ MAX_COUNT = 16
 """Most pictures in one request on the page."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds until a platform that ended unexpectedly is run again; each pause is twice the last."""
+"""Seconds until a platform that ended unexpectedly is run again."""
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +94,18 @@ class Easel:
 
     async def _keep(self, service: Service) -> None:
         """Run one platform, again and again if it fails unexpectedly: the others go on whatever happens to it."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while True:
                 try:
                     await self.dispatch.attach(service.name, service.surface)
                     return await service.run()
                 except Exception:  # whatever its library raises
+                    pause = backoff.fail()
                     log.exception("%s ended unexpectedly; again in %g s", service.name, pause)
+                problem = f"{service.name} ended unexpectedly; Easel starts it again by itself, see the log."
+                self.studio.connection_problem(service.name, problem)
                 await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
         finally:
             self.dispatch.detach(service.name)
 

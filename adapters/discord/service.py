@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Container
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,12 +15,12 @@ from aiohttp_socks import ProxyConnector
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord.buttons import Buttons
-from adapters.discord.commands import Tree, Words
+from adapters.discord.client import Client
 from adapters.discord.faults import NETWORK
-from adapters.discord.identity import PLATFORM, owners_of
+from adapters.discord.identity import PLATFORM
 from adapters.discord.replies import Replies
 from adapters.discord.surface import DiscordSurface
+from bot.backoff import Backoff
 from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
@@ -29,19 +28,29 @@ from bot.studio import Studio
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds between tries to reach Discord; each pause is twice the last."""
+"""Seconds between tries to reach Discord."""
+FIRST_REFUSED, LONGEST_REFUSED = 5.0, 300.0
+"""Seconds between tries after a refusal: Discord allows 1,000 sessions to be begun in a day."""
+MOST_SHARDS = 1024
+"""How far the count is doubled where Discord wants more shards and does not say how many."""
+LASTING = 60.0
+"""Seconds after which a connection counts as a success, and pauses begin with the first again."""
 DRAIN_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 CHECK_SECONDS = 15.0
 DIGEST_FILE = "discord-commands.sha256"
-BAD_TOKEN = 4004
+BAD_TOKEN, SHARDS_WANTED = 4004, 4011
 TOKEN_REFUSED = "its token was refused; set EASEL_DISCORD_TOKEN to the bot's present one"  # noqa: S105 - a sentence
 
 AWAY = (*NETWORK, discord.HTTPException, discord.GatewayNotFound)
 
 
 class Refused(Exception):
-    """Discord will not take this bot as it is set up; trying again would change nothing."""
+    """Discord does not take this bot as it is set up. It may be a passing fault of Discord's: it is tried again."""
+
+
+class ShardsWanted(Exception):
+    """Discord takes this bot only with more shards."""
 
 
 def use_endpoints(settings: Settings) -> None:
@@ -52,60 +61,6 @@ def use_endpoints(settings: Settings) -> None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway_url)
     # Easel never speaks aloud; an operator shall not wonder about what voice would need.
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-
-
-class Client(discord.Client):
-    """One connection's life: the command tree, one listener for presses and forms, no privileged intents."""
-
-    def __init__(
-        self,
-        studio: Studio,
-        replies: Replies,
-        owners: Container[str],
-        digest_file: Path,
-        *,
-        proxy: str | None = None,
-        connector: aiohttp.BaseConnector | None = None,
-    ) -> None:
-        super().__init__(
-            # Servers alone: their names, and whether a thread's channel is for adults.
-            intents=discord.Intents(guilds=True),
-            allowed_mentions=discord.AllowedMentions.none(),
-            member_cache_flags=discord.MemberCacheFlags.none(),
-            chunk_guilds_at_startup=False,
-            max_messages=None,
-            proxy=proxy,
-            connector=connector,
-        )
-        self._studio = studio
-        self._digest_file = digest_file
-        self._buttons = Buttons(studio, replies, owners)
-        self.tree = Tree(self, studio, replies, owners)
-
-    async def setup_hook(self) -> None:
-        """Offer the commands, when they differ from what was offered last."""
-        self._studio.owned(PLATFORM, owners_of(self.application))
-        await self.tree.set_translator(Words(self._studio))
-        digest = await self.tree.digest()
-        known = await asyncio.to_thread(_read, self._digest_file)
-        if digest == known:
-            return
-        try:
-            await self.tree.sync()
-        except (discord.DiscordException, *NETWORK):
-            # People keep the commands that they have; the next start tries again.
-            log.exception("Discord did not take the slash commands")
-            return
-        await asyncio.to_thread(_write, self._digest_file, digest)
-        log.info("Discord took %d slash commands", len(self.tree.get_commands()))
-
-    async def on_connect(self) -> None:
-        """Say so; not in on_ready, over which discord.py trips when it is closed within two seconds."""
-        log.info("Discord is connected as %s", self.user)
-
-    async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Answer presses and forms."""
-        await self._buttons.handle(interaction)
 
 
 class DiscordService:
@@ -126,26 +81,43 @@ class DiscordService:
         self._token = settings.discord_token.get_secret_value()
         self._studio = studio
         self._sleep = sleep
+        self._shards = 1
+        self._lasted = False
         self.surface = DiscordSurface(studio.profiles)
 
     async def run(self) -> None:
-        """Serve until cancelled. Returns early, after a loud line, when Discord refuses the token."""
+        """Serve until cancelled. Whatever Discord refuses is said loudly and tried again, with a growing pause."""
         use_endpoints(self._settings)
         _quieten()
-        pause = FIRST_PAUSE
+        away = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        refused = Backoff(FIRST_REFUSED, LONGEST_REFUSED)
         while True:
             try:
-                return await self._serve()
+                await self._serve()
+            except ShardsWanted:
+                self._shards = min(MOST_SHARDS, self._shards * 2)
+                backoff, problem = self._counted(away), "Discord asks for more shards"
+                level = logging.INFO
             except Refused as error:
-                log.critical("Discord is off: %s", error)
-                return None
+                backoff, problem = self._counted(refused), f"Discord is off: {error}"
+                level = logging.CRITICAL
             except AWAY as error:
-                log.warning("Discord can't be reached (%s); next try in %g s", _words(error), pause)
+                backoff, problem = self._counted(away), f"Discord can't be reached ({_words(error)})"
+                level = logging.WARNING
+            pause = backoff.fail()
+            log.log(level, "%s; next try in %g s", problem, pause)
+            self._studio.connection_problem(PLATFORM, f"{problem}; Easel tries again by itself.")
             await self._sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _counted(self, backoff: Backoff) -> Backoff:
+        """The pauses of one kind of failure, from the first again where the last connection has lasted."""
+        if self._lasted:
+            backoff.succeed()
+        return backoff
 
     async def _serve(self) -> None:
         """One login and what follows from it; ends by an error or by being cancelled."""
+        self._lasted = False
         replies = Replies(self._studio)
         client = self._client(replies)
         try:
@@ -153,6 +125,8 @@ class DiscordService:
             self.surface.use(client)
             await _listen(client)
         finally:
+            since = client.connected_at
+            self._lasted = since is not None and client.loop.time() - since > LASTING
             await replies.drain(DRAIN_SECONDS)
             self.surface.use(None)
             with contextlib.suppress(TimeoutError):
@@ -162,9 +136,16 @@ class DiscordService:
     def _client(self, replies: Replies) -> Client:
         settings = self._settings
         proxy, connector = _proxy(settings)
-        digest_file = settings.data_dir / DIGEST_FILE
-        owners = self._studio.owners(self.name)
-        return Client(self._studio, replies, owners, digest_file, proxy=proxy, connector=connector)
+        return Client(
+            self._studio,
+            replies,
+            self._studio.owners(self.name),
+            settings.data_dir / DIGEST_FILE,
+            shards=self._shards,
+            own_gateway=settings.discord_gateway_url is not None,
+            proxy=proxy,
+            connector=connector,
+        )
 
 
 def build(settings: Settings, studio: Studio) -> DiscordService:
@@ -212,14 +193,13 @@ async def _listen(client: discord.Client) -> None:
     except discord.PrivilegedIntentsRequired as error:
         raise Refused("it asked for intents that are not switched on") from error
     except discord.ConnectionClosed as error:
+        if error.code == SHARDS_WANTED:
+            raise ShardsWanted from error
         if error.code == BAD_TOKEN:
             raise Refused(TOKEN_REFUSED) from error
-        raise Refused(f"its gateway closed the connection for good (code {error.code})") from error
-    except AttributeError as error:
-        if client.ws is not None:
-            raise
-        # discord.py 2.7 trips over its own missing socket when the very first connection fails.
-        raise ConnectionError("its gateway does not answer") from error
+        raise Refused(f"its gateway closed the connection (code {error.code})") from error
+    # discord.py returns without a word where Discord ends the connection properly.
+    raise ConnectionError("its gateway ended the connection")
 
 
 def _proxy(settings: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:
@@ -242,29 +222,18 @@ def _quieten() -> None:
     if library.getEffectiveLevel() < logging.INFO:
         # Its finest lines hold interactions' tokens and people's words.
         library.setLevel(logging.INFO)
-    logging.getLogger("discord.client").addFilter(_in_a_sentence)
+    logging.getLogger("discord.shard").addFilter(_in_a_sentence)
 
 
 def _in_a_sentence(record: logging.LogRecord) -> bool:
     """discord.py logs a gateway that is away with a long trace each time; a sentence says as much."""
-    if record.exc_info and str(record.msg).startswith("Attempting a reconnect"):
+    if record.exc_info and str(record.msg).startswith(("Attempting a reconnect", "Failed to connect")):
         error = record.exc_info[1]
-        record.msg, record.args = f"Discord's gateway is away ({error}); {record.getMessage().lower()}", ()
+        words = "" if error is None else f" ({_words(error)})"
+        record.msg, record.args = f"Discord's gateway is away{words}; {record.getMessage().lower()}", ()
         record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
     return True
 
 
 def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="ascii")

@@ -97,8 +97,9 @@ async def test_killed_while_it_draws_it_delivers_once(start_service: StartServic
 
 async def test_a_refused_token_leaves_the_page_on(start_service: StartService, discord: FakeDiscord) -> None:
     env = {**discord.env, "EASEL_DISCORD_TOKEN": "wrong-token-entirely"}
-    service = await asyncio.to_thread(start_service, env=env)
-    assert "Discord is off" in service.log
+    service = await asyncio.to_thread(start_service, env=env, ready=False)
+    await discord.world.until(lambda: "Discord is off" in service.log, "the refusal", 60)
+    await discord.world.until(lambda: service.status("/readyz") == 503, "a page that says so", 60)
     assert "wrong-token-entirely" not in service.log
     assert await asyncio.to_thread(service.status, "/healthz") == 200
 

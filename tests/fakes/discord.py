@@ -205,7 +205,7 @@ class FakeDiscord:
         self.token = token
         self.world = World(clock)
         self.channel = self.world.channel("drawings")
-        self.rest = Rest(self.world, token)
+        self.rest = Rest(self.world, token, lambda: self.gateway_url)
         self.gateway = Gateway(self.world, token, lambda: self.gateway_url)
         self._runner: web.AppRunner | None = None
         self._port = 0

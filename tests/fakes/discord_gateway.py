@@ -23,6 +23,7 @@ class Session:
     """What a client may resume: its events by number."""
 
     id: str
+    shard: tuple[int, int] = (0, 1)
     events: list[dict[str, Any]] = field(default_factory=list)
     wire: Wire | None = None
 
@@ -51,7 +52,9 @@ class Gateway:
     Attributes:
         identified: How many times a client began a new session.
         resumed: How many times a client went on with an old one.
-        refuse_with: Close code to answer the next IDENTIFY with (4004 is a bad token); None takes it.
+        refuse_with: Close code to answer every IDENTIFY with (4004 is a bad token); None takes it.
+        refusals: Close codes (None takes it) for the next ones, before that.
+        away: Refuse every connection before it is one.
         forgetful: Refuse to resume (INVALID_SESSION), as after a long break.
     """
 
@@ -63,7 +66,14 @@ class Gateway:
         self.identified = 0
         self.resumed = 0
         self.refuse_with: int | None = None
+        self.refusals: list[int | None] = []
+        self.away = False
         self.forgetful = False
+
+    @property
+    def shards(self) -> set[tuple[int, int]]:
+        """Index and count of every shard that listens now."""
+        return {s.shard for s in self._sessions.values() if s.wire is not None}
 
     @property
     def connected(self) -> bool:
@@ -71,8 +81,10 @@ class Gateway:
         return any(s.wire is not None for s in self._sessions.values())
 
     async def dispatch(self, event: str, data: dict[str, Any]) -> None:
-        """Send an event to every session; those without a connection get it when they resume."""
+        """Send an event to the sessions whose shard it is for; those without a connection get it when they resume."""
         for session in self._sessions.values():
+            if not _owns(session.shard, data):
+                continue
             payload = {"op": DISPATCH, "s": len(session.events) + 1, "t": event, "d": data}
             session.events.append(payload)
             if session.wire is not None:
@@ -97,6 +109,8 @@ class Gateway:
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """One connection, from HELLO to its end."""
+        if self.away:
+            raise web.HTTPServiceUnavailable
         compress = request.query.get("compress")
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
@@ -134,28 +148,36 @@ class Gateway:
         return None
 
     async def _identify(self, wire: Wire, data: dict[str, Any]) -> Session | None:
-        if self.refuse_with is not None or data["token"] != self._token:
-            await wire.socket.close(code=self.refuse_with or 4004)
+        refusal = self.refusals.pop(0) if self.refusals else self.refuse_with
+        if refusal is not None or data["token"] != self._token:
+            await wire.socket.close(code=refusal or 4004)
+            return None
+        index, count = shard = tuple(data.get("shard") or (0, 1))
+        if count < self._world.shards or not 0 <= index < count:
+            await wire.socket.close(code=4011 if count < self._world.shards else 4010)
             return None
         if data["intents"] & PRIVILEGED:
             self._world.problems.append(f"privileged intents asked for: {data['intents']}")
             await wire.socket.close(code=4014)
             return None
         self._sessions = {k: s for k, s in self._sessions.items() if s.wire is not None}
-        session = Session(secrets.token_hex(16), wire=wire)
+        session = Session(secrets.token_hex(16), shard, wire=wire)
         self._sessions[session.id] = session
         self.identified += 1
         guild = self._world.guild_id
+        here = _owns(shard, {"guild_id": str(guild)})
         ready = {
             "v": 10,
             "user": self._world.bot.payload(),
-            "guilds": [{"id": str(guild), "unavailable": True}],
+            "guilds": [{"id": str(guild), "unavailable": True}] if here else [],
             "session_id": session.id,
+            "shard": [*shard],
             "resume_gateway_url": self._address(),
             "application": {"id": str(self._world.application_id), "flags": 0},
         }
         await self._to(session, "READY", ready)
-        await self._to(session, "GUILD_CREATE", self._guild())
+        if here:
+            await self._to(session, "GUILD_CREATE", self._guild())
         return session
 
     async def _resume(self, wire: Wire, data: dict[str, Any]) -> Session | None:
@@ -197,6 +219,12 @@ class Gateway:
             "threads": [c.payload() for c in channels if c.parent_id is not None],
             "unavailable": False,
         }
+
+
+def _owns(shard: tuple[int, int], data: dict[str, Any]) -> bool:
+    """Whether an event is for this shard: by the server's id; what belongs to no server is for the first."""
+    index, count = shard
+    return (int(data.get("guild_id") or 0) >> 22) % count == index
 
 
 def _role(role_id: int, name: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Rest:
     """Answers what the bot asks over HTTP.
 
     Attributes:
+        gateway_url: Where /gateway/bot says the gateway is.
         lost: Requests whose ``METHOD path`` contains this never arrive: the connection breaks.
         held: Asked with ``METHOD path`` after a request was carried out: it is not answered while this is true.
         asked: Every request as ``METHOD path``, in order.
@@ -82,9 +83,10 @@ class Rest:
             connection without an answer, None to let it be.
     """
 
-    def __init__(self, world: World, token: str) -> None:
+    def __init__(self, world: World, token: str, gateway_url: Callable[[], str]) -> None:
         self._world = world
         self._token = token
+        self.gateway_url = gateway_url
         self._buckets: dict[tuple[str, int], Bucket] = {}
         self._nonces: dict[tuple[int, str], Message] = {}
         self.lost = ""
@@ -99,6 +101,7 @@ class Rest:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/users/@me", self._me),
             ("GET", "/oauth2/applications/@me", self._application),
+            ("GET", "/gateway/bot", self._gateway_bot),
             ("GET", "/applications/{application_id}/commands", self._commands),
             ("PUT", "/applications/{application_id}/commands", self._put_commands),
             ("POST", CALLBACK, self._callback),
@@ -161,6 +164,11 @@ class Rest:
     async def _me(self, request: web.Request) -> Any:
         self._authorise(request)
         return {**self._world.bot.payload(), "verified": True, "mfa_enabled": False, "flags": 0, "locale": "en-US"}
+
+    async def _gateway_bot(self, request: web.Request) -> Any:
+        self._authorise(request)
+        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        return {"url": self.gateway_url(), "shards": self._world.shards, "session_start_limit": limit}
 
     async def _application(self, request: web.Request) -> Any:
         self._authorise(request)

@@ -167,6 +167,7 @@ class World:
     Attributes:
         problems: What the bot did that the real Discord would have refused; a good run leaves none.
         limited: How many requests met a rate limit.
+        shards: How many shards Discord asks for; a session that has fewer is closed with 4011 when this is above 1.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -185,6 +186,7 @@ class World:
         self.users: dict[int, User] = {}
         self.commands: list[dict[str, Any]] = []
         self.syncs = 0
+        self.shards = 1
 
     def snowflake(self) -> int:
         """A new id that tells the stand-in's time, as real ones do."""

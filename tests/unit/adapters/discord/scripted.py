@@ -54,6 +54,7 @@ class Scripted:
     presses: list[tuple[Actor, Place, Press, Ref]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     application: frozenset[str] = frozenset()
+    problems: list[str | None] = field(default_factory=list)
     bindings: list[tuple[int, Address]] = field(default_factory=list)
     unbindings: list[int] = field(default_factory=list)
 
@@ -89,6 +90,10 @@ class Scripted:
         self.calls.append(call)
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
+
+    def connection_problem(self, platform: str, problem: str | None) -> None:
+        assert platform == "discord"
+        self.problems.append(problem)
 
     def owners(self, platform: str) -> Container[str]:
         return self.application

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -19,24 +20,155 @@ from tests.unit.adapters.discord.conftest import running
 from tests.unit.adapters.discord.scripted import Scripted, waiting
 
 
-async def test_a_refused_token_turns_the_platform_off_loudly(
-    settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
+def without_sleep() -> SimpleNamespace:
+    """asyncio as a library sees it, but nothing in it waits for time."""
+
+    async def sleep(_seconds: float, result: object = None) -> object:
+        return await asyncio.sleep(0, result)
+
+    return SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions begin at once; Discord asks for 5 s between two."""
+
+    async def at_once(_self: object, _shard: int | None, *, initial: bool = False) -> None:
+        """Wait for nothing."""
+
+    monkeypatch.setattr("discord.Client.before_identify_hook", at_once)
+
+
+class Pauses:
+    """Instead of waiting: remembers how long, and goes on when ``limit`` allows one more pause."""
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.seconds: list[float] = []
+        self.limit = limit
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        if len(self.seconds) >= self.limit:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+
+def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.CRITICAL]
+
+
+async def test_a_refused_token_is_said_loudly_and_tried_again(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = settings.model_copy(update={"discord_token": SecretStr("wrong-secret")})
-    await asyncio.wait_for(build(wrong, scripted.studio).run(), 10)
-    loud = [r for r in caplog.records if r.levelno >= logging.CRITICAL]
-    assert ["Discord is off" in r.getMessage() for r in loud] == [True]
-    assert "EASEL_DISCORD_TOKEN" in caplog.text
-    assert "wrong-secret" not in caplog.text
+    pauses = Pauses(9)
+    async with running(DiscordService(wrong, scripted.studio, pauses)) as task:
+        await fake.world.until(lambda: len(pauses.seconds) == 9, "nine tries")
+        assert not task.done()
+    assert pauses.seconds == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
+    assert len(loud(caplog)) == 9
+    assert all("Discord is off" in line and "EASEL_DISCORD_TOKEN" in line for line in loud(caplog))
+    assert scripted.problems[-1] is not None
+    assert "EASEL_DISCORD_TOKEN" in scripted.problems[-1]
+    assert "wrong-secret" not in caplog.text + str(scripted.problems)
 
 
-@pytest.mark.parametrize(("code", "words"), [(4004, "token was refused"), (4014, "intents"), (4012, "code 4012")])
-async def test_a_gateway_that_refuses_turns_the_platform_off_loudly(
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_a_login_that_is_refused_once_is_made_again(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("discord.http.asyncio", without_sleep())
+    fake.rest.broken = [status] * (5 if status == 500 else 1)
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.connected()
+        await (await fake.person("Ada").draw("an apple")).answer()
+    assert scripted.problems[0] is not None
+    assert scripted.problems[-1] is None, "it serves again, and says so"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(4004, "token was refused"), (4014, "intents"), (4012, "code 4012"), (4013, "code 4013"), (4010, "code 4010")],
+)
+async def test_a_gateway_that_refuses_once_is_asked_again(
     fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture, code: int, words: str
 ) -> None:
-    fake.gateway.refuse_with = code
-    await asyncio.wait_for(build(settings, scripted.studio).run(), 10)
-    assert words in caplog.text
+    fake.gateway.refusals = [code]
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.connected()
+        await (await fake.person("Ada").draw("an apple")).answer()
+    assert any(words in line for line in loud(caplog))
+    assert words in str(scripted.problems[0])
+    assert scripted.problems[-1] is None
+
+
+async def test_a_gateway_that_refuses_a_running_bot_is_asked_again(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted
+) -> None:
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.connected()
+        await fake.gateway.drop(code=4004)
+        await fake.world.until(lambda: fake.gateway.identified == 2, "a new session")
+        await (await fake.person("Ada").draw("an apple")).answer()
+    assert "token was refused" in str(scripted.problems)
+    assert scripted.problems[-1] is None
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_shard_that_stays_away_is_a_problem_until_it_is_back(
+    fake: FakeDiscord, service: DiscordService, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("discord.shard.ExponentialBackoff.delay", lambda _self: 0.01)
+    monkeypatch.setattr("adapters.discord.client.GRACE_SECONDS", 0.0)
+    scripted.problems.clear()
+    fake.gateway.away = True
+    await fake.gateway.drop()
+    await fake.world.until(lambda: scripted.problems != [], "the problem")
+    assert "connection" in str(scripted.problems[0])
+    fake.gateway.away = False
+    await fake.world.until(lambda: scripted.problems[-1] is None, "the end of the problem")
+    await (await fake.person("Ada").draw("an apple")).answer()
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.usefixtures("hurried")
+async def test_a_gateway_that_asks_for_shards_gets_them(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, shards: int, named: bool
+) -> None:
+    fake.world.shards = shards
+    if not named:
+        settings = settings.model_copy(update={"discord_gateway_url": None})
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.world.until(lambda: len(fake.gateway.shards) == shards, "every shard")
+        assert fake.gateway.shards == {(n, shards) for n in range(shards)}
+        ada = fake.person("Ada")
+        await (await ada.draw("an apple")).answer()
+        await (await ada.draw("a pear", channel=fake.world.direct(ada.user))).answer()
+    assert len(scripted.drawn) == 2
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_the_address_of_the_settings_wins_over_discords_own(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake.rest, "gateway_url", lambda: "ws://127.0.0.1:9/elsewhere")
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.connected()
+        assert "GET /gateway/bot" not in fake.rest.asked
+        fake.world.shards = 2
+        await fake.gateway.drop(code=4011)
+        await fake.world.until(lambda: len(fake.gateway.shards) == 2, "both shards")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_shards_come_also_where_nobody_says_how_many(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted
+) -> None:
+    fake.rest.spoil = lambda name: 404 if "/gateway/bot" in name else None
+    fake.world.shards = 3
+    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        await fake.world.until(lambda: len(fake.gateway.shards) == 4, "enough shards")
 
 
 async def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
@@ -65,7 +197,7 @@ async def test_a_missing_gateway_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("discord.client.ExponentialBackoff.delay", lambda _self: 0.0)
+    monkeypatch.setattr("discord.shard.asyncio", without_sleep())
     tried = asyncio.Event()
 
     async def sleep(_seconds: float) -> None:
@@ -77,6 +209,7 @@ async def test_a_missing_gateway_is_tried_again(
         await asyncio.wait_for(tried.wait(), 10)
     assert "gateway is away" in caplog.text
     assert "Traceback" not in caplog.text
+    assert "gateway" in str(scripted.problems[-1])
 
 
 async def test_commands_are_offered_only_when_they_changed(
@@ -117,6 +250,7 @@ async def test_asked_to_reconnect_it_resumes(fake: FakeDiscord, service: Discord
     await fake.world.until(lambda: fake.gateway.resumed == 1, "resuming")
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_session_that_is_over_begins_anew(fake: FakeDiscord, service: DiscordService) -> None:
     fake.gateway.forgetful = True
     await fake.gateway.drop()
@@ -206,9 +340,12 @@ async def test_check_says_who_the_bot_is_or_what_is_wrong(fake: FakeDiscord, set
         assert refused.value.key == key
 
 
-async def test_a_proxy_that_is_none_turns_the_platform_off(
-    settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
+async def test_a_proxy_that_is_none_is_said_loudly(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = settings.model_copy(update={"proxy": "ftp://proxy"})
-    await asyncio.wait_for(build(wrong, scripted.studio).run(), 10)
-    assert "EASEL_DISCORD_PROXY" in caplog.text
+    pauses = Pauses(1)
+    async with running(DiscordService(wrong, scripted.studio, pauses)):
+        await fake.world.until(lambda: pauses.seconds != [], "a try")
+    assert "EASEL_DISCORD_PROXY" in loud(caplog)[0]
+    assert "EASEL_DISCORD_PROXY" in str(scripted.problems)

@@ -1,0 +1,163 @@
+"""One connection's life: discord.py's client with Easel's commands, its listener, and as many shards as Discord asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Container
+from pathlib import Path
+
+import aiohttp
+import discord
+import yarl
+
+from adapters.discord.buttons import Buttons
+from adapters.discord.commands import Tree, Words
+from adapters.discord.faults import NETWORK
+from adapters.discord.identity import PLATFORM, owners_of
+from adapters.discord.replies import Replies
+from bot.studio import Studio
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10.0
+"""A shard that comes back within this time is no problem that anybody has to hear of."""
+CONNECT_SECONDS = 60.0
+
+
+class Client(discord.AutoShardedClient):
+    """The command tree, one listener for presses and forms, no privileged intents."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        replies: Replies,
+        owners: Container[str],
+        digest_file: Path,
+        *,
+        shards: int = 1,
+        own_gateway: bool = False,
+        proxy: str | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+    ) -> None:
+        """Args:
+        studio: What people can do.
+        replies: Answers interactions.
+        owners: User ids that run this Easel.
+        digest_file: Names the commands that were offered last.
+        shards: At least so many; above 1 Discord is asked for how many there should be.
+        own_gateway: The gateway's address comes from the settings; Discord's own is not asked for.
+        proxy: Address of an HTTP proxy.
+        connector: Speaks to a SOCKS proxy.
+        """
+        super().__init__(
+            # Servers alone: their names, and whether a thread's channel is for adults.
+            intents=discord.Intents(guilds=True),
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+            shard_connect_timeout=CONNECT_SECONDS,
+            proxy=proxy,
+            connector=connector,
+        )
+        self._studio = studio
+        self._digest_file = digest_file
+        self._shards = shards
+        self._own_gateway = own_gateway
+        self._launched: set[int] = set()
+        self._away: dict[int, asyncio.TimerHandle] = {}
+        self.connected_at: float | None = None
+        """The event loop's time when a shard was connected first; None before that."""
+        self._buttons = Buttons(studio, replies, owners)
+        self.tree = Tree(self, studio, replies, owners)
+
+    async def setup_hook(self) -> None:
+        """Offer the commands, when they differ from what was offered last."""
+        self._studio.owned(PLATFORM, owners_of(self.application))
+        await self.tree.set_translator(Words(self._studio))
+        digest = await self.tree.digest()
+        known = await asyncio.to_thread(_read, self._digest_file)
+        if digest == known:
+            return
+        try:
+            await self.tree.sync()
+        except (discord.DiscordException, *NETWORK):
+            # People keep the commands that they have; the next start tries again.
+            log.exception("Discord did not take the slash commands")
+            return
+        await asyncio.to_thread(_write, self._digest_file, digest)
+        log.info("Discord took %d slash commands", len(self.tree.get_commands()))
+
+    async def launch_shards(self) -> None:
+        """Connect as many shards as Discord asks for, to the address of the settings where there is one."""
+        if self._shards > 1:
+            try:
+                wanted, _, _ = await self.http.get_bot_gateway()
+            except discord.GatewayNotFound:
+                wanted = 0
+            self.shard_count = max(wanted, self._shards)
+            log.info("Discord gets %d shards", self.shard_count)
+        elif self._own_gateway:
+            self.shard_count = 1
+        # With a count discord.py connects to its default address, which the settings may have changed.
+        await super().launch_shards()
+
+    async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
+        """Connect one shard.
+
+        Raises:
+            ConnectionError: It can't be connected. discord.py would call this again every 5 s for ever, each time one
+                call deeper; the service's own growing pause takes over instead.
+        """
+        if shard_id in self._launched:
+            raise ConnectionError("its gateway does not answer")
+        self._launched.add(shard_id)
+        await super().launch_shard(gateway, shard_id, initial=initial)
+
+    async def on_shard_connect(self, shard_id: int) -> None:
+        """Say so; not in on_ready, over which discord.py trips when it is closed within two seconds."""
+        if self.connected_at is None:
+            self.connected_at = self.loop.time()
+            log.info("Discord is connected as %s", self.user)
+        self._is_back(shard_id)
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """A lost connection goes on where it was."""
+        self._is_back(shard_id)
+
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        """Discord.py connects again by itself; a shard that stays away is a problem that the operator has to see."""
+        if shard_id not in self._away and not self.is_closed():
+            self._away[shard_id] = self.loop.call_later(GRACE_SECONDS, self._report)
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Answer presses and forms."""
+        await self._buttons.handle(interaction)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for timer in self._away.values():
+            timer.cancel()
+        await super().close()
+
+    def _is_back(self, shard_id: int) -> None:
+        if (timer := self._away.pop(shard_id, None)) is not None:
+            timer.cancel()
+        if not self._away:
+            self._studio.connection_problem(PLATFORM, None)
+
+    def _report(self) -> None:
+        self._studio.connection_problem(PLATFORM, "Discord's gateway closed the connection; Easel connects again.")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="ascii")

@@ -1,0 +1,61 @@
+"""Platforms are run again after any fault, and the operator can see which one serves nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from adapters.cli import wiring
+from adapters.cli.wiring import Easel
+
+
+class Falling:
+    """A platform whose library raises, once."""
+
+    name = "discord"
+    surface = None
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.serves = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.runs == 1:
+            raise RuntimeError("a fault of a library")
+        self.serves.set()
+        await asyncio.Event().wait()
+
+
+class Parts:
+    """What the composition root hands over: remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.problems: list[str | None] = []
+        self.stopped = asyncio.Event()
+        self.studio = SimpleNamespace(connection_problem=lambda _name, problem: self.problems.append(problem))
+        self.dispatch = SimpleNamespace(
+            attach=self._nothing, detach=lambda _name: None, stop=self._stop, ended=self.stopped.wait
+        )
+
+    async def _nothing(self, *_: object) -> None:
+        pass
+
+    async def _stop(self) -> None:
+        self.stopped.set()
+
+
+async def test_a_platform_that_falls_over_is_a_problem_and_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "FIRST_PAUSE", 0.0)
+    parts, falling = Parts(), Falling()
+    built: dict[str, Any] = {"title": "", "url": "there", "db": None, "owners": None, "platforms": (falling,)}
+    easel = Easel(studio=cast(Any, parts.studio), dispatch=cast(Any, parts.dispatch), **built)
+    stop = asyncio.Event()
+    run = asyncio.create_task(easel.run(stop))
+    await asyncio.wait_for(falling.serves.wait(), 10)
+    assert [problem for problem in parts.problems if problem and "discord" in problem] != []
+    stop.set()
+    assert await asyncio.wait_for(run, 10) == 0
