@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from bot.dispatch.claims import Claims
@@ -102,6 +103,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Begin nothing more; ``run`` puts what is not finished back into the queue and returns."""
         self._stop.set()
+        self._files.stop()
 
     async def run(self) -> None:
         """Work until ``stop``. Cancelled, it leaves the rows as a kill would, and the next start puts them right."""
@@ -127,6 +129,8 @@ class Dispatcher:
             while True:
                 await self._queue.filled()
                 await self._ready()
+                # What is drawn has to be stored: nothing more is drawn until there is room for it.
+                await self._files.room()
                 try:
                     batch = await self._claims.next()
                 except Unavailable as e:
@@ -242,7 +246,7 @@ class Dispatcher:
 
     async def _store(self, run: Run, index: int, image: Image) -> None:
         """Keep one picture; the device draws on meanwhile."""
-        await self._files.keep(run, index, image)
+        await self._files.keep(run, index, image, partial(self._stall, run.job.id))
         self._check(run)
 
     def _check(self, run: Run) -> None:
@@ -259,7 +263,7 @@ class Dispatcher:
 
     async def _over(self, run: Run) -> None:
         try:
-            await self._endings.over(run)
+            await self._endings.over(run, partial(self._stall, run.job.id))
         except Exception:
             log.exception("the end of job %d can't be written down; the next start draws it again", run.job.id)
         self._live.end(run.job.id)
@@ -271,6 +275,11 @@ class Dispatcher:
             await self._endings.discard(run)
         self._runs.clear()
         await self._endings.stopped()
+
+    def _stall(self, job_id: int, on: bool) -> None:
+        """What is drawn of a job can't be stored now, or can be again."""
+        self._live.stall(job_id, on)
+        self._changed(job_id)
 
     def _look(self, job_id: int, looking: bool) -> None:
         """Somebody begins to look at a job, or the last one leaves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from bot.dispatch.persist import persist
@@ -31,8 +32,11 @@ class Endings:
         self._clock = clock
         self._metrics = metrics
 
-    async def over(self, run: Run) -> None:
-        """All its pictures have ended: painted with what came, the rest refunded; failed when nothing came."""
+    async def over(self, run: Run, waits: Callable[[bool], None]) -> None:
+        """All its pictures have ended: painted with what came, the rest refunded; failed when nothing came.
+
+        ``waits`` is told when the database can't be written, and when that is over.
+        """
         state = JobState.PAINTED if run.done else JobState.FAILED
         why = Counter(run.failed.values()).most_common(1)
         error = why[0][0] if why and not run.done else ""
@@ -71,7 +75,7 @@ class Endings:
                 await quotas.settle(tx, run.job.id, painted=len(run.done), now=now)
                 return True
 
-        if await persist(write, self._clock):
+        if await persist(write, self._clock, waits):
             self._metrics.jobs.labels(state.value).inc()
             if run.failed:
                 log.warning(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from bot.dispatch.pauses import until
+from bot.model.errors import Unavailable
 from bot.ports import Busy, Clock
 
 LONGEST_PAUSE = 300.0
@@ -105,10 +106,14 @@ class Lane:
             self._again(message_id, entry)
             self._next_at = self._clock.now() + max(busy.seconds, _LEAST)
             return
-        except Exception:  # whatever a platform's library raises, this chat's other messages go on
+        except Exception as e:  # whatever a platform's library raises, this chat's other messages go on
             entry.failures += 1
             entry.not_before = self._clock.now() + min(LONGEST_PAUSE, 2.0**entry.failures)
             self._again(message_id, entry)
+            if isinstance(e, Unavailable):
+                # The database says once itself what is wrong with it; every message of every chat may wait for it.
+                log.debug("message %d could not be shown (%s)", message_id, e.key)
+                return
             log.exception("message %d could not be shown; try %d comes later", message_id, entry.failures + 1)
         self._next_at = self._clock.now() + self._pause
 

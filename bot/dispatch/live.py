@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Live:
         self._numbers = itertools.count(1)
         self._watchers: dict[int, set[asyncio.Event]] = {}
         self._looking: dict[int, int] = {}
+        self._stalled = Counter[int]()  # how many of its pictures, or its end
 
     def begin(self, job_id: int, count: int) -> None:
         """Drawing of a job of ``count`` pictures begins; beginning again keeps what is done."""
@@ -71,6 +73,18 @@ class Live:
         self._done.pop(job_id, None)
         self._count.pop(job_id, None)
         self._sights.pop(job_id, None)
+        self._stalled.pop(job_id, None)
+
+    def stall(self, job_id: int, on: bool) -> None:
+        """What is drawn of it has to wait until it can be stored (True), or that is over (False); wakes watchers."""
+        self._stalled[job_id] += 1 if on else -1
+        if self._stalled[job_id] <= 0:
+            del self._stalled[job_id]
+        self.changed(job_id)
+
+    def stalled(self, job_id: int) -> bool:
+        """Whether what is drawn of it waits until it can be stored."""
+        return job_id in self._stalled
 
     def progress(self, job_id: int) -> float | None:
         """0 to 1 while it is being drawn; None otherwise."""

@@ -17,16 +17,22 @@ class Presenter:
     """Makes cards in the language of the person who asked."""
 
     def __init__(
-        self, folder: Path, profiles: Callable[[], Sequence[Profile]], owned: Callable[[], bool] = lambda: True
+        self,
+        folder: Path,
+        profiles: Callable[[], Sequence[Profile]],
+        owned: Callable[[], bool] = lambda: True,
+        stalled: Callable[[int], bool] = lambda _job_id: False,
     ) -> None:
         """Args:
         folder: Where pictures are kept.
         profiles: The models, for their proper names and what they can do.
         owned: Whether anybody is known who can let newcomers in.
+        stalled: Whether what is drawn of a job waits until it can be stored.
         """
         self._folder = folder
         self._profiles = profiles
         self._owned = owned
+        self._stalled = stalled
 
     def job(self, job: Job, pictures: Sequence[Picture], waiting: Waiting | None, progress: float | None) -> Card:
         """The card of a job as it is now; its pictures stand in the same order as ``pictures``."""
@@ -39,6 +45,7 @@ class Presenter:
             progress=progress,
             profile=profile,
             owned=self._owned(),
+            stalled=self._stalled(job.id),
         )
 
     def unclear(self, job: Job) -> Card:

@@ -100,7 +100,7 @@ class Dispatch:
         self._dispatcher = Dispatcher(
             engine,
             claims=Claims(db, folder, engine, queue=self._queue, feed=self._feed, clock=clock),
-            files=Files(folder, Metadata(engine.profiles), Review(db, moderator, self.posted), metrics),
+            files=Files(folder, Metadata(engine.profiles), Review(db, moderator, self.posted), metrics, clock),
             queue=self._queue,
             feed=self._feed,
             live=self.live,
@@ -124,7 +124,7 @@ class Dispatch:
         self._showing = Showing(
             db,
             self._surfaces,
-            Presenter(folder, engine.profiles, lambda: bool(known.everybody())),
+            Presenter(folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled),
             folder,
             waiting=self.waiting,
             progress=self.progress,

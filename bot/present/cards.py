@@ -56,6 +56,7 @@ def card_of(
     profile: Profile | None = None,
     notes: Sequence[str] = (),
     owned: bool = True,
+    stalled: bool = False,
 ) -> Card:
     """Return the card of a job as it is now.
 
@@ -68,13 +69,14 @@ def card_of(
         profile: The job's model; None when it is not there any more.
         notes: Keys of further sentences, such as ``note.unclear``.
         owned: Whether anybody is known who can let newcomers in.
+        stalled: What is drawn of it waits until it can be stored.
     """
     if job.forgotten:
         return _forgotten(job)
     finished = job.state in _FINISHED
     return Card(
         tone=_TONES[job.state],
-        status=_status(job, len(pictures), waiting, progress, owned=owned),
+        status=_status(job, len(pictures), waiting, progress, owned=owned, stalled=stalled),
         prompt=job.request.typed,
         asker=job.asker,
         job_id=job.id,
@@ -165,7 +167,9 @@ def _coming(job: Job, profile: Profile | None) -> Coming | None:
     return Coming(request.count, request.width, request.height, enlarge)
 
 
-def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | None, *, owned: bool) -> str:
+def _status(
+    job: Job, drawn: int, waiting: Waiting | None, progress: float | None, *, owned: bool, stalled: bool
+) -> str:
     locale, count = job.locale, job.request.count
     match job.state:
         case JobState.HELD:
@@ -173,6 +177,8 @@ def _status(job: Job, drawn: int, waiting: Waiting | None, progress: float | Non
         case JobState.QUEUED:
             return _in_line(locale, waiting)
         case JobState.RUNNING:
+            if stalled:
+                return text(locale, "card.running.stalled")
             if progress is None:
                 return text(locale, "card.running", n=count)
             return text(locale, "card.running.percent", n=count, percent=int(100 * min(max(progress, 0.0), 1.0)))

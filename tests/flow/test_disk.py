@@ -9,32 +9,27 @@ import pytest
 from bot.model.cards import Tone
 from bot.model.errors import Unavailable
 from bot.model.jobs import JobState
+from bot.present import i18n
 from bot.store import blobs
+from engine.fake import FakeEngine
 from tests.flow.conftest import Make
+from tests.flow.gate import Gate
+from tests.flow.house import Bot
 
 WRITE = blobs.write
 
 
-@pytest.mark.parametrize(
-    ("key", "error"),
-    [
-        ("unavailable.disk_full", "error.store.no_space"),
-        ("unavailable.pictures.unwritable", "error.store.failed"),
-    ],
-)
-async def test_a_picture_that_can_not_be_stored_is_refunded(
-    make: Make, monkeypatch: pytest.MonkeyPatch, key: str, error: str
-) -> None:
+async def test_a_picture_that_can_not_be_stored_is_refunded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     async def write(folder: Path, path: str, data: bytes) -> Path:
         if path.rpartition("/")[2].startswith("1-"):
-            raise Unavailable(key)
+            raise Unavailable("unavailable.pictures.unwritable")
         return await WRITE(folder, path, data)
 
     monkeypatch.setattr(blobs, "write", write)
     bot = await make()
     job = await bot.ask(count="2")
     failed = await bot.reaches(job.id, JobState.FAILED)
-    assert failed.error == error
+    assert failed.error == "error.store.failed"
     assert await bot.ledger(job.id) == (2, 0, 0)
     await bot.quiet()
     (seen,) = bot.chats.shown(job.id)
@@ -42,6 +37,97 @@ async def test_a_picture_that_can_not_be_stored_is_refunded(
     assert seen.card.tone is Tone.PROBLEM
     after = await bot.ask(user="2")
     await bot.delivered(after.id)
+
+
+class Disk:
+    """A disk that is full while ``full`` is set, for files of pictures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        self.refused = 0
+        monkeypatch.setattr(blobs, "write", self._write)
+
+    async def _write(self, folder: Path, path: str, data: bytes) -> Path:
+        if self.full:
+            self.refused += 1
+            raise Unavailable("unavailable.disk_full")
+        return await WRITE(folder, path, data)
+
+
+def status(bot: Bot, job_id: int) -> str:
+    """What the job's card says."""
+    (seen,) = bot.chats.shown(job_id)
+    assert seen.card is not None
+    return seen.card.status
+
+
+STALLED = i18n.text("en", "card.running.stalled")
+
+
+async def test_on_a_full_disk_drawn_pictures_wait_and_their_cards_say_so(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(monkeypatch)
+    engine = FakeEngine()
+    bot = await make(engine=engine)
+    job = await bot.ask(count="2")
+    await bot.until(lambda: bot.chats.shown(job.id) and status(bot, job.id) == STALLED)
+    later = await bot.ask(user="2")
+    await bot.until(lambda: disk.refused > 20)
+    assert (await bot.job(later.id)).state is JobState.QUEUED, "what can't be stored is not drawn"
+    assert len([r for r in caplog.records if r.levelname in {"ERROR", "WARNING"}]) == 1
+    disk.full = False
+    for there in (job, later):
+        await bot.delivered(there.id)
+    assert len(bot.chats.pictures(job.id)) == 2
+    assert await bot.ledger(job.id) == (2, 0, 2)
+    assert STALLED not in status(bot, job.id)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "cancel"])
+async def test_what_waits_for_room_is_lost_by_nothing(make: Make, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    disk = Disk(monkeypatch)
+    bot = await make()
+    job = await bot.ask()
+    await bot.until(lambda: disk.refused)
+    if how == "cancel":
+        assert await bot.cancel(job.id)
+        disk.full = False
+        await bot.quiet()
+        assert (await bot.job(job.id)).state is JobState.CANCELLED
+        assert await bot.ledger(job.id) == (2, 0, 0)
+        assert bot.files() == []
+        return
+    await (bot.stop() if how == "stop" else bot.kill())
+    disk.full = False
+    await bot.start()
+    done = await bot.delivered(job.id)
+    assert done.attempts == (0 if how == "stop" else 1)
+    assert await bot.ledger(job.id) == (2, 0, 1)
+
+
+async def test_with_no_room_for_the_database_cards_say_so_and_the_log_once(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    drawn = [await bot.ask(user=str(n)) for n in range(3)]
+    await bot.until(lambda: gate.reached)
+    await bot.quiet(lambda: all(bot.chats.shown(job.id) for job in drawn))
+    await bot.db._writer.execute_fetchall("PRAGMA query_only = ON")
+    gate.open()
+    await bot.until(lambda: status(bot, drawn[0].id) == STALLED)
+    for n in range(8):
+        with pytest.raises(Unavailable) as refused:
+            await bot.ask(user=f"other {n}")
+        assert refused.value.key == "unavailable.database.unwritable"
+        bot.clock.advance(60)
+    assert [r.exc_info for r in caplog.records if r.exc_info] == []
+    assert len([r for r in caplog.records if r.levelname in {"ERROR", "WARNING"}]) < 12
+    await bot.db._writer.execute_fetchall("PRAGMA query_only = OFF")
+    for job in drawn:
+        await bot.delivered(job.id)
+        assert await bot.ledger(job.id) == (2, 0, 1)
 
 
 async def test_a_locked_database_is_waited_for(make: Make) -> None:
