@@ -3,7 +3,8 @@
 ``draws``: two steps and a tiny picture for each recipe; ``stalls``: one step, then nothing; ``quits``: ends while it
 loads; ``dies``: ends at the first recipe; ``raves``: says no message; ``refuses``: can't load its model; ``prints``:
 as draws, with a library's chatter on standard error; ``peeks``: draws on once somebody looks; ``idles``: gives its
-memory back at once; ``lingers``: as draws, and does not end with its pipe;
+memory back at once; ``empties``: loses its model to another one's failed load, and loads it again for the next recipe;
+``lingers``: as draws, and does not end with its pipe;
 ``enlarges``: as draws, and is at work on what is no step before; ``echoes``: refuses with its environment.
 """
 
@@ -67,10 +68,17 @@ def main(what: str) -> None:
         sys.stderr.write("progress 50 %\rprogress 100 %" + "\ufffd" * 70000)
     if what == "idles":
         say(wire.Idle(7))
+    if what == "empties":
+        say(wire.Noted("xl can't be loaded: it is of cheese; demo stays loaded."))
+        say(wire.Warming("xl", "abacus"))
+        say(wire.Idle(7, "xl can't be loaded: it bursts; demo could not be loaded again either."))
     while (message := hear()) is not None:
         if isinstance(message, wire.Look):
             looked.add(message.ticket)
         if isinstance(message, wire.Paint):
+            if what == "empties":
+                say(wire.Warming("demo", "abacus"))
+                say(wire.Warm("demo", "fp4", "in the head", "c0ffee", 77, 0.01))
             if what == "peeks":
                 # Nobody can look before it is told of the recipe.
                 say(stepped(message, 1))

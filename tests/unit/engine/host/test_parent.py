@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -263,3 +264,19 @@ async def test_idle_it_is_ready_to_draw() -> None:
         await engine.warm()
         assert isinstance((await all_of(engine, A))[-1], Image)
         assert engine.state().phase is Phase.IDLE
+
+
+async def test_a_model_lost_to_another_ones_failed_load_is_said_and_the_next_request_is_drawn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with child("empties") as engine:
+        while engine.state().phase is not Phase.IDLE:  # noqa: ASYNC110  # the engine tells its state to whom asks
+            await asyncio.sleep(0.01)
+        await engine.warm()
+        assert "could not be loaded again" in engine.state().problem
+        assert isinstance((await all_of(engine, A))[-1], Image)
+        assert (engine.state().phase, engine.state().problem, engine.state().restarts) == (Phase.WARM, "", 0)
+    said = [r.message for r in caplog.records]
+    assert "xl can't be loaded: it is of cheese; demo stays loaded." in said
+    assert "xl can't be loaded: it bursts; demo could not be loaded again either." in said

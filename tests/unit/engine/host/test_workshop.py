@@ -9,11 +9,13 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import EngineError, UnknownModel
-from engine.diffusion.keeper import CantLoad
+from engine.diffusion.keeper import CantLoad, Loaded
+from engine.diffusion.loader import Loader
 from engine.host import wire, workshop
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec
 from tests.fakes import upscalers
+from tests.unit.engine.diffusion.toy import Toy
 
 BYTES = 4 * (3 + 3 + 2)
 """What ``upscalers.write`` writes: scale, reach and noise, three numbers of colour, purpose and tiling; each in fp32."""
@@ -45,3 +47,23 @@ def test_what_the_upscaler_takes_is_kept_from_the_models(monkeypatch: pytest.Mon
         kept(monkeypatch, str(file))
     assert isinstance(caught.value.error, UnknownModel)
     assert str(caught.value.error).startswith("EASEL_UPSCALER")
+
+
+def test_after_a_download_for_a_model_that_cannot_be_loaded_the_one_in_use_is_warm_again() -> None:
+    said: list[wire.Message] = []
+    news = workshop._ModelNews(said.append)
+    news.loader = Loader("cpu", "auto", "nowhere", "", lambda _, __: None)
+    loaded = Loaded(ModelSpec(demo()), Toy(), "fp32", "a plan", "c0ffee")
+    news.loading(loaded.spec)
+    news.loaded(loaded, 1.0)
+    news.announce(64, 0.1)
+    said.clear()
+    news.kept(loaded, "xl can't be loaded.")
+    assert said == [wire.Noted("xl can't be loaded.")], "nothing had changed"
+    news.downloading(1, 2)
+    news.kept(loaded, "xl can't be loaded.")
+    assert [type(m) for m in said[1:]] == [wire.Downloading, wire.Warm, wire.Noted]
+    news.kept(None, "nothing is loaded.")
+    end = said[-1]
+    assert isinstance(end, wire.Idle)
+    assert end.problem == "nothing is loaded."
