@@ -14,8 +14,11 @@ from aiogram.utils.backoff import Backoff, BackoffConfig
 from pydantic import ValidationError
 
 from adapters.telegram.faults import REFUSED, UNREACHABLE, sentence
+from bot.model.errors import Refusal, Unavailable
 
 log = logging.getLogger(__name__)
+
+LOCKED = "unavailable.database.locked"
 
 KINDS = ["message", "callback_query"]
 """The updates that are asked for."""
@@ -49,7 +52,8 @@ class Polling:
     Args:
         bot: The API client.
         dispatcher: Its handlers return once everything is saved, and raise when it is not.
-        give_up: Told of an update whose handler kept failing; says sorry to whoever sent it.
+        give_up: Told of an update whose handler kept failing, and of what can't be done where that is known; says so to
+            whoever sent it.
         patience: Pauses.
     """
 
@@ -57,7 +61,7 @@ class Polling:
         self,
         bot: Bot,
         dispatcher: Dispatcher,
-        give_up: Callable[[Update], Awaitable[None]],
+        give_up: Callable[[Update, Refusal | None], Awaitable[None]],
         patience: Patience,
     ) -> None:
         self._bot = bot
@@ -127,10 +131,17 @@ class Polling:
         while True:
             try:
                 await self._dispatcher.feed_update(self._bot, update)
+            except Unavailable as refusal:
+                if backoff.counter == 0 and refusal.key == LOCKED:
+                    await backoff.asleep()  # another process is done in a moment
+                    continue
+                # A full disk lasts: trying again would only keep this person, and everybody after them, waiting.
+                await self._give_up(update, refusal)
+                return
             except Exception:
                 if backoff.counter + 1 >= self._patience.tries:
                     log.exception("update %d failed %d times and is given up", update.update_id, self._patience.tries)
-                    await self._give_up(update)
+                    await self._give_up(update, None)
                     return
                 log.exception("update %d could not be saved; again in %.1f s", update.update_id, backoff.next_delay)
                 await backoff.asleep()

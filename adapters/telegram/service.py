@@ -34,7 +34,7 @@ from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Patience, Polling
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.verbs import Verbs
-from bot.model.errors import Unavailable
+from bot.model.errors import Refusal, Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
 
@@ -153,16 +153,17 @@ class TelegramService:
             ]
             await bot.set_my_commands(commands, scope, language_code=code or None, request_timeout=_SECONDS)
 
-    async def _sorry(self, bot: Bot, update: Update) -> None:
-        """Tell whoever sent an update that could not be saved; by hand, since saving is what fails."""
+    async def _sorry(self, bot: Bot, update: Update, refusal: Refusal | None) -> None:
+        """Tell whoever sent an update that could not be saved, and why; by hand, since saving is what fails."""
+        why = refusal or Unavailable("refusal.unavailable.internal")
         try:
             if update.callback_query is not None:
                 query = update.callback_query
-                text = self._studio.text("refusal.unavailable.internal", locale_of(query.from_user))
+                text = self._studio.refused(why, locale_of(query.from_user)).status
                 await bot.answer_callback_query(query.id, text=text, show_alert=True, request_timeout=_SECONDS)
             elif update.message is not None:
                 message = update.message
-                text = self._studio.text("refusal.unavailable.internal", locale_of(message.from_user))
+                text = self._studio.refused(why, locale_of(message.from_user)).status
                 reply = ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True)
                 await bot.send_message(message.chat.id, text, reply_parameters=reply, request_timeout=_SECONDS)
         except CALL_ERRORS as error:

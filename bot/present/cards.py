@@ -37,6 +37,14 @@ _TONES: Mapping[JobState, Tone] = {
 }
 _NO_REASON = "error.engine.failed"
 _FINISHED = frozenset({JobState.PAINTED, JobState.DELIVERED})
+_FOR_OPERATORS = frozenset(
+    {
+        "unavailable.database.damaged",
+        "unavailable.database.moved",
+        "unavailable.database.unwritable",
+        "unavailable.pictures.unwritable",
+    }
+)
 _STOPPABLE = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
 
 
@@ -115,6 +123,9 @@ def unclear(job: Job) -> Card:
 
 def refused(refusal: Refusal, locale: str) -> Card:
     """Return a refusal as a private card."""
+    if refusal.key in _FOR_OPERATORS:
+        # Where the files of this machine lie is for its operator: the log and /readyz say it.
+        return Card(Tone.PROBLEM, text(locale, "unavailable.storage"), private=True, final=True)
     return Card(Tone.PROBLEM, text(locale, refusal.key, **refusal.params), private=True, final=True)
 
 

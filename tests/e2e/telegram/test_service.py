@@ -122,7 +122,11 @@ class Failing:
                 raise error
             return await draw(*args)
 
+        self.error = error
         house.studio.draw = failing  # type: ignore[method-assign, assignment]
+
+    async def never(self, *_: Any) -> None:
+        raise self.error
 
 
 async def test_an_update_is_not_confirmed_until_its_handler_has_saved(
@@ -153,6 +157,26 @@ async def test_an_update_that_always_fails_is_given_up_with_an_apology(
     telegram.writes(ann, person, "a cat")
     await telegram.until(lambda: photos(ann))
     assert "given up" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("unavailable.disk_full", "unavailable.disk_full"), ("unavailable.database.unwritable", "unavailable.storage")],
+)
+async def test_what_can_not_be_stored_is_said_at_once(
+    start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture, key: str, said: str
+) -> None:
+    house = await start()
+    await telegram.until(lambda: telegram.polled)
+    full = Failing(house, 99, Unavailable(key, path="/srv/secret/easel.db"))
+    # The refusal can't be saved either.
+    house.studio.post = full.never  # type: ignore[method-assign, assignment]
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    (answer,) = await telegram.until(ann.by_bot)
+    assert answer.words == i18n.text("en", said)
+    assert len(full.calls) == 1
+    await telegram.until(lambda: not telegram.updates)
+    assert [r for r in caplog.records if r.exc_info] == []
 
 
 async def test_a_press_that_always_fails_is_answered_too(
