@@ -114,7 +114,9 @@ def _draw(command: argparse.ArgumentParser) -> None:
         help="a.png (a-1.png, a-2.png for several), or a folder",
     )
     command.add_argument("--size", "--ar", metavar="SIZE", help="WxH, W:H, or a preset such as portrait")
-    command.add_argument("--seed", metavar="N", help="0 to 2^63-1; the same seed draws the same picture")
+    command.add_argument(
+        "--seed", metavar="N", help="0 to 2^63-1, or -1 for a random one; the same seed draws the same picture"
+    )
     command.add_argument("--count", "--n", metavar="N", help="how many pictures, 1 to 16")
     command.add_argument("--steps", metavar="N", help="denoising steps")
     command.add_argument("--guidance", metavar="X", help="guidance scale")

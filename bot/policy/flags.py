@@ -2,13 +2,13 @@
 
 ``a red apple --size 3:4 --no "text, frames"``. A flag stands at the beginning or after white space (a known one also
 after a Chinese character or punctuation, where nobody types a space); every other dash is the prompt's own. Keyboards
-turn ``--`` into one long dash, and ``:`` ``x`` and digits into full-width forms: before a known flag's name, and in its
-value, they are read as what was meant. The prompt's own text stays as it was typed.
+turn ``--`` into one long dash, and ``:`` ``x`` and digits into full-width forms, and put in characters that show nothing:
+before a known flag's name, and in its value, they are read as what was meant. The prompt's own text stays as it was typed.
+A number or a size is read whole, by ``bot.policy.values``; where that can't be done, its word is the value, and refused.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -17,7 +17,9 @@ from enum import Enum
 
 from bot.model.errors import BadInput
 from bot.model.requests import DrawForm
-from bot.policy.texts import shown
+from bot.policy.near import nearest
+from bot.policy.texts import invisible, shown
+from bot.policy.values import end_of, wide
 
 
 class _Value(Enum):
@@ -51,14 +53,32 @@ _ALIASES = {"ar": "size", "n": "count", "neg": "no"}
 NAMES = tuple(flag.name for flag in _FLAGS)
 """Every flag's name, without the dashes and without aliases."""
 
+# Sides that other programs take one by one, and what else they call what Easel has.
+_SIDES = frozenset({"width", "height", "w", "h", "x", "y"})
+_MEANT = {
+    "cfg": "guidance",
+    "cfg-scale": "guidance",
+    "cfg_scale": "guidance",
+    "scale": "guidance",
+    "aspect": "ar",
+    "ratio": "ar",
+    "aspect-ratio": "ar",
+    "resolution": "size",
+    "number": "count",
+    "images": "count",
+    "iterations": "steps",
+    "denoise": "strength",
+    "denoising": "strength",
+}
+
+_NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength"})
+
 _KNOWN = {flag.name: flag for flag in _FLAGS}
 _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
 
 # Two hyphens (of any kind), or one or two of the dashes that apps make of them.
 _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 _SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
-_SIZE = re.compile(r"[0-9]+\s*[x×✕✖*:∶]\s*[0-9]+", re.ASCII | re.IGNORECASE)
-_NUMBER = re.compile(r"[-+‐‒–—−]?[0-9.][0-9.,x×✕✖*:∶a-z%+-]*", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
 _TRAILING = ",.;、。"
@@ -92,13 +112,15 @@ def parse(form: DrawForm) -> DrawForm:
 
 
 class _Text:
-    """A prompt, and its NFKC form with the place in the prompt that each character came from."""
+    """A prompt, and its visible characters in NFKC with the place in the prompt that each came from."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         plain: list[str] = []
         self._origin: list[int] = []
         for index, char in enumerate(text):
+            if invisible(char):
+                continue
             # Character by character: composing across characters changes nothing that flags are made of.
             folded = unicodedata.normalize("NFKC", char)
             plain.append(folded)
@@ -108,7 +130,12 @@ class _Text:
 
     def typed(self, start: int, end: int) -> str:
         """Return the prompt's own text between two positions of ``plain``."""
-        return self._text[self._origin[start] : self._origin[end]]
+        return self._text[self._origin[start] if start else 0 : self._origin[end]]
+
+    def parted(self, position: int) -> bool:
+        """Whether something invisible stands before this position of ``plain``."""
+        index = self._origin[position] - 1
+        return index >= 0 and invisible(self._text[index])
 
 
 def _scan(text: _Text) -> Iterator[tuple[_Flag, str | bool, int, int]]:
@@ -116,7 +143,7 @@ def _scan(text: _Text) -> Iterator[tuple[_Flag, str | bool, int, int]]:
     position = 0
     after_flag = 0
     while (head := _HEAD.search(text.plain, position)) is not None:
-        flag = _flag_at(text.plain, head, after_flag)
+        flag = _flag_at(text, head, after_flag)
         if flag is None:
             position = head.start() + 1
             continue
@@ -125,33 +152,33 @@ def _scan(text: _Text) -> Iterator[tuple[_Flag, str | bool, int, int]]:
         yield flag, value, head.start(), position
 
 
-def _flag_at(plain: str, head: re.Match[str], after_flag: int) -> _Flag | None:
+def _flag_at(text: _Text, head: re.Match[str], after_flag: int) -> _Flag | None:
     """Return the known flag that ``head`` is, None where the dashes belong to the prompt; refuses an unknown flag."""
+    plain = text.plain
     start, end = head.span()
     before = plain[start - 1] if start > after_flag else " "
     flag = _KNOWN.get(head["name"].lower())
     if flag is not None and not _goes_on(plain, end):
-        return None if _in_word(before) or before in "-‐‒–—―−" else flag
+        return None if (_in_word(before) and not text.parted(start)) or before in "-‐‒–—―−" else flag
     if not before.isspace() or head["dashes"][0] not in "-‐":
         return None
-    name = head["name"].lower()
     rest = _WORD.match(plain, end) if _goes_on(plain, end) else None
     typed = "--" + head["name"] + (rest[0] if rest else "")
-    raise BadInput("refusal.flag.unknown", flag=shown(typed), nearest=f"--{nearest(name, tuple(_KNOWN))}")
+    raise _unknown(typed)
 
 
-def nearest(name: str, known: tuple[str, ...]) -> str:
-    """Return the known name that is most like ``name``; the first where none is like it at all."""
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-
-
-def _wide(char: str) -> bool:
-    """Whether it is a character of a script that is written without spaces."""
-    return unicodedata.east_asian_width(char) in {"W", "F"}
+def _unknown(typed: str) -> BadInput:
+    name = typed.removeprefix("--").lower()
+    if name in _SIDES:
+        return BadInput("refusal.flag.side", flag=shown(typed))
+    near = _MEANT.get(name) or nearest(name, _KNOWN)
+    if near is None:
+        return BadInput("refusal.flag.none_near", flag=shown(typed), known=", ".join(f"--{known}" for known in NAMES))
+    return BadInput("refusal.flag.unknown", flag=shown(typed), nearest=f"--{near}")
 
 
 def _in_word(char: str) -> bool:
-    return char.isalnum() and not _wide(char)
+    return char.isalnum() and not wide(char)
 
 
 def _goes_on(plain: str, end: int) -> bool:
@@ -188,9 +215,12 @@ def _unquoted(text: _Text, flag: _Flag, start: int) -> tuple[str, int]:
         end = min(line.end(), _next_flag(plain, start, line.end())) if line else start
         value = text.typed(start, end).strip().rstrip(",，、;；")
     else:
-        found = (_SIZE.match(plain, start) if flag.name == "size" else None) or _NUMBER.match(plain, start)
-        found = found or _WORD.match(plain, start)
-        end = found.end() if found and _next_flag(plain, start, found.end()) > start else start
+        limit = _next_flag(plain, start, len(plain))
+        known = end_of(flag.field, plain, start, limit) if flag.field in _NUMBERS else None
+        if known is not None:
+            return plain[start:known], known
+        word = _WORD.match(plain, start, limit)
+        end = word.end() if word else start
         value = plain[start:end].rstrip(_TRAILING)
     if not value:
         raise BadInput("refusal.flag.value_missing", flag=name)
@@ -231,6 +261,6 @@ def _join(left: str, right: str) -> str:
     left, right = left.rstrip(), right.lstrip()
     if not left or not right:
         return left or right
-    if right[0] in _TRAILING + "，；":
+    if right[0] in _TRAILING + "，；)]}）」』”":
         return left + right
     return left + ("\n" if "\n" in gap else " ") + right

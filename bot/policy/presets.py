@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 
 from bot.model.errors import BadInput
 from bot.policy.texts import fold, shown, whole
+from bot.policy.values import RATIO, SIZE
 from engine.contract import Profile
 
 RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}
@@ -24,8 +24,6 @@ _NAMES = {
     "宽图": "wide",
     "宽屏": "wide",
 }
-_PIXELS = re.compile(r"([0-9]+)\s*[x×✕✖*хХ]\s*([0-9]+)", re.ASCII)
-_RATIO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*[:∶/]\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)", re.ASCII)
 
 
 def size_of(text: str | None, profile: Profile) -> tuple[int, int]:
@@ -41,13 +39,13 @@ def size_of(text: str | None, profile: Profile) -> tuple[int, int]:
     name = _NAMES.get(folded, folded)
     if name in RATIOS:
         return _preset(name, profile)
-    if pixels := _PIXELS.fullmatch(folded):
-        width, height = whole(pixels[1]), whole(pixels[2])
+    if pixels := SIZE.fullmatch(folded):
+        width, height = whole(pixels["width"]), whole(pixels["height"])
         assert width is not None
         assert height is not None
         return _checked(width, height, folded, profile)
-    if ratio := _RATIO.fullmatch(folded):
-        across, down = float(ratio[1]), float(ratio[2])
+    if ratio := RATIO.fullmatch(folded):
+        across, down = float(ratio["across"]), float(ratio["down"])
         if across > 0 and down > 0:
             return _at_native_area(across, down, profile)
     example = "{}x{}".format(*_preset("square", profile))

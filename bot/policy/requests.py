@@ -9,14 +9,19 @@ from bot.model.errors import BadInput
 from bot.model.requests import DrawForm, DrawRequest, Start
 from bot.policy import flags
 from bot.policy.languages import is_read
+from bot.policy.near import nearest
 from bot.policy.presets import size_like, size_of
 from bot.policy.recipes import MAX_SEED, draw_seed
 from bot.policy.styles import BUILT_IN, Style, find
 from bot.policy.texts import clean, decimal, fold, shown, whole
+from bot.policy.values import amount
 from engine.contract import Can, Honour, Limits, Profile
 
 MAX_TYPED = 10_000
 """Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
+
+RANDOM = -1
+"""The seed that other programs take for a random one."""
 
 STRENGTH = Limits(0.6, 0.05, 1.0)
 """How far to move away from a picture to start from: less than 0.05 would change nothing that can be seen."""
@@ -97,8 +102,10 @@ def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
         return None
     style = find(name, styles)
     if style is None:
-        nearest = flags.nearest(fold(name), tuple(styles)) if styles else ""
-        raise BadInput("refusal.style.unknown", value=shown(name), nearest=nearest, known=", ".join(styles))
+        value, known, near = shown(name), ", ".join(styles), nearest(fold(name), styles)
+        if near is None:
+            raise BadInput("refusal.style.none_near", value=value, known=known)
+        raise BadInput("refusal.style.unknown", value=value, nearest=near, known=known)
     return style
 
 
@@ -170,7 +177,7 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
 def _steps(text: str | None, limits: Limits[int]) -> int:
     if text is None:
         return limits.default
-    steps = whole(text)
+    steps = whole(amount("steps", fold(text)))
     if steps is None:
         raise BadInput("refusal.steps.not_number", value=shown(text), low=limits.low, high=limits.high)
     if not limits.low <= steps <= limits.high:
@@ -198,6 +205,8 @@ def _seed(text: str | None, rng: random.Random) -> int:
     seed = whole(text)
     if seed is None:
         raise BadInput("refusal.seed.not_number", value=shown(text))
+    if seed == RANDOM:
+        return draw_seed(rng)
     if not 0 <= seed <= MAX_SEED:
         raise BadInput("refusal.seed.range", value=shown(text), high=str(MAX_SEED))
     return seed
@@ -206,7 +215,7 @@ def _seed(text: str | None, rng: random.Random) -> int:
 def _count(text: str | None, most: int) -> int:
     if text is None:
         return 1
-    count = whole(text)
+    count = whole(amount("count", fold(text)))
     if count is None:
         raise BadInput("refusal.count.not_number", value=shown(text), most=most)
     if not 1 <= count <= most:

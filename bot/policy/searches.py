@@ -11,7 +11,7 @@ from bot.model.errors import BadInput
 from bot.model.searches import Query
 from bot.policy import segment
 from bot.policy.recipes import MAX_SEED
-from bot.policy.texts import bounded, fold, shown
+from bot.policy.texts import bounded, fold, lower, shown
 
 QUERY_CHARS = 200
 """Longest search that is taken, in characters."""
@@ -47,14 +47,15 @@ def parse(typed: str) -> Query:
     Raises:
         BadInput: Nothing was typed, it is too long, or a filter's value can't be read.
     """
-    folded = fold(typed)
+    # Invisible characters part words where they are stored, so they stay.
+    folded = lower(typed)
     if len(folded) > QUERY_CHARS:
         raise BadInput("refusal.search.long", most=QUERY_CHARS)
     query, plain = Query(), []
     for part in folded.split():
         key, colon, value = part.partition(":")
-        reader = _READERS.get(_KEYS.get(key, "")) if colon and value else None
-        found = None if reader is None else reader(query, value)
+        reader = _READERS.get(_KEYS.get(fold(key), "")) if colon and value else None
+        found = None if reader is None else reader(query, fold(value))
         if found is not None:
             query = found
         elif part == _STAR:

@@ -11,6 +11,9 @@ MAX_INT = 2**63 - 1
 SHOWN_CHARS = 40
 """How much of what was typed a refusal repeats, in characters."""
 
+_VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
+# Shown as nothing, though they are no format characters: fillers, the joiner of graphemes, and the frame of a keycap.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u20e3\u3164\uffa0")
 _MINUS = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 _WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,18}(?:[.,][0-9]{0,18})?|[.,][0-9]{1,18})", re.ASCII)
@@ -24,9 +27,23 @@ def clean(text: str) -> str:
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
 
 
-def fold(text: str) -> str:
-    """Return the text as keywords and numbers are compared: NFKC, lower case, without outer white space."""
+def invisible(char: str) -> bool:
+    """Whether a character shows nothing: joiners, marks of direction, variation selectors, fillers, soft hyphens."""
+    if char.isascii():
+        return False
+    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or char in _FILLERS:
+        return True
+    return unicodedata.category(char) == "Cf" and char not in _VISIBLE_FORMATS
+
+
+def lower(text: str) -> str:
+    """Return the text in NFKC and in lower case, without outer white space."""
     return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
+def fold(text: str) -> str:
+    """Return the text as keywords and numbers are compared: like ``lower``, and without characters that show nothing."""
+    return lower("".join(char for char in text if not invisible(char)))
 
 
 def shown(text: str) -> str:

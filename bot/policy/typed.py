@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from bot.model.errors import BadInput
 from bot.model.verbs import HERE, VERBS, Arg, Takes, Verb
-from bot.policy.flags import nearest
+from bot.policy.near import nearest
 from bot.policy.spans import is_for_good, is_span
 from bot.policy.texts import bounded, clean, fold, shown
 
@@ -61,9 +61,10 @@ def find(command: str, typed: str) -> tuple[Verb, str]:
     if f"{command} {sub}" in _BY_NAME:
         return _BY_NAME[f"{command} {sub}"], typed[head.end() :].strip() if head else ""
     known = tuple(name.partition(" ")[2] for name in _BY_NAME if name.startswith(f"{command} "))
-    raise BadInput(
-        "refusal.verb.unknown", typed=shown(f"/{command} {sub}"), nearest=f"/{command} {nearest(sub, known)}"
-    )
+    unknown, near = shown(f"/{command} {sub}"), nearest(sub, known)
+    if near is None:
+        raise BadInput("refusal.verb.none_near", typed=unknown, command=f"/{command}", known=", ".join(known))
+    raise BadInput("refusal.verb.unknown", typed=unknown, nearest=f"/{command} {near}")
 
 
 def parse(verb: Verb, typed: str, near: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
@@ -136,9 +137,10 @@ def _wrong(verb: Verb, arg: Arg, line: _Line) -> BadInput:
         return BadInput("refusal.verb.missing", argument=f"@argument.{arg.name}", usage=usage(verb))
     value = shown(line.word() or line.rest)
     if arg.takes is Takes.CHOICE:
-        return BadInput(
-            "refusal.verb.choice", value=value, nearest=nearest(fold(value), arg.choices), usage=usage(verb)
-        )
+        near = nearest(fold(value), arg.choices)
+        if near is None:
+            return BadInput("refusal.verb.no_choice", value=value, usage=usage(verb))
+        return BadInput("refusal.verb.choice", value=value, nearest=near, usage=usage(verb))
     return BadInput("refusal.verb.value", value=value, argument=f"@argument.{arg.name}", usage=usage(verb))
 
 

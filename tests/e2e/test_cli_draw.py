@@ -137,7 +137,7 @@ BAD = {
     "no size": (["cat", "--size", "big", "-o", "a.png"], "big", "big"),
     "count 0": (["cat", "--count", "0", "-o", "a.png"], "1 to 16", "16"),
     "count 99": (["cat", "--count", "99", "-o", "a.png"], "1 to 16", "16"),
-    "seed negative": (["cat", "--seed", "-1", "-o", "a.png"], "9223372036854775807", "9223372036854775807"),
+    "seed negative": (["cat", "--seed", "-2", "-o", "a.png"], "9223372036854775807", "9223372036854775807"),
     "seed too large": (["cat", "--seed", str(2**63), "-o", "a.png"], "9223372036854775807", "9223372036854775807"),
     "steps": (["cat", "--steps", "0", "-o", "a.png"], "1 to 50", "50"),
     "model": (["cat", "--model", "nope", "-o", "a.png"], "nope", "nope"),

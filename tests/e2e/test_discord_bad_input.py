@@ -23,7 +23,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("count 0", {"prompt": "a cat", "count": 0}, "1 to 4", "4"),
     ("count 99", {"prompt": "a cat", "count": 99}, "1 to 4", "4"),
     ("count 99 as a flag", {"prompt": "a cat --count 99"}, "1 to 4", "4"),
-    ("negative seed", {"prompt": "a cat", "seed": "-1"}, "out of range", "-1"),
+    ("negative seed", {"prompt": "a cat", "seed": "-2"}, "out of range", "-2"),
     ("seed above 2^63-1", {"prompt": "a cat", "seed": str(2**63)}, "out of range", str(2**63)),
     ("seed that is none", {"prompt": "a cat", "seed": "seven"}, "not a whole number", "seven"),
     ("steps", {"prompt": "a cat --steps 999"}, "out of range", "999"),

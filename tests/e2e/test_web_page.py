@@ -180,7 +180,7 @@ REFUSED: list[tuple[str, str, str, dict[str, str | int]]] = [
     ("prompt", "a cat --count 99", "refusal.count.range", {"value": "99", "most": 16}),
     ("count", "99", "refusal.count.range", {"value": "99", "most": 16}),
     ("count", "two", "refusal.count.not_number", {"value": "two", "most": 16}),
-    ("seed", "-1", "refusal.seed.range", {"value": "-1", "high": SEEDS}),
+    ("seed", "-2", "refusal.seed.range", {"value": "-2", "high": SEEDS}),
     ("seed", str(SEEDS + 1), "refusal.seed.range", {"value": str(SEEDS + 1), "high": SEEDS}),
     ("steps", "0", "refusal.steps.range", {"value": "0", "low": 1, "high": 50}),
     ("own-size", "100x100", "refusal.size.off_grid", {"value": "100x100", "multiple": 16, "nearest": "96x96"}),

@@ -23,7 +23,7 @@ BAD = [
     ("a cat --count 0", "1 to 4", "4"),
     ("a cat --count 99", "1 to 4", "4"),
     ("a cat --count two", "“two”", "two"),
-    ("a cat --seed -1", "out of range", "-1"),
+    ("a cat --seed -2", "out of range", "-2"),
     ("a cat --seed 9223372036854775808", "9223372036854775807", "9223372036854775807"),
     ("a cat --steps 0", "out of range", "0"),
     ("a cat --steps 9999", "out of range", "9999"),

@@ -118,7 +118,7 @@ BAD = [
     Bad("count 99", {"prompt": "a cat", "count": "99"}, "refusal.count.range", "1 to 16", "1 到 16"),
     Bad("count as a flag", {"prompt": "a cat —count 99"}, "refusal.count.range", "1 to 16", "1 到 16"),
     Bad("count that is none", {"prompt": "a cat", "count": "many"}, "refusal.count.not_number", "“many”", "“many”"),
-    Bad("negative seed", {"prompt": "a cat", "seed": "-1"}, "refusal.seed.range", "-1 is out", "-1 超出"),
+    Bad("negative seed", {"prompt": "a cat", "seed": "-2"}, "refusal.seed.range", "-2 is out", "-2 超出"),
     Bad("seed 2^63", {"prompt": "a cat", "seed": str(2**63)}, "refusal.seed.range", str(2**63), str(2**63)),
     Bad("endless seed", {"prompt": "a cat", "seed": "9" * 5000}, "refusal.seed.range", "9…", "9…"),
     Bad("seed that is none", {"prompt": "a cat", "seed": "seven"}, "refusal.seed.not_number", "“seven”", "“seven”"),
@@ -128,7 +128,7 @@ BAD = [
     Bad("guidance", {"prompt": "a cat", "guidance": "50"}, "refusal.guidance.range", "0 to 5", "0 到 5"),
     Bad("guidance of none", {"prompt": "a cat", "guidance": "nan"}, "refusal.guidance.not_number", "“nan”", "“nan”"),
     Bad("model", {"prompt": "a cat", "model": "nope"}, "refusal.model.unknown", "Easel has demo", "demo"),
-    Bad("style", {"prompt": "a cat", "style": "nope"}, "refusal.style.unknown", "did you mean", "你是想用"),
+    Bad("style", {"prompt": "a cat", "style": "inkk"}, "refusal.style.unknown", "did you mean", "你是想用"),
     Bad(
         "a path for a model", {"prompt": "a cat", "model": "../../etc"}, "refusal.model.unknown", "../../etc", "../../"
     ),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from bot.model.errors import BadInput, Refusal
 from bot.model.requests import DrawForm
 from bot.policy import flags
+from bot.policy.texts import invisible
+from bot.present import i18n
 from tests.unit.bot.policy.outcome import outcome
 
 
@@ -110,7 +112,9 @@ def test_other_dashes_and_text_are_the_prompts_own(typed: str) -> None:
         ("a cat --privat", "--private"),
         ("a cat --guidence 3", "--guidance"),
         ("--step 3 a cat", "--steps"),
-        ("a cat --société x", "--size"),
+        ("a cat --negative-prompt text", "--neg"),
+        ("a cat --cfg-scale 3", "--guidance"),
+        ("a cat --ssed 3", "--seed"),
     ],
 )
 def test_unknown_flags_are_refused_with_the_nearest(typed: str, nearest: str) -> None:
@@ -119,6 +123,92 @@ def test_unknown_flags_are_refused_with_the_nearest(typed: str, nearest: str) ->
     assert refused.value.key == "refusal.flag.unknown"
     assert refused.value.params["nearest"] == nearest
     assert str(refused.value.params["flag"]) in typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("a cat --société x", "refusal.flag.none_near"),
+        ("a cat --colour red", "refusal.flag.none_near"),
+        ("a cat --h 5", "refusal.flag.side"),
+        ("a cat --width 512", "refusal.flag.side"),
+        ("a cat --Height 512", "refusal.flag.side"),
+    ],
+)
+def test_a_flag_that_is_like_no_other_names_none(typed: str, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        flags.parse(DrawForm(typed))
+    assert refused.value.key == key
+    for locale in i18n.LOCALES:
+        said = i18n.text(locale, key, **refused.value.params)
+        assert "--size" in said
+        assert "did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        # A unit is the value's.
+        ("a cat --size 192x192px", {"prompt": "a cat", "size": "192x192px"}),
+        ("一只猫 --size 192x192像素", {"prompt": "一只猫", "size": "192x192像素"}),
+        ("一只猫 --size 192×192像素，坐着", {"prompt": "一只猫，坐着", "size": "192×192像素"}),
+        ("a cat --size 192px x 192 px asleep", {"prompt": "a cat asleep", "size": "192px x 192 px"}),
+        ("一只猫 --count 4张", {"prompt": "一只猫", "count": "4张"}),
+        ("一只猫 --count 4 张 坐着", {"prompt": "一只猫 坐着", "count": "4 张"}),
+        ("一只猫 --steps 20步", {"prompt": "一只猫", "steps": "20步"}),
+        ("a cat --steps 20steps", {"prompt": "a cat", "steps": "20steps"}),
+        # A word that only begins like one is the prompt's.
+        ("--count 4 张飞", {"prompt": "张飞", "count": "4"}),
+        ("--size 192x192像素风的猫", {"prompt": "像素风的猫", "size": "192x192"}),
+        ("--size 512x512 pixel art", {"prompt": "pixel art", "size": "512x512"}),
+        ("--count 4 pictures of cats", {"prompt": "pictures of cats", "count": "4"}),
+        # What is not a value as a whole is refused as a whole, by what checks it.
+        ("a cat --seed 1_000", {"prompt": "a cat", "seed": "1_000"}),
+        ("a cat --seed 1,000", {"prompt": "a cat", "seed": "1,000"}),
+        ("a cat --steps 8/10 asleep", {"prompt": "a cat asleep", "steps": "8/10"}),
+        ("a cat --guidance 4.5.6", {"prompt": "a cat", "guidance": "4.5.6"}),
+        ("a cat --count 2-3", {"prompt": "a cat", "count": "2-3"}),
+        ("一只猫 --seed 1万", {"prompt": "一只猫", "seed": "1万"}),
+        ("a cat --size 192x192x192", {"prompt": "a cat", "size": "192x192x192"}),
+        # Other people's signs between the sides.
+        ("a cat --ar 16/9", {"prompt": "a cat", "size": "16/9"}),
+        ("кот --size 192х192", {"prompt": "кот", "size": "192х192"}),
+        ("a cat --size 192✖️192", {"prompt": "a cat", "size": "192✖192"}),
+        # What stands behind a value is the prompt's.
+        ("--seed 7, a cat", {"prompt": ", a cat", "seed": "7"}),
+        ("(a cat --seed 7)", {"prompt": "(a cat)", "seed": "7"}),
+        ("a cat --seed 7—asleep", {"prompt": "a cat —asleep", "seed": "7"}),
+        ("一只 --seed 7只猫", {"prompt": "一只 只猫", "seed": "7"}),
+        ("a cat --seed 7🙂", {"prompt": "a cat 🙂", "seed": "7"}),
+    ],
+)
+def test_a_value_is_read_whole(typed: str, expected: dict[str, object]) -> None:
+    assert fields(typed) == expected
+
+
+INVISIBLE = st.sampled_from(["\u2060", "\u200b", "\u200e", "\u200f", "\u202b", "\ufeff", "\ufe0f", "\u00ad", "\u2066"])
+
+
+@given(st.sampled_from(["--size 3:4", "--size 192x192", "--seed 7", "--count=2", "--style anime"]), st.data())
+def test_what_cannot_be_seen_changes_no_flag(typed: str, data: st.DataObject) -> None:
+    marks = data.draw(st.lists(st.tuples(st.integers(0, len(typed)), INVISIBLE), max_size=4))
+    marked = typed
+    for position, mark in sorted(marks, reverse=True):
+        marked = marked[:position] + mark + marked[position:]
+    found, expected = fields(f"a cat {marked} asleep"), fields(f"a cat {typed} asleep")
+    prompt = "".join(char for char in str(found.pop("prompt")) if not invisible(char))
+    assert (" ".join(prompt.split()), found) == (expected.pop("prompt"), expected)
+
+
+@given(st.text("0123456789_,./x×:-步张px ", min_size=1).map(str.strip).filter(bool))
+def test_no_part_of_a_word_that_holds_a_value_is_drawn(value: str) -> None:
+    word = value.split(maxsplit=1)[0]
+    form = outcome(lambda: flags.parse(DrawForm(f"cat --seed {word}")))
+    if not isinstance(form, Refusal) and form.seed is not None:
+        left = form.prompt.removeprefix("cat").strip()
+        # Punctuation and words of a script without spaces may stand behind it.
+        assert not left or not (left[0].isascii() and left[0].isalnum())
+        assert "_" not in left[:1]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,30 @@ def test_wrong_sizes_name_the_nearest_right_one(typed: str, profile: Profile, ke
 
 
 @pytest.mark.parametrize(
+    "typed",
+    [
+        "192х192",
+        "192Χ192",
+        "192✖️192",
+        "192px x 192px",
+        "192x192 px",
+        "192x192PX",
+        "192 × 192像素",
+        "１９２ｘ１９２",
+        "\u2060192\u200bx192\u200f",
+        "192⨯192",
+    ],
+)
+def test_a_size_may_be_written_as_people_write_it(typed: str) -> None:
+    assert size_of(typed, DEMO) == (192, 192)
+
+
+@pytest.mark.parametrize("typed", ["16/9", "16:9", "16∶9", "16⁄9", "\u200f16:9", "16:\ufe0f9", "１６：９"])
+def test_a_ratio_may_be_written_as_people_write_it(typed: str) -> None:
+    assert size_of(typed, TURBO) == size_of("wide", TURBO)
+
+
+@pytest.mark.parametrize(
     "typed", ["", "big", "512", "512x", "x512", "axb", "512x512x512", "0:1", "-512x512", "1e3x512", "9" * 5000]
 )
 def test_what_is_no_size_is_refused_with_an_example(typed: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bot.model.errors import BadInput, Refusal
 from bot.model.requests import DrawForm, DrawRequest, Start
+from bot.policy.recipes import draw_seed
 from bot.policy.requests import STRENGTH, check
 from bot.policy.styles import Style
 from engine import catalogue
@@ -36,7 +37,13 @@ def ask(prompt: str, model: str | None = None, **given: str | bool) -> DrawReque
         ("x" * 5000, "refusal.prompt.too_long"),
         ("--" * 50_000, "refusal.prompt.too_long"),
         ("x" * 1990 + " --style sketch", "refusal.prompt.too_long_in_style"),
-        ("cat --colour red", "refusal.flag.unknown"),
+        ("cat --colour red", "refusal.flag.none_near"),
+        ("cat --seed 1_000", "refusal.seed.not_number"),
+        ("cat --steps 8/10", "refusal.steps.not_number"),
+        ("cat --count 2-3", "refusal.count.not_number"),
+        ("cat --steps 1万", "refusal.steps.not_number"),
+        ("cat --seed 0x10", "refusal.seed.not_number"),
+        ("cat --size 192x192pxx", "refusal.size.not_understood"),
         ("cat --size 500x500", "refusal.size.off_grid"),
         ("cat --size 8x8", "refusal.size.too_small"),
         ("cat --size 9000x9000", "refusal.size.too_large"),
@@ -45,7 +52,7 @@ def ask(prompt: str, model: str | None = None, **given: str | bool) -> DrawReque
         ("cat --count 5", "refusal.count.range"),
         ("cat --count 99", "refusal.count.range"),
         ("cat --count many", "refusal.count.not_number"),
-        ("cat --seed -1", "refusal.seed.range"),
+        ("cat --seed -2", "refusal.seed.range"),
         ("cat --seed 9223372036854775808", "refusal.seed.range"),
         ("cat --seed " + "9" * 5000, "refusal.seed.range"),
         ("cat --seed 1.5", "refusal.seed.not_number"),
@@ -57,7 +64,8 @@ def ask(prompt: str, model: str | None = None, **given: str | bool) -> DrawReque
         ("cat --guidance nan", "refusal.guidance.not_number"),
         ("cat --guidance 3 --model z-image-turbo", "refusal.guidance.fixed"),
         ("cat --model nothing", "refusal.model.unknown"),
-        ("cat --style nothing", "refusal.style.unknown"),
+        ("cat --style nothing", "refusal.style.none_near"),
+        ("cat --style skecth", "refusal.style.unknown"),
         ("cat --strength 0.5", "refusal.strength.no_image"),
     ],
 )
@@ -137,6 +145,20 @@ def test_a_negative_prompt_that_does_nothing_is_said_so(
 def test_nobody_is_told_about_a_styles_own_negative_prompt() -> None:
     request = ask("a cat --style sketch", model="z-image-turbo")
     assert (request.negative, request.notes) == ("", ())
+
+
+def test_units_belong_to_their_values() -> None:
+    request = ask("一只猫 --size 192x192像素 --count 4张 --steps 20步 --seed 7")
+    assert (request.prompt, request.width, request.height) == ("一只猫", 192, 192)
+    assert (request.count, request.steps, request.seed) == (4, 20, 7)
+    # The page's fields and Discord's options are read by the same rules.
+    request = ask("cat", size="192x192px", count="\u2060２ 张", steps="20steps", seed="7\u200f", guidance="\u200b2")
+    assert (request.width, request.count, request.steps, request.seed, request.guidance) == (192, 2, 20, 7, 2)
+
+
+def test_minus_one_is_a_random_seed() -> None:
+    drawn = random.Random(0)
+    assert ask("cat --seed -1").seed == ask("cat", seed="−1").seed == ask("cat").seed == draw_seed(drawn)
 
 
 def test_the_same_rng_draws_the_same_seed() -> None:

@@ -77,7 +77,7 @@ async def test_the_same_event_at_the_same_time_is_one_job(world: World, house: H
         (DrawForm("an apple", size="100x100"), "refusal.size.off_grid"),
         (DrawForm("an apple", count="0"), "refusal.count.range"),
         (DrawForm("an apple", count="99"), "refusal.count.range"),
-        (DrawForm("an apple", seed="-1"), "refusal.seed.range"),
+        (DrawForm("an apple", seed="-2"), "refusal.seed.range"),
         (DrawForm("an apple", seed=str(2**63)), "refusal.seed.range"),
         (DrawForm("an apple", steps="0"), "refusal.steps.range"),
         (DrawForm("an apple", model="nothing"), "refusal.model.unknown"),
