@@ -1,4 +1,4 @@
-"""Short codes that are typed once, within ten minutes and five tries: to claim the bot, to join two accounts."""
+"""Short codes that are typed once, within ten minutes: to claim the bot, to join two accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ SECONDS = 600.0
 """How long a code lives."""
 
 TRIES = 5
-"""How often a wrong code may be typed before it is worth nothing."""
+"""How often a wrong code that begins like a link's code may be typed before that is worth nothing."""
+
+CLAIM_TRIES = 50
+"""How many wrong claim codes all people together may type until each may try but once. They never end the code: anybody can
+type wrong ones."""
 
 _LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Without those that look alike (0 and O, 1, I and L) and without U: no code spells a word."""
@@ -37,12 +41,15 @@ class Redeemed:
     Attributes:
         found: It was right, and is used now.
         account_id: Whose code it was (LINK).
-        tries_left: After a wrong one: how many are left before the code is worth nothing; 0 when there is none to guess.
+        tries_left: After a wrong one: how many are left, for everybody together, before a link's code is worth nothing, or
+            before a claim is only tried once by each; 0 when there is none to guess.
+        live: After a wrong one: whether there is a code to guess.
     """
 
     found: bool
     account_id: int | None = None
     tries_left: int = 0
+    live: bool = False
 
 
 async def create(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | None, now: float) -> str:
@@ -61,9 +68,10 @@ async def create(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | Non
     )
     code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
     salt = secrets.token_hex(16)
+    tries = CLAIM_TRIES if kind is CodeKind.CLAIM else TRIES
     await tx.execute_fetchall(
         "INSERT INTO codes (kind, digest, account_id, expires_at, tries_left) VALUES (?, ?, ?, ?, ?)",
-        (kind.value, f"{code[:_FIRST]}:{salt}:{_digest(salt, code)}", account_id, now + SECONDS, TRIES),
+        (kind.value, f"{code[:_FIRST]}:{salt}:{_digest(salt, code)}", account_id, now + SECONDS, tries),
     )
     return f"{code[: _LENGTH // 2]}-{code[_LENGTH // 2 :]}"
 
@@ -71,8 +79,8 @@ async def create(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | Non
 async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: float) -> Redeemed:
     """Use a code. Nothing is raised for a wrong one: the try that it cost has to be committed.
 
-    A wrong code counts against each code that begins alike, so that nobody wears out the codes of all others; there is
-    only one claim code, and every wrong one counts against it.
+    A wrong code counts against each link's code that begins alike, so that nobody wears out the codes of all others.
+    There is only one claim code: every wrong one is counted, but ends it never.
 
     Args:
         tx: A writing transaction.
@@ -83,7 +91,8 @@ async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: floa
     code = "".join(letter for letter in typed.upper() if letter.isalnum())
     rows = await tx.execute_fetchall(
         "SELECT id, digest, account_id, tries_left FROM codes"
-        " WHERE kind = ? AND expires_at > ? AND used_at IS NULL AND tries_left > 0 ORDER BY expires_at",
+        " WHERE kind = ? AND expires_at > ? AND used_at IS NULL AND (tries_left > 0 OR kind = 'claim')"
+        " ORDER BY expires_at",
         (kind.value, now),
     )
     right: tuple[int, int | None] | None = None
@@ -99,8 +108,16 @@ async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: floa
         await tx.execute_fetchall("UPDATE codes SET used_at = ? WHERE id = ?", (now, right[0]))
         return Redeemed(found=True, account_id=right[1])
     for row_id, _ in meant:
-        await tx.execute_fetchall("UPDATE codes SET tries_left = tries_left - 1 WHERE id = ?", (row_id,))
-    return Redeemed(found=False, tries_left=max((left - 1 for _, left in meant), default=0))
+        await tx.execute_fetchall("UPDATE codes SET tries_left = max(0, tries_left - 1) WHERE id = ?", (row_id,))
+    return Redeemed(found=False, tries_left=max((left - 1 for _, left in meant if left), default=0), live=bool(meant))
+
+
+async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:
+    """Whether so many wrong claim codes were typed that each person may try but once."""
+    rows = await tx.execute_fetchall(
+        "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND used_at IS NULL AND tries_left = 0", (now,)
+    )
+    return any(True for _ in rows)
 
 
 def _digest(salt: str, code: str) -> str:

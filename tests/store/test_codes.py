@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.store import codes
-from bot.store.codes import SECONDS, TRIES, CodeKind, Redeemed
+from bot.store.codes import CLAIM_TRIES, SECONDS, TRIES, CodeKind, Redeemed
 from bot.store.database import Database
 
 
@@ -45,16 +45,26 @@ async def test_a_code_ends_after_ten_minutes(db: Database) -> None:
     assert (await _redeem(db, code, now=SECONDS - 0.1)).found
 
 
-async def test_the_fifth_wrong_try_ends_it(db: Database) -> None:
-    code = await _create(db)
-    left = [(await _redeem(db, "WRONG-ONE")).tries_left for _ in range(TRIES)]
+async def test_the_fifth_wrong_try_ends_a_link(db: Database) -> None:
+    await _accounts(db, 1)
+    code = await _create(db, CodeKind.LINK, 1)
+    left = [(await _redeem(db, code[:3] + "2-2222", CodeKind.LINK)).tries_left for _ in range(TRIES)]
     assert left == [4, 3, 2, 1, 0]
-    assert not (await _redeem(db, code)).found
+    assert not (await _redeem(db, code, CodeKind.LINK)).found
+
+
+async def test_no_number_of_wrong_tries_ends_a_claim(db: Database) -> None:
+    code = await _create(db)
+    for n in range(CLAIM_TRIES + 10):
+        async with db.read() as tx:
+            assert await codes.is_guessed_much(tx, 1.0) is (n >= CLAIM_TRIES)
+        assert (await _redeem(db, "WRONG-ONE")).live
+    assert (await _redeem(db, code)).found
 
 
 async def test_a_new_claim_code_ends_the_one_before(db: Database) -> None:
     first, second = await _create(db), await _create(db)
-    assert await _redeem(db, first) == Redeemed(found=False, tries_left=TRIES - 1)
+    assert await _redeem(db, first) == Redeemed(found=False, tries_left=CLAIM_TRIES - 1, live=True)
     assert (await _redeem(db, second)).found
 
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from bot.model.access import Access
-from bot.model.errors import BadInput
+from bot.model.errors import BadInput, NotAllowed
 from bot.model.people import Actor
 from bot.model.requests import DrawForm
 from bot.model.verbs import VERBS, Call
 from bot.policy.owners import Owners
 from bot.present import i18n
 from bot.store import audit
+from bot.store.codes import CLAIM_TRIES
+from bot.store.guesses import SECONDS
 from bot.usecases import changes, commands
 from bot.usecases.claim import claim, code
 from bot.usecases.draw import draw
@@ -47,17 +49,40 @@ async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: Hous
     assert typed.replace("-", "") not in str(entry)
 
 
-async def test_a_wrong_code_says_how_many_tries_are_left(unowned: House) -> None:
+async def test_a_wrong_code_says_how_many_tries_are_left(world: World, unowned: House) -> None:
     typed = await code(unowned.db, unowned.clock)
     for left in (4, 3, 2, 1):
         with pytest.raises(BadInput) as caught:
             await claim(unowned, ADA, "AAAA-AAAA")
         assert (caught.value.key, caught.value.params) == ("refusal.claim.wrong", {"n": left})
     for wrong in ("AAAA-AAAA", typed):
-        with pytest.raises(BadInput) as caught:
+        with pytest.raises(NotAllowed) as waits:
             await claim(unowned, ADA, wrong)
-        assert caught.value.key == "refusal.claim.none"
+        assert (waits.value.key, waits.value.params) == ("refusal.claim.wait", {"wait": SECONDS})
     assert "1" not in unowned.owners.of("chat")
+    world.clock.advance(SECONDS)
+    assert await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+
+
+async def test_strangers_who_guess_do_not_end_the_owners_code(world: World, unowned: House) -> None:
+    typed = await code(unowned.db, unowned.clock)
+    for n in range(CLAIM_TRIES):
+        with pytest.raises((BadInput, NotAllowed)):
+            await claim(unowned, Actor("chat", f"stranger {n // 2}"), "AAAA-AAAA")
+    # From now on everybody has a single try, so that many accounts guess no more than once each.
+    for again in (False, True):
+        with pytest.raises(NotAllowed) as caught:
+            await claim(unowned, Actor("chat", "one more"), typed if again else "AAAA-AAAA")
+        assert caught.value.key == "refusal.claim.wait"
+    assert await claim(unowned, ADA, typed)
+    assert unowned.owners.ids("chat") == {"1"}
+
+
+async def test_without_a_code_no_guess_is_counted(unowned: House) -> None:
+    for _ in range(9):
+        with pytest.raises(BadInput) as caught:
+            await claim(unowned, ADA, "AAAA-AAAA")
+        assert caught.value.key == "refusal.claim.none"
 
 
 async def test_a_code_is_too_old_after_ten_minutes_and_used_once(world: World, unowned: House) -> None:
