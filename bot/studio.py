@@ -40,6 +40,7 @@ from bot.usecases import (
     favourites,
     history,
     listing,
+    missed,
     moving,
     newcomers,
     posting,
@@ -50,6 +51,7 @@ from bot.usecases import (
 from bot.usecases.gates import access as gate
 from bot.usecases.history import Entry
 from bot.usecases.house import House
+from bot.usecases.missed import Told
 from bot.usecases.verbs import access as access_verbs
 from engine.contract import READY, Engine, EngineState, Profile
 
@@ -152,6 +154,14 @@ class Studio:
         For surfaces that only save while they handle an event.
         """
         await unbroken(posting.post(self._house, ref, card))
+
+    async def missed(self, actor: Actor) -> Told | None:
+        """What to tell this person of their jobs whose end could be shown nowhere; None when there is nothing."""
+        return await missed.find(self._house, actor)
+
+    async def heard(self, actor: Actor, told: Told) -> None:
+        """The person was told, or the telling is saved for delivery: it is not said again."""
+        await unbroken(missed.heard(self._house, actor, told))
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
         """One's own last pictures as a contact sheet with facts, and buttons to turn pages.

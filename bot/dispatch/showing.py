@@ -18,12 +18,15 @@ from bot.model.messages import Address, Message, MessageKind, MessageState
 from bot.model.pictures import PictureFile
 from bot.observe.metrics import Metrics
 from bot.ports import Busy, Clock, Gone, Surface, Waiting
-from bot.store import jobs, messages, paths
+from bot.store import jobs, messages, missed, paths
 from bot.store.codec import dump_card, load_card
 from bot.store.database import Database
 
 TEXT_TRIES = 5
 """How often the sending of one text card may end unclearly: it may be sent again, but must not fill a chat."""
+
+_ENDINGS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
+"""Messages that show what came of a job to the person who asked; originals may be for anybody."""
 
 log = logging.getLogger(__name__)
 
@@ -298,14 +301,19 @@ class Showing:
             self._follow(job.id)
 
     async def _gone(self, item: Item) -> None:
-        """It can't be shown here any more; its pictures are in the history."""
+        """It can't be shown here any more; its pictures are in the history, and the person is told at the next command."""
         more = False
         async with self._db.write() as tx:
             await messages.move(tx, item.message.id, MessageState.WANTED, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)
             if item.job is not None:
+                if item.message.kind in _ENDINGS:
+                    await missed.add(tx, item.job.id)
                 more = await settle(tx, item.job.id, now=self._clock.now())
+        log.warning(
+            "message %d (%s of job %s) can be shown nowhere", item.message.id, item.message.kind, item.message.job_id
+        )
         self._failed(item.message, "gone")
         if more and item.job is not None:
             self._follow(item.job.id)

@@ -74,6 +74,7 @@ class Card:
         private: For the asker's eyes alone.
         final: Nothing more will change by itself.
         coming: What is still to come, for surfaces that keep a place for it; None once nothing is.
+        locale: The catalogue that its sentences are from, for what a surface has to add.
     """
 
     tone: Tone
@@ -89,3 +90,4 @@ class Card:
     private: bool = False
     final: bool = False
     coming: Coming | None = None
+    locale: str = "en"

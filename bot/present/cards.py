@@ -96,13 +96,19 @@ def card_of(
         private=job.request.private,
         final=job.state not in _STOPPABLE,
         coming=_coming(job, profile),
+        locale=job.locale,
     )
 
 
 def _forgotten(job: Job) -> Card:
     """Return what is left to say of a job whose person had it forgotten."""
     return Card(
-        Tone.STOPPED, text(job.locale, "card.forgotten"), job_id=job.id, private=job.request.private, final=True
+        Tone.STOPPED,
+        text(job.locale, "card.forgotten"),
+        job_id=job.id,
+        private=job.request.private,
+        final=True,
+        locale=job.locale,
     )
 
 
@@ -118,6 +124,7 @@ def unclear(job: Job) -> Card:
         buttons=((button,),),
         private=job.request.private,
         final=True,
+        locale=job.locale,
     )
 
 

@@ -91,6 +91,7 @@ def history_card(
         buttons=rows,
         private=True,
         final=True,
+        locale=locale,
     )
 
 

@@ -11,6 +11,7 @@ from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, MessageKind, MessageState, Ref
 from bot.store import messages
 from bot.store.codec import dump_card
+from bot.usecases import missed
 from engine.contract import BadRecipe, EngineError, Recipe
 from engine.fake import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
@@ -71,6 +72,47 @@ async def test_a_chat_that_is_gone_leaves_the_picture_in_history(make: Make) -> 
     assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
     assert await bot.ledger(job.id) == (2, 0, 1)
     assert bot.files() == [f"{job.id}-0.png"]
+
+
+async def test_what_could_be_shown_nowhere_is_said_at_the_next_command(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    bot.chats.shut.add(CHAT)
+    gate.open()
+    await bot.delivered(job.id)
+    told = await missed.find(bot.house, bot.actor())
+    assert told is not None
+    assert "/history" in told.notice
+    assert "can be shown nowhere" in caplog.text
+    assert await missed.find(bot.house, bot.actor("2")) is None
+    await bot.restart()
+    assert await missed.find(bot.house, bot.actor()) == told
+    await missed.heard(bot.house, bot.actor(), told)
+    assert await missed.find(bot.house, bot.actor()) is None
+
+
+async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> None:
+    bot = await make(engine=FakeEngine(fail=lambda _recipe: BadRecipe("planted")))
+    bot.chats.shut.add(CHAT)
+    job = await bot.ask()
+    await bot.reaches(job.id, JobState.FAILED)
+    await bot.until(lambda: missed.find(bot.house, bot.actor()))
+    told = await missed.find(bot.house, bot.actor(locale="zh_CN"))
+    assert told is not None
+    assert "没有成功" in told.notice
+
+
+async def test_nothing_is_missed_of_what_was_cancelled_or_shown(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    await bot.cancel(job.id)
+    gate.open()
+    await bot.quiet()
+    shown = await bot.ask()
+    await bot.delivered(shown.id)
+    assert await missed.find(bot.house, bot.actor()) is None
 
 
 async def test_busy_is_tried_again_later(make: Make) -> None:
