@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
+from engine.diffusion import loras
 from engine.diffusion.files import Files
 from engine.folders import PARTS, read
 from engine.models_file import SCHEDULERS
@@ -54,6 +55,13 @@ _DECODED = re.compile(
     r"(?P<name>\S+) has an expected shape of: torch\.Size\((?P<wanted>.*?)\), but the loaded GGUF weight decodes to "
     r"shape: (?P<got>\(.*?\))"
 )
+
+_EXPECTED_LOGS: Mapping[str, str] = {
+    "diffusers.loaders.lora_base": "No LoRA keys associated to ",
+    "diffusers.loaders.peft": "No LoRA keys associated to ",
+    "diffusers.models.modeling_utils": "should be kept in float32: []",
+}
+"""What the libraries say of every model and every LoRA, by logger. Their other warnings matter."""
 
 # Nothing here draws with them. What a community allows is for its moderation to say, on every model alike.
 _WITHOUT: Mapping[str, Mapping[str, object]] = {
@@ -87,7 +95,7 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
         _whole(pipe, files)
     for lora in files.loras:
         with _told(Path(lora.source)):
-            _add(pipe, Path(lora.source), lora.weight)
+            _add(pipe, Path(lora.source), lora.weight, files.family)
     pipe.set_progress_bar_config(disable=True)
     if profile.scheduler:
         pipe.scheduler = scheduler(profile, pipe.scheduler.config)
@@ -165,16 +173,14 @@ def _bare(name: str) -> str:
     return re.sub(r"^(?:(?:text_model|language_model|model)\.)+", "", name)
 
 
-def _add(pipe: Any, path: Path, weight: float) -> None:
+def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
     """Add a LoRA to the weights themselves, or, where these are quantised, beside them."""
     before = dict(getattr(pipe, "easel_loras", {}))
     name = f"lora{len(before)}"
-    pipe.load_lora_weights(
-        str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
-    )
-    touched = [part for part, names in pipe.get_list_adapters().items() if name in names]
-    if not touched:
-        raise UnknownModel("none of its weights belong to this model")
+    adapter = loras.read(path, pipe, family)
+    pipe.load_lora_weights(dict(adapter.weights), adapter_name=name)
+    loras.check_added(pipe, family, name, adapter)
+    touched = list(adapter.names)
     if any(getattr(getattr(pipe, part), "hf_quantizer", None) is not None for part in touched):
         weights = before | {name: weight}
         pipe.set_adapters(list(weights), list(weights.values()))
@@ -186,12 +192,9 @@ def _add(pipe: Any, path: Path, weight: float) -> None:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Turn whatever the libraries raise for files that do not fit into one sentence."""
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        # They report layers of LoRAs as missing, and keys that nobody asked for.
-        logger.setLevel(logging.ERROR)
+    """Turn whatever the libraries raise for files that do not fit into one sentence; what they warn of is logged."""
+    for name in _EXPECTED_LOGS:
+        logging.getLogger(name).addFilter(_is_news)
     try:
         with warnings.catch_warnings():
             # peft's, for a second LoRA beside quantised weights.
@@ -204,8 +207,12 @@ def _told(path: Path) -> Iterator[None]:
     except Exception as e:
         raise UnknownModel(f"The model in {path} can't be loaded: {_meaning(e)}.") from e
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for name in _EXPECTED_LOGS:
+            logging.getLogger(name).removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return _EXPECTED_LOGS[record.name] not in record.getMessage()
 
 
 def _meaning(error: Exception) -> str:
@@ -221,4 +228,4 @@ def _meaning(error: Exception) -> str:
         return "it lacks some of the weights"
     if isinstance(error, KeyError):
         return f"it lacks the weight {text}, so it is made for another model"
-    return f"copy or download it again ({type(error).__name__}: {text[:300].rstrip('.')})"
+    return f"its weights and configs do not go together ({type(error).__name__}: {text[:300].rstrip('.')})"

@@ -37,6 +37,7 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
 """By which names a model's weights and LoRAs are known; the first that fits counts."""
 
 _LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
+_LOKR = re.compile(r"\.lokr_w[12]")
 _LYCORIS = re.compile(r"lokr_|hada_|oft_|\bdiff_b?\b")
 _DOWN = r"(?:\.weight|[._]lora[._](?:down|A)\.(?:\w+\.)?weight)$"
 _CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv]" + _DOWN)
@@ -190,7 +191,8 @@ def _check_denoiser(files: Files, path: Path) -> None:
 
 def _check_lora(files: Files, path: Path) -> None:
     held = header(path)
-    if not any(_LORA.search(name) for name in held):
+    able = any(map(_LORA.search, held)) or (files.family == "z_image" and any(map(_LOKR.search, held)))
+    if not able:
         kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, held)) else "no LoRA"
         raise UnknownModel(f"{path} is {kind}; give a LoRA for {TITLES[files.family]}.")
     _check_kin(files, path, held, "LoRA")

@@ -276,8 +276,19 @@ def test_weights_that_are_there_in_fp16_alone(zoo: Path, plain: Callable[[str], 
     assert same(made(Files("sdxl", folder)), plain("sdxl"))
 
 
-def test_the_libraries_say_nothing_and_speak_again(zoo: Path, caplog: pytest.LogCaptureFixture) -> None:
-    loud = logging.getLogger("diffusers").level
-    made(Files("sdxl", zoo / "sdxl", loras=(Lora(str(zoo / "sdxl-lora.safetensors")),)))
+def test_what_the_libraries_always_say_is_not_heard(
+    zoo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lora = models.lora(zoo / "sdxl", tmp_path / "lora.safetensors", style="peft")
+    made(Files("sdxl", zoo / "sdxl", denoiser=zoo / "sdxl-first.safetensors", loras=(Lora(str(lora)),)))
     assert caplog.text == ""
-    assert logging.getLogger("diffusers").level == loud
+    logging.getLogger("diffusers.loaders.lora_base").warning("No LoRA keys associated to a model.")
+    assert "No LoRA keys" in caplog.text
+
+
+def test_what_the_libraries_warn_of_is_heard(zoo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(shutil.copytree(zoo / "sd15", tmp_path / "m"))
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(path) | {"never.used.weight": torch.zeros(3)}, path, {"format": "pt"})
+    made(Files("sd15", folder))
+    assert "never.used.weight" in caplog.text
