@@ -6,11 +6,13 @@ Slow for large ones: for a thread, not for the event loop.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from bot.model.errors import BadInput
+from bot.policy import containers
 
 MAX_PIXELS = 50_000_000
 """More are refused by the file's header: decoded, they would take 150 MB and more."""
@@ -23,6 +25,32 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 MASK_LEAST = 16
 """Of 255: where a mask is darker, nothing that could be seen is drawn anew."""
+
+FOREIGN = (
+    ("HEIC", re.compile(rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|(?:mif1|msf1)....(?:....)*?hei[cxms])", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    ("PDF", re.compile(rb"%PDF-")),
+    ("SVG", re.compile(rb"(?=.*<svg\b)(?:\xef\xbb\xbf)?\s*<[?!s]", re.DOTALL)),
+    ("Photoshop", re.compile(rb"8BPS")),
+)
+"""What people take for a picture that can be read, by how its file begins."""
+
+_BEGINNING = 1024
+"""Bytes of a file by which it is known."""
+
+_ROWS_MISSING, _SHARE_MISSING = 16, 0.05
+"""A JPEG that breaks off is read if so many of its rows are missing at most: one block, and a share of its height."""
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes Exif's orientation."""
 
 _PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
 
@@ -72,12 +100,25 @@ def plain_mask(data: bytes, image: bytes) -> Plain:
 
 
 def _opened(data: bytes, what: str) -> Image.Image:
-    """Decode the first frame, upright and in 8 bits; ``what`` is ``image`` or ``mask``."""
+    """Decode the first frame, upright and in 8 bits; ``what`` is ``image`` or ``mask``.
+
+    Where a JPEG or a PNG can't be read as it is, its pixels are read without what the file says about them.
+    """
+    try:
+        return _decoded(data, what)
+    except BadInput as refusal:
+        bare = containers.bare(data)
+        if refusal.key == f"refusal.{what}.too_large" or bare is None:
+            raise
+        return _turned(_decoded(_ended(bare.data), what), bare.orientation)
+
+
+def _decoded(data: bytes, what: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as found:
             if found.width * found.height > MAX_PIXELS:
                 raise _too_large(what)
-            upright = _eight_bits(ImageOps.exif_transpose(found))
+            upright = _eight_bits(_upright(found))
             # What is rare (LAB, YCbCr) is made plain here, where it may fail.
             return upright if upright.mode in _PLAIN or upright.has_transparency_data else upright.convert("RGB")
     except BadInput:
@@ -86,9 +127,61 @@ def _opened(data: bytes, what: str) -> Image.Image:
         # Pillow's own limit is higher, and comes first.
         raise _too_large(what) from None
     except UnidentifiedImageError:
+        begin = data[:_BEGINNING]
+        if (name := next((name for name, pattern in FOREIGN if pattern.match(begin)), None)) is not None:
+            raise BadInput(f"refusal.{what}.format", format=name) from None
         raise BadInput(f"refusal.{what}.unreadable") from None
     except Exception:  # noqa: BLE001 - Pillow's readers raise whatever the bytes lead them to
         raise BadInput(f"refusal.{what}.damaged") from None
+
+
+def _upright(found: Image.Image) -> Image.Image:
+    found.load()
+    try:
+        return ImageOps.exif_transpose(found)
+    except Exception:  # noqa: BLE001 - what is said about the pixels is no reason to refuse them
+        exif = found.info.get("exif")
+        return _turned(found.copy(), containers.orientation(exif) if isinstance(exif, bytes) else 1)
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    method = _TRANSPOSED.get(orientation)
+    return picture if method is None else picture.transpose(method)
+
+
+def _ended(data: bytes) -> bytes:
+    """Return a JPEG with its end put back where nearly all of the picture is there; any other file as it is."""
+    if not data.startswith(containers.JPEG) or data.endswith(containers.JPEG_END):
+        return data
+    if containers.is_progressive(data):
+        whole = containers.has_all_scans(data)
+    else:
+        # What was not decoded shows what was there before: black the first time, white the second.
+        seen = [_as_far_as_it_goes(data, fill) for fill in (0, 255)]
+        if None in seen:
+            return data
+        first, second = (picture for picture in seen if picture is not None)
+        missing = ImageChops.difference(first, second).getbbox()
+        rows = 0 if missing is None else first.height - missing[1]
+        whole = rows <= min(_ROWS_MISSING + _SHARE_MISSING * first.height, first.height / 2)
+    return data + containers.JPEG_END if whole else data
+
+
+def _as_far_as_it_goes(data: bytes, fill: int) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as found:
+            assert isinstance(found, ImageFile.ImageFile)
+            if found.width * found.height > MAX_PIXELS:
+                return None
+            found.load_prepare()
+            found.im.paste((fill,) * len(found.getbands()) if len(found.getbands()) > 1 else fill, (0, 0, *found.size))
+            try:
+                found.load()
+            except OSError:
+                found.tile = []  # there is nothing more to load
+            return found.copy()
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _too_large(what: str) -> BadInput:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from bot.model.errors import BadInput
-from bot.policy import starts
+from bot.policy import containers, starts
 from tests.fakes.given import BLACK, BLUE, GREEN, RED, WHITE, bomb, half_mask, opened, picture, turned
 
 
@@ -41,6 +44,120 @@ def test_a_phones_picture_stands_upright() -> None:
 def test_what_was_written_wrongly_about_it_is_no_reason_to_refuse_it() -> None:
     garbage = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\xff\xff" * 40
     assert near(at(picture(form="JPEG", exif=garbage)), RED)
+
+
+PICTURES = Path(__file__).parents[3] / "fakes" / "pictures"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("file", sorted(PICTURES.glob("exif-*.jpg")), ids=lambda file: str(file.name))
+def test_exif_that_breaks_its_reader_is_no_reason_to_refuse_it(file: Path) -> None:
+    plain = starts.plain(file.read_bytes())
+    # It lies on its side, and says so.
+    assert (plain.width, plain.height) == (240, 320)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    return data[:33] + chunk(name, content) + data[33:]
+
+
+def test_a_text_that_unpacks_to_megabytes_is_not_read() -> None:
+    long = zlib.compress(b"x" * (80 * 2**20), 9)
+    for name, head in ((b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0")):
+        assert near(at(with_chunk(picture(), name, head + long)), RED)
+    assert near(at(with_chunk(picture(), b"iCCP", b"p\0\0" + long)), RED)
+
+
+def test_a_damaged_chunk_that_pixels_do_not_need_is_left_out() -> None:
+    damaged = with_chunk(picture(), b"gAMA", b"\0\0\xb1\x8f").replace(b"\0\0\xb1\x8f", b"\0\0\xb1\x8e")
+    assert near(at(damaged), RED)
+    upright = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    plain = starts.plain(with_chunk(damaged, b"eXIf", upright))
+    assert (plain.width, plain.height) == (64, 96)
+
+
+def drawn() -> Image.Image:
+    return Image.effect_mandelbrot((320, 240), (-2, -1.5, 1, 1.5), 60).convert("RGB")
+
+
+def jpeg(*, progressive: bool) -> bytes:
+    out = io.BytesIO()
+    drawn().save(out, "JPEG", quality=95, progressive=progressive)
+    return out.getvalue()
+
+
+def test_a_jpeg_that_lacks_only_its_end_is_read() -> None:
+    data = (PICTURES / "no-eoi.jpg").read_bytes()
+    assert opened(starts.plain(data).data).size == (320, 240)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2, 3, 20, 100])
+def test_a_jpeg_is_read_when_nearly_all_of_it_is_there(missing: int, progressive: bool) -> None:
+    found = opened(starts.plain(jpeg(progressive=progressive)[:-missing]).data)
+    there = (0, 0, 320, 240 - 32)
+    differences = ImageChops.difference(found.crop(there), drawn().crop(there)).getextrema()
+    assert all(isinstance(band, tuple) and band[1] < 60 for band in differences)
+
+
+# A progressive one repeats the picture; its last scan is large, and little is seen of it.
+@pytest.mark.parametrize(
+    ("share", "progressive"), [(0.2, False), (0.5, False), (0.75, False), (0.9, False), (0.2, True), (0.4, True)]
+)
+def test_a_jpeg_of_which_much_is_missing_is_damaged(share: float, progressive: bool) -> None:
+    data = jpeg(progressive=progressive)
+    kept = data[: int(len(data) * share)]
+    for broken in (kept, with_exif_that_breaks(kept)):
+        with pytest.raises(BadInput) as refused:
+            starts.plain(broken)
+        assert refused.value.key == "refusal.image.damaged"
+
+
+def with_exif_that_breaks(data: bytes) -> bytes:
+    fault = (PICTURES / "exif-resunit-rational.jpg").read_bytes()
+    length = struct.unpack(">H", fault[4:6])[0]
+    return fault[: 4 + length] + data[2:]
+
+
+@given(st.binary(max_size=300))
+def test_any_exif_has_an_orientation(junk: bytes) -> None:
+    for data in (junk, b"II*\0" + junk, b"Exif\0\0MM\0*" + junk):
+        assert 1 <= containers.orientation(data) <= 8
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_any_jpeg_can_be_walked(junk: bytes, at: int) -> None:
+    good = jpeg(progressive=True)
+    for data in (b"\xff\xd8\xff" + junk, good[:at] + junk + good[at:]):
+        assert containers.bare(data) is None or containers.JPEG[:2] in data
+        containers.has_all_scans(data)
+        containers.is_progressive(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64, "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heixmiaf" + b"\0" * 64, "HEIC"),
+        (b"\xff\x0a" + b"\0" * 64, "JPEG XL"),
+        (b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a", "JPEG XL"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg width="9">', "SVG"),
+        (b"<svg/>", "SVG"),
+        (b"8BPS\0\1", "Photoshop"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        starts.plain(data)
+    assert (refused.value.key, refused.value.params) == ("refusal.image.format", {"format": name})
+    with pytest.raises(BadInput) as refused:
+        starts.plain_mask(data, picture())
+    assert (refused.value.key, refused.value.params) == ("refusal.mask.format", {"format": name})
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,11 @@ BUILT = {
     *(f"refusal.quota.points_{what}{where}" for what in ("left", "too_many") for where in ("", "_here")),
     *(f"quota.any.{dimension}" for dimension in Dimension),
     *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
-    *(f"refusal.{what}.{why}" for what in ("image", "mask") for why in ("unreadable", "damaged", "too_large")),
+    *(
+        f"refusal.{what}.{why}"
+        for what in ("image", "mask")
+        for why in ("unreadable", "damaged", "too_large", "format")
+    ),
     *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *again.CODES)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }

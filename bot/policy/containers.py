@@ -1,0 +1,140 @@
+"""JPEG and PNG files without what they say about themselves: pixels are read even where that can't be.
+
+Files come from anywhere: every length is checked before it is followed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG_END = b"\xff\xd9"
+
+_EXIF = b"Exif\0\0"
+_ORIENTATION, _SHORT = 0x0112, 3
+_MOST_ENTRIES = 1000
+# JFIF and Adobe's colour transform decide what the pixels mean.
+_KEPT_SEGMENTS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
+_SOS, _EOI, _SOF2 = 0xDA, 0xD9, 0xC2
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_COEFFICIENTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A file with its pixels alone, and how they were meant to stand: Exif's orientation, 1 to 8."""
+
+    data: bytes
+    orientation: int
+
+
+def bare(data: bytes) -> Bare | None:
+    """Return a JPEG or a PNG without texts, profiles and Exif; None for other files and for what can't be walked."""
+    try:
+        if data.startswith(JPEG):
+            return _bare_jpeg(data)
+        if data.startswith(PNG):
+            return _bare_png(data)
+    except (struct.error, IndexError):
+        return None
+    return None
+
+
+def orientation(exif: bytes) -> int:
+    """Return Exif's orientation, 1 to 8; 1 where it is not said, or can't be read."""
+    exif = exif.removeprefix(_EXIF)
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, offset)
+        for index in range(min(count, _MOST_ENTRIES)):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset + 2 + 12 * index)
+            if tag == _ORIENTATION:
+                return value if kind == _SHORT and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def is_progressive(data: bytes) -> bool:
+    """Whether a JPEG holds the whole picture several times, each time finer."""
+    return any(marker == _SOF2 for marker, _, _ in _segments(data))
+
+
+def has_all_scans(data: bytes) -> bool:
+    """Whether a progressive JPEG's last scan has begun: what is missing of it can hardly be seen."""
+    try:
+        return _all_fine(data)
+    except IndexError:
+        return False
+
+
+def _all_fine(data: bytes) -> bool:
+    # By component: the coefficients whose last bit a scan has.
+    fine: dict[int, set[int]] = {}
+    for marker, start, end in _segments(data):
+        content = data[start:end]
+        if marker == _SOF2:
+            fine = {content[6 + 3 * index]: set() for index in range(content[5])}
+        elif marker == _SOS:
+            count = content[0]
+            first, last, bits = content[1 + 2 * count], content[2 + 2 * count], content[3 + 2 * count] & 15
+            for index in range(count):
+                if bits == 0 and content[1 + 2 * index] in fine:
+                    fine[content[1 + 2 * index]].update(range(first, last + 1))
+    return bool(fine) and all(len(found) >= _COEFFICIENTS for found in fine.values())
+
+
+def _bare_jpeg(data: bytes) -> Bare:
+    kept, exif, end = [JPEG[:2]], b"", 2
+    for marker, start, stop in _segments(data):
+        if marker == _SOS:
+            break
+        content = data[start:stop]
+        if marker == 0xE1 and content.startswith(_EXIF):
+            exif = exif or content
+        about = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not about or (marker in _KEPT_SEGMENTS and content.startswith(_KEPT_SEGMENTS[marker])):
+            kept.append(data[start - 4 : stop])
+        end = stop
+    return Bare(b"".join([*kept, data[end:]]), orientation(exif))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each marker with where its content begins and ends; compressed pixels are passed over."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF or data[at + 1] in {0x00, 0xFF} | _STANDALONE:
+            # Between a scan's header and the next marker.
+            at = data.find(b"\xff", at + 1)
+            if at < 0:
+                return
+            continue
+        marker = data[at + 1]
+        if marker == _EOI:
+            return
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        start, end = at + 4, at + 2 + length
+        if length < 2 or end > len(data):
+            return
+        yield marker, start, end
+        at = end
+
+
+def _bare_png(data: bytes) -> Bare:
+    kept, exif, at = [PNG], b"", len(PNG)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        name, end = data[at + 4 : at + 8], at + 12 + length
+        if name == b"eXIf":
+            exif = data[at + 8 : at + 8 + length]
+        # Chunks with a small first letter are not needed for the pixels, but for transparency.
+        if name[:1].isupper() or name == b"tRNS":
+            kept.append(data[at:end])
+        at = end
+    return Bare(b"".join(kept), orientation(exif))
