@@ -21,6 +21,7 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -43,6 +44,9 @@ _DENOISERS: Mapping[str, tuple[str, Any]] = {
     "sdxl": ("unet", UNet2DConditionModel),
     "sd15": ("unet", UNet2DConditionModel),
 }
+
+_OBJECTIVES = frozenset({"v_pred", "ztsnr"})
+"""Keys by which a file says that it was trained to predict velocities, and down to no signal at all."""
 
 _EXPECTED = re.compile(
     r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
@@ -98,7 +102,8 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
             _add(pipe, Path(lora.source), lora.weight, files.family)
     pipe.set_progress_bar_config(disable=True)
     if profile.scheduler:
-        pipe.scheduler = scheduler(profile, pipe.scheduler.config)
+        with _told(files.named):
+            pipe.scheduler = scheduler(profile, {**pipe.scheduler.config, **_objective(files)})
     return pipe
 
 
@@ -107,6 +112,20 @@ def scheduler(profile: Profile, config: Any) -> Any:
     if profile.scheduler not in SCHEDULERS:
         raise UnknownModel(f"The model {profile.name} wants {profile.scheduler}, which Easel can't draw with.")
     return getattr(diffusers, profile.scheduler).from_config(config, **profile.scheduler_config)
+
+
+def _objective(files: Files) -> Mapping[str, object]:
+    """Return what a single file or a UNet alone says of its training, in a scheduler's words; epsilon where nothing."""
+    path = files.whole or files.denoiser
+    if path is None or files.family == "z_image" or path.suffix.lower() == ".gguf":
+        return {}
+    with safe_open(path, "pt") as file:
+        told = (file.metadata() or {}).get("modelspec.prediction_type", "")
+        names = {name.rpartition(".")[2] for name in file.keys()} & _OBJECTIVES  # noqa: SIM118  # it is no mapping
+    if not names and told not in ("v", "v_prediction"):
+        return {}
+    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in names else {}
+    return {"prediction_type": "v_prediction"} | zero
 
 
 def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
@@ -140,16 +159,27 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
 def _denoiser(files: Files, path: Path, part: str, model: Any, dtype: torch.dtype) -> Any:
     more: dict[str, Any] = {}
     if path.suffix.lower() == ".gguf":
-        tensors = load_gguf_checkpoint(str(path))
+        tensors = {name: _plain(name, tensor, dtype) for name, tensor in load_gguf_checkpoint(str(path)).items()}
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
-        tensors = load_file(path)
+        tensors = {name: t for name, t in load_file(path).items() if name.rpartition(".")[2] not in _OBJECTIVES}
+    tensors = {name: t[None] if name.endswith("pad_token") and t.dim() == 1 else t for name, t in tensors.items()}
     if part == "unet" and any(name.startswith("input_blocks.") for name in tensors):
         # The first layout's names without the prefix that diffusers knows it by.
         tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
     return model.from_single_file(
         tensors, config=str(files.folder), subfolder=part, dtype=dtype, local_files_only=True, **more
     )
+
+
+def _plain(name: str, tensor: Any, dtype: torch.dtype) -> Any:
+    """Return a tensor of a GGUF file; as plain numbers where it is no linear layer's, which alone may be quantised."""
+    # Needs a library that is an extra of Easel's.
+    from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor  # noqa: PLC0415
+
+    if not isinstance(tensor, GGUFParameter) or (name.endswith(".weight") and len(tensor.quant_shape) == 2):
+        return tensor
+    return dequantize_gguf_tensor(tensor).reshape(tensor.quant_shape).to(dtype)
 
 
 def _whole(pipe: Any, files: Files) -> None:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
+from engine.diffusion import gguf_header
 from engine.folders import PARTS, index_of, read, read_value
-from engine.regular_files import JSON_BYTES, open_regular, read_bytes
+from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
 from engine.weights import Held, header, visible, weight_files
 
 _WEIGHTLESS = ("tokenizer", "tokenizer_2", "scheduler")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
-_GGUF = b"GGUF"
 
 TITLES: Mapping[str, str] = {"z_image": "Z-Image", "sdxl": "SDXL", "sd15": "Stable Diffusion 1.5"}
 """What people call the families."""
@@ -36,13 +36,19 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
 }
 """By which names a model's weights and LoRAs are known; the first that fits counts."""
 
+_EDM = frozenset({"edm_mean", "edm_std", "edm_vpred"})
 _LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
 _LOKR = re.compile(r"\.lokr_w[12]")
 _LYCORIS = re.compile(r"lokr_|hada_|oft_|\bdiff_b?\b")
 _DOWN = r"(?:\.weight|[._]lora[._](?:down|A)\.(?:\w+\.)?weight)$"
 _CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv]" + _DOWN)
 _ATTENTION = re.compile(r"[._]attention[._](?:to_q|qkv)" + _DOWN)
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _SCALED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
+_SCALE = re.compile(r"scale(?!_factor$)|amax|absmax|comfy_quant|quant_state|_inv$")
+_WEIGHT = re.compile(r"(?:in_proj_)?(?:weight|bias)|\w*pad_token|position_ids|logit_scale|v_pred|ztsnr")
+_OF_DENOISER = re.compile(r"(?:model\.diffusion_model\.)?(?:layers|noise_refiner|context_refiner|(?:down|up)_blocks|mid_block|(?:input|output)_blocks|middle_block)\.")  # fmt: skip
+"""What a weight is called by the last part of its name. In fp8, whatever else is there is a scale by some name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,11 @@ def check(files: Files) -> None:
         _check_lora(files, Path(lora.source))
 
 
+def _check_objective(path: Path, held: Mapping[str, Held]) -> None:
+    if strange := next((name for name in held if name.partition(".")[0] in _EDM), None):
+        raise UnknownModel(f"{path} was trained as EDM ({strange}), which Easel can't draw with.")
+
+
 def _check_small_files(folder: Path) -> None:
     """Look at what the libraries read of a part beside its weights: it would be read whole, and waited for."""
     for path in visible(folder, "*"):
@@ -149,17 +160,24 @@ def _check_part(folder: Path) -> None:
             raise UnknownModel(
                 f"The model in {folder.parent} is not whole: its {folder.name} has no .safetensors file."
             )
+    quantised = "quantization_config" in read(folder / "config.json")  # the library applies what is described there
     for path in found:
-        header(path)
+        held = header(path)
+        if not quantised:
+            _check_formats(path, held)
 
 
 def _check_whole(files: Files, path: Path) -> None:
+    if path.suffix != ".safetensors":  # the library would take it for a pickle
+        raise UnknownModel(f"{path} must end in .safetensors, in small letters; rename it.")
     held = header(path)
+    _check_formats(path, held)
     if files.family == "z_image":
         raise UnknownModel(
             f"{path} can't be loaded as one file: Z-Image's transformer goes over a base, as transformer."
         )
     _check_kin(files, path, held, "single file")
+    _check_objective(path, held)
     missing = [
         what
         for what, begins in (
@@ -178,15 +196,30 @@ def _check_whole(files: Files, path: Path) -> None:
 
 def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
-        try:
-            with open_regular(path) as file:
-                first = file.read(4)
-        except OSError as e:
-            raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e
-        if first != _GGUF:
-            raise UnknownModel(f"The model's file {path} is no GGUF file, whatever its name says; download it again.")
+        _check_kin(files, path, gguf_header.header(path), "transformer")
         return
-    _check_kin(files, path, header(path), "transformer")
+    held = header(path)
+    _check_formats(path, held)
+    _check_kin(files, path, held, "transformer")
+
+
+def _check_formats(path: Path, held: Mapping[str, Held]) -> None:
+    """Raise UnknownModel where weights are numbers that count with a scale or a code book: without it they are noise."""
+    for name, tensor in held.items():
+        if len(tensor.shape) > 1 and tensor.kind not in _FLOATS and not name.endswith("position_ids"):
+            raise UnknownModel(
+                f"The model's file {path} has weights in {tensor.kind} ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
+            )
+    eights = {name.rpartition(".")[0] for name, tensor in held.items() if tensor.kind.startswith("F8")}
+    for name in held:
+        layer, _, last = name.rpartition(".")
+        scale = _SCALE.search(name) is not None and last != "logit_scale"
+        beside = layer in eights and not _WEIGHT.fullmatch(last)
+        stray = eights and _OF_DENOISER.match(name) is not None and not _WEIGHT.fullmatch(last)
+        if (scale and (eights or name.endswith(_SCALED))) or beside or stray:
+            raise UnknownModel(
+                f"The model's file {path} has scaled fp8 weights ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
+            )
 
 
 def _check_lora(files: Files, path: Path) -> None:
@@ -201,10 +234,6 @@ def _check_lora(files: Files, path: Path) -> None:
 def _check_kin(files: Files, path: Path, held: Mapping[str, Held], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
     theirs = _family(held)
-    if any(name.endswith(_SCALED) for name in held):
-        raise UnknownModel(
-            f"The {what} {path} has scaled fp8 weights, which can't be read; get it in bf16 or as .gguf."
-        )
     if not theirs and what != "LoRA":  # one for text encoders alone may be of either kind
         raise UnknownModel(f"The {what} {path} is of no family that Easel can draw with.")
     pattern = _ATTENTION if files.family == "z_image" else _CROSS

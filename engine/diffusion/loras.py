@@ -97,7 +97,7 @@ def read(path: Path, pipe: Any, family: str) -> Adapter:
     """
     with safe_open(path, "pt") as file:
         told = _metadata((file.metadata() or {}).get(_METADATA))
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no mapping
+        tensors = {key: _wide(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  # it is no mapping
     parts = {part: getattr(pipe, part) for part in _PARTS[family]}
     modules = {part: _modules(model) for part, model in parts.items()}
     tables = {part: _table(family, part, parts[part], modules[part]) for part in parts}
@@ -226,6 +226,11 @@ def _refuse(keys: list[str], total: int) -> None:
         if re.match(r"lora_te|text_encoder", first):
             why = "of a text encoder that takes no LoRA, or a layer that it does not have"
     raise UnknownModel(f"{len(keys)} of its {total} weights can't be applied, among them {first!r} ({why})")
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return a tensor in a format that can be computed with."""
+    return tensor.bfloat16() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
 
 
 def _metadata(told: str | None) -> Mapping[str, Any]:

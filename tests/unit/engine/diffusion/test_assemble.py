@@ -99,13 +99,23 @@ def test_a_transformer_alone_takes_the_bases_place(
         assert same(made(Files(name, base, denoiser=path)), plain(name)), path
 
 
-def quantised(source: Path, path: Path) -> Path:
-    """Write a transformer or UNet in Q8_0, under the first layout's names, as the community's GGUF files are."""
+def quantised(source: Path, path: Path, *, other: str = "F32", pad: str = "F32", flat: bool = False) -> Path:
+    """Write a transformer or UNet in Q8_0, under the first layout's names, as the community's GGUF files are.
+
+    Args:
+        source: What to write.
+        path: The file.
+        other: Format of what is neither a linear layer nor a pad token.
+        pad: Format of Z-Image's pad tokens.
+        flat: Whether these have one side.
+    """
     writer = gguf.GGUFWriter(path, "diffusion")
     for name, tensor in load_file(source).items():
         data = tensor.float().numpy()
         linear = data.ndim == 2 and data.shape[-1] % 32 == 0 and "pad_token" not in name
-        kind = gguf.GGMLQuantizationType.Q8_0 if linear else gguf.GGMLQuantizationType.F32
+        form = pad if "pad_token" in name else "Q8_0" if linear else other
+        kind = gguf.GGMLQuantizationType[form]
+        data = data[0] if flat and "pad_token" in name else data
         short = name.removeprefix("model.diffusion_model.")
         writer.add_tensor(short, gguf.quants.quantize(data, kind), raw_dtype=kind)
     writer.write_header_to_file()
@@ -136,8 +146,90 @@ def test_a_lora_stays_beside_what_is_quantised(zoo: Path, plain: Callable[[str],
 @pytest.mark.parametrize(("name", "of"), [("sdxl", "z_image"), ("z_image", "sdxl"), ("sd15", "sdxl")])
 def test_a_gguf_of_another_family(zoo: Path, tmp_path: Path, name: str, of: str) -> None:
     path = quantised(zoo / f"{of}-first.safetensors", tmp_path / "q8.gguf")
-    with pytest.raises(UnknownModel, match=r"q8\.gguf can't be loaded: it.* (lacks|has the shape) .*\.$"):
+    with pytest.raises(UnknownModel, match=r"q8\.gguf is made for .*; give one for .*\.$"):
         made(Files(name, zoo / name, denoiser=path))
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F16", "Q8_0"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_pad_tokens_of_a_gguf(zoo: Path, plain: Callable[[str], Any], tmp_path: Path, kind: str, flat: bool) -> None:
+    path = quantised(zoo / "z_image-first.safetensors", tmp_path / "q8.gguf", pad=kind, flat=flat)
+    pipe = made(Files("z_image", zoo / "z_image", denoiser=path))
+    own = plain("z_image").transformer
+    for name in ("x_pad_token", "cap_pad_token"):
+        torch.testing.assert_close(getattr(pipe.transformer, name), getattr(own, name), atol=1e-3, rtol=1e-2)
+    error = np.abs(picture(pipe) - picture(plain("z_image")))
+    assert error.mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_gguf_whose_convolutions_are_quantised_too(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
+    path = quantised(zoo / f"{name}-first.safetensors", tmp_path / "b16.gguf", other="BF16")
+    error = np.abs(picture(made(Files(name, zoo / name, denoiser=path))) - picture(plain(name)))
+    assert error.mean() < 0.02
+
+
+def test_flat_pad_tokens_of_a_transformer_alone(zoo: Path, plain: Callable[[str], Any], tmp_path: Path) -> None:
+    tensors = load_file(zoo / "z_image-first.safetensors")
+    path = tmp_path / "flat.safetensors"
+    save_file({name: t[0].clone() if name.endswith("pad_token") else t for name, t in tensors.items()}, path)
+    assert same(made(Files("z_image", zoo / "z_image", denoiser=path)), plain("z_image"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "metadata", "expected"),
+    [
+        ((), {}, ("epsilon", False, "leading")),
+        (("v_pred",), {}, ("v_prediction", False, "leading")),
+        (("v_pred", "ztsnr"), {}, ("v_prediction", True, "trailing")),
+        ((), {"modelspec.prediction_type": "v"}, ("v_prediction", False, "leading")),
+        ((), {"modelspec.prediction_type": "epsilon"}, ("epsilon", False, "leading")),
+    ],
+)
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_what_a_file_was_trained_for(
+    zoo: Path, tmp_path: Path, name: str, keys: tuple[str, ...], metadata: dict[str, str], expected: object
+) -> None:
+    base = Path(shutil.copytree(zoo / name, tmp_path / "base"))
+    config = base / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"timestep_spacing": "leading"}))
+    said = {key: torch.zeros(0) for key in keys}
+    whole, alone = tmp_path / "whole.safetensors", tmp_path / "alone.safetensors"
+    save_file(load_file(zoo / f"{name}.safetensors") | said, whole, metadata)
+    save_file(load_file(zoo / f"{name}-first.safetensors") | said, alone, metadata)
+    for files in (Files(name, base, whole=whole), Files(name, base, denoiser=alone)):
+        found = made(files).scheduler.config
+        assert (found.prediction_type, found.rescale_betas_zero_snr, found.timestep_spacing) == expected
+        own = replace(profile_of(base), scheduler_config={"prediction_type": "epsilon", "timestep_spacing": "leading"})
+        found = assemble(files, own, torch.float32).scheduler.config
+        assert (found.prediction_type, found.timestep_spacing) == ("epsilon", "leading")
+
+
+def test_velocities_are_drawn_as_such(zoo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    save_file(load_file(zoo / "sdxl.safetensors") | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, path)
+    pipe = made(Files("sdxl", zoo / "sdxl", whole=path))
+    drawn = picture(pipe)
+    assert np.isfinite(drawn).all()
+    other = made(Files("sdxl", zoo / "sdxl"))
+    assert np.abs(drawn - picture(other)).mean() > 0.02
+    told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    other.scheduler = type(other.scheduler).from_config(other.scheduler.config, **told)
+    np.testing.assert_allclose(drawn, picture(other), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["sd15", "z_image"])
+def test_capital_letters_at_the_end_of_a_files_name(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
+    alone = Path(shutil.copy(zoo / f"{name}-alone.safetensors", tmp_path / "ALONE.SAFETENSORS"))
+    assert same(made(Files(name, zoo / name, denoiser=alone)), plain(name))
+    lora = Path(shutil.copy(zoo / f"{name}-lora.safetensors", tmp_path / "LORA.SAFETENSORS"))
+    small = Lora(str(zoo / f"{name}-lora.safetensors"))
+    loud = made(Files(name, zoo / name, loras=(replace(small, source=str(lora)),)))
+    assert same(loud, made(Files(name, zoo / name, loras=(small,))))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -267,12 +268,105 @@ def test_scaled_fp8_can_not_be_read(made: Path, tmp_path: Path) -> None:
     assert "scaled fp8" in refusal(Files("z_image", made / "z_image", denoiser=path))
 
 
+EIGHT = torch.float8_e4m3fn
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layers.0.attention.to_q.scale_weight",
+        "layers.0.attention.to_q.weight_scale_inv",
+        "layers.0.attention.to_q.input_scale",
+        "layers.0.attention.to_q.s",
+        "layers.0.attention.to_q_factor",
+        "scales.layers.0.attention.to_q",
+        "scaled_fp8",
+    ],
+)
+def test_scales_of_fp8_by_any_name(made: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "fp8.safetensors"
+    for prefix in ("", "model.diffusion_model."):
+        tensors = {
+            prefix + key: t.to(EIGHT) if key.endswith(("to_q.weight", "w1.weight")) else t
+            for key, t in load_file(made / "z_image-alone.safetensors").items()
+        }
+        save_file(tensors, path)
+        check(Files("z_image", made / "z_image", denoiser=path))
+        save_file(tensors | {prefix + name: torch.ones(1)}, path)
+        text = refusal(Files("z_image", made / "z_image", denoiser=path))
+        assert f"scaled fp8 weights ({prefix}{name})" in text
+
+
+def test_scales_of_fp8_in_a_single_file_and_in_a_folder(own: Callable[[str], Path], made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fp8.safetensors"
+    tensors = load_file(made / "sdxl.safetensors")
+    layer = "model.diffusion_model.middle_block.0.in_layers.2"
+    tensors |= {f"{layer}.weight": tensors[f"{layer}.weight"].to(EIGHT)}
+    save_file(tensors | {"conditioner.embedders.1.model.logit_scale": torch.ones(())}, path)
+    check(Files("sdxl", made / "sdxl", whole=path))
+    save_file(tensors | {f"{layer}.dequant": torch.ones(1)}, path)
+    assert f"({layer}.dequant)" in refusal(Files("sdxl", made / "sdxl", whole=path))
+    folder = own("sd15")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors |= {"conv_in.weight": tensors["conv_in.weight"].to(EIGHT), "conv_in.amax": torch.ones(1)}
+    save_file(tensors, weights)
+    assert "(conv_in.amax)" in refusal(Files("sd15", folder))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8])
+def test_weights_in_whole_numbers(made: Path, tmp_path: Path, kind: torch.dtype) -> None:
+    path = tmp_path / "int8.safetensors"
+    tensors = load_file(made / "z_image-alone.safetensors")
+    save_file({k: t.to(kind) if k.endswith("to_q.weight") else t for k, t in tensors.items()}, path)
+    assert "has weights in " in refusal(Files("z_image", made / "z_image", denoiser=path))
+
+
+def test_a_single_file_in_capital_letters(made: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(made / "sd15.safetensors", tmp_path / "MODEL.SAFETENSORS"))
+    assert "rename it" in refusal(Files("sd15", made / "sd15", whole=path))
+
+
+@pytest.mark.parametrize("key", ["edm_mean", "edm_vpred.sigma_max"])
+def test_a_file_that_was_trained_as_edm(made: Path, tmp_path: Path, key: str) -> None:
+    path = tmp_path / "edm.safetensors"
+    save_file(load_file(made / "sdxl.safetensors") | {key: torch.zeros(4)}, path)
+    assert f"was trained as EDM ({key})" in refusal(Files("sdxl", made / "sdxl", whole=path))
+
+
 def test_a_gguf_that_is_none(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "q4.gguf"
     path.write_bytes(b"<html>")
     assert "is no GGUF file" in refusal(Files("z_image", made / "z_image", denoiser=path))
     path.write_bytes(b"GGUF" + bytes(20))
-    check(Files("z_image", made / "z_image", denoiser=path))
+    assert "is damaged: its version is 0" in refusal(Files("z_image", made / "z_image", denoiser=path))
+
+
+def gguf_file(tensors: int, values: int, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, values) + rest
+
+
+LIST = struct.pack("<Q", 1) + b"a" + struct.pack("<I", 9)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (gguf_file(2**60, 0, bytes(16)), "its header is cut short"),
+        (gguf_file(0, 2**60, bytes(16)), "its header is cut short"),
+        (gguf_file(1, 0, struct.pack("<Q", 2**62) + b"name"), "its header is cut short"),
+        (gguf_file(0, 1, LIST + struct.pack("<IQ", 0, 2**40)), "lists of more than"),
+        (gguf_file(0, 1, LIST + struct.pack("<IQ", 8, 90_000)), "its header is cut short"),
+        (gguf_file(0, 1, LIST + struct.pack("<IQ", 9, 1)), "the unknown type 9"),
+        (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 2**50, 0, 0)), "bytes are missing"),
+        (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<I", 2**31)), "sides"),
+        (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 1, 9_999, 0)), "9999 is not a valid"),
+    ],
+)
+def test_a_gguf_that_counts_wrongly(made: Path, tmp_path: Path, data: bytes, expected: str) -> None:
+    path = tmp_path / "q4.gguf"
+    path.write_bytes(data)
+    assert expected in refusal(Files("z_image", made / "z_image", denoiser=path))
 
 
 def test_files_are_located_by_what_the_spec_names() -> None:
