@@ -102,7 +102,8 @@ class Delivery:
                 # Shown nowhere (the page), or it could not be: nobody else would end it.
                 await self._showing.settle(job_id)
         except Unavailable as e:
-            log.warning("messages can't be looked at (%s); again in %g s", e.key, _RETRY)
+            # The database says once itself what is wrong with it; this may go on for hours.
+            log.debug("messages can't be looked at (%s); again in %g s", e.key, _RETRY)
             self._jobs |= changed
             self._posted = self._posted or posted
             self._wake.set()

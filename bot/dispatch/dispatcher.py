@@ -134,7 +134,8 @@ class Dispatcher:
                 try:
                     batch = await self._claims.next()
                 except Unavailable as e:
-                    log.warning("no job can be claimed (%s)", e.key)
+                    # The database says once itself what is wrong with it; this may go on for hours.
+                    log.debug("no job can be claimed (%s)", e.key)
                     await self._clock.sleep(_PAUSE)
                 except Exception:
                     log.exception("no job can be claimed")

@@ -67,6 +67,8 @@ class Exporting:
             try:
                 await self._sweep()
                 await self._make_all()
+            except Unavailable as e:
+                log.warning("exports could not be looked at (%s); again later", e.key)
             except Exception:  # the service goes on without
                 log.exception("exports could not be looked at")
             await self._idle()

@@ -31,7 +31,8 @@ async def keep_indexed(db: Database, clock: Clock) -> None:
                 log.info("the history from before is indexed")
             await _all(db, clock, search.merge_some)
         except Unavailable as e:
-            log.warning("the history can't be indexed now (%s)", e.key)
+            # The database says once itself what is wrong with it; this may go on for hours.
+            log.debug("the history can't be indexed now (%s)", e.key)
             await clock.sleep(_PAUSE_SECONDS)
         else:
             await clock.sleep(LOOK_SECONDS)

@@ -73,7 +73,8 @@ class Watch:
             try:
                 await self.look()
             except Unavailable as e:
-                log.warning("what another process has written can't be read (%s); again in %g s", e.key, EVERY)
+                # The database says once itself what is wrong with it; this may go on for hours.
+                log.debug("what another process has written can't be read (%s); again in %g s", e.key, EVERY)
             except Exception:
                 log.exception("what another process has written can't be taken up; again in %g s", EVERY)
 

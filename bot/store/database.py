@@ -35,7 +35,11 @@ _UNWRITABLE = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
 
-_WHY = {"unavailable.disk_full": "the disk is full", "unavailable.database.unwritable": "the file can't be written"}
+_WHY = {
+    "unavailable.disk_full": "the disk is full",
+    "unavailable.database.locked": "another process holds it",
+    "unavailable.database.unwritable": "the file can't be written",
+}
 
 
 class Database:
@@ -194,7 +198,7 @@ class Database:
         except Unavailable as e:
             if e.key == "unavailable.database.damaged":
                 self.found_damaged(str(error))
-            elif e.key != "unavailable.database.locked" and (self._trouble is None or self._trouble.key != e.key):
+            elif self._trouble is None or self._trouble.key != e.key:
                 self._trouble = e
                 log.error("THE DATABASE %s CAN'T BE WRITTEN: %s (%s)", self.path, _WHY.get(e.key, e.key), error)
             raise
