@@ -54,8 +54,10 @@ def main() -> None:
 
     # Torch and diffusers take seconds to import, so the parent's end is already watched by now.
     from engine.diffusion.keeper import CantLoad  # noqa: PLC0415  # see above
+    from engine.host.words import speak  # noqa: PLC0415  # see above
     from engine.host.workshop import Workshop  # noqa: PLC0415  # see above
 
+    speak()
     try:
         workshop = Workshop(setup, say, inbox)
     except CantLoad as e:

@@ -14,6 +14,7 @@ from engine.contract import ERRORS, READY, EngineError, EngineLost, EngineState,
 from engine.host import wire
 from engine.host.pace import Pace, Patience
 from engine.host.spawn import end, kill, obituary, spawn
+from engine.host.words import level_of
 from engine.hub.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -247,6 +248,6 @@ class Supervisor:
         assert process.stderr is not None
         while chunk := await process.stderr.read(2**16):
             for line in chunk.decode("utf-8", "replace").replace("\r", "\n").splitlines():
-                if line.strip():
-                    self._last_words.append(line.strip()[:500])
-                    log.debug("device process: %s", line.strip()[:500])
+                if said := line.strip()[:500]:
+                    self._last_words.append(said)
+                    log.log(level_of(said), "device process: %s", said)

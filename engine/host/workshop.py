@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import upscaler_file
-from engine.contract import EngineError, Image
+from engine.contract import BadRecipe, EngineError, Image, UnknownModel
 from engine.diffusion.device import Busy
 from engine.diffusion.encode import Encoder
 from engine.diffusion.keeper import CantLoad, Keeper, Loaded
@@ -94,6 +94,12 @@ class Workshop:
         while len(painter):
             painter.turn()
         encoder.close()
+        if isinstance(sink.error, BadRecipe):  # it names the exception, which the painter has logged
+            raise CantLoad(
+                UnknownModel(
+                    f"{spec.profile.title} was loaded and can't draw: its files do not go together; the log says what failed."
+                )
+            )
         if sink.error is not None:
             raise CantLoad(sink.error)
         return recipe.width * recipe.height, sink.seconds

@@ -66,6 +66,8 @@ def main(what: str) -> None:
     looked: set[int] = set()
     if what == "prints":
         sys.stderr.write("progress 50 %\rprogress 100 %" + "\ufffd" * 70000)
+        sys.stderr.write("\nWARNING:peft: a LoRA is odd\n")
+        sys.stderr.flush()
     if what == "idles":
         say(wire.Idle(7))
     if what == "empties":

@@ -53,6 +53,16 @@ async def all_of(engine: ProcessEngine, *recipes: Recipe) -> list[Event]:
         return [e async for e in events]
 
 
+async def test_what_libraries_warn_of_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with child("prints") as engine:
+        await engine.warm()
+        await all_of(engine, A)
+    said = {r.message: r.levelname for r in caplog.records if r.message.startswith("device process: ")}
+    assert said["device process: WARNING:peft: a LoRA is odd"] == "WARNING"
+    assert said["device process: progress 50 %"] == "DEBUG"
+
+
 async def test_what_the_child_says_is_told() -> None:
     async with child("draws") as engine:
         events = await all_of(engine, A, replace(A, id="b", prompt="猫"))

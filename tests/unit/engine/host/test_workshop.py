@@ -9,6 +9,7 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import EngineError, UnknownModel
+from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.loader import Loader
 from engine.host import wire, workshop
@@ -47,6 +48,19 @@ def test_what_the_upscaler_takes_is_kept_from_the_models(monkeypatch: pytest.Mon
         kept(monkeypatch, str(file))
     assert isinstance(caught.value.error, UnknownModel)
     assert str(caught.value.error).startswith("EASEL_UPSCALER")
+
+
+def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any) -> None:
+        raise RuntimeError("shape '[1, 64]' is invalid for input of size 128")
+
+    monkeypatch.setattr(Family, "step", step)
+    setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "fp32")
+    with pytest.raises(CantLoad) as caught:
+        workshop.Workshop(setup, lambda _: None, Inbox())
+    assert isinstance(caught.value.error, UnknownModel)
+    assert str(caught.value.error).startswith(f"{demo().title} was loaded and can't draw: ")
+    assert "shape" not in str(caught.value.error)
 
 
 def test_after_a_download_for_a_model_that_cannot_be_loaded_the_one_in_use_is_warm_again() -> None:
