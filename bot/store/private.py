@@ -52,6 +52,8 @@ def tighten(data: Path, pictures: str = paths.PICTURES) -> int:
     for path in _made(data, pictures):
         try:
             done += _take(path)
+        except FileNotFoundError:
+            continue  # not made yet
         except OSError as error:
             log.warning("%s may be read by others, and that can't be changed: %s", path, error.strerror or error)
     if done:

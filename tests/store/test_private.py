@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_what_others_could_read_is_tightened_once(tmp_path: Path) -> None:
+def test_what_others_could_read_is_tightened_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data, outside = tmp_path / "data", tmp_path / "outside"
     for name in (*OWN, *OTHERS):
         path = data / name
@@ -59,7 +59,9 @@ def test_what_others_could_read_is_tightened_once(tmp_path: Path) -> None:
     assert {name: mode(data / name) for name in OTHERS} == dict.fromkeys(OTHERS, 0o644)
     assert (mode(outside), mode(outside / "02"), mode(outside / "02" / "1-0.png")) == (0o755, 0o755, 0o644)
     assert private.tighten(data) == 0
+    caplog.clear()
     assert private.tighten(tmp_path / "nothing") == 0
+    assert caplog.text == "", "at a first start there is nothing to say"
 
 
 def test_a_new_file_is_never_written_through_a_link(tmp_path: Path) -> None:
