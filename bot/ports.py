@@ -16,6 +16,10 @@ class Gone(Exception):
     """The message or the chat can't be reached any more, and never will be."""
 
 
+class NoPictures(Exception):
+    """The platform takes the message but not its pictures here; the bot lacks a right, for example."""
+
+
 class Busy(Exception):
     """Not now: again after ``seconds`` (a platform's own rate limit, or a passing fault)."""
 
@@ -60,19 +64,26 @@ class Surface(Protocol):
 
         Raises:
             Gone: It can't be edited any more (deleted, or the right to edit has ended).
+            NoPictures: It can be edited, but not with the card's pictures.
             Busy: Again later.
         """
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
         """Send the card as a new message near ``address``; ``key`` is the same for every try of the same send.
 
-        A private card goes to the person alone or raises Gone.
+        A private card, or any card to a private address, goes to the person alone or raises Gone.
+
+        Raises:
+            NoPictures: The card can be sent there, but not with its pictures; nothing was sent.
         """
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """Send pictures beside the card: as an album to look at, or as the original files, whatever they are.
 
         Where the address is private, they go to the person alone or it raises Gone. Returns the ids of the messages.
+
+        Raises:
+            NoPictures: The chat does not take them; nothing was sent.
         """
 
     async def remove(self, address: Address, card: Card) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Container
 from dataclasses import replace
 
@@ -16,8 +17,10 @@ from bot.model.actions import Action, Press
 from bot.model.cards import Card
 from bot.model.errors import Refusal
 from bot.model.messages import Address
-from bot.ports import Busy, Surface
+from bot.ports import Busy, Gone, NoPictures, Surface
 from bot.studio import Studio
+
+log = logging.getLogger(__name__)
 
 _TRIES = 4
 
@@ -84,8 +87,13 @@ class Buttons:
                     await self._surface.edit(here, card)
                 except Busy as busy:
                     await asyncio.sleep(busy.seconds)
+                except NoPictures:
+                    card = replace(card, pictures=())
+                except Gone:
+                    return  # it was deleted; the log says what Telegram said
                 else:
                     return
+            log.warning("a page could not be turned: its chat must be left alone")
         finally:
             if self._turning.get(message) == query_id:
                 del self._turning[message]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiogram.exceptions import (
@@ -25,7 +26,8 @@ from aiogram.exceptions import (
 from aiohttp import ClientConnectorError, InvalidURL
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
-from bot.ports import Busy, Gone, Unclear
+from bot.backoff import Backoff
+from bot.ports import Busy, Gone, NoPictures, Unclear
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +40,57 @@ CALL_ERRORS = (AiogramError, *PROXY_ERRORS)
 """All that a call may raise."""
 
 _PASSING = 5.0
-_TOKEN_REFUSED = 300.0
 _LINE = 300
+
+_NOT_THE_PICTURES = (
+    "message is not modified",
+    "message to edit not found",
+    "message can't be edited",
+    "MESSAGE_ID_INVALID",
+    "TOPIC_CLOSED",
+    "TOPIC_DELETED",
+    "message thread not found",
+    "chat not found",
+    "CHAT_WRITE_FORBIDDEN",
+    "to send a message",
+    "to send text messages",
+    "PEER_ID_INVALID",
+)
+
+
+class Refusals:
+    """How long to wait while Telegram refuses the token: longer with each refusal that comes after such a wait.
+
+    Args:
+        clock: Seconds; only differences count.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._backoff = Backoff(first=2.0, longest=60.0)
+        self._until = 0.0
+
+    def met(self) -> float:
+        """Count a refusal; returns the seconds to wait. Those of many chats at one moment count as one."""
+        now = self._clock()
+        if now >= self._until:
+            self._until = now + self._backoff.fail()
+        return self._until - now
+
+    def over(self) -> None:
+        """A call was taken."""
+        self._backoff.succeed()
 
 
 @contextmanager
-def told(*, repeatable: bool) -> Iterator[None]:
+def told(refusals: Refusals, *, repeatable: bool) -> Iterator[None]:
     """Turn the library's errors into the port's. ``repeatable``: doing it twice shows it once.
 
     A group that became a supergroup passes as TelegramMigrateToChat: the caller may follow it.
     """
     try:
         yield
+        refusals.over()
     except TelegramMigrateToChat:
         raise
     except TelegramRetryAfter as error:
@@ -59,11 +100,26 @@ def told(*, repeatable: bool) -> Iterator[None]:
         log.warning("Telegram refused %s: %s", type(error.method).__name__, error.message)
         raise Gone(error.message) from error
     except (*REFUSED, TelegramConflictError) as error:
-        raise Busy(_TOKEN_REFUSED) from error
+        log.warning("Telegram refused the token in %s: %s", type(error.method).__name__, error.message)
+        raise Busy(refusals.met()) from error
     except (TelegramAPIError, ClientDecodeError, *PROXY_ERRORS) as error:
         if repeatable or never_left(error):
             raise Busy(_PASSING) from error
         raise Unclear(type(error).__name__) from error
+
+
+@contextmanager
+def pictures() -> Iterator[None]:
+    """Tell a refusal of pictures (NoPictures) from one of the message or of the place, which passes."""
+    try:
+        yield
+    except TelegramMigrateToChat:
+        raise
+    except (TelegramBadRequest, TelegramEntityTooLarge) as error:
+        if any(reason in error.message for reason in _NOT_THE_PICTURES):
+            raise
+        log.warning("Telegram refused pictures in %s: %s", type(error.method).__name__, error.message)
+        raise NoPictures(error.message) from error
 
 
 def never_left(error: BaseException) -> bool:

@@ -20,14 +20,14 @@ from aiogram.types import (
 
 from adapters.telegram.addresses import alone, reply_to, whole
 from adapters.telegram.emptied import emptied
-from adapters.telegram.faults import told
+from adapters.telegram.faults import Refusals, pictures, told
 from adapters.telegram.pace import Pace
 from adapters.telegram.photos import DOCUMENT_BYTES, original, photo
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Busy, Gone
+from bot.ports import Abilities, Busy, Gone, NoPictures
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,6 @@ log = logging.getLogger(__name__)
 ALBUM = 10
 """Most files in an album (https://core.telegram.org/bots/api#sendmediagroup)."""
 
-_NOT_THE_PHOTO = (
-    "message is not modified",
-    "message to edit not found",
-    "message can't be edited",
-    "MESSAGE_ID_INVALID",
-)
 _NOT_DELETED = ("can't be deleted", "not enough rights")
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
@@ -60,6 +54,7 @@ class TelegramSurface:
         self._client: Bot | None = None
         self._profiles = profiles
         self._pace = pace
+        self._refusals = Refusals()
 
     def use(self, bot: Bot | None) -> None:
         """Speak through this client from now on; None while there is none."""
@@ -83,11 +78,12 @@ class TelegramSurface:
         if not card.final and self._pace.scarce(chat_id):
             return address
         shown = await self._photo(card)
-        with told(repeatable=True), self._turn(chat_id):
+        with told(self._refusals, repeatable=True), self._turn(chat_id):
             try:
-                if shown is not None and await self._edit_photo(chat_id, message_id, card, shown):
-                    return address
-                await self._edit_text(chat_id, message_id, card)
+                if shown is None:
+                    await self._edit_text(chat_id, message_id, card)
+                else:
+                    await self._edit_pictures(chat_id, message_id, card, shown)
             except TelegramBadRequest as error:
                 if "message is not modified" not in error.message:
                     raise
@@ -98,16 +94,13 @@ class TelegramSurface:
 
     async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
         """See ``bot.ports.Surface``."""
-        if card.private:
+        if card.private or address.private:
             address = alone(address)
         shown = await self._photo(card)
 
         async def call(chat_id: int) -> Message:
             if shown is not None:
-                try:
-                    return await self._send_photo(chat_id, address, card, shown)
-                except TelegramBadRequest as error:
-                    log.warning("Telegram refused a photo; its card goes without: %s", error.message)
+                return await self._send_pictures(chat_id, address, card, shown)
             text, entities = words(card, TEXT_LIMIT)
             return await self._bot.send_message(
                 chat_id,
@@ -121,7 +114,7 @@ class TelegramSurface:
             )
 
         chat_id = int(address.chat)
-        with told(repeatable=False):
+        with told(self._refusals, repeatable=False):
             try:
                 with self._turn(chat_id):
                     sent = await call(chat_id)
@@ -139,25 +132,50 @@ class TelegramSurface:
         for start in range(0, len(files), ALBUM):
             part = files[start : start + ALBUM]
             try:
-                inputs = [await original(f) if originals else await photo(f, self._profiles()) for f in part]
+                chat_id = await self._send_part(chat_id, address, part, sent, originals=originals)
             except OSError as error:
                 raise Gone("a stored picture can't be read") from error
-            with told(repeatable=False):
-                try:
-                    with self._turn(chat_id, len(inputs)):
-                        sent += await self._send_files(chat_id, address, part, inputs, originals=originals)
-                except TelegramMigrateToChat as error:
-                    chat_id = error.migrate_to_chat_id
-                    with self._turn(chat_id, len(inputs)):
-                        sent += await self._send_files(chat_id, address, part, inputs, originals=originals)
+            except NoPictures as error:
+                if sent:
+                    raise Gone(str(error)) from error
+                raise
         return tuple(sent)
+
+    async def _send_part(
+        self, chat_id: int, address: Address, part: Sequence[PictureFile], sent: list[str], *, originals: bool
+    ) -> int:
+        """Send what fits into one album, and add the ids of its messages to ``sent``; returns the chat's id then."""
+        with told(self._refusals, repeatable=False):
+            try:
+                with self._turn(chat_id, len(part)):
+                    sent += await self._send_album(chat_id, address, part, originals=originals)
+            except TelegramMigrateToChat as error:
+                chat_id = error.migrate_to_chat_id
+                with self._turn(chat_id, len(part)):
+                    sent += await self._send_album(chat_id, address, part, originals=originals)
+        return chat_id
+
+    async def _send_album(
+        self, chat_id: int, address: Address, part: Sequence[PictureFile], *, originals: bool
+    ) -> list[str]:
+        """Send pictures, or their files where pictures are not taken. Raises NoPictures."""
+        if not originals:
+            shown = [await photo(file, self._profiles()) for file in part]
+            try:
+                with pictures():
+                    return await self._send_files(chat_id, address, part, shown, originals=False)
+            except NoPictures:
+                log.info("pictures go as files")
+        files = [await original(file) for file in part]
+        with pictures():
+            return await self._send_files(chat_id, address, part, files, originals=True)
 
     async def remove(self, address: Address, card: Card) -> None:
         """See ``bot.ports.Surface``. What is older than 48 h can't be deleted, but it can be edited."""
         if address.message is None:
             raise Gone("no message is known")
         chat_id, message_id = int(address.chat), int(address.message)
-        with told(repeatable=True):
+        with told(self._refusals, repeatable=True):
             try:
                 await self._bot.delete_message(chat_id, message_id, request_timeout=_SECONDS)
             except TelegramRetryAfter as error:
@@ -195,24 +213,29 @@ class TelegramSurface:
             log.warning("a stored picture can't be read; its card goes without: %s", error)
             return None
 
-    async def _edit_photo(self, chat_id: int, message_id: int, card: Card, shown: InputFile) -> bool:
+    async def _edit_pictures(self, chat_id: int, message_id: int, card: Card, shown: InputFile) -> None:
+        """Turn a message into the card's photo, or into its file where a photo is not taken. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
-        try:
+
+        async def edit(media: InputMediaPhoto | InputMediaDocument) -> None:
             await self._bot.edit_message_media(
-                InputMediaPhoto(
-                    media=shown, caption=caption, caption_entities=entities, has_spoiler=_cover(card.pictures[0])
-                ),
+                media,
                 chat_id=chat_id,
                 message_id=message_id,
                 reply_markup=keyboard(card),
                 request_timeout=_UPLOAD_SECONDS,
             )
-        except TelegramBadRequest as error:
-            if any(reason in error.message for reason in _NOT_THE_PHOTO):
-                raise
-            log.warning("Telegram refused a photo; its card goes without: %s", error.message)
-            return False
-        return True
+
+        try:
+            with pictures():
+                spoiler = _cover(card.pictures[0])
+                await edit(
+                    InputMediaPhoto(media=shown, caption=caption, caption_entities=entities, has_spoiler=spoiler)
+                )
+        except NoPictures:
+            file = await original(card.pictures[0])
+            with pictures():
+                await edit(InputMediaDocument(media=file, caption=caption, caption_entities=entities))
 
     async def _edit_text(self, chat_id: int, message_id: int, card: Card) -> None:
         text, entities = words(card, TEXT_LIMIT)
@@ -239,19 +262,35 @@ class TelegramSurface:
                 request_timeout=_SECONDS,
             )
 
-    async def _send_photo(self, chat_id: int, address: Address, card: Card, shown: InputFile) -> Message:
+    async def _send_pictures(self, chat_id: int, address: Address, card: Card, shown: InputFile) -> Message:
+        """Send the card's photo, or its file where a photo is not taken. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
-        return await self._bot.send_photo(
-            chat_id,
-            shown,
-            caption=caption,
-            caption_entities=entities,
-            has_spoiler=_cover(card.pictures[0]),
-            message_thread_id=whole(address.thread),
-            reply_parameters=reply_to(address),
-            reply_markup=keyboard(card),
-            request_timeout=_UPLOAD_SECONDS,
-        )
+        try:
+            with pictures():
+                return await self._bot.send_photo(
+                    chat_id,
+                    shown,
+                    caption=caption,
+                    caption_entities=entities,
+                    has_spoiler=_cover(card.pictures[0]),
+                    message_thread_id=whole(address.thread),
+                    reply_parameters=reply_to(address),
+                    reply_markup=keyboard(card),
+                    request_timeout=_UPLOAD_SECONDS,
+                )
+        except NoPictures:
+            file = await original(card.pictures[0])
+            with pictures():
+                return await self._bot.send_document(
+                    chat_id,
+                    file,
+                    caption=caption,
+                    caption_entities=entities,
+                    message_thread_id=whole(address.thread),
+                    reply_parameters=reply_to(address),
+                    reply_markup=keyboard(card),
+                    request_timeout=_UPLOAD_SECONDS,
+                )
 
     async def _send_files(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bot.model.cards import Card
@@ -10,6 +11,7 @@ from bot.model.jobs import Job
 from bot.model.pictures import Picture
 from bot.ports import Waiting
 from bot.present import cards
+from bot.present.i18n import text
 from engine.contract import Profile
 
 
@@ -48,6 +50,18 @@ class Presenter:
             stalled=self._stalled(job.id),
         )
 
+    def elsewhere(self, card: Card) -> Card:
+        """The same card in another chat than the one where it was asked for."""
+        return _noted(card, "note.elsewhere")
+
+    def without_pictures(self, card: Card, *, apart: bool) -> Card:
+        """The same card for a chat that takes no pictures; ``apart``: they are sent to the asker alone."""
+        return replace(_noted(card, "note.no_pictures.apart" if apart else "note.no_pictures"), pictures=())
+
     def unclear(self, job: Job) -> Card:
         """A text card: nobody knows whether the pictures arrived; its button sends them."""
         return cards.unclear(job)
+
+
+def _noted(card: Card, key: str) -> Card:
+    return replace(card, notes=(text(card.locale, key), *card.notes))

@@ -129,6 +129,7 @@ class Dispatch:
             waiting=self.waiting,
             progress=self.progress,
             follow=self.changed,
+            posted=self.posted,
             clock=clock,
             metrics=metrics,
         )

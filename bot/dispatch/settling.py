@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.dispatch.items import Item
 from bot.model.jobs import JobState
 from bot.model.messages import Address, Message, MessageKind, MessageState
@@ -9,7 +11,16 @@ from bot.store import jobs, messages
 from bot.store.database import Tx
 
 
-async def record(tx: Tx, item: Item, address: Address, digest: str, room: int, *, now: float) -> bool:
+def alone(address: Address) -> Address | None:
+    """The asker's own chat, where what has no place at ``address`` can go; None where it is that chat already."""
+    if address.private or address.elsewhere or not address.user or address.user == address.chat:
+        return None
+    return replace(address, private=True, elsewhere=True, message=None, reply_to=None, token=None, expires=None)
+
+
+async def record(
+    tx: Tx, item: Item, address: Address, digest: str, room: int, *, now: float, apart: Address | None = None
+) -> bool:
     """Write down that a message is shown.
 
     Args:
@@ -19,6 +30,7 @@ async def record(tx: Tx, item: Item, address: Address, digest: str, room: int, *
         digest: What of it, as ``Item.digest`` says.
         room: How many pictures a card has room for; of a finished job, the others go beside it as an album.
         now: Unix seconds.
+        apart: Where the pictures of a card go that was shown without them (its digest ends in ``messages.BARE``).
 
     Returns:
         Whether more is to be done about its job.
@@ -30,6 +42,12 @@ async def record(tx: Tx, item: Item, address: Address, digest: str, room: int, *
         return True  # it was forgotten while this was being sent
     if job is None or not item.ended:
         return False
+    if digest.endswith(messages.BARE):
+        event = f"apart:{message.id}"
+        album = apart is not None and await messages.by_event(tx, event) is None
+        if album and apart is not None:
+            await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
+        return await settle(tx, job.id, now=now) or album
     beside = [p.index for p in item.stored[room:]] if message.kind is MessageKind.CARD else []
     album = bool(beside) and job.state is JobState.PAINTED
     if album:

@@ -11,13 +11,13 @@ from pathlib import Path
 from bot.dispatch.items import Item, load
 from bot.dispatch.persist import persist
 from bot.dispatch.presenter import Presenter
-from bot.dispatch.settling import record, settle
+from bot.dispatch.settling import alone, record, settle
 from bot.model.cards import Card
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Message, MessageKind, MessageState
 from bot.model.pictures import PictureFile
 from bot.observe.metrics import Metrics
-from bot.ports import Busy, Clock, Gone, Surface, Waiting
+from bot.ports import Busy, Clock, Gone, NoPictures, Surface, Waiting
 from bot.store import jobs, messages, missed, paths
 from bot.store.codec import dump_card, load_card
 from bot.store.database import Database
@@ -44,6 +44,7 @@ class Showing:
         waiting: Callable[[int], Waiting | None],
         progress: Callable[[int], float | None],
         follow: Callable[[int], None],
+        posted: Callable[[], None],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -55,6 +56,7 @@ class Showing:
         waiting: Where a job stands in the queue.
         progress: How much of a job is drawn.
         follow: Called with a job's id when its rows have changed and more is to be done about them.
+        posted: Called when there is something new to send.
         clock: Time.
         metrics: Counts what could not be shown.
         """
@@ -65,13 +67,15 @@ class Showing:
         self._waiting = waiting
         self._progress = progress
         self._follow = follow
+        self._posted = posted
         self._clock = clock
         self._metrics = metrics
-        # By message, until its job ends: what was shown last, which can't be reached for now, and how often sending
-        # was tried. Only to save work: each may be lost at any time.
+        # By message, until its job ends: what was shown last, which can't be reached for now, how often sending was tried,
+        # and whose chats take no pictures. Only to save work: each may be lost at any time.
         self._last: dict[int, str] = {}
         self._unreachable: set[int] = set()
         self._tries: dict[int, int] = {}
+        self._bare: set[int] = set()
 
     async def show(self, message_id: int) -> bool:
         """Bring one message up to date; returns whether its platform was spoken to.
@@ -158,14 +162,19 @@ class Showing:
             return False
         card = self._presenter.job(job, item.stored, self._waiting(job.id), self._progress(job.id))
         card = await self._own_files(replace(card, pictures=card.pictures[: _room(surface)]), message.id)
+        if message.address.elsewhere:
+            card = self._presenter.elsewhere(card)
         if message.state is MessageState.WANTED:
             return await self._send(surface, item, card)
-        digest = item.digest(card)
-        if digest == self._last.get(message.id, message.shown):
-            await self._shown(item, message.address, digest, _room(surface))
+        digest, seen = item.digest(card), self._last.get(message.id, message.shown)
+        if seen in {digest, digest + messages.BARE}:
+            await self._shown(item, message.address, seen, _room(surface))
             return False
+        card, digest = self._as_taken(item, card)
         try:
             address = await surface.edit(message.address, card)
+        except NoPictures:
+            return self._again_bare(item)
         except Gone:
             await self._edit_gone(item, job)
         else:
@@ -184,8 +193,27 @@ class Showing:
                 await messages.wanted_again(tx, item.message.id, _anew(item.message.address))
             self._follow(job.id)
 
+    def _again_bare(self, item: Item) -> bool:
+        """The chat does not take a card's pictures: it is shown without them, in a showing of its own."""
+        log.warning("the chat of message %d takes no pictures; its card goes without", item.message.id)
+        self._bare.add(item.message.id)
+        if item.job is None:
+            self._posted()
+        else:
+            self._follow(item.job.id)
+        return True
+
+    def _as_taken(self, item: Item, card: Card) -> tuple[Card, str]:
+        """The card as its chat takes it, and its digest: never without its pictures and without a reason for that."""
+        digest = item.digest(card)
+        if item.message.id not in self._bare or not card.pictures:
+            return card, digest
+        apart = item.job is not None and alone(item.message.address) is not None
+        return self._presenter.without_pictures(card, apart=apart), digest + messages.BARE
+
     async def _send(self, surface: Surface, item: Item, card: Card) -> bool:
         message, able = item.message, surface.abilities()
+        card, digest = self._as_taken(item, card)
         if card.private and not able.private_send:
             await self._gone(item)
             return False
@@ -197,7 +225,11 @@ class Showing:
         try:
             address = await surface.send(message.address, card, key)
         except Gone:
-            await self._gone(item)
+            await self._redirect(surface, item)
+        except NoPictures:
+            if not safe:
+                await self._take_back(message)
+            return self._again_bare(item)
         except Busy:
             if not safe:
                 await self._take_back(message)
@@ -209,8 +241,25 @@ class Showing:
             elif able.safe_resend or not await self._too_often(item):
                 raise
         else:
-            await self._shown(item, address, item.digest(card), _room(surface))
+            await self._shown(item, address, digest, _room(surface))
         return True
+
+    async def _redirect(self, surface: Surface, item: Item) -> None:
+        """Nothing can be sent there: the asker gets it alone, else it goes to the chat outside its thread."""
+        message, job = item.message, item.job
+        address = alone(message.address) if surface.abilities().private_send else None
+        if address is None and message.address.elsewhere and message.address.private and message.address.thread:
+            address = replace(message.address, private=False, thread=None)
+        stopped = job is not None and (job.forgotten or job.request.private or job.state is JobState.CANCELLED)
+        if address is None or stopped:
+            await self._gone(item)
+            return
+        async with self._db.write() as tx:
+            sent_again = await messages.redirected(tx, message.id, address)
+        if sent_again:
+            log.warning("message %d goes elsewhere: its chat can't be written to", message.id)
+            self._forget(message.id)
+            self._posted()
 
     async def _files(self, surface: Surface, item: Item, job: Job) -> bool:
         message = item.message
@@ -238,8 +287,8 @@ class Showing:
             return False
         try:
             sent = await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
-        except Gone:
-            await self._gone(item)
+        except (Gone, NoPictures):
+            await self._redirect(surface, item)
         except Busy:
             await self._take_back(message)
             raise
@@ -291,7 +340,9 @@ class Showing:
 
         async def write() -> bool:
             async with self._db.write() as tx:
-                return await record(tx, item, address, digest, room, now=self._clock.now())
+                return await record(
+                    tx, item, address, digest, room, now=self._clock.now(), apart=alone(message.address)
+                )
 
         # What the platform has answered is known here alone.
         more = await persist(write, self._clock)
@@ -338,6 +389,7 @@ class Showing:
         self._last.pop(message_id, None)
         self._unreachable.discard(message_id)
         self._tries.pop(message_id, None)
+        self._bare.discard(message_id)
 
 
 def _room(surface: Surface) -> int:

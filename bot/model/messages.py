@@ -20,6 +20,7 @@ class Address:
         token: A short-lived right to edit (Discord's interaction token).
         expires: When the token ends, in Unix seconds.
         private: Shown to the asker alone (Discord's ephemeral messages).
+        elsewhere: Not where it was asked for, since nothing can be sent there.
     """
 
     platform: str
@@ -31,6 +32,7 @@ class Address:
     token: str | None = field(default=None, repr=False)
     expires: float | None = None
     private: bool = False
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

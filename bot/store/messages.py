@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 FINAL = "final:"
 """What the digest in ``shown`` starts with once a card was shown that nothing changes any more."""
 
+BARE = ":bare"
+"""What the digest ends with where the card was shown without its pictures, since its chat does not take them."""
+
 
 async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: Address, state: MessageState) -> int:
     """Add the card of a job: OPENING when the adapter makes the first answer, else WANTED. Returns the row's id.
@@ -178,6 +181,16 @@ async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Addre
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, shown = '', updated_at = {_NOW}"  # noqa: S608 - a constant
         " WHERE id = ? AND state = 'shown'",
+        (dump_address(address), message_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def redirected(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+    """Nothing can be sent where the message belongs: delivery sends it to ``address``. Returns whether a row was changed."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE id = ? AND state IN ('wanted', 'sending')",
         (dump_address(address), message_id),
     )
     return cursor.rowcount == 1

@@ -10,7 +10,7 @@ from enum import StrEnum
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Busy, Gone, Unclear
+from bot.ports import Abilities, Busy, Gone, NoPictures, Unclear
 
 ABLE = Abilities(edit_every=1.0, safe_resend=False, pictures_in_card=1, private_send=True)
 """Like Telegram: nothing can be repeated safely, one picture in a card."""
@@ -53,6 +53,10 @@ class Chats:
     """Messages that nobody can delete any more."""
     shut: set[str] = field(default_factory=set)
     """Chats that nothing can be sent to."""
+    bare: set[str] = field(default_factory=set)
+    """Chats that take no pictures."""
+    closed: set[str] = field(default_factory=set)
+    """Threads that nothing can be sent to."""
 
     def put(self, seen: Seen) -> str:
         name = str(len(self.messages) + 1)
@@ -119,6 +123,8 @@ class FakeSurface:
         if address.message in self.chats.deleted or address.message not in self.chats.messages:
             raise Gone("no such message")
         seen = self.chats.messages[address.message]
+        if card.pictures and seen.chat in self.chats.bare:
+            raise NoPictures("the chat takes no pictures")
         if fault is not Fault.UNCLEAR_LOST and seen.card != card:
             seen.card = card
             seen.edits += 1
@@ -127,10 +133,12 @@ class FakeSurface:
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
         fault = await self._before(Call.SEND, card.job_id)
-        if card.private:
-            address = replace(address, chat=f"@{address.user}", private=True)
-        if address.chat in self.chats.shut:
+        if (card.private or address.private) and not address.chat.startswith("@"):
+            address = replace(address, chat=f"@{address.user}", private=True, thread=None)
+        if address.chat in self.chats.shut or address.thread in self.chats.closed:
             raise Gone("the chat is shut")
+        if card.pictures and address.chat in self.chats.bare:
+            raise NoPictures("the chat takes no pictures")
         name = None
         if self.able.safe_resend:
             name = next((n for n, s in self.chats.messages.items() if s.key == key and s.chat == address.chat), None)
@@ -147,6 +155,8 @@ class FakeSurface:
         chat = f"@{address.user}" if address.private and not address.chat.startswith("@") else address.chat
         if chat in self.chats.shut:
             raise Gone("the chat is shut")
+        if chat in self.chats.bare:
+            raise NoPictures("the chat takes no pictures")
         names: tuple[str, ...] = ()
         if fault is not Fault.UNCLEAR_LOST:
             names = (self.chats.put(Seen(chat, None, files=tuple(files), originals=originals)),)

@@ -187,13 +187,22 @@ class World:
         thread = p.get("message_thread_id")
         if thread is not None and all(m.thread != thread for m in chat.messages):
             raise ApiError(400, "Bad Request: message thread not found")
-        if not chat.photos_allowed and any(c.get("photo") for c in contents):
-            raise ApiError(400, "Bad Request: not enough rights to send photos to the chat")
+        if thread in chat.closed_topics:
+            raise ApiError(400, "Bad Request: TOPIC_CLOSED")
+        for content in contents:
+            self._may_send(chat, content)
         self._admit(chat, len(contents))
         return [
             self.add(chat, self.bot, markup=markup, reply_to=reply_to, thread=thread, album=album, **content)
             for content in contents
         ]
+
+    @staticmethod
+    def _may_send(chat: Chat, content: Mapping[str, Any]) -> None:
+        if content.get("photo") and not chat.photos_allowed:
+            raise ApiError(400, "Bad Request: not enough rights to send photos to the chat")
+        if content.get("document") and not chat.documents_allowed:
+            raise ApiError(400, "Bad Request: not enough rights to send documents to the chat")
 
     def _editable(self, p: Mapping[str, Any]) -> Msg:
         if "chat_id" not in p or "message_id" not in p:
@@ -207,6 +216,7 @@ class World:
 
     def _edit(self, message: Msg, p: Mapping[str, Any], **content: Any) -> Any:
         content["markup"] = self._markup(p)
+        self._may_send(message.chat, content)
         if all(getattr(message, name) == value for name, value in content.items()):
             raise ApiError(400, NOT_MODIFIED)
         self._admit(message.chat, 1)

@@ -160,6 +160,9 @@ class Chat:
     moved_to: int | None = None
     photos_allowed: bool = True
     actions: list[str] = field(default_factory=list)
+    documents_allowed: bool = True
+    closed_topics: set[int] = field(default_factory=set)
+    """Topics in which nobody but admins may write."""
 
     @property
     def is_group(self) -> bool:

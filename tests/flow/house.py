@@ -144,6 +144,7 @@ class Bot:
         user: str = "1",
         platform: str = "chat",
         chat: str = CHAT,
+        thread: str | None = None,
         event: str | None = None,
         answered: bool = False,
         shown: bool = True,
@@ -151,7 +152,7 @@ class Bot:
     ) -> Job:
         """Ask for pictures as a surface would."""
         self._events += 1
-        address = Address(platform, chat, user=user) if shown else None
+        address = Address(platform, chat, thread=thread, user=user) if shown else None
         ref = Ref(event or f"{platform}:{self._events}", address, answered)
         place = Place(platform, None, chat)
         return await draw(self.house, self.actor(user, platform), place, DrawForm(prompt, **form), ref)

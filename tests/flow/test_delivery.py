@@ -9,6 +9,7 @@ import pytest
 from bot.model.cards import Card, Tone
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, MessageKind, MessageState, Ref
+from bot.present import i18n
 from bot.store import messages
 from bot.store.codec import dump_card
 from bot.usecases import missed
@@ -66,7 +67,7 @@ async def test_a_cancelled_job_whose_card_was_deleted_stays_silent(make: Make) -
 async def test_a_chat_that_is_gone_leaves_the_picture_in_history(make: Make) -> None:
     bot, job, gate = await shown_and_held(make)
     bot.chats.deleted.add("1")
-    bot.chats.shut.add(CHAT)
+    bot.chats.shut |= {CHAT, "@1"}
     gate.open()
     await bot.delivered(job.id)
     assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
@@ -79,7 +80,7 @@ async def test_what_could_be_shown_nowhere_is_said_at_the_next_command(
 ) -> None:
     bot, job, gate = await shown_and_held(make)
     bot.chats.deleted.add("1")
-    bot.chats.shut.add(CHAT)
+    bot.chats.shut |= {CHAT, "@1"}
     gate.open()
     await bot.delivered(job.id)
     told = await missed.find(bot.house, bot.actor())
@@ -95,7 +96,7 @@ async def test_what_could_be_shown_nowhere_is_said_at_the_next_command(
 
 async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> None:
     bot = await make(engine=FakeEngine(fail=lambda _recipe: BadRecipe("planted")))
-    bot.chats.shut.add(CHAT)
+    bot.chats.shut |= {CHAT, "@1"}
     job = await bot.ask()
     await bot.reaches(job.id, JobState.FAILED)
     await bot.until(lambda: missed.find(bot.house, bot.actor()))
@@ -113,6 +114,112 @@ async def test_nothing_is_missed_of_what_was_cancelled_or_shown(make: Make) -> N
     shown = await bot.ask()
     await bot.delivered(shown.id)
     assert await missed.find(bot.house, bot.actor()) is None
+
+
+async def test_a_chat_that_is_shut_gives_way_to_the_private_one(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.deleted.add("1")
+    bot.chats.shut.add(CHAT)
+    gate.open()
+    await bot.delivered(job.id)
+    (seen,) = bot.chats.shown(job.id)
+    assert seen.chat == "@1"
+    assert seen.card is not None
+    assert i18n.text("en", "note.elsewhere") in seen.card.notes
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    await bot.quiet()
+    assert await missed.find(bot.house, bot.actor()) is None
+
+
+async def test_a_first_card_that_nothing_takes_goes_to_the_private_chat_and_its_picture_too(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    bot.chats.shut.add(CHAT)
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    gate.open()
+    await bot.delivered(job.id)
+    (seen,) = bot.chats.shown(job.id)
+    assert seen.chat == "@1"
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+
+
+async def test_an_answer_that_nothing_takes_goes_to_the_private_chat(make: Make) -> None:
+    bot = await make()
+    bot.chats.shut.add(CHAT)
+    async with bot.db.write() as tx:
+        await messages.add_notice(tx, "n", Address("chat", CHAT, user="1"), dump_card(Card(Tone.INFO, "Hello.")))
+    bot.dispatch.posted()
+    await bot.until(lambda: bot.chats.messages)
+    assert [seen.chat for seen in bot.chats.messages.values()] == ["@1"]
+
+
+async def test_a_closed_thread_gives_way_to_the_private_chat_and_then_to_its_channel(make: Make) -> None:
+    bot = await make()
+    bot.chats.closed.add("7")
+    first = await bot.ask(thread="7")
+    await bot.delivered(first.id)
+    assert [seen.chat for seen in bot.chats.shown(first.id)] == ["@1"]
+    bot.chats.shut.add("@1")
+    second = await bot.ask(thread="7")
+    await bot.delivered(second.id)
+    assert [seen.chat for seen in bot.chats.shown(second.id)] == [CHAT]
+    assert bot.chats.pictures(second.id) == [f"easel-{second.id}-1.png"]
+
+
+@pytest.mark.parametrize("count", ["1", "3"])
+async def test_a_chat_without_pictures_says_why_and_they_go_to_the_person(make: Make, count: str) -> None:
+    bot, job, gate = await shown_and_held(make, count=count)
+    bot.chats.bare.add(CHAT)
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    (seen,) = bot.chats.shown(job.id)
+    assert seen.card is not None
+    assert seen.card.pictures == ()
+    assert i18n.text("en", "note.no_pictures.apart") in seen.card.notes
+    names = [f"easel-{job.id}-{n}.png" for n in range(1, int(count) + 1)]
+    assert bot.chats.pictures(job.id) == names
+    assert {m.chat for m in bot.chats.messages.values() if m.files} == {"@1"}
+    await bot.restart()
+    await bot.quiet()
+    assert bot.chats.pictures(job.id) == names
+
+
+async def test_a_kill_before_the_private_pictures_sends_them_once(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make, count="3")
+    bot.chats.bare.add(CHAT)
+    bot.surface.plan(Call.FILES, Fault.KILLED_BEFORE)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    # Whether they were sent is not known: a text offers them, and nothing is sent by itself.
+    assert bot.chats.pictures(job.id) == []
+    assert len(bot.chats.shown(job.id)) == 2
+
+
+async def test_who_can_not_be_sent_the_pictures_is_told_later(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.chats.bare.add(CHAT)
+    bot.chats.shut.add("@1")
+    gate.open()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == []
+    assert await missed.find(bot.house, bot.actor()) is not None
+
+
+async def test_originals_that_a_chat_does_not_take_go_to_the_person(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    bot.chats.bare.add(CHAT)
+    async with bot.db.write() as tx:
+        await messages.add_files(tx, "o", job.id, Address("chat", CHAT, user="1"), MessageKind.DOCUMENT)
+    bot.dispatch.posted()
+    await bot.until(lambda: [m for m in bot.chats.messages.values() if m.originals])
+    assert [m.chat for m in bot.chats.messages.values() if m.originals] == ["@1"]
 
 
 async def test_busy_is_tried_again_later(make: Make) -> None:

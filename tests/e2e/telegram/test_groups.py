@@ -170,7 +170,7 @@ async def test_how_to_write_a_verb(
         [
             (boss, "/quota set", "/quota set [role=ROLE] [PERSON] [CHANNEL] RULE"),
             (bob, "/quota set  ", "/quota set [role=身份组] [成员] [频道] 规则"),
-            (boss, "/quota frobnicate", "did you mean /quota "),
+            (boss, "/quota frobnicate", "behind /quota stands one of show"),
             (boss, "/easel bann", "did you mean /easel ban"),
             (boss, "/easel admins", "have no roles"),
             (boss, "/quota set role=7 3/day", "have no roles"),

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from adapters.telegram.client import make_bot
+from adapters.telegram.faults import Refusals
 from adapters.telegram.pace import Pace
 from adapters.telegram.surface import TelegramSurface
 from bot.model.actions import Action, Press
 from bot.model.cards import Button, Card, Fact, Tone
 from bot.model.messages import Address
-from bot.ports import Busy, Gone, Unclear
+from bot.ports import Busy, Gone, NoPictures, Unclear
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Msg
-from tests.unit.adapters.telegram.conftest import SMALL, Wire, picture, settings_for
+from tests.unit.adapters.telegram.conftest import SMALL, Hand, Wire, picture, settings_for
 
 WAITING = Card(
     Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", Press(Action.CANCEL, 7), danger=True),),)
@@ -224,17 +225,81 @@ async def test_a_group_that_became_a_supergroup_is_followed(wire: Wire, group: C
     assert [m.photo is not None for m in new.by_bot()] == [False, True, True]
 
 
-async def test_where_photos_are_forbidden_the_card_stays_text(wire: Wire, group: Chat, tmp_path: Path) -> None:
+async def test_where_photos_are_forbidden_the_card_is_a_file(wire: Wire, group: Chat, tmp_path: Path) -> None:
     group.photos_allowed = False
-    await wire.surface.send(near(group), done(tmp_path), "1:end")
-    assert "Seed: 7" in group.by_bot()[0].words
+    card = done(tmp_path)
+    await wire.surface.send(near(group), card, "1:end")
+    (message,) = group.by_bot()
+    assert message.document is not None
+    assert message.document.data == card.pictures[0].path.read_bytes()
+    assert "Seed: 7" in message.words
+    assert message.labels == ["Reroll"]
+    wire.later()
+    address = await shown(wire, group)
+    await wire.surface.edit(address, card)
+    assert group.by_bot()[1].document is not None
+    wire.later()
+    await wire.surface.send_files(address, [picture(tmp_path, name=f"7-{i}.png") for i in range(2)], originals=False)
+    assert all(m.document is not None for m in group.by_bot()[2:])
+    assert len(group.by_bot()) == 4
 
 
-async def test_a_photo_that_telegram_does_not_take_leaves_the_card_text(wire: Wire, chat: Chat, tmp_path: Path) -> None:
+async def test_where_neither_photos_nor_files_are_allowed_nothing_is_done_in_silence(
+    wire: Wire, group: Chat, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group.photos_allowed = group.documents_allowed = False
+    address = await shown(wire, group)
+    files = [picture(tmp_path, name=f"7-{i}.png") for i in range(2)]
+    with pytest.raises(NoPictures):
+        await wire.surface.send(near(group), done(tmp_path), "1:end")
+    wire.later()
+    with pytest.raises(NoPictures):
+        await wire.surface.edit(address, done(tmp_path))
+    for originals in (False, True):
+        wire.later()
+        with pytest.raises(NoPictures):
+            await wire.surface.send_files(address, files, originals=originals)
+    assert [m.words for m in group.by_bot()] == ["⏳ Waiting.\na cat"]
+    assert "not enough rights to send documents" in caplog.text
+
+
+async def test_what_is_sent_to_a_private_address_goes_to_the_person_alone(
+    wire: Wire, group: Chat, tmp_path: Path
+) -> None:
+    private = wire.telegram.private(group.members[501])
+    address = replace(near(group), private=True, thread="33")
+    sent = await wire.surface.send(address, done(tmp_path), "1:end")
+    assert (sent.chat, sent.thread) == ("501", None)
+    assert private.by_bot()[0].photo is not None
+    assert group.by_bot() == []
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_a_topic_that_was_closed_or_deleted_is_gone(
+    wire: Wire, group: Chat, tmp_path: Path, closed: bool
+) -> None:
+    if closed:
+        wire.telegram.writes(group, group.members[501], "/draw a cat", thread=33)
+        group.closed_topics.add(33)
+    address = replace(near(group), thread="33")
+    with pytest.raises(Gone):
+        await wire.surface.send(address, WAITING, "1:now")
+    wire.later()
+    # One call each: what the topic refuses it refuses in any form.
+    with pytest.raises(Gone):
+        await wire.surface.send(address, done(tmp_path), "1:end")
+    wire.later()
+    with pytest.raises(Gone):
+        await wire.surface.send_files(address, [picture(tmp_path)], originals=False)
+    assert [method for method, _ in wire.telegram.refused] == ["sendMessage", "sendPhoto", "sendPhoto"]
+
+
+async def test_a_photo_that_telegram_does_not_take_is_sent_as_a_file(wire: Wire, chat: Chat, tmp_path: Path) -> None:
     address = await shown(wire, chat)
     wire.telegram.refuse("editMessageMedia", 400, "Bad Request: PHOTO_INVALID_DIMENSIONS")
     await wire.surface.edit(address, done(tmp_path))
     assert chat.by_bot()[0].photo is None
+    assert chat.by_bot()[0].document is not None
     assert "Seed: 7" in chat.by_bot()[0].words
 
 
@@ -319,11 +384,26 @@ async def test_without_a_client_everything_waits(wire: Wire, chat: Chat, tmp_pat
         await wire.surface.send_files(address, [picture(tmp_path)], originals=False)
 
 
-async def test_a_revoked_token_waits_and_does_not_lose_the_card(wire: Wire, chat: Chat) -> None:
-    wire.telegram.token = "43:another"
+async def test_a_refused_token_waits_longer_each_time_and_loses_no_card(wire: Wire, chat: Chat) -> None:
+    """A single refusal passes; one that lasts is not asked about all the time, however many chats wait."""
+    clock = Hand()
+    wire.surface._refusals = Refusals(clock)
+    token, wire.telegram.token = wire.telegram.token, "43:another"
+    waits = []
+    for _ in range(8):
+        for _ in range(3):
+            with pytest.raises(Busy) as busy:
+                await wire.surface.send(near(chat), WAITING, "1:now")
+            wire.later()
+        waits.append(busy.value.seconds)
+        clock.now += busy.value.seconds
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    wire.telegram.token = token
+    address = await shown(wire, chat)
+    wire.telegram.refuse("editMessageText", 401, "Unauthorized")
     with pytest.raises(Busy) as busy:
-        await wire.surface.send(near(chat), WAITING, "1:now")
-    assert busy.value.seconds > 60
+        await wire.surface.edit(address, RUNNING)
+    assert busy.value.seconds == 2
 
 
 async def test_a_covered_picture_is_covered_wherever_it_is_shown(wire: Wire, chat: Chat, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Where the bot lacks a right: something is shown to somebody, and never a finished card without its picture or a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.present import i18n
+from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_world import Chat, Person
+from tests.flow.gate import Gate
+
+
+@pytest.fixture
+def bob(telegram: TelegramStandIn) -> Person:
+    """A member of the group."""
+    return telegram.person("Bob")
+
+
+@pytest.fixture
+def group(telegram: TelegramStandIn, bob: Person) -> Chat:
+    """A group with the bot in it."""
+    return telegram.group("Painters", bob)
+
+
+async def test_a_group_without_photos_gets_the_reason_and_the_asker_the_pictures(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    house = await start()
+    private = telegram.private(bob)
+    group.photos_allowed = group.documents_allowed = False
+    telegram.writes(group, bob, "/draw a cat --count 2")
+    await telegram.until(lambda: len(photos(private)) == 2)
+    await house.settled()
+    (card,) = group.by_bot()
+    assert i18n.text("en", "note.no_pictures.apart") in card.words
+    assert await house.number("SELECT count(*) FROM jobs WHERE state = 'delivered'") == 1
+
+
+async def test_a_closed_topic_is_answered_in_the_private_chat(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    gate = Gate()
+    await start(gate)
+    private = telegram.private(bob)
+    telegram.writes(group, bob, "/draw a cat", thread=33)
+    (card,) = await telegram.until(group.by_bot)
+    group.closed_topics.add(33)
+    telegram.deletes(card)
+    gate.open()
+    (shown,) = await telegram.until(lambda: photos(private))
+    assert i18n.text("en", "note.elsewhere") in shown.words
+    telegram.presses(shown, bob, "reroll")
+    await telegram.until(lambda: len(photos(private)) == 2)
+    assert group.by_bot() == []
+
+
+async def test_a_closed_topic_without_a_private_chat_is_answered_in_the_group(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    group.closed_topics.add(33)
+    telegram.writes(group, bob, "/draw a cat", thread=33)
+    (shown,) = await telegram.until(lambda: photos(group))
+    assert shown.thread is None
+    assert i18n.text("en", "note.elsewhere") in shown.words
+
+
+async def test_a_group_that_removes_the_bot_leaves_the_picture_to_the_private_chat(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    gate = Gate()
+    await start(gate)
+    private = telegram.private(bob)
+    telegram.writes(group, bob, "/draw a cat")
+    await telegram.until(group.by_bot)
+    group.blocked = True
+    gate.open()
+    await telegram.until(lambda: photos(private))
