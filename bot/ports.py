@@ -108,7 +108,10 @@ class Clock(Protocol):
     """Time, so that tests can hold it."""
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Unix seconds: what people read and what rows keep. Somebody may set the machine's clock, forward or back."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, of which differences alone mean anything: for everything that waits or paces."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

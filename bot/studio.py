@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +48,7 @@ from bot.usecases import (
     quota,
     reports,
 )
+from bot.usecases.draw import Repeated
 from bot.usecases.gates import access as gate
 from bot.usecases.history import Entry
 from bot.usecases.house import House
@@ -307,13 +308,13 @@ class Studio:
     async def _press(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
         match what.action:
             case Action.REROLL:
-                return Pressed(new=await self._shown(await press.reroll(self._house, actor, place, what, ref)))
+                return await self._drawn(press.reroll(self._house, actor, place, what, ref), actor, ref)
             case Action.SEED:
-                return Pressed(new=await self._shown(await press.from_seed(self._house, actor, place, what, ref)))
+                return await self._drawn(press.from_seed(self._house, actor, place, what, ref), actor, ref)
             case Action.VARY:
-                return Pressed(new=await self._shown(await press.vary(self._house, actor, place, what, ref)))
+                return await self._drawn(press.vary(self._house, actor, place, what, ref), actor, ref)
             case Action.UPSCALE:
-                return Pressed(new=await self._shown(await press.upscale(self._house, actor, place, what, ref)))
+                return await self._drawn(press.upscale(self._house, actor, place, what, ref), actor, ref)
             case Action.ORIGINAL:
                 return await self._originals(actor, place, what, ref)
             case Action.REPORT | Action.HIDE | Action.FAVOURITE:
@@ -325,7 +326,7 @@ class Studio:
             case Action.PAGE:
                 # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
                 if what.index is not None:
-                    page = await listing.found(self._house, actor, what.index, what.job_id or None)
+                    page = await listing.turned(self._house, actor, place, what.index, what.job_id or None)
                     return Pressed(card=page)
                 if what.job_id:
                     await history.one(self._house, actor, what.job_id)
@@ -334,6 +335,15 @@ class Studio:
                 return Pressed(card=await access_verbs.press(self._house, actor, what))
             case _:
                 raise Unavailable("refusal.press.not_yet")
+
+    async def _drawn(self, admitted: Awaitable[Job], actor: Actor, ref: Ref) -> Pressed:
+        """A new job; a press that only repeats the last one shows what that one has made, or says that it is coming."""
+        try:
+            return Pressed(new=await self._shown(await admitted))
+        except Repeated as repeated:
+            if ref.address is None:
+                return Pressed(new=await self._shown(repeated.job))
+            return Pressed(notice=self.text("studio.press.repeated", actor.locale))
 
     async def _noted(self, actor: Actor, place: Place, what: Press) -> Pressed:
         """Presses that a sentence answers."""

@@ -13,6 +13,10 @@ class SystemClock:
         """Unix seconds."""
         return time.time()
 
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)

@@ -23,6 +23,9 @@ _RETRY = 1.0
 _AT_ONCE = 200
 """Changed jobs that are looked at in one go."""
 
+_OTHERS = {MessageKind.ALBUM: Urgency.FINAL, MessageKind.DOCUMENT: Urgency.FETCHED}
+"""How urgent messages other than cards are. Answers wait behind finished pictures, so that nobody holds those up by typing."""
+
 log = logging.getLogger(__name__)
 
 
@@ -139,7 +142,7 @@ def _urgency(message: Message, job: Job | None) -> Urgency | None:
     if message.unwanted:
         return Urgency.WAITING  # whoever waits for a picture goes first
     if message.kind is not MessageKind.CARD or job is None:
-        return Urgency.FINAL if message.state is MessageState.WANTED else None
+        return _OTHERS.get(message.kind, Urgency.NEW) if message.state is MessageState.WANTED else None
     if job.state in ENDED:
         return Urgency.FINAL
     if message.state is MessageState.WANTED:

@@ -209,7 +209,7 @@ class Dispatcher:
                     # Only now the engine certainly knows the recipe.
                     self._spawn(self._engine.look(event.recipe_id, looking=True))
                 self._live.step(run.job.id, index, event.step / event.steps)
-                now = self._clock.now()
+                now = self._clock.monotonic()
                 if event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
                     # More often than anybody can look would take time from the drawing itself.
                     run.seen = now

@@ -89,7 +89,7 @@ class Outlook:
             return Waiting(seat.position, None)
         middle = seat.ahead + now
         eta = self._promises.range(middle, seat.lane)
-        self._promises.made(job_id, middle, eta, seat.lane, now=self._clock.now())
+        self._promises.made(job_id, middle, eta, seat.lane, now=self._clock.monotonic())
         return Waiting(seat.position, eta)
 
     def moved(self) -> list[int]:
@@ -115,7 +115,7 @@ class Outlook:
     def _refresh(self) -> None:
         if self._version == self._queue.version:
             return
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if len(self._queue) > SMALL and self._version >= 0 and 0 <= now - self._read_at < AGAIN:
             return
         self._version, self._read_at = self._queue.version, now

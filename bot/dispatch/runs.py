@@ -62,7 +62,7 @@ class Run:
     """Painted, and their files are being written."""
     cancelled: bool = False
     seen: float = 0.0
-    """When its progress was last shown, in Unix seconds."""
+    """When its progress was last shown, by the monotonic clock."""
 
     def over(self) -> bool:
         """Every picture has ended."""

@@ -241,7 +241,7 @@ class Dispatch:
 
     def _ended(self, job_id: int, drawn: bool) -> None:
         if drawn:
-            self._promises.came(job_id, now=self._clock.now())
+            self._promises.came(job_id, now=self._clock.monotonic())
         else:
             self._promises.forget(job_id)
 

@@ -77,8 +77,8 @@ class Showing:
         self._tries: dict[int, int] = {}
         self._bare: set[int] = set()
 
-    async def show(self, message_id: int) -> bool:
-        """Bring one message up to date; returns whether its platform was spoken to.
+    async def show(self, message_id: int) -> int:
+        """Bring one message up to date; returns how many messages its platform was sent: 0 where it was not spoken to.
 
         Raises:
             Busy: The chat must be left alone for a while.
@@ -261,7 +261,7 @@ class Showing:
             self._forget(message.id)
             self._posted()
 
-    async def _files(self, surface: Surface, item: Item, job: Job) -> bool:
+    async def _files(self, surface: Surface, item: Item, job: Job) -> int:
         message = item.message
         asked = messages.indexes_of(message)
         files = (await self._own_files(self._presenter.job(job, item.stored, None, None), message.id)).pictures
@@ -269,22 +269,22 @@ class Showing:
         chosen = [f for f in files if not asked or f.index in asked]
         return await self._send_files(surface, item, chosen)
 
-    async def _parcel(self, surface: Surface, item: Item) -> bool:
+    async def _parcel(self, surface: Surface, item: Item) -> int:
         """Files that belong to no job."""
         card = await self._stored_card(item)
         if card is None:
-            return False
+            return 0
         # They are kept for a day: whoever could not be reached so long may ask again.
         there = [f for f in card.pictures if await asyncio.to_thread(f.path.is_file)]
         return await self._send_files(surface, item, there)
 
-    async def _send_files(self, surface: Surface, item: Item, chosen: Sequence[PictureFile]) -> bool:
+    async def _send_files(self, surface: Surface, item: Item, chosen: Sequence[PictureFile]) -> int:
         message = item.message
         if not chosen:
             await self._gone(item)
-            return False
+            return 0
         if not await self._begin(message):
-            return False
+            return 0
         try:
             sent = await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
         except (Gone, NoPictures):
@@ -297,7 +297,7 @@ class Showing:
             await self.unclear(message)
         else:
             await self._shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
-        return True
+        return len(chosen)
 
     async def _take_away(self, surface: Surface, item: Item) -> None:
         """What it shows was forgotten: its messages are taken away one by one, each in a showing of its own."""

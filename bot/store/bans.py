@@ -75,6 +75,22 @@ async def binding(tx: aiosqlite.Connection, person_id: int, place_id: int | None
     return next((Ban(*row) for row in rows), None)
 
 
+async def of_account(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float) -> Ban | None:
+    """Return the ban that holds longest for an account, in this place or everywhere; None for the free.
+
+    It may be set for another account of the same person, or for an account that has never asked for anything.
+    """
+    rows = await tx.execute_fetchall(
+        f"SELECT {_COLUMNS} FROM bans WHERE place_id IN (0, ?3) AND (until IS NULL OR until > ?4)"  # noqa: S608 - constants
+        " AND ((platform = ?1 AND user_id = ?2) OR (platform, user_id) IN (SELECT other.platform, other.user_id"
+        " FROM accounts JOIN accounts other ON other.person_id = accounts.person_id"
+        " WHERE accounts.platform = ?1 AND accounts.user_id = ?2))"
+        " ORDER BY until IS NULL DESC, until DESC LIMIT 1",
+        (platform, user_id, place_id, now),
+    )
+    return next((Ban(*row) for row in rows), None)
+
+
 async def of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
     """Return the bans that hold in a place (``EVERYWHERE``: in all), newest first."""
     rows = await tx.execute_fetchall(

@@ -29,6 +29,7 @@ class NewJob:
     Attributes:
         strictness: That of its place: its pictures are judged by it.
         roles: Those of whoever asks, where that has to be known later.
+        pressed: The button that made it, such as ``vary:0``; empty where none did.
     """
 
     event: str
@@ -44,6 +45,7 @@ class NewJob:
     channel: str = ""
     strictness: Strictness = Strictness.OFF
     roles: tuple[str, ...] = ()
+    pressed: str = ""
 
 
 async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
@@ -52,8 +54,8 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
     rows = await tx.execute_fetchall(
         "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
         " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale, channel, strictness, roles)"
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " variation, variation_seed, upscale, channel, strictness, roles, pressed)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         f" RETURNING {_COLUMNS}",
         (
             new.state.value,
@@ -87,6 +89,7 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
             new.channel,
             new.strictness.value,
             json.dumps(new.roles),
+            new.pressed,
         ),
     )
     return _job(next(iter(rows)))
@@ -169,6 +172,28 @@ async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
 async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
     """Return the job that an event caused, or None."""
     return next(iter(await _select(tx, "WHERE event = ?", (event,))), None)
+
+
+async def pressed(
+    tx: aiosqlite.Connection, person_id: int, parent_id: int, button: str, *, since: float, until: float
+) -> Job | None:
+    """Return the newest job that a person's press of a button of another job made, or None; not a cancelled or failed one.
+
+    Args:
+        tx: A transaction.
+        person_id: Whose press.
+        parent_id: The job that the button belongs to.
+        button: Which button; see ``NewJob.pressed``.
+        since: Only jobs that were made after this moment (Unix seconds).
+        until: Only jobs that were made up to this moment: a later one is from before the clock was set back.
+    """
+    found = await _select(
+        tx,
+        "WHERE person_id = ? AND created_at > ? AND created_at <= ? AND parent_id = ? AND pressed = ?"
+        " AND state NOT IN ('cancelled', 'failed') ORDER BY created_at DESC, id DESC LIMIT 1",
+        (person_id, since, until, parent_id, button),
+    )
+    return next(iter(found), None)
 
 
 async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:

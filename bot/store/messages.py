@@ -65,9 +65,31 @@ async def add_files(
     )
 
 
+async def files_coming(tx: aiosqlite.Connection, job_id: int, address: Address) -> frozenset[int] | None:
+    """Return the pictures whose original files are on their way to a place; ``ALL`` (None) for every picture of the job."""
+    coming: set[int] = set()
+    for message in await _select(tx, f"WHERE kind = 'document' AND job_id = ? AND {_OPEN}", (job_id,)):
+        if _place(message.address) == _place(address):
+            if not (indexes := indexes_of(message)):
+                return ALL
+            coming.update(indexes)
+    return frozenset(coming)
+
+
+def _place(address: Address) -> tuple[str | None, ...]:
+    """Where others see what is sent; what is private goes to its person, wherever that is."""
+    if address.private:
+        return address.platform, address.user
+    return address.platform, address.chat, address.thread
+
+
 async def add_parcel(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
     """Add files that belong to no job, WANTED: the pictures of a card, sent to its person as they are, once."""
     return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
+
+
+ALL = None
+"""Stands for every picture of a job."""
 
 
 def places_of(message: Message) -> tuple[Address, ...]:

@@ -8,6 +8,7 @@ from bot.model.people import Actor, Place
 from bot.store import jobs, people, quotas
 from bot.store.database import Tx
 from bot.usecases import access
+from bot.usecases.gates import bans
 from bot.usecases.house import House
 
 _STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
@@ -21,12 +22,14 @@ async def cancel(house: House, actor: Actor, place: Place, job_id: int) -> tuple
 
     Raises:
         NotFound: There is no such job in this chat.
-        NotAllowed: It is somebody else's.
+        NotAllowed: It is somebody else's, and they are no admin of its place or are banned.
     """
     async with house.db.write() as tx:
         job = await access.visible(tx, actor, place, job_id)
         if not await _may(tx, actor, place, job):
             raise NotAllowed("refusal.cancel.not_yours")
+        if not await access.is_own(tx, actor, job):
+            await bans.check_actor(tx, actor, place, now=house.clock.now(), everywhere=True)
         now = house.clock.now()
         won = False
         if job.state in _STOPPABLE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bot.model.errors import Moderated, Unavailable, Uninvited
 from bot.model.jobs import Job, JobState
@@ -20,6 +21,30 @@ from bot.usecases.given import given
 from bot.usecases.house import House
 from bot.usecases.reserve import reserve
 from bot.usecases.standing import channel_of
+
+AT_ONCE = 2.0
+"""Seconds within which presses of the same button by the same person are one press."""
+
+
+class Repeated(Exception):
+    """The same person pressed the same button a moment ago; ``job`` is what that press has made."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"job {job.id} was just made by this button")
+        self.job = job
+
+
+@dataclass(frozen=True, slots=True)
+class Pressing:
+    """The press that asks for a job.
+
+    Attributes:
+        button: Which button of the parent's card, such as ``vary:0``.
+        at: When it was pressed, in Unix seconds.
+    """
+
+    button: str
+    at: float
 
 
 async def draw(house: House, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Job:
@@ -41,6 +66,7 @@ async def admit(
     *,
     parent_id: int | None = None,
     files: Sequence[Staged] = (),
+    pressing: Pressing | None = None,
 ) -> Job:
     """Admit a checked request.
 
@@ -52,6 +78,7 @@ async def admit(
         ref: The event behind it, and where its card belongs.
         parent_id: The job that it was made from by a button.
         files: What it starts from, kept with it.
+        pressing: The press of a button of ``parent_id``, if it was one.
 
     Returns:
         The stored job; the one that is there already when the same event came before.
@@ -61,12 +88,13 @@ async def admit(
         Uninvited: No owner has let them in.
         Moderated: Its words are not drawn here.
         NotAllowed: They are banned, or were refused too often of late.
+        Repeated: They pressed the same button less than ``AT_ONCE`` ago; nothing is stored.
         Unavailable: No disk space, the queue is full, or the database can't be written.
     """
     if await blobs.free_bytes(house.pictures) < blobs.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     try:
-        return await _admit(house, actor, place, request, ref, parent_id=parent_id, files=files)
+        return await _admit(house, actor, place, request, ref, parent_id=parent_id, files=files, pressing=pressing)
     except Moderated as refusal:
         # What was refused was undone with its transaction.
         await words.refused(house, actor, place, ref, request=request, refusal=refusal)
@@ -87,12 +115,13 @@ async def _admit(
     *,
     parent_id: int | None,
     files: Sequence[Staged],
+    pressing: Pressing | None,
 ) -> Job:
     async with house.db.write() as tx:
         job = await jobs.by_event(tx, ref.event)
         if job is not None:
             return job
-        job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id)
+        job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id, pressing=pressing)
         for file in files:
             await inputs.keep(file)
     if job.state is JobState.QUEUED:
@@ -120,9 +149,16 @@ async def _store(
     request: DrawRequest,
     ref: Ref,
     parent_id: int | None,
+    pressing: Pressing | None,
 ) -> Job:
     now = house.clock.now()
     person = await people.remember(tx, actor, now=now)
+    if pressing is not None and parent_id is not None:
+        # The earlier press may have waited for its turn: its job is then younger than this press.
+        since, until = pressing.at - AT_ONCE, max(now, pressing.at) + AT_ONCE
+        job = await jobs.pressed(tx, person.id, parent_id, pressing.button, since=since, until=until)
+        if job is not None:
+            raise Repeated(job)
     place_id = await people.remember_place(tx, place, now=now)
     asking = await look(tx, actor, place, person, place_id=place_id, now=now)
     bans.check(asking)
@@ -146,6 +182,7 @@ async def _store(
             strictness=strictness,
             # A held one is decided on later, when nobody is there to ask for them.
             roles=actor.roles if held else (),
+            pressed="" if pressing is None else pressing.button,
         ),
     )
     if not held:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bot.model.access import Access
 from bot.model.quotas import Limit, Terms
+from bot.policy.fetches import Fetches
 from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
 from bot.ports import Backlog, Clock
@@ -35,6 +36,7 @@ class House:
         link: Address of the page for others (``EASEL_WEB_PUBLIC_URL``); empty where it has none.
         words: Finds what is not drawn everywhere.
         rng: Draws seeds.
+        fetches: How often each person may have original files sent.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
 
@@ -51,6 +53,7 @@ class House:
     link: str = ""
     words: WordList = field(default_factory=shipped)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    fetches: Fetches = field(default_factory=Fetches)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def max_count(self, platform: str) -> int:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from bot.model.cards import Card
 from bot.model.errors import NotFound
 from bot.model.moderation import SPOILER
-from bot.model.people import Actor
+from bot.model.people import Actor, Place
 from bot.model.pictures import Picture
 from bot.policy import searches as grammar
 from bot.present import i18n, pages
 from bot.present.pages import Album
 from bot.store import paths, people, searches
 from bot.usecases import history
+from bot.usecases.gates import bans
 from bot.usecases.history import Entry, Page
 from bot.usecases.house import House
 from bot.usecases.sheets import sheet_of
@@ -40,6 +41,13 @@ async def first_found(house: House, actor: Actor, typed: str) -> Card:
         person = await people.remember(tx, actor, now=now)
         number = await searches.add(tx, person.account_id, typed.strip(), now=now)
     return await found(house, actor, number)
+
+
+async def turned(house: House, actor: Actor, place: Place, number: int, before: int | None) -> Card:
+    """Return a page of a search that a button has turned. Raises NotFound, and NotAllowed for the banned."""
+    async with house.db.read() as tx:
+        await bans.check_actor(tx, actor, place, now=house.clock.now())
+    return await found(house, actor, number, before)
 
 
 async def found(house: House, actor: Actor, number: int, before: int | None = None) -> Card:

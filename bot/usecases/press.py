@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from bot.model.actions import Press
-from bot.model.errors import BadInput, NotFound
+from bot.model.errors import BadInput, NotFound, OverQuota
 from bot.model.jobs import Job
 from bot.model.messages import MessageKind, Ref
 from bot.model.people import Actor, Place
@@ -14,9 +15,10 @@ from bot.model.pictures import Picture
 from bot.model.requests import DrawRequest
 from bot.policy import again as same
 from bot.policy import recipes
-from bot.store import blobs, inputs, messages, paths, pictures
+from bot.store import blobs, inputs, messages, paths, people, pictures
 from bot.usecases import access
-from bot.usecases.draw import admit
+from bot.usecases.draw import Pressing, admit
+from bot.usecases.gates import bans
 from bot.usecases.house import House
 from engine.contract import Can, Profile
 
@@ -31,9 +33,11 @@ class Originals:
 
 
 async def reroll(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
-    """Admit the same request with a new seed. Raises Refusal."""
-    job = await _visible(house, actor, place, press)
-    return await _again(house, actor, place, ref, parent=job, request=recipes.reroll(job.request, house.rng))
+    """Admit the same request with a new seed. Raises Refusal, or Repeated."""
+    pressing = _pressing(house, press)
+    job = await _visible(house, actor, place, press.job_id)
+    request = recipes.reroll(job.request, house.rng)
+    return await _again(house, actor, place, ref, parent=job, request=request, pressing=pressing)
 
 
 async def again(house: House, actor: Actor, place: Place, job_id: int, ref: Ref) -> Job:
@@ -41,8 +45,7 @@ async def again(house: House, actor: Actor, place: Place, job_id: int, ref: Ref)
 
     Raises Refusal.
     """
-    async with house.db.read() as tx:
-        job = await access.visible(tx, actor, place, job_id)
+    job = await _visible(house, actor, place, job_id)
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
@@ -50,30 +53,39 @@ async def again(house: House, actor: Actor, place: Place, job_id: int, ref: Ref)
 
 
 async def from_seed(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
-    """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal."""
-    job = await _visible(house, actor, place, press)
+    """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal, or Repeated."""
+    pressing = _pressing(house, press)
+    job = await _visible(house, actor, place, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
-    return await _again(house, actor, place, ref, parent=job, request=recipes.from_seed(job.request, index))
+    request = recipes.from_seed(job.request, index)
+    return await _again(house, actor, place, ref, parent=job, request=request, pressing=pressing)
 
 
 async def vary(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
-    """Admit small changes of this picture, each around its seed. Raises Refusal."""
-    job = await _visible(house, actor, place, press)
+    """Admit small changes of this picture, each around its seed. Raises Refusal, or Repeated."""
+    pressing = _pressing(house, press)
+    job = await _visible(house, actor, place, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
     profile = _profile(house, job.request.model)
     if Can.VARY not in profile.can:
         raise BadInput("refusal.vary.model", model=profile.title)
-    return await _again(house, actor, place, ref, parent=job, request=recipes.vary(job.request, index, house.rng))
+    request = recipes.vary(job.request, index, house.rng)
+    return await _again(house, actor, place, ref, parent=job, request=request, pressing=pressing)
 
 
 async def upscale(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Job:
-    """Admit this picture drawn again from its own file, twice as large or as large as the model allows. Raises Refusal."""
+    """Admit this picture drawn again from its own file, twice as large or as large as the model allows.
+
+    Raises Refusal, or Repeated.
+    """
+    pressing = _pressing(house, press)
     async with house.db.read() as tx:
         job = await access.visible(tx, actor, place, press.job_id)
+        await bans.check_actor(tx, actor, place, now=pressing.at)
         found = await pictures.of_job(tx, job.id)
     picture = next((p for p in found if p.index == (press.index or 0)), None)
     if picture is None or not await blobs.is_there(house.pictures, picture.path):
@@ -86,29 +98,54 @@ async def upscale(house: House, actor: Actor, place: Place, press: Press, ref: R
         raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
     image = inputs.of_picture(house.pictures, picture.path)
     request = recipes.upscale(job.request, picture.index, image, size)
-    return await _again(house, actor, place, ref, parent=job, request=request)
+    return await _again(house, actor, place, ref, parent=job, request=request, pressing=pressing)
 
 
 async def originals(house: House, actor: Actor, place: Place, press: Press, ref: Ref) -> Originals:
     """Find the files of a job, or of one picture of it; where the adapter only saves, delivery is asked to send them.
 
-    Raises NotFound.
+    The same file is never on its way to the same place twice at once.
+
+    Raises:
+        NotFound: There is no such picture here, or its file is gone.
+        NotAllowed: They are banned.
+        OverQuota: They have had many files sent of late; says when they may press again.
     """
     async with house.db.read() as tx:
         job = await access.visible(tx, actor, place, press.job_id)
+        await bans.check_actor(tx, actor, place, now=house.clock.now())
         found = await pictures.of_job(tx, job.id)
+        person = await people.find(tx, actor.platform, actor.user_id)
     if press.index is not None:
         found = tuple(p for p in found if p.index == press.index)
     found = tuple([p for p in found if await blobs.is_there(house.pictures, p.path)])
     if not found:
         raise NotFound("refusal.picture.not_found")
+    who = (actor.platform, actor.user_id) if person is None else person.id
+    what = (job.id, press.index, place)
     if ref.address is None or ref.answered:
+        if house.fetches.is_repeated(who, what, house.clock.monotonic()):
+            return Originals(job, (), sent=True)
+        _take(house, who, what)
         return Originals(job, found, sent=False)
-    indexes = () if press.index is None else (press.index,)
     async with house.db.write() as tx:
-        await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
-    house.backlog.posted()
+        if await messages.by_event(tx, ref.event) is not None:
+            return Originals(job, found, sent=True)
+        coming = await messages.files_coming(tx, job.id, ref.address)
+        found = tuple(p for p in found if p.index not in coming) if coming is not messages.ALL else ()
+        if found:
+            _take(house, who, what)
+            indexes = [p.index for p in found] if coming or press.index is not None else []
+            await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
+    if found:
+        house.backlog.posted()
     return Originals(job, found, sent=True)
+
+
+def _take(house: House, who: Hashable, what: Hashable) -> None:
+    wait = house.fetches.take(who, what, house.clock.monotonic())
+    if wait > 0:
+        raise OverQuota("refusal.originals.often", wait=wait)
 
 
 def _profile(house: House, model: str) -> Profile:
@@ -119,13 +156,27 @@ def _profile(house: House, model: str) -> Profile:
     raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
 
 
-async def _visible(house: House, actor: Actor, place: Place, press: Press) -> Job:
+def _pressing(house: House, press: Press) -> Pressing:
+    return Pressing(f"{press.action}:{press.index or 0}", house.clock.now())
+
+
+async def _visible(house: House, actor: Actor, place: Place, job_id: int) -> Job:
     async with house.db.read() as tx:
-        return await access.visible(tx, actor, place, press.job_id)
+        job = await access.visible(tx, actor, place, job_id)
+        await bans.check_actor(tx, actor, place, now=house.clock.now())
+        return job
 
 
 async def _again(
-    house: House, actor: Actor, place: Place, ref: Ref, *, parent: Job, request: DrawRequest, note: str = ""
+    house: House,
+    actor: Actor,
+    place: Place,
+    ref: Ref,
+    *,
+    parent: Job,
+    request: DrawRequest,
+    note: str = "",
+    pressing: Pressing | None = None,
 ) -> Job:
     _profile(house, request.model)
     for name in (request.image, request.mask):
@@ -135,4 +186,4 @@ async def _again(
     notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))
     # A job of the page may have had more pictures than a chat takes.
     request = replace(request, count=min(request.count, house.max_count(actor.platform)), notes=notes)
-    return await admit(house, actor, place, request, ref, parent_id=parent.id)
+    return await admit(house, actor, place, request, ref, parent_id=parent.id, pressing=pressing)

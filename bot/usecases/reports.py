@@ -11,6 +11,7 @@ from bot.present import moderation as present
 from bot.store import people, pictures
 from bot.store.database import Tx
 from bot.usecases import access, rights, telling
+from bot.usecases.gates import bans
 from bot.usecases.house import House
 
 
@@ -19,10 +20,12 @@ async def report(house: House, actor: Actor, place: Place, press: Press) -> None
 
     Raises:
         NotFound: There is no such picture in this chat, or it was drawn for its asker alone.
+        NotAllowed: They are banned.
         Unavailable: There is nobody who could be told.
     """
     async with house.db.write() as tx:
         job = await access.visible(tx, actor, place, press.job_id)
+        await bans.check_actor(tx, actor, place, now=house.clock.now())
         found = await _pictures(tx, press)
         if job.place_id is None or job.request.private:
             raise NotFound("refusal.picture.not_found")
@@ -46,13 +49,14 @@ async def hide(house: House, actor: Actor, place: Place, press: Press) -> None:
 
     Raises:
         NotFound: There is no such picture in this chat.
-        NotAllowed: They are no admin of its place.
+        NotAllowed: They are no admin of its place, or an owner has banned them.
     """
     async with house.db.write() as tx:
         job = await access.visible(tx, actor, place, press.job_id)
         here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
         if not (actor.is_owner or (here and await rights.is_admin(tx, actor, place))):
             raise NotAllowed("refusal.rights.admin")
+        await bans.check_actor(tx, actor, place, now=house.clock.now(), everywhere=True)
         for picture in await _pictures(tx, press):
             await pictures.put_flag(tx, picture.id, SPOILER)
     house.backlog.changed(press.job_id)

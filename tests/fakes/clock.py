@@ -9,17 +9,21 @@ class FakeClock:
     """Stands still until ``advance``; obeys ``bot.ports.Clock``."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self._now = now
+        self._wall = now
+        self._ran = 1000.0
         self._sleepers: list[tuple[float, asyncio.Event]] = []
 
     def now(self) -> float:
-        return self._now
+        return self._wall
+
+    def monotonic(self) -> float:
+        return self._ran
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        sleeper = (self._now + seconds, asyncio.Event())
+        sleeper = (self._ran + seconds, asyncio.Event())
         self._sleepers.append(sleeper)
         try:
             await sleeper[1].wait()
@@ -28,10 +32,15 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, and wake whoever slept for it."""
-        self._now += seconds
+        self._wall += seconds
+        self._ran += seconds
         for at, event in self._sleepers:
-            if at <= self._now:
+            if at <= self._ran:
                 event.set()
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the machine's clock by so much (back where it is below 0); no time passes."""
+        self._wall += seconds
 
     def asleep(self) -> int:
         """How many sleep."""

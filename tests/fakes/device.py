@@ -205,7 +205,7 @@ class Device:
             asked.done = self.now()
             del self.runs[row.job_id]
             self.live.end(row.job_id)
-            self.promises.came(row.job_id, now=self.clock.now())
+            self.promises.came(row.job_id, now=self.clock.monotonic())
             self.on_done(asked)
 
     def _promised(self, kept: Kept, share: float) -> None:

@@ -27,7 +27,7 @@ from bot.usecases import changes, quota
 from bot.usecases.asking import Asking, look
 from bot.usecases.cancel import cancel
 from bot.usecases.credits import CREDIT
-from bot.usecases.draw import draw
+from bot.usecases.draw import AT_ONCE, Repeated, draw
 from bot.usecases.house import House
 from bot.usecases.policies import POLICY
 from bot.usecases.press import reroll
@@ -70,6 +70,7 @@ class Ledger(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.oracle = Oracle(self.clock)
         self.events: dict[str, int] = {}
+        self.pressed: dict[tuple[str, int], tuple[int, float]] = {}
         self.log: list[Changed] = []
         self.numbers = itertools.count()
         self.looks = itertools.cycle(pair for both in itertools.product(PEOPLE, GUILDS) for pair in (both, ("", "")))
@@ -234,7 +235,20 @@ class Ledger(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.events.values())))
         was = self.oracle.expected[job_id]
         press = Press(Action.REROLL, job_id)
-        self.ask(who, was.guild, was.count, lambda actor, place, ref: reroll(self.house, actor, place, press, ref))
+        # The same button again at once is no new request.
+        made, at = self.pressed.get((who, job_id), (job_id, 0.0))
+        repeats = self.clock.now() - at < AT_ONCE and self.oracle.expected[made].state not in {"cancelled", "failed"}
+        again, asked = 0, False
+        try:
+            asked = self.ask(
+                who, was.guild, was.count, lambda actor, place, ref: reroll(self.house, actor, place, press, ref)
+            )
+        except Repeated as repeated:
+            again = repeated.job.id
+        assert again == 0 or (repeats and again == made)
+        assert not (asked and repeats)
+        if asked:
+            self.pressed[who, job_id] = max(self.events.values()), self.clock.now()
 
     def somebody_must_be_let_in(self, data: st.DataObject) -> None:
         """A request is held: it reserves nothing."""

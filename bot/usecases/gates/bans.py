@@ -1,9 +1,12 @@
-"""Whether somebody is shut out, here or everywhere."""
+"""Whether somebody is shut out, here or everywhere: asked at every request, press and command."""
 
 from __future__ import annotations
 
 from bot.model.errors import NotAllowed
+from bot.model.people import Actor, Place
+from bot.store import bans, people
 from bot.store.bans import Ban
+from bot.store.database import Tx
 from bot.usecases.asking import Asking
 
 
@@ -11,6 +14,27 @@ def check(asking: Asking) -> None:
     """Raise NotAllowed, with when it ends, for who is banned by any of their accounts; nobody shuts an owner out."""
     if asking.ban is not None and not asking.actor.is_owner:
         raise _refusal(asking.ban, asking.now)
+
+
+async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
+    """Raise NotAllowed, with when it ends, for who is banned and presses or types something other than a request.
+
+    Args:
+        tx: A transaction.
+        actor: Who.
+        place: Where.
+        now: Unix seconds.
+        everywhere: Only a ban by an owner counts, which holds in all places: no admin shuts another one out of the
+            administration of their place.
+    """
+    if actor.is_owner:
+        return
+    place_id = None if everywhere else await people.find_place(tx, place)
+    ban = await bans.of_account(
+        tx, actor.platform, actor.user_id, bans.EVERYWHERE if place_id is None else place_id, now=now
+    )
+    if ban is not None:
+        raise _refusal(ban, now)
 
 
 def _refusal(ban: Ban, now: float) -> NotAllowed:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bot.dispatch.lane import LONGEST_PAUSE, Lane, Urgency
+from bot.dispatch.lane import FETCHED_AT_ONCE, FETCHED_EVERY, LONGEST_PAUSE, Lane, Urgency
 from bot.ports import Busy
 from tests.fakes.clock import FakeClock
 
@@ -22,9 +22,9 @@ class Shown:
         self.clock = clock
         self.start = clock.now()
         self.ids: list[tuple[int, float]] = []
-        self.plan: dict[int, list[Exception | bool]] = {}
+        self.plan: dict[int, list[Exception | int]] = {}
 
-    async def __call__(self, message_id: int) -> bool:
+    async def __call__(self, message_id: int) -> int:
         self.ids.append((message_id, self.clock.now() - self.start))
         planned = self.plan.get(message_id)
         result = planned.pop(0) if planned else True
@@ -147,3 +147,64 @@ async def test_stop_ends_a_lane_that_waits() -> None:
     await task
     assert len(shown.ids) == 1
     assert clock.asleep() == 0
+
+
+async def test_files_that_are_fetched_leave_room_for_a_picture_that_is_due() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    lane = Lane(shown, 1.0, clock)
+    for message_id in range(1, 61):
+        lane.want(message_id, Urgency.FETCHED)
+    running = asyncio.ensure_future(lane.run())
+    while clock.now() - shown.start < 60:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if len(shown.ids) == 8:
+            lane.want(100, Urgency.FINAL)
+        clock.advance(0.5)
+    fetched = [message_id for message_id, _ in shown.ids if message_id != 100]
+    assert len(fetched) <= FETCHED_AT_ONCE + 60 / FETCHED_EVERY
+    assert [message_id for message_id, _ in shown.ids].index(100) == 8
+    lane.stop()
+    await running
+
+
+async def test_many_files_in_one_message_count_as_many() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    shown.plan = {message_id: [FETCHED_AT_ONCE] for message_id in (1, 2)}
+    lane = Lane(shown, 1.0, clock)
+    lane.want(1, Urgency.FETCHED)
+    lane.want(2, Urgency.FETCHED)
+    await until_over(asyncio.ensure_future(lane.run()), clock)
+    (_, first), (_, second) = shown.ids
+    assert second - first >= FETCHED_EVERY
+
+
+async def test_a_lane_is_remembered_until_fetched_files_are_made_up_for() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    lane = Lane(shown, 1.0, clock)
+    lane.want(1, Urgency.FETCHED)
+    running = asyncio.ensure_future(lane.run())
+    await turns(lambda: clock.asleep() == 1)
+    assert [message_id for message_id, _ in shown.ids] == [1]
+    clock.advance(1.5)
+    await asyncio.sleep(0)
+    assert not running.done()
+    await until_over(running, clock)
+
+
+@pytest.mark.parametrize("days", [2, 400])
+async def test_a_clock_that_is_set_back_holds_nothing_up(days: int) -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    shown.plan[2] = [Busy(3), RuntimeError("planted"), True]
+    lane = Lane(shown, PAUSE, clock)
+    lane.want(1, Urgency.NEW)
+    lane.want(2, Urgency.NEW)
+    running = asyncio.ensure_future(lane.run())
+    await turns(lambda: clock.asleep() == 1)
+    clock.jump(-days * 86400)
+    await until_over(running, clock)
+    assert [message_id for message_id, _ in shown.ids] == [1, 2, 2, 2]

@@ -9,13 +9,14 @@ import pytest
 
 from bot.model.actions import Action, Press
 from bot.model.cards import Card
-from bot.model.errors import BadInput, Moderated, NotAllowed, NotFound, Unavailable
+from bot.model.errors import BadInput, Moderated, NotAllowed, NotFound, Refusal, Unavailable
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, Message, MessageKind, Ref
 from bot.model.moderation import HIDDEN, SPOILER, WARNED, Strictness
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
 from bot.model.verbs import VERBS, Call
+from bot.model.verbs import Who as AnyVerb
 from bot.policy.moderation import read_own, word_list
 from bot.policy.owners import Owners
 from bot.policy.strikes import FADES, FREE
@@ -242,6 +243,110 @@ async def test_a_ban_stops_presses_that_draw(ours: World) -> None:
     with pytest.raises(NotAllowed) as caught:
         await reroll(ours.house, ADA, HERE, Press(Action.REROLL, job.id), ref("again"))
     assert caught.value.key == "refusal.banned.for_good"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        Action.REROLL,
+        Action.SEED,
+        Action.VARY,
+        Action.UPSCALE,
+        Action.ORIGINAL,
+        Action.REPORT,
+        Action.FAVOURITE,
+    ],
+)
+@pytest.mark.parametrize("who", [ADA, BOB], ids=["their own picture", "somebody else's, never seen before"])
+async def test_a_ban_is_looked_at_at_every_press(ours: World, action: Action, who: Actor) -> None:
+    job = await ask(ours.house)
+    await ours.paint(job.id)
+    await type_(ours.house, "easel log")
+    await type_(ours.house, "easel ban", person=who.user_id)
+    with pytest.raises(NotAllowed) as caught:
+        await ours.studio.press(who, HERE, Press(action, job.id, 0), ref("p"))
+    assert caught.value.key == "refusal.banned.for_good"
+    assert (await ours.count("favourites"), await notices(ours)) == (0, [])
+
+
+SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
+    "quota show": {},
+    "quota why": {},
+    "easel limits": {},
+    "search": {"words": "apple"},
+    "favourites": {},
+    "again": {"number": "1"},
+    "link": {},
+}
+KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "claim": {"code": "x"}}
+
+
+async def run(house: House, name: str, args: dict[str, str]) -> Card:
+    verb = next(verb for verb in VERBS if verb.name == name)
+    return await commands.run(house, Call(ADA, HERE, verb, Ref("t"), args))
+
+
+async def test_every_verb_of_anybody_s_is_decided_on() -> None:
+    assert {v.name for v in VERBS if v.who is AnyVerb.ANYBODY} == SHOWS_OR_MAKES.keys() | KEPT.keys()
+
+
+@pytest.mark.parametrize("name", SHOWS_OR_MAKES)
+async def test_a_ban_is_looked_at_at_every_command_that_shows_or_makes_something(ours: World, name: str) -> None:
+    await ask(ours.house)
+    await type_(ours.house, "easel ban", person="1", span="1h")
+    with pytest.raises(NotAllowed) as caught:
+        await run(ours.house, name, SHOWS_OR_MAKES[name])
+    assert caught.value.key == "refusal.banned"
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_a_ban_takes_nobody_s_own_data_away(ours: World, name: str) -> None:
+    job = await ask(ours.house)
+    await ours.paint(job.id)
+    await type_(ours.house, "easel ban", person="1")
+    said = "done"
+    try:
+        await run(ours.house, name, KEPT[name])
+    except Refusal as refusal:
+        said = refusal.key
+    assert not said.startswith("refusal.banned")
+
+
+async def test_the_banned_keep_their_history_and_may_cancel_their_own(ours: World) -> None:
+    old, running = await ask(ours.house, event="1"), await ask(ours.house, event="2")
+    await ours.paint(old.id)
+    async with ours.house.db.write() as tx:
+        await tx.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (running.id,))
+    await type_(ours.house, "easel ban", person="1")
+    assert len((await ours.studio.history(ADA, HERE)).pictures) == 1
+    assert (await ours.studio.press(ADA, HERE, Press(Action.PAGE, 0), ref("page"))).card is not None
+    await ours.studio.press(ADA, HERE, Press(Action.CANCEL, running.id), ref("stop"))
+    assert (await ours.job(running.id)).state is JobState.CANCELLED
+
+
+async def test_the_banned_turn_no_pages_of_a_search(ours: World) -> None:
+    job = await ask(ours.house)
+    await ours.paint(job.id)
+    await type_(ours.house, "search", who=ADA, words="apple")
+    await type_(ours.house, "easel ban", person="1")
+    with pytest.raises(NotAllowed):
+        await ours.studio.press(ADA, HERE, Press(Action.PAGE, 0, 1), ref("page"))
+
+
+async def test_only_an_owner_s_ban_stops_an_admin_of_a_place(ours: World) -> None:
+    job = await ask(ours.house)
+    await ours.paint(job.id)
+    await type_(ours.house, "easel ban", person="9")
+    await type_(ours.house, "easel bans")
+    await ours.studio.press(ADMIN, HERE, Press(Action.HIDE, job.id, 0), ref("h"))
+    await type_(ours.house, "easel ban", who=BOSS, where=ALONE, person="9")
+    waiting = await ask(ours.house, event="w")
+    for action, about in ((Action.HIDE, job), (Action.CANCEL, waiting)):
+        with pytest.raises(NotAllowed) as caught:
+            await ours.studio.press(ADMIN, HERE, Press(action, about.id, 0), ref("h2"))
+        assert caught.value.key == "refusal.banned.for_good"
+    with pytest.raises(NotAllowed):
+        await type_(ours.house, "easel unban", person="9")
 
 
 async def test_what_the_banned_have_waiting_is_cancelled_and_refunded(ours: World) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from bot.model.actions import Action, Press
+from bot.model.answers import Pressed
 from bot.model.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
 from bot.model.jobs import Job, JobState
 from bot.model.messages import Address, MessageKind, MessageState, Ref
 from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
+from bot.policy.fetches import BURST, EACH
 from bot.store import jobs, messages
 from bot.studio import Studio
-from bot.usecases.draw import draw
+from bot.usecases.draw import AT_ONCE, draw
 from tests.unit.bot.usecases.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
@@ -279,3 +282,159 @@ async def test_originals_are_posted_where_the_adapter_only_saves(world: World) -
     async with world.house.db.read() as tx:
         rows = [m for m in await messages.of_job(tx, first.id) if m.kind is MessageKind.DOCUMENT]
     assert [(messages.indexes_of(row), row.state) for row in rows] == [((1,), MessageState.WANTED)]
+
+
+# ---- the same button again and again
+
+DRAWING = [Action.REROLL, Action.SEED, Action.VARY, Action.UPSCALE]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came")
+
+
+async def drawn(world: World) -> Job:
+    """A painted job of an owner's, whom no quota stops, so that only the buttons decide."""
+    first = await draw(world.house, BOSS, HERE, DrawForm("an apple", count="2"), ref("first"))
+    await world.paint(first.id)
+    return first
+
+
+BOSS = replace(ADA, is_owner=True)
+
+
+async def tap(world: World, what: Press, event: str, who: Actor = BOSS, *, answered: bool = False) -> Pressed:
+    return await world.studio.press(who, HERE, what, ref(event, answered=answered))
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("action", DRAWING)
+async def test_quick_presses_of_one_button_are_one_job(world: World, action: Action, answered: bool) -> None:
+    first = await drawn(world)
+    what = Press(action, first.id, 0)
+    came = await asyncio.gather(*(tap(world, what, f"tap {n}", answered=answered) for n in range(3)))
+    assert [pressed.new is not None for pressed in came].count(True) == 1
+    repeated = [pressed.notice for pressed in came if pressed.new is None]
+    assert repeated == [world.studio.text("studio.press.repeated", "en")] * 2
+    assert (await world.count("jobs"), await world.count("messages")) == (2, 2)
+    assert len(world.backlog.tickets) == 2
+
+
+@pytest.mark.parametrize("action", DRAWING)
+async def test_the_page_s_quick_presses_show_the_same_job(world: World, action: Action) -> None:
+    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple"), ref("f", channel=None))
+    await world.paint(first.id)
+    made = set()
+    for n in range(3):
+        pressed = await world.studio.press(OWNER, PAGE, Press(action, first.id, 0), ref(f"p{n}", channel=None))
+        assert pressed.new is not None
+        made.add(pressed.new.job_id)
+        world.clock.advance(0.5)
+    assert len(made) == 1
+
+
+async def test_a_later_press_another_button_and_another_person_s_are_their_own_jobs(world: World) -> None:
+    first = await drawn(world)
+    await tap(world, Press(Action.VARY, first.id, 0), "1")
+    assert (await tap(world, Press(Action.VARY, first.id, 1), "2")).new is not None
+    assert (await tap(world, Press(Action.SEED, first.id, 0), "3")).new is not None
+    assert (await tap(world, Press(Action.VARY, first.id, 0), "4", BOB)).new is not None
+    world.clock.advance(AT_ONCE)
+    assert (await tap(world, Press(Action.VARY, first.id, 0), "5")).new is not None
+    assert await world.count("jobs") == 6
+
+
+async def test_a_press_after_a_cancelled_one_is_a_new_job(world: World) -> None:
+    first = await drawn(world)
+    made = (await tap(world, Press(Action.REROLL, first.id), "1")).new
+    assert made is not None
+    await tap(world, Press(Action.CANCEL, made.job_id), "2")
+    assert (await tap(world, Press(Action.REROLL, first.id), "3")).new is not None
+
+
+async def test_a_press_that_waited_behind_the_first_is_still_the_same_press(world: World) -> None:
+    first = await drawn(world)
+    async with world.house.db.write():
+        one = asyncio.ensure_future(tap(world, Press(Action.REROLL, first.id), "1"))
+        two = asyncio.ensure_future(tap(world, Press(Action.REROLL, first.id), "2"))
+        await until(lambda: len(world.house.db._writing._waiters or ()) == 2)
+        # Somebody else writes for long.
+        world.clock.advance(60)
+    came = await asyncio.gather(one, two)
+    assert [pressed.new is not None for pressed in came].count(True) == 1
+
+
+async def test_a_job_from_before_the_clock_was_set_back_is_no_earlier_press(world: World) -> None:
+    first = await drawn(world)
+    await tap(world, Press(Action.REROLL, first.id), "1")
+    world.clock.jump(-86400)
+    assert (await tap(world, Press(Action.REROLL, first.id), "2")).new is not None
+
+
+# ---- original files
+
+
+async def coming(world: World, job_id: int) -> list[tuple[int, ...]]:
+    async with world.house.db.read() as tx:
+        rows = await messages.of_job(tx, job_id)
+    return [messages.indexes_of(row) for row in rows if row.kind is MessageKind.DOCUMENT]
+
+
+async def test_a_flood_of_presses_for_originals_is_bounded_by_person_and_told(world: World) -> None:
+    first = await a_job(world, count="4")
+    await world.paint(first.id)
+    told = []
+    for n in range(60):
+        world.clock.advance(0.1)
+        where = replace(HERE, channel="channel", thread=str(n))
+        try:
+            await world.studio.press(
+                BOB, where, Press(Action.ORIGINAL, first.id, n % 4), Ref(f"o{n}", Address("chat", "channel", str(n)))
+            )
+        except OverQuota as refusal:
+            told.append(world.studio.refused(refusal, "en").status)
+    assert len(await coming(world, first.id)) == BURST
+    assert len(told) == 60 - BURST
+    assert "original files" in told[0]
+    await world.studio.press(ADA, HERE, Press(Action.ORIGINAL, first.id, 0), ref("ada"))
+    world.clock.advance(EACH)
+    await world.studio.press(BOB, HERE, Press(Action.ORIGINAL, first.id, 1), ref("later"))
+    assert len(await coming(world, first.id)) == BURST + 2
+
+
+async def test_the_same_file_is_not_sent_twice_at_once_to_the_same_place(world: World) -> None:
+    first = await a_job(world, count="3")
+    await world.paint(first.id)
+    for n, who in enumerate((ADA, BOB, ADA)):
+        pressed = await world.studio.press(who, HERE, Press(Action.ORIGINAL, first.id, 1), ref(f"o{n}"))
+        assert pressed.notice == world.studio.text("studio.originals.sent", "en")
+    assert await coming(world, first.id) == [(1,)]
+    await world.studio.press(ADA, HERE, Press(Action.ORIGINAL, first.id), ref("all"))
+    await world.studio.press(BOB, HERE, Press(Action.ORIGINAL, first.id, 0), ref("more"))
+    assert await coming(world, first.id) == [(1,), (0, 2)], "what is on its way already is left out"
+    await world.studio.press(ADA, ALONE, Press(Action.ORIGINAL, first.id, 1), ref("dm", channel="dm"))
+    assert (await coming(world, first.id))[2:] == [(1,)], "another place"
+    async with world.house.db.write() as tx:
+        await tx.execute("UPDATE messages SET state = 'shown', card = '' WHERE kind = 'document'")
+    world.clock.advance(EACH)
+    await world.studio.press(BOB, HERE, Press(Action.ORIGINAL, first.id, 1), ref("again"))
+    assert (await coming(world, first.id))[3:] == [(1,)], "it had arrived"
+
+
+async def test_where_the_adapter_answers_a_double_press_sends_files_once(world: World) -> None:
+    first = await a_job(world)
+    await world.paint(first.id)
+    what = Press(Action.ORIGINAL, first.id)
+    came = [await world.studio.press(BOB, HERE, what, ref(f"o{n}", answered=True)) for n in range(3)]
+    assert [len(pressed.files) for pressed in came] == [1, 0, 0]
+    assert came[1].notice == world.studio.text("studio.originals.sent", "en")
+    for n in range(BURST - 1):
+        world.clock.advance(3)
+        assert (await world.studio.press(BOB, HERE, what, ref(f"p{n}", answered=True))).files
+    world.clock.advance(3)
+    with pytest.raises(OverQuota):
+        await world.studio.press(BOB, HERE, what, ref("last", answered=True))
