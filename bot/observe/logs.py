@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TextIO
 from urllib.parse import quote, unquote, urlsplit
 
@@ -19,6 +21,14 @@ STRUCK = "[secret]"
 
 SHORTEST = 6
 """Shorter secrets are not struck out: they would tear words apart, and they guard nothing."""
+
+BURST = 20
+"""So many lines of one kind are written in a window."""
+
+WINDOW = 60.0
+"""Seconds."""
+
+_KIND_CHARS = 200
 
 _WORDY = ("PIL", "aiogram", "aiosqlite", "discord")
 """Libraries that log at DEBUG what they were given: rows, messages, and the prompts in them."""
@@ -53,6 +63,58 @@ class Redacting(logging.Formatter):
         return line
 
 
+class Bounded(logging.StreamHandler[TextIO]):
+    """Writes lines, but of one kind of warning or error at most BURST in WINDOW seconds: a fault must not fill the disk.
+
+    Lines are of one kind where logger, level, message without its values, and class of exception are the same. What is left
+    out is said: once when it begins, and as a number when it ends.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._kinds: dict[tuple[str, int, str, str], _Kind] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, unless too many like it came of late."""
+        now = self._clock()
+        self._end(now)
+        if record.levelno < logging.WARNING:
+            super().emit(record)
+            return
+        kind = self._kinds.setdefault(_kind_of(record), _Kind(now))
+        kind.count += 1
+        if kind.count > BURST:
+            return
+        super().emit(record)
+        if kind.count == BURST:
+            self._say(record, f"more lines like the last one are left out for {WINDOW - (now - kind.since):.0f} s")
+
+    def _end(self, now: float) -> None:
+        """Forget kinds whose window is over, and say how many of their lines were left out."""
+        for key in [key for key, kind in self._kinds.items() if now - kind.since >= WINDOW]:
+            left_out = self._kinds.pop(key).count - BURST
+            if left_out > 0:
+                name, level, message, _ = key
+                record = logging.LogRecord(name, level, "", 0, "", None, None)
+                self._say(record, f"{left_out} lines like this one were left out: {message}")
+
+    def _say(self, like: logging.LogRecord, message: str) -> None:
+        super().emit(logging.LogRecord(like.name, like.levelno, "", 0, message, None, None))
+
+
+@dataclass(slots=True)
+class _Kind:
+    since: float
+    count: int = 0
+
+
+def _kind_of(record: logging.LogRecord) -> tuple[str, int, str, str]:
+    error = type(record.exc_info[1]).__name__ if record.exc_info else ""
+    # asyncio puts numbers of sockets and tasks into the lines behind the first.
+    return record.name, record.levelno, str(record.msg).split("\n", 1)[0][:_KIND_CHARS], error
+
+
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Every secret that the settings hold: tokens, and the passwords inside addresses of proxies."""
     return tuple(_secrets(settings))
@@ -79,7 +141,7 @@ def set_up(settings: Settings, more_secrets: Iterable[str] = (), stream: TextIO 
         The root logger's only handler.
     """
     inner = JsonFormatter(_JSON) if settings.log_format is LogFormat.JSON else logging.Formatter(_CONSOLE)
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = Bounded(stream or sys.stderr)
     handler.setFormatter(Redacting(inner, (*secrets_of(settings), *more_secrets)))
     root = logging.getLogger()
     root.handlers[:] = [handler]

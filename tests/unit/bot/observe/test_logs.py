@@ -82,3 +82,51 @@ def test_short_words_are_not_torn() -> None:
 
 def test_the_settings_own_words_are_no_secrets() -> None:
     assert set(logs.secrets_of(Settings(_env_file=None))) == set()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def bounded(stream: io.StringIO, clock: Clock) -> logging.Logger:
+    log = logging.getLogger("easel.test.bounded")
+    log.handlers[:] = [logs.Bounded(stream, clock)]
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    return log
+
+
+def test_one_fault_can_not_fill_the_log() -> None:
+    stream, clock = io.StringIO(), Clock()
+    log = bounded(stream, clock)
+    for number in range(10_000):
+        try:
+            raise OSError(24, "Too many open files")
+        except OSError:
+            # asyncio puts the whole story into the message, with numbers that change.
+            log.exception("socket.accept() out of system resource\nsocket: fd=%d" % number)  # noqa: G002, UP031
+        log.error("another fault %d", number)
+    written = stream.getvalue()
+    assert written.count("out of system resource") == written.count("another fault") == logs.BURST
+    assert written.count("are left out for 60 s") == 2
+    log.info("routine")
+    assert stream.getvalue().endswith("routine\n")
+    clock.time += logs.WINDOW
+    log.info("routine again")
+    rest = stream.getvalue().removeprefix(written)
+    assert f"{10_000 - logs.BURST} lines like this one were left out: socket.accept() out of system resource\n" in rest
+    assert rest.endswith("routine again\n")
+    log.error("another fault %d", 7)
+    assert stream.getvalue().endswith("another fault 7\n")
+
+
+def test_lines_that_say_what_happens_are_all_written() -> None:
+    stream = io.StringIO()
+    log = bounded(stream, Clock())
+    for number in range(500):
+        log.info("picture %d is done", number)
+    assert stream.getvalue().count("is done") == 500
