@@ -15,7 +15,8 @@ RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.t
     && install -d -o easel -g easel /data
 USER easel
 WORKDIR /data
-# Inside a container the page must listen on all addresses; compose.yaml publishes it on 127.0.0.1 alone.
+# Inside a container the page must listen on all addresses. It asks for the token in the link that the log shows;
+# compose.yaml publishes it on 127.0.0.1 alone.
 ENV EASEL_DATA_DIR=/data EASEL_WEB_HOST=0.0.0.0 HF_HOME=/data/huggingface
 VOLUME /data
 EXPOSE 7860

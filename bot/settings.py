@@ -104,13 +104,21 @@ class Settings(BaseSettings):
     )
 
     web_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address that the page listens on; anybody who reaches it is the owner."
+        "127.0.0.1",
+        min_length=1,
+        description="Address that the page listens on; from anywhere but this machine, the page asks for its token.",
     )
     web_port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
     web_public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#]",
         description="Address under which others reach the page, behind a proxy of your own; its host is allowed.",
+    )
+
+    web_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token that makes somebody the page's owner from anywhere but this machine, 16 characters or more; empty: one is made and kept in the data folder.",
     )
 
     engine: EngineKind = Field(
@@ -183,6 +191,7 @@ class Settings(BaseSettings):
         "telegram_proxy",
         "proxy",
         "web_public_url",
+        "web_token",
         "upscaler",
         "moderation_model",
         mode="before",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Container, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Collection, Container, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,30 +186,64 @@ class Studio:
             page = await history.sought(self._house, actor, sought, before=before, limit=limit, others=False)
         return tuple(self._card(entry) for entry in page.entries)
 
+    async def unfinished(self, actor: Actor, limit: int = 200) -> tuple[Card, ...]:
+        """One's own jobs that have not ended, as cards: those that are drawn first, then the oldest first."""
+        page = await history.unfinished(self._house, actor, limit=limit)
+        return tuple(self._card(entry) for entry in page.entries)
+
     async def card(self, actor: Actor, job_id: int) -> Card:
         """The card of one's own job as it is now. Raises NotFound."""
         return self._card(await history.one(self._house, actor, job_id))
 
-    async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncIterator[Card]:
+    async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncGenerator[Card]:
         """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
 
         With ``previews`` the card says of which pictures there is one: they are only made for those who look.
         Raises NotFound.
         """
-        last: Card | None = None
         # Nobody looks at what is not theirs: the engine would make previews for nothing.
         await self.card(actor, job_id)
-        with self._live.subscribe(job_id, looking=previews) as changes:
-            async for _ in changes:
-                card = await self.card(actor, job_id)
-                if previews and card.coming is not None:
-                    seen = tuple((index, sight.number) for index, sight in sorted(self._live.sights(job_id).items()))
-                    card = replace(card, coming=replace(card.coming, previews=seen))
-                if card != last:
-                    yield card
-                    last = card
-                if card.final:
-                    return
+        async with aclosing(self.watch_all(actor, [job_id], previews=previews)) as watching:
+            async for _, card in watching:
+                if card is None:
+                    raise NotFound("refusal.job.not_found")
+                yield card
+
+    async def watch_all(
+        self, actor: Actor, job_ids: Collection[int], *, previews: bool = False
+    ) -> AsyncGenerator[tuple[int, Card | None]]:
+        """The cards of several of one's own jobs now and after each change, until all are final, as in ``watch``.
+
+        A job that is not there (any more), or is not one's own, comes once with None.
+        """
+        last: dict[int, Card | None] = {}
+        left = set(job_ids)
+        own = await history.own_of(self._house, actor, left)
+        with self._live.subscribe_all(own, looking=previews) as changes:
+            for job_id in sorted(left - own):
+                yield job_id, None
+            left &= own
+            while left:
+                for job_id in await anext(changes):
+                    if job_id not in left:
+                        continue
+                    card = await self._looked_at(actor, job_id, previews=previews)
+                    if card is None or card.final:
+                        left.discard(job_id)
+                    if job_id not in last or card != last[job_id]:
+                        last[job_id] = card
+                        yield job_id, card
+
+    async def _looked_at(self, actor: Actor, job_id: int, *, previews: bool) -> Card | None:
+        """The card of one's own job with what can be seen of its pictures so far; None when it is not there any more."""
+        try:
+            card = await self.card(actor, job_id)
+        except NotFound:
+            return None
+        if not previews or card.coming is None:
+            return card
+        seen = tuple((index, sight.number) for index, sight in sorted(self._live.sights(job_id).items()))
+        return replace(card, coming=replace(card.coming, previews=seen))
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """The file of one's own picture. Raises NotFound."""
@@ -216,6 +251,10 @@ class Studio:
         if not await blobs.is_there(self._house.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return cards.file_of(job, picture, self._house.pictures)
+
+    async def export_ready(self, token: str) -> None:
+        """Look at the link of an export without using it. Raises NotFound, or Unavailable while it is still being made."""
+        await export.look(self._house, token)
 
     async def export(self, token: str) -> PictureFile:
         """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from adapters.cli import lock, surroundings
@@ -217,6 +218,18 @@ def port(settings: Settings) -> Finding:
             return Finding("port", True, text("cli.doctor.port.own", where=where, holder=holder))
         return Finding("port", False, f"{where}: {problem}", text("cli.doctor.port.do"))
     return Finding("port", True, text("cli.doctor.port.free", where=where))
+
+
+def page(settings: Settings) -> Finding | None:
+    """Who can reach the page; None where this machine alone can, or where it is off."""
+    if settings.web_port == 0:
+        return None
+    access = import_module("adapters.web.access")
+    if not access.is_exposed(settings):
+        return None
+    where = f"{settings.web_host}:{settings.web_port}"
+    kept = "EASEL_WEB_TOKEN" if settings.web_token is not None else str(settings.data_dir / access.TOKEN_FILE)
+    return Finding("page", True, text("cli.doctor.page.open", where=where, kept=kept))
 
 
 def port_problem(host: str, number: int) -> str:

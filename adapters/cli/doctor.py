@@ -55,6 +55,8 @@ async def _findings() -> AsyncIterator[Finding]:
     for platform in PLATFORMS:
         yield await checks.token(settings, platform)
     yield await asyncio.to_thread(checks.port, settings)
+    if (page := checks.page(settings)) is not None:
+        yield page
 
 
 def _print(finding: Finding) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from adapters.cli import claim, lock, surroundings
+from adapters.cli import claim, limits, lock, surroundings
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import say, text
 from adapters.cli.wiring import Easel, opened
@@ -38,6 +38,7 @@ def main(_args: argparse.Namespace) -> int:
     # What is made from here on, models and files of libraries among it, is for its owner alone.
     os.umask(0o077)
     logs.set_up(settings, more_secrets=surroundings.secrets())
+    limits.raise_files()
     with lock.held(settings.data_dir):
         return asyncio.run(_serve(settings))
 
@@ -56,6 +57,9 @@ def _announce(easel: Easel, settings: Settings) -> None:
         say("cli.serve.page_off")
     else:
         say("cli.serve.page", url=easel.url)
+    if easel.link is not None:
+        # On standard output alone: the token must not reach a log file.
+        say("cli.serve.open", where=f"{settings.web_host}:{settings.web_port}", link=easel.link)
     say("cli.serve.model", title=easel.title, folder=str(settings.data_dir.absolute()))
     on = {
         platform.name: text("cli.serve.on")

@@ -50,6 +50,10 @@ class Page(Protocol):
     async def stop(self) -> None:
         """Stop listening and end what is open, within 3 s."""
 
+    @property
+    def link(self) -> str | None:
+        """Once it listens: the address that lets others than this machine in; None where nobody else can reach it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Easel:
@@ -63,6 +67,7 @@ class Easel:
         platforms: The chat platforms whose token is set.
         db: Where the rows are.
         owners: Whose it is, as far as that is known.
+        link: The page's address with its token, where others than this machine can reach it; None otherwise.
     """
 
     title: str
@@ -72,6 +77,7 @@ class Easel:
     platforms: Sequence[Service]
     db: Database
     owners: Owners
+    link: str | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until ``stop`` is set. Returns the exit code: 1 when nothing is left that could serve anybody."""
@@ -111,10 +117,12 @@ class Easel:
 
 
 @asynccontextmanager
-async def _page(settings: Settings, studio: Studio, registry: CollectorRegistry) -> AsyncIterator[str | None]:
-    """Serve the page while the block runs; yields its address, None when it is off."""
+async def _page(
+    settings: Settings, studio: Studio, registry: CollectorRegistry
+) -> AsyncIterator[tuple[str | None, str | None]]:
+    """Serve the page while the block runs; yields its address and its link (see Easel), None when it is off."""
     if settings.web_port == 0:
-        yield None
+        yield None, None
         return
     web: Page = import_module("adapters.web.service").build(settings, studio, registry)
     try:
@@ -128,7 +136,7 @@ async def _page(settings: Settings, studio: Studio, registry: CollectorRegistry)
             reason=error.strerror or str(error),
         ) from None
     try:
-        yield url
+        yield url, web.link
     finally:
         await web.stop()
 
@@ -199,11 +207,11 @@ async def opened(
             words=await words(settings.data_dir),
         )
         # The port first: whoever takes it from us shall be named before a model is loaded.
-        url = await stack.enter_async_context(_page(settings, studio, registry))
+        url, link = await stack.enter_async_context(_page(settings, studio, registry))
         stack.push_async_callback(engine.aclose)
         await engine.start()
         stack.push_async_callback(dispatch.stop)
         await dispatch.start()
         await studio.let_in()
         platforms = [platform.build(settings, studio) for platform in PLATFORMS if platform.is_on(settings)]
-        yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms, db, owners)
+        yield Easel(engine.profiles()[0].title, url, studio, dispatch, platforms, db, owners, link)

@@ -2,66 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
+import contextlib
+from collections.abc import AsyncGenerator
 from importlib.metadata import version
-from typing import Annotated, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.web.faults import MAX_BODY, limit_of
+from adapters.web.bodies import MAX_PICTURE, Bodies, PressBody, digest
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
-from adapters.web.render import card_json, engine_json, profile_json, shown
+from adapters.web.render import card_json, engine_json, profile_json
 from bot.model.actions import Press
+from bot.model.cards import Card
 from bot.model.errors import BadInput, NotFound
-from bot.model.requests import DrawForm
 from bot.studio import Studio
 
 MAX_COUNT = 16
 """Most pictures in one request on the page."""
 
-MAX_PICTURE = 32 * 2**20
-"""Bytes of a picture to start from that the page sends: in base64 it fits the largest body."""
-
 MAX_PAGE = 48
+
+MAX_FOLLOWED = 200
+"""Most jobs that one stream follows, and that the list of unfinished ones holds."""
+
 _MAX_ID = 2**63 - 1
-
-Form = TypeVar("Form", bound=BaseModel)
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class DrawBody(_Body):
-    """A request as it was typed; ``key`` names it, so that a request sent twice is one job.
-
-    ``image`` is the file of a picture to start from in base64, ``mask`` that of what to draw anew in it.
-    """
-
-    key: Key
-    prompt: str
-    size: str | None = None
-    count: str | None = None
-    seed: str | None = None
-    steps: str | None = None
-    guidance: str | None = None
-    negative: str | None = None
-    model: str | None = None
-    style: str | None = None
-    strength: str | None = None
-    image: str | None = Field(default=None, repr=False)
-    mask: str | None = Field(default=None, repr=False)
-
-
-class PressBody(_Body):
-    """A button of a card."""
-
-    key: Key
-    id: str
 
 
 class Api:
@@ -70,6 +34,7 @@ class Api:
     def __init__(self, studio: Studio, streams: Streams) -> None:
         self._studio = studio
         self._streams = streams
+        self._bodies = Bodies()
 
     def routes(self) -> list[web.RouteDef]:
         """Every address of the API."""
@@ -80,6 +45,8 @@ class Api:
             web.get("/api/jobs/{job}", self.card),
             web.get("/api/jobs/{job}/events", self.events, allow_head=False),
             web.get("/api/jobs/{job}/preview/{index}", self.preview, allow_head=False),
+            web.get("/api/events", self.all_events, allow_head=False),
+            web.get("/api/unfinished", self.unfinished),
             web.get("/api/history", self.history),
             web.get("/api/quota", self.quota),
             web.get("/pictures/{job}/{index}.png", self.picture),
@@ -104,18 +71,18 @@ class Api:
 
     async def draw(self, request: web.Request) -> web.Response:
         """Admit a request; 201 with its card."""
-        body = await _body(request, DrawBody)
-        form = _form(body) if body.image is None and body.mask is None else await asyncio.to_thread(_form, body)
-        admitted = await self._studio.draw(actor_of(request), PLACE, form, ref_of(body.key))
+        async with self._bodies.draw(request) as sent:
+            ref = ref_of(sent.fields.key, await sent.digest())
+            admitted = await self._studio.draw(actor_of(request), PLACE, sent.form(), ref)
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
         """A button: a new job's card, the same card looking different, or a sentence."""
-        body = await _body(request, PressBody)
+        body = await self._bodies.json(request, PressBody)
         what = Press.unpack(body.id)
         if what is None:
             raise BadInput("refusal.web.button")
-        pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key))
+        pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key, digest({"id": body.id})))
         return web.json_response(
             {
                 "new": card_json(pressed.new.card) if pressed.new else None,
@@ -131,8 +98,17 @@ class Api:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """A job's card now and after each change; whoever follows it looks at its previews."""
-        cards = self._studio.watch(actor_of(request), _number(request, "job"), previews=True)
-        return await self._streams.send(request, cards)
+        job = _number(request, "job")
+        cards = self._studio.watch(actor_of(request), job, previews=True)
+        return await self._streams.send(request, _numbered(job, cards))
+
+    async def all_events(self, request: web.Request) -> web.StreamResponse:
+        """The cards of several jobs (``?job=1&job=2``) in one stream; a job that is not there comes as ``gone``."""
+        jobs = {_whole(text) for text in request.query.getall("job", [])}
+        if not jobs or None in jobs or len(jobs) > MAX_FOLLOWED:
+            raise BadInput("refusal.web.body", problem=f"job: 1 … {MAX_FOLLOWED}")
+        followed = [job for job in jobs if job is not None]
+        return await self._streams.send(request, self._studio.watch_all(actor_of(request), followed, previews=True))
 
     async def preview(self, request: web.Request) -> web.Response:
         """How a picture looks so far; 204 where nothing is known (any more): the picture itself may have come meanwhile."""
@@ -140,6 +116,11 @@ class Api:
         if seen is None:
             return web.Response(status=204)
         return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
+
+    async def unfinished(self, request: web.Request) -> web.Response:
+        """One's own jobs that have not ended: those that are drawn first, then the oldest first."""
+        cards = await self._studio.unfinished(actor_of(request), MAX_FOLLOWED)
+        return web.json_response({"cards": [card_json(card) for card in cards]})
 
     async def history(self, request: web.Request) -> web.Response:
         """One's own last jobs, newest first; with ``q``, those with pictures that a search finds."""
@@ -170,43 +151,10 @@ class Api:
         )
 
 
-def _form(body: DrawBody) -> DrawForm:
-    fields = body.model_dump(exclude={"key", "image", "mask"})
-    return DrawForm(**fields, image=_file("image", body.image), mask=_file("mask", body.mask))
-
-
-def _file(name: str, text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    # What browsers make of a file or a canvas begins with its kind, which nobody believes anyway.
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise BadInput("refusal.web.body", problem=f"{name}: base64") from None
-
-
-async def _body(request: web.Request, form: type[Form]) -> Form:
-    if request.content_type != "application/json":
-        raise BadInput("refusal.web.body", problem="Content-Type: application/json")
-    try:
-        # Cloned, since a limit is the whole application's otherwise.
-        sent = await request.clone(client_max_size=limit_of(request)).read()
-        # Pictures take long to read: for a thread, where there are any.
-        return (
-            form.model_validate_json(sent)
-            if len(sent) <= MAX_BODY
-            else await asyncio.to_thread(form.model_validate_json, sent)
-        )
-    except web.RequestPayloadError as error:
-        raise BadInput("refusal.web.body", problem=shown(str(error))) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        # A field that nobody knows may have any name, of any length.
-        problem = f"{shown(where)}: {first['msg']}" if where else first["msg"]
-        raise BadInput("refusal.web.body", problem=problem.rstrip(".")) from None
+async def _numbered(job: int, cards: AsyncGenerator[Card]) -> AsyncGenerator[tuple[int, Card | None]]:
+    async with contextlib.aclosing(cards):
+        async for card in cards:
+            yield job, card
 
 
 def _number(request: web.Request, name: str) -> int:

@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from adapters.web.guard import Handler
 from adapters.web.identity import locale_of
-from bot.model.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
+from bot.model.errors import BadInput, Conflict, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 64 * 1024
-"""Bytes; the longest prompt in UTF-8 takes under 40,000."""
+RETRY_SECONDS = 60
+"""What ``Retry-After`` says where a refusal for too much does not know better."""
 
-MAX_PICTURES_BODY = 48 * 2**20
-"""Bytes of a request with a picture to start from and its mask: 35 MiB of files, which base64 makes a third longer."""
 
-WITH_PICTURES = "/api/draw"
-"""The one address that pictures are sent to."""
+class Unauthorized(NotAllowed):
+    """The request carries no token, or a wrong one."""
+
+
+class RequestTimeout(BadInput):
+    """The body came too slowly."""
+
+
+class LengthRequired(BadInput):
+    """The body does not say its length."""
+
+
+class TooLarge(BadInput):
+    """The body has more bytes than this address takes."""
+
+
+class Unsupported(BadInput):
+    """The body is of a kind that this address does not take."""
+
+
+class RangeRefused(BadInput):
+    """A part of a file was asked for that is given as a whole alone."""
+
 
 _STATUS: Mapping[type[Refusal], int] = {
     BadInput: 400,
+    Unauthorized: 401,
     NotAllowed: 403,
     NotFound: 404,
+    RequestTimeout: 408,
+    Conflict: 409,
+    LengthRequired: 411,
+    TooLarge: 413,
+    Unsupported: 415,
+    RangeRefused: 416,
     OverQuota: 429,
     Unavailable: 503,
 }
@@ -36,9 +63,9 @@ _HTTP: Mapping[int, Refusal] = {
 }
 
 
-def limit_of(request: web.Request) -> int:
-    """How many bytes the body of this request may have."""
-    return MAX_PICTURES_BODY if request.path == WITH_PICTURES else MAX_BODY
+def status_of(refusal: Refusal) -> int:
+    """Return the HTTP status of a refusal: that of its class, or of the nearest class above it that has one."""
+    return next((_STATUS[kind] for kind in type(refusal).__mro__ if kind in _STATUS), 400)
 
 
 class Faults:
@@ -53,10 +80,7 @@ class Faults:
         try:
             return await handler(request)
         except Refusal as refusal:
-            return self._answer(request, refusal, _STATUS.get(type(refusal), 400))
-        except web.HTTPRequestEntityTooLarge as error:
-            too_large = BadInput("refusal.web.too_large", limit=limit_of(request) // 1024)
-            return self._answer(request, too_large, error.status)
+            return self._answer(request, refusal, status_of(refusal))
         except web.HTTPException as error:
             if error.status not in _HTTP:
                 raise
@@ -67,11 +91,21 @@ class Faults:
         except (ConnectionResetError, BrokenPipeError):
             return web.Response(status=400)  # the browser has left: nobody is there to be answered
         except Exception:
+            # The path alone: what stands behind the question mark may be a search.
             log.exception("the page could not answer %s %s", request.method, request.rel_url.raw_path)
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
         sentence = self._studio.refused(refusal, locale_of(request)).status
         if "text/html" in request.headers.get("Accept", ""):  # somebody reads it in the window itself
-            return web.Response(text=sentence, status=status)
-        return web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)
+            answer = web.Response(text=sentence, status=status)
+        else:
+            answer = web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)
+        wait = refusal.params.get("wait")
+        if isinstance(wait, int | float):
+            answer.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(wait)))
+        elif status == 429:
+            answer.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
+        if status == 401:
+            answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+        return answer

@@ -55,14 +55,17 @@ class Guard:
         if public is not None and public.scheme and public.host:
             self._public = public.scheme, public.authority.lower()
             own.add(public.host.rstrip(".").lower())
-        self._names = frozenset(own)
+        self._names = frozenset(own - {""})
+        self.is_https = public is not None and public.scheme == "https"
+        """Whether others reach the page by HTTPS, as far as the settings say."""
 
     def knows(self, host: str) -> bool:
         """Whether this Easel may be called by that ``Host`` header."""
-        url = _url(f"http://{host}") if host and not set(host) & set("/?#@\\") else None
-        if url is None or not url.host:
-            return False
-        return url.host.rstrip(".").lower() in self._names
+        return host_of(host) in self._names
+
+    def is_this_machine(self, host: str) -> bool:
+        """Whether that ``Host`` header is one of this machine's names for itself."""
+        return host_of(host) in LOCAL
 
     def is_own(self, origin: str | None, site: str, host: str) -> bool:
         """Whether a request that changes something comes from our own page, or from no browser at all.
@@ -84,22 +87,36 @@ class Guard:
         called = _url(f"http://{host}") or URL()
         return authority == called.authority.lower() or (url.scheme, authority) == self._public
 
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse what is not ours; raises NotAllowed."""
-        host = request.headers.get("Host", "")
-        if not self.knows(host):
+    def check(self, request: web.Request, host: str, *, known: bool = False) -> None:
+        """Refuse what is not ours.
+
+        Args:
+            request: What was asked.
+            host: Its ``Host`` header.
+            known: Whether the name is allowed for another reason.
+
+        Raises:
+            NotAllowed: Easel is not known under this name, or another site has sent the request.
+        """
+        if not known and not self.knows(host):
             raise NotAllowed("refusal.web.host", host=shown(host))
         if request.method not in _SAFE and not self.is_own(
             request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", ""), host
         ):
             raise NotAllowed("refusal.web.origin")
-        return await handler(request)
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001 - aiohttp's signature
+def host_of(header: str) -> str:
+    """Return the name in a ``Host`` header, in small letters and without a dot at its end; empty where it is none."""
+    url = _url(f"http://{header}") if header and not set(header) & set("/?#@\\") else None
+    return (url.host or "").rstrip(".").lower() if url is not None else ""
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer the headers that keep a browser strict."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    # The page's own files are asked for anew each time (cheap, by ETag): after an update nobody sees a mixture.
-    response.headers.setdefault("Cache-Control", "no-cache")
+    # The page's own files are asked for anew each time (cheap, by ETag): after an update nobody sees a mixture. All else
+    # is somebody's own, and no shared cache may keep it.
+    own = request.path == "/" or request.path.startswith(("/static/", "/favicon.ico"))
+    response.headers.setdefault("Cache-Control", "no-cache" if own else "private, no-cache")

@@ -27,6 +27,9 @@ def actor_of(request: web.Request) -> Actor:
     return Actor(platform=PLATFORM, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
 
 
-def ref_of(key: str) -> Ref:
-    """The event behind a request, named by the page's own key: sent twice, it is one job. The page keeps no message."""
-    return Ref(event=f"{PLATFORM}:{key}")
+def ref_of(key: str, digest: str) -> Ref:
+    """The event behind a request, named by the page's own key: sent twice, it is one job. The page keeps no message.
+
+    ``digest`` is one of what is asked for: the same key for something else is refused.
+    """
+    return Ref(event=f"{PLATFORM}:{key}", digest=digest)

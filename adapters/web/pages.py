@@ -8,8 +8,12 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from adapters.web.access import Access
 from bot.model.errors import NotFound
 from bot.studio import Studio
+
+READY_SECONDS = 4.0
+"""Probes wait five seconds as a rule; whatever has not answered by then is not ready."""
 
 STATIC = Path(__file__).parent / "static"
 
@@ -17,8 +21,9 @@ STATIC = Path(__file__).parent / "static"
 class Pages:
     """Handlers for ``/``, ``/static``, ``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, studio: Studio, registry: CollectorRegistry) -> None:
+    def __init__(self, studio: Studio, registry: CollectorRegistry, access: Access) -> None:
         self._studio = studio
+        self._access = access
         self._registry = registry
         # Those that are there at the start, by name: no path is ever made of what a browser asks for.
         self._files = {path.name: path for path in STATIC.iterdir()}
@@ -53,12 +58,20 @@ class Pages:
         """200 while the process is up."""
         return web.Response(text="ok")
 
-    async def ready(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        """200 when the engine is warm and the database can be written, 503 with the reasons otherwise."""
-        problems = await self._studio.healthy()
-        return web.json_response({"ready": not problems, "problems": list(problems)}, status=503 if problems else 200)
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 when the engine is warm and the database can be written, 503 otherwise; the reasons for the owner alone."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                problems = await self._studio.healthy()
+        except TimeoutError:
+            problems = (self._studio.text("health.slow", "en", seconds=f"{READY_SECONDS:g}"),)
+        found: dict[str, object] = {"ready": not problems}
+        if self._access.trusts(request):
+            found["problems"] = list(problems)
+        return web.json_response(found, status=503 if problems else 200)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         """Prometheus's text format."""
-        text = await asyncio.to_thread(generate_latest, self._registry)
+        # On the loop: a few milliseconds, where threads may all be busy with pictures and files.
+        text = generate_latest(self._registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})

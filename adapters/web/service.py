@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
+from adapters.web.access import Access, is_exposed, token_of
 from adapters.web.api import Api
 from adapters.web.exports import Exports
-from adapters.web.faults import MAX_BODY, Faults
+from adapters.web.faults import Faults
 from adapters.web.guard import EVERYWHERE, Guard, add_headers
+from adapters.web.listener import Listener, mark_busy
 from adapters.web.live import Streams
 from adapters.web.pages import Pages
+from adapters.web.quiet import logger
 from bot.settings import Settings
 from bot.studio import Studio
 
 CLOSE_SECONDS = 2.0
 """How long answers under way may still take at a stop."""
 
+LINGER_SECONDS = 2.0
+"""How long what is left of a refused body is still read and thrown away."""
 
-def application(settings: Settings, studio: Studio, registry: CollectorRegistry) -> web.Application:
-    """Return the aiohttp application: guarded, with every fault as a sentence."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[Faults(studio).middleware, Guard(settings).middleware])
+
+def connection_options() -> dict[str, Any]:
+    """Return the arguments of aiohttp's RequestHandler for each connection."""
+    return {
+        "access_log": None,
+        "logger": logger(),
+        # Bodies are read as they are sent: an unpacked one may be thousands of times as large.
+        "auto_decompress": False,
+        # What is left of a refused body is read so long, so that the client sees the refusal.
+        "lingering_time": LINGER_SECONDS,
+    }
+
+
+def application(settings: Settings, studio: Studio, registry: CollectorRegistry, token: str = "") -> web.Application:
+    """Return the aiohttp application: guarded, with every fault as a sentence.
+
+    Args:
+        settings: Names and address of the page.
+        studio: What people can do.
+        registry: What ``/metrics`` shows.
+        token: What lets others than this machine in; empty where there is none.
+    """
+    access = Access(settings, Guard(settings), token)
+    app = web.Application(middlewares=[mark_busy, Faults(studio).middleware, access.middleware])
     streams = Streams()
-    app.add_routes([*Pages(studio, registry).routes(), *Api(studio, streams).routes(), *Exports(studio).routes()])
+    app.add_routes([*Pages(studio, registry, access).routes(), *Api(studio, streams).routes()])
+    app.add_routes(Exports(studio).routes())
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
@@ -36,21 +67,42 @@ class WebService:
     """The page as the composition root runs it."""
 
     def __init__(self, settings: Settings, studio: Studio, registry: CollectorRegistry) -> None:
-        self._host, self._port = settings.web_host, settings.web_port
-        self._runner = web.AppRunner(
-            application(settings, studio, registry), access_log=None, shutdown_timeout=CLOSE_SECONDS
-        )
+        self._settings = settings
+        self._studio = studio
+        self._registry = registry
+        self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+        self.link: str | None = None
+        """Once it listens: the address that lets others than this machine in; None where nobody else can reach it."""
 
     async def start(self) -> str:
-        """Listen; returns the address that people open. Raises OSError when the port can't be had."""
+        """Listen; returns the address that people open.
+
+        Raises:
+            OSError: The port can't be had.
+            BadInput: The token's file can't be used.
+        """
+        settings = self._settings
+        token = await asyncio.to_thread(token_of, settings)
+        self._runner = web.AppRunner(
+            application(settings, self._studio, self._registry, token), access_log=None, shutdown_timeout=CLOSE_SECONDS
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        host = "127.0.0.1" if self._host in EVERYWHERE else self._host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
+        assert self._runner.server is not None
+        self._listener = Listener(self._runner.server, **connection_options())
+        await self._listener.start(settings.web_host, settings.web_port)
+        host = "127.0.0.1" if settings.web_host in EVERYWHERE else settings.web_host
+        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web_port}/"
+        if is_exposed(settings):
+            self.link = str(URL(settings.web_public_url or url).with_query(token=token))
+        return url
 
     async def stop(self) -> None:
         """Stop listening and end what is open, within 3 s."""
-        await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
 
 def build(settings: Settings, studio: Studio, registry: CollectorRegistry) -> WebService:

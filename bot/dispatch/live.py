@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
 class Changes:
-    """Steps once at once, then after changes; many changes at once are one step."""
+    """Steps once at once, then after changes; many changes at once are one step. A step gives the jobs that have changed."""
 
-    def __init__(self, event: asyncio.Event) -> None:
-        self._event = event
-        event.set()
+    def __init__(self, job_ids: Collection[int]) -> None:
+        self._changed = set(job_ids)
+        self._event = asyncio.Event()
+        self._event.set()
+
+    def put(self, job_id: int) -> None:
+        """A job has changed."""
+        self._changed.add(job_id)
+        self._event.set()
 
     def __aiter__(self) -> Changes:
         return self
 
-    async def __anext__(self) -> None:
+    async def __anext__(self) -> tuple[int, ...]:
         await self._event.wait()
         self._event.clear()
+        changed = tuple(sorted(self._changed))
+        self._changed.clear()
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Live:
         self._count: dict[int, int] = {}
         self._sights: dict[int, dict[int, Sight]] = {}
         self._numbers = itertools.count(1)
-        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._watchers: dict[int, set[Changes]] = {}
         self._looking: dict[int, int] = {}
         self._stalled = Counter[int]()  # how many of its pictures, or its end
 
@@ -105,8 +114,8 @@ class Live:
 
     def changed(self, job_id: int) -> None:
         """Wake those who watch this job."""
-        for event in self._watchers.get(job_id, ()):
-            event.set()
+        for changes in self._watchers.get(job_id, ()):
+            changes.put(job_id)
 
     @contextmanager
     def subscribe(self, job_id: int, *, looking: bool = False) -> Iterator[Changes]:
@@ -116,19 +125,27 @@ class Live:
             job_id: Which.
             looking: Look at its previews too: only then are there any.
         """
-        event = asyncio.Event()
-        self._watchers.setdefault(job_id, set()).add(event)
-        if looking:
-            self._looks(job_id, 1)
-        try:
-            yield Changes(event)
-        finally:
-            watchers = self._watchers[job_id]
-            watchers.discard(event)
-            if not watchers:
-                del self._watchers[job_id]
+        with self.subscribe_all((job_id,), looking=looking) as changes:
+            yield changes
+
+    @contextmanager
+    def subscribe_all(self, job_ids: Collection[int], *, looking: bool = False) -> Iterator[Changes]:
+        """Watch several jobs; otherwise as ``subscribe``."""
+        changes = Changes(job_ids)
+        for job_id in job_ids:
+            self._watchers.setdefault(job_id, set()).add(changes)
             if looking:
-                self._looks(job_id, -1)
+                self._looks(job_id, 1)
+        try:
+            yield changes
+        finally:
+            for job_id in job_ids:
+                watchers = self._watchers[job_id]
+                watchers.discard(changes)
+                if not watchers:
+                    del self._watchers[job_id]
+                if looking:
+                    self._looks(job_id, -1)
 
     def _looks(self, job_id: int, by: int) -> None:
         before = self._looking.get(job_id, 0)

@@ -26,6 +26,10 @@ class BadInput(Refusal):
     """What was typed can't be understood or is out of range."""
 
 
+class Conflict(BadInput):
+    """The event behind a request has come before, with another request."""
+
+
 class Moderated(BadInput):
     """It asks for what is not drawn here; whoever goes on asking is slowed down."""
 

@@ -44,11 +44,14 @@ class Ref:
         address: Where the answer belongs; None where no message is kept (the page shows live state by itself).
         answered: The adapter makes the first answer by itself and calls ``Studio.bound`` or ``Studio.unbound``
             (Discord, where it must be the response to the interaction); otherwise delivery sends it.
+        digest: A digest of what was asked for, where the event's name is chosen by the asker: the same event with another
+            digest is refused. Empty where the platform names events.
     """
 
     event: str
     address: Address | None = None
     answered: bool = False
+    digest: str = ""
 
 
 class MessageKind(StrEnum):

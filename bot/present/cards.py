@@ -82,13 +82,15 @@ def card_of(
     if job.forgotten:
         return _forgotten(job)
     finished = job.state in _FINISHED
+    # It was claimed ahead of time, or its first step is not done: the device may still draw what came before.
+    begins_later = job.state is JobState.RUNNING and progress == 0 and not stalled
     return Card(
-        tone=_TONES[job.state],
+        tone=Tone.WAITING if begins_later else _TONES[job.state],
         status=_status(job, len(pictures), waiting, progress, owned=owned, stalled=stalled),
         prompt=job.request.typed,
         asker=job.asker,
         job_id=job.id,
-        progress=progress if job.state is JobState.RUNNING else None,
+        progress=progress if job.state is JobState.RUNNING and not begins_later else None,
         notes=_notes(job, pictures, notes),
         facts=facts_of(job, pictures, profile) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
@@ -199,6 +201,8 @@ def _status(
                 return text(locale, "card.running.stalled")
             if progress is None:
                 return text(locale, "card.running", n=count)
+            if progress == 0:
+                return text(locale, "card.running.next", n=count)
             return text(locale, "card.running.percent", n=count, percent=int(100 * min(max(progress, 0.0), 1.0)))
         case JobState.PAINTED | JobState.DELIVERED:
             return text(locale, "card.done", n=drawn) if drawn else text(locale, "card.unkept")

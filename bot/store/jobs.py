@@ -30,6 +30,7 @@ class NewJob:
         strictness: That of its place: its pictures are judged by it.
         roles: Those of whoever asks, where that has to be known later.
         pressed: The button that made it, such as ``vary:0``; empty where none did.
+        digest: Of what was asked for; see Ref.
     """
 
     event: str
@@ -46,6 +47,7 @@ class NewJob:
     strictness: Strictness = Strictness.OFF
     roles: tuple[str, ...] = ()
     pressed: str = ""
+    digest: str = ""
 
 
 async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
@@ -54,8 +56,8 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
     rows = await tx.execute_fetchall(
         "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
         " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale, channel, strictness, roles, pressed)"
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " variation, variation_seed, upscale, channel, strictness, roles, pressed, digest)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         f" RETURNING {_COLUMNS}",
         (
             new.state.value,
@@ -90,6 +92,7 @@ async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
             new.strictness.value,
             json.dumps(new.roles),
             new.pressed,
+            new.digest,
         ),
     )
     return _job(next(iter(rows)))
@@ -167,6 +170,22 @@ async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
     """Return the roles that were kept with a job."""
     rows = await tx.execute_fetchall("SELECT roles FROM jobs WHERE id = ?", (job_id,))
     return next((tuple(json.loads(row[0])) for row in rows), ())
+
+
+async def digest_of(tx: aiosqlite.Connection, job_id: int) -> str:
+    """Return the digest of what was asked for that was kept with a job; empty where none was."""
+    rows = await tx.execute_fetchall("SELECT digest FROM jobs WHERE id = ?", (job_id,))
+    return next((str(row[0]) for row in rows), "")
+
+
+async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int) -> tuple[Job, ...]:
+    """Return a person's jobs that have not ended, at most so many: those that are drawn first, then the oldest first."""
+    # As constants, so that the index of those that wait is used.
+    return await _select(
+        tx,
+        "WHERE state IN ('held', 'queued', 'running') AND person_id = ? ORDER BY state = 'running' DESC, id LIMIT ?",
+        (person_id, limit),
+    )
 
 
 async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:

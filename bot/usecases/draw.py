@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.model.errors import Moderated, Unavailable, Uninvited
+from bot.model.errors import Conflict, Moderated, Unavailable, Uninvited
 from bot.model.jobs import Job, JobState
 from bot.model.messages import MessageState, Ref
 from bot.model.people import Actor, Place
@@ -89,6 +89,7 @@ async def admit(
         Moderated: Its words are not drawn here.
         NotAllowed: They are banned, or were refused too often of late.
         Repeated: They pressed the same button less than ``AT_ONCE`` ago; nothing is stored.
+        Conflict: The same event came before with another request (only where ``ref`` has a digest).
         Unavailable: No disk space, the queue is full, or the database can't be written.
     """
     if await blobs.free_bytes(house.pictures) < blobs.MIN_FREE_BYTES:
@@ -120,6 +121,8 @@ async def _admit(
     async with house.db.write() as tx:
         job = await jobs.by_event(tx, ref.event)
         if job is not None:
+            if ref.digest and await jobs.digest_of(tx, job.id) not in {"", ref.digest}:
+                raise Conflict("refusal.event.other")
             return job
         job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id, pressing=pressing)
         for file in files:
@@ -183,6 +186,7 @@ async def _store(
             # A held one is decided on later, when nobody is there to ask for them.
             roles=actor.roles if held else (),
             pressed="" if pressing is None else pressing.button,
+            digest=ref.digest,
         ),
     )
     if not held:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from pathlib import Path
 
 from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
 from bot.model.messages import Ref
 from bot.model.people import Actor
 from bot.model.pictures import PictureFile
 from bot.store import exports, inputs, paths, people
+from bot.store.database import Tx
 from bot.usecases.house import House
 
 AGAIN_AFTER = 3600.0
@@ -52,6 +54,17 @@ async def ask(house: House, actor: Actor, ref: Ref) -> str | None:
     return f"{house.link.rstrip('/')}/{PATH}/{token}" if token else None
 
 
+async def look(house: House, token: str) -> None:
+    """Look at a link without using it.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it is over.
+        Unavailable: The file is still being made.
+    """
+    async with house.db.read() as tx:
+        await _good(tx, house, token)
+
+
 async def fetch(house: House, token: str) -> PictureFile:
     """Use a link; returns the file behind it.
 
@@ -61,17 +74,22 @@ async def fetch(house: House, token: str) -> PictureFile:
     """
     now = house.clock.now()
     async with house.db.write() as tx:
-        export = await exports.by_digest(tx, _digest(token))
-        if export is None or export.used or export.asked_at <= now - exports.KEPT_SECONDS:
-            raise NotFound("refusal.export.link")
-        if not export.ready:
-            raise Unavailable("refusal.export.not_ready")
-        folder = inputs.data_folder(house.pictures) / exports.FOLDER
-        path = await asyncio.to_thread(paths.regular, folder, f"{export.id}-1.zip")
-        if path is None:
-            raise NotFound("refusal.export.link")
+        export, path = await _good(tx, house, token)
         await exports.use(tx, export.id, now=now)
     return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
+
+
+async def _good(tx: Tx, house: House, token: str) -> tuple[exports.Export, Path]:
+    export = await exports.by_digest(tx, _digest(token))
+    if export is None or export.used or export.asked_at <= house.clock.now() - exports.KEPT_SECONDS:
+        raise NotFound("refusal.export.link")
+    if not export.ready:
+        raise Unavailable("refusal.export.not_ready")
+    folder = inputs.data_folder(house.pictures) / exports.FOLDER
+    path = await asyncio.to_thread(paths.regular, folder, f"{export.id}-1.zip")
+    if path is None:
+        raise NotFound("refusal.export.link")
+    return export, path
 
 
 def _digest(token: str) -> str:

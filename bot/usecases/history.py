@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bot.model.errors import NotFound
@@ -76,11 +76,32 @@ async def sought(
         return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
 
 
+async def unfinished(house: House, actor: Actor, *, limit: int) -> Page:
+    """Return one's own jobs that have not ended: those that are drawn first, then the oldest first.
+
+    ``older`` is True when there are more than ``limit``.
+    """
+    async with house.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        return await _page(tx, person.id, await jobs.open_of_person(tx, person.id, limit=limit + 1), limit)
+
+
 async def one(house: House, actor: Actor, job_id: int) -> Entry:
     """Return one's own job. Raises NotFound."""
     async with house.db.read() as tx:
         job = await access.own(tx, actor, job_id)
         return Entry(job, await pictures.of_job(tx, job.id), await favourites.kept(tx, job.person_id, [job.id]))
+
+
+async def own_of(house: House, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
+    """Return those of these jobs that are one's own."""
+    async with house.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return frozenset()
+        return frozenset(job.id for job in await jobs.of_ids(tx, tuple(job_ids)) if job.person_id == person.id)
 
 
 async def of_job(house: House, job: Job) -> Entry:

@@ -46,7 +46,16 @@ export function newKey() {
 }
 
 export const info = () => ask("/api/info");
-export const draw = (form, key) => send("/api/draw", { ...form, key });
+
+/** Ask for pictures; `files` holds those to start from, as Blobs by their field's name. */
+export function draw(form, key, files = {}) {
+  const asked = { ...form, key };
+  if (!Object.keys(files).length) return send("/api/draw", asked);
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ ...asked, ...files })) body.append(name, value);
+  return ask("/api/draw", { method: "POST", body });
+}
+
 export const press = (id, key) => send("/api/press", { id, key });
 export const job = (id) => ask(`/api/jobs/${id}`);
 export const history = (before, query) => {
@@ -55,4 +64,5 @@ export const history = (before, query) => {
   if (query) asked.set("q", query);
   return ask(`/api/history?${asked}`);
 };
-export const events = (id) => new EventSource(address(`/api/jobs/${id}/events`));
+export const unfinished = () => ask("/api/unfinished");
+export const events = (ids) => new EventSource(address(`/api/events?${new URLSearchParams(ids.map((id) => ["job", id]))}`));

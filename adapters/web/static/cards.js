@@ -33,6 +33,8 @@ export class JobCard {
     if (this.shown === text) return;
     this.shown = text;
     this.card = card;
+    // What was said about a press is about how the job stood then.
+    if (before && before.tone !== card.tone) this.#complain("");
     const focused = this.element.contains(document.activeElement);
     this.element.dataset.tone = card.tone;
     this.prompt.textContent = card.prompt;
@@ -46,6 +48,21 @@ export class JobCard {
     this.#showStars();
     // What had the focus may be gone (Cancel, once it is done): the card takes it, the page must not.
     if (focused && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+  }
+
+  /** Whether somebody works on it: it has the focus or the pointer. */
+  get inUse() {
+    return this.element.contains(document.activeElement) || this.element.matches(":hover");
+  }
+
+  /** Whether the device is drawing it. */
+  get drawing() {
+    return !this.card.final && this.card.progress !== null;
+  }
+
+  /** The service answers again: that it did not is no news any more. */
+  back() {
+    if (this.error.textContent === t("error.away")) this.#complain("");
   }
 
   /** Keep a place for the pictures to come, or don't (a job further back in line). */

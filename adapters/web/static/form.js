@@ -60,15 +60,15 @@ export class Form {
     field("draw").setAttribute("aria-disabled", "true");
     const body = this.#body();
     // The same request again, after no answer came, goes under the same name: it is drawn once.
-    const text = JSON.stringify(body);
+    const text = JSON.stringify([body, this.picture.number]);
     if (this.pending.body !== text) this.pending = { body: text, key: newKey() };
     try {
-      const { card } = await draw(body, this.pending.key);
+      const { card } = await draw(body, this.pending.key, this.picture.files());
       this.pending = { body: "", key: "" };
       this.#complain("");
       this.onDrawn(card);
     } catch (error) {
-      this.#refused(error, body);
+      this.#refused(error, { ...body, ...this.picture.files() });
     } finally {
       this.sending = false;
       field("draw").removeAttribute("aria-disabled");
@@ -190,7 +190,14 @@ export class Form {
     this.#typed();
   }
 
+  /** The service answers again: that it did not is no news any more. */
+  back() {
+    if (this.error.textContent === t("error.away")) this.#complain("");
+  }
+
   #typed() {
+    // What was said was about what stood there before.
+    this.#complain("");
     for (const element of this.form.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
     const draft = Object.fromEntries(FIELDS.map((id) => [id, field(id).value]));
     store(JSON.stringify({ ...draft, preset: this.#preset, advanced: field("advanced").open }));

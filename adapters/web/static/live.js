@@ -1,73 +1,88 @@
-/** Follows the jobs that are still open, and hands on each card as it changes. */
+/** Follows all jobs that are still open by one stream, and hands on each card as it changes. */
 
 import { Refused, events, job } from "./api.js";
 
-// A browser opens six connections to one host over all its tabs; the rest must stay free for pictures and requests.
-const STREAMS = 2;
-const POLL_MS = 4000;
+/** So many jobs fit one stream; those that came later follow when others have ended. */
+const MOST = 200;
+/** Jobs that come together are followed together: each change of the stream is a connection. */
+const GATHER_MS = 50;
 const AGAIN_MS = 2000;
 
 export class Live {
   /**
    * @param {(card: object) => void} onCard each new state of a job
    * @param {(id: number) => void} onGone the job is not there any more
-   * @param {() => void} onBroken a stream broke: perhaps nobody is there
+   * @param {() => void} onBroken the stream broke: perhaps nobody is there
    */
   constructor(onCard, onGone, onBroken) {
     this.onCard = onCard;
     this.onGone = onGone;
     this.onBroken = onBroken;
     this.open = new Set();
-    this.streams = new Map();
-    setInterval(() => this.#poll(), POLL_MS);
-    document.addEventListener("visibilitychange", () => this.#balance());
+    this.followed = new Set();
+    this.source = null;
+    this.timer = 0;
+    document.addEventListener("visibilitychange", () => this.#soon());
   }
 
   /** Follow a job until its card is final. */
   follow(id) {
     this.open.add(id);
-    this.#balance();
+    this.#soon();
+  }
+
+  #soon(milliseconds = GATHER_MS) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#balance(), milliseconds);
   }
 
   #forget(id) {
     this.open.delete(id);
-    this.#close(id);
-    this.#balance();
+    this.followed.delete(id);
+    // Room in the stream for jobs that did not fit it.
+    if (!this.open.size || (!this.followed.size && this.source)) this.#soon();
   }
 
-  // The jobs that are drawn next get a stream, if anybody looks; the others are asked for now and then.
+  // Nobody looks at a hidden page: nothing is followed, and no previews are made for it.
   #balance() {
-    const first = [...this.open].sort((a, b) => a - b).slice(0, document.hidden ? 0 : STREAMS);
-    for (const id of [...this.streams.keys()]) if (!first.includes(id)) this.#close(id);
-    for (const id of first) if (!this.streams.has(id)) this.#stream(id);
+    const wanted = document.hidden ? [] : [...this.open].slice(0, MOST);
+    if (this.source && wanted.length && wanted.every((id) => this.followed.has(id))) return;
+    this.#close();
+    if (wanted.length) this.#stream(wanted);
   }
 
-  #stream(id) {
-    const source = events(id);
-    this.streams.set(id, source);
+  #stream(ids) {
+    const source = events(ids);
+    this.source = source;
+    this.followed = new Set(ids);
     source.addEventListener("card", (event) => this.#take(JSON.parse(event.data).card));
+    source.addEventListener("gone", (event) => this.#gone(JSON.parse(event.data).job_id));
+    source.addEventListener("end", () => this.#ended(source));
     source.addEventListener("error", () => {
+      if (this.source !== source) return;
       this.onBroken();
       // A broken connection is opened again by the browser itself; a refusal is not.
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#retry(id, source), AGAIN_MS);
+      if (source.readyState === EventSource.CLOSED) this.#refused();
     });
   }
 
-  #close(id) {
-    this.streams.get(id)?.close();
-    this.streams.delete(id);
+  #close() {
+    this.source?.close();
+    this.source = null;
+    this.followed.clear();
   }
 
-  async #retry(id, source) {
-    if (this.streams.get(id) !== source) return;
-    this.#close(id);
-    await this.#look(id);
-    this.#balance();
+  #ended(source) {
+    if (this.source !== source) return;
+    this.#close();
+    this.#soon();
   }
 
-  async #poll() {
-    if (document.hidden) return;
-    await Promise.all([...this.open].filter((id) => !this.streams.has(id)).map((id) => this.#look(id)));
+  // Until a stream is to be had, each job is asked for.
+  async #refused() {
+    this.#close();
+    for (const id of [...this.open]) await this.#look(id);
+    if (this.open.size) this.#soon(AGAIN_MS);
   }
 
   async #look(id) {
@@ -75,10 +90,13 @@ export class Live {
       const { card } = await job(id);
       if (this.open.has(id)) this.#take(card);
     } catch (error) {
-      if (!(error instanceof Refused) || error.status !== 404) return; // away: later again
-      this.#forget(id);
-      this.onGone(id);
+      if (error instanceof Refused && error.status === 404) this.#gone(id); // else: later again
     }
+  }
+
+  #gone(id) {
+    this.#forget(id);
+    this.onGone(id);
   }
 
   #take(card) {

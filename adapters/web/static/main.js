@@ -1,6 +1,6 @@
 /** Puts the page together: form, stage, history, and the streams that keep them true. */
 
-import { Away, info } from "./api.js";
+import { Away, info, unfinished } from "./api.js";
 import { EngineState } from "./engine.js";
 import { Form } from "./form.js";
 import { Gallery } from "./gallery.js";
@@ -20,7 +20,7 @@ class Page {
     const enlarge = (card) => this.#enlarge(card);
     this.viewer = new Viewer(enlarge);
     this.live = new Live((card) => this.#changed(card), (id) => this.#gone(id), () => this.engine.look());
-    this.engine = new EngineState(() => this.refresh());
+    this.engine = new EngineState(() => this.#back());
     this.stage = new Stage({
       enlarge,
       onPressed: (answer) => this.#pressed(answer),
@@ -38,20 +38,27 @@ class Page {
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
   }
 
-  /** Fetch the newest jobs: what is open is followed, what was finished elsewhere appears. */
+  /** Fetch what is open and the newest jobs: what is open is followed, what was finished elsewhere appears. */
   async refresh() {
     try {
-      const cards = await this.gallery.newest();
-      for (const card of cards) {
-        if (!card.final || this.stage.cards.has(card.job_id)) this.#changed(card);
-        if (!card.final) this.live.follow(card.job_id);
+      for (const card of (await unfinished()).cards) {
+        this.#changed(card);
+        this.live.follow(card.job_id);
       }
+      const cards = await this.gallery.newest();
+      for (const card of cards) if (this.stage.cards.has(card.job_id)) this.#changed(card);
       const latest = cards.find((card) => card.final && card.pictures.length);
       if (latest && this.stage.shown === null) this.stage.show(latest);
     } catch (error) {
       this.#failed(error);
     }
     this.#settle();
+  }
+
+  #back() {
+    this.form.back();
+    this.stage.back();
+    this.refresh();
   }
 
   #began(card) {

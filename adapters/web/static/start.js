@@ -4,6 +4,8 @@ import { t } from "./texts.js";
 
 const THUMB = 112;
 
+let taken = 0;
+
 const part = (id) => document.getElementById(id);
 
 export class Start {
@@ -53,7 +55,17 @@ export class Start {
     if (!this.picture) return {};
     const strength = part("strength");
     const usual = strength.value === strength.defaultValue;
-    return { image: this.picture.data, ...(usual ? {} : { strength: strength.value }) };
+    return usual ? {} : { strength: strength.value };
+  }
+
+  /** Its file, by the name of the field that it is sent in; nothing where there is none. */
+  files() {
+    return this.picture ? { image: this.picture.data } : {};
+  }
+
+  /** Which picture it is: another one has another number. */
+  get number() {
+    return this.picture?.number ?? 0;
   }
 
   /** Width and height in pixels, where the browser can read it; null where there is no picture. */
@@ -78,7 +90,9 @@ export class Start {
     // What this browser can't show the service may still read (TIFF, say).
     if (!bitmap && !file.type.startsWith("image/")) return this.#complain(t("image.not_one"));
     if (file.size > this.most) return this.#complain(t("image.large", { limit: Math.floor(this.most / 2 ** 20) }));
-    this.picture = { name: file.name, data: await base64(file), width: bitmap?.width ?? 0, height: bitmap?.height ?? 0 };
+    // Read now: a file that is changed on the disk meanwhile can't be sent any more.
+    const data = new Blob([await file.arrayBuffer()], { type: file.type });
+    this.picture = { name: file.name, data, number: ++taken, width: bitmap?.width ?? 0, height: bitmap?.height ?? 0 };
     this.#show(bitmap);
     this.onChange();
   }
@@ -113,15 +127,4 @@ export class Start {
     error.textContent = sentence;
     error.hidden = !sentence;
   }
-}
-
-async function base64(file) {
-  const reader = new FileReader();
-  const read = new Promise((resolve, reject) => {
-    reader.addEventListener("load", () => resolve(reader.result));
-    reader.addEventListener("error", () => reject(reader.error));
-  });
-  reader.readAsDataURL(file);
-  const url = await read;
-  return url.slice(url.indexOf(",") + 1);
 }

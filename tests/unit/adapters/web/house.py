@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from adapters.cli.clock import SystemClock
-from adapters.web.service import CLOSE_SECONDS, application
+from adapters.web.identity import PLACE
+from adapters.web.service import CLOSE_SECONDS, application, connection_options
 from bot.dispatch.service import Dispatch
+from bot.model.messages import Ref
 from bot.model.people import Actor
 from bot.model.quotas import Limit
+from bot.model.requests import DrawForm
 from bot.observe.metrics import Metrics
 from bot.settings import Settings
 from bot.store.database import Database
@@ -46,7 +50,8 @@ class Server(TestServer):
     """Runs the application as the service does: a handler is not cancelled when its browser leaves."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
-        options = {"handler_cancellation": False, "shutdown_timeout": CLOSE_SECONDS, "access_log": None}
+        options = {**connection_options(), "lingering_time": 0.1, "shutdown_timeout": CLOSE_SECONDS}
+        options |= {"handler_cancellation": False}
         return web.AppRunner(self.app, **{**kwargs, **options})
 
 
@@ -79,11 +84,12 @@ async def events(response: ClientResponse) -> AsyncIterator[Event]:
 class House:
     """A bot with its page on a free port, and a browser's side of it."""
 
-    def __init__(self, folder: Path, engine: FakeEngine, gate: Gate, settings: Settings) -> None:
+    def __init__(self, folder: Path, engine: FakeEngine, gate: Gate, settings: Settings, token: str = "") -> None:
         self.folder = folder
         self.engine = engine
         self.gate = gate
         self.settings = settings
+        self.token = token
         self._keys = 0
 
     @asynccontextmanager
@@ -107,7 +113,7 @@ class House:
             )
             await self.engine.start()
             await self.dispatch.start()
-            self.server = Server(application(self.settings, self.studio, self.registry))
+            self.server = Server(application(self.settings, self.studio, self.registry, self.token))
             async with TestClient(self.server) as self.client:
                 yield self
                 self.gate.open()
@@ -134,6 +140,16 @@ class House:
         async with self.client.post(path, json=body, **how) as response:
             return response.status, await response.json()
 
+    async def upload(self, form: Json, files: Mapping[str, bytes], **how: Any) -> tuple[int, Json]:
+        """Send a request for pictures as a browser's form does; returns status and JSON."""
+        data = FormData(default_to_multipart=True)
+        for name, value in form.items():
+            data.add_field(name, value)
+        for name, content in files.items():
+            data.add_field(name, io.BytesIO(content), filename=f"{name}.png", content_type="application/octet-stream")
+        async with self.client.post("/api/draw", data=data, **how) as response:
+            return response.status, await response.json()
+
     async def raw(self, request: str) -> tuple[int, str]:
         """Send what no client library would send; returns status and the whole answer. ``HOST`` becomes the real one."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.client.port)
@@ -156,6 +172,12 @@ class House:
         """Ask for pictures and wait until they are there; returns the final card."""
         return await self.final((await self.ask(prompt, **form))["job_id"])
 
+    async def started(self, files: Mapping[str, bytes], **form: str) -> Json:
+        """Ask for pictures that start from one, and wait until they are there; returns the final card."""
+        status, answer = await self.upload({"key": self.key(), "prompt": "a red apple", **form}, files)
+        assert status == 201, answer
+        return await self.final(answer["card"]["job_id"])
+
     async def final(self, job: int) -> Json:
         """Follow a job to its end."""
         async with self.client.get(f"/api/jobs/{job}/events") as response:
@@ -163,6 +185,12 @@ class House:
         card: Json = last.data["card"]
         assert card["final"]
         return card
+
+    async def drawn_by_actor(self) -> None:
+        """Draw a picture without the page, and wait until it is there."""
+        shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), Ref(self.key()))
+        async for _ in self.studio.watch(self.actor, shown.job_id):
+            pass
 
     async def press(self, button: str, **how: Any) -> tuple[int, Json]:
         """Press a button."""

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bot.model.errors import Refusal
-from bot.store import blobs
+from bot.model.errors import OverQuota, Refusal
+from bot.store import blobs, jobs
 from engine.contract import Phase
+from tests.fakes.given import picture
 from tests.unit.adapters.web.house import LANGUAGES, House, Json, error_of
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
@@ -86,8 +87,8 @@ async def test_the_same_key_is_the_same_job(house: House) -> None:
     assert {status for status, _ in answers} == {201}
     (job,) = {answer["card"]["job_id"] for _, answer in answers}
     await house.final(job)
-    again = await house.post("/api/draw", {**body, "prompt": "something else"})
-    assert again[1]["card"]["prompt"] == "a red apple"
+    again = await house.post("/api/draw", body)
+    assert (again[0], again[1]["card"]["job_id"]) == (201, job)
     assert await house.count("jobs") == await house.count("pictures") == await house.charged() == 1
     assert len(house.engine.painted) == 1
 
@@ -185,7 +186,9 @@ BODIES: list[tuple[str, bytes, str]] = [
     ("prompt null", b'{"key": "%s", "prompt": null}' % UUID.encode(), "prompt"),
     ("prompt 7", b'{"key": "%s", "prompt": 7}' % UUID.encode(), "prompt"),
     ("prompt a list", b'{"key": "%s", "prompt": ["a cat"]}' % UUID.encode(), "prompt"),
-    ("count a number", b'{"key": "%s", "prompt": "a cat", "count": 2}' % UUID.encode(), "count"),
+    ("count true", b'{"key": "%s", "prompt": "a cat", "count": true}' % UUID.encode(), "count"),
+    ("count a list", b'{"key": "%s", "prompt": "a cat", "count": [2]}' % UUID.encode(), "count"),
+    ("size a number", b'{"key": "%s", "prompt": "a cat", "size": 512}' % UUID.encode(), "size"),
     ("unknown field", b'{"key": "%s", "prompt": "a cat", "owner": "x"}' % UUID.encode(), "owner"),
     ("key too short", b'{"key": "1234567", "prompt": "a cat"}', "key"),
     ("key too long", b'{"key": "%s", "prompt": "a cat"}' % (b"a" * 65), "key"),
@@ -219,10 +222,11 @@ async def test_only_json_is_read(house: House, content: str) -> None:
     for path, body in (("draw", {"prompt": "a cat"}), ("press", {"id": f"easel:reroll:{job}"})):
         data = json.dumps({"key": house.key(), **body}).encode()
         async with house.client.post(f"/api/{path}", data=data, headers={"Content-Type": content}) as response:
-            assert response.status == 400
+            # An empty multipart body is refused for its form.
+            assert response.status == (400 if content == "multipart/form-data" and path == "draw" else 415)
             key, text = error_of(await response.json())
         assert key == "refusal.web.body"
-        assert "Content-Type: application/json" in text
+        assert "application/json" in text or "multipart" in text
     assert await house.count("jobs") == 1
 
 
@@ -253,6 +257,111 @@ async def test_a_body_that_says_no_length_is_cut_off_too(house: House) -> None:
     headers = {"Content-Type": "application/json"}
     async with house.client.post("/api/press", data=endless(), headers=headers) as response:
         assert response.status == 413
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "made"),
+    [
+        ("count", 2, {"count": 2}),
+        ("count", 2.0, {"count": 2}),
+        ("seed", 2**63 - 1, {"seed": 2**63 - 1}),
+        ("seed", 0, {"seed": 0}),
+        ("steps", 3, {"steps": 3}),
+        ("guidance", 2.5, {"guidance": 2.5}),
+        ("guidance", 3, {"guidance": 3.0}),
+    ],
+)
+async def test_a_number_may_be_a_number(house: House, field: str, value: float, made: Json) -> None:
+    status, answer = await house.post("/api/draw", {"key": UUID, "prompt": "a cat", field: value})
+    assert status == 201, answer
+    await house.final(answer["card"]["job_id"])
+    async with house.db.read() as tx:
+        job = await jobs.get(tx, answer["card"]["job_id"])
+    assert job is not None
+    assert {name: getattr(job.request, name) for name in made} == made
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key"),
+    [
+        ("count", 99, "refusal.count.range"),
+        ("count", 1.5, "refusal.count.not_number"),
+        ("seed", 2**63, "refusal.seed.range"),
+        ("seed", 10**4000, "refusal.seed.range"),
+        ("steps", 0, "refusal.steps.range"),
+        ("guidance", 50, "refusal.guidance.range"),
+    ],
+)
+async def test_a_number_out_of_range_is_refused_like_a_text(house: House, field: str, value: float, key: str) -> None:
+    status, answer = await house.post("/api/draw", {"key": UUID, "prompt": "a cat", field: value})
+    assert (status, error_of(answer)[0]) == (400, key)
+
+
+@pytest.mark.parametrize(
+    "other", [{"prompt": "something else"}, {"seed": "8"}, {"count": 2}, {"negative": ""}, {"prompt": "a red apple "}]
+)
+async def test_the_same_key_for_another_request_is_a_conflict(house: House, other: Json) -> None:
+    body = {"key": UUID, "prompt": "a red apple"}
+    status, answer = await house.post("/api/draw", body)
+    assert status == 201
+    await house.final(answer["card"]["job_id"])
+    status, answer = await house.post("/api/draw", {**body, **other})
+    assert (status, error_of(answer)[0]) == (409, "refusal.event.other")
+    assert await house.count("jobs") == 1
+
+
+async def test_a_number_and_its_text_are_the_same_request(house: House) -> None:
+    body = {"key": UUID, "prompt": "a red apple"}
+    assert (await house.post("/api/draw", {**body, "count": 2}))[0] == 201
+    assert (await house.post("/api/draw", {**body, "count": "2"}))[0] == 201
+    assert await house.count("jobs") == 1
+
+
+async def test_another_picture_under_the_same_key_is_a_conflict(house: House) -> None:
+    form = {"key": UUID, "prompt": "a cat"}
+    assert (await house.upload(form, {"image": picture()}))[0] == 201
+    assert (await house.upload(form, {"image": picture()}))[0] == 201
+    status, answer = await house.upload(form, {"image": picture(64, 96)})
+    assert (status, error_of(answer)[0]) == (409, "refusal.event.other")
+
+
+async def test_another_button_under_the_same_key_is_a_conflict(house: House) -> None:
+    job = (await house.drawn(count="2"))["job_id"]
+    press = {"key": UUID, "id": f"easel:seed:{job}:0"}
+    assert (await house.post("/api/press", press))[0] == (await house.post("/api/press", press))[0] == 200
+    status, answer = await house.post("/api/press", {**press, "id": f"easel:seed:{job}:1"})
+    assert (status, error_of(answer)[0]) == (409, "refusal.event.other")
+
+
+@pytest.mark.parametrize(("wait", "said"), [({"wait": 90.2}, "91"), ({"wait": 0.0}, "1"), ({}, "60")])
+async def test_too_much_says_when_to_come_back(
+    house: House, monkeypatch: pytest.MonkeyPatch, wait: dict[str, float], said: str
+) -> None:
+    async def refuse(*_: object) -> object:
+        raise OverQuota("refusal.export.soon" if wait else "refusal.quota.closed", **wait)
+
+    monkeypatch.setattr(house.studio, "draw", refuse)
+    async with house.client.post("/api/draw", json={"key": UUID, "prompt": "a cat"}) as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == said
+
+
+async def test_nothing_that_the_page_refuses_names_a_command_of_chats(house: House) -> None:
+    job = (await house.drawn())["job_id"]
+    async with house.db.write() as tx:
+        await tx.execute_fetchall("UPDATE jobs SET forgotten = 1 WHERE id = ?", (job,))
+    for language in LANGUAGES:
+        for path, body in (
+            ("press", {"key": house.key(), "id": "easel:reroll:999"}),
+            ("press", {"key": house.key(), "id": f"easel:reroll:{job}"}),
+            ("press", {"key": house.key(), "id": "easel:nonsense"}),
+            ("draw", {"key": house.key(), "prompt": ""}),
+        ):
+            status, answer = await house.post(f"/api/{path}?lang={language}", body)
+            assert status >= 400
+            assert "/draw" not in error_of(answer)[1]
+        status, answer = await house.get(f"/api/jobs/999?lang={language}")
+        assert "/draw" not in error_of(answer)[1]
 
 
 async def test_a_full_disk_is_said_and_nothing_is_kept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

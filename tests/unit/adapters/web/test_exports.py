@@ -25,38 +25,75 @@ async def public(tmp_path: Path) -> AsyncIterator[House]:
     gate = Gate()
     gate.open()
     settings = settings_of(web_public_url=PUBLIC)
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings).opened() as one:
+    async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 
 
 async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(public: House) -> None:
-    await public.drawn()
+    await public.drawn_by_actor()
     card = await public.studio.command(Call(public.actor, Place("web", None, "page"), EXPORT, Ref("e")))
     (link,) = [fact.value for fact in card.facts]
     assert link.startswith(f"{PUBLIC}/exports/")
     path, outside = link.removeprefix(PUBLIC), {"Host": "easel.example"}
     folder = public.folder / "exports"
     await public.until(lambda: list(folder.glob("*.zip")))
-    for method in ("HEAD", "POST"):
-        async with public.client.request(method, path, headers=outside) as response:
-            assert response.status in {403, 405}
-    async with public.client.get(path, headers={"Host": "evil.example"}) as response:
-        assert response.status == 403
-    data = b""
-    while not data:
-        async with public.client.get(path, headers=outside) as response:
+    # A preview of the link, a look at its headers, a part of it: none of them uses it up.
+    page = ""
+    while not page:
+        async with public.client.get(path, headers={**outside, "Range": "bytes=0-0"}) as response:
             if response.status == 503:
                 continue  # the file is there a moment before its row says so
             assert response.status == 200
-            assert response.content_type == "application/zip"
-            assert response.headers["Content-Disposition"] == 'attachment; filename="easel-export.zip"'
+            assert response.content_type == "text/html"
             assert response.headers["Cache-Control"] == "private, no-store"
-            data = await response.read()
+            # With no-referrer, browsers would say "Origin: null" with the form.
+            assert response.headers["Referrer-Policy"] == "same-origin"
+            page = await response.text()
+    assert '<form method="post">' in page
+    assert public.studio.text("export.page.button", "en") in page
+    async with public.client.head(path, headers=outside) as response:
+        assert response.status == 200
+    for headers in (
+        {"Range": "bytes=0-0"},
+        {"If-Match": '"x"'},
+        {"If-None-Match": "*"},
+        {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+    ):
+        async with public.client.post(path, headers={**outside, **headers}) as response:
+            assert response.status == 416
+    for method in ("GET", "POST"):
+        async with public.client.request(method, path, headers={"Host": "evil.example"}) as response:
+            assert response.status == 403
+    async with public.client.post(path, headers={**outside, "Origin": "https://evil.example"}) as response:
+        assert response.status == 403
+    # What the page's button sends.
+    async with public.client.post(path, headers={**outside, "Origin": PUBLIC}) as response:
+        assert response.status == 200
+        assert response.content_type == "application/zip"
+        assert response.headers["Content-Disposition"] == 'attachment; filename="easel-export.zip"'
+        assert response.headers["Cache-Control"] == "private, no-store"
+        data = await response.read()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert "pictures/easel-1-1.png" in archive.namelist()
-    status, answer = await public.get(path, headers=outside)
-    assert (status, error_of(answer)[0]) == (404, "refusal.export.link")
+    for ask in (public.get(path, headers=outside), public.post(path, None, headers=outside)):
+        status, answer = await ask
+        assert (status, error_of(answer)[0]) == (404, "refusal.export.link")
+
+
+async def test_the_page_of_a_link_is_in_the_reader_s_language_and_needs_no_token(public: House) -> None:
+    await public.drawn_by_actor()
+    card = await public.studio.command(Call(public.actor, Place("web", None, "page"), EXPORT, Ref("e")))
+    path = card.facts[0].value.removeprefix(PUBLIC)
+    await public.until(lambda: list((public.folder / "exports").glob("*.zip")))
+    text = ""
+    while public.studio.text("export.page.title", "zh_CN") not in text:
+        async with public.client.get(path, headers={"Host": "easel.example", "Accept-Language": "zh"}) as response:
+            assert response.status in {200, 503}
+            text = await response.text()
+    assert '<html lang="zh-CN">' in text
+    async with public.client.get("/static/export.css", headers={"Host": "easel.example"}) as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("token", ["x" * 22, "short", "%2e%2e%2f" * 5, "x" * 5000, "é" * 22])

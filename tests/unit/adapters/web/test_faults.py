@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
+from adapters.web import quiet
 from engine.contract import BadRecipe, EngineError, Recipe
 from engine.fake import FakeEngine
 from tests.unit.adapters.web.house import House, error_of
@@ -123,8 +125,9 @@ async def test_a_body_that_can_not_be_unpacked(house: House, caplog: pytest.LogC
         "POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         "Content-Length: 2\r\nConnection: close\r\n\r\n{}"
     )
-    assert status == 400
+    assert status == 415
     assert "refusal.web.body" in answer
+    assert "gzip" in answer
     assert not [r for r in caplog.records if r.name.startswith("adapters.web")]
 
 
@@ -157,3 +160,44 @@ async def test_a_drawing_that_fails_says_why(house: House) -> None:
     assert "secret" not in str(card)
     assert card["pictures"] == []
     assert await house.charged() == 0
+
+
+SECRET = "a-search-that-nobody-shall-read"
+MALFORMED = [
+    f"GET /api/history?q={SECRET} NONSENSE\r\n\r\n",
+    f"GET /api/history?q={SECRET} with blanks HTTP/1.1\r\n\r\n",
+    f"G@T /api/history?q={SECRET} HTTP/1.1\r\n\r\n",
+    f"GET /api/history?q={SECRET} HTTP/9.9.9\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{SECRET}\r\n\r\n",
+    f"GET / HTTP/1.1\r\nHost: HOST\r\nContent-Length: {SECRET}\r\n\r\n",
+    f"GET /{'x' * 9000}?q={SECRET} HTTP/1.1\r\n\r\n",
+    f"GET / HTTP/1.1\r\nHost: HOST\r\nX: {SECRET}{'x' * 9000}\r\n\r\n",
+    f"POST /api/draw HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\nzz{SECRET}\r\n",
+    f"{SECRET}\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_text", MALFORMED, ids=range(len(MALFORMED)))
+async def test_a_malformed_request_is_not_repeated_in_the_log(
+    house: House, request_text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    status, _ = await house.raw(request_text)
+    assert status in {400, 403, 415}
+    assert SECRET not in caplog.text
+
+
+async def test_a_malformed_request_is_one_quiet_line(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await house.raw(MALFORMED[0])
+    (record,) = [r for r in caplog.records if r.name == quiet.LOGGER]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert "BadStatusLine" in record.getMessage()
+
+
+async def test_what_fails_in_the_server_itself_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise RuntimeError("a fault of our own")
+    except RuntimeError:
+        quiet.logger().exception("Unhandled exception")
+    assert "a fault of our own" in caplog.text

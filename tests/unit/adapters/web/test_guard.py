@@ -322,12 +322,16 @@ async def published(tmp_path: Path) -> AsyncIterator[House]:
     gate = Gate()
     gate.open()
     settings = settings_of(web_host="0.0.0.0", web_public_url=PUBLIC)
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings).opened() as one:
+    async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 
 
 async def test_a_page_behind_a_proxy_may(published: House) -> None:
-    own: dict[str, Any] = {"Origin": "https://easel.example:8443", "Sec-Fetch-Site": "same-origin"}
+    own: dict[str, Any] = {
+        "Authorization": f"Bearer {published.token}",
+        "Origin": "https://easel.example:8443",
+        "Sec-Fetch-Site": "same-origin",
+    }
     for host in ("easel.example:8443", "127.0.0.1:7860"):
         body = {"key": published.key(), "prompt": "a cat"}
         assert (await published.post("/api/draw", body, headers={**own, "Host": host}))[0] == 201
@@ -360,7 +364,9 @@ async def test_every_answer_has_the_headers(house: House) -> None:
             seen.add(response.status)
             assert {name: response.headers.get(name) for name in HEADERS} == HEADERS, f"{method} {path}"
             assert "no-cache" in response.headers["Cache-Control"]
-    assert seen == {200, 400, 403, 404, 405}
+            private = path != "/" and not path.startswith("/static/")
+            assert ("private" in response.headers["Cache-Control"]) is private, f"{method} {path}"
+    assert seen == {200, 403, 404, 405, 415}
 
 
 async def test_nothing_of_the_page_may_come_from_elsewhere(house: House) -> None:

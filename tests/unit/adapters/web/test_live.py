@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import ClientError, web
 
 from adapters.web import live
 from bot.model.errors import NotFound
@@ -21,7 +22,7 @@ async def test_cards_come_in_order_and_then_the_end(held: House) -> None:
     async with held.client.get(f"/api/jobs/{job}/events") as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "private, no-cache"
         seen: list[Event] = []
         stream = events(response)
         async with asyncio.timeout(PATIENCE):
@@ -167,3 +168,93 @@ async def test_a_stream_that_breaks_in_the_middle_just_ends(
     assert "the stream of a job broke" in caplog.text
     # The connection is whole: another request goes through.
     assert (await held.get(f"/api/jobs/{job}"))[0] == 200
+
+
+async def test_one_stream_follows_several_jobs_and_says_which_are_gone(held: House) -> None:
+    jobs = [(await held.ask(f"picture {n}"))["job_id"] for n in range(3)]
+    await held.until(lambda: held.gate.reached)
+    query = "&".join(f"job={job}" for job in (*jobs, 999, jobs[0]))
+    async with held.client.get(f"/api/events?{query}") as response:
+        stream = events(response)
+        seen = [await anext(stream) for _ in range(5)]
+        assert [event.kind for event in seen] == ["retry", "gone", "card", "card", "card"]
+        assert seen[1].data == {"job_id": 999}
+        assert [event.data["card"]["job_id"] for event in seen[2:]] == jobs
+        held.gate.open()
+        rest = [event async for event in stream]
+    assert rest[-1].kind == "end"
+    final = {event.data["card"]["job_id"] for event in rest[:-1] if event.data["card"]["final"]}
+    assert final == set(jobs)
+    assert held.watched() == 0
+
+
+async def test_one_stream_shows_the_previews_of_all(held: House) -> None:
+    job = (await held.ask(steps="50"))["job_id"]
+    await held.until(lambda: held.gate.reached)
+    async with held.client.get(f"/api/events?job={job}") as response:
+        async for event in events(response):
+            if event.kind == "card":
+                if event.data["card"]["coming"]["previews"]:
+                    break
+                held.gate.let(1)
+    held.gate.open()
+
+
+@pytest.mark.parametrize("query", ["", "job=x", "job=1&job=-1", "&".join(f"job={n}" for n in range(1, 202)), "job="])
+async def test_a_stream_names_its_jobs(house: House, query: str) -> None:
+    status, answer = await house.get(f"/api/events?{query}")
+    assert (status, error_of(answer)[0]) == (400, "refusal.web.body")
+
+
+async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
+    held: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST", 2)
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    streams = [await held.client.get(f"/api/jobs/{job}/events") for _ in range(2)]
+    async with held.client.get(f"/api/events?job={job}") as response:
+        assert response.status == 503
+        assert response.headers["Retry-After"] == "2"
+        assert error_of(await response.json())[0] == "unavailable.web.streams"
+    assert (await held.get("/readyz"))[0] == 200
+    held.gate.open()
+    for stream in streams:
+        assert "event: end" in await stream.text()
+    assert (await held.final(job))["final"]
+
+
+async def test_a_browser_that_takes_nothing_is_left(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stuck(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(live, "SEND_SECONDS", 0.001)
+    # As when the other side's window is full.
+    monkeypatch.setattr(web.StreamResponse, "write", stuck)
+    job = (await held.ask())["job_id"]
+    await held.until(lambda: held.gate.reached)
+    response = await held.client.get(f"/api/jobs/{job}/events")
+    with pytest.raises(ClientError):
+        async with asyncio.timeout(PATIENCE):
+            await response.read()
+    await held.until(lambda: not held.watched())
+
+
+async def test_unfinished_jobs_are_all_there_those_that_are_drawn_first(held: House) -> None:
+    jobs = [(await held.ask(f"picture {n}", size=f"{64 + 16 * n}x64"))["job_id"] for n in range(26)]
+    await held.until(lambda: held.gate.reached)
+    async with held.db.read() as tx:
+        rows = await tx.execute_fetchall("SELECT id FROM jobs WHERE state = 'running' ORDER BY id")
+    running = [row[0] for row in rows]
+    assert 0 < len(running) < len(jobs)
+    status, answer = await held.get("/api/unfinished")
+    assert status == 200
+    found = [card["job_id"] for card in answer["cards"]]
+    assert found == [*running, *(job for job in jobs if job not in running)]
+    # What was only handed over says that it waits.
+    assert {card["tone"] for card in answer["cards"]} == {"waiting"}
+    assert {card["progress"] for card in answer["cards"]} == {None}
+    held.gate.open()
+    for job in jobs:
+        await held.final(job)
+    assert (await held.get("/api/unfinished"))[1]["cards"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from aiohttp.test_utils import unused_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.cli.wiring import opened
-from adapters.web import service
+from adapters.web import pages, service
 from bot.model.errors import BadInput
 from bot.present import i18n
 from engine.contract import EngineError
@@ -192,3 +193,49 @@ async def test_a_stop_ends_what_is_open_and_frees_the_port(held: House) -> None:
             with pytest.raises(aiohttp.ClientConnectionError):
                 await session.get(f"{url}healthz")
     assert held.watched() == 0
+
+
+async def test_a_probe_is_answered_however_slow_the_database_is(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "READY_SECONDS", 0.01)
+    async with house.db._writing:
+        status, answer = await house.get("/readyz")
+        assert (status, answer["ready"]) == (503, False)
+        assert answer["problems"] == [house.studio.text("health.slow", "en", seconds="0.01")]
+        async with house.client.get("/metrics") as response:
+            assert response.status == 200
+    monkeypatch.undo()
+    assert (await house.get("/readyz"))[0] == 200
+
+
+async def test_probes_are_answered_while_every_thread_is_busy(house: House) -> None:
+    loop, release = asyncio.get_running_loop(), threading.Event()
+    busy = [loop.run_in_executor(None, release.wait) for _ in range(64)]
+    try:
+        for path in ("/metrics", "/healthz"):
+            async with asyncio.timeout(STOP_SECONDS), house.client.get(path) as response:
+                assert response.status == 200
+    finally:
+        release.set()
+        await asyncio.gather(*busy)
+
+
+async def test_idle_connections_do_not_stop_the_page(house: House) -> None:
+    port = unused_port()
+    page = service.build(settings_of(web_port=port), house.studio, house.registry)
+    await page.start()
+    assert page._listener is not None
+    page._listener._most = 20
+    idle = []
+    try:
+        for _ in range(100):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nX-Half: ")
+            idle.append(writer)
+        async with aiohttp.ClientSession() as session:
+            for path in ("healthz", "readyz", "metrics", "api/info"):
+                async with asyncio.timeout(STOP_SECONDS), session.get(f"http://127.0.0.1:{port}/{path}") as response:
+                    assert response.status == 200
+    finally:
+        for writer in idle:
+            writer.close()
+        await page.stop()

@@ -1,4 +1,4 @@
-"""Starts from pictures by the API: in base64, within a limit of their own; and previews for those who follow a job."""
+"""Starts from pictures by the API: as parts of a form, within limits of their own; and previews for those who follow a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from adapters.web import faults, live
+from adapters.web import bodies, live
 from tests.fakes.given import BLACK, RED, bomb, half_mask, opened, picture, side_mask
 from tests.unit.adapters.web.house import House, error_of, events
 
@@ -17,8 +17,9 @@ def sent(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-async def test_a_picture_in_base64_is_started_from(house: House) -> None:
-    card = await house.drawn(image=sent(picture(96, 64, RED)), mask=sent(half_mask(96, 64)), strength="0.5")
+async def test_a_picture_is_started_from(house: House) -> None:
+    files = {"image": picture(96, 64, RED), "mask": half_mask(96, 64)}
+    card = await house.started(files, strength="0.5")
     (shown,) = card["pictures"]
     assert (shown["width"], shown["height"]) == (240, 160)
     async with house.client.get(shown["url"]) as response:
@@ -28,56 +29,57 @@ async def test_a_picture_in_base64_is_started_from(house: House) -> None:
     assert {"label": "Strength", "value": "0.5"} in card["facts"]
 
 
-async def test_a_data_url_is_base64_too(house: House) -> None:
-    assert (await house.drawn(image=f"data:image/png;base64,{sent(picture())}"))["pictures"]
-
-
 async def test_a_large_one_is_taken_too(house: House) -> None:
-    # Far above what a request without pictures may have.
-    body = {"key": house.key(), "prompt": "a cat", "image": sent(picture(600, 600, form="BMP"))}
-    data = io.BytesIO(json.dumps(body).encode())
+    # Far above what JSON may have.
+    assert (await house.started({"image": picture(600, 600, form="BMP")}))["pictures"]
+
+
+async def test_a_form_without_pictures_is_read_too(house: House) -> None:
+    assert (await house.started({}, seed="7"))["pictures"][0]["seed"] == "7"
+
+
+async def test_a_picture_inside_json_is_told_how_it_comes_now(house: House) -> None:
+    body = {"key": house.key(), "prompt": "a cat", "image": sent(picture())}
+    status, answer = await house.post("/api/draw", body)
+    key, text = error_of(answer)
+    assert (status, key, "multipart/form-data" in text) == (415, "refusal.web.picture_in_json", True)
+    data = io.BytesIO(json.dumps({**body, "image": sent(picture(600, 600, form="BMP"))}).encode())
     async with house.client.post("/api/draw", data=data, headers={"Content-Type": "application/json"}) as response:
-        assert response.status == 201
+        assert response.status == 413
+        key, text = error_of(await response.json())
+    assert (key, "multipart/form-data" in text, "64 KiB" in text) == ("refusal.web.json_too_large", True, True)
+    assert await house.count("jobs") == 0
 
 
 @pytest.mark.parametrize(
-    ("body", "key"),
+    ("files", "form", "key"),
     [
-        ({"image": sent(b"no picture")}, "refusal.image.unreadable"),
-        ({"image": ""}, "refusal.image.unreadable"),
-        ({"image": sent(bomb())}, "refusal.image.too_large"),
-        ({"image": "no base64!"}, "refusal.web.body"),
-        ({"image": "é"}, "refusal.web.body"),
-        ({"mask": sent(half_mask())}, "refusal.mask.no_image"),
-        ({"image": sent(picture()), "mask": sent(half_mask(9, 9))}, "refusal.mask.size"),
-        ({"image": sent(picture()), "mask": sent(picture(colour=BLACK))}, "refusal.mask.black"),
-        ({"image": sent(picture()), "mask": sent(picture(colour=(9, 9, 9)))}, "refusal.mask.black"),
-        ({"image": sent(picture(256, 64)), "mask": sent(side_mask(256, 64)), "size": "64x64"}, "refusal.mask.cut_off"),
-        ({"image": sent(picture()), "strength": "2"}, "refusal.strength.range"),
-        ({"strength": "0.5"}, "refusal.strength.no_image"),
+        ({"image": b"no picture"}, {}, "refusal.image.unreadable"),
+        ({"image": b""}, {}, "refusal.image.unreadable"),
+        ({"image": bomb()}, {}, "refusal.image.too_large"),
+        ({"mask": half_mask()}, {}, "refusal.mask.no_image"),
+        ({"image": picture(), "mask": half_mask(9, 9)}, {}, "refusal.mask.size"),
+        ({"image": picture(), "mask": picture(colour=BLACK)}, {}, "refusal.mask.black"),
+        ({"image": picture(), "mask": picture(colour=(9, 9, 9))}, {}, "refusal.mask.black"),
+        ({"image": picture(256, 64), "mask": side_mask(256, 64)}, {"size": "64x64"}, "refusal.mask.cut_off"),
+        ({"image": picture()}, {"strength": "2"}, "refusal.strength.range"),
+        ({}, {"strength": "0.5"}, "refusal.strength.no_image"),
     ],
 )
-async def test_what_is_wrong_with_it_is_one_sentence(house: House, body: dict[str, str], key: str) -> None:
-    status, answer = await house.post("/api/draw", {"key": house.key(), "prompt": "a cat", **body})
+async def test_what_is_wrong_with_it_is_one_sentence(
+    house: House, files: dict[str, bytes], form: dict[str, str], key: str
+) -> None:
+    status, answer = await house.upload({"key": house.key(), "prompt": "a cat", **form}, files)
     assert (status, error_of(answer)[0]) == (400, key)
     assert await house.count("jobs") == 0
     assert not list((house.folder / "inputs").glob("*"))
 
 
-async def test_there_is_a_limit_all_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "MAX_PICTURES_BODY", 128 * 1024)
-    body = io.BytesIO(b'{"key": "00000000", "prompt": "a", "image": "' + b"A" * 128 * 1024 + b'"}')
-    async with house.client.post("/api/draw", data=body, headers={"Content-Type": "application/json"}) as response:
-        assert response.status == 413
-        key, text = error_of(await response.json())
-    assert (key, "128 KiB" in text) == ("refusal.web.too_large", True)
-
-
 async def test_the_page_is_told_what_the_models_can_do(house: House) -> None:
     _, info = await house.get("/api/info")
     assert info["model"]["can"] == ["image", "mask", "vary"]
-    # A picture of the size that the page lets pass fits the body once it is in base64.
-    assert info["max_picture"] * 4 / 3 < faults.MAX_PICTURES_BODY - faults.MAX_BODY
+    # A picture of the size that the page lets pass fits the body, with all the fields beside it.
+    assert info["max_picture"] < bodies.MAX_MULTIPART - bodies.MAX_JSON
 
 
 async def test_who_follows_a_job_sees_its_previews(held: House, monkeypatch: pytest.MonkeyPatch) -> None:

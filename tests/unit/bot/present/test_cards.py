@@ -78,6 +78,13 @@ def test_a_running_card_says_how_far_it_is() -> None:
     assert card(job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
 
 
+def test_a_job_that_was_handed_over_and_not_begun_says_that_it_waits() -> None:
+    found = card(job(JobState.RUNNING), progress=0.0)
+    assert (found.tone, found.status, found.progress) == (Tone.WAITING, "2 pictures are next to be drawn.", None)
+    assert card(job(JobState.RUNNING, count=1), progress=0.0).status == "1 picture is next to be drawn."
+    assert card(job(JobState.RUNNING), progress=0.01).tone is Tone.RUNNING
+
+
 @pytest.mark.parametrize("state", [JobState.PAINTED, JobState.DELIVERED])
 def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None:
     found = card(job(state), pictures(2))

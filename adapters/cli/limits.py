@@ -1,0 +1,26 @@
+"""What the system allows this process."""
+
+from __future__ import annotations
+
+import logging
+
+MOST_FILES = 65_536
+"""More open files than this are of no use, and some systems say that millions are allowed."""
+
+log = logging.getLogger(__name__)
+
+
+def raise_files() -> None:
+    """Raise the soft limit of open files to the hard one: each connection and each worker of the engine takes some."""
+    try:
+        import resource  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("the limit of %d open files can't be raised: %s", soft, error)

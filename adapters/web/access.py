@@ -1,0 +1,204 @@
+"""Who may use the page: this machine, or who brings the token. The socket's own address decides, headers only refuse.
+
+A proxy on this machine makes everybody look like this machine. So where EASEL_WEB_PUBLIC_URL says that there is one,
+the token is needed from everywhere, and a request with a proxy's headers is never this machine's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from adapters.web.faults import Unauthorized
+from adapters.web.guard import Guard, Handler, host_of
+from bot.model.errors import BadInput, NotAllowed
+from bot.settings import Settings
+
+TOKEN_FILE = "web-token"  # noqa: S105 - a file's name
+"""Where a token that was made here lies in the data folder, for its owner alone (0600)."""
+
+COOKIE_DAYS = 90
+
+OPEN = frozenset({"/healthz", "/readyz"})
+"""Probes: anybody may ask, and hears only yes or no."""
+
+EXPORTS = ("/exports/", "/static/export.css")
+"""Whoever has a link to an export is whoever asked for it: its own token guards it."""
+
+_METRICS = "/metrics"
+_FORWARDED = (
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+    "Via",
+)
+_TOKEN_BYTES = 24
+_LONGEST_FILE = 1024
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is this machine's own loopback, in IPv4, IPv6, or IPv4 inside IPv6."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def is_exposed(settings: Settings) -> bool:
+    """Whether others than this machine can reach the page, as far as the settings say."""
+    host = settings.web_host.lower()
+    return settings.web_public_url is not None or not (host == "localhost" or is_loopback(host))
+
+
+def token_of(settings: Settings) -> str:
+    """Return the token of an exposed page: the settings' own, else one that is made once and kept in the data folder.
+
+    Empty where the page is for this machine alone and no token is set. Reads and writes a file: for a thread.
+
+    Raises:
+        BadInput: The file holds no token, or can't be written.
+    """
+    if settings.web_token is not None:
+        return settings.web_token.get_secret_value()
+    if not is_exposed(settings):
+        return ""
+    path = settings.data_dir / TOKEN_FILE
+    try:
+        return _read(path) or _made(path)
+    except OSError as error:
+        raise BadInput("refusal.web.token_file", path=str(path), reason=error.strerror or str(error)) from None
+
+
+def _read(path: Path) -> str:
+    """Return the token in a file, empty where there is no such file. Raises OSError and BadInput."""
+    try:
+        # Not blocking: a FIFO under this name must not hold up the start.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        token = file.read(_LONGEST_FILE).decode("ascii", "replace").strip() if regular else ""
+        if len(token) < _TOKEN_BYTES:
+            raise BadInput("refusal.web.token_file", path=str(path), reason="no token in it")
+        if os.name == "posix":
+            os.fchmod(descriptor, 0o600)
+    return token
+
+
+def _made(path: Path) -> str:
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written under another name first: a kill leaves a whole token or none.
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{token}\n")
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)
+    return token
+
+
+class Access:
+    """Lets requests in; everything is decided here and in Guard."""
+
+    def __init__(self, settings: Settings, guard: Guard, token: str) -> None:
+        """Args:
+        settings: The page's address and port.
+        guard: Knows the page's names.
+        token: What lets others than this machine in; empty where there is none.
+        """
+        self._guard = guard
+        self._token = token.encode()
+        # Behind a proxy of one's own, this machine's address says nothing of who asks.
+        self._proxied = settings.web_public_url is not None
+        # Cookies know no ports: another Easel on this host has a cookie of another name.
+        self._cookie = f"easel_{settings.web_port}"
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse who may not; raises Unauthorized and NotAllowed."""
+        host = request.headers.get(hdrs.HOST, "")
+        # No DNS answer can make an IP address lead elsewhere, so where the token guards the page each of its addresses is
+        # a name of it.
+        self._guard.check(request, host, known=bool(self._token) and is_address(host))
+        if request.path == "/" and self._token and self._right(request.query.get("token", "")):
+            raise self._enter(request, host)
+        if request.path in OPEN or request.path.startswith(EXPORTS) or self.trusts(request):
+            return await handler(request)
+        raise self._refusal(request)
+
+    def trusts(self, request: web.Request) -> bool:
+        """Whether whoever asks is the owner: for answers that say more to them."""
+        return self._brings(request) or self.is_local(request)
+
+    def is_local(self, request: web.Request) -> bool:
+        """Whether a request needs no token: its socket comes from this machine, and no proxy is known to be between."""
+        if self._proxied and request.path != _METRICS:
+            return False
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        if not isinstance(peer, tuple) or not is_loopback(str(peer[0])):
+            return False
+        if self._proxied and not self._guard.is_this_machine(request.headers.get(hdrs.HOST, "")):
+            return False
+        return not any(name in request.headers for name in _FORWARDED)
+
+    def _brings(self, request: web.Request) -> bool:
+        if not self._token:
+            return False
+        kind, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if kind.lower() == "bearer" and self._right(bearer.strip()):
+            return True
+        return hmac.compare_digest(
+            request.cookies.get(self._cookie, "").encode(errors="replace"), self._cookie_value().encode()
+        )
+
+    def _right(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(errors="replace"), self._token)
+
+    def _cookie_value(self) -> str:
+        # Not the token itself: what a browser keeps is good for this page alone, and ends with the token.
+        return hmac.new(self._token, self._cookie.encode(), hashlib.sha256).hexdigest()
+
+    def _enter(self, request: web.Request, host: str) -> web.HTTPSeeOther:
+        """Return the answer to a link with the right token: a cookie, and the page without the token in its address."""
+        answer = web.HTTPSeeOther(request.rel_url.without_query_params("token"))
+        answer.set_cookie(
+            self._cookie,
+            self._cookie_value(),
+            max_age=COOKIE_DAYS * 86400,
+            httponly=True,
+            # By HTTP, as on this machine, a browser would not keep a secure one.
+            secure=self._guard.is_https and not self._guard.is_this_machine(host) and not is_address(host),
+            # Lax: a link to the page from elsewhere opens it. Requests that change something need its own Origin anyway.
+            samesite="Lax",
+        )
+        return answer
+
+    def _refusal(self, request: web.Request) -> NotAllowed:
+        if not self._token:
+            # Only a proxy's headers lead here: the page listens on this machine alone.
+            return NotAllowed("refusal.web.proxied")
+        return Unauthorized("refusal.web.token.wrong" if "token" in request.query else "refusal.web.token")
+
+
+def is_address(host: str) -> bool:
+    """Whether a ``Host`` header is an IP address, with or without a port."""
+    try:
+        ipaddress.ip_address(host_of(host))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,295 @@
+"""Reads the bodies of requests within limits of size, time and memory, so that none can hold up the service."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from aiohttp import BadContentDispositionHeader, BodyPartReader, hdrs, web
+from aiohttp.http import HttpProcessingError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from adapters.web.faults import LengthRequired, RequestTimeout, TooLarge, Unsupported
+from adapters.web.render import shown
+from bot.model.errors import BadInput, Unavailable
+from bot.model.requests import DrawForm
+
+MAX_JSON = 64 * 1024
+"""Bytes of a JSON body; the longest prompt in UTF-8 takes under 40,000. So few are parsed in about a millisecond."""
+
+MAX_PICTURE = 32 * 2**20
+"""Bytes of one picture to start from, or of its mask."""
+
+MAX_MULTIPART = 36 * 2**20
+"""Bytes of a multipart body: a picture, its mask and the text fields."""
+
+MAX_ALL = 64 * 2**20
+"""Bytes of all multipart bodies that are in memory at once; the next ones wait in their sockets."""
+
+WAIT_SECONDS = 20.0
+"""How long a multipart body waits for memory before it is refused."""
+
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive, and one second more for each RATE bytes of it."""
+
+RATE = 128 * 1024
+"""Bytes a second: slower uploads are given up, since they hold memory that others wait for."""
+
+_CHUNK = 256 * 1024
+_MAX_PARTS = 32
+_FILES = ("image", "mask")
+_NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength"})
+_MULTIPART = "multipart/form-data"
+_JSON = "application/json"
+
+Form = TypeVar("Form", bound=BaseModel)
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DrawBody(_Body):
+    """The text fields of a request as they were typed; ``key`` names it, so that a request sent twice is one job."""
+
+    key: Key
+    prompt: str
+    size: str | None = None
+    count: str | None = None
+    seed: str | None = None
+    steps: str | None = None
+    guidance: str | None = None
+    negative: str | None = None
+    model: str | None = None
+    style: str | None = None
+    strength: str | None = None
+
+
+class PressBody(_Body):
+    """A button of a card."""
+
+    key: Key
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request for pictures: its fields, and the files of the picture to start from and of its mask."""
+
+    fields: DrawBody
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def form(self) -> DrawForm:
+        """Return it as the use cases take it."""
+        return DrawForm(
+            **self.fields.model_dump(exclude={"key"}), image=self.files.get("image"), mask=self.files.get("mask")
+        )
+
+    async def digest(self) -> str:
+        """Return a digest of everything but the key."""
+        # Hashing 32 MiB takes up to a tenth of a second: in a thread.
+        files = await asyncio.to_thread(lambda: {n: hashlib.sha256(data).hexdigest() for n, data in self.files.items()})
+        return digest({**self.fields.model_dump(exclude={"key"}, exclude_none=True), **files})
+
+
+def digest(asked: Mapping[str, object]) -> str:
+    """Return a digest of what was asked for, equal for equal requests."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+class Bodies:
+    """Reads JSON and multipart bodies; all multipart bodies together stay within ``most`` bytes."""
+
+    def __init__(self, most: int = MAX_ALL) -> None:
+        self._free = most
+        self._freed = asyncio.Condition()
+
+    async def json(self, request: web.Request, form: type[Form]) -> Form:
+        """Return a JSON body as ``form``.
+
+        Raises:
+            BadInput: It is no JSON object of that form; the sentence names the first field that is wrong.
+            TooLarge: It has more than MAX_JSON bytes.
+            Unsupported: It is not JSON, or is compressed.
+            RequestTimeout: It came too slowly.
+        """
+        if request.content_type != _JSON:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
+        return _checked(_object(await _read(request)), form)
+
+    @asynccontextmanager
+    async def draw(self, request: web.Request) -> AsyncIterator[Sent]:
+        """Yield a request for pictures from JSON or multipart/form-data; its files count as memory until the block ends.
+
+        Raises what ``json`` raises, and:
+            LengthRequired: A multipart body that does not say its length.
+            Unavailable: Too many bytes of other uploads are in memory.
+        """
+        if request.content_type != _MULTIPART:
+            yield Sent(await self._draw_json(request))
+            return
+        _uncompressed(request)
+        length = request.content_length
+        if length is None:
+            raise LengthRequired("refusal.web.length")
+        if length > MAX_MULTIPART:
+            raise TooLarge("refusal.web.too_large", limit=MAX_MULTIPART // 1024)
+        async with self._reserved(length):
+            with _readable():
+                async with _patience(length):
+                    text, files = await _parts(request)
+            yield Sent(_checked(text, DrawBody), files)
+
+    async def _draw_json(self, request: web.Request) -> DrawBody:
+        if request.content_type != _JSON:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON} / {_MULTIPART}")
+        try:
+            sent = _object(await _read(request))
+        except TooLarge:
+            # What sends so much sends a picture in base64, as it had to before.
+            raise TooLarge("refusal.web.json_too_large", limit=MAX_JSON // 1024) from None
+        if any(sent.get(name) is not None for name in _FILES):
+            raise Unsupported("refusal.web.picture_in_json")
+        return _checked({name: value for name, value in sent.items() if name not in _FILES}, DrawBody)
+
+    @asynccontextmanager
+    async def _reserved(self, size: int) -> AsyncIterator[None]:
+        """Hold memory for so many bytes while the block runs. Raises Unavailable when none is free for WAIT_SECONDS."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._freed:
+                await self._freed.wait_for(lambda: self._free >= size)
+                self._free -= size
+        except TimeoutError:
+            raise Unavailable("unavailable.web.uploads", wait=WAIT_SECONDS) from None
+        try:
+            yield
+        finally:
+            self._free += size
+            async with self._freed:
+                self._freed.notify_all()
+
+
+def _uncompressed(request: web.Request) -> None:
+    """A compressed body can be thousands of times as large as it says: none is taken. Raises Unsupported."""
+    if (encoding := request.headers.get(hdrs.CONTENT_ENCODING, "identity")).lower() != "identity":
+        raise Unsupported("refusal.web.body", problem=f"Content-Encoding: {shown(encoding)}")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what aiohttp raises for broken bodies into BadInput."""
+    try:
+        yield
+    except web.RequestPayloadError as error:
+        raise BadInput("refusal.web.body", problem=shown(str(error))) from None
+    except (HttpProcessingError, ValueError, AssertionError, RuntimeError, BadContentDispositionHeader) as error:
+        # The multipart reader raises these for boundaries, headers and ends that are missing or wrong.
+        raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: {type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def _patience(length: int) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(BODY_SECONDS + length / RATE):
+            yield
+    except TimeoutError:
+        raise RequestTimeout("refusal.web.slow") from None
+
+
+async def _read(request: web.Request) -> bytes:
+    """Return a body of at most MAX_JSON bytes."""
+    _uncompressed(request)
+    too_large = TooLarge("refusal.web.too_large", limit=MAX_JSON // 1024)
+    if (request.content_length or 0) > MAX_JSON:
+        raise too_large
+    with _readable():
+        try:
+            async with _patience(MAX_JSON):
+                return await request.clone(client_max_size=MAX_JSON).read()
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
+
+
+def _object(sent: bytes) -> dict[str, object]:
+    """Parse a JSON object. The parser itself refuses what is nested more than 200 deep."""
+    try:
+        found = from_json(sent, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadInput("refusal.web.body", problem=f"JSON: {shown(str(error))}") from None
+    if not isinstance(found, dict):
+        raise BadInput("refusal.web.body", problem="not a JSON object")
+    return found
+
+
+def _checked(sent: Mapping[str, object], form: type[Form]) -> Form:
+    # Only fields that are known are handed on: so the number of errors is bounded, whatever was sent.
+    if (unknown := next((name for name in sent if name not in form.model_fields), None)) is not None:
+        raise BadInput("refusal.web.body", problem=f"{shown(unknown)}: unknown field")
+    texts = {name: _text(value) if name in _NUMBERS else value for name, value in sent.items()}
+    try:
+        return form.model_validate(texts)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        # The second part of a place is an alternative of a field's type, which is of no use to anybody.
+        raise BadInput("refusal.web.body", problem=f"{first['loc'][0]}: {first['msg']}") from None
+
+
+def _text(value: object) -> object:
+    """Return a JSON number as the text that somebody would have typed; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    # 2.0 is the number 2 in JSON.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    try:
+        return str(value)
+    except ValueError:  # Python writes out no integer of more than 4,300 digits
+        return "9" * 50
+
+
+async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Read the parts of a multipart body whose length is bounded. Raises ValueError and BadInput."""
+    text: dict[str, object] = {}
+    files: dict[str, bytes] = {}
+    room = MAX_JSON
+    reader = await request.multipart()
+    for _ in range(_MAX_PARTS):
+        part = await reader.next()
+        if part is None:
+            return text, files
+        if not isinstance(part, BodyPartReader) or not part.name:
+            raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: a part without a name")
+        name = part.name
+        if name in text or name in files:
+            raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
+        if name in _FILES:
+            data = await _bytes(part, MAX_PICTURE, TooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
+            # Browsers send a file field that nothing was chosen for as an empty file without a name.
+            if data or part.filename:
+                files[name] = data
+            continue
+        if name not in DrawBody.model_fields:
+            raise BadInput("refusal.web.body", problem=f"{shown(name)}: unknown field")
+        value = await _bytes(part, room, TooLarge("refusal.web.too_large", limit=MAX_JSON // 1024))
+        room -= len(value)
+        try:
+            text[name] = value.decode()
+        except UnicodeDecodeError:
+            raise BadInput("refusal.web.body", problem=f"{name}: no UTF-8") from None
+    raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
+
+
+async def _bytes(part: BodyPartReader, most: int, too_large: TooLarge) -> bytes:
+    data = bytearray()
+    while chunk := await part.read_chunk(_CHUNK):
+        data += chunk
+        if len(data) > most:
+            raise too_large
+    return bytes(data)

@@ -1,0 +1,237 @@
+"""Accepts the page's connections: never more than a fixed number, and idle ones make room for new ones.
+
+asyncio's own server accepts without a limit. When no descriptor is left it logs and retries each of up to 100 pending
+connections by itself, at every turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from adapters.web.guard import Handler
+
+log = logging.getLogger(__name__)
+
+MOST = 512
+"""Connections at once; a browser opens six."""
+
+HEAD_SECONDS = 10.0
+"""How long the first request's header may take to arrive."""
+
+IDLE_SECONDS = 75.0
+"""How long a connection is kept between two requests: longer than usual proxies keep theirs (nginx: 60 s)."""
+
+STALLED_SECONDS = 60.0
+"""A client that takes nothing of its answer for so long is left."""
+
+PAUSE_SECONDS = 0.5
+"""How long nothing is accepted after the system has run out of descriptors or memory."""
+
+LOG_SECONDS = 60.0
+"""The same trouble is logged once in so many seconds."""
+
+_BACKLOG = 128
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def most_connections() -> int:
+    """Return how many connections fit this process: at most a third of its descriptors, as chats and database need some."""
+    try:
+        import resource  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return MOST
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft // 3))
+
+
+class Connection(web.RequestHandler):
+    """One connection, which knows whether a request of it is being answered.
+
+    Attributes:
+        busy: From a request's header to the end of its answer.
+        since: When it last became idle, in the loop's seconds.
+    """
+
+    def __init__(self, listener: Listener, server: web.Server, loop: asyncio.AbstractEventLoop, **how: Any) -> None:
+        super().__init__(server, loop=loop, keepalive_timeout=IDLE_SECONDS, **how)
+        self._listener = listener
+        self._clock = loop.time
+        self._head: asyncio.TimerHandle | None = None
+        self.busy = False
+        self.since = loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first request's header."""
+        super().connection_made(transport)
+        self._listener.connections.add(self)
+        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for another one."""
+        self._cancel_head()
+        super().connection_lost(exc)
+        self._listener.lost(self)
+
+    def begun(self) -> None:
+        """A request's header is there."""
+        self._cancel_head()
+        self.busy = True
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; idle after it."""
+        self.begun()
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self.busy = False
+            self.since = self._clock()
+            self._listener.room.set()
+
+    def _cancel_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+
+@web.middleware
+async def mark_busy(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection that a request of it is being answered."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.begun()
+    return await handler(request)
+
+
+class Listener:
+    """Listens, and accepts up to ``most`` connections for an aiohttp server.
+
+    A full house lets go of the connection that has been idle the longest. While none is idle nothing more is accepted: new
+    connections wait in the system's queue.
+    """
+
+    def __init__(self, server: web.Server, *, most: int | None = None, **how: Any) -> None:
+        """Args:
+        server: What answers requests.
+        most: Connections at once; as many as fit the process when not given.
+        how: Further arguments of aiohttp's RequestHandler.
+        """
+        self.connections: set[Connection] = set()
+        self._server = server
+        self._most = most_connections() if most is None else most
+        self._how = how
+        self._sockets: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.room = asyncio.Event()
+        """Set when a connection has ended or become idle."""
+        self._logged = float("-inf")
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen at every address of ``host``. Raises OSError when one can't be had."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                self._sockets.append(_listening(family, kind, protocol, address))
+        except OSError:
+            self._close()
+            raise
+        self._tasks = [loop.create_task(self._accept(one), name="web accept") for one in self._sockets]
+
+    async def stop(self) -> None:
+        """Accept nothing more; connections that are open stay so."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._close()
+
+    def lost(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        self.room.set()
+
+    def _close(self) -> None:
+        for one in self._sockets:
+            one.close()
+        self._sockets = []
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                await self._failed(error)
+                continue
+            try:
+                await self._wait_for_room()
+                _limit_stalls(accepted)
+                await loop.connect_accepted_socket(lambda: Connection(self, self._server, loop, **self._how), accepted)
+            except OSError:  # it has gone already
+                accepted.close()
+            except BaseException:
+                accepted.close()
+                raise
+
+    async def _wait_for_room(self) -> None:
+        while len(self.connections) >= self._most:
+            self.room.clear()
+            if not self._drop_idle():
+                self._say("%d connections to the page are all busy; new ones wait", len(self.connections))
+            await self.room.wait()
+
+    def _drop_idle(self) -> bool:
+        """Close the connection that has been idle the longest; returns whether there was one."""
+        idle = min((c for c in self.connections if not c.busy), key=lambda c: c.since, default=None)
+        if idle is None:
+            return False
+        idle.force_close()
+        return True
+
+    async def _failed(self, error: OSError) -> None:
+        """Wait until another try makes sense."""
+        if error.errno == errno.ECONNABORTED:
+            return
+        self._say(
+            "the page can't accept a connection (%s); again in %g s", os.strerror(error.errno or 0), PAUSE_SECONDS
+        )
+        if error.errno in _EXHAUSTED:
+            # What an idle connection holds may be what somebody else waits for.
+            self._drop_idle()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    def _say(self, message: str, *values: object) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            log.warning(message, *values)
+
+
+def _listening(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+        one.listen(_BACKLOG)
+        one.setblocking(False)
+    except OSError as error:
+        one.close()
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)} ({address[0]}, port {address[1]})") from None
+    return one
+
+
+def _limit_stalls(accepted: socket.socket) -> None:
+    """Have the system end a connection whose other side takes nothing for STALLED_SECONDS."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
