@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import unicodedata
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.model.access import Access
@@ -179,7 +183,27 @@ class Settings(BaseSettings):
     @field_validator("discord_owners", "telegram_owners", "moderation_labels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+        return _listed(value) if isinstance(value, str) else value
+
+    @field_validator("discord_owners", "telegram_owners", mode="after")
+    @classmethod
+    def _are_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Bots know people by their numbers alone: a name would make nobody an owner.
+        ids = [part for each in value for part in _plain(each).split()]
+        if not all(_ID.fullmatch(each) for each in ids):
+            raise PydanticCustomError(
+                "owner_ids", "must be user ids, which are whole numbers such as 123456789, separated by commas"
+            )
+        return tuple(dict.fromkeys(ids))
+
+    @field_validator("data_dir", "upscaler", "moderation_model", mode="after")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        # No shell has read what stands in .env.
+        try:
+            return None if value is None else value.expanduser()
+        except RuntimeError:
+            raise PydanticCustomError("no_home", "names the home folder of a user who does not exist here") from None
 
     @field_validator(
         "discord_token",
@@ -205,3 +229,30 @@ class Settings(BaseSettings):
     def load(cls, env_file: Path | str | None = ".env") -> Self:
         """Read the settings; raises pydantic's ValidationError, whose messages name the variable."""
         return cls(_env_file=env_file, _secrets_dir=os.environ.get("EASEL_SECRETS_DIR"))
+
+
+_SEPARATORS = re.compile(r"[,;，；、]")
+_QUOTES = "\"'"
+
+
+# At most 19 digits: ids are integers of 64 bits.
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def _plain(text: str) -> str:
+    """Return the text in NFKC without format characters, which come along when an id is copied from a page."""
+    return "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that is separated by commas, or written in JSON; without quotation marks around them."""
+    text = text.strip().strip(_QUOTES).strip()
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(each, str | int) for each in found):
+            raise PydanticCustomError("list", "must be a list of values separated by commas, such as a,b")
+        return tuple(stripped for each in found if (stripped := str(each).strip()))
+    return tuple(stripped for each in _SEPARATORS.split(text) if (stripped := each.strip().strip(_QUOTES).strip()))

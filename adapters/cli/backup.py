@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     """Back up, or put a backup in place. Returns 0; raises Refusal."""
     data = surroundings.settings().data_dir
     folder = Folder(data, surroundings.DATABASE, surroundings.PICTURES)
-    path = Path(args.file)
+    path = surroundings.given_path(args.file)
     try:
         if args.command == "backup":
             _save(folder, path, pictures=args.pictures, overwrite=args.force)

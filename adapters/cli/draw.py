@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adapters.cli import outputs, surroundings
-from adapters.cli.say import complain, note, refusal_of
+from adapters.cli.say import complain, note, refusal_of, silence
 from bot.model.errors import BadInput
 from bot.model.requests import DrawForm, DrawRequest, Start
 from bot.policy import flags, recipes, requests, starts
@@ -94,7 +94,7 @@ def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return surroundings.given_path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
@@ -168,4 +168,10 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
 async def _write(path: Path, image: Image, text: str) -> None:
     data = await asyncio.to_thread(png.embed, image.data, {a1111.KEYWORD: text})
     await blobs.write(path.parent, path.name, data)
-    tqdm.write(str(path), file=sys.stdout)
+    try:
+        tqdm.write(str(path), file=sys.stdout)
+        sys.stdout.flush()
+    except OSError:
+        # The reader of the paths is gone (`| head -1`); the other pictures are wanted all the same.
+        silence(sys.stdout)
+        note("cli.draw.unread", path=str(path.parent))

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from bot.model.errors import BadInput
 from bot.model.verbs import VERBS, Arg, Takes, Verb, Who
+from bot.policy.texts import bounded, shown
 
 OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
 """Verbs that have forms of their own here: `easel quota set | show | reset` speak of the owner's rules."""
@@ -19,6 +21,9 @@ PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "re
 """Verbs that are about one place; the others also act on the whole service, where no place is named."""
 
 Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
+
+NUMBERED = frozenset({"discord", "telegram"})
+"""Platforms that number everything."""
 
 PLATFORMS = ("discord", "telegram", "web")
 
@@ -91,6 +96,25 @@ def args_of(verb: Verb, found: argparse.Namespace) -> dict[str, str]:
     """Return a verb's arguments as they were typed."""
     values = {arg.name: getattr(found, arg.name) for arg in verb.args}
     return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
+
+
+def check_ids(platform: str | None, *ids: str | None) -> None:
+    """Refuse what can be no id of somebody or something on a chat platform: a rule for ``@ada`` would bind nobody.
+
+    Args:
+        platform: Where the ids are from; nothing is checked where none is named, nor on the page.
+        ids: Of people, places, channels and roles; None where none was given. A person's may name its own platform.
+
+    Raises:
+        BadInput: One is no whole number.
+    """
+    for value in ids:
+        if value is None:
+            continue
+        named, colon, own = value.partition(":")
+        on, number = (named, own) if colon else (platform, value)
+        if on in NUMBERED and bounded(number) is None:
+            raise BadInput("cli.id", value=shown(value))
 
 
 def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:

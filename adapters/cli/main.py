@@ -41,9 +41,22 @@ def run(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     try:
-        return _run(args)
+        code = _run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        return _unread()
+    return code
+
+
+def _unread() -> int:
+    """End where whatever reads the output is gone: silently, as other commands do."""
+    from adapters.cli.say import silence  # noqa: PLC0415 - as below
+
+    silence(sys.stdout)
+    silence(sys.stderr)
+    return FAILED
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from adapters.cli.surroundings import given_path
 from bot.model.errors import BadInput, Unavailable
 from bot.store.blobs import MIN_FREE_BYTES
 
@@ -25,7 +26,7 @@ def plan(output: str, seeds: Sequence[int]) -> tuple[Path, ...]:
         BadInput: It can't be written to, or it names a file of another kind.
         Unavailable: Hardly any disk space is left.
     """
-    path = Path(output)
+    path = given_path(output)
     if _is_folder(path) or output.endswith(("/", os.sep)) or not path.suffix:
         now = datetime.now().astimezone()
         paths = tuple(path / f"{now:%Y%m%d-%H%M%S}-{seed}{SUFFIX}" for seed in seeds)

@@ -7,6 +7,7 @@ import asyncio
 
 from adapters.cli import surroundings
 from adapters.cli.clock import SystemClock
+from adapters.cli.forms import check_ids
 from adapters.cli.say import say, text
 from bot.model.errors import NotFound
 from bot.model.quotas import Policy, Scope, Terms
@@ -28,6 +29,7 @@ async def _main(args: argparse.Namespace) -> None:
         if args.action == "show":
             _show(await admin.show_quotas(db), default)
             return
+        check_ids(args.platform, args.place, args.channel, args.role, args.person)
         scope = Scope(args.platform, args.place, channel=args.channel, role=args.role, person=args.person)
         if args.action == "set":
             terms = await admin.set_quota(db, SystemClock(), " ".join(args.rule), scope)

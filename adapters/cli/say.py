@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale as system_locale
 import os
 import sys
+from typing import TextIO
 
 from bot.model.cards import Card
 from bot.model.errors import BadInput, Refusal, Unavailable
@@ -28,13 +29,13 @@ def text(key: str, **params: str | int | float) -> str:
 
 def say(key: str, **params: str | int | float) -> None:
     """Say something on stdout."""
-    print(text(key, **params), flush=True)  # noqa: T201 - the command line's own voice
+    write(text(key, **params), sys.stdout)
 
 
 def show(card: Card) -> None:
     """Say on stdout what a card says. Names in it are data: nothing in them reaches the terminal as a command."""
     lines = [card.status, *card.notes, *(f"{fact.label}: {fact.value}" for fact in card.facts)]
-    print("\n".join(" ".join(clean(line).split()) for line in lines if line), flush=True)  # noqa: T201 - the command line's own voice
+    write("\n".join(" ".join(clean(line).split()) for line in lines if line), sys.stdout)
 
 
 def complain(refusal: Refusal) -> None:
@@ -54,4 +55,22 @@ def refusal_of(error: EngineError) -> Refusal:
 
 
 def _line(sentence: str) -> None:
-    print(f"easel: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    write(f"easel: {' '.join(sentence.split())}", sys.stderr)
+
+
+def write(line: str, stream: TextIO) -> None:
+    """Write a line at once. Where nobody reads the stream any more, the command goes on without it."""
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Let everything that is written to a stream, its buffer included, go nowhere: its reader is gone."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        pass  # no file behind it

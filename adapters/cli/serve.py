@@ -8,14 +8,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from adapters.cli import claim, limits, lock, surroundings
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import say, text
 from adapters.cli.wiring import Easel, opened
-from bot.model.access import guarded
+from bot.model.access import Access, guarded
 from bot.model.errors import BadInput
 from bot.observe import logs
 from bot.settings import Settings
@@ -26,6 +27,15 @@ STOP_SECONDS = 9.5
 
 IMPATIENCE_SECONDS = 1.0
 """A second signal counts from so much later on: timeout(1) and some terminals send each one twice."""
+
+UNOWNED: Mapping[Access, str] = MappingProxyType(
+    {
+        Access.OPEN: "cli.serve.unowned.open",
+        Access.APPROVE: "cli.serve.unowned",
+        Access.LIST: "cli.serve.unowned.list",
+    }
+)
+"""What is said of a platform without an owner, by who may come in there."""
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +86,13 @@ async def _newcomers(easel: Easel, settings: Settings) -> None:
         waiting = await access.count_open(tx, guarded({p.name: p.access(settings) for p in PLATFORMS}))
     if waiting:
         say("cli.newcomers", n=waiting)
-    unowned = [
-        platform.title
-        for platform in PLATFORMS
-        if platform.is_on(settings) and not platform.tells_owner and not easel.owners.ids(platform.name)
-    ]
+    unowned: dict[Access, list[str]] = {}
+    for platform in PLATFORMS:
+        if platform.is_on(settings) and not platform.tells_owner and not easel.owners.ids(platform.name):
+            unowned.setdefault(platform.access(settings), []).append(platform.title)
+    for rule, titles in unowned.items():
+        say(UNOWNED[rule], platforms=", ".join(titles))
     if unowned:
-        say("cli.serve.unowned", platforms=", ".join(unowned))
         await claim.offer(easel.db)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from adapters.cli.say import text
 from bot.model.errors import BadInput
 from bot.settings import EngineKind, Settings
 from engine.contract import EngineConfig
@@ -21,19 +24,24 @@ SHEETS = "sheets"
 HUB = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME")
 """What the hub's own library reads; taken from ``.env`` too."""
 
+OWN_PROBLEMS: Mapping[str, str] = MappingProxyType(
+    {"owner_ids": "cli.settings.owner_ids", "list": "cli.settings.list", "no_home": "cli.settings.no_home"}
+)
+"""The sentences on what Easel itself finds wrong with a setting; pydantic says the rest."""
+
 _ENV_FILE = Path(".env")
 
 
 def settings() -> Settings:
     """Read the settings. Raises BadInput naming the variable that is wrong, and never its value."""
     secrets = os.environ.get("EASEL_SECRETS_DIR")
-    if secrets and not Path(secrets).is_dir():
+    if secrets and not given_path(secrets).is_dir():
         raise BadInput("cli.settings", problems=f"EASEL_SECRETS_DIR: {secrets}: no such folder")
     try:
         found = Settings.load(_ENV_FILE)
     except ValidationError as error:
         problems = "; ".join(
-            f"EASEL_{str(e['loc'][0]).upper()}: {e['msg']}"
+            f"EASEL_{str(e['loc'][0]).upper()}: {_said(e['type'], e['msg'])}"
             for e in error.errors(include_input=False, include_url=False)
         )
         raise BadInput("cli.settings", problems=problems) from None
@@ -42,6 +50,19 @@ def settings() -> Settings:
     if found.engine is EngineKind.RAY:
         raise BadInput("cli.engine_setting", engine=found.engine.value)
     return found
+
+
+def given_path(text: str) -> Path:
+    """Return the path that was typed; ``~`` is a home folder also where no shell has read it (``--output=~/a.png``)."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)  # nobody's home: what uses it says that there is no such file
+
+
+def _said(kind: str, message: str) -> str:
+    """Return what is wrong with a setting; Easel's own checks have a sentence in each language."""
+    return text(OWN_PROBLEMS[kind]) if kind in OWN_PROBLEMS else message
 
 
 def hub() -> dict[str, str]:

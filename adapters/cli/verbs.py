@@ -8,7 +8,7 @@ import uuid
 
 from adapters.cli import surroundings
 from adapters.cli.clock import SystemClock
-from adapters.cli.forms import args_of
+from adapters.cli.forms import args_of, check_ids
 from adapters.cli.idle import IdleBacklog
 from adapters.cli.platforms import PLATFORMS
 from adapters.cli.say import language, show
@@ -63,6 +63,8 @@ def _call(verb: Verb, found: argparse.Namespace) -> Call:
     people = [args[arg.name] for arg in verb.args if arg.takes is Takes.PERSON and arg.name in args]
     if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
         raise BadInput("refusal.quota.scope_platform")
+    ids = [args.get(arg.name) for arg in verb.args if arg.takes in {Takes.PERSON, Takes.ROLE, Takes.CHANNEL}]
+    check_ids(found.platform, found.place, *ids)
     if verb.name == "easel log" and not args:
         raise BadInput("cli.place.log")
     platform = found.platform or TERMINAL

@@ -138,6 +138,13 @@ def test_the_operator_sets_reads_and_takes_back(
         (["place", "log", *here], "--channel"),
         (["place", "timezone", "Europe/Berlni", *here], "Europe/Berlin"),
         (["access", "allow", "7"], "7"),
+        # A rule for a name would bind nobody, and say nothing.
+        (["place", "ban", "@ada", *here], "“@ada” is no id"),
+        (["place", "ban", "telegram:ada"], "“telegram:ada” is no id"),
+        (["place", "limits", "--platform", "discord", "--place", "My server"], "“My server” is no id"),
+        (["quota", "set", "5/day", "--platform", "telegram", "--person", "@ada"], "“@ada” is no id"),
+        (["quota", "reset", "--platform", "discord", "--place", "7", "--role", "helpers"], "“helpers” is no id"),
+        (["quota", "grant", "9" * 26, "5", *here], "is no id"),
     ):
         code, out, err = run(*line)
         assert (code, out, len(err.splitlines())) == (2, "", 1)

@@ -6,12 +6,17 @@ import argparse
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pydantic import SecretStr
 
-from adapters.cli import checks, claim
+from adapters.cli import checks, claim, serve
 from adapters.cli.clock import SystemClock
-from bot.model.access import Guest
+from adapters.cli.wiring import Easel
+from bot.model.access import Access, Guest
+from bot.policy.owners import Owners
 from bot.settings import Settings
 from bot.store import access, codes
 from bot.store.codes import CodeKind
@@ -52,3 +57,22 @@ async def test_the_doctor_says_how_many_wait_and_nothing_when_nobody_does(tmp_pa
         finding = await checks.newcomers(settings)
     assert finding is not None
     assert (finding.ok, "1" in finding.found) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [("open", "Anybody may draw"), ("approve", "newcomers wait until it has one"), ("list", "nobody is let in until")],
+)
+async def test_who_may_draw_while_nobody_owns_the_bot_is_said_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rule: str, words: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    settings = Settings(
+        _env_file=None, data_dir=tmp_path, telegram_token=SecretStr("1:a"), telegram_access=Access(rule)
+    )
+    async with await Database.open(tmp_path / "easel.db") as db:
+        await serve._newcomers(cast(Easel, SimpleNamespace(db=db, owners=Owners({"telegram": ()}))), settings)
+    said = capsys.readouterr().out
+    assert words in said
+    assert ("wait" in said) == (rule == "approve")
+    assert "/claim " in said

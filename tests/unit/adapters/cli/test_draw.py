@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,3 +123,17 @@ def test_what_sexualises_minors_is_not_drawn_here_either(
     assert "drawn nowhere" in capsys.readouterr().err
     assert run(", a nude statue") == main.OK
     assert (tmp_path / "a.png").exists()
+
+
+def test_a_reader_who_is_gone_loses_no_picture(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert run("--count", "3") == 0
+    assert sorted(path.name for path in tmp_path.glob("a-*.png")) == ["a-1.png", "a-2.png", "a-3.png"]
+    said = capsys.readouterr().err
+    assert said.count("Nobody reads") == 1
+    assert "Traceback" not in said

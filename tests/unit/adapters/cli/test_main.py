@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,20 @@ def test_the_entry_point_is_installed() -> None:
     easel = Path(sys.executable).with_name("easel")
     done = subprocess.run([easel, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("easel ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")
+@pytest.mark.parametrize("line", [["model", "list"], ["quota", "show"], ["claim"]])
+def test_a_reader_who_is_gone_is_no_stack_trace(tmp_path: Path, line: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "adapters.cli.main", *line],
+        check=False,
+        cwd=tmp_path,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert (done.returncode in {0, 1}, done.stderr) == (True, "")

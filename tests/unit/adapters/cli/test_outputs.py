@@ -24,6 +24,12 @@ def test_one_picture_has_the_name_that_was_given(tmp_path: Path) -> None:
     assert outputs.plan(str(tmp_path / "A.PNG"), [7]) == (tmp_path / "A.PNG",)
 
 
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert outputs.plan("~/a.png", [7]) == (tmp_path / "a.png",)
+    assert outputs.plan("~/new/", [7])[0].parent == tmp_path / "new"
+
+
 def test_several_are_numbered(tmp_path: Path) -> None:
     assert outputs.plan(str(tmp_path / "a.b.png"), [7, 8]) == (tmp_path / "a.b-1.png", tmp_path / "a.b-2.png")
 

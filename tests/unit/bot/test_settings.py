@@ -1,0 +1,79 @@
+"""Settings: lists and paths as people write them, and one sentence for what can't be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bot.settings import Settings
+
+OWNERS = ("discord_owners", "telegram_owners")
+
+
+@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize(
+    ("written", "ids"),
+    [
+        ("501", ("501",)),
+        ("501,502", ("501", "502")),
+        (" 501 , 502, ", ("501", "502")),
+        ("501 502", ("501", "502")),
+        ("501;502，503", ("501", "502", "503")),
+        ("[501,502]", ("501", "502")),
+        ('["501", "502"]', ("501", "502")),
+        ('"501"', ("501",)),
+        ("'501,502'", ("501", "502")),
+        ("５０１", ("501",)),
+        ("\u200e501\u2069", ("501",)),
+        ("501,501", ("501",)),
+        ("", ()),
+        ("[]", ()),
+    ],
+)
+def test_owners_are_ids(monkeypatch: pytest.MonkeyPatch, name: str, written: str, ids: tuple[str, ...]) -> None:
+    monkeypatch.setenv(f"EASEL_{name.upper()}", written)
+    assert getattr(Settings.load(None), name) == ids
+
+
+@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize(
+    "written",
+    ["@ada", "Ada", "501,@ada", "501 Ada", "-100501", "0", "5.1", "9" * 26, "[@ada]", "[501", '{"a": 1}', "[[501]]"],
+)
+def test_an_owner_who_is_no_id_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, written: str) -> None:
+    monkeypatch.setenv(f"EASEL_{name.upper()}", written)
+    with pytest.raises(ValidationError) as refused:
+        Settings.load(None)
+    (error,) = refused.value.errors()
+    assert error["loc"] == (name,)
+    assert error["type"] in {"owner_ids", "list"}
+
+
+@given(st.text())
+def test_any_owners_are_ids_or_refused(written: str) -> None:
+    try:
+        found = Settings(_env_file=None, telegram_owners=written).telegram_owners
+    except ValidationError:
+        return
+    assert all(owner.isascii() and owner.isdecimal() for owner in found)
+
+
+def test_a_list_of_labels_may_be_written_in_json() -> None:
+    settings = Settings(_env_file=None, moderation_labels='["not safe", "Hentai"]')
+    assert settings.moderation_labels == ("not safe", "Hentai")
+
+
+@pytest.mark.parametrize("name", ["data_dir", "upscaler", "moderation_model"])
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    env = tmp_path / ".env"
+    env.write_text(f"EASEL_{name.upper()}=~/x/y\n", encoding="utf-8")
+    assert getattr(Settings.load(env), name) == tmp_path / "x" / "y"
+    env.write_text(f"EASEL_{name.upper()}=~nobody-has-this-name/x\n", encoding="utf-8")
+    with pytest.raises(ValidationError) as refused:
+        Settings.load(env)
+    assert refused.value.errors()[0]["type"] == "no_home"
