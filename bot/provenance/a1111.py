@@ -37,7 +37,10 @@ _COMMIT_CHARS = 10
 _NEGATIVE = "Negative prompt:"
 _QUOTED = re.compile(r'[,\n:]|^"')
 # Readers take a line that begins so as the negative prompt, or as the settings, even inside the prompt.
-_MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps: )")
+_MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps:)")
+# A1111 takes the first at the beginning of the first line too, Civitai anywhere.
+_MARKER = re.compile(r"Negative prompt:|^Steps: ")
+_NO_BREAK_SPACE = "\u00a0"
 
 
 def sampler_of(profile: Profile) -> str:
@@ -59,7 +62,8 @@ def parameters(
     """Return the text for one picture.
 
     A prompt whose own line begins with ``Negative prompt:`` or ``Steps:`` would be misread: that line is joined to the
-    one before it. Other line breaks stay. As A1111 has it, an enlarged picture's Size is the one that it was enlarged
+    one before it, and the marker's own space becomes one without a break, which looks alike and is a space to every
+    tokenizer. Other line breaks stay. As A1111 has it, an enlarged picture's Size is the one that it was enlarged
     from, and Hires upscale says by how much.
 
     Args:
@@ -105,7 +109,8 @@ def easel_version() -> str:
 
 
 def _safe(text: str) -> str:
-    return _MISREAD.sub(" ", text.strip())
+    joined = _MISREAD.sub(" ", text.strip())
+    return _MARKER.sub(lambda found: found[0].replace(" ", _NO_BREAK_SPACE), joined)
 
 
 def _quote(value: str) -> str:

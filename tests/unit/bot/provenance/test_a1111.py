@@ -47,20 +47,17 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def begins_like_a_reader_s_marker(text: str) -> bool:
-    return text.strip().startswith(("Negative prompt:", "Steps: "))
-
-
 @given(
-    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip()) and not begins_like_a_reader_s_marker(t)),
-    negative=(st.just("") | PROMPTS | EVIL).filter(lambda t: not begins_like_a_reader_s_marker(t)),
+    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
+    negative=st.just("") | PROMPTS | EVIL,
     seed=st.integers(0, 2**63 - 1),
     model=st.sampled_from(["Easel demo", "Z-Image-Turbo", 'my "best", really: model', "模型", '"quoted"']),
 )
 def test_a1111_reads_back_what_was_drawn(prompt: str, negative: str, seed: int, model: str) -> None:
     recipe = replace(RECIPE, prompt=prompt, negative=negative, seed=seed, guidance=2.5)
     read = as_a1111(parameters(recipe, model))
-    # Lines are stripped by the reader, and a line that would be misread is joined to the one before.
+    # Lines are stripped by the reader, and a line that would be misread is joined to the one before. A space without
+    # a break counts as one.
     assert squeezed(read.prompt) == squeezed(prompt)
     assert squeezed(read.negative) == squeezed(negative)
     assert read.settings["Seed"] == str(seed)
@@ -69,10 +66,8 @@ def test_a1111_reads_back_what_was_drawn(prompt: str, negative: str, seed: int, 
 
 
 @given(
-    prompt=(PROMPTS | EVIL).filter(
-        lambda t: bool(t.strip()) and not begins_like_a_reader_s_marker(t) and "Negative prompt:" not in t
-    ),
-    negative=(st.just("") | PROMPTS).filter(lambda t: not begins_like_a_reader_s_marker(t)),
+    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
+    negative=st.just("") | PROMPTS | EVIL,
 )
 def test_civitai_reads_back_what_was_drawn(prompt: str, negative: str) -> None:
     read = as_civitai(parameters(replace(RECIPE, prompt=prompt, negative=negative), "Easel demo"))
@@ -86,8 +81,23 @@ def test_civitai_reads_back_what_was_drawn(prompt: str, negative: str) -> None:
 @pytest.mark.parametrize("line", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1"])
 def test_a_line_of_the_prompt_is_not_taken_for_another_part(line: str) -> None:
     read = as_a1111(parameters(replace(RECIPE, prompt=f"a cat\n {line}\nin a hat"), "Easel demo"))
-    assert (read.prompt, read.negative) == (f"a cat {line}\nin a hat", "")
+    assert (read.prompt.replace("\u00a0", " "), read.negative) == (f"a cat {line}\nin a hat", "")
     assert read.settings["Steps"] == "8"
+
+
+@pytest.mark.parametrize(
+    "begin", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1", "Steps: 3", "Negative prompt:"]
+)
+@pytest.mark.parametrize("rest", ["", "\nin a hat", "\nNegative prompt: red\nSteps: 4"])
+def test_a_prompt_may_begin_like_another_part(begin: str, rest: str) -> None:
+    for prompt, negative in ((begin + rest, "text"), ("a cat", begin + rest), (begin + rest, begin)):
+        written = parameters(replace(RECIPE, prompt=prompt, negative=negative, guidance=2.5), "Easel demo")
+        for reader in (as_a1111, as_civitai):
+            read = reader(written)
+            assert (squeezed(read.prompt), squeezed(read.negative)) == (squeezed(prompt), squeezed(negative)), reader
+            assert (read.settings["Steps"], read.settings["Seed"]) == ("8", "7")
+        # A reader that looks for line breaks before the parts finds each once.
+        assert written.count("\nSteps:") == written.count("\nNegative prompt:") == 1
 
 
 def settings(text: str) -> list[str]:
