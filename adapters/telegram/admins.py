@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from aiogram import Bot
-from aiogram.types import ChatMemberAdministrator, ChatMemberOwner
+from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
+from aiogram.methods import TelegramMethod
+from pydantic import BaseModel
+
+from adapters.telegram.faults import CALL_ERRORS, sentence
+from bot.model.errors import NotAllowed
+
+log = logging.getLogger(__name__)
 
 _SECONDS = 10
+_ADMINS = frozenset({"creator", "administrator"})
+
+
+class _Member(BaseModel):
+    """A ``ChatMember`` of any kind and of any version of the Bot API: nothing counts but its status."""
+
+    status: str
+
+
+class _GetStatus(TelegramMethod[_Member]):
+    """``getChatMember``. aiogram's own reading refuses an answer in which a right is missing or new."""
+
+    __returning__ = _Member
+    __api_method__ = "getChatMember"
+
+    chat_id: int
+    user_id: int
 
 
 class Admins:
@@ -17,21 +42,47 @@ class Admins:
     Args:
         bot: The API client.
         keep: How long an answer counts, in seconds.
+        again: How long Telegram is not asked again after it gave no answer, in seconds.
         clock: Seconds; only differences count.
     """
 
-    def __init__(self, bot: Bot, keep: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bot: Bot, keep: float = 60.0, again: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._bot = bot
         self._keep = keep
+        self._again = again
         self._clock = clock
-        self._known: dict[tuple[int, int], tuple[float, bool]] = {}
+        self._known: dict[tuple[int, int], tuple[float, bool | None]] = {}
+        self._away_until = 0.0
 
     async def includes(self, chat_id: int, user_id: int) -> bool:
-        """Whether the person is the owner or an administrator. Raises aiogram's errors when Telegram can't say."""
+        """Whether the person is the owner or an administrator.
+
+        Raises:
+            NotAllowed: Telegram does not tell.
+        """
         now = self._clock()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         if (chat_id, user_id) not in self._known:
-            member = await self._bot.get_chat_member(chat_id, user_id, request_timeout=_SECONDS)
-            admin = isinstance(member, ChatMemberOwner | ChatMemberAdministrator)
-            self._known[chat_id, user_id] = (now + self._keep, admin)
-        return self._known[chat_id, user_id][1]
+            if now < self._away_until:
+                raise NotAllowed("telegram.admin_unclear")
+            until, admin = await self._ask(chat_id, user_id)
+            self._known[chat_id, user_id] = (until, admin)
+        known = self._known[chat_id, user_id][1]
+        if known is None:
+            raise NotAllowed("telegram.admin_unclear")
+        return known
+
+    async def _ask(self, chat_id: int, user_id: int) -> tuple[float, bool | None]:
+        try:
+            member = await self._bot(_GetStatus(chat_id=chat_id, user_id=user_id), request_timeout=_SECONDS)
+        except CALL_ERRORS as error:
+            log.warning("Telegram does not tell who is an admin: %s", sentence(error, self._bot.token))
+            until = self._clock() + self._again
+            if isinstance(error, TelegramRetryAfter):
+                self._away_until = self._clock() + error.retry_after
+            elif not isinstance(error, TelegramBadRequest | TelegramForbiddenError):
+                self._away_until = until  # not the fault of this question
+            return until, None
+        return self._clock() + self._keep, member.status in _ADMINS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aiogram.types import Message
 
-from adapters.telegram.identity import address_near, once, place_of, ref_of
+from adapters.telegram.identity import address_near, once, once_in_album, place_of, ref_of
 from bot.model.cards import Card
 from bot.model.errors import Refusal
 from bot.model.people import Actor
@@ -38,7 +38,8 @@ class Answers:
             part: Tells several answers to one message apart.
         """
         address = address_near(message, actor)
-        ref = ref_of(update_id, address, part)
+        album = message.media_group_id
+        ref = once_in_album(address, album, kind) if album else ref_of(update_id, address, part)
         if await self._studio.is_stranger(actor, place_of(message)):
             ref = once(address, kind)
         await self._studio.post(ref, replace(card, private=False))

@@ -8,15 +8,17 @@ from collections.abc import Container
 from dataclasses import replace
 
 from aiogram import Router
-from aiogram.types import CallbackQuery, Update
+from aiogram.enums import ChatType
+from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.errands import Errands
 from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
 from bot.model.actions import Action, Press
 from bot.model.cards import Card
-from bot.model.errors import Refusal
+from bot.model.errors import NotAllowed, Refusal
 from bot.model.messages import Address
+from bot.model.people import Actor
 from bot.ports import Busy, Gone, NoPictures, Surface
 from bot.studio import Studio
 
@@ -60,9 +62,11 @@ class Buttons:
             self._errands.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
         near = address_near(query.message, actor)
-        if press.action is Action.HIDE and is_group(query.message.chat):
-            actor = replace(actor, is_admin=await self._admins.includes(query.message.chat.id, query.from_user.id))
         try:
+            if press.action is Action.PAGE and not _is_page(query.message, query):
+                # A client may send any data from any message.
+                raise NotAllowed("telegram.not_a_page")
+            actor = await self._with_rights(actor, query.message, press)
             pressed = await self._studio.press(
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)
             )
@@ -74,6 +78,12 @@ class Buttons:
             # A turned page; the cards of jobs are delivery's.
             here = replace(near, message=near.reply_to, reply_to=None)
             self._errands.start(self._show(query.id, here, pressed.card), "a page could not be turned")
+
+    async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: Press) -> Actor:
+        """Ask whether they are an admin here, if the button is for admins alone."""
+        if press.action is not Action.HIDE or actor.is_owner or not is_group(message.chat):
+            return actor
+        return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
 
     async def _show(self, query_id: str, here: Address, card: Card) -> None:
         """Show the card in place of the pressed one, unless a later press has asked for another meanwhile."""
@@ -89,11 +99,22 @@ class Buttons:
                     await asyncio.sleep(busy.seconds)
                 except NoPictures:
                     card = replace(card, pictures=())
-                except Gone:
-                    return  # it was deleted; the log says what Telegram said
+                except Gone as gone:
+                    log.warning("a page could not be turned: %s", gone)
+                    return
                 else:
                     return
-            log.warning("a page could not be turned: its chat must be left alone")
+            log.warning("a page could not be turned: the chat must be left alone")
         finally:
             if self._turning.get(message) == query_id:
                 del self._turning[message]
+
+
+def _is_page(message: Message | InaccessibleMessage, query: CallbackQuery) -> bool:
+    """Whether the pressed button stands under the message, in the presser's own chat: pages are shown nowhere else."""
+    if message.chat.type != ChatType.PRIVATE or message.chat.id != query.from_user.id:
+        return False
+    if isinstance(message, InaccessibleMessage):
+        return True  # too old for Telegram to tell its buttons; nobody else is in this chat
+    rows = message.reply_markup.inline_keyboard if message.reply_markup else []
+    return any(button.callback_data == query.data for row in rows for button in row)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from aiogram import F, Router
 from aiogram.enums import ChatAction, ChatType, ContentType
 from aiogram.exceptions import TelegramAPIError
-from aiogram.filters import Command, CommandObject
 from aiogram.types import Message, Update, User
 from aiogram.utils.formatting import sizeof
 
@@ -16,6 +15,8 @@ from adapters.telegram.answers import Answers
 from adapters.telegram.errands import Errands
 from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
+from adapters.telegram.typed import Line, Typed
+from adapters.telegram.verbs import COMMANDS as VERBS
 from bot.model.actions import Action, Press
 from bot.model.cards import Card, Tone
 from bot.model.errors import Refusal
@@ -23,12 +24,24 @@ from bot.model.people import Actor
 from bot.model.requests import DrawForm
 from bot.studio import Studio
 
+COMMANDS = ("draw", "history", "cancel", "help", "start", *VERBS)
+"""Every command."""
+
 _MEDIA = {
     ContentType.ANIMATION,
     ContentType.AUDIO,
+    ContentType.CHECKLIST,
+    ContentType.CONTACT,
+    ContentType.DICE,
     ContentType.DOCUMENT,
+    ContentType.GAME,
+    ContentType.LOCATION,
+    ContentType.PAID_MEDIA,
     ContentType.PHOTO,
+    ContentType.POLL,
     ContentType.STICKER,
+    ContentType.STORY,
+    ContentType.VENUE,
     ContentType.VIDEO,
     ContentType.VIDEO_NOTE,
     ContentType.VOICE,
@@ -55,21 +68,23 @@ class Commands:
         self._whole: dict[str, int] = {}
 
     def router(self) -> Router:
-        """The routes: commands everywhere, plain text and other content only in private chats."""
+        """The routes: commands everywhere, also in captions; plain text and other content only in private chats."""
         router = Router(name="messages")
         private = F.chat.type == ChatType.PRIVATE
-        router.message.register(self.draw, F.text, Command("draw", ignore_case=True))
-        router.message.register(self.history, F.text, Command("history", ignore_case=True))
-        router.message.register(self.cancel, F.text, Command("cancel", ignore_case=True))
-        router.message.register(self.help, F.text, Command("help", "start", ignore_case=True))
+        router.message.register(self.draw, F.text, Typed("draw"))
+        router.message.register(self.history, F.text, Typed("history"))
+        router.message.register(self.cancel, F.text, Typed("cancel"))
+        router.message.register(self.help, F.text, Typed("help", "start"))
         router.message.register(self.unknown, private, F.text.startswith("/"))
+        router.message.register(self.unknown, private, F.text, Typed())
         router.message.register(self.prompt, private, F.text)
+        router.message.register(self.media, F.caption, Typed(*COMMANDS))
         router.message.register(self.media, private, F.content_type.in_(_MEDIA))
         return router
 
-    async def draw(self, message: Message, command: CommandObject, event_update: Update) -> None:
+    async def draw(self, message: Message, line: Line, event_update: Update) -> None:
         """``/draw PROMPT``."""
-        await self._draw(message, command.args or "", event_update.update_id)
+        await self._draw(message, line.rest, event_update.update_id)
 
     async def prompt(self, message: Message, event_update: Update) -> None:
         """A private message is a prompt."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine
 
 from aiogram import Bot
+from aiogram.exceptions import TelegramRetryAfter
 
 from adapters.telegram.faults import CALL_ERRORS, sentence
 from adapters.telegram.render import answer
@@ -14,6 +15,7 @@ from adapters.telegram.render import answer
 log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 10
+_TRIES = 3
 
 
 class Errands:
@@ -32,9 +34,17 @@ class Errands:
         """End a press, so that the button stops spinning; ``alert`` for a sentence that must be read."""
 
         async def call() -> None:
-            await self._bot.answer_callback_query(
-                query_id, text=answer(notice) or None, show_alert=alert, request_timeout=_ANSWER_SECONDS
-            )
+            for left in reversed(range(_TRIES)):
+                try:
+                    await self._bot.answer_callback_query(
+                        query_id, text=answer(notice) or None, show_alert=alert, request_timeout=_ANSWER_SECONDS
+                    )
+                except TelegramRetryAfter as error:
+                    if not left:
+                        raise
+                    await asyncio.sleep(error.retry_after)
+                else:
+                    return
 
         self.start(call(), "a press could not be answered")
 
@@ -46,6 +56,6 @@ class Errands:
         try:
             await errand
         except CALL_ERRORS as error:
-            log.info("%s: %s", failure, sentence(error, self._bot.token))
+            log.warning("%s: %s", failure, sentence(error, self._bot.token))
         except Exception:
             log.exception("%s", failure)

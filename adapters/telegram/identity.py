@@ -24,6 +24,11 @@ def is_group(chat: Chat) -> bool:
     return chat.type != ChatType.PRIVATE
 
 
+def is_channel(message: Message) -> bool:
+    """Whether somebody writes in a group as a channel (or as another group): nobody can say who."""
+    return message.sender_chat is not None and is_group(message.chat) and message.sender_chat.id != message.chat.id
+
+
 def author_of(message: Message, owners: Container[str]) -> Actor:
     """Who wrote a message.
 
@@ -89,6 +94,11 @@ def ref_of(update_id: int, address: Address, part: str = "") -> Ref:
 def once(address: Address, what: str) -> Ref:
     """The cause of a notice that a person is given only once in a chat, whatever they write."""
     return Ref(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
+
+
+def once_in_album(address: Address, album: str, what: str) -> Ref:
+    """The cause of a notice about an album, whose photos come as one update each."""
+    return Ref(event=f"{PLATFORM}:album:{address.chat}:{album}:{what}", address=address)
 
 
 def _thread(message: Message | InaccessibleMessage) -> str | None:

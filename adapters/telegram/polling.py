@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from aiogram import Bot, Dispatcher
-from aiogram.exceptions import ClientDecodeError, TelegramConflictError, TelegramRetryAfter
+from aiogram.exceptions import ClientDecodeError
 from aiogram.types import Update
-from aiogram.utils.backoff import Backoff, BackoffConfig
+from aiogram.utils.backoff import Backoff
 from pydantic import ValidationError
 
-from adapters.telegram.faults import REFUSED, UNREACHABLE, sentence
-from bot.model.errors import Refusal, Unavailable
+from adapters.telegram.connection import Connection, Patience
+from adapters.telegram.turns import Turns
+from adapters.telegram.window import Window
+from bot.model.errors import Unavailable
+
+__all__ = ["KINDS", "Patience", "Polling"]
 
 log = logging.getLogger(__name__)
 
-LOCKED = "unavailable.database.locked"
-
 KINDS = ["message", "callback_query"]
 """The updates that are asked for."""
-
-_UNREACHABLE = BackoffConfig(min_delay=1.0, max_delay=60.0, factor=2.0, jitter=0.1)
-_FAILING = BackoffConfig(min_delay=0.5, max_delay=15.0, factor=2.0, jitter=0.1)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How polling waits.
-
-    Attributes:
-        poll: How long Telegram may hold a request that has nothing to tell, in whole seconds.
-        answer: How much longer its answer may take, in seconds.
-        unreachable: Pauses while Telegram can't be reached.
-        failing: Pauses between the tries of an update whose handler fails.
-        tries: How often such an update is tried before it is given up.
-    """
-
-    poll: int = 25
-    answer: int = 20
-    unreachable: BackoffConfig = _UNREACHABLE
-    failing: BackoffConfig = _FAILING
-    tries: int = 6
 
 
 class Polling:
@@ -51,9 +30,10 @@ class Polling:
 
     Args:
         bot: The API client.
-        dispatcher: Its handlers return once everything is saved, and raise when it is not.
-        give_up: Told of an update whose handler kept failing, and of what can't be done where that is known; says so to
-            whoever sent it.
+        dispatcher: Its handlers return once everything is saved; they raise Unavailable while the database can't be
+            written, and anything else when they fail.
+        apologise: Tells whoever sent an update what is wrong with it: the database's fault, or None for any other.
+        connection: Asks Telegram.
         patience: Pauses.
     """
 
@@ -61,55 +41,41 @@ class Polling:
         self,
         bot: Bot,
         dispatcher: Dispatcher,
-        give_up: Callable[[Update, Refusal | None], Awaitable[None]],
+        apologise: Callable[[Update, Unavailable | None], None],
+        connection: Connection,
         patience: Patience,
     ) -> None:
         self._bot = bot
         self._dispatcher = dispatcher
-        self._give_up = give_up
+        self._apologise = apologise
+        self._connection = connection
         self._patience = patience
+        self._window = Window()
+        self._turns = Turns(self._handle)
 
     async def run(self) -> None:
-        """Read until cancelled.
+        """Read until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                updates = await self._connection.ask(self._fetch)
+                fresh = [update for update in updates if self._window.begin(update.update_id)]
+                # Somebody who presses a button looks at it.
+                for update in sorted(fresh, key=lambda update: update.callback_query is None):
+                    self._turns.begin(update, group)
+                await self._window.ready()
 
-        Raises:
-            TelegramUnauthorizedError, TelegramNotFound: The token is refused.
-            TelegramConflictError: Another program reads this bot's updates.
-        """
-        offset: int | None = None
-        while True:
-            for update in await self._fetch(offset):
-                await self._handle(update)
-                # Asking for what comes after it is what confirms it.
-                offset = update.update_id + 1
-
-    async def _fetch(self, offset: int | None) -> list[Update]:
-        backoff = Backoff(self._patience.unreachable)
-        while True:
-            try:
-                updates = await self._bot.get_updates(
-                    offset=offset,
-                    timeout=self._patience.poll,
-                    allowed_updates=KINDS,
-                    request_timeout=self._patience.poll + self._patience.answer,
-                )
-            except (*REFUSED, TelegramConflictError):
-                raise
-            except TelegramRetryAfter as error:
-                await asyncio.sleep(error.retry_after)
-            except UNREACHABLE as error:
-                if isinstance(error, ClientDecodeError) and (readable := self._readable(error)):
-                    return readable
-                log.warning(
-                    "Telegram can't be reached (%s); again in %.0f s",
-                    sentence(error, self._bot.token),
-                    backoff.next_delay,
-                )
-                await backoff.asleep()
-            else:
-                if backoff.counter:
-                    log.info("Telegram is reached again")
-                return updates
+    async def _fetch(self) -> list[Update]:
+        try:
+            return await self._bot.get_updates(
+                offset=self._window.offset,
+                timeout=self._patience.poll,
+                allowed_updates=KINDS,
+                request_timeout=self._patience.poll + self._patience.answer,
+            )
+        except ClientDecodeError as error:
+            if readable := self._readable(error):
+                return readable
+            raise
 
     def _readable(self, error: ClientDecodeError) -> list[Update]:
         """Of updates that the library can't read together, those that it can read, and the others' bare ids."""
@@ -119,31 +85,36 @@ class Polling:
         for raw in error.data["result"]:
             try:
                 updates.append(Update.model_validate(raw, context={"bot": self._bot}))
-            except ValidationError:
-                log.exception("an update can't be read and is passed over")
+            except ValidationError as unreadable:
+                if not isinstance(raw, dict) or not isinstance(raw.get("update_id"), int):
+                    continue
+                log.warning(
+                    "update %d can't be read and is passed over: %d of its fields are not as the library knows them",
+                    raw["update_id"],
+                    unreadable.error_count(),
+                )
                 updates.append(Update(update_id=raw["update_id"]))
         return updates
 
     async def _handle(self, update: Update) -> None:
-        if not any(getattr(update, kind) for kind in KINDS):
-            return
+        """Handle one update to its end; only a database that can't be written keeps it from being confirmed."""
         backoff = Backoff(self._patience.failing)
-        while True:
+        while any(getattr(update, kind) for kind in KINDS):
             try:
                 await self._dispatcher.feed_update(self._bot, update)
-            except Unavailable as refusal:
-                if backoff.counter == 0 and refusal.key == LOCKED:
-                    await backoff.asleep()  # another process is done in a moment
-                    continue
-                # A full disk lasts: trying again would only keep this person, and everybody after them, waiting.
-                await self._give_up(update, refusal)
-                return
-            except Exception:
-                if backoff.counter + 1 >= self._patience.tries:
-                    log.exception("update %d failed %d times and is given up", update.update_id, self._patience.tries)
-                    await self._give_up(update, None)
-                    return
-                log.exception("update %d could not be saved; again in %.1f s", update.update_id, backoff.next_delay)
+            except Unavailable as error:
+                log.warning(
+                    "update %d can't be saved (%s); again in %.1f s", update.update_id, error.key, backoff.next_delay
+                )
+                if not backoff.counter:
+                    self._apologise(update, error)
+                elif self._window.crowded:
+                    break  # its sender knows; those behind it are to be told, too
                 await backoff.asleep()
+            except Exception:
+                log.exception("update %d failed and is passed over", update.update_id)
+                self._apologise(update, None)
+                break
             else:
-                return
+                break
+        self._window.finish(update.update_id)

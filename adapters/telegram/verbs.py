@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from aiogram import F, Router
 from aiogram.enums import MessageEntityType
-from aiogram.filters import Command, CommandObject
 from aiogram.types import Message, Update, User
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.answers import Answers
-from adapters.telegram.faults import CALL_ERRORS
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
+from adapters.telegram.typed import Line, Typed, read
 from bot.model.cards import Card, Tone
 from bot.model.errors import BadInput, NotAllowed, Refusal
 from bot.model.people import Actor
@@ -56,26 +55,24 @@ class Verbs:
     def router(self) -> Router:
         """The route: every first word of the table."""
         router = Router(name="verbs")
-        router.message.register(self.handle, F.text, Command(*COMMANDS, ignore_case=True))
+        router.message.register(self.handle, F.text, Typed(*COMMANDS))
         return router
 
-    async def handle(self, message: Message, command: CommandObject, event_update: Update) -> None:
+    async def handle(self, message: Message, line: Line, event_update: Update) -> None:
         """Do what a verb asks for, and answer where it was typed."""
         actor = author_of(message, self._owners)
-        update_id, kind = event_update.update_id, command.command.lower()
+        update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
         try:
-            verb, rest = self._studio.verb(kind, _written(message))
+            verb, rest = self._studio.verb(kind, _written(message, self._me.username))
             kind = verb.name
             if verb.name in PERSONAL and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
                 card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
             else:
-                given = await self._given(message, actor, verb, rest, alone=not command.args)
+                given = await self._given(message, actor, verb, rest, alone=not line.rest)
                 actor = await self._with_rights(message, actor, verb, given.args)
                 card = await self._studio.command(Call(actor, place_of(message), verb, ref, given.args, given.names))
-        except CALL_ERRORS:
-            card = self._notice("telegram.admin_unclear", actor)
         except Refusal as refusal:
             # Whoever tries a code is told each time how many tries are left: those are few.
             tries = refusal.params.get("n", "") if kind in _CODES else ""
@@ -118,7 +115,8 @@ class Verbs:
             given.args[name], given.names[name] = str(message.chat.id), message.chat.title or ""
             return
         # An id is easily typed: it counts for who is an admin there, too.
-        if not value.removeprefix("-").isdecimal():
+        digits = value.removeprefix("-")
+        if not digits.isdecimal() or len(digits) > _ID_DIGITS:
             raise BadInput("telegram.not_a_chat")
         if not actor.is_owner and not await self._admins.includes(int(value), int(actor.user_id)):
             raise NotAllowed("telegram.no_admin_there")
@@ -131,7 +129,7 @@ class Verbs:
             return actor
         try:
             return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
-        except CALL_ERRORS:
+        except Refusal:
             if needed:
                 raise
             return actor
@@ -142,16 +140,19 @@ class Verbs:
 
 _CODES = frozenset({"claim", "link"})
 
+_ID_DIGITS = 16
+"""Telegram's ids have at most 52 significant bits (https://core.telegram.org/bots/api#chat)."""
+
 _HINTS = frozenset({"easel limits"})
 """Anybody's verbs that tell admins more."""
 
 
-def _written(message: Message) -> str:
+def _written(message: Message, username: str | None) -> str:
     """Return what stands behind the command; people without a name, who are pointed at, by their ids."""
     units = (message.text or "").encode("utf-16-le")
     for entity in sorted(message.entities or (), key=lambda entity: -entity.offset):
         if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:
             begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
             units = units[:begin] + f" {PLATFORM}:{entity.user.id} ".encode("utf-16-le") + units[end:]
-    words = units.decode("utf-16-le", "ignore").split(maxsplit=1)
-    return words[1] if len(words) > 1 else ""
+    line = read(units.decode("utf-16-le", "ignore"), username)
+    return "" if line is None else line.rest

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 TOKEN = "42:stand-in"
 CONFLICT = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+WEBHOOK = "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
 
 
 @dataclass
@@ -44,6 +45,8 @@ class TelegramStandIn:
         calls: Every call that was taken, as (method, parameters).
         refused: Every call that got an error, as (method, status).
         world: The chats.
+        held: Methods that are done but not answered while they are in it.
+        loose: Answers need not fit the specification, as those of another version of the Bot API would not.
     """
 
     def __init__(self, *, token: str = TOKEN, flood: Flood | None = None, privacy: bool = True) -> None:
@@ -56,6 +59,8 @@ class TelegramStandIn:
         self.world = World(Person(42, "Easel", None, is_bot=True, username="easel_bot"), flood or Flood())
         self.updates: deque[dict[str, Any]] = deque()
         self.confirmed = 0
+        self.held: set[str] = set()
+        self.loose = False
         self._faults: list[Fault] = []
         self._update_ids = itertools.count(1001)
         self._people = itertools.count(501)
@@ -131,10 +136,16 @@ class TelegramStandIn:
             self.problems.append(f"{method} is not played by the stand-in")
             raise ApiError(404, "Not Found: method not found")
         result = act(parameters, files)
-        spec().answer(method, result)
+        if not self.loose:
+            spec().answer(method, result)
+        self._tell()
+        while method in self.held:
+            await self._changed.wait()
         return result
 
     async def _get_updates(self, p: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.world.webhook:
+            raise ApiError(409, WEBHOOK)
         if self._poll is not None and self.polled:
             self._poll.set_exception(ApiError(409, CONFLICT))
         offset = p.get("offset", 0)
@@ -189,6 +200,11 @@ class TelegramStandIn:
         """End all faults."""
         self._faults.clear()
 
+    def answer(self, method: str) -> None:
+        """Answer what was held."""
+        self.held.discard(method)
+        self._tell()
+
     # The people.
 
     def person(self, name: str, language: str | None = "en") -> Person:
@@ -234,10 +250,12 @@ class TelegramStandIn:
         self._tell()
         return message
 
-    def sends_photo(self, chat: Chat, person: Person, photo: bytes, caption: str | None = None) -> Msg:
-        """Send a photo."""
+    def sends_photo(
+        self, chat: Chat, person: Person, photo: bytes, caption: str | None = None, album: str | None = None
+    ) -> Msg:
+        """Send a photo, or one of an album."""
         file = File(f"file-{next(self.world.ids)}", photo, "photo.jpg")
-        message = self.world.add(chat, person, photo=file, caption=caption)
+        message = self.world.add(chat, person, photo=file, caption=caption, album=album)
         self.push({"message": message.json()})
         return message
 

@@ -50,6 +50,8 @@ class World:
     queries: dict[str, Query] = field(default_factory=dict)
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    webhook: str = ""
+    """Where updates are sent; nobody can ask for them while it is set."""
 
     def add(self, chat: Chat, sender: Person, **content: Any) -> Msg:
         """Put a new message into a chat."""
@@ -60,6 +62,11 @@ class World:
     def getme(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """Who the bot is."""
         return self.bot.json()
+
+    def deletewebhook(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """From now on updates are asked for."""
+        self.webhook = ""
+        return True
 
     def setmycommands(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """Keep the list by scope and language."""
@@ -78,6 +85,8 @@ class World:
         if person is None:
             raise ApiError(400, "Bad Request: member not found")
         if person.id in chat.admins:
+            if chat.bare_admins:
+                return {"status": "administrator", "user": person.json(), "can_do_something_new": True}
             return {"status": "creator", "user": person.json(), "is_anonymous": False}
         return {"status": "member", "user": person.json()}
 

@@ -159,6 +159,8 @@ class Chat:
     blocked: bool = False
     moved_to: int | None = None
     photos_allowed: bool = True
+    bare_admins: bool = False
+    """Its administrators are told as another version of the Bot API tells them: without the fields of today."""
     actions: list[str] = field(default_factory=list)
     documents_allowed: bool = True
     closed_topics: set[int] = field(default_factory=set)

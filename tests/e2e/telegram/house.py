@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aiogram.utils.backoff import BackoffConfig
 
+from adapters.telegram.connection import Patience
 from adapters.telegram.pace import Pace
-from adapters.telegram.polling import Patience
 from adapters.telegram.service import TelegramService
 from bot.model.access import Access
 from bot.settings import Settings
@@ -43,7 +43,7 @@ class TelegramHouse(House):
             telegram_access=access,
         )
         self.pace = Pace(gap=GAP * 2)
-        self.patience = Patience(poll=20, unreachable=SHORT, failing=SHORT, tries=3)
+        self.patience = Patience(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
 
     async def start(self) -> None:
         """A new process on the same folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.present import i18n
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Person
@@ -355,3 +356,56 @@ async def test_what_a_group_has_set_goes_with_it_into_the_supergroup(
     telegram.writes(new, bob, "/draw a dog")
     await telegram.until(lambda: photos(new))
     assert await house.count("places") == 1
+
+
+async def test_somebody_who_writes_as_a_channel_is_told_to_write_as_themselves(
+    start: Start, telegram: TelegramStandIn, group: Chat
+) -> None:
+    house = await start()
+    shared = Person(136817688, "Channel", None, is_bot=True, username="Channel_Bot")
+    channel = Chat(-3001, "channel", "News")
+    telegram.writes(group, shared, "/draw a cat", sender_chat=channel)
+    (notice,) = await telegram.until(group.by_bot)
+    assert notice.words == i18n.text("en", "telegram.as_channel")
+    await telegram.until(lambda: not telegram.updates)
+    assert await house.count("jobs") == 0
+
+
+async def test_other_bots_are_not_answered(start: Start, telegram: TelegramStandIn, group: Chat, bob: Person) -> None:
+    house = await start()
+    telegram.writes(group, Person(77, "Echo", None, is_bot=True, username="echo_bot"), "/draw a cat")
+    telegram.writes(group, telegram.world.bot, "/draw a dog")
+    telegram.writes(group, bob, "/draw a bird")
+    await telegram.until(lambda: photos(group))
+    await telegram.until(lambda: not telegram.updates)
+    assert await house.count("jobs") == 1
+
+
+async def test_a_forged_page_takes_no_cards_place(
+    start: Start, telegram: TelegramStandIn, group: Chat, ann: Chat, bob: Person
+) -> None:
+    house = await start()
+    person = ann.members[ann.id]
+    telegram.writes(group, person, "/draw a cat")
+    (card,) = await telegram.until(lambda: photos(group))
+    telegram.writes(ann, person, "a dog")
+    (own,) = await telegram.until(lambda: photos(ann))
+    for message, presser in ((card, bob), (card, person), (own, person)):
+        words = message.words
+        query = telegram.sends_press(message, presser, "easel:page:0")
+        await telegram.until(lambda query=query: query.answered)  # type: ignore[misc]
+        assert query.alert
+        assert (message.words, message.photo is not None) == (words, True)
+    await house.settled()
+    assert card.photo is not None
+
+
+async def test_an_administrator_is_one_whatever_else_telegram_tells_of_them(
+    start: Start, telegram: TelegramStandIn, bob: Person
+) -> None:
+    house = await start()
+    group = telegram.group("Painters", admin=bob)
+    group.bare_admins = telegram.loose = True
+    telegram.writes(group, bob, "/quota set 3/day")
+    await telegram.until(group.by_bot)
+    assert await house.count("policies") == 1

@@ -133,11 +133,11 @@ async def test_a_killed_service_delivers_once_and_charges_once(
     assert number(service, "SELECT sum(reserved) FROM ledger") == 0
 
 
-async def test_a_refused_token_is_a_loud_line_and_the_end_of_a_service_without_a_page(
+async def test_a_token_that_can_not_be_one_is_the_end_of_a_service_without_a_page(
     start_service: StartService, real: TelegramStandIn
 ) -> None:
-    env = {**environment(real), "EASEL_TELEGRAM_TOKEN": "42:wrong"}
+    env = {**environment(real), "EASEL_TELEGRAM_TOKEN": "42 wrong"}
     service = await asyncio.to_thread(start_service, env=env, ready=False)
     assert await asyncio.to_thread(service.process.wait, 60) == 1
     assert "Telegram is off" in service.log
-    assert "42:wrong" not in service.log
+    assert "42 wrong" not in service.log

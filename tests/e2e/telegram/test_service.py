@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from adapters.cli.clock import SystemClock
 from adapters.telegram.service import TelegramService, check
 from bot.model.answers import Shown
 from bot.model.errors import Unavailable
@@ -22,6 +24,7 @@ from tests.e2e.telegram.conftest import Start, photos
 from tests.e2e.telegram.house import TelegramHouse
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat
+from tests.flow.gate import Gate
 
 
 def settings(telegram: TelegramStandIn, **more: Any) -> Settings:
@@ -29,26 +32,58 @@ def settings(telegram: TelegramStandIn, **more: Any) -> Settings:
     return Settings(_env_file=None, **{"telegram_token": telegram.token, "telegram_api_url": telegram.url, **more})
 
 
-@pytest.mark.parametrize("token", ["42:wrong", "nonsense"])
-async def test_a_refused_token_turns_the_platform_off_and_says_so(
-    tmp_path: Path, telegram: TelegramStandIn, caplog: pytest.LogCaptureFixture, token: str
+async def test_a_token_that_can_not_be_one_turns_the_platform_off_and_says_so(
+    tmp_path: Path, telegram: TelegramStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = FakeEngine()
     await engine.start()
     house = TelegramHouse(tmp_path, telegram, engine)
-    house.settings = settings(telegram, telegram_token=token)
+    house.settings = settings(telegram, telegram_token="nonsense")
     await house.start()
     await house.ended()
     (line,) = [r for r in caplog.records if r.levelname == "CRITICAL"]
     assert "Telegram is off" in line.getMessage()
     assert "EASEL_TELEGRAM_TOKEN" in line.getMessage()
-    assert token not in caplog.text
-    assert await house.studio.healthy() == ()
+    assert "nonsense" not in caplog.text
+    (problem,) = await house.studio.healthy()
+    assert "EASEL_TELEGRAM_TOKEN" in problem
     await house.stop()
     await engine.aclose()
 
 
-async def test_a_second_reader_turns_the_platform_off_and_says_so(
+async def problems(house: TelegramHouse, words: str) -> None:
+    """Wait until what keeps this Easel from drawing contains these words; empty: until nothing does."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await house.studio.healthy()
+            if (words and words in str(found)) or not (words or found):
+                return
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("method", ["getMe", "getUpdates"])
+@pytest.mark.parametrize(("status", "description"), [(401, "Unauthorized"), (404, "Not Found")])
+async def test_a_refusal_is_said_and_tried_again(
+    start: Start,
+    telegram: TelegramStandIn,
+    ann: Chat,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    status: int,
+    description: str,
+) -> None:
+    telegram.refuse(method, status, description, times=float("inf"))
+    house = await start()
+    await problems(house, "EASEL_TELEGRAM_TOKEN")
+    telegram.mend()
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    await problems(house, "")
+    assert "Telegram is off" in caplog.text
+    assert telegram.token not in caplog.text
+
+
+async def test_a_second_reader_is_said_and_waited_for(
     start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = await start()
@@ -56,22 +91,130 @@ async def test_a_second_reader_turns_the_platform_off_and_says_so(
     url = f"{telegram.url}/bot{telegram.token}/getUpdates"
     async with aiohttp.ClientSession() as http, http.post(url, data={"timeout": "0"}) as answer:
         assert answer.status == 200
-    await house.ended()
+    await telegram.until(lambda: ("getUpdates", 409) in telegram.refused)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    await problems(house, "")
     (line,) = [r for r in caplog.records if r.levelname == "CRITICAL"]
     assert "Another program reads this bot's messages" in line.getMessage()
 
 
-async def test_a_token_that_is_revoked_meanwhile_turns_the_platform_off(
-    start: Start, telegram: TelegramStandIn, caplog: pytest.LogCaptureFixture
+async def test_a_webhook_that_was_left_over_is_removed(
+    start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    telegram.world.webhook = "https://example.org/old"
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await start()
+    await telegram.until(lambda: photos(ann))
+    assert "webhook" in caplog.text
+    assert [p for name, p in telegram.calls if name == "deleteWebhook"] == [{"drop_pending_updates": False}]
+
+
+async def test_menus_that_telegram_puts_off_are_set_later(start: Start, telegram: TelegramStandIn) -> None:
+    telegram.refuse("setMyCommands", 429, "Too Many Requests: retry after 1", retry_after=1)
+    await start()
+    await telegram.until(lambda: len(telegram.world.commands) == 6)
+
+
+async def test_a_slow_answer_holds_nobody_else_up(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    house = await start()
+    bob = telegram.person("Bob")
+    group = telegram.group("Painters", admin=bob)
+    telegram.held.add("getChatMember")
+    telegram.writes(group, bob, "/quota set 3/day")
+    await telegram.until(lambda: any(name == "getChatMember" for name, _ in telegram.calls))
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    telegram.writes(group, ann.members[ann.id], "/draw a dog")
+    await telegram.until(lambda: photos(ann) and photos(group))
+    # It is not saved, so it is not confirmed, and neither is anything behind it.
+    assert telegram.updates[0]["update_id"] == 1001
+    telegram.answer("getChatMember")
+    await telegram.until(lambda: not telegram.updates)
+    assert await house.count("policies") == 1
+    assert await house.count("jobs") == 2
+
+
+async def test_slow_answers_in_any_number_hold_nobody_up(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    """Each handler that waits for Telegram leaves its place to others."""
+    house = await start()
+    telegram.held.add("getChatMember")
+    bosses = [telegram.person(f"Boss {n}") for n in range(20)]
+    groups = [telegram.group(f"Group {n}", admin=boss) for n, boss in enumerate(bosses)]
+    for group, boss in zip(groups, bosses, strict=True):
+        telegram.writes(group, boss, "/quota set 3/day")
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    telegram.answer("getChatMember")
+    await telegram.until(lambda: not telegram.updates)
+    assert await house.count("policies") == 20
+
+
+async def test_a_press_behind_many_messages_is_answered_before_them(
+    start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
     house = await start()
-    await telegram.until(lambda: telegram.polled)
-    telegram.token = "43:another"
-    telegram.push(
-        {"message": telegram.world.add(telegram.private(telegram.person("x")), telegram.person("y"), text="z").json()}
-    )
-    await house.ended()
-    assert "Telegram is off" in caplog.text
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "a cat")
+    (card,) = await telegram.until(lambda: photos(ann))
+    await telegram.until(lambda: telegram.polled and not telegram.updates)
+    draw: Callable[..., Awaitable[Shown]] = house.studio.draw
+    admitted: list[str] = []
+    before: list[int] = []
+
+    async def counted(*args: Any) -> Shown:
+        shown = await draw(*args)
+        admitted.append(args[3].event)
+        return shown
+
+    house.studio.draw = counted  # type: ignore[method-assign, assignment]
+    for n in range(120):
+        chat = telegram.private(telegram.person(f"Person {n}"))
+        telegram.writes(chat, chat.members[chat.id], "a dog")
+    query = telegram.presses(card, person, "favourite")
+
+    def answered() -> bool:
+        if query.answered and not before:
+            before.append(len(admitted))
+        return query.answered
+
+    await telegram.until(answered)
+    # Telegram tells a hundred at a time; the rest is asked for once a few of them are saved.
+    assert before[0] < 60
+    await telegram.until(lambda: len(admitted) == 120)
+
+
+async def test_what_could_be_shown_nowhere_is_said_at_the_next_message(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    gate = Gate()
+    await start(gate)
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "a cat")
+    await telegram.until(ann.by_bot)
+    ann.blocked = True
+    gate.open()
+    await telegram.until(lambda: ("sendPhoto", 403) in telegram.refused)
+    ann.blocked = False
+    for _ in range(2):
+        telegram.writes(ann, person, "/help")
+    await telegram.until(lambda: [m for m in ann.by_bot() if "could not be shown" in m.words])
+    await telegram.until(lambda: not telegram.updates)
+    assert len([m for m in ann.by_bot() if "could not be shown" in m.words]) == 1
+
+
+async def test_a_clock_that_jumps_back_stops_no_answer(
+    start: Start, telegram: TelegramStandIn, ann: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start()
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "a cat")
+    await telegram.until(lambda: photos(ann))
+    now = time.time
+    for days in (2, 400):
+        monkeypatch.setattr(SystemClock, "now", lambda _, days=days: now() - days * 86400)
+        seen = len(photos(ann))
+        telegram.writes(ann, person, "a dog")
+        await telegram.until(lambda seen=seen: len(photos(ann)) == seen + 1)  # type: ignore[misc]
 
 
 async def test_an_unreachable_telegram_is_tried_again_until_it_is_there(
@@ -134,29 +277,58 @@ async def test_an_update_is_not_confirmed_until_its_handler_has_saved(
 ) -> None:
     house = await start()
     await telegram.until(lambda: telegram.polled)
-    failing = Failing(house, 2, RuntimeError("no"))
+    error = Unavailable("unavailable.disk_full")
+    failing = Failing(house, 4, error)
+    post: Callable[..., Awaitable[None]] = house.studio.post
+
+    async def failing_post(*args: Any) -> None:
+        if len(failing.calls) <= 4:
+            raise error
+        await post(*args)
+
+    house.studio.post = failing_post  # type: ignore[method-assign, assignment]
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
     telegram.writes(ann, person, "a dog")
     await telegram.until(lambda: len(photos(ann)) == 2)
-    assert failing.calls == ["telegram:update:1001"] * 3 + ["telegram:update:1002"]
+    assert failing.calls == ["telegram:update:1001"] * 5 + ["telegram:update:1002"]
     assert await house.count("jobs") == 2
+    # The sender is told once, and at once.
+    (told,) = await telegram.until(lambda: [m for m in ann.by_bot() if m.photo is None])
+    assert told.words == f"{i18n.text('en', 'unavailable.disk_full')} {i18n.text('en', 'telegram.held')}"
 
 
-async def test_an_update_that_always_fails_is_given_up_with_an_apology(
+async def test_an_update_that_fails_is_answered_and_passed_at_once(
     start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = await start()
     await telegram.until(lambda: telegram.polled)
-    Failing(house, 3, RuntimeError("secret inside"))
-    person = ann.members[ann.id]
-    telegram.writes(ann, person, "poison")
+    failing = Failing(house, 1, OverflowError("Python int too large to convert to SQLite INTEGER"))
+    bob = telegram.private(telegram.person("Bob"))
+    telegram.writes(ann, ann.members[ann.id], "poison")
+    telegram.writes(bob, bob.members[bob.id], "a cat")
+    await telegram.until(lambda: photos(bob))
     (apology,) = await telegram.until(ann.by_bot)
     assert apology.words == i18n.text("en", "refusal.unavailable.internal")
     await telegram.until(lambda: not telegram.updates)
-    telegram.writes(ann, person, "a cat")
-    await telegram.until(lambda: photos(ann))
-    assert "given up" in caplog.text
+    assert len(failing.calls) == 2
+    assert "passed over" in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+async def test_a_press_whose_rights_telegram_does_not_tell_is_answered(
+    start: Start, telegram: TelegramStandIn, ann: Chat, status: int
+) -> None:
+    await start()
+    person = ann.members[ann.id]
+    group = telegram.group("Painters", person)
+    telegram.writes(group, person, "/draw a cat")
+    (card,) = await telegram.until(lambda: photos(group))
+    telegram.refuse("getChatMember", status, "no", times=float("inf"), **({"retry_after": 60} if status == 429 else {}))
+    query = telegram.sends_press(card, person, "easel:hide:1")
+    await telegram.until(lambda: query.answered)
+    assert query.text == i18n.text("en", "telegram.admin_unclear")
+    await telegram.until(lambda: not telegram.updates)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +345,23 @@ async def test_what_can_not_be_stored_is_said_at_once(
     house.studio.post = full.never  # type: ignore[method-assign, assignment]
     telegram.writes(ann, ann.members[ann.id], "a cat")
     (answer,) = await telegram.until(ann.by_bot)
-    assert answer.words == i18n.text("en", said)
-    assert len(full.calls) == 1
-    await telegram.until(lambda: not telegram.updates)
+    assert answer.words == f"{i18n.text('en', said)} {i18n.text('en', 'telegram.held')}"
+    assert len(telegram.updates) == 1
     assert [r for r in caplog.records if r.exc_info] == []
+
+
+async def test_so_much_that_can_not_be_stored_keeps_nobody_from_being_told(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    """Telegram tells 100 updates at a time: those that wait must leave room for others' to be answered."""
+    house = await start()
+    await telegram.until(lambda: telegram.polled)
+    full = Failing(house, float("inf"), Unavailable("unavailable.disk_full"))
+    house.studio.post = full.never  # type: ignore[method-assign, assignment]
+    chats = [telegram.private(telegram.person(f"Person {n}")) for n in range(130)]
+    for chat in chats:
+        telegram.writes(chat, chat.members[chat.id], "a cat")
+    await telegram.until(lambda: all(chat.by_bot() for chat in chats))
 
 
 async def test_a_press_that_always_fails_is_answered_too(

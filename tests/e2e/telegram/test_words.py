@@ -8,6 +8,7 @@ import re
 import pytest
 from PIL import Image
 
+from bot.present import i18n
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat
@@ -137,3 +138,57 @@ async def test_the_list_of_commands_is_set_in_both_languages(
         assert {c["command"] for c in english} == {"draw", "history", "quota", "cancel", "help", *more}
         assert all(re.search("[\u4e00-\u9fff]", c["description"]) for c in chinese)
         assert all(1 <= len(c["description"]) <= 256 for c in english + chinese)
+
+
+@pytest.mark.parametrize(
+    ("typed", "prompt"),
+    [
+        ("/draw一只猫", "一只猫"),
+        ("/draw: a cat", "a cat"),
+        ("/draw：一只猫", "一只猫"),
+        ("/draw\u2060 a cat", "a cat"),
+        ("\u200f/DRAW@Easel_Bot a cat", "a cat"),
+        ("／draw a cat", "a cat"),
+    ],
+)
+async def test_a_command_is_known_however_it_is_typed(
+    start: Start, telegram: TelegramStandIn, ann: Chat, typed: str, prompt: str
+) -> None:
+    await start()
+    person = ann.members[ann.id]
+    # Telegram does not tell a group's bot of a full-width slash.
+    chat = telegram.group("Painters", person) if typed.startswith("/") else ann
+    telegram.writes(chat, person, typed)
+    (card,) = await telegram.until(lambda: photos(chat))
+    assert prompt in card.code()
+
+
+@pytest.mark.parametrize("typed", ["/drawing a cat", "/draw2 a cat", "/draw@other_bot a cat"])
+async def test_other_commands_of_a_group_are_left_alone(
+    start: Start, telegram: TelegramStandIn, ann: Chat, typed: str
+) -> None:
+    house = await start()
+    person = ann.members[ann.id]
+    group = telegram.group("Painters", person)
+    telegram.writes(group, person, typed)
+    await telegram.until(lambda: telegram.polled and not telegram.updates)
+    assert await house.count("jobs") == 0
+    assert group.by_bot() == []
+
+
+async def test_a_photo_with_a_command_and_an_album_get_one_sentence(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    house = await start()
+    person = ann.members[ann.id]
+    group = telegram.group("Painters", person)
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(data, "PNG")
+    telegram.sends_photo(group, person, data.getvalue(), "/draw a cat")
+    (notice,) = await telegram.until(group.by_bot)
+    assert notice.words == i18n.text("en", "telegram.text_only")
+    for _ in range(3):
+        telegram.sends_photo(ann, person, data.getvalue(), album="album-7")
+    await telegram.until(lambda: not telegram.updates)
+    await house.settled()
+    assert [m.words for m in ann.by_bot()] == [notice.words]
