@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 
 import discord
 
@@ -29,7 +30,9 @@ class Buttons:
         """Answer a press or a form; slash commands are the command tree's."""
         if interaction.type is discord.InteractionType.component:
             press = Press.unpack(interaction.custom_id or "")
-            updates = press is not None and press.action in UPDATING
+            if press is not None and press.action is Action.PAGE and not _is_page(interaction):
+                press = None
+            updates = press is not None and press.action in UPDATING and _is_on_message(interaction)
         elif interaction.type is discord.InteractionType.modal_submit:
             press, updates = None, False
         else:
@@ -39,12 +42,14 @@ class Buttons:
             interaction,
             ref_of(interaction, private=private),
             locale_of(interaction.locale),
-            self._answer(interaction, press, private=private),
+            self._answer(interaction, press, private=private, updates=updates),
             private=private or press is None,
             updates=updates,
         )
 
-    async def _answer(self, interaction: discord.Interaction, press: Press | None, *, private: bool) -> Answer:
+    async def _answer(
+        self, interaction: discord.Interaction, press: Press | None, *, private: bool, updates: bool
+    ) -> Answer:
         if press is None:
             form = interaction.type is discord.InteractionType.modal_submit
             raise BadInput("discord.form.old" if form else "refusal.press.unreadable")
@@ -52,9 +57,27 @@ class Buttons:
         pressed = await self._studio.press(actor, place, press, ref_of(interaction, private=private))
         if pressed.new is not None:
             return Answer(pressed.new.card, pressed.new.job_id)
-        if pressed.card is not None:
+        if pressed.card is not None and updates:
             return Answer(pressed.card, updates=True, notice=pressed.notice)
+        if pressed.card is not None:
+            return Answer(replace(pressed.card, private=True), notice=pressed.notice)
         if pressed.notice or pressed.files:
-            card = Card(Tone.INFO, pressed.notice, pictures=pressed.files, private=True, final=True)
+            card = Card(
+                Tone.INFO, pressed.notice, pictures=pressed.files, private=True, final=True, locale=actor.locale
+            )
             return Answer(card, as_they_are=True)
         return Answer(None)
+
+
+def _is_on_message(interaction: discord.Interaction) -> bool:
+    """Whether the message that Discord names has this button: what it shows may be changed by the press then."""
+    message = interaction.message
+    if message is None:
+        return False
+    buttons = (part for row in message.components if isinstance(row, discord.ActionRow) for part in row.children)
+    return any(interaction.custom_id == button.custom_id for button in buttons)
+
+
+def _is_page(interaction: discord.Interaction) -> bool:
+    """Whether the message is a page of somebody's pictures: those are shown to that person alone."""
+    return _is_on_message(interaction) and interaction.message is not None and interaction.message.flags.ephemeral

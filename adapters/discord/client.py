@@ -69,6 +69,7 @@ class Client(discord.AutoShardedClient):
         self._away: dict[int, asyncio.TimerHandle] = {}
         self.connected_at: float | None = None
         """The event loop's time when a shard was connected first; None before that."""
+        self._replies = replies
         self._buttons = Buttons(studio, replies, owners)
         self.tree = Tree(self, studio, replies, owners)
 
@@ -132,8 +133,11 @@ class Client(discord.AutoShardedClient):
             self._away[shard_id] = self.loop.call_later(GRACE_SECONDS, self._report)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Answer presses and forms."""
-        await self._buttons.handle(interaction)
+        """Answer presses and forms, whatever goes wrong."""
+        try:
+            await self._buttons.handle(interaction)
+        except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"
+            await self._replies.apologise(interaction, error)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -71,9 +71,12 @@ class Tree(app_commands.CommandTree[discord.Client]):
         """Answer what no command took: Discord still shows commands of an older version, or a fault of ours."""
         if interaction.type is discord.InteractionType.autocomplete:
             return
-        locale = locale_of(interaction.locale)
         stale = isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch)
-        card = self._replies.failed(error, locale, "discord.command.old" if stale else "refusal.unavailable.internal")
+        if not stale:
+            await self._replies.apologise(interaction, error)
+            return
+        locale = locale_of(interaction.locale)
+        card = self._replies.failed(error, locale, "discord.command.old")
 
         async def work() -> Answer:
             return Answer(card)

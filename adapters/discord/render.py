@@ -11,6 +11,7 @@ from bot.model.cards import Button, Card, Tone
 PROMPT_CHARS = 1200
 """So much of a prompt is shown, escapes included: the rest of the card needs its room."""
 SENTENCE_CHARS = 600
+CONTENT_CHARS = 2000
 DESCRIPTION_CHARS, EMBED_CHARS = 4096, 6000
 NAME_CHARS, VALUE_CHARS, FIELDS = 256, 300, 25
 """Of an embed's fields; Discord takes values of 1,024, but a fact is a short thing."""
@@ -63,6 +64,13 @@ def embed_of(card: Card) -> discord.Embed | None:
         if name and value and len(embed) + len(name) + len(value) <= EMBED_CHARS:
             embed.add_field(name=name, value=value)
     return embed
+
+
+def plain_of(card: Card) -> str:
+    """Return the card's own sentences as plain text: nothing that people wrote, at most 2,000 characters."""
+    lines = [escape(line, SENTENCE_CHARS) for line in (card.status, *card.notes) if line]
+    text = "\n".join(lines)
+    return text if len(text) <= CONTENT_CHARS else text[: CONTENT_CHARS - 1] + "…"
 
 
 def _parts(card: Card) -> list[str]:

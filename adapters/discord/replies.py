@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import discord
 
-from adapters.discord.faults import NETWORK
-from adapters.discord.pictures import Upload, uploads
-from adapters.discord.render import embed_of, view_of
+from adapters.discord.faults import NETWORK, log_refusal
+from adapters.discord.fitting import Parts, fitted
+from adapters.discord.identity import PLATFORM, locale_of
 from bot.model.cards import Card, Tone
 from bot.model.errors import Refusal
 from bot.model.messages import Ref
+from bot.model.people import Actor
 from bot.studio import Studio
-from engine.contract import Profile
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds until an answer is deferred; Discord gives 3 for the first response."""
+
+
+FAULTS = (discord.HTTPException, discord.InteractionResponded, *NETWORK)
+"""What an answer may fail with where Discord, or the way to it, is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +48,6 @@ class Answer:
     updates: bool = False
     notice: str = ""
     as_they_are: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """An answer with its files in memory."""
-
-    answer: Answer
-    files: tuple[Upload, ...]
-
-    @property
-    def private(self) -> bool:
-        return self.answer.card is not None and self.answer.card.private
-
-    def shown(self) -> dict[str, Any]:
-        """Return embeds and buttons, as every way to show them takes them."""
-        assert self.answer.card is not None
-        embed, view = embed_of(self.answer.card), view_of(self.answer.card)
-        return {"embeds": [embed] if embed else [], **({"view": view} if view else {})}
-
-    def edited(self) -> dict[str, Any]:
-        """Return the same for an edit, which must also take away what is not there any more."""
-        return {"view": None, **self.shown(), "attachments": [u.file() for u in self.files]}
-
-    def sent(self) -> dict[str, Any]:
-        """Return the same for a new message."""
-        return {**self.shown(), "files": [u.file() for u in self.files], "ephemeral": self.private}
 
 
 class Replies:
@@ -98,26 +78,21 @@ class Replies:
             private: When deferred: whether the answer is expected to be for this person alone.
             updates: When deferred: whether the answer is expected to change the message that the button is on.
         """
-        task = asyncio.ensure_future(self._ready(work, locale))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
         here = asyncio.current_task()
         assert here is not None
         self._running.add(here)
         try:
-            done, _ = await asyncio.wait({task}, timeout=self._patience)
-            deferred = not done and await self._defer(interaction, private=private, updates=updates)
-            ready = await task
-            if deferred:
-                shown = self._after(interaction, ready, private=private, updates=updates)
-            else:
-                shown = self._first(interaction, ready)
-            await self._show(interaction, ref, ready, shown)
-            if ready.answer.notice:
-                beside = _Ready(Answer(Card(Tone.INFO, ready.answer.notice, private=True, final=True)), ())
-                await self._show(interaction, ref, beside, _follow_up(interaction, beside))
+            await self._respond(interaction, ref, locale, work, private=private, updates=updates)
+            await self._say_missed(interaction, locale)
+        except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"
+            await self.apologise(interaction, error)
         finally:
             self._running.discard(here)
+
+    async def apologise(self, interaction: discord.Interaction, error: Exception) -> None:
+        """Log a fault of ours, and say in a plain sentence that something went wrong."""
+        log.error("An interaction failed", exc_info=error)
+        await self._sorry(interaction, locale_of(interaction.locale))
 
     def failed(self, error: BaseException, locale: str, key: str = "refusal.unavailable.internal") -> Card:
         """Log a fault and return the sentence for the person."""
@@ -129,88 +104,149 @@ class Replies:
         if running := {t for t in self._running if t is not asyncio.current_task()}:
             await asyncio.wait(running, timeout=seconds)
 
-    async def _ready(self, work: Awaitable[Answer], locale: str) -> _Ready:
+    async def _respond(
+        self,
+        interaction: discord.Interaction,
+        ref: Ref,
+        locale: str,
+        work: Awaitable[Answer],
+        *,
+        private: bool,
+        updates: bool,
+    ) -> None:
+        task = asyncio.ensure_future(self._answer(work, locale))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        deferred = not done and await self._defer(interaction, private=private, updates=updates)
+        answer = await task
+        show: Callable[[Parts], Awaitable[int | None]]
+        if answer.card is None:
+            silent = self._silent_after if deferred else self._silent_first
+            await self._guarded(interaction, locale, silent(interaction, updates=updates))
+        elif deferred:
+            show = partial(self._after, interaction, answer, private=private, updates=updates)
+            await self._show(interaction, ref, locale, answer, show)
+        else:
+            await self._show(interaction, ref, locale, answer, partial(self._first, interaction, answer))
+        if answer.notice:
+            beside = Answer(Card(Tone.INFO, answer.notice, private=True, final=True, locale=locale))
+            await self._show(interaction, ref, locale, beside, partial(_follow_up, interaction))
+
+    async def _answer(self, work: Awaitable[Answer], locale: str) -> Answer:
         try:
-            answer = await work
+            return await work
         except Refusal as refusal:
-            answer = Answer(self._studio.refused(refusal, locale))
+            return Answer(self._studio.refused(refusal, locale))
         except Exception as error:  # noqa: BLE001 - whatever it was, the person is told and it is logged
-            answer = Answer(self.failed(error, locale))
-        try:
-            files = await _files(answer, self._studio.profiles())
-        except OSError:
-            # The card says what there is to say; the job itself is settled.
-            log.exception("Pictures of a card can't be read")
-            files = ()
-        return _Ready(answer, files)
+            return Answer(self.failed(error, locale))
 
     async def _defer(self, interaction: discord.Interaction, *, private: bool, updates: bool) -> bool:
         try:
             await interaction.response.defer(ephemeral=private, thinking=not updates)
-        except (discord.HTTPException, discord.InteractionResponded, *NETWORK) as error:
-            log.warning("Discord did not take a deferred answer: %s", error)
+        except FAULTS as error:
+            _log("a deferred answer", error)
             return False
         return True
 
-    async def _first(self, interaction: discord.Interaction, ready: _Ready) -> int | None:
-        response, answer = interaction.response, ready.answer
-        if answer.card is None:
-            await response.defer()
-            return None
-        if answer.updates:
-            await response.edit_message(**ready.edited())
-            return None
-        return (await response.send_message(**ready.sent())).message_id
+    async def _silent_first(self, interaction: discord.Interaction, *, updates: bool) -> None:  # noqa: ARG002 - as its twin
+        await interaction.response.defer()
 
-    async def _after(
-        self, interaction: discord.Interaction, ready: _Ready, *, private: bool, updates: bool
-    ) -> int | None:
-        answer = ready.answer
-        if answer.card is None:
-            if not updates:
-                await interaction.delete_original_response()
-            return None
-        # How private an answer is was fixed when it was deferred; another kind must be another message.
-        if answer.updates if updates else answer.card.private == private:
-            return (await interaction.edit_original_response(**ready.edited())).id
+    async def _silent_after(self, interaction: discord.Interaction, *, updates: bool) -> None:
         if not updates:
             await interaction.delete_original_response()
-        return await _follow_up(interaction, ready)
+
+    async def _first(self, interaction: discord.Interaction, answer: Answer, parts: Parts) -> int | None:
+        if answer.updates:
+            await interaction.response.edit_message(**parts.edit())
+            return None
+        sent = await interaction.response.send_message(**parts.new(), ephemeral=parts.card.private)
+        return sent.message_id
+
+    async def _after(
+        self, interaction: discord.Interaction, answer: Answer, parts: Parts, *, private: bool, updates: bool
+    ) -> int | None:
+        # How private an answer is was fixed when it was deferred; another kind must be another message.
+        if answer.updates if updates else parts.card.private == private:
+            return (await interaction.edit_original_response(**parts.edit())).id
+        if not updates:
+            with contextlib.suppress(discord.NotFound):
+                await interaction.delete_original_response()
+        return await _follow_up(interaction, parts)
 
     async def _show(
-        self, interaction: discord.Interaction, ref: Ref, ready: _Ready, showing: Awaitable[int | None]
+        self,
+        interaction: discord.Interaction,
+        ref: Ref,
+        locale: str,
+        answer: Answer,
+        show: Callable[[Parts], Awaitable[int | None]],
     ) -> None:
-        job_id = ready.answer.job_id
+        card, job_id = answer.card, answer.job_id
+        assert card is not None
+        # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+        enlarged = card.job_id is not None and not answer.as_they_are
+        profiles = self._studio.profiles() if enlarged else ()
         try:
-            message = await showing
-        except (discord.HTTPException, discord.InteractionResponded, *NETWORK) as error:
+            message = await fitted(card, show, what="an answer", words=self._studio.text, profiles=profiles)
+        except FAULTS as error:
+            _log("an answer", error)
             # A broken connection, or a first try that arrived without our hearing of it (40060 for the second).
-            message = None if job_id is None else await self._arrived(interaction, private=ready.private)
-            if message is None:
-                log.warning("Discord did not take an answer: %s", error)
-                if job_id is not None:
-                    await self._studio.unbound(job_id, ref)
+            message = None if job_id is None else await self._arrived(interaction, private=card.private)
+            if message is None and job_id is None:
+                await self._sorry(interaction, locale)
+            elif message is None and job_id is not None:
+                await self._studio.unbound(job_id, ref)
         if job_id is not None and message is not None and ref.address is not None:
-            address = replace(ref.address, message=str(message), private=ready.private)
+            address = replace(ref.address, message=str(message), private=card.private)
             await self._studio.bound(job_id, ref, address)
+
+    async def _guarded(self, interaction: discord.Interaction, locale: str, asked: Awaitable[None]) -> None:
+        try:
+            await asked
+        except FAULTS as error:
+            _log("an acknowledgement", error)
+            await self._sorry(interaction, locale)
 
     async def _arrived(self, interaction: discord.Interaction, *, private: bool) -> int | None:
         """Ask whether an answer is there after all, and as private as it has to be."""
         try:
             found = await interaction.original_response()
-        except (discord.HTTPException, discord.ClientException, *NETWORK):
+        except (discord.ClientException, *FAULTS):
             return None
         return found.id if found.flags.ephemeral == private else None
 
+    async def _sorry(self, interaction: discord.Interaction, locale: str) -> None:
+        """The last that can be tried: a plain sentence instead of "the application did not respond"."""
+        text = self._studio.text("refusal.unavailable.internal", locale)
+        try:
+            if interaction.response.is_done():
+                await interaction.followup.send(text, ephemeral=True)
+            else:
+                await interaction.response.send_message(text, ephemeral=True)
+        except (discord.ClientException, *FAULTS) as error:
+            _log("an apology", error)
 
-async def _follow_up(interaction: discord.Interaction, ready: _Ready) -> int:
-    return (await interaction.followup.send(**ready.sent(), wait=True)).id
+    async def _say_missed(self, interaction: discord.Interaction, locale: str) -> None:
+        """Tell a person what could be shown to them nowhere."""
+        actor = Actor(PLATFORM, str(interaction.user.id), locale=locale)
+        told = await self._studio.missed(actor)
+        if told is None or not interaction.response.is_done():
+            return
+        try:
+            await interaction.followup.send(told.notice, ephemeral=True, wait=True)
+        except FAULTS as error:
+            _log("a sentence about what was missed", error)
+        else:
+            await self._studio.heard(actor, told)
 
 
-async def _files(answer: Answer, profiles: Sequence[Profile]) -> tuple[Upload, ...]:
-    card = answer.card
-    if card is None or not card.pictures:
-        return ()
-    # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
-    enlarged = card.job_id is not None and not answer.as_they_are
-    return await uploads(card.pictures, profiles if enlarged else ())
+def _log(what: str, error: Exception) -> None:
+    if isinstance(error, discord.HTTPException):
+        log_refusal(what, error)
+    else:
+        log.warning("Discord did not take %s: %s", what, str(error) or type(error).__name__)
+
+
+async def _follow_up(interaction: discord.Interaction, parts: Parts) -> int:
+    return (await interaction.followup.send(**parts.new(), ephemeral=parts.card.private, wait=True)).id

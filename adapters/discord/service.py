@@ -20,6 +20,7 @@ from adapters.discord.faults import NETWORK
 from adapters.discord.identity import PLATFORM
 from adapters.discord.replies import Replies
 from adapters.discord.surface import DiscordSurface
+from adapters.discord.webhooks import use_once
 from bot.backoff import Backoff
 from bot.model.errors import Unavailable
 from bot.settings import Settings
@@ -83,11 +84,12 @@ class DiscordService:
         self._sleep = sleep
         self._shards = 1
         self._lasted = False
-        self.surface = DiscordSurface(studio.profiles)
+        self.surface = DiscordSurface(studio.profiles, studio.text)
 
     async def run(self) -> None:
         """Serve until cancelled. Whatever Discord refuses is said loudly and tried again, with a growing pause."""
         use_endpoints(self._settings)
+        use_once()
         _quieten()
         away = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         refused = Backoff(FIRST_REFUSED, LONGEST_REFUSED)

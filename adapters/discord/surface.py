@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import discord
 
-from adapters.discord.faults import NETWORK
+from adapters.discord.faults import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
+from adapters.discord.fitting import Parts, Words, fitted
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
-from adapters.discord.render import embed_of, view_of
+from adapters.discord.webhooks import use_once
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
@@ -23,7 +25,7 @@ from engine.contract import Profile
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Send = Callable[[dict[str, Any]], Awaitable[T]]
+Show = Callable[[Parts], Awaitable[T]]
 
 ABILITIES = Abilities(
     # Discord takes about 5 edits in 5 s per channel; one in 1.25 s leaves room for answers to presses.
@@ -38,16 +40,21 @@ MARGIN = 10.0
 AWAY = 2.0
 """Seconds until the next try while Discord can't be reached."""
 NONCE_CHARS = 25
-TOO_LARGE = 40005
-TOKEN_ENDED = frozenset({10015, 50027})
-"""Unknown webhook, invalid webhook token: the interaction's token is over."""
 
 
 class DiscordSurface:
     """Shows cards in Discord (``bot.ports.Surface``). Without a connected client everything is Busy."""
 
-    def __init__(self, profiles: Callable[[], Sequence[Profile]], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, profiles: Callable[[], Sequence[Profile]], words: Words, now: Callable[[], float] = time.time
+    ) -> None:
+        """Args:
+        profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
+        words: The catalogues, for what Discord makes it add to a card.
+        now: Unix seconds.
+        """
         self._profiles = profiles
+        self._words = words
         self._now = now
         self._client: discord.Client | None = None
 
@@ -69,48 +76,71 @@ class DiscordSurface:
         client = self._ready()
         if address.message is None:
             raise Gone("no message is known")
-        message = int(address.message)
+        message, chat = int(address.message), int(address.chat)
         hook = self._hook(client, address)
         if hook is not None:
             try:
-                await self._sent(card, lambda shown: hook.edit_message(message, **shown), edits=True)
+                await self._shown(client, chat, card, lambda parts: hook.edit_message(message, **parts.edit()))
             except _TokenEnded:
                 pass
             else:
                 return address
         if address.private:
             raise Gone("an ephemeral message can't be edited after its 15 minutes")
-        channel = client.get_partial_messageable(int(address.chat))
-        known = channel.get_partial_message(message)
-        await self._sent(card, lambda shown: known.edit(**shown), edits=True)
+        known = client.get_partial_messageable(chat).get_partial_message(message)
+        nobody = discord.AllowedMentions.none()
+
+        async def edit(parts: Parts) -> None:
+            shown = parts.edit()
+            if not parts.plain:
+                del shown["content"]  # a late message names its asker there
+            await known.edit(allowed_mentions=nobody, **shown)
+
+        await self._shown(client, chat, card, edit)
         return replace(address, token=None, expires=None)
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
         """Send the card anew: in the channel, naming the asker; a private one as a direct message.
 
         The nonce makes a repeated send one message. Where the answer to the interaction may be there already (the
-        service ended between answering and storing that), it is found and edited instead.
+        service ended between answering and storing that), it is found and edited instead. What the channel does not
+        take, since the bot may not write there any more, goes to the person as a direct message.
 
         Raises:
-            Gone: The channel or the person can't be written to.
+            Gone: Neither the channel nor the person can be written to.
             Busy: Discord's limits, or Discord can't be reached.
         """
         client = self._ready()
         private = card.private or address.private
         if address.message is None and (found := await self._original(client, address, private=private)) is not None:
-            return await self.edit(found, card)
-        if private:
-            direct = await self._direct(client, address)
-            target, content, mentions = client.get_partial_messageable(direct), None, discord.AllowedMentions.none()
-            address = replace(address, chat=str(direct), private=False)
-        else:
-            target = client.get_partial_messageable(int(address.chat))
-            content, mentions = _mention(address)
+            try:
+                return await self.edit(found, card)
+            except Gone:
+                log.info("The first answer of job %s can't be edited; its card is sent anew", card.job_id)
         nonce = key if len(key) <= NONCE_CHARS else hashlib.sha256(key.encode()).hexdigest()[:NONCE_CHARS]
-        sent = await self._sent(
-            card, lambda shown: target.send(content, nonce=nonce, allowed_mentions=mentions, **shown), edits=False
-        )
-        return replace(address, message=str(sent.id), token=None, expires=None)
+        if not private:
+            try:
+                return await self._send(client, address, card, nonce)
+            except Gone:
+                if address.user is None:
+                    raise
+                card = replace(card, notes=(self._words("discord.sent.directly", card.locale), *card.notes))
+        direct = await self._direct(client, address)
+        return await self._send(client, replace(address, chat=str(direct)), card, nonce, direct=True)
+
+    async def _send(
+        self, client: discord.Client, address: Address, card: Card, nonce: str, *, direct: bool = False
+    ) -> Address:
+        content, mentions = (None, discord.AllowedMentions.none()) if direct else _mention(address)
+        target = client.get_partial_messageable(int(address.chat))
+
+        async def send(parts: Parts) -> str:
+            shown = parts.new()
+            said = "\n".join(text for text in (content, shown.pop("content", None)) if text) or None
+            return str((await target.send(said, nonce=nonce, allowed_mentions=mentions, **shown)).id)
+
+        sent = await self._shown(client, int(address.chat), card, send)
+        return replace(address, message=sent, token=None, expires=None, private=False)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """Send pictures beside the card, as they are or enlarged; returns the message's id.
@@ -122,11 +152,22 @@ class DiscordSurface:
         """
         client = self._ready()
         for small in (False, True):
-            ready = await uploads(files, () if originals else self._profiles(), small=small)
+            try:
+                ready = await uploads(files, () if originals else self._profiles(), small=small)
+            except OSError as error:
+                log.error("Files can't be read: %s", error)
+                raise Gone("the files can't be read") from error
             try:
                 return await self._send_files(client, address, ready)
             except _TooLarge:
                 log.info("Discord found files too large; sending them smaller")
+            except _Archived:
+                await _asked(_opened(client, int(address.chat)), "opening an archived thread")
+                return await self._send_files(client, address, ready)
+            except Gone:
+                if address.private or address.user is None:
+                    raise
+                return await self._send_files(client, replace(address, private=True, token=None), ready)
         raise Gone("the files are too large for this place")
 
     async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - one's own messages can be deleted for ever
@@ -143,7 +184,7 @@ class DiscordSurface:
         hook = self._hook(client, address)
         if hook is not None:
             try:
-                await _asked(hook.delete_message(message))
+                await _asked(hook.delete_message(message), "deleting a message")
             except _TokenEnded:
                 pass
             else:
@@ -151,21 +192,25 @@ class DiscordSurface:
         if address.private:
             raise Gone("an ephemeral message can't be deleted after its 15 minutes")
         channel = client.get_partial_messageable(int(address.chat))
-        await _asked(channel.get_partial_message(message).delete())
+        await _asked(channel.get_partial_message(message).delete(), "deleting a message")
 
     async def _send_files(self, client: discord.Client, address: Address, ready: Sequence[Upload]) -> tuple[str, ...]:
         hook = self._hook(client, address)
         if hook is not None:
             made = [u.file() for u in ready]
             try:
-                shown = await _asked(hook.send(files=made, ephemeral=address.private, wait=True), repeats=False)
+                shown = await _asked(
+                    hook.send(files=made, ephemeral=address.private, wait=True), "files", repeats=False
+                )
             except _TokenEnded:
                 pass
             else:
                 return (str(shown.id),)
         channel = await self._direct(client, address) if address.private else int(address.chat)
         target = client.get_partial_messageable(channel)
-        sent = await _asked(target.send(files=[u.file() for u in ready]), repeats=False)
+        # discord.py repeats what a 5xx answers: the nonce keeps that from showing the files twice.
+        nonce = secrets.token_hex(NONCE_CHARS // 2)
+        sent = await _asked(target.send(files=[u.file() for u in ready], nonce=nonce), "files", repeats=False)
         return (str(sent.id),)
 
     def _ready(self) -> discord.Client:
@@ -178,6 +223,7 @@ class DiscordSurface:
         over = address.expires is not None and self._now() > address.expires - MARGIN
         if address.token is None or over or client.application_id is None:
             return None
+        use_once()
         hook = discord.Webhook.partial(client.application_id, address.token, client=client)
         # A partial webhook takes itself for a channel's; only an application's may send ephemeral messages.
         hook.type = discord.WebhookType.application
@@ -190,7 +236,7 @@ class DiscordSurface:
         # discord.py types the id as a number; the path takes this word as well.
         word = cast("int", "@original")
         try:
-            found = await _asked(hook.fetch_message(word))
+            found = await _asked(hook.fetch_message(word), "a look at the first answer")
         except (Gone, _TokenEnded):
             return None
         if found.flags.ephemeral != private:
@@ -200,47 +246,46 @@ class DiscordSurface:
     async def _direct(self, client: discord.Client, address: Address) -> int:
         if address.user is None:
             raise Gone("nobody to write to")
-        return (await _asked(client.create_dm(discord.Object(int(address.user))))).id
+        asked = client.create_dm(discord.Object(int(address.user)))
+        return (await _asked(asked, "a direct message")).id
 
-    async def _sent(self, card: Card, send: Send[T], *, edits: bool) -> T:
-        """Send or edit; once more with smaller files when Discord finds them too large."""
-        for small in (False, True):
-            shown = await self._shown(card, edits=edits, small=small)
-            try:
-                return await _asked(send(shown))
-            except _TooLarge:
-                log.info("Discord found the pictures of job %s too large; sending them smaller", card.job_id)
-        raise Gone("the pictures are too large for this place")
-
-    async def _shown(self, card: Card, *, edits: bool, small: bool) -> dict[str, Any]:
-        embed, view = embed_of(card), view_of(card)
+    async def _shown(self, client: discord.Client, chat: int, card: Card, show: Show[T]) -> T:
+        """Show as much of a card as Discord takes; a thread that was archived meanwhile is opened again."""
+        what = "a card" if card.job_id is None else f"the card of job {card.job_id}"
+        # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+        profiles = () if card.job_id is None else self._profiles()
         try:
-            # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
-            profiles = () if card.job_id is None else self._profiles()
-            ready = await uploads(card.pictures, profiles, small=small) if card.pictures else ()
-        except OSError as error:
-            log.error("The pictures of job %s can't be read: %s", card.job_id, error)
-            ready = ()
-        files = [u.file() for u in ready]
-        shown: dict[str, Any] = {"embeds": [embed] if embed else []}
-        if edits:
-            return {**shown, "view": view, "attachments": files, "allowed_mentions": discord.AllowedMentions.none()}
-        return {**shown, **({"view": view} if view else {}), **({"files": files} if files else {})}
+            return await _asked(fitted(card, show, what=what, words=self._words, profiles=profiles), what)
+        except _Archived:
+            await _asked(_opened(client, chat), "opening an archived thread")
+            return await _asked(fitted(card, show, what=what, words=self._words, profiles=profiles), what)
 
 
 class _TokenEnded(Exception):
     """The interaction's token is over."""
 
 
-class _TooLarge(Exception):
+class _Archived(Gone):
+    """The thread is archived; it may be opened again."""
+
+
+class _TooLarge(Gone):
     """A file or the request is over this place's limit."""
 
 
-async def _asked(request: Awaitable[T], *, repeats: bool = True) -> T:
-    """Await a request and name its failure in the core's words.
+async def _opened(client: discord.Client, chat: int) -> None:
+    """Take a thread out of the archive, as writing in it does."""
+    thread = await client.fetch_channel(chat)
+    if isinstance(thread, discord.Thread):
+        await thread.edit(archived=False)
+
+
+async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T:
+    """Await a request and name its failure in the core's words; what Discord refuses is in the log.
 
     Args:
         request: What to ask of Discord.
+        what: Name of it, for the log.
         repeats: Whether asking once more does no harm; else a broken connection is Unclear.
     """
     try:
@@ -248,7 +293,12 @@ async def _asked(request: Awaitable[T], *, repeats: bool = True) -> T:
     except discord.RateLimited as error:
         raise Busy(error.retry_after) from error
     except discord.HTTPException as error:
+        if error.code not in TOKEN_ENDED:
+            log_refusal(what, error)
         raise _meaning(error, repeats=repeats) from error
+    except discord.InvalidData as error:
+        # It speaks of a channel of a kind, or a server, that discord.py does not know.
+        raise Gone(str(error)) from error
     except NETWORK as error:
         raise (Busy(AWAY) if repeats else Unclear(str(error))) from error
 
@@ -256,8 +306,10 @@ async def _asked(request: Awaitable[T], *, repeats: bool = True) -> T:
 def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     if error.code in TOKEN_ENDED:
         return _TokenEnded()
-    if error.status == 413 or error.code == TOO_LARGE:
-        return _TooLarge()
+    if error.code == ARCHIVED:
+        return _Archived("the thread is archived")
+    if is_too_large(error):
+        return _TooLarge("too large for this place")
     if error.status == 429:
         return Busy(float(error.response.headers.get("Retry-After", AWAY)))
     if error.status >= 500:
@@ -265,8 +317,6 @@ def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     if error.status == 401:
         # The bot's own token was refused: the service says so, and somebody may put it right.
         return Busy(60.0)
-    if error.status == 400:
-        log.warning("Discord refused a message: code %s", error.code)
     return Gone(f"{error.status} {error.code}")
 
 

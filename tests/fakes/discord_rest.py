@@ -25,6 +25,7 @@ from tests.fakes.discord_world import (
 FILE_BYTES = 20 * 1024 * 1024
 REQUEST_BYTES = 25 * 1024 * 1024
 EDITS, WINDOW = 5, 5.0
+CHANNEL = "/channels/{channel_id}"
 MESSAGE = "/channels/{channel_id}/messages/{message_id}"
 MESSAGES = "/channels/{channel_id}/messages"
 HOOK = "/webhooks/{webhook_id}/{webhook_token}"
@@ -79,6 +80,7 @@ class Rest:
         asked: Every request as ``METHOD path``, in order.
         file_bytes: Largest file that is taken; servers without boosts may have less.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
+        refuse: Asked with ``METHOD path`` before a request is carried out: HTTP status and Discord's code to refuse it with.
         spoil: Asked with ``METHOD path`` after a request was carried out: a status to answer instead, 0 to cut the
             connection without an answer, None to let it be.
     """
@@ -94,6 +96,7 @@ class Rest:
         self.asked: list[str] = []
         self.file_bytes = FILE_BYTES
         self.broken: list[int] = []
+        self.refuse: Callable[[str], tuple[int, int] | None] = lambda _name: None
         self.spoil: Callable[[str], int | None] = lambda _name: None
 
     def routes(self) -> list[web.RouteDef]:
@@ -113,6 +116,8 @@ class Rest:
             ("PATCH", MESSAGE, self._edit),
             ("DELETE", MESSAGE, self._delete),
             ("POST", "/users/@me/channels", self._open_direct),
+            ("GET", CHANNEL, self._get_channel),
+            ("PATCH", CHANNEL, self._edit_channel),
         ]
         return [web.route(m, "/api/v10" + p, self._serve(h)) for m, p, h in table] + [
             web.route("*", "/api/{rest:.*}", self._serve(self._unknown))
@@ -129,6 +134,8 @@ class Rest:
             try:
                 if self.broken:
                     raise Refused(self.broken.pop(0), 0, "An internal error occurred")
+                if (planted := self.refuse(name)) is not None:
+                    raise Refused(*planted, "planted")
                 answer = await handler(request)
                 status = 200
             except Refused as refused:
@@ -226,6 +233,7 @@ class Rest:
             raise Refused(404, 10062, "Unknown interaction")
         kind, data = body.data["type"], body.data.get("data") or {}
         self._fits(interaction, kind)
+        self._may(interaction.channel, body, opens=True)
         resource: dict[str, Any] | None = None
         if kind in (RESPOND, DEFER):
             message = Message(world.snowflake(), interaction.channel, token=interaction.token)
@@ -292,6 +300,7 @@ class Rest:
     async def _hook_edit(self, request: web.Request) -> Any:
         body = await self._body(request, "PATCH", HOOK_MESSAGE)
         _, message = self._hook_message(request)
+        self._may(message.channel, body, opens=False)
         self._limit(request, "edit", message.channel)
         self._fill(message, body, creates=False)
         return self._world.message_payload(message)
@@ -303,6 +312,7 @@ class Rest:
     async def _follow_up(self, request: web.Request) -> Any:
         body = await self._body(request, "POST", HOOK)
         interaction = self._hook(request)
+        self._may(interaction.channel, body, opens=True)
         self._limit(request, "send", interaction.channel)
         original = interaction.original
         if original is not None and original.loading and not original.deleted:
@@ -333,6 +343,7 @@ class Rest:
         channel = self._channel(request)
         if channel.recipient is not None and not channel.recipient.takes_dms:
             raise Refused(403, 50007, "Cannot send messages to this user")
+        self._may(channel, body, opens=True)
         self._limit(request, "send", channel)
         nonce = body.data.get("nonce")
         known = self._nonces.get((channel.id, str(nonce)))
@@ -352,6 +363,7 @@ class Rest:
         # An ephemeral message is in no channel: only its interaction's token reaches it.
         if message is None or message.deleted or message.channel is not channel or message.only_for is not None:
             raise Refused(404, 10008, "Unknown Message")
+        self._may(channel, body, opens=False)
         self._limit(request, "edit", channel)
         self._fill(message, body, creates=False)
         return self._world.message_payload(message)
@@ -362,6 +374,17 @@ class Rest:
         if message is None or message.deleted or message.channel is not channel or message.only_for is not None:
             raise Refused(404, 10008, "Unknown Message")
         message.deleted = True
+
+    async def _get_channel(self, request: web.Request) -> Any:
+        return self._channel(request).payload()
+
+    async def _edit_channel(self, request: web.Request) -> Any:
+        body = await self._body(request, "PATCH", CHANNEL)
+        channel = self._channel(request)
+        if channel.locked:
+            raise Refused(403, 50013, "Missing Permissions")
+        channel.archived = body.data.get("archived", channel.archived)
+        return channel.payload()
 
     async def _open_direct(self, request: web.Request) -> Any:
         self._authorise(request)
@@ -391,6 +414,14 @@ class Rest:
         if any(s > self.file_bytes for s in sizes) or sum(sizes) > REQUEST_BYTES:
             raise Refused(413, 40005, "Request entity too large")
         return Body(data, files)
+
+    def _may(self, channel: Channel, body: Body, *, opens: bool) -> None:
+        """Refuse what the bot has no right to there; ``opens``: writing opens an archived thread, editing does not."""
+        if channel.archived and (channel.locked or not opens):
+            raise Refused(400, 50083, "Thread is archived")
+        if body.files and not channel.attach_files:
+            raise Refused(403, 50013, "Missing Permissions")
+        channel.archived = False
 
     def _limit(self, request: web.Request, verb: str, channel: Channel) -> None:
         now = self._world.clock()

@@ -48,7 +48,9 @@ class User:
 class Channel:
     """A channel of the server, a thread, or direct messages; ``bot_access`` is whether the bot is in it.
 
-    ``installed`` is whether the server has the application; else people have it for themselves alone.
+    ``installed`` is whether the server has the application; else people have it for themselves alone. ``attach_files``
+    is whether the bot has that right. A thread may be ``archived`` (writing opens it again) and ``locked`` (only
+    moderators open it again).
     """
 
     id: int
@@ -59,6 +61,9 @@ class Channel:
     nsfw: bool = False
     bot_access: bool = True
     installed: bool = True
+    attach_files: bool = True
+    archived: bool = False
+    locked: bool = False
     recipient: User | None = None
 
     def payload(self) -> dict[str, Any]:
@@ -77,10 +82,10 @@ class Channel:
                 "total_message_sent": 0,
             }
             data["thread_metadata"] = {
-                "archived": False,
+                "archived": self.archived,
                 "auto_archive_duration": 1440,
                 "archive_timestamp": "2026-01-01T00:00:00+00:00",
-                "locked": False,
+                "locked": self.locked,
             }
         return data
 

@@ -17,6 +17,7 @@ from bot.model.requests import DrawForm
 from bot.model.verbs import Call
 from bot.present import i18n
 from bot.studio import Studio
+from bot.usecases.missed import Told
 from engine.contract import Honour, Limits, Profile
 
 PROFILE = Profile(
@@ -54,6 +55,7 @@ class Scripted:
     presses: list[tuple[Actor, Place, Press, Ref]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     application: frozenset[str] = frozenset()
+    told: Told | None = None
     problems: list[str | None] = field(default_factory=list)
     bindings: list[tuple[int, Address]] = field(default_factory=list)
     unbindings: list[int] = field(default_factory=list)
@@ -90,6 +92,13 @@ class Scripted:
         self.calls.append(call)
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
+
+    async def missed(self, actor: Actor) -> Told | None:
+        return self.told
+
+    async def heard(self, actor: Actor, told: Told) -> None:
+        assert told == self.told
+        self.told = None
 
     def connection_problem(self, platform: str, problem: str | None) -> None:
         assert platform == "discord"

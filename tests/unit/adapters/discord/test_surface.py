@@ -16,6 +16,7 @@ from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import PROFILE, Scripted
 from tests.unit.adapters.discord.test_pictures import picture
+from tests.unit.adapters.discord.test_service import without_sleep
 
 RUNNING = Card(Tone.RUNNING, "Drawing.", "an apple", "Ada", 7, 0.5)
 
@@ -173,7 +174,7 @@ async def test_who_takes_no_direct_messages_is_gone(
         await surface.send(replace(address, user=None), replace(done, private=True), "9:end")
 
 
-async def test_a_place_without_the_bot_is_gone_after_the_token(
+async def test_a_place_without_the_bot_is_answered_directly_after_the_token(
     fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card
 ) -> None:
     elsewhere = fake.elsewhere(ada.user)
@@ -185,8 +186,9 @@ async def test_a_place_without_the_bot_is_gone_after_the_token(
     fake.expire_tokens()
     with pytest.raises(Gone):
         await surface.edit(address, done)
-    with pytest.raises(Gone):
-        await surface.send(replace(address, message=None), done, "9:end")
+    sent = await surface.send(replace(address, message=None), done, "9:end")
+    (direct,) = ada.direct_messages()
+    assert (sent.chat, sent.message) == (str(direct.channel.id), str(direct.id))
 
 
 async def test_too_large_for_this_place_is_sent_smaller(
@@ -203,8 +205,137 @@ async def test_too_large_for_this_place_is_sent_smaller(
     await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
     assert [a.filename for a in message.attachments] == ["7-0.webp"]
     fake.rest.file_bytes = 10
+    await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
+    assert message.attachments == []
+    assert "too large" in message.text
+    assert "Done" in message.text
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_channel_that_takes_no_files_gets_the_card_and_the_reason(
+    fake: FakeDiscord,
+    surface: DiscordSurface,
+    shown: tuple[Message, Address],
+    done: Card,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    ended: bool,
+) -> None:
+    message, address = shown
+    fake.channel.attach_files = False
+    if ended:
+        fake.expire_tokens()
+    await surface.edit(address, done)
+    assert message.attachments == []
+    assert "Done" in message.text
+    assert "Attach Files" in message.text
+    assert message.buttons == {}, "there is nothing to cancel any more"
+    assert "code 50013" in caplog.text
+    fake.channel.attach_files = True
+    await surface.edit(address, done)
+    assert len(message.attachments) == 2
+    assert "Attach Files" not in message.text
+
+
+async def test_a_new_card_where_no_files_are_taken_says_so_in_the_persons_language(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, done: Card
+) -> None:
+    fake.channel.attach_files = False
+    address = Address("discord", str(fake.channel.id), user=str(ada.user.id))
+    await surface.send(address, replace(done, locale="zh_CN"), "9:end")
+    (sent,) = ada.sees()
+    assert "附加文件" in sent.text
+    assert sent.attachments == []
+    await surface.send_files(address, done.pictures, originals=True)
+    (direct,) = ada.direct_messages()
+    assert len(direct.attachments) == 2, "files go where they are taken"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_thread_that_was_archived_is_opened_again(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card, *, ended: bool
+) -> None:
+    thread = fake.thread("still lifes")
+    await fake.gateway.dispatch("THREAD_CREATE", thread.payload())
+    message = await (await ada.draw("an apple", channel=thread)).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    address = scripted.bindings[0][1]
+    thread.archived = True
+    if ended:
+        fake.expire_tokens()
+    await surface.edit(address, done)
+    assert len(message.attachments) == 2
+    assert not thread.archived
+
+
+async def test_a_thread_that_only_moderators_open_is_answered_directly(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, done: Card
+) -> None:
+    thread = fake.thread("still lifes")
+    await (await ada.draw("an apple", channel=thread)).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    address = scripted.bindings[0][1]
+    thread.archived = thread.locked = True
     with pytest.raises(Gone):
-        await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
+        await surface.edit(address, done)
+    await surface.send(replace(address, message=None), done, "9:end")
+    (direct,) = ada.direct_messages()
+    assert len(direct.attachments) == 2
+    assert "no longer write" in direct.text
+    assert direct.pings == set()
+
+
+async def test_a_channel_that_was_lost_after_the_token_is_answered_directly(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    _, address = shown
+    fake.expire_tokens()
+    fake.channel.bot_access = False
+    with pytest.raises(Gone):
+        await surface.edit(address, done)
+    first = await surface.send(replace(address, message=None), done, "9:end")
+    assert await surface.send(replace(address, message=None), done, "9:end") == first
+    (direct,) = ada.direct_messages()
+    assert (first.chat, first.user) == (str(direct.channel.id), str(ada.user.id))
+    assert len(direct.attachments) == 2
+    assert await surface.edit(first, done) == first
+
+
+async def test_a_card_that_is_refused_in_every_form_but_words_is_words(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    refusals = [(400, 50035), (400, 50035)]
+    fake.rest.refuse = lambda name: refusals.pop() if name.startswith("PATCH") and refusals else None
+    await surface.edit(address, done)
+    assert message.content.startswith("Discord did not take the pictures") or "Done" in message.content
+    assert message.embeds == []
+    await surface.edit(address, done)
+    assert message.content == ""
+    assert len(message.attachments) == 2
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_files_that_arrived_are_not_sent_again_after_a_server_error(
+    fake: FakeDiscord,
+    ada: Person,
+    surface: DiscordSurface,
+    shown: tuple[Message, Address],
+    done: Card,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ended: bool,
+) -> None:
+    monkeypatch.setattr("discord.http.asyncio", without_sleep())
+    monkeypatch.setattr("discord.webhook.async_.asyncio", without_sleep())
+    _, address = shown
+    if ended:
+        fake.expire_tokens()
+    carried = "POST /channels" if ended else "POST /webhooks"
+    fake.rest.spoil = lambda name: 502 if name.startswith(carried) else None
+    with pytest.raises(Unclear):
+        await surface.send_files(address, done.pictures, originals=True)
+    assert len(ada.sees()) == 2
 
 
 async def test_a_lost_picture_does_not_lose_the_card(
@@ -214,6 +345,7 @@ async def test_a_lost_picture_does_not_lose_the_card(
     done.pictures[0].path.unlink()
     await surface.edit(address, done)
     assert "Done" in message.text
+    assert "can't be read" in message.text.replace("\\", "")
 
 
 async def test_files_go_beside_the_card(
@@ -264,13 +396,13 @@ async def test_edits_stay_under_discords_limit_by_waiting(
 
 
 async def test_without_a_connection_everything_waits(done: Card) -> None:
-    surface = DiscordSurface(lambda: (PROFILE,))
+    surface = DiscordSurface(lambda: (PROFILE,), Scripted().text)
     with pytest.raises(Busy):
         await surface.send(Address("discord", "1"), done, "9:end")
 
 
 def test_what_it_can_do() -> None:
-    able = DiscordSurface(lambda: (PROFILE,)).abilities()
+    able = DiscordSurface(lambda: (PROFILE,), Scripted().text).abilities()
     assert able.safe_resend
     assert able.private_send
     assert able.edit_every >= 1.0
