@@ -25,7 +25,7 @@ from bot.policy import searches
 from bot.policy import typed as typed_verbs
 from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
-from bot.policy.styles import BUILT_IN
+from bot.policy.styles import BUILT_IN, Style
 from bot.policy.texts import shown
 from bot.ports import Backlog, Clock
 from bot.present import cards, i18n, pages
@@ -81,6 +81,7 @@ class Studio:
         words: WordList | None = None,
         access: Mapping[str, Access] | None = None,
         link: str = "",
+        styles: Mapping[str, Style] = BUILT_IN,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -96,6 +97,7 @@ class Studio:
         words: Finds what is not drawn everywhere; the shipped list when not given.
         access: Who may come in, by platform; everybody where it says nothing.
         link: Address of the page for others; empty where it has none.
+        styles: What ``--style`` may name, by name.
         """
         self._engine = engine
         self._live = live
@@ -115,6 +117,7 @@ class Studio:
             words=words or shipped(),
             access=access or {},
             link=link,
+            styles=styles,
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
@@ -298,10 +301,14 @@ class Studio:
         """What is left, when more come back, and which rule binds."""
         return quota_cards.quota_card(await quota.show(self._house, actor, place), actor.locale)
 
+    def styles(self) -> tuple[str, ...]:
+        """Names of the styles that can be asked for; the operator's own first."""
+        return tuple(self._house.styles)
+
     def help(self, locale: str) -> Card:
         """What people can do here, with this surface's own examples left to it."""
         profiles = self.profiles()
-        return pages.help_card(profiles, tuple(BUILT_IN), tuple(profiles[0].presets), self._house.max_count(""), locale)
+        return pages.help_card(profiles, self.styles(), tuple(profiles[0].presets), self._house.max_count(""), locale)
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
         """A refusal as a private card in the person's language."""

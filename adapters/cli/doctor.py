@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
-from adapters.cli import checks, surroundings
+from adapters.cli import checks, styles, surroundings
 from adapters.cli import moderation as moderated
 from adapters.cli.checks import Finding
 from adapters.cli.platforms import PLATFORMS
@@ -52,6 +52,8 @@ async def _findings() -> AsyncIterator[Finding]:
         yield waiting
     if (moderation := await asyncio.to_thread(moderated.finding, settings)) is not None:
         yield moderation
+    if (styled := await asyncio.to_thread(styles.finding, settings.data_dir)) is not None:
+        yield styled
     for platform in PLATFORMS:
         yield await checks.token(settings, platform)
     yield await asyncio.to_thread(checks.port, settings)

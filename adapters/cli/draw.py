@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adapters.cli import outputs, surroundings
+from adapters.cli import outputs, styles, surroundings
 from adapters.cli.say import complain, note, refusal_of, silence
 from bot.model.errors import BadInput
 from bot.model.requests import DrawForm, DrawRequest, Start
@@ -45,7 +45,11 @@ def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
         raise refusal_of(error) from None
     # The engine has read the model's name, which may be a folder: here it has one model, whatever it was called.
     rng = random.SystemRandom()
-    request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, start=start)
+    known = styles.load(settings.data_dir)
+    if form.style is not None:
+        for problem in known.problems:
+            note(problem.key, **problem.params)
+    request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, start=start)
     found = shipped().look(request.prompt)
     if found is not None and found.forbidden:
         # Nowhere is nowhere: here nobody else looks at words.

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from adapters.cli import surroundings
+from adapters.cli import styles, surroundings
 from adapters.cli.clock import SystemClock
 from adapters.cli.moderation import classifier, words
 from adapters.cli.platforms import PLATFORMS, Service
@@ -205,6 +205,7 @@ async def opened(
             owners=owners,
             access=access,
             words=await words(settings.data_dir),
+            styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
         )
         # The port first: whoever takes it from us shall be named before a model is loaded.
         url, link = await stack.enter_async_context(_page(settings, studio, registry))

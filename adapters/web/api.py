@@ -62,6 +62,7 @@ class Api:
                 "lang": locale.replace("_", "-"),
                 "model": models[0],
                 "models": models,
+                "styles": self._studio.styles(),
                 "max_count": MAX_COUNT,
                 "max_picture": MAX_PICTURE,
                 "engine": engine_json(self._studio, locale),

@@ -12,7 +12,7 @@ from bot.policy.languages import is_read
 from bot.policy.near import nearest
 from bot.policy.presets import size_like, size_of
 from bot.policy.recipes import MAX_SEED, draw_seed
-from bot.policy.styles import BUILT_IN, Style, find
+from bot.policy.styles import BUILT_IN, Style, find, listing
 from bot.policy.texts import clean, decimal, fold, shown, whole
 from bot.policy.values import amount
 from engine.contract import Can, Honour, Limits, Profile
@@ -102,10 +102,11 @@ def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
         return None
     style = find(name, styles)
     if style is None:
-        value, known, near = shown(name), ", ".join(styles), nearest(fold(name), styles)
+        by_name = {fold(known): known for known in styles}
+        value, known, near = shown(name), listing(styles), nearest(fold(name), by_name)
         if near is None:
             raise BadInput("refusal.style.none_near", value=value, known=known)
-        raise BadInput("refusal.style.unknown", value=value, nearest=near, known=known)
+        raise BadInput("refusal.style.unknown", value=value, nearest=by_name[near], known=known)
     return style
 
 

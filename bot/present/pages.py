@@ -9,6 +9,8 @@ from bot.model.actions import Action, Press
 from bot.model.cards import Button, Card, Fact, Tone
 from bot.model.jobs import Job, JobState
 from bot.model.pictures import PictureFile
+from bot.policy.styles import listing
+from bot.policy.texts import shown
 from bot.present.i18n import text
 from engine.contract import Honour, Profile
 
@@ -111,7 +113,8 @@ def help_card(
     if model.negative is not Honour.NEVER:
         lines.append(("help.no", {}))
     if styles:
-        lines.append(("help.style", {"example": styles[0], "known": ", ".join(styles)}))
+        example = f'"{styles[0]}"' if " " in styles[0] else styles[0]
+        lines.append(("help.style", {"example": shown(example), "known": listing(styles)}))
     if len(profiles) > 1:
         lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
     lines.append(("help.private", {}))

@@ -51,9 +51,9 @@ async def draw(house: House, actor: Actor, place: Place, form: DrawForm, ref: Re
     """Admit a request as typed; the same event again returns its job. Raises Refusal, and then nothing is stored."""
     most = house.max_count(actor.platform)
     if form.image is None and form.mask is None:
-        return await admit(house, actor, place, check(form, house.profiles(), most, house.rng), ref)
+        return await admit(house, actor, place, check(form, house.profiles(), most, house.rng, house.styles), ref)
     async with given(house, form.image, form.mask) as (start, files):
-        request = check(form, house.profiles(), most, house.rng, start=start)
+        request = check(form, house.profiles(), most, house.rng, house.styles, start=start)
         return await admit(house, actor, place, request, ref, files=files)
 
 

@@ -13,6 +13,7 @@ from bot.model.quotas import Limit, Terms
 from bot.policy.fetches import Fetches
 from bot.policy.moderation import WordList, shipped
 from bot.policy.owners import Owners
+from bot.policy.styles import BUILT_IN, Style
 from bot.ports import Backlog, Clock
 from bot.store.database import Database
 from engine.contract import Profile
@@ -35,6 +36,7 @@ class House:
         access: Who may come in, by platform; everybody where a platform says nothing.
         link: Address of the page for others (``EASEL_WEB_PUBLIC_URL``); empty where it has none.
         words: Finds what is not drawn everywhere.
+        styles: What ``--style`` may name, by name.
         rng: Draws seeds.
         fetches: How often each person may have original files sent.
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
@@ -52,6 +54,7 @@ class House:
     access: Mapping[str, Access] = field(default_factory=dict)
     link: str = ""
     words: WordList = field(default_factory=shipped)
+    styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
     rng: random.Random = field(default_factory=random.SystemRandom)
     fetches: Fetches = field(default_factory=Fetches)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)

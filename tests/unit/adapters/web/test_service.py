@@ -84,8 +84,9 @@ async def test_metrics_are_prometheus_s(held: House) -> None:
 
 async def test_info_is_what_the_form_needs(cold: House) -> None:
     status, info = await cold.get("/api/info", headers={"Accept-Language": "zh-CN"})
+    assert "ink" in info["styles"]
     assert status == 200
-    assert set(info) == {"version", "lang", "model", "models", "max_count", "max_picture", "engine", "texts"}
+    assert set(info) == {"version", "lang", "model", "models", "max_count", "max_picture", "engine", "texts", "styles"}
     assert (info["lang"], info["max_count"]) == ("zh-CN", 16)
     assert info["models"] == [info["model"]]
     model = info["model"]

@@ -15,6 +15,7 @@ from bot.model.jobs import JobState
 from bot.model.messages import MessageState
 from bot.model.people import Actor
 from bot.model.requests import DrawForm
+from bot.policy.styles import Style
 from bot.store import messages
 from bot.usecases.draw import draw
 from bot.usecases.house import House
@@ -45,6 +46,15 @@ async def test_its_card_waits_for_the_adapter_or_for_delivery_or_is_none(
     async with house.db.read() as tx:
         rows = await messages.of_job(tx, job.id)
     assert [row.state for row in rows] == ([] if state is None else [state])
+
+
+async def test_the_operators_styles_are_drawn_in(house: House) -> None:
+    house = replace(house, styles={"Oil": Style("Oil", "oil painting of {prompt}")})
+    job = await draw(house, ADA, HERE, DrawForm("an apple --style oil"), ref())
+    assert (job.request.typed, job.request.prompt, job.request.style) == ("an apple", "oil painting of an apple", "Oil")
+    with pytest.raises(BadInput) as refused:
+        await draw(house, ADA, HERE, DrawForm("an apple", style="ink"), ref("other"))
+    assert refused.value.params["known"] == "Oil"
 
 
 async def test_the_same_event_twice_is_one_job(world: World, house: House) -> None:

@@ -1,0 +1,54 @@
+"""The operator's styles: ``styles.toml`` and A1111's ``styles.csv`` in the data folder, beside those that Easel has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from adapters.cli.checks import Finding
+from adapters.cli.say import text
+from bot.model.errors import BadInput
+from bot.policy.styles import CSV, TOML, LeftOut, Library, Style, library, read_csv, read_toml
+from bot.present import i18n
+from engine.regular_files import read_text
+
+_READERS: Mapping[str, Callable[[str, LeftOut], dict[str, Style]]] = MappingProxyType({TOML: read_toml, CSV: read_csv})
+
+log = logging.getLogger(__name__)
+
+
+def load(data_dir: Path) -> Library:
+    """Read both files; what can't be used is left out and the rest counts. Slow: for a thread."""
+    files: dict[str, dict[str, Style]] = {}
+    problems: list[BadInput] = []
+    for name, reader in _READERS.items():
+        try:
+            files[name] = reader(read_text(data_dir / name), problems.append)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problems.append(BadInput("cli.styles.file", file=name, reason=reason))
+    return library(files, problems)
+
+
+def logged(data_dir: Path) -> Library:
+    """Read both files, and say in the log what is left out and which built-in style another one stands for."""
+    found = load(data_dir)
+    for problem in (*found.problems, *found.replaced):
+        log.warning("%s", i18n.text("en", problem.key, **problem.params))
+    return found
+
+
+def finding(data_dir: Path) -> Finding | None:
+    """What `easel doctor` says of them; None where there are no files."""
+    found = load(data_dir)
+    if not found.own and not found.problems:
+        return None
+    said = [text("cli.doctor.styles", n=found.own), *(text(each.key, **each.params) for each in found.replaced)]
+    problems = [text(each.key, **each.params) for each in found.problems]
+    return Finding(
+        "styles", not problems, " ".join([*said, *problems]), text("cli.doctor.styles.do") if problems else ""
+    )
