@@ -9,13 +9,13 @@ import io
 import re
 from dataclasses import dataclass
 
-from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 from bot.model.errors import BadInput
 from bot.policy import containers
 
 MAX_PIXELS = 50_000_000
-"""More are refused by the file's header: decoded, they would take 150 MB and more."""
+"""More are refused by the file's header: so many take up to 200 MB decoded, and are made smaller before all else."""
 
 MAX_SIDE = 4096
 """Larger ones are kept smaller: twice the longest side that any model draws."""
@@ -52,6 +52,12 @@ _TRANSPOSED = {
 }
 """What undoes Exif's orientation."""
 
+_ORIENTATION = 0x0112
+_SIDEWAYS = 5
+"""From this orientation on, width and height change places."""
+
+_NO_SHADES = frozenset({"1", "P", "PA"})
+
 _PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
 
 
@@ -74,7 +80,7 @@ def plain(data: bytes) -> Plain:
     Raises:
         BadInput: It is no picture, is damaged, or has more than 50 million pixels.
     """
-    return _encoded(_rgb(_opened(data, "image")))
+    return _encoded(_rgb(_opened(data, "image").picture))
 
 
 def plain_mask(data: bytes, image: bytes) -> Plain:
@@ -83,13 +89,14 @@ def plain_mask(data: bytes, image: bytes) -> Plain:
     Raises:
         BadInput: It is no picture, is of another size than the picture, or has nothing white in it.
     """
-    mask, wanted = _opened(data, "mask"), _opened(image, "image").size
-    if mask.size != wanted:
+    found, wanted = _opened(data, "mask"), _size(image)
+    if found.size != wanted:
         raise BadInput(
             "refusal.mask.size",
-            value="{}x{}".format(*mask.size),
+            value="{}x{}".format(*found.size),
             wanted="{}x{}".format(*wanted),
         )
+    mask = found.picture
     if mask.has_transparency_data:
         rgba = mask.convert("RGBA")
         mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
@@ -99,8 +106,33 @@ def plain_mask(data: bytes, image: bytes) -> Plain:
     return kept
 
 
-def _opened(data: bytes, what: str) -> Image.Image:
-    """Decode the first frame, upright and in 8 bits; ``what`` is ``image`` or ``mask``.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A decoded picture of at most MAX_SIDE a side, and the size in pixels that it has in its file, both upright."""
+
+    picture: Image.Image
+    size: tuple[int, int]
+
+    def turned(self, orientation: int) -> _Opened:
+        """Return it turned as Exif's orientation says."""
+        method = _TRANSPOSED.get(orientation)
+        if method is None:
+            return self
+        turned = self.picture.transpose(method)
+        return _Opened(turned, self.size[::-1] if orientation >= _SIDEWAYS else self.size)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Return the upright size of a picture that was read before, from its header where that is whole."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as found:
+            return found.size[::-1] if _orientation(found) >= _SIDEWAYS else found.size
+    except Exception:  # noqa: BLE001 - as below
+        return _opened(data, "image").size
+
+
+def _opened(data: bytes, what: str) -> _Opened:
+    """Decode the first frame, upright, in 8 bits and not too large; ``what`` is ``image`` or ``mask``.
 
     Where a JPEG or a PNG can't be read as it is, its pixels are read without what the file says about them.
     """
@@ -110,17 +142,20 @@ def _opened(data: bytes, what: str) -> Image.Image:
         bare = containers.bare(data)
         if refusal.key == f"refusal.{what}.too_large" or bare is None:
             raise
-        return _turned(_decoded(_ended(bare.data), what), bare.orientation)
+        return _decoded(_ended(bare.data), what).turned(bare.orientation)
 
 
-def _decoded(data: bytes, what: str) -> Image.Image:
+def _decoded(data: bytes, what: str) -> _Opened:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as found:
             if found.width * found.height > MAX_PIXELS:
                 raise _too_large(what)
-            upright = _eight_bits(_upright(found))
+            size, orientation = found.size, _orientation(found)
+            picture = _shrunk(found)
             # What is rare (LAB, YCbCr) is made plain here, where it may fail.
-            return upright if upright.mode in _PLAIN or upright.has_transparency_data else upright.convert("RGB")
+            if picture.mode not in _PLAIN and not picture.has_transparency_data:
+                picture = picture.convert("RGB")
+            return _Opened(picture, size).turned(orientation)
     except BadInput:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -135,18 +170,30 @@ def _decoded(data: bytes, what: str) -> Image.Image:
         raise BadInput(f"refusal.{what}.damaged") from None
 
 
-def _upright(found: Image.Image) -> Image.Image:
-    found.load()
+def _orientation(found: Image.Image) -> int:
+    """Return Exif's orientation, 1 to 8; 1 where the file says nothing of it that can be read."""
     try:
-        return ImageOps.exif_transpose(found)
+        value = found.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - what is said about the pixels is no reason to refuse them
         exif = found.info.get("exif")
-        return _turned(found.copy(), containers.orientation(exif) if isinstance(exif, bytes) else 1)
+        value = containers.orientation(exif) if isinstance(exif, bytes) else 1
+    return value if isinstance(value, int) and value in _TRANSPOSED else 1
 
 
-def _turned(picture: Image.Image, orientation: int) -> Image.Image:
-    method = _TRANSPOSED.get(orientation)
-    return picture if method is None else picture.transpose(method)
+def _shrunk(found: Image.Image) -> Image.Image:
+    """Return a picture in 8 bits and of at most MAX_SIDE a side, before anything makes a copy of all its pixels."""
+    large = max(found.size) > MAX_SIDE
+    if large and (found.mode in _NO_SHADES or "transparency" in found.info):
+        # Pillow makes these smaller by leaving pixels out.
+        picture = found.convert("RGBA" if found.has_transparency_data else "L" if found.mode == "1" else "RGB")
+    else:
+        picture = _eight_bits(found)
+    if large:
+        # Of a JPEG, no more than is wanted is decoded.
+        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    else:
+        picture.load()
+    return picture
 
 
 def _ended(data: bytes) -> bytes:
@@ -217,7 +264,6 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def _encoded(picture: Image.Image) -> Plain:
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     # What the file said of itself (place, camera, profile) is not kept.
     bare = Image.new(picture.mode, picture.size)
     bare.paste(picture)

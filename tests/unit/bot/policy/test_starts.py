@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -288,3 +289,62 @@ def test_a_mask_that_can_not_be_used_is_said(mask: bytes, key: str) -> None:
     with pytest.raises(BadInput) as refused:
         starts.plain_mask(mask, picture())
     assert refused.value.key == f"refusal.mask.{key}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGBA", {}), ("LA", {}), ("P", {"transparency": 0}), ("RGB", {"transparency": (9, 9, 9)}), ("RGB", {})],
+)
+def test_a_large_picture_is_made_small_before_it_is_copied(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture(640, 320, (9,) * len(Image.new(mode, (1, 1)).getbands()), mode=mode, **options)
+    monkeypatch.setattr(starts, "MAX_SIDE", 64)
+    seen: list[tuple[int, int]] = []
+    composite, transpose, paste = Image.alpha_composite, Image.Image.transpose, Image.Image.paste
+
+    def composed(under: Image.Image, over: Image.Image) -> Image.Image:
+        seen.append(over.size)
+        return composite(under, over)
+
+    def pasted(self: Image.Image, *args: Any, **kwargs: Any) -> None:
+        seen.append(self.size)
+        paste(self, *args, **kwargs)
+
+    def transposed(self: Image.Image, method: Image.Transpose) -> Image.Image:
+        seen.append(self.size)
+        return transpose(self, method)
+
+    monkeypatch.setattr(Image, "alpha_composite", composed)
+    monkeypatch.setattr(Image.Image, "transpose", transposed)
+    monkeypatch.setattr(Image.Image, "paste", pasted)
+    plain = starts.plain(data)
+    assert (plain.width, plain.height) == (64, 32)
+    assert set(seen) == {(64, 32)}
+
+
+def test_shades_survive_where_colours_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every other pixel black: half-way to white once it is small, with nothing left out.
+    striped = Image.new("1", (400, 400), 1)
+    for x in range(0, 400, 2):
+        striped.paste(0, (x, 0, x + 1, 400))
+    out = io.BytesIO()
+    striped.save(out, "PNG")
+    monkeypatch.setattr(starts, "MAX_SIDE", 40)
+    colour = opened(starts.plain(out.getvalue()).data).getpixel((20, 20))
+    assert isinstance(colour, tuple)
+    assert all(100 < channel < 155 for channel in colour)
+
+
+def test_a_mask_is_held_against_the_size_in_the_picture_s_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "MAX_SIDE", 64)
+    decoded = []
+    read = starts._decoded
+    monkeypatch.setattr(starts, "_decoded", lambda data, what: decoded.append(what) or read(data, what))  # type: ignore[func-returns-value]
+    # Turned: 300 wide and 200 high as it is stored, and the other way round as it is seen.
+    plain = starts.plain_mask(half_mask(200, 300), turned(300, 200))
+    assert (plain.width, plain.height) == (43, 64)
+    with pytest.raises(BadInput) as caught:
+        starts.plain_mask(half_mask(300, 200), turned(300, 200))
+    assert (caught.value.key, caught.value.params["wanted"]) == ("refusal.mask.size", "200x300")
+    assert decoded == ["mask", "mask"], "the picture itself was decoded before"
