@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 
 MOST_FILES = 65_536
 """More open files than this are of no use, and some systems say that millions are allowed."""
 
+LARGE_BLOCK = 2**20
+"""Bytes of a block that is given back at once."""
+
+_M_MMAP_THRESHOLD = -3
+
 log = logging.getLogger(__name__)
+
+
+def return_memory() -> bool:
+    """Have the C library give large blocks back to the system as soon as they are freed; returns whether it will.
+
+    By itself glibc learns to keep blocks of up to 32 MiB: after some large uploads the process stays hundreds of MiB larger.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK))
 
 
 def raise_files() -> None:

@@ -49,6 +49,7 @@ def main(_args: argparse.Namespace) -> int:
     os.umask(0o077)
     logs.set_up(settings, more_secrets=surroundings.secrets())
     limits.raise_files()
+    limits.return_memory()
     with lock.held(settings.data_dir):
         return asyncio.run(_serve(settings))
 

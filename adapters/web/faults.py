@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import Mapping
 
 from aiohttp import hdrs, web
@@ -68,6 +69,14 @@ def status_of(refusal: Refusal) -> int:
     return next((_STATUS[kind] for kind in type(refusal).__mro__ if kind in _STATUS), 400)
 
 
+def _let_go(error: BaseException) -> None:
+    """Empty the frames of an exception: they are in cycles with it, and what was sent would stay in memory for a while."""
+    current: BaseException | None = error
+    while current is not None:
+        traceback.clear_frames(current.__traceback__)
+        current = current.__context__
+
+
 class Faults:
     """Turns what handlers raise into answers; what nobody expected goes to the log and becomes a plain apology."""
 
@@ -80,6 +89,7 @@ class Faults:
         try:
             return await handler(request)
         except Refusal as refusal:
+            _let_go(refusal)
             return self._answer(request, refusal, status_of(refusal))
         except web.HTTPException as error:
             if error.status not in _HTTP:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from adapters.cli import limits
 from adapters.web import listener
 from adapters.web.listener import Listener, mark_busy
 from adapters.web.service import connection_options
@@ -197,36 +195,3 @@ def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPa
     assert limit(65_536) == listener.MOST
     assert limit(resource.RLIM_INFINITY) == listener.MOST
     assert limit(10) == 8
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "wanted"),
-    [
-        (1024, 4096, (4096, 4096)),
-        (1024, 2**20, (limits.MOST_FILES, 2**20)),
-        (1024, resource.RLIM_INFINITY, (limits.MOST_FILES, resource.RLIM_INFINITY)),
-        (4096, 4096, None),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
-    ],
-)
-def test_the_service_raises_its_limit_of_open_files(
-    soft: int, hard: int, wanted: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
-    given: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "setrlimit", lambda _, values: given.append(values))
-    limits.raise_files()
-    assert given == ([] if wanted is None else [wanted])
-
-
-def test_a_limit_that_can_not_be_raised_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(*_: object) -> None:
-        raise ValueError("not allowed")
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    with caplog.at_level(logging.WARNING):
-        limits.raise_files()
-    assert "1024 open files" in caplog.text
