@@ -16,6 +16,7 @@ from bot.settings import Settings
 from engine.contract import EngineError
 from engine.moderation import folder
 from engine.moderation.parent import Config, ProcessModerator
+from engine.regular_files import read_text
 
 WORDS_FILE = "words.txt"
 
@@ -56,7 +57,7 @@ def _labels(settings: Settings) -> tuple[str, ...]:
 def _own(path: Path) -> Own | None:
     """Read the operator's file; None where there is none. Raises BadInput."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:

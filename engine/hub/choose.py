@@ -61,7 +61,7 @@ def pipeline(paths: Iterable[str], index: Mapping[str, object], wants: Wants = W
     inside: dict[str, list[str]] = {part: [] for part in parts(index)}
     for path in paths:
         part, _, name = path.partition("/")
-        if part in inside and name and "/" not in name:
+        if part in inside and name and "/" not in name and not name.startswith("."):
             inside[part].append(name)
     for part, names in inside.items():
         configs = [name for name in names if PurePosixPath(name).suffix in _CONFIGS]

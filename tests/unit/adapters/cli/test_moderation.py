@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ async def test_a_file_in_another_encoding_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         await words(tmp_path)
     assert caught.value.key == "cli.words"
+
+
+async def test_a_pipe_in_the_files_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "words.txt")
+    with pytest.raises(BadInput) as caught:
+        await words(tmp_path)
+    assert "it is no regular file" in str(caught.value.params["reason"])
 
 
 async def test_a_classifier_that_can_not_be_used_is_said_before_anything_starts(tmp_path: Path) -> None:

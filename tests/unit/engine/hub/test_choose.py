@@ -104,6 +104,12 @@ def test_one_form_of_the_same_weights(there: list[str], taken: list[str]) -> Non
     assert weights(choose.pipeline(paths, index)) == [f"unet/{name}" for name in taken]
 
 
+def test_hidden_files_stay_there() -> None:
+    hidden = ["vae/._diffusion_pytorch_model.safetensors", "vae/._config.json", "unet/.config.json"]
+    index = {part: ["diffusers", "Some"] for part in ("vae", "unet")}
+    assert not set(hidden) & set(choose.pipeline([*SDXL, *hidden], index))
+
+
 def test_a_part_of_pickles_is_refused() -> None:
     paths = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.bin"]
     with pytest.raises(CantFetch, match="unet"):

@@ -156,15 +156,24 @@ def test_a_folder_is_looked_at_before_it_is_used(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the classifier's labels are drawings, Hentai, NSFW"):
         folders.read(tmp_path, ("cats",))
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    (tmp_path / "._model.safetensors").touch()
     with pytest.raises(EngineError, match="other weights are not loaded"):
         folders.read(tmp_path, ("nsfw",))
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(EngineError, match="it is no regular file"):
+        folders.read(tmp_path, ("nsfw",))
+    (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "id2label": {"0": "nsfw"}}')
     with pytest.raises(EngineError, match="holds BertModel"):
         folders.read(tmp_path, ("nsfw",))
-    for bad in ("[]", "{", '{"architectures": 7}', '{"id2label": "x"}'):
+    for bad in ("[]", "{", '{"architectures": 7}', '{"id2label": "x"}', "[" * 100_000):
         (tmp_path / "config.json").write_text(bad)
         with pytest.raises(EngineError, match=r"config\.json"):
             folders.read(tmp_path, ("nsfw",))
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(EngineError, match=r"config\.json"):
+        folders.read(tmp_path, ("nsfw",))
 
 
 @pytest.mark.parametrize("header", [b"", b"[]", b"{}", b'{"kind": "Seen"}', b'{"kind": "Nobody", "x": 1}', b"\xff"])
