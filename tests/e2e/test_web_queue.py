@@ -143,6 +143,7 @@ async def test_all_open_jobs_are_shown_drawn_ones_first_and_all_their_results_st
         # Nothing is drawn yet, and nothing says that it is.
         assert {tone for _, tone, *_ in states(browser)} == {"waiting"}
         assert not [status for _, _, status, *_ in states(browser) if "%" in status]
+        assert browser.all(".bar.waiting") == [], "no bar moves for what waits"
         browser.requested()
 
         def drawing() -> bool:

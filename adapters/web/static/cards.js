@@ -76,10 +76,11 @@ export class JobCard {
   }
 
   #showProgress() {
-    const { progress, final } = this.card;
+    const { progress, final, tone } = this.card;
     this.bar.hidden = final;
     this.element.style.setProperty("--part", String(progress ?? 0));
-    this.bar.classList.toggle("waiting", progress === null);
+    // Nothing moves for what only waits its turn.
+    this.bar.classList.toggle("waiting", progress === null && tone === "running");
     if (progress === null) this.bar.removeAttribute("aria-valuenow");
     else showProgress(this.bar, progress);
   }

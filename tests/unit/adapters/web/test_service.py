@@ -14,6 +14,7 @@ import pytest
 from aiohttp.test_utils import unused_port
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.cli import serve
 from adapters.cli.wiring import opened
 from adapters.web import pages, service
 from bot.model.errors import BadInput
@@ -240,3 +241,21 @@ async def test_idle_connections_do_not_stop_the_page(house: House) -> None:
         for writer in idle:
             writer.close()
         await page.stop()
+
+
+@pytest.mark.parametrize("exposed", [True, False])
+async def test_the_start_says_loudly_that_others_can_reach_the_page(
+    tmp_path: Path, exposed: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    host = "0.0.0.0" if exposed else "127.0.0.1"
+    settings = settings_of(web_host=host, web_port=unused_port(), data_dir=tmp_path)
+    async with opened(settings, lambda _: FakeEngine()) as easel:
+        serve._announce(easel, settings)
+    said = capsys.readouterr().out
+    if not exposed:
+        assert "token" not in said
+        return
+    token = (tmp_path / "web-token").read_text().strip()
+    assert i18n.text("en", "cli.serve.open", where=f"{host}:{settings.web_port}", link=easel.link or "") in said
+    assert f"?token={token}" in said
+    assert token not in caplog.text

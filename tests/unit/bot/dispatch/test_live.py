@@ -92,3 +92,23 @@ def test_the_first_who_looks_and_the_last_who_leaves_are_told_of() -> None:
         assert told[3:] == [(1, False)]
         assert not live.sights(1), "who comes back later must not see an old one as news"
     assert not live._looking
+
+
+async def test_several_jobs_are_watched_at_once_and_a_step_names_those_that_changed() -> None:
+    live = Live()
+    looked: list[tuple[int, bool]] = []
+    live.on_look = lambda job_id, looking: looked.append((job_id, looking))
+    with live.subscribe_all([1, 2, 3], looking=True) as changes:
+        assert await anext(changes) == (1, 2, 3)
+        live.changed(3)
+        live.changed(1)
+        live.changed(3)
+        live.changed(9)
+        assert await anext(changes) == (1, 3)
+        assert [live.watchers(job_id) for job_id in (1, 2, 3, 9)] == [1, 1, 1, 0]
+        with live.subscribe(2) as other:
+            assert await anext(other) == (2,)
+            live.changed(2)
+            assert await anext(other) == await anext(changes) == (2,)
+    assert looked == [(1, True), (2, True), (3, True), (1, False), (2, False), (3, False)]
+    assert [live.watchers(job_id) for job_id in (1, 2, 3)] == [0, 0, 0]

@@ -1,0 +1,84 @@
+"""Links into the page in real Chromium: the one with the token, and the one to an export."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.model.messages import Ref
+from bot.model.people import Place
+from bot.model.verbs import VERBS, Call
+from bot.present.i18n import text
+from engine.fake import FakeEngine
+from tests.e2e.browser import Browser, need_chromium
+from tests.flow.gate import Gate
+from tests.unit.adapters.web.house import House, settings_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+TOKEN = "t" * 32
+PUBLIC = "https://easel.example"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A page that asks everybody for its token."""
+    gate = Gate()
+    gate.open()
+    settings = settings_of(web_public_url=PUBLIC)
+    async with House(tmp_path / "house", FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
+        yield one
+
+
+async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_once(house: House, tmp_path: Path) -> None:
+    need_chromium()
+    await house.drawn_by_actor()
+    verb = next(verb for verb in VERBS if verb.name == "export")
+    card = await house.studio.command(Call(house.actor, Place("web", None, "page"), verb, Ref("export")))
+    path = card.facts[0].value.removeprefix(PUBLIC)
+    async with asyncio.timeout(20):
+        while True:
+            if await status(house, path) == 200:
+                break
+            await asyncio.sleep(0.01)
+    url = str(house.client.make_url("/"))
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+
+    def scene() -> None:
+        browser = Browser(tmp_path / "browser")
+        try:
+            browser.driver.get(url)
+            assert browser.text("body") == text("en", "refusal.web.token")
+            # Who has the export's link needs no token.
+            browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+            for _ in range(2):
+                browser.driver.get(url.rstrip("/") + path)
+                assert browser.text("h1") == text("en", "export.page.title")
+            assert browser.js("return getComputedStyle(document.querySelector('button')).fontWeight") == "600"
+            browser.one("button").click()
+            browser.until(lambda: list(downloads.glob("*.zip")), "the file")
+            browser.driver.get(url.rstrip("/") + path)
+            assert browser.text("body") == text("en", "refusal.export.link")
+
+            browser.open(f"{url}?token={TOKEN}")
+            assert browser.driver.current_url == url, "the token is in no address"
+            browser.until("return document.querySelector('.job .picture img').naturalWidth", "pictures by the cookie")
+            browser.driver.refresh()
+            browser.until("return !document.getElementById('app').hidden", "the page by the cookie alone")
+        finally:
+            browser.close()
+
+    await asyncio.to_thread(scene)
+    (file,) = downloads.glob("*.zip")
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+
+
+async def status(house: House, path: str) -> int:
+    async with house.client.get(path) as response:
+        return response.status
