@@ -81,6 +81,7 @@ _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][
 _SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
 _WORD = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
+_CLOSERS = frozenset(")]}）」』”")
 _TRAILING = ",.;、。"
 _QUOTES = {'"': '"“”„‟', "“": '”"“‟', "”": '”"“', "„": '“”"‟', "‟": '”"“', "«": "»", "「": "」", "『": "』"}
 _SINGLE = "'‘’‛"
@@ -258,9 +259,10 @@ def _quoted(plain: str, start: int, name: str) -> tuple[tuple[int, int], int] | 
 def _join(left: str, right: str) -> str:
     """Close the gap that a flag left: one space, or the line break that was there."""
     gap = left[len(left.rstrip()) :] + right[: len(right) - len(right.lstrip())]
+    closed = right[:1] in _CLOSERS  # right behind the flag: "(a cat --seed 7)"
     left, right = left.rstrip(), right.lstrip()
     if not left or not right:
         return left or right
-    if right[0] in _TRAILING + "，；)]}）」』”":
+    if closed or right[0] in _TRAILING + "，；":
         return left + right
     return left + ("\n" if "\n" in gap else " ") + right

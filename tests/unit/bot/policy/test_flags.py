@@ -177,6 +177,7 @@ def test_a_flag_that_is_like_no_other_names_none(typed: str, key: str) -> None:
         # What stands behind a value is the prompt's.
         ("--seed 7, a cat", {"prompt": ", a cat", "seed": "7"}),
         ("(a cat --seed 7)", {"prompt": "(a cat)", "seed": "7"}),
+        ("(a cat --seed 7 ) asleep", {"prompt": "(a cat ) asleep", "seed": "7"}),
         ("a cat --seed 7—asleep", {"prompt": "a cat —asleep", "seed": "7"}),
         ("一只 --seed 7只猫", {"prompt": "一只 只猫", "seed": "7"}),
         ("a cat --seed 7🙂", {"prompt": "a cat 🙂", "seed": "7"}),
