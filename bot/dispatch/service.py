@@ -27,10 +27,12 @@ from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.recovery import recover
 from bot.dispatch.review import Review
+from bot.dispatch.setback import Setback
 from bot.dispatch.showing import Showing
 from bot.dispatch.tree import Weights
 from bot.dispatch.watch import Watch
 from bot.model.access import Access
+from bot.model.errors import Unavailable
 from bot.model.service import State
 from bot.observe.metrics import Metrics
 from bot.policy.owners import Owners
@@ -148,6 +150,7 @@ class Dispatch:
             refresh=self.refresh,
             clock=clock,
         )
+        self._setback = Setback(db, clock)
         self.refresh.append(self._delivery.scan)
         self._task: asyncio.Task[None] | None = None
         metrics.watch(lambda: len(self._queue), lambda: engine.state().phase)
@@ -159,6 +162,7 @@ class Dispatch:
             Unavailable: The database or the pictures folder can't be used.
         """
         await self._watch.start()
+        await self._setback.start()
         async with self._db.read() as tx:
             self.hold(await options.service_state(tx) is State.PAUSE)
         for job in await recover(self._db, self._folder, self._showing, self._clock):
@@ -265,10 +269,14 @@ class Dispatch:
             await delivery
 
     async def _places(self) -> None:
-        """Show people who wait that they have moved up."""
+        """Show people who wait that they have moved up, and notice a clock that was set back."""
         seen = self._queue.version
         while True:
             await self._clock.sleep(PLACES_EVERY)
+            try:
+                await self._setback.look()
+            except Unavailable as e:
+                log.debug("what was stored in the future can't be put right (%s); again in %g s", e.key, PLACES_EVERY)
             if seen != self._queue.version:
                 seen = self._queue.version
                 for job_id in self._outlook.moved():

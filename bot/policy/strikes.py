@@ -35,4 +35,5 @@ def wait(strikes: Strikes | None, now: float) -> float:
     if strikes is None or strikes.count <= FREE:
         return 0.0
     seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(strikes.count - FREE - 1, 30))
-    return max(0.0, strikes.last_at + seconds - now)
+    # A refusal in the future is of a clock that was set back since: nobody waits for that.
+    return max(0.0, strikes.last_at + seconds - now) if strikes.last_at <= now else 0.0

@@ -63,6 +63,17 @@ async def remove(tx: aiosqlite.Connection, platform: str, user_id: str, place_id
     )
 
 
+async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
+    """Let bans that were set in the future begin now, each for as long as it was meant; returns how many there were.
+
+    They were set before the clock was set back, and would hold for as much longer.
+    """
+    cursor = await tx.execute(
+        "UPDATE bans SET until = ?1 + until - set_at, set_at = ?1 WHERE set_at > ?1 AND until IS NOT NULL", (now,)
+    )
+    return cursor.rowcount
+
+
 async def binding(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
     """Return the ban that holds longest for any account of a person, in this place or everywhere; None for the free."""
     rows = await tx.execute_fetchall(

@@ -91,9 +91,10 @@ async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: floa
     code = "".join(letter for letter in typed.upper() if letter.isalnum())
     rows = await tx.execute_fetchall(
         "SELECT id, digest, account_id, tries_left FROM codes"
-        " WHERE kind = ? AND expires_at > ? AND used_at IS NULL AND (tries_left > 0 OR kind = 'claim')"
-        " ORDER BY expires_at",
-        (kind.value, now),
+        " WHERE kind = ? AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
+        " AND (tries_left > 0 OR kind = 'claim') ORDER BY expires_at",
+        # One that would live for longer was made before the clock was set back.
+        (kind.value, now, now + SECONDS),
     )
     right: tuple[int, int | None] | None = None
     meant: list[tuple[int, int]] = []
@@ -115,7 +116,9 @@ async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: floa
 async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:
     """Whether so many wrong claim codes were typed that each person may try but once."""
     rows = await tx.execute_fetchall(
-        "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND used_at IS NULL AND tries_left = 0", (now,)
+        "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
+        " AND tries_left = 0",
+        (now, now + SECONDS),
     )
     return any(True for _ in rows)
 

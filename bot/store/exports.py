@@ -80,7 +80,7 @@ async def add(
 
 async def last(tx: aiosqlite.Connection, person_id: int) -> Export | None:
     """Return the last one that a person asked for, while it is kept."""
-    return next(iter(await _select(tx, "WHERE person_id = ? ORDER BY asked_at DESC LIMIT 1", (person_id,))), None)
+    return next(iter(await _select(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))), None)
 
 
 async def wanted(tx: aiosqlite.Connection) -> tuple[Export, ...]:
@@ -112,7 +112,11 @@ async def drop(tx: aiosqlite.Connection, export_id: int) -> None:
 
 async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
     """Take those out of the rows that are older than a day."""
-    await tx.execute_fetchall("DELETE FROM exports WHERE asked_at < ?", (now - KEPT_SECONDS,))
+    await tx.execute_fetchall(
+        # Those of the future were asked for before the clock was set back.
+        "DELETE FROM exports WHERE asked_at < ? OR asked_at > ?",
+        (now - KEPT_SECONDS, now + KEPT_SECONDS),
+    )
 
 
 async def known(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:

@@ -15,6 +15,12 @@ from bot.store import credits as credit_rows
 SLOT_SECONDS = 900
 """Length of a slot of the tallies; the migration that made them has it too."""
 
+_TALLIED_SECONDS = 9 * 86400
+"""For so long the tallies are kept; the trigger of the ledger has it too."""
+
+_NEWEST = 1000
+"""So many lines are looked at for one in the future."""
+
 _LINE = (
     "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"
     " counted_at, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -101,6 +107,28 @@ async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: fl
 async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
     """Give all of a job's reservation back: it was cancelled or has failed. Doing it again changes nothing."""
     await settle(tx, job_id, painted=0, now=now)
+
+
+async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
+    """Let what was counted in the future count from now on; returns how many lines there were.
+
+    It was counted before the clock was set back, and would take people's quotas until that future has come.
+    """
+    newest = await tx.execute_fetchall("SELECT counted_at FROM ledger ORDER BY id DESC LIMIT ?", (_NEWEST,))
+    if not any(row[0] > now for row in newest):
+        return 0
+    people = "(SELECT person_id FROM ledger WHERE counted_at > ?1)"
+    # The tallies of these people anew: what was counted in the future has also cleared what was old from there.
+    await tx.execute_fetchall(f"DELETE FROM tallies WHERE person_id IN {people}", (now,))  # noqa: S608 - constants
+    await tx.execute_fetchall(
+        "INSERT INTO tallies SELECT person_id, CAST(min(counted_at, ?1) / 900 AS INTEGER), coalesce(place_id, 0), channel,"  # noqa: S608 - constants
+        " sum(reserved - free), sum(reserved - free - free_here), sum((reserved - free) * cost_each),"
+        " sum((reserved - free - free_here) * cost_each) FROM ledger"
+        f" WHERE kind <> 'charge' AND counted_at > ?1 - ?2 AND person_id IN {people} GROUP BY 1, 2, 3, 4",
+        (now, _TALLIED_SECONDS),
+    )
+    cursor = await tx.execute("UPDATE ledger SET counted_at = ?1 WHERE counted_at > ?1", (now,))
+    return cursor.rowcount
 
 
 async def used(

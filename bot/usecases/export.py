@@ -46,7 +46,8 @@ async def ask(house: House, actor: Actor, ref: Ref) -> str | None:
         if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
             if not last.ready:
                 raise BadInput("refusal.export.running")
-            if last.asked_at > now - AGAIN_AFTER:
+            # One of the future was asked for before the clock was set back.
+            if now - AGAIN_AFTER < last.asked_at <= now:
                 raise OverQuota("refusal.export.soon", wait=last.asked_at + AGAIN_AFTER - now)
         digest = _digest(token) if token else ""
         await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
@@ -81,7 +82,7 @@ async def fetch(house: House, token: str) -> PictureFile:
 
 async def _good(tx: Tx, house: House, token: str) -> tuple[exports.Export, Path]:
     export = await exports.by_digest(tx, _digest(token))
-    if export is None or export.used or export.asked_at <= house.clock.now() - exports.KEPT_SECONDS:
+    if export is None or export.used or abs(house.clock.now() - export.asked_at) >= exports.KEPT_SECONDS:
         raise NotFound("refusal.export.link")
     if not export.ready:
         raise Unavailable("refusal.export.not_ready")

@@ -15,6 +15,7 @@ from bot.model.actions import Action, Press
 from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
 from bot.model.messages import Address, Ref
 from bot.model.people import Place
+from bot.store import exports as export_rows
 from bot.store import favourites, pictures
 from bot.usecases import export, press
 from bot.usecases.forget import forget
@@ -246,3 +247,24 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     assert exports(bot) == []
     await export.ask(bot.house, bot.actor(), ref("again"))
     await bot.until(lambda: sent(bot))
+
+
+@pytest.mark.parametrize("days", [2, 400])
+async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> None:
+    bot = await make()
+    await bot.delivered((await bot.ask()).id)
+    link = await export.ask(linked(bot), bot.actor(), ref("1"))
+    assert link is not None
+
+    async def ready() -> bool:
+        async with bot.db.read() as tx:
+            last = await export_rows.last(tx, 1)
+        return last is not None and last.ready
+
+    await bot.until(ready)
+    bot.clock.jump(-days * 86400)
+    with pytest.raises(NotFound):
+        await export.fetch(linked(bot), link.rsplit("/", 1)[1])
+    await export.ask(linked(bot), bot.actor(), ref("2"))
+    with pytest.raises((BadInput, OverQuota)):
+        await export.ask(linked(bot), bot.actor(), ref("3"))

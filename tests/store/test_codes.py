@@ -95,3 +95,9 @@ async def test_whoever_asks_for_a_thousand_codes_keeps_one_row_and_no_text(db: D
         rows = list(await tx.execute_fetchall("SELECT digest FROM codes"))
     assert len(rows) == 1
     assert code.replace("-", "") not in rows[0][0]
+
+
+async def test_a_code_does_not_live_longer_because_the_clock_was_set_back(db: Database) -> None:
+    code = await _create(db, now=400 * 86400.0)
+    assert not (await _redeem(db, code, now=1.0)).found
+    assert (await _redeem(db, await _create(db, now=1.0), now=SECONDS)).found

@@ -44,6 +44,30 @@ async def test_a_reservation_counts_from_when_it_was_made(db: Database) -> None:
     assert await used(db) == []
 
 
+@pytest.mark.parametrize("days", [0.02, 2, 400])
+async def test_what_was_counted_before_the_clock_was_set_back_counts_from_now_on(db: Database, days: float) -> None:
+    then = 1_800_000_000.0
+    now = then - days * 86400
+    async with db.write() as tx:
+        await a_job(tx, event="1", guild="g", count=1, now=now - 7 * 86400)
+        await a_job(tx, event="2", guild="g", count=4, now=now - 3600)
+        await a_job(tx, event="3", guild="g", count=2, now=then)
+        open_job = await a_job(tx, event="4", count=3, now=then)
+        await quotas.settle(tx, 3, painted=1, now=then)
+        await a_job(tx, event="5", user="2", count=1, now=now - 60)
+    async with db.write() as tx:
+        assert await quotas.clamp(tx, now=now) == 4
+        assert await quotas.clamp(tx, now=now) == 0
+        await quotas.settle(tx, open_job, painted=3, now=now)
+    day, here = replace(EVERYWHERE, since=now - 86400), replace(EVERYWHERE, since=now - 86400, in_place=True)
+    assert await used(db, day, here, now=now) == [8, 5]
+    assert await used(db, replace(day, since=now), now=now + 86400) == [0]
+    async with db.read() as tx:
+        assert await quotas.oldest(tx, ADA, replace(day, since=now - 60), now=now) == (now, 4)
+        whole = await tx.execute_fetchall("SELECT sum(owner) FROM tallies WHERE person_id = 1")
+    assert [row[0] for row in whole] == [9]
+
+
 async def test_points_follow_what_each_picture_costs(db: Database) -> None:
     async with db.write() as tx:
         job_id = await a_job(tx, reserve=False)

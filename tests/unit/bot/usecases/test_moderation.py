@@ -523,3 +523,13 @@ async def test_a_contact_sheet_with_a_covered_picture_is_covered(ours: World) ->
     sheet = (await ours.studio.history(ADA, HERE)).pictures[0]
     await hide(ours.house, ADMIN, HERE, Press(Action.HIDE, job.id))
     assert [sheet.spoiler, (await ours.studio.history(ADA, HERE)).pictures[0].spoiler] == [False, True]
+
+
+@pytest.mark.parametrize("days", [2, 400])
+async def test_nobody_waits_for_refusals_of_a_clock_that_was_set_back(world: World, days: int) -> None:
+    await refused(world.house, FREE + 1)
+    world.clock.jump(-days * 86400)
+    await ask(world.house)
+    await refused(world.house, 1)
+    with pytest.raises(NotAllowed):
+        await ask(world.house, event="now it counts again")
