@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 PAGE = 100
 """Most updates in one answer (https://core.telegram.org/bots/api#getupdates)."""
@@ -20,13 +21,16 @@ class Window:
     def __init__(self) -> None:
         self.offset: int | None = None
         self._finished: dict[int, bool] = {}  # in the order in which Telegram told them
+        # An answer that was under way when an update was finished tells that update once more. Ids may begin anew
+        # after a week, so they are not compared with the offset.
+        self._confirmed: deque[int] = deque(maxlen=2 * PAGE)
         self._passed = 0
         self._pause = _FIRST_LOOK
         self._moved = asyncio.Event()
 
     def begin(self, update_id: int) -> bool:
-        """Note an update that was told; returns whether it was not known yet."""
-        if update_id in self._finished:
+        """Note an update that was told; returns whether it is to be handled: it was not told before."""
+        if update_id in self._finished or update_id in self._confirmed:
             return False
         self._finished[update_id] = False
         if self.offset is None:
@@ -41,6 +45,7 @@ class Window:
             if not self._finished[oldest]:
                 break
             del self._finished[oldest]
+            self._confirmed.append(oldest)
             self.offset = oldest + 1
             self._passed += 1
         if not self._finished or self._passed >= _SHARE:
