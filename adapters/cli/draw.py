@@ -171,7 +171,8 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
 
 async def _write(path: Path, image: Image, text: str) -> None:
     data = await asyncio.to_thread(png.embed, image.data, {a1111.KEYWORD: text})
-    await blobs.write(path.parent, path.name, data)
+    # The file is the person's own, outside the data folder: their umask says who may read it.
+    await blobs.write(path.parent, path.name, data, mode=0o666)
     try:
         tqdm.write(str(path), file=sys.stdout)
         sys.stdout.flush()

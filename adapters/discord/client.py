@@ -45,7 +45,7 @@ class Client(discord.AutoShardedClient):
         replies: Answers interactions.
         owners: User ids that run this Easel.
         digest_file: Names the commands that were offered last.
-        shards: At least so many; above 1 Discord is asked for how many there should be.
+        shards: The least number of shards; above 1 Discord is asked for the number.
         own_gateway: The gateway's address comes from the settings; Discord's own is not asked for.
         proxy: Address of an HTTP proxy.
         connector: Speaks to a SOCKS proxy.

@@ -40,7 +40,7 @@ class Apologies:
         self._telling: set[int] = set()
 
     def say(self, update: Update, error: Unavailable | None) -> None:
-        """Tell whoever sent an update what is wrong: why it can't be saved yet, or that it failed."""
+        """Tell the sender of an update what is wrong: why it can't be saved yet, or that it failed."""
         if update.callback_query is not None:
             query = update.callback_query
             self._errands.answer(query.id, self._text(locale_of(query.from_user), error), alert=True)

@@ -32,7 +32,7 @@ class Polling:
         bot: The API client.
         dispatcher: Its handlers return once everything is saved; they raise Unavailable while the database can't be
             written, and anything else when they fail.
-        apologise: Tells whoever sent an update what is wrong with it: the database's fault, or None for any other.
+        apologise: Tells the sender of an update what is wrong: the database's fault, or None for any other.
         connection: Asks Telegram.
         patience: Pauses.
     """

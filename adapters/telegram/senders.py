@@ -1,4 +1,4 @@
-"""Who is not answered: other bots, the bot itself, and whoever hides behind a channel."""
+"""Senders that are not answered: other bots, the bot itself, and people who write as a channel."""
 
 from __future__ import annotations
 

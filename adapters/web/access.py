@@ -30,7 +30,7 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Probes: anybody may ask, and hears only yes or no."""
 
 EXPORTS = ("/exports/", "/static/export.css")
-"""Whoever has a link to an export is whoever asked for it: its own token guards it."""
+"""A link to an export carries a token of its own."""
 
 _METRICS = "/metrics"
 _FORWARDED = (
@@ -142,7 +142,7 @@ class Access:
         raise self._refusal(request)
 
     def trusts(self, request: web.Request) -> bool:
-        """Whether whoever asks is the owner: for answers that say more to them."""
+        """Whether the client is the owner, to whom answers may say more."""
         return self._brings(request) or self.is_local(request)
 
     def is_local(self, request: web.Request) -> bool:

@@ -161,7 +161,7 @@ class Bodies:
 
     @asynccontextmanager
     async def _reserved(self, size: int) -> AsyncIterator[None]:
-        """Hold memory for so many bytes while the block runs. Raises Unavailable when none is free for WAIT_SECONDS."""
+        """Reserve that number of bytes while the block runs. Raises Unavailable when none is free for WAIT_SECONDS."""
         try:
             async with asyncio.timeout(WAIT_SECONDS), self._freed:
                 await self._freed.wait_for(lambda: self._free >= size)

@@ -46,7 +46,7 @@ _PAGE = """<!doctype html>
 
 
 class Exports:
-    """The handlers for ``/exports/<token>``: whoever has the link is whoever asked for it."""
+    """The handlers for ``/exports/<token>``: the link alone gives access."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio

@@ -35,7 +35,7 @@ PAUSE_SECONDS = 0.5
 """How long nothing is accepted after the system has run out of descriptors or memory."""
 
 LOG_SECONDS = 60.0
-"""The same trouble is logged once in so many seconds."""
+"""Seconds between two log lines about the same trouble."""
 
 _BACKLOG = 128
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -93,12 +93,7 @@ class Files:
 
     async def _write(self, run: Run, path: str, data: bytes, waits: Callable[[bool], None]) -> bool:
         """Write a file, as soon as the disk has room; returns whether it is there."""
-        try:
-            await blobs.write(self._folder, path, data)
-        except Unavailable as e:
-            if e.key != _FULL:
-                raise
-        else:
+        if await self._try_write(path, data):
             return True
         self._wait(1)
         waits(True)
@@ -115,14 +110,19 @@ class Files:
             pause = min(_LONGEST_PAUSE, 2 * pause)
             if run.cancelled or self._stop.is_set():
                 break
-            try:
-                await blobs.write(self._folder, path, data)
-            except Unavailable as e:
-                if e.key != _FULL:
-                    raise
-            else:
+            if await self._try_write(path, data):
                 return True
         return False
+
+    async def _try_write(self, path: str, data: bytes) -> bool:
+        """Write a file; returns False where the disk is full. Raises Unavailable where it can't be written at all."""
+        try:
+            await blobs.write(self._folder, path, data)
+        except Unavailable as e:
+            if e.key != _FULL:
+                raise
+            return False
+        return True
 
     def _wait(self, by: int) -> None:
         before, self._waiting = self._waiting, self._waiting + by

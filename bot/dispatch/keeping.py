@@ -118,7 +118,7 @@ class Keeping:
         return sum([await self._unkeep(over[start : start + BATCH]) for start in range(0, len(over), BATCH)])
 
     async def _is_much(self, over: int) -> bool:
-        """Whether so many pictures are more than go on a usual day."""
+        """Whether the number of pictures is larger than on a usual day."""
         async with self._db.read() as tx:
             return over > max(MUCH, MUCH_SHARE * await retention.count(tx))
 

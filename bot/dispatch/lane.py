@@ -19,7 +19,7 @@ FETCHED_EVERY = 6.0
 """Seconds from one fetched file to the next in a chat: what a chat takes in a minute is kept for pictures that are due."""
 
 FETCHED_AT_ONCE = 4
-"""So many fetched files may follow each other at once after a while without any."""
+"""Most fetched files in a burst after a pause."""
 
 _LEAST = 0.1
 """Seconds, even when a platform asks for none."""

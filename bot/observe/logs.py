@@ -23,7 +23,7 @@ SHORTEST = 6
 """Shorter secrets are not struck out: they would tear words apart, and they guard nothing."""
 
 BURST = 20
-"""So many lines of one kind are written in a window."""
+"""Most lines of one kind in a window."""
 
 WINDOW = 60.0
 """Seconds."""

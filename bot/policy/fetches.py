@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 BURST = 6
-"""So many presses for original files pass at once."""
+"""Most presses for original files in a burst."""
 
 EACH = 20.0
 """Seconds until one more passes."""

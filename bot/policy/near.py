@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _PREFIX = 3
-"""So many letters in common at the beginning are a shortened or a lengthened word: ``--negative`` is ``--neg``."""
+"""Common letters at the beginning that make one word a shortened or lengthened form of the other: ``--negative`` is ``--neg``."""
 
 
 def nearest(typed: str, known: Iterable[str]) -> str | None:

@@ -15,7 +15,7 @@ from bot.model.errors import BadInput
 from bot.policy import containers
 
 MAX_PIXELS = 50_000_000
-"""More are refused by the file's header: so many take up to 200 MB decoded, and are made smaller before all else."""
+"""More are refused by the file's header: decoded, that number takes up to 200 MB; larger sides are scaled down first."""
 
 MAX_SIDE = 4096
 """Larger ones are kept smaller: twice the longest side that any model draws."""
@@ -39,7 +39,7 @@ _BEGINNING = 1024
 """Bytes of a file by which it is known."""
 
 _ROWS_MISSING, _SHARE_MISSING = 16, 0.05
-"""A JPEG that breaks off is read if so many of its rows are missing at most: one block, and a share of its height."""
+"""Most missing rows of a truncated JPEG that is still read: one block and a share of its height."""
 
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -34,14 +34,20 @@ def name(job_id: int, index: int, created_at: float) -> str:
     return f"{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}-{index}.png"
 
 
-async def write(folder: Path, path: str, data: bytes) -> Path:
+async def write(folder: Path, path: str, data: bytes, *, mode: int = private.FILE) -> Path:
     """Store a file; once this returns it survives a crash. Returns where it is.
+
+    Args:
+        folder: The folder.
+        path: The file in it.
+        data: Its content.
+        mode: Its permissions, less the umask.
 
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
     """
     try:
-        return await asyncio.to_thread(_write, folder / path, data)
+        return await asyncio.to_thread(_write, folder / path, data, mode)
     except OSError as e:
         full = e.errno in {errno.ENOSPC, errno.EDQUOT}
         raise unwritable(folder) if not full else Unavailable("unavailable.disk_full") from e
@@ -129,13 +135,13 @@ async def free_bytes(folder: Path) -> int:
         raise unwritable(folder) from e
 
 
-def _write(path: Path, data: bytes) -> Path:
+def _write(path: Path, data: bytes, mode: int) -> Path:
     new_folder = not path.parent.exists()
     private.make_folder(path.parent)
     # A name of its own: the same file may be written twice at once.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
-        with private.open_new(temporary) as file:
+        with private.open_new(temporary, mode) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

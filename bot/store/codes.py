@@ -114,7 +114,7 @@ async def redeem(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: floa
 
 
 async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:
-    """Whether so many wrong claim codes were typed that each person may try but once."""
+    """Whether the number of wrong claim codes leaves each person one try."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
         " AND tries_left = 0",

@@ -32,7 +32,7 @@ since this database came into the folder later."""
 
 SHARE = 0.2
 FEW = 20
-"""More than this share of all files, and more than so many of them, are not put aside: that is no rest of a kill."""
+"""More than this share of all files, and more than this number, are not put aside: a kill does not leave that many."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _ASIDE = re.compile(r"(\d{8}T\d{6}Z)(-\d+)?", re.ASCII)
@@ -136,7 +136,7 @@ async def own(tx: aiosqlite.Connection, found: Found, unknown: Iterable[str]) ->
 
 
 def too_many(orphans: int, everything: int) -> bool:
-    """Whether so many orphans can't be what a kill has left."""
+    """Whether there are more orphans than a kill leaves."""
     return orphans > max(FEW, SHARE * everything)
 
 

@@ -34,10 +34,15 @@ def make_folder(path: Path) -> None:
     path.mkdir(exist_ok=True)  # raises where it is no folder
 
 
-def open_new(path: Path) -> BinaryIO:
-    """Open a file to be written from its beginning, for its owner alone; never through a link. Raises OSError."""
+def open_new(path: Path, mode: int = FILE) -> BinaryIO:
+    """Open a file to be written from its beginning; never through a link. Raises OSError.
+
+    Args:
+        path: The file.
+        mode: Its permissions where it is new, less the umask; its owner alone may read it otherwise.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, FILE), "wb")
+    return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def tighten(data: Path, pictures: str = paths.PICTURES) -> int:
@@ -104,7 +109,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def day_folders(folder: Path, digits: int) -> Iterator[Path]:
-    """Yield the folders in a folder whose names are so many digits, without following links. For a thread."""
+    """Yield the folders whose names have that number of digits, without following links. For a thread."""
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):

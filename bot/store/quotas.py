@@ -19,7 +19,7 @@ _TALLIED_SECONDS = 9 * 86400
 """For so long the tallies are kept; the trigger of the ledger has it too."""
 
 _NEWEST = 1000
-"""So many lines are looked at for one in the future."""
+"""Number of the newest lines that are searched for one in the future."""
 
 _LINE = (
     "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def apples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_seed_gives_the_same_bytes(apples: Path) -> None:
     assert (apples / "a.png").read_bytes() == (apples / "b.png").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_the_umask_says_who_may_read_a_picture(apples: Path) -> None:
+    plain = apples / "plain"
+    plain.touch()
+    assert (apples / "a.png").stat().st_mode == plain.stat().st_mode
 
 
 def test_another_seed_gives_another_picture(apples: Path) -> None:

@@ -95,10 +95,12 @@ async def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> No
     try:
         path = await blobs.write(tmp_path / "pictures", blobs.name(1, 0, AT), b"x")
         await blobs.free_bytes(tmp_path / "other" / "pictures")
+        shared = await blobs.write(tmp_path, "apple.png", b"x", mode=0o666)
     finally:
         os.umask(old)
     made = [path, *list(path.parents)[:4], tmp_path / "other", tmp_path / "other" / "pictures"]
     assert [p.stat().st_mode & 0o777 for p in made] == [0o600, *[0o700] * 6]
+    assert shared.stat().st_mode & 0o777 == 0o644
 
 
 async def test_rows_remove_only_what_easel_has_named_and_never_through_links(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import { Refused, events, job } from "./api.js";
 
-/** So many jobs fit one stream; those that came later follow when others have ended. */
+/** Most jobs in one stream; later ones follow when others have ended. */
 const MOST = 200;
 /** Jobs that come together are followed together: each change of the stream is a connection. */
 const GATHER_MS = 50;

@@ -3,7 +3,7 @@
 import { JobCard } from "./cards.js";
 import { announce } from "./texts.js";
 
-/** So many jobs that have ended stay; of more, the oldest go that nobody works on. They are in the history too. */
+/** Most ended jobs that stay; beyond it the oldest ones without focus go. The history has them. */
 const MOST_ENDED = 60;
 
 export class Stage {

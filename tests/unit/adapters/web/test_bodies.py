@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 from collections.abc import AsyncIterator
@@ -202,3 +203,24 @@ async def test_memory_is_given_back_when_an_upload_breaks_off(house: House) -> N
     await house.until(lambda: holder._bodies._free < before)
     writer.close()
     await house.until(lambda: holder._bodies._free == before)
+
+
+async def test_a_refused_picture_does_not_stay_in_memory(house: House) -> None:
+    size = 2 * 2**20
+
+    def large() -> set[int]:
+        """Ids of all large bytes that something holds."""
+        parts = (part for one in gc.get_objects() for part in gc.get_referents(one))
+        return {id(part) for part in parts if type(part) in {bytes, bytearray} and len(part) > size // 2}
+
+    gc.collect()
+    # Parameters of other tests are large too, and stay.
+    before = large()
+    gc.disable()
+    try:
+        status, _ = await house.upload({"key": UUID, "prompt": "a"}, {"image": b"no picture" * (size // 10)})
+        assert status == 400
+        # The thread that read it may need a moment to end its frames; what is in a cycle stays without a collection.
+        await house.until(lambda: large() <= before)
+    finally:
+        gc.enable()
