@@ -122,10 +122,13 @@ class DiscordService:
         self._lasted = False
         replies = Replies(self._studio)
         client = self._client(replies)
+        connection: asyncio.Task[None] | None = None
         try:
             await _login(client, self._token)
             self.surface.use(client)
-            await _listen(client)
+            # Reconnects and resumes by itself, with a growing pause.
+            connection = asyncio.create_task(client.connect(reconnect=True), name="discord gateway")
+            await _listen(connection)
         finally:
             since = client.connected_at
             self._lasted = since is not None and client.loop.time() - since > LASTING
@@ -134,6 +137,8 @@ class DiscordService:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await client.close()
+            if connection is not None:
+                await _end(connection)
 
     def _client(self, replies: Replies) -> Client:
         settings = self._settings
@@ -188,10 +193,10 @@ async def _login(client: discord.Client, token: str) -> None:
         raise Refused(TOKEN_REFUSED) from error
 
 
-async def _listen(client: discord.Client) -> None:
+async def _listen(connection: asyncio.Task[None]) -> None:
     try:
-        # Reconnects and resumes by itself, with a growing pause.
-        await client.connect(reconnect=True)
+        # Shielded: discord.py swallows a cancellation in the middle of a reconnect and waits on, unless it is closed.
+        await asyncio.shield(connection)
     except discord.PrivilegedIntentsRequired as error:
         raise Refused("it asked for intents that are not switched on") from error
     except discord.ConnectionClosed as error:
@@ -202,6 +207,14 @@ async def _listen(client: discord.Client) -> None:
         raise Refused(f"its gateway closed the connection (code {error.code})") from error
     # discord.py returns without a word where Discord ends the connection properly.
     raise ConnectionError("its gateway ended the connection")
+
+
+async def _end(connection: asyncio.Task[None]) -> None:
+    """End the task of a client that is closed; its error, if it has one, was raised by ``_listen`` or comes too late."""
+    connection.cancel()
+    await asyncio.wait({connection}, timeout=CLOSE_SECONDS)
+    if connection.done() and not connection.cancelled():
+        connection.exception()
 
 
 def _proxy(settings: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:

@@ -130,6 +130,25 @@ async def test_a_shard_that_stays_away_is_a_problem_until_it_is_back(
     await (await fake.person("Ada").draw("an apple")).answer()
 
 
+async def test_a_stop_in_the_middle_of_a_reconnect_ends_the_service(
+    fake: FakeDiscord, settings: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconnecting = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        reconnecting.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(build(settings, scripted.studio).run())
+    await fake.connected()
+    monkeypatch.setattr("discord.shard.DiscordWebSocket.from_client", never)
+    await fake.gateway.drop()
+    await asyncio.wait_for(reconnecting.wait(), 30)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=30)
+    assert done
+
+
 @pytest.mark.parametrize("shards", [2, 3])
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.usefixtures("hurried")
