@@ -63,8 +63,8 @@ def test_the_same_seed_gives_the_same_bytes(apples: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
-def test_the_umask_says_who_may_read_a_picture(apples: Path) -> None:
-    plain = apples / "plain"
+def test_the_umask_says_who_may_read_a_picture(apples: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
     plain.touch()
     assert (apples / "a.png").stat().st_mode == plain.stat().st_mode
 
