@@ -56,7 +56,7 @@ class Profile:
         name: What people type after ``--model``; lower case, no spaces.
         title: The model's proper name, for cards and metadata.
         source: Hub id, or folder of a diffusers pipeline.
-        family: Which module of ``engine.diffusion.families`` loads it.
+        family: Which module of ``engine.families`` loads it.
         multiple: Both sides must be multiples of this, in pixels.
         side: Allowed side lengths in pixels; the default is the native square's side.
         presets: Sizes by preset name (square, portrait, landscape, tall, wide) as (width, height) in pixels.

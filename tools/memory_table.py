@@ -8,7 +8,7 @@ from engine import profiles
 from engine.contract import OutOfMemory, Profile
 from engine.diffusion.memory.estimate import figures
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.words import GGUF, GIB, TORCHAO, Device
+from engine.diffusion.memory.types import GGUF, GIB, TORCHAO, Device
 
 CARDS = (6, 8, 12, 16, 24)
 TAKEN = 3 * GIB // 4

@@ -20,7 +20,7 @@ from engine.contract import EngineError, UnknownModel
 from engine.diffusion import device as devices
 from engine.diffusion.memory import abilities
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.words import Plan
+from engine.diffusion.memory.types import Plan
 from engine.diffusion.upscaler import Upscaler
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.contract import EngineError, OutOfMemory, UnknownModel
-from engine.diffusion.families.base import Family
 from engine.diffusion.ration import Ration
 from engine.diffusion.turns import Kind
+from engine.families.base import Family
 from engine.spec import ModelSpec
 
 FIRST_PAUSE = 60.0

@@ -15,16 +15,16 @@ from diffusers.utils.logging import disable_progress_bar
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
-from engine.diffusion import faster, files
+from engine.diffusion import files, optimizations
 from engine.diffusion.assemble import assemble
-from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.memory import abilities, apply
 from engine.diffusion.memory.allocator import thrifty
 from engine.diffusion.memory.held import held
 from engine.diffusion.memory.plan import plan, refit, safer
-from engine.diffusion.memory.words import CPU, CUDA, Device, Plan
-from engine.diffusion.step_cache import StepCache
+from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
+from engine.families.base import Family
+from engine.families.step_cache import StepCache
 from engine.folders import PARTS
 from engine.hub.choose import WHOLE
 from engine.hub.errors import CantFetch, Report
@@ -36,9 +36,9 @@ _WARM_STEPS = 2
 """Steps of the throw-away picture: the first one sets everything up, the second shows what a step takes."""
 
 _FAMILIES: Mapping[str, tuple[str, str]] = {
-    "z_image": ("engine.diffusion.families.z_image", "ZImage"),
-    "sdxl": ("engine.diffusion.families.sdxl", "SDXL"),
-    "sd15": ("engine.diffusion.families.sd15", "SD15"),
+    "z_image": ("engine.families.z_image.model", "ZImage"),
+    "sdxl": ("engine.families.sdxl.model", "SDXL"),
+    "sd15": ("engine.families.sd15.model", "SD15"),
 }
 """Module and class of each; imported when needed, since each imports its own pipelines."""
 
@@ -224,9 +224,9 @@ class Loader:
         kind: Any = getattr(import_module(module), name)
         family: Family = kind(pipe, device)
         family.step_cache = StepCache(self.step_cache)
-        faster.arrange(family)
+        optimizations.arrange(family)
         if self.compile_with:
-            faster.compile_blocks(family, self.compile_with, warm_recipe(spec))
+            optimizations.compile_blocks(family, self.compile_with, warm_recipe(spec))
         return family
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Drawing
-from engine.diffusion.families.base import Family
+from engine.diffusion.init_image import Starting
 from engine.diffusion.rows import Row
-from engine.diffusion.starts import Starting
 from engine.diffusion.turns import Kind, Turn
+from engine.families.base import Family
+from engine.families.denoise_state import Drawing
 
 
 class Models(Protocol):

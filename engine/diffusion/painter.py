@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow
-from engine.diffusion import encode, starts
+from engine.diffusion import encode, init_image
 from engine.diffusion.device import Busy, release
-from engine.diffusion.drawing import Drawing, Start
-from engine.diffusion.ends import kind_of, meaning, rounded
-from engine.diffusion.families.base import Family
 from engine.diffusion.gain import Gain
 from engine.diffusion.memory import apply
 from engine.diffusion.open import Finished, Models, Open
+from engine.diffusion.postprocess import kind_of, meaning, rounded
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.ration import Ration
 from engine.diffusion.rows import Progress, Row, Sink
 from engine.diffusion.turns import Kind, Turn, Turns
+from engine.families.base import Family
+from engine.families.denoise_state import Drawing, Start
 
 PREVIEW_SECONDS = 0.25
 """At most four previews a second of each picture that somebody looks at."""
@@ -65,7 +65,7 @@ class Painter:
         device: torch.device,
         busy: Busy | None = None,
         *,
-        upscaler: starts.Enlarges | None = None,
+        upscaler: init_image.Enlarges | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
@@ -141,7 +141,7 @@ class Painter:
 
     def _begin(self, one: Open, family: Family) -> bool:
         """Make it ready for its first step; False when it takes another turn, or can't be done, which ends it."""
-        one.starting = one.starting or starts.Starting(one.recipe, self._upscaler)
+        one.starting = one.starting or init_image.Starting(one.recipe, self._upscaler)
         drawing = None
         try:
             with self._busy.at_work() as took:
@@ -296,7 +296,7 @@ class Painter:
             if one.flat is None or not flat:
                 # It was the numbers and not the prompt.
                 self._settle(kind.model, found.precision)
-        elif flat and not starts.is_plain(drawing.start):
+        elif flat and not init_image.is_plain(drawing.start):
             safer = self._models.safer(kind)
             if safer is not None and self._may_try(one, safer, "flat"):
                 one.flat = found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from engine.diffusion.drawing import Embedding
-from engine.diffusion.families.base import Family
+from engine.families.base import Family
+from engine.families.denoise_state import Embedding
 
 BYTES = 256 * 2**20
 """Bytes of embeddings that are kept: some 100 of the longest of Z-Image, thousands of usual ones."""

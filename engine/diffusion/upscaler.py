@@ -22,7 +22,7 @@ from torch import Tensor
 from engine import upscaler_file
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.device import release
-from engine.diffusion.ends import meaning
+from engine.diffusion.postprocess import meaning
 from engine.regular_files import open_regular
 
 TILE = 192

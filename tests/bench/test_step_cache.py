@@ -12,9 +12,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.diffusion.families.base import Family
 from engine.diffusion.loader import Loader
-from engine.diffusion.step_cache import StepCache
+from engine.families.base import Family
+from engine.families.step_cache import StepCache
 from engine.spec import ModelSpec
 from tests.bench.test_speed import measured
 

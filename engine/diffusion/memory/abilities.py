@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from engine.diffusion.memory.words import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
+from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
 
 _CGROUP = Path("/sys/fs/cgroup")
 """Where a container sees its own limits (cgroup v2, see cgroups(7))."""

@@ -13,7 +13,7 @@ from diffusers.hooks import HookRegistry, apply_group_offloading, apply_layerwis
 from engine.diffusion.memory import quantise
 from engine.diffusion.memory.estimate import TILE
 from engine.diffusion.memory.quantise import DTYPES
-from engine.diffusion.memory.words import Plan
+from engine.diffusion.memory.types import Plan
 
 _HOST = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from engine.diffusion.memory.words import CPU
+from engine.diffusion.memory.types import CPU
 
 
 def held(pipe: Any) -> Mapping[str, int]:

@@ -1,15 +1,14 @@
-"""Which way a model is fitted to a device for pictures of one size; it only decides. No torch."""
+"""Which placement a model is fitted to a device for pictures of one size; it only decides. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
-from engine.diffusion.memory.estimate import Estimate
-from engine.diffusion.memory.reasons import TILES, Question, guess, reasons, too_large
-from engine.diffusion.memory.ways import QUANTISED, Size, Way, formats, need, tilings, ways
-from engine.diffusion.memory.words import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Plan, gib
+from engine.diffusion.memory.estimate import TILE, Estimate
+from engine.diffusion.memory.placements import QUANTISED, Placement, Size, formats, need, placements, tilings, usual
+from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Plan, gib
 
 MOST = 32
 """More pictures than this are never planned for together."""
@@ -17,7 +16,30 @@ MOST = 32
 SMALL = 2_000_000_000
 """Bytes in fp32 under which a CPU draws in fp32: exactness is free there."""
 
+_TILES = f"The VAE works in tiles of {TILE} pixels, since the whole picture would not fit; seams are blended."
+
 _LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES}
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a plan is asked for.
+
+    Attributes:
+        profile: Which model.
+        estimate: What it takes.
+        size: What is drawn.
+        device: Where.
+        asked: ``EASEL_PRECISION``.
+        libraries: What is installed.
+    """
+
+    profile: Profile
+    estimate: Estimate
+    size: Size
+    device: Device
+    asked: str
+    libraries: frozenset[str]
 
 
 def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that decides
@@ -46,20 +68,20 @@ def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that 
         EngineError: The precision that was asked for needs a library that is missing, or another device.
     """
     _check("gguf" if gguf else asked, device, libraries)
-    question = Question(
+    question = _Question(
         profile, Estimate(profile, dense=device.kind == MPS), Size(width, height, gguf), device, asked, libraries
     )
     if device.kind == CPU:
         return _on_cpu(question, ())
     budget = device.free - _spare(device)
     first = ""
-    for way, tiled in ways(question.estimate, device, asked, libraries, question.size):
-        there, here = need(question.estimate, way, question.size, 1, tiled=tiled)
+    for placement, tiled in placements(question.estimate, device, asked, libraries, question.size):
+        there, here = need(question.estimate, placement, question.size, 1, tiled=tiled)
         if there <= budget and here <= device.host_free - _own(device):
-            why = (first, *reasons(question, way, tiled=tiled))
-            made = _made(question.estimate, way, question.size, budget, tiled=tiled)
+            why = (first, *_reasons(question, placement, tiled=tiled))
+            made = _made(question.estimate, placement, question.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=tuple(r for r in why if r))
-        first = first or too_large(question, way, there, budget)
+        first = first or _too_large(question, placement, there, budget)
     return _on_cpu(question, (first, "It is drawn on the CPU."))
 
 
@@ -70,13 +92,13 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
         OutOfMemory: Pictures of this size do not fit.
     """
     estimate = Estimate(profile, dense=old.on == MPS)
-    way = Way(old.precision, old.storage, old.compute, old.vae, old.text_encoder, old.offload)
+    placement = Placement(old.precision, old.storage, old.compute, old.vae, old.text_encoder, old.offload)
     size = Size(width, height, gguf)
     there = 0
     for tiled in tilings(size):
-        there, _ = need(estimate, way, size, 1, tiled=tiled)
+        there, _ = need(estimate, placement, size, 1, tiled=tiled)
         if there <= old.budget:
-            made = _made(estimate, way, size, old.budget, tiled=tiled)
+            made = _made(estimate, placement, size, old.budget, tiled=tiled)
             return replace(made, on=old.on, reasons=old.reasons)
     raise OutOfMemory(
         f"A picture of {width}x{height} takes {gib(there)} with {profile.title}, and {gib(old.budget)} are there: "
@@ -91,19 +113,19 @@ def safer(precision: str, device: Device) -> str | None:
     return "fp32" if precision == "bf16" or not device.bf16 else "bf16"
 
 
-def _made(estimate: Estimate, way: Way, size: Size, budget: int, *, tiled: bool) -> Plan:
+def _made(estimate: Estimate, placement: Placement, size: Size, budget: int, *, tiled: bool) -> Plan:
     batch = 1
-    while batch < MOST and need(estimate, way, size, batch + 1, tiled=tiled)[0] <= budget:
+    while batch < MOST and need(estimate, placement, size, batch + 1, tiled=tiled)[0] <= budget:
         batch += 1
-    there, here = need(estimate, way, size, 1, tiled=tiled)
+    there, here = need(estimate, placement, size, 1, tiled=tiled)
     return Plan(
         on=CPU,
-        precision=way.precision,
-        storage=way.storage,
-        compute=way.compute,
-        vae=way.vae,
-        text_encoder=way.text,
-        offload=way.offload,
+        precision=placement.precision,
+        storage=placement.storage,
+        compute=placement.compute,
+        vae=placement.vae,
+        text_encoder=placement.text,
+        offload=placement.offload,
         tile_vae=tiled,
         batch=batch,
         device_bytes=there,
@@ -112,17 +134,17 @@ def _made(estimate: Estimate, way: Way, size: Size, budget: int, *, tiled: bool)
     )
 
 
-def _on_cpu(question: Question, before: tuple[str, ...]) -> Plan:
+def _on_cpu(question: _Question, before: tuple[str, ...]) -> Plan:
     device, estimate, size = question.device, question.estimate, question.size
     cpu = device if device.kind == CPU else replace(device, kind=CPU, bf16=False, fp8=False, free=device.host_free)
     budget = cpu.host_free - _own(cpu)
     least = 0
-    for way, why in _cpu_ways(question, cpu):
+    for placement, why in _cpu_placements(question, cpu):
         for tiled in tilings(size):
-            there, _ = need(estimate, way, size, 1, tiled=tiled)
+            there, _ = need(estimate, placement, size, 1, tiled=tiled)
             if there <= budget:
-                said = (*before, *guess(question), why, *((TILES,) if tiled else ()))
-                return replace(_made(estimate, way, size, budget, tiled=tiled), reasons=said)
+                said = (*before, *_guess(question), why, *((_TILES,) if tiled else ()))
+                return replace(_made(estimate, placement, size, budget, tiled=tiled), reasons=said)
             least = min(there, least or there)
     where = "" if device.kind == CPU else f" (the card has {gib(device.free)} free)"
     raise OutOfMemory(
@@ -131,31 +153,31 @@ def _on_cpu(question: Question, before: tuple[str, ...]) -> Plan:
     )
 
 
-def _cpu_ways(question: Question, cpu: Device) -> Iterator[tuple[Way, str]]:
-    def way(precision: str, text: str = "device") -> Way:
+def _cpu_placements(question: _Question, cpu: Device) -> Iterator[tuple[Placement, str]]:
+    def placement(precision: str, text: str = "device") -> Placement:
         storage, compute, vae = formats(question.estimate, cpu, precision)
-        return Way(precision, storage, compute, vae, text, "none")
+        return Placement(precision, storage, compute, vae, text, "none")
 
     quantises = TORCHAO in question.libraries
     if question.size.gguf:
-        yield way("gguf"), "The denoiser's weights stay as they are in the GGUF file."
+        yield placement("gguf"), "The denoiser's weights stay as they are in the GGUF file."
         if quantises:
-            yield way("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
+            yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
         return
     asked = question.asked
     # What a card was asked for need not be what a CPU can do.
     if asked != "auto" and (cpu is question.device or asked in ("fp32", "bf16", "int8")):
-        yield way(asked, "int8" if asked == "int8" else "device"), f"EASEL_PRECISION asks for {asked}."
+        yield placement(asked, "int8" if asked == "int8" else "device"), f"EASEL_PRECISION asks for {asked}."
         return
     if question.estimate.all_parameters * 4 < SMALL:
-        yield way("fp32"), "A CPU draws small models in fp32, where the same seed gives the same picture."
+        yield placement("fp32"), "A CPU draws small models in fp32, where the same seed gives the same picture."
     elif cpu.bf16:
-        yield way("bf16"), "This processor computes in bf16 by itself."
+        yield placement("bf16"), "This processor computes in bf16 by itself."
     else:
-        yield way("fp32"), "This processor would have to emulate bf16, so it computes in fp32."
-        yield way("bf16"), "Memory is too short for fp32: the weights wait in bf16 and are computed with in fp32."
+        yield placement("fp32"), "This processor would have to emulate bf16, so it computes in fp32."
+        yield placement("bf16"), "Memory is too short for fp32: the weights wait in bf16 and are computed with in fp32."
     if quantises:
-        yield way("int8", "int8"), "Memory is short: the weights are kept in int8."
+        yield placement("int8", "int8"), "Memory is short: the weights are kept in int8."
 
 
 def _check(precision: str, device: Device, libraries: frozenset[str]) -> None:
@@ -179,3 +201,63 @@ def _spare(device: Device) -> int:
 def _own(device: Device) -> int:
     """Return what the process itself and its neighbours may still take of main memory."""
     return min(GIB, device.host_free // 10)
+
+
+def _too_large(question: _Question, placement: Placement, there: int, budget: int) -> str:
+    """Say why the first placement is not gone."""
+    size = question.size
+    return (
+        f"{question.profile.title} in {placement.precision} takes {gib(there)} for {size.width}x{size.height}, "
+        f"and {gib(max(0, budget))} of the card can be used."
+    )
+
+
+def _guess(question: _Question) -> Iterator[str]:
+    """Say where the estimate comes from when it is not the model's own."""
+    if question.estimate.guessed:
+        yield (
+            f"Nobody counted the parameters of {question.profile.title}; "
+            "those of the model that its family is named after are taken."
+        )
+
+
+def _reasons(question: _Question, placement: Placement, *, tiled: bool) -> Iterator[str]:
+    """Say why a card's placement is as it is."""
+    device, title = question.device, question.profile.title
+    yield from _guess(question)
+    if not device.bf16 and device.kind == CUDA:
+        if placement.compute == "fp32" and not question.estimate.figures.fp16:
+            yield f"The card has no bf16, and {title} overflows in fp16, so it computes in fp32."
+        elif placement.compute == "fp16":
+            yield "The card has no bf16, so it computes in fp16."
+        if placement.vae != placement.compute:
+            yield "The VAE overflows in fp16, so it is kept in fp32."
+    yield from _weights(question, placement)
+    yield from _moved(placement)
+    if tiled:
+        yield _TILES
+
+
+def _weights(question: _Question, placement: Placement) -> Iterator[str]:
+    if question.asked == placement.precision:
+        yield f"EASEL_PRECISION asks for {placement.precision}."
+    elif placement.precision == "gguf":
+        yield "The denoiser's weights stay as they are in the GGUF file."
+    elif placement.precision != usual(question.device):
+        by = {"int8": " by torchao", "nf4": " by bitsandbytes"}.get(placement.precision, "")
+        yield f"Its weights are kept in {placement.precision}{by}, which changes pictures a little."
+        if placement.precision == "fp8" and TORCHAO not in question.libraries:
+            yield "With easel[quant] they would be kept in int8, which is closer to bf16."
+
+
+def _moved(placement: Placement) -> Iterator[str]:
+    if placement.offload == "text":
+        yield "The text encoder waits in main memory; a new prompt brings it to the card layer by layer."
+    elif placement.offload == "group":
+        yield "All weights but the VAE's wait in main memory and are copied layer by layer while the card computes."
+    elif placement.offload == "model":
+        yield "The text encoder, the denoiser and the VAE take turns on the card."
+    elif placement.offload == "sequential":
+        yield "Every layer comes from main memory when it is used, which is slow."
+    elif placement.text == "int8":
+        yield "The text encoder is kept in int8."

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import GGUFQuantizationConfig, PipelineQuantizationConfig
 
-from engine.diffusion.memory.words import Plan
+from engine.diffusion.memory.types import Plan
 
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,

@@ -27,10 +27,10 @@ from engine.contract import (
     Overflow,
     UnknownModel,
 )
-from engine.diffusion.drawing import Drawing
 from engine.diffusion.encode import Encoder
 from engine.diffusion.painter import FIRST_PAUSE, Painter
 from engine.diffusion.rows import Row
+from engine.families.denoise_state import Drawing
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
 

@@ -24,7 +24,7 @@ import engine.diffusion.painter
 import engine.diffusion.upscaler
 from engine import catalogue
 from engine.contract import EngineError, Image, Recipe, UnknownModel
-from engine.diffusion import starts
+from engine.diffusion import init_image
 from engine.diffusion.encode import Encoder
 from engine.diffusion.keeper import Keeper
 from engine.diffusion.loader import Loader
@@ -113,7 +113,7 @@ def test_only_what_is_smaller_both_ways_is_enlarged_by_it(
     size: tuple[int, int], enlarged: bool, file: Path, loads: Loads, tmp_path: Path
 ) -> None:
     upscaler = Upscaler(file, CPU)
-    found = to_its_end(starts.read(replace(TOY, image=str(grey(tmp_path / "a.png", *size))), upscaler))
+    found = to_its_end(init_image.read(replace(TOY, image=str(grey(tmp_path / "a.png", *size))), upscaler))
     assert found is not None
     assert found.pixels.shape == (8, 8, 3)
     assert (found.pixels == (100 + upscalers.SHIFT * enlarged, 100, 100)).all()
@@ -128,7 +128,7 @@ def test_whatever_the_ratio_it_ends_in_the_recipes_size(
     size: tuple[int, int], given: tuple[int, int], file: Path, tmp_path: Path
 ) -> None:
     recipe = replace(TOY, width=size[0], height=size[1], image=str(grey(tmp_path / "a.png", *given)))
-    found = to_its_end(starts.read(recipe, Upscaler(file, CPU)))
+    found = to_its_end(init_image.read(recipe, Upscaler(file, CPU)))
     assert found is not None
     assert found.pixels.shape == (size[1], size[0], 3)
     assert (found.pixels == (100 + upscalers.SHIFT, 100, 100)).all()
@@ -137,7 +137,7 @@ def test_whatever_the_ratio_it_ends_in_the_recipes_size(
 def test_a_mask_is_never_shown_to_it(file: Path, tmp_path: Path, seen: list[tuple[int, ...]]) -> None:
     noise(6, 6).save(tmp_path / "m.png")
     recipe = replace(TOY, image=str(grey(tmp_path / "a.png", 5, 5)), mask=str(tmp_path / "m.png"))
-    found, without = (to_its_end(starts.read(recipe, by)) for by in (Upscaler(file, CPU), None))
+    found, without = (to_its_end(init_image.read(recipe, by)) for by in (Upscaler(file, CPU), None))
     assert found is not None
     assert without is not None
     assert seen == [(1, 3, 5, 5)]

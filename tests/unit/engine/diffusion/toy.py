@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import EngineError, Image, Recipe
-from engine.diffusion.drawing import Drawing, Embedding, Start
-from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import Loaded
 from engine.diffusion.rows import Progress
 from engine.diffusion.turns import Kind
+from engine.families.base import Family
+from engine.families.denoise_state import Drawing, Embedding, Start
 from engine.spec import ModelSpec
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import EngineError, UnknownModel
-from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.loader import Loader
+from engine.families.base import Family
 from engine.host import wire, workshop
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.diffusion.memory.words import GIB, Device
+from engine.diffusion.memory.types import GIB, Device
 
 
 def card(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.diffusion.memory import abilities
-from engine.diffusion.memory.words import Device
+from engine.diffusion.memory.types import Device
 
 
 def test_the_processor_is_looked_at() -> None:

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 from engine import profiles
 from engine.contract import Recipe
-from engine.diffusion.families.z_image import ZImage
 from engine.diffusion.memory import apply, quantise
 from engine.diffusion.memory.estimate import Estimate
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.words import Plan
+from engine.diffusion.memory.types import Plan
+from engine.families.z_image.model import ZImage
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory.devices import processor
 

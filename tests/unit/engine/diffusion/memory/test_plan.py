@@ -7,7 +7,7 @@ import pytest
 from engine import profiles
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan, refit, safer
-from engine.diffusion.memory.words import GIB, Device, Plan
+from engine.diffusion.memory.types import GIB, Device, Plan
 from tests.unit.engine.diffusion.memory.devices import card, processor
 
 TURBO = profiles.z_image_turbo()

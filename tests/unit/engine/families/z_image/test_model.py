@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.diffusion.drawing import Drawing, Start
-from engine.diffusion.families.z_image import ZImage
+from engine.families.denoise_state import Drawing, Start
+from engine.families.z_image.model import ZImage
 
 pytestmark = pytest.mark.slow
 

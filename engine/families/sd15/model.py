@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Embedding
-from engine.diffusion.families.unet import UNetFamily
+from engine.families.denoise_state import Embedding
+from engine.families.unet import UNetFamily
 
 
 class SD15(UNetFamily):
@@ -21,6 +21,6 @@ class SD15(UNetFamily):
         ids, cut = self._ids(self.pipe.tokenizer, prompt)
         return Embedding((self.pipe.text_encoder(ids)[0][0],), cut)
 
-    def told(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:  # noqa: ARG002
+    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:  # noqa: ARG002
         """Nothing."""
         return {}

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Drawing, Embedding, Start
-from engine.diffusion.noise import noise_of
-from engine.diffusion.step_cache import StepCache
+from engine.families.denoise_state import Drawing, Embedding, Start
+from engine.families.step_cache import StepCache
+
+_PARALLEL = 1 - 1e-6
+"""Cosine above which two noises have no plane between them to turn in."""
 
 
 class Family(ABC):
@@ -249,3 +251,26 @@ def _clean(drawing: Drawing, prediction: Tensor) -> Tensor | None:
     sigma = scheduler.sigmas[len(scheduler.timesteps) - drawing.steps + drawing.done]
     found: Tensor = drawing.latents - float(sigma) * prediction
     return found
+
+
+def noise_of(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Tensor, torch.Generator]:
+    """Return the noise of a recipe, float32 on the CPU, and its generator behind it."""
+    # Drawn on the CPU, whatever the device: the same seed is the same picture on every machine, near enough.
+    generator = torch.Generator("cpu").manual_seed(recipe.seed)
+    noise = torch.randn(shape, generator=generator)
+    if recipe.variation > 0:
+        other = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(recipe.variation_seed))
+        noise = slerp(noise, other, recipe.variation)
+    return noise, generator
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Return the point ``share`` (0 to 1) of the way from a to b on the great circle through both.
+
+    A straight line would pass through shorter vectors, which no noise is (Shoemake 1985; A1111 varies seeds so).
+    """
+    cosine = torch.dot(a.flatten(), b.flatten()) / (a.norm() * b.norm())
+    if abs(float(cosine)) > _PARALLEL:
+        return a + share * (b - a)
+    angle = torch.acos(cosine)
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from engine.diffusion.drawing import Drawing
+from engine.families.denoise_state import Drawing
 
 LEAST_STEPS = 20
 """Shorter drawings are computed whole: what lies between two of their steps is no straight line."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Drawing, Embedding, Start
-from engine.diffusion.families.unet import UNetFamily
+from engine.families.denoise_state import Drawing, Embedding, Start
+from engine.families.unet import UNetFamily
 
 
 class SDXL(UNetFamily):
@@ -34,7 +34,7 @@ class SDXL(UNetFamily):
             negative = Embedding(tuple(torch.zeros_like(t) for t in negative.tensors))
         return super().begin(recipe, prompt, negative, start)
 
-    def told(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
+    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
         """Return the pooled prompts, and sizes as SDXL was trained with them (arXiv 2307.01952, section 2.2).
 
         The original size and the target size are the recipe's, and nothing is cropped: the pipeline's own defaults.

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from engine.catalogue import demo
 from engine.contract import Image, Recipe
-from engine.diffusion.drawing import Drawing, Embedding
 from engine.diffusion.encode import Encoder
-from engine.diffusion.families.base import Family
 from engine.diffusion.keeper import Keeper
 from engine.diffusion.loader import Loader
 from engine.diffusion.painter import Painter
 from engine.diffusion.rows import Row
-from engine.diffusion.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
+from engine.families.base import Family
+from engine.families.denoise_state import Drawing, Embedding
+from engine.families.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
 from engine.spec import ModelSpec
 from tests.unit.engine.diffusion.toy import TOY, Ends, Quiet, Toy
 

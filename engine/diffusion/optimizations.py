@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.diffusion.families.base import Family
+from engine.families.base import Family
 
 _REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
 """Backends that torch knows only once another package was imported: extras of Easel's own."""

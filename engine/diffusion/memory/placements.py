@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.diffusion.memory.estimate import TILE, Estimate
-from engine.diffusion.memory.words import BITSANDBYTES, CUDA, MPS, TORCHAO, Device
+from engine.diffusion.memory.types import BITSANDBYTES, CUDA, MPS, TORCHAO, Device
 
 QUANTISED = ("int8", "nf4", "gguf")
 """Precisions that a library brings."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One way: number formats and what waits in main memory.
+class Placement:
+    """One placement: number formats and what waits in main memory.
 
     Attributes:
         precision: See Plan.
@@ -77,9 +77,9 @@ def tilings(size: Size) -> tuple[bool, ...]:
     return (False, True) if max(size.width, size.height) > TILE else (False,)
 
 
-def ways(
+def placements(
     estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], size: Size
-) -> Iterator[tuple[Way, bool]]:
+) -> Iterator[tuple[Placement, bool]]:
     """Give the ways for a card, best first, and whether the VAE works in tiles.
 
     Whole first, then the text encoder moved off, tiles, smaller weights, and at last layer by layer.
@@ -93,7 +93,7 @@ def ways(
     for precision in precisions:
         for tiled in tilings(size):
             for text in texts:
-                yield _way(estimate, device, precision, text, "text" if text == "host" else "none"), tiled
+                yield _placement(estimate, device, precision, text, "text" if text == "host" else "none"), tiled
     if device.kind != CUDA:
         return  # an Apple GPU's memory is main memory: moving things there and back gains nothing
     for offload in ("group", "model", "sequential"):
@@ -101,32 +101,41 @@ def ways(
             if (offload == "group" and not device.stream) or not _moves(precision, offload):
                 continue
             for tiled in tilings(size):
-                yield _way(estimate, device, precision, "device" if offload == "model" else "host", offload), tiled
+                yield (
+                    _placement(estimate, device, precision, "device" if offload == "model" else "host", offload),
+                    tiled,
+                )
 
 
-def need(estimate: Estimate, way: Way, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:
+def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:
     """Return the most bytes that the device holds, and those that wait in main memory."""
-    text_format = "int8" if way.text == "int8" else way.storage if way.storage in ("bf16", "fp16", "fp32") else ""
-    text = estimate.text(text_format or way.compute, way.compute)
-    if way.precision == "gguf":
+    text_format = (
+        "int8"
+        if placement.text == "int8"
+        else placement.storage
+        if placement.storage in ("bf16", "fp16", "fp32")
+        else ""
+    )
+    text = estimate.text(text_format or placement.compute, placement.compute)
+    if placement.precision == "gguf":
         denoiser = size.gguf
-    elif way.precision in QUANTISED:
-        denoiser = estimate.denoiser(way.precision, way.compute)
+    elif placement.precision in QUANTISED:
+        denoiser = estimate.denoiser(placement.precision, placement.compute)
     else:
-        denoiser = estimate.denoiser(way.storage, way.compute)
-    vae = estimate.vae(way.vae)
-    step = estimate.step(size.width, size.height, batch, way.compute)
-    decode = estimate.decode(size.width, size.height, way.vae, tiled=tiled)
-    prompt = estimate.prompt(way.compute, streamed=way.text == "host")
+        denoiser = estimate.denoiser(placement.storage, placement.compute)
+    vae = estimate.vae(placement.vae)
+    step = estimate.step(size.width, size.height, batch, placement.compute)
+    decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
+    prompt = estimate.prompt(placement.compute, streamed=placement.text == "host")
     alive = max(step, decode, prompt)
-    if way.offload == "none":
+    if placement.offload == "none":
         return denoiser + text + vae + alive, 0
-    if way.offload == "text":
+    if placement.offload == "text":
         return denoiser + vae + alive, text
-    if way.offload == "model":
+    if placement.offload == "model":
         return max(denoiser + step, text + prompt, vae + decode), denoiser + text + vae
-    leaves = estimate.leaves(way.compute)
-    if way.offload == "group":
+    leaves = estimate.leaves(placement.compute)
+    if placement.offload == "group":
         return vae + leaves + alive, denoiser + text
     return leaves + alive, denoiser + text + vae
 
@@ -146,13 +155,13 @@ def _precisions(device: Device, asked: str, libraries: frozenset[str], gguf: int
     return found
 
 
-def _way(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Way:
+def _placement(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Placement:
     storage, compute, vae = formats(estimate, device, precision)
-    return Way(precision, storage, compute, vae, text, offload)
+    return Placement(precision, storage, compute, vae, text, offload)
 
 
 def _moves(precision: str, offload: str) -> bool:
-    """Whether weights of this precision can be moved about that way."""
+    """Whether weights of this precision can be moved about that placement."""
     if offload == "model":
         return True
     if offload == "group":

@@ -11,19 +11,19 @@ import pytest
 from PIL import Image as Pillow
 
 from engine.contract import BadImage
-from engine.diffusion import starts
-from engine.diffusion.drawing import Start
+from engine.diffusion import init_image
+from engine.families.denoise_state import Start
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
 
 def start(path: Path, mask: Path | None = None) -> Start:
-    found = to_its_end(starts.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask))))
+    found = to_its_end(init_image.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask))))
     assert found is not None
     return found
 
 
 def test_without_a_picture_there_is_none() -> None:
-    assert to_its_end(starts.read(TOY)) is None
+    assert to_its_end(init_image.read(TOY)) is None
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "I;16", "1", "LA"])
@@ -72,8 +72,8 @@ def test_a_mask_with_nothing_white_where_it_is_drawn_is_refused(level: int, tmp_
 def test_what_a_plain_start_is(noise: int, plain: bool) -> None:
     pixels = np.full((8, 8, 3), 90, np.uint8)
     pixels[::2] += np.uint8(noise)
-    assert starts.is_plain(Start(pixels)) is plain
-    assert not starts.is_plain(None)
+    assert init_image.is_plain(Start(pixels)) is plain
+    assert not init_image.is_plain(None)
 
 
 def bomb(side: int) -> bytes:

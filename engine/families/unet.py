@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Embedding
-from engine.diffusion.families.base import Family
+from engine.families.base import Family
+from engine.families.denoise_state import Embedding
 
 
 class UNetFamily(Family):
@@ -34,12 +34,12 @@ class UNetFamily(Family):
             times,
             encoder_hidden_states=torch.stack([e.tensors[0] for e in embeddings]).to(dtype),
             return_dict=False,
-            **self.told(embeddings, recipes),
+            **self.added_cond(embeddings, recipes),
         )[0]
         return found.float()
 
     @abstractmethod
-    def told(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
+    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
         """Return what the UNet is told beside the prompts."""
 
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.diffusion.drawing import Embedding
-from engine.diffusion.families.base import Family
+from engine.families.base import Family
+from engine.families.denoise_state import Embedding
 
 MAX_TOKENS = 512
 """What ZImagePipeline reads of a prompt, its chat template included."""

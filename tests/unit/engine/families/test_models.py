@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
-from engine.diffusion.drawing import Drawing, Start
-from engine.diffusion.families.base import Family
-from engine.diffusion.families.sd15 import SD15
-from engine.diffusion.families.sdxl import SDXL
-from engine.diffusion.families.z_image import ZImage
 from engine.diffusion.files import Files
+from engine.families.base import Family
+from engine.families.denoise_state import Drawing, Start
+from engine.families.sd15.model import SD15
+from engine.families.sdxl.model import SDXL
+from engine.families.z_image.model import ZImage
 from engine.folders import profile_of
 from tests.fakes import models
 

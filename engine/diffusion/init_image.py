@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from engine.contract import BadImage, Recipe
-from engine.diffusion.drawing import Start
+from engine.families.denoise_state import Start
 
 MAX_PIXELS = 50_000_000
 """Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""

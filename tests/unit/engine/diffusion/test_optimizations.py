@@ -12,8 +12,8 @@ from diffusers import ZImagePipeline
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.diffusion import faster
-from engine.diffusion.families.z_image import ZImage
+from engine.diffusion import optimizations
+from engine.families.z_image.model import ZImage
 
 pytestmark = pytest.mark.slow
 
@@ -36,22 +36,22 @@ def drawn(model: ZImage) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def test_another_layout_is_the_same_picture(model: ZImage) -> None:
     before = drawn(model)
-    faster.arrange(model)
+    optimizations.arrange(model)
     assert np.abs(drawn(model) - before).max() <= 1 / 255
 
 
 def test_blocks_are_compiled_and_draw_the_same(model: ZImage) -> None:
     before = drawn(model)
     # "eager" goes the whole way through torch.compile but for the C++ compiler, which takes half a minute.
-    assert faster.compile_blocks(model, "eager", RED)
+    assert optimizations.compile_blocks(model, "eager", RED)
     assert any(module._compiled_call_impl is not None for module in model.denoiser.modules())
     assert np.abs(drawn(model) - before).max() <= 1 / 255
-    faster._undo(model.denoiser)
+    optimizations._undo(model.denoiser)
 
 
 def test_a_backend_that_is_not_here_is_left_out(model: ZImage, caplog: pytest.LogCaptureFixture) -> None:
     before = drawn(model)
     with caplog.at_level(logging.WARNING):
-        assert not faster.compile_blocks(model, "no_such_backend", RED)
+        assert not optimizations.compile_blocks(model, "no_such_backend", RED)
     assert "EASEL_COMPILE=no_such_backend does not work here" in caplog.text
     assert np.array_equal(drawn(model), before)

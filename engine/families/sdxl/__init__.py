@@ -1,0 +1,1 @@
+"""SDXL: its spec and its model."""

@@ -1,0 +1,1 @@
+"""Z-Image: its spec and its model."""
