@@ -9,7 +9,7 @@ from typing import Protocol
 from bot.model.cards import Card
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
-from engine.contract import Verdict
+from engine.contract import SafetyVerdict
 
 
 class Gone(Exception):
@@ -100,7 +100,7 @@ class Surface(Protocol):
 class Moderator(Protocol):
     """Looks at finished pictures."""
 
-    async def look(self, data: bytes) -> Verdict:
+    async def judge(self, data: bytes) -> SafetyVerdict:
         """Judge an encoded picture. Never raises: UNKNOWN when it can't say."""
 
 

@@ -20,7 +20,7 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
-class Honour(StrEnum):
+class NegativePromptSupport(StrEnum):
     """Whether a model follows an input: always, only with guidance above 1, or never."""
 
     ALWAYS = "always"
@@ -28,7 +28,7 @@ class Honour(StrEnum):
     NEVER = "never"
 
 
-class Can(StrEnum):
+class Capability(StrEnum):
     """What a model can do beside drawing from words alone."""
 
     IMAGE = "image"
@@ -40,7 +40,7 @@ class Can(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits(Generic[T]):
+class Range(Generic[T]):
     """An inclusive range with the value taken when nothing is asked."""
 
     default: T
@@ -82,11 +82,11 @@ class Profile:
     source: str
     family: str
     multiple: int
-    side: Limits[int]
+    side: Range[int]
     presets: Mapping[str, tuple[int, int]]
-    steps: Limits[int]
-    guidance: Limits[float]
-    negative: Honour
+    steps: Range[int]
+    guidance: Range[float]
+    negative: NegativePromptSupport
     prompt_chars: int = 2000
     languages: tuple[str, ...] = ("en",)
     licence: str = ""
@@ -97,7 +97,7 @@ class Profile:
     negative_default: str = ""
     prompt_tokens: int = 512
     parameters: Mapping[str, int] = field(default_factory=dict)
-    can: frozenset[Can] = frozenset(Can)
+    can: frozenset[Capability] = frozenset(Capability)
     cost: float = 1.0
 
 
@@ -261,7 +261,7 @@ class EngineState:
     prompts_encoded: int = 0
 
 
-class Verdict(StrEnum):
+class SafetyVerdict(StrEnum):
     """What a classifier says of a picture. UNKNOWN: it could not look, or not judge."""
 
     SAFE = "safe"
@@ -354,7 +354,7 @@ class Engine(Protocol):
     async def drop(self, recipe_id: str) -> None:
         """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
 
-    async def look(self, recipe_id: str, *, looking: bool) -> None:
+    async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Somebody looks (or no longer does) at how this recipe comes along: only then are previews made of it."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import weights
-from engine.contract import Honour, Limits, Profile, UnknownModel
+from engine.contract import NegativePromptSupport, Profile, Range, UnknownModel
 from engine.profiles import DEMO, known, presets, priced, sd15, sdxl, z_image_turbo
 from engine.regular_files import read_json
 
@@ -154,7 +154,7 @@ def sized(profile: Profile, side: int) -> Profile:
     """Return the profile with another native square, of ``side`` pixels, and sides from half of it to twice."""
     grid = profile.multiple if profile.family == "z_image" or side < _COARSE else 64
     side = max(grid, round(side / grid) * grid)
-    return replace(profile, side=Limits(side, max(64, side // 32 * 16), side * 2), presets=presets(side, grid))
+    return replace(profile, side=Range(side, max(64, side // 32 * 16), side * 2), presets=presets(side, grid))
 
 
 def read(path: Path) -> dict[str, object]:
@@ -193,7 +193,7 @@ def _usual(family: str) -> Profile:
     """Return a profile for a folder that says neither how it was distilled nor for what: with room to try others."""
     like = {"z_image": z_image_turbo, "sdxl": sdxl, "sd15": sd15}[family]()
     guidance = replace(like.guidance, low=0.0, high=max(10.0, like.guidance.high))
-    return replace(like, guidance=guidance, negative=Honour.WITH_GUIDANCE, licence="")
+    return replace(like, guidance=guidance, negative=NegativePromptSupport.WITH_GUIDANCE, licence="")
 
 
 def _native(folder: Path, family: str) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from engine.contract import Honour, Limits, Profile, UnknownModel
+from engine.contract import NegativePromptSupport, Profile, Range, UnknownModel
 from engine.folders import index_of, profile_of, sized
 from engine.profiles import known, priced
 from engine.regular_files import open_regular, read_text
@@ -222,16 +222,16 @@ class _Table:
             self.fail("steps", "they are 1 to 1000")
         if not 0 <= guidance.low <= guidance.high <= 100:
             self.fail("guidance", "it is 0 to 100")
-        able = Honour.WITH_GUIDANCE if guidance.high > _UNGUIDED else Honour.NEVER
+        able = NegativePromptSupport.WITH_GUIDANCE if guidance.high > _UNGUIDED else NegativePromptSupport.NEVER
         profile = replace(
             profile,
-            steps=Limits(int(steps.default), int(steps.low), int(steps.high)),
+            steps=Range(int(steps.default), int(steps.low), int(steps.high)),
             guidance=guidance,
             negative=able,
             negative_default=self.text("negative") if "negative" in self.table else profile.negative_default,
             languages=self.languages(profile.languages),
         )
-        if profile.negative_default and able is Honour.NEVER:
+        if profile.negative_default and able is NegativePromptSupport.NEVER:
             if "negative" in self.table:
                 self.fail("negative", "this model draws without guidance, so a negative prompt does nothing")
             profile = replace(profile, negative_default="")
@@ -263,19 +263,19 @@ class _Table:
             self.fail("scheduler_config", "it must be a table of texts, numbers and true or false")
         return replace(profile, scheduler=scheduler, scheduler_config=dict(config))
 
-    def limits(self, key: str, usual: Limits[Any]) -> Limits[Any]:
+    def limits(self, key: str, usual: Range[Any]) -> Range[Any]:
         """Return a range from ``key = 30`` (the usual range, widened to it) or ``{ default, low, high }``."""
         given = self.table.get(key)
         if given is None:
             return usual
         if _is_number(given):
-            found = Limits(given, min(usual.low, given), max(usual.high, given))
+            found = Range(given, min(usual.low, given), max(usual.high, given))
         elif (
             isinstance(given, dict)
             and set(given) == {"default", "low", "high"}
             and all(map(_is_number, given.values()))
         ):
-            found = Limits(given["default"], given["low"], given["high"])
+            found = Range(given["default"], given["low"], given["high"])
         else:
             self.fail(
                 key, f"it must be a number or {{ default = {usual.default}, low = {usual.low}, high = {usual.high} }}"
@@ -284,7 +284,7 @@ class _Table:
             self.fail(key, "steps are whole numbers")
         if not found.low <= found.default <= found.high:
             self.fail(key, "the default must lie between low and high")
-        return found if key == "steps" else Limits(float(found.default), float(found.low), float(found.high))
+        return found if key == "steps" else Range(float(found.default), float(found.low), float(found.high))
 
     def languages(self, usual: tuple[str, ...]) -> tuple[str, ...]:
         given = self.table.get("languages", list(usual))

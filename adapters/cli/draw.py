@@ -24,7 +24,7 @@ from bot.present.i18n import known
 from bot.provenance import a1111, png
 from bot.store import blobs
 from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 
 MAX_COUNT = 16
 """Most pictures in one request on the command line."""

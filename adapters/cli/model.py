@@ -18,12 +18,12 @@ from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailabl
 from bot.settings import Settings
 from engine import catalogue, models_file
 from engine.contract import EngineConfig, EngineError, UnknownModel
-from engine.hub import fetch, pins, shelf
+from engine.hub import cache, fetch, lockfile
 from engine.hub import needs as hub_needs
-from engine.hub.errors import CantFetch, NoRoom
+from engine.hub.errors import DiskFull, FetchError
 from engine.hub.names import is_repo, split_file
 from engine.hub.needs import Need
-from engine.hub.progress import Progress, size
+from engine.hub.progress import DownloadProgress, size
 from engine.spec import ModelSpec
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
@@ -45,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
                 _pull(house, args.name)
             case _:
                 _remove(house, args.name)
-    except CantFetch as error:
-        kind: type[Refusal] = Unavailable if error.passing or isinstance(error, NoRoom) else BadInput
+    except FetchError as error:
+        kind: type[Refusal] = Unavailable if error.passing or isinstance(error, DiskFull) else BadInput
         raise kind("cli.model.cant", reason=str(error)) from None
     return 0
 
@@ -123,10 +123,10 @@ def _list(house: _House) -> None:
         facts = (spec.profile.title, source, spec.profile.licence)
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
         print(line, flush=True)  # noqa: T201 - its output
-    for repo in shelf.repos(folder):
+    for repo in cache.repos(folder):
         if repo not in known:
-            say("cli.model.other", repo=repo, size=size(shelf.held(repo, folder)))
-    say("cli.model.folder", folder=str(shelf.cache(folder)))
+            say("cli.model.other", repo=repo, size=size(cache.held(repo, folder)))
+    say("cli.model.folder", folder=str(cache.cache_root(folder)))
     for sentence in house.left_out:
         complain(refusal_of(UnknownModel(sentence)))
     if house.problem is not None and str(house.problem) not in house.left_out:
@@ -140,7 +140,7 @@ def _state(spec: ModelSpec, folder: str) -> str:
     held = hub_needs.held(spec, folder)
     if hub_needs.ready(spec, folder):
         own = next((need for need in needed if need.own), needed[0])
-        commit = pins.pinned(own.repo, folder)[:_SHORT]
+        commit = lockfile.pinned(own.repo, folder)[:_SHORT]
         return text("cli.model.state.here", size=size(held), commit=commit)
     return text("cli.model.state.part", size=size(held)) if held else text("cli.model.state.absent")
 
@@ -160,7 +160,7 @@ def _pull(house: _House, name: str) -> None:
         else:
             say("cli.model.pull.same", source=need.source, commit=commit)
         # A service may still read the old commit's files; the next pull tidies up.
-        if running is None and (freed := shelf.prune(need.repo, folder)):
+        if running is None and (freed := cache.prune(need.repo, folder)):
             say("cli.model.pull.freed", size=size(freed))
     if changed and running is not None:
         note("cli.model.pull.restart", holder=running)
@@ -170,14 +170,14 @@ def _fetched(need: Need, folder: str) -> fetch.Pulled:
     """Fetch with a bar on a terminal, else with a line now and then; both on stderr."""
     try:
         if not sys.stderr.isatty():
-            return fetch.pull(need.source, folder, _Lines(need.source), wants=need.wants)
+            return fetch.pull(need.source, folder, _Lines(need.source), selection=need.selection)
         with tqdm(desc=need.source, unit="B", unit_scale=True, leave=False, file=sys.stderr) as bar:
 
             def report(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            return fetch.pull(need.source, folder, report, wants=need.wants)
+            return fetch.pull(need.source, folder, report, selection=need.selection)
     except KeyboardInterrupt:
         note("cli.model.pull.stopped", source=need.source)
         raise
@@ -187,7 +187,7 @@ class _Lines:
     """Reports a download as lines."""
 
     def __init__(self, source: str) -> None:
-        self._progress = Progress(source)
+        self._progress = DownloadProgress(source)
 
     def __call__(self, done: int, total: int) -> None:
         if line := self._progress.line(done, total, time.monotonic()):
@@ -203,8 +203,8 @@ def _remove(house: _House, name: str) -> None:
         used = {need.repo for need in hub_needs.needs(house.default)}
         if used & set(doomed):
             raise NotAllowed("cli.model.remove.running", name=name, holder=running)
-    held = [repo for repo in doomed if shelf.held(repo, folder)]
+    held = [repo for repo in doomed if cache.held(repo, folder)]
     if not held:
-        raise NotFound("cli.model.remove.none", name=name, folder=str(shelf.cache(folder)))
+        raise NotFound("cli.model.remove.none", name=name, folder=str(cache.cache_root(folder)))
     for repo in held:
-        say("cli.model.remove.done", repo=repo, size=size(shelf.remove(repo, folder)))
+        say("cli.model.remove.done", repo=repo, size=size(cache.remove(repo, folder)))

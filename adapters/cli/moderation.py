@@ -15,7 +15,7 @@ from bot.policy.moderation import Own, WordList, read_own, shipped, word_list
 from bot.settings import Settings
 from engine.contract import EngineError
 from engine.moderation import folder
-from engine.moderation.parent import Config, ProcessModerator
+from engine.moderation.process_moderator import ModeratorConfig, ProcessModerator
 from engine.regular_files import read_text
 
 WORDS_FILE = "words.txt"
@@ -85,7 +85,7 @@ async def classifier(settings: Settings) -> AsyncIterator[ProcessModerator | Non
     if settings.moderation_model is None:
         yield None
         return
-    config = Config(settings.moderation_model, settings.moderation_labels, settings.moderation_threshold)
+    config = ModeratorConfig(settings.moderation_model, settings.moderation_labels, settings.moderation_threshold)
     try:
         moderator = await asyncio.to_thread(ProcessModerator, config)
     except EngineError as error:

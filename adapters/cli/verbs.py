@@ -25,7 +25,7 @@ from bot.usecases.changes import OPERATOR
 from bot.usecases.house import House
 from bot.usecases.owners import refresh
 from engine.contract import Profile
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 
 TERMINAL = "cli"
 """The operator's platform where none is named."""

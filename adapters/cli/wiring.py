@@ -30,7 +30,7 @@ from bot.store.database import Database
 from bot.studio import Studio
 from bot.usecases.owners import refresh
 from engine.contract import Engine, EngineConfig, EngineError
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 
 MAX_COUNT = 16
 """Most pictures in one request on the page."""

@@ -6,7 +6,7 @@ from bot.model.actions import Action, Press
 from bot.model.cards import Card
 from bot.model.pictures import PictureFile
 from bot.studio import Studio
-from engine.contract import READY, Limits, Profile
+from engine.contract import READY, Profile, Range
 
 Json = dict[str, object]
 
@@ -75,7 +75,7 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
     }
 
 
-def _limits(limits: Limits[int] | Limits[float]) -> Json:
+def _limits(limits: Range[int] | Range[float]) -> Json:
     return {"default": limits.default, "low": limits.low, "high": limits.high}
 
 

@@ -207,7 +207,7 @@ class Dispatcher:
                     return
                 if event.step == 1 and self._live.looking(run.job.id):
                     # Only now the engine certainly knows the recipe.
-                    self._spawn(self._engine.look(event.recipe_id, looking=True))
+                    self._spawn(self._engine.set_preview(event.recipe_id, enabled=True))
                 self._live.step(run.job.id, index, event.step / event.steps)
                 now = self._clock.monotonic()
                 if event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
@@ -286,7 +286,7 @@ class Dispatcher:
         """Somebody begins to look at a job, or the last one leaves."""
         if (run := self._runs.get(job_id)) is not None:
             for index in run.painting:
-                self._spawn(self._engine.look(run.recipes[index].id, looking=looking))
+                self._spawn(self._engine.set_preview(run.recipes[index].id, enabled=looking))
 
     def _drop(self, run: Run, index: int) -> None:
         self._spawn(self._engine.drop(run.recipes[index].id))

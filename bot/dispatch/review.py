@@ -13,7 +13,7 @@ from bot.present.moderation import withheld_card
 from bot.store import messages, placelog, strictness
 from bot.store.codec import dump_card
 from bot.store.database import Database
-from engine.contract import Verdict
+from engine.contract import SafetyVerdict
 
 UNFIT = "error.moderation.picture"
 """Catalogue key: the picture was drawn, but its place does not want it."""
@@ -46,11 +46,11 @@ class Review:
         strict = await self._strictness(job)
         if strict is Strictness.OFF:
             return hidden
-        verdict = await self._moderator.look(data)
-        if verdict is Verdict.UNSAFE and strict is Strictness.REFUSE:
+        verdict = await self._moderator.judge(data)
+        if verdict is SafetyVerdict.UNSAFE and strict is Strictness.REFUSE:
             await self._tell(job, index)
             raise Unfit
-        return hidden if verdict is Verdict.SAFE else SPOILER
+        return hidden if verdict is SafetyVerdict.SAFE else SPOILER
 
     async def _strictness(self, job: Job) -> Strictness:
         try:

@@ -15,7 +15,7 @@ from bot.policy.recipes import MAX_SEED, draw_seed
 from bot.policy.styles import BUILT_IN, Style, find, listing
 from bot.policy.texts import clean, decimal, fold, shown, whole
 from bot.policy.values import amount
-from engine.contract import Can, Honour, Limits, Profile
+from engine.contract import Capability, NegativePromptSupport, Profile, Range
 
 MAX_TYPED = 10_000
 """Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
@@ -23,7 +23,7 @@ MAX_TYPED = 10_000
 RANDOM = -1
 """The seed that other programs take for a random one."""
 
-STRENGTH = Limits(0.6, 0.05, 1.0)
+STRENGTH = Range(0.6, 0.05, 1.0)
 """How far to move away from a picture to start from: less than 0.05 would change nothing that can be seen."""
 
 
@@ -126,9 +126,9 @@ def _strength(text: str | None, start: Start | None, profile: Profile) -> float:
         if text is not None:
             raise BadInput("refusal.strength.no_image")
         return 1.0
-    if Can.IMAGE not in profile.can:
+    if Capability.IMAGE not in profile.can:
         raise BadInput("refusal.image.model", model=profile.title)
-    if start.mask and Can.MASK not in profile.can:
+    if start.mask and Capability.MASK not in profile.can:
         raise BadInput("refusal.mask.model", model=profile.title)
     if text is None:
         return STRENGTH.default
@@ -160,9 +160,9 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
     """Return the negative prompt that the model will follow, and what the person should know about it."""
     typed = clean(text or "")
     ignored = {
-        Honour.ALWAYS: "",
-        Honour.WITH_GUIDANCE: "" if guidance > 1 else "note.negative.needs_guidance",
-        Honour.NEVER: "note.negative.ignored",
+        NegativePromptSupport.ALWAYS: "",
+        NegativePromptSupport.WITH_GUIDANCE: "" if guidance > 1 else "note.negative.needs_guidance",
+        NegativePromptSupport.NEVER: "note.negative.ignored",
     }[profile.negative]
     if ignored:
         # What does nothing is not kept: neither the card nor the picture's metadata may pretend that it did.
@@ -175,7 +175,7 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
     return negative, ()
 
 
-def _steps(text: str | None, limits: Limits[int]) -> int:
+def _steps(text: str | None, limits: Range[int]) -> int:
     if text is None:
         return limits.default
     steps = whole(amount("steps", fold(text)))
@@ -186,7 +186,7 @@ def _steps(text: str | None, limits: Limits[int]) -> int:
     return steps
 
 
-def _guidance(text: str | None, limits: Limits[float]) -> float:
+def _guidance(text: str | None, limits: Range[float]) -> float:
     if text is None:
         return limits.default
     guidance = decimal(text)

@@ -15,7 +15,7 @@ from bot.policy import recipes
 from bot.ports import Waiting
 from bot.present import durations
 from bot.present.i18n import known, text
-from engine.contract import Can, Profile
+from engine.contract import Capability, Profile
 
 Rows = tuple[tuple[Button, ...], ...]
 
@@ -248,7 +248,7 @@ def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> 
     if job.state not in _FINISHED or not pictures:
         return ((reroll,),)
     seeds = _each(job, pictures, Action.SEED)
-    varied = _each(job, pictures, Action.VARY) if profile is not None and Can.VARY in profile.can else []
+    varied = _each(job, pictures, Action.VARY) if profile is not None and Capability.VARY in profile.can else []
     larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
     report = _report(job, pictures)
     if len(pictures) == 1:
@@ -278,6 +278,6 @@ def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]
 
 
 def _can_grow(picture: Picture, profile: Profile | None) -> bool:
-    if profile is None or Can.IMAGE not in profile.can:
+    if profile is None or Capability.IMAGE not in profile.can:
         return False
     return recipes.upscaled(picture.width, picture.height, profile) is not None

@@ -12,7 +12,7 @@ from bot.model.pictures import PictureFile
 from bot.policy.styles import listing
 from bot.policy.texts import shown
 from bot.present.i18n import text
-from engine.contract import Honour, Profile
+from engine.contract import NegativePromptSupport, Profile
 
 _STAR = "★ "
 _PROMPT_CHARS = 60
@@ -110,7 +110,7 @@ def help_card(
         ("help.seed", {}),
         ("help.steps", {"model": model.title, "low": model.steps.low, "high": model.steps.high}),
     ]
-    if model.negative is not Honour.NEVER:
+    if model.negative is not NegativePromptSupport.NEVER:
         lines.append(("help.no", {}))
     if styles:
         example = f'"{styles[0]}"' if " " in styles[0] else styles[0]

@@ -20,7 +20,7 @@ from bot.usecases import access
 from bot.usecases.draw import Pressing, admit
 from bot.usecases.gates import bans
 from bot.usecases.house import House
-from engine.contract import Can, Profile
+from engine.contract import Capability, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def vary(house: House, actor: Actor, place: Place, press: Press, ref: Ref)
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
     profile = _profile(house, job.request.model)
-    if Can.VARY not in profile.can:
+    if Capability.VARY not in profile.can:
         raise BadInput("refusal.vary.model", model=profile.title)
     request = recipes.vary(job.request, index, house.rng)
     return await _again(house, actor, place, ref, parent=job, request=request, pressing=pressing)
@@ -91,7 +91,7 @@ async def upscale(house: House, actor: Actor, place: Place, press: Press, ref: R
     if picture is None or not await blobs.is_there(house.pictures, picture.path):
         raise NotFound("refusal.picture.not_found")
     profile = _profile(house, job.request.model)
-    if Can.IMAGE not in profile.can:
+    if Capability.IMAGE not in profile.can:
         raise BadInput("refusal.upscale.model", model=profile.title)
     size = recipes.upscaled(picture.width, picture.height, profile)
     if size is None:

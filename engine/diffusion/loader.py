@@ -17,19 +17,19 @@ from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
 from engine.diffusion import files, optimizations
 from engine.diffusion.assemble import assemble
-from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.memory import abilities, apply
 from engine.diffusion.memory.allocator import thrifty
 from engine.diffusion.memory.held import held
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
+from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
 from engine.families.step_cache import StepCache
 from engine.folders import PARTS
-from engine.hub.choose import WHOLE
-from engine.hub.errors import CantFetch, Report
+from engine.hub.errors import FetchError, ProgressCallback
 from engine.hub.fetch import fetch, fetch_file
 from engine.hub.needs import needs
+from engine.hub.selection import WHOLE
 from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
@@ -53,7 +53,7 @@ class _Found:
 
 @dataclass(slots=True)
 class Loader:
-    """Loads models on one device. Obeys ``engine.diffusion.keeper.Loads``.
+    """Loads models on one device. Obeys ``engine.diffusion.model_manager.Loads``.
 
     Args:
         asked_device: ``EASEL_DEVICE``.
@@ -65,14 +65,14 @@ class Loader:
         step_cache: ``EASEL_STEP_CACHE``.
 
     Raises:
-        CantLoad: There is no such device.
+        LoadError: There is no such device.
     """
 
     asked_device: str
     asked_precision: str
     models_dir: str
     compile_with: str
-    report: Report
+    report: ProgressCallback
     kept: int = 0
     step_cache: int = 1
     device: torch.device = field(init=False)
@@ -84,7 +84,7 @@ class Loader:
         try:
             self.device = devices.choose(self.asked_device)
         except devices.NoDevice as e:
-            raise CantLoad(EngineError(str(e))) from e
+            raise LoadError(EngineError(str(e))) from e
         self.title = devices.title(self.device)
 
     @property
@@ -96,9 +96,9 @@ class Loader:
         """Return the bytes of the device's memory in use."""
         return devices.memory(self.device)
 
-    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
+    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
         """See Loads."""
-        error: CantLoad | None = None
+        error: LoadError | None = None
         try:
             found = self._find(spec)
             files.check(found.files)
@@ -110,7 +110,7 @@ class Loader:
         if error is not None:
             raise error
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         """See Loads."""
         disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
         try:
@@ -125,17 +125,17 @@ class Loader:
             error = self._meaning(spec, e)
         else:
             self._plan, self._gguf = made, _gguf_bytes(found.files)
-            return Loaded(spec, family, made.precision, made.sentence, found.revision)
+            return LoadedModel(spec, family, made.precision, made.sentence, found.revision)
         # Outside of the except block, which keeps the failed load's tensors alive.
         devices.release(self.device)
         raise error
 
-    def unload(self, loaded: Loaded) -> None:
+    def unload(self, loaded: LoadedModel) -> None:
         """See Loads."""
         loaded.family.close()
         devices.release(self.device)
 
-    def fit(self, loaded: Loaded, width: int, height: int) -> int:
+    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         """See Loads."""
         assert self._plan is not None
         fitted = refit(self._plan, loaded.spec.profile, width, height, gguf=self._gguf)
@@ -150,14 +150,14 @@ class Loader:
         return None if precision == "gguf" else safer(precision, abilities.look(self.device))
 
     def _find(self, spec: ModelSpec) -> _Found:
-        """Return where the files are, downloading what is missing; raises CantFetch."""
+        """Return where the files are, downloading what is missing; raises FetchError."""
         revisions: list[str] = []
-        wants = {need.source: need.wants for need in needs(spec)}
+        selection = {need.source: need.selection for need in needs(spec)}
 
         def folder_of(source: str) -> str:
             if Path(source).is_dir():
                 return source
-            got = fetch(source, self.models_dir, self.report, wants=wants.get(source, WHOLE))
+            got = fetch(source, self.models_dir, self.report, selection=selection.get(source, WHOLE))
             revisions.append(got.revision)
             return got.folder
 
@@ -180,7 +180,7 @@ class Loader:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made
 
-    def _without(self, loaded: Loaded) -> Device:
+    def _without(self, loaded: LoadedModel) -> Device:
         """Return what the device would have free without a model that is on it."""
         assert self._plan is not None
         look, weights = abilities.look(self.device, self.kept), held(loaded.family.pipe)
@@ -193,14 +193,14 @@ class Loader:
         there = max(there, torch.cuda.memory_allocated(self.device))
         return replace(look, free=min(look.free + there, look.total), host_free=look.host_free + here)
 
-    def _meaning(self, spec: ModelSpec, error: Exception) -> CantLoad:
+    def _meaning(self, spec: ModelSpec, error: Exception) -> LoadError:
         """Return what an exception means for the model, without the frames that hold its tensors."""
         title = spec.profile.title
-        passing = isinstance(error, CantFetch) and error.passing
+        passing = isinstance(error, FetchError) and error.passing
         match error:
             case EngineError():
                 found = error
-            case CantFetch():
+            case FetchError():
                 found = UnknownModel(str(error))
             case torch.OutOfMemoryError() | MemoryError():
                 found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
@@ -210,7 +210,7 @@ class Loader:
                 text = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
                 found = EngineError(f"{title} can't be loaded ({type(error).__name__}: {text}); look at its files.")
         found.__cause__ = found.__context__ = None
-        return CantLoad(found.with_traceback(None), passing=passing)
+        return LoadError(found.with_traceback(None), passing=passing)
 
     def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
         options = dict(apply.options(made, PARTS[spec.profile.family]))

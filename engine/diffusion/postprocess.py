@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from engine.contract import BadRecipe, EngineError, OutOfMemory, Recipe
-from engine.diffusion.turns import Kind
+from engine.diffusion.step_scheduler import BatchKey
 
 
-def kind_of(recipe: Recipe) -> Kind:
+def kind_of(recipe: Recipe) -> BatchKey:
     """Return with whom a recipe can share a step."""
-    return Kind(recipe.model, recipe.width, recipe.height)
+    return BatchKey(recipe.model, recipe.width, recipe.height)
 
 
 def rounded(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | None:

@@ -19,7 +19,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepProgress:
     """Step ``step`` (1-based) of ``steps`` is done for this row."""
 
     ticket: int
@@ -27,23 +27,23 @@ class Progress:
     steps: int
 
 
-class Sink(Protocol):
+class OutputHandler(Protocol):
     """Hears what comes of the rows. Its methods are called from the drawing thread and from the encoding one."""
 
-    def wanted(self, ticket: int, /) -> bool:
+    def is_active(self, ticket: int, /) -> bool:
         """Whether anybody still waits for this row."""
 
-    def looking(self, ticket: int, /) -> bool:
+    def wants_preview(self, ticket: int, /) -> bool:
         """Whether anybody looks at how it comes along."""
 
-    def stepped(self, progress: Sequence[Progress], seconds: float, /) -> None:
+    def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
         """These rows have taken a step together; it took so many seconds."""
 
-    def previewed(self, ticket: int, data: bytes, mime: str, /) -> None:
+    def on_preview(self, ticket: int, data: bytes, mime: str, /) -> None:
         """How this row looks so far."""
 
-    def drawn(self, ticket: int, image: Image, /) -> None:
+    def on_image(self, ticket: int, image: Image, /) -> None:
         """This row ended in a picture."""
 
-    def failed(self, ticket: int, error: EngineError, /) -> None:
+    def on_failure(self, ticket: int, error: EngineError, /) -> None:
         """This row ended without one."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.families.denoise_state import Drawing, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, Start
 from engine.families.step_cache import StepCache
 
 _PARALLEL = 1 - 1e-6
@@ -96,14 +96,14 @@ class Family(ABC):
     @torch.no_grad()
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
-    ) -> Drawing:
+    ) -> DenoiseState:
         """Return the drawing of a recipe before its first step."""
         # A copy, so that nothing of one picture's way is left for the next.
         scheduler = copy.deepcopy(self.pipe.scheduler)
         self.schedule(scheduler, recipe)
         noise, generator = noise_of(recipe, self._shape(recipe))
         noise = noise.to(self.device)
-        drawing = Drawing(
+        drawing = DenoiseState(
             recipe, prompt, negative, scheduler, scheduler.timesteps.cpu(), generator, noise, noise, start=start
         )
         if start is None:
@@ -114,7 +114,7 @@ class Family(ABC):
         return drawing
 
     @torch.no_grad()
-    def step(self, drawings: Sequence[Drawing]) -> None:
+    def step(self, drawings: Sequence[DenoiseState]) -> None:
         """Take one step with each, and those after it that are guessed: drawings of one size, none of them over.
 
         When it raises, nothing has changed.
@@ -136,7 +136,7 @@ class Family(ABC):
                 drawing.cached = self.step_cache.every
 
     @torch.no_grad()
-    def preview(self, drawing: Drawing) -> NDArray[np.uint8]:
+    def preview(self, drawing: DenoiseState) -> NDArray[np.uint8]:
         """Return a rough picture of how it will look, (height / 8, width / 8, 3)."""
         if self._rgb is None:
             self._rgb = self._fit_rgb()
@@ -148,7 +148,7 @@ class Family(ABC):
         return found
 
     @torch.no_grad()
-    def finish(self, drawing: Drawing) -> NDArray[np.float32]:
+    def finish(self, drawing: DenoiseState) -> NDArray[np.float32]:
         """Return the finished picture, (height, width, 3), 0 to 1; what a mask keeps is as it was given."""
         pixels = self.decode(drawing.latents)
         start = drawing.start
@@ -175,7 +175,7 @@ class Family(ABC):
     def _channels(self) -> int:
         return int(self.denoiser.config.in_channels)
 
-    def _start_from(self, drawing: Drawing, start: Start) -> None:
+    def _start_from(self, drawing: DenoiseState, start: Start) -> None:
         """Enter where the picture, with noise, is as far as the recipe's strength says (as img2img pipelines do)."""
         recipe, scheduler = drawing.recipe, drawing.scheduler
         order = scheduler.order
@@ -192,13 +192,13 @@ class Family(ABC):
             drawing.mask = torch.nn.functional.interpolate(mask, kept.shape[2:], mode="area").to(self.device)
 
     @staticmethod
-    def _enter(drawing: Drawing, index: int) -> None:
+    def _enter(drawing: DenoiseState, index: int) -> None:
         # Given, the scheduler need not look its place up by comparing times.
         if hasattr(drawing.scheduler, "set_begin_index"):
             drawing.scheduler.set_begin_index(index)
 
     @staticmethod
-    def _advance(drawing: Drawing, prediction: Tensor) -> None:
+    def _advance(drawing: DenoiseState, prediction: Tensor) -> None:
         scheduler, time = drawing.scheduler, drawing.times[drawing.done]
         more = {"generator": drawing.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         if drawing.looked:
@@ -223,7 +223,7 @@ class Family(ABC):
         return found.to(self.device)
 
 
-def _scaled(drawing: Drawing) -> Tensor:
+def _scaled(drawing: DenoiseState) -> Tensor:
     scale = getattr(drawing.scheduler, "scale_model_input", None)
     if scale is None:
         return drawing.latents
@@ -231,7 +231,7 @@ def _scaled(drawing: Drawing) -> Tensor:
     return found
 
 
-def _noised(drawing: Drawing, latents: Tensor, step: int) -> Tensor:
+def _noised(drawing: DenoiseState, latents: Tensor, step: int) -> Tensor:
     """Return clean latents with the drawing's noise, as they are before step ``step`` (0-based)."""
     scheduler, time = drawing.scheduler, drawing.times[step : step + 1]
     add = getattr(scheduler, "scale_noise", None)
@@ -242,7 +242,7 @@ def _noised(drawing: Drawing, latents: Tensor, step: int) -> Tensor:
     return found
 
 
-def _clean(drawing: Drawing, prediction: Tensor) -> Tensor | None:
+def _clean(drawing: DenoiseState, prediction: Tensor) -> Tensor | None:
     """Return what the prediction takes the finished latents to be; None for schedulers without sigmas."""
     scheduler = drawing.scheduler
     if not hasattr(scheduler, "sigmas") or getattr(scheduler.config, "prediction_type", "epsilon") != "epsilon":

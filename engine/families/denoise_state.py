@@ -47,7 +47,7 @@ class Start:
 
 
 @dataclass(slots=True, eq=False)
-class Drawing:
+class DenoiseState:
     """One picture on its way.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from engine.families.denoise_state import Drawing
+from engine.families.denoise_state import DenoiseState
 
 LEAST_STEPS = 20
 """Shorter drawings are computed whole: what lies between two of their steps is no straight line."""
@@ -33,20 +33,20 @@ class StepCache:
 
     every: int = 1
 
-    def note(self, drawing: Drawing, prediction: Tensor) -> None:
+    def note(self, drawing: DenoiseState, prediction: Tensor) -> None:
         """Remember what was computed for the drawing's next step."""
         if self._fits(drawing):
             # A copy: it is a part of the whole batch's tensor, which would stay alive with it.
             drawing.past = (*drawing.past, (_time(drawing), prediction.clone()))[-2:]
 
-    def guess(self, drawing: Drawing) -> Tensor | None:
+    def guess(self, drawing: DenoiseState) -> Tensor | None:
         """Return the prediction of the drawing's next step; None where it is to be computed, or where there is none."""
         if drawing.over or len(drawing.past) < 2 or not self._fits(drawing) or not self._skips(drawing):
             return None
         (before, one), (last, two) = drawing.past
         return two + (two - one) * ((_time(drawing) - last) / (last - before))
 
-    def _fits(self, drawing: Drawing) -> bool:
+    def _fits(self, drawing: DenoiseState) -> bool:
         scheduler = drawing.scheduler
         return (
             self.every > 1
@@ -55,10 +55,10 @@ class StepCache:
             and not scheduler.config.stochastic_sampling
         )
 
-    def _skips(self, drawing: Drawing) -> bool:
+    def _skips(self, drawing: DenoiseState) -> bool:
         first = max(3, int(drawing.steps * FIRST_SHARE))
         return first <= drawing.done < drawing.steps - LAST and (drawing.done - first) % self.every != 0
 
 
-def _time(drawing: Drawing) -> float:
+def _time(drawing: DenoiseState) -> float:
     return float(drawing.times[drawing.done])

@@ -1,6 +1,6 @@
 """The device's process: hears its parent on one thread, draws on the main one, and ends when its parent ends.
 
-Started as ``python -m engine.host.child`` by ``engine.host.parent``. Standard input and output are the private pipe;
+Started as ``python -m engine.host.child`` by ``engine.host.process_engine``. Standard input and output are the private pipe;
 what libraries print goes to standard error.
 """
 
@@ -29,8 +29,8 @@ def listen(pipe: Pipe, inbox: Inbox) -> None:
                     inbox.add(lane, map(Row, tickets, recipes))
                 case wire.Drop(tickets):
                     inbox.drop(tickets)
-                case wire.Look(ticket, looking):
-                    inbox.look(ticket, looking=looking)
+                case wire.SetPreview(ticket, enabled):
+                    inbox.set_preview(ticket, enabled=enabled)
     except EOFError:
         os._exit(0)
     except wire.WireError as e:
@@ -53,14 +53,14 @@ def main() -> None:
     threading.Thread(target=listen, args=(pipe, inbox), name="listen", daemon=True).start()
 
     # Torch and diffusers take seconds to import, so the parent's end is already watched by now.
-    from engine.diffusion.keeper import CantLoad  # noqa: PLC0415  # see above
-    from engine.host.words import speak  # noqa: PLC0415  # see above
-    from engine.host.workshop import Workshop  # noqa: PLC0415  # see above
+    from engine.diffusion.model_manager import LoadError  # noqa: PLC0415  # see above
+    from engine.host.child_logging import speak  # noqa: PLC0415  # see above
+    from engine.host.worker import Worker  # noqa: PLC0415  # see above
 
     speak()
     try:
-        workshop = Workshop(setup, say, inbox)
-    except CantLoad as e:
+        workshop = Worker(setup, say, inbox)
+    except LoadError as e:
         say(wire.Broken(e.error.code, str(e.error), e.passing))
         return
     while True:

@@ -32,20 +32,20 @@ class Inbox:
             self._open.difference_update(tickets)
             self._looked.difference_update(tickets)
 
-    def look(self, ticket: int, *, looking: bool) -> None:
+    def set_preview(self, ticket: int, *, enabled: bool) -> None:
         """Somebody looks at how this one comes along, or no longer does."""
         with self._changed:
-            if looking and ticket in self._open:
+            if enabled and ticket in self._open:
                 self._looked.add(ticket)
             else:
                 self._looked.discard(ticket)
 
-    def wanted(self, ticket: int) -> bool:
+    def is_active(self, ticket: int) -> bool:
         """Whether this one has neither been dropped nor been finished."""
         with self._changed:
             return ticket in self._open
 
-    def looking(self, ticket: int) -> bool:
+    def wants_preview(self, ticket: int) -> bool:
         """Whether somebody looks at this one."""
         with self._changed:
             return ticket in self._looked

@@ -93,7 +93,7 @@ def kill(process: Process) -> None:
             process.kill()
 
 
-def obituary(code: int) -> str:
+def exit_reason(code: int) -> str:
     """Return what an exit status means, to follow "the device's process": signals on POSIX are negative numbers."""
     if code >= 0:
         return f"ended by itself (exit status {code})"

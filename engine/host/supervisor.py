@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from engine.contract import ERRORS, READY, EngineError, EngineLost, EngineState, Phase
 from engine.host import wire
-from engine.host.pace import Pace, Patience
-from engine.host.spawn import end, kill, obituary, spawn
-from engine.host.words import level_of
-from engine.hub.progress import Progress
+from engine.host.child_logging import level_of
+from engine.host.spawn import end, exit_reason, kill, spawn
+from engine.host.timeouts import StepTimer, Timeouts
+from engine.hub.progress import DownloadProgress
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Supervisor:
         setup: wire.Setup,
         command: Sequence[str],
         environment: Mapping[str, str],
-        patience: Patience,
+        patience: Timeouts,
         begin: Callable[[], None],
-        hear: Callable[[wire.Stepped | wire.Previewed | wire.Drawn | wire.Ended], None],
+        hear: Callable[[wire.StepDone | wire.PreviewReady | wire.ImageReady | wire.RecipeFailed], None],
         lose: Callable[[EngineError], None],
         load: Callable[[], tuple[int, int]],
     ) -> None:
@@ -65,8 +65,8 @@ class Supervisor:
         self._error: EngineError | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._loads = 0
-        self._progress = Progress(model)
-        self.pace = Pace()
+        self._progress = DownloadProgress(model)
+        self.pace = StepTimer()
         self.state = EngineState(Phase.STARTING, model=model)
 
     @property
@@ -184,14 +184,14 @@ class Supervisor:
         except asyncio.IncompleteReadError:
             # Its pipe has ended, so it is dying or of no use. Killing a process that has just ended by itself would
             # take its exit status from under asyncio, so it gets a moment.
-            return f"The device's process {obituary(await end(process, self._patience.closing))}."
+            return f"The device's process {exit_reason(await end(process, self._patience.closing))}."
         finally:
             self._timeout = None
 
     def _take(self, message: wire.Message) -> None:
         match message:
-            case wire.Stepped() | wire.Previewed() | wire.Drawn() | wire.Ended():
-                if isinstance(message, wire.Drawn):
+            case wire.StepDone() | wire.PreviewReady() | wire.ImageReady() | wire.RecipeFailed():
+                if isinstance(message, wire.ImageReady):
                     self.state = replace(
                         self.state,
                         memory=message.memory,
@@ -200,7 +200,7 @@ class Supervisor:
                         prompts_encoded=message.encoded,
                     )
                 self._hear(message)
-            case wire.Working():
+            case wire.Heartbeat():
                 pass  # that it is said is all there is to it
             case wire.Downloading(done, total):
                 if line := self._progress.line(done, total, time.monotonic()):
@@ -220,7 +220,7 @@ class Supervisor:
                     log.info("there was no work for long: the device's memory is given back")
                 self.state = replace(self.state, phase=Phase.IDLE, memory=memory, problem=problem)
                 self._settled.set()
-            case wire.Noted(text):
+            case wire.Notice(text):
                 log.warning("%s", text)
             case _:
                 raise wire.WireError(f"the child sent a {type(message).__name__}")

@@ -85,16 +85,16 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SetPreview:
     """To the child: previews of this recipe are wanted, or no longer.
 
     Attributes:
         ticket: Which recipe.
-        looking: Whether somebody looks.
+        enabled: Whether previews are wanted.
     """
 
     ticket: int
-    looking: bool
+    enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class Notice:
     """From the child: something happened that the operator should know.
 
     Attributes:
@@ -188,12 +188,12 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
+class Heartbeat:
     """From the child: it is at work on what has no steps, and does not hang."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class StepDone:
     """From the child: these have taken a step together.
 
     Attributes:
@@ -210,7 +210,7 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Previewed:
+class PreviewReady:
     """From the child: how a recipe looks so far.
 
     Attributes:
@@ -225,7 +225,7 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ImageReady:
     """From the child: a recipe ended in a picture.
 
     Attributes:
@@ -262,7 +262,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RecipeFailed:
     """From the child: a recipe ended without a picture.
 
     Attributes:
@@ -280,18 +280,18 @@ Message = (
     Setup
     | Paint
     | Drop
-    | Look
+    | SetPreview
     | Downloading
     | Warming
     | Warm
     | Idle
-    | Noted
+    | Notice
     | Broken
-    | Working
-    | Stepped
-    | Previewed
-    | Drawn
-    | Ended
+    | Heartbeat
+    | StepDone
+    | PreviewReady
+    | ImageReady
+    | RecipeFailed
 )
 
 _KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
@@ -308,7 +308,7 @@ _TUPLES = frozenset({"tickets", "done", "steps", "notes"})
 
 def encode(message: Message) -> bytes:
     """Return the message as one frame."""
-    payload = message.payload if isinstance(message, Drawn | Previewed) else b""
+    payload = message.payload if isinstance(message, ImageReady | PreviewReady) else b""
     header: dict[str, object] = {f.name: getattr(message, f.name) for f in fields(message) if f.name != "payload"}
     if isinstance(message, Paint):
         header["recipes"] = [{f.name: getattr(r, f.name) for f in fields(r)} for r in message.recipes]
@@ -334,7 +334,7 @@ def decode(header: bytes, payload: bytes) -> Message:
         kind = _KINDS[values.pop("kind")]
         for name in _TUPLES & values.keys():
             values[name] = tuple(values[name])
-        if kind in (Drawn, Previewed):
+        if kind in (ImageReady, PreviewReady):
             values["payload"] = payload
         if kind is Setup:
             values["models"] = _specs().validate_python(values["models"])

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from engine.hub.choose import useful
-from engine.hub.errors import CantFetch, NoRoom, Stopped
-from engine.hub.pins import File
+from engine.hub.errors import DiskFull, FetchCancelled, FetchError
+from engine.hub.lockfile import RepoFile
+from engine.hub.selection import is_useful
 
 TIMEOUT = 20.0
 """Seconds that a hub may be silent."""
@@ -36,11 +36,11 @@ class Commit:
     """
 
     revision: str
-    files: Mapping[str, File]
+    files: Mapping[str, RepoFile]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class FileLocation:
     """Where one file's bytes are now; such addresses are good for minutes.
 
     Attributes:
@@ -60,14 +60,14 @@ def offline() -> bool:
     )
 
 
-class Client:
+class HubClient:
     """Asks for one repository.
 
     Args:
         repo: ``owner/name``.
 
     Raises:
-        CantFetch: ``HF_ENDPOINT`` is no address.
+        FetchError: ``HF_ENDPOINT`` is no address.
     """
 
     def __init__(self, repo: str) -> None:
@@ -75,12 +75,12 @@ class Client:
         self._endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").strip().rstrip("/")
         self._token = (os.environ.get("HF_TOKEN") or "").strip() or None
         if not re.fullmatch(r"https?://[^/?#\s]+.*", self._endpoint):
-            raise CantFetch(
+            raise FetchError(
                 "HF_ENDPOINT is no address of a hub: it must begin with https:// (or http://).", passing=False
             )
 
     def commit(self, revision: str = "") -> Commit:
-        """Return a commit of the repository, the newest one by default; raises CantFetch."""
+        """Return a commit of the repository, the newest one by default; raises FetchError."""
         with self.explained(revision):
             from huggingface_hub import HfApi  # noqa: PLC0415 - see the first lines
 
@@ -90,13 +90,13 @@ class Client:
                 raise OSError("it names no commit, so it may be no hub at all")
             files = {}
             for file in info.siblings or ():
-                if useful(file.rfilename) and file.size is not None:
+                if is_useful(file.rfilename) and file.size is not None:
                     oid = file.lfs.sha256 if file.lfs is not None else file.blob_id or ""
-                    files[file.rfilename] = File(file.size, oid)
+                    files[file.rfilename] = RepoFile(file.size, oid)
             return Commit(info.sha, files)
 
     def file(self, revision: str, path: str, cache: Path) -> Path:
-        """Return a file's place in the cache, after fetching it if it is not there; raises CantFetch."""
+        """Return a file's place in the cache, after fetching it if it is not there; raises FetchError."""
         with self.explained(revision):
             from huggingface_hub import hf_hub_download  # noqa: PLC0415 - see the first lines
 
@@ -105,7 +105,7 @@ class Client:
             )
             return Path(found)
 
-    def where(self, revision: str, path: str) -> Where:
+    def where(self, revision: str, path: str) -> FileLocation:
         """Return where a file's bytes are; raises what the library raises."""
         from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url  # noqa: PLC0415 - see the first lines
 
@@ -116,69 +116,71 @@ class Client:
         # The token is the hub's; the storage that it points to has a signed address of its own.
         if urlsplit(location)[:2] == urlsplit(self._endpoint)[:2] and (token := self._token or get_token()):
             headers["authorization"] = f"Bearer {token}"
-        return Where(location, headers)
+        return FileLocation(location, headers)
 
     @contextlib.contextmanager
     def explained(self, revision: str = "") -> Iterator[None]:
-        """Turn whatever is raised inside into a CantFetch with one sentence."""
+        """Turn whatever is raised inside into a FetchError with one sentence."""
         try:
             yield
-        except (CantFetch, Stopped):
+        except (FetchError, FetchCancelled):
             raise
         except Exception as e:  # the library, its transports and the disk have no common exception
             raise self._sentence(e, revision) from e
 
-    def _sentence(self, error: Exception, revision: str) -> CantFetch:
+    def _sentence(self, error: Exception, revision: str) -> FetchError:
         from huggingface_hub import errors as hub  # noqa: PLC0415 - see the first lines
 
         repo, at = self.repo, self._endpoint
         response = getattr(error, "response", None)
         status = getattr(response, "status_code", 0)
         if isinstance(error, hub.GatedRepoError):
-            return CantFetch(
+            return FetchError(
                 f"The model {repo} asks for its licence to be accepted: do so at {at}/{repo}, then set HF_TOKEN to a "
                 "token of that account.",
                 passing=False,
             )
         if isinstance(error, hub.RevisionNotFoundError):
-            return CantFetch(
+            return FetchError(
                 f"The hub has commit {revision or _MAIN} of {repo} no more: `easel model pull {repo}` takes the newest.",
                 passing=False,
             )
         if isinstance(error, hub.RemoteEntryNotFoundError):
-            return CantFetch(f"The hub's repository {repo} lacks a file: {error.response.url.path}.", passing=False)
+            return FetchError(f"The hub's repository {repo} lacks a file: {error.response.url.path}.", passing=False)
         if status in {401, 403} and self._token:
-            return CantFetch(
+            return FetchError(
                 f"The hub {at} refuses HF_TOKEN for {repo}: set one that is valid and may read it, and check the name.",
                 passing=False,
             )
         if isinstance(error, hub.RepositoryNotFoundError) or status in {401, 403}:
-            return CantFetch(
+            return FetchError(
                 f"The hub {at} has no model {repo}, or it is private: check the name, and HF_TOKEN if it is private.",
                 passing=False,
             )
         if isinstance(error, hub.OfflineModeIsEnabled):
             return missing_offline(repo)
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return NoRoom(f"The disk became full while {repo} was fetched: make room, and start again.")
+            return DiskFull(f"The disk became full while {repo} was fetched: make room, and start again.")
         if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            return CantFetch(f"The models folder can't be written ({error.strerror}: {error.filename}).", passing=False)
+            return FetchError(
+                f"The models folder can't be written ({error.strerror}: {error.filename}).", passing=False
+            )
         if status:
-            return CantFetch(
+            return FetchError(
                 f"The hub {at} answered {status} for {repo}: try again later, or set HF_ENDPOINT to a mirror.",
                 passing=True,
             )
         said = " ".join(str(error).split())[:200]
-        return CantFetch(
+        return FetchError(
             f"The model {repo} is not wholly here and the hub {at} can't be reached ({type(error).__name__}: {said}): "
             "check the network, HF_ENDPOINT and HTTPS_PROXY.",
             passing=True,
         )
 
 
-def missing_offline(repo: str) -> CantFetch:
+def missing_offline(repo: str) -> FetchError:
     """Return what is said where a model is not here and nobody may be asked."""
-    return CantFetch(
+    return FetchError(
         f"The model {repo} is not wholly here and HF_HUB_OFFLINE is set: unset it, or copy the models folder of a "
         "machine that has it.",
         passing=False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Report = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Takes the bytes that are here and the bytes in all. May be called on any thread, at most about twice a second."""
 
 
-class CantFetch(Exception):
+class FetchError(Exception):
     """The files can't be had; the message is one sentence. ``passing``: they may be had later, as things are."""
 
     def __init__(self, message: str, *, passing: bool) -> None:
@@ -16,12 +16,12 @@ class CantFetch(Exception):
         self.passing = passing
 
 
-class NoRoom(CantFetch):
+class DiskFull(FetchError):
     """The disk is too small, or became full."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, passing=False)
 
 
-class Stopped(Exception):
+class FetchCancelled(Exception):
     """Somebody asked for the download to be broken off; what has come stays."""

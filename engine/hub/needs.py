@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.hub import shelf
-from engine.hub.choose import UNUSED, WHOLE, Wants
+from engine.hub import cache
 from engine.hub.names import is_repo, split_file
+from engine.hub.selection import UNUSED, WHOLE, Selection
 from engine.spec import ModelSpec
 
 DENOISERS = frozenset({"transformer", "unet"})
 """What a transformer that comes alone takes the place of; diffusers calls it by either name."""
 
-CONFIGS = Wants(weights=False)
-WITHOUT_DENOISER = Wants(without=DENOISERS | UNUSED)
+CONFIGS = Selection(weights=False)
+WITHOUT_DENOISER = Selection(without=DENOISERS | UNUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Need:
 
     Attributes:
         source: ``owner/name``, or ``owner/name/path/file``.
-        wants: How much of a pipeline; says nothing of a file.
+        selection: How much of a pipeline; says nothing of a file.
         own: Whether it is the model's own, and not the base that others may stand on too.
     """
 
     source: str
-    wants: Wants = WHOLE
+    selection: Selection = WHOLE
     own: bool = True
 
     @property
@@ -43,17 +43,17 @@ def needs(spec: ModelSpec) -> tuple[Need, ...]:
     found = []
     folder = spec.folder
     if is_repo(folder) and not Path(folder).is_dir():
-        wants = CONFIGS if spec.single_file else WITHOUT_DENOISER if spec.transformer else WHOLE
-        found.append(Need(folder, wants, own=not spec.base))
+        selection = CONFIGS if spec.single_file else WITHOUT_DENOISER if spec.transformer else WHOLE
+        found.append(Need(folder, selection, own=not spec.base))
     files = (spec.single_file, spec.transformer, *(lora.source for lora in spec.loras))
     return (*found, *(Need(file) for file in files if not Path(file).is_absolute() and split_file(file)))
 
 
 def ready(spec: ModelSpec, models_dir: str) -> bool:
     """Return whether everything that a model takes from a hub is here; asks the disk alone."""
-    return all(shelf.present(need.source, models_dir, need.wants) is not None for need in needs(spec))
+    return all(cache.present(need.source, models_dir, need.selection) is not None for need in needs(spec))
 
 
 def held(spec: ModelSpec, models_dir: str) -> int:
     """Return the bytes of this disk that the repositories of a model take; a base counts wherever it is used."""
-    return sum(shelf.held(repo, models_dir) for repo in dict.fromkeys(need.repo for need in needs(spec)))
+    return sum(cache.held(repo, models_dir) for repo in dict.fromkeys(need.repo for need in needs(spec)))

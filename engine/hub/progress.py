@@ -11,7 +11,7 @@ SECONDS = 15.0
 _GB, _MB = 1e9, 1e6
 
 
-class Progress:
+class DownloadProgress:
     """Decides when a line is due. Pure: the caller says what time it is.
 
     Args:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.hub.client import TIMEOUT, Client, Where
-from engine.hub.errors import CantFetch, Stopped
-from engine.hub.pins import File
+from engine.hub.client import TIMEOUT, FileLocation, HubClient
+from engine.hub.errors import FetchCancelled, FetchError
+from engine.hub.lockfile import RepoFile
 
 PART = ".part"
 """End of the name of a file that is not all here yet."""
@@ -38,7 +38,7 @@ class _Short(Exception):
     """The answer ended before the file did."""
 
 
-class Transfer:
+class FileTransfer:
     """Brings one file to its place.
 
     Args:
@@ -53,10 +53,10 @@ class Transfer:
 
     def __init__(
         self,
-        client: Client,
+        client: HubClient,
         revision: str,
         path: str,
-        file: File,
+        file: RepoFile,
         *,
         tick: Callable[[int], None],
         stop: threading.Event,
@@ -76,8 +76,8 @@ class Transfer:
         """Make ``target`` the whole file. What is there of it under ``<target>.part`` is not fetched again.
 
         Raises:
-            CantFetch: The hub can't be reached or does not have it, the disk is full, or the content is wrong.
-            Stopped: ``stop`` was set; what has come stays.
+            FetchError: The hub can't be reached or does not have it, the disk is full, or the content is wrong.
+            FetchCancelled: ``stop`` was set; what has come stays.
         """
         part = target.with_name(target.name + PART)
         with self._client.explained(self._revision):
@@ -119,12 +119,12 @@ class Transfer:
             before = self._held
             try:
                 self._stream(self._client.where(self._revision, self._path), part)
-            except (_Damaged, Stopped, CantFetch):
+            except (_Damaged, FetchCancelled, FetchError):
                 raise
             except Exception as e:  # the transports' exceptions have no common base that leaves the disk's out
                 failures = 1 if self._held > before else failures + 1
                 if failures >= TRIES and isinstance(e, _Short):
-                    raise CantFetch(f"The hub breaks off again and again: {e}; try again later.", passing=True) from e
+                    raise FetchError(f"The hub breaks off again and again: {e}; try again later.", passing=True) from e
                 if failures >= TRIES or not _passing(e):
                     raise
                 self._check_stop()
@@ -132,7 +132,7 @@ class Transfer:
         if self._file.sha256 and self._digest.hexdigest() != self._file.sha256:
             raise _Damaged
 
-    def _stream(self, where: Where, part: Path) -> None:
+    def _stream(self, where: FileLocation, part: Path) -> None:
         from huggingface_hub import get_session, hf_raise_for_status  # noqa: PLC0415 - imported when needed
 
         headers = {**where.headers, **({"Range": f"bytes={self._held}-"} if self._held else {})}
@@ -163,10 +163,10 @@ class Transfer:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise FetchCancelled
 
-    def _wrong(self) -> CantFetch:
-        return CantFetch(
+    def _wrong(self) -> FetchError:
+        return FetchError(
             f"What came of {self._client.repo}/{self._path} is not what its hub lists: try again, or another HF_ENDPOINT.",
             passing=False,
         )

@@ -1,6 +1,6 @@
 """The classifier's process: hears its parent on one thread, judges on the main one, and ends when its parent ends.
 
-Started as ``python -m engine.moderation.child`` by ``engine.moderation.parent``.
+Started as ``python -m engine.moderation.child`` by ``engine.moderation.process_moderator``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def listen(pipe: Pipe, pictures: queue.SimpleQueue[bytes]) -> None:
     try:
         while True:
             match wire.decode(*pipe.take()):
-                case wire.Look(payload):
+                case wire.Judge(payload):
                     pictures.put(payload)
     except EOFError:
         os._exit(0)
@@ -41,11 +41,11 @@ def main() -> None:
     pipe = Pipe()
     pictures: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     setup = wire.decode(*pipe.take())
-    assert isinstance(setup, wire.Setup)
+    assert isinstance(setup, wire.ClassifierSetup)
     threading.Thread(target=listen, args=(pipe, pictures), name="listen", daemon=True).start()
 
     # Torch and transformers take seconds to import, so the parent's end is already watched by now.
-    from engine.moderation.classify import Classifier  # noqa: PLC0415  # see above
+    from engine.moderation.classifier import Classifier  # noqa: PLC0415  # see above
 
     try:
         classifier = Classifier(Path(setup.folder), setup.labels)
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _judged(score: Callable[[bytes], float], picture: bytes) -> wire.Message:
     try:
-        return wire.Seen(score(picture))
+        return wire.Score(score(picture))
     except (OSError, ValueError, RuntimeError) as e:
         return wire.Problem(f"A picture can't be judged: {e}")
 

@@ -11,7 +11,7 @@ from engine.host.wire import HEAD, WireError
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class ClassifierSetup:
     """The first message to the child.
 
     Attributes:
@@ -29,7 +29,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Judge:
     """To the child: judge this picture.
 
     Attributes:
@@ -40,7 +40,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Score:
     """From the child: how sure it is that the picture is unsafe.
 
     Attributes:
@@ -61,14 +61,14 @@ class Problem:
     problem: str
 
 
-Message: TypeAlias = Setup | Ready | Look | Seen | Problem
+Message: TypeAlias = ClassifierSetup | Ready | Judge | Score | Problem
 
 _KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
     """Return the message as one frame."""
-    payload = message.payload if isinstance(message, Look) else b""
+    payload = message.payload if isinstance(message, Judge) else b""
     header = {f.name: getattr(message, f.name) for f in fields(message) if f.name != "payload"}
     raw = json.dumps({"kind": type(message).__name__, **header}).encode("ascii")
     return HEAD.pack(len(raw), len(payload)) + raw + payload
@@ -79,9 +79,9 @@ def decode(header: bytes, payload: bytes) -> Message:
     try:
         values = json.loads(header)
         kind = _KINDS[values.pop("kind")]
-        if kind is Look:
+        if kind is Judge:
             values["payload"] = payload
-        if kind is Setup:
+        if kind is ClassifierSetup:
             values["labels"] = tuple(values["labels"])
         return kind(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as e:

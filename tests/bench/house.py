@@ -16,8 +16,8 @@ from bot.model.people import Actor, Place
 from bot.model.requests import DrawForm
 from bot.settings import Settings
 from engine.contract import Engine, EngineConfig
-from engine.fake import FakeEngine
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
+from tests.fakes.engine import FakeEngine
 
 OWNER = Actor("web", "bench", is_owner=True)
 HERE = Place("web", None, "page")

@@ -17,10 +17,10 @@ from bot.store import search
 from bot.store.database import Database
 from bot.usecases import history
 from bot.usecases.house import House
-from engine.fake import FakeEngine
 from tests.bench.million import COLLECTOR, fill, megabytes
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
 from tests.unit.bot.usecases.conftest import RecordingBacklog
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]

@@ -10,7 +10,7 @@ import pytest
 from adapters.cli.benchmark.burst import burst
 from engine import catalogue
 from engine.contract import EngineConfig, Image
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 from tests.bench.test_speed import worker
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]

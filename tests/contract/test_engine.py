@@ -38,9 +38,9 @@ from engine.contract import (
     Step,
     UnknownModel,
 )
-from engine.fake import FakeEngine
-from engine.host.pace import Patience
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
+from engine.host.timeouts import Timeouts
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import FakeSurface
 from tests.flow.house import CHAT, Bot
 
@@ -77,7 +77,7 @@ async def fake(_: Path) -> AsyncIterator[Rig]:
 
 @contextlib.asynccontextmanager
 async def process(folder: Path) -> AsyncIterator[Rig]:
-    engine = ProcessEngine(EngineConfig("demo", str(folder)), Patience(first_pause=0.01))
+    engine = ProcessEngine(EngineConfig("demo", str(folder)), Timeouts(first_pause=0.01))
 
     async def kill() -> None:
         assert engine.pid is not None
@@ -332,7 +332,7 @@ async def test_previews_are_for_those_who_look(engine: Engine) -> None:
     rows = [recipe("looked", steps=20), recipe("not", seed=8, steps=20)]
     async with contextlib.aclosing(engine.paint(rows)) as painted:
         events = [await anext(painted)]
-        await engine.look("looked", looking=True)
+        await engine.set_preview("looked", enabled=True)
         events += [e async for e in painted]
     previews = [e for e in events if isinstance(e, Preview)]
     assert {e.recipe_id for e in previews} == {"looked"}
@@ -344,8 +344,8 @@ async def test_previews_are_for_those_who_look(engine: Engine) -> None:
 
 
 async def test_looking_at_a_stranger_is_nothing(engine: Engine) -> None:
-    await engine.look("nobody", looking=True)
-    await engine.look("nobody", looking=False)
+    await engine.set_preview("nobody", enabled=True)
+    await engine.set_preview("nobody", enabled=False)
 
 
 async def test_it_starts_from_a_picture(engine: Engine, tmp_path: Path) -> None:

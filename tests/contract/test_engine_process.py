@@ -32,13 +32,13 @@ from engine.contract import (
     Step,
     UnknownModel,
 )
-from engine.host.pace import Patience
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
+from engine.host.timeouts import Timeouts
 from tests.fakes import models, upscalers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-IMPATIENT = Patience(first_pause=0.01, longest_pause=0.02)
+IMPATIENT = Timeouts(first_pause=0.01, longest_pause=0.02)
 
 
 def recipe(name: str, prompt: str = "a red apple", model: str = "demo", side: int = 192, steps: int = 2) -> Recipe:
@@ -75,7 +75,7 @@ async def until(condition: Callable[[], bool]) -> None:
 _PARENT = """
 import asyncio, sys
 from engine.contract import EngineConfig, Recipe
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 
 async def main():
     engine = ProcessEngine(EngineConfig("demo", "nowhere"))
@@ -339,7 +339,7 @@ async def test_a_hub_that_cannot_be_reached_is_tried_again(tmp_path: Path) -> No
         await until(lambda: "can't be reached" in engine.state().problem)
 
 
-@pytest.mark.parametrize("module", ["engine.host.parent", "engine.catalogue", "engine.fake", "engine.contract"])
+@pytest.mark.parametrize("module", ["engine.host.process_engine", "engine.catalogue", "engine.contract"])
 def test_the_service_loads_no_tensors(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'torch', 'diffusers', 'transformers', 'numpy'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from adapters.discord.service import DiscordService, build
 from bot.model.access import Access
 from bot.settings import Settings
-from engine.fake import FakeEngine
 from tests.e2e.house import OWNER, House
 from tests.fakes.discord import FakeDiscord
+from tests.fakes.engine import FakeEngine
 
 
 class DiscordHouse(House):

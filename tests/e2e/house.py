@@ -17,7 +17,7 @@ from bot.policy.owners import Owners
 from bot.ports import Surface
 from bot.store.database import Database
 from bot.studio import Studio
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 
 OWNER = "900"
 """The owner's id on every platform."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.fake import FakeEngine
 from tests.e2e.discord_house import DiscordHouse
 from tests.fakes.discord import FakeDiscord
+from tests.fakes.engine import FakeEngine
 
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("empty", {"prompt": " "}, "There is no prompt", "提示词"),

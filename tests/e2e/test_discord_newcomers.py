@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bot.model.access import Access
-from engine.fake import FakeEngine
 from tests.e2e.discord_house import DiscordHouse
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
+from tests.fakes.engine import FakeEngine
 
 Start = Callable[[], Awaitable[DiscordHouse]]
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from engine.contract import BadRecipe
-from engine.fake import FakeEngine
 from tests.e2e.discord_house import DiscordHouse
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_rest import never
 from tests.fakes.discord_world import Message
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 
 Start = Callable[..., Awaitable[DiscordHouse]]

@@ -13,8 +13,8 @@ from bot.model.messages import Ref
 from bot.model.people import Place
 from bot.model.verbs import VERBS, Call
 from bot.present.i18n import text
-from engine.fake import FakeEngine
 from tests.e2e.browser import Browser, need_chromium
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, settings_of
 

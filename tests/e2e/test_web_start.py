@@ -14,9 +14,9 @@ from selenium.webdriver.common.keys import Keys
 
 from bot.present.i18n import text
 from engine.catalogue import demo
-from engine.contract import Can, Limits
-from engine.fake import FakeEngine
+from engine.contract import Capability, Range
 from tests.e2e.browser import Browser, need_chromium
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import BLUE, GREEN, picture
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, settings_of
@@ -27,9 +27,9 @@ OTHER = replace(
     demo(),
     name="other",
     title="Another model",
-    side=Limits(512, 256, 1024),
+    side=Range(512, 256, 1024),
     presets={"square": (512, 512), "wide": (768, 432)},
-    can=frozenset({Can.VARY}),
+    can=frozenset({Capability.VARY}),
 )
 DRAWN = """
 const images = [...document.querySelectorAll('.job[data-job="' + arguments[0] + '"][data-tone="done"] .picture img')];

@@ -26,8 +26,8 @@ from bot.policy.tickets import ticket_of
 from bot.ports import Eta
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
-from engine.diffusion.turns import Kind, Turn, Turns
-from engine.host.parent import SLOTS
+from engine.diffusion.step_scheduler import BatchKey, StepScheduler, Turn
+from engine.host.process_engine import SLOTS
 from tests.fakes.clock import FakeClock
 
 NATIVE = 192 * 192
@@ -109,7 +109,7 @@ class Device:
             clock=self.clock,
             set_aside=self.feed.set_aside,
         )
-        self.turns = Turns(lambda kind: batch_of(kind.pixels))
+        self.turns = StepScheduler(lambda kind: batch_of(kind.pixels))
         self._rows: dict[int, _Row] = {}
         self._works: dict[Batch, tuple[Work, ...]] = {}
         self._numbers = itertools.count(1)
@@ -169,7 +169,7 @@ class Device:
             for row in rows:
                 number, r = next(self._numbers), row.recipe
                 self._rows[number] = row
-                self.turns.add(Turn(number, batch.lane, Kind(r.model, r.width, r.height), r.steps))
+                self.turns.add(Turn(number, batch.lane, BatchKey(r.model, r.width, r.height), r.steps))
 
     def _draw(self, team: list[Turn]) -> None:
         kind = team[0].kind

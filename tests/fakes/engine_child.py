@@ -36,15 +36,15 @@ def draw(paint: wire.Paint, looked: set[int], upscaler: str = "") -> None:
         say(stepped(paint, step))
     for ticket, recipe in zip(paint.tickets, paint.recipes, strict=True):
         if ticket in looked:
-            say(wire.Previewed(ticket, "image/jpeg", b"rough"))
+            say(wire.PreviewReady(ticket, "image/jpeg", b"rough"))
         data = recipe.prompt.encode()
         made = (recipe.width, recipe.height, 0.01, "fp4", "c0ffee", ("n",))
-        say(wire.Drawn(ticket, *made, 123, 0.1, 0.2, 1, "image/png", data, upscaler if recipe.image else ""))
+        say(wire.ImageReady(ticket, *made, 123, 0.1, 0.2, 1, "image/png", data, upscaler if recipe.image else ""))
 
 
-def stepped(paint: wire.Paint, step: int) -> wire.Stepped:
+def stepped(paint: wire.Paint, step: int) -> wire.StepDone:
     count = len(paint.tickets)
-    return wire.Stepped(paint.tickets, (step,) * count, (2,) * count, 0.01)
+    return wire.StepDone(paint.tickets, (step,) * count, (2,) * count, 0.01)
 
 
 def main(what: str) -> None:
@@ -71,11 +71,11 @@ def main(what: str) -> None:
     if what == "idles":
         say(wire.Idle(7))
     if what == "empties":
-        say(wire.Noted("xl can't be loaded: it is of cheese; demo stays loaded."))
+        say(wire.Notice("xl can't be loaded: it is of cheese; demo stays loaded."))
         say(wire.Warming("xl", "abacus"))
         say(wire.Idle(7, "xl can't be loaded: it bursts; demo could not be loaded again either."))
     while (message := hear()) is not None:
-        if isinstance(message, wire.Look):
+        if isinstance(message, wire.SetPreview):
             looked.add(message.ticket)
         if isinstance(message, wire.Paint):
             if what == "empties":
@@ -84,7 +84,7 @@ def main(what: str) -> None:
             if what == "peeks":
                 # Nobody can look before it is told of the recipe.
                 say(stepped(message, 1))
-                while not isinstance(look := hear(), wire.Look):
+                while not isinstance(look := hear(), wire.SetPreview):
                     pass
                 looked.add(look.ticket)
             if what == "dies":
@@ -92,7 +92,7 @@ def main(what: str) -> None:
             if what == "stalls":
                 say(stepped(message, 1))
             elif what == "enlarges":
-                say(wire.Working())
+                say(wire.Heartbeat())
                 draw(message, looked, "beef")
             else:
                 draw(message, looked)

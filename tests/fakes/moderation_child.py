@@ -32,7 +32,7 @@ def main(what: str, *more: str) -> None:
             message = wire.decode(*pipe.take())
         except EOFError:
             return
-        assert isinstance(message, wire.Look)
+        assert isinstance(message, wire.Judge)
         if what == "dies" or (what == "dies_once" and not Path(more[0]).exists()):
             if more:
                 Path(more[0]).touch()
@@ -42,7 +42,7 @@ def main(what: str, *more: str) -> None:
         if what == "raves":
             pipe.put(b"Downloading: 100 %" * 9)
         score = message.payload.decode()
-        pipe.put(wire.encode(wire.Problem("no picture") if score == "broken" else wire.Seen(float(score))))
+        pipe.put(wire.encode(wire.Problem("no picture") if score == "broken" else wire.Score(float(score))))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from engine.contract import Verdict
+from engine.contract import SafetyVerdict
 
 
 class FakeModerator:
     """Obeys ``bot.ports.Moderator``: one verdict after the other, and the last one from then on."""
 
-    def __init__(self, verdicts: Iterable[Verdict]) -> None:
-        self._verdicts: Iterator[Verdict] = iter(verdicts)
-        self._last = Verdict.SAFE
+    def __init__(self, verdicts: Iterable[SafetyVerdict]) -> None:
+        self._verdicts: Iterator[SafetyVerdict] = iter(verdicts)
+        self._last = SafetyVerdict.SAFE
         self.seen: list[bytes] = []
 
-    async def look(self, data: bytes) -> Verdict:
+    async def judge(self, data: bytes) -> SafetyVerdict:
         self.seen.append(data)
         self._last = next(self._verdicts, self._last)
         return self._last

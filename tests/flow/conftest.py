@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.ports import Abilities
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, FakeSurface
 from tests.flow.house import Bot
 

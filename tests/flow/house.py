@@ -24,8 +24,8 @@ from bot.store.database import Database
 from bot.usecases.cancel import cancel
 from bot.usecases.draw import draw
 from bot.usecases.house import House
-from engine.fake import FakeEngine
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Chats, FakeSurface
 
 CHAT = "100"

@@ -6,7 +6,7 @@ import asyncio
 
 from bot.model.cards import Tone
 from bot.model.jobs import JobState
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 

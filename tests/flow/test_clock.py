@@ -15,7 +15,7 @@ from bot.model.verbs import VERBS, Call
 from bot.policy.owners import Owners
 from bot.store import bans
 from bot.usecases import commands
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 from tests.flow.house import CHAT, Bot

@@ -14,7 +14,7 @@ from bot.store import messages
 from bot.store.codec import dump_card
 from bot.usecases import missed
 from engine.contract import BadRecipe, EngineError, Recipe
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

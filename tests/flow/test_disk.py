@@ -11,7 +11,7 @@ from bot.model.errors import Unavailable
 from bot.model.jobs import JobState
 from bot.present import i18n
 from bot.store import blobs
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 from tests.flow.house import Bot

@@ -11,7 +11,7 @@ from bot.model.messages import Address, MessageState
 from bot.store import messages
 from bot.store.codec import dump_card
 from engine.contract import Event, Lane, Recipe
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.house import CHAT
 

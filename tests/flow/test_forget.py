@@ -18,7 +18,7 @@ from bot.ports import Abilities
 from bot.store import blobs, favourites, pictures
 from bot.usecases import history, posting, press
 from bot.usecases.forget import forget, losses
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make

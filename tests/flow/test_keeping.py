@@ -19,7 +19,7 @@ from bot.store import blobs, favourites, options, people, pictures
 from bot.usecases import history, press
 from bot.usecases.draw import draw
 from bot.usecases.keep import DAYS
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.fakes.surface import Call, Fault
 from tests.flow.conftest import Make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.model.cards import Tone
 from bot.model.jobs import MAX_ATTEMPTS, JobState
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 

@@ -10,7 +10,7 @@ import pytest
 
 from bot.model.jobs import JobState
 from engine.contract import BadRecipe, EngineError, Recipe
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Call, Fault
 from tests.flow.conftest import Make
 from tests.flow.house import Bot

@@ -12,17 +12,17 @@ from bot.model.requests import DrawForm
 from bot.store import options, people
 from bot.usecases.draw import draw
 from bot.usecases.gates.words import WORDS
-from engine.contract import Verdict
+from engine.contract import SafetyVerdict
 from tests.fakes.moderator import FakeModerator
 from tests.fakes.surface import ABLE_SAFE
 from tests.flow.conftest import Make
 from tests.flow.house import CHAT, Bot
 
 GROUP = Place("chat", "guild", CHAT)
-SAFE, UNSAFE, UNKNOWN = Verdict.SAFE, Verdict.UNSAFE, Verdict.UNKNOWN
+SAFE, UNSAFE, UNKNOWN = SafetyVerdict.SAFE, SafetyVerdict.UNSAFE, SafetyVerdict.UNKNOWN
 
 
-async def strict(make: Make, level: Strictness | None, *verdicts: Verdict) -> tuple[Bot, FakeModerator]:
+async def strict(make: Make, level: Strictness | None, *verdicts: SafetyVerdict) -> tuple[Bot, FakeModerator]:
     """A bot whose group is as strict as that, and what looks at its pictures."""
     bot = await make(ABLE_SAFE)
     bot.moderator = moderator = FakeModerator(verdicts)

@@ -17,7 +17,7 @@ from bot.model.messages import Address
 from bot.model.pictures import PictureFile
 from bot.store import messages, orphans
 from bot.store.codec import dump_card
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.model.jobs import JobState
 from engine.contract import BadRecipe, EngineError, Recipe
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 

@@ -17,7 +17,7 @@ from bot.observe.metrics import Metrics
 from bot.store import options
 from bot.store.database import Database
 from engine.contract import Lane
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 from tests.flow.house import Bot

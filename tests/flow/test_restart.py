@@ -11,7 +11,7 @@ from bot.model.messages import Address, MessageKind, MessageState, Ref
 from bot.model.people import Place
 from bot.store import jobs, messages
 from bot.usecases import listing, press
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

@@ -16,7 +16,7 @@ from bot.store import jobs, pictures
 from bot.usecases import press
 from bot.usecases.draw import draw
 from engine.contract import PROMPT_CUT, Event, Image
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import RED, half_mask, opened, picture
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

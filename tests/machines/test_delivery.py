@@ -19,7 +19,7 @@ from bot.model.actions import Action
 from bot.model.errors import NotFound
 from bot.model.jobs import MAX_ATTEMPTS, JobState
 from bot.usecases.forget import forget
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, FakeSurface, Fault
 from tests.flow.gate import Gate
 from tests.flow.house import TICK, Bot

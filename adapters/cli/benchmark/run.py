@@ -20,7 +20,7 @@ from adapters.cli.benchmark.watched import Watched
 from adapters.cli.wiring import opened
 from bot.settings import Settings
 from engine.contract import EngineConfig, EngineState, Failed, Profile, Recipe
-from engine.hub.shelf import present
+from engine.hub.cache import present
 
 FLOP = 0.5e15
 """Floating-point operations of Z-Image for 1024x1024 pixels in 8 steps (counted with torch's FlopCounterMode)."""

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from engine.contract import EngineConfig, Event, Image, Lane, Recipe, Step
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
 
 
 @dataclass(frozen=True, slots=True)

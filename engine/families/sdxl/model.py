@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.families.denoise_state import Drawing, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, Start
 from engine.families.unet import UNetFamily
 
 
@@ -28,7 +28,7 @@ class SDXL(UNetFamily):
 
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
-    ) -> Drawing:
+    ) -> DenoiseState:
         """See Family. SDXL was trained with zeros where there is no prompt, which its pipeline takes for no negative."""
         if negative is not None and not recipe.negative and self.pipe.config.get("force_zeros_for_empty_prompt"):
             negative = Embedding(tuple(torch.zeros_like(t) for t in negative.tensors))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.model.access import Access
-from engine.fake import FakeEngine
 from tests.e2e.telegram.house import GAP, TelegramHouse
+from tests.fakes.engine import FakeEngine
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_limits import Flood
 from tests.fakes.telegram_world import Chat, Msg

@@ -12,8 +12,8 @@ from adapters.telegram.pace import Pace
 from adapters.telegram.service import TelegramService
 from bot.model.access import Access
 from bot.settings import Settings
-from engine.fake import FakeEngine
 from tests.e2e.house import OWNER, House
+from tests.fakes.engine import FakeEngine
 from tests.fakes.telegram import TelegramStandIn
 
 GAP = 0.02

@@ -19,9 +19,9 @@ from bot.model.errors import Unavailable
 from bot.model.messages import Ref
 from bot.present import i18n
 from bot.settings import Settings
-from engine.fake import FakeEngine
 from tests.e2e.telegram.conftest import Start, photos
 from tests.e2e.telegram.house import TelegramHouse
+from tests.fakes.engine import FakeEngine
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat
 from tests.flow.gate import Gate

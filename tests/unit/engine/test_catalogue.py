@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import catalogue, weights
-from engine.contract import Honour, Profile, Recipe, UnknownModel
+from engine.contract import NegativePromptSupport, Profile, Recipe, UnknownModel
 from engine.folders import CLASSES, FAMILIES, PARTS
 from engine.models_file import SCHEDULERS
 from engine.profiles import known
@@ -27,14 +27,14 @@ def test_demo_needs_no_network_and_is_here() -> None:
         "tall": (144, 256),
         "wide": (256, 144),
     }
-    assert profile.negative is Honour.WITH_GUIDANCE
+    assert profile.negative is NegativePromptSupport.WITH_GUIDANCE
 
 
 @pytest.mark.parametrize("name", ["Tongyi-MAI/Z-Image-Turbo", "tongyi-mai/z-image-turbo", "z-image-turbo"])
 def test_turbo_by_its_hub_id_or_name(name: str) -> None:
     profile = catalogue.profile_for(name)
     assert profile.title == "Z-Image-Turbo"
-    assert (profile.steps.default, profile.guidance.high, profile.negative) == (8, 0.0, Honour.NEVER)
+    assert (profile.steps.default, profile.guidance.high, profile.negative) == (8, 0.0, NegativePromptSupport.NEVER)
 
 
 @pytest.mark.parametrize("profile", KNOWN, ids=lambda p: p.name)
@@ -56,8 +56,8 @@ def test_profiles_say_everything_and_agree_with_themselves(profile: Profile) -> 
     assert profile.licence
     assert profile.name == profile.name.lower()
     # Without guidance there is nothing that a negative prompt could be set against.
-    assert (profile.negative is Honour.NEVER) == (profile.guidance.high <= 1)
-    assert not profile.negative_default or profile.negative is not Honour.NEVER
+    assert (profile.negative is NegativePromptSupport.NEVER) == (profile.guidance.high <= 1)
+    assert not profile.negative_default or profile.negative is not NegativePromptSupport.NEVER
     assert profile.scheduler in ("", *SCHEDULERS)
     assert bool(profile.scheduler) == (profile.family != "z_image")
     assert profile.prompt_tokens == (512 if profile.family == "z_image" else 75)
@@ -163,7 +163,7 @@ def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
 def test_a_folder_of_every_class(tmp_path: Path, kind: str) -> None:
     profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", kind)))
     assert (profile.family, profile.pipeline, profile.side.default) == (FAMILIES[kind], kind, 1024)
-    assert (profile.guidance.low, profile.negative, profile.licence) == (0.0, Honour.WITH_GUIDANCE, "")
+    assert (profile.guidance.low, profile.negative, profile.licence) == (0.0, NegativePromptSupport.WITH_GUIDANCE, "")
 
 
 def test_a_unet_says_its_size(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_unet_says_its_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sdxl-turbo", "SDXL-Turbo"])
 def test_a_folder_that_bears_a_known_name_has_its_defaults(tmp_path: Path, name: str) -> None:
     profile = catalogue.profile_for(str(folder_of(tmp_path / name, "StableDiffusionXLPipeline")))
-    assert (profile.name, profile.steps.high, profile.negative) == ("sdxl-turbo", 4, Honour.NEVER)
+    assert (profile.name, profile.steps.high, profile.negative) == ("sdxl-turbo", 4, NegativePromptSupport.NEVER)
     assert profile.source == str(tmp_path / name)
     assert profile.side.default == 1024  # what its files say goes before what its name says
     # The name alone makes no Z-Image of it.

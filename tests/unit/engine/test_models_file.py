@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract import Honour, Limits
+from engine.contract import NegativePromptSupport, Range
 from engine.models_file import KEYS, SCHEDULERS, ModelsFile, read
 from engine.profiles import known, sd15, sdxl_turbo, z_image_turbo
 from engine.spec import Lora, ModelSpec
@@ -61,7 +61,7 @@ def test_a_known_hub_id_is_like_itself(write: Write) -> None:
 def test_a_folder_is_read(write: Write, tmp_path: Path) -> None:
     found = one(write('[mine]\nsource = "xl"\n')).profile
     assert (found.source, found.family, found.name) == (str(tmp_path / "xl"), "sdxl", "mine")
-    assert one(write('[mine]\nsource = "xl"\nlike = "sdxl-turbo"')).profile.negative is Honour.NEVER
+    assert one(write('[mine]\nsource = "xl"\nlike = "sdxl-turbo"')).profile.negative is NegativePromptSupport.NEVER
 
 
 def test_a_single_file_over_its_base(write: Write, tmp_path: Path) -> None:
@@ -97,16 +97,19 @@ def test_loras_in_their_order(write: Write, tmp_path: Path) -> None:
 
 
 def test_steps_and_guidance(write: Write) -> None:
-    def profile(text: str) -> tuple[Limits[int], Limits[float], Honour]:
+    def profile(text: str) -> tuple[Range[int], Range[float], NegativePromptSupport]:
         found = one(write(f'[mine]\nsource = "a/b"\nlike = "sdxl"\n{text}')).profile
         return found.steps, found.guidance, found.negative
 
-    with_it = Honour.WITH_GUIDANCE
-    assert profile("steps = 12\nguidance = 4") == (Limits(12, 1, 100), Limits(4.0, 1.0, 20.0), with_it)
-    assert profile("steps = 200")[0] == Limits(200, 1, 200)
-    assert profile("steps = { default = 6, low = 4, high = 8 }")[0] == Limits(6, 4, 8)
+    with_it = NegativePromptSupport.WITH_GUIDANCE
+    assert profile("steps = 12\nguidance = 4") == (Range(12, 1, 100), Range(4.0, 1.0, 20.0), with_it)
+    assert profile("steps = 200")[0] == Range(200, 1, 200)
+    assert profile("steps = { default = 6, low = 4, high = 8 }")[0] == Range(6, 4, 8)
     # Where guidance can't be more than 1, nothing is set against the negative prompt.
-    assert profile("guidance = { default = 0, low = 0, high = 1 }")[1:] == (Limits(0.0, 0.0, 1.0), Honour.NEVER)
+    assert profile("guidance = { default = 0, low = 0, high = 1 }")[1:] == (
+        Range(0.0, 0.0, 1.0),
+        NegativePromptSupport.NEVER,
+    )
 
 
 def test_size_negative_languages_and_scheduler(write: Write) -> None:
@@ -116,7 +119,7 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
             'scheduler = "DPMSolverMultistepScheduler"\nscheduler_config = { use_karras_sigmas = true }'
         )
     ).profile
-    assert (found.side, found.presets["square"]) == (Limits(768, 384, 1536), (768, 768))
+    assert (found.side, found.presets["square"]) == (Range(768, 384, 1536), (768, 768))
     assert (found.negative_default, found.languages) == ("mud", ("en", "ja"))
     assert (found.scheduler, found.scheduler_config) == ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True})
     assert one(write('[mine]\nsource = "a/b"\nlike = "sd15"')).profile.negative_default == sd15().negative_default
@@ -252,7 +255,7 @@ def test_the_documented_example_is_read_and_documents_every_key(tmp_path: Path) 
     folder_of(tmp_path / "models" / "our-finetune", "StableDiffusionXLPipeline")
     found = {spec.profile.name: spec for spec in read(path).specs}
     assert list(found) == ["dreamshaper", "house", "anime", "turbo-q4", "pixel"]
-    assert found["anime"].profile.guidance == Limits(6.0, 1.0, 12.0)
+    assert found["anime"].profile.guidance == Range(6.0, 1.0, 12.0)
     assert found["pixel"].loras[1].weight == 1.0
     keys = text[text.index("| key |") :]
     assert all(f"`{key}`" in keys for key in (*KEYS, "source"))
@@ -271,7 +274,7 @@ def test_the_documented_models_are_the_profiles() -> None:
         ignored = next(
             line for line in text.splitlines()[text.splitlines().index(row) + 1 :] if f"| `{profile.name}` |" in line
         )
-        assert ("ignored" in ignored) == (profile.negative is Honour.NEVER)
+        assert ("ignored" in ignored) == (profile.negative is NegativePromptSupport.NEVER)
         assert f"{profile.side.low} to {profile.side.high}, multiples of {profile.multiple}" in ignored
         assert f"{profile.prompt_tokens} tokens" in ignored
         assert profile.negative_default in ignored

@@ -14,7 +14,7 @@ import pytest
 from adapters.cli import draw, main
 from bot.provenance import png
 from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.fakes.given import RED, bomb, half_mask, opened, picture, side_mask, turned
 
 Run = Callable[..., int]

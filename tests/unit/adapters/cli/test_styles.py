@@ -11,7 +11,7 @@ import pytest
 from adapters.cli import draw, main, styles, wiring
 from bot.settings import Settings
 from engine.contract import EngineConfig
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 
 CSV = "name,prompt,negative_prompt\nOil,oil painting of {prompt},photo\nBad,a,b,c\n"
 

@@ -18,7 +18,7 @@ from bot.model.verbs import Call
 from bot.present import i18n
 from bot.studio import Studio
 from bot.usecases.missed import Told
-from engine.contract import Honour, Limits, Profile
+from engine.contract import NegativePromptSupport, Profile, Range
 
 PROFILE = Profile(
     name="tiny",
@@ -26,11 +26,11 @@ PROFILE = Profile(
     source="",
     family="",
     multiple=16,
-    side=Limits(64, 32, 128),
+    side=Range(64, 32, 128),
     presets={"square": (64, 64), "wide": (128, 64)},
-    steps=Limits(4, 1, 8),
-    guidance=Limits(0.0, 0.0, 0.0),
-    negative=Honour.NEVER,
+    steps=Range(4, 1, 8),
+    guidance=Range(0.0, 0.0, 0.0),
+    negative=NegativePromptSupport.NEVER,
     enlarge=2,
 )
 

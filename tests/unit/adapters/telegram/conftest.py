@@ -15,7 +15,7 @@ from adapters.telegram.pace import Pace
 from adapters.telegram.surface import TelegramSurface
 from bot.model.pictures import PictureFile
 from bot.settings import Settings
-from engine.contract import Honour, Limits, Profile
+from engine.contract import NegativePromptSupport, Profile, Range
 from tests.fakes.telegram import TOKEN, TelegramStandIn
 from tests.fakes.telegram_limits import Flood
 
@@ -25,11 +25,11 @@ SMALL = Profile(
     source="small",
     family="zimage",
     multiple=16,
-    side=Limits(192, 64, 256),
+    side=Range(192, 64, 256),
     presets={"square": (192, 192)},
-    steps=Limits(8, 1, 50),
-    guidance=Limits(0.0, 0.0, 0.0),
-    negative=Honour.NEVER,
+    steps=Range(8, 1, 50),
+    guidance=Range(0.0, 0.0, 0.0),
+    negative=NegativePromptSupport.NEVER,
     enlarge=4,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, settings_of
 

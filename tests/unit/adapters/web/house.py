@@ -28,7 +28,7 @@ from bot.observe.metrics import Metrics
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.studio import Studio
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from adapters.cli import checks
 from adapters.web import access, service
 from bot.model.errors import BadInput
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, error_of, settings_of
 

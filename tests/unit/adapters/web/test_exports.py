@@ -12,7 +12,7 @@ import pytest
 from bot.model.messages import Ref
 from bot.model.people import Place
 from bot.model.verbs import VERBS, Call
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, error_of, settings_of
 

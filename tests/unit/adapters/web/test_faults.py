@@ -10,7 +10,7 @@ import pytest
 
 from adapters.web import quiet
 from engine.contract import BadRecipe, EngineError, Recipe
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.unit.adapters.web.house import House, error_of
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adapters.web.guard import HEADERS, Guard
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, error_of, settings_of
 

@@ -20,7 +20,7 @@ from adapters.web import pages, service
 from bot.model.errors import BadInput
 from bot.present import i18n
 from engine.contract import EngineError
-from engine.fake import FakeEngine
+from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, settings_of
 

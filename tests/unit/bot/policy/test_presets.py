@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from bot.model.errors import BadInput, Refusal
 from bot.policy.presets import RATIOS, nearest, size_of
 from engine import catalogue
-from engine.contract import Limits, Profile
+from engine.contract import Profile, Range
 from tests.unit.bot.policy.outcome import outcome
 
 DEMO = catalogue.demo()
 TURBO = catalogue.z_image_turbo()
 # Limits that lie off the grid, and no presets of its own.
-ODD = replace(TURBO, multiple=24, side=Limits(500, 100, 1000), presets={})
+ODD = replace(TURBO, multiple=24, side=Range(500, 100, 1000), presets={})
 
 PROFILES = st.sampled_from([DEMO, TURBO, ODD])
 SIDES = st.integers(0, 10**6) | st.integers(1, 260).map(lambda n: n * 8)

@@ -25,7 +25,7 @@ from bot.policy.recipes import (
     vary,
 )
 from engine.catalogue import demo
-from engine.contract import Limits, Recipe
+from engine.contract import Range, Recipe
 
 REQUEST = DrawRequest(
     prompt="ink cat",
@@ -163,7 +163,7 @@ def test_a_picture_grows_to_twice_its_sides_or_as_far_as_it_may(width: int, heig
 
 
 def test_the_limit_itself_is_reached() -> None:
-    profile = replace(demo(), side=Limits(192, 64, 416))
+    profile = replace(demo(), side=Range(192, 64, 416))
     assert upscaled(336, 336, profile) == (416, 416)
 
 

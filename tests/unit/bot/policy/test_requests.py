@@ -15,11 +15,11 @@ from bot.policy.recipes import draw_seed
 from bot.policy.requests import STRENGTH, check
 from bot.policy.styles import Style
 from engine import catalogue
-from engine.contract import Can, Honour, Limits
+from engine.contract import Capability, NegativePromptSupport, Range
 
 DEMO = catalogue.demo()
 TURBO = catalogue.z_image_turbo()
-FREE = replace(DEMO, name="free", title="Free Model", negative=Honour.ALWAYS)
+FREE = replace(DEMO, name="free", title="Free Model", negative=NegativePromptSupport.ALWAYS)
 STYLES = {"sketch": Style("sketch", "sketch of {prompt}, pencil", "colour")}
 
 
@@ -199,7 +199,7 @@ def test_any_form_is_in_range_or_refused(form: DrawForm) -> None:
 
 
 def test_limits_count_both_ends() -> None:
-    profile = replace(DEMO, steps=Limits(5, 2, 9))
+    profile = replace(DEMO, steps=Range(5, 2, 9))
     for steps in ("2", "9"):
         assert check(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0)).steps == int(steps)
     for steps in ("1", "10"):
@@ -271,12 +271,12 @@ def test_a_strength_that_is_none(typed: str, key: str) -> None:
 
 def test_what_the_model_can_not_do_with_a_picture_is_said() -> None:
     with pytest.raises(BadInput) as refused:
-        begin(can=frozenset({Can.VARY}))
+        begin(can=frozenset({Capability.VARY}))
     assert refused.value.key == "refusal.image.model"
     with pytest.raises(BadInput) as refused:
-        begin(start=MASKED, can=frozenset({Can.IMAGE}))
+        begin(start=MASKED, can=frozenset({Capability.IMAGE}))
     assert refused.value.key == "refusal.mask.model"
-    assert begin(can=frozenset({Can.IMAGE})).image
+    assert begin(can=frozenset({Capability.IMAGE})).image
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_the_models_own_negative_prompt_is_taken_where_nobody_says_anything(
     form = DrawForm("a cat", negative=negative, style=style)
     assert check(form, (own,), 4, random.Random(0), STYLES).negative == becomes
     # Where it does nothing it is not pretended to.
-    deaf = replace(own, negative=Honour.NEVER)
+    deaf = replace(own, negative=NegativePromptSupport.NEVER)
     assert check(DrawForm("a cat"), (deaf,), 4, random.Random(0)).negative == ""
 
 

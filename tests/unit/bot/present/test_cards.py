@@ -18,7 +18,7 @@ from bot.ports import Eta, Waiting
 from bot.present.cards import card_of, error_key, refused, unclear
 from bot.present.i18n import LOCALES
 from engine.catalogue import demo
-from engine.contract import ERRORS, SAFER, Can, Profile
+from engine.contract import ERRORS, SAFER, Capability, Profile
 from tests.unit.bot.present.made import job, pictures
 
 FOLDER = Path("pictures")
@@ -126,8 +126,8 @@ def test_what_the_model_can_not_do_has_no_button() -> None:
     seeds = [["Reroll", "Favourite"], ["Seed of 1", "Seed of 2"]]
     varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
     assert shown(demo()) == [*seeds, *varied, *larger]
-    assert shown(replace(demo(), can=frozenset({Can.IMAGE}))) == [*seeds, *larger]
-    assert shown(replace(demo(), can=frozenset({Can.VARY}))) == [*seeds, *varied]
+    assert shown(replace(demo(), can=frozenset({Capability.IMAGE}))) == [*seeds, *larger]
+    assert shown(replace(demo(), can=frozenset({Capability.VARY}))) == [*seeds, *varied]
     assert shown(demo(), size=512) == [*seeds, *varied]
     assert shown(None) == seeds
     assert shown(None, count=1) == [["Reroll", "From this seed", "Favourite"]]

@@ -21,8 +21,8 @@ from bot.studio import Studio
 from bot.usecases.house import House
 from engine.catalogue import demo
 from engine.contract import Profile
-from engine.fake import FakeEngine
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
 
 ADA = Actor("chat", "1", "Ada")
 BOB = Actor("chat", "2", "Bob")

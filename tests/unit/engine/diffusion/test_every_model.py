@@ -15,10 +15,10 @@ from PIL import Image as Pillow
 
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, Recipe, UnknownModel
-from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import Keeper
+from engine.diffusion.executor import StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
-from engine.diffusion.painter import Painter
+from engine.diffusion.model_manager import ModelManager
 from engine.diffusion.rows import Row
 from tests.fakes import models
 from tests.unit.engine.diffusion.toy import Ends, Quiet
@@ -85,8 +85,8 @@ def draw(root: Path) -> Draw:
 
     def drawn(*recipes: Recipe, precision: str = "auto") -> list[Image | EngineError]:
         loader = Loader("cpu", precision, str(root), "", lambda _, __: pytest.fail("nothing needs a download"))
-        ends, encoder = Ends(), Encoder()
-        painter = Painter(Keeper(specs, loader, Quiet()), ends, encoder, loader.device)
+        ends, encoder = Ends(), ImageEncoder()
+        painter = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device)
         painter.add([Row(ticket, recipe) for ticket, recipe in enumerate(recipes)])
         while len(painter):
             painter.turn()

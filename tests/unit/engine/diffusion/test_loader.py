@@ -11,11 +11,11 @@ import torch
 from engine.catalogue import demo
 from engine.contract import EngineError, Image, OutOfMemory, UnknownModel
 from engine.diffusion import loader as loader_module
-from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import CantLoad, Keeper
+from engine.diffusion.executor import StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.memory import abilities
-from engine.diffusion.painter import Painter
+from engine.diffusion.model_manager import LoadError, ModelManager
 from engine.diffusion.rows import Row
 from engine.spec import ModelSpec
 from tests.fakes import models
@@ -34,8 +34,8 @@ def spec(folder: str | Path) -> ModelSpec:
 
 def end(made: Loader, of: ModelSpec) -> Image | EngineError:
     """Draw the throw-away picture and return its end."""
-    ends, encoder = Ends(), Encoder()
-    painter = Painter(Keeper([of], made, Quiet()), ends, encoder, made.device)
+    ends, encoder = Ends(), ImageEncoder()
+    painter = StepExecutor(ModelManager([of], made, Quiet()), ends, encoder, made.device)
     painter.add([Row(1, replace(warm_recipe(of), width=64, height=64))])
     while len(painter):
         painter.turn()
@@ -62,7 +62,7 @@ def test_what_is_kept_for_something_else_is_not_planned_with(monkeypatch: pytest
     monkeypatch.setattr(abilities, "host_free", lambda: 10**12)
     here = loader()
     here.kept = 10**12 - 10**6
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         here.load(spec(demo().source), "")
     assert isinstance(caught.value.error, OutOfMemory)
     here.kept = 0
@@ -78,12 +78,12 @@ def test_what_would_not_fit_in_place_of_another_is_known_before_that_is_unloaded
     loaded = here.load(spec(demo().source), "")
     here.check(spec(demo().source), "", loaded)
     free[0] = 10**6
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         here.check(spec(models.small_sd15(tmp_path / "other")), "", loaded)
     assert isinstance(caught.value.error, UnknownModel), "its files are looked at first"
     large = spec(demo().source)
     many = dict.fromkeys(large.profile.parameters, 10**10)
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         here.check(replace(large, profile=replace(large.profile, parameters=many)), "", loaded)
     assert isinstance(caught.value.error, OutOfMemory)
     # What is loaded still works.
@@ -124,7 +124,7 @@ def test_whatever_a_load_raises_is_one_sentence_and_holds_no_tensors(
 
     monkeypatch.setattr(loader_module, "assemble", assemble)
     here = loader()
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         here.load(spec(demo().source), "")
     assert type(caught.value.error) is kind
     assert "\n" not in str(caught.value)
@@ -144,7 +144,7 @@ def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])
 def test_a_file_that_ends_in_the_middle(part: str, tmp_path: Path) -> None:
     folder = models.cut_short(tmp_path / "model", part)
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         loader().load(spec(folder), "")
     assert isinstance(caught.value.error, UnknownModel)
     assert not caught.value.passing
@@ -155,13 +155,13 @@ def test_a_file_that_ends_in_the_middle(part: str, tmp_path: Path) -> None:
 def test_neither_pickles_nor_code_are_run(damage: Callable[[Path, Path], Path], tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     folder = damage(tmp_path / "model", trap)
-    with pytest.raises(CantLoad):
+    with pytest.raises(LoadError):
         loader().load(spec(folder), "")
     assert not trap.exists()
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(CantLoad, match="EASEL_DEVICE is cuda:77"):
+    with pytest.raises(LoadError, match="EASEL_DEVICE is cuda:77"):
         loader("cuda:77")
 
 

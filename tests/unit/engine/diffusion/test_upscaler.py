@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from safetensors.torch import save_file
 
-import engine.diffusion.painter
+import engine.diffusion.executor
 import engine.diffusion.upscaler
 from engine import catalogue
 from engine.contract import EngineError, Image, Recipe, UnknownModel
 from engine.diffusion import init_image
-from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import Keeper
+from engine.diffusion.executor import StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
-from engine.diffusion.painter import Painter
+from engine.diffusion.model_manager import ModelManager
 from engine.diffusion.rows import Row
 from engine.diffusion.upscaler import MARGIN, TILE, Upscaler, spans
 from tests.fakes import models, upscalers
@@ -314,7 +314,7 @@ def test_weights_that_are_no_numbers_end_in_a_sentence(tmp_path: Path) -> None:
         to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
 
 
-def paint(painter: Painter, *recipes: Recipe, first: int = 0) -> None:
+def paint(painter: StepExecutor, *recipes: Recipe, first: int = 0) -> None:
     painter.add(Row(ticket, recipe) for ticket, recipe in enumerate(recipes, first))
     while len(painter):
         painter.turn()
@@ -323,8 +323,8 @@ def paint(painter: Painter, *recipes: Recipe, first: int = 0) -> None:
 def test_a_picture_says_what_enlarged_its_start_and_a_bad_upscaler_takes_no_other_with_it(
     file: Path, tmp_path: Path
 ) -> None:
-    ends, encoder, upscaler = Ends(), Encoder(), Upscaler(file, CPU)
-    painter = Painter(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=upscaler)
+    ends, encoder, upscaler = Ends(), ImageEncoder(), Upscaler(file, CPU)
+    painter = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=upscaler)
     small = replace(TOY, image=str(grey(tmp_path / "small.png", 4, 4)))
     large = replace(TOY, image=str(grey(tmp_path / "large.png", 8, 8)))
     paint(painter, small, large, TOY)
@@ -346,8 +346,8 @@ def test_drawn_over_what_the_model_made_of_it(file: Path, tmp_path: Path) -> Non
 
     def drawn(image: str, upscaler: Upscaler | None) -> Image:
         loader = Loader("cpu", "auto", str(tmp_path), "", lambda _, __: pytest.fail("nothing needs a download"))
-        ends, encoder = Ends(), Encoder()
-        painter = Painter(Keeper(specs, loader, Quiet()), ends, encoder, loader.device, upscaler=upscaler)
+        ends, encoder = Ends(), ImageEncoder()
+        painter = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device, upscaler=upscaler)
         paint(painter, replace(recipe, image=str(tmp_path / image)))
         encoder.close()
         end = ends.ends[0]
@@ -383,13 +383,13 @@ class Slow:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    monkeypatch.setattr(engine.diffusion.painter, "START_SECONDS", 0.0)
+    monkeypatch.setattr(engine.diffusion.executor, "START_SECONDS", 0.0)
     return Slow()
 
 
 def test_others_are_drawn_while_a_picture_is_enlarged_tile_by_tile(slow: Slow, tmp_path: Path) -> None:
-    ends, encoder, toy = Ends(), Encoder(), Toy()
-    painter = Painter(OneModel({"fp32": toy}), ends, encoder, CPU, upscaler=slow)
+    ends, encoder, toy = Ends(), ImageEncoder(), Toy()
+    painter = StepExecutor(OneModel({"fp32": toy}), ends, encoder, CPU, upscaler=slow)
     painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4)), seed=7)), Row(1, TOY)])
     turns = 0
     while len(painter) == 2:
@@ -409,8 +409,8 @@ def test_others_are_drawn_while_a_picture_is_enlarged_tile_by_tile(slow: Slow, t
 
 
 def test_a_picture_that_is_not_wanted_any_more_is_enlarged_no_further(slow: Slow, tmp_path: Path) -> None:
-    ends, encoder = Ends(), Encoder()
-    painter = Painter(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=slow)
+    ends, encoder = Ends(), ImageEncoder()
+    painter = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=slow)
     painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4))))])
     painter.turn()
     painter.turn()

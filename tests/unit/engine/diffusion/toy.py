@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import EngineError, Image, Recipe
-from engine.diffusion.keeper import Loaded
-from engine.diffusion.rows import Progress
-from engine.diffusion.turns import Kind
+from engine.diffusion.model_manager import LoadedModel
+from engine.diffusion.rows import StepProgress
+from engine.diffusion.step_scheduler import BatchKey
 from engine.families.base import Family
-from engine.families.denoise_state import Drawing, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, Start
 from engine.spec import ModelSpec
 
 T = TypeVar("T")
@@ -60,12 +60,12 @@ class Toy(Family):
 
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
-    ) -> Drawing:
+    ) -> DenoiseState:
         self.starts.append(start)
         times, nothing = torch.arange(recipe.steps), torch.zeros(1)
-        return Drawing(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, start)
+        return DenoiseState(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, start)
 
-    def step(self, drawings: Sequence[Drawing]) -> None:
+    def step(self, drawings: Sequence[DenoiseState]) -> None:
         seeds = [d.recipe.seed for d in drawings]
         self.batches.append(seeds)
         self.on_step(seeds, drawings[0].done + 1)
@@ -73,11 +73,11 @@ class Toy(Family):
             drawing.done += 1
             drawing.latents = drawing.prompt.tensors[0] + float(drawing.recipe.seed)
 
-    def preview(self, drawing: Drawing) -> NDArray[np.uint8]:
+    def preview(self, drawing: DenoiseState) -> NDArray[np.uint8]:
         self.previewed.append(drawing.recipe.seed)
         return np.full((2, 2, 3), drawing.recipe.seed, np.uint8)
 
-    def finish(self, drawing: Drawing) -> NDArray[np.float32]:
+    def finish(self, drawing: DenoiseState) -> NDArray[np.float32]:
         self.on_finish(drawing.recipe.seed)
         found = np.full((8, 8, 3), self.colour(drawing.recipe.seed), np.float32)
         found[0, 0, 1] = 0.5  # of one colour it is only where a test wants that
@@ -107,25 +107,25 @@ class Ends:
         self.previews: list[tuple[int, bytes, str]] = []
         self.threads: set[str] = set()
 
-    def wanted(self, ticket: int) -> bool:
+    def is_active(self, ticket: int) -> bool:
         return ticket not in self.dropped
 
-    def looking(self, ticket: int) -> bool:
+    def wants_preview(self, ticket: int) -> bool:
         return ticket in self.looked
 
-    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
+    def on_step(self, progress: Sequence[StepProgress], seconds: float) -> None:
         assert seconds >= 0
         self.steps.append(tuple((p.ticket, p.step, p.steps) for p in progress))
 
-    def previewed(self, ticket: int, data: bytes, mime: str) -> None:
+    def on_preview(self, ticket: int, data: bytes, mime: str) -> None:
         self.previews.append((ticket, data, mime))
 
-    def drawn(self, ticket: int, image: Image) -> None:
+    def on_image(self, ticket: int, image: Image) -> None:
         assert ticket not in self.ends
         self.threads.add(threading.current_thread().name)
         self.ends[ticket] = image
 
-    def failed(self, ticket: int, error: EngineError) -> None:
+    def on_failure(self, ticket: int, error: EngineError) -> None:
         assert ticket not in self.ends
         self.ends[ticket] = error
 
@@ -144,22 +144,22 @@ class OneModel:
     def __post_init__(self) -> None:
         self.usual = self.usual or next(iter(self.toys))
 
-    def family(self, kind: Kind) -> Family:
+    def family(self, kind: BatchKey) -> Family:
         self.asked.append(self.precision(kind))
         if self.precision(kind) in self.broken:
             raise self.broken[self.precision(kind)]
         return self.toys[self.precision(kind)]
 
-    def precision(self, kind: Kind) -> str:
+    def precision(self, kind: BatchKey) -> str:
         return kind.precision or self.usual
 
     def revision(self, model: str) -> str:
         return f"revision of {model}"
 
-    def most(self, kind: Kind) -> int:
+    def most(self, kind: BatchKey) -> int:
         return self.fits
 
-    def safer(self, kind: Kind) -> str | None:
+    def safer(self, kind: BatchKey) -> str | None:
         names = list(self.toys)
         rest = names[names.index(self.precision(kind)) + 1 :]
         return rest[0] if rest else None
@@ -174,18 +174,18 @@ class OneModel:
 
 
 class Quiet:
-    """Obeys ``engine.diffusion.keeper.Tells`` and tells nobody."""
+    """Obeys ``engine.diffusion.model_manager.LoadListener`` and tells nobody."""
 
-    def loading(self, spec: ModelSpec) -> None:
+    def on_loading(self, spec: ModelSpec) -> None:
         """Nothing."""
 
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
+    def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         """Nothing."""
 
-    def kept(self, loaded: Loaded | None, problem: str) -> None:
+    def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         """Nothing."""
 
-    def noted(self, text: str) -> None:
+    def on_notice(self, text: str) -> None:
         """Nothing."""
 
 

@@ -17,7 +17,7 @@ from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
 from engine.families.base import Family
-from engine.families.denoise_state import Drawing, Start
+from engine.families.denoise_state import DenoiseState, Start
 from engine.families.sd15.model import SD15
 from engine.families.sdxl.model import SDXL
 from engine.families.z_image.model import ZImage
@@ -54,7 +54,7 @@ def recipe(prompt: str = "a red cat", **more: Any) -> Recipe:
     return replace(Recipe("a", "small", prompt, "", 64, 48, 4, 3.0, 5), **more)
 
 
-def begun(family: Family, of: Recipe, start: Start | None = None) -> Drawing:
+def begun(family: Family, of: Recipe, start: Start | None = None) -> DenoiseState:
     negative = family.encode(of.negative) if family.guided(of.guidance) else None
     return family.begin(of, family.encode(of.prompt), negative, start)
 
@@ -63,7 +63,7 @@ def drawn(family: Family, of: Recipe, start: Start | None = None) -> Picture:
     return together(family, [begun(family, of, start)])[0]
 
 
-def together(family: Family, drawings: Sequence[Drawing]) -> list[Picture]:
+def together(family: Family, drawings: Sequence[DenoiseState]) -> list[Picture]:
     while left := [d for d in drawings if not d.over]:
         family.step(left)
     return [family.finish(d).clip(0, 1) for d in drawings]

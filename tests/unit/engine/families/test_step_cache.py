@@ -19,13 +19,13 @@ from torch import Tensor
 
 from engine.catalogue import demo
 from engine.contract import Image, Recipe
-from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import Keeper
+from engine.diffusion.executor import StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
-from engine.diffusion.painter import Painter
+from engine.diffusion.model_manager import ModelManager
 from engine.diffusion.rows import Row
 from engine.families.base import Family
-from engine.families.denoise_state import Drawing, Embedding
+from engine.families.denoise_state import DenoiseState, Embedding
 from engine.families.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
 from engine.spec import ModelSpec
 from tests.unit.engine.diffusion.toy import TOY, Ends, Quiet, Toy
@@ -62,7 +62,7 @@ class Curve(Toy):
 
 def drawn(family: Curve, *recipes: Recipe) -> list[float]:
     """Return the latents of recipes that are drawn in company, each from its own first step on."""
-    waiting, under_way, over = list(recipes), list[Drawing](), list[Drawing]()
+    waiting, under_way, over = list(recipes), list[DenoiseState](), list[DenoiseState]()
     while waiting or under_way:
         if waiting:
             recipe = waiting.pop(0)
@@ -143,8 +143,8 @@ def test_pictures_of_many_steps_are_nearly_the_same_and_say_so() -> None:
     def pictures(every: int) -> tuple[list[Image], Ends]:
         loader = Loader("cpu", "auto", "nowhere", "", lambda _, __: pytest.fail("a folder needs no download"))
         loader.step_cache = every
-        ends, encoder = Ends(), Encoder()
-        painter = Painter(Keeper([spec], loader, Quiet()), ends, encoder, loader.device)
+        ends, encoder = Ends(), ImageEncoder()
+        painter = StepExecutor(ModelManager([spec], loader, Quiet()), ends, encoder, loader.device)
         painter.add(Row(n, one) for n, one in enumerate(recipes))
         while len(painter):
             painter.turn()

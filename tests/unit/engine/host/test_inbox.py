@@ -36,7 +36,7 @@ def test_dropped_ones_are_not_wanted_and_end_once() -> None:
     inbox = Inbox()
     inbox.add(Lane.INTERACTIVE, rows(1, 2, 3))
     inbox.drop([1, 99])
-    assert [inbox.wanted(t) for t in (1, 2, 3, 99)] == [False, True, True, False]
+    assert [inbox.is_active(t) for t in (1, 2, 3, 99)] == [False, True, True, False]
     assert inbox.finish(2)
     assert not inbox.finish(2)
     inbox.drop([3])
@@ -46,14 +46,14 @@ def test_dropped_ones_are_not_wanted_and_end_once() -> None:
 def test_who_looks_at_what() -> None:
     inbox = Inbox()
     inbox.add(Lane.INTERACTIVE, rows(1, 2))
-    inbox.look(1, looking=True)
-    inbox.look(2, looking=True)
-    inbox.look(7, looking=True)
-    assert [inbox.looking(t) for t in (1, 2, 7)] == [True, True, False]
-    inbox.look(1, looking=False)
+    inbox.set_preview(1, enabled=True)
+    inbox.set_preview(2, enabled=True)
+    inbox.set_preview(7, enabled=True)
+    assert [inbox.wants_preview(t) for t in (1, 2, 7)] == [True, True, False]
+    inbox.set_preview(1, enabled=False)
     inbox.finish(2)
-    assert not inbox.looking(1)
-    assert not inbox.looking(2)
+    assert not inbox.wants_preview(1)
+    assert not inbox.wants_preview(2)
 
 
 def test_it_waits_for_work() -> None:
@@ -84,4 +84,4 @@ def test_all_that_is_wanted_comes_once(work: list[tuple[Lane, bool]], dropped: s
     inbox.drop(dropped)
     seen += tickets(inbox.take(wait=False))
     assert seen == list(range(len(work)))
-    assert [t for t in seen if inbox.wanted(t)] == [t for t in range(len(work)) if t not in dropped]
+    assert [t for t in seen if inbox.is_active(t)] == [t for t in range(len(work)) if t not in dropped]

@@ -27,16 +27,16 @@ MESSAGES = st.one_of(
     ),
     st.builds(wire.Drop, TICKETS),
     st.builds(wire.Downloading, NUMBERS, NUMBERS),
-    st.builds(wire.Look, NUMBERS, st.booleans()),
+    st.builds(wire.SetPreview, NUMBERS, st.booleans()),
     st.builds(wire.Warming, TEXT, TEXT),
     st.builds(wire.Warm, TEXT, TEXT, TEXT, TEXT, NUMBERS, SECONDS, NUMBERS, SECONDS),
     st.builds(wire.Idle, NUMBERS),
-    st.just(wire.Working()),
+    st.just(wire.Heartbeat()),
     st.builds(wire.Broken, TEXT, TEXT, st.booleans()),
-    st.builds(wire.Stepped, TICKETS, TICKETS, TICKETS, st.floats(0, 1e6)),
-    st.builds(wire.Previewed, NUMBERS, TEXT, st.binary(max_size=99)),
+    st.builds(wire.StepDone, TICKETS, TICKETS, TICKETS, st.floats(0, 1e6)),
+    st.builds(wire.PreviewReady, NUMBERS, TEXT, st.binary(max_size=99)),
     st.builds(
-        wire.Drawn,
+        wire.ImageReady,
         NUMBERS,
         NUMBERS,
         NUMBERS,
@@ -52,7 +52,7 @@ MESSAGES = st.one_of(
         PAYLOAD,
         TEXT,
     ),
-    st.builds(wire.Ended, NUMBERS, TEXT, TEXT),
+    st.builds(wire.RecipeFailed, NUMBERS, TEXT, TEXT),
 )
 
 
@@ -67,7 +67,7 @@ def test_what_is_said_is_what_is_heard(message: wire.Message) -> None:
 
 def test_a_picture_does_not_pass_through_json() -> None:
     data = bytes(range(256)) * 99
-    frame = wire.encode(wire.Previewed(1, "image/png", data))
+    frame = wire.encode(wire.PreviewReady(1, "image/png", data))
     assert frame.endswith(data)
     assert len(frame) < len(data) + 300
 

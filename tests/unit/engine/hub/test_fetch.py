@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.hub import job, pins, shelf, transfer
-from engine.hub.choose import WHOLE, Wants
-from engine.hub.errors import CantFetch
+from engine.hub import cache, lockfile, repo_download, transfer
+from engine.hub.errors import FetchError
 from engine.hub.fetch import Fetched, fetch, fetch_file, pull
+from engine.hub.selection import WHOLE, Selection
 from tests.fakes.hub import COMMIT, Answer, Hub
 from tests.unit.engine.hub.conftest import REPO, WANTED, WEIGHTS, bytes_, write
 
@@ -27,16 +27,16 @@ def no_pauses() -> None:
     pauses.clear()
 
 
-def get(models: str, said: list[tuple[int, int]] | None = None, wants: Wants = WHOLE) -> Fetched:
+def get(models: str, said: list[tuple[int, int]] | None = None, selection: Selection = WHOLE) -> Fetched:
     def report(done: int, total: int) -> None:
         if said is not None:
             said.append((done, total))
 
-    return fetch(REPO, models, report, wants=wants, pause=pauses.append)
+    return fetch(REPO, models, report, selection=selection, pause=pauses.append)
 
 
-def cant(models: str) -> CantFetch:
-    with pytest.raises(CantFetch) as caught:
+def cant(models: str) -> FetchError:
+    with pytest.raises(FetchError) as caught:
         get(models)
     assert "\n" not in str(caught.value)
     return caught.value
@@ -52,7 +52,7 @@ def test_all_that_a_pipeline_needs_and_nothing_else_is_fetched_once(hub: Hub, mo
     got = get(models, said)
     assert files(got.folder) == WANTED
     assert Path(got.folder).is_relative_to(models)
-    assert got.revision == pins.pinned(REPO, models) == COMMIT
+    assert got.revision == lockfile.pinned(REPO, models) == COMMIT
     whole = sum(map(len, WANTED.values()))
     assert said[-1] == (whole, whole)
     assert all(0 <= done <= total == whole for done, total in said)
@@ -96,17 +96,17 @@ def test_a_cache_that_was_copied_here_is_used_as_it_is(hub: Hub, models: str, tm
     get(models)
     copied = tmp_path / "copied"
     shutil.copytree(models, copied, symlinks=True)
-    (copied / pins.NAME).unlink()
-    ref = shelf.storage(copied, REPO) / "refs" / "main"
+    (copied / lockfile.NAME).unlink()
+    ref = cache.storage(copied, REPO) / "refs" / "main"
     ref.parent.mkdir()
     ref.write_text(COMMIT)
     hub.down = True
     got = get(str(copied))
     assert files(got.folder) == WANTED
-    assert got.revision == pins.pinned(REPO, str(copied)) == COMMIT
+    assert got.revision == lockfile.pinned(REPO, str(copied)) == COMMIT
 
     (Path(got.folder) / BIG).unlink()
-    assert shelf.present(REPO, str(copied)) is None
+    assert cache.present(REPO, str(copied)) is None
     hub.down = False
     assert files(get(str(copied)).folder) == WANTED
 
@@ -127,8 +127,8 @@ def test_a_broken_download_goes_on_in_the_next_process(hub: Hub, models: str, ho
     error = cant(models)
     assert error.passing
     assert REPO in str(error) or BIG in str(error)
-    assert shelf.present(REPO, models) is None
-    assert shelf.held(REPO, models) > 300_000
+    assert cache.present(REPO, models) is None
+    assert cache.held(REPO, models) > 300_000
 
     # main moves meanwhile; the download that was begun is ended.
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, BIG: bytes_(10, 9)})
@@ -162,7 +162,7 @@ def test_two_that_fetch_the_same_fetch_it_once(hub: Hub, models: str) -> None:
 def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
     hub.cuts[BIG] = [300_000, *[0] * (transfer.TRIES - 1)]
     cant(models)
-    part = next((shelf.storage(Path(models), REPO) / "blobs").glob(f"*{transfer.PART}"))
+    part = next((cache.storage(Path(models), REPO) / "blobs").glob(f"*{transfer.PART}"))
     part.write_bytes(bytes(part.stat().st_size))
     assert files(get(models).folder) == WANTED
     assert not part.exists()
@@ -172,7 +172,7 @@ def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
 def test_a_file_that_was_cut_short_is_fetched_again(hub: Hub, models: str, path: str) -> None:
     place = Path(get(models).folder) / path
     place.write_bytes(place.read_bytes()[:10])
-    assert shelf.present(REPO, models) is None
+    assert cache.present(REPO, models) is None
     assert files(get(models).folder) == WANTED
 
 
@@ -276,7 +276,7 @@ Usage = namedtuple("Usage", "total used free")
 
 def test_a_disk_without_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sum(map(len, WANTED.values()))
-    free = job.RESERVE + whole - len(WANTED["model_index.json"]) - 1  # the index is here by then
+    free = repo_download.RESERVE + whole - len(WANTED["model_index.json"]) - 1  # the index is here by then
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, free))
     error = cant(models)
     assert "free" in str(error)
@@ -287,14 +287,14 @@ def test_a_disk_without_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPa
     free += 1
     got = get(models)
     (Path(got.folder) / "vae" / WEIGHTS).resolve().unlink()
-    free = job.RESERVE + 50_000
+    free = repo_download.RESERVE + 50_000
     assert files(get(models).folder) == WANTED
 
 
 def test_half_a_file_needs_half_the_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.cuts[BIG] = [300_000, *[0] * (transfer.TRIES - 1)]
     cant(models)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, job.RESERVE + 160_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, repo_download.RESERVE + 160_000))
     assert files(get(models).folder) == WANTED
 
 
@@ -318,7 +318,7 @@ def test_the_commit_stays_when_main_moves_until_it_is_pulled(hub: Hub, models: s
 
     hub.asked_storage.clear()
     hub.cuts[f"vae/{WEIGHTS}"] = [0] * transfer.TRIES
-    with pytest.raises(CantFetch):
+    with pytest.raises(FetchError):
         pull(REPO, models, lambda *_: None, pause=pauses.append)
     assert get(models) == got  # as long as the new one is not all here
 
@@ -331,14 +331,14 @@ def test_the_commit_stays_when_main_moves_until_it_is_pulled(hub: Hub, models: s
     assert (again.revision, again.before, again.fetched) == (NEWER, NEWER, 0)
 
     # What only the old commit needs can go.
-    assert shelf.prune(REPO, models) >= 50_000
+    assert cache.prune(REPO, models) >= 50_000
     assert files(pulled.path) == vae
     assert not Path(got.folder).exists()
     assert get(models).revision == NEWER
 
 
 def test_a_commit_that_its_hub_has_no_more(hub: Hub, models: str) -> None:
-    pins.put(models, REPO, pins.Pin("a" * 40))
+    lockfile.put(models, REPO, lockfile.Pin("a" * 40))
     error = cant(models)
     assert f"easel model pull {REPO}" in str(error)
     assert not error.passing
@@ -350,37 +350,37 @@ def test_who_has_a_cache_keeps_it(hub: Hub, models: str, tmp_path: Path, monkeyp
     assert Path(got.folder).is_relative_to(tmp_path / "home" / "hub")
     # The service, whose environment lacks what stands in .env, finds it too.
     monkeypatch.delenv("HF_HOME")
-    assert shelf.present(REPO, models) == got.folder
+    assert cache.present(REPO, models) == got.folder
     assert get(models) == got
-    assert shelf.repos(models) == (REPO,)
-    assert shelf.remove(REPO, models) >= 450_000
+    assert cache.repos(models) == (REPO,)
+    assert cache.remove(REPO, models) >= 450_000
     assert not Path(got.folder).exists()
 
 
 def test_weights_that_come_from_elsewhere_are_left_out(hub: Hub, models: str) -> None:
-    wants = Wants(without=frozenset({"transformer"}))
-    got = get(models, wants=wants)
+    selection = Selection(without=frozenset({"transformer"}))
+    got = get(models, selection=selection)
     assert files(got.folder) == {name: data for name, data in WANTED.items() if name != BIG}
-    assert shelf.present(REPO, models, wants) == got.folder
-    assert shelf.present(REPO, models) is None
+    assert cache.present(REPO, models, selection) == got.folder
+    assert cache.present(REPO, models) is None
 
 
 def test_configs_alone(hub: Hub, models: str) -> None:
-    got = get(models, wants=Wants(weights=False))
+    got = get(models, selection=Selection(weights=False))
     assert files(got.folder) == {name: data for name, data in WANTED.items() if not name.endswith(".safetensors")}
     assert hub.asked_storage == []
 
 
 def test_one_file(hub: Hub, models: str) -> None:
     source = f"{REPO}/some-model.safetensors"
-    assert shelf.present_file(source, models) is None
+    assert cache.present_file(source, models) is None
     got = fetch_file(source, models, lambda *_: None)
     assert Path(got.path).read_bytes() == (hub.folder / "some-model.safetensors").read_bytes()
     assert got.revision == COMMIT
     assert hub.downloads() == ["some-model.safetensors"]
     hub.down = True
     assert fetch_file(source, models, lambda *_: None) == got
-    assert shelf.present(REPO, models) is None
+    assert cache.present(REPO, models) is None
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_one_file(hub: Hub, models: str) -> None:
     ],
 )
 def test_a_file_that_is_none(hub: Hub, models: str, source: str, says: str) -> None:
-    with pytest.raises(CantFetch, match=says) as caught:
+    with pytest.raises(FetchError, match=says) as caught:
         fetch_file(source, models, lambda *_: None)
     assert not caught.value.passing
 
@@ -426,6 +426,6 @@ def test_something_else_answers(hub: Hub, models: str, monkeypatch: pytest.Monke
 
 
 def test_what_is_no_id_is_no_request(hub: Hub, models: str) -> None:
-    with pytest.raises(CantFetch, match="owner/name"):
+    with pytest.raises(FetchError, match="owner/name"):
         fetch("no-id", models, lambda *_: None)
     assert hub.asked == []

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.catalogue import demo, z_image_turbo
-from engine.hub import shelf
-from engine.hub.choose import WHOLE
+from engine.hub import cache
 from engine.hub.fetch import fetch, fetch_file
 from engine.hub.needs import CONFIGS, WITHOUT_DENOISER, Need, held, needs, ready
+from engine.hub.selection import WHOLE
 from engine.spec import Lora, ModelSpec
 from tests.fakes.hub import Hub
 from tests.unit.engine.hub.conftest import REPO
@@ -50,25 +50,25 @@ def test_a_model_is_ready_when_all_of_it_is_here(hub: Hub, models: str) -> None:
     spec = replace(profile(f"{REPO}/some-model.safetensors"), base=REPO)
     base, file = needs(spec)
     assert not ready(spec, models)
-    fetch(base.source, models, lambda *_: None, wants=base.wants)
+    fetch(base.source, models, lambda *_: None, selection=base.selection)
     assert not ready(spec, models)
     fetch_file(file.source, models, lambda *_: None)
     assert ready(spec, models)
-    assert held(spec, models) == shelf.held(REPO, models) > 1000
+    assert held(spec, models) == cache.held(REPO, models) > 1000
     assert not ready(profile(REPO), models)
 
 
 def test_what_is_removed_is_gone_and_forgotten(hub: Hub, models: str) -> None:
     folder = fetch(REPO, models, lambda *_: None).folder
-    other = shelf.storage(Path(models), "owner/other")
+    other = cache.storage(Path(models), "owner/other")
     (other / "blobs").mkdir(parents=True)
-    assert shelf.repos(models) == ("owner/other", REPO)
-    here = shelf.held(REPO, models)
-    assert shelf.remove(REPO, models) == here > 450_000
+    assert cache.repos(models) == ("owner/other", REPO)
+    here = cache.held(REPO, models)
+    assert cache.remove(REPO, models) == here > 450_000
     assert not Path(folder).exists()
-    assert shelf.held(REPO, models) == 0
-    assert shelf.repos(models) == ("owner/other",)
-    assert shelf.remove(REPO, models) == 0
+    assert cache.held(REPO, models) == 0
+    assert cache.repos(models) == ("owner/other",)
+    assert cache.remove(REPO, models) == 0
     assert {path.name for path in Path(models).iterdir()} >= {"pins.json", other.name}
     assert not [path for path in Path(models).rglob("*") if REPO.split("/")[1] in path.name]
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.families.denoise_state import Drawing, Start
+from engine.families.denoise_state import DenoiseState, Start
 from engine.families.z_image.model import ZImage
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def model(pipe: Any) -> ZImage:
     return ZImage(pipe, CPU)
 
 
-def begun(model: ZImage, recipe: Recipe, start: Start | None = None) -> Drawing:
+def begun(model: ZImage, recipe: Recipe, start: Start | None = None) -> DenoiseState:
     away = model.encode(recipe.negative) if model.guided(recipe.guidance) else None
     return model.begin(recipe, model.encode(recipe.prompt), away, start)
 
@@ -46,7 +46,7 @@ def pixels(found: NDArray[np.float32]) -> NDArray[np.int16]:
     return (found.clip(0, 1) * 255).round().astype(np.int16)
 
 
-def drawn(model: ZImage, drawing: Drawing) -> NDArray[np.int16]:
+def drawn(model: ZImage, drawing: DenoiseState) -> NDArray[np.int16]:
     while not drawing.over:
         model.step([drawing])
     return pixels(model.finish(drawing))

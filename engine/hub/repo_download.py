@@ -11,15 +11,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine.hub import choose, pins, shelf
-from engine.hub.beside import beside
-from engine.hub.choose import Wants
-from engine.hub.client import Client, Commit, missing_offline, offline
-from engine.hub.errors import CantFetch, NoRoom, Report, Stopped
+from engine.hub import cache, lockfile
+from engine.hub.client import Commit, HubClient, missing_offline, offline
+from engine.hub.errors import DiskFull, FetchCancelled, FetchError, ProgressCallback
+from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo
-from engine.hub.pins import File, Pin
+from engine.hub.parallel import run_parallel
 from engine.hub.progress import size
-from engine.hub.transfer import PART, Transfer
+from engine.hub.selection import INDEX, Selection, select_files
+from engine.hub.transfer import PART, FileTransfer
 
 RESERVE = 512 * 2**20
 """Bytes that stay free on the disk: the service itself needs room for pictures and its database."""
@@ -31,7 +31,7 @@ Pause = Callable[[float], object]
 """Waits so many seconds."""
 
 
-class Job:
+class RepoDownload:
     """One fetch of one repository.
 
     Args:
@@ -41,22 +41,22 @@ class Job:
         pause: Waits between tries.
 
     Raises:
-        CantFetch: That is no repository's id.
+        FetchError: That is no repository's id.
     """
 
-    def __init__(self, repo: str, models_dir: str, report: Report, pause: Pause) -> None:
+    def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Pause) -> None:
         if not is_repo(repo):
-            raise CantFetch(f"{repo!r} is no model's id on a hub: these are owner/name.", passing=False)
+            raise FetchError(f"{repo!r} is no model's id on a hub: these are owner/name.", passing=False)
         self._repo = repo
         self._models_dir = models_dir
         self._report = report
         self._stop = threading.Event()
         self._pause = pause
-        self._cache = shelf.cache(models_dir)
-        self._client = Client(repo)
+        self._cache = cache.cache_root(models_dir)
+        self._client = HubClient(repo)
         self._commit = Commit("", {})
 
-    def run(self, choice: Callable[[Job], Iterable[str]], *, newest: bool) -> tuple[str, str, int]:
+    def run(self, choice: Callable[[RepoDownload], Iterable[str]], *, newest: bool) -> tuple[str, str, int]:
         """Return the snapshot's folder, its commit, and how many bytes came.
 
         Args:
@@ -64,50 +64,50 @@ class Job:
             newest: Take the newest commit and not the one that is pinned.
 
         Raises:
-            CantFetch: It can't be had.
+            FetchError: It can't be had.
         """
         if offline():
             raise missing_offline(self._repo)
-        pin = pins.read(self._models_dir).get(self._repo)
+        pin = lockfile.read(self._models_dir).get(self._repo)
         with self._client.explained():
             if pin is not None and pin.files and not newest:
                 self._commit = Commit(pin.revision, pin.files)
             else:
                 self._commit = self._ask("" if pin is None or newest else pin.revision)
-            chosen = Pin(self._commit.revision, self._commit.files, shelf.outside(self._models_dir))
+            chosen = Pin(self._commit.revision, self._commit.files, cache.outside(self._models_dir))
             if pin is None or pin.revision == chosen.revision:
                 # At once, so that what is broken off goes on with the same files.
-                pins.put(self._models_dir, self._repo, chosen)
+                lockfile.put(self._models_dir, self._repo, chosen)
             came = self._bring(choice(self))
-            pins.put(self._models_dir, self._repo, chosen)
+            lockfile.put(self._models_dir, self._repo, chosen)
         return str(self._folder()), chosen.revision, came
 
-    def pipeline(self, wants: Wants) -> tuple[str, ...]:
-        """Return the files of the pipeline; raises CantFetch when it is none."""
-        if choose.INDEX not in self._commit.files:
-            raise CantFetch(
-                f"{self._repo} has no {choose.INDEX}, so it is no diffusers pipeline: name one file of it "
+    def pipeline(self, selection: Selection) -> tuple[str, ...]:
+        """Return the files of the pipeline; raises FetchError when it is none."""
+        if INDEX not in self._commit.files:
+            raise FetchError(
+                f"{self._repo} has no {INDEX}, so it is no diffusers pipeline: name one file of it "
                 f"({self._repo}/FILE.safetensors).",
                 passing=False,
             )
-        self._room({choose.INDEX: self._commit.files[choose.INDEX]})
-        self._client.file(self._commit.revision, choose.INDEX, self._cache)
+        self._room({INDEX: self._commit.files[INDEX]})
+        self._client.file(self._commit.revision, INDEX, self._cache)
         try:
-            return choose.pipeline(self._commit.files, shelf.read_index(self._folder()), wants)
-        except CantFetch as e:
-            raise CantFetch(f"The model {self._repo} can't be used. {e}", passing=False) from e
+            return select_files(self._commit.files, cache.read_index(self._folder()), selection)
+        except FetchError as e:
+            raise FetchError(f"The model {self._repo} can't be used. {e}", passing=False) from e
 
     def one(self, path: str) -> tuple[str, ...]:
-        """Return the one file; raises CantFetch when the commit does not have it."""
+        """Return the one file; raises FetchError when the commit does not have it."""
         if path not in self._commit.files:
-            raise CantFetch(f"The hub's repository {self._repo} has no file {path}: check the name.", passing=False)
+            raise FetchError(f"The hub's repository {self._repo} has no file {path}: check the name.", passing=False)
         return (path,)
 
     def _ask(self, revision: str) -> Commit:
         for pause in _ASK_PAUSES:
             try:
                 return self._client.commit(revision)
-            except CantFetch as e:
+            except FetchError as e:
                 if not e.passing:
                     raise
                 self._pause(pause)
@@ -116,39 +116,39 @@ class Job:
     def _bring(self, chosen: Iterable[str]) -> int:
         """Fetch what is missing; return how many bytes came."""
         files = {path: self._commit.files[path] for path in chosen}
-        absent = {path: files[path] for path in shelf.missing(self._folder(), files, files)}
+        absent = {path: files[path] for path in cache.missing(self._folder(), files, files)}
         self._room(absent)
-        tally = _Tally(self._report, sum(file.size for file in files.values()))
-        tally.add(sum(file.size for path, file in files.items() if path not in absent))
+        counter = _ProgressCounter(self._report, sum(file.size for file in files.values()))
+        counter.add(sum(file.size for path, file in files.items() if path not in absent))
         begun = sum(self._here(file) for file in absent.values())
         # The largest first: they decide when all is done.
         order = sorted(absent, key=lambda path: -absent[path].size)
-        beside([partial(self._one, path, absent[path], tally) for path in order], self._stop)
-        tally.end()
+        run_parallel([partial(self._one, path, absent[path], counter) for path in order], self._stop)
+        counter.end()
         return sum(file.size for file in absent.values()) - begun
 
-    def _one(self, path: str, file: File, tally: _Tally) -> None:
+    def _one(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         if self._stop.is_set():
-            raise Stopped
-        if shelf.missing(self._folder(), self._commit.files, [path]):
+            raise FetchCancelled
+        if cache.missing(self._folder(), self._commit.files, [path]):
             # If it is there all the same, it is cut short (a power cut, a full disk).
             _drop(self._folder() / path)
         if file.sha256:
-            self._large(path, file, tally)
+            self._large(path, file, counter)
         else:
-            tally.add(file.size)
+            counter.add(file.size)
         place = self._client.file(self._commit.revision, path, self._cache)
         if place.stat().st_size != file.size:
             _drop(place)
-            raise CantFetch(
+            raise FetchError(
                 f"What came of {self._repo}/{path} has not the size that its hub lists: try again.", passing=True
             )
 
-    def _large(self, path: str, file: File, tally: _Tally) -> None:
+    def _large(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         """Put a large file under the name by which the library's cache looks for it."""
         with self._client.explained(self._commit.revision):
             blob = self._blob(file)
-            lock = self._cache / ".locks" / shelf.storage(self._cache, self._repo).name / f"{blob.name}.lock"
+            lock = self._cache / ".locks" / cache.storage(self._cache, self._repo).name / f"{blob.name}.lock"
             for folder in (blob.parent, lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             # The library's own lock: another process may be at the same file.
@@ -157,36 +157,36 @@ class Job:
                     with FileLock(lock, timeout=1):
                         if blob.exists():
                             if blob.stat().st_size == file.size:
-                                tally.add(file.size)
+                                counter.add(file.size)
                                 return
                             blob.unlink()
-                        Transfer(
+                        FileTransfer(
                             self._client,
                             self._commit.revision,
                             path,
                             file,
-                            tick=tally.add,
+                            tick=counter.add,
                             stop=self._stop,
                             pause=self._pause,
                         ).run(blob)
                         return
                 except Timeout:
                     if self._stop.is_set():
-                        raise Stopped from None
+                        raise FetchCancelled from None
 
-    def _room(self, absent: Mapping[str, File]) -> None:
-        """Raise CantFetch when the disk has no room for these files."""
+    def _room(self, absent: Mapping[str, RepoFile]) -> None:
+        """Raise FetchError when the disk has no room for these files."""
         needed = sum(file.size - self._here(file) for file in absent.values())
         if not needed:
             return
         free = free_bytes(self._cache)
         if needed + RESERVE > free:
-            raise NoRoom(
+            raise DiskFull(
                 f"The model {self._repo} needs {size(needed)} more, and the disk of {self._cache} has {size(free)} "
                 f"free, of which {size(RESERVE)} stay free: make room, or set EASEL_DATA_DIR or HF_HOME to another disk."
             )
 
-    def _here(self, file: File) -> int:
+    def _here(self, file: RepoFile) -> int:
         """Return how much of a file's content is in the cache already."""
         blob = self._blob(file)
         for place in (blob, blob.with_name(blob.name + PART)):
@@ -194,17 +194,17 @@ class Job:
                 return min(file.size, place.stat().st_size)
         return 0
 
-    def _blob(self, file: File) -> Path:
-        return shelf.storage(self._cache, self._repo) / "blobs" / file.oid
+    def _blob(self, file: RepoFile) -> Path:
+        return cache.storage(self._cache, self._repo) / "blobs" / file.oid
 
     def _folder(self) -> Path:
-        return shelf.snapshot(self._cache, self._repo, self._commit.revision)
+        return cache.snapshot(self._cache, self._repo, self._commit.revision)
 
 
-class _Tally:
+class _ProgressCounter:
     """Adds up what came on all threads, and reports it at most twice a second, and at the end."""
 
-    def __init__(self, report: Report, total: int) -> None:
+    def __init__(self, report: ProgressCallback, total: int) -> None:
         self._report = report
         self._total = total
         self._done = 0

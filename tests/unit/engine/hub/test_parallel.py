@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from engine.hub.beside import AT_ONCE, beside
+from engine.hub.parallel import AT_ONCE, run_parallel
 
 
 def test_all_are_run() -> None:
     ran: list[int] = []
-    beside([lambda i=i: ran.append(i) for i in range(20)], threading.Event())  # type: ignore[misc]
+    run_parallel([lambda i=i: ran.append(i) for i in range(20)], threading.Event())  # type: ignore[misc]
     assert sorted(ran) == list(range(20))
-    beside([], threading.Event())
+    run_parallel([], threading.Event())
 
 
 @pytest.mark.parametrize("kind", [ValueError, IndexError, KeyboardInterrupt])
@@ -30,6 +30,6 @@ def test_the_first_error_ends_the_others(kind: type[BaseException]) -> None:
 
     tasks = [fail, *[wait] * (AT_ONCE - 1), lambda: late.append(1)]
     with pytest.raises(kind, match="mine"):
-        beside(tasks, stop)
+        run_parallel(tasks, stop)
     assert late == []
     assert not [thread for thread in threading.enumerate() if thread.name == "fetch"]

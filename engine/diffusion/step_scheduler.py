@@ -24,7 +24,7 @@ SHORTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BatchKey:
     """What rows that share a step have in common. ``precision`` is empty for the model's usual one."""
 
     model: str
@@ -55,7 +55,7 @@ class Turn:
 
     ticket: int
     lane: Lane
-    kind: Kind
+    kind: BatchKey
     steps: int
     weight: int = 1
     alone: bool = False
@@ -69,7 +69,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Turns:
+class StepScheduler:
     """Everything that is open, in the order in which it came.
 
     Attributes:
@@ -77,7 +77,7 @@ class Turns:
         loaded: Name of the model that is on the device: changing it costs, so it is not changed for a short one.
     """
 
-    most: Callable[[Kind], int]
+    most: Callable[[BatchKey], int]
     loaded: str = ""
     _open: dict[int, Turn] = field(default_factory=dict)
     _current: Turn | None = None
@@ -166,7 +166,7 @@ class Turns:
         return turn.lane is Lane.INTERACTIVE or current.lane is Lane.BULK
 
 
-def _in_other_precision(one: Kind, other: Kind) -> bool:
+def _in_other_precision(one: BatchKey, other: BatchKey) -> bool:
     return one.model == other.model and one.precision != other.precision
 
 

@@ -19,7 +19,7 @@ _END_SECONDS, _INTERRUPT_SECONDS = 60.0, 1.0
 """How long the others may take to end after one has failed, and after Ctrl-C: a silent server is waited for no longer."""
 
 
-def beside(tasks: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+def run_parallel(tasks: Sequence[Callable[[], None]], stop: threading.Event) -> None:
     """Run all tasks; on the first error, and on Ctrl-C, set ``stop``, which ends the others, and raise it."""
     waiting = deque(tasks)
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()

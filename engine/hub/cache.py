@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from engine.hub import choose, pins
-from engine.hub.choose import WHOLE, Wants
-from engine.hub.errors import CantFetch
+from engine.hub import lockfile
+from engine.hub.errors import FetchError
+from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo, split_file
-from engine.hub.pins import File, Pin
+from engine.hub.selection import INDEX, WHOLE, Selection, pipeline_parts, select_files
 from engine.regular_files import read_json, read_text
 
 _PREFIX = "models--"
@@ -24,7 +24,7 @@ _REMOVED = ".removed-"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def cache(models_dir: str) -> Path:
+def cache_root(models_dir: str) -> Path:
     """Return the hub's cache: ``HF_HUB_CACHE`` and ``HF_HOME`` win over the models folder."""
     if own := os.environ.get("HF_HUB_CACHE"):
         return Path(own).expanduser().absolute()
@@ -43,13 +43,13 @@ def snapshot(cache_dir: Path, repo: str, revision: str) -> Path:
     return storage(cache_dir, repo) / "snapshots" / revision
 
 
-def present(source: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
+def present(source: str, models_dir: str, selection: Selection = WHOLE) -> str | None:
     """Return where a model is whose files are all here, at the commit that is used; None otherwise.
 
     Args:
         source: ``owner/name`` (the answer is a pipeline's folder) or ``owner/name/path/file`` (it is a file's path).
         models_dir: Where models and ``pins.json`` are kept.
-        wants: How much of a pipeline.
+        selection: How much of a pipeline.
     """
     if split_file(source) is not None:
         return present_file(source, models_dir)
@@ -59,11 +59,11 @@ def present(source: str, models_dir: str, wants: Wants = WHOLE) -> str | None:
         try:
             index = read_index(folder)
             whole = (
-                missing(folder, pin.files, choose.pipeline(pin.files, index, wants)) == []
+                missing(folder, pin.files, select_files(pin.files, index, selection)) == []
                 if pin.files
-                else _looks_whole(folder, choose.parts(index), wants)
+                else _looks_whole(folder, pipeline_parts(index), selection)
             )
-        except (CantFetch, OSError):
+        except (FetchError, OSError):
             continue
         if whole:
             return str(folder)
@@ -87,7 +87,7 @@ def present_file(source: str, models_dir: str) -> str | None:
 
 def adopted(repo: str, models_dir: str) -> Pin | None:
     """Return the commit that a cache had as newest before Easel chose one (copied from elsewhere); None for none."""
-    cache_dir = cache(models_dir)
+    cache_dir = cache_root(models_dir)
     try:
         revision = read_text(storage(cache_dir, repo) / "refs" / "main").strip()
     except (OSError, UnicodeDecodeError):
@@ -97,31 +97,33 @@ def adopted(repo: str, models_dir: str) -> Pin | None:
 
 def outside(models_dir: str) -> str:
     """Return the cache that is in use where it is not the models folder; empty where it is."""
-    cache_dir = cache(models_dir)
+    cache_dir = cache_root(models_dir)
     return "" if cache_dir == Path(models_dir).absolute() else str(cache_dir)
 
 
-def missing(folder: Path, files: Mapping[str, File], chosen: Iterable[str]) -> list[str]:
+def missing(folder: Path, files: Mapping[str, RepoFile], chosen: Iterable[str]) -> list[str]:
     """Return those of the chosen files that are not in the folder with the size that they should have."""
     return [path for path in chosen if path not in files or _size(folder / path) != files[path].size]
 
 
 def read_index(folder: Path) -> Mapping[str, object]:
-    """Return a pipeline's ``model_index.json``; raises OSError, and CantFetch when it makes no sense."""
+    """Return a pipeline's ``model_index.json``; raises OSError, and FetchError when it makes no sense."""
     try:
-        index = read_json(folder / choose.INDEX)
+        index = read_json(folder / INDEX)
     except ValueError as e:
-        raise CantFetch(f"{folder / choose.INDEX} is no JSON.", passing=False) from e
+        raise FetchError(f"{folder / INDEX} is no JSON.", passing=False) from e
     if not isinstance(index, dict):
-        raise CantFetch(f"{folder / choose.INDEX} holds no object.", passing=False)
+        raise FetchError(f"{folder / INDEX} holds no object.", passing=False)
     return index
 
 
 def repos(models_dir: str) -> tuple[str, ...]:
     """Return the repositories of which something is in the models folder, or in the cache that a pin names."""
     try:
-        known = {repo for repo, pin in pins.read(models_dir).items() if storage(_home(pin, models_dir), repo).is_dir()}
-    except CantFetch:
+        known = {
+            repo for repo, pin in lockfile.read(models_dir).items() if storage(_home(pin, models_dir), repo).is_dir()
+        }
+    except FetchError:
         known = set()
     folders = Path(models_dir).glob(f"{_PREFIX}*--*")
     found = {folder.name.removeprefix(_PREFIX).replace("--", "/", 1) for folder in folders if folder.is_dir()}
@@ -137,7 +139,7 @@ def remove(repo: str, models_dir: str) -> int:
     """Remove what is here of a repository, and forget its commit; returns the bytes that were freed.
 
     Raises:
-        CantFetch: Something can't be removed; what can't be removed stays whole.
+        FetchError: Something can't be removed; what can't be removed stays whole.
     """
     freed = 0
     try:
@@ -149,10 +151,10 @@ def remove(repo: str, models_dir: str) -> int:
                 freed += _bytes(doomed)
                 shutil.rmtree(doomed)
     except OSError as e:
-        raise CantFetch(
+        raise FetchError(
             f"The files of {repo} can't be removed ({e.strerror or e}): {e.filename}.", passing=False
         ) from e
-    pins.forget(models_dir, repo)
+    lockfile.forget(models_dir, repo)
     return freed
 
 
@@ -162,7 +164,7 @@ def prune(repo: str, models_dir: str) -> int:
     In the models folder alone: what others may use too (``HF_HOME``) is theirs to tidy.
     """
     folder = storage(Path(models_dir).absolute(), repo)
-    keep = pins.pinned(repo, models_dir)
+    keep = lockfile.pinned(repo, models_dir)
     if not keep or outside(models_dir) or not (folder / "snapshots" / keep).is_dir():
         return 0
     before = _bytes(folder)
@@ -179,12 +181,12 @@ def prune(repo: str, models_dir: str) -> int:
 def _places(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
     """Return where to look for a repository, and for which commit."""
     try:
-        pin = pins.read(models_dir).get(repo) or adopted(repo, models_dir)
-    except CantFetch:
+        pin = lockfile.read(models_dir).get(repo) or adopted(repo, models_dir)
+    except FetchError:
         pin = adopted(repo, models_dir)
     if pin is None:
         return []
-    homes = dict.fromkeys((_home(pin, models_dir), cache(models_dir), Path(models_dir).absolute()))
+    homes = dict.fromkeys((_home(pin, models_dir), cache_root(models_dir), Path(models_dir).absolute()))
     return [(home, pin) for home in homes]
 
 
@@ -194,20 +196,22 @@ def _home(pin: Pin, models_dir: str) -> Path:
 
 def _folders(repo: str, models_dir: str) -> list[Path]:
     try:
-        pin = pins.read(models_dir).get(repo)
-    except CantFetch:
+        pin = lockfile.read(models_dir).get(repo)
+    except FetchError:
         pin = None
-    homes = dict.fromkeys([*([_home(pin, models_dir)] if pin else []), cache(models_dir), Path(models_dir).absolute()])
+    homes = dict.fromkeys(
+        [*([_home(pin, models_dir)] if pin else []), cache_root(models_dir), Path(models_dir).absolute()]
+    )
     return [folder for home in homes if (folder := storage(home, repo)).is_dir()]
 
 
-def _looks_whole(folder: Path, parts: Iterable[str], wants: Wants) -> bool:
+def _looks_whole(folder: Path, parts: Iterable[str], selection: Selection) -> bool:
     """Return whether files of which no list is known can be a whole pipeline: each part, each with what it names."""
     for part in parts:
         names = {path.name for path in (folder / part).glob("[!.]*") if path.exists()}
         if not names:
             return False
-        if not wants.weights or part in wants.without:
+        if not selection.weights or part in selection.without:
             continue
         if "config.json" in names and not any(name.endswith(".safetensors") for name in names):
             return False

@@ -27,10 +27,10 @@ from engine.contract import (
     Overflow,
     UnknownModel,
 )
-from engine.diffusion.encode import Encoder
-from engine.diffusion.painter import FIRST_PAUSE, Painter
+from engine.diffusion.executor import FIRST_PAUSE, StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.rows import Row
-from engine.families.denoise_state import Drawing
+from engine.families.denoise_state import DenoiseState
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
 
@@ -38,10 +38,10 @@ Recipes = Callable[..., None]
 
 
 @contextmanager
-def painting(models: OneModel, ends: Ends, clock: FakeClock | None = None) -> Iterator[Painter]:
-    encoder = Encoder()
+def painting(models: OneModel, ends: Ends, clock: FakeClock | None = None) -> Iterator[StepExecutor]:
+    encoder = ImageEncoder()
     try:
-        yield Painter(models, ends, encoder, torch.device("cpu"), clock=(clock or FakeClock()).now)
+        yield StepExecutor(models, ends, encoder, torch.device("cpu"), clock=(clock or FakeClock()).now)
     finally:
         encoder.close()
 
@@ -274,7 +274,7 @@ def test_a_picture_of_one_colour_that_is_none_in_a_safer_precision(toy: Toy, end
     assert image(ends.ends[1]).precision == "fp32"
 
 
-def to_the_end(painter: Painter, *rows: Row) -> None:
+def to_the_end(painter: StepExecutor, *rows: Row) -> None:
     painter.add(rows)
     while len(painter):
         painter.turn()
@@ -350,7 +350,7 @@ def flat(*seeds: int) -> Toy:
     toy = Toy()
     usual = toy.finish
 
-    def finish(drawing: Drawing) -> NDArray[np.float32]:
+    def finish(drawing: DenoiseState) -> NDArray[np.float32]:
         found = usual(drawing)
         if drawing.recipe.seed in seeds:
             found[:] = drawing.recipe.seed / 255

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from engine.contract import Recipe
 from engine.diffusion.init_image import Starting
 from engine.diffusion.rows import Row
-from engine.diffusion.turns import Kind, Turn
+from engine.diffusion.step_scheduler import BatchKey, Turn
 from engine.families.base import Family
-from engine.families.denoise_state import Drawing
+from engine.families.denoise_state import DenoiseState
 
 
 class Models(Protocol):
@@ -23,19 +23,19 @@ class Models(Protocol):
     def loaded(self) -> str:
         """Name of the model that is on the device; empty for none."""
 
-    def family(self, kind: Kind) -> Family:
+    def family(self, kind: BatchKey) -> Family:
         """Return the model of a kind, on the device and fit for this size. Raises EngineError."""
 
-    def precision(self, kind: Kind) -> str:
+    def precision(self, kind: BatchKey) -> str:
         """In which precision this kind is drawn."""
 
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty when they have none."""
 
-    def most(self, kind: Kind) -> int:
+    def most(self, kind: BatchKey) -> int:
         """How many pictures of this kind fit the device together; at least 1."""
 
-    def safer(self, kind: Kind) -> str | None:
+    def safer(self, kind: BatchKey) -> str | None:
         """The next precision in which numbers overflow later; None when there is none."""
 
     def settle(self, model: str, precision: str) -> None:
@@ -77,7 +77,7 @@ class Open:
     row: Row
     turn: Turn
     starting: Starting | None = None
-    drawing: Drawing | None = None
+    drawing: DenoiseState | None = None
     seconds: float = 0.0
     again: bool = False
     flat: Finished | None = None

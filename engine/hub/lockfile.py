@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from engine.hub.errors import CantFetch
+from engine.hub.errors import FetchError
 from engine.regular_files import read_json
 
 NAME = "pins.json"
@@ -30,7 +30,7 @@ _LOCK_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class RepoFile:
     """One file of a commit.
 
     Attributes:
@@ -58,7 +58,7 @@ class Pin:
     """
 
     revision: str
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, RepoFile] = field(default_factory=dict)
     cache: str = ""
 
 
@@ -66,13 +66,13 @@ def pinned(repo: str, models_dir: str) -> str:
     """Return the commit that is used of a repository; empty when none was chosen yet."""
     try:
         pin = read(models_dir).get(repo)
-    except CantFetch:
+    except FetchError:
         return ""
     return pin.revision if pin else ""
 
 
 def read(models_dir: str) -> dict[str, Pin]:
-    """Return the pins by repository; raises CantFetch when the file makes no sense."""
+    """Return the pins by repository; raises FetchError when the file makes no sense."""
     path = Path(models_dir) / NAME
     try:
         found = read_json(path)
@@ -82,20 +82,20 @@ def read(models_dir: str) -> dict[str, Pin]:
     except FileNotFoundError:
         return {}
     except OSError as e:
-        raise CantFetch(f"{path} can't be read ({e.strerror or e}).", passing=False) from e
+        raise FetchError(f"{path} can't be read ({e.strerror or e}).", passing=False) from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise CantFetch(
+        raise FetchError(
             f"{path} makes no sense ({type(e).__name__}: {e}): remove it, and pull your models again.", passing=False
         ) from e
 
 
 def put(models_dir: str, repo: str, pin: Pin) -> None:
-    """Use this commit from now on; raises CantFetch when that can't be written down."""
+    """Use this commit from now on; raises FetchError when that can't be written down."""
     _change(models_dir, lambda pins: pins.update({repo: pin}))
 
 
 def forget(models_dir: str, repo: str) -> None:
-    """Let the next fetch choose a commit; raises CantFetch when that can't be written down."""
+    """Let the next fetch choose a commit; raises FetchError when that can't be written down."""
     if (Path(models_dir) / NAME).exists():
         _change(models_dir, lambda pins: pins.pop(repo, None))
 
@@ -111,7 +111,7 @@ def _change(models_dir: str, change: Callable[[dict[str, Pin]], object]) -> None
             change(pins)
             _write(path, {"format": _FORMAT, "models": {repo: _entry(pins[repo]) for repo in sorted(pins)}})
     except OSError as e:  # filelock's Timeout is one
-        raise CantFetch(f"{path} can't be written ({e.strerror or e}).", passing=False) from e
+        raise FetchError(f"{path} can't be written ({e.strerror or e}).", passing=False) from e
 
 
 def _write(path: Path, value: object) -> None:
@@ -128,7 +128,7 @@ def _write(path: Path, value: object) -> None:
 
 
 def _pin(entry: Mapping[str, Any]) -> Pin:
-    files = {path: File(int(f["size"]), str(f["oid"])) for path, f in entry["files"].items()}
+    files = {path: RepoFile(int(f["size"]), str(f["oid"])) for path, f in entry["files"].items()}
     return Pin(str(entry["revision"]), files, str(entry.get("cache", "")))
 
 

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.contract import Lane
-from engine.diffusion.turns import BULK_PASSED_MOST, PASSED_MOST, SHORTER, Kind, Turn, Turns
+from engine.diffusion.step_scheduler import BULK_PASSED_MOST, PASSED_MOST, SHORTER, BatchKey, StepScheduler, Turn
 
-SMALL, LARGE, OTHER = Kind("m", 8, 8), Kind("m", 16, 16), Kind("n", 8, 8)
+SMALL, LARGE, OTHER = BatchKey("m", 8, 8), BatchKey("m", 16, 16), BatchKey("n", 8, 8)
 
 
-def turn(ticket: int, steps: int = 8, kind: Kind = SMALL, lane: Lane = Lane.INTERACTIVE) -> Turn:
+def turn(ticket: int, steps: int = 8, kind: BatchKey = SMALL, lane: Lane = Lane.INTERACTIVE) -> Turn:
     return Turn(ticket, lane, kind, steps)
 
 
-def turns(*open_: Turn, most: int = 8, loaded: str = "") -> Turns:
-    made = Turns(lambda _: most, loaded)
+def turns(*open_: Turn, most: int = 8, loaded: str = "") -> StepScheduler:
+    made = StepScheduler(lambda _: most, loaded)
     for one in open_:
         made.add(one)
     return made
 
 
-def step(made: Turns) -> list[int]:
+def step(made: StepScheduler) -> list[int]:
     """Take one step, as the painter does."""
     team = made.next()
     for one in team:
@@ -78,7 +78,7 @@ def test_another_precision_waits_for_a_few_and_no_more() -> None:
     first = turn(1, 2, replace(SMALL, precision="fp32"))
     made = turns(first, loaded="m")
     for ticket in range(2, 20):
-        late = turn(ticket, 1, Kind("m", 8 * ticket, 8))
+        late = turn(ticket, 1, BatchKey("m", 8 * ticket, 8))
         late.begun = True
         made.add(late)
     order = [step(made)[0] for _ in range(6)]
@@ -166,7 +166,7 @@ KINDS = st.sampled_from([SMALL, LARGE, OTHER])
     st.lists(st.tuples(KINDS, st.integers(1, 50), st.sampled_from(Lane)), min_size=1, max_size=30),
     st.integers(1, 4),
 )
-def test_all_of_them_come_to_their_end(work: list[tuple[Kind, int, Lane]], most: int) -> None:
+def test_all_of_them_come_to_their_end(work: list[tuple[BatchKey, int, Lane]], most: int) -> None:
     made = turns(*(turn(n, steps, kind, lane) for n, (kind, steps, lane) in enumerate(work)), most=most)
     steps = 0
     while len(made):
@@ -186,7 +186,7 @@ class Comings(RuleBasedStateMachine):
         self.last: list[Turn] = []
 
     @rule(kind=KINDS, steps=st.integers(1, 20), lane=st.sampled_from(Lane))
-    def come(self, kind: Kind, steps: int, lane: Lane) -> None:
+    def come(self, kind: BatchKey, steps: int, lane: Lane) -> None:
         self.coming += 1
         one = turn(self.coming, steps, kind, lane)
         self.open[one.ticket] = one

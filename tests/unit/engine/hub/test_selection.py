@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.hub import choose
-from engine.hub.choose import Wants
-from engine.hub.errors import CantFetch
+from engine.hub.errors import FetchError
+from engine.hub.selection import Selection, is_useful, select_files
 
 # What stabilityai/stable-diffusion-xl-base-1.0 has, but for pictures and words.
 SDXL = [
@@ -63,7 +62,7 @@ def weights(paths: tuple[str, ...]) -> list[str]:
 
 
 def test_of_sdxl_each_part_is_taken_once() -> None:
-    taken = choose.pipeline(SDXL, INDEX)
+    taken = select_files(SDXL, INDEX)
     assert weights(taken) == [
         "text_encoder/model.safetensors",
         "text_encoder_2/model.safetensors",
@@ -71,15 +70,15 @@ def test_of_sdxl_each_part_is_taken_once() -> None:
         "vae/diffusion_pytorch_model.safetensors",
     ]
     assert {"model_index.json", "tokenizer/merges.txt", "unet/config.json"} <= set(taken)
-    assert not [path for path in taken if not choose.useful(path) or path.startswith("vae_")]
+    assert not [path for path in taken if not is_useful(path) or path.startswith("vae_")]
 
 
 def test_weights_that_are_not_wanted() -> None:
-    taken = choose.pipeline(SDXL, INDEX, Wants(without=frozenset({"unet", "transformer"})))
-    assert weights(taken) == weights(choose.pipeline([p for p in SDXL if "unet/diffusion" not in p], INDEX, Wants(
+    taken = select_files(SDXL, INDEX, Selection(without=frozenset({"unet", "transformer"})))
+    assert weights(taken) == weights(select_files([p for p in SDXL if "unet/diffusion" not in p], INDEX, Selection(
         without=frozenset({"unet"}))))  # fmt: skip
     assert "unet/config.json" in taken
-    assert weights(choose.pipeline(SDXL, INDEX, Wants(weights=False))) == []
+    assert weights(select_files(SDXL, INDEX, Selection(weights=False))) == []
 
 
 @pytest.mark.parametrize(
@@ -101,29 +100,29 @@ def test_weights_that_are_not_wanted() -> None:
 def test_one_form_of_the_same_weights(there: list[str], taken: list[str]) -> None:
     paths = ["model_index.json", "unet/config.json", *(f"unet/{name}" for name in there)]
     index = {"unet": ["diffusers", "UNet2DConditionModel"]}
-    assert weights(choose.pipeline(paths, index)) == [f"unet/{name}" for name in taken]
+    assert weights(select_files(paths, index)) == [f"unet/{name}" for name in taken]
 
 
 def test_hidden_files_stay_there() -> None:
     hidden = ["vae/._diffusion_pytorch_model.safetensors", "vae/._config.json", "unet/.config.json"]
     index = {part: ["diffusers", "Some"] for part in ("vae", "unet")}
-    assert not set(hidden) & set(choose.pipeline([*SDXL, *hidden], index))
+    assert not set(hidden) & set(select_files([*SDXL, *hidden], index))
 
 
 def test_a_part_of_pickles_is_refused() -> None:
     paths = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.bin"]
-    with pytest.raises(CantFetch, match="unet"):
-        choose.pipeline(paths, {"unet": ["diffusers", "UNet2DConditionModel"]})
+    with pytest.raises(FetchError, match="unet"):
+        select_files(paths, {"unet": ["diffusers", "UNet2DConditionModel"]})
 
 
 @pytest.mark.parametrize("path", ["a/model.ckpt", "run.py", "a/pytorch_model.bin", "README.md", "a.msgpack", "a.onnx"])
 def test_what_no_model_is_loaded_from(path: str) -> None:
-    assert not choose.useful(path)
+    assert not is_useful(path)
 
 
 def test_what_nothing_draws_with_stays_there() -> None:
     index: dict[str, object] = {"safety_checker": ["stable_diffusion", "X"], "vae": ["diffusers", "AutoencoderKL"]}
     paths = ["safety_checker/config.json", "safety_checker/model.safetensors", "vae/config.json", "vae/x.safetensors"]
-    assert weights(choose.pipeline(paths, index)) == ["vae/x.safetensors"]
+    assert weights(select_files(paths, index)) == ["vae/x.safetensors"]
     # As a pickle it does no harm either.
-    assert weights(choose.pipeline([paths[0], *paths[2:]], index)) == ["vae/x.safetensors"]
+    assert weights(select_files([paths[0], *paths[2:]], index)) == ["vae/x.safetensors"]

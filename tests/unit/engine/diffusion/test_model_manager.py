@@ -8,14 +8,14 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import OutOfMemory, UnknownModel
-from engine.diffusion.keeper import FIRST_PAUSE, CantLoad, Keeper, Loaded
-from engine.diffusion.turns import Kind
+from engine.diffusion.model_manager import FIRST_PAUSE, LoadedModel, LoadError, ModelManager
+from engine.diffusion.step_scheduler import BatchKey
 from engine.spec import ModelSpec
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy
 
 ONE, TWO = (ModelSpec(replace(demo(), name=name)) for name in ("one", "two"))
-KIND = Kind("one", 8, 8)
+KIND = BatchKey("one", 8, 8)
 
 
 class Loads:
@@ -30,28 +30,28 @@ class Loads:
         self.stay: list[bool] = []
         self.huge = 0
 
-    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
+    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
         name = spec.profile.name
         self.stay.append(stay)
         if name == self.broken:
-            raise CantLoad(UnknownModel(f"{name} is of cheese."))
+            raise LoadError(UnknownModel(f"{name} is of cheese."))
         if f"{name} {precision or 'auto'}" in self.too_large:
-            raise CantLoad(OutOfMemory(f"{name} is too large in {precision}."))
+            raise LoadError(OutOfMemory(f"{name} is too large in {precision}."))
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         name, asked = spec.profile.name, precision or "auto"
         if name == self.broken:
-            raise CantLoad(UnknownModel(f"{name} is of cheese."))
+            raise LoadError(UnknownModel(f"{name} is of cheese."))
         if f"{name} {asked}" in self.bursts:
             self.done.append(f"!{name} {asked}")
-            raise CantLoad(OutOfMemory(f"{name} bursts."))
+            raise LoadError(OutOfMemory(f"{name} bursts."))
         self.done.append(f"+{name} {asked}")
-        return Loaded(spec, Toy(), precision or "bf16", "a plan", f"commit of {name}")
+        return LoadedModel(spec, Toy(), precision or "bf16", "a plan", f"commit of {name}")
 
-    def unload(self, loaded: Loaded) -> None:
+    def unload(self, loaded: LoadedModel) -> None:
         self.done.append(f"-{loaded.spec.profile.name}")
 
-    def fit(self, loaded: Loaded, width: int, height: int) -> int:
+    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         self.fitted.append((width, height))
         if self.huge and width >= self.huge:
             raise OutOfMemory("too large")
@@ -61,21 +61,21 @@ class Loads:
         return {"bf16": "fp32"}.get(precision)
 
 
-class Tells:
+class LoadListener:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def loading(self, spec: ModelSpec) -> None:
+    def on_loading(self, spec: ModelSpec) -> None:
         self.heard.append(f"loading {spec.profile.name}")
 
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
+    def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         assert seconds >= 0
         self.heard.append(f"loaded {loaded.spec.profile.name}")
 
-    def kept(self, loaded: Loaded | None, problem: str) -> None:
+    def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         self.heard.append(f"kept {loaded.spec.profile.name if loaded else 'nothing'}: {problem}")
 
-    def noted(self, text: str) -> None:
+    def on_notice(self, text: str) -> None:
         self.heard.append(f"noted: {text}")
 
 
@@ -85,8 +85,8 @@ def loads() -> Loads:
 
 
 @pytest.fixture
-def tells() -> Tells:
-    return Tells()
+def tells() -> LoadListener:
+    return LoadListener()
 
 
 @pytest.fixture
@@ -95,18 +95,18 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def keeper(loads: Loads, tells: Tells, clock: FakeClock) -> Keeper:
-    return Keeper((ONE, TWO), loads, tells, clock=clock.now)
+def keeper(loads: Loads, tells: LoadListener, clock: FakeClock) -> ModelManager:
+    return ModelManager((ONE, TWO), loads, tells, clock=clock.now)
 
 
-def test_the_first_one_is_the_default(keeper: Keeper, loads: Loads) -> None:
+def test_the_first_one_is_the_default(keeper: ModelManager, loads: Loads) -> None:
     assert keeper.loaded == ""
     keeper.first()
     assert keeper.loaded == "one"
     assert loads.done == ["+one auto"]
 
 
-def test_it_is_loaded_once_and_fitted_once_for_each_size(keeper: Keeper, loads: Loads) -> None:
+def test_it_is_loaded_once_and_fitted_once_for_each_size(keeper: ModelManager, loads: Loads) -> None:
     family = keeper.family(KIND)
     assert keeper.family(KIND) is family
     keeper.family(replace(KIND, width=16))
@@ -115,7 +115,7 @@ def test_it_is_loaded_once_and_fitted_once_for_each_size(keeper: Keeper, loads: 
     assert keeper.revision("one") == "commit of one"
 
 
-def test_another_takes_its_place(keeper: Keeper, loads: Loads) -> None:
+def test_another_takes_its_place(keeper: ModelManager, loads: Loads) -> None:
     keeper.family(KIND)
     keeper.family(replace(KIND, model="two"))
     assert loads.done == ["+one auto", "-one", "+two auto"]
@@ -125,7 +125,7 @@ def test_another_takes_its_place(keeper: Keeper, loads: Loads) -> None:
     assert loads.fitted == [(8, 8)] * 3, "what fits one says nothing of the other"
 
 
-def test_a_kind_in_another_precision_and_back(keeper: Keeper, loads: Loads) -> None:
+def test_a_kind_in_another_precision_and_back(keeper: ModelManager, loads: Loads) -> None:
     keeper.family(KIND)
     assert keeper.safer(KIND) == "fp32"
     other = replace(KIND, precision="fp32")
@@ -136,7 +136,7 @@ def test_a_kind_in_another_precision_and_back(keeper: Keeper, loads: Loads) -> N
     assert loads.done == ["+one auto", "-one", "+one fp32", "-one", "+one bf16"]
 
 
-def test_settled_it_stays(keeper: Keeper, loads: Loads) -> None:
+def test_settled_it_stays(keeper: ModelManager, loads: Loads) -> None:
     keeper.family(KIND)
     keeper.settle("one", "fp32")
     keeper.family(KIND)
@@ -145,7 +145,7 @@ def test_settled_it_stays(keeper: Keeper, loads: Loads) -> None:
     assert [d for d in loads.done if d.startswith("+one")] == ["+one auto", "+one fp32", "+one fp32"]
 
 
-def test_unloaded_it_comes_back(keeper: Keeper, loads: Loads) -> None:
+def test_unloaded_it_comes_back(keeper: ModelManager, loads: Loads) -> None:
     keeper.unload()
     keeper.family(KIND)
     keeper.unload()
@@ -154,7 +154,7 @@ def test_unloaded_it_comes_back(keeper: Keeper, loads: Loads) -> None:
     assert loads.done == ["+one auto", "-one", "+one bf16"]
 
 
-def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(keeper: Keeper, loads: Loads) -> None:
+def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(keeper: ModelManager, loads: Loads) -> None:
     loads.broken = "two"
     keeper.family(KIND)
     with pytest.raises(UnknownModel, match="cheese"):
@@ -166,7 +166,7 @@ def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(keeper: Keeper, 
         keeper.family(replace(KIND, model="three"))
 
 
-def test_too_large_is_an_error_each_time(keeper: Keeper, loads: Loads) -> None:
+def test_too_large_is_an_error_each_time(keeper: ModelManager, loads: Loads) -> None:
     loads.huge = 99
     for _ in range(2):
         with pytest.raises(OutOfMemory):
@@ -175,7 +175,7 @@ def test_too_large_is_an_error_each_time(keeper: Keeper, loads: Loads) -> None:
 
 
 def test_a_precision_that_cannot_be_had_is_asked_for_once(
-    keeper: Keeper, loads: Loads, monkeypatch: pytest.MonkeyPatch
+    keeper: ModelManager, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = loads.load
     monkeypatch.setattr(
@@ -191,7 +191,7 @@ SECOND = replace(KIND, model="two")
 
 
 def test_what_is_too_large_by_its_plan_is_refused_before_anything_is_unloaded(
-    keeper: Keeper, loads: Loads, tells: Tells
+    keeper: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
     family = keeper.family(KIND)
     loads.too_large = {"two auto"}
@@ -206,7 +206,9 @@ def test_what_is_too_large_by_its_plan_is_refused_before_anything_is_unloaded(
     assert "loading two" not in tells.heard
 
 
-def test_what_bursts_while_it_is_loaded_brings_the_one_before_back(keeper: Keeper, loads: Loads, tells: Tells) -> None:
+def test_what_bursts_while_it_is_loaded_brings_the_one_before_back(
+    keeper: ModelManager, loads: Loads, tells: LoadListener
+) -> None:
     keeper.family(KIND)
     loads.bursts = {"two auto"}
     with pytest.raises(OutOfMemory, match="bursts"):
@@ -218,7 +220,7 @@ def test_what_bursts_while_it_is_loaded_brings_the_one_before_back(keeper: Keepe
     assert len(loads.done) == 4
 
 
-def test_what_burst_is_not_tried_at_each_request(keeper: Keeper, loads: Loads, clock: FakeClock) -> None:
+def test_what_burst_is_not_tried_at_each_request(keeper: ModelManager, loads: Loads, clock: FakeClock) -> None:
     keeper.family(KIND)
     loads.bursts = {"two auto"}
 
@@ -238,7 +240,7 @@ def test_what_burst_is_not_tried_at_each_request(keeper: Keeper, loads: Loads, c
     assert keeper.loaded == "two"
 
 
-def test_with_nothing_to_unload_it_is_tried_each_time(keeper: Keeper, loads: Loads, tells: Tells) -> None:
+def test_with_nothing_to_unload_it_is_tried_each_time(keeper: ModelManager, loads: Loads, tells: LoadListener) -> None:
     loads.bursts = {"two auto"}
     for _ in range(2):
         with pytest.raises(OutOfMemory, match="bursts"):
@@ -249,7 +251,7 @@ def test_with_nothing_to_unload_it_is_tried_each_time(keeper: Keeper, loads: Loa
 
 
 def test_when_not_even_the_one_before_comes_back_the_next_request_tries_it(
-    keeper: Keeper, loads: Loads, tells: Tells
+    keeper: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
     keeper.family(KIND)
     loads.bursts = {"two auto", "one bf16"}
@@ -262,7 +264,7 @@ def test_when_not_even_the_one_before_comes_back_the_next_request_tries_it(
     assert keeper.loaded == "one"
 
 
-def test_a_safer_precision_that_bursts_leaves_the_usual_one(keeper: Keeper, loads: Loads) -> None:
+def test_a_safer_precision_that_bursts_leaves_the_usual_one(keeper: ModelManager, loads: Loads) -> None:
     keeper.family(KIND)
     loads.bursts = {"one fp32"}
     with pytest.raises(OutOfMemory):
@@ -275,7 +277,7 @@ def test_a_safer_precision_that_bursts_leaves_the_usual_one(keeper: Keeper, load
 
 
 def test_a_usual_precision_that_does_not_fit_any_more_is_planned_anew(
-    keeper: Keeper, loads: Loads, tells: Tells
+    keeper: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
     keeper.family(KIND)
     keeper.settle("one", "fp32")
@@ -285,7 +287,7 @@ def test_a_usual_precision_that_does_not_fit_any_more_is_planned_anew(
     assert any("does not fit in fp32 any more" in h for h in tells.heard)
 
 
-def test_settling_is_said_once(keeper: Keeper, tells: Tells) -> None:
+def test_settling_is_said_once(keeper: ModelManager, tells: LoadListener) -> None:
     keeper.family(KIND)
     keeper.settle("one", "fp32")
     keeper.settle("one", "fp32")
@@ -294,7 +296,7 @@ def test_settling_is_said_once(keeper: Keeper, tells: Tells) -> None:
     ]
 
 
-def test_how_many_fit_is_known_of_the_loaded_precision_alone(keeper: Keeper) -> None:
+def test_how_many_fit_is_known_of_the_loaded_precision_alone(keeper: ModelManager) -> None:
     keeper.family(KIND)
     assert keeper.most(KIND) == 3
     assert keeper.most(replace(KIND, precision="fp32")) == 1

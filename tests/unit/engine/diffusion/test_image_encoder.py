@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image as Pillow
 
-from engine.diffusion.encode import Encoder, png
+from engine.diffusion.image_encoder import ImageEncoder, png
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (16, 24, 3), np.uint8)
 
@@ -18,7 +18,7 @@ def test_a_png_loses_nothing_and_says_nothing_else() -> None:
 
 
 def test_what_cannot_be_encoded_is_told() -> None:
-    encoder, told = Encoder(), list[bytes | Exception]()
+    encoder, told = ImageEncoder(), list[bytes | Exception]()
     encoder.put(np.zeros((2, 2, 7), np.uint8), told.append)
     encoder.put(PIXELS, told.append)
     encoder.close()

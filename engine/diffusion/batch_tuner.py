@@ -18,7 +18,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Gain:
+class BatchTuner:
     """Seconds that a step takes for each picture, by pixels and by how many share it."""
 
     _seen: dict[tuple[int, int], _Seen] = field(default_factory=dict)

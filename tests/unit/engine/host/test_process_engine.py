@@ -27,16 +27,16 @@ from engine.contract import (
     Step,
     UnknownModel,
 )
-from engine.host.pace import Patience
-from engine.host.parent import ProcessEngine
+from engine.host.process_engine import ProcessEngine
+from engine.host.timeouts import Timeouts
 
-QUICK = Patience(first_pause=0.01, longest_pause=0.02, closing=2.0)
+QUICK = Timeouts(first_pause=0.01, longest_pause=0.02, closing=2.0)
 A = Recipe("a", "demo", "a cat", "", 64, 64, 2, 0.0, 7)
 
 
 @contextlib.asynccontextmanager
 async def child(
-    what: str, patience: Patience = QUICK, config: EngineConfig | None = None
+    what: str, patience: Timeouts = QUICK, config: EngineConfig | None = None
 ) -> AsyncIterator[ProcessEngine]:
     command = (sys.executable, "-m", "tests.fakes.engine_child", what)
     engine = ProcessEngine(config or EngineConfig("demo", "nowhere"), patience, command)
@@ -245,8 +245,8 @@ async def test_dropped_it_is_silent_even_about_what_had_been_said_already() -> N
 async def test_previews_come_to_those_who_look() -> None:
     async with child("peeks") as engine, contextlib.aclosing(engine.paint([A])) as events:
         assert await anext(events) == Step("a", 1, 2)
-        await engine.look("nobody", looking=True)
-        await engine.look("a", looking=True)
+        await engine.set_preview("nobody", enabled=True)
+        await engine.set_preview("a", enabled=True)
         rest = [e async for e in events]
     assert Preview("a", b"rough", "image/jpeg") in rest
     assert isinstance(rest[-1], Image)

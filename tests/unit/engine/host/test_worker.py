@@ -1,4 +1,4 @@
-"""What the child's workshop is put together from."""
+"""What the child's worker is put together from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from engine.catalogue import demo
 from engine.contract import EngineError, UnknownModel
-from engine.diffusion.keeper import CantLoad, Loaded
 from engine.diffusion.loader import Loader
+from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
-from engine.host import wire, workshop
+from engine.host import wire, worker
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec
 from tests.fakes import upscalers
@@ -23,17 +23,17 @@ BYTES = 4 * (3 + 3 + 2)
 
 
 def kept(monkeypatch: pytest.MonkeyPatch, upscaler: str) -> int:
-    """Return the bytes that are kept from the models; raises CantLoad."""
+    """Return the bytes that are kept from the models; raises LoadError."""
     found: list[int] = []
 
     def loader(*_: Any, **given: Any) -> None:
         found.append(given["kept"])
-        raise CantLoad(EngineError("that is enough"))
+        raise LoadError(EngineError("that is enough"))
 
-    monkeypatch.setattr(workshop, "Loader", loader)
+    monkeypatch.setattr(worker, "Loader", loader)
     setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "auto", upscaler=upscaler)
-    with pytest.raises(CantLoad) as caught:
-        workshop.Workshop(setup, lambda _: None, Inbox())
+    with pytest.raises(LoadError) as caught:
+        worker.Worker(setup, lambda _: None, Inbox())
     if not found:
         raise caught.value
     return found[0]
@@ -44,7 +44,7 @@ def test_what_the_upscaler_takes_is_kept_from_the_models(monkeypatch: pytest.Mon
     assert kept(monkeypatch, str(file)) == BYTES
     assert kept(monkeypatch, "") == 0
     file.unlink()
-    with pytest.raises(CantLoad) as caught:
+    with pytest.raises(LoadError) as caught:
         kept(monkeypatch, str(file))
     assert isinstance(caught.value.error, UnknownModel)
     assert str(caught.value.error).startswith("EASEL_UPSCALER")
@@ -56,8 +56,8 @@ def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkey
 
     monkeypatch.setattr(Family, "step", step)
     setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "fp32")
-    with pytest.raises(CantLoad) as caught:
-        workshop.Workshop(setup, lambda _: None, Inbox())
+    with pytest.raises(LoadError) as caught:
+        worker.Worker(setup, lambda _: None, Inbox())
     assert isinstance(caught.value.error, UnknownModel)
     assert str(caught.value.error).startswith(f"{demo().title} was loaded and can't draw: ")
     assert "shape" not in str(caught.value.error)
@@ -65,19 +65,19 @@ def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkey
 
 def test_after_a_download_for_a_model_that_cannot_be_loaded_the_one_in_use_is_warm_again() -> None:
     said: list[wire.Message] = []
-    news = workshop._ModelNews(said.append)
+    news = worker._ModelNews(said.append)
     news.loader = Loader("cpu", "auto", "nowhere", "", lambda _, __: None)
-    loaded = Loaded(ModelSpec(demo()), Toy(), "fp32", "a plan", "c0ffee")
-    news.loading(loaded.spec)
-    news.loaded(loaded, 1.0)
+    loaded = LoadedModel(ModelSpec(demo()), Toy(), "fp32", "a plan", "c0ffee")
+    news.on_loading(loaded.spec)
+    news.on_loaded(loaded, 1.0)
     news.announce(64, 0.1)
     said.clear()
-    news.kept(loaded, "xl can't be loaded.")
-    assert said == [wire.Noted("xl can't be loaded.")], "nothing had changed"
+    news.on_load_failed(loaded, "xl can't be loaded.")
+    assert said == [wire.Notice("xl can't be loaded.")], "nothing had changed"
     news.downloading(1, 2)
-    news.kept(loaded, "xl can't be loaded.")
-    assert [type(m) for m in said[1:]] == [wire.Downloading, wire.Warm, wire.Noted]
-    news.kept(None, "nothing is loaded.")
+    news.on_load_failed(loaded, "xl can't be loaded.")
+    assert [type(m) for m in said[1:]] == [wire.Downloading, wire.Warm, wire.Notice]
+    news.on_load_failed(None, "nothing is loaded.")
     end = said[-1]
     assert isinstance(end, wire.Idle)
     assert end.problem == "nothing is loaded."

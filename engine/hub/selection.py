@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from engine.hub.errors import CantFetch
+from engine.hub.errors import FetchError
 from engine.hub.names import WEIGHTS
 
 INDEX = "model_index.json"
@@ -23,7 +23,7 @@ UNUSED = frozenset({"safety_checker", "image_encoder"})
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
+class Selection:
     """How much of a pipeline is wanted.
 
     Attributes:
@@ -35,40 +35,40 @@ class Wants:
     weights: bool = True
 
 
-WHOLE = Wants()
+WHOLE = Selection()
 
 
-def useful(path: str) -> bool:
+def is_useful(path: str) -> bool:
     """Return whether a file can be a part of any model: no pickle, no code, no picture."""
     return PurePosixPath(path).suffix.lower() in (*_CONFIGS, *WEIGHTS)
 
 
-def parts(index: Mapping[str, object]) -> tuple[str, ...]:
+def pipeline_parts(index: Mapping[str, object]) -> tuple[str, ...]:
     """Return the folders that a ``model_index.json`` names."""
     return tuple(name for name, of in index.items() if isinstance(of, list) and len(of) == 2 and of[0] is not None)
 
 
-def pipeline(paths: Iterable[str], index: Mapping[str, object], wants: Wants = WHOLE) -> tuple[str, ...]:
+def select_files(paths: Iterable[str], index: Mapping[str, object], selection: Selection = WHOLE) -> tuple[str, ...]:
     """Return the paths that this pipeline is loaded from, sorted.
 
     What else lies in such repositories stays there: single-file checkpoints, folders that the index does not name,
     other frameworks' files, and second forms of the same weights (``.fp16``, ``.non_ema``).
 
     Raises:
-        CantFetch: A part has no safetensors.
+        FetchError: A part has no safetensors.
     """
     chosen = [INDEX]
-    inside: dict[str, list[str]] = {part: [] for part in parts(index)}
+    inside: dict[str, list[str]] = {part: [] for part in pipeline_parts(index)}
     for path in paths:
         part, _, name = path.partition("/")
         if part in inside and name and "/" not in name and not name.startswith("."):
             inside[part].append(name)
     for part, names in inside.items():
         configs = [name for name in names if PurePosixPath(name).suffix in _CONFIGS]
-        weigh = wants.weights and part not in wants.without
+        weigh = selection.weights and part not in selection.without
         weights = _one_form([name for name in names if name.endswith(_SAFETENSORS)]) if weigh else []
         if weigh and "config.json" in configs and not weights:
-            raise CantFetch(
+            raise FetchError(
                 f"Its part {part} is not there as safetensors, and Easel loads no pickles: take a copy that has them.",
                 passing=False,
             )

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from engine.host.words import level_of
+from engine.host.child_logging import level_of
 
 SPEAKER = """
 import logging, warnings
-from engine.host.words import speak
+from engine.host.child_logging import speak
 speak()
 logging.getLogger("diffusers.loaders.peft").warning("some keys\\nwere not used")
 logging.getLogger("transformers.modeling_utils").error("no")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Limits of the supervision, in seconds unless said otherwise.
 
     Attributes:
@@ -33,7 +33,7 @@ class Patience:
 
 
 @dataclass(slots=True)
-class Pace:
+class StepTimer:
     """What a step takes on this device, by the pixels of a picture and the pictures that are drawn together."""
 
     _seconds: dict[tuple[int, int], float] = field(default_factory=dict)

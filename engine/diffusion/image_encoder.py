@@ -33,7 +33,7 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-class Encoder:
+class ImageEncoder:
     """Works in the order of asking."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.ration import Ration
-from engine.diffusion.turns import Kind
+from engine.diffusion.step_scheduler import BatchKey
 from engine.families.base import Family
 from engine.spec import ModelSpec
 
@@ -21,7 +21,7 @@ LONGEST_PAUSE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model on its device.
 
     Attributes:
@@ -39,7 +39,7 @@ class Loaded:
     revision: str = ""
 
 
-class CantLoad(Exception):
+class LoadError(Exception):
     """The model can't be had or loaded.
 
     Attributes:
@@ -56,7 +56,7 @@ class CantLoad(Exception):
 class Loads(Protocol):
     """What the keeper asks of the loader."""
 
-    def check(self, spec: ModelSpec, precision: str, replaced: Loaded, *, stay: bool = False) -> None:
+    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
         """Find or download a model's files, look at them and plan, as ``load`` would after ``unload(replaced)``.
 
         Args:
@@ -66,10 +66,10 @@ class Loads(Protocol):
             stay: As for ``load``.
 
         Raises:
-            CantLoad: Its files are missing or damaged, or it does not fit.
+            LoadError: Its files are missing or damaged, or it does not fit.
         """
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         """Put a model on the device; when it raises, nothing of the model is left there.
 
         Args:
@@ -78,37 +78,37 @@ class Loads(Protocol):
             stay: A plan that draws on the CPU is refused, unless the last model was drawn there too.
 
         Raises:
-            CantLoad: It can't be had or loaded.
+            LoadError: It can't be had or loaded.
         """
 
-    def unload(self, loaded: Loaded) -> None:
+    def unload(self, loaded: LoadedModel) -> None:
         """Give its memory back."""
 
-    def fit(self, loaded: Loaded, width: int, height: int) -> int:
+    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         """Make it fit for pictures of this size; return how many of them fit together. Raises OutOfMemory."""
 
     def safer(self, precision: str) -> str | None:
         """The next precision in which numbers overflow later; None when there is none."""
 
 
-class Tells(Protocol):
+class LoadListener(Protocol):
     """Hears what the keeper does."""
 
-    def loading(self, spec: ModelSpec) -> None:
+    def on_loading(self, spec: ModelSpec) -> None:
         """A model is being put on the device."""
 
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
+    def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         """It is there; it took so many seconds."""
 
-    def kept(self, loaded: Loaded | None, problem: str) -> None:
+    def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         """A model can't be loaded, and this one is still or again on the device, or none; one sentence says why."""
 
-    def noted(self, text: str) -> None:
+    def on_notice(self, text: str) -> None:
         """Something happened that the operator should know; one sentence."""
 
 
-class Keeper:
-    """One model at a time. Obeys ``engine.diffusion.painter.Models``.
+class ModelManager:
+    """One model at a time. Obeys ``engine.diffusion.executor.Models``.
 
     Args:
         specs: The models that can be asked for; the first is the default.
@@ -118,13 +118,18 @@ class Keeper:
     """
 
     def __init__(
-        self, specs: Sequence[ModelSpec], loader: Loads, tells: Tells, *, clock: Callable[[], float] = time.monotonic
+        self,
+        specs: Sequence[ModelSpec],
+        loader: Loads,
+        tells: LoadListener,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._specs: Mapping[str, ModelSpec] = {spec.profile.name: spec for spec in specs}
         self._default = specs[0].profile.name
         self._loader = loader
         self._tells = tells
-        self._now: Loaded | None = None
+        self._now: LoadedModel | None = None
         self._wanted = ""
         self._usual: dict[str, str] = {}
         self._fits: dict[tuple[int, int], int] = {}
@@ -137,11 +142,11 @@ class Keeper:
         """Name of the model that is on the device; empty for none."""
         return "" if self._now is None else self._now.spec.profile.name
 
-    def first(self) -> Loaded:
-        """Load the default model. Raises CantLoad."""
+    def first(self) -> LoadedModel:
+        """Load the default model. Raises LoadError."""
         return self._put(self._specs[self._default], "")
 
-    def family(self, kind: Kind) -> Family:
+    def family(self, kind: BatchKey) -> Family:
         """Return the model of a kind, on the device and fit for this size.
 
         Raises:
@@ -156,7 +161,7 @@ class Keeper:
         if now is None or now.spec is not spec or wanted not in ("", now.precision, self._wanted):
             try:
                 now = self._replace(spec, wanted)
-            except CantLoad as e:
+            except LoadError as e:
                 if kind.precision or not wanted or not isinstance(e.error, OutOfMemory):
                     raise e.error from None
                 now = self._choose_again(spec, wanted)
@@ -165,7 +170,7 @@ class Keeper:
             self._fits[size] = self._loader.fit(now, *size)
         return now.family
 
-    def precision(self, kind: Kind) -> str:
+    def precision(self, kind: BatchKey) -> str:
         """In which precision this kind is drawn; empty while its model was never loaded."""
         return kind.precision or self._usual.get(kind.model, "")
 
@@ -173,14 +178,14 @@ class Keeper:
         """Commit of the model's files; empty when they have none."""
         return self._revisions.get(model, "")
 
-    def most(self, kind: Kind) -> int:
+    def most(self, kind: BatchKey) -> int:
         """How many pictures of this kind fit the device together; at least 1."""
         now = self._now
         if now is None or kind.model != self.loaded or self.precision(kind) not in (now.precision, self._wanted):
             return 1
         return self._fits.get((kind.width, kind.height), 1)
 
-    def safer(self, kind: Kind) -> str | None:
+    def safer(self, kind: BatchKey) -> str | None:
         """The next precision in which numbers overflow later; None when there is none."""
         return self._loader.safer(self.precision(kind))
 
@@ -188,7 +193,7 @@ class Keeper:
         """From now on this precision is the model's usual one."""
         if self._usual.get(model) != precision:
             before = self._usual.get(model, "its usual precision")
-            self._tells.noted(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
+            self._tells.on_notice(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
         self._usual[model] = precision
 
     def unload(self) -> None:
@@ -198,10 +203,10 @@ class Keeper:
             self._now = None
             self._fits.clear()
 
-    def _replace(self, spec: ModelSpec, precision: str) -> Loaded:
+    def _replace(self, spec: ModelSpec, precision: str) -> LoadedModel:
         """Put a model in the place of the one that is there, which stays or comes back when that fails.
 
-        Raises CantLoad.
+        Raises LoadError.
         """
         before, key = self._now, (spec.profile.name, precision)
         # Another precision of a model is no reason to leave the card, where it draws many times as fast.
@@ -209,22 +214,22 @@ class Keeper:
         what = f"{spec.profile.name} in {precision}" if precision else spec.profile.name
         if before is not None:
             if self._ration.left(key):
-                raise CantLoad(self._refused[key])
+                raise LoadError(self._refused[key])
             try:
                 self._loader.check(spec, precision, before, stay=stay)
-            except CantLoad as e:
-                self._tells.kept(before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded"))
+            except LoadError as e:
+                self._tells.on_load_failed(before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded"))
                 raise
         try:
             now = self._put(spec, precision, stay=stay)
-        except CantLoad as e:
+        except LoadError as e:
             failed = e
         else:
             self._ration.forget(key)
             return now
         # Outside of the except block, which would keep the failed load's tensors alive.
         if before is None:
-            self._tells.kept(None, _sentence(what, failed.error, "no model is loaded until the next request"))
+            self._tells.on_load_failed(None, _sentence(what, failed.error, "no model is loaded until the next request"))
         else:
             # Each further try would unload what works.
             self._ration.take(key)
@@ -232,41 +237,41 @@ class Keeper:
             self._put_back(before, what, failed.error)
         raise failed
 
-    def _put_back(self, before: Loaded, what: str, error: EngineError) -> None:
+    def _put_back(self, before: LoadedModel, what: str, error: EngineError) -> None:
         """Load again what was unloaded for a model that could not be loaded after all."""
         name = before.spec.profile.name
         try:
             now = self._put(before.spec, before.precision)
-        except CantLoad as e:
+        except LoadError as e:
             then = f"{name} could not be loaded again either ({e.error}) and is tried at the next request"
-            self._tells.kept(None, _sentence(what, error, then))
+            self._tells.on_load_failed(None, _sentence(what, error, then))
         else:
-            self._tells.kept(now, _sentence(what, error, f"{name} was loaded again"))
+            self._tells.on_load_failed(now, _sentence(what, error, f"{name} was loaded again"))
 
-    def _choose_again(self, spec: ModelSpec, wanted: str) -> Loaded:
+    def _choose_again(self, spec: ModelSpec, wanted: str) -> LoadedModel:
         """Load a model whose usual precision does not fit any more in the one that its plan chooses now.
 
         Raises EngineError.
         """
         try:
             now = self._replace(spec, "")
-        except CantLoad as e:
+        except LoadError as e:
             raise e.error from None
         name = spec.profile.name
-        self._tells.noted(f"{name} does not fit in {wanted} any more and draws in {now.precision} from now on.")
+        self._tells.on_notice(f"{name} does not fit in {wanted} any more and draws in {now.precision} from now on.")
         self._usual[name] = now.precision
         return now
 
-    def _put(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> Loaded:
+    def _put(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         began = time.monotonic()
-        self._tells.loading(spec)
+        self._tells.on_loading(spec)
         self.unload()
         self._now = now = self._loader.load(spec, precision, stay=stay)
         self._wanted = precision
         name = spec.profile.name
         self._usual.setdefault(name, now.precision)
         self._revisions[name] = now.revision
-        self._tells.loaded(now, time.monotonic() - began)
+        self._tells.on_loaded(now, time.monotonic() - began)
         return now
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineError, Image, UnknownModel
 from engine.diffusion.device import Busy
-from engine.diffusion.encode import Encoder
-from engine.diffusion.keeper import CantLoad, Keeper, Loaded
+from engine.diffusion.executor import StepExecutor
+from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
-from engine.diffusion.painter import Painter
-from engine.diffusion.rows import Progress, Row
+from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
+from engine.diffusion.rows import Row, StepProgress
 from engine.diffusion.upscaler import Upscaler
 from engine.host import wire
 from engine.host.inbox import Inbox
@@ -24,16 +24,16 @@ from engine.spec import ModelSpec
 Say = Callable[[wire.Message], None]
 
 
-class Workshop:
+class Worker:
     """Holds the device. Everything but what the encoder's thread does happens on the thread that calls ``turn``.
 
     Args:
         setup: What to draw with.
         say: Tells the parent.
-        inbox: What the parent wants.
+        inbox: What the parent selection.
 
     Raises:
-        CantLoad: There is no such device, the upscaler can't be used, or the default model can't be had, loaded or
+        LoadError: There is no such device, the upscaler can't be used, or the default model can't be had, loaded or
             warmed.
     """
 
@@ -53,11 +53,13 @@ class Workshop:
         )
         tells.loader = loader
         self._busy = Busy()
-        self._keeper = Keeper(setup.models, loader, tells)
-        self._encoder = Encoder()
+        self._keeper = ModelManager(setup.models, loader, tells)
+        self._encoder = ImageEncoder()
         sink = _News(say, inbox, loader.memory, self._busy, lambda: self._painter.prompts.encoded)
         self._upscaler = _upscaler(setup, loader, say)
-        self._painter = Painter(self._keeper, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler)
+        self._painter = StepExecutor(
+            self._keeper, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler
+        )
         self._loader = loader
         self._keeper.first()
         pixels, seconds = self._warm(setup.models[0])
@@ -84,49 +86,49 @@ class Workshop:
     def _warm(self, spec: ModelSpec) -> tuple[int, float]:
         """Draw one throw-away picture; return its pixels and the seconds of its last step.
 
-        Raises CantLoad when even that can't be drawn.
+        Raises LoadError when even that can't be drawn.
         """
         sink = _WarmNews()
-        encoder = Encoder()
-        painter = Painter(self._keeper, sink, encoder, self._loader.device)
+        encoder = ImageEncoder()
+        painter = StepExecutor(self._keeper, sink, encoder, self._loader.device)
         recipe = warm_recipe(spec)
         painter.add([Row(0, recipe)])
         while len(painter):
             painter.turn()
         encoder.close()
         if isinstance(sink.error, BadRecipe):  # it names the exception, which the painter has logged
-            raise CantLoad(
+            raise LoadError(
                 UnknownModel(
                     f"{spec.profile.title} was loaded and can't draw: its files do not go together; the log says what failed."
                 )
             )
         if sink.error is not None:
-            raise CantLoad(sink.error)
+            raise LoadError(sink.error)
         return recipe.width * recipe.height, sink.seconds
 
 
 def _kept(setup: wire.Setup) -> int:
-    """Return the bytes of the device that are the upscaler's. Raises CantLoad."""
+    """Return the bytes of the device that are the upscaler's. Raises LoadError."""
     try:
         return upscaler_file.size(Path(setup.upscaler)) if setup.upscaler else 0
     except EngineError as e:
-        raise CantLoad(e) from e
+        raise LoadError(e) from e
 
 
 def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:
-    """Return the operator's upscaler, which is good; None where there is none. Raises CantLoad."""
+    """Return the operator's upscaler, which is good; None where there is none. Raises LoadError."""
     if not setup.upscaler:
         return None
-    found = Upscaler(Path(setup.upscaler), loader.device, lambda: say(wire.Working()))
+    found = Upscaler(Path(setup.upscaler), loader.device, lambda: say(wire.Heartbeat()))
     try:
         found.check()
     except EngineError as e:
-        raise CantLoad(e) from e
+        raise LoadError(e) from e
     return found
 
 
 class _ModelNews:
-    """Tells the parent which model is on the device. Obeys ``engine.diffusion.keeper.Tells``.
+    """Tells the parent which model is on the device. Obeys ``engine.diffusion.model_manager.LoadListener``.
 
     Attributes:
         loader: Who loads them; set before anything is told.
@@ -141,15 +143,15 @@ class _ModelNews:
         self._changing = False
 
     def downloading(self, bytes_done: int, bytes_total: int) -> None:
-        """See ``engine.hub.errors.Report``."""
+        """See ``engine.hub.errors.ProgressCallback``."""
         self._changing = True
         self._say(wire.Downloading(bytes_done, bytes_total))
 
-    def loading(self, spec: ModelSpec) -> None:
+    def on_loading(self, spec: ModelSpec) -> None:
         self._changing = True
         self._say(wire.Warming(spec.profile.name, self.loader.title))
 
-    def loaded(self, loaded: Loaded, seconds: float) -> None:
+    def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         self._changing = False
         self._first = wire.Warm(
             loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self.loader.memory(), seconds
@@ -157,7 +159,7 @@ class _ModelNews:
         if self._begun:
             self._say(self._first)
 
-    def kept(self, loaded: Loaded | None, problem: str) -> None:
+    def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         if self._begun and loaded is None:
             self._say(wire.Idle(self.loader.memory(), problem))
             return
@@ -165,10 +167,10 @@ class _ModelNews:
             # The parent was told of a download, which has ended.
             self._say(self._first)
             self._changing = False
-        self._say(wire.Noted(problem))
+        self._say(wire.Notice(problem))
 
-    def noted(self, text: str) -> None:
-        self._say(wire.Noted(text))
+    def on_notice(self, text: str) -> None:
+        self._say(wire.Notice(text))
 
     def announce(self, pixels: int, seconds: float) -> None:
         """The throw-away picture of so many pixels is done, its last step in so many seconds: say so."""
@@ -178,7 +180,7 @@ class _ModelNews:
 
 
 class _News:
-    """Tells the parent what comes of the rows; one that was dropped is mentioned no more. Obeys ``Sink``."""
+    """Tells the parent what comes of the rows; one that was dropped is mentioned no more. Obeys ``OutputHandler``."""
 
     def __init__(
         self, say: Say, inbox: Inbox, memory: Callable[[], int], busy: Busy, encoded: Callable[[], int]
@@ -189,24 +191,24 @@ class _News:
         self._busy = busy
         self._encoded = encoded
 
-    def wanted(self, ticket: int) -> bool:
-        return self._inbox.wanted(ticket)
+    def is_active(self, ticket: int) -> bool:
+        return self._inbox.is_active(ticket)
 
-    def looking(self, ticket: int) -> bool:
-        return self._inbox.looking(ticket)
+    def wants_preview(self, ticket: int) -> bool:
+        return self._inbox.wants_preview(ticket)
 
-    def stepped(self, progress: Sequence[Progress], seconds: float) -> None:
+    def on_step(self, progress: Sequence[StepProgress], seconds: float) -> None:
         tickets, done, steps = zip(*((p.ticket, p.step, p.steps) for p in progress), strict=True)
-        self._say(wire.Stepped(tickets, done, steps, seconds))
+        self._say(wire.StepDone(tickets, done, steps, seconds))
 
-    def previewed(self, ticket: int, data: bytes, mime: str) -> None:
-        if self._inbox.looking(ticket):
-            self._say(wire.Previewed(ticket, mime, data))
+    def on_preview(self, ticket: int, data: bytes, mime: str) -> None:
+        if self._inbox.wants_preview(ticket):
+            self._say(wire.PreviewReady(ticket, mime, data))
 
-    def drawn(self, ticket: int, image: Image) -> None:
+    def on_image(self, ticket: int, image: Image) -> None:
         if self._inbox.finish(ticket):
             self._say(
-                wire.Drawn(
+                wire.ImageReady(
                     ticket,
                     image.width,
                     image.height,
@@ -224,9 +226,9 @@ class _News:
                 )
             )
 
-    def failed(self, ticket: int, error: EngineError) -> None:
+    def on_failure(self, ticket: int, error: EngineError) -> None:
         if self._inbox.finish(ticket):
-            self._say(wire.Ended(ticket, error.code, str(error)))
+            self._say(wire.RecipeFailed(ticket, error.code, str(error)))
 
 
 class _WarmNews:
@@ -236,20 +238,20 @@ class _WarmNews:
         self.seconds = 0.0
         self.error: EngineError | None = None
 
-    def wanted(self, _ticket: int) -> bool:
+    def is_active(self, _ticket: int) -> bool:
         return True
 
-    def looking(self, _ticket: int) -> bool:
+    def wants_preview(self, _ticket: int) -> bool:
         return False
 
-    def stepped(self, _progress: Sequence[Progress], seconds: float) -> None:
+    def on_step(self, _progress: Sequence[StepProgress], seconds: float) -> None:
         self.seconds = seconds
 
-    def previewed(self, _ticket: int, _data: bytes, _mime: str) -> None:
+    def on_preview(self, _ticket: int, _data: bytes, _mime: str) -> None:
         """Nobody looks."""
 
-    def drawn(self, _ticket: int, _image: Image) -> None:
+    def on_image(self, _ticket: int, _image: Image) -> None:
         """Thrown away."""
 
-    def failed(self, _ticket: int, error: EngineError) -> None:
+    def on_failure(self, _ticket: int, error: EngineError) -> None:
         self.error = error

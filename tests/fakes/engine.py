@@ -175,9 +175,9 @@ class FakeEngine:
         async with self._moved:
             self._moved.notify_all()
 
-    async def look(self, recipe_id: str, *, looking: bool) -> None:
+    async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Send a Preview of it after each step, or no longer. Unknown ids are ignored."""
-        if not looking:
+        if not enabled:
             self.looked.discard(recipe_id)
         elif any(recipe.id == recipe_id for paint in self._paints for recipe in paint.open.values()):
             self.looked.add(recipe_id)

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow
-from engine.diffusion import encode, init_image
+from engine.diffusion import init_image
+from engine.diffusion.batch_tuner import BatchTuner
 from engine.diffusion.device import Busy, release
-from engine.diffusion.gain import Gain
+from engine.diffusion.image_encoder import JPEG, PNG, ImageEncoder, jpeg
 from engine.diffusion.memory import apply
-from engine.diffusion.open import Finished, Models, Open
 from engine.diffusion.postprocess import kind_of, meaning, rounded
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.ration import Ration
-from engine.diffusion.rows import Progress, Row, Sink
-from engine.diffusion.turns import Kind, Turn, Turns
+from engine.diffusion.request_state import Finished, Models, Open
+from engine.diffusion.rows import OutputHandler, Row, StepProgress
+from engine.diffusion.step_scheduler import BatchKey, StepScheduler, Turn
 from engine.families.base import Family
-from engine.families.denoise_state import Drawing, Start
+from engine.families.denoise_state import DenoiseState, Start
 
 PREVIEW_SECONDS = 0.25
 """At most four previews a second of each picture that somebody looks at."""
@@ -42,13 +43,13 @@ LONGEST_PAUSE = 6 * 3600.0
 log = logging.getLogger(__name__)
 
 
-class Painter:
+class StepExecutor:
     """Draws on the thread that calls ``turn``; files are made on the encoder's.
 
     Args:
         models: Keeps the models.
         sink: Hears what comes of the rows.
-        encoder: Turns pixels into files; owned by the caller.
+        encoder: StepScheduler pixels into files; owned by the caller.
         device: Whose memory is given back after a failure.
         busy: Told when the device works.
         upscaler: Enlarges pictures to start from.
@@ -60,8 +61,8 @@ class Painter:
     def __init__(
         self,
         models: Models,
-        sink: Sink,
-        encoder: encode.Encoder,
+        sink: OutputHandler,
+        encoder: ImageEncoder,
         device: torch.device,
         busy: Busy | None = None,
         *,
@@ -75,11 +76,11 @@ class Painter:
         self._busy = busy or Busy()
         self._upscaler = upscaler
         self._open: dict[int, Open] = {}
-        self._caps: dict[Kind, int] = {}
+        self._caps: dict[BatchKey, int] = {}
         self._tiled: WeakSet[Family] = WeakSet()
-        self._gain = Gain()
+        self._gain = BatchTuner()
         self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
-        self._turns = Turns(self._most)
+        self._turns = StepScheduler(self._most)
         self.prompts = Prompts()
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ class Painter:
         Raises:
             torch.AcceleratorError: The device is lost to this process, which must end.
         """
-        for ticket in [t for t in self._open if not self._sink.wanted(t)]:
+        for ticket in [t for t in self._open if not self._sink.is_active(t)]:
             self._close(ticket)
         self._turns.loaded = self._models.loaded
         team = [self._open[t.ticket] for t in self._turns.next()]
@@ -116,7 +117,7 @@ class Painter:
                 if one.drawing is not None and one.drawing.over:
                     self._finish(one, family, one.drawing)
 
-    def _unavailable(self, kind: Kind, error: EngineError) -> None:
+    def _unavailable(self, kind: BatchKey, error: EngineError) -> None:
         """A kind can't be drawn: it fails, or, where a precision of its own is all that lacks, goes on without that."""
         # Too large is this size; what can't be loaded can't be for anybody.
         whole = not isinstance(error, OutOfMemory)
@@ -135,7 +136,7 @@ class Painter:
             else:
                 self._restart(one, "")
 
-    def _most(self, kind: Kind) -> int:
+    def _most(self, kind: BatchKey) -> int:
         worth = catalogue.batch_of(kind.pixels)
         return max(1, min(self._caps.get(kind, worth), self._gain.most(kind.pixels, worth), self._models.most(kind)))
 
@@ -162,14 +163,14 @@ class Painter:
         one.turn.weight = 1 if drawing.negative is None else 2
         return True
 
-    def _drawing(self, one: Open, family: Family, start: Start | None) -> Drawing:
+    def _drawing(self, one: Open, family: Family, start: Start | None) -> DenoiseState:
         """Encode its prompt and make its noise."""
         recipe = one.recipe
         name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
         prompt = self.prompts.embed(family, name, recipe.prompt)
         negative = None
         if family.guided(recipe.guidance):
-            # Honour.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
+            # NegativePromptSupport.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
             negative = self.prompts.embed(family, name, recipe.negative if recipe.guidance > 1 else "")
         return family.begin(recipe, prompt, negative, start)
 
@@ -177,7 +178,7 @@ class Painter:
         """Take one step; False when it could not be taken, and the rows are to be tried again or have ended."""
         drawings = [one.drawing for one in team if one.drawing is not None]
         for one, drawing in zip(team, drawings, strict=True):
-            drawing.looked = self._sink.looking(one.row.ticket)
+            drawing.looked = self._sink.wants_preview(one.row.ticket)
         try:
             with self._busy.at_work() as took:
                 family.step(drawings)
@@ -202,8 +203,8 @@ class Painter:
             assert drawing is not None
             one.seconds += seconds / len(team)
             one.turn.steps = drawing.steps - drawing.done
-            progress.append(Progress(one.row.ticket, drawing.done, drawing.steps))
-        self._sink.stepped(progress, seconds)
+            progress.append(StepProgress(one.row.ticket, drawing.done, drawing.steps))
+        self._sink.on_step(progress, seconds)
         now = time.monotonic()
         for one in team:
             drawing = one.drawing
@@ -211,12 +212,12 @@ class Painter:
                 one.seen = now
                 self._preview(one, family, drawing)
 
-    def _preview(self, one: Open, family: Family, drawing: Drawing) -> None:
+    def _preview(self, one: Open, family: Family, drawing: DenoiseState) -> None:
         ticket = one.row.ticket
 
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
-                self._sink.previewed(ticket, encoded, encode.JPEG)
+                self._sink.on_preview(ticket, encoded, JPEG)
 
         try:
             with self._busy.at_work():
@@ -226,7 +227,7 @@ class Painter:
         except Exception as e:  # noqa: BLE001  # a picture without previews is a picture
             log.warning("A preview failed: %r", e)
             return
-        self._encoder.put(pixels, then, encode.jpeg)
+        self._encoder.put(pixels, then, jpeg)
 
     def _broken(self, team: Sequence[Open], error: EngineError) -> None:
         """A step failed: for want of memory, half as many go on; else each is tried alone, and alone it fails."""
@@ -242,7 +243,7 @@ class Painter:
             self._restart(one, one.turn.kind.precision)
             one.turn.alone = True
 
-    def _finish(self, one: Open, family: Family, drawing: Drawing) -> None:
+    def _finish(self, one: Open, family: Family, drawing: DenoiseState) -> None:
         """Decode a picture, look at it, and hand it over or draw it again."""
         try:
             with self._busy.at_work() as took:
@@ -263,7 +264,7 @@ class Painter:
         release(self._device)
         self._fail(one, error)
 
-    def _decode(self, family: Family, one: Open, drawing: Drawing) -> NDArray[np.float32]:
+    def _decode(self, family: Family, one: Open, drawing: DenoiseState) -> NDArray[np.float32]:
         """Decode; for want of memory in tiles, from then on."""
         try:
             return family.finish(drawing)
@@ -287,7 +288,7 @@ class Painter:
         else:
             self._fail(one, Overflow(f"The numbers of this picture overflowed in {now}; try another prompt or seed."))
 
-    def _look(self, one: Open, drawing: Drawing, pixels: NDArray[np.uint8]) -> None:
+    def _look(self, one: Open, drawing: DenoiseState, pixels: NDArray[np.uint8]) -> None:
         """Hand a picture over; one of a single colour is drawn once more first, where a safer precision may help."""
         kind = one.turn.kind
         found = Finished(pixels, self._models.precision(kind), drawing.prompt.cut, one.more)
@@ -334,7 +335,7 @@ class Painter:
                 other.turn.kind = replace(kind, precision=before)
 
     def _usual(self, model: str) -> str:
-        return self._models.precision(Kind(model, 0, 0))
+        return self._models.precision(BatchKey(model, 0, 0))
 
     def _hand_over(self, one: Open, found: Finished) -> None:
         row, seconds, pixels = one.row, one.seconds, found.pixels
@@ -345,10 +346,10 @@ class Painter:
 
         def then(encoded: bytes | Exception) -> None:
             if isinstance(encoded, bytes):
-                how = (seconds, encode.PNG, found.precision, revision, notes)
-                self._sink.drawn(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=found.more))
+                how = (seconds, PNG, found.precision, revision, notes)
+                self._sink.on_image(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=found.more))
             else:
-                self._sink.failed(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
+                self._sink.on_failure(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
 
         self._close(row.ticket)
         self._encoder.put(pixels, then)
@@ -362,7 +363,7 @@ class Painter:
 
     def _fail(self, one: Open, error: EngineError) -> None:
         self._close(one.row.ticket)
-        self._sink.failed(one.row.ticket, error)
+        self._sink.on_failure(one.row.ticket, error)
 
     def _close(self, ticket: int) -> None:
         del self._open[ticket]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.contract import Verdict
-from engine.host.spawn import end, environment, kill, obituary, spawn
+from engine.contract import SafetyVerdict
+from engine.host.spawn import end, environment, exit_reason, kill, spawn
 from engine.host.wire import HEAD, WireError, lengths
 from engine.moderation import folder as folders
 from engine.moderation import wire
@@ -28,7 +28,7 @@ _TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class ModeratorConfig:
     """What to judge by.
 
     Attributes:
@@ -43,7 +43,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ModeratorTimeouts:
     """Limits, in seconds.
 
     Attributes:
@@ -91,14 +91,14 @@ class ProcessModerator:
 
     def __init__(
         self,
-        config: Config,
-        patience: Patience | None = None,
+        config: ModeratorConfig,
+        patience: ModeratorTimeouts | None = None,
         command: Sequence[str] = COMMAND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         folders.read(config.folder, config.labels)
         self._config = config
-        self._patience = patience or Patience()
+        self._patience = patience or ModeratorTimeouts()
         self._command = command
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -129,7 +129,7 @@ class ProcessModerator:
         async with self._turn:
             await self._end()
 
-    async def look(self, data: bytes) -> Verdict:
+    async def judge(self, data: bytes) -> SafetyVerdict:
         """Judge an encoded picture. Never raises: UNKNOWN when there is no answer."""
         async with self._turn:
             for _ in range(_TRIES):
@@ -145,7 +145,7 @@ class ProcessModerator:
                     if self._child is not None:
                         self._child.broken = True
                     raise
-        return Verdict.UNKNOWN
+        return SafetyVerdict.UNKNOWN
 
     async def _warm(self) -> None:
         async with self._turn:
@@ -172,7 +172,7 @@ class ProcessModerator:
         except OSError as e:
             raise _Lost(f"The classifier's process can't be started: {e}.") from e
         child = self._child = _Child(process, asyncio.create_task(_drain(process), name="moderation-words"))
-        setup = wire.Setup(str(self._config.folder.absolute()), self._config.labels)
+        setup = wire.ClassifierSetup(str(self._config.folder.absolute()), self._config.labels)
         answer = await self._say(child, setup, self._patience.loading)
         if isinstance(answer, wire.Problem):
             raise _Lost(answer.problem)
@@ -180,13 +180,13 @@ class ProcessModerator:
         log.info("the picture classifier is loaded")
         return child
 
-    async def _ask(self, child: _Child, data: bytes) -> Verdict:
-        answer = await self._say(child, wire.Look(data), self._patience.answer)
-        if isinstance(answer, wire.Seen):
-            return Verdict.UNSAFE if answer.score >= self._config.threshold else Verdict.SAFE
+    async def _ask(self, child: _Child, data: bytes) -> SafetyVerdict:
+        answer = await self._say(child, wire.Judge(data), self._patience.answer)
+        if isinstance(answer, wire.Score):
+            return SafetyVerdict.UNSAFE if answer.score >= self._config.threshold else SafetyVerdict.SAFE
         if isinstance(answer, wire.Problem):
             log.warning("%s", answer.problem)
-            return Verdict.UNKNOWN
+            return SafetyVerdict.UNKNOWN
         raise _Lost("The classifier's process said something that makes no sense.")
 
     async def _say(self, child: _Child, message: wire.Message, seconds: float) -> wire.Message:
@@ -205,7 +205,7 @@ class ProcessModerator:
         except WireError as e:
             raise _Lost(f"The classifier's process said something that makes no sense: {e}.") from e
         except (asyncio.IncompleteReadError, ConnectionError) as e:
-            raise _Lost(f"The classifier's process {obituary(await end(process, self._patience.closing))}.") from e
+            raise _Lost(f"The classifier's process {exit_reason(await end(process, self._patience.closing))}.") from e
 
     async def _end(self) -> None:
         """End the child, if there is one: at once, since it holds nothing that could be lost."""

@@ -29,9 +29,9 @@ from engine.contract import (
 )
 from engine.host import wire
 from engine.host.fingerprint import kind_of, setup_of, with_more
-from engine.host.pace import Patience
 from engine.host.spawn import COMMAND, environment
 from engine.host.supervisor import Supervisor
+from engine.host.timeouts import Timeouts
 from engine.hub.needs import needs, ready
 
 SLOTS = 4
@@ -69,7 +69,7 @@ class ProcessEngine:
     """
 
     def __init__(
-        self, config: EngineConfig, patience: Patience | None = None, command: Sequence[str] = COMMAND
+        self, config: EngineConfig, patience: Timeouts | None = None, command: Sequence[str] = COMMAND
     ) -> None:
         models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
         if config.upscaler:
@@ -96,7 +96,7 @@ class ProcessEngine:
             setup=setup,
             command=command,
             environment=environment(config.environment, offline=local),
-            patience=patience or Patience(),
+            patience=patience or Timeouts(),
             begin=self._tell_all,
             hear=self._hear,
             lose=self._lose,
@@ -178,12 +178,12 @@ class ProcessEngine:
         for paint in set(self._paints.values()):
             self._drop(paint, [t for t, r in paint.open.items() if r.id == recipe_id])
 
-    async def look(self, recipe_id: str, *, looking: bool) -> None:
+    async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Somebody looks (or no longer does) at how this recipe comes along."""
         for paint in set(self._paints.values()):
             for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
-                (paint.looked.add if looking else paint.looked.discard)(ticket)
-                self._child.send(wire.Look(ticket, looking))
+                (paint.looked.add if enabled else paint.looked.discard)(ticket)
+                self._child.send(wire.SetPreview(ticket, enabled))
 
     def _tell(self, paint: _Paint) -> None:
         """Send a paint's open recipes to the child, but those of models that it does not have."""
@@ -191,7 +191,7 @@ class ProcessEngine:
         if recipes:
             self._child.send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
             for ticket in paint.looked & recipes.keys():
-                self._child.send(wire.Look(ticket, looking=True))
+                self._child.send(wire.SetPreview(ticket, enabled=True))
 
     def _tell_all(self) -> None:
         for paint in dict.fromkeys(self._paints.values()):
@@ -210,21 +210,21 @@ class ProcessEngine:
             self._child.send(wire.Drop(tuple(tickets)))
             paint.news.put_nowait(None)
 
-    def _hear(self, message: wire.Stepped | wire.Previewed | wire.Drawn | wire.Ended) -> None:
+    def _hear(self, message: wire.StepDone | wire.PreviewReady | wire.ImageReady | wire.RecipeFailed) -> None:
         """Pass what the child said on to the paints that it is about; the dropped have none."""
         match message:
-            case wire.Stepped(tickets, done, steps, seconds):
+            case wire.StepDone(tickets, done, steps, seconds):
                 drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
                     self._child.pace.saw(drawn[0].width * drawn[0].height, len(drawn), seconds)
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
                     self._say(ticket, partial(_step, step=step, of=of))
-            case wire.Previewed(ticket, mime, payload):
+            case wire.PreviewReady(ticket, mime, payload):
                 self._say(ticket, lambda r: Preview(r.id, payload, mime))
-            case wire.Drawn():
+            case wire.ImageReady():
                 device = kind_of(self._child.state.device)
                 self._say(message.ticket, lambda r: _image(r, message, device, self._setups[r.model]))
-            case wire.Ended(ticket, code, problem):
+            case wire.RecipeFailed(ticket, code, problem):
                 self._say(ticket, lambda r: Failed(r.id, ERRORS.get(code, EngineError)(problem)))
 
     def _say(self, ticket: int, event: Callable[[Recipe], Event]) -> None:
@@ -255,7 +255,7 @@ def _step(recipe: Recipe, step: int, of: int) -> Step:
     return Step(recipe.id, step, of)
 
 
-def _image(recipe: Recipe, drawn: wire.Drawn, device: str, setup: str) -> Image:
+def _image(recipe: Recipe, drawn: wire.ImageReady, device: str, setup: str) -> Image:
     return Image(
         recipe.id,
         drawn.payload,
