@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -172,6 +173,9 @@ class Backlog(Protocol):
 
     def full(self) -> float | None:
         """None while there is room for another job; otherwise in how many seconds to come back."""
+
+    def seat(self) -> AbstractContextManager[None]:
+        """Keep room for a job until the block ends: its row is written, and not yet committed."""
 
     def hold(self, on: bool) -> None:
         """Begin nothing new until it is off again; requests still wait."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 from bot.ports import Ticket, Waiting
 
 
@@ -14,6 +16,10 @@ class IdleBacklog:
     def full(self) -> float | None:
         """Nobody is turned away here."""
         return None
+
+    def seat(self) -> AbstractContextManager[None]:
+        """Nobody is turned away here."""
+        return nullcontext()
 
     def hold(self, on: bool) -> None:
         """The service reads the option."""

@@ -167,7 +167,7 @@ class Keeping:
         await blobs.remove_all(self._folder, gone.pictures)
         if gone.inputs:
             # In a writing transaction, so that no job that names one of them comes in meanwhile.
-            async with self._db.write() as tx:
+            async with self._db.write(alone=True) as tx:
                 named = await jobs.starts(tx)
                 await inputs.remove(self._folder, [name for name in gone.inputs if name not in named])
         return len(gone.pictures)

@@ -34,7 +34,7 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
         given = await inputs.scan(folder)
     except OSError as e:
         raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
-    async with db.write() as tx:
+    async with db.write(alone=True) as tx:
         for job in await jobs.in_state(tx, JobState.RUNNING):
             if job.attempts < MAX_ATTEMPTS:
                 await jobs.requeue(tx, job.id, now=now, lost=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bot.dispatch.claims import Claims
@@ -93,6 +94,7 @@ class Dispatch:
         self._metrics = metrics
         self._surfaces: dict[str, Surface] = {}
         self._limit = limit
+        self._seats = 0
         self.refresh: list[Callable[[], Awaitable[None]]] = []
         """Called after another process has written to the database."""
         estimate = Estimate()
@@ -207,7 +209,16 @@ class Dispatch:
 
     def full(self) -> float | None:
         """None while there is room for another job; otherwise in how many seconds to come back."""
-        return self._outlook.full(self._limit)
+        return self._outlook.full(self._limit - self._seats)
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """Keep room for a job until the block ends: its row is written, and not yet committed."""
+        self._seats += 1
+        try:
+            yield
+        finally:
+            self._seats -= 1
 
     def hold(self, on: bool) -> None:
         """Begin nothing new until it is off again (the owners have paused the whole service); requests still wait."""

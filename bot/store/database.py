@@ -1,4 +1,4 @@
-"""The database file: one writer behind a lock, one reader beside it, and transactions that always end."""
+"""The database file: one writer that commits in groups, one reader beside it, and transactions that always end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ import aiosqlite
 
 from bot.model.errors import Unavailable
 from bot.store import backup, migrate, private
+from bot.store.groups import GroupCommit
 from bot.store.migrate import Migration
 from bot.store.unbroken import unbroken
 
@@ -59,6 +60,7 @@ class Database:
         self._trouble: Unavailable | None = None
         self._damage = ""
         self._writing = asyncio.Lock()
+        self._groups = GroupCommit(writer, self._writing)
         self._reading = asyncio.Lock()
 
     @classmethod
@@ -104,7 +106,7 @@ class Database:
 
     async def close(self) -> None:
         """Wait for the open transactions and close the file."""
-        async with self._writing, self._reading:
+        async with self._groups.outside(), self._reading:
             await unbroken(self._reader.close())
             await unbroken(self._writer.close())
 
@@ -114,17 +116,43 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def write(self) -> AbstractAsyncContextManager[Tx]:
+    @asynccontextmanager
+    async def write(self, *, alone: bool = False) -> AsyncIterator[Tx]:
         """A transaction that may write: committed and durable when the block ends, undone when it raises.
+
+        It may share its commit with others (``bot.store.groups``), and sees what they have written before.
+
+        Args:
+            alone: It sees only what is committed. For a body that changes more than rows: files that it deletes do not
+                come back when a commit fails.
 
         Raises:
             Unavailable: Another process holds the database, the disk is full, or the file can't be written.
         """
-        return self._transaction(self._writer, self._writing, "BEGIN IMMEDIATE")
+        before = self._groups.changes
+        try:
+            async with self._groups.transaction(alone=alone) as tx:
+                yield tx
+        except BaseException as e:
+            self._explain(e)
+            raise
+        if self._groups.changes > before:
+            self._recovered()
 
-    def read(self) -> AbstractAsyncContextManager[Tx]:
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
         """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
-        return self._transaction(self._reader, self._reading, "BEGIN")
+        async with self._reading:
+            try:
+                await self._reader.execute_fetchall("BEGIN")
+                yield self._reader
+                await self._reader.commit()
+            except BaseException as e:
+                # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
+                # order, so this comes after them, and it does nothing where no transaction is open.
+                await unbroken(self._reader.rollback())
+                self._explain(e)
+                raise
 
     async def probe(self) -> None:
         """Commit a tiny write, so that it is known whether the next one can be.
@@ -141,7 +169,7 @@ class Database:
                 " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
                 (json.dumps(time.time()),),
             )
-        async with self._writing:
+        async with self._groups.outside():
             try:
                 # A commit is in the log alone; this writes to the file itself, and waits for nobody.
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
@@ -165,7 +193,7 @@ class Database:
         Raises:
             Unavailable: The file can't be read.
         """
-        async with self._writing:
+        async with self._groups.outside():
             try:
                 # Of the writer, for whom only commits of other connections count; the reader never writes.
                 rows = await self._writer.execute_fetchall("PRAGMA data_version")
@@ -173,23 +201,6 @@ class Database:
                 self._explain(e)
                 raise
         return int(next(iter(rows))[0])
-
-    @asynccontextmanager
-    async def _transaction(self, connection: aiosqlite.Connection, lock: asyncio.Lock, begin: str) -> AsyncIterator[Tx]:
-        async with lock:
-            try:
-                await connection.execute_fetchall(begin)
-                before = connection.total_changes
-                yield connection
-                await connection.commit()
-                if connection.total_changes > before:
-                    self._recovered()
-            except BaseException as e:
-                # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
-                # order, so this comes after them, and it does nothing where no transaction is open.
-                await unbroken(connection.rollback())
-                self._explain(e)
-                raise
 
     def _explain(self, error: BaseException) -> None:
         """Raise the sentence for an error of SQLite's that has one, and log what lasts: once, however often it fails."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bot.model.errors import Conflict, Moderated, Unavailable, Uninvited
@@ -118,21 +119,27 @@ async def _admit(
     files: Sequence[Staged],
     pressing: Pressing | None,
 ) -> Job:
-    async with house.db.write() as tx:
-        job = await jobs.by_event(tx, ref.event)
-        if job is not None:
-            if ref.digest and await jobs.digest_of(tx, job.id) not in {"", ref.digest}:
-                raise Conflict("refusal.event.other")
-            return job
-        job = await _store(tx, house, actor, place, request=request, ref=ref, parent_id=parent_id, pressing=pressing)
-        for file in files:
-            await inputs.keep(file)
-    if job.state is JobState.QUEUED:
-        house.backlog.put(ticket_of(job))
-    else:
-        house.backlog.changed(job.id)
-        if job.state is JobState.HELD:
-            house.backlog.asked()
+    with ExitStack() as seat:
+        async with house.db.write() as tx:
+            job = await jobs.by_event(tx, ref.event)
+            if job is not None:
+                if ref.digest and await jobs.digest_of(tx, job.id) not in {"", ref.digest}:
+                    raise Conflict("refusal.event.other")
+                return job
+            job = await _store(
+                tx, house, actor, place, request=request, ref=ref, parent_id=parent_id, pressing=pressing
+            )
+            if job.state is JobState.QUEUED:
+                # The next one's body may run before this one is committed and in the queue.
+                seat.enter_context(house.backlog.seat())
+            for file in files:
+                await inputs.keep(file)
+        if job.state is JobState.QUEUED:
+            house.backlog.put(ticket_of(job))
+        else:
+            house.backlog.changed(job.id)
+            if job.state is JobState.HELD:
+                house.backlog.asked()
     return job
 
 

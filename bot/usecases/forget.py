@@ -54,6 +54,6 @@ async def _remove_files(house: House, gone: Forgotten) -> None:
     if not gone.inputs:
         return
     # In a writing transaction, so that no job that names one of them comes in meanwhile.
-    async with house.db.write() as tx:
+    async with house.db.write(alone=True) as tx:
         named = await jobs.starts(tx)
         await inputs.remove(house.pictures, [name for name in gone.inputs if name not in named])

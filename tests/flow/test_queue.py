@@ -14,7 +14,7 @@ from bot.dispatch.service import Dispatch
 from bot.model.errors import Unavailable
 from bot.model.jobs import JobState
 from bot.observe.metrics import Metrics
-from bot.store import options
+from bot.store import groups, options
 from bot.store.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
@@ -63,6 +63,23 @@ async def test_a_full_queue_says_so_at_once_and_keeps_nothing(make: Make, monkey
     job = await bot.ask(user="3", event="again")
     await bot.engine.recover()
     await bot.delivered(job.id)
+
+
+async def test_of_many_at_one_moment_no_more_than_may_wait_come_in(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows may be written before the first of them is in the queue."""
+    bot = await make(engine=FakeEngine(auto_warm=False))
+    monkeypatch.setattr(bot.dispatch, "_limit", 3)
+    monkeypatch.setattr(groups, "LONGEST_SECONDS", 3600.0)
+    results = await asyncio.gather(*(bot.ask(user=str(n)) for n in range(12)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, Unavailable)]
+    assert len(refused) == 9
+    assert {refusal.key for refusal in refused} == {"unavailable.queue_full"}
+    async with bot.db.read() as tx:
+        assert list(map(tuple, await tx.execute_fetchall("SELECT count(*) FROM jobs"))) == [(3,)]
+    await bot.engine.recover()
+    for result in results:
+        if not isinstance(result, BaseException):
+            await bot.delivered(result.id)
 
 
 async def test_a_restart_may_find_more_than_may_wait(make: Make) -> None:

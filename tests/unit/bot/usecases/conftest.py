@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,9 @@ class RecordingBacklog:
 
     def full(self) -> float | None:
         return self.come_back
+
+    def seat(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def forget(self, job_id: int) -> None:
         self.forgotten.append(job_id)
