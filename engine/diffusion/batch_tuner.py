@@ -1,42 +1,44 @@
-"""What sharing a step gains on this device, as measured: more pictures at once than that only wait for each other."""
+"""Measures how long steps take, and limits batches to sizes from which pictures gain on this device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MEASURED = 3
-"""Steps that must have been seen before their time is believed."""
+MIN_SAMPLES = 3
+"""Steps that must have been measured before their time counts."""
 
 WORSE = 1.10
-"""A batch that takes so much more for each picture than a smaller one is too large."""
+"""A batch is too large if each picture takes this many times as long as in a smaller batch."""
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Sample:
     count: int = 0
     each: float = 0.0
 
 
 @dataclass(slots=True)
 class BatchTuner:
-    """Seconds that a step takes for each picture, by pixels and by how many share it."""
+    """Seconds that a step takes for each picture, by pixels and batch size."""
 
-    _seen: dict[tuple[int, int], _Seen] = field(default_factory=dict)
+    _samples: dict[tuple[int, int], _Sample] = field(default_factory=dict)
 
-    def saw(self, pixels: int, count: int, seconds: float) -> None:
-        """Note what a step of ``count`` pictures took."""
-        seen = self._seen.setdefault((pixels, count), _Seen())
-        seen.count += 1
+    def record(self, pixels: int, count: int, seconds: float) -> None:
+        """Record how long a step of ``count`` pictures took."""
+        sample = self._samples.setdefault((pixels, count), _Sample())
+        sample.count += 1
         each = seconds / count
-        # The quickest is the truest: what disturbs a step only makes it slower. It may fade, as devices get warm.
-        seen.each = each if seen.count == 1 else min(each, seen.each * 1.01)
+        # Disturbances only make a step slower, so the quickest is the truest. It fades slowly, since devices get warm.
+        sample.each = each if sample.count == 1 else min(each, sample.each * 1.01)
 
-    def most(self, pixels: int, worth: int) -> int:
-        """Return how many should share a step, at most ``worth``: fewer only where more were measured to be worse."""
+    def max_batch(self, pixels: int, limit: int) -> int:
+        """Return how many pictures should share a step: ``limit``, or fewer if that was measured to be faster."""
         known = {
-            n: seen.each for (p, n), seen in self._seen.items() if p == pixels and n <= worth and seen.count >= MEASURED
+            n: sample.each
+            for (p, n), sample in self._samples.items()
+            if p == pixels and n <= limit and sample.count >= MIN_SAMPLES
         }
-        if worth not in known:
-            return worth
+        if limit not in known:
+            return limit
         best = min(known, key=lambda n: known[n])
-        return best if best < worth and known[worth] > known[best] * WORSE else worth
+        return best if best < limit and known[limit] > known[best] * WORSE else limit

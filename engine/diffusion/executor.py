@@ -1,11 +1,12 @@
-"""Draws whatever is open, a step at a time; each picture comes to its own end and a bad one takes none with it."""
+"""Draws the open requests one denoising step at a time. Each picture ends by itself; a failure ends no other picture."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -17,25 +18,24 @@ from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, 
 from engine.diffusion import init_image
 from engine.diffusion.batch_tuner import BatchTuner
 from engine.diffusion.device import Busy, release
-from engine.diffusion.image_encoder import JPEG, PNG, ImageEncoder, jpeg
+from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
 from engine.diffusion.memory import apply
-from engine.diffusion.postprocess import kind_of, meaning, rounded
+from engine.diffusion.postprocess import meaning, rounded
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.ration import Ration
-from engine.diffusion.request_state import Finished, Models, Open
-from engine.diffusion.rows import OutputHandler, Row, StepProgress
-from engine.diffusion.step_scheduler import BatchKey, StepScheduler, Turn
+from engine.diffusion.request_state import BatchKey, DecodedImage, RequestState
+from engine.diffusion.step_scheduler import StepScheduler
 from engine.families.base import Family
-from engine.families.denoise_state import DenoiseState, Start
+from engine.families.denoise_state import DenoiseState, InitImage
 
 PREVIEW_SECONDS = 0.25
-"""At most four previews a second of each picture that somebody looks at."""
+"""Pause between two previews of a picture: at most four a second."""
 
-START_SECONDS = 0.25
-"""So long, or for one tile, others wait at each of their steps for each picture that is enlarged."""
+INIT_IMAGE_SECONDS = 0.25
+"""Time that is spent on enlarging an initial image (at least one tile) before other requests take a step."""
 
 FIRST_PAUSE = 600.0
-"""Seconds until a model is loaded in a safer precision for the same reason again, where the last time did not settle it."""
+"""Seconds until a model is loaded in a safer precision again for the same reason, if that did not settle it."""
 
 LONGEST_PAUSE = 6 * 3600.0
 """The longest such pause in seconds; each time doubles it."""
@@ -43,25 +43,82 @@ LONGEST_PAUSE = 6 * 3600.0
 log = logging.getLogger(__name__)
 
 
+class ModelProvider(Protocol):
+    """What the executor needs of the model manager."""
+
+    @property
+    def loaded(self) -> str:
+        """Name of the model on the device; empty if there is none."""
+
+    def family(self, key: BatchKey) -> Family:
+        """Return a model, loaded and fitted to the size of the key. Raises EngineError."""
+
+    def precision(self, key: BatchKey) -> str:
+        """The precision in which requests with this key are drawn."""
+
+    def revision(self, model: str) -> str:
+        """Commit of the model's files; empty if they have none."""
+
+    def max_batch(self, key: BatchKey) -> int:
+        """How many pictures with this key fit the device together; at least 1."""
+
+    def safer_precision(self, key: BatchKey) -> str | None:
+        """The next precision in which numbers overflow later; None if there is none."""
+
+    def set_default_precision(self, model: str, precision: str) -> None:
+        """Draw the model in this precision from now on, unless a request names another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """Step ``step`` (1-based) of ``steps`` of a request is done."""
+
+    ticket: int
+    step: int
+    steps: int
+
+
+class OutputHandler(Protocol):
+    """Receives what comes of the requests, on the drawing thread or on the image encoder's."""
+
+    def is_active(self, ticket: int, /) -> bool:
+        """Whether the parent still waits for this request."""
+
+    def wants_preview(self, ticket: int, /) -> bool:
+        """Whether previews of this request are wanted."""
+
+    def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
+        """These requests have taken a step together, in so many seconds."""
+
+    def on_preview(self, ticket: int, data: bytes, mime: str, /) -> None:
+        """A preview of this request was made."""
+
+    def on_image(self, ticket: int, image: Image, /) -> None:
+        """This request ended in a picture."""
+
+    def on_failure(self, ticket: int, error: EngineError, /) -> None:
+        """This request ended without a picture."""
+
+
 class StepExecutor:
-    """Draws on the thread that calls ``turn``; files are made on the encoder's.
+    """Draws on the thread that calls ``step``; the image encoder writes files on its own thread.
 
     Args:
-        models: Keeps the models.
-        sink: Hears what comes of the rows.
-        encoder: StepScheduler pixels into files; owned by the caller.
-        device: Whose memory is given back after a failure.
-        busy: Told when the device works.
-        upscaler: Enlarges pictures to start from.
-        clock: Seconds by a clock that never goes back.
+        models: Loads and keeps the models.
+        outputs: Receives progress, pictures and failures.
+        encoder: Turns pixels into files; the caller owns it.
+        device: Device whose memory is given back after a failure.
+        busy: Counts how long the device works.
+        upscaler: Enlarges initial images.
+        clock: Monotonic seconds.
 
-    ``setup`` of its pictures is what had a part in them beside the model (see ``Open.more``).
+    The ``setup`` of its pictures is ``RequestState.extras``; their ``device`` is empty.
     """
 
     def __init__(
         self,
-        models: Models,
-        sink: OutputHandler,
+        models: ModelProvider,
+        outputs: OutputHandler,
         encoder: ImageEncoder,
         device: torch.device,
         busy: Busy | None = None,
@@ -70,103 +127,103 @@ class StepExecutor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
-        self._sink = sink
+        self._outputs = outputs
         self._encoder = encoder
         self._device = device
         self._busy = busy or Busy()
         self._upscaler = upscaler
-        self._open: dict[int, Open] = {}
+        self._open: dict[int, RequestState] = {}
         self._caps: dict[BatchKey, int] = {}
         self._tiled: WeakSet[Family] = WeakSet()
-        self._gain = BatchTuner()
+        self._tuner = BatchTuner()
         self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
-        self._turns = StepScheduler(self._most)
+        self._scheduler = StepScheduler(self._max_batch)
         self.prompts = Prompts()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Take rows on; each that is not dropped ends in the sink, once."""
-        for row in rows:
-            turn = Turn(row.ticket, row.lane, kind_of(row.recipe), row.recipe.steps)
-            self._open[row.ticket] = Open(row, turn)
-            self._turns.add(turn)
+    def add(self, requests: Iterable[RequestState]) -> None:
+        """Take requests on. Each one that is not dropped ends in one call of ``on_image`` or ``on_failure``."""
+        for request in requests:
+            self._open[request.ticket] = request
+            self._scheduler.add(request)
 
-    def turn(self) -> None:
-        """Take one step with those whose turn it is, and end those that it finishes.
+    def step(self) -> None:
+        """Take one step with the scheduled requests, and finish those that it completes.
 
         Raises:
             torch.AcceleratorError: The device is lost to this process, which must end.
         """
-        for ticket in [t for t in self._open if not self._sink.is_active(t)]:
+        for ticket in [t for t in self._open if not self._outputs.is_active(t)]:
             self._close(ticket)
-        self._turns.loaded = self._models.loaded
-        team = [self._open[t.ticket] for t in self._turns.next()]
-        if not team:
+        self._scheduler.loaded = self._models.loaded
+        batch = self._scheduler.schedule()
+        if not batch:
             return
-        kind = team[0].turn.kind
+        key = batch[0].key
         try:
-            family = self._models.family(kind)
+            family = self._models.family(key)
         except EngineError as error:
-            self._unavailable(kind, error)
+            self._unavailable(key, error)
             return
-        ready = [one for one in team if one.drawing is not None or self._begin(one, family)]
-        if ready and self._step(ready, family):
-            for one in ready:
-                if one.drawing is not None and one.drawing.over:
-                    self._finish(one, family, one.drawing)
+        ready = [r for r in batch if r.denoise is not None or self._begin(r, family)]
+        if ready and self._denoise(ready, family):
+            for request in ready:
+                if request.denoise is not None and request.denoise.over:
+                    self._finish(request, family, request.denoise)
 
-    def _unavailable(self, kind: BatchKey, error: EngineError) -> None:
-        """A kind can't be drawn: it fails, or, where a precision of its own is all that lacks, goes on without that."""
-        # Too large is this size; what can't be loaded can't be for anybody.
-        whole = not isinstance(error, OutOfMemory)
-        for one in list(self._open.values()):
-            theirs = one.turn.kind
-            same = theirs.model == kind.model and kind.precision in ("", theirs.precision)
-            if theirs != kind and not (whole and same):
+    def _unavailable(self, key: BatchKey, error: EngineError) -> None:
+        """Handle a model that can't be used: requests fail, or go on in the default precision if only theirs is missing."""
+        # A picture that is too large concerns its size alone; a model that can't be loaded concerns all sizes.
+        every_size = not isinstance(error, OutOfMemory)
+        for request in list(self._open.values()):
+            theirs = request.key
+            same = theirs.model == key.model and key.precision in ("", theirs.precision)
+            if theirs != key and not (every_size and same):
                 continue
             if not theirs.precision:
-                self._fail(one, error)
-            elif one.flat is not None:
-                self._hand_over(one, one.flat)
-            elif one.again:
+                self._fail(request, error)
+            elif request.flat is not None:
+                self._hand_over(request, request.flat)
+            elif request.retried:
                 why = f"The numbers of this picture overflowed, and {theirs.precision} can't be had: {error}"
-                self._fail(one, Overflow(why))
+                self._fail(request, Overflow(why))
             else:
-                self._restart(one, "")
+                request.restart("")
 
-    def _most(self, kind: BatchKey) -> int:
-        worth = catalogue.batch_of(kind.pixels)
-        return max(1, min(self._caps.get(kind, worth), self._gain.most(kind.pixels, worth), self._models.most(kind)))
+    def _max_batch(self, key: BatchKey) -> int:
+        limit = catalogue.batch_of(key.pixels)
+        limits = (self._caps.get(key, limit), self._tuner.max_batch(key.pixels, limit), self._models.max_batch(key))
+        return max(1, min(limits))
 
-    def _begin(self, one: Open, family: Family) -> bool:
-        """Make it ready for its first step; False when it takes another turn, or can't be done, which ends it."""
-        one.starting = one.starting or init_image.Starting(one.recipe, self._upscaler)
-        drawing = None
+    def _begin(self, request: RequestState, family: Family) -> bool:
+        """Prepare a request for its first step; False if it needs more time, or has failed."""
+        request.init_image = request.init_image or init_image.Starting(request.recipe, self._upscaler)
+        denoise = None
         try:
             with self._busy.at_work() as took:
-                if one.starting.go_on(START_SECONDS):
-                    drawing = self._drawing(one, family, one.starting.start)
+                if request.init_image.go_on(INIT_IMAGE_SECONDS):
+                    denoise = self._start_denoising(request, family, request.init_image.start)
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
             log.warning("A recipe can't be begun: %r", error)
-            self._fail(one, meaning(error))
+            self._fail(request, meaning(error))
             return False
-        one.seconds += took.seconds
-        if drawing is None:
+        request.seconds += took.seconds
+        if denoise is None:
             return False
-        one.starting, one.drawing = None, drawing
-        one.turn.begun = True
-        one.turn.steps = drawing.steps
-        one.turn.weight = 1 if drawing.negative is None else 2
+        request.init_image, request.denoise = None, denoise
+        request.begun = True
+        request.steps = denoise.steps
+        request.weight = 1 if denoise.negative is None else 2
         return True
 
-    def _drawing(self, one: Open, family: Family, start: Start | None) -> DenoiseState:
-        """Encode its prompt and make its noise."""
-        recipe = one.recipe
-        name = f"{recipe.model} {self._models.precision(one.turn.kind)}"
+    def _start_denoising(self, request: RequestState, family: Family, start: InitImage | None) -> DenoiseState:
+        """Encode the prompts and make the noise."""
+        recipe = request.recipe
+        name = f"{recipe.model} {self._models.precision(request.key)}"
         prompt = self.prompts.embed(family, name, recipe.prompt)
         negative = None
         if family.guided(recipe.guidance):
@@ -174,197 +231,198 @@ class StepExecutor:
             negative = self.prompts.embed(family, name, recipe.negative if recipe.guidance > 1 else "")
         return family.begin(recipe, prompt, negative, start)
 
-    def _step(self, team: Sequence[Open], family: Family) -> bool:
-        """Take one step; False when it could not be taken, and the rows are to be tried again or have ended."""
-        drawings = [one.drawing for one in team if one.drawing is not None]
-        for one, drawing in zip(team, drawings, strict=True):
-            drawing.looked = self._sink.wants_preview(one.row.ticket)
+    def _denoise(self, batch: Sequence[RequestState], family: Family) -> bool:
+        """Take one step; False if it failed, and its requests are tried again or have ended."""
+        states = [r.denoise for r in batch if r.denoise is not None]
+        for request, state in zip(batch, states, strict=True):
+            state.looked = self._outputs.wants_preview(request.ticket)
         try:
             with self._busy.at_work() as took:
-                family.step(drawings)
+                family.step(states)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
-            log.warning("A step of %d failed: %r", len(team), e)
+            log.warning("A step of %d failed: %r", len(batch), e)
             error = meaning(e)
         else:
-            self._stepped(team, family, took.seconds)
+            self._report_step(batch, states, family, took.seconds)
             return True
         # Outside of the except block, which keeps the failed step's tensors alive.
         release(self._device)
-        self._broken(team, error)
+        self._split(batch, error)
         return False
 
-    def _stepped(self, team: Sequence[Open], family: Family, seconds: float) -> None:
-        self._gain.saw(team[0].turn.kind.pixels, len(team), seconds)
+    def _report_step(
+        self, batch: Sequence[RequestState], states: Sequence[DenoiseState], family: Family, seconds: float
+    ) -> None:
+        self._tuner.record(batch[0].key.pixels, len(batch), seconds)
         progress = []
-        for one in team:
-            drawing = one.drawing
-            assert drawing is not None
-            one.seconds += seconds / len(team)
-            one.turn.steps = drawing.steps - drawing.done
-            progress.append(StepProgress(one.row.ticket, drawing.done, drawing.steps))
-        self._sink.on_step(progress, seconds)
+        for request, state in zip(batch, states, strict=True):
+            request.seconds += seconds / len(batch)
+            request.steps = state.steps - state.done
+            progress.append(StepProgress(request.ticket, state.done, state.steps))
+        self._outputs.on_step(progress, seconds)
         now = time.monotonic()
-        for one in team:
-            drawing = one.drawing
-            if drawing is not None and drawing.looked and not drawing.over and now - one.seen >= PREVIEW_SECONDS:
-                one.seen = now
-                self._preview(one, family, drawing)
+        for request, state in zip(batch, states, strict=True):
+            if state.looked and not state.over and now - request.previewed_at >= PREVIEW_SECONDS:
+                request.previewed_at = now
+                self._preview(request.ticket, family, state)
 
-    def _preview(self, one: Open, family: Family, drawing: DenoiseState) -> None:
-        ticket = one.row.ticket
-
-        def then(encoded: bytes | Exception) -> None:
-            if isinstance(encoded, bytes):
-                self._sink.on_preview(ticket, encoded, JPEG)
+    def _preview(self, ticket: int, family: Family, state: DenoiseState) -> None:
+        def encoded(data: bytes | Exception) -> None:
+            if isinstance(data, bytes):
+                self._outputs.on_preview(ticket, data, JPEG)
 
         try:
             with self._busy.at_work():
-                pixels = family.preview(drawing)
+                pixels = family.preview(state)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # a picture without previews is a picture
             log.warning("A preview failed: %r", e)
             return
-        self._encoder.put(pixels, then, jpeg)
+        self._encoder.submit(pixels, encoded, jpeg)
 
-    def _broken(self, team: Sequence[Open], error: EngineError) -> None:
-        """A step failed: for want of memory, half as many go on; else each is tried alone, and alone it fails."""
-        if len(team) == 1:
-            self._fail(team[0], error)
+    def _split(self, batch: Sequence[RequestState], error: EngineError) -> None:
+        """Handle a failed step: half as many share a step if memory was short; otherwise each is tried alone."""
+        if len(batch) == 1:
+            self._fail(batch[0], error)
             return
         if isinstance(error, OutOfMemory):
-            kind = team[0].turn.kind
-            self._caps[kind] = len(team) // 2
-            log.warning("%d pictures of %dx%d are too many at once", len(team), kind.width, kind.height)
+            key = batch[0].key
+            self._caps[key] = len(batch) // 2
+            log.warning("%d pictures of %dx%d are too many at once", len(batch), key.width, key.height)
             return
-        for one in team:
-            self._restart(one, one.turn.kind.precision)
-            one.turn.alone = True
+        for request in batch:
+            request.restart(request.precision)
+            request.alone = True
 
-    def _finish(self, one: Open, family: Family, drawing: DenoiseState) -> None:
-        """Decode a picture, look at it, and hand it over or draw it again."""
+    def _finish(self, request: RequestState, family: Family, state: DenoiseState) -> None:
+        """Decode a picture, check it, and hand it over or draw it again."""
         try:
             with self._busy.at_work() as took:
-                finite = bool(torch.isfinite(drawing.latents).all())
-                pixels = rounded(self._decode(family, one, drawing)) if finite else None
+                finite = bool(torch.isfinite(state.latents).all())
+                pixels = rounded(self._decode(request, family, state)) if finite else None
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
             log.warning("A picture can't be decoded: %r", e)
             error = meaning(e)
         else:
-            one.seconds += took.seconds
+            request.seconds += took.seconds
             if pixels is None:
-                self._overflowed(one)
+                self._overflowed(request)
             else:
-                self._look(one, drawing, pixels)
+                self._check(request, state, pixels)
             return
         release(self._device)
-        self._fail(one, error)
+        self._fail(request, error)
 
-    def _decode(self, family: Family, one: Open, drawing: DenoiseState) -> NDArray[np.float32]:
-        """Decode; for want of memory in tiles, from then on."""
+    def _decode(self, request: RequestState, family: Family, state: DenoiseState) -> NDArray[np.float32]:
+        """Decode a picture; if memory is short, decode it and all later ones in tiles."""
         try:
-            return family.finish(drawing)
+            return family.finish(state)
         except Exception as e:
             if family in self._tiled or not isinstance(meaning(e), OutOfMemory):
                 raise
-            log.warning("%dx%d is decoded in tiles from now on: %r", one.recipe.width, one.recipe.height, e)
+            log.warning("%dx%d is decoded in tiles from now on: %r", request.recipe.width, request.recipe.height, e)
             self._tiled.add(family)
         release(self._device)
         apply.tile(family.pipe, True)
-        return family.finish(drawing)
+        return family.finish(state)
 
-    def _overflowed(self, one: Open) -> None:
-        """Its numbers are not finite: it alone is drawn again in a safer precision, once."""
-        now, safer = self._models.precision(one.turn.kind), self._models.safer(one.turn.kind)
-        if one.flat is not None:
-            self._hand_over(one, one.flat)
-        elif safer is not None and not one.again and self._may_try(one, safer, "overflow"):
-            log.warning("%s overflows in %s: a picture is drawn again in %s", one.recipe.model, now, safer)
-            self._try(one, safer)
+    def _overflowed(self, request: RequestState) -> None:
+        """Handle numbers that are not finite: draw this picture again in a safer precision, once."""
+        now, safer = self._models.precision(request.key), self._models.safer_precision(request.key)
+        model = request.recipe.model
+        if request.flat is not None:
+            self._hand_over(request, request.flat)
+        elif safer is not None and not request.retried and self._may_retry(model, safer, "overflow"):
+            log.warning("%s overflows in %s: a picture is drawn again in %s", model, now, safer)
+            self._retry(request, safer)
         else:
-            self._fail(one, Overflow(f"The numbers of this picture overflowed in {now}; try another prompt or seed."))
+            why = f"The numbers of this picture overflowed in {now}; try another prompt or seed."
+            self._fail(request, Overflow(why))
 
-    def _look(self, one: Open, drawing: DenoiseState, pixels: NDArray[np.uint8]) -> None:
-        """Hand a picture over; one of a single colour is drawn once more first, where a safer precision may help."""
-        kind = one.turn.kind
-        found = Finished(pixels, self._models.precision(kind), drawing.prompt.cut, one.more)
+    def _check(self, request: RequestState, state: DenoiseState, pixels: NDArray[np.uint8]) -> None:
+        """Hand a picture over; one of a single colour is drawn again first if a safer precision may help."""
+        model = request.recipe.model
+        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt.cut, request.extras)
         flat = bool((pixels == pixels[0, 0]).all())
-        if one.again:
-            if one.flat is None or not flat:
-                # It was the numbers and not the prompt.
-                self._settle(kind.model, found.precision)
-        elif flat and not init_image.is_plain(drawing.start):
-            safer = self._models.safer(kind)
-            if safer is not None and self._may_try(one, safer, "flat"):
-                one.flat = found
-                self._try(one, safer)
+        if request.retried:
+            if request.flat is None or not flat:
+                # The precision was the reason, not the prompt.
+                self._set_default_precision(model, image.precision)
+        elif flat and not init_image.is_plain(state.start):
+            safer = self._models.safer_precision(request.key)
+            if safer is not None and self._may_retry(model, safer, "flat"):
+                request.flat = image
+                self._retry(request, safer)
                 return
-        self._hand_over(one, found)
+        self._hand_over(request, image)
 
-    def _may_try(self, one: Open, precision: str, why: str) -> bool:
-        """Whether a row may be drawn in a precision that the model must be loaded in first, which everybody waits for."""
-        model = one.turn.kind.model
-        if precision == self._usual(model):
+    def _may_retry(self, model: str, precision: str, why: str) -> bool:
+        """Whether a request may be drawn in a precision for which the model is loaded anew while everybody waits."""
+        if precision == self._default_precision(model):
             return True
-        waiting = (o.turn.kind for o in self._open.values() if o.again)
-        if any((k.model, k.precision) == (model, precision) for k in waiting):
+        if any(r.retried and (r.recipe.model, r.precision) == (model, precision) for r in self._open.values()):
             return True
         return self._ration.take((model, precision, why))
 
-    def _try(self, one: Open, precision: str) -> None:
-        """Draw a row again in another precision, once those that have begun in this one are done."""
-        one.again = True
-        self._turns.set_aside(one.turn)
-        self._restart(one, "" if precision == self._usual(one.turn.kind.model) else precision)
+    def _retry(self, request: RequestState, precision: str) -> None:
+        """Draw a request again in another precision, after those that have begun in this one."""
+        request.retried = True
+        self._scheduler.preempt(request)
+        request.restart("" if precision == self._default_precision(request.recipe.model) else precision)
 
-    def _settle(self, model: str, precision: str) -> None:
-        """Draw all that has not begun in a precision from now on; what has begun is drawn to its end in its own."""
-        before = self._usual(model)
+    def _set_default_precision(self, model: str, precision: str) -> None:
+        """Draw what has not begun in a precision from now on; what has begun ends in its own."""
+        before = self._default_precision(model)
         if precision == before:
             return
-        self._models.settle(model, precision)
+        self._models.set_default_precision(model, precision)
         for other in self._open.values():
-            kind = other.turn.kind
-            if kind.model == model and kind.precision == precision:
-                other.turn.kind = replace(kind, precision="")
-            elif kind.model == model and not kind.precision and other.drawing is not None:
-                other.turn.kind = replace(kind, precision=before)
+            if other.recipe.model != model:
+                continue
+            if other.precision == precision:
+                other.precision = ""
+            elif not other.precision and other.denoise is not None:
+                other.precision = before
 
-    def _usual(self, model: str) -> str:
+    def _default_precision(self, model: str) -> str:
         return self._models.precision(BatchKey(model, 0, 0))
 
-    def _hand_over(self, one: Open, found: Finished) -> None:
-        row, seconds, pixels = one.row, one.seconds, found.pixels
-        height, width, _ = pixels.shape
-        revision = self._models.revision(row.recipe.model)
-        notes: tuple[str, ...] = (PROMPT_CUT,) if found.cut else ()
-        notes += (SAFER,) if one.again and one.flat is None else ()
+    def _hand_over(self, request: RequestState, image: DecodedImage) -> None:
+        ticket, recipe, seconds = request.ticket, request.recipe, request.seconds
+        height, width, _ = image.pixels.shape
+        revision = self._models.revision(recipe.model)
+        notes: tuple[str, ...] = (PROMPT_CUT,) if image.prompt_cut else ()
+        notes += (SAFER,) if request.retried and request.flat is None else ()
 
-        def then(encoded: bytes | Exception) -> None:
-            if isinstance(encoded, bytes):
-                how = (seconds, PNG, found.precision, revision, notes)
-                self._sink.on_image(row.ticket, Image(row.recipe.id, encoded, width, height, *how, setup=found.more))
-            else:
-                self._sink.on_failure(row.ticket, EngineError(f"The picture could not be encoded: {encoded!r}."))
+        def encoded(data: bytes | Exception) -> None:
+            if isinstance(data, Exception):
+                self._outputs.on_failure(ticket, EngineError(f"The picture could not be encoded: {data!r}."))
+                return
+            made = Image(
+                recipe.id,
+                data,
+                width,
+                height,
+                seconds,
+                precision=image.precision,
+                revision=revision,
+                notes=notes,
+                setup=image.extras,
+            )
+            self._outputs.on_image(ticket, made)
 
-        self._close(row.ticket)
-        self._encoder.put(pixels, then)
+        self._close(ticket)
+        self._encoder.submit(image.pixels, encoded)
 
-    def _restart(self, one: Open, precision: str) -> None:
-        """Let a row begin anew in a precision; empty: its model's usual one."""
-        one.starting = one.drawing = None
-        one.turn.steps = one.recipe.steps
-        one.turn.begun = False
-        one.turn.kind = replace(one.turn.kind, precision=precision)
-
-    def _fail(self, one: Open, error: EngineError) -> None:
-        self._close(one.row.ticket)
-        self._sink.on_failure(one.row.ticket, error)
+    def _fail(self, request: RequestState, error: EngineError) -> None:
+        self._close(request.ticket)
+        self._outputs.on_failure(request.ticket, error)
 
     def _close(self, ticket: int) -> None:
         del self._open[ticket]
-        self._turns.remove(ticket)
+        self._scheduler.remove(ticket)

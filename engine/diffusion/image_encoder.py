@@ -1,4 +1,4 @@
-"""Pixels to files, on a thread of its own: the device goes on drawing meanwhile."""
+"""Encodes pixels to files on a thread of its own, while the device goes on drawing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 COMPRESSION = 4
-"""zlib's level: on photographs within 2 % of the size at the default 6, in half the time."""
+"""zlib's level: photographs are within 2 % of the size at the default level 6, in half the time."""
 
 QUALITY = 80
-"""Of previews' JPEG: they are an eighth as large as the picture, and shown for a moment."""
+"""JPEG quality of previews, which have an eighth of the picture's sides and are shown for a moment."""
 
-PNG, JPEG = "image/png", "image/jpeg"
+JPEG = "image/jpeg"
+
+Encode = Callable[[NDArray[np.uint8]], bytes]
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -34,34 +36,27 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 class ImageEncoder:
-    """Works in the order of asking."""
+    """Encodes pictures one by one, in the order of ``submit``."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
 
-    def put(
-        self,
-        pixels: NDArray[np.uint8],
-        then: Callable[[bytes | Exception], None],
-        form: Callable[[NDArray[np.uint8]], bytes] = png,
+    def submit(
+        self, pixels: NDArray[np.uint8], done: Callable[[bytes | Exception], None], encode: Encode = png
     ) -> None:
-        """Encode and hand the file, or what went wrong, to ``then``; always on the encoder's thread."""
-        # A future's done-callback would run on the caller's thread whenever the encoder was quicker.
-        self._pool.submit(self._encode, pixels, then, form)
+        """Encode pixels and call ``done`` on the encoder's thread, with the file or with what was raised."""
+        # A future's done-callback would run on the caller's thread if the encoder was quicker.
+        self._pool.submit(self._encode, pixels, done, encode)
 
     @staticmethod
-    def _encode(
-        pixels: NDArray[np.uint8],
-        then: Callable[[bytes | Exception], None],
-        form: Callable[[NDArray[np.uint8]], bytes],
-    ) -> None:
+    def _encode(pixels: NDArray[np.uint8], done: Callable[[bytes | Exception], None], encode: Encode) -> None:
         try:
-            data = form(pixels)
+            data = encode(pixels)
         except Exception as error:  # noqa: BLE001 - whatever Pillow raises ends this picture alone
-            then(error)
+            done(error)
         else:
-            then(data)
+            done(data)
 
     def close(self) -> None:
-        """Return once everything is encoded."""
+        """Return when everything is encoded."""
         self._pool.shutdown()

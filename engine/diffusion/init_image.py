@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from engine.contract import BadImage, Recipe
-from engine.families.denoise_state import Start
+from engine.families.denoise_state import InitImage
 
 MAX_PIXELS = 50_000_000
 """Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""
@@ -44,7 +44,7 @@ class Starting:
 
     def __init__(self, recipe: Recipe, upscaler: Enlarges | None) -> None:
         self._reading = read(recipe, upscaler)
-        self.start: Start | None = None
+        self.start: InitImage | None = None
 
     def go_on(self, seconds: float) -> bool:
         """Go on for about so long; whether ``start`` is there now. Raises what ``read`` raises."""
@@ -59,7 +59,7 @@ class Starting:
                 return False
 
 
-def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, Start | None]:
+def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, InitImage | None]:
     """Read what the recipe starts from, scaled and cropped to its size; returns None when it starts from noise.
 
     Yields while something enlarges it.
@@ -83,14 +83,14 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
         by = upscaler.digest
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch wants it writable
     if not recipe.mask:
-        return Start(pixels, upscaler=by)
+        return InitImage(pixels, upscaler=by)
     grey = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"))
     if grey.max() < MASK_LEAST:
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
-    return Start(pixels, (grey / 255).astype(np.float32), by)
+    return InitImage(pixels, (grey / 255).astype(np.float32), by)
 
 
-def is_plain(start: Start | None) -> bool:
+def is_plain(start: InitImage | None) -> bool:
     """Whether a drawing starts from a picture of one colour, so that its own being of one colour proves nothing."""
     if start is None:
         return False

@@ -1,4 +1,4 @@
-"""Which model is on the device: loads it when it is asked for, in place of the one that is there."""
+"""Keeps one model on the device, and loads another in its place when a request needs it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.ration import Ration
-from engine.diffusion.step_scheduler import BatchKey
+from engine.diffusion.request_state import BatchKey
 from engine.families.base import Family
 from engine.spec import ModelSpec
 
 FIRST_PAUSE = 60.0
-"""Seconds until a model whose load failed after another was unloaded for it may take that one's place again."""
+"""Seconds until a model is loaded again after another one was unloaded for it and its load failed."""
 
 LONGEST_PAUSE = 3600.0
 """The longest such pause in seconds; each failure doubles it."""
@@ -26,10 +26,10 @@ class LoadedModel:
 
     Attributes:
         spec: Which model.
-        family: It.
+        family: Its pipeline.
         precision: Number format of its weights.
         plan: How it was fitted to the device, in one sentence.
-        revision: Commit of its files; empty when they have none.
+        revision: Commit of its files; empty if they have none.
     """
 
     spec: ModelSpec
@@ -40,11 +40,11 @@ class LoadedModel:
 
 
 class LoadError(Exception):
-    """The model can't be had or loaded.
+    """A model can't be fetched or loaded.
 
     Attributes:
         error: Why, in one sentence.
-        passing: It may work later as things are.
+        passing: A later try may succeed without any change.
     """
 
     def __init__(self, error: EngineError, *, passing: bool = False) -> None:
@@ -53,11 +53,11 @@ class LoadError(Exception):
         self.passing = passing
 
 
-class Loads(Protocol):
-    """What the keeper asks of the loader."""
+class ModelLoader(Protocol):
+    """What the model manager needs of the loader."""
 
     def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
-        """Find or download a model's files, look at them and plan, as ``load`` would after ``unload(replaced)``.
+        """Find or download a model's files, check them and plan, as ``load`` would after ``unload(replaced)``.
 
         Args:
             spec: Which model.
@@ -70,68 +70,68 @@ class Loads(Protocol):
         """
 
     def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
-        """Put a model on the device; when it raises, nothing of the model is left there.
+        """Put a model on the device; if it raises, nothing of the model is left there.
 
         Args:
             spec: Which model.
-            precision: In which precision; empty: in the one that its plan chooses.
-            stay: A plan that draws on the CPU is refused, unless the last model was drawn there too.
+            precision: Number format; empty: the one that its plan chooses.
+            stay: Refuse a plan that draws on the CPU, unless the last model was drawn there too.
 
         Raises:
-            LoadError: It can't be had or loaded.
+            LoadError: It can't be fetched or loaded.
         """
 
     def unload(self, loaded: LoadedModel) -> None:
         """Give its memory back."""
 
     def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
-        """Make it fit for pictures of this size; return how many of them fit together. Raises OutOfMemory."""
+        """Prepare a model for pictures of this size; return how many fit together. Raises OutOfMemory."""
 
     def safer(self, precision: str) -> str | None:
-        """The next precision in which numbers overflow later; None when there is none."""
+        """The next precision in which numbers overflow later; None if there is none."""
 
 
 class LoadListener(Protocol):
-    """Hears what the keeper does."""
+    """Receives what the model manager does."""
 
     def on_loading(self, spec: ModelSpec) -> None:
-        """A model is being put on the device."""
+        """A model is being loaded."""
 
     def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
-        """It is there; it took so many seconds."""
+        """A model was loaded in so many seconds."""
 
     def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
-        """A model can't be loaded, and this one is still or again on the device, or none; one sentence says why."""
+        """A model can't be loaded, for a reason in one sentence; ``loaded`` is on the device now, or None."""
 
     def on_notice(self, text: str) -> None:
-        """Something happened that the operator should know; one sentence."""
+        """Something happened that the operator should know, in one sentence."""
 
 
 class ModelManager:
-    """One model at a time. Obeys ``engine.diffusion.executor.Models``.
+    """Holds one model at a time. Implements ``engine.diffusion.executor.ModelProvider``.
 
     Args:
         specs: The models that can be asked for; the first is the default.
         loader: Loads them.
-        tells: Told of each change.
-        clock: Seconds by a clock that never goes back.
+        listener: Receives each change.
+        clock: Monotonic seconds.
     """
 
     def __init__(
         self,
         specs: Sequence[ModelSpec],
-        loader: Loads,
-        tells: LoadListener,
+        loader: ModelLoader,
+        listener: LoadListener,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._specs: Mapping[str, ModelSpec] = {spec.profile.name: spec for spec in specs}
         self._default = specs[0].profile.name
         self._loader = loader
-        self._tells = tells
+        self._listener = listener
         self._now: LoadedModel | None = None
         self._wanted = ""
-        self._usual: dict[str, str] = {}
+        self._defaults: dict[str, str] = {}
         self._fits: dict[tuple[int, int], int] = {}
         self._revisions: dict[str, str] = {}
         self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
@@ -142,74 +142,74 @@ class ModelManager:
         """Name of the model that is on the device; empty for none."""
         return "" if self._now is None else self._now.spec.profile.name
 
-    def first(self) -> LoadedModel:
+    def load_default(self) -> LoadedModel:
         """Load the default model. Raises LoadError."""
         return self._put(self._specs[self._default], "")
 
-    def family(self, kind: BatchKey) -> Family:
-        """Return the model of a kind, on the device and fit for this size.
+    def family(self, key: BatchKey) -> Family:
+        """Return a model, loaded and prepared for the size of the key.
 
         Raises:
             EngineError: It can't be loaded, or does not fit.
         """
-        spec = self._specs.get(kind.model)
+        spec = self._specs.get(key.model)
         if spec is None:
-            raise UnknownModel(f"There is no model {kind.model!r} here.")
-        wanted = kind.precision or self._usual.get(kind.model, "")
+            raise UnknownModel(f"There is no model {key.model!r} here.")
+        wanted = key.precision or self._defaults.get(key.model, "")
         now = self._now
-        # What was wanted may not be to be had (a GGUF file is what it is): asking again would not change that.
+        # The requested precision may be unavailable (a GGUF file has one); do not reload.
         if now is None or now.spec is not spec or wanted not in ("", now.precision, self._wanted):
             try:
                 now = self._replace(spec, wanted)
             except LoadError as e:
-                if kind.precision or not wanted or not isinstance(e.error, OutOfMemory):
+                if key.precision or not wanted or not isinstance(e.error, OutOfMemory):
                     raise e.error from None
                 now = self._choose_again(spec, wanted)
-        size = (kind.width, kind.height)
+        size = (key.width, key.height)
         if size not in self._fits:
             self._fits[size] = self._loader.fit(now, *size)
         return now.family
 
-    def precision(self, kind: BatchKey) -> str:
-        """In which precision this kind is drawn; empty while its model was never loaded."""
-        return kind.precision or self._usual.get(kind.model, "")
+    def precision(self, key: BatchKey) -> str:
+        """The precision in which requests with this key are drawn; empty until their model is loaded."""
+        return key.precision or self._defaults.get(key.model, "")
 
     def revision(self, model: str) -> str:
-        """Commit of the model's files; empty when they have none."""
+        """Commit of the model's files; empty if they have none."""
         return self._revisions.get(model, "")
 
-    def most(self, kind: BatchKey) -> int:
-        """How many pictures of this kind fit the device together; at least 1."""
+    def max_batch(self, key: BatchKey) -> int:
+        """How many pictures with this key fit the device together; at least 1."""
         now = self._now
-        if now is None or kind.model != self.loaded or self.precision(kind) not in (now.precision, self._wanted):
+        if now is None or key.model != self.loaded or self.precision(key) not in (now.precision, self._wanted):
             return 1
-        return self._fits.get((kind.width, kind.height), 1)
+        return self._fits.get((key.width, key.height), 1)
 
-    def safer(self, kind: BatchKey) -> str | None:
-        """The next precision in which numbers overflow later; None when there is none."""
-        return self._loader.safer(self.precision(kind))
+    def safer_precision(self, key: BatchKey) -> str | None:
+        """The next precision in which numbers overflow later; None if there is none."""
+        return self._loader.safer(self.precision(key))
 
-    def settle(self, model: str, precision: str) -> None:
-        """From now on this precision is the model's usual one."""
-        if self._usual.get(model) != precision:
-            before = self._usual.get(model, "its usual precision")
-            self._tells.on_notice(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
-        self._usual[model] = precision
+    def set_default_precision(self, model: str, precision: str) -> None:
+        """Draw the model in this precision from now on, unless a request names another one."""
+        if self._defaults.get(model) != precision:
+            before = self._defaults.get(model, "its usual precision")
+            self._listener.on_notice(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
+        self._defaults[model] = precision
 
     def unload(self) -> None:
-        """Give the device's memory back; the next kind that is asked for is loaded again."""
+        """Give the device's memory back; the next request loads its model again."""
         if self._now is not None:
             self._loader.unload(self._now)
             self._now = None
             self._fits.clear()
 
     def _replace(self, spec: ModelSpec, precision: str) -> LoadedModel:
-        """Put a model in the place of the one that is there, which stays or comes back when that fails.
+        """Load a model in place of the current one, which stays or is loaded again if that fails.
 
         Raises LoadError.
         """
         before, key = self._now, (spec.profile.name, precision)
-        # Another precision of a model is no reason to leave the card, where it draws many times as fast.
+        # Another precision of the same model must not move it from the card to the much slower CPU.
         stay = before is not None and before.spec is spec and bool(precision)
         what = f"{spec.profile.name} in {precision}" if precision else spec.profile.name
         if before is not None:
@@ -218,7 +218,9 @@ class ModelManager:
             try:
                 self._loader.check(spec, precision, before, stay=stay)
             except LoadError as e:
-                self._tells.on_load_failed(before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded"))
+                self._listener.on_load_failed(
+                    before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded")
+                )
                 raise
         try:
             now = self._put(spec, precision, stay=stay)
@@ -229,27 +231,29 @@ class ModelManager:
             return now
         # Outside of the except block, which would keep the failed load's tensors alive.
         if before is None:
-            self._tells.on_load_failed(None, _sentence(what, failed.error, "no model is loaded until the next request"))
+            self._listener.on_load_failed(
+                None, _sentence(what, failed.error, "no model is loaded until the next request")
+            )
         else:
-            # Each further try would unload what works.
+            # Each further try would unload a model that works.
             self._ration.take(key)
             self._refused[key] = failed.error
             self._put_back(before, what, failed.error)
         raise failed
 
     def _put_back(self, before: LoadedModel, what: str, error: EngineError) -> None:
-        """Load again what was unloaded for a model that could not be loaded after all."""
+        """Load a model again that was unloaded for one that could not be loaded."""
         name = before.spec.profile.name
         try:
             now = self._put(before.spec, before.precision)
         except LoadError as e:
             then = f"{name} could not be loaded again either ({e.error}) and is tried at the next request"
-            self._tells.on_load_failed(None, _sentence(what, error, then))
+            self._listener.on_load_failed(None, _sentence(what, error, then))
         else:
-            self._tells.on_load_failed(now, _sentence(what, error, f"{name} was loaded again"))
+            self._listener.on_load_failed(now, _sentence(what, error, f"{name} was loaded again"))
 
     def _choose_again(self, spec: ModelSpec, wanted: str) -> LoadedModel:
-        """Load a model whose usual precision does not fit any more in the one that its plan chooses now.
+        """Load a model whose default precision no longer fits, in the one that its plan chooses now.
 
         Raises EngineError.
         """
@@ -258,20 +262,20 @@ class ModelManager:
         except LoadError as e:
             raise e.error from None
         name = spec.profile.name
-        self._tells.on_notice(f"{name} does not fit in {wanted} any more and draws in {now.precision} from now on.")
-        self._usual[name] = now.precision
+        self._listener.on_notice(f"{name} does not fit in {wanted} any more and draws in {now.precision} from now on.")
+        self._defaults[name] = now.precision
         return now
 
     def _put(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         began = time.monotonic()
-        self._tells.on_loading(spec)
+        self._listener.on_loading(spec)
         self.unload()
         self._now = now = self._loader.load(spec, precision, stay=stay)
         self._wanted = precision
         name = spec.profile.name
-        self._usual.setdefault(name, now.precision)
+        self._defaults.setdefault(name, now.precision)
         self._revisions[name] = now.revision
-        self._tells.on_loaded(now, time.monotonic() - began)
+        self._listener.on_loaded(now, time.monotonic() - began)
         return now
 
 

@@ -6,13 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.contract import BadRecipe, EngineError, OutOfMemory, Recipe
-from engine.diffusion.step_scheduler import BatchKey
-
-
-def kind_of(recipe: Recipe) -> BatchKey:
-    """Return with whom a recipe can share a step."""
-    return BatchKey(recipe.model, recipe.width, recipe.height)
+from engine.contract import BadRecipe, EngineError, OutOfMemory
 
 
 def rounded(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | None:

@@ -1,98 +1,125 @@
-"""What the painter works with: a row that has not ended, and what it asks of whoever keeps the models."""
+"""A request from its arrival in the engine's process to its end, and the key by which requests share a step.
+
+Imports neither torch nor NumPy: the process listens to its parent before it imports them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from engine.contract import Lane, Recipe
 
-from engine.contract import Recipe
-from engine.diffusion.init_image import Starting
-from engine.diffusion.rows import Row
-from engine.diffusion.step_scheduler import BatchKey, Turn
-from engine.families.base import Family
-from engine.families.denoise_state import DenoiseState
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-
-class Models(Protocol):
-    """What the painter asks of whoever keeps the models."""
-
-    @property
-    def loaded(self) -> str:
-        """Name of the model that is on the device; empty for none."""
-
-    def family(self, kind: BatchKey) -> Family:
-        """Return the model of a kind, on the device and fit for this size. Raises EngineError."""
-
-    def precision(self, kind: BatchKey) -> str:
-        """In which precision this kind is drawn."""
-
-    def revision(self, model: str) -> str:
-        """Commit of the model's files; empty when they have none."""
-
-    def most(self, kind: BatchKey) -> int:
-        """How many pictures of this kind fit the device together; at least 1."""
-
-    def safer(self, kind: BatchKey) -> str | None:
-        """The next precision in which numbers overflow later; None when there is none."""
-
-    def settle(self, model: str, precision: str) -> None:
-        """From now on this precision is the model's usual one."""
+    from engine.diffusion.init_image import Starting
+    from engine.families.denoise_state import DenoiseState
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A picture as it was drawn.
+class BatchKey:
+    """What requests must have in common to share a step.
+
+    Attributes:
+        model: Name of the model's profile.
+        width: Pixels.
+        height: Pixels.
+        precision: Number format; empty for the model's default.
+    """
+
+    model: str
+    width: int
+    height: int
+    precision: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one picture."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A picture before it is encoded.
 
     Attributes:
         pixels: (height, width, 3).
         precision: Number format that it was drawn in.
-        cut: The end of its prompt was left out.
-        more: See ``Open.more``.
+        prompt_cut: The end of its prompt was left out.
+        extras: See ``RequestState.extras``.
     """
 
     pixels: NDArray[np.uint8]
     precision: str
-    cut: bool
-    more: str
+    prompt_cut: bool
+    extras: str
 
 
 @dataclass(slots=True, eq=False)
-class Open:
-    """A row that has not ended.
+class RequestState:
+    """One recipe that has not ended. The thread that listens creates it; afterwards the drawing thread alone uses it.
 
     Attributes:
-        row: Which.
-        turn: Its place among the others.
-        starting: The picture to start from while it is read; None before and after.
-        drawing: How far it is; None before its first step.
-        seconds: What the device took for it.
-        again: It is drawn a second time, in a safer precision, since its first picture was ``flat`` or overflowed.
-        flat: Its first picture, where that was of one colour.
-        seen: When its last preview was made, by the monotonic clock.
+        ticket: Number by which the parent knows it.
+        recipe: What to draw.
+        lane: How urgent it is.
+        precision: Number format that it must be drawn in; empty for the model's default.
+        steps: Denoising steps that are left.
+        weight: Cost of a step compared with other requests of the same size: 2 with guidance.
+        alone: It shares no step, because a batch that it was in has failed.
+        begun: Its denoising has begun.
+        passed: How often another request was scheduled before it.
+        init_image: The picture to start from, while it is read; None before and after.
+        denoise: Its denoising; None before the first step.
+        seconds: Time that the device spent on it.
+        retried: It is drawn a second time, in a safer precision, because its first picture was ``flat`` or overflowed.
+        flat: Its first picture, if all pixels of that had one colour.
+        previewed_at: When its last preview was made, by the monotonic clock.
     """
 
-    row: Row
-    turn: Turn
-    starting: Starting | None = None
-    drawing: DenoiseState | None = None
+    ticket: int
+    recipe: Recipe
+    lane: Lane = Lane.INTERACTIVE
+    precision: str = ""
+    steps: int = field(init=False)
+    weight: int = 1
+    alone: bool = False
+    begun: bool = False
+    passed: int = 0
+    init_image: Starting | None = None
+    denoise: DenoiseState | None = None
     seconds: float = 0.0
-    again: bool = False
-    flat: Finished | None = None
-    seen: float = 0.0
+    retried: bool = False
+    flat: DecodedImage | None = None
+    previewed_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.steps = self.recipe.steps
 
     @property
-    def recipe(self) -> Recipe:
-        """What it shall be."""
-        return self.row.recipe
+    def key(self) -> BatchKey:
+        """What it must have in common with others to share a step."""
+        return BatchKey(self.recipe.model, self.recipe.width, self.recipe.height, self.precision)
 
     @property
-    def more(self) -> str:
-        """What had a part in it beside the model: the digest of an upscaler, how steps were guessed; mostly empty."""
-        if self.drawing is None:
+    def work(self) -> int:
+        """What is left to do, in pixels times steps."""
+        return self.steps * self.recipe.width * self.recipe.height * self.weight
+
+    @property
+    def extras(self) -> str:
+        """What changed its pixels besides the model: the upscaler's digest, the step cache; mostly empty."""
+        if self.denoise is None:
             return ""
-        start, cached = self.drawing.start, self.drawing.cached
-        by = "" if start is None else start.upscaler
-        return " ".join(filter(None, (by, f"step cache {cached}" if cached else "")))
+        upscaler = "" if self.denoise.start is None else self.denoise.start.upscaler
+        step_cache = f"step cache {self.denoise.cached}" if self.denoise.cached else ""
+        return " ".join(filter(None, (upscaler, step_cache)))
+
+    def restart(self, precision: str) -> None:
+        """Begin again in a precision; empty for the model's default."""
+        self.init_image = self.denoise = None
+        self.steps = self.recipe.steps
+        self.begun = False
+        self.precision = precision

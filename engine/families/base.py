@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.families.denoise_state import DenoiseState, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, InitImage
 from engine.families.step_cache import StepCache
 
 _PARALLEL = 1 - 1e-6
@@ -95,7 +95,7 @@ class Family(ABC):
 
     @torch.no_grad()
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
     ) -> DenoiseState:
         """Return the drawing of a recipe before its first step."""
         # A copy, so that nothing of one picture's way is left for the next.
@@ -175,7 +175,7 @@ class Family(ABC):
     def _channels(self) -> int:
         return int(self.denoiser.config.in_channels)
 
-    def _start_from(self, drawing: DenoiseState, start: Start) -> None:
+    def _start_from(self, drawing: DenoiseState, start: InitImage) -> None:
         """Enter where the picture, with noise, is as far as the recipe's strength says (as img2img pipelines do)."""
         recipe, scheduler = drawing.recipe, drawing.scheduler
         order = scheduler.order

@@ -32,7 +32,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class InitImage:
     """A picture to start from.
 
     Attributes:
@@ -77,7 +77,7 @@ class DenoiseState:
     generator: torch.Generator
     latents: Tensor
     noise: Tensor
-    start: Start | None = None
+    start: InitImage | None = None
     kept: Tensor | None = None
     mask: Tensor | None = None
     done: int = 0

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.host import wire
 from engine.host.inbox import Inbox
 from engine.host.pipe import Pipe
@@ -26,7 +26,7 @@ def listen(pipe: Pipe, inbox: Inbox) -> None:
         while True:
             match wire.decode(*pipe.take()):
                 case wire.Paint(lane, tickets, recipes):
-                    inbox.add(lane, map(Row, tickets, recipes))
+                    inbox.add(RequestState(t, r, lane) for t, r in zip(tickets, recipes, strict=True))
                 case wire.Drop(tickets):
                     inbox.drop(tickets)
                 case wire.SetPreview(ticket, enabled):
@@ -59,12 +59,12 @@ def main() -> None:
 
     speak()
     try:
-        workshop = Worker(setup, say, inbox)
+        worker = Worker(setup, say, inbox)
     except LoadError as e:
         say(wire.Broken(e.error.code, str(e.error), e.passing))
         return
     while True:
-        workshop.turn()
+        worker.step()
 
 
 if __name__ == "__main__":

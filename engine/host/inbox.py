@@ -1,73 +1,72 @@
-"""The child's work as it comes in: what to draw, what was dropped, who looks. Safe between threads."""
+"""Requests on their way from the thread that listens to the parent to the thread that draws."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
 
-from engine.contract import Lane
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 
 
 class Inbox:
-    """Filled by the thread that hears the parent, emptied by the thread that draws."""
+    """New requests, which tickets are still active, and which ones want previews. Safe between threads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._coming: list[Row] = []
-        self._open: set[int] = set()
-        self._looked: set[int] = set()
+        self._new: list[RequestState] = []
+        self._active: set[int] = set()
+        self._previewed: set[int] = set()
 
-    def add(self, lane: Lane, rows: Iterable[Row]) -> None:
-        """Take on work of a lane."""
+    def add(self, requests: Iterable[RequestState]) -> None:
+        """Add new requests, and wake the thread that waits in ``take``."""
         with self._changed:
-            for row in rows:
-                self._coming.append(Row(row.ticket, row.recipe, lane))
-                self._open.add(row.ticket)
+            for request in requests:
+                self._new.append(request)
+                self._active.add(request.ticket)
             self._changed.notify()
 
     def drop(self, tickets: Iterable[int]) -> None:
-        """Forget these, whether they wait or are being drawn."""
+        """Cancel requests, whether they wait or are being drawn; unknown tickets are ignored."""
         with self._changed:
-            self._open.difference_update(tickets)
-            self._looked.difference_update(tickets)
+            self._active.difference_update(tickets)
+            self._previewed.difference_update(tickets)
 
     def set_preview(self, ticket: int, *, enabled: bool) -> None:
-        """Somebody looks at how this one comes along, or no longer does."""
+        """Turn previews of an active request on or off; unknown tickets are ignored."""
         with self._changed:
-            if enabled and ticket in self._open:
-                self._looked.add(ticket)
+            if enabled and ticket in self._active:
+                self._previewed.add(ticket)
             else:
-                self._looked.discard(ticket)
+                self._previewed.discard(ticket)
 
     def is_active(self, ticket: int) -> bool:
-        """Whether this one has neither been dropped nor been finished."""
+        """Whether a request has neither been dropped nor ended."""
         with self._changed:
-            return ticket in self._open
+            return ticket in self._active
 
     def wants_preview(self, ticket: int) -> bool:
-        """Whether somebody looks at this one."""
+        """Whether previews of a request are wanted."""
         with self._changed:
-            return ticket in self._looked
+            return ticket in self._previewed
 
     def finish(self, ticket: int) -> bool:
-        """Note that this one has come to its end; False when it had been dropped, and there is nothing to say."""
+        """Note that a request has ended; False if it had been dropped, and its end must not be reported."""
         with self._changed:
-            self._looked.discard(ticket)
-            if ticket not in self._open:
+            self._previewed.discard(ticket)
+            if ticket not in self._active:
                 return False
-            self._open.remove(ticket)
+            self._active.remove(ticket)
             return True
 
-    def take(self, *, wait: bool, seconds: float | None = None) -> list[Row]:
-        """Return what has come since the last call, in its order.
+    def take(self, *, wait: bool, seconds: float | None = None) -> list[RequestState]:
+        """Return the requests that were added since the last call, in their order.
 
         Args:
-            wait: Return only when there is something.
-            seconds: But after so long at the latest; None: however long it takes.
+            wait: Wait until there is one.
+            seconds: Longest time to wait; None: no limit.
         """
         with self._changed:
             if wait:
-                self._changed.wait_for(lambda: self._coming, seconds)
-            rows, self._coming = self._coming, []
-            return rows
+                self._changed.wait_for(lambda: self._new, seconds)
+            new, self._new = self._new, []
+            return new

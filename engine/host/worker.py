@@ -1,4 +1,4 @@
-"""The child's drawing side: models, painter and what the parent is told of them, put together."""
+"""The child's drawing side: models, executor and what the parent is told of them, put together."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineError, Image, UnknownModel
 from engine.diffusion.device import Busy
-from engine.diffusion.executor import StepExecutor
+from engine.diffusion.executor import StepExecutor, StepProgress
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
-from engine.diffusion.rows import Row, StepProgress
+from engine.diffusion.request_state import RequestState
 from engine.diffusion.upscaler import Upscaler
 from engine.host import wire
 from engine.host.inbox import Inbox
@@ -25,7 +25,7 @@ Say = Callable[[wire.Message], None]
 
 
 class Worker:
-    """Holds the device. Everything but what the encoder's thread does happens on the thread that calls ``turn``.
+    """Holds the device. Everything but what the encoder's thread does happens on the thread that calls ``step``.
 
     Args:
         setup: What to draw with.
@@ -53,15 +53,15 @@ class Worker:
         )
         tells.loader = loader
         self._busy = Busy()
-        self._keeper = ModelManager(setup.models, loader, tells)
+        self._models = ModelManager(setup.models, loader, tells)
         self._encoder = ImageEncoder()
-        sink = _News(say, inbox, loader.memory, self._busy, lambda: self._painter.prompts.encoded)
+        sink = _News(say, inbox, loader.memory, self._busy, lambda: self._executor.prompts.encoded)
         self._upscaler = _upscaler(setup, loader, say)
-        self._painter = StepExecutor(
-            self._keeper, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler
+        self._executor = StepExecutor(
+            self._models, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler
         )
         self._loader = loader
-        self._keeper.first()
+        self._models.load_default()
         pixels, seconds = self._warm(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
             os.nice(5)  # the chats answer first
@@ -69,19 +69,19 @@ class Worker:
         # From now on a model is warm as soon as it is loaded.
         tells.announce(pixels, seconds)
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Take in what has come, and do one step; wait where there is nothing to do."""
-        waiting = len(self._painter) == 0
-        rows = self._inbox.take(wait=waiting, seconds=self._idle_unload if self._keeper.loaded else None)
+        waiting = len(self._executor) == 0
+        rows = self._inbox.take(wait=waiting, seconds=self._idle_unload if self._models.loaded else None)
         if waiting and not rows:
-            self._painter.prompts.clear()
+            self._executor.prompts.clear()
             if self._upscaler is not None:
                 self._upscaler.unload()
-            self._keeper.unload()
+            self._models.unload()
             self._say(wire.Idle(self._loader.memory()))
             return
-        self._painter.add(rows)
-        self._painter.turn()
+        self._executor.add(rows)
+        self._executor.step()
 
     def _warm(self, spec: ModelSpec) -> tuple[int, float]:
         """Draw one throw-away picture; return its pixels and the seconds of its last step.
@@ -90,13 +90,13 @@ class Worker:
         """
         sink = _WarmNews()
         encoder = ImageEncoder()
-        painter = StepExecutor(self._keeper, sink, encoder, self._loader.device)
+        executor = StepExecutor(self._models, sink, encoder, self._loader.device)
         recipe = warm_recipe(spec)
-        painter.add([Row(0, recipe)])
-        while len(painter):
-            painter.turn()
+        executor.add([RequestState(0, recipe)])
+        while len(executor):
+            executor.step()
         encoder.close()
-        if isinstance(sink.error, BadRecipe):  # it names the exception, which the painter has logged
+        if isinstance(sink.error, BadRecipe):  # it names the exception, which the executor has logged
             raise LoadError(
                 UnknownModel(
                     f"{spec.profile.title} was loaded and can't draw: its files do not go together; the log says what failed."

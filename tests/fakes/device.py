@@ -26,7 +26,8 @@ from bot.policy.tickets import ticket_of
 from bot.ports import Eta
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
-from engine.diffusion.step_scheduler import BatchKey, StepScheduler, Turn
+from engine.diffusion.request_state import RequestState
+from engine.diffusion.step_scheduler import StepScheduler
 from engine.host.process_engine import SLOTS
 from tests.fakes.clock import FakeClock
 
@@ -109,7 +110,7 @@ class Device:
             clock=self.clock,
             set_aside=self.feed.set_aside,
         )
-        self.turns = StepScheduler(lambda kind: batch_of(kind.pixels))
+        self.scheduler = StepScheduler(lambda key: batch_of(key.pixels))
         self._rows: dict[int, _Row] = {}
         self._works: dict[Batch, tuple[Work, ...]] = {}
         self._numbers = itertools.count(1)
@@ -126,7 +127,7 @@ class Device:
             while coming and coming[-1].at <= self.now():
                 self._put(coming.pop())
             self._hand_over()
-            team = self.turns.next()
+            team = self.scheduler.schedule()
             if team:
                 self._draw(team)
             elif coming:
@@ -147,7 +148,7 @@ class Device:
             self.promised.append(waiting.eta)
 
     def _hand_over(self) -> None:
-        while (lead := self.feed.lead(self.turns.loaded)) is not None:
+        while (lead := self.feed.lead(self.scheduler.loaded)) is not None:
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
             works = self.feed.take(room, lead)
@@ -167,16 +168,16 @@ class Device:
             self._works[batch] = works
             self.led.append(works[0])
             for row in rows:
-                number, r = next(self._numbers), row.recipe
+                number = next(self._numbers)
                 self._rows[number] = row
-                self.turns.add(Turn(number, batch.lane, BatchKey(r.model, r.width, r.height), r.steps))
+                self.scheduler.add(RequestState(number, row.recipe, batch.lane))
 
-    def _draw(self, team: list[Turn]) -> None:
-        kind = team[0].kind
-        if kind.model != self.turns.loaded:
-            self.turns.loaded = kind.model
+    def _draw(self, team: list[RequestState]) -> None:
+        key = team[0].key
+        if key.model != self.scheduler.loaded:
+            self.scheduler.loaded = key.model
             self.clock.advance(self.switch)
-        seconds = self.step(kind.pixels, len(team))
+        seconds = self.step(key.pixels, len(team))
         self.clock.advance(seconds)
         for turn in team:
             row = self._rows[turn.ticket]
@@ -187,7 +188,7 @@ class Device:
             self.live.step(row.job_id, row.index, done / steps)
             self.feed.note(row.batch, Step(row.recipe.id, done, steps))
             if not turn.steps:
-                self.turns.remove(turn.ticket)
+                self.scheduler.remove(turn.ticket)
                 self._finish(self._rows.pop(turn.ticket))
 
     def _finish(self, row: _Row) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
-from engine.families.denoise_state import DenoiseState, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, InitImage
 from engine.families.unet import UNetFamily
 
 
@@ -27,7 +27,7 @@ class SDXL(UNetFamily):
         return Embedding((states, second[0][0]), cut)
 
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
     ) -> DenoiseState:
         """See Family. SDXL was trained with zeros where there is no prompt, which its pipeline takes for no negative."""
         if negative is not None and not recipe.negative and self.pipe.config.get("force_zeros_for_empty_prompt"):

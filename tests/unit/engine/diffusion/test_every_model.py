@@ -19,7 +19,7 @@ from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from tests.fakes import models
 from tests.unit.engine.diffusion.toy import Ends, Quiet
 
@@ -86,10 +86,10 @@ def draw(root: Path) -> Draw:
     def drawn(*recipes: Recipe, precision: str = "auto") -> list[Image | EngineError]:
         loader = Loader("cpu", precision, str(root), "", lambda _, __: pytest.fail("nothing needs a download"))
         ends, encoder = Ends(), ImageEncoder()
-        painter = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device)
-        painter.add([Row(ticket, recipe) for ticket, recipe in enumerate(recipes)])
-        while len(painter):
-            painter.turn()
+        executor = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device)
+        executor.add([RequestState(ticket, recipe) for ticket, recipe in enumerate(recipes)])
+        while len(executor):
+            executor.step()
         encoder.close()
         return [ends.ends[ticket] for ticket in range(len(recipes))]
 

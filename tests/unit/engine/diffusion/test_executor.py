@@ -29,7 +29,7 @@ from engine.contract import (
 )
 from engine.diffusion.executor import FIRST_PAUSE, StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.families.denoise_state import DenoiseState
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
@@ -48,10 +48,10 @@ def painting(models: OneModel, ends: Ends, clock: FakeClock | None = None) -> It
 
 def paint(models: OneModel | Toy, ends: Ends, *recipes: object) -> None:
     one = OneModel({"fp32": models}) if isinstance(models, Toy) else models
-    with painting(one, ends) as painter:
-        painter.add(Row(n, r) for n, r in enumerate(recipes, 1))  # type: ignore[arg-type]
-        while len(painter):
-            painter.turn()
+    with painting(one, ends) as executor:
+        executor.add(RequestState(n, r) for n, r in enumerate(recipes, 1))  # type: ignore[arg-type]
+        while len(executor):
+            executor.step()
 
 
 @pytest.fixture
@@ -90,32 +90,32 @@ def test_each_row_by_its_own_seed_and_encoded_beside_the_drawing(toy: Toy, ends:
 
 
 def test_a_row_joins_at_any_step_and_each_goes_its_own_number_of_them(toy: Toy, ends: Ends) -> None:
-    with painting(OneModel({"fp32": toy}), ends) as painter:
-        painter.add([Row(1, replace(TOY, steps=4))])
-        painter.turn()
-        painter.add([Row(2, replace(TOY, seed=2, steps=3))])
-        while len(painter):
-            painter.turn()
+    with painting(OneModel({"fp32": toy}), ends) as executor:
+        executor.add([RequestState(1, replace(TOY, steps=4))])
+        executor.step()
+        executor.add([RequestState(2, replace(TOY, seed=2, steps=3))])
+        while len(executor):
+            executor.step()
     assert ends.steps == [((1, 1, 4),), ((1, 2, 4), (2, 1, 3)), ((1, 3, 4), (2, 2, 3)), ((1, 4, 4), (2, 3, 3))]
 
 
 def test_a_short_one_does_not_wait_for_a_long_one_to_end(toy: Toy, ends: Ends) -> None:
-    with painting(OneModel({"fp32": toy}), ends) as painter:
-        painter.add([Row(1, replace(TOY, steps=50))])
-        painter.turn()
-        painter.add([Row(2, replace(TOY, seed=2, steps=2, width=16))])
-        while len(painter):
-            painter.turn()
+    with painting(OneModel({"fp32": toy}), ends) as executor:
+        executor.add([RequestState(1, replace(TOY, steps=50))])
+        executor.step()
+        executor.add([RequestState(2, replace(TOY, seed=2, steps=2, width=16))])
+        while len(executor):
+            executor.step()
     assert ends.steps[:4] == [((1, 1, 50),), ((2, 1, 2),), ((2, 2, 2),), ((1, 2, 50),)]
 
 
 def test_urgent_work_sets_bulk_work_aside(toy: Toy, ends: Ends) -> None:
-    with painting(OneModel({"fp32": toy}), ends) as painter:
-        painter.add([Row(1, TOY, Lane.BULK)])
-        painter.turn()
-        painter.add([Row(2, replace(TOY, seed=2))])
-        while len(painter):
-            painter.turn()
+    with painting(OneModel({"fp32": toy}), ends) as executor:
+        executor.add([RequestState(1, TOY, Lane.BULK)])
+        executor.step()
+        executor.add([RequestState(2, replace(TOY, seed=2))])
+        while len(executor):
+            executor.step()
     assert [s[0][0] for s in ends.steps] == [1, 2, 2, 2, 1, 1]
 
 
@@ -196,12 +196,12 @@ def test_loaded_anew_it_is_decoded_in_tiles_anew(toy: Toy, ends: Ends) -> None:
     for one in (toy, again):
         one.on_finish = partial(_only_in_tiles, one)
     models = OneModel({"fp32": toy})
-    with painting(models, ends) as painter:
+    with painting(models, ends) as executor:
         for n, family in enumerate((toy, again), 1):
             models.toys["fp32"] = family
-            painter.add([Row(n, TOY)])
-            while len(painter):
-                painter.turn()
+            executor.add([RequestState(n, TOY)])
+            while len(executor):
+                executor.step()
     assert [value(ends.ends[n]) for n in (1, 2)] == [1, 1]
 
 
@@ -274,10 +274,10 @@ def test_a_picture_of_one_colour_that_is_none_in_a_safer_precision(toy: Toy, end
     assert image(ends.ends[1]).precision == "fp32"
 
 
-def to_the_end(painter: StepExecutor, *rows: Row) -> None:
-    painter.add(rows)
-    while len(painter):
-        painter.turn()
+def to_the_end(executor: StepExecutor, *rows: RequestState) -> None:
+    executor.add(rows)
+    while len(executor):
+        executor.step()
 
 
 def overflows(*seeds: int) -> Toy:
@@ -294,9 +294,14 @@ CANT_LOAD = (UnknownModel("its files are of cheese"), OutOfMemory("fp32 does not
 def test_without_a_safer_precision_one_fails_and_all_others_are_drawn(toy: Toy, ends: Ends, why: EngineError) -> None:
     half = overflows(9)
     models = OneModel({"fp16": half, "fp32": toy}, broken={"fp32": why})
-    with painting(models, ends) as painter:
-        to_the_end(painter, Row(1, TOY), Row(2, replace(TOY, seed=9)), Row(3, replace(TOY, seed=3, steps=6)))
-        to_the_end(painter, Row(4, replace(TOY, seed=4)), Row(5, replace(TOY, seed=5, width=16)))
+    with painting(models, ends) as executor:
+        to_the_end(
+            executor,
+            RequestState(1, TOY),
+            RequestState(2, replace(TOY, seed=9)),
+            RequestState(3, replace(TOY, seed=3, steps=6)),
+        )
+        to_the_end(executor, RequestState(4, replace(TOY, seed=4)), RequestState(5, replace(TOY, seed=5, width=16)))
     error = failure(ends.ends[2])
     assert isinstance(error, Overflow)
     assert str(why) in str(error)
@@ -321,10 +326,10 @@ def test_the_company_of_what_overflows_does_not_start_over(toy: Toy, ends: Ends,
 
 def test_a_precision_is_settled_on_only_when_it_helped(toy: Toy, ends: Ends) -> None:
     models = OneModel({"fp16": overflows(9), "fp32": overflows(9)})
-    with painting(models, ends) as painter:
-        to_the_end(painter, Row(1, replace(TOY, seed=9)))
+    with painting(models, ends) as executor:
+        to_the_end(executor, RequestState(1, replace(TOY, seed=9)))
         assert isinstance(failure(ends.ends[1]), Overflow)
-        to_the_end(painter, Row(2, TOY))
+        to_the_end(executor, RequestState(2, TOY))
     assert image(ends.ends[2]).precision == "fp16"
     assert models.usual == "fp16"
 
@@ -332,14 +337,14 @@ def test_a_precision_is_settled_on_only_when_it_helped(toy: Toy, ends: Ends) -> 
 def test_pictures_that_overflow_everywhere_do_not_load_the_model_each_time(ends: Ends) -> None:
     clock = FakeClock()
     models = OneModel({"fp16": overflows(9), "fp32": overflows(9)})
-    with painting(models, ends, clock) as painter:
+    with painting(models, ends, clock) as executor:
         for n in range(1, 10, 2):
-            to_the_end(painter, Row(n, replace(TOY, seed=9)))
-            to_the_end(painter, Row(n + 1, TOY))
+            to_the_end(executor, RequestState(n, replace(TOY, seed=9)))
+            to_the_end(executor, RequestState(n + 1, TOY))
         assert models.reloads == 2
         clock.advance(FIRST_PAUSE)
-        to_the_end(painter, Row(11, replace(TOY, seed=9)), Row(12, replace(TOY, seed=9)))
-        to_the_end(painter, Row(13, TOY))
+        to_the_end(executor, RequestState(11, replace(TOY, seed=9)), RequestState(12, replace(TOY, seed=9)))
+        to_the_end(executor, RequestState(13, TOY))
         assert models.reloads == 4, "two that are due at one time are drawn together"
     assert all(isinstance(ends.ends[n], Overflow) for n in (1, 3, 5, 7, 9, 11, 12))
     assert all(value(ends.ends[n]) == 1 for n in (2, 4, 6, 8, 10, 13))
@@ -364,17 +369,17 @@ def test_pictures_of_one_colour_do_not_load_the_model_each_time(ends: Ends) -> N
     clock = FakeClock()
     half, full = flat(9), flat(9)
     models = OneModel({"fp16": half, "fp32": full})
-    with painting(models, ends, clock) as painter:
+    with painting(models, ends, clock) as executor:
         for n in range(1, 10, 2):
-            to_the_end(painter, Row(n, replace(TOY, seed=9)))
-            to_the_end(painter, Row(n + 1, TOY))
+            to_the_end(executor, RequestState(n, replace(TOY, seed=9)))
+            to_the_end(executor, RequestState(n + 1, TOY))
         assert (models.reloads, len(full.batches)) == (2, 3)
         clock.advance(FIRST_PAUSE)
         for n in range(11, 14):
-            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+            to_the_end(executor, RequestState(n, replace(TOY, seed=9)))
         assert len(full.batches) == 6
         clock.advance(FIRST_PAUSE)
-        to_the_end(painter, Row(14, replace(TOY, seed=9)))
+        to_the_end(executor, RequestState(14, replace(TOY, seed=9)))
         assert len(full.batches) == 6, "each time doubles the pause"
     assert all(value(ends.ends[n]) == 9 for n in (1, 3, 5, 7, 9, 11, 12, 13, 14))
 
@@ -382,10 +387,10 @@ def test_pictures_of_one_colour_do_not_load_the_model_each_time(ends: Ends) -> N
 def test_whoever_takes_a_picture_of_one_colour_back_has_used_the_ration(ends: Ends) -> None:
     full = flat(9)
     models = OneModel({"fp16": flat(9), "fp32": full})
-    with painting(models, ends) as painter:
+    with painting(models, ends) as executor:
         for n in (1, 2, 3):
             full.on_step = lambda _, __, n=n: ends.dropped.add(n)  # type: ignore[misc]
-            to_the_end(painter, Row(n, replace(TOY, seed=9)))
+            to_the_end(executor, RequestState(n, replace(TOY, seed=9)))
     assert len(full.batches) == 1
 
 
@@ -394,9 +399,9 @@ def test_flat_pictures_do_not_use_up_what_overflowing_ones_are_granted(toy: Toy,
     half.colour = lambda seed: float("nan") if seed == 8 else seed / 255
     full = flat(9)
     models = OneModel({"fp16": half, "fp32": full})
-    with painting(models, ends) as painter:
-        to_the_end(painter, Row(1, replace(TOY, seed=9)))
-        to_the_end(painter, Row(2, replace(TOY, seed=8)))
+    with painting(models, ends) as executor:
+        to_the_end(executor, RequestState(1, replace(TOY, seed=9)))
+        to_the_end(executor, RequestState(2, replace(TOY, seed=8)))
     assert (value(ends.ends[2]), models.usual) == (8, "fp32")
 
 

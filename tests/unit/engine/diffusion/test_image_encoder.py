@@ -19,8 +19,8 @@ def test_a_png_loses_nothing_and_says_nothing_else() -> None:
 
 def test_what_cannot_be_encoded_is_told() -> None:
     encoder, told = ImageEncoder(), list[bytes | Exception]()
-    encoder.put(np.zeros((2, 2, 7), np.uint8), told.append)
-    encoder.put(PIXELS, told.append)
+    encoder.submit(np.zeros((2, 2, 7), np.uint8), told.append)
+    encoder.submit(PIXELS, told.append)
     encoder.close()
     assert isinstance(told[0], Exception)
     assert told[1] == png(PIXELS)

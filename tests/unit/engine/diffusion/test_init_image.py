@@ -12,11 +12,11 @@ from PIL import Image as Pillow
 
 from engine.contract import BadImage
 from engine.diffusion import init_image
-from engine.families.denoise_state import Start
+from engine.families.denoise_state import InitImage
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
 
-def start(path: Path, mask: Path | None = None) -> Start:
+def start(path: Path, mask: Path | None = None) -> InitImage:
     found = to_its_end(init_image.read(replace(TOY, image=str(path), mask="" if mask is None else str(mask))))
     assert found is not None
     return found
@@ -72,7 +72,7 @@ def test_a_mask_with_nothing_white_where_it_is_drawn_is_refused(level: int, tmp_
 def test_what_a_plain_start_is(noise: int, plain: bool) -> None:
     pixels = np.full((8, 8, 3), 90, np.uint8)
     pixels[::2] += np.uint8(noise)
-    assert init_image.is_plain(Start(pixels)) is plain
+    assert init_image.is_plain(InitImage(pixels)) is plain
     assert not init_image.is_plain(None)
 
 

@@ -16,7 +16,7 @@ from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.memory import abilities
 from engine.diffusion.model_manager import LoadError, ModelManager
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.spec import ModelSpec
 from tests.fakes import models
 from tests.unit.engine.diffusion.toy import Ends, Quiet
@@ -35,10 +35,10 @@ def spec(folder: str | Path) -> ModelSpec:
 def end(made: Loader, of: ModelSpec) -> Image | EngineError:
     """Draw the throw-away picture and return its end."""
     ends, encoder = Ends(), ImageEncoder()
-    painter = StepExecutor(ModelManager([of], made, Quiet()), ends, encoder, made.device)
-    painter.add([Row(1, replace(warm_recipe(of), width=64, height=64))])
-    while len(painter):
-        painter.turn()
+    executor = StepExecutor(ModelManager([of], made, Quiet()), ends, encoder, made.device)
+    executor.add([RequestState(1, replace(warm_recipe(of), width=64, height=64))])
+    while len(executor):
+        executor.step()
     encoder.close()
     return ends.ends[1]
 

@@ -9,7 +9,7 @@ import pytest
 from engine.catalogue import demo
 from engine.contract import OutOfMemory, UnknownModel
 from engine.diffusion.model_manager import FIRST_PAUSE, LoadedModel, LoadError, ModelManager
-from engine.diffusion.step_scheduler import BatchKey
+from engine.diffusion.request_state import BatchKey
 from engine.spec import ModelSpec
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy
@@ -95,95 +95,95 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def keeper(loads: Loads, tells: LoadListener, clock: FakeClock) -> ModelManager:
+def manager(loads: Loads, tells: LoadListener, clock: FakeClock) -> ModelManager:
     return ModelManager((ONE, TWO), loads, tells, clock=clock.now)
 
 
-def test_the_first_one_is_the_default(keeper: ModelManager, loads: Loads) -> None:
-    assert keeper.loaded == ""
-    keeper.first()
-    assert keeper.loaded == "one"
+def test_the_first_one_is_the_default(manager: ModelManager, loads: Loads) -> None:
+    assert manager.loaded == ""
+    manager.load_default()
+    assert manager.loaded == "one"
     assert loads.done == ["+one auto"]
 
 
-def test_it_is_loaded_once_and_fitted_once_for_each_size(keeper: ModelManager, loads: Loads) -> None:
-    family = keeper.family(KIND)
-    assert keeper.family(KIND) is family
-    keeper.family(replace(KIND, width=16))
+def test_it_is_loaded_once_and_fitted_once_for_each_size(manager: ModelManager, loads: Loads) -> None:
+    family = manager.family(KIND)
+    assert manager.family(KIND) is family
+    manager.family(replace(KIND, width=16))
     assert (loads.done, loads.fitted) == (["+one auto"], [(8, 8), (16, 8)])
-    assert keeper.most(KIND) == 3
-    assert keeper.revision("one") == "commit of one"
+    assert manager.max_batch(KIND) == 3
+    assert manager.revision("one") == "commit of one"
 
 
-def test_another_takes_its_place(keeper: ModelManager, loads: Loads) -> None:
-    keeper.family(KIND)
-    keeper.family(replace(KIND, model="two"))
+def test_another_takes_its_place(manager: ModelManager, loads: Loads) -> None:
+    manager.family(KIND)
+    manager.family(replace(KIND, model="two"))
     assert loads.done == ["+one auto", "-one", "+two auto"]
-    assert keeper.loaded == "two"
-    keeper.family(KIND)
+    assert manager.loaded == "two"
+    manager.family(KIND)
     assert loads.done[3:] == ["-two", "+one bf16"]
     assert loads.fitted == [(8, 8)] * 3, "what fits one says nothing of the other"
 
 
-def test_a_kind_in_another_precision_and_back(keeper: ModelManager, loads: Loads) -> None:
-    keeper.family(KIND)
-    assert keeper.safer(KIND) == "fp32"
+def test_a_kind_in_another_precision_and_back(manager: ModelManager, loads: Loads) -> None:
+    manager.family(KIND)
+    assert manager.safer_precision(KIND) == "fp32"
     other = replace(KIND, precision="fp32")
-    keeper.family(other)
-    assert keeper.precision(other) == "fp32"
-    assert keeper.safer(other) is None
-    keeper.family(KIND)
+    manager.family(other)
+    assert manager.precision(other) == "fp32"
+    assert manager.safer_precision(other) is None
+    manager.family(KIND)
     assert loads.done == ["+one auto", "-one", "+one fp32", "-one", "+one bf16"]
 
 
-def test_settled_it_stays(keeper: ModelManager, loads: Loads) -> None:
-    keeper.family(KIND)
-    keeper.settle("one", "fp32")
-    keeper.family(KIND)
-    keeper.family(replace(KIND, model="two"))
-    keeper.family(KIND)
+def test_settled_it_stays(manager: ModelManager, loads: Loads) -> None:
+    manager.family(KIND)
+    manager.set_default_precision("one", "fp32")
+    manager.family(KIND)
+    manager.family(replace(KIND, model="two"))
+    manager.family(KIND)
     assert [d for d in loads.done if d.startswith("+one")] == ["+one auto", "+one fp32", "+one fp32"]
 
 
-def test_unloaded_it_comes_back(keeper: ModelManager, loads: Loads) -> None:
-    keeper.unload()
-    keeper.family(KIND)
-    keeper.unload()
-    assert keeper.loaded == ""
-    keeper.family(KIND)
+def test_unloaded_it_comes_back(manager: ModelManager, loads: Loads) -> None:
+    manager.unload()
+    manager.family(KIND)
+    manager.unload()
+    assert manager.loaded == ""
+    manager.family(KIND)
     assert loads.done == ["+one auto", "-one", "+one bf16"]
 
 
-def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(keeper: ModelManager, loads: Loads) -> None:
+def test_what_cannot_be_loaded_is_an_error_and_the_others_go_on(manager: ModelManager, loads: Loads) -> None:
     loads.broken = "two"
-    keeper.family(KIND)
+    manager.family(KIND)
     with pytest.raises(UnknownModel, match="cheese"):
-        keeper.family(replace(KIND, model="two"))
-    assert keeper.loaded == "one", "what works is left where it is"
-    keeper.family(KIND)
+        manager.family(replace(KIND, model="two"))
+    assert manager.loaded == "one", "what works is left where it is"
+    manager.family(KIND)
     assert loads.done == ["+one auto"]
     with pytest.raises(UnknownModel, match="no model 'three'"):
-        keeper.family(replace(KIND, model="three"))
+        manager.family(replace(KIND, model="three"))
 
 
-def test_too_large_is_an_error_each_time(keeper: ModelManager, loads: Loads) -> None:
+def test_too_large_is_an_error_each_time(manager: ModelManager, loads: Loads) -> None:
     loads.huge = 99
     for _ in range(2):
         with pytest.raises(OutOfMemory):
-            keeper.family(replace(KIND, width=99))
-    keeper.family(KIND)
+            manager.family(replace(KIND, width=99))
+    manager.family(KIND)
 
 
 def test_a_precision_that_cannot_be_had_is_asked_for_once(
-    keeper: ModelManager, loads: Loads, monkeypatch: pytest.MonkeyPatch
+    manager: ModelManager, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = loads.load
     monkeypatch.setattr(
         loads, "load", lambda spec, precision, **how: replace(usual(spec, precision, **how), precision="gguf")
     )
     other = replace(KIND, precision="fp32")
-    keeper.family(other)
-    keeper.family(other)
+    manager.family(other)
+    manager.family(other)
     assert loads.done == ["+one fp32"]
 
 
@@ -191,14 +191,14 @@ SECOND = replace(KIND, model="two")
 
 
 def test_what_is_too_large_by_its_plan_is_refused_before_anything_is_unloaded(
-    keeper: ModelManager, loads: Loads, tells: LoadListener
+    manager: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
-    family = keeper.family(KIND)
+    family = manager.family(KIND)
     loads.too_large = {"two auto"}
     for _ in range(3):
         with pytest.raises(OutOfMemory, match="too large"):
-            keeper.family(SECOND)
-        assert keeper.family(KIND) is family
+            manager.family(SECOND)
+        assert manager.family(KIND) is family
     assert loads.done == ["+one auto"]
     said = [h for h in tells.heard if h.startswith("kept one: two can't be loaded")]
     assert len(said) == 3
@@ -207,26 +207,26 @@ def test_what_is_too_large_by_its_plan_is_refused_before_anything_is_unloaded(
 
 
 def test_what_bursts_while_it_is_loaded_brings_the_one_before_back(
-    keeper: ModelManager, loads: Loads, tells: LoadListener
+    manager: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
-    keeper.family(KIND)
+    manager.family(KIND)
     loads.bursts = {"two auto"}
     with pytest.raises(OutOfMemory, match="bursts"):
-        keeper.family(SECOND)
-    assert keeper.loaded == "one"
+        manager.family(SECOND)
+    assert manager.loaded == "one"
     assert loads.done == ["+one auto", "-one", "!two auto", "+one bf16"]
     assert tells.heard[-1].startswith("kept one: two can't be loaded: two bursts; one was loaded again")
-    keeper.family(KIND)
+    manager.family(KIND)
     assert len(loads.done) == 4
 
 
-def test_what_burst_is_not_tried_at_each_request(keeper: ModelManager, loads: Loads, clock: FakeClock) -> None:
-    keeper.family(KIND)
+def test_what_burst_is_not_tried_at_each_request(manager: ModelManager, loads: Loads, clock: FakeClock) -> None:
+    manager.family(KIND)
     loads.bursts = {"two auto"}
 
     def tries() -> int:
         with pytest.raises(OutOfMemory, match="bursts"):
-            keeper.family(SECOND)
+            manager.family(SECOND)
         return loads.done.count("!two auto")
 
     assert [tries() for _ in range(4)] == [1, 1, 1, 1]
@@ -236,67 +236,67 @@ def test_what_burst_is_not_tried_at_each_request(keeper: ModelManager, loads: Lo
     assert tries() == 2, "each failure doubles the pause"
     clock.advance(FIRST_PAUSE)
     loads.bursts = set()
-    keeper.family(SECOND)
-    assert keeper.loaded == "two"
+    manager.family(SECOND)
+    assert manager.loaded == "two"
 
 
-def test_with_nothing_to_unload_it_is_tried_each_time(keeper: ModelManager, loads: Loads, tells: LoadListener) -> None:
+def test_with_nothing_to_unload_it_is_tried_each_time(manager: ModelManager, loads: Loads, tells: LoadListener) -> None:
     loads.bursts = {"two auto"}
     for _ in range(2):
         with pytest.raises(OutOfMemory, match="bursts"):
-            keeper.family(SECOND)
+            manager.family(SECOND)
     assert loads.done.count("!two auto") == 2
     assert tells.heard[-1].startswith("kept nothing: two can't be loaded")
-    keeper.family(KIND)
+    manager.family(KIND)
 
 
 def test_when_not_even_the_one_before_comes_back_the_next_request_tries_it(
-    keeper: ModelManager, loads: Loads, tells: LoadListener
+    manager: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
-    keeper.family(KIND)
+    manager.family(KIND)
     loads.bursts = {"two auto", "one bf16"}
     with pytest.raises(OutOfMemory, match="two bursts"):
-        keeper.family(SECOND)
-    assert keeper.loaded == ""
+        manager.family(SECOND)
+    assert manager.loaded == ""
     assert tells.heard[-1].startswith("kept nothing: two can't be loaded: two bursts; one could not be loaded again")
     loads.bursts = {"two auto"}
-    keeper.family(KIND)
-    assert keeper.loaded == "one"
+    manager.family(KIND)
+    assert manager.loaded == "one"
 
 
-def test_a_safer_precision_that_bursts_leaves_the_usual_one(keeper: ModelManager, loads: Loads) -> None:
-    keeper.family(KIND)
+def test_a_safer_precision_that_bursts_leaves_the_usual_one(manager: ModelManager, loads: Loads) -> None:
+    manager.family(KIND)
     loads.bursts = {"one fp32"}
     with pytest.raises(OutOfMemory):
-        keeper.family(replace(KIND, precision="fp32"))
-    keeper.family(KIND)
+        manager.family(replace(KIND, precision="fp32"))
+    manager.family(KIND)
     assert loads.done == ["+one auto", "-one", "!one fp32", "+one bf16"]
     assert loads.stay == [True]
-    keeper.family(SECOND)
+    manager.family(SECOND)
     assert loads.stay == [True, False]
 
 
 def test_a_usual_precision_that_does_not_fit_any_more_is_planned_anew(
-    keeper: ModelManager, loads: Loads, tells: LoadListener
+    manager: ModelManager, loads: Loads, tells: LoadListener
 ) -> None:
-    keeper.family(KIND)
-    keeper.settle("one", "fp32")
+    manager.family(KIND)
+    manager.set_default_precision("one", "fp32")
     loads.too_large = {"one fp32"}
-    keeper.family(KIND)
-    assert keeper.precision(KIND) == "bf16"
+    manager.family(KIND)
+    assert manager.precision(KIND) == "bf16"
     assert any("does not fit in fp32 any more" in h for h in tells.heard)
 
 
-def test_settling_is_said_once(keeper: ModelManager, tells: LoadListener) -> None:
-    keeper.family(KIND)
-    keeper.settle("one", "fp32")
-    keeper.settle("one", "fp32")
+def test_settling_is_said_once(manager: ModelManager, tells: LoadListener) -> None:
+    manager.family(KIND)
+    manager.set_default_precision("one", "fp32")
+    manager.set_default_precision("one", "fp32")
     assert [h for h in tells.heard if h.startswith("noted")] == [
         "noted: one draws in fp32 from now on, since bf16 spoiled a picture."
     ]
 
 
-def test_how_many_fit_is_known_of_the_loaded_precision_alone(keeper: ModelManager) -> None:
-    keeper.family(KIND)
-    assert keeper.most(KIND) == 3
-    assert keeper.most(replace(KIND, precision="fp32")) == 1
+def test_how_many_fit_is_known_of_the_loaded_precision_alone(manager: ModelManager) -> None:
+    manager.family(KIND)
+    assert manager.max_batch(KIND) == 3
+    assert manager.max_batch(replace(KIND, precision="fp32")) == 1

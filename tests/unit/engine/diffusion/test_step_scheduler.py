@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.contract import Lane
-from engine.diffusion.step_scheduler import BULK_PASSED_MOST, PASSED_MOST, SHORTER, BatchKey, StepScheduler, Turn
+from engine.contract import Lane, Recipe
+from engine.diffusion.request_state import BatchKey, RequestState
+from engine.diffusion.step_scheduler import MAX_PASSED, MAX_PASSED_BULK, SHORTER, StepScheduler
 
 SMALL, LARGE, OTHER = BatchKey("m", 8, 8), BatchKey("m", 16, 16), BatchKey("n", 8, 8)
 
 
-def turn(ticket: int, steps: int = 8, kind: BatchKey = SMALL, lane: Lane = Lane.INTERACTIVE) -> Turn:
-    return Turn(ticket, lane, kind, steps)
+def request(ticket: int, steps: int = 8, key: BatchKey = SMALL, lane: Lane = Lane.INTERACTIVE) -> RequestState:
+    recipe = Recipe(str(ticket), key.model, "", "", key.width, key.height, steps, 0.0, 0)
+    return RequestState(ticket, recipe, lane, key.precision)
 
 
-def turns(*open_: Turn, most: int = 8, loaded: str = "") -> StepScheduler:
+def scheduler(*open_: RequestState, most: int = 8, loaded: str = "") -> StepScheduler:
     made = StepScheduler(lambda _: most, loaded)
     for one in open_:
         made.add(one)
@@ -26,8 +28,8 @@ def turns(*open_: Turn, most: int = 8, loaded: str = "") -> StepScheduler:
 
 
 def step(made: StepScheduler) -> list[int]:
-    """Take one step, as the painter does."""
-    team = made.next()
+    """Take one step, as the executor does."""
+    team = made.schedule()
     for one in team:
         one.begun = True
         one.steps -= 1
@@ -37,126 +39,126 @@ def step(made: StepScheduler) -> list[int]:
 
 
 def test_nothing_is_open() -> None:
-    assert turns().next() == []
+    assert scheduler().schedule() == []
 
 
 def test_those_of_a_kind_share_a_step_within_the_limit() -> None:
-    assert step(turns(turn(1), turn(2, kind=LARGE), turn(3), turn(4), most=2)) == [1, 3]
+    assert step(scheduler(request(1), request(2, key=LARGE), request(3), request(4), most=2)) == [1, 3]
 
 
 def test_who_has_begun_stays_in() -> None:
-    made = turns(turn(1), turn(2), most=2)
+    made = scheduler(request(1), request(2), most=2)
     step(made)
-    made.add(turn(3))
+    made.add(request(3))
     assert step(made) == [1, 2]
 
 
 def test_a_short_one_of_another_size_is_next_and_then_the_long_one_goes_on() -> None:
-    made = turns(turn(1, 50))
+    made = scheduler(request(1, 50))
     step(made)
-    made.add(turn(2, 2, LARGE))
+    made.add(request(2, 2, LARGE))
     assert [step(made) for _ in range(3)] == [[2], [2], [1]]
 
 
 def test_a_short_one_finds_its_place_in_a_full_batch_of_long_ones() -> None:
-    made = turns(turn(1, 50), turn(2, 50), most=2)
+    made = scheduler(request(1, 50), request(2, 50), most=2)
     step(made)
-    made.add(turn(3, 8))
+    made.add(request(3, 8))
     assert 3 in step(made)
 
 
 def test_what_has_begun_in_one_precision_ends_before_another_is_loaded() -> None:
-    first, second = turn(1, 2), turn(2, 4)
-    made = turns(first, second, loaded="m")
+    first, second = request(1, 2), request(2, 4)
+    made = scheduler(first, second, loaded="m")
     step(made)
-    made.set_aside(first)
-    first.begun, first.kind = False, replace(SMALL, precision="fp32")
+    made.preempt(first)
+    first.begun, first.precision = False, "fp32"
     assert [step(made) for _ in range(4)] == [[2], [2], [2], [1]]
 
 
 def test_another_precision_waits_for_a_few_and_no_more() -> None:
-    first = turn(1, 2, replace(SMALL, precision="fp32"))
-    made = turns(first, loaded="m")
+    first = request(1, 2, replace(SMALL, precision="fp32"))
+    made = scheduler(first, loaded="m")
     for ticket in range(2, 20):
-        late = turn(ticket, 1, BatchKey("m", 8 * ticket, 8))
+        late = request(ticket, 1, BatchKey("m", 8 * ticket, 8))
         late.begun = True
         made.add(late)
     order = [step(made)[0] for _ in range(6)]
-    assert order.index(1) == PASSED_MOST
+    assert order.index(1) == MAX_PASSED
 
 
 def test_nobody_passes_in_another_precision() -> None:
-    made = turns(turn(1, 50, lane=Lane.BULK), loaded="m")
+    made = scheduler(request(1, 50, lane=Lane.BULK), loaded="m")
     step(made)
-    made.add(turn(2, 1, replace(SMALL, precision="fp32")))
+    made.add(request(2, 1, replace(SMALL, precision="fp32")))
     assert step(made) == [1]
 
 
 def test_who_joins_passes_nobody() -> None:
-    first = turn(1, 50)
-    made = turns(first)
+    first = request(1, 50)
+    made = scheduler(first)
     step(made)
-    made.add(turn(2, 2))
+    made.add(request(2, 2))
     assert step(made) == [1, 2]
     assert first.passed == 0
 
 
 def test_a_long_one_is_set_aside_so_often_and_no_more() -> None:
-    made = turns(turn(1, 50))
+    made = scheduler(request(1, 50))
     step(made)
     passed = 0
     for ticket in range(2, 20):
-        made.add(turn(ticket, 1, LARGE))
+        made.add(request(ticket, 1, LARGE))
         passed += step(made) == [ticket]
-    assert passed == PASSED_MOST
+    assert passed == MAX_PASSED
 
 
 def test_one_that_is_hardly_shorter_waits() -> None:
-    made = turns(turn(1, 8))
+    made = scheduler(request(1, 8))
     step(made)
-    made.add(turn(2, 2, LARGE))  # 512 of 448 that are left
+    made.add(request(2, 2, LARGE))  # 512 of 448 that are left
     assert step(made) == [1]
 
 
 def test_urgent_work_sets_bulk_work_aside_and_does_not_share_with_it() -> None:
-    made = turns(turn(1, 2, lane=Lane.BULK))
+    made = scheduler(request(1, 2, lane=Lane.BULK))
     step(made)
-    made.add(turn(2, 50))
+    made.add(request(2, 50))
     assert step(made) == [2]
 
 
 def test_bulk_work_lets_urgent_work_in() -> None:
-    made = turns(turn(1, 50, lane=Lane.BULK), turn(2, 50, lane=Lane.BULK))
+    made = scheduler(request(1, 50, lane=Lane.BULK), request(2, 50, lane=Lane.BULK))
     assert step(made) == [1, 2]
 
 
 def test_what_is_alone_shares_no_step() -> None:
-    lonely = turn(2)
+    lonely = request(2)
     lonely.alone = True
-    made = turns(turn(1), lonely, turn(3))
+    made = scheduler(request(1), lonely, request(3))
     assert step(made) == [1, 3]
     made.remove(1)
     assert step(made) == [2]
 
 
 def test_the_model_is_not_changed_for_a_short_one() -> None:
-    made = turns(turn(1, 50), loaded="m")
+    made = scheduler(request(1, 50), loaded="m")
     step(made)
-    made.add(turn(2, 1, OTHER))
+    made.add(request(2, 1, OTHER))
     assert step(made) == [1]
 
 
 def test_the_loaded_model_goes_before_but_not_for_ever() -> None:
-    other = turn(1, 1, OTHER)
-    made = turns(other, loaded="m")
+    other = request(1, 1, OTHER)
+    made = scheduler(other, loaded="m")
     first: list[int] = []
     for ticket in range(2, 9):
-        made.add(turn(ticket, 1))
-        made.add(turn(100 + ticket, 1, LARGE))
+        made.add(request(ticket, 1))
+        made.add(request(100 + ticket, 1, LARGE))
         first += step(made)
         if 1 in first:
             break
-    assert first.index(1) <= PASSED_MOST + 1
+    assert first.index(1) <= MAX_PASSED + 1
 
 
 KINDS = st.sampled_from([SMALL, LARGE, OTHER])
@@ -167,7 +169,7 @@ KINDS = st.sampled_from([SMALL, LARGE, OTHER])
     st.integers(1, 4),
 )
 def test_all_of_them_come_to_their_end(work: list[tuple[BatchKey, int, Lane]], most: int) -> None:
-    made = turns(*(turn(n, steps, kind, lane) for n, (kind, steps, lane) in enumerate(work)), most=most)
+    made = scheduler(*(request(n, steps, key, lane) for n, (key, steps, lane) in enumerate(work)), most=most)
     steps = 0
     while len(made):
         assert step(made)
@@ -176,19 +178,19 @@ def test_all_of_them_come_to_their_end(work: list[tuple[BatchKey, int, Lane]], m
 
 
 class Comings(RuleBasedStateMachine):
-    """Rows come, step and are dropped in any order."""
+    """Requests come, step and are dropped in any order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.made = turns(most=3, loaded="m")
-        self.open: dict[int, Turn] = {}
+        self.made = scheduler(most=3, loaded="m")
+        self.open: dict[int, RequestState] = {}
         self.coming = 0
-        self.last: list[Turn] = []
+        self.last: list[RequestState] = []
 
-    @rule(kind=KINDS, steps=st.integers(1, 20), lane=st.sampled_from(Lane))
-    def come(self, kind: BatchKey, steps: int, lane: Lane) -> None:
+    @rule(key=KINDS, steps=st.integers(1, 20), lane=st.sampled_from(Lane))
+    def come(self, key: BatchKey, steps: int, lane: Lane) -> None:
         self.coming += 1
-        one = turn(self.coming, steps, kind, lane)
+        one = request(self.coming, steps, key, lane)
         self.open[one.ticket] = one
         self.made.add(one)
 
@@ -204,10 +206,10 @@ class Comings(RuleBasedStateMachine):
     def step(self) -> None:
         before = {t.ticket: t.work for t in self.open.values()}
         leader_before = next((t for t in self.last if t.ticket in self.open), None)
-        team = self.made.next()
+        team = self.made.schedule()
         leader = team[0]
         assert {t.ticket for t in team} <= self.open.keys()
-        assert len({t.kind for t in team}) == 1
+        assert len({t.key for t in team}) == 1
         assert len(team) <= 3
         if leader.lane is Lane.INTERACTIVE:
             assert all(t.lane is Lane.INTERACTIVE for t in team)
@@ -227,7 +229,7 @@ class Comings(RuleBasedStateMachine):
     @invariant()
     def nobody_is_passed_too_often(self) -> None:
         for one in self.open.values():
-            assert one.passed <= (BULK_PASSED_MOST if one.lane is Lane.BULK else PASSED_MOST)
+            assert one.passed <= (MAX_PASSED_BULK if one.lane is Lane.BULK else MAX_PASSED)
 
     @invariant()
     def all_are_there(self) -> None:

@@ -29,7 +29,7 @@ from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.diffusion.upscaler import MARGIN, TILE, Upscaler, spans
 from tests.fakes import models, upscalers
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Quiet, Toy, to_its_end
@@ -314,23 +314,23 @@ def test_weights_that_are_no_numbers_end_in_a_sentence(tmp_path: Path) -> None:
         to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
 
 
-def paint(painter: StepExecutor, *recipes: Recipe, first: int = 0) -> None:
-    painter.add(Row(ticket, recipe) for ticket, recipe in enumerate(recipes, first))
-    while len(painter):
-        painter.turn()
+def paint(executor: StepExecutor, *recipes: Recipe, first: int = 0) -> None:
+    executor.add(RequestState(ticket, recipe) for ticket, recipe in enumerate(recipes, first))
+    while len(executor):
+        executor.step()
 
 
 def test_a_picture_says_what_enlarged_its_start_and_a_bad_upscaler_takes_no_other_with_it(
     file: Path, tmp_path: Path
 ) -> None:
     ends, encoder, upscaler = Ends(), ImageEncoder(), Upscaler(file, CPU)
-    painter = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=upscaler)
+    executor = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=upscaler)
     small = replace(TOY, image=str(grey(tmp_path / "small.png", 4, 4)))
     large = replace(TOY, image=str(grey(tmp_path / "large.png", 8, 8)))
-    paint(painter, small, large, TOY)
+    paint(executor, small, large, TOY)
     upscaler.unload()
     file.unlink()
-    paint(painter, small, large, first=3)
+    paint(executor, small, large, first=3)
     encoder.close()
     assert upscaler.digest
     assert [getattr(ends.ends[n], "setup", None) for n in range(5)] == [upscaler.digest, "", "", None, ""]
@@ -347,8 +347,8 @@ def test_drawn_over_what_the_model_made_of_it(file: Path, tmp_path: Path) -> Non
     def drawn(image: str, upscaler: Upscaler | None) -> Image:
         loader = Loader("cpu", "auto", str(tmp_path), "", lambda _, __: pytest.fail("nothing needs a download"))
         ends, encoder = Ends(), ImageEncoder()
-        painter = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device, upscaler=upscaler)
-        paint(painter, replace(recipe, image=str(tmp_path / image)))
+        executor = StepExecutor(ModelManager(specs, loader, Quiet()), ends, encoder, loader.device, upscaler=upscaler)
+        paint(executor, replace(recipe, image=str(tmp_path / image)))
         encoder.close()
         end = ends.ends[0]
         assert isinstance(end, Image), end
@@ -383,23 +383,25 @@ class Slow:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    monkeypatch.setattr(engine.diffusion.executor, "START_SECONDS", 0.0)
+    monkeypatch.setattr(engine.diffusion.executor, "INIT_IMAGE_SECONDS", 0.0)
     return Slow()
 
 
 def test_others_are_drawn_while_a_picture_is_enlarged_tile_by_tile(slow: Slow, tmp_path: Path) -> None:
     ends, encoder, toy = Ends(), ImageEncoder(), Toy()
-    painter = StepExecutor(OneModel({"fp32": toy}), ends, encoder, CPU, upscaler=slow)
-    painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4)), seed=7)), Row(1, TOY)])
+    executor = StepExecutor(OneModel({"fp32": toy}), ends, encoder, CPU, upscaler=slow)
+    executor.add(
+        [RequestState(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4)), seed=7)), RequestState(1, TOY)]
+    )
     turns = 0
-    while len(painter) == 2:
-        painter.turn()
+    while len(executor) == 2:
+        executor.step()
         turns += 1
     assert (turns, slow.tiles) == (TOY.steps, TOY.steps), "one tile, one step of the other"
     assert toy.batches == [[TOY.seed]] * TOY.steps
     slow.done = True
-    while len(painter):
-        painter.turn()
+    while len(executor):
+        executor.step()
     encoder.close()
     assert toy.batches[TOY.steps :] == [[7]] * TOY.steps
     assert [type(ends.ends[n]) for n in (0, 1)] == [Image, Image]
@@ -410,14 +412,14 @@ def test_others_are_drawn_while_a_picture_is_enlarged_tile_by_tile(slow: Slow, t
 
 def test_a_picture_that_is_not_wanted_any_more_is_enlarged_no_further(slow: Slow, tmp_path: Path) -> None:
     ends, encoder = Ends(), ImageEncoder()
-    painter = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=slow)
-    painter.add([Row(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4))))])
-    painter.turn()
-    painter.turn()
+    executor = StepExecutor(OneModel({"fp32": Toy()}), ends, encoder, CPU, upscaler=slow)
+    executor.add([RequestState(0, replace(TOY, image=str(grey(tmp_path / "a.png", 4, 4))))])
+    executor.step()
+    executor.step()
     ends.dropped.add(0)
-    painter.turn()
+    executor.step()
     gc.collect()
-    assert (len(painter), slow.tiles, slow.closed) == (0, 2, True)
+    assert (len(executor), slow.tiles, slow.closed) == (0, 2, True)
     encoder.close()
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import EngineError, Image, Recipe
+from engine.diffusion.executor import StepProgress
 from engine.diffusion.model_manager import LoadedModel
-from engine.diffusion.rows import StepProgress
-from engine.diffusion.step_scheduler import BatchKey
+from engine.diffusion.request_state import BatchKey
 from engine.families.base import Family
-from engine.families.denoise_state import DenoiseState, Embedding, Start
+from engine.families.denoise_state import DenoiseState, Embedding, InitImage
 from engine.spec import ModelSpec
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Toy(Family):
         super().__init__(SimpleNamespace(vae=vae, maybe_free_model_hooks=lambda: None), torch.device("cpu"))
         self.batches: list[list[int]] = []
         self.encoded: list[str] = []
-        self.starts: list[Start | None] = []
+        self.starts: list[InitImage | None] = []
         self.previewed: list[int] = []
         self.on_encode: Callable[[str], None] = lambda _: None
         self.on_step: Callable[[list[int], int], None] = lambda _, __: None
@@ -59,7 +59,7 @@ class Toy(Family):
         return Embedding((torch.tensor([float("nan") if prompt == "nan" else 0.0]),), cut=prompt == "long")
 
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: Start | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
     ) -> DenoiseState:
         self.starts.append(start)
         times, nothing = torch.arange(recipe.steps), torch.zeros(1)
@@ -97,7 +97,7 @@ class Toy(Family):
 
 
 class Ends:
-    """A sink that keeps what it hears."""
+    """An output handler that keeps what it receives."""
 
     def __init__(self) -> None:
         self.dropped: set[int] = set()
@@ -144,27 +144,27 @@ class OneModel:
     def __post_init__(self) -> None:
         self.usual = self.usual or next(iter(self.toys))
 
-    def family(self, kind: BatchKey) -> Family:
-        self.asked.append(self.precision(kind))
-        if self.precision(kind) in self.broken:
-            raise self.broken[self.precision(kind)]
-        return self.toys[self.precision(kind)]
+    def family(self, key: BatchKey) -> Family:
+        self.asked.append(self.precision(key))
+        if self.precision(key) in self.broken:
+            raise self.broken[self.precision(key)]
+        return self.toys[self.precision(key)]
 
-    def precision(self, kind: BatchKey) -> str:
-        return kind.precision or self.usual
+    def precision(self, key: BatchKey) -> str:
+        return key.precision or self.usual
 
     def revision(self, model: str) -> str:
         return f"revision of {model}"
 
-    def most(self, kind: BatchKey) -> int:
+    def max_batch(self, key: BatchKey) -> int:
         return self.fits
 
-    def safer(self, kind: BatchKey) -> str | None:
+    def safer_precision(self, key: BatchKey) -> str | None:
         names = list(self.toys)
-        rest = names[names.index(self.precision(kind)) + 1 :]
+        rest = names[names.index(self.precision(key)) + 1 :]
         return rest[0] if rest else None
 
-    def settle(self, model: str, precision: str) -> None:
+    def set_default_precision(self, model: str, precision: str) -> None:
         self.usual = precision
 
     @property

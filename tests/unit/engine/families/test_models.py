@@ -17,7 +17,7 @@ from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
 from engine.families.base import Family
-from engine.families.denoise_state import DenoiseState, Start
+from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.sd15.model import SD15
 from engine.families.sdxl.model import SDXL
 from engine.families.z_image.model import ZImage
@@ -54,12 +54,12 @@ def recipe(prompt: str = "a red cat", **more: Any) -> Recipe:
     return replace(Recipe("a", "small", prompt, "", 64, 48, 4, 3.0, 5), **more)
 
 
-def begun(family: Family, of: Recipe, start: Start | None = None) -> DenoiseState:
+def begun(family: Family, of: Recipe, start: InitImage | None = None) -> DenoiseState:
     negative = family.encode(of.negative) if family.guided(of.guidance) else None
     return family.begin(of, family.encode(of.prompt), negative, start)
 
 
-def drawn(family: Family, of: Recipe, start: Start | None = None) -> Picture:
+def drawn(family: Family, of: Recipe, start: InitImage | None = None) -> Picture:
     return together(family, [begun(family, of, start)])[0]
 
 
@@ -98,7 +98,7 @@ def test_the_picture_is_the_pipelines_own(family: Family, guidance: float, negat
 def test_from_a_picture_it_is_the_img2img_pipelines_own(family: Family, name: str) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     one = recipe(strength=0.6, steps=5)
-    found = drawn(family, one, Start(pixels))
+    found = drawn(family, one, InitImage(pixels))
     # The pipeline would draw from what the VAE says; given its middle as latents, it has the same noise to begin with.
     given = family.encode_pixels(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1)
     other = IMG2IMG[name](**family.pipe.components)
@@ -137,7 +137,7 @@ def test_what_a_mask_keeps_is_kept(family: Family) -> None:
     pixels = np.full((48, 64, 3), 200, np.uint8)
     mask = np.zeros((48, 64), np.float32)
     mask[:, 32:] = 1
-    found = drawn(family, recipe(strength=0.9), Start(pixels, mask))
+    found = drawn(family, recipe(strength=0.9), InitImage(pixels, mask))
     assert apart(found[:, :32], np.full((48, 32, 3), 200 / 255, np.float32)) < 1e-3
     assert np.abs(found[:, 32:] - 200 / 255).mean() > 0.05
 

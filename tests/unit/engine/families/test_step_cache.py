@@ -23,7 +23,7 @@ from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, Embedding
 from engine.families.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
@@ -144,10 +144,10 @@ def test_pictures_of_many_steps_are_nearly_the_same_and_say_so() -> None:
         loader = Loader("cpu", "auto", "nowhere", "", lambda _, __: pytest.fail("a folder needs no download"))
         loader.step_cache = every
         ends, encoder = Ends(), ImageEncoder()
-        painter = StepExecutor(ModelManager([spec], loader, Quiet()), ends, encoder, loader.device)
-        painter.add(Row(n, one) for n, one in enumerate(recipes))
-        while len(painter):
-            painter.turn()
+        executor = StepExecutor(ModelManager([spec], loader, Quiet()), ends, encoder, loader.device)
+        executor.add(RequestState(n, one) for n, one in enumerate(recipes))
+        while len(executor):
+            executor.step()
         encoder.close()
         found = [ends.ends[n] for n in range(len(recipes))]
         return [one for one in found if isinstance(one, Image)], ends

@@ -6,24 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.contract import Lane, Recipe
-from engine.diffusion.rows import Row
+from engine.diffusion.request_state import RequestState
 from engine.host.inbox import Inbox
 
 SMALL = Recipe("x", "demo", "a cat", "", 192, 192, 8, 0.0, 7)
 
 
-def rows(*tickets: int) -> list[Row]:
-    return [Row(t, SMALL) for t in tickets]
+def requests(*tickets: int, lane: Lane = Lane.INTERACTIVE) -> list[RequestState]:
+    return [RequestState(t, SMALL, lane) for t in tickets]
 
 
-def tickets(taken: list[Row]) -> list[int]:
-    return [row.ticket for row in taken]
+def tickets(taken: list[RequestState]) -> list[int]:
+    return [request.ticket for request in taken]
 
 
 def test_in_the_order_in_which_they_came_with_their_lane() -> None:
     inbox = Inbox()
-    inbox.add(Lane.BULK, rows(1, 2))
-    inbox.add(Lane.INTERACTIVE, rows(3))
+    inbox.add(requests(1, 2, lane=Lane.BULK))
+    inbox.add(requests(3))
     assert [(r.ticket, r.lane) for r in inbox.take(wait=False)] == [
         (1, Lane.BULK),
         (2, Lane.BULK),
@@ -34,7 +34,7 @@ def test_in_the_order_in_which_they_came_with_their_lane() -> None:
 
 def test_dropped_ones_are_not_wanted_and_end_once() -> None:
     inbox = Inbox()
-    inbox.add(Lane.INTERACTIVE, rows(1, 2, 3))
+    inbox.add(requests(1, 2, 3))
     inbox.drop([1, 99])
     assert [inbox.is_active(t) for t in (1, 2, 3, 99)] == [False, True, True, False]
     assert inbox.finish(2)
@@ -45,7 +45,7 @@ def test_dropped_ones_are_not_wanted_and_end_once() -> None:
 
 def test_who_looks_at_what() -> None:
     inbox = Inbox()
-    inbox.add(Lane.INTERACTIVE, rows(1, 2))
+    inbox.add(requests(1, 2))
     inbox.set_preview(1, enabled=True)
     inbox.set_preview(2, enabled=True)
     inbox.set_preview(7, enabled=True)
@@ -58,10 +58,10 @@ def test_who_looks_at_what() -> None:
 
 def test_it_waits_for_work() -> None:
     inbox = Inbox()
-    got: list[list[Row]] = []
+    got: list[list[RequestState]] = []
     thread = threading.Thread(target=lambda: got.append(inbox.take(wait=True)))
     thread.start()
-    inbox.add(Lane.BULK, rows(1))
+    inbox.add(requests(1, lane=Lane.BULK))
     thread.join(timeout=10)
     assert [tickets(b) for b in got] == [[1]]
 
@@ -78,7 +78,7 @@ def test_all_that_is_wanted_comes_once(work: list[tuple[Lane, bool]], dropped: s
     inbox = Inbox()
     seen: list[int] = []
     for ticket, (lane, take) in enumerate(work):
-        inbox.add(lane, rows(ticket))
+        inbox.add(requests(ticket, lane=lane))
         if take:
             seen += tickets(inbox.take(wait=False))
     inbox.drop(dropped)

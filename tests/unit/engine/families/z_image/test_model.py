@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.families.denoise_state import DenoiseState, Start
+from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.z_image.model import ZImage
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def model(pipe: Any) -> ZImage:
     return ZImage(pipe, CPU)
 
 
-def begun(model: ZImage, recipe: Recipe, start: Start | None = None) -> DenoiseState:
+def begun(model: ZImage, recipe: Recipe, start: InitImage | None = None) -> DenoiseState:
     away = model.encode(recipe.negative) if model.guided(recipe.guidance) else None
     return model.begin(recipe, model.encode(recipe.prompt), away, start)
 
@@ -95,7 +95,7 @@ def given(model: ZImage) -> NDArray[np.uint8]:
 def test_a_picture_to_start_from_as_diffusers_takes_it(pipe: Any, model: ZImage) -> None:
     recipe = replace(RED, image="given", strength=0.6, steps=8)
     picture = given(model)
-    drawing = begun(model, recipe, Start(picture))
+    drawing = begun(model, recipe, InitImage(picture))
     other = ZImageImg2ImgPipeline(**pipe.components)
     other.set_progress_bar_config(disable=True)
     theirs = other(
@@ -117,7 +117,7 @@ def test_a_picture_to_start_from_as_diffusers_takes_it(pipe: Any, model: ZImage)
 def test_the_less_strength_the_nearer(model: ZImage) -> None:
     picture = given(model)
     apart = [
-        np.abs(drawn(model, begun(model, replace(RED, steps=8, strength=s), Start(picture))) - picture).mean()
+        np.abs(drawn(model, begun(model, replace(RED, steps=8, strength=s), InitImage(picture))) - picture).mean()
         for s in (0.15, 0.6, 1.0)
     ]
     assert apart[0] < apart[1] < apart[2]
@@ -127,7 +127,7 @@ def test_what_a_mask_keeps_is_kept_to_the_last_pixel(model: ZImage) -> None:
     picture = given(model)
     mask = np.zeros((64, 64), np.float32)
     mask[:, 32:] = 1
-    found = drawn(model, begun(model, replace(GUIDED, strength=0.9), Start(picture, mask)))
+    found = drawn(model, begun(model, replace(GUIDED, strength=0.9), InitImage(picture, mask)))
     assert np.array_equal(found[:, :32], picture[:, :32])
     assert np.abs(found[:, 32:] - picture[:, 32:].astype(np.int16)).mean() > 5
 
