@@ -103,7 +103,9 @@ class Studio:
         self._live = live
         self._connection_problems: dict[str, str] = {}
         known = owners or Owners()
-        self._presenter = Presenter(pictures, engine.profiles, lambda: bool(known.everybody()), live.stalled)
+        self._presenter = Presenter(
+            pictures, engine.profiles, lambda: bool(known.everybody()), live.stalled, live.preempted
+        )
         self._house = House(
             db=db,
             backlog=backlog,

@@ -14,6 +14,7 @@ from bot.dispatch.endings import Endings
 from bot.dispatch.feed import Feed
 from bot.dispatch.files import Files
 from bot.dispatch.live import Live
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
 from bot.dispatch.window import Batch
@@ -33,6 +34,9 @@ _BROKEN_PAUSE = 5.0
 _SEEN_EVERY = 0.2
 """Seconds between two looks at how far a job is."""
 
+_PREEMPTED_AFTER = 1.0
+"""Seconds without a step, while others take steps, after which a job's card says so: a shorter pause would only flicker."""
+
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ class Dispatcher:
         feed: Feed,
         live: Live,
         endings: Endings,
+        overhead: Overhead,
         changed: Callable[[int], None],
         ended: Callable[[int, bool], None],
         clock: Clock,
@@ -62,6 +67,7 @@ class Dispatcher:
         feed: Says who is next, and keeps what is with the engine.
         live: Told of progress.
         endings: Writes down how a job ended.
+        overhead: Told how long storing takes.
         changed: Called when a job looks different now.
         ended: Called when all pictures of a job have ended, and with whether there are any.
         clock: Time.
@@ -74,6 +80,7 @@ class Dispatcher:
         self._feeding = feed
         self._live = live
         self._endings = endings
+        self._overhead = overhead
         self._changed = changed
         self._told_end = ended
         self._clock = clock
@@ -210,13 +217,20 @@ class Dispatcher:
                     self._spawn(self._engine.set_preview(event.recipe_id, enabled=True))
                 self._live.step(run.job.id, index, event.step / event.steps)
                 now = self._clock.monotonic()
-                if event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
+                before, run.steps[index] = run.steps.get(index), now
+                resumed = self._live.preempted(run.job.id)
+                if resumed or event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
                     # More often than anybody can look would take time from the drawing itself.
                     run.seen = now
+                    self._live.preempt(run.job.id, False)
                     self._changed(run.job.id)
+                    if before is not None:
+                        # Those who share its steps take one in each of them, before it or after it.
+                        self._preempt(now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
             case Image():
                 run.painting.discard(index)
                 run.writing.add(index)
+                run.drawn = self._clock.monotonic()
                 self._spawn(self._store(run, index, event))
             case Failed():
                 run.painting.discard(index)
@@ -225,6 +239,13 @@ class Dispatcher:
                 self._check(run)
             case Preview():
                 self._live.preview(run.job.id, index, event.data, event.mime)
+
+    def _preempt(self, since: float) -> None:
+        """Show which jobs have taken no step since then."""
+        for job_id, run in self._runs.items():
+            if not self._live.preempted(job_id) and run.preempted(since):
+                self._live.preempt(job_id, True)
+                self._changed(job_id)
 
     async def _after(self, run: Run, work: Work, *, lost: bool) -> None:
         """A batch has ended: see to what is left of one of its jobs."""
@@ -267,6 +288,9 @@ class Dispatcher:
             await self._endings.over(run, partial(self._stall, run.job.id))
         except Exception:
             log.exception("the end of job %d can't be written down; the next start draws it again", run.job.id)
+        else:
+            if run.done:
+                self._overhead.stored(self._clock.monotonic() - run.drawn)
         self._live.end(run.job.id)
         self._told_end(run.job.id, bool(run.done))
         self._changed(run.job.id)

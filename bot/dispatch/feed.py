@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bot.dispatch.estimate import Estimate
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.window import Batch, Window
 from bot.dispatch.work import Work
+from bot.ports import Clock
 from engine.contract import Event, Failed, Image, Recipe, Step
 
 TOGETHER = 4
@@ -17,14 +19,18 @@ TOGETHER = 4
 class Feed:
     """Between the queue and the engine."""
 
-    def __init__(self, queue: JobQueue, estimate: Estimate, slots: int) -> None:
+    def __init__(self, queue: JobQueue, estimate: Estimate, slots: int, *, overhead: Overhead, clock: Clock) -> None:
         """Args:
         queue: What waits.
         estimate: Told how long pictures took.
         slots: How many batches are worth having with the engine.
+        overhead: Told how much time passes while pictures are drawn.
+        clock: Time.
         """
         self._queue = queue
         self._estimate = estimate
+        self._overhead = overhead
+        self._clock = clock
         self._window = Window(slots)
         self._held = False
 
@@ -36,6 +42,8 @@ class Feed:
     def hold(self, on: bool) -> None:
         """Begin nothing new until it is off again; what has begun is drawn to its end."""
         self._held = on
+        if on and self._window.empty():
+            self._overhead.idle()
         self._queue.touch()
 
     def set_aside(self) -> frozenset[int]:
@@ -78,6 +86,7 @@ class Feed:
         assert len(lanes) == 1
         batch = Batch(recipes, room, solo, lanes.pop(), bills)
         self._window.begin(batch)
+        self._overhead.busy(self._clock.monotonic())
         return batch
 
     def note(self, batch: Batch, event: Event) -> None:
@@ -88,6 +97,7 @@ class Feed:
             case Image():
                 bill = batch.bills[event.recipe_id]
                 self._estimate.measured(bill.ticket, event.seconds)
+                self._overhead.drawn(event.seconds, self._clock.monotonic())
                 self._ended(batch, event.recipe_id, event.seconds)
                 self._queue.touch()
             case Failed():
@@ -96,9 +106,14 @@ class Feed:
 
     def end(self, batch: Batch) -> None:
         """Nothing of it is with the engine any more; what was dropped is charged for the steps that it has had."""
+        if batch.left:
+            # Cancelled or lost.
+            self._overhead.restart(self._clock.monotonic())
         for recipe_id in list(batch.left):
             self._ended(batch, recipe_id)
         self._window.end(batch)
+        if self._window.empty() and (self._held or not len(self._queue)):
+            self._overhead.idle()
         self._queue.touch()
 
     def _ended(self, batch: Batch, recipe_id: str, seconds: float | None = None) -> None:

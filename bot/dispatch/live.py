@@ -59,6 +59,7 @@ class Live:
         self._numbers = itertools.count(1)
         self._watchers: dict[int, set[Changes]] = {}
         self._looking: dict[int, int] = {}
+        self._preempted: set[int] = set()
         self._stalled = Counter[int]()  # how many of its pictures, or its end
 
     def begin(self, job_id: int, count: int) -> None:
@@ -83,6 +84,18 @@ class Live:
         self._count.pop(job_id, None)
         self._sights.pop(job_id, None)
         self._stalled.pop(job_id, None)
+        self._preempted.discard(job_id)
+
+    def preempt(self, job_id: int, on: bool) -> None:
+        """It was begun and takes no steps while the engine draws others (True), or it goes on (False)."""
+        if on:
+            self._preempted.add(job_id)
+        else:
+            self._preempted.discard(job_id)
+
+    def preempted(self, job_id: int) -> bool:
+        """Whether it was begun and takes no steps while the engine draws others."""
+        return job_id in self._preempted
 
     def stall(self, job_id: int, on: bool) -> None:
         """What is drawn of it has to wait until it can be stored (True), or that is over (False); wakes watchers."""

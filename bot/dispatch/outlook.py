@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
@@ -44,6 +45,7 @@ class Outlook:
         live: Live,
         estimate: Estimate,
         *,
+        overhead: Overhead,
         promises: Promises,
         clock: Clock,
         held: Callable[[], bool] = lambda: False,
@@ -54,6 +56,7 @@ class Outlook:
         runs: What is being drawn now.
         live: How far that is.
         estimate: How long the device takes for a picture; what it draws together shares that time.
+        overhead: How much longer the service takes than the device.
         promises: Knows how wide a range must be, and remembers what was said.
         clock: Time.
         held: Whether nothing new is begun, so that nobody knows when.
@@ -63,6 +66,7 @@ class Outlook:
         self._runs = runs
         self._live = live
         self._estimate = estimate
+        self._overhead = overhead
         self._promises = promises
         self._clock = clock
         self._held = held
@@ -87,9 +91,10 @@ class Outlook:
         now = self._running(seat.lane)
         if seat.ahead is None or now is None or self._held():
             return Waiting(seat.position, None)
-        middle = seat.ahead + now
-        eta = self._promises.range(middle, seat.lane)
-        self._promises.made(job_id, middle, eta, seat.lane, now=self._clock.monotonic())
+        middle = (seat.ahead + now) * self._overhead.factor() + self._overhead.tail()
+        at = self._clock.monotonic()
+        eta = self._promises.range(middle, seat.lane, now=at)
+        self._promises.made(job_id, middle, eta, seat.lane, now=at)
         return Waiting(seat.position, eta)
 
     def moved(self) -> list[int]:
@@ -110,7 +115,7 @@ class Outlook:
         if len(self._queue) < limit:
             return None
         self._refresh()
-        return max(SOONEST, self._last / 10)
+        return max(SOONEST, self._last * self._overhead.factor() / 10)
 
     def _refresh(self) -> None:
         if self._version == self._queue.version:

@@ -24,17 +24,20 @@ class Presenter:
         profiles: Callable[[], Sequence[Profile]],
         owned: Callable[[], bool] = lambda: True,
         stalled: Callable[[int], bool] = lambda _job_id: False,
+        preempted: Callable[[int], bool] = lambda _job_id: False,
     ) -> None:
         """Args:
         folder: Where pictures are kept.
         profiles: The models, for their proper names and what they can do.
         owned: Whether anybody is known who can let newcomers in.
         stalled: Whether what is drawn of a job waits until it can be stored.
+        preempted: Whether a job that was begun takes no steps while the engine draws others.
         """
         self._folder = folder
         self._profiles = profiles
         self._owned = owned
         self._stalled = stalled
+        self._preempted = preempted
 
     def job(self, job: Job, pictures: Sequence[Picture], waiting: Waiting | None, progress: float | None) -> Card:
         """The card of a job as it is now; its pictures stand in the same order as ``pictures``."""
@@ -48,6 +51,7 @@ class Presenter:
             profile=profile,
             owned=self._owned(),
             stalled=self._stalled(job.id),
+            preempted=self._preempted(job.id),
         )
 
     def elsewhere(self, card: Card) -> Card:

@@ -63,6 +63,10 @@ class Run:
     cancelled: bool = False
     seen: float = 0.0
     """When its progress was last shown, by the monotonic clock."""
+    steps: dict[int, float] = field(default_factory=dict)
+    """When each picture took its last step, by the monotonic clock."""
+    drawn: float = 0.0
+    """When its last picture so far was drawn, by the monotonic clock."""
 
     def over(self) -> bool:
         """Every picture has ended."""
@@ -71,6 +75,10 @@ class Run:
     def idle(self) -> bool:
         """Nothing of it is with the engine or on its way to the disk."""
         return not self.painting and not self.writing
+
+    def preempted(self, since: float) -> bool:
+        """It was begun, pictures are left, and none has taken a step at ``since`` or later."""
+        return bool(self.steps) and max(self.steps.values()) < since and bool(self.left())
 
     def left(self) -> tuple[int, ...]:
         """Pictures that have not ended and are not being written."""

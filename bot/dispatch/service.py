@@ -23,6 +23,7 @@ from bot.dispatch.keeping import Keeping
 from bot.dispatch.live import Live
 from bot.dispatch.metadata import Metadata
 from bot.dispatch.outlook import Outlook
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.presenter import Presenter
 from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
@@ -97,9 +98,9 @@ class Dispatch:
         self._seats = 0
         self.refresh: list[Callable[[], Awaitable[None]]] = []
         """Called after another process has written to the database."""
-        estimate = Estimate()
+        estimate, overhead = Estimate(), Overhead()
         self._queue = JobQueue(estimate.cost, weights)
-        self._feed = Feed(self._queue, estimate, engine.slots())
+        self._feed = Feed(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
         self._promises = Promises(metrics.promised)
         self._dispatcher = Dispatcher(
             engine,
@@ -109,6 +110,7 @@ class Dispatch:
             feed=self._feed,
             live=self.live,
             endings=Endings(db, folder, clock, metrics),
+            overhead=overhead,
             changed=self.changed,
             ended=self._ended,
             clock=clock,
@@ -119,6 +121,7 @@ class Dispatch:
             lambda: self._dispatcher.runs,
             self.live,
             estimate,
+            overhead=overhead,
             promises=self._promises,
             clock=clock,
             held=lambda: self._feed.held,
@@ -128,7 +131,7 @@ class Dispatch:
         self._showing = Showing(
             db,
             self._surfaces,
-            Presenter(folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled),
+            Presenter(folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled, self.live.preempted),
             folder,
             waiting=self.waiting,
             progress=self.progress,

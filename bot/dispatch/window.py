@@ -72,6 +72,10 @@ class Window:
         """Nothing of it is with the engine any more."""
         self._open.remove(batch)
 
+    def empty(self) -> bool:
+        """Nothing is with the engine."""
+        return not self._open
+
     def bulk(self) -> list[Batch]:
         """Those that urgent work passes."""
         return [batch for batch in self._open if batch.lane is Lane.BULK]

@@ -65,6 +65,7 @@ def card_of(
     notes: Sequence[str] = (),
     owned: bool = True,
     stalled: bool = False,
+    preempted: bool = False,
 ) -> Card:
     """Return the card of a job as it is now.
 
@@ -78,15 +79,18 @@ def card_of(
         notes: Keys of further sentences, such as ``note.unclear``.
         owned: Whether anybody is known who can let newcomers in.
         stalled: What is drawn of it waits until it can be stored.
+        preempted: It was begun and takes no steps while the engine draws others.
     """
     if job.forgotten:
         return _forgotten(job)
     finished = job.state in _FINISHED
     # It was claimed ahead of time, or its first step is not done: the device may still draw what came before.
     begins_later = job.state is JobState.RUNNING and progress == 0 and not stalled
+    # The share that is drawn stays in sight, and nothing says that it moves.
+    rests = job.state is JobState.RUNNING and preempted and not stalled
     return Card(
-        tone=Tone.WAITING if begins_later else _TONES[job.state],
-        status=_status(job, len(pictures), waiting, progress, owned=owned, stalled=stalled),
+        tone=Tone.WAITING if begins_later or rests else _TONES[job.state],
+        status=_status(job, len(pictures), waiting, progress, owned=owned, stalled=stalled, preempted=preempted),
         prompt=job.request.typed,
         asker=job.asker,
         job_id=job.id,
@@ -188,7 +192,14 @@ def _coming(job: Job, profile: Profile | None) -> Coming | None:
 
 
 def _status(
-    job: Job, drawn: int, waiting: Waiting | None, progress: float | None, *, owned: bool, stalled: bool
+    job: Job,
+    drawn: int,
+    waiting: Waiting | None,
+    progress: float | None,
+    *,
+    owned: bool,
+    stalled: bool,
+    preempted: bool,
 ) -> str:
     locale, count = job.locale, job.request.count
     match job.state:
@@ -203,7 +214,10 @@ def _status(
                 return text(locale, "card.running", n=count)
             if progress == 0:
                 return text(locale, "card.running.next", n=count)
-            return text(locale, "card.running.percent", n=count, percent=int(100 * min(max(progress, 0.0), 1.0)))
+            percent = int(100 * min(max(progress, 0.0), 1.0))
+            if preempted:
+                return text(locale, "card.running.preempted", percent=percent)
+            return text(locale, "card.running.percent", n=count, percent=percent)
         case JobState.PAINTED | JobState.DELIVERED:
             return text(locale, "card.done", n=drawn) if drawn else text(locale, "card.unkept")
         case JobState.CANCELLED:

@@ -13,6 +13,7 @@ from bot.dispatch.estimate import Estimate
 from bot.dispatch.feed import Feed
 from bot.dispatch.live import Live
 from bot.dispatch.outlook import Outlook
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.promises import Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
@@ -85,6 +86,7 @@ class Device:
 
     step: Callable[[int, int], float] = two_cores
     switch: float = 0.0
+    overhead: float = 0.0
     slots: int = SLOTS
     promising: bool = False
     on_done: Callable[[Asked], None] = lambda _: None
@@ -96,9 +98,9 @@ class Device:
     led: list[Work] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.estimate, self.live = Estimate(), Live()
+        self.estimate, self.live, measured = Estimate(), Live(), Overhead()
         self.queue = JobQueue(self.estimate.cost)
-        self.feed = Feed(self.queue, self.estimate, self.slots)
+        self.feed = Feed(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
         self.promises = Promises(self._promised)
         self.runs: dict[int, Run] = {}
         self.outlook = Outlook(
@@ -106,6 +108,7 @@ class Device:
             lambda: self.runs,
             self.live,
             self.estimate,
+            overhead=measured,
             promises=self.promises,
             clock=self.clock,
             set_aside=self.feed.set_aside,
@@ -193,6 +196,8 @@ class Device:
 
     def _finish(self, row: _Row) -> None:
         recipe = row.recipe
+        # Storing a picture keeps the device from its next step; the engine does not count that.
+        self.clock.advance(row.seconds * self.overhead)
         self.feed.note(row.batch, Image(recipe.id, b"", recipe.width, recipe.height, row.seconds))
         asked = self.jobs[row.job_id]
         asked.left.discard(row.index)

@@ -115,3 +115,22 @@ async def test_strictness_is_that_of_the_asking(make: Make) -> None:
     await bot.delivered(job.id)
     assert moderator.seen
     assert covers(bot) == [True, True]
+
+
+async def test_the_time_that_moderation_takes_is_promised_too(make: Make) -> None:
+    class Slow(FakeModerator):
+        async def judge(self, data: bytes) -> SafetyVerdict:
+            bot.clock.advance(300.0)
+            return await super().judge(data)
+
+    bot, _ = await strict(make, Strictness.WARN)
+    bot.moderator = Slow([SAFE])
+    await bot.restart()
+    await bot.delivered((await ask(bot, count=1)).id)
+    bot.dispatch.hold(True)
+    job = await bot.ask(user="2", event="another")
+    bot.dispatch.hold(False)
+    waiting = bot.dispatch.waiting(job.id)
+    assert waiting is not None
+    assert waiting.eta is not None
+    assert waiting.eta.high > 300.0

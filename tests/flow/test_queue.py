@@ -14,10 +14,12 @@ from bot.dispatch.service import Dispatch
 from bot.model.errors import Unavailable
 from bot.model.jobs import JobState
 from bot.observe.metrics import Metrics
+from bot.present.i18n import text
 from bot.store import groups, options
 from bot.store.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
+from tests.fakes.surface import FakeSurface
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
 from tests.flow.house import Bot
@@ -188,6 +190,38 @@ async def test_large_requests_are_handed_over_as_bulk(make: Make) -> None:
     await bot.delivered(small.id)
     assert lanes[0] == (Lane.INTERACTIVE, {str(small.id)})
     assert lanes[1] == (Lane.BULK, {str(large.id)})
+
+
+async def test_a_job_that_others_pass_while_it_is_drawn_says_so_and_goes_on(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    page = FakeSurface()
+    await bot.dispatch.attach("web", page)
+
+    def status() -> str:
+        seen = page.chats.shown(large.id)
+        return seen[-1].card.status if seen and seen[-1].card else ""
+
+    large = await bot.ask(user="1", platform="web", chat="page", count="16", steps="8", size="192x192")
+    await bot.reaches(large.id, JobState.RUNNING)
+    small = await bot.ask(user="2", count="1", steps="8")
+    gate.let(8)  # the first half of the large one
+    await bot.reaches(small.id, JobState.RUNNING)
+
+    async def step(number: int) -> None:
+        bot.clock.advance(5.0)
+        gate.let(1)
+        await bot.until(lambda: bot.dispatch.progress(small.id) == number / 8)
+
+    await step(1)
+    assert not bot.dispatch.live.preempted(large.id), "one step of another's is no pause yet"
+    await step(2)
+    await step(3)
+    await bot.until(lambda: status() == text("en", "card.running.preempted", percent=50))
+    gate.open()
+    await bot.delivered(large.id)
+    await bot.delivered(small.id)
+    assert not bot.dispatch.live.preempted(large.id)
 
 
 async def test_what_was_promised_is_measured(make: Make) -> None:

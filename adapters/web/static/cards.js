@@ -55,7 +55,7 @@ export class JobCard {
     return this.element.contains(document.activeElement) || this.element.matches(":hover");
   }
 
-  /** Whether the device is drawing it. */
+  /** Whether the device has begun it. */
   get drawing() {
     return !this.card.final && this.card.progress !== null;
   }

@@ -10,6 +10,7 @@ import pytest
 from bot.dispatch.estimate import Estimate
 from bot.dispatch.live import Live
 from bot.dispatch.outlook import AGAIN, SMALL, SOONEST, Outlook
+from bot.dispatch.overhead import Overhead
 from bot.dispatch.promises import FIRST, OUTSIDE, Promises
 from bot.dispatch.queue import JobQueue
 from bot.dispatch.runs import Run
@@ -31,6 +32,7 @@ class World:
 
     def __init__(self, *, seconds: float | None = None, runs: Mapping[int, Run] | None = None) -> None:
         self.estimate, self.live, self.clock = Estimate(), Live(), FakeClock()
+        self.overhead = Overhead()
         self.queue = JobQueue(self.estimate.cost)
         self.kept: list[tuple[Kept, float]] = []
         self.promises = Promises(lambda kept, share: self.kept.append((kept, share)))
@@ -44,6 +46,7 @@ class World:
             lambda: self.runs,
             self.live,
             self.estimate,
+            overhead=self.overhead,
             promises=self.promises,
             clock=self.clock,
             held=lambda: self.held,
@@ -176,6 +179,19 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert world.outlook.full(40) == pytest.approx(40 * 60 / 10)
 
 
+def test_time_beside_the_device_is_promised_too() -> None:
+    world = World(seconds=3.0)
+    world.queue.put(Ticket(1, 1, 2, KIND))
+    world.overhead.busy(0.0)
+    world.overhead.drawn(3.0, 4.5)
+    world.overhead.stored(2.0)
+    assert world.middle(1) == pytest.approx(6.0 * 1.5 + 2.0)
+    for n in range(2, 401):
+        world.queue.put(Ticket(n, n, 1, KIND))
+    world.clock.advance(AGAIN)
+    assert world.outlook.full(400) == pytest.approx(401 * 3.0 * 1.5 / 10)
+
+
 def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
     world = World(seconds=10.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
@@ -194,7 +210,7 @@ def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
 def test_a_promise_can_be_broken_on_either_side(took: float, kept: Kept) -> None:
     found: list[Kept] = []
     promises = Promises(lambda how, _: found.append(how))
-    promises.made(1, 10.0, promises.range(10.0, Lane.BULK), Lane.BULK, now=0.0)
+    promises.made(1, 10.0, promises.range(10.0, Lane.BULK, now=0.0), Lane.BULK, now=0.0)
     promises.came(1, now=took)
     assert found == [kept]
 
@@ -204,15 +220,64 @@ def test_the_range_is_learnt_for_each_lane_and_length(share: float) -> None:
     found: list[Kept] = []
     promises = Promises(lambda kept, _: found.append(kept))
     rng = random.Random(1)
-    for n in range(400):
-        promises.made(n, 10.0, promises.range(10.0, Lane.BULK), Lane.BULK, now=0.0)
-        promises.came(n, now=10.0 * share * rng.uniform(0.8, 1.25))
+    now = learn(promises, 10.0, Lane.BULK, *(share * rng.uniform(0.8, 1.25) for _ in range(400)))
     late = found[200:]
     assert late.count(Kept.TRUE) / len(late) == pytest.approx(1 - 2 * OUTSIDE, abs=0.05)
-    low, high = ends(promises.range(10.0, Lane.BULK))
+    low, high = ends(promises.range(10.0, Lane.BULK, now=now))
     assert 10 * share * 0.6 < low < 10 * share < high < 10 * share * 1.7
-    assert ends(promises.range(10.0, Lane.INTERACTIVE)) == pytest.approx((7.0, 16.0))
-    assert ends(promises.range(1000.0, Lane.BULK)) == pytest.approx((700.0, 1600.0))
+    now = learn(promises, 1000.0, Lane.BULK, *[1.0] * 400, now=now)
+    assert ends(promises.range(10.0, Lane.BULK, now=now)) == (low, high), "others of its lane learn for themselves"
+
+
+def test_a_range_that_has_learnt_nothing_is_that_of_the_nearest_that_has() -> None:
+    promises = Promises(lambda *_: None)
+    now = learn(promises, 10.0, Lane.BULK, *[4.0] * 30)
+    learnt = shares(promises, 10.0, Lane.BULK, now)
+    assert learnt[1] > FIRST[1]
+    for middle, lane in ((1.0, Lane.BULK), (1000.0, Lane.BULK), (1000.0, Lane.INTERACTIVE)):
+        assert shares(promises, middle, lane, now) == pytest.approx(learnt)
+    now = learn(promises, 1.0, Lane.INTERACTIVE, *[1.0] * 5, now=now)
+    assert shares(promises, 1000.0, Lane.BULK, now) == pytest.approx(learnt), "its own lane comes first"
+    own = shares(promises, 1.0, Lane.INTERACTIVE, now)
+    assert shares(promises, 100.0, Lane.INTERACTIVE, now) == pytest.approx(own)
+    assert own != pytest.approx(learnt)
+
+
+def test_what_is_overdue_widens_the_range_before_it_comes() -> None:
+    found: list[Kept] = []
+    promises = Promises(lambda kept, _: found.append(kept))
+    promises.made(1, 10.0, promises.range(10.0, Lane.BULK, now=0.0), Lane.BULK, now=0.0)
+    assert ends(promises.range(10.0, Lane.BULK, now=15.9)) == pytest.approx((7.0, 16.0))
+    low, high = ends(promises.range(10.0, Lane.BULK, now=16.1))
+    assert high > 18.0
+    promises.came(1, now=30.0)
+    assert found == [Kept.LATE]
+    assert ends(promises.range(10.0, Lane.BULK, now=30.0)) == (low, high), "it is learnt from once"
+
+
+def test_a_late_burst_widens_the_range_no_further_than_it_was_late() -> None:
+    promises = Promises(lambda *_: None)
+    first = promises.range(10.0, Lane.BULK, now=0.0)
+    for n in range(100):
+        promises.made(n, 10.0, first, Lane.BULK, now=0.0)
+    for n in range(100):
+        promises.came(n, now=30.0 + n / 100)
+    assert 25.0 < promises.range(10.0, Lane.BULK, now=31.0).high < 36.0
+
+
+def learn(promises: Promises, middle: float, lane: Lane, *shares: float, now: float = 0.0) -> float:
+    """Promise and keep one after another, each at such a share of what is expected; returns the time then."""
+    for n, share in enumerate(shares):
+        promises.made(n, middle, promises.range(middle, lane, now=now), lane, now=now)
+        now += middle * share
+        promises.came(n, now=now)
+    return now
+
+
+def shares(promises: Promises, middle: float, lane: Lane, now: float) -> tuple[float, float]:
+    """The ends of a range as shares of what is expected."""
+    low, high = ends(promises.range(middle, lane, now=now))
+    return low / middle, high / middle
 
 
 def ends(eta: Eta) -> tuple[float, float]:

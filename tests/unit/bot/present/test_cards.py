@@ -25,9 +25,16 @@ FOLDER = Path("pictures")
 
 
 def card(
-    made: Job, shown: tuple[Picture, ...] = (), waiting: Waiting | None = None, progress: float | None = None
+    made: Job,
+    shown: tuple[Picture, ...] = (),
+    waiting: Waiting | None = None,
+    progress: float | None = None,
+    *,
+    preempted: bool = False,
 ) -> Card:
-    return card_of(made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, profile=demo())
+    return card_of(
+        made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, profile=demo(), preempted=preempted
+    )
 
 
 def facts(card: Card) -> dict[str, str]:
@@ -83,6 +90,19 @@ def test_a_job_that_was_handed_over_and_not_begun_says_that_it_waits() -> None:
     assert (found.tone, found.status, found.progress) == (Tone.WAITING, "2 pictures are next to be drawn.", None)
     assert card(job(JobState.RUNNING, count=1), progress=0.0).status == "1 picture is next to be drawn."
     assert card(job(JobState.RUNNING), progress=0.01).tone is Tone.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("locale", "status"),
+    [
+        ("en", "Waiting at 45 % while other requests are drawn; it goes on by itself."),
+        ("zh-CN", "已画 45%，先画别人的图，稍后自动继续。"),
+    ],
+)
+def test_a_job_that_others_pass_says_that_it_waits_and_keeps_its_share(locale: str, status: str) -> None:
+    found = card(job(JobState.RUNNING, locale=locale), progress=0.456, preempted=True)
+    assert (found.tone, found.status, found.progress) == (Tone.WAITING, status, 0.456)
+    assert card(job(JobState.DELIVERED), pictures(2), preempted=True).tone is Tone.DONE
 
 
 @pytest.mark.parametrize("state", [JobState.PAINTED, JobState.DELIVERED])

@@ -1,0 +1,119 @@
+"""How much longer the service takes than the device."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.dispatch.estimate import Estimate
+from bot.dispatch.feed import Feed
+from bot.dispatch.overhead import KEPT, SPAN, Overhead
+from bot.dispatch.queue import JobQueue
+from bot.dispatch.window import Batch
+from bot.model.requests import DrawRequest
+from bot.policy.recipes import batch_key, recipes_of
+from bot.ports import Ticket
+from engine.contract import Image
+from tests.fakes.clock import FakeClock
+
+REQUEST = DrawRequest("p", "p", "", 192, 192, 8, 1.0, 7, 1, "demo")
+
+
+def test_nothing_measured_adds_nothing() -> None:
+    assert (Overhead().factor(), Overhead().tail()) == (1.0, 0.0)
+
+
+def test_the_first_picture_counts_at_once_and_a_batch_that_comes_together_as_one() -> None:
+    overhead = Overhead()
+    overhead.busy(10.0)
+    overhead.drawn(2.0, 13.0)
+    assert overhead.factor() == pytest.approx(1.5)
+    overhead = Overhead()
+    overhead.busy(0.0)
+    for _ in range(SPAN):
+        overhead.drawn(1.0, 6.0)
+    assert overhead.factor() == pytest.approx(6.0 / SPAN)
+
+
+def test_the_device_is_never_expected_faster_than_it_is() -> None:
+    overhead = Overhead()
+    overhead.busy(0.0)
+    overhead.drawn(5.0, 1.0)
+    assert overhead.factor() == 1.0
+
+
+def test_one_long_halt_is_no_rule() -> None:
+    overhead = Overhead()
+    overhead.busy(0.0)
+    now = 0.0
+    for n in range(KEPT * SPAN):
+        now += 5000.0 if n == SPAN else 1.3
+        overhead.drawn(1.0, now)
+    overhead.stored(1.0)
+    overhead.stored(500.0)
+    overhead.stored(1.2)
+    assert overhead.factor() == pytest.approx(1.3)
+    assert overhead.tail() == 1.2
+
+
+class Line:
+    """A queue and what feeds an engine from it."""
+
+    def __init__(self) -> None:
+        self.clock, self.overhead = FakeClock(), Overhead()
+        self.queue = JobQueue()
+        self.feed = Feed(self.queue, Estimate(), 2, overhead=self.overhead, clock=self.clock)
+        self.jobs = 0
+
+    def put(self) -> None:
+        self.jobs += 1
+        self.queue.put(Ticket(self.jobs, self.jobs, 1, (*batch_key(REQUEST), self.jobs)))
+
+    def begin(self) -> Batch:
+        lead = self.feed.lead("")
+        assert lead is not None
+        works = self.feed.take(1, lead)
+        return self.feed.begin([(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
+
+    def draw(self, seconds: float, elapsed: float) -> None:
+        batch = self.begin()
+        self.clock.advance(elapsed)
+        (recipe,) = batch.recipes
+        self.feed.note(batch, Image(recipe.id, b"", 192, 192, seconds))
+        self.feed.end(batch)
+
+
+def test_time_between_batches_counts_while_somebody_waits() -> None:
+    line = Line()
+    line.put()
+    line.put()
+    line.draw(2.0, 2.0)
+    line.clock.advance(2.0)
+    line.draw(2.0, 2.0)
+    assert line.overhead.factor() == pytest.approx(6.0 / 4.0)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_time_in_which_nobody_waits_or_the_service_is_paused_does_not_count(paused: bool) -> None:
+    line = Line()
+    line.put()
+    if paused:
+        line.put()
+    line.draw(2.0, 2.0)
+    line.feed.hold(paused)
+    line.clock.advance(1000.0)
+    line.feed.hold(False)
+    if not paused:
+        line.put()
+    line.draw(2.0, 3.0)
+    assert line.overhead.factor() == pytest.approx(5.0 / 4.0)
+
+
+def test_what_was_lost_or_cancelled_is_not_measured() -> None:
+    line = Line()
+    line.put()
+    line.put()
+    batch = line.begin()
+    line.clock.advance(1000.0)
+    line.feed.end(batch)
+    line.draw(2.0, 3.0)
+    assert line.overhead.factor() == pytest.approx(1.5)
