@@ -103,7 +103,7 @@ def outside(models_dir: str) -> str:
 
 def missing(folder: Path, files: Mapping[str, RepoFile], chosen: Iterable[str]) -> list[str]:
     """Return those of the chosen files that are not in the folder with the size that they should have."""
-    return [path for path in chosen if path not in files or _size(folder / path) != files[path].size]
+    return [path for path in chosen if path not in files or size_of(folder / path) != files[path].size]
 
 
 def read_index(folder: Path) -> Mapping[str, object]:
@@ -228,11 +228,12 @@ def _shards(index: Path) -> set[str]:
         return {""}  # which no folder holds
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int | None:
+    """Return a file's size in bytes; None where there is no such file."""
     try:
         return path.stat().st_size
     except OSError:
-        return -1
+        return None
 
 
 def _bytes(folder: Path) -> int:

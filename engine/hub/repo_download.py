@@ -130,9 +130,11 @@ class RepoDownload:
     def _one(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         if self._stop.is_set():
             raise FetchCancelled
-        if cache.missing(self._folder(), self._commit.files, [path]):
-            # If it is there all the same, it is cut short (a power cut, a full disk).
-            _drop(self._folder() / path)
+        place = self._folder() / path
+        if cache.size_of(place) not in {None, file.size}:
+            # It is cut short (a power cut, a full disk). What was absent at this look may have been fetched by another
+            # since then: it is not removed.
+            _drop(place)
         if file.sha256:
             self._large(path, file, counter)
         else:

@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -143,20 +144,36 @@ def test_a_broken_download_goes_on_in_the_next_process(hub: Hub, models: str, ho
 def test_two_that_fetch_the_same_fetch_it_once(hub: Hub, models: str) -> None:
     hub.cuts[BIG] = [100_000]
     begin = threading.Barrier(2)
-    got: list[Fetched] = []
 
-    def both() -> None:
-        begin.wait(10)
-        got.append(get(models))
+    def one(_number: int) -> Fetched:
+        begin.wait()
+        return get(models)
 
-    threads = [threading.Thread(target=both) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got[0] == got[1]
-    assert files(got[0].folder) == WANTED
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(one, range(2))
+    assert first == second
+    assert files(first.folder) == WANTED
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=100000-"]
+
+
+def test_what_another_has_just_fetched_is_not_fetched_again(
+    hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another fetch ends between this one's look at the cache and what it does about what it saw."""
+    looks: list[Path] = []
+    size_of = cache.size_of
+
+    def look(place: Path) -> int | None:
+        seen = size_of(place)
+        if place.as_posix().endswith(BIG):
+            looks.append(place)
+            if len(looks) == 2:  # the first look is for the disk's room
+                get(models)
+        return seen
+
+    monkeypatch.setattr(cache, "size_of", look)
+    assert files(get(models).folder) == WANTED
+    assert len([path for path in hub.downloads() if path == BIG]) == 1
 
 
 def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
