@@ -22,11 +22,15 @@ class NoPictures(Exception):
 
 
 class Busy(Exception):
-    """Not now: again after ``seconds`` (a platform's own rate limit, or a passing fault)."""
+    """Not now: again after ``seconds`` (a platform's own rate limit, or a passing fault).
 
-    def __init__(self, seconds: float) -> None:
+    ``unclear``: the call got no answer and may have been done all the same. Only calls that can be repeated end so.
+    """
+
+    def __init__(self, seconds: float, *, unclear: bool = False) -> None:
         super().__init__(f"again in {seconds:g} s")
         self.seconds = seconds
+        self.unclear = unclear
 
 
 class Unclear(Exception):

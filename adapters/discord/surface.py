@@ -300,7 +300,7 @@ async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T
         # It speaks of a channel of a kind, or a server, that discord.py does not know.
         raise Gone(str(error)) from error
     except NETWORK as error:
-        raise (Busy(AWAY) if repeats else Unclear(str(error))) from error
+        raise (Busy(AWAY, unclear=True) if repeats else Unclear(str(error))) from error
 
 
 def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
@@ -313,7 +313,7 @@ def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     if error.status == 429:
         return Busy(float(error.response.headers.get("Retry-After", AWAY)))
     if error.status >= 500:
-        return Busy(AWAY) if repeats else Unclear(f"Discord answered {error.status}")
+        return Busy(AWAY, unclear=True) if repeats else Unclear(f"Discord answered {error.status}")
     if error.status == 401:
         # The bot's own token was refused: the service says so, and somebody may put it right.
         return Busy(60.0)

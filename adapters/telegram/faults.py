@@ -103,8 +103,10 @@ def told(refusals: Refusals, *, repeatable: bool) -> Iterator[None]:
         log.warning("Telegram refused the token in %s: %s", type(error.method).__name__, error.message)
         raise Busy(refusals.met()) from error
     except (TelegramAPIError, ClientDecodeError, *PROXY_ERRORS) as error:
-        if repeatable or never_left(error):
+        if never_left(error):
             raise Busy(_PASSING) from error
+        if repeatable:
+            raise Busy(_PASSING, unclear=True) from error
         raise Unclear(type(error).__name__) from error
 
 

@@ -137,7 +137,9 @@ class Delivery:
 
 def _urgency(message: Message, job: Job | None) -> Urgency | None:
     """How urgent it is to show this; None when there is nothing to show."""
-    if message.state not in {MessageState.WANTED, MessageState.SHOWN}:
+    # A card that is being sent now is looked at again afterwards: its job has changed meanwhile.
+    sending = message.state is MessageState.SENDING and message.kind is MessageKind.CARD
+    if message.state not in {MessageState.WANTED, MessageState.SHOWN} and not sending:
         return None
     if message.unwanted:
         return Urgency.WAITING  # whoever waits for a picture goes first

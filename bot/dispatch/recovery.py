@@ -42,6 +42,7 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
                 await quotas.refund(tx, job.id, now=now)
         await messages.opening_wanted(tx)
         begun = await messages.begun(tx)
+        edited = await messages.stale(tx)
         known = await pictures.paths(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
         # The files' times are the disk's, so they are compared with the machine's clock.
@@ -66,11 +67,12 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
         except OSError as e:
             raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
     for message in begun:
-        await showing.unclear(message)
+        await showing.interrupted(message)
+    showing.may_be_edited(message.id for message in edited)
     _tell_of_files(found, known, left=unknown - own, moved=moved, arrived=arrived)
     if waiting or begun or half:
         log.info(
-            "found %d waiting jobs, %d unclear messages, %d half-written files", len(waiting), len(begun), len(half)
+            "found %d waiting jobs, %d interrupted sends, %d half-written files", len(waiting), len(begun), len(half)
         )
     return waiting
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bot.dispatch.intents import Intents, is_first_card, shows_ending
 from bot.dispatch.items import Item, load
 from bot.dispatch.persist import persist
 from bot.dispatch.presenter import Presenter
 from bot.dispatch.settling import alone, record, settle
 from bot.model.cards import Card
 from bot.model.jobs import Job, JobState
-from bot.model.messages import Address, Message, MessageKind, MessageState
+from bot.model.messages import Address, Message, MessageKind, MessageState, at_new_message
 from bot.model.pictures import PictureFile
 from bot.observe.metrics import Metrics
 from bot.ports import Busy, Clock, Gone, NoPictures, Surface, Waiting
-from bot.store import jobs, messages, missed, paths
-from bot.store.codec import dump_card, load_card
+from bot.store import messages, missed, paths
+from bot.store.codec import load_card
 from bot.store.database import Database
 
 TEXT_TRIES = 5
 """How often the sending of one text card may end unclearly: it may be sent again, but must not fill a chat."""
-
-_ENDINGS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
-"""Messages that show what came of a job to the person who asked; originals may be for anybody."""
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +61,7 @@ class Showing:
         self._db = db
         self._surfaces = surfaces
         self._presenter = presenter
+        self._intents = Intents(db, presenter, clock)
         self._folder = folder
         self._waiting = waiting
         self._progress = progress
@@ -70,6 +69,8 @@ class Showing:
         self._posted = posted
         self._clock = clock
         self._metrics = metrics
+        # Which messages may show their last card though no row says so. A new process takes them from the rows.
+        self._perhaps_edited: set[int] = set()
         # By message, until its job ends: what was shown last, which can't be reached for now, how often sending was tried,
         # and whose chats take no pictures. Only to save work: each may be lost at any time.
         self._last: dict[int, str] = {}
@@ -110,19 +111,23 @@ class Showing:
         async with self._db.write() as tx:
             await settle(tx, job_id, now=self._clock.now())
 
-    async def unclear(self, message: Message) -> None:
-        """Nobody knows whether this message was sent: say so by a text card that offers the pictures."""
-        async with self._db.read() as tx:
-            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
-        async with self._db.write() as tx:
-            if not await messages.move(tx, message.id, MessageState.SENDING, MessageState.UNCLEAR):
-                return
-            if job is not None and job.forgotten:
-                await messages.taken_away(tx, message.id)
-            elif job is not None:
-                card = dump_card(self._presenter.unclear(job))
-                await messages.add_notice(tx, f"unclear:{message.id}", _anew(message.address), card, job.id)
-                await settle(tx, job.id, now=self._clock.now())
+    def may_be_edited(self, message_ids: Iterable[int]) -> None:
+        """At start: a process that ended may have shown the last card of these messages."""
+        self._perhaps_edited.update(message_ids)
+
+    async def interrupted(self, message: Message) -> None:
+        """At start: a process ended between this message's intent and what came of it; it is not sent again."""
+        if is_first_card(message):
+            log.warning("message %d may have been sent or not; the job's last card comes as a new one", message.id)
+            await self._intents.out_of_reach(message)
+        else:
+            await self._unclear(message)
+
+    async def _unclear(self, message: Message, old: MessageState = MessageState.SENDING) -> None:
+        """Nobody knows whether these pictures were shown: say so by a text card that offers them."""
+        moved, job = await self._intents.unclear(message, old)
+        if not moved:
+            return
         self._failed(message, "unclear")
         if job is not None:
             self._follow(job.id)
@@ -170,19 +175,30 @@ class Showing:
         if seen in {digest, digest + messages.BARE}:
             await self._shown(item, message.address, seen, _room(surface))
             return False
+        if message.address.message is None:
+            await self._edit_gone(item, job)
+            return False
         card, digest = self._as_taken(item, card)
         try:
             address = await surface.edit(message.address, card)
         except NoPictures:
             return self._again_bare(item)
         except Gone:
-            await self._edit_gone(item, job)
+            if card.pictures and message.id in self._perhaps_edited:
+                log.warning("message %d may have shown its pictures, and can't be reached any more", message.id)
+                await self._unclear(message, MessageState.SHOWN)
+            else:
+                await self._edit_gone(item, job)
+        except Exception as e:
+            if item.ended and (not isinstance(e, Busy) or e.unclear):
+                self._perhaps_edited.add(message.id)
+            raise
         else:
             await self._shown(item, address, digest, _room(surface))
         return True
 
     async def _edit_gone(self, item: Item, job: Job) -> None:
-        """It was deleted, or may not be edited any more: what is not final waits, what is final is sent anew."""
+        """It was deleted, or can't be edited (any more): what is not final waits, what is final is sent anew."""
         if not item.ended:
             self._unreachable.add(item.message.id)
         elif job.state is JobState.CANCELLED:
@@ -190,7 +206,7 @@ class Showing:
             await self._gone(item)
         else:
             async with self._db.write() as tx:
-                await messages.wanted_again(tx, item.message.id, _anew(item.message.address))
+                await messages.wanted_again(tx, item.message.id, at_new_message(item.message.address))
             self._follow(job.id)
 
     def _again_bare(self, item: Item) -> bool:
@@ -217,8 +233,10 @@ class Showing:
         if card.private and not able.private_send:
             await self._gone(item)
             return False
-        safe = able.safe_resend or not card.pictures
-        if not safe and not await self._begin(message):
+        # A refusal or a failure may come twice rather than never. Pictures may not, and neither may a card that a later
+        # one replaces: what is left of it would never be edited.
+        once = not able.safe_resend and bool(card.pictures or not item.ended)
+        if once and not await self._intents.begin(message, digest):
             return False
         # The first card and the finished one that replaces it are two sends; each keeps its key in every try.
         key = f"{message.id}:{'end' if item.ended else 'now'}"
@@ -227,18 +245,20 @@ class Showing:
         except Gone:
             await self._redirect(surface, item)
         except NoPictures:
-            if not safe:
-                await self._take_back(message)
+            if once:
+                await self._intents.take_back(message)
             return self._again_bare(item)
         except Busy:
-            if not safe:
-                await self._take_back(message)
+            if once:
+                await self._intents.take_back(message)
             raise
         except Exception as e:
-            if not safe:
+            if once and item.ended:
                 log.warning("message %d may have been sent or not", message.id, exc_info=e)
-                await self.unclear(message)
+                await self._unclear(message)
             elif able.safe_resend or not await self._too_often(item):
+                if once:
+                    await self._intents.take_back(message)
                 raise
         else:
             await self._shown(item, address, digest, _room(surface))
@@ -283,18 +303,18 @@ class Showing:
         if not chosen:
             await self._gone(item)
             return 0
-        if not await self._begin(message):
+        if not await self._intents.begin(message, messages.FINAL):
             return 0
         try:
             sent = await surface.send_files(message.address, chosen, originals=message.kind is MessageKind.DOCUMENT)
         except (Gone, NoPictures):
             await self._redirect(surface, item)
         except Busy:
-            await self._take_back(message)
+            await self._intents.take_back(message)
             raise
         except Exception as e:  # a send that can't be repeated: whatever went wrong, it may have arrived
             log.warning("files of message %d may have been sent or not", message.id, exc_info=e)
-            await self.unclear(message)
+            await self._unclear(message)
         else:
             await self._shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
         return len(chosen)
@@ -319,16 +339,6 @@ class Showing:
         self._forget(message.id)
         if job is not None:
             self._follow(job.id)
-
-    async def _begin(self, message: Message) -> bool:
-        """Write the intent of a send that can't be repeated safely."""
-        async with self._db.write() as tx:
-            return await messages.move(tx, message.id, MessageState.WANTED, MessageState.SENDING)
-
-    async def _take_back(self, message: Message) -> None:
-        """It certainly was not sent."""
-        async with self._db.write() as tx:
-            await messages.move(tx, message.id, MessageState.SENDING, MessageState.WANTED)
 
     async def _shown(self, item: Item, address: Address, digest: str, room: int) -> None:
         """The message shows what it should; of a finished job, what its card has no room for goes beside it."""
@@ -359,7 +369,7 @@ class Showing:
             await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)
             if item.job is not None:
-                if item.message.kind in _ENDINGS:
+                if await shows_ending(tx, item):
                     await missed.add(tx, item.job.id)
                 more = await settle(tx, item.job.id, now=self._clock.now())
         log.warning(
@@ -378,7 +388,7 @@ class Showing:
         if item.ended:
             await self._gone(item)
         else:
-            self._unreachable.add(item.message.id)
+            await self._intents.out_of_reach(item.message)
         return True
 
     def _failed(self, message: Message, why: str) -> None:
@@ -390,12 +400,8 @@ class Showing:
         self._unreachable.discard(message_id)
         self._tries.pop(message_id, None)
         self._bare.discard(message_id)
+        self._perhaps_edited.discard(message_id)
 
 
 def _room(surface: Surface) -> int:
     return surface.abilities().pictures_in_card
-
-
-def _anew(address: Address) -> Address:
-    """The same place, for another message than the one that is there."""
-    return replace(address, message=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -35,6 +35,11 @@ class Address:
     elsewhere: bool = False
 
 
+def at_new_message(address: Address) -> Address:
+    """Return the same place, for another message than the one that is there."""
+    return replace(address, message=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """The platform's event behind a request.
@@ -65,8 +70,9 @@ class MessageKind(StrEnum):
 
 class MessageState(StrEnum):
     """OPENING: the adapter is sending it. WANTED: delivery must send it. SENDING: its intent is written and a send that
-    can't be repeated may have happened. SHOWN: it is there, edits go to it. UNCLEAR: nobody knows whether it was sent,
-    and it is not sent again. GONE: it can't be shown any more.
+    can't be repeated may have happened. SHOWN: it is there, edits go to it; a card without the id of its message may be
+    there, nobody can reach it, and the job's last card comes as a new message. UNCLEAR: nobody knows whether its pictures
+    were shown, and they are not sent again. GONE: it can't be shown any more.
     """
 
     OPENING = "opening"
@@ -88,6 +94,8 @@ class Message:
     job_id: int | None = None
     card: str = ""
     shown: str = ""
-    """Digest of what was shown last, so that the same card is not sent twice; of files, the ids of their messages."""
+    """Digest of what was shown last, so that the same card is not sent twice; while SENDING, of what is being sent; of
+    files, the ids of their messages.
+    """
     unwanted: bool = False
     """What it shows was forgotten: it is to be taken away."""

@@ -167,6 +167,23 @@ async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new
     return cursor.rowcount == 1
 
 
+async def begin(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
+    """Write the intent to send what ``digest`` names: WANTED becomes SENDING. Returns whether this call did it."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET state = 'sending', shown = ?, updated_at = {_NOW} WHERE id = ? AND state = 'wanted'",  # noqa: S608 - a constant
+        (digest, message_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def out_of_reach(tx: aiosqlite.Connection, message_id: int) -> bool:
+    """A card was sent or not, and the id of its message is not known: SENDING becomes SHOWN without an id.
+
+    Returns whether a row was changed.
+    """
+    return await move(tx, message_id, MessageState.SENDING, MessageState.SHOWN)
+
+
 async def shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
     """The message is at ``address`` and shows what ``digest`` names. Returns whether the row is there."""
     cursor = await tx.execute(

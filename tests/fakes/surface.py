@@ -41,6 +41,11 @@ class Seen:
     files: tuple[PictureFile, ...] = ()
     originals: bool = False
     edits: int = 0
+    first: Card | None = None
+    """The card as it was sent."""
+
+    def __post_init__(self) -> None:
+        self.first = self.card
 
 
 @dataclass
@@ -71,13 +76,16 @@ class Chats:
             if name not in self.deleted and seen.card is not None and seen.card.job_id == job_id
         ]
 
-    def pictures(self, job_id: int) -> list[str]:
-        """Names of the job's pictures that people see, once for each time that they are there."""
+    def pictures(self, job_id: int, *, ever: bool = False) -> list[str]:
+        """Names of the job's pictures that people see, once for each time that they are there.
+
+        ``ever``: in deleted messages too.
+        """
         prefix = f"easel-{job_id}-"
         return sorted(
             file.name
             for name, seen in self.messages.items()
-            if name not in self.deleted
+            if ever or name not in self.deleted
             for file in (*seen.files, *(seen.card.pictures if seen.card else ()))
             if file.name.startswith(prefix)
         )
@@ -196,7 +204,7 @@ class FakeSurface:
         if fault is Fault.KILLED_AFTER:
             await self._die()
         if fault in {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT}:
-            raise Busy(3) if repeatable else Unclear("planted")
+            raise Busy(3, unclear=True) if repeatable else Unclear("planted")
 
     async def _die(self) -> None:
         self.killed.set()

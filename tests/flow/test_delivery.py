@@ -284,6 +284,25 @@ async def test_a_text_card_whose_send_stays_unclear_does_not_fill_the_chat(make:
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
 
 
+async def test_an_edit_without_an_answer_and_then_the_message_is_deleted(make: Make) -> None:
+    """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
+    bot, job, gate = await shown_and_held(make)
+    bot.surface.plan(Call.FINAL, Fault.UNCLEAR_SENT, Fault.GONE)
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert len(bot.chats.pictures(job.id, ever=True)) == 1
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.UNCLEAR, MessageState.SHOWN]
+
+
+async def test_an_edit_that_was_put_off_and_then_the_message_is_deleted(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make)
+    bot.surface.plan(Call.FINAL, Fault.BUSY, Fault.GONE)
+    gate.open()
+    await bot.delivered(job.id)
+    assert len(bot.chats.pictures(job.id)) == 1
+
+
 async def test_an_album_follows_the_card_that_has_no_room(make: Make) -> None:
     bot, job, gate = await shown_and_held(make, count="4")
     gate.open()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import pytest
 
 from bot.model.actions import Action, Press
+from bot.model.cards import Card, Tone
 from bot.model.errors import NotFound
 from bot.model.jobs import MAX_ATTEMPTS, JobState
 from bot.model.messages import Address, MessageKind, MessageState, Ref
 from bot.model.people import Place
+from bot.ports import Abilities
 from bot.store import jobs, messages
-from bot.usecases import listing, press
+from bot.store.codec import dump_card
+from bot.usecases import listing, missed, press
+from bot.usecases.forget import forget
+from engine.contract import BadRecipe
 from tests.fakes.engine import FakeEngine
-from tests.fakes.surface import ABLE_SAFE, Call, Fault
+from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
+from tests.flow.house import CHAT
 
 
 async def test_killed_while_it_waits(make: Make) -> None:
@@ -157,6 +163,115 @@ async def test_killed_while_a_picture_is_sent_anew_where_sends_are_safe(make: Ma
     await bot.quiet()
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     assert len(await bot.rows(job.id)) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
+@pytest.mark.parametrize("painted", [False, True])
+async def test_killed_while_the_first_card_is_sent(make: Make, fault: Fault, painted: bool) -> None:
+    """It is not sent again; the picture comes as a new message, once."""
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    bot.surface.plan(Call.SEND, fault)
+    job = await bot.ask()
+    await bot.until(bot.surface.killed.is_set)
+    (card,) = await bot.rows(job.id)
+    assert card.state is MessageState.SENDING
+    if painted:
+        gate.open()
+        await bot.reaches(job.id, JobState.PAINTED)
+    for _ in range(2):
+        await bot.restart()
+        if not painted:
+            await bot.quiet()
+            assert bot.surface.calls == [Call.SEND], "a second card while the job waits"
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.restart()
+    await bot.quiet()
+    assert bot.surface.calls == [Call.SEND, Call.SEND]
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.SHOWN]
+
+
+async def test_killed_while_the_first_card_is_sent_and_the_job_fails(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate, fail=lambda _recipe: BadRecipe("planted")))
+    bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
+    job = await bot.ask()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    gate.open()
+    await bot.reaches(job.id, JobState.FAILED)
+    await bot.quiet()
+    assert [seen.card.final for seen in bot.chats.shown(job.id) if seen.card] == [False, True]
+
+
+async def test_killed_while_the_first_card_is_sent_and_the_job_is_forgotten(make: Make) -> None:
+    bot = await make(engine=FakeEngine(pause=Gate()))
+    bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
+    job = await bot.ask()
+    await bot.until(bot.surface.killed.is_set)
+    await forget(bot.house, bot.actor())
+    await bot.restart()
+    await bot.quiet()
+    assert bot.surface.calls == [Call.SEND]
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.GONE]
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
+async def test_a_refusal_that_a_kill_met_is_said(make: Make, fault: Fault) -> None:
+    """It may be there twice, never not at all."""
+    bot = await make()
+    bot.surface.plan(Call.SEND, fault)
+    async with bot.db.write() as tx:
+        await messages.add_notice(tx, "n", Address("chat", CHAT, user="1"), dump_card(Card(Tone.PROBLEM, "No.")))
+    bot.dispatch.posted()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    await bot.until(lambda: bot.chats.messages)
+    await bot.quiet()
+    assert {seen.card.status for seen in bot.chats.messages.values() if seen.card} == {"No."}
+    assert bot.surface.calls == [Call.SEND, Call.SEND]
+
+
+@pytest.mark.parametrize("able", [ABLE, ABLE_SAFE])
+async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make, able: Abilities) -> None:
+    """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
+    gate = Gate()
+    bot = await make(able, FakeEngine(pause=gate))
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(Call.FINAL, Fault.KILLED_AFTER)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.reaches(job.id, JobState.PAINTED)
+    bot.chats.deleted.add("1")
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    (offer,) = bot.chats.shown(job.id)
+    assert offer.card is not None
+    assert not offer.card.pictures
+    assert [button.press.pack() for row in offer.card.buttons for button in row] == [f"easel:original:{job.id}"]
+    assert len(bot.chats.pictures(job.id, ever=True)) == 1
+
+
+async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await bot.ask()
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(Call.FINAL, Fault.KILLED_BEFORE)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.reaches(job.id, JobState.PAINTED)
+    bot.chats.deleted.add("1")
+    bot.chats.shut |= {CHAT, "@1"}
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.until(lambda: missed.find(bot.house, bot.actor()))
 
 
 @pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])

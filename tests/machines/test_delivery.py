@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,20 @@ T = TypeVar("T")
 
 FAULTS = {
     Call.PROGRESS: [Fault.GONE, Fault.BUSY, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER],
-    Call.FINAL: [Fault.GONE, Fault.BUSY, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER],
+    Call.FINAL: list(Fault),
     Call.SEND: list(Fault),
     Call.FILES: list(Fault),
     Call.REMOVE: [Fault.GONE, Fault.BUSY, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER],
 }
 LOSING = {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT, Fault.BUG, Fault.KILLED_BEFORE, Fault.KILLED_AFTER}
 """Met while something is sent that can't be sent twice, these leave open whether it is there."""
+
+UNCLEAR = (
+    "SELECT job_id FROM messages WHERE state = 'sending' AND shown LIKE 'final:%' AND job_id IS NOT NULL UNION"
+    " SELECT job_id FROM messages JOIN jobs ON jobs.id = job_id WHERE messages.state = 'shown' AND message IS NOT NULL"
+    " AND kind = 'card' AND shown NOT LIKE 'final:%' AND jobs.state = 'painted'"
+)
+"""Jobs of which a new process can't know whether their pictures are shown."""
 
 
 @dataclass
@@ -46,7 +54,7 @@ class Expected:
     excused: bool = False
     """Somebody deleted a message with its pictures."""
     unclear: bool = False
-    """The service was killed while it sent something that can't be sent twice."""
+    """The service was killed while it sent pictures that can't be sent twice, or before it knew of the last edit."""
     kills: int = 0
     """How often the service was killed while it drew this."""
     forgotten: bool = False
@@ -178,8 +186,10 @@ class Delivery(RuleBasedStateMachine):
     def _check(self, job_id: int, expected: Expected) -> None:
         job = self.do(self.bot.job(job_id))
         lines, reserved, charged = self.do(self.bot.ledger(job_id))
+        self._check_first_cards(job_id)
         pictures = self.bot.chats.pictures(job_id)
-        assert len(pictures) == len(set(pictures)), "a picture is there twice"
+        ever = self.bot.chats.pictures(job_id, ever=True)
+        assert len(ever) == len(set(ever)), "a picture was shown twice"
         assert (lines, reserved) == (2, 0)
         if expected.forgotten:
             assert job.forgotten
@@ -198,7 +208,8 @@ class Delivery(RuleBasedStateMachine):
             return
         assert (job.state, charged) == (JobState.DELIVERED, expected.count)
         met = {(call, fault) for call, fault, about in self.bot.surface.met if about == job_id}
-        unclear = expected.unclear or any(call in {Call.SEND, Call.FILES} and fault in LOSING for call, fault in met)
+        sends = {Call.SEND, Call.FILES, Call.FINAL}
+        unclear = expected.unclear or any(call in sends and fault in LOSING for call, fault in met)
         refused = any(call in {Call.SEND, Call.FILES} and fault is Fault.GONE for call, fault in met)
         if not (expected.excused or unclear or refused):
             assert len(pictures) == expected.count, "a picture is missing"
@@ -211,6 +222,20 @@ class Delivery(RuleBasedStateMachine):
                 for button in row
             ]
             assert Action.ORIGINAL in offers, "a picture is missing and nothing offers it"
+
+    def _check_first_cards(self, job_id: int) -> None:
+        """A kill never makes a second card that says where a job stands; a platform without an answer may."""
+        times = Counter(
+            seen.key
+            for seen in self.bot.chats.messages.values()
+            if seen.key.endswith(":now") and seen.first is not None and seen.first.job_id == job_id
+        )
+        answerless = [
+            1
+            for call, fault, about in self.bot.surface.met
+            if (call, fault, about) == (Call.SEND, Fault.UNCLEAR_SENT, job_id)
+        ]
+        assert max(times.values(), default=0) <= 1 + len(answerless), "a waiting job has a second card"
 
     def settle(self) -> None:
         """Until nothing moves; a service that a planted fault has killed is started again."""
@@ -234,7 +259,7 @@ class Delivery(RuleBasedStateMachine):
     async def _restart(self) -> None:
         await self.bot.kill()
         with sqlite3.connect(self.bot.folder / "easel.db") as db:
-            for (job_id,) in db.execute("SELECT job_id FROM messages WHERE state = 'sending' AND job_id IS NOT NULL"):
+            for (job_id,) in db.execute(UNCLEAR):
                 self.jobs[job_id].unclear = True
             for (job_id,) in db.execute("SELECT job_id FROM messages WHERE state = 'wanted' AND job_id IS NOT NULL"):
                 self.jobs[job_id].orphaned = True

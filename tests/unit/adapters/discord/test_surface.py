@@ -380,8 +380,9 @@ async def test_a_broken_connection_is_busy(
 ) -> None:
     _, address = shown
     fake.rest.spoil = lambda _name: 0
-    with pytest.raises(Busy):
+    with pytest.raises(Busy) as busy:
         await surface.edit(address, done)
+    assert busy.value.unclear
     with pytest.raises(Busy):
         await surface.send(replace(address, token=None, message=None), done, "9:end")
 

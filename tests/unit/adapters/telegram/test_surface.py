@@ -345,8 +345,9 @@ async def test_when_telegram_stumbles_edits_wait_and_sends_are_unclear(
 ) -> None:
     address = await shown(wire, chat)
     wire.telegram.refuse("editMessageText", status, description)
-    with pytest.raises(Busy):
+    with pytest.raises(Busy) as busy:
         await wire.surface.edit(address, RUNNING)
+    assert busy.value.unclear
     wire.later()
     wire.telegram.refuse("sendMessage", status, description)
     with pytest.raises(Unclear):
@@ -367,6 +368,9 @@ async def test_a_connection_that_never_was_is_only_busy(wire: Wire, chat: Chat) 
     async with make_bot(settings_for(url)) as bot:
         surface = TelegramSurface(lambda: (SMALL,), Pace(clock=wire.clock))
         surface.use(bot)
+        with pytest.raises(Busy) as busy:
+            await surface.edit(replace(near(chat), message="1"), WAITING)
+        assert not busy.value.unclear
         with pytest.raises(Busy):
             await surface.send(near(chat), WAITING, "1:now")
 
