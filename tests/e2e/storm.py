@@ -99,6 +99,8 @@ class Storm:
             self.done[name] += 1
             if self.rng.random() < kills:
                 await self._kill()
+            if number == operations // 2:
+                await self._kill_after_a_message()
             if number % 50 == 0:
                 await self._breathe()
         await self._settle()
@@ -201,12 +203,26 @@ class Storm:
             return
         await asyncio.to_thread(self.service.kill)
         self.done["service killed"] += 1
-        await asyncio.to_thread(self.service.start, ready=False)
         if self.rng.random() < 0.2:
             # In the middle of its start, too.
+            await asyncio.to_thread(self.service.start, ready=False)
             await asyncio.sleep(self.rng.random() * 3)
             await asyncio.to_thread(self.service.kill)
-            await asyncio.to_thread(self.service.start, ready=False)
+        await self._start()
+
+    async def _kill_after_a_message(self) -> None:
+        """Kill the service between a message that arrived and what it writes of that."""
+        sent = len(self.telegram.calls)
+        self.telegram.held.add("sendMessage")
+        await self._chat_draw()
+        await self.telegram.until(lambda: "sendMessage" in {method for method, _ in self.telegram.calls[sent:]}, WAIT)
+        await asyncio.to_thread(self.service.kill)
+        self.telegram.answer("sendMessage")
+        self.done["service killed after a message"] += 1
+        await self._start()
+
+    async def _start(self) -> None:
+        await asyncio.to_thread(self.service.start, ready=False)
         await asyncio.to_thread(until, lambda: self.service.status("/healthz") == 200, 60, "/healthz")
 
     # The end.
@@ -278,6 +294,8 @@ class Storm:
             shown.update(pair for message in chat.by_bot() if (pair := _pictured(message)) is not None)
         twice = [pair for pair, times in shown.items() if times > 1]
         assert twice == [], "pictures that were shown twice"
+        cards = {job: len(sent) for job, sent in self.telegram.first_cards().items()}
+        assert {job for job, times in cards.items() if times > 1} == set(), "jobs with more than one first card"
         by_job = Counter(job for job, _ in shown)
         missing = {
             job: (states[job], counts[job], by_job[job])

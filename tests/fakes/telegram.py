@@ -307,6 +307,16 @@ class TelegramStandIn:
         except TimeoutError:
             raise AssertionError(f"never came true; {self.dump()}") from None
 
+    def first_cards(self) -> dict[int, list[dict[str, Any]]]:
+        """Return the texts that were sent about a job that could still be cancelled, by job: what the calls said."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        for method, parameters in self.calls:
+            rows = (parameters.get("reply_markup") or {}).get("inline_keyboard", []) if method == "sendMessage" else []
+            for data in (b.get("callback_data", "") for row in rows for b in row):
+                if data.startswith("easel:cancel:"):
+                    found.setdefault(int(data.split(":")[2]), []).append(parameters)
+        return found
+
     def dump(self) -> str:
         """What everybody sees, for a failing test."""
         lines = [f"problems {self.problems}", f"refused {self.refused}", f"pending {len(self.updates)}"]
