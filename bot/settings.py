@@ -1,4 +1,4 @@
-"""Every EASEL_* setting with its sentence; built once by the composition root and passed down."""
+"""Easel's own EASEL_* settings with their descriptions. A platform adds its own class, derived from EnvSettings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from bot.model.access import Access
 
 MAX_IDLE_MINUTES = 366 * 24 * 60
 """Longest EASEL_IDLE_UNLOAD: a year. Threads can't wait for much longer than 200 years."""
@@ -46,10 +44,81 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class Settings(BaseSettings):
-    """Read from the environment, ``.env`` and, where it is set, the folder ``EASEL_SECRETS_DIR`` (one file a setting)."""
+_SEPARATORS = re.compile(r"[,;，；、]")
+_QUOTES = "\"'"
+
+# At most 19 digits: ids are integers of 64 bits.
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def _plain(text: str) -> str:
+    """Return the text in NFKC without format characters, which come along when an id is copied from a page."""
+    return "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that is separated by commas, or written in JSON; without quotation marks around them."""
+    text = text.strip().strip(_QUOTES).strip()
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(each, str | int) for each in found):
+            raise PydanticCustomError("list", "must be a list of values separated by commas, such as a,b")
+        return tuple(stripped for each in found if (stripped := str(each).strip()))
+    return tuple(stripped for each in _SEPARATORS.split(text) if (stripped := each.strip().strip(_QUOTES).strip()))
+
+
+def _split(value: object) -> object:
+    return _listed(value) if isinstance(value, str) else value
+
+
+def _owner_ids(value: tuple[str, ...]) -> tuple[str, ...]:
+    # Bots know people by their ids alone: a name would make nobody an owner.
+    ids = [part for each in value for part in _plain(each).split()]
+    if not all(_ID.fullmatch(each) for each in ids):
+        raise PydanticCustomError(
+            "owner_ids", "must be user ids, which are whole numbers such as 123456789, separated by commas"
+        )
+    return tuple(dict.fromkeys(ids))
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""A list of texts, separated by commas or written in JSON."""
+
+OwnerIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_owner_ids)]
+"""A list of numeric user ids, without repetitions."""
+
+
+class EnvSettings(BaseSettings):
+    """Settings read from the environment, ``.env`` and, where it is set, the folder ``EASEL_SECRETS_DIR``.
+
+    The folder holds one file for each setting. An empty value means "not set" for every setting whose default is None.
+    """
 
     model_config = SettingsConfigDict(env_prefix="EASEL_", env_file=".env", extra="ignore", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        # A line such as EASEL_DISCORD_TOKEN= in .env means: not set.
+        optional = info.field_name is not None and cls.model_fields[info.field_name].default is None
+        return None if optional and isinstance(value, str) and not value.strip() else value
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """Return the environment variable of a field."""
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+    @classmethod
+    def load(cls, env_file: Path | str | None = ".env") -> Self:
+        """Read the settings; raises pydantic's ValidationError, whose locations name the fields."""
+        return cls(_env_file=env_file, _secrets_dir=os.environ.get("EASEL_SECRETS_DIR"))
+
+
+class Settings(EnvSettings):
+    """The settings that no single platform owns."""
 
     model: str = Field(
         "demo", description="What draws: demo (bundled), a hub id, or a folder with a diffusers pipeline."
@@ -71,58 +140,9 @@ class Settings(BaseSettings):
         description="Percentage of the disk that stays free: the oldest pictures make room, favourites never; 0: off.",
     )
 
-    discord_token: SecretStr | None = Field(None, description="Token of the Discord bot; Discord is off without it.")
-    discord_api_url: str | None = Field(
-        None, description="Another base for Discord's REST API, such as a proxy's; normally empty."
-    )
-    discord_gateway_url: str | None = Field(None, description="Another address of Discord's gateway; normally empty.")
-    discord_owners: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
-    )
-    discord_access: Access = Field(
-        Access.APPROVE,
-        description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only whom an owner has allowed).",
-    )
-    discord_proxy: str | None = Field(
-        None, description="Proxy for Discord alone (http:// or socks5://); EASEL_PROXY otherwise."
-    )
-
-    telegram_token: SecretStr | None = Field(None, description="Token of the Telegram bot; Telegram is off without it.")
-    telegram_api_url: str | None = Field(
-        None, description="Another base for Telegram's Bot API, such as a local Bot API server; normally empty."
-    )
-    telegram_owners: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
-    )
-    telegram_access: Access = Field(
-        Access.APPROVE,
-        description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only whom an owner has allowed).",
-    )
-    telegram_proxy: str | None = Field(
-        None, description="Proxy for Telegram alone (http:// or socks5://); EASEL_PROXY otherwise."
-    )
-
     proxy: str | None = Field(
         None,
         description="Proxy for the chat platforms (http:// or socks5://); the environment's HTTPS_PROXY is not read.",
-    )
-
-    web_host: str = Field(
-        "127.0.0.1",
-        min_length=1,
-        description="Address that the page listens on; from anywhere but this machine, the page asks for its token.",
-    )
-    web_port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
-    web_public_url: str | None = Field(
-        None,
-        pattern=r"^https?://[^/?#]",
-        description="Address under which others reach the page, behind a proxy of your own; its host is allowed.",
-    )
-
-    web_token: SecretStr | None = Field(
-        None,
-        min_length=16,
-        description="Token that makes somebody the page's owner from anywhere but this machine, 16 characters or more; empty: one is made and kept in the data folder.",
     )
 
     engine: EngineKind = Field(
@@ -163,7 +183,7 @@ class Settings(BaseSettings):
         None,
         description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not looked at.",
     )
-    moderation_labels: Annotated[tuple[str, ...], NoDecode] = Field(
+    moderation_labels: CommaSeparated = Field(
         ("nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"),
         description="The classifier's labels that count as unsafe, separated by commas.",
     )
@@ -180,22 +200,6 @@ class Settings(BaseSettings):
         description="Least important lines that are logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("discord_owners", "telegram_owners", "moderation_labels", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return _listed(value) if isinstance(value, str) else value
-
-    @field_validator("discord_owners", "telegram_owners", mode="after")
-    @classmethod
-    def _are_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Bots know people by their numbers alone: a name would make nobody an owner.
-        ids = [part for each in value for part in _plain(each).split()]
-        if not all(_ID.fullmatch(each) for each in ids):
-            raise PydanticCustomError(
-                "owner_ids", "must be user ids, which are whole numbers such as 123456789, separated by commas"
-            )
-        return tuple(dict.fromkeys(ids))
-
     @field_validator("data_dir", "upscaler", "moderation_model", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
@@ -204,55 +208,3 @@ class Settings(BaseSettings):
             return None if value is None else value.expanduser()
         except RuntimeError:
             raise PydanticCustomError("no_home", "names the home folder of a user who does not exist here") from None
-
-    @field_validator(
-        "discord_token",
-        "discord_api_url",
-        "discord_gateway_url",
-        "discord_proxy",
-        "telegram_token",
-        "telegram_api_url",
-        "telegram_proxy",
-        "proxy",
-        "web_public_url",
-        "web_token",
-        "upscaler",
-        "moderation_model",
-        mode="before",
-    )
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        # A line such as EASEL_DISCORD_TOKEN= in .env means: not set.
-        return None if isinstance(value, str) and not value.strip() else value
-
-    @classmethod
-    def load(cls, env_file: Path | str | None = ".env") -> Self:
-        """Read the settings; raises pydantic's ValidationError, whose messages name the variable."""
-        return cls(_env_file=env_file, _secrets_dir=os.environ.get("EASEL_SECRETS_DIR"))
-
-
-_SEPARATORS = re.compile(r"[,;，；、]")
-_QUOTES = "\"'"
-
-
-# At most 19 digits: ids are integers of 64 bits.
-_ID = re.compile(r"[1-9][0-9]{0,18}")
-
-
-def _plain(text: str) -> str:
-    """Return the text in NFKC without format characters, which come along when an id is copied from a page."""
-    return "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    """Return the parts of a list that is separated by commas, or written in JSON; without quotation marks around them."""
-    text = text.strip().strip(_QUOTES).strip()
-    if text.startswith("["):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, list) or not all(isinstance(each, str | int) for each in found):
-            raise PydanticCustomError("list", "must be a list of values separated by commas, such as a,b")
-        return tuple(stripped for each in found if (stripped := str(each).strip()))
-    return tuple(stripped for each in _SEPARATORS.split(text) if (stripped := each.strip().strip(_QUOTES).strip()))

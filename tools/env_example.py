@@ -2,21 +2,19 @@
 
 from enum import Enum
 
+from adapters.cli import platforms
 from bot.settings import Settings
 
 HEAD = """\
 # Easel's settings. Copy this file to .env and take the # away where you want another value; the environment wins over it.
 # What stands behind = is the default.
 """
-GROUPS = (
-    ("model", "Drawing"),
-    ("discord_token", "Discord"),
-    ("telegram_token", "Telegram"),
-    ("proxy", "Network of the chat platforms"),
-    ("web_host", "Page"),
-    ("engine", "Device"),
-    ("log_format", "Log"),
-)
+GROUPS = {
+    "model": "Drawing",
+    "proxy": "Network of the chat platforms",
+    "engine": "Device",
+    "log_format": "Log",
+}
 BEYOND = """\
 
 ## Beside the settings above
@@ -40,15 +38,21 @@ def shown(default):
     return str(default.value if isinstance(default, Enum) else default)
 
 
-def main():
-    """Print the whole file."""
-    titles = dict(GROUPS)
-    print(HEAD, end="")
-    for name, field in Settings.model_fields.items():
+def show(kind, titles):
+    """Print the settings of one class; ``titles`` stand above the field that they name."""
+    for name, field in kind.model_fields.items():
         if name in titles:
             print(f"\n## {titles[name]}")
         print(f"# {field.description}")
-        print(f"#EASEL_{name.upper()}={shown(field.default)}")
+        print(f"#{kind.variable(name)}={shown(field.default)}")
+
+
+def main():
+    """Print the whole file: the core's settings, then each platform's."""
+    print(HEAD, end="")
+    show(Settings, GROUPS)
+    for platform in platforms.all_platforms():
+        show(platform.settings, {next(iter(platform.settings.model_fields)): platform.title})
     print(BEYOND, end="")
 
 

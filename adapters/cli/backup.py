@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adapters.cli import lock, surroundings
-from adapters.cli.say import note, say
+from adapters.cli import environment, lock
+from adapters.cli.output import echo, warn
 from bot.model.errors import Unavailable
 from bot.store import archive
 from bot.store.archive import Folder
@@ -31,14 +31,14 @@ class _Progress:
             self._said = min(self._said, percent)
             return
         self._said = percent - percent % _STEP
-        note("cli.backup.progress", percent=percent, size=megabytes(total))
+        warn("cli.backup.progress", percent=percent, size=megabytes(total))
 
 
 def main(args: argparse.Namespace) -> int:
     """Back up, or put a backup in place. Returns 0; raises Refusal."""
-    data = surroundings.settings().data_dir
-    folder = Folder(data, surroundings.DATABASE, surroundings.PICTURES)
-    path = surroundings.given_path(args.file)
+    data = environment.settings().data_dir
+    folder = Folder(data, environment.DATABASE, environment.PICTURES)
+    path = environment.given_path(args.file)
     try:
         if args.command == "backup":
             _save(folder, path, pictures=args.pictures, overwrite=args.force)
@@ -52,15 +52,15 @@ def main(args: argparse.Namespace) -> int:
 
 def _save(folder: Folder, path: Path, *, pictures: bool, overwrite: bool) -> None:
     saved = archive.save(folder, path, pictures=pictures, overwrite=overwrite, progress=_Progress())
-    say("cli.backup.done", path=str(path), version=saved.version, files=saved.files, size=megabytes(saved.size))
+    echo("cli.backup.done", path=str(path), version=saved.version, files=saved.files, size=megabytes(saved.size))
     if saved.missing:
-        note("cli.backup.missing", n=saved.missing)
+        warn("cli.backup.missing", n=saved.missing)
 
 
 def _restore(folder: Folder, path: Path) -> None:
     restored = archive.restore(folder, path, _Progress())
-    say("cli.restore.done", path=str(folder.db), version=restored.version, files=restored.files)
+    echo("cli.restore.done", path=str(folder.db), version=restored.version, files=restored.files)
     if restored.old is not None:
-        say("cli.restore.old", path=str(restored.old))
+        echo("cli.restore.old", path=str(restored.old))
     if restored.missing:
-        note("cli.restore.missing", n=restored.missing)
+        warn("cli.restore.missing", n=restored.missing)

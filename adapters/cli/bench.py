@@ -8,9 +8,9 @@ import json
 import sys
 from typing import Any
 
-from adapters.cli import surroundings
+from adapters.cli import environment
 from adapters.cli.benchmark.run import measure
-from adapters.cli.say import refusal_of
+from adapters.cli.output import refusal_of
 from bot.model.errors import Unavailable
 from engine.contract import EngineError
 
@@ -20,7 +20,7 @@ QUICK_REQUESTS, QUICK_ROUNDS, QUICK_ACKS = 6, 1, 10
 
 def main(args: argparse.Namespace) -> int:
     """Measure and print. Returns 0; raises Refusal when nothing can be measured."""
-    settings = surroundings.settings()
+    settings = environment.settings()
     requests, rounds, acks = (QUICK_REQUESTS, QUICK_ROUNDS, QUICK_ACKS) if args.quick else (REQUESTS, ROUNDS, ACKS)
     try:
         found = asyncio.run(measure(settings, requests, rounds, acks, _note))

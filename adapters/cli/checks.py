@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
 import shutil
-import socket
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
+from platform import python_implementation, python_version
 
-from adapters.cli import lock, surroundings
-from adapters.cli.platforms import PLATFORMS, Platform
-from adapters.cli.say import text
+from adapters.cli import environment, lock
+from adapters.cli.environment import AppSettings
+from adapters.cli.output import text
+from adapters.platform import CheckContext, ConfiguredPlatform, Message
 from bot.model.access import guarded
-from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.store import check, private
 from bot.store.blobs import MIN_FREE_BYTES
@@ -43,7 +42,7 @@ class Finding:
 
 def python() -> Finding:
     """The interpreter."""
-    found = f"{platform.python_implementation()} {platform.python_version()}"
+    found = f"{python_implementation()} {python_version()}"
     return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
 
 
@@ -69,7 +68,7 @@ async def torch(settings: Settings) -> tuple[Finding, Finding, str]:
 
 
 async def _probe(settings: Settings) -> dict[str, str] | Finding:
-    config = surroundings.engine_config(settings)
+    config = environment.engine_config(settings)
     asked = (config.device, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
     command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
     here = str(Path(__file__).parents[2])
@@ -111,12 +110,12 @@ def models(settings: Settings) -> Finding | None:
     try:
         problems = _catalogue(settings).problems
     except EngineError:
-        problems = models_file.read(settings.data_dir / surroundings.MODELS_FILE).problems
+        problems = models_file.read(settings.data_dir / environment.MODELS_FILE).problems
     return Finding("models", False, " ".join(problems), text("cli.doctor.models.do")) if problems else None
 
 
 def _catalogue(settings: Settings) -> catalogue.Catalogue:
-    return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / surroundings.MODELS_FILE))
+    return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / environment.MODELS_FILE))
 
 
 def upscaler(settings: Settings, refused: str = "") -> Finding | None:
@@ -143,7 +142,7 @@ def folder(settings: Settings) -> Finding:
     """The data folder, and room on its disk."""
     path = settings.data_dir.absolute()
     try:
-        for place in (path, path / surroundings.PICTURES):
+        for place in (path, path / environment.PICTURES):
             private.make_folder(place)
             with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
                 pass
@@ -156,7 +155,7 @@ def folder(settings: Settings) -> Finding:
 
 async def database(settings: Settings) -> Finding:
     """The database's version, and whether it is whole."""
-    path = settings.data_dir / surroundings.DATABASE
+    path = settings.data_dir / environment.DATABASE
     health = await check.look(path)
     if health is None:
         return Finding("database", True, text("cli.doctor.database.none"))
@@ -169,7 +168,7 @@ async def database(settings: Settings) -> Finding:
 
 async def clock(settings: Settings) -> Finding | None:
     """Whether the machine's clock can be believed; None where nothing speaks against it."""
-    known = await check.doubted_since(settings.data_dir / surroundings.DATABASE)
+    known = await check.doubted_since(settings.data_dir / environment.DATABASE)
     if known is None:
         return None
     last = f"{datetime.fromtimestamp(known, UTC):%Y-%m-%d %H:%M} UTC"
@@ -178,7 +177,7 @@ async def clock(settings: Settings) -> Finding | None:
 
 async def ledger(settings: Settings) -> Finding:
     """Whether what was asked for, charged and given back comes out, for every job and every credit."""
-    faults = await check.ledger(settings.data_dir / surroundings.DATABASE)
+    faults = await check.ledger(settings.data_dir / environment.DATABASE)
     if faults is None:
         return Finding("ledger", True, text("cli.doctor.ledger.none"))
     if faults:
@@ -189,58 +188,20 @@ async def ledger(settings: Settings) -> Finding:
     return Finding("ledger", True, text("cli.doctor.ledger.ok"))
 
 
-async def newcomers(settings: Settings) -> Finding | None:
-    """Who waits for an owner's answer; None when nobody does: there is nothing to say then."""
-    platforms = guarded({platform.name: platform.access(settings) for platform in PLATFORMS})
-    waiting = await check.newcomers(settings.data_dir / surroundings.DATABASE, platforms)
+async def newcomers(app: AppSettings) -> Finding | None:
+    """The newcomers who wait for an owner's answer; None when there are none."""
+    guarded_platforms = guarded(app.access(enabled_only=False))
+    waiting = await check.newcomers(app.core.data_dir / environment.DATABASE, guarded_platforms)
     return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None
 
 
-async def token(settings: Settings, platform: Platform) -> Finding:
-    """A platform's token: the platform itself is asked whether it is good."""
-    if not platform.is_on(settings):
-        return Finding(platform.name, True, text("cli.doctor.token.off", setting=platform.setting))
-    try:
-        name = await platform.check(settings)
-    except Unavailable as error:
-        # The platform's sentence says what to do as well.
-        return Finding(platform.name, False, text(error.key, **error.params))
-    return Finding(platform.name, True, text("cli.doctor.token.ok", name=name))
+async def platform(settings: Settings, one: ConfiguredPlatform) -> AsyncIterator[Finding]:
+    """Run a platform's own checks."""
+    context = CheckContext(settings, lambda: lock.holder_of(settings.data_dir))
+    async for result in one.check(context):
+        advice = "" if result.advice is None else _sentence(result.advice)
+        yield Finding(result.name, result.ok, _sentence(result.found), advice)
 
 
-def port(settings: Settings) -> Finding:
-    """The page's port: free, or held by the Easel of this data folder."""
-    if settings.web_port == 0:
-        return Finding("port", True, text("cli.doctor.port.off"))
-    where = f"{settings.web_host}:{settings.web_port}"
-    if problem := port_problem(settings.web_host, settings.web_port):
-        if (holder := lock.holder_of(settings.data_dir)) is not None:
-            return Finding("port", True, text("cli.doctor.port.own", where=where, holder=holder))
-        return Finding("port", False, f"{where}: {problem}", text("cli.doctor.port.do"))
-    return Finding("port", True, text("cli.doctor.port.free", where=where))
-
-
-def page(settings: Settings) -> Finding | None:
-    """Who can reach the page; None where this machine alone can, or where it is off."""
-    if settings.web_port == 0:
-        return None
-    access = import_module("adapters.web.access")
-    if not access.is_exposed(settings):
-        return None
-    where = f"{settings.web_host}:{settings.web_port}"
-    kept = "EASEL_WEB_TOKEN" if settings.web_token is not None else str(settings.data_dir / access.TOKEN_FILE)
-    return Finding("page", True, text("cli.doctor.page.open", where=where, kept=kept))
-
-
-def port_problem(host: str, number: int) -> str:
-    """Return why nothing can listen there; empty when it can."""
-    try:
-        found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                if os.name == "posix":
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+def _sentence(message: Message) -> str:
+    return text(message.key, **message.params)

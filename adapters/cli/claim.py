@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from adapters.cli import surroundings
+from adapters.cli import environment
 from adapters.cli.clock import SystemClock
-from adapters.cli.say import say
+from adapters.cli.output import echo
 from bot.store.codes import SECONDS, TRIES
 from bot.store.database import Database
 from bot.usecases import claim
@@ -20,7 +20,7 @@ def main(_args: argparse.Namespace) -> int:
 
 
 async def _main() -> None:
-    path = surroundings.settings().data_dir / surroundings.DATABASE
+    path = environment.settings().data_dir / environment.DATABASE
     async with await Database.open(path) as db:
         await offer(db)
 
@@ -28,4 +28,4 @@ async def _main() -> None:
 async def offer(db: Database) -> None:
     """Make a claim code and say it on stdout, and nowhere else."""
     code = await claim.code(db, SystemClock())
-    say("cli.claim", code=code, minutes=round(SECONDS / 60), tries=TRIES)
+    echo("cli.claim", code=code, minutes=round(SECONDS / 60), tries=TRIES)

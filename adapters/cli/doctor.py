@@ -8,11 +8,10 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
-from adapters.cli import checks, styles, surroundings
+from adapters.cli import checks, environment, styles
 from adapters.cli import moderation as moderated
 from adapters.cli.checks import Finding
-from adapters.cli.platforms import PLATFORMS
-from adapters.cli.say import text
+from adapters.cli.output import text
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,7 +32,8 @@ async def _main(*, as_json: bool) -> int:
 
 
 async def _findings() -> AsyncIterator[Finding]:
-    settings = surroundings.settings()
+    app = environment.load()
+    settings = app.core
     yield checks.python()
     torch, plan, refused = await checks.torch(settings)
     yield torch
@@ -48,17 +48,15 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await checks.ledger(settings)
     if (clock := await checks.clock(settings)) is not None:
         yield clock
-    if (waiting := await checks.newcomers(settings)) is not None:
+    if (waiting := await checks.newcomers(app)) is not None:
         yield waiting
     if (moderation := await asyncio.to_thread(moderated.finding, settings)) is not None:
         yield moderation
     if (styled := await asyncio.to_thread(styles.finding, settings.data_dir)) is not None:
         yield styled
-    for platform in PLATFORMS:
-        yield await checks.token(settings, platform)
-    yield await asyncio.to_thread(checks.port, settings)
-    if (page := checks.page(settings)) is not None:
-        yield page
+    for platform in app.platforms:
+        async for finding in checks.platform(settings, platform):
+            yield finding
 
 
 def _print(finding: Finding) -> None:

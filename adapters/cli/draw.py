@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adapters.cli import outputs, styles, surroundings
-from adapters.cli.say import complain, note, refusal_of, silence
+from adapters.cli import environment, outputs, styles
+from adapters.cli.output import refusal_of, report_error, silence, warn
 from bot.model.errors import BadInput
 from bot.model.requests import DrawForm, DrawRequest, Start
 from bot.policy import flags, recipes, requests, starts
@@ -38,9 +38,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
-    settings = surroundings.settings()
+    settings = environment.settings()
     try:
-        engine = ProcessEngine(surroundings.engine_config(settings, form.model))
+        engine = ProcessEngine(environment.engine_config(settings, form.model))
     except EngineError as error:
         raise refusal_of(error) from None
     # The engine has read the model's name, which may be a folder: here it has one model, whatever it was called.
@@ -48,7 +48,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
     known = styles.load(settings.data_dir)
     if form.style is not None:
         for problem in known.problems:
-            note(problem.key, **problem.params)
+            warn(problem.key, **problem.params)
     request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, start=start)
     found = shipped().look(request.prompt)
     if found is not None and found.forbidden:
@@ -57,7 +57,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
     jobs = recipes.recipes_of(0, request)
     paths = outputs.plan(args.output, [job.seed for job in jobs])
     for key in request.notes:
-        note(key)
+        warn(key)
     return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True))))
 
 
@@ -98,7 +98,7 @@ def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
 
 def _read(path: str) -> bytes:
     try:
-        return surroundings.given_path(path).read_bytes()
+        return environment.given_path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
@@ -132,10 +132,10 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
                             noted.update(f"note.engine.{code}" for code in event.notes)
                         case Failed(error=error):
                             failed += 1
-                            complain(refusal_of(error))
+                            report_error(refusal_of(error))
     for key in sorted(noted):
         if known(key):
-            note(key)
+            warn(key)
     return 1 if failed else 0
 
 
@@ -179,4 +179,4 @@ async def _write(path: Path, image: Image, text: str) -> None:
     except OSError:
         # The reader of the paths is gone (`| head -1`); the other pictures are wanted all the same.
         silence(sys.stdout)
-        note("cli.draw.unread", path=str(path.parent))
+        warn("cli.draw.unread", path=str(path.parent))

@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-from adapters.cli import forms
-from adapters.cli.forms import Actions
+from adapters.cli import parsers, platforms
+from adapters.cli.parsers import Actions
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,7 +52,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _unread() -> int:
     """End where whatever reads the output is gone: silently, as other commands do."""
-    from adapters.cli.say import silence  # noqa: PLC0415 - as below
+    from adapters.cli.output import silence  # noqa: PLC0415 - as below
 
     silence(sys.stdout)
     silence(sys.stderr)
@@ -61,7 +61,7 @@ def _unread() -> int:
 
 def _run(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a mistyped line are answered at once.
-    from adapters.cli.say import complain  # noqa: PLC0415 - see above
+    from adapters.cli.output import report_error  # noqa: PLC0415 - see above
     from bot.model.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
 
     # What libraries have to say belongs into a service's log; a command speaks for itself.
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         command: Command = import_module(f"adapters.cli.{args.module}").main
         return command(args)
     except Refusal as refusal:
-        complain(refusal)
+        report_error(refusal)
         return FAILED if isinstance(refusal, Unavailable) else BAD_INPUT
 
 
@@ -91,7 +91,7 @@ def _parser() -> _Parser:
     quota = _quota(
         add("quota", "Set, show or reset the quota rules of this Easel, and what it means for somebody.", "quota")
     )
-    forms.add(lambda name, text: add(name, text, "verbs"), quota)
+    parsers.add(lambda name, text: add(name, text, "verbs"), quota)
     bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
@@ -167,7 +167,7 @@ def _quota(command: argparse.ArgumentParser) -> Actions:
                 "rule", metavar="RULE", nargs="+", help="such as 20/day, '5/hour 20/day at-once 2' or unlimited"
             )
         if name != "show":
-            action.add_argument("--platform", choices=("discord", "telegram", "web"), help="only on this platform")
+            action.add_argument("--platform", choices=platforms.names(), help="only on this platform")
             action.add_argument("--place", metavar="ID", help="only in this server or group")
             action.add_argument("--channel", metavar="ID", help="only in this channel of it")
             action.add_argument("--role", metavar="ID", help="only for this role of it")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from adapters.cli import surroundings
-from adapters.cli.say import say
+from adapters.cli import environment
+from adapters.cli.output import echo
 from bot.store.database import Database
 
 
@@ -17,6 +17,6 @@ def main(_args: argparse.Namespace) -> int:
 
 
 async def _main() -> None:
-    path = surroundings.settings().data_dir / surroundings.DATABASE
+    path = environment.settings().data_dir / environment.DATABASE
     async with await Database.open(path) as db:
-        say("cli.migrate.done", path=str(path), version=db.version)
+        echo("cli.migrate.done", path=str(path), version=db.version)

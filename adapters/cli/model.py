@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adapters.cli import lock, surroundings
-from adapters.cli.say import complain, note, refusal_of, say, text
+from adapters.cli import environment, lock
+from adapters.cli.output import echo, refusal_of, report_error, text, warn
 from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
@@ -33,9 +33,9 @@ _SHORT = 8
 
 def main(args: argparse.Namespace) -> int:
     """List, fetch or remove. Returns 0; raises Refusal."""
-    settings = surroundings.settings()
+    settings = environment.settings()
     # The hub's library reads its environment when it is imported, which is later than now.
-    os.environ.update({**surroundings.hub(), **_QUIET})
+    os.environ.update({**environment.hub(), **_QUIET})
     house = _House.of(settings)
     try:
         match args.action:
@@ -76,7 +76,7 @@ class _House:
     @classmethod
     def of(cls, settings: Settings) -> _House:
         """Read the operator's file and the catalogue."""
-        config = surroundings.engine_config(settings)
+        config = environment.engine_config(settings)
         own = models_file.read(Path(config.models_file))
         specs = {spec.profile.name: spec for spec in (*catalogue.known(), *own.specs)}
         for name in own.rejected:
@@ -125,12 +125,12 @@ def _list(house: _House) -> None:
         print(line, flush=True)  # noqa: T201 - its output
     for repo in cache.repos(folder):
         if repo not in known:
-            say("cli.model.other", repo=repo, size=size(cache.held(repo, folder)))
-    say("cli.model.folder", folder=str(cache.cache_root(folder)))
+            echo("cli.model.other", repo=repo, size=size(cache.held(repo, folder)))
+    echo("cli.model.folder", folder=str(cache.cache_root(folder)))
     for sentence in house.left_out:
-        complain(refusal_of(UnknownModel(sentence)))
+        report_error(refusal_of(UnknownModel(sentence)))
     if house.problem is not None and str(house.problem) not in house.left_out:
-        complain(refusal_of(house.problem))
+        report_error(refusal_of(house.problem))
 
 
 def _state(spec: ModelSpec, folder: str) -> str:
@@ -154,16 +154,16 @@ def _pull(house: _House, name: str) -> None:
         commit, before = pulled.revision[:_SHORT], pulled.before[:_SHORT]
         if pulled.before not in {"", pulled.revision}:
             changed = True
-            say("cli.model.pull.newer", source=need.source, commit=commit, before=before, size=size(pulled.fetched))
+            echo("cli.model.pull.newer", source=need.source, commit=commit, before=before, size=size(pulled.fetched))
         elif pulled.fetched:
-            say("cli.model.pull.done", source=need.source, commit=commit, size=size(pulled.fetched))
+            echo("cli.model.pull.done", source=need.source, commit=commit, size=size(pulled.fetched))
         else:
-            say("cli.model.pull.same", source=need.source, commit=commit)
+            echo("cli.model.pull.same", source=need.source, commit=commit)
         # A service may still read the old commit's files; the next pull tidies up.
         if running is None and (freed := cache.prune(need.repo, folder)):
-            say("cli.model.pull.freed", size=size(freed))
+            echo("cli.model.pull.freed", size=size(freed))
     if changed and running is not None:
-        note("cli.model.pull.restart", holder=running)
+        warn("cli.model.pull.restart", holder=running)
 
 
 def _fetched(need: Need, folder: str) -> fetch.Pulled:
@@ -179,7 +179,7 @@ def _fetched(need: Need, folder: str) -> fetch.Pulled:
 
             return fetch.pull(need.source, folder, report, selection=need.selection)
     except KeyboardInterrupt:
-        note("cli.model.pull.stopped", source=need.source)
+        warn("cli.model.pull.stopped", source=need.source)
         raise
 
 
@@ -207,4 +207,4 @@ def _remove(house: _House, name: str) -> None:
     if not held:
         raise NotFound("cli.model.remove.none", name=name, folder=str(cache.cache_root(folder)))
     for repo in held:
-        say("cli.model.remove.done", repo=repo, size=size(cache.remove(repo, folder)))
+        echo("cli.model.remove.done", repo=repo, size=size(cache.remove(repo, folder)))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.cli.checks import Finding
-from adapters.cli.say import text
+from adapters.cli.output import text
 from bot.model.errors import BadInput
 from bot.policy.moderation import Own, WordList, read_own, shipped, word_list
 from bot.settings import Settings

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from adapters.cli.surroundings import given_path
+from adapters.cli.environment import given_path
 from bot.model.errors import BadInput, Unavailable
 from bot.store.blobs import MIN_FREE_BYTES
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from adapters.cli import surroundings
+from adapters.cli import environment
 from adapters.cli.clock import SystemClock
-from adapters.cli.forms import check_ids
-from adapters.cli.say import say, text
+from adapters.cli.output import echo, text
+from adapters.cli.parsers import check_ids
 from bot.model.errors import NotFound
 from bot.model.quotas import Policy, Scope, Terms
 from bot.policy.quotas import format_terms, parse_terms
@@ -23,9 +23,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _main(args: argparse.Namespace) -> None:
-    settings = surroundings.settings()
+    settings = environment.settings()
     default = parse_terms(settings.quota)
-    async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
+    async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         if args.action == "show":
             _show(await admin.show_quotas(db), default)
             return
@@ -33,22 +33,22 @@ async def _main(args: argparse.Namespace) -> None:
         scope = Scope(args.platform, args.place, channel=args.channel, role=args.role, person=args.person)
         if args.action == "set":
             terms = await admin.set_quota(db, SystemClock(), " ".join(args.rule), scope)
-            say("cli.quota.set", rule=format_terms(terms), scope=_words(scope))
+            echo("cli.quota.set", rule=format_terms(terms), scope=_words(scope))
             return
         gone = await admin.reset_quota(db, SystemClock(), scope)
         if not gone:
             raise NotFound("cli.quota.none", scope=_words(scope))
         for terms in gone:
-            say("cli.quota.reset", rule=format_terms(terms), scope=_words(scope))
+            echo("cli.quota.reset", rule=format_terms(terms), scope=_words(scope))
 
 
 def _show(policies: tuple[Policy, ...], default: Terms) -> None:
     # A stored rule for everybody stands in the place of the setting.
     if not any(p.by_owner and p.scope == Scope() and p.terms.limits for p in policies):
-        say("cli.quota.default", rule=format_terms(default))
+        echo("cli.quota.default", rule=format_terms(default))
     for policy in policies:
         key = "cli.quota.rule" if policy.by_owner else "cli.quota.own_rule"
-        say(key, rule=format_terms(policy.terms), scope=_words(policy.scope))
+        echo(key, rule=format_terms(policy.terms), scope=_words(policy.scope))
 
 
 def _words(scope: Scope) -> str:

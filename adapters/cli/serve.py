@@ -7,19 +7,19 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from adapters.cli import claim, limits, lock, surroundings
-from adapters.cli.platforms import PLATFORMS
-from adapters.cli.say import say, text
+from adapters.cli import claim, environment, limits, lock
+from adapters.cli.environment import AppSettings
+from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
 from bot.model.access import Access, guarded
 from bot.model.errors import BadInput
 from bot.observe import logs
-from bot.settings import Settings
 from bot.store import access
 
 STOP_SECONDS = 9.5
@@ -35,64 +35,66 @@ UNOWNED: Mapping[Access, str] = MappingProxyType(
         Access.LIST: "cli.serve.unowned.list",
     }
 )
-"""What is said of a platform without an owner, by who may come in there."""
+"""What is said of a platform without an owner, by its access rule."""
 
 log = logging.getLogger(__name__)
 
 
 def main(_args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit code; raises Refusal when it can't start."""
-    settings = surroundings.settings()
-    if settings.web_port == 0 and not any(platform.is_on(settings) for platform in PLATFORMS):
-        raise BadInput("cli.serve.nothing")
-    # What is made from here on, models and files of libraries among it, is for its owner alone.
+    app = environment.load()
+    if not app.enabled:
+        variables = sorted(one.platform.variable for one in app.platforms)
+        raise BadInput("cli.serve.nothing", settings=", ".join(variables))
+    # Files made from here on, those of libraries and models included, are readable by this user alone.
     os.umask(0o077)
-    logs.set_up(settings, more_secrets=surroundings.secrets())
+    logs.set_up(app.core, more_secrets=app.secrets())
     limits.raise_files()
     limits.return_memory()
-    with lock.held(settings.data_dir):
-        return asyncio.run(_serve(settings))
+    with lock.held(app.core.data_dir):
+        return asyncio.run(_serve(app))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(app: AppSettings) -> int:
     stop = asyncio.Event()
     with _signals(stop):
-        async with opened(settings) as easel:
-            _announce(easel, settings)
-            await _newcomers(easel, settings)
+        async with opened(app) as easel:
+            _announce(easel, app)
+            await _newcomers(easel, app)
             return await easel.run(stop)
 
 
-def _announce(easel: Easel, settings: Settings) -> None:
-    if easel.url is None:
-        say("cli.serve.page_off")
-    else:
-        say("cli.serve.page", url=easel.url)
-    if easel.link is not None:
-        # On standard output alone: the token must not reach a log file.
-        say("cli.serve.open", where=f"{settings.web_host}:{settings.web_port}", link=easel.link)
-    say("cli.serve.model", title=easel.title, folder=str(settings.data_dir.absolute()))
-    on = {
-        platform.name: text("cli.serve.on")
-        if platform.is_on(settings)
-        else text("cli.serve.off", setting=platform.setting)
-        for platform in PLATFORMS
-    }
-    say("cli.serve.platforms", **on)
+def _announce(easel: Easel, app: AppSettings) -> None:
+    for one in app.platforms:
+        if not one.enabled and one.platform.off_notice:
+            echo(one.platform.off_notice)
+    # On standard output alone: a link may hold a token, which must not reach a log file.
+    for notice in (notice for service in easel.services for notice in service.notices):
+        echo(notice.key, **notice.params)
+    echo("cli.serve.model", title=easel.title, folder=str(app.core.data_dir.absolute()))
+    states = [
+        text("cli.serve.on", platform=one.platform.title)
+        if one.enabled
+        else text("cli.serve.off", platform=one.platform.title, setting=one.platform.variable)
+        for one in app.platforms
+        if not one.platform.off_notice
+    ]
+    write(" ".join(states), sys.stdout)
 
 
-async def _newcomers(easel: Easel, settings: Settings) -> None:
-    """Say who waits to come in, and how the bot gets an owner where it has none."""
+async def _newcomers(easel: Easel, app: AppSettings) -> None:
+    """Say how many newcomers wait, and how a bot without an owner gets one."""
     async with easel.db.read() as tx:
-        waiting = await access.count_open(tx, guarded({p.name: p.access(settings) for p in PLATFORMS}))
+        waiting = await access.count_open(tx, guarded(app.access(enabled_only=False)))
     if waiting:
-        say("cli.newcomers", n=waiting)
+        echo("cli.newcomers", n=waiting)
+    rules = app.access()
     unowned: dict[Access, list[str]] = {}
-    for platform in PLATFORMS:
-        if platform.is_on(settings) and not platform.tells_owner and not easel.owners.ids(platform.name):
-            unowned.setdefault(platform.access(settings), []).append(platform.title)
+    for one in app.enabled:
+        if one.name in rules and not one.platform.tells_owner and not easel.owners.ids(one.name):
+            unowned.setdefault(rules[one.name], []).append(one.platform.title)
     for rule, titles in unowned.items():
-        say(UNOWNED[rule], platforms=", ".join(titles))
+        echo(UNOWNED[rule], platforms=", ".join(titles))
     if unowned:
         await claim.offer(easel.db)
 

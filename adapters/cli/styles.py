@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from adapters.cli.checks import Finding
-from adapters.cli.say import text
+from adapters.cli.output import text
 from bot.model.errors import BadInput
 from bot.policy.styles import CSV, TOML, LeftOut, Library, Style, library, read_csv, read_toml
 from bot.present import i18n

@@ -6,17 +6,15 @@ import argparse
 import asyncio
 import uuid
 
-from adapters.cli import surroundings
+from adapters.cli import environment
 from adapters.cli.clock import SystemClock
-from adapters.cli.forms import args_of, check_ids
 from adapters.cli.idle import IdleBacklog
-from adapters.cli.platforms import PLATFORMS
-from adapters.cli.say import language, show
+from adapters.cli.output import echo_card, language
+from adapters.cli.parsers import args_of, check_ids
 from bot.model.errors import BadInput
 from bot.model.messages import Ref
 from bot.model.people import Actor, Place
 from bot.model.verbs import VERBS, Call, Takes, Verb
-from bot.policy.owners import Owners
 from bot.policy.quotas import parse_terms
 from bot.settings import Settings
 from bot.store.database import Database
@@ -39,22 +37,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _main(call: Call) -> None:
-    settings = surroundings.settings()
-    async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
-        on = [platform for platform in PLATFORMS if platform.is_on(settings)]
-        owners = Owners({platform.name: platform.owners(settings) for platform in on})
+    app = environment.load()
+    settings = app.core
+    async with await Database.open(settings.data_dir / environment.DATABASE) as db:
+        owners = app.owners()
         await refresh(db, owners)
         house = House(
             db=db,
             backlog=IdleBacklog(),
             clock=SystemClock(),
             profiles=lambda: _profiles(settings),
-            pictures=settings.data_dir / surroundings.PICTURES,
+            pictures=settings.data_dir / environment.PICTURES,
             quota=parse_terms(settings.quota),
             owners=owners,
-            access={platform.name: platform.access(settings) for platform in on},
+            access=app.access(),
         )
-        show(await commands.run(house, call))
+        echo_card(await commands.run(house, call))
 
 
 def _call(verb: Verb, found: argparse.Namespace) -> Call:
@@ -76,4 +74,4 @@ def _call(verb: Verb, found: argparse.Namespace) -> Call:
 
 def _profiles(settings: Settings) -> tuple[Profile, ...]:
     # Nothing is started by that; only what a picture costs depends on it.
-    return ProcessEngine(surroundings.engine_config(settings)).profiles()
+    return ProcessEngine(environment.engine_config(settings)).profiles()

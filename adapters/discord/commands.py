@@ -15,13 +15,13 @@ from discord.app_commands import locale_str
 from adapters.discord import verbs
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import Answer, Replies
+from adapters.discord.settings import LIMITS
 from bot.model.requests import DrawForm
 from bot.model.verbs import Call, Verb
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
 
-MAX_COUNT = 4
 CHOICES, CHOICE_CHARS = 25, 100
 OPTIONS = ("prompt", "size", "count", "seed", "negative", "private")
 
@@ -104,7 +104,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
             interaction: discord.Interaction,
             prompt: str,
             size: str | None = None,
-            count: app_commands.Range[int, 1, MAX_COUNT] | None = None,
+            count: app_commands.Range[int, 1, LIMITS.max_count] | None = None,
             seed: str | None = None,
             negative: str | None = None,
             private: bool | None = None,

@@ -19,8 +19,10 @@ from adapters.discord.client import Client
 from adapters.discord.faults import NETWORK
 from adapters.discord.identity import PLATFORM
 from adapters.discord.replies import Replies
+from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
 from adapters.discord.webhooks import use_once
+from adapters.platform import PlatformService
 from bot.backoff import Backoff
 from bot.model.errors import Unavailable
 from bot.settings import Settings
@@ -54,18 +56,18 @@ class ShardsWanted(Exception):
     """Discord takes this bot only with more shards."""
 
 
-def use_endpoints(settings: Settings) -> None:
+def use_endpoints(settings: DiscordSettings) -> None:
     """Lead discord.py to other addresses where the settings name some; it keeps all of this in class attributes."""
-    if settings.discord_api_url is not None:
-        Route.BASE = settings.discord_api_url.rstrip("/")
-    if settings.discord_gateway_url is not None:
-        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway_url)
+    if settings.api_url is not None:
+        Route.BASE = settings.api_url.rstrip("/")
+    if settings.gateway_url is not None:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
     # Easel never speaks aloud; an operator shall not wonder about what voice would need.
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
-class DiscordService:
-    """Discord as the composition root runs it.
+class DiscordService(PlatformService):
+    """Discord as `easel serve` runs it.
 
     Attributes:
         name: The platform's name in addresses.
@@ -73,13 +75,19 @@ class DiscordService:
     """
 
     name = PLATFORM
+    surface: DiscordSurface
 
     def __init__(
-        self, settings: Settings, studio: Studio, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        settings: DiscordSettings,
+        core: Settings,
+        studio: Studio,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        assert settings.discord_token is not None, "built only when a token is set"
+        assert settings.token is not None, "built only when a token is set"
         self._settings = settings
-        self._token = settings.discord_token.get_secret_value()
+        self._core = core
+        self._token = settings.token.get_secret_value()
         self._studio = studio
         self._sleep = sleep
         self._shards = 1
@@ -142,26 +150,26 @@ class DiscordService:
 
     def _client(self, replies: Replies) -> Client:
         settings = self._settings
-        proxy, connector = _proxy(settings)
+        proxy, connector = _proxy(settings, self._core)
         return Client(
             self._studio,
             replies,
             self._studio.owners(self.name),
-            settings.data_dir / DIGEST_FILE,
+            self._core.data_dir / DIGEST_FILE,
             shards=self._shards,
-            own_gateway=settings.discord_gateway_url is not None,
+            own_gateway=settings.gateway_url is not None,
             proxy=proxy,
             connector=connector,
         )
 
 
-def build(settings: Settings, studio: Studio) -> DiscordService:
-    """Build the service; nothing is asked of Discord before ``run``."""
-    return DiscordService(settings, studio)
+def build(settings: DiscordSettings, core: Settings, studio: Studio) -> DiscordService:
+    """Build the service; no network access before ``run``."""
+    return DiscordService(settings, core, studio)
 
 
-async def check(settings: Settings) -> str:
-    """Ask Discord who the bot is, for ``easel doctor``.
+async def identify(settings: DiscordSettings, core: Settings) -> str:
+    """Log in to Discord once, for ``easel doctor``.
 
     Returns:
         The bot's name.
@@ -169,16 +177,16 @@ async def check(settings: Settings) -> str:
     Raises:
         Unavailable: The token was refused, or Discord can't be reached.
     """
-    assert settings.discord_token is not None, "asked only when a token is set"
+    assert settings.token is not None, "asked only when a token is set"
     use_endpoints(settings)
     try:
-        proxy, connector = _proxy(settings)
+        proxy, connector = _proxy(settings, core)
     except Refused as error:
         raise Unavailable("discord.check.proxy") from error
     client = discord.Client(intents=discord.Intents.none(), proxy=proxy, connector=connector)
     try:
         async with asyncio.timeout(CHECK_SECONDS), client:
-            await _login(client, settings.discord_token.get_secret_value())
+            await _login(client, settings.token.get_secret_value())
             return str(client.user)
     except Refused as error:
         raise Unavailable("discord.check.refused") from error
@@ -217,9 +225,9 @@ async def _end(connection: asyncio.Task[None]) -> None:
         connection.exception()
 
 
-def _proxy(settings: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:
+def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:
     """Return what discord.py takes for the proxy: an address (http) or a connector (socks)."""
-    url = settings.discord_proxy or settings.proxy
+    url = settings.proxy or core.proxy
     if url is None:
         return None, None
     scheme = urlsplit(url).scheme.lower()

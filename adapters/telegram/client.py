@@ -9,21 +9,22 @@ from aiogram.exceptions import TelegramRetryAfter
 from aiogram.utils.token import TokenValidationError
 
 from adapters.telegram.faults import REFUSED, UNREACHABLE, sentence
+from adapters.telegram.settings import TelegramSettings
 from bot.model.errors import Unavailable
 from bot.settings import Settings
 
 _CHECK_SECONDS = 15
 
 
-def make_bot(settings: Settings) -> Bot:
+def make_bot(settings: TelegramSettings, core: Settings) -> Bot:
     """Build the client; nothing is sent yet.
 
     Raises:
         Unavailable: The token can't be one, or the proxy's address is none.
     """
-    token = settings.telegram_token.get_secret_value().strip() if settings.telegram_token else ""
-    url = settings.telegram_api_url
-    proxy = settings.telegram_proxy or settings.proxy
+    token = settings.token.get_secret_value().strip() if settings.token else ""
+    url = settings.api_url
+    proxy = settings.proxy or core.proxy
     try:
         session = AiohttpSession(
             # Names are looked up by the proxy either way; curl's spelling for that is known to many.
@@ -38,8 +39,8 @@ def make_bot(settings: Settings) -> Bot:
         raise Unavailable("telegram.check.refused") from error
 
 
-async def check(settings: Settings) -> str:
-    """Ask Telegram who the bot is, for ``easel doctor``.
+async def identify(settings: TelegramSettings, core: Settings) -> str:
+    """Ask Telegram for the bot's name, for ``easel doctor``.
 
     Returns:
         The bot's name.
@@ -47,7 +48,7 @@ async def check(settings: Settings) -> str:
     Raises:
         Unavailable: The token is refused, or Telegram can't be reached.
     """
-    async with make_bot(settings) as bot:
+    async with make_bot(settings, core) as bot:
         try:
             me = await bot.get_me(request_timeout=_CHECK_SECONDS)
         except REFUSED as error:

@@ -17,11 +17,12 @@ from aiogram.types import (
     User,
 )
 
+from adapters.platform import PlatformService
 from adapters.telegram.admins import Admins
 from adapters.telegram.answers import Answers
 from adapters.telegram.apologies import Apologies
 from adapters.telegram.buttons import Buttons
-from adapters.telegram.client import check, make_bot
+from adapters.telegram.client import make_bot
 from adapters.telegram.commands import COMMANDS as ALL_COMMANDS
 from adapters.telegram.commands import Commands
 from adapters.telegram.connection import Connection, Patience
@@ -32,13 +33,12 @@ from adapters.telegram.moves import Moves
 from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Polling
 from adapters.telegram.senders import Senders
+from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.verbs import Verbs
 from bot.model.errors import Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
-
-__all__ = ["TelegramService", "build", "check"]
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,12 @@ _LANGUAGES = {"": "en", "zh": "zh_CN"}
 _SECONDS = 10
 
 
-class TelegramService:
-    """Telegram as the composition root runs it.
+class TelegramService(PlatformService):
+    """Telegram as `easel serve` runs it.
 
     Args:
         settings: With a token.
+        core: The settings that no single platform owns.
         studio: The core.
         pace: Rate limits.
         patience: Pauses of the reader.
@@ -64,9 +65,13 @@ class TelegramService:
     """
 
     name = PLATFORM
+    surface: TelegramSurface
 
-    def __init__(self, settings: Settings, studio: Studio, pace: Pace, patience: Patience) -> None:
+    def __init__(
+        self, settings: TelegramSettings, core: Settings, studio: Studio, pace: Pace, patience: Patience
+    ) -> None:
         self._settings = settings
+        self._core = core
         self._studio = studio
         self._owners = studio.owners(PLATFORM)
         self._pace = pace
@@ -78,7 +83,7 @@ class TelegramService:
         # One line for every word that is said in any group is nobody's wish.
         logging.getLogger("aiogram.event").setLevel(logging.WARNING)
         try:
-            bot = make_bot(self._settings)
+            bot = make_bot(self._settings, self._core)
         except Unavailable as error:
             self._off(self._studio.refused(error, "en").status)
             return
@@ -135,7 +140,12 @@ class TelegramService:
 
 
 def build(
-    settings: Settings, studio: Studio, *, pace: Pace | None = None, patience: Patience | None = None
+    settings: TelegramSettings,
+    core: Settings,
+    studio: Studio,
+    *,
+    pace: Pace | None = None,
+    patience: Patience | None = None,
 ) -> TelegramService:
-    """Build the service; nothing is asked of Telegram before ``run``. Pauses are Telegram's own where none are given."""
-    return TelegramService(settings, studio, pace or Pace(), patience or Patience())
+    """Build the service; no network access before ``run``. Telegram's own limits and pauses hold where none are given."""
+    return TelegramService(settings, core, studio, pace or Pace(), patience or Patience())

@@ -18,11 +18,8 @@ from aiohttp import hdrs, web
 
 from adapters.web.faults import Unauthorized
 from adapters.web.guard import Guard, Handler, host_of
+from adapters.web.settings import TOKEN_FILE, WebSettings, is_loopback
 from bot.model.errors import BadInput, NotAllowed
-from bot.settings import Settings
-
-TOKEN_FILE = "web-token"  # noqa: S105 - a file's name
-"""Where a token that was made here lies in the data folder, for its owner alone (0600)."""
 
 COOKIE_DAYS = 90
 
@@ -46,23 +43,7 @@ _TOKEN_BYTES = 24
 _LONGEST_FILE = 1024
 
 
-def is_loopback(address: str) -> bool:
-    """Whether an IP address is this machine's own loopback, in IPv4, IPv6, or IPv4 inside IPv6."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
-
-
-def is_exposed(settings: Settings) -> bool:
-    """Whether others than this machine can reach the page, as far as the settings say."""
-    host = settings.web_host.lower()
-    return settings.web_public_url is not None or not (host == "localhost" or is_loopback(host))
-
-
-def token_of(settings: Settings) -> str:
+def token_of(settings: WebSettings, data_dir: Path) -> str:
     """Return the token of an exposed page: the settings' own, else one that is made once and kept in the data folder.
 
     Empty where the page is for this machine alone and no token is set. Reads and writes a file: for a thread.
@@ -70,11 +51,11 @@ def token_of(settings: Settings) -> str:
     Raises:
         BadInput: The file holds no token, or can't be written.
     """
-    if settings.web_token is not None:
-        return settings.web_token.get_secret_value()
-    if not is_exposed(settings):
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    if not settings.exposed:
         return ""
-    path = settings.data_dir / TOKEN_FILE
+    path = data_dir / TOKEN_FILE
     try:
         return _read(path) or _made(path)
     except OSError as error:
@@ -115,7 +96,7 @@ def _made(path: Path) -> str:
 class Access:
     """Lets requests in; everything is decided here and in Guard."""
 
-    def __init__(self, settings: Settings, guard: Guard, token: str) -> None:
+    def __init__(self, settings: WebSettings, guard: Guard, token: str) -> None:
         """Args:
         settings: The page's address and port.
         guard: Knows the page's names.
@@ -124,9 +105,9 @@ class Access:
         self._guard = guard
         self._token = token.encode()
         # Behind a proxy of one's own, this machine's address says nothing of who asks.
-        self._proxied = settings.web_public_url is not None
+        self._proxied = settings.public_url is not None
         # Cookies know no ports: another Easel on this host has a cookie of another name.
-        self._cookie = f"easel_{settings.web_port}"
+        self._cookie = f"easel_{settings.port}"
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:

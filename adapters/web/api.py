@@ -12,13 +12,11 @@ from adapters.web.bodies import MAX_PICTURE, Bodies, PressBody, digest
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json
+from adapters.web.settings import LIMITS
 from bot.model.actions import Press
 from bot.model.cards import Card
 from bot.model.errors import BadInput, NotFound
 from bot.studio import Studio
-
-MAX_COUNT = 16
-"""Most pictures in one request on the page."""
 
 MAX_PAGE = 48
 
@@ -63,7 +61,7 @@ class Api:
                 "model": models[0],
                 "models": models,
                 "styles": self._studio.styles(),
-                "max_count": MAX_COUNT,
+                "max_count": LIMITS.max_count,
                 "max_picture": MAX_PICTURE,
                 "engine": engine_json(self._studio, locale),
                 "texts": self._studio.texts("web.", locale),

@@ -8,8 +8,8 @@ from aiohttp import web
 from yarl import URL
 
 from adapters.web.render import shown
+from adapters.web.settings import WebSettings
 from bot.model.errors import NotAllowed
-from bot.settings import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -48,9 +48,9 @@ class Guard:
     the settings give are let in. An address that means "all" (``0.0.0.0``, ``::``) names nobody.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        public = _url(settings.web_public_url or "")
-        own = {*LOCAL, settings.web_host.lower()} - EVERYWHERE
+    def __init__(self, settings: WebSettings) -> None:
+        public = _url(settings.public_url or "")
+        own = {*LOCAL, settings.host.lower()} - EVERYWHERE
         self._public: tuple[str, str] | None = None
         if public is not None and public.scheme and public.host:
             self._public = public.scheme, public.authority.lower()

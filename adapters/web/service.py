@@ -9,15 +9,19 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from adapters.web.access import Access, is_exposed, token_of
+from adapters.platform import Message, PlatformService
+from adapters.web.access import Access, token_of
 from adapters.web.api import Api
 from adapters.web.exports import Exports
 from adapters.web.faults import Faults
 from adapters.web.guard import EVERYWHERE, Guard, add_headers
+from adapters.web.identity import PLATFORM
 from adapters.web.listener import Listener, mark_busy
 from adapters.web.live import Streams
 from adapters.web.pages import Pages
 from adapters.web.quiet import logger
+from adapters.web.settings import WebSettings
+from bot.model.errors import BadInput
 from bot.settings import Settings
 from bot.studio import Studio
 
@@ -40,7 +44,7 @@ def connection_options() -> dict[str, Any]:
     }
 
 
-def application(settings: Settings, studio: Studio, registry: CollectorRegistry, token: str = "") -> web.Application:
+def application(settings: WebSettings, studio: Studio, registry: CollectorRegistry, token: str = "") -> web.Application:
     """Return the aiohttp application: guarded, with every fault as a sentence.
 
     Args:
@@ -63,48 +67,70 @@ def application(settings: Settings, studio: Studio, registry: CollectorRegistry,
     return app
 
 
-class WebService:
-    """The page as the composition root runs it."""
+class WebService(PlatformService):
+    """The page as `easel serve` runs it.
 
-    def __init__(self, settings: Settings, studio: Studio, registry: CollectorRegistry) -> None:
+    Attributes:
+        url: The address that people on this machine open; empty before ``start``.
+        link: The address that lets people on other machines in; None where they can't reach the page.
+    """
+
+    name = PLATFORM
+
+    def __init__(self, settings: WebSettings, core: Settings, studio: Studio, registry: CollectorRegistry) -> None:
         self._settings = settings
+        self._core = core
         self._studio = studio
         self._registry = registry
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
+        self.url = ""
         self.link: str | None = None
-        """Once it listens: the address that lets others than this machine in; None where nobody else can reach it."""
 
-    async def start(self) -> str:
-        """Listen; returns the address that people open.
+    async def start(self) -> None:
+        """Listen, and answer requests from now on.
 
         Raises:
-            OSError: The port can't be had.
-            BadInput: The token's file can't be used.
+            BadInput: The port can't be had, or the token's file can't be used.
         """
         settings = self._settings
-        token = await asyncio.to_thread(token_of, settings)
+        token = await asyncio.to_thread(token_of, settings, self._core.data_dir)
         self._runner = web.AppRunner(
             application(settings, self._studio, self._registry, token), access_log=None, shutdown_timeout=CLOSE_SECONDS
         )
         await self._runner.setup()
         assert self._runner.server is not None
         self._listener = Listener(self._runner.server, **connection_options())
-        await self._listener.start(settings.web_host, settings.web_port)
-        host = "127.0.0.1" if settings.web_host in EVERYWHERE else settings.web_host
-        url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web_port}/"
-        if is_exposed(settings):
-            self.link = str(URL(settings.web_public_url or url).with_query(token=token))
-        return url
+        try:
+            await self._listener.start(settings.host, settings.port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BadInput("cli.port.in_use", host=settings.host, port=str(settings.port), reason=reason) from None
+        host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/"
+        if settings.exposed:
+            self.link = str(URL(settings.public_url or self.url).with_query(token=token))
+
+    @property
+    def notices(self) -> tuple[Message, ...]:
+        """The page's address, and a warning with the link where other machines can reach it."""
+        page = Message("cli.serve.page", url=self.url)
+        if self.link is None:
+            return (page,)
+        return page, Message("cli.serve.open", where=self._settings.address, link=self.link)
+
+    async def run(self) -> None:
+        """Wait until cancelled; ``start`` and ``stop`` decide when requests are answered."""
+        await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Stop listening and end what is open, within 3 s."""
+        """Stop listening and end open requests, within 3 s."""
         if self._listener is not None:
             await self._listener.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
 
-def build(settings: Settings, studio: Studio, registry: CollectorRegistry) -> WebService:
-    """Return the page for these settings; nothing listens until ``start``."""
-    return WebService(settings, studio, registry)
+def build(settings: WebSettings, core: Settings, studio: Studio, registry: CollectorRegistry) -> WebService:
+    """Build the service; nothing listens before ``start``."""
+    return WebService(settings, core, studio, registry)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import SecretStr
 from pythonjsonlogger.json import JsonFormatter
 
-from bot.settings import LogFormat, Settings
+from bot.settings import EnvSettings, LogFormat, Settings
 
 STRUCK = "[secret]"
 """What stands in a log line in place of a secret."""
@@ -115,12 +115,12 @@ def _kind_of(record: logging.LogRecord) -> tuple[str, int, str, str]:
     return record.name, record.levelno, str(record.msg).split("\n", 1)[0][:_KIND_CHARS], error
 
 
-def secrets_of(settings: Settings) -> tuple[str, ...]:
+def secrets_of(settings: EnvSettings) -> tuple[str, ...]:
     """Every secret that the settings hold: tokens, and the passwords inside addresses of proxies."""
     return tuple(_secrets(settings))
 
 
-def _secrets(settings: Settings) -> Iterator[str]:
+def _secrets(settings: EnvSettings) -> Iterator[str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel, opened
 from bot.model.messages import Ref
 from bot.model.people import Actor, Place
@@ -41,7 +42,7 @@ def stuck(_config: EngineConfig) -> Engine:
 @asynccontextmanager
 async def house(folder: Path, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine) -> AsyncIterator[Easel]:
     """Everything but the page, warm."""
-    settings = Settings(_env_file=None, data_dir=folder, web_port=0)
+    settings = AppSettings(Settings(_env_file=None, data_dir=folder))
     async with opened(settings, make_engine) as easel:
         async with asyncio.timeout(120):
             while await easel.studio.healthy():  # noqa: ASYNC110 - health has no event

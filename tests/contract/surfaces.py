@@ -13,9 +13,11 @@ from typing import Protocol
 from discord import Client
 
 from adapters.discord.service import build
+from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
 from adapters.telegram.client import make_bot
 from adapters.telegram.pace import Pace
+from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from bot.model.messages import Address
 from bot.model.pictures import PictureFile
@@ -288,8 +290,8 @@ async def fake_safe(_: Path) -> AsyncIterator[Rig]:
 async def telegram(_: Path) -> AsyncIterator[Rig]:
     clock = Hand()
     async with TelegramStandIn(flood=Flood(clock=clock)).serve() as stand_in:
-        settings = Settings(_env_file=None, telegram_token=stand_in.token, telegram_api_url=stand_in.url)
-        async with make_bot(settings) as bot:
+        settings = TelegramSettings(_env_file=None, token=stand_in.token, api_url=stand_in.url)
+        async with make_bot(settings, Settings(_env_file=None)) as bot:
             surface = TelegramSurface(lambda: (SMALL,), Pace(clock=clock))
             surface.use(bot)
             yield TelegramRig(stand_in, surface, clock)
@@ -299,14 +301,10 @@ async def telegram(_: Path) -> AsyncIterator[Rig]:
 @contextlib.asynccontextmanager
 async def discord(folder: Path) -> AsyncIterator[Rig]:
     async with strict() as stand_in:
-        settings = Settings(
-            _env_file=None,
-            data_dir=folder,
-            discord_token=stand_in.token,
-            discord_api_url=stand_in.api_url,
-            discord_gateway_url=stand_in.gateway_url,
+        settings = DiscordSettings(
+            _env_file=None, token=stand_in.token, api_url=stand_in.api_url, gateway_url=stand_in.gateway_url
         )
-        service = build(settings, Scripted().studio)
+        service = build(settings, Settings(_env_file=None, data_dir=folder), Scripted().studio)
         async with running(service):
             await stand_in.connected()
             yield DiscordRig(stand_in, service.surface)

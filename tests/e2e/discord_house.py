@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from adapters.discord.service import DiscordService, build
+from adapters.discord.settings import DiscordSettings
 from bot.model.access import Access
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
@@ -21,21 +22,21 @@ class DiscordHouse(House):
     ) -> None:
         super().__init__(folder, engine, "discord", quota=quota, access=access)
         self.discord = discord
-        self.settings = Settings(
+        self.core = Settings(_env_file=None, data_dir=folder)
+        self.settings = DiscordSettings(
             _env_file=None,
-            data_dir=folder,
-            discord_token=discord.token,
-            discord_api_url=discord.api_url,
-            discord_gateway_url=discord.gateway_url,
-            discord_owners=OWNER,
-            discord_access=access,
+            token=discord.token,
+            api_url=discord.api_url,
+            gateway_url=discord.gateway_url,
+            owners=OWNER,
+            access=access,
         )
         self.service: DiscordService
 
     async def start(self) -> None:
         """A new process on the same folder, connected."""
         await self.open()
-        self.service = build(self.settings, self.studio)
+        self.service = build(self.settings, self.core, self.studio)
         await self.connect(self.service)
         await self.discord.connected()
 

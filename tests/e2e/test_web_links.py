@@ -29,7 +29,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     """A page that asks everybody for its token."""
     gate = Gate()
     gate.open()
-    settings = settings_of(web_public_url=PUBLIC)
+    settings = settings_of(public_url=PUBLIC)
     async with House(tmp_path / "house", FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
         yield one
 

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapters.cli import surroundings
+from adapters.cli import environment
 from adapters.cli.benchmark import loop as bare
 from adapters.cli.benchmark.burst import Burst, burst
 from adapters.cli.benchmark.machine import describe
 from adapters.cli.benchmark.service import Client, Served, long_recipe, short_recipe
 from adapters.cli.benchmark.watched import Watched
+from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import opened
 from bot.settings import Settings
 from engine.contract import EngineConfig, EngineState, Failed, Profile, Recipe
@@ -47,12 +48,12 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
 
     def make(config: EngineConfig) -> Watched:
         # Its own data, and the models that are here already.
-        usual = surroundings.engine_config(settings)
+        usual = environment.engine_config(settings)
         engines.append(Watched(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
         return engines[0]
 
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        apart = settings.model_copy(update={"data_dir": Path(folder), "web_port": 0})
+        apart = AppSettings(settings.model_copy(update={"data_dir": Path(folder)}))
         async with opened(apart, make) as easel:
             engine = engines[0]
             note("loading")
@@ -127,7 +128,7 @@ def _folder(profile: Profile, settings: Settings) -> str:
     """Return where the model's files are. Raises RuntimeError when they are no folder of a pipeline."""
     if Path(profile.source).is_dir():
         return profile.source
-    models_dir = surroundings.engine_config(settings).models_dir
+    models_dir = environment.engine_config(settings).models_dir
     found = present(profile.source, models_dir)
     if found is None:
         raise RuntimeError(f"the bare loop needs a folder or a hub id that is here: easel model pull {profile.name}")

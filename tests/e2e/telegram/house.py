@@ -10,6 +10,7 @@ from aiogram.utils.backoff import BackoffConfig
 from adapters.telegram.connection import Patience
 from adapters.telegram.pace import Pace
 from adapters.telegram.service import TelegramService
+from adapters.telegram.settings import TelegramSettings
 from bot.model.access import Access
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
@@ -35,12 +36,9 @@ class TelegramHouse(House):
     ) -> None:
         super().__init__(folder, engine, "telegram", quota=quota, access=access)
         self.telegram = telegram
-        self.settings = Settings(
-            _env_file=None,
-            telegram_token=telegram.token,
-            telegram_api_url=telegram.url,
-            telegram_owners=OWNER,
-            telegram_access=access,
+        self.core = Settings(_env_file=None)
+        self.settings = TelegramSettings(
+            _env_file=None, token=telegram.token, api_url=telegram.url, owners=OWNER, access=access
         )
         self.pace = Pace(gap=GAP * 2)
         self.patience = Patience(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
@@ -48,7 +46,7 @@ class TelegramHouse(House):
     async def start(self) -> None:
         """A new process on the same folder."""
         await self.open()
-        self.service = TelegramService(self.settings, self.studio, self.pace, self.patience)
+        self.service = TelegramService(self.settings, self.core, self.studio, self.pace, self.patience)
         await self.connect(self.service)
 
     async def ended(self) -> None:

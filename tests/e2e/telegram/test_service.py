@@ -13,7 +13,9 @@ import aiohttp
 import pytest
 
 from adapters.cli.clock import SystemClock
-from adapters.telegram.service import TelegramService, check
+from adapters.telegram.client import identify
+from adapters.telegram.service import TelegramService
+from adapters.telegram.settings import TelegramSettings
 from bot.model.answers import Shown
 from bot.model.errors import Unavailable
 from bot.model.messages import Ref
@@ -27,9 +29,12 @@ from tests.fakes.telegram_world import Chat
 from tests.flow.gate import Gate
 
 
-def settings(telegram: TelegramStandIn, **more: Any) -> Settings:
+def settings(telegram: TelegramStandIn, **more: Any) -> TelegramSettings:
     """Settings for one Telegram."""
-    return Settings(_env_file=None, **{"telegram_token": telegram.token, "telegram_api_url": telegram.url, **more})
+    return TelegramSettings(_env_file=None, **{"token": telegram.token, "api_url": telegram.url, **more})
+
+
+CORE = Settings(_env_file=None)
 
 
 async def test_a_token_that_can_not_be_one_turns_the_platform_off_and_says_so(
@@ -38,7 +43,7 @@ async def test_a_token_that_can_not_be_one_turns_the_platform_off_and_says_so(
     engine = FakeEngine()
     await engine.start()
     house = TelegramHouse(tmp_path, telegram, engine)
-    house.settings = settings(telegram, telegram_token="nonsense")
+    house.settings = settings(telegram, token="nonsense")
     await house.start()
     await house.ended()
     (line,) = [r for r in caplog.records if r.levelname == "CRITICAL"]
@@ -396,20 +401,20 @@ async def test_nothing_is_imported_or_asked_before_run(tmp_path: Path, telegram:
     engine = FakeEngine()
     house = TelegramHouse(tmp_path, telegram, engine)
     await house.start()
-    service = TelegramService(house.settings, house.studio, house.pace, house.patience)
+    service = TelegramService(house.settings, house.core, house.studio, house.pace, house.patience)
     assert service.surface.abilities().pictures_in_card == 1
     await house.stop()
     await engine.aclose()
 
 
 async def test_check_names_the_bot(telegram: TelegramStandIn) -> None:
-    assert await check(settings(telegram)) == "@easel_bot"
+    assert await identify(settings(telegram), CORE) == "@easel_bot"
 
 
 @pytest.mark.parametrize("token", ["42:wrong", "nonsense", "a b"])
 async def test_check_refuses_a_wrong_token(telegram: TelegramStandIn, token: str) -> None:
     with pytest.raises(Unavailable) as refusal:
-        await check(settings(telegram, telegram_token=token))
+        await identify(settings(telegram, token=token), CORE)
     assert refusal.value.key == "telegram.check.refused"
 
 
@@ -417,11 +422,11 @@ async def test_check_says_what_is_in_the_way(telegram: TelegramStandIn) -> None:
     async with TelegramStandIn().serve() as gone:
         url = gone.url
     with pytest.raises(Unavailable) as refusal:
-        await check(settings(telegram, telegram_api_url=url))
+        await identify(settings(telegram, api_url=url), CORE)
     assert refusal.value.key == "telegram.check.away"
     assert telegram.token not in str(refusal.value.params)
     with pytest.raises(Unavailable) as refusal:
-        await check(settings(telegram, proxy="carrier-pigeon://x"))
+        await identify(settings(telegram, proxy="carrier-pigeon://x"), CORE)
     assert refusal.value.key == "telegram.check.proxy"
 
 
@@ -454,12 +459,14 @@ async def socks(seen: list[str]) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-@pytest.mark.parametrize("setting", ["telegram_proxy", "proxy"])
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-async def test_a_socks_proxy_is_used_for_every_call(telegram: TelegramStandIn, setting: str, scheme: str) -> None:
+async def test_a_socks_proxy_is_used_for_every_call(telegram: TelegramStandIn, own: bool, scheme: str) -> None:
     seen: list[str] = []
     async with socks(seen) as port:
-        name = await check(settings(telegram, **{setting: f"{scheme}://127.0.0.1:{port}"}))
+        proxy = f"{scheme}://127.0.0.1:{port}"
+        core = CORE if own else CORE.model_copy(update={"proxy": proxy})
+        name = await identify(settings(telegram, proxy=proxy if own else None), core)
     assert name == "@easel_bot"
     assert seen == [telegram.url.removeprefix("http://")]
 
@@ -468,5 +475,5 @@ async def test_a_proxy_that_is_down_is_said(telegram: TelegramStandIn) -> None:
     async with TelegramStandIn().serve() as gone:
         port = gone.url.rpartition(":")[2]
     with pytest.raises(Unavailable) as refusal:
-        await check(settings(telegram, telegram_proxy=f"socks5://127.0.0.1:{port}"))
+        await identify(settings(telegram, proxy=f"socks5://127.0.0.1:{port}"), CORE)
     assert refusal.value.key == "telegram.check.away"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import forms, main
+from adapters.cli import main, parsers
 from bot.model.verbs import VERBS, Arg, Takes, Who
 from bot.policy import typed
 from bot.policy.quotas import parse_terms
@@ -72,7 +72,7 @@ def at_the_terminal(line: str) -> str:
             parse_terms(" ".join(found.rule))
         return f"quota {found.action}"
     verb = BY_NAME[found.verb]
-    for name, value in forms.args_of(verb, found).items():
+    for name, value in parsers.args_of(verb, found).items():
         check(next(arg for arg in verb.args if arg.name == name), value)
     return verb.name
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from discord.app_commands import locale_str
 
-from adapters.cli import forms, main
+from adapters.cli import main, parsers
 from adapters.discord import verbs as discord_verbs
 from adapters.telegram import verbs as telegram_verbs
 from adapters.telegram.service import COMMANDS, FOR_ADMINS, IN_GROUPS
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def line_of(verb: Verb, *, optional: bool) -> list[str] | None:
-    words = forms.words_of(verb)
+    words = parsers.words_of(verb)
     if words is None:
         return None
     line = [*words]
@@ -89,7 +89,7 @@ def line_of(verb: Verb, *, optional: bool) -> list[str] | None:
             line += value
         elif optional:
             line += [f"--{arg.name}", *value]
-    return [*line, "--platform", "discord", "--place", "55"] if verb.name in forms.PLACED else line
+    return [*line, "--platform", "discord", "--place", "55"] if verb.name in parsers.PLACED else line
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
@@ -100,11 +100,11 @@ def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Verb) -> Non
         return
     found = parser().parse_args(line)
     assert (found.module, found.verb) == ("verbs", verb.name)
-    said = forms.args_of(verb, found)
+    said = parsers.args_of(verb, found)
     assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.takes]) for arg in verb.args}
     bare = line_of(verb, optional=False)
     assert bare is not None
-    assert set(forms.args_of(verb, parser().parse_args(bare))) == {arg.name for arg in verb.args if arg.required}
+    assert set(parsers.args_of(verb, parser().parse_args(bare))) == {arg.name for arg in verb.args if arg.required}
 
 
 def test_the_operator_sets_reads_and_takes_back(

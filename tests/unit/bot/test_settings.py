@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from adapters.discord.settings import DiscordSettings
+from adapters.platform import ChatSettings
+from adapters.telegram.settings import TelegramSettings
 from bot.settings import Settings
 
-OWNERS = ("discord_owners", "telegram_owners")
+CHATS = (DiscordSettings, TelegramSettings)
 
 
-@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize("kind", CHATS)
 @pytest.mark.parametrize(
     ("written", "ids"),
     [
@@ -34,29 +37,33 @@ OWNERS = ("discord_owners", "telegram_owners")
         ("[]", ()),
     ],
 )
-def test_owners_are_ids(monkeypatch: pytest.MonkeyPatch, name: str, written: str, ids: tuple[str, ...]) -> None:
-    monkeypatch.setenv(f"EASEL_{name.upper()}", written)
-    assert getattr(Settings.load(None), name) == ids
+def test_owners_are_ids(
+    monkeypatch: pytest.MonkeyPatch, kind: type[ChatSettings], written: str, ids: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(kind.variable("owners"), written)
+    assert kind.load(None).owners == ids
 
 
-@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize("kind", CHATS)
 @pytest.mark.parametrize(
     "written",
     ["@ada", "Ada", "501,@ada", "501 Ada", "-100501", "0", "5.1", "9" * 26, "[@ada]", "[501", '{"a": 1}', "[[501]]"],
 )
-def test_an_owner_who_is_no_id_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, written: str) -> None:
-    monkeypatch.setenv(f"EASEL_{name.upper()}", written)
+def test_an_owner_who_is_no_id_is_refused(
+    monkeypatch: pytest.MonkeyPatch, kind: type[ChatSettings], written: str
+) -> None:
+    monkeypatch.setenv(kind.variable("owners"), written)
     with pytest.raises(ValidationError) as refused:
-        Settings.load(None)
+        kind.load(None)
     (error,) = refused.value.errors()
-    assert error["loc"] == (name,)
+    assert error["loc"] == ("owners",)
     assert error["type"] in {"owner_ids", "list"}
 
 
 @given(st.text())
 def test_any_owners_are_ids_or_refused(written: str) -> None:
     try:
-        found = Settings(_env_file=None, telegram_owners=written).telegram_owners
+        found = TelegramSettings(_env_file=None, owners=written).owners
     except ValidationError:
         return
     assert all(owner.isascii() and owner.isdecimal() for owner in found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import checks, surroundings
+from adapters.cli import checks, environment
 from bot.settings import Settings
 from bot.store import clocks
 from bot.store.clocks import Doubt
@@ -73,13 +73,13 @@ def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeyp
 
 def test_the_engine_is_told_how_many_steps_are_guessed() -> None:
     given = Settings(_env_file=None), Settings(_env_file=None, step_cache=3)
-    assert [surroundings.engine_config(one).step_cache for one in given] == [1, 3]
+    assert [environment.engine_config(one).step_cache for one in given] == [1, 3]
 
 
 def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     told = [
-        surroundings.engine_config(Settings(_env_file=None, upscaler=given)).upscaler
+        environment.engine_config(Settings(_env_file=None, upscaler=given)).upscaler
         for given in ("up.safetensors", " ")
     ]
     assert told == [str(tmp_path / "up.safetensors"), ""]
@@ -107,7 +107,7 @@ async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
 
 async def test_a_clock_that_is_doubted_is_named(settings: Settings) -> None:
     assert await checks.clock(settings) is None
-    async with await Database.open(settings.data_dir / surroundings.DATABASE) as db:
+    async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         for doubt, said in ((None, None), (Doubt(1_700_000_000.0, 60.0), "2023-11-14 22:13 UTC")):
             async with db.write() as tx:
                 await clocks.write(tx, 1_800_000_000.0, doubt)

@@ -14,7 +14,10 @@ from pydantic import SecretStr
 
 from adapters.cli import checks, claim, serve
 from adapters.cli.clock import SystemClock
+from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel
+from adapters.telegram.platform import PLATFORM as TELEGRAM
+from adapters.telegram.settings import TelegramSettings
 from bot.model.access import Access, Guest
 from bot.policy.owners import Owners
 from bot.settings import Settings
@@ -48,7 +51,7 @@ def test_it_prints_a_code_that_is_good_now_and_ends_the_one_before(
 
 
 async def test_the_doctor_says_how_many_wait_and_nothing_when_nobody_does(tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, data_dir=tmp_path)
+    settings = AppSettings(Settings(_env_file=None, data_dir=tmp_path), (TELEGRAM.configured(TelegramSettings()),))
     assert await checks.newcomers(settings) is None
     async with await Database.open(tmp_path / "easel.db") as db:
         assert await checks.newcomers(settings) is None
@@ -67,11 +70,10 @@ async def test_who_may_draw_while_nobody_owns_the_bot_is_said_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rule: str, words: str
 ) -> None:
     monkeypatch.setenv("LC_ALL", "C")
-    settings = Settings(
-        _env_file=None, data_dir=tmp_path, telegram_token=SecretStr("1:a"), telegram_access=Access(rule)
-    )
+    telegram = TelegramSettings(_env_file=None, token=SecretStr("1:a"), access=Access(rule))
+    app = AppSettings(Settings(_env_file=None, data_dir=tmp_path), (TELEGRAM.configured(telegram),))
     async with await Database.open(tmp_path / "easel.db") as db:
-        await serve._newcomers(cast(Easel, SimpleNamespace(db=db, owners=Owners({"telegram": ()}))), settings)
+        await serve._newcomers(cast(Easel, SimpleNamespace(db=db, owners=Owners({"telegram": ()}))), app)
     said = capsys.readouterr().out
     assert words in said
     assert ("wait" in said) == (rule == "approve")

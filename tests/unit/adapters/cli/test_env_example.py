@@ -8,10 +8,16 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from bot.settings import Settings
+from adapters.cli import platforms
+from bot.settings import EnvSettings, Settings
 
 ROOT = Path(__file__).parents[4]
 EXAMPLE = ROOT / ".env.example"
+
+
+def kinds() -> tuple[type[EnvSettings], ...]:
+    """The core's settings, then each platform's."""
+    return Settings, *(platform.settings for platform in platforms.all_platforms())
 
 
 def test_the_file_is_what_the_settings_say() -> None:
@@ -27,10 +33,12 @@ def test_the_file_is_what_the_settings_say() -> None:
 
 def test_every_setting_stands_under_its_sentence() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    for name, field in Settings.model_fields.items():
-        at = [i for i, line in enumerate(lines) if line.startswith(f"#EASEL_{name.upper()}=")]
-        assert len(at) == 1, name
-        assert field.description, name
+    fields = [(kind.variable(name), field) for kind in kinds() for name, field in kind.model_fields.items()]
+    assert {"EASEL_QUOTA", "EASEL_DISCORD_TOKEN", "EASEL_TELEGRAM_OWNERS", "EASEL_WEB_PORT"} <= {v for v, _ in fields}
+    for variable, field in fields:
+        at = [i for i, line in enumerate(lines) if line.startswith(f"#{variable}=")]
+        assert len(at) == 1, variable
+        assert field.description, variable
         assert lines[at[0] - 1] == f"# {field.description}"
 
 
@@ -43,4 +51,5 @@ def test_taking_every_comment_away_changes_nothing(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert "EASEL_QUOTA" in dotenv_values(env)
-    assert Settings.load(env) == Settings.load(None)
+    for kind in kinds():
+        assert kind.load(env) == kind.load(None)

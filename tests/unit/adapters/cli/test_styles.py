@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import draw, main, styles, wiring
+from adapters.cli.environment import AppSettings
 from bot.settings import Settings
 from engine.contract import EngineConfig
 from tests.fakes.engine import FakeEngine
@@ -83,7 +84,7 @@ def test_the_command_line_draws_in_an_own_style(
 
 async def test_the_service_has_them(tmp_path: Path) -> None:
     (tmp_path / "styles.csv").write_text(CSV, encoding="utf-8")
-    settings = Settings(_env_file=None, data_dir=tmp_path, web_port=0)
+    settings = AppSettings(Settings(_env_file=None, data_dir=tmp_path))
 
     def engine(_: EngineConfig) -> FakeEngine:
         return FakeEngine()

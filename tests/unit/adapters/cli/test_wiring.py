@@ -51,7 +51,7 @@ class Parts:
 async def test_a_platform_that_falls_over_is_a_problem_and_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wiring, "FIRST_PAUSE", 0.0)
     parts, falling = Parts(), Falling()
-    built: dict[str, Any] = {"title": "", "url": "there", "db": None, "owners": None, "platforms": (falling,)}
+    built: dict[str, Any] = {"title": "", "db": None, "owners": None, "services": (falling,)}
     easel = Easel(studio=cast(Any, parts.studio), dispatch=cast(Any, parts.dispatch), **built)
     stop = asyncio.Event()
     run = asyncio.create_task(easel.run(stop))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.discord.service import DiscordService, build
+from adapters.discord.settings import DiscordSettings
 from bot.settings import Settings
 from tests.fakes.discord import FakeDiscord, endpoints, strict
 from tests.unit.adapters.discord.scripted import Scripted
@@ -35,15 +36,15 @@ def scripted() -> Scripted:
 
 
 @pytest.fixture
-def settings(fake: FakeDiscord, tmp_path: Path) -> Settings:
+def settings(fake: FakeDiscord) -> DiscordSettings:
     """Settings that lead to the stand-in."""
-    return Settings(
-        _env_file=None,
-        data_dir=tmp_path,
-        discord_token=fake.token,
-        discord_api_url=fake.api_url,
-        discord_gateway_url=fake.gateway_url,
-    )
+    return DiscordSettings(_env_file=None, token=fake.token, api_url=fake.api_url, gateway_url=fake.gateway_url)
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Settings:
+    """The settings that no single platform owns."""
+    return Settings(_env_file=None, data_dir=tmp_path)
 
 
 @contextlib.asynccontextmanager
@@ -60,9 +61,11 @@ async def running(service: DiscordService) -> AsyncIterator[asyncio.Task[None]]:
 
 
 @pytest.fixture
-async def service(fake: FakeDiscord, scripted: Scripted, settings: Settings) -> AsyncIterator[DiscordService]:
+async def service(
+    fake: FakeDiscord, scripted: Scripted, settings: DiscordSettings, core: Settings
+) -> AsyncIterator[DiscordService]:
     """A connected service whose commands are offered."""
-    one = build(settings, scripted.studio)
+    one = build(settings, core, scripted.studio)
     async with running(one):
         await fake.connected()
         yield one

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.discord.service import DiscordService, build
+from adapters.discord.settings import DiscordSettings
 from bot.settings import Settings
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_world import User
@@ -31,12 +32,12 @@ def member(number: int, role: str, state: int = 2) -> dict[str, Any]:
 
 
 async def test_a_teams_members_who_may_run_it_are_owners(
-    fake: FakeDiscord, scripted: Scripted, settings: Settings
+    fake: FakeDiscord, scripted: Scripted, settings: DiscordSettings, core: Settings
 ) -> None:
     members = [member(11, "admin"), member(12, "developer"), member(13, "read_only"), member(14, "admin", state=1)]
     owner = member(10, "read_only")
     fake.world.team = {"id": "5", "name": "Us", "icon": None, "owner_user_id": "10", "members": [owner, *members]}
-    async with running(build(settings, scripted.studio)):
+    async with running(build(settings, core, scripted.studio)):
         await fake.connected()
     # Neither who may only look on, nor who was only invited, nor the team itself, whom Discord names as the owner.
     assert scripted.application == {"10", "11", "12"}

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from adapters.discord.service import DIGEST_FILE, DiscordService, build, check
+from adapters.discord.service import DIGEST_FILE, DiscordService, build, identify
+from adapters.discord.settings import DiscordSettings
 from bot.model.errors import Unavailable
 from bot.ports import Busy
 from bot.settings import Settings
@@ -58,11 +59,11 @@ def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_a_refused_token_is_said_loudly_and_tried_again(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrong = settings.model_copy(update={"discord_token": SecretStr("wrong-secret")})
+    wrong = settings.model_copy(update={"token": SecretStr("wrong-secret")})
     pauses = Pauses(9)
-    async with running(DiscordService(wrong, scripted.studio, pauses)) as task:
+    async with running(DiscordService(wrong, core, scripted.studio, pauses)) as task:
         await fake.world.until(lambda: len(pauses.seconds) == 9, "nine tries")
         assert not task.done()
     assert pauses.seconds == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
@@ -75,11 +76,16 @@ async def test_a_refused_token_is_said_loudly_and_tried_again(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 async def test_a_login_that_is_refused_once_is_made_again(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, status: int, monkeypatch: pytest.MonkeyPatch
+    fake: FakeDiscord,
+    settings: DiscordSettings,
+    core: Settings,
+    scripted: Scripted,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("discord.http.asyncio", without_sleep())
     fake.rest.broken = [status] * (5 if status == 500 else 1)
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.connected()
         await (await fake.person("Ada").draw("an apple")).answer()
     assert scripted.problems[0] is not None
@@ -91,10 +97,16 @@ async def test_a_login_that_is_refused_once_is_made_again(
     [(4004, "token was refused"), (4014, "intents"), (4012, "code 4012"), (4013, "code 4013"), (4010, "code 4010")],
 )
 async def test_a_gateway_that_refuses_once_is_asked_again(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture, code: int, words: str
+    fake: FakeDiscord,
+    settings: DiscordSettings,
+    core: Settings,
+    scripted: Scripted,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    words: str,
 ) -> None:
     fake.gateway.refusals = [code]
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.connected()
         await (await fake.person("Ada").draw("an apple")).answer()
     assert any(words in line for line in loud(caplog))
@@ -103,9 +115,9 @@ async def test_a_gateway_that_refuses_once_is_asked_again(
 
 
 async def test_a_gateway_that_refuses_a_running_bot_is_asked_again(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.connected()
         await fake.gateway.drop(code=4004)
         await fake.world.until(lambda: fake.gateway.identified == 2, "a new session")
@@ -131,7 +143,7 @@ async def test_a_shard_that_stays_away_is_a_problem_until_it_is_back(
 
 
 async def test_a_stop_in_the_middle_of_a_reconnect_ends_the_service(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reconnecting = asyncio.Event()
 
@@ -139,7 +151,7 @@ async def test_a_stop_in_the_middle_of_a_reconnect_ends_the_service(
         reconnecting.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(build(settings, scripted.studio).run())
+    task = asyncio.create_task(build(settings, core, scripted.studio).run())
     await fake.connected()
     monkeypatch.setattr("discord.shard.DiscordWebSocket.from_client", never)
     await fake.gateway.drop()
@@ -153,12 +165,12 @@ async def test_a_stop_in_the_middle_of_a_reconnect_ends_the_service(
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.usefixtures("hurried")
 async def test_a_gateway_that_asks_for_shards_gets_them(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, shards: int, named: bool
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, shards: int, named: bool
 ) -> None:
     fake.world.shards = shards
     if not named:
-        settings = settings.model_copy(update={"discord_gateway_url": None})
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+        settings = settings.model_copy(update={"gateway_url": None})
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.world.until(lambda: len(fake.gateway.shards) == shards, "every shard")
         assert fake.gateway.shards == {(n, shards) for n in range(shards)}
         ada = fake.person("Ada")
@@ -169,10 +181,10 @@ async def test_a_gateway_that_asks_for_shards_gets_them(
 
 @pytest.mark.usefixtures("hurried")
 async def test_the_address_of_the_settings_wins_over_discords_own(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fake.rest, "gateway_url", lambda: "ws://127.0.0.1:9/elsewhere")
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.connected()
         assert "GET /gateway/bot" not in fake.rest.asked
         fake.world.shards = 2
@@ -182,16 +194,16 @@ async def test_the_address_of_the_settings_wins_over_discords_own(
 
 @pytest.mark.usefixtures("hurried")
 async def test_shards_come_also_where_nobody_says_how_many(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:
     fake.rest.spoil = lambda name: 404 if "/gateway/bot" in name else None
     fake.world.shards = 3
-    async with running(DiscordService(settings, scripted.studio, Pauses())):
+    async with running(DiscordService(settings, core, scripted.studio, Pauses())):
         await fake.world.until(lambda: len(fake.gateway.shards) == 4, "enough shards")
 
 
 async def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:
     pauses: list[float] = []
 
@@ -200,8 +212,8 @@ async def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
         if len(pauses) == 8:
             object.__setattr__(service, "_settings", settings)
 
-    nobody = settings.model_copy(update={"discord_api_url": "http://127.0.0.1:9/api/v10"})
-    service = DiscordService(nobody, scripted.studio, sleep)
+    nobody = settings.model_copy(update={"api_url": "http://127.0.0.1:9/api/v10"})
+    service = DiscordService(nobody, core, scripted.studio, sleep)
     async with running(service) as task:
         while len(pauses) < 8:
             await asyncio.sleep(0)
@@ -211,7 +223,8 @@ async def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
 
 async def test_a_missing_gateway_is_tried_again(
     fake: FakeDiscord,
-    settings: Settings,
+    settings: DiscordSettings,
+    core: Settings,
     scripted: Scripted,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -223,8 +236,8 @@ async def test_a_missing_gateway_is_tried_again(
         tried.set()
         await asyncio.Event().wait()
 
-    broken = settings.model_copy(update={"discord_gateway_url": "ws://127.0.0.1:9/gateway"})
-    async with running(DiscordService(broken, scripted.studio, sleep)):
+    broken = settings.model_copy(update={"gateway_url": "ws://127.0.0.1:9/gateway"})
+    async with running(DiscordService(broken, core, scripted.studio, sleep)):
         await asyncio.wait_for(tried.wait(), 10)
     assert "gateway is away" in caplog.text
     assert "Traceback" not in caplog.text
@@ -232,23 +245,23 @@ async def test_a_missing_gateway_is_tried_again(
 
 
 async def test_commands_are_offered_only_when_they_changed(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, tmp_path: Path
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        async with running(build(settings, scripted.studio)):
+        async with running(build(settings, core, scripted.studio)):
             await fake.world.until(lambda: fake.gateway.connected, "a connection")
         await fake.world.until(lambda: not fake.gateway.connected, "its end")
     assert fake.world.syncs == 1
     (tmp_path / DIGEST_FILE).write_text("another\n")
-    async with running(build(settings, scripted.studio)):
+    async with running(build(settings, core, scripted.studio)):
         await fake.world.until(lambda: fake.world.syncs == 2, "the new commands")
 
 
 async def test_a_refused_sync_keeps_the_service_up_and_is_tried_at_the_next_start(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, tmp_path: Path
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, tmp_path: Path
 ) -> None:
     fake.rest.spoil = lambda name: 403 if name.startswith("PUT") else None
-    async with running(build(settings, scripted.studio)):
+    async with running(build(settings, core, scripted.studio)):
         await fake.world.until(lambda: fake.gateway.connected, "a connection")
         assert "Done" not in (await (await fake.person("Ada").run("help")).answer()).text
     assert not (tmp_path / DIGEST_FILE).exists()
@@ -278,10 +291,10 @@ async def test_a_session_that_is_over_begins_anew(fake: FakeDiscord, service: Di
 
 
 async def test_closing_waits_for_answers_that_are_being_made(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:
     scripted.delay = asyncio.Event()
-    async with running(build(settings, scripted.studio)) as task:
+    async with running(build(settings, core, scripted.studio)) as task:
         await fake.connected()
         asked = await fake.person("Ada").draw("an apple")
         await fake.world.until(lambda: bool(scripted.drawn), "admission")
@@ -292,9 +305,9 @@ async def test_closing_waits_for_answers_that_are_being_made(
 
 
 async def test_after_the_end_delivery_is_told_to_wait(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:
-    service = build(settings, scripted.studio)
+    service = build(settings, core, scripted.studio)
     async with running(service):
         await fake.connected()
         card = await (await fake.person("Ada").draw("an apple")).answer()
@@ -305,7 +318,7 @@ async def test_after_the_end_delivery_is_told_to_wait(
         await service.surface.edit(address, waiting(7))
 
 
-async def test_a_proxy_is_used(fake: FakeDiscord, settings: Settings) -> None:
+async def test_a_proxy_is_used(fake: FakeDiscord, settings: DiscordSettings, core: Settings) -> None:
     asked: list[str] = []
 
     async def forward(request: web.Request) -> web.Response:
@@ -317,17 +330,17 @@ async def test_a_proxy_is_used(fake: FakeDiscord, settings: Settings) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    through = settings.model_copy(update={"proxy": f"http://127.0.0.1:{port}"})
-    checking = asyncio.create_task(check(through))
+    through = core.model_copy(update={"proxy": f"http://127.0.0.1:{port}"})
+    checking = asyncio.create_task(identify(settings, through))
     await fake.world.until(lambda: bool(asked), "the proxy is asked")
     checking.cancel()
     await asyncio.wait({checking})
     await runner.cleanup()
-    assert asked[0].startswith(settings.discord_api_url or "-")
+    assert asked[0].startswith(settings.api_url or "-")
     assert fake.rest.asked == []
 
 
-async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: Settings) -> None:
+async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: DiscordSettings, core: Settings) -> None:
     greeting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -337,9 +350,9 @@ async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: Settings)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    through = settings.model_copy(update={"discord_proxy": f"socks5h://127.0.0.1:{port}"})
+    through = settings.model_copy(update={"proxy": f"socks5h://127.0.0.1:{port}"})
     with pytest.raises(Unavailable) as refused:
-        await check(through)
+        await identify(through, core)
     assert refused.value.key == "discord.check.away"
     assert await greeting == b"\x05"
     assert fake.rest.asked == []
@@ -347,24 +360,26 @@ async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: Settings)
     await server.wait_closed()
 
 
-async def test_check_says_who_the_bot_is_or_what_is_wrong(fake: FakeDiscord, settings: Settings) -> None:
-    assert "easel" in (await check(settings)).lower()
+async def test_check_says_who_the_bot_is_or_what_is_wrong(
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings
+) -> None:
+    assert "easel" in (await identify(settings, core)).lower()
     for change, key in (
-        ({"discord_token": SecretStr("wrong")}, "discord.check.refused"),
-        ({"discord_api_url": "http://127.0.0.1:9/api/v10"}, "discord.check.away"),
-        ({"discord_proxy": "ftp://proxy"}, "discord.check.proxy"),
+        ({"token": SecretStr("wrong")}, "discord.check.refused"),
+        ({"api_url": "http://127.0.0.1:9/api/v10"}, "discord.check.away"),
+        ({"proxy": "ftp://proxy"}, "discord.check.proxy"),
     ):
         with pytest.raises(Unavailable) as refused:
-            await check(settings.model_copy(update=change))
+            await identify(settings.model_copy(update=change), core)
         assert refused.value.key == key
 
 
 async def test_a_proxy_that_is_none_is_said_loudly(
-    fake: FakeDiscord, settings: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = settings.model_copy(update={"proxy": "ftp://proxy"})
     pauses = Pauses(1)
-    async with running(DiscordService(wrong, scripted.studio, pauses)):
+    async with running(DiscordService(wrong, core, scripted.studio, pauses)):
         await fake.world.until(lambda: pauses.seconds != [], "a try")
     assert "EASEL_DISCORD_PROXY" in loud(caplog)[0]
     assert "EASEL_DISCORD_PROXY" in str(scripted.problems)

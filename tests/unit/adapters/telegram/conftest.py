@@ -12,6 +12,7 @@ from PIL import Image
 
 from adapters.telegram.client import make_bot
 from adapters.telegram.pace import Pace
+from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from bot.model.pictures import PictureFile
 from bot.settings import Settings
@@ -58,9 +59,9 @@ class Wire:
         self.clock.now += seconds
 
 
-def settings_for(url: str, token: str = TOKEN) -> Settings:
-    """Settings with nothing but Telegram."""
-    return Settings(_env_file=None, telegram_token=token, telegram_api_url=url)
+def bot_for(url: str, token: str = TOKEN) -> Bot:
+    """A client whose settings lead to a stand-in."""
+    return make_bot(TelegramSettings(_env_file=None, token=token, api_url=url), Settings(_env_file=None))
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ async def wire() -> AsyncIterator[Wire]:
     """A surface that speaks to a stand-in."""
     clock = Hand()
     async with TelegramStandIn(flood=Flood(clock=clock)).serve() as telegram:
-        async with make_bot(settings_for(telegram.url)) as bot:
+        async with bot_for(telegram.url) as bot:
             surface = TelegramSurface(lambda: (SMALL,), Pace(clock=clock))
             surface.use(bot)
             yield Wire(telegram, bot, surface, clock)

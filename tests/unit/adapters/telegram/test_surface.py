@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.telegram.client import make_bot
 from adapters.telegram.faults import Refusals
 from adapters.telegram.pace import Pace
 from adapters.telegram.surface import TelegramSurface
@@ -17,7 +16,7 @@ from bot.model.messages import Address
 from bot.ports import Busy, Gone, NoPictures, Unclear
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Msg
-from tests.unit.adapters.telegram.conftest import SMALL, Hand, Wire, picture, settings_for
+from tests.unit.adapters.telegram.conftest import SMALL, Hand, Wire, bot_for, picture
 
 WAITING = Card(
     Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", Press(Action.CANCEL, 7), danger=True),),)
@@ -365,7 +364,7 @@ async def test_a_connection_cut_before_the_answer_is_unclear(wire: Wire, chat: C
 async def test_a_connection_that_never_was_is_only_busy(wire: Wire, chat: Chat) -> None:
     async with TelegramStandIn().serve() as gone:
         url = gone.url
-    async with make_bot(settings_for(url)) as bot:
+    async with bot_for(url) as bot:
         surface = TelegramSurface(lambda: (SMALL,), Pace(clock=wire.clock))
         surface.use(bot)
         with pytest.raises(Busy) as busy:

@@ -17,8 +17,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from adapters.cli.clock import SystemClock
+from adapters.cli.environment import AppSettings
 from adapters.web.identity import PLACE
+from adapters.web.platform import PLATFORM
 from adapters.web.service import CLOSE_SECONDS, application, connection_options
+from adapters.web.settings import WebSettings
 from bot.dispatch.service import Dispatch
 from bot.model.messages import Ref
 from bot.model.people import Actor
@@ -41,9 +44,17 @@ WAIT_SECONDS = 20.0
 """When a test gives up; nothing here takes so long."""
 
 
-def settings_of(**given: Any) -> Settings:
-    """Settings that no file of this machine has a say in."""
-    return Settings(_env_file=None, **given)
+CORE = Settings(_env_file=None)
+
+
+def settings_of(**given: Any) -> WebSettings:
+    """The page's settings, none of them from a file of this machine."""
+    return WebSettings(_env_file=None, **given)
+
+
+def app_of(folder: Path, settings: WebSettings) -> AppSettings:
+    """All settings for a data folder where the page alone is on."""
+    return AppSettings(Settings(_env_file=None, data_dir=folder), (PLATFORM.configured(settings),))
 
 
 class Server(TestServer):
@@ -84,7 +95,7 @@ async def events(response: ClientResponse) -> AsyncIterator[Event]:
 class House:
     """A bot with its page on a free port, and a browser's side of it."""
 
-    def __init__(self, folder: Path, engine: FakeEngine, gate: Gate, settings: Settings, token: str = "") -> None:
+    def __init__(self, folder: Path, engine: FakeEngine, gate: Gate, settings: WebSettings, token: str = "") -> None:
         self.folder = folder
         self.engine = engine
         self.gate = gate
@@ -109,7 +120,7 @@ class House:
                 sheets=self.folder / "sheets",
                 quota=Limit(50),
                 max_counts={"web": 16},
-                link=self.settings.web_public_url or "",
+                link=self.settings.public_url or "",
             )
             await self.engine.start()
             await self.dispatch.start()

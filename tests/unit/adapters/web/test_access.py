@@ -16,10 +16,12 @@ from pydantic import ValidationError
 
 from adapters.cli import checks
 from adapters.web import access, service
+from adapters.web.settings import TOKEN_FILE
 from bot.model.errors import BadInput
+from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, error_of, settings_of
+from tests.unit.adapters.web.house import House, app_of, error_of, settings_of
 
 TOKEN = "k" * 32
 PUBLIC = "https://easel.example"
@@ -57,14 +59,14 @@ async def opened(folder: Path, token: str = TOKEN, **settings: Any) -> AsyncIter
 @pytest.fixture
 async def exposed(tmp_path: Path) -> AsyncIterator[House]:
     """A page that listens on all addresses."""
-    async for one in opened(tmp_path, web_host="0.0.0.0"):
+    async for one in opened(tmp_path, host="0.0.0.0"):
         yield one
 
 
 @pytest.fixture
 async def proxied(tmp_path: Path) -> AsyncIterator[House]:
     """A page on the loopback alone, behind a proxy of its owner."""
-    async for one in opened(tmp_path, web_public_url=PUBLIC):
+    async for one in opened(tmp_path, public_url=PUBLIC):
         yield one
 
 
@@ -188,61 +190,62 @@ async def test_without_a_token_nothing_is_right(tmp_path: Path, peer: dict[str, 
     ("settings", "exposed"),
     [
         ({}, False),
-        ({"web_host": "localhost"}, False),
-        ({"web_host": "127.0.0.2"}, False),
-        ({"web_host": "::1"}, False),
-        ({"web_host": "0.0.0.0"}, True),
-        ({"web_host": "::"}, True),
-        ({"web_host": LAN}, True),
-        ({"web_host": "easel.lan"}, True),
-        ({"web_public_url": PUBLIC}, True),
+        ({"host": "localhost"}, False),
+        ({"host": "127.0.0.2"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": LAN}, True),
+        ({"host": "easel.lan"}, True),
+        ({"public_url": PUBLIC}, True),
     ],
 )
-def test_which_pages_others_can_reach(settings: dict[str, str], exposed: bool, tmp_path: Path) -> None:
-    found = settings_of(data_dir=tmp_path, **settings)
-    assert access.is_exposed(found) is exposed
-    assert bool(access.token_of(found)) is exposed
-    assert (tmp_path / access.TOKEN_FILE).exists() is exposed
-    finding = checks.page(found)
-    assert (finding is not None) is exposed
-    if finding is not None:
-        assert str(tmp_path / access.TOKEN_FILE) in finding.found
-        assert access.token_of(found) not in finding.found
+async def test_which_pages_others_can_reach(settings: dict[str, str], exposed: bool, tmp_path: Path) -> None:
+    found = settings_of(port=unused_port(), **settings)
+    assert found.exposed is exposed
+    assert bool(access.token_of(found, tmp_path)) is exposed
+    assert (tmp_path / TOKEN_FILE).exists() is exposed
+    app = app_of(tmp_path, found)
+    findings = [finding async for finding in checks.platform(app.core, app.platforms[0]) if finding.name == "page"]
+    assert bool(findings) is exposed
+    for finding in findings:
+        assert str(tmp_path / TOKEN_FILE) in finding.found
+        assert access.token_of(found, tmp_path) not in finding.found
 
 
 def test_a_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    settings = settings_of(web_host="0.0.0.0", data_dir=tmp_path / "new")
+    settings = settings_of(host="0.0.0.0")
     before = os.umask(0)
     try:
-        token = access.token_of(settings)
+        token = access.token_of(settings, tmp_path / "new")
     finally:
         os.umask(before)
-    path = tmp_path / "new" / access.TOKEN_FILE
+    path = tmp_path / "new" / TOKEN_FILE
     assert len(token) >= 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.chmod(0o644)
-    assert access.token_of(settings) == token
+    assert access.token_of(settings, tmp_path / "new") == token
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [one.name for one in path.parent.iterdir()] == [access.TOKEN_FILE]
+    assert [one.name for one in path.parent.iterdir()] == [TOKEN_FILE]
 
 
 def test_the_settings_own_token_wins_and_is_long_enough(tmp_path: Path) -> None:
-    settings = settings_of(web_host="0.0.0.0", data_dir=tmp_path, web_token=TOKEN)
-    assert access.token_of(settings) == TOKEN
+    settings = settings_of(host="0.0.0.0", token=TOKEN)
+    assert access.token_of(settings, tmp_path) == TOKEN
     assert list(tmp_path.iterdir()) == []
     assert TOKEN not in repr(settings)
-    assert settings_of(web_token=" ").web_token is None
-    with pytest.raises(ValidationError, match="web_token"):
-        settings_of(web_token="short")
+    assert settings_of(token=" ").token is None
+    with pytest.raises(ValidationError, match="token"):
+        settings_of(token="short")
 
 
 def test_a_file_without_a_token_is_one_sentence(tmp_path: Path) -> None:
-    settings = settings_of(web_host="0.0.0.0", data_dir=tmp_path)
-    path = tmp_path / access.TOKEN_FILE
+    settings = settings_of(host="0.0.0.0")
+    path = tmp_path / TOKEN_FILE
 
     def refused() -> None:
         with pytest.raises(BadInput) as caught:
-            access.token_of(settings)
+            access.token_of(settings, tmp_path)
         assert caught.value.key == "refusal.web.token_file"
         assert caught.value.params["path"] == str(path)
 
@@ -260,17 +263,18 @@ def test_a_file_without_a_token_is_one_sentence(tmp_path: Path) -> None:
 
 async def test_the_service_gives_its_link_where_others_can_reach_it(house: House, tmp_path: Path) -> None:
     port = unused_port()
-    settings = settings_of(web_host="0.0.0.0", web_port=port, data_dir=tmp_path)
-    page = service.build(settings, house.studio, house.registry)
-    url = await page.start()
+    settings, core = settings_of(host="0.0.0.0", port=port), Settings(_env_file=None, data_dir=tmp_path)
+    page = service.build(settings, core, house.studio, house.registry)
+    await page.start()
+    url = page.url
     try:
-        assert page.link == f"{url}?token={access.token_of(settings)}"
+        assert page.link == f"{url}?token={access.token_of(settings, tmp_path)}"
         async with aiohttp.ClientSession() as session, session.get(page.link) as response:
             assert response.status == 200
             assert str(response.url) == url
     finally:
         await page.stop()
-    local = service.build(settings_of(web_port=port), house.studio, house.registry)
+    local = service.build(settings_of(port=port), core, house.studio, house.registry)
     await local.start()
     assert local.link is None
     await local.stop()

@@ -24,7 +24,7 @@ PUBLIC = "https://easel.example"
 async def public(tmp_path: Path) -> AsyncIterator[House]:
     gate = Gate()
     gate.open()
-    settings = settings_of(web_public_url=PUBLIC)
+    settings = settings_of(public_url=PUBLIC)
     async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 

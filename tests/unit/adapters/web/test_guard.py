@@ -99,7 +99,7 @@ def test_every_other_name_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_listening_everywhere_lets_no_more_names_in(host: str) -> None:
-    guard = Guard(settings_of(web_host=host))
+    guard = Guard(settings_of(host=host))
     assert [name for name in OURS if not guard.knows(name)] == []
     assert [name for name in OTHERS if guard.knows(name)] == []
 
@@ -117,7 +117,7 @@ def test_listening_everywhere_lets_no_more_names_in(host: str) -> None:
     ],
 )
 def test_the_address_that_it_listens_on_is_its_name(web_host: str, host: str, known: bool) -> None:
-    assert Guard(settings_of(web_host=web_host)).knows(host) is known
+    assert Guard(settings_of(host=web_host)).knows(host) is known
 
 
 @pytest.mark.parametrize(
@@ -139,20 +139,20 @@ def test_the_address_that_it_listens_on_is_its_name(web_host: str, host: str, kn
     ],
 )
 def test_the_public_address_is_its_name_too(public: str, host: str, known: bool) -> None:
-    assert Guard(settings_of(web_public_url=public)).knows(host) is known
+    assert Guard(settings_of(public_url=public)).knows(host) is known
 
 
 @pytest.mark.parametrize(
     "public", ["easel.example", "easel.example:8443/x", "//easel.example", "ftp://x", "http://", "x"]
 )
 def test_a_public_address_that_is_none_is_refused_at_the_start(public: str) -> None:
-    with pytest.raises(ValidationError, match="web_public_url"):
-        settings_of(web_public_url=public)
+    with pytest.raises(ValidationError, match="public_url"):
+        settings_of(public_url=public)
 
 
 @pytest.mark.parametrize("public", [None, "", "  ", "https://h:99999", "https://[x", "https://:8"])
 def test_one_that_names_no_host_lets_nobody_in(public: str | None) -> None:
-    guard = Guard(settings_of(web_public_url=public))
+    guard = Guard(settings_of(public_url=public))
     assert guard.knows("localhost")
     assert [name for name in OTHERS if guard.knows(name)] == []
     assert not guard.is_own("null", "", "localhost")
@@ -160,8 +160,8 @@ def test_one_that_names_no_host_lets_nobody_in(public: str | None) -> None:
 
 def test_an_empty_address_to_listen_on_is_refused() -> None:
     # asyncio would listen on every address of the machine.
-    with pytest.raises(ValidationError, match="web_host"):
-        settings_of(web_host="")
+    with pytest.raises(ValidationError, match="host"):
+        settings_of(host="")
 
 
 LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1)\.*(?::\d*)?|\[[0:]+0*1\](?::\d*)?", re.ASCII | re.IGNORECASE)
@@ -223,7 +223,7 @@ OWN = "localhost:7860"
     ],
 )
 def test_what_changes_something_comes_from_our_own_page(origin: str | None, site: str, host: str, own: bool) -> None:
-    assert Guard(settings_of(web_public_url=PUBLIC)).is_own(origin, site, host) is own
+    assert Guard(settings_of(public_url=PUBLIC)).is_own(origin, site, host) is own
 
 
 def test_without_a_public_address_there_is_no_second_origin() -> None:
@@ -233,7 +233,7 @@ def test_without_a_public_address_there_is_no_second_origin() -> None:
 
 
 def test_the_usual_port_may_be_said_or_not() -> None:
-    guard = Guard(settings_of(web_public_url="https://easel.example:443/"))
+    guard = Guard(settings_of(public_url="https://easel.example:443/"))
     assert guard.is_own("https://easel.example", "", "127.0.0.1:7860")
 
 
@@ -321,7 +321,7 @@ async def test_its_own_page_may(house: House) -> None:
 async def published(tmp_path: Path) -> AsyncIterator[House]:
     gate = Gate()
     gate.open()
-    settings = settings_of(web_host="0.0.0.0", web_public_url=PUBLIC)
+    settings = settings_of(host="0.0.0.0", public_url=PUBLIC)
     async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 

@@ -22,7 +22,7 @@ from bot.present import i18n
 from engine.contract import EngineError
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, settings_of
+from tests.unit.adapters.web.house import CORE, House, app_of, settings_of
 
 STOP_SECONDS = 3.0
 """What the page may take to stop."""
@@ -128,16 +128,17 @@ def taken() -> Iterator[int]:
 
 
 async def test_a_port_that_is_in_use_raises(house: House, taken: int) -> None:
-    page = service.build(settings_of(web_port=taken), house.studio, house.registry)
-    with pytest.raises(OSError, match=str(taken)):
+    page = service.build(settings_of(port=taken), CORE, house.studio, house.registry)
+    with pytest.raises(BadInput) as caught:
         await page.start()
+    assert str(taken) in str(caught.value.params["reason"])
     await page.stop()
 
 
 async def test_a_port_that_is_in_use_is_one_sentence_that_names_it(tmp_path: Path, taken: int) -> None:
     engine = FakeEngine()
     with pytest.raises(BadInput) as caught:
-        async with opened(settings_of(web_port=taken, data_dir=tmp_path), lambda _: engine):
+        async with opened(app_of(tmp_path, settings_of(port=taken)), lambda _: engine):
             pytest.fail("it was opened")
     assert caught.value.key == "cli.port.in_use"
     for locale in i18n.LOCALES:
@@ -146,15 +147,15 @@ async def test_a_port_that_is_in_use_is_one_sentence_that_names_it(tmp_path: Pat
         assert "EASEL_WEB_PORT" in text
         assert "\n" not in text
     # What was opened before it is closed again: another try works.
-    async with opened(settings_of(web_port=unused_port(), data_dir=tmp_path), lambda _: FakeEngine()) as easel:
-        assert easel.url is not None
+    async with opened(app_of(tmp_path, settings_of(port=unused_port())), lambda _: FakeEngine()) as easel:
+        assert [one.name for one in easel.services] == ["web"]
 
 
 async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_path: Path) -> None:
     host = "203.0.113.7"  # for documentation alone: nobody has it
-    settings = settings_of(web_host=host, web_port=unused_port(), data_dir=tmp_path)
+    app = app_of(tmp_path, settings_of(host=host, port=unused_port()))
     with pytest.raises(BadInput) as caught:
-        async with opened(settings, lambda _: FakeEngine()):
+        async with opened(app, lambda _: FakeEngine()):
             pytest.fail("it was opened")
     assert caught.value.key == "cli.port.in_use"
     assert caught.value.params["host"] == host
@@ -166,8 +167,9 @@ async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_pat
 )
 async def test_it_listens_where_it_says(house: House, host: str, named: str) -> None:
     port = unused_port()
-    page = service.build(settings_of(web_host=host, web_port=port), house.studio, house.registry)
-    url = await page.start()
+    page = service.build(settings_of(host=host, port=port), CORE, house.studio, house.registry)
+    await page.start()
+    url = page.url
     try:
         assert url == f"http://{named}:{port}/"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -182,8 +184,9 @@ async def test_a_stop_ends_what_is_open_and_frees_the_port(held: House) -> None:
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     for _ in range(2):
-        page = service.build(settings_of(web_port=port), held.studio, held.registry)
-        url = await page.start()
+        page = service.build(settings_of(port=port), CORE, held.studio, held.registry)
+        await page.start()
+        url = page.url
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{url}healthz") as idle:
                 assert idle.status == 200
@@ -223,7 +226,7 @@ async def test_probes_are_answered_while_every_thread_is_busy(house: House) -> N
 
 async def test_idle_connections_do_not_stop_the_page(house: House) -> None:
     port = unused_port()
-    page = service.build(settings_of(web_port=port), house.studio, house.registry)
+    page = service.build(settings_of(port=port), CORE, house.studio, house.registry)
     await page.start()
     assert page._listener is not None
     page._listener._most = 20
@@ -248,14 +251,16 @@ async def test_the_start_says_loudly_that_others_can_reach_the_page(
     tmp_path: Path, exposed: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     host = "0.0.0.0" if exposed else "127.0.0.1"
-    settings = settings_of(web_host=host, web_port=unused_port(), data_dir=tmp_path)
-    async with opened(settings, lambda _: FakeEngine()) as easel:
-        serve._announce(easel, settings)
+    app = app_of(tmp_path, settings_of(host=host, port=unused_port()))
+    async with opened(app, lambda _: FakeEngine()) as easel:
+        serve._announce(easel, app)
+        (page,) = easel.services
     said = capsys.readouterr().out
     if not exposed:
         assert "token" not in said
         return
     token = (tmp_path / "web-token").read_text().strip()
-    assert i18n.text("en", "cli.serve.open", where=f"{host}:{settings.web_port}", link=easel.link or "") in said
+    warning = page.notices[1]
+    assert i18n.text("en", "cli.serve.open", **warning.params) in said
     assert f"?token={token}" in said
     assert token not in caplog.text

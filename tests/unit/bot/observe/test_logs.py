@@ -9,7 +9,6 @@ import warnings
 from urllib.parse import quote
 
 import pytest
-from pydantic import SecretStr
 
 from bot.observe import logs
 from bot.settings import LogFormat, Settings
@@ -22,8 +21,6 @@ PASSWORD = 'p:ss/w"rd!'
 def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
     return Settings(
         _env_file=None,
-        telegram_token=SecretStr(TELEGRAM),
-        discord_token=SecretStr(DISCORD),
         proxy=f"http://user:{quote(PASSWORD, safe='')}@proxy:8080",
         log_format=form,
     )
@@ -32,7 +29,7 @@ def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
 @pytest.mark.parametrize("form", list(LogFormat))
 def test_secrets_are_struck_out_wherever_they_are(form: LogFormat) -> None:
     stream = io.StringIO()
-    logs.set_up(settings(form), more_secrets=["hf_secret_token"], stream=stream)
+    logs.set_up(settings(form), more_secrets=[TELEGRAM, DISCORD, "hf_secret_token"], stream=stream)
     log = logging.getLogger("some.library")
     log.info("GET https://api.telegram.org/bot%s/getMe", TELEGRAM)
     log.info("quoted %s", quote(TELEGRAM, safe=""))

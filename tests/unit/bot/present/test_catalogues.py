@@ -111,7 +111,9 @@ def said() -> Iterator[tuple[str, str, set[str] | None]]:
             if not isinstance(node, ast.Call):
                 continue
             name = name_of(node.func)
-            arguments = node.args[:1] if name in REFUSALS else node.args[:2] if name == "text" else []
+            arguments = (
+                node.args[:1] if name in REFUSALS or name == "Message" else node.args[:2] if name == "text" else []
+            )
             given = {k.arg for k in node.keywords if k.arg is not None}
             spread = any(k.arg is None for k in node.keywords)
             for key in (key for argument in arguments for key in keys_in(argument) if "." in key):

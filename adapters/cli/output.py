@@ -27,23 +27,23 @@ def text(key: str, **params: str | int | float) -> str:
     return i18n.text(language(), key, **params)
 
 
-def say(key: str, **params: str | int | float) -> None:
+def echo(key: str, **params: str | int | float) -> None:
     """Say something on stdout."""
     write(text(key, **params), sys.stdout)
 
 
-def show(card: Card) -> None:
+def echo_card(card: Card) -> None:
     """Say on stdout what a card says. Names in it are data: nothing in them reaches the terminal as a command."""
     lines = [card.status, *card.notes, *(f"{fact.label}: {fact.value}" for fact in card.facts)]
     write("\n".join(" ".join(clean(line).split()) for line in lines if line), sys.stdout)
 
 
-def complain(refusal: Refusal) -> None:
+def report_error(refusal: Refusal) -> None:
     """Say in one line on stderr what was wrong and what to do."""
     _line(text(refusal.key, **refusal.params))
 
 
-def note(key: str, **params: str | int | float) -> None:
+def warn(key: str, **params: str | int | float) -> None:
     """Say something worth knowing in one line on stderr."""
     _line(text(key, **params))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import main, surroundings
+from adapters.cli import environment, main
 
 
 @pytest.mark.parametrize("command", [["serve"], ["doctor"], ["doctor", "--json"], ["claim"]])
@@ -39,7 +39,7 @@ def test_a_data_folder_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / ".env").write_text("EASEL_DATA_DIR=~/x\nEASEL_SECRETS_DIR=~/none\n", encoding="utf-8")
     assert main.run(["migrate"]) == 0
-    assert (tmp_path / "home" / "x" / surroundings.DATABASE).is_file()
+    assert (tmp_path / "home" / "x" / environment.DATABASE).is_file()
     assert not (tmp_path / "~").exists()
 
 
@@ -51,4 +51,4 @@ def test_paths_on_the_line_are_expanded(tmp_path: Path, monkeypatch: pytest.Monk
     assert main.run(["backup", "~/a.tar"]) == 0
     assert (tmp_path / "home" / "a.tar").is_file()
     assert main.run(["restore", "~/a.tar"]) == 0
-    assert surroundings.given_path("~nobody-has-this-name/a") == Path("~nobody-has-this-name/a")
+    assert environment.given_path("~nobody-has-this-name/a") == Path("~nobody-has-this-name/a")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import say
+from adapters.cli import output
 from bot.model.errors import BadInput, Unavailable
 from bot.present import i18n
 from engine.contract import ERRORS, EngineError, UnknownModel
 
 ROOT = Path(__file__).parents[4]
-# Backups are the command line's alone: their store speaks its sentences. So do the rules of styles.
+# Platforms, backups and the rules of styles speak the command line's sentences as well.
 SOURCES = [
-    *sorted((ROOT / "adapters" / "cli").glob("*.py")),
+    *sorted((ROOT / "adapters").rglob("*.py")),
     *(ROOT / "bot" / "store" / n for n in ("archive.py", "backup.py")),
     ROOT / "bot" / "policy" / "styles.py",
 ]
@@ -41,25 +41,25 @@ def test_language(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expect
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert say.language() == expected
+    assert output.language() == expected
 
 
 def test_a_complaint_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("LC_ALL", "en_GB.UTF-8")
-    say.complain(BadInput("cli.engine.failed", reason="one\ntwo\n\tthree"))
+    output.report_error(BadInput("cli.engine.failed", reason="one\ntwo\n\tthree"))
     assert capsys.readouterr().err == "easel: Nothing can be drawn: one two three\n"
 
 
 @pytest.mark.parametrize("code", ERRORS)
 def test_every_error_of_the_engine_has_its_sentence(code: str) -> None:
-    refusal = say.refusal_of(ERRORS[code]("why."))
+    refusal = output.refusal_of(ERRORS[code]("why."))
     for locale in i18n.LOCALES:
         assert "why." in i18n.text(locale, refusal.key, **refusal.params)
 
 
 def test_a_wrong_model_is_bad_input_and_the_rest_is_failure() -> None:
-    assert isinstance(say.refusal_of(UnknownModel("x")), BadInput)
-    assert isinstance(say.refusal_of(EngineError("x")), Unavailable)
+    assert isinstance(output.refusal_of(UnknownModel("x")), BadInput)
+    assert isinstance(output.refusal_of(EngineError("x")), Unavailable)
 
 
 def test_every_key_that_the_command_line_names_is_in_the_catalogues() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from adapters.cli import platforms
 from bot.model.errors import BadInput
 from bot.model.verbs import VERBS, Arg, Takes, Verb, Who
 from bot.policy.texts import bounded, shown
@@ -21,11 +22,6 @@ PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "re
 """Verbs that are about one place; the others also act on the whole service, where no place is named."""
 
 Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
-
-NUMBERED = frozenset({"discord", "telegram"})
-"""Platforms that number everything."""
-
-PLATFORMS = ("discord", "telegram", "web")
 
 _ABOUT: Mapping[str, str] = MappingProxyType(
     {
@@ -108,12 +104,13 @@ def check_ids(platform: str | None, *ids: str | None) -> None:
     Raises:
         BadInput: One is no whole number.
     """
+    numeric = {one.name for one in platforms.all_platforms() if one.numeric_ids}
     for value in ids:
         if value is None:
             continue
         named, colon, own = value.partition(":")
         on, number = (named, own) if colon else (platform, value)
-        if on in NUMBERED and bounded(number) is None:
+        if on in numeric and bounded(number) is None:
             raise BadInput("cli.id", value=shown(value))
 
 
@@ -139,7 +136,9 @@ def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:
         form.set_defaults(platform=None, place=None)
         return
     needed = verb.name in PLACED
-    form.add_argument("--platform", choices=PLATFORMS, required=needed, help="the platform of the place, or of ids")
+    form.add_argument(
+        "--platform", choices=platforms.names(), required=needed, help="the platform of the place, or of ids"
+    )
     form.add_argument("--place", metavar="ID", required=needed, help="the server's or group's id")
 
 

@@ -1,0 +1,34 @@
+"""Discord's settings and limits."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from adapters.platform import ChatSettings, PlatformLimits
+from bot.model.access import Access
+from bot.settings import OwnerIds
+
+LIMITS = PlatformLimits(max_count=4)
+
+
+class DiscordSettings(ChatSettings):
+    """``EASEL_DISCORD_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="EASEL_DISCORD_")
+
+    token: SecretStr | None = Field(None, description="Token of the Discord bot; Discord is off without it.")
+    api_url: str | None = Field(
+        None, description="Another base for Discord's REST API, such as a proxy's; normally empty."
+    )
+    gateway_url: str | None = Field(None, description="Another address of Discord's gateway; normally empty.")
+    owners: OwnerIds = Field(
+        (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    access: Access = Field(
+        Access.APPROVE,
+        description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only whom an owner has allowed).",
+    )
+    proxy: str | None = Field(
+        None, description="Proxy for Discord alone (http:// or socks5://); EASEL_PROXY otherwise."
+    )

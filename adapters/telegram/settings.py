@@ -1,0 +1,33 @@
+"""Telegram's settings and limits."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from adapters.platform import ChatSettings, PlatformLimits
+from bot.model.access import Access
+from bot.settings import OwnerIds
+
+LIMITS = PlatformLimits(max_count=4)
+
+
+class TelegramSettings(ChatSettings):
+    """``EASEL_TELEGRAM_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="EASEL_TELEGRAM_")
+
+    token: SecretStr | None = Field(None, description="Token of the Telegram bot; Telegram is off without it.")
+    api_url: str | None = Field(
+        None, description="Another base for Telegram's Bot API, such as a local Bot API server; normally empty."
+    )
+    owners: OwnerIds = Field(
+        (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
+    )
+    access: Access = Field(
+        Access.APPROVE,
+        description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only whom an owner has allowed).",
+    )
+    proxy: str | None = Field(
+        None, description="Proxy for Telegram alone (http:// or socks5://); EASEL_PROXY otherwise."
+    )
