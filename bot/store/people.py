@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiosqlite
 
 from bot.model.people import Account, Actor, Person, Place
@@ -13,12 +15,14 @@ async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Per
     if actor.handle:
         handle = actor.handle.lower()
         # Names are given back and taken by others: whoever was seen with it last is meant.
-        await tx.execute_fetchall(
-            "UPDATE accounts SET handle = '' WHERE platform = ? AND handle = ? AND handle <> '' AND id <> ?",
-            (actor.platform, handle, person.account_id),
-        )
-        await tx.execute_fetchall(
-            "UPDATE accounts SET handle = ? WHERE id = ? AND handle <> ?", (handle, person.account_id, handle)
+        await asyncio.gather(
+            tx.execute_fetchall(
+                "UPDATE accounts SET handle = '' WHERE platform = ? AND handle = ? AND handle <> '' AND id <> ?",
+                (actor.platform, handle, person.account_id),
+            ),
+            tx.execute_fetchall(
+                "UPDATE accounts SET handle = ? WHERE id = ? AND handle <> ?", (handle, person.account_id, handle)
+            ),
         )
     return person
 
@@ -35,15 +39,16 @@ async def named(tx: aiosqlite.Connection, platform: str, handle: str) -> Account
 async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
     person = await find(tx, actor.platform, actor.user_id)
     if person is None:
-        rows = await tx.execute_fetchall(
-            "INSERT INTO people (name, created_at) VALUES (?, ?) RETURNING id", (actor.name, now)
+        # Side by side: the connection's thread takes statements in order, so the last row is the person's.
+        _, rows = await asyncio.gather(
+            tx.execute_fetchall("INSERT INTO people (name, created_at) VALUES (?, ?)", (actor.name, now)),
+            tx.execute_fetchall(
+                "INSERT INTO accounts (person_id, platform, user_id, name, created_at)"
+                " VALUES (last_insert_rowid(), ?, ?, ?, ?) RETURNING person_id, id",
+                (actor.platform, actor.user_id, actor.name, now),
+            ),
         )
-        person_id = int(next(iter(rows))[0])
-        rows = await tx.execute_fetchall(
-            "INSERT INTO accounts (person_id, platform, user_id, name, created_at) VALUES (?, ?, ?, ?, ?) RETURNING id",
-            (person_id, actor.platform, actor.user_id, actor.name, now),
-        )
-        return Person(id=person_id, account_id=int(next(iter(rows))[0]), name=actor.name)
+        return next(Person(id=row[0], account_id=row[1], name=actor.name) for row in rows)
     if actor.name and actor.name != person.name:
         await tx.execute_fetchall("UPDATE accounts SET name = ? WHERE id = ?", (actor.name, person.account_id))
         return Person(id=person.id, account_id=person.account_id, name=actor.name)

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 
 from bot.model.people import Actor, Person, Place
+from bot.model.quotas import Policy
 from bot.policy.strikes import Strikes
-from bot.store import bans, options, strikes
+from bot.store import bans, options, policies, strikes
 from bot.store.bans import Ban
 from bot.store.database import Tx
 from bot.store.options import Options
@@ -26,6 +27,7 @@ class Asking:
         options: What is set here and everywhere.
         ban: What shuts them out here, for the longest.
         strikes: How often they were refused by moderation of late.
+        policies: The rules that may bind them here.
     """
 
     actor: Actor
@@ -36,14 +38,16 @@ class Asking:
     options: Options
     ban: Ban | None
     strikes: Strikes | None
+    policies: tuple[Policy, ...]
 
 
 async def look(tx: Tx, actor: Actor, place: Place, person: Person, *, place_id: int | None, now: float) -> Asking:
     """Return the circumstances of a request."""
     # Side by side: the wait for the database's thread costs more than what these do there.
-    said, ban, struck = await asyncio.gather(
+    said, ban, struck, found = await asyncio.gather(
         options.read(tx, place_id),
         bans.binding(tx, person.id, place_id, now=now),
         strikes.of_person(tx, person.id),
+        policies.for_one(tx, actor, place.guild, person.id),
     )
-    return Asking(actor, place, person, place_id, now, said, ban, struck)
+    return Asking(actor, place, person, place_id, now, said, ban, struck, found)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from bot.model.people import Actor, Place
-from bot.model.quotas import POINT, Allowance, Credit, Dimension, Standing, Window
+from bot.model.quotas import POINT, Allowance, Credit, Dimension, Policy, Standing, Window
 from bot.policy import quotas as rules
 from bot.policy.quotas import Asker, Bindings, Purse, Room
 from bot.store import credits as credit_rows
@@ -56,7 +57,11 @@ async def bind(tx: Tx, house: House, actor: Actor, place: Place, person_id: int 
 
     Rules for a person hold for each account that they have on this platform.
     """
-    found = await policies.for_one(tx, actor, place.guild, person_id)
+    return bound(house, actor, place, await policies.for_one(tx, actor, place.guild, person_id))
+
+
+def bound(house: House, actor: Actor, place: Place, found: Sequence[Policy]) -> Bindings:
+    """Return the rules that bind somebody in a place, out of those that may (``policies.for_one``)."""
     ids = {policy.scope.person for policy in found if policy.scope.person is not None}
     return rules.bind(actor, place, found, house.quota, accounts=ids)
 

@@ -13,7 +13,7 @@ from bot.store import quotas
 from bot.store.database import Tx
 from bot.usecases.asking import Asking
 from bot.usecases.house import House
-from bot.usecases.standing import bind, dated, open_books
+from bot.usecases.standing import bound, dated, open_books
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def check(tx: Tx, house: House, asking: Asking, job: Job) -> Admitted:
     asker = Asker(asking.person.id, asking.place_id, job.channel)
     if asking.actor.is_owner:
         return Admitted(asker, Share(), cost)
-    bindings = await bind(tx, house, asking.actor, asking.place, asking.person.id)
+    bindings = bound(house, asking.actor, asking.place, asking.policies)
     asked = Asked(request.count, request.width, request.height, request.steps, request.model)
     rules.check_request(bindings, asked)
     if bindings.terms().at_once is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiogram.methods import Response
+from aiogram.types import User
 
 from adapters.telegram.faults import Refusals
 from adapters.telegram.pace import Pace
@@ -351,6 +355,14 @@ async def test_when_telegram_stumbles_edits_wait_and_sends_are_unclear(
     wire.telegram.refuse("sendMessage", status, description)
     with pytest.raises(Unclear):
         await wire.surface.send(near(chat), WAITING, "2:now")
+
+
+async def test_the_type_of_an_answer_is_built_once(wire: Wire) -> None:
+    """By itself pydantic keeps a type only while it is used."""
+    await wire.bot.get_me()
+    built = weakref.ref(Response[User])
+    gc.collect()
+    assert built() is not None
 
 
 async def test_a_connection_cut_before_the_answer_is_unclear(wire: Wire, chat: Chat, tmp_path: Path) -> None:
