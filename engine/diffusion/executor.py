@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from engine import catalogue
-from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow
+from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview
 from engine.diffusion import init_image
 from engine.diffusion.batch_tuner import BatchTuner
-from engine.diffusion.device import Busy, release
+from engine.diffusion.device import Busy, release, title
+from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
 from engine.diffusion.memory import apply
 from engine.diffusion.postprocess import meaning, rounded
@@ -59,6 +60,9 @@ class ModelProvider(Protocol):
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty if they have none."""
 
+    def setup(self, model: str) -> str:
+        """Digest of what decides a picture's pixels besides its recipe (``engine.diffusion.fingerprint``)."""
+
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
 
@@ -90,7 +94,7 @@ class OutputHandler(Protocol):
     def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
         """These requests have taken a step together, in so many seconds."""
 
-    def on_preview(self, ticket: int, data: bytes, mime: str, /) -> None:
+    def on_preview(self, ticket: int, preview: Preview, /) -> None:
         """A preview of this request was made."""
 
     def on_image(self, ticket: int, image: Image, /) -> None:
@@ -111,8 +115,6 @@ class StepExecutor:
         busy: Counts how long the device works.
         upscaler: Enlarges initial images.
         clock: Monotonic seconds.
-
-    The ``setup`` of its pictures is ``RequestState.extras``; their ``device`` is empty.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class StepExecutor:
         self._outputs = outputs
         self._encoder = encoder
         self._device = device
+        self._device_kind = device_kind(title(device))
         self._busy = busy or Busy()
         self._upscaler = upscaler
         self._open: dict[int, RequestState] = {}
@@ -266,12 +269,14 @@ class StepExecutor:
         for request, state in zip(batch, states, strict=True):
             if state.looked and not state.over and now - request.previewed_at >= PREVIEW_SECONDS:
                 request.previewed_at = now
-                self._preview(request.ticket, family, state)
+                self._preview(request, family, state)
 
-    def _preview(self, ticket: int, family: Family, state: DenoiseState) -> None:
+    def _preview(self, request: RequestState, family: Family, state: DenoiseState) -> None:
+        ticket, recipe_id = request.ticket, request.recipe.id
+
         def encoded(data: bytes | Exception) -> None:
             if isinstance(data, bytes):
-                self._outputs.on_preview(ticket, data, JPEG)
+                self._outputs.on_preview(ticket, Preview(recipe_id, data, JPEG))
 
         try:
             with self._busy.at_work():
@@ -396,6 +401,7 @@ class StepExecutor:
         ticket, recipe, seconds = request.ticket, request.recipe, request.seconds
         height, width, _ = image.pixels.shape
         revision = self._models.revision(recipe.model)
+        setup = with_extras(self._models.setup(recipe.model), image.extras)
         notes: tuple[str, ...] = (PROMPT_CUT,) if image.prompt_cut else ()
         notes += (SAFER,) if request.retried and request.flat is None else ()
 
@@ -412,7 +418,8 @@ class StepExecutor:
                 precision=image.precision,
                 revision=revision,
                 notes=notes,
-                setup=image.extras,
+                device=self._device_kind,
+                setup=setup,
             )
             self._outputs.on_image(ticket, made)
 

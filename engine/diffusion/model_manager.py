@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.contract import EngineError, OutOfMemory, UnknownModel
+from engine.diffusion.fingerprint import setup_digest
 from engine.diffusion.ration import Ration
 from engine.diffusion.request_state import BatchKey
 from engine.families.base import Family
@@ -127,6 +128,7 @@ class ModelManager:
     ) -> None:
         self._specs: Mapping[str, ModelSpec] = {spec.profile.name: spec for spec in specs}
         self._default = specs[0].profile.name
+        self._setups = {spec.profile.name: setup_digest(spec) for spec in specs}
         self._loader = loader
         self._listener = listener
         self._now: LoadedModel | None = None
@@ -177,6 +179,10 @@ class ModelManager:
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty if they have none."""
         return self._revisions.get(model, "")
+
+    def setup(self, model: str) -> str:
+        """Digest of the model's files by name, its LoRAs and its scheduler."""
+        return self._setups[model]
 
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""

@@ -1,4 +1,4 @@
-"""How loud a line is that the device's process writes on standard error: its logging says so, the rest is chatter."""
+"""The log of the device's process: each record is a line on standard error that begins with its level."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class _OneLine(logging.Formatter):
 
 
 def level_of(line: str) -> int:
-    """Return the level that a line begins with, as ``speak`` writes it; DEBUG for every other line."""
+    """Return the level of a line as ``configure_logging`` writes it; DEBUG for every other line."""
     return _LEVELS.get(line.partition(":")[0], logging.DEBUG)
 
 
-def speak() -> None:
-    """Write what this process and its libraries warn of with its level in front. Call it in the device's process."""
+def configure_logging() -> None:
+    """Write this process's warnings and its libraries' with their levels. Call it in the device's process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(levelname)s:%(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.captureWarnings(True)
     for library in ("diffusers.utils.logging", "transformers.utils.logging"):
         # Their own handlers leave the level out.
-        words = import_module(library)
-        words.disable_default_handler()
-        words.enable_propagation()
+        library_logging = import_module(library)
+        library_logging.disable_default_handler()
+        library_logging.enable_propagation()

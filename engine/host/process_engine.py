@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Callable, Sequence
+import logging
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from engine import catalogue, upscaler_file
@@ -19,7 +19,6 @@ from engine.contract import (
     EngineState,
     Event,
     Failed,
-    Image,
     Lane,
     Preview,
     Profile,
@@ -28,39 +27,43 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host import wire
-from engine.host.fingerprint import kind_of, setup_of, with_more
-from engine.host.spawn import COMMAND, environment
-from engine.host.supervisor import Supervisor
-from engine.host.timeouts import Timeouts
+from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, module_command
+from engine.host.frames import WireError
+from engine.host.status import EngineStatus
+from engine.host.timeouts import StepTimer, Timeouts
 from engine.hub.needs import needs, ready
 
 SLOTS = 4
-"""Paints that one device gains from; the more there are, the less the queue decides who is next."""
+"""Paints that one device gains from; with more of them the queue decides less about who is next."""
+
+COMMAND = module_command("engine.host.child")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _Paint:
-    """A paint that somebody is iterating over: what is still open in it, and what it has not told yet.
+    """A paint that is being iterated over.
 
     Attributes:
         lane: How urgent it is.
-        open: The recipes that have not ended, by ticket.
-        news: What happened, with its ticket; None wakes the reader when a recipe was dropped.
-        looked: Those that somebody looks at.
+        open: Recipes that have not ended, by ticket.
+        events: What happened, with its ticket; None wakes the reader after a recipe was dropped.
+        previewed: Tickets whose previews are wanted.
     """
 
     lane: Lane
     open: dict[int, Recipe]
-    news: asyncio.Queue[tuple[int, Event] | EngineLost | None] = field(default_factory=asyncio.Queue)
-    looked: set[int] = field(default_factory=set)
+    events: asyncio.Queue[tuple[int, Event] | EngineLost | None] = field(default_factory=asyncio.Queue)
+    previewed: set[int] = field(default_factory=set)
 
 
 class ProcessEngine:
-    """Draws in a process of its own (``python -m engine.host.child``). Obeys ``engine.contract.Engine``.
+    """Draws in a child process (``python -m engine.host.child``). Implements ``engine.contract.Engine``.
 
     Args:
-        config: What to draw with.
-        patience: Limits of the supervision; tests make them short.
+        config: Models and device.
+        timeouts: Limits of the supervision; tests make them short.
         command: How the child is started; tests put another program in its place.
 
     Raises:
@@ -69,18 +72,14 @@ class ProcessEngine:
     """
 
     def __init__(
-        self, config: EngineConfig, patience: Timeouts | None = None, command: Sequence[str] = COMMAND
+        self, config: EngineConfig, timeouts: Timeouts | None = None, command: Sequence[str] = COMMAND
     ) -> None:
         models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
         if config.upscaler:
             upscaler_file.check(Path(config.upscaler))
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
-        self._setups = {spec.profile.name: setup_of(spec) for spec in models}
-        self._tickets = itertools.count(1)
-        self._paints: dict[int, _Paint] = {}
-        self._task: asyncio.Task[None] | None = None
-        setup = wire.Setup(
+        self._setup = wire.Setup(
             models=models,
             models_dir=config.models_dir,
             device=config.device,
@@ -90,61 +89,59 @@ class ProcessEngine:
             upscaler=config.upscaler,
             step_cache=config.step_cache,
         )
-        local = not any(needs(spec) for spec in models)
-        self._child = Supervisor(
-            model=self._profiles[0].name,
-            setup=setup,
-            command=command,
-            environment=environment(config.environment, offline=local),
-            patience=patience or Timeouts(),
-            begin=self._tell_all,
-            hear=self._hear,
-            lose=self._lose,
-            load=self._load,
-        )
+        self._timeouts = timeouts or Timeouts()
+        self._command = command
+        self._environment = child_environment(config.environment, offline=not any(needs(spec) for spec in models))
+        self._tickets = itertools.count(1)
+        self._paints: dict[int, _Paint] = {}
+        self._status = EngineStatus(self._profiles[0].name)
+        self._timer = StepTimer()
+        self._child: ChildProcess[wire.Message] | None = None
+        self._last_lines: Sequence[str] = ()
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
         """Process id of the child that runs now; None between two of them."""
-        return self._child.pid
+        return None if self._child is None else self._child.pid
 
     async def start(self) -> None:
         """Begin to load and warm; returns at once. ``state`` tells how it goes."""
-        if self._task is None and self._child.error is None:
-            self._task = asyncio.create_task(self._child.run(), name="engine")
+        if self._task is None and self._status.error is None:
+            self._task = asyncio.create_task(self._run(), name="engine")
 
     async def aclose(self) -> None:
         """End the child within 5 s; paints that are open raise EngineLost."""
         closed = EngineLost("The engine was closed.")
-        self._child.close(closed)
-        self._lose(closed)
+        self._status.closed(closed)
+        self._end_paints(closed)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
     async def warm(self) -> None:
-        """Return once the phase is WARM (or IDLE: it warms again by itself). Raises EngineError with a clear sentence when it becomes BROKEN."""
-        await self._child.settled()
+        """Return when the phase is WARM, or IDLE. Raises EngineError with a clear sentence if it becomes BROKEN."""
+        await self._status.settled()
 
     def profiles(self) -> tuple[Profile, ...]:
-        """What can be asked for; the first is the default."""
+        """Profiles of the models that recipes may name; the first is the default."""
         return self._profiles
 
     def slots(self) -> int:
-        """How many paints are worth having open: what is drawn, what comes next, and short ones that pass both."""
+        """How many paints should be open: the current one, the next one, and short ones that pass both."""
         return SLOTS
 
     def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this model and size are worth painting together."""
+        """How many recipes of this model and size should be painted together."""
         return catalogue.batch(recipe)
 
     def state(self) -> EngineState:
-        """What it is doing now."""
-        return self._child.state
+        """What the engine is doing now."""
+        return self._status.state
 
     async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """See ``engine.contract.Engine.paint``. What is opened before the engine is warm waits for it.
+        """See ``engine.contract.Engine.paint``. A paint that is opened before the engine is warm waits for it.
 
         Raises:
             EngineLost: The child died, hung or was closed.
@@ -154,22 +151,22 @@ class ProcessEngine:
         for ticket, recipe in paint.open.items():
             if recipe.model not in self._names:
                 error = UnknownModel(f"There is no model {recipe.model!r} here.")
-                paint.news.put_nowait((ticket, Failed(recipe.id, error)))
+                paint.events.put_nowait((ticket, Failed(recipe.id, error)))
         try:
-            if self._child.error is not None:
-                self._lose(self._child.error)
-            self._tell(paint)
-            self._child.watch()
+            if self._status.error is not None:
+                self._end_paints(self._status.error)
+            self._request(paint)
+            self._limit_silence()
             while paint.open:
-                news = await paint.news.get()
-                if isinstance(news, EngineLost):
-                    raise EngineLost(*news.args)
-                if news is None or news[0] not in paint.open:
-                    continue  # dropped after it was said and before it was heard
-                ticket, event = news
-                if not isinstance(event, Step | Preview):
+                event = await paint.events.get()
+                if isinstance(event, EngineLost):
+                    raise EngineLost(*event.args)
+                if event is None or event[0] not in paint.open:
+                    continue  # dropped after the child reported it and before it was read
+                ticket, what = event
+                if not isinstance(what, Step | Preview):
                     self._close(paint, [ticket])
-                yield event
+                yield what
         finally:
             self._drop(paint, list(paint.open))
 
@@ -179,93 +176,147 @@ class ProcessEngine:
             self._drop(paint, [t for t, r in paint.open.items() if r.id == recipe_id])
 
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
-        """Somebody looks (or no longer does) at how this recipe comes along."""
+        """Turn previews of a recipe on or off. Unknown ids are ignored."""
         for paint in set(self._paints.values()):
             for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
-                (paint.looked.add if enabled else paint.looked.discard)(ticket)
-                self._child.send(wire.SetPreview(ticket, enabled))
+                (paint.previewed.add if enabled else paint.previewed.discard)(ticket)
+                self._send(wire.SetPreview(ticket, enabled))
 
-    def _tell(self, paint: _Paint) -> None:
-        """Send a paint's open recipes to the child, but those of models that it does not have."""
+    # The paints
+
+    def _request(self, paint: _Paint) -> None:
+        """Send a paint's open recipes to the child, except those of unknown models."""
         recipes = {t: r for t, r in paint.open.items() if r.model in self._names}
         if recipes:
-            self._child.send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
-            for ticket in paint.looked & recipes.keys():
-                self._child.send(wire.SetPreview(ticket, enabled=True))
-
-    def _tell_all(self) -> None:
-        for paint in dict.fromkeys(self._paints.values()):
-            self._tell(paint)
+            self._send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
+            for ticket in paint.previewed & recipes.keys():
+                self._send(wire.SetPreview(ticket, enabled=True))
 
     def _close(self, paint: _Paint, tickets: Sequence[int]) -> None:
         for ticket in tickets:
             paint.open.pop(ticket, None)
-            paint.looked.discard(ticket)
+            paint.previewed.discard(ticket)
             self._paints.pop(ticket, None)
-        self._child.watch()
+        self._limit_silence()
 
     def _drop(self, paint: _Paint, tickets: Sequence[int]) -> None:
         if tickets:
             self._close(paint, tickets)
-            self._child.send(wire.Drop(tuple(tickets)))
-            paint.news.put_nowait(None)
+            self._send(wire.Drop(tuple(tickets)))
+            paint.events.put_nowait(None)
 
-    def _hear(self, message: wire.StepDone | wire.PreviewReady | wire.ImageReady | wire.RecipeFailed) -> None:
-        """Pass what the child said on to the paints that it is about; the dropped have none."""
+    def _end_paints(self, error: EngineError) -> None:
+        """End every open paint: each raises EngineLost, or each recipe fails with another error."""
+        for paint in set(self._paints.values()):
+            if isinstance(error, EngineLost):
+                paint.events.put_nowait(error)
+            else:
+                for ticket, recipe in paint.open.items():
+                    paint.events.put_nowait((ticket, Failed(recipe.id, error)))
+        self._paints.clear()
+
+    def _dispatch(self, message: wire.Message) -> None:
+        """Pass a message about requests on to their paints; a dropped request has none."""
         match message:
             case wire.StepDone(tickets, done, steps, seconds):
                 drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
-                    self._child.pace.saw(drawn[0].width * drawn[0].height, len(drawn), seconds)
+                    self._timer.record(drawn[0].width * drawn[0].height, len(drawn), seconds)
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
-                    self._say(ticket, partial(_step, step=step, of=of))
-            case wire.PreviewReady(ticket, mime, payload):
-                self._say(ticket, lambda r: Preview(r.id, payload, mime))
-            case wire.ImageReady():
-                device = kind_of(self._child.state.device)
-                self._say(message.ticket, lambda r: _image(r, message, device, self._setups[r.model]))
-            case wire.RecipeFailed(ticket, code, problem):
-                self._say(ticket, lambda r: Failed(r.id, ERRORS.get(code, EngineError)(problem)))
+                    if (paint := self._paints.get(ticket)) is not None:
+                        paint.events.put_nowait((ticket, Step(paint.open[ticket].id, step, of)))
+            case wire.PreviewReady(ticket, event) | wire.ImageReady(ticket, event):
+                if (paint := self._paints.get(ticket)) is not None:
+                    paint.events.put_nowait((ticket, event))
+            case wire.RequestFailed(ticket, code, problem):
+                if (paint := self._paints.get(ticket)) is not None:
+                    error = ERRORS.get(code, EngineError)(problem)
+                    paint.events.put_nowait((ticket, Failed(paint.open[ticket].id, error)))
+            case wire.Warm(pixels=pixels, step_seconds=seconds) if pixels:
+                self._timer.record(pixels, 1, seconds)
 
-    def _say(self, ticket: int, event: Callable[[Recipe], Event]) -> None:
-        paint = self._paints.get(ticket)
-        if paint is not None:
-            paint.news.put_nowait((ticket, event(paint.open[ticket])))
+    # The child
 
-    def _lose(self, error: EngineError) -> None:
-        """End every open paint: raised by each when the child was lost, a Failed for each recipe when it is broken."""
-        for paint in set(self._paints.values()):
-            if isinstance(error, EngineLost):
-                paint.news.put_nowait(error)
+    async def _run(self) -> None:
+        """Start children until the engine is broken; cancel it to end the child."""
+        backoff = RestartBackoff(self._timeouts.first_pause, self._timeouts.longest_pause)
+        was_warm = False
+        while True:
+            end = await self._run_child()
+            if self._status.ready:
+                was_warm = True
+                backoff.succeed()
             else:
-                for ticket, recipe in paint.open.items():
-                    paint.news.put_nowait((ticket, Failed(recipe.id, error)))
-        self._paints.clear()
+                backoff.fail()
+            if isinstance(end, wire.Broken) and not end.passing:
+                self._break(ERRORS.get(end.code, EngineError)(end.problem))
+                return
+            if not was_warm and backoff.failures >= self._timeouts.starts and isinstance(end, ChildFailed):
+                tries = f"Tried {backoff.failures} times; see the log."
+                self._break(EngineError(f"The model can't be loaded: {end} {tries}"))
+                return
+            problem = end.problem if isinstance(end, wire.Broken) else str(end)
+            last = " / ".join(self._last_lines)
+            log.warning("%s Starting it again in %.1f s. Its last lines: %s", problem, backoff.pause, last)
+            self._status.lost(problem)
+            self._end_paints(EngineLost(problem))
+            await asyncio.sleep(backoff.pause)
+            self._status.restarted()
 
-    def _load(self) -> tuple[int, int]:
-        """Pixels of the largest picture that is open, and how many of its size may be drawn together."""
-        waiting = [r for p in set(self._paints.values()) for r in p.open.values()]
-        if not waiting:
-            return 0, 0
-        largest = max(waiting, key=lambda r: r.width * r.height)
-        return largest.width * largest.height, min(len(waiting), catalogue.batch(largest))
+    async def _run_child(self) -> wire.Broken | ChildFailed:
+        """Run one child to its end and return why it ended."""
+        self._status.started()
+        self._last_lines = ()
+        closing = self._timeouts.closing
+        try:
+            child = await ChildProcess.start(
+                self._command, self._environment, wire.CODEC, name="device", closing=closing
+            )
+        except ChildFailed as e:
+            return e
+        self._child = child
+        try:
+            child.expect_within(self._timeouts.loading)
+            child.send(self._setup)
+            for paint in dict.fromkeys(self._paints.values()):
+                self._request(paint)
+            while True:
+                message = await child.receive()
+                if isinstance(message, wire.Broken):
+                    return message
+                self._status.update(message)
+                self._dispatch(message)
+                self._limit_silence()
+        except ChildFailed as e:
+            return e
+        except WireError as e:
+            child.kill()
+            return ChildFailed(f"The device's process said something that makes no sense ({e}) and was ended.")
+        finally:
+            self._child = None
+            await child.stop()
+            self._last_lines = tuple(child.last_lines)
 
+    def _break(self, error: EngineError) -> None:
+        self._status.broken(error)
+        self._end_paints(error)
 
-def _step(recipe: Recipe, step: int, of: int) -> Step:
-    return Step(recipe.id, step, of)
+    def _send(self, message: wire.Message) -> None:
+        """Send a message to the child; lost if there is none, since the next one is sent all open requests."""
+        if self._child is not None:
+            self._child.send(message)
 
-
-def _image(recipe: Recipe, drawn: wire.ImageReady, device: str, setup: str) -> Image:
-    return Image(
-        recipe.id,
-        drawn.payload,
-        drawn.width,
-        drawn.height,
-        drawn.seconds,
-        drawn.mime,
-        drawn.precision,
-        drawn.revision,
-        drawn.notes,
-        device,
-        with_more(setup, drawn.more),
-    )
+    def _limit_silence(self) -> None:
+        """Set how long the child may be silent; called after each message, and when requests are opened or closed."""
+        if self._child is None:
+            return
+        if not self._status.ready:
+            self._child.expect_within(self._timeouts.loading)
+            return
+        open_recipes = [r for p in set(self._paints.values()) for r in p.open.values()]
+        if not open_recipes:
+            self._child.expect_within(None)
+            return
+        largest = max(open_recipes, key=lambda r: r.width * r.height)
+        step = self._timer.limit(largest.width * largest.height, min(len(open_recipes), catalogue.batch(largest)))
+        self._child.expect_within(max(self._timeouts.silence, self._timeouts.steps * step))

@@ -1,4 +1,4 @@
-"""The child's drawing side: models, executor and what the parent is told of them, put together."""
+"""The drawing side of the device's process: connects models and executor with the messages to the parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import upscaler_file
-from engine.contract import BadRecipe, EngineError, Image, UnknownModel
+from engine.contract import BadRecipe, EngineError, Image, Preview, UnknownModel
 from engine.diffusion.device import Busy
 from engine.diffusion.executor import StepExecutor, StepProgress
 from engine.diffusion.image_encoder import ImageEncoder
@@ -21,105 +21,110 @@ from engine.host import wire
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec
 
-Say = Callable[[wire.Message], None]
+Send = Callable[[wire.Message], None]
 
 
 class Worker:
-    """Holds the device. Everything but what the encoder's thread does happens on the thread that calls ``step``.
+    """Owns the device. Everything but the image encoder's work happens on the thread that calls ``step``.
 
     Args:
-        setup: What to draw with.
-        say: Tells the parent.
-        inbox: What the parent selection.
+        setup: Models and device.
+        send: Sends a message to the parent; safe between threads.
+        inbox: Receives the parent's requests.
 
     Raises:
-        LoadError: There is no such device, the upscaler can't be used, or the default model can't be had, loaded or
-            warmed.
+        LoadError: There is no such device, the upscaler can't be used, or the default model can't be fetched, loaded
+            or warmed up.
     """
 
-    def __init__(self, setup: wire.Setup, say: Say, inbox: Inbox) -> None:
-        self._say = say
+    def __init__(self, setup: wire.Setup, send: Send, inbox: Inbox) -> None:
+        self._send = send
         self._inbox = inbox
         self._idle_unload = setup.idle_unload or None
-        tells = _ModelNews(say)
+        loads = _LoadReporter(send)
         loader = Loader(
             setup.device,
             setup.precision,
             setup.models_dir,
             setup.compile,
-            tells.downloading,
-            kept=_kept(setup),
+            loads.downloading,
+            kept=_upscaler_bytes(setup),
             step_cache=setup.step_cache,
         )
-        tells.loader = loader
+        loads.loader = loader
         self._busy = Busy()
-        self._models = ModelManager(setup.models, loader, tells)
+        self._models = ModelManager(setup.models, loader, loads)
         self._encoder = ImageEncoder()
-        sink = _News(say, inbox, loader.memory, self._busy, lambda: self._executor.prompts.encoded)
-        self._upscaler = _upscaler(setup, loader, say)
+        outputs = _RequestReporter(send, inbox, self._report_image)
+        self._upscaler = _upscaler(setup, loader, send)
         self._executor = StepExecutor(
-            self._models, sink, self._encoder, loader.device, self._busy, upscaler=self._upscaler
+            self._models, outputs, self._encoder, loader.device, self._busy, upscaler=self._upscaler
         )
         self._loader = loader
         self._models.load_default()
-        pixels, seconds = self._warm(setup.models[0])
+        pixels, seconds = self._warm_up(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
             os.nice(5)  # the chats answer first
         self._busy.restart()
         # From now on a model is warm as soon as it is loaded.
-        tells.announce(pixels, seconds)
+        loads.announce(pixels, seconds)
 
     def step(self) -> None:
-        """Take in what has come, and do one step; wait where there is nothing to do."""
-        waiting = len(self._executor) == 0
-        rows = self._inbox.take(wait=waiting, seconds=self._idle_unload if self._models.loaded else None)
-        if waiting and not rows:
+        """Take new requests, and draw one step; wait if there is nothing to do."""
+        idle = len(self._executor) == 0
+        new = self._inbox.take(wait=idle, seconds=self._idle_unload if self._models.loaded else None)
+        if idle and not new:
             self._executor.prompts.clear()
             if self._upscaler is not None:
                 self._upscaler.unload()
             self._models.unload()
-            self._say(wire.Idle(self._loader.memory()))
+            self._send(wire.Idle(self._loader.memory()))
             return
-        self._executor.add(rows)
+        self._executor.add(new)
         self._executor.step()
 
-    def _warm(self, spec: ModelSpec) -> tuple[int, float]:
-        """Draw one throw-away picture; return its pixels and the seconds of its last step.
+    def _warm_up(self, spec: ModelSpec) -> tuple[int, float]:
+        """Draw a picture that is thrown away; return its pixels and the seconds of its last step.
 
-        Raises LoadError when even that can't be drawn.
+        Raises LoadError if it can't be drawn.
         """
-        sink = _WarmNews()
+        outputs = _WarmUpOutputs()
         encoder = ImageEncoder()
-        executor = StepExecutor(self._models, sink, encoder, self._loader.device)
+        executor = StepExecutor(self._models, outputs, encoder, self._loader.device)
         recipe = warm_recipe(spec)
         executor.add([RequestState(0, recipe)])
         while len(executor):
             executor.step()
         encoder.close()
-        if isinstance(sink.error, BadRecipe):  # it names the exception, which the executor has logged
+        if isinstance(outputs.error, BadRecipe):  # it names the exception, which the executor has logged
             raise LoadError(
                 UnknownModel(
                     f"{spec.profile.title} was loaded and can't draw: its files do not go together; the log says what failed."
                 )
             )
-        if sink.error is not None:
-            raise LoadError(sink.error)
-        return recipe.width * recipe.height, sink.seconds
+        if outputs.error is not None:
+            raise LoadError(outputs.error)
+        return recipe.width * recipe.height, outputs.seconds
+
+    def _report_image(self, ticket: int, image: Image) -> None:
+        encoded = self._executor.prompts.encoded
+        warm_seconds = time.monotonic() - self._busy.since
+        self._send(wire.ImageReady(ticket, image, self._loader.memory(), self._busy.seconds, warm_seconds, encoded))
 
 
-def _kept(setup: wire.Setup) -> int:
-    """Return the bytes of the device that are the upscaler's. Raises LoadError."""
+def _upscaler_bytes(setup: wire.Setup) -> int:
+    """Return the bytes of the device that the upscaler needs. Raises LoadError."""
     try:
         return upscaler_file.size(Path(setup.upscaler)) if setup.upscaler else 0
     except EngineError as e:
         raise LoadError(e) from e
 
 
-def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:
-    """Return the operator's upscaler, which is good; None where there is none. Raises LoadError."""
+def _upscaler(setup: wire.Setup, loader: Loader, send: Send) -> Upscaler | None:
+    """Return the operator's upscaler after a check; None if there is none. Raises LoadError."""
     if not setup.upscaler:
         return None
-    found = Upscaler(Path(setup.upscaler), loader.device, lambda: say(wire.Heartbeat()))
+    found = Upscaler(Path(setup.upscaler), loader.device, lambda: send(wire.Heartbeat()))
     try:
         found.check()
     except EngineError as e:
@@ -127,69 +132,65 @@ def _upscaler(setup: wire.Setup, loader: Loader, say: Say) -> Upscaler | None:
     return found
 
 
-class _ModelNews:
-    """Tells the parent which model is on the device. Obeys ``engine.diffusion.model_manager.LoadListener``.
+class _LoadReporter:
+    """Tells the parent which model is loaded. Implements ``engine.diffusion.model_manager.LoadListener``.
 
     Attributes:
-        loader: Who loads them; set before anything is told.
+        loader: The loader; set before anything is loaded.
     """
 
     loader: Loader
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._first: wire.Warm | None = None
-        self._begun = False
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._last: wire.Warm | None = None
+        self._announced = False
         self._changing = False
 
     def downloading(self, bytes_done: int, bytes_total: int) -> None:
         """See ``engine.hub.errors.ProgressCallback``."""
         self._changing = True
-        self._say(wire.Downloading(bytes_done, bytes_total))
+        self._send(wire.Downloading(bytes_done, bytes_total))
 
     def on_loading(self, spec: ModelSpec) -> None:
         self._changing = True
-        self._say(wire.Warming(spec.profile.name, self.loader.title))
+        self._send(wire.Warming(spec.profile.name, self.loader.title))
 
     def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         self._changing = False
-        self._first = wire.Warm(
+        self._last = wire.Warm(
             loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self.loader.memory(), seconds
         )
-        if self._begun:
-            self._say(self._first)
+        if self._announced:
+            self._send(self._last)
 
     def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
-        if self._begun and loaded is None:
-            self._say(wire.Idle(self.loader.memory(), problem))
+        if self._announced and loaded is None:
+            self._send(wire.Idle(self.loader.memory(), problem))
             return
-        if self._begun and self._changing and self._first is not None:
+        if self._announced and self._changing and self._last is not None:
             # The parent was told of a download, which has ended.
-            self._say(self._first)
+            self._send(self._last)
             self._changing = False
-        self._say(wire.Notice(problem))
+        self._send(wire.Notice(problem))
 
     def on_notice(self, text: str) -> None:
-        self._say(wire.Notice(text))
+        self._send(wire.Notice(text))
 
     def announce(self, pixels: int, seconds: float) -> None:
-        """The throw-away picture of so many pixels is done, its last step in so many seconds: say so."""
-        assert self._first is not None
-        self._begun = True
-        self._say(replace(self._first, pixels=pixels, step_seconds=seconds))
+        """Report the default model as warm, with the pixels of the warm-up picture and the seconds of its last step."""
+        assert self._last is not None
+        self._announced = True
+        self._send(replace(self._last, pixels=pixels, step_seconds=seconds))
 
 
-class _News:
-    """Tells the parent what comes of the rows; one that was dropped is mentioned no more. Obeys ``OutputHandler``."""
+class _RequestReporter:
+    """Tells the parent what comes of requests that it has not dropped. Implements ``OutputHandler``."""
 
-    def __init__(
-        self, say: Say, inbox: Inbox, memory: Callable[[], int], busy: Busy, encoded: Callable[[], int]
-    ) -> None:
-        self._say = say
+    def __init__(self, send: Send, inbox: Inbox, send_image: Callable[[int, Image], None]) -> None:
+        self._send = send
         self._inbox = inbox
-        self._memory = memory
-        self._busy = busy
-        self._encoded = encoded
+        self._send_image = send_image
 
     def is_active(self, ticket: int) -> bool:
         return self._inbox.is_active(ticket)
@@ -199,40 +200,23 @@ class _News:
 
     def on_step(self, progress: Sequence[StepProgress], seconds: float) -> None:
         tickets, done, steps = zip(*((p.ticket, p.step, p.steps) for p in progress), strict=True)
-        self._say(wire.StepDone(tickets, done, steps, seconds))
+        self._send(wire.StepDone(tickets, done, steps, seconds))
 
-    def on_preview(self, ticket: int, data: bytes, mime: str) -> None:
+    def on_preview(self, ticket: int, preview: Preview) -> None:
         if self._inbox.wants_preview(ticket):
-            self._say(wire.PreviewReady(ticket, mime, data))
+            self._send(wire.PreviewReady(ticket, preview))
 
     def on_image(self, ticket: int, image: Image) -> None:
         if self._inbox.finish(ticket):
-            self._say(
-                wire.ImageReady(
-                    ticket,
-                    image.width,
-                    image.height,
-                    image.seconds,
-                    image.precision,
-                    image.revision,
-                    image.notes,
-                    self._memory(),
-                    self._busy.seconds,
-                    time.monotonic() - self._busy.since,
-                    self._encoded(),
-                    image.mime,
-                    image.data,
-                    image.setup,
-                )
-            )
+            self._send_image(ticket, image)
 
     def on_failure(self, ticket: int, error: EngineError) -> None:
         if self._inbox.finish(ticket):
-            self._say(wire.RecipeFailed(ticket, error.code, str(error)))
+            self._send(wire.RequestFailed(ticket, error.code, str(error)))
 
 
-class _WarmNews:
-    """Hears of the throw-away picture: how long a step takes is worth knowing, what becomes of it is not."""
+class _WarmUpOutputs:
+    """Keeps the time of the warm-up picture's steps and its error, not the picture. Implements ``OutputHandler``."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -247,11 +231,11 @@ class _WarmNews:
     def on_step(self, _progress: Sequence[StepProgress], seconds: float) -> None:
         self.seconds = seconds
 
-    def on_preview(self, _ticket: int, _data: bytes, _mime: str) -> None:
-        """Nobody looks."""
+    def on_preview(self, _ticket: int, _preview: Preview) -> None:
+        """No preview is wanted."""
 
     def on_image(self, _ticket: int, _image: Image) -> None:
-        """Thrown away."""
+        """The picture is thrown away."""
 
     def on_failure(self, _ticket: int, error: EngineError) -> None:
         self.error = error

@@ -1,13 +1,11 @@
-"""What the service and the classifier's process say to each other, in the frames of ``engine.host.wire``."""
+"""The messages between the service and the classifier's process, in the frames of ``engine.host.frames``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TypeAlias, get_args
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from engine.host.wire import HEAD, WireError
+from engine.host.frames import Codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +13,8 @@ class ClassifierSetup:
     """The first message to the child.
 
     Attributes:
-        folder: Where the classifier is.
-        labels: Those that count as unsafe.
+        folder: Folder of the classifier.
+        labels: Labels that count as unsafe.
     """
 
     folder: str
@@ -41,7 +39,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """From the child: how sure it is that the picture is unsafe.
+    """From the child: how sure the classifier is that the picture is unsafe.
 
     Attributes:
         score: 0 to 1.
@@ -52,7 +50,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """From the child: it could not judge the picture, or could not load; then it ends.
+    """From the child: it could not judge the picture, or could not load the classifier and ends.
 
     Attributes:
         problem: One sentence, for the log.
@@ -63,26 +61,4 @@ class Problem:
 
 Message: TypeAlias = ClassifierSetup | Ready | Judge | Score | Problem
 
-_KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
-
-
-def encode(message: Message) -> bytes:
-    """Return the message as one frame."""
-    payload = message.payload if isinstance(message, Judge) else b""
-    header = {f.name: getattr(message, f.name) for f in fields(message) if f.name != "payload"}
-    raw = json.dumps({"kind": type(message).__name__, **header}).encode("ascii")
-    return HEAD.pack(len(raw), len(payload)) + raw + payload
-
-
-def decode(header: bytes, payload: bytes) -> Message:
-    """Return the message of one frame; raises WireError when it is none."""
-    try:
-        values = json.loads(header)
-        kind = _KINDS[values.pop("kind")]
-        if kind is Judge:
-            values["payload"] = payload
-        if kind is ClassifierSetup:
-            values["labels"] = tuple(values["labels"])
-        return kind(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise WireError(f"not a message: {e!r}") from e
+CODEC: Codec[Message] = Codec(Message)

@@ -15,31 +15,33 @@ import os
 import sys
 import time
 
+from engine.contract import Image, Preview
 from engine.host import wire
+from engine.host.frames import HEAD, lengths
 
 
 def hear() -> wire.Message | None:
-    head = sys.stdin.buffer.read(wire.HEAD.size)
-    if len(head) < wire.HEAD.size:
+    head = sys.stdin.buffer.read(HEAD.size)
+    if len(head) < HEAD.size:
         return None
-    header, payload = wire.lengths(head)
-    return wire.decode(sys.stdin.buffer.read(header), sys.stdin.buffer.read(payload))
+    header, payload = lengths(head)
+    return wire.CODEC.decode(sys.stdin.buffer.read(header), sys.stdin.buffer.read(payload))
 
 
 def say(message: wire.Message) -> None:
-    sys.stdout.buffer.write(wire.encode(message))
+    sys.stdout.buffer.write(wire.CODEC.encode(message))
     sys.stdout.buffer.flush()
 
 
-def draw(paint: wire.Paint, looked: set[int], upscaler: str = "") -> None:
+def draw(paint: wire.Paint, looked: set[int]) -> None:
     for step in (1, 2):
         say(stepped(paint, step))
     for ticket, recipe in zip(paint.tickets, paint.recipes, strict=True):
         if ticket in looked:
-            say(wire.PreviewReady(ticket, "image/jpeg", b"rough"))
+            say(wire.PreviewReady(ticket, Preview(recipe.id, b"rough", "image/jpeg")))
         data = recipe.prompt.encode()
-        made = (recipe.width, recipe.height, 0.01, "fp4", "c0ffee", ("n",))
-        say(wire.ImageReady(ticket, *made, 123, 0.1, 0.2, 1, "image/png", data, upscaler if recipe.image else ""))
+        how = (recipe.width, recipe.height, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", "a setup")
+        say(wire.ImageReady(ticket, Image(recipe.id, data, *how), 123, 0.1, 0.2, 1))
 
 
 def stepped(paint: wire.Paint, step: int) -> wire.StepDone:
@@ -84,16 +86,16 @@ def main(what: str) -> None:
             if what == "peeks":
                 # Nobody can look before it is told of the recipe.
                 say(stepped(message, 1))
-                while not isinstance(look := hear(), wire.SetPreview):
+                while not isinstance(wanted := hear(), wire.SetPreview):
                     pass
-                looked.add(look.ticket)
+                looked.add(wanted.ticket)
             if what == "dies":
                 os._exit(9)
             if what == "stalls":
                 say(stepped(message, 1))
             elif what == "enlarges":
                 say(wire.Heartbeat())
-                draw(message, looked, "beef")
+                draw(message, looked)
             else:
                 draw(message, looked)
     while what == "lingers":

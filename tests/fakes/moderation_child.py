@@ -13,23 +13,23 @@ import sys
 import time
 from pathlib import Path
 
-from engine.host.pipe import Pipe
+from engine.host.parent_pipe import ParentPipe
 from engine.moderation import wire
 
 
 def main(what: str, *more: str) -> None:
-    pipe = Pipe()
-    pipe.take()
+    pipe = ParentPipe(wire.CODEC)
+    pipe.receive()
     if what == "quits":
         sys.exit(3)
     if what == "echoes":
-        pipe.put(wire.encode(wire.Problem(json.dumps(dict(os.environ)))))
+        pipe.send(wire.Problem(json.dumps(dict(os.environ))))
         return
     sys.stderr.write("loading...\n" * 20000)
-    pipe.put(wire.encode(wire.Ready()))
+    pipe.send(wire.Ready())
     while True:
         try:
-            message = wire.decode(*pipe.take())
+            message = pipe.receive()
         except EOFError:
             return
         assert isinstance(message, wire.Judge)
@@ -40,9 +40,9 @@ def main(what: str, *more: str) -> None:
         if what == "stalls":
             time.sleep(60)
         if what == "raves":
-            pipe.put(b"Downloading: 100 %" * 9)
+            pipe._out.write(b"Downloading: 100 %" * 9)
         score = message.payload.decode()
-        pipe.put(wire.encode(wire.Problem("no picture") if score == "broken" else wire.Score(float(score))))
+        pipe.send(wire.Problem("no picture") if score == "broken" else wire.Score(float(score)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.contract import Recipe
-from engine.host import spawn
+from engine.host.child_process import child_environment, end_process
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -62,7 +62,7 @@ async def running(folder: str, device: str, precision: str) -> AsyncIterator[Loo
         stdout=pipe,
         stderr=pipe,
         # As anybody runs it: how its threads wait is left to OpenMP.
-        env=spawn.environment({}, offline=True, calm=False),
+        env=child_environment({}, offline=True, calm=False),
     )
     loop = Loop(process)
     try:
@@ -70,4 +70,4 @@ async def running(folder: str, device: str, precision: str) -> AsyncIterator[Loo
         loop.threads, loop.peak = said["threads"], said["peak"]
         yield loop
     finally:
-        await spawn.end(process, 5.0)
+        await end_process(process, 5.0)

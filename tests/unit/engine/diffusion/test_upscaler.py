@@ -26,6 +26,7 @@ from engine import catalogue
 from engine.contract import EngineError, Image, Recipe, UnknownModel
 from engine.diffusion import init_image
 from engine.diffusion.executor import StepExecutor
+from engine.diffusion.fingerprint import with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
@@ -333,7 +334,12 @@ def test_a_picture_says_what_enlarged_its_start_and_a_bad_upscaler_takes_no_othe
     paint(executor, small, large, first=3)
     encoder.close()
     assert upscaler.digest
-    assert [getattr(ends.ends[n], "setup", None) for n in range(5)] == [upscaler.digest, "", "", None, ""]
+    assert [getattr(ends.ends[n], "setup", None) for n in range(5)] == [
+        with_extras("setup of toy", upscaler.digest),
+        *["setup of toy"] * 2,
+        None,
+        "setup of toy",
+    ]
     assert isinstance(ends.ends[3], UnknownModel)
 
 
@@ -358,7 +364,8 @@ def test_drawn_over_what_the_model_made_of_it(file: Path, tmp_path: Path) -> Non
     by_it, by_hand, scaled = drawn("small.png", upscaler), drawn("large.png", None), drawn("small.png", None)
     assert by_it.data == by_hand.data != scaled.data
     assert Pillow.open(io.BytesIO(by_it.data)).size == (64, 64)
-    assert (by_it.setup, by_hand.setup, scaled.setup) == (upscaler.digest, "", "")
+    assert by_it.setup == with_extras(scaled.setup, upscaler.digest)
+    assert by_hand.setup == scaled.setup
 
 
 class Slow:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import EngineError, Image, Recipe
+from engine.contract import EngineError, Image, Preview, Recipe
 from engine.diffusion.executor import StepProgress
 from engine.diffusion.model_manager import LoadedModel
 from engine.diffusion.request_state import BatchKey
@@ -117,8 +117,8 @@ class Ends:
         assert seconds >= 0
         self.steps.append(tuple((p.ticket, p.step, p.steps) for p in progress))
 
-    def on_preview(self, ticket: int, data: bytes, mime: str) -> None:
-        self.previews.append((ticket, data, mime))
+    def on_preview(self, ticket: int, preview: Preview) -> None:
+        self.previews.append((ticket, preview.data, preview.mime))
 
     def on_image(self, ticket: int, image: Image) -> None:
         assert ticket not in self.ends
@@ -155,6 +155,9 @@ class OneModel:
 
     def revision(self, model: str) -> str:
         return f"revision of {model}"
+
+    def setup(self, model: str) -> str:
+        return f"setup of {model}"
 
     def max_batch(self, key: BatchKey) -> int:
         return self.fits

@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.catalogue import demo
 from engine.contract import Image, Recipe
 from engine.diffusion.executor import StepExecutor
+from engine.diffusion.fingerprint import setup_digest, with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
@@ -155,8 +156,9 @@ def test_pictures_of_many_steps_are_nearly_the_same_and_say_so() -> None:
     (whole, _), (guessed, ends) = pictures(1), pictures(2)
     recipes = [replace(one, steps=LEAST_STEPS - 1) for one in recipes]
     fewer, _ = pictures(1)
-    assert [one.setup for one in whole] == ["", "", ""]
-    assert [one.setup for one in guessed] == ["step cache 2", "step cache 2", ""]
+    plain, cached_setup = setup_digest(spec), with_extras(setup_digest(spec), "step cache 2")
+    assert [one.setup for one in whole] == [plain] * 3
+    assert [one.setup for one in guessed] == [cached_setup, cached_setup, plain]
     assert whole[2].data == guessed[2].data
     for one, cached, short in zip(whole[:2], guessed[:2], fewer[:2], strict=True):
         # Nearer to the whole than a drawing of as many steps as were computed (18 of 30).

@@ -12,8 +12,8 @@ from engine.host.child_logging import level_of
 
 SPEAKER = """
 import logging, warnings
-from engine.host.child_logging import speak
-speak()
+from engine.host.child_logging import configure_logging
+configure_logging()
 logging.getLogger("diffusers.loaders.peft").warning("some keys\\nwere not used")
 logging.getLogger("transformers.modeling_utils").error("no")
 logging.getLogger("diffusers.loaders.peft").info("chatter")

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from engine.contract import EngineError, SafetyVerdict
-from engine.host.spawn import environment
-from engine.host.wire import WireError
+from engine.host.child_process import child_environment
+from engine.host.frames import WireError
 from engine.moderation import folder as folders
 from engine.moderation import wire
 from engine.moderation.process_moderator import COMMAND, ModeratorConfig, ModeratorTimeouts, ProcessModerator
@@ -33,11 +33,11 @@ RED, BLUE = picture(250, 20, 20), picture(20, 20, 250)
 
 @contextlib.asynccontextmanager
 async def child(
-    folder: Path, *what: str, patience: ModeratorTimeouts = QUICK, clock: Callable[[], float] = time.monotonic
+    folder: Path, *what: str, timeouts: ModeratorTimeouts = QUICK, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[ProcessModerator]:
     command = (sys.executable, "-m", "tests.fakes.moderation_child", *what) if what else COMMAND
     moderator = ProcessModerator(
-        ModeratorConfig(looks_like_one(folder) if what else folder, UNSAFE), patience, command, clock
+        ModeratorConfig(looks_like_one(folder) if what else folder, UNSAFE), timeouts, command, clock
     )
     try:
         async with asyncio.timeout(100):
@@ -63,10 +63,10 @@ async def test_a_real_classifier_judges(tmp_path: Path) -> None:
 def test_a_child_ends_with_its_parent_also_while_it_loads(tmp_path: Path) -> None:
     looks_like_one(tmp_path)
     with subprocess.Popen(
-        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment({}, offline=True)
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment({}, offline=True)
     ) as started:
         assert started.stdin is not None
-        started.stdin.write(wire.encode(wire.ClassifierSetup(str(tmp_path), UNSAFE)))
+        started.stdin.write(wire.CODEC.encode(wire.ClassifierSetup(str(tmp_path), UNSAFE)))
         started.stdin.close()
         assert started.wait(60) == 0
 
@@ -107,7 +107,7 @@ async def test_what_can_not_answer_knows_nothing(tmp_path: Path, what: str) -> N
 
 
 async def test_a_hang_is_a_death(tmp_path: Path) -> None:
-    async with child(tmp_path, "stalls", patience=replace(QUICK, answer=0.2)) as moderator:
+    async with child(tmp_path, "stalls", timeouts=replace(QUICK, answer=0.2)) as moderator:
         assert await moderator.judge(b"0") is SafetyVerdict.UNKNOWN
 
 
@@ -128,15 +128,13 @@ async def test_who_stops_waiting_leaves_no_answer_for_the_next(tmp_path: Path) -
         assert await moderator.judge(b"0") is SafetyVerdict.SAFE
         assert moderator.pid is not None
         # Held, it can't have answered yet.
-        held = psutil.Process(moderator.pid)
-        held.suspend()
+        psutil.Process(moderator.pid).suspend()
         waiting = asyncio.create_task(moderator.judge(b"1"))
         for _ in range(5):
             await asyncio.sleep(0)
-        assert moderator._turn.locked()
+        assert moderator._lock.locked()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        held.resume()
         assert await moderator.judge(b"0") is SafetyVerdict.SAFE
 
 
@@ -178,7 +176,7 @@ def test_a_folder_is_looked_at_before_it_is_used(tmp_path: Path) -> None:
         folders.read(tmp_path, ("nsfw",))
 
 
-@pytest.mark.parametrize("header", [b"", b"[]", b"{}", b'{"kind": "Seen"}', b'{"kind": "Nobody", "x": 1}', b"\xff"])
+@pytest.mark.parametrize("header", [b"", b"[]", b"{}", b'{"kind": "Score"}', b'{"kind": "Nobody", "x": 1}', b"\xff"])
 def test_what_is_no_message_is_refused(header: bytes) -> None:
     with pytest.raises(WireError):
-        wire.decode(header, b"")
+        wire.CODEC.decode(header, b"")

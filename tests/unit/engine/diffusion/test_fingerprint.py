@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine.catalogue import demo
-from engine.host.fingerprint import kind_of, setup_of, with_more
+from engine.diffusion.fingerprint import device_kind, setup_digest, with_extras
 from engine.spec import Lora, ModelSpec
 
 LORA = Lora("/models/loras/ink.safetensors", 0.8)
@@ -24,7 +24,7 @@ SPEC = ModelSpec(replace(demo(), source="/models/demo", scheduler="EulerDiscrete
     ],
 )
 def test_a_second_card_of_the_same_make_is_the_same(device: str, kind: str) -> None:
-    assert kind_of(device) == kind
+    assert device_kind(device) == kind
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_second_card_of_the_same_make_is_the_same(device: str, kind: str) -> N
     ],
 )
 def test_whatever_decides_pixels_is_told(other: ModelSpec) -> None:
-    assert setup_of(other) != setup_of(SPEC)
+    assert setup_digest(other) != setup_digest(SPEC)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_whatever_decides_pixels_is_told(other: ModelSpec) -> None:
     ],
 )
 def test_where_files_lie_and_what_they_are_called_for_people_does_not_matter(same: ModelSpec) -> None:
-    assert setup_of(same) == setup_of(SPEC)
+    assert setup_digest(same) == setup_digest(SPEC)
 
 
 def test_an_upscaler_is_told_only_where_one_was_used() -> None:
-    plain = setup_of(SPEC)
-    assert with_more(plain, "") == plain
-    found = {plain, with_more(plain, "c0ffee"), with_more(plain, "beef"), with_more("other", "c0ffee")}
+    plain = setup_digest(SPEC)
+    assert with_extras(plain, "") == plain
+    found = {plain, with_extras(plain, "c0ffee"), with_extras(plain, "beef"), with_extras("other", "c0ffee")}
     assert len(found) == 4
     assert {len(setup) for setup in found} == {len(plain)}

@@ -1,4 +1,4 @@
-"""What a picture says of how it was drawn, so that one can tell later whether drawing it again gives the same."""
+"""What a picture records about how it was drawn, to tell later whether drawing it again gives the same pixels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _INDEX = re.compile(r"^(\w+):\d+")
 _CHARS = 16
 
 
-def kind_of(device: str) -> str:
-    """Return a device's name without its number: a second card of the same make draws the same."""
+def device_kind(device: str) -> str:
+    """Return a device's name without its number: a second card of the same kind draws the same pixels."""
     return _INDEX.sub(r"\1", device)
 
 
-def setup_of(spec: ModelSpec) -> str:
+def setup_digest(spec: ModelSpec) -> str:
     """Return a short digest of a model's files by name, its LoRAs and its scheduler; the commit is not in it.
 
-    Files of this machine count by name alone: a folder that was moved draws the same.
+    Files of this machine count by name alone: a folder that was moved draws the same pixels.
     """
     profile = spec.profile
     parts = {
@@ -37,9 +37,9 @@ def setup_of(spec: ModelSpec) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_CHARS]
 
 
-def with_more(setup: str, more: str) -> str:
-    """Return a setup's digest with what else had a part in a picture; as it is where nothing had."""
-    return sha256(f"{setup} {more}".encode()).hexdigest()[:_CHARS] if more else setup
+def with_extras(setup: str, extras: str) -> str:
+    """Return a setup's digest together with what else changed a picture; unchanged if nothing did."""
+    return sha256(f"{setup} {extras}".encode()).hexdigest()[:_CHARS] if extras else setup
 
 
 def _name(source: str) -> str:

@@ -1,0 +1,76 @@
+"""What a child is started with, what its end is called, and when it is started again."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from engine.host.child_process import RestartBackoff, child_environment, exit_reason
+
+WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in WAITS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def waits(*, calm: bool = True) -> dict[str, str]:
+    return {name: value for name, value in child_environment({}, offline=True, calm=calm).items() if name in WAITS}
+
+
+def test_its_threads_soon_sleep_where_they_wait() -> None:
+    assert waits() == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+    assert waits(calm=False) == {}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_whoever_says_how_threads_wait_has_their_own_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert waits() == waits(calm=False) == {name: "1"}
+
+
+def test_easels_own_settings_stay_outside_and_what_is_given_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASEL_DISCORD_TOKEN", "secret")
+    monkeypatch.setenv("HF_ENDPOINT", "https://one.example")
+    found = child_environment({"HF_ENDPOINT": "https://two.example"}, offline=False)
+    assert not any(name.startswith("EASEL_") for name in found)
+    assert found["HF_ENDPOINT"] == "https://two.example"
+    assert found["PATH"] == os.environ["PATH"]
+    assert "HF_HUB_OFFLINE" not in found
+    assert child_environment({}, offline=True)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_the_pause_between_starts_grows_to_its_longest() -> None:
+    now = [0.0]
+    backoff = RestartBackoff(1.0, 60.0, lambda: now[0])
+    assert (backoff.pause, backoff.resting) == (1, False)
+    pauses = []
+    for _ in range(8):
+        backoff.fail()
+        pauses.append(backoff.pause)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    resting = [backoff.resting]
+    now[0] = 60.0
+    resting.append(backoff.resting)
+    assert resting == [True, False]
+    backoff.failures = 10**6
+    assert backoff.pause == 60
+    backoff.fail()
+    backoff.succeed()
+    assert (backoff.pause, backoff.failures, backoff.resting) == (1, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (0, "ended by itself (exit status 0)"),
+        (-9, "was ended by SIGKILL, perhaps for want of memory"),
+        (-15, "was ended by SIGTERM"),
+        (-999, "was ended by signal 999"),
+    ],
+)
+def test_an_exit_status_is_explained(code: int, reason: str) -> None:
+    assert exit_reason(code) == reason
