@@ -11,7 +11,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, Teleg
 from aiogram.methods import TelegramMethod
 from pydantic import BaseModel
 
-from adapters.telegram.faults import CALL_ERRORS, sentence
+from adapters.telegram.errors import CALL_ERRORS, describe
 from bot.model.errors import NotAllowed
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class _GetStatus(TelegramMethod[_Member]):
 
 
 class Admins:
-    """Answers whether a person is an administrator of a group.
+    """ReplyPoster whether a person is an administrator of a group.
 
     Args:
         bot: The API client.
@@ -78,7 +78,7 @@ class Admins:
         try:
             member = await self._bot(_GetStatus(chat_id=chat_id, user_id=user_id), request_timeout=_SECONDS)
         except CALL_ERRORS as error:
-            log.warning("Telegram does not tell who is an admin: %s", sentence(error, self._bot.token))
+            log.warning("Telegram does not tell who is an admin: %s", describe(error, self._bot.token))
             until = self._clock() + self._again
             if isinstance(error, TelegramRetryAfter):
                 self._away_until = self._clock() + error.retry_after

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Container
 from dataclasses import replace
 
@@ -12,39 +10,35 @@ from aiogram.enums import ChatType
 from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
 
 from adapters.telegram.admins import Admins
-from adapters.telegram.errands import Errands
+from adapters.telegram.background import BackgroundCalls, retry_while_busy
 from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
 from bot.model.actions import Action, Press
 from bot.model.cards import Card
 from bot.model.errors import NotAllowed, Refusal
 from bot.model.messages import Address
 from bot.model.people import Actor
-from bot.ports import Busy, Gone, NoPictures, Surface
+from bot.ports import NoPictures, Surface
 from bot.studio import Studio
 
-log = logging.getLogger(__name__)
 
-_TRIES = 4
-
-
-class Buttons:
+class CallbackQueries:
     """Handlers of presses.
 
     Args:
         studio: The core.
         surface: Shows a turned page.
         owners: User ids of this Easel's owners.
-        errands: What is done later.
+        background: What is done later.
         admins: Who may set rules in a group; asked only where a button is for them alone.
     """
 
     def __init__(
-        self, studio: Studio, surface: Surface, owners: Container[str], errands: Errands, admins: Admins
+        self, studio: Studio, surface: Surface, owners: Container[str], background: BackgroundCalls, admins: Admins
     ) -> None:
         self._studio = studio
         self._surface = surface
         self._owners = owners
-        self._errands = errands
+        self._background = background
         self._admins = admins
         self._turning: dict[tuple[str, str | None], str] = {}
 
@@ -59,7 +53,7 @@ class Buttons:
         actor = presser_of(query, self._owners)
         press = Press.unpack(query.data or "")
         if press is None or query.message is None:
-            self._errands.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
+            self._background.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
         near = address_near(query.message, actor)
         try:
@@ -71,13 +65,13 @@ class Buttons:
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)
             )
         except Refusal as refusal:
-            self._errands.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
+            self._background.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
             return
-        self._errands.answer(query.id, pressed.notice)
+        self._background.answer(query.id, pressed.notice)
         if pressed.card is not None and pressed.card.job_id is None:
             # A turned page; the cards of jobs are delivery's.
             here = replace(near, message=near.reply_to, reply_to=None)
-            self._errands.start(self._show(query.id, here, pressed.card), "a page could not be turned")
+            self._background.start(self._show(query.id, here, pressed.card), "a page could not be turned")
 
     async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: Press) -> Actor:
         """Ask whether they are an admin here, if the button is for admins alone."""
@@ -88,23 +82,18 @@ class Buttons:
     async def _show(self, query_id: str, here: Address, card: Card) -> None:
         """Show the card in place of the pressed one, unless a later press has asked for another meanwhile."""
         message = (here.chat, here.message)
+
+        async def edit() -> None:
+            if self._turning.get(message) != query_id:
+                return
+            try:
+                await self._surface.edit(here, card)
+            except NoPictures:
+                await self._surface.edit(here, replace(card, pictures=()))
+
         self._turning[message] = query_id
         try:
-            for _ in range(_TRIES):
-                if self._turning.get(message) != query_id:
-                    return
-                try:
-                    await self._surface.edit(here, card)
-                except Busy as busy:
-                    await asyncio.sleep(busy.seconds)
-                except NoPictures:
-                    card = replace(card, pictures=())
-                except Gone as gone:
-                    log.warning("a page could not be turned: %s", gone)
-                    return
-                else:
-                    return
-            log.warning("a page could not be turned: the chat must be left alone")
+            await retry_while_busy(edit)
         finally:
             if self._turning.get(message) == query_id:
                 del self._turning[message]

@@ -1,21 +1,29 @@
-"""The API client as the settings ask for it, and the question whether its token is good."""
+"""The API client: built from the settings, and asked again until Telegram replies."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
-from aiogram.exceptions import TelegramRetryAfter
+from aiogram.exceptions import TelegramAPIError, TelegramConflictError, TelegramRetryAfter
 from aiogram.methods import Response, TelegramMethod
 from aiogram.methods.base import TelegramType
 from aiogram.utils.token import TokenValidationError
 
-from adapters.telegram.faults import REFUSED, UNREACHABLE, sentence
+from adapters.telegram.errors import CALL_ERRORS, REFUSED, UNREACHABLE, describe
+from adapters.telegram.identity import PLATFORM
 from adapters.telegram.settings import TelegramSettings
+from bot.backoff import Backoff
 from bot.model.errors import Unavailable
 from bot.settings import Settings
+from bot.studio import Studio
 
 _CHECK_SECONDS = 15
 
@@ -74,5 +82,106 @@ async def identify(settings: TelegramSettings, core: Settings) -> str:
         except REFUSED as error:
             raise Unavailable("telegram.check.refused") from error
         except (TelegramRetryAfter, *UNREACHABLE) as error:
-            raise Unavailable("telegram.check.away", why=sentence(error, bot.token)) from error
+            raise Unavailable("telegram.check.away", why=describe(error, bot.token)) from error
     return f"@{me.username}"
+
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 10
+
+_UNREACHABLE = partial(Backoff, 1.0, 60.0)
+_REFUSED = partial(Backoff, 2.0, 300.0)
+_FAILING = partial(Backoff, 0.5, 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PollingOptions:
+    """Timeouts and pauses of long polling.
+
+    Attributes:
+        poll: How long Telegram may hold a request that has no updates, in whole seconds.
+        answer: How much longer its answer may take, in seconds.
+        unreachable: Makes the pauses while Telegram can't be reached.
+        refused: Makes the pauses while Telegram refuses the token, or another program polls.
+        failing: Makes the pauses between the tries of an update that can't be saved.
+    """
+
+    poll: int = 25
+    answer: int = 20
+    unreachable: Callable[[], Backoff] = _UNREACHABLE
+    refused: Callable[[], Backoff] = _REFUSED
+    failing: Callable[[], Backoff] = _FAILING
+
+
+class ApiRetrier:
+    """Repeats calls until Telegram answers, and reports meanwhile, in the log and in /readyz, why it does not.
+
+    Args:
+        bot: The API client.
+        studio: Knows the sentences, and is told why this platform serves nobody.
+        options: The pauses.
+    """
+
+    def __init__(self, bot: Bot, studio: Studio, options: PollingOptions) -> None:
+        self._bot = bot
+        self._studio = studio
+        self._options = options
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call until it succeeds; it must be safe to repeat.
+
+        Telegram refuses valid tokens at times, and other programs end. So no refusal of the bot itself is final.
+
+        Raises:
+            TelegramAPIError: Telegram refused the call itself.
+        """
+        unreachable, refused = self._options.unreachable(), self._options.refused()
+        while True:
+            try:
+                result = await call()
+            except TelegramRetryAfter as error:
+                log.info("Telegram asks to wait %d s", error.retry_after)
+                pause: float = error.retry_after
+            except REFUSED as error:
+                pause = self._report_refusal("telegram.problem.refused", error, refused)
+            except TelegramConflictError as error:
+                if "webhook" in error.message.lower():
+                    pause = self._report_refusal("telegram.problem.webhook", error, refused)
+                    await self._remove_webhook()
+                else:
+                    pause = self._report_refusal("telegram.problem.conflict", error, refused)
+            except UNREACHABLE as error:
+                why = describe(error, self._bot.token)
+                if unreachable.tries:  # a single failure is not reported: it usually passes
+                    self._report(self._studio.text("telegram.problem.unreachable", "en", why=why))
+                pause = unreachable.fail()
+                log.warning("Telegram can't be reached (%s); again in %.0f s", why, pause)
+            else:
+                if unreachable.tries or refused.tries:
+                    log.info("Telegram answers again")
+                self._report(None)
+                return result
+            await asyncio.sleep(pause)
+
+    def _report_refusal(self, key: str, error: TelegramAPIError, backoff: Backoff) -> float:
+        """Report a refusal of the bot itself; returns the seconds to wait."""
+        problem = self._studio.text(key, "en")
+        level = logging.WARNING if backoff.tries else logging.CRITICAL
+        reason, pause = describe(error, self._bot.token), backoff.fail()
+        log.log(level, "Telegram is off: %s Telegram says: %s. Again in %.1f s.", problem, reason, pause)
+        self._report(problem)
+        return pause
+
+    def _report(self, problem: str | None) -> None:
+        self._studio.connection_problem(PLATFORM, problem)
+
+    async def _remove_webhook(self) -> None:
+        try:
+            await self._bot.delete_webhook(drop_pending_updates=False, request_timeout=_SECONDS)
+        except CALL_ERRORS as error:
+            log.warning("the webhook could not be removed: %s", describe(error, self._bot.token))
+        else:
+            log.warning("the webhook of this bot was removed")

@@ -11,11 +11,11 @@ from aiogram.exceptions import TelegramAPIError
 from aiogram.types import Message, Update, User
 from aiogram.utils.formatting import sizeof
 
-from adapters.telegram.answers import Answers
-from adapters.telegram.errands import Errands
+from adapters.telegram.background import BackgroundCalls
+from adapters.telegram.command_filter import CommandFilter, TypedCommand
 from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
-from adapters.telegram.typed import Line, Typed
+from adapters.telegram.replies import ReplyPoster
 from adapters.telegram.verbs import COMMANDS as VERBS
 from bot.model.actions import Action, Press
 from bot.model.cards import Card, Tone
@@ -48,41 +48,43 @@ _MEDIA = {
 }
 
 
-class Commands:
+class MessageCommands:
     """Handlers of messages.
 
     Args:
         studio: The core.
         me: The bot's own account.
         owners: User ids of this Easel's owners.
-        errands: What is done later.
-        answers: Where answers go that are no pictures.
+        background: What is done later.
+        replies: Where answers go that are no pictures.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Container[str], errands: Errands, answers: Answers) -> None:
+    def __init__(
+        self, studio: Studio, me: User, owners: Container[str], background: BackgroundCalls, replies: ReplyPoster
+    ) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
-        self._errands = errands
-        self._answers = answers
+        self._background = background
+        self._replies = replies
         self._whole: dict[str, int] = {}
 
     def router(self) -> Router:
         """The routes: commands everywhere, also in captions; plain text and other content only in private chats."""
         router = Router(name="messages")
         private = F.chat.type == ChatType.PRIVATE
-        router.message.register(self.draw, F.text, Typed("draw"))
-        router.message.register(self.history, F.text, Typed("history"))
-        router.message.register(self.cancel, F.text, Typed("cancel"))
-        router.message.register(self.help, F.text, Typed("help", "start"))
+        router.message.register(self.draw, F.text, CommandFilter("draw"))
+        router.message.register(self.history, F.text, CommandFilter("history"))
+        router.message.register(self.cancel, F.text, CommandFilter("cancel"))
+        router.message.register(self.help, F.text, CommandFilter("help", "start"))
         router.message.register(self.unknown, private, F.text.startswith("/"))
-        router.message.register(self.unknown, private, F.text, Typed())
+        router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
-        router.message.register(self.media, F.caption, Typed(*COMMANDS))
+        router.message.register(self.media, F.caption, CommandFilter(*COMMANDS))
         router.message.register(self.media, private, F.content_type.in_(_MEDIA))
         return router
 
-    async def draw(self, message: Message, line: Line, event_update: Update) -> None:
+    async def draw(self, message: Message, line: TypedCommand, event_update: Update) -> None:
         """``/draw PROMPT``."""
         await self._draw(message, line.rest, event_update.update_id)
 
@@ -98,7 +100,7 @@ class Commands:
             card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
         else:
             card = await self._studio.history(actor, place_of(message))
-        await self._answers.post(message, actor, event_update.update_id, card, kind="history")
+        await self._replies.post(message, actor, event_update.update_id, card, kind="history")
 
     async def cancel(self, message: Message, event_update: Update) -> None:
         """``/cancel``: stop whatever of one's own is not drawn yet."""
@@ -119,7 +121,7 @@ class Commands:
             if stopped
             else self._notice("telegram.nothing_to_cancel", actor)
         )
-        await self._answers.post(message, actor, event_update.update_id, notice, kind="cancel")
+        await self._replies.post(message, actor, event_update.update_id, notice, kind="cancel")
 
     async def help(self, message: Message, event_update: Update) -> None:
         """``/help`` and ``/start``."""
@@ -127,20 +129,20 @@ class Commands:
         card = self._studio.help(actor.locale)
         examples = self._studio.text("telegram.examples", actor.locale)
         card = replace(card, notes=(*card.notes, examples))
-        await self._answers.post(message, actor, event_update.update_id, card, kind="help")
+        await self._replies.post(message, actor, event_update.update_id, card, kind="help")
 
     async def unknown(self, message: Message, event_update: Update) -> None:
         """A command that is none of ours is no prompt either."""
         actor = author_of(message, self._owners)
         typed = (message.text or "").split(maxsplit=1)[0]
         notice = self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
-        await self._answers.post(message, actor, event_update.update_id, notice, kind="unknown")
+        await self._replies.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
         """Photos, voice and the like can't be drawn from."""
         actor = author_of(message, self._owners)
         notice = self._notice("telegram.text_only", actor)
-        await self._answers.post(message, actor, event_update.update_id, notice, kind="media")
+        await self._replies.post(message, actor, event_update.update_id, notice, kind="media")
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
         actor = author_of(message, self._owners)
@@ -149,10 +151,10 @@ class Commands:
                 actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address_near(message, actor))
             )
         except Refusal as refusal:
-            await self._answers.refuse(message, actor, update_id, refusal)
+            await self._replies.refuse(message, actor, update_id, refusal)
             return
         if shown.card.private and is_group(message.chat):
-            self._errands.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
+            self._background.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
 
     async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
         """Say so where a private picture can't reach its asker, who has never opened a chat with the bot."""
@@ -164,7 +166,7 @@ class Commands:
             reached = False
         if not reached:
             card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
-            await self._answers.post(message, actor, update_id, card, kind="open_private", part="private")
+            await self._replies.post(message, actor, update_id, card, kind="open_private", part="private")
 
     def _is_tail(self, message: Message) -> bool:
         """Whether this is the rest of a message that Telegram's app cut in two at its limit, and no prompt by itself."""

@@ -1,14 +1,15 @@
-"""Who writes and where, as the core names it: actors, places and addresses from Telegram's objects."""
+"""People, places and addresses: Telegram's objects as the core names them, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 
 from aiogram.enums import ChatType
-from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, User
+from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, ReplyParameters, User
 
 from bot.model.messages import Address, Ref
 from bot.model.people import Actor, Place
+from bot.ports import Gone
 
 PLATFORM = "telegram"
 
@@ -106,3 +107,26 @@ def _thread(message: Message | InaccessibleMessage) -> str | None:
     if isinstance(message, Message) and message.is_topic_message and message.message_thread_id is not None:
         return str(message.message_thread_id)
     return None
+
+
+def private_chat(address: Address) -> Address:
+    """The private chat with the asker, whose id is the asker's own; groups and channels have none. Raises Gone."""
+    if address.user is None or address.user.startswith("-"):
+        raise Gone("a private card without a person")
+    if address.user == address.chat:
+        return address
+    return Address(platform=address.platform, chat=address.user, user=address.user, private=True)
+
+
+def reply_to(address: Address) -> ReplyParameters | None:
+    """What a message answers; None where there is nothing."""
+    # Files answer their card, a card answers what asked for it.
+    message_id = whole(address.message or address.reply_to)
+    if message_id is None:
+        return None
+    return ReplyParameters(message_id=message_id, allow_sending_without_reply=True)
+
+
+def whole(text: str | None) -> int | None:
+    """A stored id as a number."""
+    return None if text is None else int(text)

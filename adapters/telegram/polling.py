@@ -9,15 +9,11 @@ from collections.abc import Callable
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import ClientDecodeError
 from aiogram.types import Update
-from aiogram.utils.backoff import Backoff
 from pydantic import ValidationError
 
-from adapters.telegram.connection import Connection, Patience
-from adapters.telegram.turns import Turns
-from adapters.telegram.window import Window
+from adapters.telegram.client import ApiRetrier, PollingOptions
+from adapters.telegram.updates import UpdateScheduler, UpdateWindow
 from bot.model.errors import Unavailable
-
-__all__ = ["KINDS", "Patience", "Polling"]
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +29,8 @@ class Polling:
         dispatcher: Its handlers return once everything is saved; they raise Unavailable while the database can't be
             written, and anything else when they fail.
         apologise: Tells the sender of an update what is wrong: the database's fault, or None for any other.
-        connection: Asks Telegram.
-        patience: Pauses.
+        retrier: Repeats calls until Telegram answers.
+        options: Pauses.
     """
 
     def __init__(
@@ -42,22 +38,22 @@ class Polling:
         bot: Bot,
         dispatcher: Dispatcher,
         apologise: Callable[[Update, Unavailable | None], None],
-        connection: Connection,
-        patience: Patience,
+        retrier: ApiRetrier,
+        options: PollingOptions,
     ) -> None:
         self._bot = bot
         self._dispatcher = dispatcher
         self._apologise = apologise
-        self._connection = connection
-        self._patience = patience
-        self._window = Window()
-        self._turns = Turns(self._handle)
+        self._retrier = retrier
+        self._options = options
+        self._window = UpdateWindow()
+        self._turns = UpdateScheduler(self._handle)
 
     async def run(self) -> None:
         """Read until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                updates = await self._connection.ask(self._fetch)
+                updates = await self._retrier.call(self._fetch)
                 fresh = [update for update in updates if self._window.begin(update.update_id)]
                 # Somebody who presses a button looks at it.
                 for update in sorted(fresh, key=lambda update: update.callback_query is None):
@@ -68,9 +64,9 @@ class Polling:
         try:
             return await self._bot.get_updates(
                 offset=self._window.offset,
-                timeout=self._patience.poll,
+                timeout=self._options.poll,
                 allowed_updates=KINDS,
-                request_timeout=self._patience.poll + self._patience.answer,
+                request_timeout=self._options.poll + self._options.answer,
             )
         except ClientDecodeError as error:
             if readable := self._readable(error):
@@ -98,19 +94,18 @@ class Polling:
 
     async def _handle(self, update: Update) -> None:
         """Handle one update to its end; only a database that can't be written keeps it from being confirmed."""
-        backoff = Backoff(self._patience.failing)
+        backoff = self._options.failing()
         while any(getattr(update, kind) for kind in KINDS):
             try:
                 await self._dispatcher.feed_update(self._bot, update)
             except Unavailable as error:
-                log.warning(
-                    "update %d can't be saved (%s); again in %.1f s", update.update_id, error.key, backoff.next_delay
-                )
-                if not backoff.counter:
+                first, pause = not backoff.tries, backoff.fail()
+                log.warning("update %d can't be saved (%s); again in %.1f s", update.update_id, error.key, pause)
+                if first:
                     self._apologise(update, error)
                 elif self._window.crowded:
-                    break  # its sender knows; those behind it are to be told, too
-                await backoff.asleep()
+                    break  # its sender knows; the senders of later updates are to be told, too
+                await asyncio.sleep(pause)
             except Exception:
                 log.exception("update %d failed and is passed over", update.update_id)
                 self._apologise(update, None)

@@ -19,20 +19,16 @@ from aiogram.types import (
 
 from adapters.platform import PlatformService
 from adapters.telegram.admins import Admins
-from adapters.telegram.answers import Answers
-from adapters.telegram.apologies import Apologies
-from adapters.telegram.buttons import Buttons
-from adapters.telegram.client import make_bot
+from adapters.telegram.background import BackgroundCalls, FailureNotices
+from adapters.telegram.buttons import CallbackQueries
+from adapters.telegram.client import ApiRetrier, PollingOptions, make_bot
 from adapters.telegram.commands import COMMANDS as ALL_COMMANDS
-from adapters.telegram.commands import Commands
-from adapters.telegram.connection import Connection, Patience
-from adapters.telegram.errands import Errands
+from adapters.telegram.commands import MessageCommands
 from adapters.telegram.identity import PLATFORM
-from adapters.telegram.missed import Missed
-from adapters.telegram.moves import Moves
-from adapters.telegram.pace import Pace
 from adapters.telegram.polling import Polling
-from adapters.telegram.senders import Senders
+from adapters.telegram.rate_limit import RateLimiter
+from adapters.telegram.replies import MissedNotices, ReplyPoster
+from adapters.telegram.routing import ChatMigrations, IgnoredSenders
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.verbs import Verbs
@@ -56,8 +52,8 @@ class TelegramService(PlatformService):
         settings: With a token.
         core: The settings that no single platform owns.
         studio: The core.
-        pace: Rate limits.
-        patience: Pauses of the reader.
+        rate_limiter: Rate limits.
+        options: Pauses of the reader.
 
     Attributes:
         name: The platform's name in addresses.
@@ -68,15 +64,20 @@ class TelegramService(PlatformService):
     surface: TelegramSurface
 
     def __init__(
-        self, settings: TelegramSettings, core: Settings, studio: Studio, pace: Pace, patience: Patience
+        self,
+        settings: TelegramSettings,
+        core: Settings,
+        studio: Studio,
+        rate_limiter: RateLimiter,
+        options: PollingOptions,
     ) -> None:
         self._settings = settings
         self._core = core
         self._studio = studio
         self._owners = studio.owners(PLATFORM)
-        self._pace = pace
-        self._patience = patience
-        self.surface = TelegramSurface(studio.profiles, pace)
+        self._rate_limiter = rate_limiter
+        self._options = options
+        self.surface = TelegramSurface(studio.profiles, rate_limiter)
 
     async def run(self) -> None:
         """Serve until cancelled. Returns early, after a loud line, when the settings can't work."""
@@ -88,43 +89,45 @@ class TelegramService(PlatformService):
             self._off(self._studio.refused(error, "en").status)
             return
         async with bot:
-            connection = Connection(bot, self._studio, self._patience)
+            retrier = ApiRetrier(bot, self._studio, self._options)
             self.surface.use(bot)
             try:
-                await self._read(bot, await connection.ask(bot.me), connection)
+                await self._read(bot, await retrier.call(bot.me), retrier)
             finally:
                 self.surface.use(None)
 
-    async def _read(self, bot: Bot, me: User, connection: Connection) -> None:
+    async def _read(self, bot: Bot, me: User, retrier: ApiRetrier) -> None:
         log.info("Telegram is connected as @%s", me.username)
         async with asyncio.TaskGroup() as group:
-            errands = Errands(bot, group)
-            errands.start(self._name_commands(bot, connection), "the list of commands could not be set")
-            apologies = Apologies(bot, self._studio, self._pace, errands)
-            dispatcher = self._dispatcher(bot, me, errands)
-            await Polling(bot, dispatcher, apologies.say, connection, self._patience).run()
+            background = BackgroundCalls(bot, group)
+            background.start(self._name_commands(bot, retrier), "the list of commands could not be set")
+            failure_notices = FailureNotices(bot, self._studio, self._rate_limiter, background)
+            dispatcher = self._dispatcher(bot, me, background)
+            await Polling(bot, dispatcher, failure_notices.send, retrier, self._options).run()
 
     def _off(self, reason: str) -> None:
         log.critical("Telegram is off: %s", reason)
         self._studio.connection_problem(PLATFORM, reason)
 
-    def _dispatcher(self, bot: Bot, me: User, errands: Errands) -> Dispatcher:
+    def _dispatcher(self, bot: Bot, me: User, background: BackgroundCalls) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
-        dispatcher.include_router(Moves(self._studio).router())
+        dispatcher.include_router(ChatMigrations(self._studio).router())
         # Verbs first: what is no command of anybody's is taken by the others.
-        admins, answers = Admins(bot), Answers(self._studio)
-        dispatcher.include_router(Senders(self._studio, answers, ALL_COMMANDS).router())
-        missed = Missed(self._studio, answers)
+        admins, replies = Admins(bot), ReplyPoster(self._studio)
+        dispatcher.include_router(IgnoredSenders(self._studio, replies, ALL_COMMANDS).router())
+        missed = MissedNotices(self._studio, replies)
         for router in (
-            Verbs(self._studio, me, self._owners, admins, answers).router(),
-            Commands(self._studio, me, self._owners, errands, answers).router(),
+            Verbs(self._studio, me, self._owners, admins, replies).router(),
+            MessageCommands(self._studio, me, self._owners, background, replies).router(),
         ):
             router.message.middleware(missed)
             dispatcher.include_router(router)
-        dispatcher.include_router(Buttons(self._studio, self.surface, self._owners, errands, admins).router())
+        dispatcher.include_router(
+            CallbackQueries(self._studio, self.surface, self._owners, background, admins).router()
+        )
         return dispatcher
 
-    async def _name_commands(self, bot: Bot, connection: Connection) -> None:
+    async def _name_commands(self, bot: Bot, retrier: ApiRetrier) -> None:
         scopes: dict[BotCommandScopeUnion, tuple[str, ...]] = {
             BotCommandScopeDefault(): COMMANDS,
             BotCommandScopeAllGroupChats(): IN_GROUPS,
@@ -136,7 +139,7 @@ class TelegramService(PlatformService):
                 for name in names
             ]
             offer = partial(bot.set_my_commands, commands, scope, language_code=code or None, request_timeout=_SECONDS)
-            await connection.ask(offer)
+            await retrier.call(offer)
 
 
 def build(
@@ -144,8 +147,8 @@ def build(
     core: Settings,
     studio: Studio,
     *,
-    pace: Pace | None = None,
-    patience: Patience | None = None,
+    rate_limiter: RateLimiter | None = None,
+    options: PollingOptions | None = None,
 ) -> TelegramService:
     """Build the service; no network access before ``run``. Telegram's own limits and pauses hold where none are given."""
-    return TelegramService(settings, core, studio, pace or Pace(), patience or Patience())
+    return TelegramService(settings, core, studio, rate_limiter or RateLimiter(), options or PollingOptions())

@@ -18,11 +18,11 @@ from aiogram.types import (
     Message,
 )
 
-from adapters.telegram.addresses import alone, reply_to, whole
-from adapters.telegram.emptied import emptied
-from adapters.telegram.faults import Refusals, pictures, told
-from adapters.telegram.pace import Pace
-from adapters.telegram.photos import DOCUMENT_BYTES, original, photo
+from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
+from adapters.telegram.identity import private_chat, reply_to, whole
+from adapters.telegram.pictures import DOCUMENT_BYTES, original, photo
+from adapters.telegram.rate_limit import RateLimiter
+from adapters.telegram.redact import redact
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.model.cards import Card
 from bot.model.messages import Address
@@ -47,14 +47,14 @@ class TelegramSurface:
 
     Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
-        pace: Rate limits.
+        rate_limiter: Rate limits.
     """
 
-    def __init__(self, profiles: Callable[[], Sequence[Profile]], pace: Pace) -> None:
+    def __init__(self, profiles: Callable[[], Sequence[Profile]], rate_limiter: RateLimiter) -> None:
         self._client: Bot | None = None
         self._profiles = profiles
-        self._pace = pace
-        self._refusals = Refusals()
+        self._rate_limiter = rate_limiter
+        self._refusals = TokenRefusals()
 
     def use(self, bot: Bot | None) -> None:
         """Speak through this client from now on; None while there is none."""
@@ -63,7 +63,7 @@ class TelegramSurface:
     def abilities(self) -> Abilities:
         """One photo in a card, one message a second; Telegram has no key that makes a send safe to repeat."""
         return Abilities(
-            edit_every=self._pace.gap,
+            edit_every=self._rate_limiter.gap,
             safe_resend=False,
             pictures_in_card=1,
             private_send=True,
@@ -75,10 +75,10 @@ class TelegramSurface:
         if address.message is None:
             raise Gone("no message to edit")
         chat_id, message_id = int(address.chat), int(address.message)
-        if not card.final and self._pace.scarce(chat_id):
+        if not card.final and self._rate_limiter.scarce(chat_id):
             return address
         shown = await self._photo(card)
-        with told(self._refusals, repeatable=True), self._turn(chat_id):
+        with translate_errors(self._refusals, repeatable=True), self._turn(chat_id):
             try:
                 if shown is None:
                     await self._edit_text(chat_id, message_id, card)
@@ -95,7 +95,7 @@ class TelegramSurface:
     async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
         """See ``bot.ports.Surface``."""
         if card.private or address.private:
-            address = alone(address)
+            address = private_chat(address)
         shown = await self._photo(card)
 
         async def call(chat_id: int) -> Message:
@@ -114,7 +114,7 @@ class TelegramSurface:
             )
 
         chat_id = int(address.chat)
-        with told(self._refusals, repeatable=False):
+        with translate_errors(self._refusals, repeatable=False):
             try:
                 with self._turn(chat_id):
                     sent = await call(chat_id)
@@ -126,7 +126,7 @@ class TelegramSurface:
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """See ``bot.ports.Surface``."""
         if address.private:
-            address = alone(address)
+            address = private_chat(address)
         chat_id = int(address.chat)
         sent: list[str] = []
         for start in range(0, len(files), ALBUM):
@@ -145,7 +145,7 @@ class TelegramSurface:
         self, chat_id: int, address: Address, part: Sequence[PictureFile], sent: list[str], *, originals: bool
     ) -> int:
         """Send what fits into one album, and add the ids of its messages to ``sent``; returns the chat's id then."""
-        with told(self._refusals, repeatable=False):
+        with translate_errors(self._refusals, repeatable=False):
             try:
                 with self._turn(chat_id, len(part)):
                     sent += await self._send_album(chat_id, address, part, originals=originals)
@@ -162,12 +162,12 @@ class TelegramSurface:
         if not originals:
             shown = [await photo(file, self._profiles()) for file in part]
             try:
-                with pictures():
+                with picture_errors():
                     return await self._send_files(chat_id, address, part, shown, originals=False)
             except NoPictures:
                 log.info("pictures go as files")
         files = [await original(file) for file in part]
-        with pictures():
+        with picture_errors():
             return await self._send_files(chat_id, address, part, files, originals=True)
 
     async def remove(self, address: Address, card: Card) -> None:
@@ -175,11 +175,11 @@ class TelegramSurface:
         if address.message is None:
             raise Gone("no message is known")
         chat_id, message_id = int(address.chat), int(address.message)
-        with told(self._refusals, repeatable=True):
+        with translate_errors(self._refusals, repeatable=True):
             try:
                 await self._bot.delete_message(chat_id, message_id, request_timeout=_SECONDS)
             except TelegramRetryAfter as error:
-                self._pace.hold(chat_id, error.retry_after)
+                self._rate_limiter.hold(chat_id, error.retry_after)
                 raise
             except TelegramBadRequest as error:
                 if not any(reason in error.message for reason in _NOT_DELETED):
@@ -187,7 +187,7 @@ class TelegramSurface:
             else:
                 return
             with self._turn(chat_id):
-                await emptied(self._bot, chat_id, message_id, card)
+                await redact(self._bot, chat_id, message_id, card)
 
     @property
     def _bot(self) -> Bot:
@@ -197,11 +197,11 @@ class TelegramSurface:
 
     @contextmanager
     def _turn(self, chat_id: int, messages: int = 1) -> Iterator[None]:
-        with self._pace.slot(chat_id, messages):
+        with self._rate_limiter.slot(chat_id, messages):
             try:
                 yield
             except TelegramRetryAfter as error:
-                self._pace.hold(chat_id, error.retry_after)
+                self._rate_limiter.hold(chat_id, error.retry_after)
                 raise
 
     async def _photo(self, card: Card) -> InputFile | None:
@@ -227,14 +227,14 @@ class TelegramSurface:
             )
 
         try:
-            with pictures():
+            with picture_errors():
                 spoiler = _cover(card.pictures[0])
                 await edit(
                     InputMediaPhoto(media=shown, caption=caption, caption_entities=entities, has_spoiler=spoiler)
                 )
         except NoPictures:
             file = await original(card.pictures[0])
-            with pictures():
+            with picture_errors():
                 await edit(InputMediaDocument(media=file, caption=caption, caption_entities=entities))
 
     async def _edit_text(self, chat_id: int, message_id: int, card: Card) -> None:
@@ -266,7 +266,7 @@ class TelegramSurface:
         """Send the card's photo, or its file where a photo is not taken. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
         try:
-            with pictures():
+            with picture_errors():
                 return await self._bot.send_photo(
                     chat_id,
                     shown,
@@ -280,7 +280,7 @@ class TelegramSurface:
                 )
         except NoPictures:
             file = await original(card.pictures[0])
-            with pictures():
+            with picture_errors():
                 return await self._bot.send_document(
                     chat_id,
                     file,

@@ -1,4 +1,4 @@
-"""Typed verbs: ``/quota ...``, ``/easel ...`` and the rest of the table, from a message to a Call."""
+"""CommandFilter verbs: ``/quota ...``, ``/easel ...`` and the rest of the table, from a message to a Call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aiogram.enums import MessageEntityType
 from aiogram.types import Message, Update, User
 
 from adapters.telegram.admins import Admins
-from adapters.telegram.answers import Answers
+from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
-from adapters.telegram.typed import Line, Typed, read
+from adapters.telegram.replies import ReplyPoster
 from bot.model.cards import Card, Tone
 from bot.model.errors import BadInput, NotAllowed, Refusal
 from bot.model.people import Actor
@@ -42,23 +42,23 @@ class Verbs:
         me: The bot's own account.
         owners: User ids of this Easel's owners.
         admins: Who may set rules in a group; asked only where a verb needs a right.
-        answers: Where answers go that are no pictures.
+        replies: Where answers go that are no pictures.
     """
 
-    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, answers: Answers) -> None:
+    def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, replies: ReplyPoster) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
         self._admins = admins
-        self._answers = answers
+        self._replies = replies
 
     def router(self) -> Router:
         """The route: every first word of the table."""
         router = Router(name="verbs")
-        router.message.register(self.handle, F.text, Typed(*COMMANDS))
+        router.message.register(self.handle, F.text, CommandFilter(*COMMANDS))
         return router
 
-    async def handle(self, message: Message, line: Line, event_update: Update) -> None:
+    async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
         """Do what a verb asks for, and answer where it was typed."""
         actor = author_of(message, self._owners)
         update_id, kind = event_update.update_id, line.name
@@ -78,7 +78,7 @@ class Verbs:
             tries = refusal.params.get("n", "") if kind in _CODES else ""
             card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
         if card.job_id is None:  # the cards of jobs are delivery's
-            await self._answers.post(message, actor, update_id, card, kind=kind)
+            await self._replies.post(message, actor, update_id, card, kind=kind)
 
     async def _given(self, message: Message, actor: Actor, verb: Verb, rest: str, *, alone: bool) -> _Given:
         """Read what stands behind the verb, and find out whom and which chat it means."""

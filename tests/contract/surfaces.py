@@ -16,7 +16,7 @@ from adapters.discord.service import build
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
 from adapters.telegram.client import make_bot
-from adapters.telegram.pace import Pace
+from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from bot.model.messages import Address
@@ -292,7 +292,7 @@ async def telegram(_: Path) -> AsyncIterator[Rig]:
     async with TelegramStandIn(flood=Flood(clock=clock)).serve() as stand_in:
         settings = TelegramSettings(_env_file=None, token=stand_in.token, api_url=stand_in.url)
         async with make_bot(settings, Settings(_env_file=None)) as bot:
-            surface = TelegramSurface(lambda: (SMALL,), Pace(clock=clock))
+            surface = TelegramSurface(lambda: (SMALL,), RateLimiter(clock=clock))
             surface.use(bot)
             yield TelegramRig(stand_in, surface, clock)
         assert stand_in.problems == []

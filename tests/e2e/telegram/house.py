@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
-from aiogram.utils.backoff import BackoffConfig
-
-from adapters.telegram.connection import Patience
-from adapters.telegram.pace import Pace
+from adapters.telegram.client import PollingOptions
+from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
+from bot.backoff import Backoff
 from bot.model.access import Access
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
@@ -19,7 +19,7 @@ from tests.fakes.telegram import TelegramStandIn
 
 GAP = 0.02
 """Seconds between two messages that the stand-in of these tests asks for; the adapter keeps a little more."""
-SHORT = BackoffConfig(min_delay=0.05, max_delay=0.5, factor=2.0, jitter=0.001)
+SHORT = partial(Backoff, 0.05, 0.5)
 
 
 class TelegramHouse(House):
@@ -40,13 +40,13 @@ class TelegramHouse(House):
         self.settings = TelegramSettings(
             _env_file=None, token=telegram.token, api_url=telegram.url, owners=OWNER, access=access
         )
-        self.pace = Pace(gap=GAP * 2)
-        self.patience = Patience(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
+        self.rate_limiter = RateLimiter(gap=GAP * 2)
+        self.options = PollingOptions(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
 
     async def start(self) -> None:
         """A new process on the same folder."""
         await self.open()
-        self.service = TelegramService(self.settings, self.core, self.studio, self.pace, self.patience)
+        self.service = TelegramService(self.settings, self.core, self.studio, self.rate_limiter, self.options)
         await self.connect(self.service)
 
     async def ended(self) -> None:

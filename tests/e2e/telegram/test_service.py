@@ -401,7 +401,7 @@ async def test_nothing_is_imported_or_asked_before_run(tmp_path: Path, telegram:
     engine = FakeEngine()
     house = TelegramHouse(tmp_path, telegram, engine)
     await house.start()
-    service = TelegramService(house.settings, house.core, house.studio, house.pace, house.patience)
+    service = TelegramService(house.settings, house.core, house.studio, house.rate_limiter, house.options)
     assert service.surface.abilities().pictures_in_card == 1
     await house.stop()
     await engine.aclose()

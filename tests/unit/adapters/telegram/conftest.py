@@ -11,7 +11,7 @@ from aiogram import Bot
 from PIL import Image
 
 from adapters.telegram.client import make_bot
-from adapters.telegram.pace import Pace
+from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from bot.model.pictures import PictureFile
@@ -70,7 +70,7 @@ async def wire() -> AsyncIterator[Wire]:
     clock = Hand()
     async with TelegramStandIn(flood=Flood(clock=clock)).serve() as telegram:
         async with bot_for(telegram.url) as bot:
-            surface = TelegramSurface(lambda: (SMALL,), Pace(clock=clock))
+            surface = TelegramSurface(lambda: (SMALL,), RateLimiter(clock=clock))
             surface.use(bot)
             yield Wire(telegram, bot, surface, clock)
         assert telegram.problems == []

@@ -11,8 +11,8 @@ import pytest
 from aiogram.methods import Response
 from aiogram.types import User
 
-from adapters.telegram.faults import Refusals
-from adapters.telegram.pace import Pace
+from adapters.telegram.errors import TokenRefusals
+from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.surface import TelegramSurface
 from bot.model.actions import Action, Press
 from bot.model.cards import Button, Card, Fact, Tone
@@ -144,7 +144,7 @@ async def test_several_pictures_are_one_album_that_answers_the_card(
 
 async def test_more_than_an_album_holds_goes_in_several(wire: Wire, chat: Chat, tmp_path: Path) -> None:
     files = [picture(tmp_path, name=f"7-{i}.png") for i in range(11)]
-    wire.surface._pace.gap = 0.0
+    wire.surface._rate_limiter.gap = 0.0
     wire.telegram.world.flood.gap = 0.0
     await wire.surface.send_files(near(chat), files, originals=False)
     assert len(chat.by_bot()) == 11
@@ -377,7 +377,7 @@ async def test_a_connection_that_never_was_is_only_busy(wire: Wire, chat: Chat) 
     async with TelegramStandIn().serve() as gone:
         url = gone.url
     async with bot_for(url) as bot:
-        surface = TelegramSurface(lambda: (SMALL,), Pace(clock=wire.clock))
+        surface = TelegramSurface(lambda: (SMALL,), RateLimiter(clock=wire.clock))
         surface.use(bot)
         with pytest.raises(Busy) as busy:
             await surface.edit(replace(near(chat), message="1"), WAITING)
@@ -402,7 +402,7 @@ async def test_without_a_client_everything_waits(wire: Wire, chat: Chat, tmp_pat
 async def test_a_refused_token_waits_longer_each_time_and_loses_no_card(wire: Wire, chat: Chat) -> None:
     """A single refusal passes; one that lasts is not asked about all the time, however many chats wait."""
     clock = Hand()
-    wire.surface._refusals = Refusals(clock)
+    wire.surface._refusals = TokenRefusals(clock)
     token, wire.telegram.token = wire.telegram.token, "43:another"
     waits = []
     for _ in range(8):

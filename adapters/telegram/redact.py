@@ -21,7 +21,7 @@ _NO_TEXT = "there is no text in the message"
 _DONE = "message is not modified"
 
 
-async def emptied(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
+async def redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
     """Make a message say what the card says: a text loses its text, a photo or a file becomes a grey square.
 
     Raises:

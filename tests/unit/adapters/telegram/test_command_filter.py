@@ -1,4 +1,4 @@
-"""Commands as people type them."""
+"""MessageCommands as people type them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.telegram.typed import Line, read
+from adapters.telegram.command_filter import TypedCommand, read
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from adapters.telegram.typed import Line, read
     ],
 )
 def test_what_is_a_command(text: str, name: str, rest: str) -> None:
-    assert read(text, "easel_bot") == Line(name, rest)
+    assert read(text, "easel_bot") == TypedCommand(name, rest)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_what_is_none_of_ours(text: str) -> None:
 
 
 def test_a_longer_word_is_another_command() -> None:
-    assert read("/drawing a cat", "easel_bot") == Line("drawing", "a cat")
-    assert read("/drawｘ a cat", "easel_bot") == Line("drawx", "a cat")
+    assert read("/drawing a cat", "easel_bot") == TypedCommand("drawing", "a cat")
+    assert read("/drawｘ a cat", "easel_bot") == TypedCommand("drawx", "a cat")
 
 
 @given(st.text(max_size=60))

@@ -21,7 +21,7 @@ class _Chat:
     running: int = 0
 
 
-class Pace:
+class RateLimiter:
     """One message a second in a chat and twenty a minute in a group, edits included.
 
     Source: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this

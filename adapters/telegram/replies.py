@@ -1,19 +1,22 @@
-"""Answers that are no pictures: posted where the question was asked, and to strangers each kind of them only once."""
+"""Replies that are not job cards: saved by handlers, sent by delivery."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
-from aiogram.types import Message
+from aiogram import BaseMiddleware
+from aiogram.types import Message, TelegramObject, Update
 
-from adapters.telegram.identity import address_near, once, once_in_album, place_of, ref_of
-from bot.model.cards import Card
+from adapters.telegram.identity import address_near, author_of, once, once_in_album, place_of, ref_of
+from bot.model.cards import Card, Tone
 from bot.model.errors import Refusal
 from bot.model.people import Actor
 from bot.studio import Studio
 
 
-class Answers:
+class ReplyPoster:
     """Saves answers; delivery sends them.
 
     Args:
@@ -48,3 +51,34 @@ class Answers:
         """Say why something is not done."""
         card = self._studio.refused(refusal, actor.locale)
         await self.post(message, actor, update_id, card, kind=refusal.key)
+
+
+class MissedNotices(BaseMiddleware):
+    """Runs after the handler of a message.
+
+    Args:
+        studio: Knows what was missed.
+        replies: Where the sentence goes.
+    """
+
+    def __init__(self, studio: Studio, replies: ReplyPoster) -> None:
+        self._studio = studio
+        self._replies = replies
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        """Handle the message, then say what its author has missed."""
+        result = await handler(event, data)
+        update: Update = data["event_update"]
+        if isinstance(event, Message):
+            actor = author_of(event, ())
+            if (told := await self._studio.missed(actor)) is not None:
+                card = Card(Tone.INFO, told.notice, final=True)
+                kind = f"missed{told.latest}"
+                await self._replies.post(event, actor, update.update_id, card, kind=kind, part="missed")
+                await self._studio.heard(actor, told)
+        return result

@@ -1,4 +1,4 @@
-"""Which updates are handled at the same time, in which order, and from which one Telegram is asked again."""
+"""Which updates are handled at the same time, in which order, and from which one on Telegram is asked again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from aiogram.types import CallbackQuery, Chat, Message, Update, User
 
-from adapters.telegram.turns import Turns
-from adapters.telegram.window import Window
+from adapters.telegram.updates import UpdateScheduler, UpdateWindow
 
 
 class Handlers:
@@ -52,7 +51,7 @@ async def idle() -> None:
 async def test_people_do_not_wait_for_each_other_and_keep_their_own_order() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
-        turns = Turns(handlers)
+        turns = UpdateScheduler(handlers)
         for update in (written(1, 501), written(2, 501, chat=-9), written(3, 502)):
             turns.begin(update, group)
         await idle()
@@ -67,7 +66,7 @@ async def test_people_do_not_wait_for_each_other_and_keep_their_own_order() -> N
 async def test_a_press_waits_for_no_message_and_for_the_earlier_presses_of_its_person() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
-        turns = Turns(handlers, slots=2, patient=60)
+        turns = UpdateScheduler(handlers, slots=2, patient=60)
         for update in (*(written(n, 500 + n) for n in range(1, 61)), pressed(61, 501), pressed(62, 501)):
             turns.begin(update, group)
         await idle()
@@ -82,7 +81,7 @@ async def test_a_press_waits_for_no_message_and_for_the_earlier_presses_of_its_p
 async def test_a_handler_that_takes_long_makes_room() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
-        turns = Turns(handlers, slots=1, patient=0.001)
+        turns = UpdateScheduler(handlers, slots=1, patient=0.001)
         turns.begin(written(1, 501), group)
         turns.begin(written(2, 502), group)
         async with asyncio.timeout(10):
@@ -95,7 +94,7 @@ async def test_a_handler_that_takes_long_makes_room() -> None:
 async def test_a_group_that_moves_is_handled_alone() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
-        turns = Turns(handlers)
+        turns = UpdateScheduler(handlers)
         turns.begin(written(1, 501), group)
         turns.begin(written(2, 501, migrate_to_chat_id=-1002), group)
         turns.begin(written(3, 502, chat=-1002), group)
@@ -109,7 +108,7 @@ async def test_a_group_that_moves_is_handled_alone() -> None:
 
 
 def test_nothing_is_confirmed_before_what_came_earlier_is_saved() -> None:
-    window = Window()
+    window = UpdateWindow()
     assert [window.begin(n) for n in (7, 8, 9)] == [True, True, True]
     assert window.offset == 7
     window.finish(8)
@@ -125,7 +124,7 @@ def test_nothing_is_confirmed_before_what_came_earlier_is_saved() -> None:
 
 def test_ids_that_begin_anew_are_followed() -> None:
     """After a week without updates Telegram chooses the next id at random."""
-    window = Window()
+    window = UpdateWindow()
     window.begin(9_000_000)
     window.finish(9_000_000)
     assert window.begin(17)
@@ -134,7 +133,7 @@ def test_ids_that_begin_anew_are_followed() -> None:
 
 
 async def test_telegram_is_asked_at_once_when_nothing_is_open_or_much_is_finished() -> None:
-    window = Window()
+    window = UpdateWindow()
     window._pause = 60.0
     async with asyncio.timeout(10):
         await window.ready()
@@ -151,7 +150,7 @@ async def test_telegram_is_asked_at_once_when_nothing_is_open_or_much_is_finishe
 
 
 async def test_telegram_is_asked_now_and_then_while_something_takes_long() -> None:
-    window = Window()
+    window = UpdateWindow()
     window.begin(1)
     window._pause = 0.001
     async with asyncio.timeout(10):
@@ -160,3 +159,32 @@ async def test_telegram_is_asked_now_and_then_while_something_takes_long() -> No
     assert window._pause == 0.008
     window.begin(2)
     assert window._pause == 0.1
+
+
+def test_an_update_is_begun_once_though_it_is_told_again() -> None:
+    window = UpdateWindow()
+    assert [window.begin(7), window.begin(8), window.begin(7)] == [True, True, False]
+    window.finish(7)
+    assert window.offset == 8
+    # The answer was under way when it was finished.
+    assert not window.begin(7)
+    assert window.offset == 8
+
+
+def test_nothing_is_confirmed_before_what_came_earlier_is_finished() -> None:
+    window = UpdateWindow()
+    for update_id in (7, 8, 9):
+        window.begin(update_id)
+    window.finish(8)
+    assert window.offset == 7
+    window.finish(7)
+    assert window.offset == 9
+
+
+def test_ids_that_begin_anew_are_taken() -> None:
+    window = UpdateWindow()
+    window.begin(1_000_000)
+    window.finish(1_000_000)
+    assert window.begin(5)
+    window.finish(5)
+    assert window.offset == 6

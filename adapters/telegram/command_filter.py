@@ -1,4 +1,4 @@
-"""Commands as people type them, with or without a space behind: ``/draw a cat``, ``/draw一只猫``, ``／draw: a cat``."""
+"""MessageCommands as people type them, with or without a space behind: ``/draw a cat``, ``/draw一只猫``, ``／draw: a cat``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _END = re.compile(rf"[{_BLANK}]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TypedCommand:
     """A command.
 
     Attributes:
@@ -32,7 +32,7 @@ class Line:
     rest: str
 
 
-def read(text: str, username: str | None) -> Line | None:
+def read(text: str, username: str | None) -> TypedCommand | None:
     """Read a line that begins with a command; None where it has none, or one for another bot than ``username``."""
     # One character for one, so that places in the folded text are places in the text.
     folded = text.translate(_WIDE)
@@ -43,10 +43,10 @@ def read(text: str, username: str | None) -> Line | None:
     if username and re.match(rf"@{re.escape(username)}(?![A-Za-z0-9_])", folded[begin:], re.IGNORECASE):
         begin += 1 + len(username)
         begin += len(folded[begin:]) - len(folded[begin:].lstrip())
-    return Line(head["name"].lower(), _END.sub("", text[begin:]))
+    return TypedCommand(head["name"].lower(), _END.sub("", text[begin:]))
 
 
-class Typed(Filter):
+class CommandFilter(Filter):
     """Passes messages whose text, or the caption of their media, begins with one of these commands, as ``line``.
 
     Args:

@@ -1,4 +1,4 @@
-"""What Pace lets through, Telegram takes."""
+"""What RateLimiter lets through, Telegram takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.telegram.pace import Pace
+from adapters.telegram.rate_limit import RateLimiter
 from bot.ports import Busy
 from tests.fakes.telegram_limits import Flood
 from tests.unit.adapters.telegram.conftest import Hand
@@ -26,12 +26,12 @@ STEPS = st.lists(
 @given(STEPS)
 def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]) -> None:
     clock = Hand()
-    pace, flood = Pace(clock=clock), Flood(clock=clock)
+    rate_limiter, flood = RateLimiter(clock=clock), Flood(clock=clock)
     waits: list[float] = []
     for chat, messages, before, on_the_way in steps:
         clock.now += before
         try:
-            with pace.slot(chat, messages):
+            with rate_limiter.slot(chat, messages):
                 # It is counted at the latest when its answer has come back.
                 clock.now += on_the_way
                 assert flood.admit(chat, messages, group=chat < 0) is None
@@ -44,54 +44,54 @@ def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]
 @given(st.integers(1, 30))
 def test_whoever_waits_as_told_gets_through(n: int) -> None:
     clock = Hand()
-    pace = Pace(clock=clock)
+    rate_limiter = RateLimiter(clock=clock)
     for _ in range(n):
         try:
-            with pace.slot(-1):
+            with rate_limiter.slot(-1):
                 pass
         except Busy as busy:
             clock.now += busy.seconds + 1e-6
-            with pace.slot(-1):
+            with rate_limiter.slot(-1):
                 pass
 
 
 def test_a_chat_takes_one_call_at_a_time_and_others_are_free() -> None:
-    pace = Pace(clock=Hand())
-    with pace.slot(1):
-        with pytest.raises(Busy), pace.slot(1):
+    rate_limiter = RateLimiter(clock=Hand())
+    with rate_limiter.slot(1):
+        with pytest.raises(Busy), rate_limiter.slot(1):
             pass
-        with pace.slot(2):
+        with rate_limiter.slot(2):
             pass
 
 
 def test_progress_is_left_out_before_a_group_is_full() -> None:
     clock = Hand()
-    pace = Pace(clock=clock)
+    rate_limiter = RateLimiter(clock=clock)
     for _ in range(12):
-        assert not pace.scarce(-1)
-        with pace.slot(-1):
+        assert not rate_limiter.scarce(-1)
+        with rate_limiter.slot(-1):
             clock.now += 1
         clock.now += 2
-    assert pace.scarce(-1)
-    assert not pace.scarce(1)
+    assert rate_limiter.scarce(-1)
+    assert not rate_limiter.scarce(1)
     clock.now += 60
-    assert not pace.scarce(-1)
+    assert not rate_limiter.scarce(-1)
 
 
 def test_a_chat_is_left_alone_as_long_as_telegram_asks() -> None:
     clock = Hand()
-    pace = Pace(clock=clock)
-    pace.hold(1, 30)
-    with pytest.raises(Busy) as busy, pace.slot(1):
+    rate_limiter = RateLimiter(clock=clock)
+    rate_limiter.hold(1, 30)
+    with pytest.raises(Busy) as busy, rate_limiter.slot(1):
         pass
     assert busy.value.seconds == pytest.approx(30)
 
 
 def test_quiet_chats_are_forgotten() -> None:
     clock = Hand()
-    pace = Pace(clock=clock)
+    rate_limiter = RateLimiter(clock=clock)
     for chat in range(5000):
-        with pace.slot(chat):
+        with rate_limiter.slot(chat):
             pass
         clock.now += 1
-    assert len(pace._chats) < 1200
+    assert len(rate_limiter._chats) < 1200

@@ -58,7 +58,7 @@ _NOT_THE_PICTURES = (
 )
 
 
-class Refusals:
+class TokenRefusals:
     """How long to wait while Telegram refuses the token: longer with each refusal that comes after such a wait.
 
     Args:
@@ -83,7 +83,7 @@ class Refusals:
 
 
 @contextmanager
-def told(refusals: Refusals, *, repeatable: bool) -> Iterator[None]:
+def translate_errors(refusals: TokenRefusals, *, repeatable: bool) -> Iterator[None]:
     """Turn the library's errors into the port's. ``repeatable``: doing it twice shows it once.
 
     A group that became a supergroup passes as TelegramMigrateToChat: the caller may follow it.
@@ -103,7 +103,7 @@ def told(refusals: Refusals, *, repeatable: bool) -> Iterator[None]:
         log.warning("Telegram refused the token in %s: %s", type(error.method).__name__, error.message)
         raise Busy(refusals.met()) from error
     except (TelegramAPIError, ClientDecodeError, *PROXY_ERRORS) as error:
-        if never_left(error):
+        if never_sent(error):
             raise Busy(_PASSING) from error
         if repeatable:
             raise Busy(_PASSING, unclear=True) from error
@@ -111,7 +111,7 @@ def told(refusals: Refusals, *, repeatable: bool) -> Iterator[None]:
 
 
 @contextmanager
-def pictures() -> Iterator[None]:
+def picture_errors() -> Iterator[None]:
     """Tell a refusal of pictures (NoPictures) from one of the message or of the place, which passes."""
     try:
         yield
@@ -124,11 +124,11 @@ def pictures() -> Iterator[None]:
         raise NoPictures(error.message) from error
 
 
-def never_left(error: BaseException) -> bool:
+def never_sent(error: BaseException) -> bool:
     """Whether the call failed before any of it was sent."""
     return isinstance(error, PROXY_ERRORS) or isinstance(error.__cause__, ClientConnectorError | InvalidURL)
 
 
-def sentence(error: BaseException, token: str) -> str:
+def describe(error: BaseException, token: str) -> str:
     """The error as one log line, without the token that addresses of calls carry."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".replace(token, "…"), _LINE, placeholder="…")

@@ -1,0 +1,80 @@
+"""Messages that no command handles: those of bots and channels, and a group's change of id."""
+
+from __future__ import annotations
+
+from aiogram import Bot, F, Router
+from aiogram.types import Message, Update
+
+from adapters.telegram.command_filter import CommandFilter
+from adapters.telegram.identity import PLATFORM, author_of, is_channel, is_group
+from adapters.telegram.replies import ReplyPoster
+from bot.model.cards import Card, Tone
+from bot.studio import Studio
+
+
+class IgnoredSenders:
+    """Takes the messages that nobody else shall see.
+
+    Args:
+        studio: The core.
+        replies: Where answers go.
+        commands: What a channel is told that it can't be used by.
+    """
+
+    def __init__(self, studio: Studio, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
+        self._studio = studio
+        self._replies = replies
+        self._commands = commands
+
+    def router(self) -> Router:
+        """The routes: messages of bots, and commands of channels."""
+        router = Router(name="senders")
+        router.message.register(self.ignore, _is_bot)
+        router.message.register(self.channel, _is_channel, CommandFilter(*self._commands))
+        return router
+
+    async def ignore(self, _: Message) -> None:
+        """Two bots that answer each other would never stop."""
+
+    async def channel(self, message: Message, event_update: Update) -> None:
+        """Telegram does not tell who writes as a channel: bans and quotas would count for nobody."""
+        actor = author_of(message, ())
+        card = Card(Tone.INFO, self._studio.text("telegram.as_channel", actor.locale), final=True)
+        await self._replies.post(message, actor, event_update.update_id, card, kind="as_channel")
+
+
+def _is_bot(message: Message, bot: Bot) -> bool:
+    user = message.from_user
+    # Telegram names a bot of its own as the author of what is written in the name of a chat.
+    others = user is not None and user.is_bot and (message.sender_chat is None or not is_group(message.chat))
+    return others or bool(message.is_automatic_forward) or (user is not None and user.id == bot.id)
+
+
+def _is_channel(message: Message) -> bool:
+    return is_channel(message)
+
+
+class ChatMigrations:
+    """The handler of such news.
+
+    Args:
+        studio: The core.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def router(self) -> Router:
+        """The route: Telegram's last message in the old group, and its first one in the new one."""
+        router = Router(name="moves")
+        router.message.register(self.left, F.migrate_to_chat_id)
+        router.message.register(self.came, F.migrate_from_chat_id)
+        return router
+
+    async def left(self, message: Message) -> None:
+        """The old group says where it goes."""
+        await self._studio.moved(PLATFORM, str(message.chat.id), str(message.migrate_to_chat_id))
+
+    async def came(self, message: Message) -> None:
+        """The new one says where it comes from; usually that is known by then."""
+        await self._studio.moved(PLATFORM, str(message.migrate_from_chat_id), str(message.chat.id))
