@@ -1,1 +1,1 @@
-"""The device lives in a child process; this package speaks with it and looks after it."""
+"""The child process that holds the device, and its supervision."""

@@ -1,1 +1,1 @@
-"""Models from a hub: what to take, where it lies, which commit it is, and how it comes. Knows no torch."""
+"""Downloads models from a hub, at pinned commits, and finds them on this disk. Imports no torch."""

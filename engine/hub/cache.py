@@ -1,6 +1,6 @@
-"""Where a hub's files lie on this disk (the layout of huggingface_hub's cache), and whether a model is all here.
+"""A hub's files on this disk, in the layout of huggingface_hub's cache, and whether a model is complete there.
 
-Reads the disk alone, never the network; the service asks here without importing the hub's library.
+Reads the disk only, never the network, and does not import huggingface_hub.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def cache_root(models_dir: str) -> Path:
-    """Return the hub's cache: ``HF_HUB_CACHE`` and ``HF_HOME`` win over the models folder."""
+    """Return the folder of the hub's cache: ``HF_HUB_CACHE`` and ``HF_HOME`` win over the models folder."""
     if own := os.environ.get("HF_HUB_CACHE"):
         return Path(own).expanduser().absolute()
     if home := os.environ.get("HF_HOME"):
@@ -34,22 +34,22 @@ def cache_root(models_dir: str) -> Path:
 
 
 def storage(cache_dir: Path, repo: str) -> Path:
-    """Return the folder of a repository in a cache; its name is huggingface_hub's."""
+    """Return the folder of a repository in a cache, named as huggingface_hub does."""
     return cache_dir / (_PREFIX + repo.replace("/", "--"))
 
 
 def snapshot(cache_dir: Path, repo: str, revision: str) -> Path:
-    """Return the folder in which a commit's files have their own names."""
+    """Return the folder in which the files of a commit have their own names."""
     return storage(cache_dir, repo) / "snapshots" / revision
 
 
 def present(source: str, models_dir: str, selection: Selection = WHOLE) -> str | None:
-    """Return where a model is whose files are all here, at the commit that is used; None otherwise.
+    """Return the path of a model if all its files are here, at the commit that is used; None otherwise.
 
     Args:
-        source: ``owner/name`` (the answer is a pipeline's folder) or ``owner/name/path/file`` (it is a file's path).
-        models_dir: Where models and ``pins.json`` are kept.
-        selection: How much of a pipeline.
+        source: ``owner/name`` (returns a pipeline's folder) or ``owner/name/path/file`` (returns a file's path).
+        models_dir: Folder of models and ``pins.json``.
+        selection: Which files of a pipeline.
     """
     if split_file(source) is not None:
         return present_file(source, models_dir)
@@ -86,7 +86,7 @@ def present_file(source: str, models_dir: str) -> str | None:
 
 
 def adopted(repo: str, models_dir: str) -> Pin | None:
-    """Return the commit that a cache had as newest before Easel chose one (copied from elsewhere); None for none."""
+    """Return the newest commit of a copied cache for which Easel has chosen none; None if there is none."""
     cache_dir = cache_root(models_dir)
     try:
         revision = read_text(storage(cache_dir, repo) / "refs" / "main").strip()
@@ -96,18 +96,18 @@ def adopted(repo: str, models_dir: str) -> Pin | None:
 
 
 def outside(models_dir: str) -> str:
-    """Return the cache that is in use where it is not the models folder; empty where it is."""
+    """Return the cache's folder if it is not the models folder; empty if it is."""
     cache_dir = cache_root(models_dir)
     return "" if cache_dir == Path(models_dir).absolute() else str(cache_dir)
 
 
 def missing(folder: Path, files: Mapping[str, RepoFile], chosen: Iterable[str]) -> list[str]:
-    """Return those of the chosen files that are not in the folder with the size that they should have."""
+    """Return the chosen files that are not in the folder with their right size."""
     return [path for path in chosen if path not in files or size_of(folder / path) != files[path].size]
 
 
 def read_index(folder: Path) -> Mapping[str, object]:
-    """Return a pipeline's ``model_index.json``; raises OSError, and FetchError when it makes no sense."""
+    """Return a pipeline's ``model_index.json``; raises OSError, and FetchError if it can't be parsed."""
     try:
         index = read_json(folder / INDEX)
     except ValueError as e:
@@ -118,7 +118,7 @@ def read_index(folder: Path) -> Mapping[str, object]:
 
 
 def repos(models_dir: str) -> tuple[str, ...]:
-    """Return the repositories of which something is in the models folder, or in the cache that a pin names."""
+    """Return the repositories with files in the models folder, or in the cache that a pin names."""
     try:
         known = {
             repo for repo, pin in lockfile.read(models_dir).items() if storage(_home(pin, models_dir), repo).is_dir()
@@ -131,20 +131,20 @@ def repos(models_dir: str) -> tuple[str, ...]:
 
 
 def held(repo: str, models_dir: str) -> int:
-    """Return the bytes that a repository takes on this disk, half-fetched files too."""
+    """Return the bytes of a repository on this disk, including incomplete files."""
     return sum(_bytes(folder) for folder in _folders(repo, models_dir))
 
 
 def remove(repo: str, models_dir: str) -> int:
-    """Remove what is here of a repository, and forget its commit; returns the bytes that were freed.
+    """Remove a repository's files and its pin; returns the bytes that were freed.
 
     Raises:
-        FetchError: Something can't be removed; what can't be removed stays whole.
+        FetchError: A folder can't be removed; it stays complete.
     """
     freed = 0
     try:
         for folder in _folders(repo, models_dir):
-            # Renamed first: whatever ends us now, no half of a model passes for a whole one.
+            # Renamed first: if the process is killed now, half a model can't pass for a whole one.
             folder.rename(folder.with_name(f"{_REMOVED}{secrets.token_hex(4)}"))
             shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
             for doomed in folder.parent.glob(f"{_REMOVED}*"):
@@ -159,9 +159,9 @@ def remove(repo: str, models_dir: str) -> int:
 
 
 def prune(repo: str, models_dir: str) -> int:
-    """Remove what only commits need that are used no more; returns the bytes that were freed.
+    """Remove the files of commits that are no longer used; returns the bytes that were freed.
 
-    In the models folder alone: what others may use too (``HF_HOME``) is theirs to tidy.
+    Only in the models folder: other programs may use the cache of ``HF_HOME``.
     """
     folder = storage(Path(models_dir).absolute(), repo)
     keep = lockfile.pinned(repo, models_dir)
@@ -179,7 +179,7 @@ def prune(repo: str, models_dir: str) -> int:
 
 
 def _places(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
-    """Return where to look for a repository, and for which commit."""
+    """Return the caches that may hold a repository, each with the commit that is used."""
     try:
         pin = lockfile.read(models_dir).get(repo) or adopted(repo, models_dir)
     except FetchError:
@@ -206,7 +206,7 @@ def _folders(repo: str, models_dir: str) -> list[Path]:
 
 
 def _looks_whole(folder: Path, parts: Iterable[str], selection: Selection) -> bool:
-    """Return whether files of which no list is known can be a whole pipeline: each part, each with what it names."""
+    """Return whether a folder can be a whole pipeline although no list of its files is known."""
     for part in parts:
         names = {path.name for path in (folder / part).glob("[!.]*") if path.exists()}
         if not names:

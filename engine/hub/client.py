@@ -1,7 +1,7 @@
-"""The one module that speaks with a hub, through huggingface_hub as it is; every failure becomes one sentence.
+"""Talks to a hub through huggingface_hub; every failure becomes a FetchError with one sentence.
 
-The library is imported when it is first needed: it reads its environment then, and the service does without it. What
-that environment decides is read here at each call and handed over, so that it can be changed without a new process.
+huggingface_hub is imported when it is first needed, since the service does without it. It reads its environment at that
+moment; this module reads the environment at each call and passes it on, so that it can change within one process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.hub.lockfile import RepoFile
 from engine.hub.selection import is_useful
 
 TIMEOUT = 20.0
-"""Seconds that a hub may be silent."""
+"""Seconds for which a hub may be silent."""
 
 _MAIN = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -41,11 +41,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class FileLocation:
-    """Where one file's bytes are now; such addresses are good for minutes.
+    """Address of a file's bytes, valid for minutes.
 
     Attributes:
-        url: To get them from.
-        headers: To send along.
+        url: Where to get them.
+        headers: Headers of the request.
     """
 
     url: str
@@ -53,7 +53,7 @@ class FileLocation:
 
 
 def offline() -> bool:
-    """Return whether the environment forbids to ask a hub."""
+    """Return whether the environment forbids requests to a hub."""
     return any(
         os.environ.get(name, "").strip().upper() in {"1", "ON", "YES", "TRUE"}
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -61,7 +61,7 @@ def offline() -> bool:
 
 
 class HubClient:
-    """Asks for one repository.
+    """Client of one repository.
 
     Args:
         repo: ``owner/name``.
@@ -96,7 +96,7 @@ class HubClient:
             return Commit(info.sha, files)
 
     def file(self, revision: str, path: str, cache: Path) -> Path:
-        """Return a file's place in the cache, after fetching it if it is not there; raises FetchError."""
+        """Return a file's path in the cache, and download it if it is not there; raises FetchError."""
         with self.explained(revision):
             from huggingface_hub import hf_hub_download  # noqa: PLC0415 - see the first lines
 
@@ -106,21 +106,21 @@ class HubClient:
             return Path(found)
 
     def where(self, revision: str, path: str) -> FileLocation:
-        """Return where a file's bytes are; raises what the library raises."""
+        """Return the address of a file's bytes; raises what huggingface_hub raises."""
         from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url  # noqa: PLC0415 - see the first lines
 
         url = hf_hub_url(self.repo, path, revision=revision, endpoint=self._endpoint)
         found = get_hf_file_metadata(url, token=self._token, timeout=TIMEOUT, endpoint=self._endpoint)
         location = urljoin(url, found.location)
         headers = {"accept-encoding": "identity"}
-        # The token is the hub's; the storage that it points to has a signed address of its own.
+        # The token is for the hub only; the storage that it points to has a signed address.
         if urlsplit(location)[:2] == urlsplit(self._endpoint)[:2] and (token := self._token or get_token()):
             headers["authorization"] = f"Bearer {token}"
         return FileLocation(location, headers)
 
     @contextlib.contextmanager
     def explained(self, revision: str = "") -> Iterator[None]:
-        """Turn whatever is raised inside into a FetchError with one sentence."""
+        """Turn every exception into a FetchError with one sentence."""
         try:
             yield
         except (FetchError, FetchCancelled):
@@ -179,7 +179,7 @@ class HubClient:
 
 
 def missing_offline(repo: str) -> FetchError:
-    """Return what is said where a model is not here and nobody may be asked."""
+    """Return the error for a model that is incomplete while the hub must not be asked."""
     return FetchError(
         f"The model {repo} is not wholly here and HF_HUB_OFFLINE is set: unset it, or copy the models folder of a "
         "machine that has it.",

@@ -1,15 +1,15 @@
-"""What every module of this folder says: how far it is, and why it can't go on."""
+"""Progress callbacks and errors of downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 ProgressCallback = Callable[[int, int], None]
-"""Takes the bytes that are here and the bytes in all. May be called on any thread, at most about twice a second."""
+"""Receives the bytes that are here and the bytes in all; on any thread, at most about twice a second."""
 
 
 class FetchError(Exception):
-    """The files can't be had; the message is one sentence. ``passing``: they may be had later, as things are."""
+    """Files can't be fetched; the message is one sentence. ``passing``: a later try may succeed without any change."""
 
     def __init__(self, message: str, *, passing: bool) -> None:
         super().__init__(message)
@@ -24,4 +24,4 @@ class DiskFull(FetchError):
 
 
 class FetchCancelled(Exception):
-    """Somebody asked for the download to be broken off; what has come stays."""
+    """The download was cancelled; the bytes that are here stay."""

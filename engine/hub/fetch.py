@@ -1,4 +1,4 @@
-"""What others ask of this folder: a model, one file, or the newest of either."""
+"""Fetches a pipeline or one file from a hub, at the commit in use or at the newest one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fetched:
     """A pipeline on this disk.
 
     Attributes:
-        folder: Where it is.
+        folder: Path.
         revision: Its commit.
     """
 
@@ -31,8 +31,8 @@ class FetchedFile:
     """One file on this disk.
 
     Attributes:
-        path: Where it is.
-        revision: The commit that it is of.
+        path: Path.
+        revision: Its commit.
     """
 
     path: str
@@ -41,13 +41,13 @@ class FetchedFile:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull did.
+    """Result of a pull.
 
     Attributes:
         path: The pipeline's folder, or the file.
         revision: The commit that is used from now on.
-        before: The commit that was used before; empty for none.
-        fetched: Bytes that came.
+        before: The commit that was used before; empty if there was none.
+        fetched: Downloaded bytes.
     """
 
     path: str
@@ -64,22 +64,22 @@ def fetch(
     selection: Selection = WHOLE,
     pause: Pause = time.sleep,
 ) -> Fetched:
-    """Return the hub's pipeline ``repo`` at the commit that was chosen first, fetching what is missing of it.
+    """Return a pipeline at the commit that was chosen first, and fetch its missing files.
 
-    Asks nobody when everything is here. Goes on where a broken download ended.
+    Sends no request if all files are here. Resumes a broken download.
 
     Args:
         repo: ``owner/name``.
-        models_dir: Where models and ``pins.json`` are kept (``HF_HOME`` and ``HF_HUB_CACHE`` win for the models).
-        report: Told how far it is.
-        selection: How much of the pipeline.
+        models_dir: Folder of models and ``pins.json`` (``HF_HOME`` and ``HF_HUB_CACHE`` win for the models).
+        report: Receives the progress.
+        selection: Which files of the pipeline.
         pause: Waits between tries, in seconds.
 
     Raises:
-        FetchError: It can't be had; the sentence says why and what to do.
+        FetchError: It can't be fetched; the sentence says why and what to do.
     """
     if (folder := cache.present(repo, models_dir, selection)) is not None:
-        return Fetched(folder, _keep(repo, models_dir))
+        return Fetched(folder, _pinned_revision(repo, models_dir))
     folder, revision, _ = RepoDownload(repo, models_dir, report, pause).run(
         lambda job: job.pipeline(selection), newest=False
     )
@@ -96,11 +96,11 @@ def fetch_file(
     """Return one file of a repository: ``owner/name/path/file.safetensors`` or ``.gguf``. See ``fetch``.
 
     Raises:
-        FetchError: It can't be had, or is of another kind.
+        FetchError: It can't be fetched, or has another file type.
     """
-    repo, path = _named(source)
+    repo, path = _repo_and_path(source)
     if (found := cache.present_file(source, models_dir)) is not None:
-        return FetchedFile(found, _keep(repo, models_dir))
+        return FetchedFile(found, _pinned_revision(repo, models_dir))
     folder, revision, _ = RepoDownload(repo, models_dir, report, pause).run(lambda job: job.one(path), newest=False)
     return FetchedFile(str(Path(folder) / path), revision)
 
@@ -113,19 +113,19 @@ def pull(
     selection: Selection = WHOLE,
     pause: Pause = time.sleep,
 ) -> Pulled:
-    """Take the newest commit of a pipeline or of one file, whatever is here. The old one is used until all is here.
+    """Fetch the newest commit of a pipeline or of one file. The old one is used until all files are here.
 
     Raises:
-        FetchError: It can't be had.
+        FetchError: It can't be fetched.
     """
-    repo, path = (source, "") if is_repo(source) else _named(source)
+    repo, path = (source, "") if is_repo(source) else _repo_and_path(source)
     before = lockfile.pinned(repo, models_dir)
     job = RepoDownload(repo, models_dir, report, pause)
     folder, revision, came = job.run(lambda job: job.one(path) if path else job.pipeline(selection), newest=True)
     return Pulled(str(Path(folder) / path) if path else folder, revision, before, came)
 
 
-def _named(source: str) -> tuple[str, str]:
+def _repo_and_path(source: str) -> tuple[str, str]:
     named = split_file(source)
     if named is None:
         raise FetchError(
@@ -136,8 +136,8 @@ def _named(source: str) -> tuple[str, str]:
     return named
 
 
-def _keep(repo: str, models_dir: str) -> str:
-    """Return the commit that is used of a repository which is here; write it down where only the cache knew it."""
+def _pinned_revision(repo: str, models_dir: str) -> str:
+    """Return the commit in use of a repository that is here; pin it if only the cache named it."""
     if revision := lockfile.pinned(repo, models_dir):
         return revision
     pin = cache.adopted(repo, models_dir)

@@ -1,7 +1,7 @@
-"""``pins.json`` in the models folder: which commit of each repository is used, and which files that commit has.
+"""``pins.json`` in the models folder: the commit that is used of each repository, and the files of that commit.
 
-It looks like this; ``oid`` is the hub's name of a file's content (SHA-256 where it has 64 digits, git's own else), and
-``cache`` stands there only where ``HF_HOME`` or ``HF_HUB_CACHE`` put the files elsewhere::
+``oid`` is the hub's name of a file's content: its SHA-256 if it has 64 digits, else git's own hash. ``cache`` is present
+only if ``HF_HOME`` or ``HF_HUB_CACHE`` put the files elsewhere::
 
     {"format": 1, "models": {"owner/name": {
         "revision": "<40 digits>", "cache": "/elsewhere/hub",
@@ -43,7 +43,7 @@ class RepoFile:
 
     @property
     def sha256(self) -> str:
-        """The content's SHA-256; empty where the hub does not say it (small files, which git keeps)."""
+        """The content's SHA-256; empty if the hub does not name it (small files, which git keeps)."""
         return self.oid if len(self.oid) == _SHA256 else ""
 
 
@@ -53,8 +53,8 @@ class Pin:
 
     Attributes:
         revision: The commit.
-        files: What it has, of what a model can be loaded from; empty where no hub was ever asked (copied files).
-        cache: The hub's cache that holds it; empty for the models folder.
+        files: Its files that a model can be loaded from; empty if no hub was ever asked (copied files).
+        cache: Folder of the hub's cache that holds it; empty for the models folder.
     """
 
     revision: str
@@ -63,7 +63,7 @@ class Pin:
 
 
 def pinned(repo: str, models_dir: str) -> str:
-    """Return the commit that is used of a repository; empty when none was chosen yet."""
+    """Return the commit that is used of a repository; empty if none was chosen yet."""
     try:
         pin = read(models_dir).get(repo)
     except FetchError:
@@ -72,7 +72,7 @@ def pinned(repo: str, models_dir: str) -> str:
 
 
 def read(models_dir: str) -> dict[str, Pin]:
-    """Return the pins by repository; raises FetchError when the file makes no sense."""
+    """Return the pins by repository; raises FetchError if the file can't be read or parsed."""
     path = Path(models_dir) / NAME
     try:
         found = read_json(path)
@@ -90,12 +90,12 @@ def read(models_dir: str) -> dict[str, Pin]:
 
 
 def put(models_dir: str, repo: str, pin: Pin) -> None:
-    """Use this commit from now on; raises FetchError when that can't be written down."""
+    """Use this commit from now on; raises FetchError if the file can't be written."""
     _change(models_dir, lambda pins: pins.update({repo: pin}))
 
 
 def forget(models_dir: str, repo: str) -> None:
-    """Let the next fetch choose a commit; raises FetchError when that can't be written down."""
+    """Let the next fetch choose a commit; raises FetchError if the file can't be written."""
     if (Path(models_dir) / NAME).exists():
         _change(models_dir, lambda pins: pins.pop(repo, None))
 
@@ -105,7 +105,7 @@ def _change(models_dir: str, change: Callable[[dict[str, Pin]], object]) -> None
     path = folder / NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The service and the command line may both be at it.
+        # The service and the command line may write at the same time.
         with FileLock(folder / f"{NAME}.lock", timeout=_LOCK_SECONDS):
             pins = read(models_dir)
             change(pins)

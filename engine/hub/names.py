@@ -1,4 +1,4 @@
-"""How models on a hub are named: ``owner/name`` for a repository, ``owner/name/path/file`` for one file of it."""
+"""Names on a hub: ``owner/name`` is a repository, ``owner/name/path/file`` one file of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from pathlib import PurePosixPath
 
 WEIGHTS = (".safetensors", ".gguf")
-"""Files of weights that can't run code."""
+"""File types of weights that can't run code."""
 
 _PART = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[\w])?", re.ASCII)
 _LONGEST = 96
 
 
 def is_repo(text: str) -> bool:
-    """Return whether this may be a repository's id, as the hub has them; a folder may be called so too."""
+    """Return whether a text may be a repository's id; a local folder may have the same name."""
     parts = text.split("/")
     return (
         len(parts) == 2

@@ -1,4 +1,4 @@
-"""What a model takes from a hub: a whole pipeline, a pipeline's configs below a single file, files of their own."""
+"""What a model needs from a hub: a whole pipeline, the configs for a single file, or separate files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.hub.selection import UNUSED, WHOLE, Selection
 from engine.spec import ModelSpec
 
 DENOISERS = frozenset({"transformer", "unet"})
-"""What a transformer that comes alone takes the place of; diffusers calls it by either name."""
+"""The part that a separate transformer replaces; diffusers uses either name."""
 
 CONFIGS = Selection(weights=False)
 WITHOUT_DENOISER = Selection(without=DENOISERS | UNUSED)
@@ -19,12 +19,12 @@ WITHOUT_DENOISER = Selection(without=DENOISERS | UNUSED)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing on a hub.
+    """A pipeline or a file on a hub.
 
     Attributes:
         source: ``owner/name``, or ``owner/name/path/file``.
-        selection: How much of a pipeline; says nothing of a file.
-        own: Whether it is the model's own, and not the base that others may stand on too.
+        selection: Which files of a pipeline; unused for a file.
+        own: Whether it belongs to this model, and is not a base that other models may share.
     """
 
     source: str
@@ -33,13 +33,13 @@ class Need:
 
     @property
     def repo(self) -> str:
-        """The repository that it is in."""
+        """The repository that holds it."""
         named = split_file(self.source)
         return named[0] if named else self.source
 
 
 def needs(spec: ModelSpec) -> tuple[Need, ...]:
-    """Return what a model takes from a hub, largest first as a rule; nothing for one whose files are all its operator's."""
+    """Return what a model needs from a hub, usually the largest first; empty if all of its files are local."""
     found = []
     folder = spec.folder
     if is_repo(folder) and not Path(folder).is_dir():
@@ -50,10 +50,10 @@ def needs(spec: ModelSpec) -> tuple[Need, ...]:
 
 
 def ready(spec: ModelSpec, models_dir: str) -> bool:
-    """Return whether everything that a model takes from a hub is here; asks the disk alone."""
+    """Return whether everything that a model needs from a hub is on this disk."""
     return all(cache.present(need.source, models_dir, need.selection) is not None for need in needs(spec))
 
 
 def held(spec: ModelSpec, models_dir: str) -> int:
-    """Return the bytes of this disk that the repositories of a model take; a base counts wherever it is used."""
+    """Return the bytes on disk of a model's repositories; a shared base counts for each model."""
     return sum(cache.held(repo, models_dir) for repo in dict.fromkeys(need.repo for need in needs(spec)))

@@ -1,4 +1,4 @@
-"""Runs a few things beside each other, on threads that nobody has to wait for when all is broken off."""
+"""Runs a few tasks in parallel, on daemon threads that a cancelled caller does not wait for."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 AT_ONCE = 4
-"""Files that are fetched beside each other: one connection seldom fills the line."""
+"""Files that are fetched in parallel: one connection seldom uses the whole bandwidth."""
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 """Windows hears Ctrl-C only between two waits."""
 
 _END_SECONDS, _INTERRUPT_SECONDS = 60.0, 1.0
-"""How long the others may take to end after one has failed, and after Ctrl-C: a silent server is waited for no longer."""
+"""How long the other tasks may take to end after a failure, and after Ctrl-C: a server may be silent."""
 
 
 def run_parallel(tasks: Sequence[Callable[[], None]], stop: threading.Event) -> None:
-    """Run all tasks; on the first error, and on Ctrl-C, set ``stop``, which ends the others, and raise it."""
+    """Run all tasks. On the first error, and on Ctrl-C, set ``stop``, which ends the other tasks, and raise it."""
     waiting = deque(tasks)
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
@@ -32,26 +32,26 @@ def run_parallel(tasks: Sequence[Callable[[], None]], stop: threading.Event) -> 
                 return
             try:
                 task()
-            except BaseException as e:  # noqa: BLE001 - raised where everybody waits
+            except BaseException as e:  # noqa: BLE001 - raised on the caller's thread
                 ended.put(e)
                 stop.set()
             else:
                 ended.put(None)
 
-    # Daemons: whoever presses Ctrl-C waits for no server.
+    # Daemons: after Ctrl-C the process does not wait for a server.
     threads = [threading.Thread(target=work, name="fetch", daemon=True) for _ in tasks[:AT_ONCE]]
     for thread in threads:
         thread.start()
-    left, patience = len(tasks), _INTERRUPT_SECONDS
+    left, timeout = len(tasks), _INTERRUPT_SECONDS
     try:
         while left:
             with contextlib.suppress(queue.Empty):
-                if (error := ended.get(timeout=_LOOK_SECONDS)) is not None:
-                    patience = _END_SECONDS
+                if (error := ended.get(timeout=_POLL_SECONDS)) is not None:
+                    timeout = _END_SECONDS
                     raise error
                 left -= 1
     finally:
         stop.set()
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))

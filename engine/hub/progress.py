@@ -1,4 +1,4 @@
-"""How far a download is, in one line, and when such a line is due in a log: every tenth, or every 15 seconds."""
+"""Log lines of a download: one for every tenth of it, or every 15 seconds."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ PART = 10
 """Percent between two lines."""
 
 SECONDS = 15.0
-"""Or so long since the last one."""
+"""Longest time between two lines."""
 
 _GB, _MB = 1e9, 1e6
 
 
 class DownloadProgress:
-    """Decides when a line is due. Pure: the caller says what time it is.
+    """Decides when a line is due. Pure: the caller passes the time.
 
     Args:
-        name: What is being fetched.
+        name: Name of the download.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._started: tuple[float, int] | None = None
-        self._said: tuple[float, int, int] | None = None
+        self._last: tuple[float, int, int] | None = None
 
     def line(self, done: int, total: int, now: float) -> str | None:
         """Return the line that is due, or None.
 
         Args:
             done: Bytes that are here.
-            total: Bytes in all; 0 when unknown.
-            now: Seconds on a clock that never goes back.
+            total: Bytes in all; 0 if unknown.
+            now: Monotonic seconds.
         """
         if self._started is None or done < self._started[1]:
-            # The first word, or of another download than the last one.
-            self._started, self._said = (now, done), None
+            # The first report, or the first one of another download.
+            self._started, self._last = (now, done), None
         tenth = done * 100 // total // PART if total > 0 else 0
-        if self._said is not None:
-            when, last, at = self._said
+        if self._last is not None:
+            when, last, at = self._last
             finished = 0 < total <= done and at < total
             if tenth <= last and now - when < SECONDS and not finished:
                 return None
-            if done == at:  # nothing came, so there is nothing to say
+            if done == at:  # no new bytes
                 return None
-        self._said = (now, tenth, done)
+        self._last = (now, tenth, done)
         return f"downloading {self._name}: {self._words(done, total, now)}"
 
     def _words(self, done: int, total: int, now: float) -> str:
@@ -58,7 +58,7 @@ class DownloadProgress:
 
 
 def size(number: float) -> str:
-    """Return bytes as people say them: ``20.6 GB``, ``819 MB``, ``0.1 MB``."""
+    """Return bytes for people: ``20.6 GB``, ``819 MB``, ``0.1 MB``."""
     if number >= _GB:
         return f"{number / _GB:.1f} GB"
     return f"{number / _MB:.0f} MB" if number >= 10 * _MB else f"{number / _MB:.1f} MB"

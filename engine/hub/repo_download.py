@@ -1,4 +1,4 @@
-"""One fetch of one repository: its commit, sizes and the disk's room, then what is missing, some files at once."""
+"""One download of one repository: its commit, the sizes, the room on the disk, then the missing files in parallel."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from engine.hub.selection import INDEX, Selection, select_files
 from engine.hub.transfer import PART, FileTransfer
 
 RESERVE = 512 * 2**20
-"""Bytes that stay free on the disk: the service itself needs room for pictures and its database."""
+"""Bytes that stay free on the disk for pictures and the database."""
 
 _REPORT_SECONDS = 0.5
 _ASK_PAUSES = (1.0, 3.0)
 
 Pause = Callable[[float], object]
-"""Waits so many seconds."""
+"""Waits a number of seconds."""
 
 
 class RepoDownload:
-    """One fetch of one repository.
+    """One download of one repository.
 
     Args:
         repo: ``owner/name``.
-        models_dir: Where models and ``pins.json`` are kept.
-        report: Told how far it is.
+        models_dir: Folder of models and ``pins.json``.
+        report: Receives the progress.
         pause: Waits between tries.
 
     Raises:
-        FetchError: That is no repository's id.
+        FetchError: ``repo`` is no repository's id.
     """
 
     def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Pause) -> None:
@@ -57,14 +57,14 @@ class RepoDownload:
         self._commit = Commit("", {})
 
     def run(self, choice: Callable[[RepoDownload], Iterable[str]], *, newest: bool) -> tuple[str, str, int]:
-        """Return the snapshot's folder, its commit, and how many bytes came.
+        """Return the snapshot's folder, its commit, and the number of downloaded bytes.
 
         Args:
-            choice: Says which files of the commit are wanted.
-            newest: Take the newest commit and not the one that is pinned.
+            choice: Returns the paths to download.
+            newest: Take the newest commit, not the one that is pinned.
 
         Raises:
-            FetchError: It can't be had.
+            FetchError: It can't be fetched.
         """
         if offline():
             raise missing_offline(self._repo)
@@ -76,21 +76,21 @@ class RepoDownload:
                 self._commit = self._ask("" if pin is None or newest else pin.revision)
             chosen = Pin(self._commit.revision, self._commit.files, cache.outside(self._models_dir))
             if pin is None or pin.revision == chosen.revision:
-                # At once, so that what is broken off goes on with the same files.
+                # Pinned at once, so that a broken download is resumed with the same files.
                 lockfile.put(self._models_dir, self._repo, chosen)
-            came = self._bring(choice(self))
+            came = self._download(choice(self))
             lockfile.put(self._models_dir, self._repo, chosen)
         return str(self._folder()), chosen.revision, came
 
     def pipeline(self, selection: Selection) -> tuple[str, ...]:
-        """Return the files of the pipeline; raises FetchError when it is none."""
+        """Return the files of the pipeline; raises FetchError if it is none."""
         if INDEX not in self._commit.files:
             raise FetchError(
                 f"{self._repo} has no {INDEX}, so it is no diffusers pipeline: name one file of it "
                 f"({self._repo}/FILE.safetensors).",
                 passing=False,
             )
-        self._room({INDEX: self._commit.files[INDEX]})
+        self._check_room({INDEX: self._commit.files[INDEX]})
         self._client.file(self._commit.revision, INDEX, self._cache)
         try:
             return select_files(self._commit.files, cache.read_index(self._folder()), selection)
@@ -98,7 +98,7 @@ class RepoDownload:
             raise FetchError(f"The model {self._repo} can't be used. {e}", passing=False) from e
 
     def one(self, path: str) -> tuple[str, ...]:
-        """Return the one file; raises FetchError when the commit does not have it."""
+        """Return the one file; raises FetchError if the commit does not have it."""
         if path not in self._commit.files:
             raise FetchError(f"The hub's repository {self._repo} has no file {path}: check the name.", passing=False)
         return (path,)
@@ -113,21 +113,21 @@ class RepoDownload:
                 self._pause(pause)
         return self._client.commit(revision)
 
-    def _bring(self, chosen: Iterable[str]) -> int:
-        """Fetch what is missing; return how many bytes came."""
+    def _download(self, chosen: Iterable[str]) -> int:
+        """Download the missing files; return the number of downloaded bytes."""
         files = {path: self._commit.files[path] for path in chosen}
         absent = {path: files[path] for path in cache.missing(self._folder(), files, files)}
-        self._room(absent)
+        self._check_room(absent)
         counter = _ProgressCounter(self._report, sum(file.size for file in files.values()))
         counter.add(sum(file.size for path, file in files.items() if path not in absent))
         begun = sum(self._here(file) for file in absent.values())
-        # The largest first: they decide when all is done.
+        # The largest first: they decide when the download ends.
         order = sorted(absent, key=lambda path: -absent[path].size)
-        run_parallel([partial(self._one, path, absent[path], counter) for path in order], self._stop)
+        run_parallel([partial(self._download_file, path, absent[path], counter) for path in order], self._stop)
         counter.end()
         return sum(file.size for file in absent.values()) - begun
 
-    def _one(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
+    def _download_file(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         if self._stop.is_set():
             raise FetchCancelled
         place = self._folder() / path
@@ -136,7 +136,7 @@ class RepoDownload:
             # since then: it is not removed.
             _drop(place)
         if file.sha256:
-            self._large(path, file, counter)
+            self._download_large(path, file, counter)
         else:
             counter.add(file.size)
         place = self._client.file(self._commit.revision, path, self._cache)
@@ -146,14 +146,14 @@ class RepoDownload:
                 f"What came of {self._repo}/{path} has not the size that its hub lists: try again.", passing=True
             )
 
-    def _large(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
-        """Put a large file under the name by which the library's cache looks for it."""
+    def _download_large(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
+        """Download a large file to the name under which huggingface_hub's cache looks for it."""
         with self._client.explained(self._commit.revision):
             blob = self._blob(file)
             lock = self._cache / ".locks" / cache.storage(self._cache, self._repo).name / f"{blob.name}.lock"
             for folder in (blob.parent, lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            # The library's own lock: another process may be at the same file.
+            # huggingface_hub's own lock: another process may download the same file.
             while True:
                 try:
                     with FileLock(lock, timeout=1):
@@ -176,8 +176,8 @@ class RepoDownload:
                     if self._stop.is_set():
                         raise FetchCancelled from None
 
-    def _room(self, absent: Mapping[str, RepoFile]) -> None:
-        """Raise FetchError when the disk has no room for these files."""
+    def _check_room(self, absent: Mapping[str, RepoFile]) -> None:
+        """Raise FetchError if the disk has no room for these files."""
         needed = sum(file.size - self._here(file) for file in absent.values())
         if not needed:
             return
@@ -189,7 +189,7 @@ class RepoDownload:
             )
 
     def _here(self, file: RepoFile) -> int:
-        """Return how much of a file's content is in the cache already."""
+        """Return how many bytes of a file are in the cache already."""
         blob = self._blob(file)
         for place in (blob, blob.with_name(blob.name + PART)):
             if place.exists():
@@ -204,7 +204,7 @@ class RepoDownload:
 
 
 class _ProgressCounter:
-    """Adds up what came on all threads, and reports it at most twice a second, and at the end."""
+    """Adds up the bytes of all threads; reports them at most twice a second, and at the end."""
 
     def __init__(self, report: ProgressCallback, total: int) -> None:
         self._report = report
@@ -214,7 +214,7 @@ class _ProgressCounter:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        """So many more bytes are here; fewer than none, when some have to come again."""
+        """Add new bytes; a negative number if some must be downloaded again."""
         with self._lock:
             self._done += count
             now = time.monotonic()
@@ -223,17 +223,17 @@ class _ProgressCounter:
                 self._report(min(self._done, self._total), self._total)
 
     def end(self) -> None:
-        """All is here."""
+        """Report that all bytes are here."""
         self._report(self._total, self._total)
 
 
 def _drop(place: Path) -> None:
-    """Remove a file and, where that is a link, what it points to."""
+    """Remove a file, and the file that it links to."""
     if place.exists():
         place.resolve().unlink(missing_ok=True)
     place.unlink(missing_ok=True)
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much room the disk has on which a folder is, or will be."""
+    """Return the free bytes of the disk of a folder, which need not exist."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

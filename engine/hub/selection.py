@@ -1,4 +1,4 @@
-"""Which files of a repository are taken: configs and safetensors of the pipeline's own parts, each in one form."""
+"""Selects a repository's files: configs and safetensors of the pipeline's parts, each in one variant."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from engine.hub.errors import FetchError
 from engine.hub.names import WEIGHTS
 
 INDEX = "model_index.json"
-"""What makes a folder a diffusers pipeline: which parts it has, and of which class each is."""
+"""The file that makes a folder a diffusers pipeline; it names the parts and their classes."""
 
 _CONFIGS = (".json", ".jinja", ".txt", ".model")
 _SAFETENSORS = ".safetensors"
 _VARIANTS = ("fp16", "bf16")
-"""Forms that are taken, the first that there is, where a part has no plain one."""
+"""Variants of a part's weights that are used, in this order, if there are no plain weights."""
 
 
 UNUSED = frozenset({"safety_checker", "image_encoder"})
-"""Parts that nothing here draws with; the first is 1.2 GB of Stable Diffusion 1.5."""
+"""Parts that Easel does not use; the safety checker is 1.2 GB of Stable Diffusion 1.5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How much of a pipeline is wanted.
+    """Which files of a pipeline are fetched.
 
     Attributes:
-        without: Parts whose weights are not wanted, since they come from elsewhere or are not used; their configs are.
-        weights: False for its configs and tokenizers alone.
+        without: Parts whose configs alone are fetched: their weights come from elsewhere or are not used.
+        weights: False: only configs and tokenizers.
     """
 
     without: frozenset[str] = UNUSED
@@ -39,7 +39,7 @@ WHOLE = Selection()
 
 
 def is_useful(path: str) -> bool:
-    """Return whether a file can be a part of any model: no pickle, no code, no picture."""
+    """Return whether a file can belong to a model: no pickle, no code, no picture."""
     return PurePosixPath(path).suffix.lower() in (*_CONFIGS, *WEIGHTS)
 
 
@@ -49,10 +49,10 @@ def pipeline_parts(index: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def select_files(paths: Iterable[str], index: Mapping[str, object], selection: Selection = WHOLE) -> tuple[str, ...]:
-    """Return the paths that this pipeline is loaded from, sorted.
+    """Return the sorted paths that a pipeline is loaded from.
 
-    What else lies in such repositories stays there: single-file checkpoints, folders that the index does not name,
-    other frameworks' files, and second forms of the same weights (``.fp16``, ``.non_ema``).
+    Everything else in its repository is left out: single-file checkpoints, folders that the index does not name, other
+    frameworks' files, and further variants of the same weights (``.fp16``, ``.non_ema``).
 
     Raises:
         FetchError: A part has no safetensors.
@@ -66,7 +66,7 @@ def select_files(paths: Iterable[str], index: Mapping[str, object], selection: S
     for part, names in inside.items():
         configs = [name for name in names if PurePosixPath(name).suffix in _CONFIGS]
         weigh = selection.weights and part not in selection.without
-        weights = _one_form([name for name in names if name.endswith(_SAFETENSORS)]) if weigh else []
+        weights = _one_variant([name for name in names if name.endswith(_SAFETENSORS)]) if weigh else []
         if weigh and "config.json" in configs and not weights:
             raise FetchError(
                 f"Its part {part} is not there as safetensors, and Easel loads no pickles: take a copy that has them.",
@@ -76,16 +76,16 @@ def select_files(paths: Iterable[str], index: Mapping[str, object], selection: S
     return tuple(sorted(chosen))
 
 
-def _one_form(names: list[str]) -> list[str]:
-    """Return the plain files, or those of one variant, of a part's weights.
+def _one_variant(names: list[str]) -> list[str]:
+    """Return a part's plain weights, or those of one variant.
 
-    Both libraries write ``<stem>[.<variant>][-00001-of-00002].safetensors``.
+    diffusers and transformers write ``<stem>[.<variant>][-00001-of-00002].safetensors``.
     """
-    by_form: dict[str, list[str]] = {}
+    by_variant: dict[str, list[str]] = {}
     for name in names:
         stem = name.removesuffix(_SAFETENSORS).partition("-0")[0]
-        by_form.setdefault(stem.partition(".")[2], []).append(name)
-    for form in ("", *_VARIANTS, *sorted(by_form)):
-        if form in by_form:
-            return by_form[form]
+        by_variant.setdefault(stem.partition(".")[2], []).append(name)
+    for variant in ("", *_VARIANTS, *sorted(by_variant)):
+        if variant in by_variant:
+            return by_variant[variant]
     return []

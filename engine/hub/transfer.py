@@ -1,7 +1,7 @@
-"""Brings one large file so that it can be broken off anywhere and goes on later, and checks its content.
+"""Downloads one large file so that it can be resumed by another process, and checks its content.
 
-huggingface_hub 2.4 goes on within one process only (it throws a half-fetched file away when its process ends), so the
-files that take long are brought here and put under the name by which its cache looks for them.
+huggingface_hub 2.4 resumes within one process only: it drops an incomplete file when its process ends. Large files are
+therefore downloaded here, to the name under which its cache looks for them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from engine.hub.errors import FetchCancelled, FetchError
 from engine.hub.lockfile import RepoFile
 
 PART = ".part"
-"""End of the name of a file that is not all here yet."""
+"""Suffix of an incomplete file's name."""
 
 TRIES = 5
-"""So many failures in a row without a new byte, and it is given up for now."""
+"""Failures in a row without a new byte after which the download is given up."""
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each new try."""
@@ -31,24 +31,24 @@ _PARTIAL, _BAD_RANGE = 206, 416
 
 
 class _Damaged(Exception):
-    """The bytes are not those that the hub lists."""
+    """The bytes are not the ones that the hub lists."""
 
 
 class _Short(Exception):
-    """The answer ended before the file did."""
+    """The response ended before the file did."""
 
 
 class FileTransfer:
-    """Brings one file to its place.
+    """Downloads one file.
 
     Args:
-        client: Whom to ask.
+        client: Client of the file's repository.
         revision: The commit.
         path: The file in it.
-        file: What the hub lists of it.
-        tick: Told how many bytes came (fewer than none, when some have to come again).
-        stop: Set from another thread to break off.
-        pause: Waits between tries, in seconds; tests need not wait.
+        file: Its size and content as the hub lists them.
+        tick: Receives the number of new bytes; negative if some must be downloaded again.
+        stop: Set from another thread to cancel.
+        pause: Waits between tries, in seconds; tests do not wait.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class FileTransfer:
         self._held = 0
 
     def run(self, target: Path) -> None:
-        """Make ``target`` the whole file. What is there of it under ``<target>.part`` is not fetched again.
+        """Download the file to ``target``; the bytes in ``<target>.part`` are not downloaded again.
 
         Raises:
-            FetchError: The hub can't be reached or does not have it, the disk is full, or the content is wrong.
-            FetchCancelled: ``stop`` was set; what has come stays.
+            FetchError: The hub can't be reached or does not have the file, the disk is full, or the content is wrong.
+            FetchCancelled: ``stop`` was set; the bytes that are here stay.
         """
         part = target.with_name(target.name + PART)
         with self._client.explained(self._revision):
-            resumed = self._take_up(part)
+            resumed = self._resume(part)
             try:
                 self._fill(part)
             except _Damaged:
                 part.unlink(missing_ok=True)
                 if not resumed:
                     raise self._wrong() from None
-                # What lay there may have been damaged (a power cut), so once more from its beginning.
-                self._take_up(part)
+                # The part may have been damaged (a power cut): download it once more from the beginning.
+                self._resume(part)
                 try:
                     self._fill(part)
                 except _Damaged:
@@ -97,8 +97,8 @@ class FileTransfer:
                     raise self._wrong() from None
             part.replace(target)
 
-    def _take_up(self, part: Path) -> bool:
-        """Count and digest what is there already; return whether it is anything."""
+    def _resume(self, part: Path) -> bool:
+        """Count and hash the bytes that are here already; return whether there are any."""
         self._tick(-self._held)
         self._digest, self._held = hashlib.sha256(), 0
         if not part.exists():
@@ -113,7 +113,7 @@ class FileTransfer:
         return self._held > 0
 
     def _fill(self, part: Path) -> None:
-        """Fetch what is missing and check the whole; raises _Damaged."""
+        """Download the missing bytes and check the whole file; raises _Damaged."""
         failures = 0
         while self._held < self._file.size or not part.exists():
             before = self._held
@@ -141,9 +141,9 @@ class FileTransfer:
                 raise _Damaged
             hf_raise_for_status(answer)
             if self._held and answer.status_code != _PARTIAL:
-                # It sends everything again, so everything is written again.
+                # The server sends the whole file again, so the file is written from its beginning.
                 part.unlink()
-                self._take_up(part)
+                self._resume(part)
             with part.open("ab") as file:
                 for chunk in answer.iter_bytes():
                     self._check_stop()
@@ -173,10 +173,10 @@ class FileTransfer:
 
 
 def _passing(error: Exception) -> bool:
-    """Return whether another try can help: not where the disk, the name or the token is the trouble."""
+    """Return whether another try can help: not if the disk, the name or the token is wrong."""
     response = getattr(error, "response", None)
     if response is None:
-        # Of the errors without an answer those with a number are the disk's.
+        # Of the errors without a response, those with an errno are the disk's.
         return not (isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError))
-    # The hub says what is wrong. A storage that refuses an address which has run out says nothing: ask for a new one.
+    # The hub says what is wrong; a storage that refuses an expired address does not, and a new address helps.
     return "X-Error-Code" not in response.headers and response.status_code not in {401, 404}

@@ -1,1 +1,1 @@
-"""Judges pictures in a process of its own; imports neither the bot nor what draws."""
+"""Judges pictures in a process of its own. Imports neither the bot nor the engine's drawing side."""

@@ -1,4 +1,4 @@
-"""The classifier itself, on the CPU: a picture in, how sure it is that it is unsafe out. Torch from here on."""
+"""The picture classifier, on the CPU: returns how sure it is that a picture is unsafe."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from engine.moderation import folder as folders
 from engine.regular_files import read_json
 
 _THREADS = 2
-"""Cores that it takes: whatever draws needs the others."""
+"""Cores that the classifier uses; drawing needs the others."""
 
 _HALF = (0.5, 0.5, 0.5)
 
 
 class Classifier:
-    """Loads a folder once. Raises EngineError for one that can't be used, and whatever transformers raises."""
+    """A loaded classifier. Raises EngineError if its folder can't be used, and what transformers raises."""
 
     def __init__(self, folder: Path, unsafe: Collection[str]) -> None:
         torch.set_num_threads(min(_THREADS, torch.get_num_threads()))
@@ -39,9 +39,9 @@ class Classifier:
         self._std = np.asarray(shown.get("image_std") or _HALF, np.float32)
 
     def score(self, data: bytes) -> float:
-        """Return how sure it is, 0 to 1, that an encoded picture is unsafe. Raises OSError when it can't be read."""
+        """Return how sure it is, 0 to 1, that an encoded picture is unsafe. Raises OSError if it can't be read."""
         with Image.open(io.BytesIO(data)) as picture:
-            # All of it, squeezed: what a crop leaves out would be judged by nobody.
+            # The whole picture, squeezed: a crop would leave parts unjudged.
             small = picture.convert("RGB").resize(self._size, self._resample)
         pixels = (np.asarray(small, np.float32) / 255.0 - self._mean) / self._std
         with torch.inference_mode():
@@ -52,7 +52,7 @@ class Classifier:
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:
-    # By hand: transformers' own processors for pictures need torchvision.
+    # Without transformers' image processors, which need torchvision.
     try:
         shown = read_json(folder / "preprocessor_config.json")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A classifier's folder as it must be: a ViT in safetensors whose labels name what is unsafe. Reads small files, no tensors."""
+"""Checks a classifier's folder: a ViT in safetensors whose labels name what is unsafe. Reads no tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ARCHITECTURE = "ViTForImageClassification"
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a classifier can say.
+    """The labels of a classifier.
 
     Attributes:
-        names: All of its labels, in order.
-        unsafe: Indexes of those that count as unsafe.
+        names: All labels, in order.
+        unsafe: Indexes of the labels that count as unsafe.
     """
 
     names: tuple[str, ...]
@@ -27,14 +27,14 @@ class Labels:
 
 
 def read(folder: Path, unsafe: Collection[str]) -> Labels:
-    """Look whether the folder can be used.
+    """Return the labels of a folder that can be used.
 
     Args:
         folder: A model as transformers saves it.
         unsafe: Labels that count as unsafe, in any case.
 
     Raises:
-        EngineError: It can't be; one clear sentence says why and what to do.
+        EngineError: It can't be used; one clear sentence says why and what to do.
     """
     try:
         config = read_json(folder / "config.json")
@@ -64,7 +64,7 @@ def read(folder: Path, unsafe: Collection[str]) -> Labels:
 
 
 def _check_weights(file: Path) -> None:
-    """Look whether a file of weights can be opened. Raises EngineError."""
+    """Raise EngineError if a file of weights can't be opened."""
     try:
         open_regular(file).close()
     except OSError as e:
