@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from bot.model.access import Access
-from bot.model.errors import Unavailable
-from bot.ports import Surface
+from bot.core.access import AccessMode
+from bot.core.errors import Unavailable
+from bot.core.ports import Surface
 from bot.settings import EnvSettings, OwnerIds, Settings
 from bot.studio import Studio
 
@@ -70,7 +70,7 @@ class ChatSettings(PlatformSettings):
 
     token: SecretStr | None
     owners: OwnerIds
-    access: Access
+    access: AccessMode
     proxy: str | None
 
     @property

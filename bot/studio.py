@@ -7,54 +7,47 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from bot.dispatch.live import Live, Sight
-from bot.dispatch.presenter import Presenter
-from bot.model.access import Access
-from bot.model.actions import Action, Press
-from bot.model.answers import Pressed, Shown
-from bot.model.cards import Card
-from bot.model.errors import NotFound, Refusal, Unavailable
-from bot.model.jobs import Job
-from bot.model.messages import Address, Ref
-from bot.model.people import Account, Actor, Place
-from bot.model.pictures import PictureFile
-from bot.model.quotas import Limit, Terms
-from bot.model.requests import DrawForm
-from bot.model.verbs import Call, Verb
-from bot.policy import searches
-from bot.policy import typed as typed_verbs
-from bot.policy.moderation import WordList, shipped
-from bot.policy.owners import Owners
-from bot.policy.styles import BUILT_IN, Style
-from bot.policy.texts import shown
-from bot.ports import Backlog, Clock
-from bot.present import cards, i18n, pages
-from bot.present import quotas as quota_cards
-from bot.store import blobs, people
-from bot.store.database import Database
-from bot.store.unbroken import unbroken
-from bot.usecases import (
-    cancel,
-    commands,
-    draw,
-    export,
-    favourites,
-    history,
-    listing,
-    missed,
-    moving,
-    newcomers,
-    posting,
-    press,
-    quota,
-    reports,
-)
-from bot.usecases.draw import Repeated
-from bot.usecases.gates import access as gate
-from bot.usecases.history import Entry
-from bot.usecases.house import House
-from bot.usecases.missed import Told
-from bot.usecases.verbs import access as access_verbs
+from bot import features
+from bot.access import commands as access_verbs
+from bot.access import gate, newcomers
+from bot.cards import i18n, job_card
+from bot.commands import parser as typed_verbs
+from bot.commands.model import Command, Invocation
+from bot.context import AppContext
+from bot.core.access import AccessMode
+from bot.core.actions import Action, ButtonPress
+from bot.core.answers import ButtonResult, ShownJob
+from bot.core.cards import Card
+from bot.core.errors import NotFound, Refusal, Unavailable
+from bot.core.jobs import Job
+from bot.core.messages import Address, EventRef
+from bot.core.owners import Owners
+from bot.core.people import Account, Actor, Place
+from bot.core.pictures import PictureFile
+from bot.core.ports import Backlog, Clock
+from bot.core.quotas import Limit, RuleTerms
+from bot.core.requests import DrawForm
+from bot.core.texts import shown
+from bot.delivery import message_binding, missed
+from bot.delivery.missed import MissedNotice
+from bot.delivery.presenter import JobPresenter
+from bot.dispatch.live import Live, PreviewFrame
+from bot.drawing import admission, cancel, job_actions
+from bot.drawing.admission import Repeated
+from bot.drawing.styles import BUILT_IN, Style
+from bot.history import cards as history_cards
+from bot.history import favourites, listing, queries
+from bot.history import service as history_service
+from bot.history.service import HistoryEntry
+from bot.moderation import reports
+from bot.moderation.word_list import WordList, shipped
+from bot.places import migration
+from bot.privacy import export
+from bot.quotas import cards as quota_cards
+from bot.quotas import service as quota_service
+from bot.storage import blobs, people
+from bot.storage.database import Database
+from bot.storage.shield import shield
 from engine.contract import READY, Engine, EngineState, Profile
 
 
@@ -75,11 +68,11 @@ class Studio:
         clock: Clock,
         pictures: Path,
         sheets: Path,
-        quota: Limit | Terms,
+        quota: Limit | RuleTerms,
         max_counts: Mapping[str, int] | None = None,
         owners: Owners | None = None,
         words: WordList | None = None,
-        access: Mapping[str, Access] | None = None,
+        access: Mapping[str, AccessMode] | None = None,
         link: str = "",
         styles: Mapping[str, Style] = BUILT_IN,
     ) -> None:
@@ -103,10 +96,10 @@ class Studio:
         self._live = live
         self._connection_problems: dict[str, str] = {}
         known = owners or Owners()
-        self._presenter = Presenter(
+        self._presenter = JobPresenter(
             pictures, engine.profiles, lambda: bool(known.everybody()), live.stalled, live.preempted
         )
-        self._house = House(
+        self._ctx = AppContext(
             db=db,
             backlog=backlog,
             clock=clock,
@@ -122,60 +115,60 @@ class Studio:
             styles=styles,
         )
 
-    async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
+    async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:
         """Admit a request: saved, reserved and queued in one transaction. The same ``ref.event`` twice is one job.
 
         Raises Refusal.
         """
-        return await self._shown(await unbroken(draw.draw(self._house, actor, place, form, ref)))
+        return await self._shown(await shield(admission.draw(self._ctx, actor, place, form, ref)))
 
-    async def press(self, actor: Actor, place: Place, press: Press, ref: Ref) -> Pressed:
+    async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         """A button: reroll, seed, vary and upscale admit a new job whose card belongs at ``ref.address``; cancel stops; page turns
         history (``card`` is the new page); original hands back the files, or has delivery send them where the adapter
         makes no answer of its own. Raises Refusal.
         """
-        return await unbroken(self._press(actor, place, press, ref))
+        return await shield(self._press(actor, place, press, ref))
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
-        return await gate.is_stranger(self._house, actor, place)
+        return await gate.is_stranger(self._ctx, actor, place)
 
     async def moved(self, platform: str, old: str, new: str) -> None:
         """A server or group has another id from now on: what was set and decided there goes on holding."""
-        await unbroken(moving.moved(self._house, platform, old, new))
+        await shield(migration.moved(self._ctx, platform, old, new))
 
     async def let_in(self) -> None:
         """At start: what has waited for an owner's answer on a platform that is open to all now is drawn."""
-        await unbroken(newcomers.let_in(self._house))
+        await shield(newcomers.let_in(self._ctx))
 
-    async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
+    async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
-        await unbroken(posting.bound(self._house, job_id, ref, address))
+        await shield(message_binding.bound(self._ctx, job_id, ref, address))
 
-    async def unbound(self, job_id: int, ref: Ref) -> None:
+    async def unbound(self, job_id: int, ref: EventRef) -> None:
         """The adapter could not make the first answer: delivery sends the card by itself."""
-        await unbroken(posting.unbound(self._house, job_id, ref))
+        await shield(message_binding.unbound(self._ctx, job_id, ref))
 
-    async def post(self, ref: Ref, card: Card) -> None:
+    async def post(self, ref: EventRef, card: Card) -> None:
         """Save a notice (a refusal, an answer) for delivery at ``ref.address``; the same event twice is one notice.
         For surfaces that only save while they handle an event.
         """
-        await unbroken(posting.post(self._house, ref, card))
+        await shield(message_binding.post(self._ctx, ref, card))
 
-    async def missed(self, actor: Actor) -> Told | None:
+    async def missed(self, actor: Actor) -> MissedNotice | None:
         """What to tell this person of their jobs whose end could be shown nowhere; None when there is nothing."""
-        return await missed.find(self._house, actor)
+        return await missed.find(self._ctx, actor)
 
-    async def heard(self, actor: Actor, told: Told) -> None:
+    async def heard(self, actor: Actor, told: MissedNotice) -> None:
         """The person was told, or the telling is saved for delivery: it is not said again."""
-        await unbroken(missed.heard(self._house, actor, told))
+        await shield(missed.heard(self._ctx, actor, told))
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
         """One's own last pictures as a contact sheet with facts, and buttons to turn pages.
 
         It is the same in every place, and always private.
         """
-        return await listing.last(self._house, actor, before)
+        return await listing.last(self._ctx, actor, before)
 
     async def items(
         self, actor: Actor, before: int | None = None, limit: int = 24, query: str | None = None
@@ -185,20 +178,20 @@ class Studio:
         With ``query``, only those with pictures that a search for it finds. Raises BadInput when it can't be read.
         """
         if query is None:
-            page = await history.page(self._house, actor, before=before, limit=limit, pictured=False)
+            page = await history_service.page(self._ctx, actor, before=before, limit=limit, pictured=False)
         else:
-            sought = searches.parse(query)
-            page = await history.sought(self._house, actor, sought, before=before, limit=limit, others=False)
+            sought = queries.parse(query)
+            page = await history_service.sought(self._ctx, actor, sought, before=before, limit=limit, others=False)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def unfinished(self, actor: Actor, limit: int = 200) -> tuple[Card, ...]:
         """One's own jobs that have not ended, as cards: those that are drawn first, then the oldest first."""
-        page = await history.unfinished(self._house, actor, limit=limit)
+        page = await history_service.unfinished(self._ctx, actor, limit=limit)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def card(self, actor: Actor, job_id: int) -> Card:
         """The card of one's own job as it is now. Raises NotFound."""
-        return self._card(await history.one(self._house, actor, job_id))
+        return self._card(await history_service.one(self._ctx, actor, job_id))
 
     async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncGenerator[Card]:
         """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
@@ -223,7 +216,7 @@ class Studio:
         """
         last: dict[int, Card | None] = {}
         left = set(job_ids)
-        own = await history.own_of(self._house, actor, left)
+        own = await history_service.own_of(self._ctx, actor, left)
         with self._live.subscribe_all(own, looking=previews) as changes:
             for job_id in sorted(left - own):
                 yield job_id, None
@@ -252,39 +245,39 @@ class Studio:
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """The file of one's own picture. Raises NotFound."""
-        job, picture = await history.picture(self._house, actor, job_id, index)
-        if not await blobs.is_there(self._house.pictures, picture.path):
+        job, picture = await history_service.picture(self._ctx, actor, job_id, index)
+        if not await blobs.is_there(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
-        return cards.file_of(job, picture, self._house.pictures)
+        return job_card.file_of(job, picture, self._ctx.pictures)
 
     async def export_ready(self, token: str) -> None:
         """Look at the link of an export without using it. Raises NotFound, or Unavailable while it is still being made."""
-        await export.look(self._house, token)
+        await export.look(self._ctx, token)
 
     async def export(self, token: str) -> PictureFile:
         """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""
-        return await unbroken(export.fetch(self._house, token))
+        return await shield(export.fetch(self._ctx, token))
 
-    async def preview(self, actor: Actor, job_id: int, index: int) -> Sight | None:
+    async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
-        await history.one(self._house, actor, job_id)
+        await history_service.one(self._ctx, actor, job_id)
         return self._live.sights(job_id).get(index)
 
-    async def command(self, call: Call) -> Card:
+    async def command(self, call: Invocation) -> Card:
         """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
-        return await unbroken(commands.run(self._house, call))
+        return await shield(features.run(self._ctx, call))
 
-    def verb(self, command: str, typed: str) -> tuple[Verb, str]:
+    def verb(self, command: str, typed: str) -> tuple[Command, str]:
         """The verb that a typed line means (``quota``, ``set 20/day``), and what is left of the line. Raises BadInput."""
         return typed_verbs.find(command, typed)
 
-    def arguments(self, verb: Verb, typed: str, near: Mapping[str, str]) -> dict[str, str]:
+    def arguments(self, verb: Command, typed: str, near: Mapping[str, str]) -> dict[str, str]:
         """What stands behind a verb, by its arguments' names; ``near`` counts where nothing is typed. Raises BadInput."""
         return typed_verbs.parse(verb, typed, near)
 
     async def named(self, platform: str, handle: str) -> Account:
         """The account that was seen last with this handle (``@name``). Raises NotFound, which says what else to do."""
-        async with self._house.db.read() as tx:
+        async with self._ctx.db.read() as tx:
             account = await people.named(tx, platform, handle.removeprefix("@"))
         if account is None:
             raise NotFound("refusal.person_unknown", person=shown(handle))
@@ -292,29 +285,31 @@ class Studio:
 
     def owners(self, platform: str) -> Container[str]:
         """The user ids of this Easel's owners on a platform: live, a claim counts at once."""
-        return self._house.owners.of(platform)
+        return self._ctx.owners.of(platform)
 
     def owned(self, platform: str, ids: Iterable[str]) -> None:
         """The platform says whose the bot is: these user ids are owners from now on."""
-        self._house.owners.told(platform, ids)
-        self._house.backlog.asked()
+        self._ctx.owners.told(platform, ids)
+        self._ctx.backlog.asked()
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
-        return quota_cards.quota_card(await quota.show(self._house, actor, place), actor.locale)
+        return quota_cards.quota_card(await quota_service.show(self._ctx, actor, place), actor.locale)
 
     def styles(self) -> tuple[str, ...]:
         """Names of the styles that can be asked for; the operator's own first."""
-        return tuple(self._house.styles)
+        return tuple(self._ctx.styles)
 
     def help(self, locale: str) -> Card:
         """What people can do here, with this surface's own examples left to it."""
         profiles = self.profiles()
-        return pages.help_card(profiles, self.styles(), tuple(profiles[0].presets), self._house.max_count(""), locale)
+        return history_cards.help_card(
+            profiles, self.styles(), tuple(profiles[0].presets), self._ctx.max_count(""), locale
+        )
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
         """A refusal as a private card in the person's language."""
-        return cards.refused(refusal, locale)
+        return job_card.refused(refusal, locale)
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
         """One message of the catalogue (labels of commands, of the page)."""
@@ -346,75 +341,77 @@ class Studio:
         if state.phase not in READY:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
-            await self._house.db.probe()
-            if await blobs.free_bytes(self._house.pictures) < blobs.MIN_FREE_BYTES:
+            await self._ctx.db.probe()
+            if await blobs.free_bytes(self._ctx.pictures) < blobs.MIN_FREE_BYTES:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:
             problems.append(self.text(e.key, "en", **e.params))
         return (*problems, *self._connection_problems.values())
 
-    async def _press(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
+    async def _press(self, actor: Actor, place: Place, what: ButtonPress, ref: EventRef) -> ButtonResult:
         match what.action:
             case Action.REROLL:
-                return await self._drawn(press.reroll(self._house, actor, place, what, ref), actor, ref)
+                return await self._drawn(job_actions.reroll(self._ctx, actor, place, what, ref), actor, ref)
             case Action.SEED:
-                return await self._drawn(press.from_seed(self._house, actor, place, what, ref), actor, ref)
+                return await self._drawn(job_actions.from_seed(self._ctx, actor, place, what, ref), actor, ref)
             case Action.VARY:
-                return await self._drawn(press.vary(self._house, actor, place, what, ref), actor, ref)
+                return await self._drawn(job_actions.vary(self._ctx, actor, place, what, ref), actor, ref)
             case Action.UPSCALE:
-                return await self._drawn(press.upscale(self._house, actor, place, what, ref), actor, ref)
+                return await self._drawn(job_actions.upscale(self._ctx, actor, place, what, ref), actor, ref)
             case Action.ORIGINAL:
                 return await self._originals(actor, place, what, ref)
             case Action.REPORT | Action.HIDE | Action.FAVOURITE:
                 return await self._noted(actor, place, what)
             case Action.CANCEL:
-                job, won = await cancel.cancel(self._house, actor, place, what.job_id)
+                job, won = await cancel.cancel(self._ctx, actor, place, what.job_id)
                 notice = "" if won else self.text("refusal.job.ended", actor.locale)
-                return Pressed(card=(await self._shown(job)).card, notice=notice)
+                return ButtonResult(card=(await self._shown(job)).card, notice=notice)
             case Action.PAGE:
                 # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
                 if what.index is not None:
-                    page = await listing.turned(self._house, actor, place, what.index, what.job_id or None)
-                    return Pressed(card=page)
+                    page = await listing.turned(self._ctx, actor, place, what.index, what.job_id or None)
+                    return ButtonResult(card=page)
                 if what.job_id:
-                    await history.one(self._house, actor, what.job_id)
-                return Pressed(card=await self.history(actor, place, what.job_id or None))
+                    await history_service.one(self._ctx, actor, what.job_id)
+                return ButtonResult(card=await self.history(actor, place, what.job_id or None))
             case Action.ALLOW | Action.ALLOW_FEW | Action.REFUSE:
-                return Pressed(card=await access_verbs.press(self._house, actor, what))
+                return ButtonResult(card=await access_verbs.press(self._ctx, actor, what))
             case _:
                 raise Unavailable("refusal.press.not_yet")
 
-    async def _drawn(self, admitted: Awaitable[Job], actor: Actor, ref: Ref) -> Pressed:
+    async def _drawn(self, admitted: Awaitable[Job], actor: Actor, ref: EventRef) -> ButtonResult:
         """A new job; a press that only repeats the last one shows what that one has made, or says that it is coming."""
         try:
-            return Pressed(new=await self._shown(await admitted))
+            return ButtonResult(new=await self._shown(await admitted))
         except Repeated as repeated:
             if ref.address is None:
-                return Pressed(new=await self._shown(repeated.job))
-            return Pressed(notice=self.text("studio.press.repeated", actor.locale))
+                return ButtonResult(new=await self._shown(repeated.job))
+            return ButtonResult(notice=self.text("studio.press.repeated", actor.locale))
 
-    async def _noted(self, actor: Actor, place: Place, what: Press) -> Pressed:
+    async def _noted(self, actor: Actor, place: Place, what: ButtonPress) -> ButtonResult:
         """Presses that a sentence answers."""
         if what.action is Action.REPORT:
-            await reports.report(self._house, actor, place, what)
-            return Pressed(notice=self.text("studio.report.thanks", actor.locale))
+            await reports.report(self._ctx, actor, place, what)
+            return ButtonResult(notice=self.text("studio.report.thanks", actor.locale))
         if what.action is Action.HIDE:
-            await reports.hide(self._house, actor, place, what)
-            return Pressed(notice=self.text("studio.hide.done", actor.locale))
-        kept = await favourites.toggle(self._house, actor, place, what)
-        return Pressed(notice=self.text("studio.favourite.kept" if kept else "studio.favourite.let_go", actor.locale))
+            await reports.hide(self._ctx, actor, place, what)
+            return ButtonResult(notice=self.text("studio.hide.done", actor.locale))
+        kept = await favourites.toggle(self._ctx, actor, place, what)
+        return ButtonResult(
+            notice=self.text("studio.favourite.kept" if kept else "studio.favourite.let_go", actor.locale)
+        )
 
-    async def _originals(self, actor: Actor, place: Place, what: Press, ref: Ref) -> Pressed:
-        found = await press.originals(self._house, actor, place, what, ref)
+    async def _originals(self, actor: Actor, place: Place, what: ButtonPress, ref: EventRef) -> ButtonResult:
+        found = await job_actions.originals(self._ctx, actor, place, what, ref)
         if found.sent:
-            return Pressed(notice=self.text("studio.originals.sent", actor.locale))
-        return Pressed(files=tuple(cards.file_of(found.job, p, self._house.pictures) for p in found.pictures))
+            return ButtonResult(notice=self.text("studio.originals.sent", actor.locale))
+        return ButtonResult(files=tuple(job_card.file_of(found.job, p, self._ctx.pictures) for p in found.pictures))
 
-    async def _shown(self, job: Job) -> Shown:
-        return Shown(job.id, self._card(await history.of_job(self._house, job)))
+    async def _shown(self, job: Job) -> ShownJob:
+        return ShownJob(job.id, self._card(await history_service.of_job(self._ctx, job)))
 
-    def _card(self, entry: Entry) -> Card:
-        job, backlog = entry.job, self._house.backlog
+    def _card(self, entry: HistoryEntry) -> Card:
+        job, backlog = entry.job, self._ctx.backlog
         card = self._presenter.job(job, entry.pictures, backlog.waiting(job.id), backlog.progress(job.id))
         if not entry.kept:
             return card

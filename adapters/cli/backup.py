@@ -7,10 +7,10 @@ from pathlib import Path
 
 from adapters.cli import environment, lock
 from adapters.cli.output import echo, warn
-from bot.model.errors import Unavailable
-from bot.store import archive
-from bot.store.archive import Folder
-from bot.store.backup import megabytes
+from bot.core.errors import Unavailable
+from bot.storage import archive
+from bot.storage.archive import Folder
+from bot.storage.backup import megabytes
 
 _WORTH_SAYING = 256 * 2**20
 """Bytes from which on one wants to see that it goes on."""

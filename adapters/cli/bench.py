@@ -11,7 +11,7 @@ from typing import Any
 from adapters.cli import environment
 from adapters.cli.benchmark.run import measure
 from adapters.cli.output import refusal_of
-from bot.model.errors import Unavailable
+from bot.core.errors import Unavailable
 from engine.contract import EngineError
 
 REQUESTS, ROUNDS, ACKS = 32, 5, 200

@@ -18,10 +18,11 @@ from adapters.cli import environment, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
 from adapters.platform import CheckContext, ConfiguredPlatform, Message
-from bot.model.access import guarded
+from bot.core.access import guarded
+from bot.maintenance.store import check
 from bot.settings import Settings
-from bot.store import check, private
-from bot.store.blobs import MIN_FREE_BYTES
+from bot.storage import permissions
+from bot.storage.blobs import MIN_FREE_BYTES
 from engine import catalogue, models_file, upscaler_file
 from engine.contract import EngineError
 
@@ -143,7 +144,7 @@ def folder(settings: Settings) -> Finding:
     path = settings.data_dir.absolute()
     try:
         for place in (path, path / environment.PICTURES):
-            private.make_folder(place)
+            permissions.make_folder(place)
             with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
                 pass
         free = shutil.disk_usage(path).free

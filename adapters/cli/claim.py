@@ -8,9 +8,9 @@ import asyncio
 from adapters.cli import environment
 from adapters.cli.clock import SystemClock
 from adapters.cli.output import echo
-from bot.store.codes import SECONDS, TRIES
-from bot.store.database import Database
-from bot.usecases import claim
+from bot.access import claims
+from bot.access.store.codes import SECONDS, TRIES
+from bot.storage.database import Database
 
 
 def main(_args: argparse.Namespace) -> int:
@@ -27,5 +27,5 @@ async def _main() -> None:
 
 async def offer(db: Database) -> None:
     """Make a claim code and say it on stdout, and nowhere else."""
-    code = await claim.code(db, SystemClock())
+    code = await claims.code(db, SystemClock())
     echo("cli.claim", code=code, minutes=round(SECONDS / 60), tries=TRIES)

@@ -7,7 +7,7 @@ import time
 
 
 class SystemClock:
-    """Obeys ``bot.ports.Clock``."""
+    """Obeys ``bot.core.ports.Clock``."""
 
     def now(self) -> float:
         """Unix seconds."""

@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from adapters.cli import environment, outputs, styles
 from adapters.cli.output import refusal_of, report_error, silence, warn
-from bot.model.errors import BadInput
-from bot.model.requests import DrawForm, DrawRequest, Start
-from bot.policy import flags, recipes, requests, starts
-from bot.policy.moderation import shipped
-from bot.present.i18n import known
+from bot.cards.i18n import known
+from bot.core import recipes
+from bot.core.errors import BadInput
+from bot.core.requests import DrawForm, DrawRequest, SourceImage
+from bot.drawing import flags, request_rules, source_image_rules
+from bot.moderation.word_list import shipped
 from bot.provenance import a1111, png
-from bot.store import blobs
+from bot.storage import blobs
 from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
@@ -37,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         return _main(args, form, start)
 
 
-def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
+def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -> int:
     settings = environment.settings()
     try:
         engine = ProcessEngine(environment.engine_config(settings, form.model))
@@ -49,7 +50,9 @@ def _main(args: argparse.Namespace, form: DrawForm, start: Start | None) -> int:
     if form.style is not None:
         for problem in known.problems:
             warn(problem.key, **problem.params)
-    request = requests.check(replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, start=start)
+    request = request_rules.check(
+        replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, start=start
+    )
     found = shipped().look(request.prompt)
     if found is not None and found.forbidden:
         # Nowhere is nowhere: here nobody else looks at words.
@@ -79,7 +82,7 @@ def _form(args: argparse.Namespace) -> DrawForm:
 
 
 @contextmanager
-def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
+def _start(image: str | None, mask: str | None) -> Iterator[SourceImage | None]:
     """Read the picture to start from and its mask; yields where they lie, made plain, until the end. Raises BadInput."""
     if image is None:
         if mask is not None:
@@ -87,11 +90,11 @@ def _start(image: str | None, mask: str | None) -> Iterator[Start | None]:
         yield None
         return
     given = _read(image)
-    plain = starts.plain(given)
+    plain = source_image_rules.plain(given)
     with tempfile.TemporaryDirectory(prefix="easel-") as folder:
-        start = Start(_put(folder, "image.png", plain), plain.width, plain.height)
+        start = SourceImage(_put(folder, "image.png", plain), plain.width, plain.height)
         if mask is not None:
-            plain_mask = starts.plain_mask(_read(mask), given)
+            plain_mask = source_image_rules.plain_mask(_read(mask), given)
             start = replace(start, mask=_put(folder, "mask.png", plain_mask), white=plain_mask.white)
         yield start
 
@@ -104,7 +107,7 @@ def _read(path: str) -> bytes:
         raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
 
 
-def _put(folder: str, name: str, picture: starts.Plain) -> str:
+def _put(folder: str, name: str, picture: source_image_rules.Plain) -> str:
     path = Path(folder, name)
     path.write_bytes(picture.data)
     return str(path)

@@ -16,10 +16,10 @@ from pydantic_settings import SettingsError
 from adapters.cli import platforms
 from adapters.cli.output import text
 from adapters.platform import ChatSettings, ConfiguredPlatform
-from bot.model.access import Access
-from bot.model.errors import BadInput
-from bot.observe.logs import secrets_of
-from bot.policy.owners import Owners
+from bot.core.access import AccessMode
+from bot.core.errors import BadInput
+from bot.core.owners import Owners
+from bot.observability.logs import secrets_of
 from bot.settings import EngineKind, EnvSettings, Settings
 from engine.contract import EngineConfig
 
@@ -62,7 +62,7 @@ class AppSettings:
         """Return the owners whom the settings name, on the chat platforms that are on."""
         return Owners({name: chat.owners for name, chat in self._chats().items() if chat.enabled})
 
-    def access(self, *, enabled_only: bool = True) -> dict[str, Access]:
+    def access(self, *, enabled_only: bool = True) -> dict[str, AccessMode]:
         """Return the access rule of each chat platform; also of those that are off unless ``enabled_only``."""
         return {name: chat.access for name, chat in self._chats().items() if chat.enabled or not enabled_only}
 

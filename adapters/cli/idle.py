@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from bot.ports import Ticket, Waiting
+from bot.core.ports import QueuePosition, Ticket
 
 
 class IdleBacklog:
-    """Obeys ``bot.ports.Backlog``."""
+    """Obeys ``bot.core.ports.Backlog``."""
 
     def put(self, ticket: Ticket) -> None:
         """The service finds the row."""
@@ -36,7 +36,7 @@ class IdleBacklog:
     def asked(self) -> None:
         """The service finds the row."""
 
-    def waiting(self, job_id: int) -> Waiting | None:  # noqa: ARG002 - the port's
+    def waiting(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
         """Nothing is known of the queue here."""
         return None
 

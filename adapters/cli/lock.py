@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bot.model.errors import BadInput
-from bot.store import private
+from bot.core.errors import BadInput
+from bot.storage import permissions
 
 LOCK = "easel.lock"
 HOLDER = "easel.pid"
@@ -25,16 +25,16 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: Another service holds it (the sentence names it), or the folder can't be written to.
     """
-    lock = FileLock(folder / LOCK, timeout=0, mode=private.FILE)
+    lock = FileLock(folder / LOCK, timeout=0, mode=permissions.FILE)
     try:
-        private.make_folder(folder)
+        permissions.make_folder(folder)
         lock.acquire()
     except Timeout:
         raise BadInput("cli.data.in_use", folder=str(folder), holder=_holder(folder)) from None
     except OSError as error:
         raise BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error)) from None
     try:
-        with private.open_new(folder / HOLDER) as file:
+        with permissions.open_new(folder / HOLDER) as file:
             file.write(f"{os.getpid()} {platform.node()}\n".encode())
         yield
         (folder / HOLDER).unlink(missing_ok=True)

@@ -62,7 +62,7 @@ def _unread() -> int:
 def _run(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a mistyped line are answered at once.
     from adapters.cli.output import report_error  # noqa: PLC0415 - see above
-    from bot.model.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
+    from bot.core.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
 
     # What libraries have to say belongs into a service's log; a command speaks for itself.
     logging.getLogger().addHandler(logging.NullHandler())

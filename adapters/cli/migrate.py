@@ -7,7 +7,7 @@ import asyncio
 
 from adapters.cli import environment
 from adapters.cli.output import echo
-from bot.store.database import Database
+from bot.storage.database import Database
 
 
 def main(_args: argparse.Namespace) -> int:

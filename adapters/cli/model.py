@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from adapters.cli import environment, lock
 from adapters.cli.output import echo, refusal_of, report_error, text, warn
-from bot.model.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
+from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
 from engine.contract import EngineConfig, EngineError, UnknownModel

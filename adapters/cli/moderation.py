@@ -10,8 +10,8 @@ from pathlib import Path
 
 from adapters.cli.checks import Finding
 from adapters.cli.output import text
-from bot.model.errors import BadInput
-from bot.policy.moderation import Own, WordList, read_own, shipped, word_list
+from bot.core.errors import BadInput
+from bot.moderation.word_list import CustomWords, WordList, read_own, shipped, word_list
 from bot.settings import Settings
 from engine.contract import EngineError
 from engine.moderation import folder
@@ -54,7 +54,7 @@ def _labels(settings: Settings) -> tuple[str, ...]:
     return tuple(labels.names[index] for index in labels.unsafe)
 
 
-def _own(path: Path) -> Own | None:
+def _own(path: Path) -> CustomWords | None:
     """Read the operator's file; None where there is none. Raises BadInput."""
     try:
         lines = read_text(path).splitlines()

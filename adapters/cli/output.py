@@ -7,10 +7,10 @@ import os
 import sys
 from typing import TextIO
 
-from bot.model.cards import Card
-from bot.model.errors import BadInput, Refusal, Unavailable
-from bot.policy.texts import clean
-from bot.present import i18n
+from bot.cards import i18n
+from bot.core.cards import Card
+from bot.core.errors import BadInput, Refusal, Unavailable
+from bot.core.texts import clean
 from engine.contract import EngineError, UnknownModel
 
 

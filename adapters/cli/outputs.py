@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from adapters.cli.environment import given_path
-from bot.model.errors import BadInput, Unavailable
-from bot.store.blobs import MIN_FREE_BYTES
+from bot.core.errors import BadInput, Unavailable
+from bot.storage.blobs import MIN_FREE_BYTES
 
 SUFFIX = ".png"
 

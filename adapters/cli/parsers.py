@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from adapters.cli import platforms
-from bot.model.errors import BadInput
-from bot.model.verbs import VERBS, Arg, Takes, Verb, Who
-from bot.policy.texts import bounded, shown
+from bot.commands.model import VERBS, Arg, ArgType, Command, Permission
+from bot.core.errors import BadInput
+from bot.core.texts import bounded, shown
 
 OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
 """Verbs that have forms of their own here: `easel quota set | show | reset` speak of the owner's rules."""
@@ -50,7 +50,7 @@ _ABOUT: Mapping[str, str] = MappingProxyType(
 )
 
 
-def words_of(verb: Verb) -> tuple[str, ...] | None:
+def words_of(verb: Command) -> tuple[str, ...] | None:
     """Return the words that stand for a verb here; None where it has no form, or one of its own."""
     if verb.name in OWN_FORMS or verb.name in PERSONAL:
         return None
@@ -59,7 +59,7 @@ def words_of(verb: Verb) -> tuple[str, ...] | None:
         return ("service",)
     if command == "quota":
         return (command, sub)
-    return ("access" if verb.who is Who.OWNER else "place", sub)
+    return ("access" if verb.who is Permission.OWNER else "place", sub)
 
 
 def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> None:
@@ -88,7 +88,7 @@ def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> N
         _fill(form, verb)
 
 
-def args_of(verb: Verb, found: argparse.Namespace) -> dict[str, str]:
+def args_of(verb: Command, found: argparse.Namespace) -> dict[str, str]:
     """Return a verb's arguments as they were typed."""
     values = {arg.name: getattr(found, arg.name) for arg in verb.args}
     return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
@@ -114,10 +114,10 @@ def check_ids(platform: str | None, *ids: str | None) -> None:
             raise BadInput("cli.id", value=shown(value))
 
 
-def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:
+def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
     form.set_defaults(module="verbs", verb=verb.name)
     for arg in verb.args:
-        several = "+" if arg.takes in {Takes.TEXT, Takes.SPAN} else None
+        several = "+" if arg.takes in {ArgType.TEXT, ArgType.SPAN} else None
         choices = arg.choices or None
         text = _help(arg)
         if arg.required:
@@ -132,7 +132,7 @@ def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:
                 choices=choices,
                 help=text,
             )
-    if verb.who is Who.OWNER:
+    if verb.who is Permission.OWNER:
         form.set_defaults(platform=None, place=None)
         return
     needed = verb.name in PLACED
@@ -144,11 +144,11 @@ def _fill(form: argparse.ArgumentParser, verb: Verb) -> None:
 
 def _help(arg: Arg) -> str:
     match arg.takes:
-        case Takes.PERSON:
+        case ArgType.PERSON:
             return "a user id; with its platform before it (telegram:123) where none is named"
-        case Takes.SPAN:
+        case ArgType.SPAN:
             return "such as 3 days, 12h or 2 weeks"
-        case Takes.ROLE | Takes.CHANNEL:
+        case ArgType.ROLE | ArgType.CHANNEL:
             return "its id"
         case _:
             return ""

@@ -9,11 +9,11 @@ from adapters.cli import environment
 from adapters.cli.clock import SystemClock
 from adapters.cli.output import echo, text
 from adapters.cli.parsers import check_ids
-from bot.model.errors import NotFound
-from bot.model.quotas import Policy, Scope, Terms
-from bot.policy.quotas import format_terms, parse_terms
-from bot.store.database import Database
-from bot.usecases import admin
+from bot.core.errors import NotFound
+from bot.core.quotas import QuotaRule, RuleTerms, Scope
+from bot.quotas import operator
+from bot.quotas.rules import format_terms, parse_terms
+from bot.storage.database import Database
 
 
 def main(args: argparse.Namespace) -> int:
@@ -27,22 +27,22 @@ async def _main(args: argparse.Namespace) -> None:
     default = parse_terms(settings.quota)
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         if args.action == "show":
-            _show(await admin.show_quotas(db), default)
+            _show(await operator.show_quotas(db), default)
             return
         check_ids(args.platform, args.place, args.channel, args.role, args.person)
         scope = Scope(args.platform, args.place, channel=args.channel, role=args.role, person=args.person)
         if args.action == "set":
-            terms = await admin.set_quota(db, SystemClock(), " ".join(args.rule), scope)
+            terms = await operator.set_quota(db, SystemClock(), " ".join(args.rule), scope)
             echo("cli.quota.set", rule=format_terms(terms), scope=_words(scope))
             return
-        gone = await admin.reset_quota(db, SystemClock(), scope)
+        gone = await operator.reset_quota(db, SystemClock(), scope)
         if not gone:
             raise NotFound("cli.quota.none", scope=_words(scope))
         for terms in gone:
             echo("cli.quota.reset", rule=format_terms(terms), scope=_words(scope))
 
 
-def _show(policies: tuple[Policy, ...], default: Terms) -> None:
+def _show(policies: tuple[QuotaRule, ...], default: RuleTerms) -> None:
     # A stored rule for everybody stands in the place of the setting.
     if not any(p.by_owner and p.scope == Scope() and p.terms.limits for p in policies):
         echo("cli.quota.default", rule=format_terms(default))

@@ -17,10 +17,10 @@ from adapters.cli import claim, environment, limits, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
-from bot.model.access import Access, guarded
-from bot.model.errors import BadInput
-from bot.observe import logs
-from bot.store import access
+from bot.access.store import requests as access_rows
+from bot.core.access import AccessMode, guarded
+from bot.core.errors import BadInput
+from bot.observability import logs
 
 STOP_SECONDS = 9.5
 """After a signal, the process ends within this time whatever hangs: rows and files stand a kill at any moment."""
@@ -28,11 +28,11 @@ STOP_SECONDS = 9.5
 IMPATIENCE_SECONDS = 1.0
 """A second signal counts from so much later on: timeout(1) and some terminals send each one twice."""
 
-UNOWNED: Mapping[Access, str] = MappingProxyType(
+UNOWNED: Mapping[AccessMode, str] = MappingProxyType(
     {
-        Access.OPEN: "cli.serve.unowned.open",
-        Access.APPROVE: "cli.serve.unowned",
-        Access.LIST: "cli.serve.unowned.list",
+        AccessMode.OPEN: "cli.serve.unowned.open",
+        AccessMode.APPROVE: "cli.serve.unowned",
+        AccessMode.LIST: "cli.serve.unowned.list",
     }
 )
 """What is said of a platform without an owner, by its access rule."""
@@ -85,11 +85,11 @@ def _announce(easel: Easel, app: AppSettings) -> None:
 async def _newcomers(easel: Easel, app: AppSettings) -> None:
     """Say how many newcomers wait, and how a bot without an owner gets one."""
     async with easel.db.read() as tx:
-        waiting = await access.count_open(tx, guarded(app.access(enabled_only=False)))
+        waiting = await access_rows.count_open(tx, guarded(app.access(enabled_only=False)))
     if waiting:
         echo("cli.newcomers", n=waiting)
     rules = app.access()
-    unowned: dict[Access, list[str]] = {}
+    unowned: dict[AccessMode, list[str]] = {}
     for one in app.enabled:
         if one.name in rules and not one.platform.tells_owner and not easel.owners.ids(one.name):
             unowned.setdefault(rules[one.name], []).append(one.platform.title)

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from adapters.cli.checks import Finding
 from adapters.cli.output import text
-from bot.model.errors import BadInput
-from bot.policy.styles import CSV, TOML, LeftOut, Library, Style, library, read_csv, read_toml
-from bot.present import i18n
+from bot.cards import i18n
+from bot.core.errors import BadInput
+from bot.drawing.styles import CSV, TOML, LeftOut, Library, Style, library, read_csv, read_toml
 from engine.regular_files import read_text
 
 _READERS: Mapping[str, Callable[[str, LeftOut], dict[str, Style]]] = MappingProxyType({TOML: read_toml, CSV: read_csv})

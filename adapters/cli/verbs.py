@@ -11,17 +11,17 @@ from adapters.cli.clock import SystemClock
 from adapters.cli.idle import IdleBacklog
 from adapters.cli.output import echo_card, language
 from adapters.cli.parsers import args_of, check_ids
-from bot.model.errors import BadInput
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
-from bot.model.verbs import VERBS, Call, Takes, Verb
-from bot.policy.quotas import parse_terms
+from bot import features
+from bot.access.owner_changes import refresh
+from bot.audit.changes import OPERATOR
+from bot.commands.model import VERBS, ArgType, Command, Invocation
+from bot.context import AppContext
+from bot.core.errors import BadInput
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.quotas.rules import parse_terms
 from bot.settings import Settings
-from bot.store.database import Database
-from bot.usecases import commands
-from bot.usecases.changes import OPERATOR
-from bot.usecases.house import House
-from bot.usecases.owners import refresh
+from bot.storage.database import Database
 from engine.contract import Profile
 from engine.host.process_engine import ProcessEngine
 
@@ -36,13 +36,13 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _main(call: Call) -> None:
+async def _main(call: Invocation) -> None:
     app = environment.load()
     settings = app.core
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         owners = app.owners()
         await refresh(db, owners)
-        house = House(
+        house = AppContext(
             db=db,
             backlog=IdleBacklog(),
             clock=SystemClock(),
@@ -52,24 +52,26 @@ async def _main(call: Call) -> None:
             owners=owners,
             access=app.access(),
         )
-        echo_card(await commands.run(house, call))
+        echo_card(await features.run(house, call))
 
 
-def _call(verb: Verb, found: argparse.Namespace) -> Call:
+def _call(verb: Command, found: argparse.Namespace) -> Invocation:
     """Return the verb as the operator typed it: an owner, in the place that is named."""
     args = args_of(verb, found)
-    people = [args[arg.name] for arg in verb.args if arg.takes is Takes.PERSON and arg.name in args]
+    people = [args[arg.name] for arg in verb.args if arg.takes is ArgType.PERSON and arg.name in args]
     if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
         raise BadInput("refusal.quota.scope_platform")
-    ids = [args.get(arg.name) for arg in verb.args if arg.takes in {Takes.PERSON, Takes.ROLE, Takes.CHANNEL}]
+    ids = [args.get(arg.name) for arg in verb.args if arg.takes in {ArgType.PERSON, ArgType.ROLE, ArgType.CHANNEL}]
     check_ids(found.platform, found.place, *ids)
     if verb.name == "easel log" and not args:
         raise BadInput("cli.place.log")
     platform = found.platform or TERMINAL
     actor = Actor(platform, OPERATOR, OPERATOR, is_owner=True, locale=language())
     # Ids of channels are taken as they are: whoever sits here may read and write everything anyway.
-    names = {arg.name: args[arg.name] for arg in verb.args if arg.takes is Takes.CHANNEL and arg.name in args}
-    return Call(actor, Place(platform, found.place, ""), verb, Ref(f"{TERMINAL}:{uuid.uuid4()}"), args, names)
+    names = {arg.name: args[arg.name] for arg in verb.args if arg.takes is ArgType.CHANNEL and arg.name in args}
+    return Invocation(
+        actor, Place(platform, found.place, ""), verb, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
+    )
 
 
 def _profiles(settings: Settings) -> tuple[Profile, ...]:

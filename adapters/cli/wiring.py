@@ -17,15 +17,15 @@ from adapters.cli.environment import AppSettings
 from adapters.cli.moderation import classifier, words
 from adapters.cli.output import refusal_of
 from adapters.platform import PlatformContext, PlatformService
-from bot.backoff import Backoff
+from bot.access.owner_changes import refresh
+from bot.core.backoff import Backoff
+from bot.core.owners import Owners
 from bot.dispatch.service import Dispatch
-from bot.observe.metrics import Metrics
-from bot.policy.owners import Owners
-from bot.policy.quotas import parse_terms
-from bot.store import private
-from bot.store.database import Database
+from bot.observability.metrics import Metrics
+from bot.quotas.rules import parse_terms
+from bot.storage import permissions
+from bot.storage.database import Database
 from bot.studio import Studio
-from bot.usecases.owners import refresh
 from engine.contract import Engine, EngineConfig, EngineError
 from engine.host.process_engine import ProcessEngine
 
@@ -123,7 +123,7 @@ async def opened(
     except EngineError as error:
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:
-        await asyncio.to_thread(private.tighten, settings.data_dir, environment.PICTURES)
+        await asyncio.to_thread(permissions.tighten, settings.data_dir, environment.PICTURES)
         db = await stack.enter_async_context(await Database.open(settings.data_dir / environment.DATABASE))
         owners = app.owners()
         await refresh(db, owners)

@@ -9,9 +9,9 @@ import discord
 
 from adapters.discord.identity import actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import Answer, Replies
-from bot.model.actions import Action, Press
-from bot.model.cards import Card, Tone
-from bot.model.errors import BadInput
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card, Tone
+from bot.core.errors import BadInput
 from bot.studio import Studio
 
 UPDATING = frozenset({Action.CANCEL, Action.PAGE, Action.ALLOW, Action.ALLOW_FEW, Action.REFUSE})
@@ -29,7 +29,7 @@ class Buttons:
     async def handle(self, interaction: discord.Interaction) -> None:
         """Answer a press or a form; slash commands are the command tree's."""
         if interaction.type is discord.InteractionType.component:
-            press = Press.unpack(interaction.custom_id or "")
+            press = ButtonPress.unpack(interaction.custom_id or "")
             if press is not None and press.action is Action.PAGE and not _is_page(interaction):
                 press = None
             updates = press is not None and press.action in UPDATING and _is_on_message(interaction)
@@ -48,7 +48,7 @@ class Buttons:
         )
 
     async def _answer(
-        self, interaction: discord.Interaction, press: Press | None, *, private: bool, updates: bool
+        self, interaction: discord.Interaction, press: ButtonPress | None, *, private: bool, updates: bool
     ) -> Answer:
         if press is None:
             form = interaction.type is discord.InteractionType.modal_submit

@@ -16,8 +16,8 @@ from adapters.discord import verbs
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import Answer, Replies
 from adapters.discord.settings import LIMITS
-from bot.model.requests import DrawForm
-from bot.model.verbs import Call, Verb
+from bot.commands.model import Command, Invocation
+from bot.core.requests import DrawForm
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -177,10 +177,10 @@ class Tree(app_commands.CommandTree[discord.Client]):
 
         await self._notice(interaction, work())
 
-    async def _verb(self, interaction: discord.Interaction, verb: Verb, values: Mapping[str, object]) -> None:
+    async def _verb(self, interaction: discord.Interaction, verb: Command, values: Mapping[str, object]) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
         given, ref = verbs.given(values), ref_of(interaction, private=verb.private)
-        call = Call(actor, place, verb, ref, given.args, given.names, given.roles)
+        call = Invocation(actor, place, verb, ref, given.args, given.names, given.roles)
 
         async def work() -> Answer:
             card = await self._studio.command(call)

@@ -13,7 +13,7 @@ import discord
 from adapters.discord.faults import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
 from adapters.discord.pictures import Upload, uploads
 from adapters.discord.render import embed_of, plain_of, view_of
-from bot.model.cards import Card
+from bot.core.cards import Card
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)

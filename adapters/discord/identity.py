@@ -6,8 +6,8 @@ from collections.abc import Container
 
 import discord
 
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
 
 PLATFORM = "discord"
 
@@ -76,7 +76,7 @@ def place_of(interaction: discord.Interaction) -> Place:
     )
 
 
-def ref_of(interaction: discord.Interaction, *, private: bool) -> Ref:
+def ref_of(interaction: discord.Interaction, *, private: bool) -> EventRef:
     """Name the event and where its answer belongs; the adapter makes that answer by itself."""
     address = Address(
         platform=PLATFORM,
@@ -86,7 +86,7 @@ def ref_of(interaction: discord.Interaction, *, private: bool) -> Ref:
         expires=interaction.expires_at.timestamp(),
         private=private,
     )
-    return Ref(event=f"{PLATFORM}:interaction:{interaction.id}", address=address, answered=True)
+    return EventRef(event=f"{PLATFORM}:interaction:{interaction.id}", address=address, answered=True)
 
 
 def _channel_of(interaction: discord.Interaction) -> str:

@@ -12,7 +12,7 @@ import discord
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from bot.model.pictures import PictureFile
+from bot.core.pictures import PictureFile
 from engine.contract import Profile
 
 FILE_BYTES = 20 * 1024 * 1024

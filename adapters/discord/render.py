@@ -6,7 +6,7 @@ import re
 
 import discord
 
-from bot.model.cards import Button, Card, Tone
+from bot.core.cards import Button, Card, Tone
 
 PROMPT_CHARS = 1200
 """So much of a prompt is shown, escapes included: the rest of the card needs its room."""

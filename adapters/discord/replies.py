@@ -15,10 +15,10 @@ import discord
 from adapters.discord.faults import NETWORK, log_refusal
 from adapters.discord.fitting import Parts, fitted
 from adapters.discord.identity import PLATFORM, locale_of
-from bot.model.cards import Card, Tone
-from bot.model.errors import Refusal
-from bot.model.messages import Ref
-from bot.model.people import Actor
+from bot.core.cards import Card, Tone
+from bot.core.errors import Refusal
+from bot.core.messages import EventRef
+from bot.core.people import Actor
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Replies:
     async def respond(
         self,
         interaction: discord.Interaction,
-        ref: Ref,
+        ref: EventRef,
         locale: str,
         work: Awaitable[Answer],
         *,
@@ -107,7 +107,7 @@ class Replies:
     async def _respond(
         self,
         interaction: discord.Interaction,
-        ref: Ref,
+        ref: EventRef,
         locale: str,
         work: Awaitable[Answer],
         *,
@@ -177,7 +177,7 @@ class Replies:
     async def _show(
         self,
         interaction: discord.Interaction,
-        ref: Ref,
+        ref: EventRef,
         locale: str,
         answer: Answer,
         show: Callable[[Parts], Awaitable[int | None]],

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from adapters.platform import ChatSettings, PlatformLimits
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from bot.settings import OwnerIds
 
 LIMITS = PlatformLimits(max_count=4)
@@ -25,8 +25,8 @@ class DiscordSettings(ChatSettings):
     owners: OwnerIds = Field(
         (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
     )
-    access: Access = Field(
-        Access.APPROVE,
+    access: AccessMode = Field(
+        AccessMode.APPROVE,
         description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only whom an owner has allowed).",
     )
     proxy: str | None = Field(

@@ -16,10 +16,10 @@ from adapters.discord.faults import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large
 from adapters.discord.fitting import Parts, Words, fitted
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
 from adapters.discord.webhooks import use_once
-from bot.model.cards import Card
-from bot.model.messages import Address
-from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Busy, Gone, Unclear
+from bot.core.cards import Card
+from bot.core.messages import Address
+from bot.core.pictures import PictureFile
+from bot.core.ports import Abilities, Gone, RetryLater, Unclear
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ NONCE_CHARS = 25
 
 
 class DiscordSurface:
-    """Shows cards in Discord (``bot.ports.Surface``). Without a connected client everything is Busy."""
+    """Shows cards in Discord (``bot.core.ports.Surface``). Without a connected client everything is Busy."""
 
     def __init__(
         self, profiles: Callable[[], Sequence[Profile]], words: Words, now: Callable[[], float] = time.time
@@ -215,7 +215,7 @@ class DiscordSurface:
 
     def _ready(self) -> discord.Client:
         if self._client is None:
-            raise Busy(AWAY)
+            raise RetryLater(AWAY)
         return self._client
 
     def _hook(self, client: discord.Client, address: Address) -> discord.Webhook | None:
@@ -291,7 +291,7 @@ async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T
     try:
         return await request
     except discord.RateLimited as error:
-        raise Busy(error.retry_after) from error
+        raise RetryLater(error.retry_after) from error
     except discord.HTTPException as error:
         if error.code not in TOKEN_ENDED:
             log_refusal(what, error)
@@ -300,7 +300,7 @@ async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T
         # It speaks of a channel of a kind, or a server, that discord.py does not know.
         raise Gone(str(error)) from error
     except NETWORK as error:
-        raise (Busy(AWAY, unclear=True) if repeats else Unclear(str(error))) from error
+        raise (RetryLater(AWAY, unclear=True) if repeats else Unclear(str(error))) from error
 
 
 def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
@@ -311,12 +311,12 @@ def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     if is_too_large(error):
         return _TooLarge("too large for this place")
     if error.status == 429:
-        return Busy(float(error.response.headers.get("Retry-After", AWAY)))
+        return RetryLater(float(error.response.headers.get("Retry-After", AWAY)))
     if error.status >= 500:
-        return Busy(AWAY, unclear=True) if repeats else Unclear(f"Discord answered {error.status}")
+        return RetryLater(AWAY, unclear=True) if repeats else Unclear(f"Discord answered {error.status}")
     if error.status == 401:
         # The bot's own token was refused: the service says so, and somebody may put it right.
-        return Busy(60.0)
+        return RetryLater(60.0)
     return Gone(f"{error.status} {error.code}")
 
 

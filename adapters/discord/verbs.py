@@ -11,9 +11,10 @@ import discord
 from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from bot.model.verbs import VERBS, Arg, Takes, Verb
+from bot.commands.model import VERBS, Arg, ArgType
+from bot.commands.model import Command as CommandEntry
 
-Answering: TypeAlias = Callable[[discord.Interaction, Verb, Mapping[str, object]], Awaitable[None]]
+Answering: TypeAlias = Callable[[discord.Interaction, CommandEntry, Mapping[str, object]], Awaitable[None]]
 About: TypeAlias = Callable[[str], locale_str]
 Command: TypeAlias = app_commands.Command[Any, ..., None]
 
@@ -42,15 +43,15 @@ class Chats(app_commands.Transformer):
 
 
 # What Discord's client makes sure of before anything is sent. It hands roles, people and channels over as ids.
-_TYPES: Mapping[Takes, Any] = {
-    Takes.TEXT: app_commands.Range[str, 1, 500],
-    Takes.WORD: app_commands.Range[str, 1, 100],
-    Takes.SPAN: app_commands.Range[str, 1, 40],
-    Takes.CHOICE: str,
-    Takes.WHOLE: app_commands.Range[int, 1, MOST],
-    Takes.PERSON: discord.User,
-    Takes.ROLE: discord.Role,
-    Takes.CHANNEL: Chats,
+_TYPES: Mapping[ArgType, Any] = {
+    ArgType.TEXT: app_commands.Range[str, 1, 500],
+    ArgType.WORD: app_commands.Range[str, 1, 100],
+    ArgType.SPAN: app_commands.Range[str, 1, 40],
+    ArgType.CHOICE: str,
+    ArgType.WHOLE: app_commands.Range[int, 1, MOST],
+    ArgType.PERSON: discord.User,
+    ArgType.ROLE: discord.Role,
+    ArgType.CHANNEL: Chats,
 }
 
 
@@ -101,7 +102,7 @@ def given(values: Mapping[str, object]) -> Given:
     return found
 
 
-def _command(verb: Verb, name: str, about: About, answering: Answering) -> Command:
+def _command(verb: CommandEntry, name: str, about: About, answering: Answering) -> Command:
     callback = _callback(verb, answering)
     if verb.args:
         names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in verb.args}
@@ -109,7 +110,7 @@ def _command(verb: Verb, name: str, about: About, answering: Answering) -> Comma
         callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in verb.args})(
             callback
         )
-    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.takes is Takes.CHOICE}:
+    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.takes is ArgType.CHOICE}:
         callback = app_commands.choices(**chosen)(callback)
     key = f"discord.command.{verb.name.replace(' ', '.')}"
     return app_commands.Command(name=name, description=about(key), callback=callback)
@@ -119,7 +120,7 @@ def _choices(arg: Arg, about: About) -> list[Choice[str | int | float]]:
     return [Choice(name=about(f"choice.{value}"), value=value) for value in arg.choices]
 
 
-def _callback(verb: Verb, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
+def _callback(verb: CommandEntry, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
     async def callback(interaction: discord.Interaction, **values: object) -> None:
         await answering(interaction, verb, values)
 
@@ -128,7 +129,7 @@ def _callback(verb: Verb, answering: Answering) -> Callable[..., Coroutine[Any, 
     return callback
 
 
-def _parameters(verb: Verb) -> Iterable[inspect.Parameter]:
+def _parameters(verb: CommandEntry) -> Iterable[inspect.Parameter]:
     kind = inspect.Parameter.KEYWORD_ONLY
     yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
     for arg in sorted(verb.args, key=lambda arg: not arg.required):

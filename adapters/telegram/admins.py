@@ -12,7 +12,7 @@ from aiogram.methods import TelegramMethod
 from pydantic import BaseModel
 
 from adapters.telegram.errors import CALL_ERRORS, describe
-from bot.model.errors import NotAllowed
+from bot.core.errors import NotAllowed
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from adapters.telegram.errors import CALL_ERRORS, describe
 from adapters.telegram.identity import locale_of
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import answer
-from bot.model.errors import Unavailable
-from bot.ports import Busy, Gone
+from bot.core.errors import Unavailable
+from bot.core.ports import Gone, RetryLater
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ async def retry_while_busy(call: Callable[[], Awaitable[None]], tries: int = TRI
     for left in reversed(range(tries)):
         try:
             await call()
-        except (Busy, TelegramRetryAfter) as error:
+        except (RetryLater, TelegramRetryAfter) as error:
             if not left:
                 raise
-            await asyncio.sleep(error.seconds if isinstance(error, Busy) else error.retry_after)
+            await asyncio.sleep(error.seconds if isinstance(error, RetryLater) else error.retry_after)
         else:
             return
 
@@ -77,7 +77,7 @@ class BackgroundCalls:
             await call
         except CALL_ERRORS as error:
             log.warning("%s: %s", failure, describe(error, self._bot.token))
-        except Busy:
+        except RetryLater:
             log.warning("%s: the chat must be left alone", failure)
         except Gone as gone:
             log.warning("%s: %s", failure, gone)

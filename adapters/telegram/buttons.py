@@ -12,12 +12,12 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
 from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
-from bot.model.actions import Action, Press
-from bot.model.cards import Card
-from bot.model.errors import NotAllowed, Refusal
-from bot.model.messages import Address
-from bot.model.people import Actor
-from bot.ports import NoPictures, Surface
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card
+from bot.core.errors import NotAllowed, Refusal
+from bot.core.messages import Address
+from bot.core.people import Actor
+from bot.core.ports import NoPictures, Surface
 from bot.studio import Studio
 
 
@@ -51,7 +51,7 @@ class CallbackQueries:
     async def press(self, query: CallbackQuery, event_update: Update) -> None:
         """Do what the button asks for, and always answer it."""
         actor = presser_of(query, self._owners)
-        press = Press.unpack(query.data or "")
+        press = ButtonPress.unpack(query.data or "")
         if press is None or query.message is None:
             self._background.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
@@ -73,7 +73,7 @@ class CallbackQueries:
             here = replace(near, message=near.reply_to, reply_to=None)
             self._background.start(self._show(query.id, here, pressed.card), "a page could not be turned")
 
-    async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: Press) -> Actor:
+    async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: ButtonPress) -> Actor:
         """Ask whether they are an admin here, if the button is for admins alone."""
         if press.action is not Action.HIDE or actor.is_owner or not is_group(message.chat):
             return actor

@@ -17,11 +17,11 @@ from adapters.telegram.identity import address_near, author_of, is_group, place_
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
 from adapters.telegram.verbs import COMMANDS as VERBS
-from bot.model.actions import Action, Press
-from bot.model.cards import Card, Tone
-from bot.model.errors import Refusal
-from bot.model.people import Actor
-from bot.model.requests import DrawForm
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card, Tone
+from bot.core.errors import Refusal
+from bot.core.people import Actor
+from bot.core.requests import DrawForm
 from bot.studio import Studio
 
 COMMANDS = ("draw", "history", "cancel", "help", "start", *VERBS)
@@ -112,7 +112,7 @@ class MessageCommands:
                 continue
             ref = ref_of(event_update.update_id, address, str(card.job_id))
             try:
-                await self._studio.press(actor, place, Press(Action.CANCEL, card.job_id), ref)
+                await self._studio.press(actor, place, ButtonPress(Action.CANCEL, card.job_id), ref)
             except Refusal:
                 continue  # it has just ended by itself
             stopped += 1

@@ -26,8 +26,8 @@ from aiogram.exceptions import (
 from aiohttp import ClientConnectorError, InvalidURL
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
-from bot.backoff import Backoff
-from bot.ports import Busy, Gone, NoPictures, Unclear
+from bot.core.backoff import Backoff
+from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
 
 log = logging.getLogger(__name__)
 
@@ -94,19 +94,19 @@ def translate_errors(refusals: TokenRefusals, *, repeatable: bool) -> Iterator[N
     except TelegramMigrateToChat:
         raise
     except TelegramRetryAfter as error:
-        raise Busy(error.retry_after) from error
+        raise RetryLater(error.retry_after) from error
     except (TelegramForbiddenError, TelegramEntityTooLarge, TelegramBadRequest) as error:
         # A request that is refused once is refused again; what it was tells the operator what to do.
         log.warning("Telegram refused %s: %s", type(error.method).__name__, error.message)
         raise Gone(error.message) from error
     except (*REFUSED, TelegramConflictError) as error:
         log.warning("Telegram refused the token in %s: %s", type(error.method).__name__, error.message)
-        raise Busy(refusals.met()) from error
+        raise RetryLater(refusals.met()) from error
     except (TelegramAPIError, ClientDecodeError, *PROXY_ERRORS) as error:
         if never_sent(error):
-            raise Busy(_PASSING) from error
+            raise RetryLater(_PASSING) from error
         if repeatable:
-            raise Busy(_PASSING, unclear=True) from error
+            raise RetryLater(_PASSING, unclear=True) from error
         raise Unclear(type(error).__name__) from error
 
 

@@ -7,9 +7,9 @@ from collections.abc import Container
 from aiogram.enums import ChatType
 from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, ReplyParameters, User
 
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
-from bot.ports import Gone
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.ports import Gone
 
 PLATFORM = "telegram"
 
@@ -87,19 +87,19 @@ def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Addres
     )
 
 
-def ref_of(update_id: int, address: Address, part: str = "") -> Ref:
+def ref_of(update_id: int, address: Address, part: str = "") -> EventRef:
     """The update as the cause of a job or of a notice; ``part`` tells several causes in one update apart."""
-    return Ref(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
+    return EventRef(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
 
 
-def once(address: Address, what: str) -> Ref:
+def once(address: Address, what: str) -> EventRef:
     """The cause of a notice that a person is given only once in a chat, whatever they write."""
-    return Ref(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
+    return EventRef(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
 
 
-def once_in_album(address: Address, album: str, what: str) -> Ref:
+def once_in_album(address: Address, album: str, what: str) -> EventRef:
     """The cause of a notice about an album, whose photos come as one update each."""
-    return Ref(event=f"{PLATFORM}:album:{address.chat}:{album}:{what}", address=address)
+    return EventRef(event=f"{PLATFORM}:album:{address.chat}:{album}:{what}", address=address)
 
 
 def _thread(message: Message | InaccessibleMessage) -> str | None:

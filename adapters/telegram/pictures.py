@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiogram.types import BufferedInputFile, FSInputFile, InputFile
 from PIL import Image
 
-from bot.model.pictures import PictureFile
+from bot.core.pictures import PictureFile
 from engine.contract import Profile
 
 PHOTO_BYTES = 10 * 1000 * 1000

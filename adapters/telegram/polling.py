@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from adapters.telegram.client import ApiRetrier, PollingOptions
 from adapters.telegram.updates import UpdateScheduler, UpdateWindow
-from bot.model.errors import Unavailable
+from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 

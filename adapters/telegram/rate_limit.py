@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bot.ports import Busy
+from bot.core.ports import RetryLater
 
 _MINUTE = 60.0
 _REMEMBERED = 1024
@@ -61,7 +61,7 @@ class RateLimiter:
         chat = self._chat(chat_id)
         wait = self._wait(chat, messages, group=chat_id < 0)
         if wait > 0:
-            raise Busy(wait)
+            raise RetryLater(wait)
         chat.running += 1
         try:
             yield

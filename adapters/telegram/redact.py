@@ -11,7 +11,7 @@ from aiogram.types import BufferedInputFile, InputMediaDocument, InputMediaPhoto
 from PIL import Image
 
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, words
-from bot.model.cards import Card
+from bot.core.cards import Card
 
 _SIDE = 64
 _PAPER = (52, 52, 58)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity
 from aiogram.utils.formatting import Bold, Code, Pre, Text, as_list, sizeof
 
-from bot.model.cards import Card, Tone
+from bot.core.cards import Card, Tone
 
 TEXT_LIMIT = 4096
 """UTF-16 code units in a message (https://core.telegram.org/bots/api#sendmessage)."""

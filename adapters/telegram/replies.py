@@ -10,9 +10,9 @@ from aiogram import BaseMiddleware
 from aiogram.types import Message, TelegramObject, Update
 
 from adapters.telegram.identity import address_near, author_of, once, once_in_album, place_of, ref_of
-from bot.model.cards import Card, Tone
-from bot.model.errors import Refusal
-from bot.model.people import Actor
+from bot.core.cards import Card, Tone
+from bot.core.errors import Refusal
+from bot.core.people import Actor
 from bot.studio import Studio
 
 

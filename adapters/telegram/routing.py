@@ -8,7 +8,7 @@ from aiogram.types import Message, Update
 from adapters.telegram.command_filter import CommandFilter
 from adapters.telegram.identity import PLATFORM, author_of, is_channel, is_group
 from adapters.telegram.replies import ReplyPoster
-from bot.model.cards import Card, Tone
+from bot.core.cards import Card, Tone
 from bot.studio import Studio
 
 

@@ -32,7 +32,7 @@ from adapters.telegram.routing import ChatMigrations, IgnoredSenders
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.verbs import Verbs
-from bot.model.errors import Unavailable
+from bot.core.errors import Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
 

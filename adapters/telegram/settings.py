@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from adapters.platform import ChatSettings, PlatformLimits
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from bot.settings import OwnerIds
 
 LIMITS = PlatformLimits(max_count=4)
@@ -24,8 +24,8 @@ class TelegramSettings(ChatSettings):
     owners: OwnerIds = Field(
         (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
     )
-    access: Access = Field(
-        Access.APPROVE,
+    access: AccessMode = Field(
+        AccessMode.APPROVE,
         description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only whom an owner has allowed).",
     )
     proxy: str | None = Field(

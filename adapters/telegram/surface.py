@@ -24,10 +24,10 @@ from adapters.telegram.pictures import DOCUMENT_BYTES, original, photo
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.redact import redact
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
-from bot.model.cards import Card
-from bot.model.messages import Address
-from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Busy, Gone, NoPictures
+from bot.core.cards import Card
+from bot.core.messages import Address
+from bot.core.pictures import PictureFile
+from bot.core.ports import Abilities, Gone, NoPictures, RetryLater
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _AWAY = 5.0
 
 
 class TelegramSurface:
-    """``bot.ports.Surface`` for Telegram. Without a client everything is Busy.
+    """``bot.core.ports.Surface`` for Telegram. Without a client everything is Busy.
 
     Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
@@ -71,7 +71,7 @@ class TelegramSurface:
         )
 
     async def edit(self, address: Address, card: Card) -> Address:
-        """See ``bot.ports.Surface``."""
+        """See ``bot.core.ports.Surface``."""
         if address.message is None:
             raise Gone("no message to edit")
         chat_id, message_id = int(address.chat), int(address.message)
@@ -93,7 +93,7 @@ class TelegramSurface:
         return address
 
     async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
-        """See ``bot.ports.Surface``."""
+        """See ``bot.core.ports.Surface``."""
         if card.private or address.private:
             address = private_chat(address)
         shown = await self._photo(card)
@@ -124,7 +124,7 @@ class TelegramSurface:
         return replace(address, chat=str(sent.chat.id), message=str(sent.message_id))
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
-        """See ``bot.ports.Surface``."""
+        """See ``bot.core.ports.Surface``."""
         if address.private:
             address = private_chat(address)
         chat_id = int(address.chat)
@@ -171,7 +171,7 @@ class TelegramSurface:
             return await self._send_files(chat_id, address, part, files, originals=True)
 
     async def remove(self, address: Address, card: Card) -> None:
-        """See ``bot.ports.Surface``. What is older than 48 h can't be deleted, but it can be edited."""
+        """See ``bot.core.ports.Surface``. What is older than 48 h can't be deleted, but it can be edited."""
         if address.message is None:
             raise Gone("no message is known")
         chat_id, message_id = int(address.chat), int(address.message)
@@ -192,7 +192,7 @@ class TelegramSurface:
     @property
     def _bot(self) -> Bot:
         if self._client is None:
-            raise Busy(_AWAY)
+            raise RetryLater(_AWAY)
         return self._client
 
     @contextmanager

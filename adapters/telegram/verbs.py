@@ -13,10 +13,10 @@ from adapters.telegram.admins import Admins
 from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
-from bot.model.cards import Card, Tone
-from bot.model.errors import BadInput, NotAllowed, Refusal
-from bot.model.people import Actor
-from bot.model.verbs import HERE, VERBS, Call, Takes, Verb, Who
+from bot.commands.model import HERE, VERBS, ArgType, Command, Invocation, Permission
+from bot.core.cards import Card, Tone
+from bot.core.errors import BadInput, NotAllowed, Refusal
+from bot.core.people import Actor
 from bot.studio import Studio
 
 COMMANDS = tuple(dict.fromkeys(verb.name.partition(" ")[0] for verb in VERBS))
@@ -72,7 +72,9 @@ class Verbs:
             else:
                 given = await self._given(message, actor, verb, rest, alone=not line.rest)
                 actor = await self._with_rights(message, actor, verb, given.args)
-                card = await self._studio.command(Call(actor, place_of(message), verb, ref, given.args, given.names))
+                card = await self._studio.command(
+                    Invocation(actor, place_of(message), verb, ref, given.args, given.names)
+                )
         except Refusal as refusal:
             # Whoever tries a code is told each time how many tries are left: those are few.
             tries = refusal.params.get("n", "") if kind in _CODES else ""
@@ -80,20 +82,20 @@ class Verbs:
         if card.job_id is None:  # the cards of jobs are delivery's
             await self._replies.post(message, actor, update_id, card, kind=kind)
 
-    async def _given(self, message: Message, actor: Actor, verb: Verb, rest: str, *, alone: bool) -> _Given:
+    async def _given(self, message: Message, actor: Actor, verb: Command, rest: str, *, alone: bool) -> _Given:
         """Read what stands behind the verb, and find out whom and which chat it means."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
         given = _Given(self._studio.arguments(verb, rest, near))
         for arg in verb.args:
             value = given.args.get(arg.name)
-            if arg.takes is Takes.ROLE and (value is not None or len(verb.args) == 1):
+            if arg.takes is ArgType.ROLE and (value is not None or len(verb.args) == 1):
                 raise BadInput("telegram.no_roles")
             if value is None:
                 continue
-            if arg.takes is Takes.PERSON:
+            if arg.takes is ArgType.PERSON:
                 await self._person(message, given, arg.name, value)
-            elif arg.takes is Takes.CHANNEL:
+            elif arg.takes is ArgType.CHANNEL:
                 await self._chat(message, actor, given, arg.name, value)
         return given
 
@@ -122,9 +124,9 @@ class Verbs:
             raise NotAllowed("telegram.no_admin_there")
         given.names[name] = value
 
-    async def _with_rights(self, message: Message, actor: Actor, verb: Verb, args: Mapping[str, str]) -> Actor:
+    async def _with_rights(self, message: Message, actor: Actor, verb: Command, args: Mapping[str, str]) -> Actor:
         """Ask whether they are an admin here, if anything hangs on it."""
-        needed = verb.who is Who.ADMIN or "person" in args
+        needed = verb.who is Permission.ADMIN or "person" in args
         if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or verb.name in _HINTS):
             return actor
         try:

@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from adapters.web.faults import Unauthorized
 from adapters.web.guard import Guard, Handler, host_of
 from adapters.web.settings import TOKEN_FILE, WebSettings, is_loopback
-from bot.model.errors import BadInput, NotAllowed
+from bot.core.errors import BadInput, NotAllowed
 
 COOKIE_DAYS = 90
 

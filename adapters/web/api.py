@@ -13,9 +13,9 @@ from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json
 from adapters.web.settings import LIMITS
-from bot.model.actions import Press
-from bot.model.cards import Card
-from bot.model.errors import BadInput, NotFound
+from bot.core.actions import ButtonPress
+from bot.core.cards import Card
+from bot.core.errors import BadInput, NotFound
 from bot.studio import Studio
 
 MAX_PAGE = 48
@@ -78,7 +78,7 @@ class Api:
     async def press(self, request: web.Request) -> web.Response:
         """A button: a new job's card, the same card looking different, or a sentence."""
         body = await self._bodies.json(request, PressBody)
-        what = Press.unpack(body.id)
+        what = ButtonPress.unpack(body.id)
         if what is None:
             raise BadInput("refusal.web.button")
         pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key, digest({"id": body.id})))

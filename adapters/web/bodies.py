@@ -17,8 +17,8 @@ from pydantic_core import from_json
 
 from adapters.web.faults import LengthRequired, RequestTimeout, TooLarge, Unsupported
 from adapters.web.render import shown
-from bot.model.errors import BadInput, Unavailable
-from bot.model.requests import DrawForm
+from bot.core.errors import BadInput, Unavailable
+from bot.core.requests import DrawForm
 
 MAX_JSON = 64 * 1024
 """Bytes of a JSON body; the longest prompt in UTF-8 takes under 40,000. So few are parsed in about a millisecond."""

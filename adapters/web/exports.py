@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from adapters.web.faults import RangeRefused
 from adapters.web.identity import locale_of
-from bot.model.errors import NotFound
+from bot.core.errors import NotFound
 from bot.studio import Studio
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)

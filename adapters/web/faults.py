@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from adapters.web.guard import Handler
 from adapters.web.identity import locale_of
-from bot.model.errors import BadInput, Conflict, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
+from bot.core.errors import BadInput, Conflict, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)

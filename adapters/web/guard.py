@@ -9,7 +9,7 @@ from yarl import URL
 
 from adapters.web.render import shown
 from adapters.web.settings import WebSettings
-from bot.model.errors import NotAllowed
+from bot.core.errors import NotAllowed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
 
 PLATFORM = "web"
 PLACE = Place(platform=PLATFORM, guild=None, channel="page")
@@ -27,9 +27,9 @@ def actor_of(request: web.Request) -> Actor:
     return Actor(platform=PLATFORM, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
 
 
-def ref_of(key: str, digest: str) -> Ref:
+def ref_of(key: str, digest: str) -> EventRef:
     """The event behind a request, named by the page's own key: sent twice, it is one job. The page keeps no message.
 
     ``digest`` is one of what is asked for: the same key for something else is refused.
     """
-    return Ref(event=f"{PLATFORM}:{key}", digest=digest)
+    return EventRef(event=f"{PLATFORM}:{key}", digest=digest)

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator
 from aiohttp import web
 
 from adapters.web.render import card_json
-from bot.model.cards import Card
-from bot.model.errors import Unavailable
+from bot.core.cards import Card
+from bot.core.errors import Unavailable
 
 BEAT_SECONDS = 15.0
 """A comment so often keeps proxies from closing a quiet stream, and shows that the browser has left."""

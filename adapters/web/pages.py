@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from adapters.web.access import Access
-from bot.model.errors import NotFound
+from bot.core.errors import NotFound
 from bot.studio import Studio
 
 READY_SECONDS = 4.0

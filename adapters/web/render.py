@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bot.model.actions import Action, Press
-from bot.model.cards import Card
-from bot.model.pictures import PictureFile
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card
+from bot.core.pictures import PictureFile
 from bot.studio import Studio
 from engine.contract import READY, Profile, Range
 
@@ -71,7 +71,7 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "seed": None if file.seed is None else str(file.seed),
         "favourite": file.favourite,
         "spoiler": file.spoiler,
-        "star": None if job_id is None else Press(Action.FAVOURITE, job_id, file.index).pack(),
+        "star": None if job_id is None else ButtonPress(Action.FAVOURITE, job_id, file.index).pack(),
     }
 
 

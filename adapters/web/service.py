@@ -21,7 +21,7 @@ from adapters.web.live import Streams
 from adapters.web.pages import Pages
 from adapters.web.quiet import logger
 from adapters.web.settings import WebSettings
-from bot.model.errors import BadInput
+from bot.core.errors import BadInput
 from bot.settings import Settings
 from bot.studio import Studio
 

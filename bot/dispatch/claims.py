@@ -6,21 +6,21 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot.dispatch.feed import Feed
-from bot.dispatch.queue import JobQueue
-from bot.dispatch.runs import Run
-from bot.dispatch.work import Work
-from bot.model.jobs import Job
-from bot.policy.recipes import recipes_of
-from bot.ports import Clock
-from bot.store import inputs, jobs
-from bot.store.database import Database
+from bot.core.jobs import Job
+from bot.core.ports import Clock
+from bot.core.recipes import recipes_of
+from bot.dispatch.active_job import ActiveJob
+from bot.dispatch.batcher import Batcher
+from bot.queue.job_queue import JobQueue
+from bot.queue.work_item import WorkItem
+from bot.storage import inputs, jobs
+from bot.storage.database import Database
 from engine.contract import Engine, Recipe
 
 log = logging.getLogger(__name__)
 
 
-class Claims:
+class BatchClaims:
     """Between the queue and the engine: each job is claimed once, by the transaction that makes it running."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Claims:
         engine: Engine,
         *,
         queue: JobQueue,
-        feed: Feed,
+        feed: Batcher,
         clock: Clock,
     ) -> None:
         """Args:
@@ -48,14 +48,14 @@ class Claims:
         self._feeding = feed
         self._clock = clock
         self._claiming: frozenset[int] = frozenset()
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, ActiveJob] = {}
         """Jobs that are being drawn, by id: claimed here, taken out by whoever draws them."""
 
     def has(self, job_id: int) -> bool:
         """Whether the job is out of the queue already and not among the runs yet."""
         return job_id in self._claiming
 
-    async def next(self) -> list[tuple[Run, Work]] | None:
+    async def next(self) -> list[tuple[ActiveJob, WorkItem]] | None:
         """Take the next batch out of the queue and make its jobs running.
 
         Returns it; empty when whose turn it was does not wait any more; None while the engine has no room for anybody.
@@ -81,7 +81,7 @@ class Claims:
         finally:
             self._claiming = frozenset()
 
-    async def _begin(self, works: Sequence[Work]) -> list[tuple[Run, Work]]:
+    async def _begin(self, works: Sequence[WorkItem]) -> list[tuple[ActiveJob, WorkItem]]:
         """Make the jobs of a batch running; returns those that still wait."""
         fresh = [work.ticket.job_id for work in works if not work.started]
         try:
@@ -94,7 +94,7 @@ class Claims:
         # Nothing is awaited between the commit and here, so a cancel that comes after the commit finds the runs.
         for job_id, row in rows.items():
             if row is not None:
-                self.runs.setdefault(job_id, Run(row, self._recipes(row))).job = row
+                self.runs.setdefault(job_id, ActiveJob(row, self._recipes(row))).job = row
         batch = []
         for work in works:
             # Whatever was cancelled meanwhile has no run, or one that is cancelled.
@@ -108,7 +108,7 @@ class Claims:
     def _recipes(self, job: Job) -> tuple[Recipe, ...]:
         return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
 
-    def _lead(self) -> Work | None:
+    def _lead(self) -> WorkItem | None:
         return self._feeding.lead(self._engine.state().model)
 
     def room(self, recipe: Recipe) -> int:

@@ -9,20 +9,20 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from bot.dispatch.claims import Claims
-from bot.dispatch.endings import Endings
-from bot.dispatch.feed import Feed
-from bot.dispatch.files import Files
+from bot.cards.job_card import error_key
+from bot.core.errors import Unavailable
+from bot.core.ports import Clock
+from bot.dispatch.active_job import ActiveJob
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.claims import BatchClaims
+from bot.dispatch.completion import Completion
+from bot.dispatch.image_files import ImageFiles
+from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.live import Live
 from bot.dispatch.overhead import Overhead
-from bot.dispatch.queue import JobQueue
-from bot.dispatch.runs import Run
-from bot.dispatch.window import Batch
-from bot.dispatch.work import Work
-from bot.model.errors import Unavailable
-from bot.observe.metrics import Metrics
-from bot.ports import Clock
-from bot.present.cards import error_key
+from bot.observability.metrics import Metrics
+from bot.queue.job_queue import JobQueue
+from bot.queue.work_item import WorkItem
 from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
 
 _PAUSE = 1.0
@@ -47,12 +47,12 @@ class Dispatcher:
         self,
         engine: Engine,
         *,
-        claims: Claims,
-        files: Files,
+        claims: BatchClaims,
+        files: ImageFiles,
         queue: JobQueue,
-        feed: Feed,
+        feed: Batcher,
         live: Live,
-        endings: Endings,
+        endings: Completion,
         overhead: Overhead,
         changed: Callable[[int], None],
         ended: Callable[[int, bool], None],
@@ -91,7 +91,7 @@ class Dispatcher:
         live.on_look = self._look
 
     @property
-    def runs(self) -> Mapping[int, Run]:
+    def runs(self) -> Mapping[int, ActiveJob]:
         """Jobs that are being drawn, or wait again with some of their pictures done, by id."""
         return self._runs
 
@@ -167,7 +167,7 @@ class Dispatcher:
                     log.error("the engine can't start: %s", said)
                 await self._clock.sleep(_BROKEN_PAUSE)
 
-    def _hand_over(self, batch: list[tuple[Run, Work]]) -> Batch:
+    def _hand_over(self, batch: list[tuple[ActiveJob, WorkItem]]) -> InFlightBatch:
         """Note what the engine is given, before anything is awaited."""
         for run, work in batch:
             run.painting.update(work.indexes)
@@ -178,7 +178,7 @@ class Dispatcher:
         works = [(work, [run.recipes[i] for i in work.indexes]) for run, work in batch]
         return self._feeding.begin(works, self._claims.room(works[0][1][0]))
 
-    async def _paint(self, batch: list[tuple[Run, Work]], handed: Batch) -> None:
+    async def _paint(self, batch: list[tuple[ActiveJob, WorkItem]], handed: InFlightBatch) -> None:
         recipes = list(handed.recipes)
         lost = False
         try:
@@ -247,7 +247,7 @@ class Dispatcher:
                 self._live.preempt(job_id, True)
                 self._changed(job_id)
 
-    async def _after(self, run: Run, work: Work, *, lost: bool) -> None:
+    async def _after(self, run: ActiveJob, work: WorkItem, *, lost: bool) -> None:
         """A batch has ended: see to what is left of one of its jobs."""
         silent = run.painting.intersection(work.indexes)
         run.painting.difference_update(work.indexes)
@@ -266,12 +266,12 @@ class Dispatcher:
                 self._queue.give_back(rest)
         self._check(run)
 
-    async def _store(self, run: Run, index: int, image: Image) -> None:
+    async def _store(self, run: ActiveJob, index: int, image: Image) -> None:
         """Keep one picture; the device draws on meanwhile."""
         await self._files.keep(run, index, image, partial(self._stall, run.job.id))
         self._check(run)
 
-    def _check(self, run: Run) -> None:
+    def _check(self, run: ActiveJob) -> None:
         """End the run if nothing of it is left to do."""
         if not run.idle() or not (run.cancelled or run.over()):
             return
@@ -283,7 +283,7 @@ class Dispatcher:
         else:
             self._spawn(self._over(run))
 
-    async def _over(self, run: Run) -> None:
+    async def _over(self, run: ActiveJob) -> None:
         try:
             await self._endings.over(run, partial(self._stall, run.job.id))
         except Exception:
@@ -312,7 +312,7 @@ class Dispatcher:
             for index in run.painting:
                 self._spawn(self._engine.set_preview(run.recipes[index].id, enabled=looking))
 
-    def _drop(self, run: Run, index: int) -> None:
+    def _drop(self, run: ActiveJob, index: int) -> None:
         self._spawn(self._engine.drop(run.recipes[index].id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -35,7 +35,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PreviewFrame:
     """How a picture looks so far: a small encoded file, and a number that no other preview has."""
 
     data: bytes = field(repr=False)
@@ -55,7 +55,7 @@ class Live:
         """Called with a job's id when somebody begins to look at its previews (True), and when the last one leaves."""
         self._done: dict[int, dict[int, float]] = {}
         self._count: dict[int, int] = {}
-        self._sights: dict[int, dict[int, Sight]] = {}
+        self._sights: dict[int, dict[int, PreviewFrame]] = {}
         self._numbers = itertools.count(1)
         self._watchers: dict[int, set[Changes]] = {}
         self._looking: dict[int, int] = {}
@@ -75,7 +75,7 @@ class Live:
     def preview(self, job_id: int, index: int, data: bytes, mime: str) -> None:
         """One of its pictures looks like this so far; ignored when the job is not being drawn. Wakes watchers alone."""
         if job_id in self._done:
-            self._sights.setdefault(job_id, {})[index] = Sight(data, mime, next(self._numbers))
+            self._sights.setdefault(job_id, {})[index] = PreviewFrame(data, mime, next(self._numbers))
             self.changed(job_id)
 
     def end(self, job_id: int) -> None:
@@ -113,7 +113,7 @@ class Live:
         done = self._done.get(job_id)
         return None if done is None else min(1.0, sum(done.values()) / self._count[job_id])
 
-    def sights(self, job_id: int) -> Mapping[int, Sight]:
+    def sights(self, job_id: int) -> Mapping[int, PreviewFrame]:
         """How its pictures look so far, by index; those that nothing is known of are left out."""
         return self._sights.get(job_id, {})
 

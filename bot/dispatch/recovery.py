@@ -8,19 +8,20 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from bot.dispatch.endings import LOST
-from bot.dispatch.showing import Showing
-from bot.model.errors import Unavailable
-from bot.model.jobs import MAX_ATTEMPTS, Job, JobState
-from bot.ports import Clock
-from bot.store import blobs, inputs, jobs, messages, orphans, pictures, quotas
-from bot.store.database import Database
-from bot.store.orphans import Found
+from bot.core.errors import Unavailable
+from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
+from bot.core.ports import Clock
+from bot.delivery.message_sync import MessageSync
+from bot.dispatch.completion import LOST
+from bot.quotas.store import ledger
+from bot.storage import blobs, inputs, jobs, messages, orphans, pictures
+from bot.storage.database import Database
+from bot.storage.orphans import OrphanScan
 
 log = logging.getLogger(__name__)
 
 
-async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) -> tuple[Job, ...]:
+async def recover(db: Database, folder: Path, showing: MessageSync, clock: Clock) -> tuple[Job, ...]:
     """Put the rows right, put aside files that no row knows, and return the jobs that wait, oldest first.
 
     Painted jobs and messages that are still to be shown are left to delivery. Nothing may be drawn or shown meanwhile.
@@ -39,7 +40,7 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
             if job.attempts < MAX_ATTEMPTS:
                 await jobs.requeue(tx, job.id, now=now, lost=True)
             elif await jobs.move(tx, job.id, JobState.RUNNING, JobState.FAILED, now=now, error=LOST):
-                await quotas.refund(tx, job.id, now=now)
+                await ledger.refund(tx, job.id, now=now)
         await messages.opening_wanted(tx)
         begun = await messages.begun(tx)
         edited = await messages.stale(tx)
@@ -77,7 +78,9 @@ async def recover(db: Database, folder: Path, showing: Showing, clock: Clock) ->
     return waiting
 
 
-def _tell_of_files(found: Found, known: Collection[str], *, left: Collection[str], moved: int, arrived: bool) -> None:
+def _tell_of_files(
+    found: OrphanScan, known: Collection[str], *, left: Collection[str], moved: int, arrived: bool
+) -> None:
     """Say in the log what does not fit between rows and files."""
     if arrived:
         log.warning(

@@ -8,40 +8,40 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.dispatch.claims import Claims
-from bot.dispatch.delivery import Delivery
-from bot.dispatch.digest import Digest
+from bot.access.digest import AccessDigest
+from bot.core.access import AccessMode
+from bot.core.errors import Unavailable
+from bot.core.owners import Owners
+from bot.core.ports import Clock, Moderator, QueuePosition, Surface, Ticket
+from bot.core.service_state import ServiceState
+from bot.core.tickets import ticket_of
+from bot.delivery.message_sync import MessageSync
+from bot.delivery.presenter import JobPresenter
+from bot.delivery.service import Delivery
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.claims import BatchClaims
+from bot.dispatch.completion import Completion
 from bot.dispatch.dispatcher import Dispatcher
-from bot.dispatch.endings import Endings
-from bot.dispatch.estimate import Estimate
-from bot.dispatch.exporting import Exporting
-from bot.dispatch.feed import Feed
-from bot.dispatch.files import Files
-from bot.dispatch.indexer import keep_indexed
-from bot.dispatch.integrity import keep_checked
-from bot.dispatch.keeping import Keeping
+from bot.dispatch.eta import EtaEstimator
+from bot.dispatch.eta_calibration import EtaCalibration
+from bot.dispatch.external_changes import ExternalChanges
+from bot.dispatch.image_files import ImageFiles
 from bot.dispatch.live import Live
-from bot.dispatch.metadata import Metadata
-from bot.dispatch.outlook import Outlook
 from bot.dispatch.overhead import Overhead
-from bot.dispatch.presenter import Presenter
-from bot.dispatch.promises import Promises
-from bot.dispatch.queue import JobQueue
 from bot.dispatch.recovery import recover
-from bot.dispatch.review import Review
-from bot.dispatch.setback import Setback
-from bot.dispatch.showing import Showing
-from bot.dispatch.tree import Weights
-from bot.dispatch.watch import Watch
-from bot.model.access import Access
-from bot.model.errors import Unavailable
-from bot.model.service import State
-from bot.observe.metrics import Metrics
-from bot.policy.owners import Owners
-from bot.policy.tickets import ticket_of
-from bot.ports import Clock, Moderator, Surface, Ticket, Waiting
-from bot.store import options
-from bot.store.database import Database
+from bot.history.indexer import keep_indexed
+from bot.maintenance.clock_setback import ClockSetback
+from bot.maintenance.integrity import keep_checked
+from bot.moderation.image_moderation import ImageModeration
+from bot.observability.metrics import Metrics
+from bot.privacy.export_worker import ExportWorker
+from bot.privacy.retention_worker import RetentionWorker
+from bot.provenance.metadata import MetadataWriter
+from bot.queue.duration_estimate import DurationEstimate
+from bot.queue.hierarchical_fair_queue import Weights
+from bot.queue.job_queue import JobQueue
+from bot.storage import options
+from bot.storage.database import Database
 from engine.contract import Engine
 
 STOP_SECONDS = 8.0
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """Queue, dispatcher and delivery. Obeys ``bot.ports.Backlog``."""
+    """Queue, dispatcher and delivery. Obeys ``bot.core.ports.Backlog``."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Dispatch:
         weights: Weights | None = None,
         keep_free: float = 0.0,
         owners: Owners | None = None,
-        access: Mapping[str, Access] | None = None,
+        access: Mapping[str, AccessMode] | None = None,
         moderator: Moderator | None = None,
     ) -> None:
         """Args:
@@ -98,25 +98,27 @@ class Dispatch:
         self._seats = 0
         self.refresh: list[Callable[[], Awaitable[None]]] = []
         """Called after another process has written to the database."""
-        estimate, overhead = Estimate(), Overhead()
+        estimate, overhead = DurationEstimate(), Overhead()
         self._queue = JobQueue(estimate.cost, weights)
-        self._feed = Feed(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
-        self._promises = Promises(metrics.promised)
+        self._feed = Batcher(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
+        self._promises = EtaCalibration(metrics.promised)
         self._dispatcher = Dispatcher(
             engine,
-            claims=Claims(db, folder, engine, queue=self._queue, feed=self._feed, clock=clock),
-            files=Files(folder, Metadata(engine.profiles), Review(db, moderator, self.posted), metrics, clock),
+            claims=BatchClaims(db, folder, engine, queue=self._queue, feed=self._feed, clock=clock),
+            files=ImageFiles(
+                folder, MetadataWriter(engine.profiles), ImageModeration(db, moderator, self.posted), metrics, clock
+            ),
             queue=self._queue,
             feed=self._feed,
             live=self.live,
-            endings=Endings(db, folder, clock, metrics),
+            endings=Completion(db, folder, clock, metrics),
             overhead=overhead,
             changed=self.changed,
             ended=self._ended,
             clock=clock,
             metrics=metrics,
         )
-        self._outlook = Outlook(
+        self._outlook = EtaEstimator(
             self._queue,
             lambda: self._dispatcher.runs,
             self.live,
@@ -128,10 +130,12 @@ class Dispatch:
             set_aside=self._feed.set_aside,
         )
         known = owners or Owners()
-        self._showing = Showing(
+        self._showing = MessageSync(
             db,
             self._surfaces,
-            Presenter(folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled, self.live.preempted),
+            JobPresenter(
+                folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled, self.live.preempted
+            ),
             folder,
             waiting=self.waiting,
             progress=self.progress,
@@ -141,10 +145,10 @@ class Dispatch:
             metrics=metrics,
         )
         self._delivery = Delivery(db, self._surfaces, self._showing, clock)
-        self._digest = Digest(db, known, access or {}, posted=self._delivery.posted, clock=clock)
-        self._keeping = Keeping(db, folder, clock, free_percent=keep_free)
-        self._exporting = Exporting(db, folder, self._surfaces, clock, self._delivery.posted)
-        self._watch = Watch(
+        self._digest = AccessDigest(db, known, access or {}, posted=self._delivery.posted, clock=clock)
+        self._keeping = RetentionWorker(db, folder, clock, free_percent=keep_free)
+        self._exporting = ExportWorker(db, folder, self._surfaces, clock, self._delivery.posted)
+        self._watch = ExternalChanges(
             db,
             self._queue,
             begun=lambda: tuple(self._dispatcher.runs),
@@ -155,7 +159,7 @@ class Dispatch:
             refresh=self.refresh,
             clock=clock,
         )
-        self._setback = Setback(db, clock)
+        self._setback = ClockSetback(db, clock)
         self.refresh.append(self._delivery.scan)
         self._task: asyncio.Task[None] | None = None
         metrics.watch(lambda: len(self._queue), lambda: engine.state().phase)
@@ -169,7 +173,7 @@ class Dispatch:
         await self._watch.start()
         await self._setback.start()
         async with self._db.read() as tx:
-            self.hold(await options.service_state(tx) is State.PAUSE)
+            self.hold(await options.service_state(tx) is ServiceState.PAUSE)
         for job in await recover(self._db, self._folder, self._showing, self._clock):
             self._queue.put(ticket_of(job), solo=job.attempts > 0)
             self.changed(job.id)
@@ -249,7 +253,7 @@ class Dispatch:
         """Somebody new waits for an owner's answer, or an owner is known now who may be told."""
         self._digest.asked()
 
-    def waiting(self, job_id: int) -> Waiting | None:
+    def waiting(self, job_id: int) -> QueuePosition | None:
         """Where it stands; None when it does not wait."""
         return self._outlook.waiting(job_id)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel, opened
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
 from bot.settings import Settings
 from engine.contract import Engine, EngineConfig
 from engine.host.process_engine import ProcessEngine
@@ -52,7 +52,7 @@ async def house(folder: Path, make_engine: Callable[[EngineConfig], Engine] = Pr
 
 async def ask(easel: Easel, prompt: str = "a red apple", **form: Any) -> int:
     """Ask for pictures; returns the job's id."""
-    ref = Ref(f"bench:{next(_events)}")
+    ref = EventRef(f"bench:{next(_events)}")
     return (await easel.studio.draw(OWNER, HERE, DrawForm(prompt, **form), ref)).job_id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from bot.store.database import Database
+from bot.storage.database import Database
 
 PEOPLE = 5000
 COLLECTOR = 1

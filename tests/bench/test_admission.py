@@ -12,22 +12,24 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bot.model.errors import OverQuota
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
-from bot.model.quotas import CreditKind
-from bot.model.requests import DrawForm
-from bot.policy.quotas import parse_terms
-from bot.store import credits as credit_rows
-from bot.store import jobs, ledger_check, quotas
-from bot.store.credits import Grant
-from bot.store.database import Database
-from bot.usecases.draw import draw
-from bot.usecases.house import House
+from bot.context import AppContext
+from bot.core.errors import OverQuota
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.quotas import CreditKind
+from bot.core.requests import DrawForm
+from bot.drawing.admission import draw
+from bot.maintenance.store import ledger_check
+from bot.quotas.rules import parse_terms
+from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger
+from bot.quotas.store.credits import Grant
+from bot.storage import jobs
+from bot.storage.database import Database
 from engine.catalogue import demo
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
-from tests.unit.bot.usecases.conftest import RecordingBacklog
+from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -88,18 +90,18 @@ async def fill(db: Database) -> None:
             await credit_rows.give(tx, f"gift {person}", gift, given_by="operator", now=NOW)
 
 
-async def admit(house: House, who: Actor, numbers: itertools.count[int]) -> list[float]:
+async def admit(house: AppContext, who: Actor, numbers: itertools.count[int]) -> list[float]:
     """Ask for pictures, one after the other; returns how long each answer took."""
     seconds = []
     for _ in range(ROUNDS):
-        ref = Ref(f"bench:{next(numbers)}", Address("chat", "channel"))
+        ref = EventRef(f"bench:{next(numbers)}", Address("chat", "channel"))
         begin = time.perf_counter()
         await draw(house, who, HERE, DrawForm("an apple"), ref)
         seconds.append(time.perf_counter() - begin)
     async with house.db.write() as tx:
         # Drawn meanwhile: nobody has a thousand that wait.
         for job_id in await jobs.waiting_ids(tx):
-            await quotas.settle(tx, job_id, painted=1, now=NOW)
+            await ledger.settle(tx, job_id, painted=1, now=NOW)
         await tx.execute_fetchall("UPDATE jobs SET state = 'delivered' WHERE state = 'queued'")
     return seconds
 
@@ -113,7 +115,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
             await fill(db)
             numbers = itertools.count(JOBS + 1)
             for name, rule in RULES.items():
-                house = House(
+                house = AppContext(
                     db=db,
                     backlog=RecordingBacklog(),
                     clock=FakeClock(NOW),
@@ -125,7 +127,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
                     await admit(house, who, numbers)
                     found[f"{who.name}, {name}"] = await admit(house, who, numbers)
             # Whoever has nothing left is told so as fast.
-            poor = House(
+            poor = AppContext(
                 db, RecordingBacklog(), FakeClock(NOW), lambda: (demo(),), tmp_path / "p", parse_terms("9/week")
             )
             async with db.write() as tx:
@@ -134,7 +136,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
             for _ in range(ROUNDS):
                 begin = time.perf_counter()
                 with pytest.raises(OverQuota):
-                    await draw(poor, FLOODER, HERE, DrawForm("an apple"), Ref(f"bench:{next(numbers)}", None))
+                    await draw(poor, FLOODER, HERE, DrawForm("an apple"), EventRef(f"bench:{next(numbers)}", None))
                 found["Flooder, refused"].append(time.perf_counter() - begin)
             begin = time.perf_counter()
             async with db.read() as tx:

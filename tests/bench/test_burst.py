@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
-from bot.policy.quotas import parse_terms
-from bot.store.database import Database
-from bot.usecases.draw import draw
-from bot.usecases.house import House
+from bot.context import AppContext
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
+from bot.drawing.admission import draw
+from bot.quotas.rules import parse_terms
+from bot.storage.database import Database
 from engine.catalogue import demo
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
-from tests.unit.bot.usecases.conftest import RecordingBacklog
+from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
@@ -41,7 +41,7 @@ async def admitted(folder: Path, slower: float) -> tuple[list[float], int]:
             await commit()
 
         db._writer.commit = slow  # type: ignore[method-assign]
-        house = House(
+        house = AppContext(
             db=db,
             backlog=RecordingBacklog(),
             clock=FakeClock(1_800_000_000.0),
@@ -53,7 +53,7 @@ async def admitted(folder: Path, slower: float) -> tuple[list[float], int]:
 
         async def ask(n: int) -> float:
             who = Actor("chat", str(n), f"Person {n}", handle=f"person{n}")
-            ref = Ref(f"burst:{n}", Address("chat", f"alone {n}"))
+            ref = EventRef(f"burst:{n}", Address("chat", f"alone {n}"))
             await draw(house, who, Place("chat", None, f"alone {n}"), DrawForm("an apple"), ref)
             return time.perf_counter() - begin
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bot.model.people import Actor
-from bot.model.quotas import Limit
-from bot.policy.searches import parse
-from bot.store import search
-from bot.store.database import Database
-from bot.usecases import history
-from bot.usecases.house import House
+from bot.context import AppContext
+from bot.core.people import Actor
+from bot.core.quotas import Limit
+from bot.history import service as history_service
+from bot.history.queries import parse
+from bot.history.store import search
+from bot.storage.database import Database
 from tests.bench.million import COLLECTOR, fill, megabytes
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
-from tests.unit.bot.usecases.conftest import RecordingBacklog
+from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -76,7 +76,9 @@ def test_searching_a_million_pictures(benchmark: BenchmarkFixture, tmp_path: Pat
         actor = Actor("chat", str(COLLECTOR))
         one = parse("portrait lighthouse")
         measured(benchmark)(
-            lambda: runner.run(history.sought(house, actor, one, before=None, limit=9)), rounds=300, warmup_rounds=5
+            lambda: runner.run(history_service.sought(house, actor, one, before=None, limit=9)),
+            rounds=300,
+            warmup_rounds=5,
         )
         runner.run(db.close())
     assert worst < LIMIT_SECONDS
@@ -93,20 +95,20 @@ async def _index(db: Database) -> tuple[float, float]:
     return longest, time.perf_counter() - began
 
 
-async def _timed(house: House, who: int, query: str) -> list[float]:
+async def _timed(house: AppContext, who: int, query: str) -> list[float]:
     actor = Actor("chat", str(who))
     seconds, before = [], None
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        page = await history.sought(house, actor, parse(query), before=before, limit=9)
+        page = await history_service.sought(house, actor, parse(query), before=before, limit=9)
         seconds.append(time.perf_counter() - start)
         # Page after page, and from the newest again at the end.
         before = page.entries[-1].job.id if page.older else None
     return seconds
 
 
-def _house(db: Database, folder: Path) -> House:
-    return House(
+def _house(db: Database, folder: Path) -> AppContext:
+    return AppContext(
         db=db,
         backlog=RecordingBacklog(),
         clock=FakeClock(),

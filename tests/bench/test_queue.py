@@ -7,9 +7,9 @@ import random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bot.dispatch.scheduler import Scheduler
-from bot.dispatch.work import Work
-from bot.ports import Ticket
+from bot.core.ports import Ticket
+from bot.queue.scheduler import Scheduler
+from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 from tests.bench.test_speed import measured
 
@@ -35,7 +35,7 @@ def crowd(people: int, places: int) -> Scheduler:
             (model, side),
             place=person % places,
         )
-        scheduler.put(Work(ticket, tuple(range(ticket.count))))
+        scheduler.put(WorkItem(ticket, tuple(range(ticket.count))))
     return scheduler
 
 
@@ -44,7 +44,7 @@ def test_picking_among_ten_thousand(benchmark: BenchmarkFixture, people: int, pl
     """Who is next, the batch taken out and charged, and as many put in again (limit: 1 ms)."""
     scheduler = crowd(people, places)
 
-    def fits(_work: Work, _lane: Lane) -> bool:
+    def fits(_work: WorkItem, _lane: Lane) -> bool:
         return True
 
     def pick() -> None:
@@ -54,7 +54,7 @@ def test_picking_among_ten_thousand(benchmark: BenchmarkFixture, people: int, pl
             assert work.bill is not None
             for _ in work.indexes:
                 scheduler.settle(work.bill, work.bill.each)
-            scheduler.put(Work(work.ticket, tuple(range(work.ticket.count))))
+            scheduler.put(WorkItem(work.ticket, tuple(range(work.ticket.count))))
 
     measured(benchmark)(pick, rounds=2000, warmup_rounds=50)
     assert len(scheduler) == WAITING

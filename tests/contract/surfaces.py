@@ -19,9 +19,9 @@ from adapters.telegram.client import make_bot
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
-from bot.model.messages import Address
-from bot.model.pictures import PictureFile
-from bot.ports import Surface
+from bot.core.messages import Address
+from bot.core.pictures import PictureFile
+from bot.core.ports import Surface
 from bot.settings import Settings
 from tests.fakes.discord import FakeDiscord, strict
 from tests.fakes.discord_world import Channel, Message

@@ -18,10 +18,10 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bot.model.messages import Address, Ref
-from bot.model.people import Place
-from bot.store import pictures as stored
-from bot.usecases import press
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.drawing import job_actions
+from bot.storage import pictures as stored
 from engine.contract import (
     BadImage,
     BadRecipe,
@@ -424,8 +424,8 @@ async def test_what_the_bot_draws_again_is_the_same_picture(engine: Engine, tmp_
         first = await bot.delivered((await bot.ask("a red apple", count="2", steps="3", seed="7")).id)
         # Beside another's picture, which may share its steps.
         other = await bot.ask("夜空中的一只猫", user="2", steps="3")
-        ref = Ref("again", Address("chat", CHAT, user="1"))
-        again = await press.again(bot.house, bot.actor(), Place("chat", None, CHAT), first.id, ref)
+        ref = EventRef("again", Address("chat", CHAT, user="1"))
+        again = await job_actions.again(bot.house, bot.actor(), Place("chat", None, CHAT), first.id, ref)
         await bot.delivered(again.id)
         await bot.delivered(other.id)
         card = bot.chats.shown(again.id)[0].card

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.model.actions import Action, Press
-from bot.model.cards import Button, Card, Fact, Tone
-from bot.model.pictures import PictureFile
-from bot.ports import Busy, Gone, Unclear
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.pictures import PictureFile
+from bot.core.ports import Gone, RetryLater, Unclear
 from tests.contract.surfaces import FACTORIES, Rig
 
 WAITING = Card(
@@ -21,7 +21,7 @@ WAITING = Card(
     prompt="an apple",
     asker="Ann",
     job_id=7,
-    buttons=((Button("Cancel", Press(Action.CANCEL, 7), danger=True),),),
+    buttons=((Button("Cancel", ButtonPress(Action.CANCEL, 7), danger=True),),),
 )
 RUNNING = replace(WAITING, tone=Tone.RUNNING, status="Drawing.", progress=0.5)
 
@@ -46,7 +46,7 @@ def files(tmp_path: Path) -> tuple[PictureFile, ...]:
 @pytest.fixture
 def done(rig: Rig, files: tuple[PictureFile, ...]) -> Card:
     """A finished card with as many pictures as it has room for."""
-    buttons = ((Button("Again", Press(Action.REROLL, 7)), Button("Seed 1", Press(Action.SEED, 7, 0))),)
+    buttons = ((Button("Again", ButtonPress(Action.REROLL, 7)), Button("Seed 1", ButtonPress(Action.SEED, 7, 0))),)
     pictures = files[: rig.surface.abilities().pictures_in_card]
     return Card(
         Tone.DONE,
@@ -141,7 +141,7 @@ async def test_a_limit_is_busy_and_later_it_works(rig: Rig, done: Card) -> None:
     address = await rig.surface.send(rig.address(), WAITING, "1:now")
     rig.later()
     rig.limit()
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await rig.surface.edit(address, done)
     assert busy.value.seconds > 0
     rig.mend()
@@ -154,7 +154,7 @@ async def test_an_edit_without_an_answer_may_be_repeated(rig: Rig, done: Card) -
     address = await rig.surface.send(rig.address(), WAITING, "1:now")
     rig.later()
     rig.cut()
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await rig.surface.edit(address, done)
     rig.mend()
     await rig.surface.edit(address, done)
@@ -164,7 +164,7 @@ async def test_an_edit_without_an_answer_may_be_repeated(rig: Rig, done: Card) -
 
 async def test_a_send_without_an_answer_is_unclear_or_may_be_repeated(rig: Rig, done: Card) -> None:
     rig.cut()
-    with pytest.raises((Busy, Unclear)) as caught:
+    with pytest.raises((RetryLater, Unclear)) as caught:
         await rig.surface.send(rig.address(), done, "1:end")
     rig.mend()
     assert len(rig.seen()) == 1, "it has arrived"
@@ -244,7 +244,7 @@ async def test_a_limit_keeps_nobody_from_taking_it_away_later(rig: Rig) -> None:
     address = await rig.surface.send(rig.address(), WAITING, "1:now")
     rig.later()
     rig.limit()
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await rig.surface.remove(address, FORGOTTEN)
     rig.mend()
     await rig.surface.remove(address, FORGOTTEN)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.discord.service import DiscordService, build
 from adapters.discord.settings import DiscordSettings
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
 from tests.fakes.discord import FakeDiscord
@@ -18,7 +18,13 @@ class DiscordHouse(House):
     """One data folder, and the service that works on it now."""
 
     def __init__(
-        self, folder: Path, discord: FakeDiscord, engine: FakeEngine, *, quota: int = 50, access: Access = Access.OPEN
+        self,
+        folder: Path,
+        discord: FakeDiscord,
+        engine: FakeEngine,
+        *,
+        quota: int = 50,
+        access: AccessMode = AccessMode.OPEN,
     ) -> None:
         super().__init__(folder, engine, "discord", quota=quota, access=access)
         self.discord = discord

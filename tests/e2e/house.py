@@ -9,13 +9,13 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from adapters.cli.clock import SystemClock
+from bot.core.access import AccessMode
+from bot.core.owners import Owners
+from bot.core.ports import Surface
+from bot.core.quotas import Limit
 from bot.dispatch.service import Dispatch
-from bot.model.access import Access
-from bot.model.quotas import Limit
-from bot.observe.metrics import Metrics
-from bot.policy.owners import Owners
-from bot.ports import Surface
-from bot.store.database import Database
+from bot.observability.metrics import Metrics
+from bot.storage.database import Database
 from bot.studio import Studio
 from tests.fakes.engine import FakeEngine
 
@@ -49,7 +49,7 @@ class House:
         access: Who may come in.
     """
 
-    def __init__(self, folder: Path, engine: FakeEngine, platform: str, *, quota: int, access: Access) -> None:
+    def __init__(self, folder: Path, engine: FakeEngine, platform: str, *, quota: int, access: AccessMode) -> None:
         self.folder = folder
         self.engine = engine
         self._owners = Owners({platform: (OWNER,)})

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from adapters.cli import checks, platforms
 from bot.settings import Settings
-from bot.store.database import Database
+from bot.storage.database import Database
 from tests.e2e.conftest import Typed
 from tests.e2e.service import easel, free_port
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from tests.e2e.discord_house import DiscordHouse
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
@@ -24,7 +24,7 @@ async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:
     async def begin() -> DiscordHouse:
         engine = FakeEngine()
         await engine.start()
-        house = DiscordHouse(tmp_path, discord, engine, access=Access.APPROVE)
+        house = DiscordHouse(tmp_path, discord, engine, access=AccessMode.APPROVE)
         await house.start()
         houses.append(house)
         return house

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.messages import Ref
-from bot.model.people import Place
-from bot.model.verbs import VERBS, Call
-from bot.present.i18n import text
+from bot.cards.i18n import text
+from bot.commands.model import VERBS, Invocation
+from bot.core.messages import EventRef
+from bot.core.people import Place
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
@@ -38,7 +38,7 @@ async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_onc
     need_chromium()
     await house.drawn_by_actor()
     verb = next(verb for verb in VERBS if verb.name == "export")
-    card = await house.studio.command(Call(house.actor, Place("web", None, "page"), verb, Ref("export")))
+    card = await house.studio.command(Invocation(house.actor, Place("web", None, "page"), verb, EventRef("export")))
     path = card.facts[0].value.removeprefix(PUBLIC)
     async with asyncio.timeout(20):
         while True:

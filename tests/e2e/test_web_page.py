@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
-from bot.present.i18n import text
+from bot.cards.i18n import text
 from tests.e2e.browser import Browser, need_chromium
 from tests.e2e.service import Service
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.present.i18n import text
+from bot.cards.i18n import text
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from bot.present.i18n import text
+from bot.cards.i18n import text
 from engine.catalogue import demo
 from engine.contract import Capability, Range
 from tests.e2e.browser import Browser, need_chromium

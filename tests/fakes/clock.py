@@ -6,7 +6,7 @@ import asyncio
 
 
 class FakeClock:
-    """Stands still until ``advance``; obeys ``bot.ports.Clock``."""
+    """Stands still until ``advance``; obeys ``bot.core.ports.Clock``."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._wall = now

@@ -9,22 +9,22 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from bot.dispatch.estimate import Estimate
-from bot.dispatch.feed import Feed
+from bot.core.jobs import Job, JobState
+from bot.core.ports import Eta
+from bot.core.recipes import recipes_of
+from bot.core.requests import DrawRequest
+from bot.core.tickets import ticket_of
+from bot.dispatch.active_job import ActiveJob
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.eta import EtaEstimator
+from bot.dispatch.eta_calibration import EtaCalibration
+from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.live import Live
-from bot.dispatch.outlook import Outlook
 from bot.dispatch.overhead import Overhead
-from bot.dispatch.promises import Promises
-from bot.dispatch.queue import JobQueue
-from bot.dispatch.runs import Run
-from bot.dispatch.window import Batch
-from bot.dispatch.work import Work
-from bot.model.jobs import Job, JobState
-from bot.model.requests import DrawRequest
-from bot.observe.metrics import Kept
-from bot.policy.recipes import recipes_of
-from bot.policy.tickets import ticket_of
-from bot.ports import Eta
+from bot.observability.metrics import Kept
+from bot.queue.duration_estimate import DurationEstimate
+from bot.queue.job_queue import JobQueue
+from bot.queue.work_item import WorkItem
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
 from engine.diffusion.request_state import RequestState
@@ -74,7 +74,7 @@ class Asked:
 @dataclass(slots=True, eq=False)
 class _Row:
     recipe: Recipe
-    batch: Batch
+    batch: InFlightBatch
     job_id: int
     index: int
     seconds: float = 0.0
@@ -95,15 +95,15 @@ class Device:
     kept: list[Kept] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
     promised: list[Eta] = field(default_factory=list)
-    led: list[Work] = field(default_factory=list)
+    led: list[WorkItem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.estimate, self.live, measured = Estimate(), Live(), Overhead()
+        self.estimate, self.live, measured = DurationEstimate(), Live(), Overhead()
         self.queue = JobQueue(self.estimate.cost)
-        self.feed = Feed(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
-        self.promises = Promises(self._promised)
-        self.runs: dict[int, Run] = {}
-        self.outlook = Outlook(
+        self.feed = Batcher(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
+        self.promises = EtaCalibration(self._promised)
+        self.runs: dict[int, ActiveJob] = {}
+        self.outlook = EtaEstimator(
             self.queue,
             lambda: self.runs,
             self.live,
@@ -115,7 +115,7 @@ class Device:
         )
         self.scheduler = StepScheduler(lambda key: batch_of(key.pixels))
         self._rows: dict[int, _Row] = {}
-        self._works: dict[Batch, tuple[Work, ...]] = {}
+        self._works: dict[InFlightBatch, tuple[WorkItem, ...]] = {}
         self._numbers = itertools.count(1)
 
     def now(self) -> float:
@@ -161,7 +161,9 @@ class Device:
                 asked = self.jobs[work.ticket.job_id]
                 if asked.begun is None:
                     asked.begun = self.now()
-                run = self.runs.setdefault(asked.job.id, Run(asked.job, recipes_of(asked.job.id, asked.job.request)))
+                run = self.runs.setdefault(
+                    asked.job.id, ActiveJob(asked.job, recipes_of(asked.job.id, asked.job.request))
+                )
                 run.painting.update(work.indexes)
                 self.live.begin(asked.job.id, len(run.recipes))
                 together.append((work, [run.recipes[i] for i in work.indexes]))

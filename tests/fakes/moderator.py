@@ -8,7 +8,7 @@ from engine.contract import SafetyVerdict
 
 
 class FakeModerator:
-    """Obeys ``bot.ports.Moderator``: one verdict after the other, and the last one from then on."""
+    """Obeys ``bot.core.ports.Moderator``: one verdict after the other, and the last one from then on."""
 
     def __init__(self, verdicts: Iterable[SafetyVerdict]) -> None:
         self._verdicts: Iterator[SafetyVerdict] = iter(verdicts)

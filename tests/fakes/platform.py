@@ -19,7 +19,7 @@ from adapters.platform import (
     PlatformService,
     check_token,
 )
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from bot.settings import OwnerIds
 
 
@@ -30,7 +30,7 @@ class CarrierSettings(ChatSettings):
 
     token: SecretStr | None = Field(None, description="Ring of the pigeon; pigeons are off without it.")
     owners: OwnerIds = Field((), description="Ids of the owners' pigeons, separated by commas.")
-    access: Access = Field(Access.LIST, description="Whose pigeons are let in.")
+    access: AccessMode = Field(AccessMode.LIST, description="Whose pigeons are let in.")
     proxy: str | None = Field(None, description="Relay on the way.")
     lofts: int = Field(1, ge=1, description="How many lofts there are.")
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bot.model.cards import Card
-from bot.model.messages import Address
-from bot.model.pictures import PictureFile
-from bot.ports import Abilities, Busy, Gone, NoPictures, Unclear
+from bot.core.cards import Card
+from bot.core.messages import Address
+from bot.core.pictures import PictureFile
+from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, Unclear
 
 ABLE = Abilities(edit_every=1.0, safe_resend=False, pictures_in_card=1, private_send=True)
 """Like Telegram: nothing can be repeated safely, one picture in a card."""
@@ -102,7 +102,7 @@ class Call(StrEnum):
 
 
 class FakeSurface:
-    """Obeys ``bot.ports.Surface``; planted faults are taken one for each call, then calls succeed."""
+    """Obeys ``bot.core.ports.Surface``; planted faults are taken one for each call, then calls succeed."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class FakeSurface:
         if fault is Fault.GONE:
             raise Gone("planted")
         if fault is Fault.BUSY:
-            raise Busy(3)
+            raise RetryLater(3)
         if fault is Fault.BUG:
             raise RuntimeError("planted")
         if fault is Fault.KILLED_BEFORE:
@@ -204,7 +204,7 @@ class FakeSurface:
         if fault is Fault.KILLED_AFTER:
             await self._die()
         if fault in {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT}:
-            raise Busy(3, unclear=True) if repeatable else Unclear("planted")
+            raise RetryLater(3, unclear=True) if repeatable else Unclear("planted")
 
     async def _die(self) -> None:
         self.killed.set()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.ports import Abilities
+from bot.core.ports import Abilities
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, FakeSurface
 from tests.flow.house import Bot

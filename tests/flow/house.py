@@ -9,21 +9,21 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from bot.context import AppContext
+from bot.core.access import AccessMode
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef, Message
+from bot.core.owners import Owners
+from bot.core.people import Actor, Place
+from bot.core.ports import Moderator, Surface
+from bot.core.quotas import Limit
+from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
-from bot.model.access import Access
-from bot.model.jobs import Job, JobState
-from bot.model.messages import Address, Message, Ref
-from bot.model.people import Actor, Place
-from bot.model.quotas import Limit
-from bot.model.requests import DrawForm
-from bot.observe.metrics import Metrics
-from bot.policy.owners import Owners
-from bot.ports import Moderator, Surface
-from bot.store import jobs, messages
-from bot.store.database import Database
-from bot.usecases.cancel import cancel
-from bot.usecases.draw import draw
-from bot.usecases.house import House
+from bot.drawing.admission import draw
+from bot.drawing.cancel import cancel
+from bot.observability.metrics import Metrics
+from bot.storage import jobs, messages
+from bot.storage.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Chats, FakeSurface
@@ -42,7 +42,7 @@ class Bot:
         self.surfaces = surfaces
         self.clock = FakeClock()
         self.owners = Owners()
-        self.access: dict[str, Access] = {}
+        self.access: dict[str, AccessMode] = {}
         self._events = 0
         self.moderator: Moderator | None = None
         """Looks at pictures from the next start on."""
@@ -75,7 +75,7 @@ class Bot:
             access=self.access,
             moderator=self.moderator,
         )
-        self.house = House(
+        self.house = AppContext(
             db=self.db,
             backlog=self.dispatch,
             clock=self.clock,
@@ -153,7 +153,7 @@ class Bot:
         """Ask for pictures as a surface would."""
         self._events += 1
         address = Address(platform, chat, thread=thread, user=user) if shown else None
-        ref = Ref(event or f"{platform}:{self._events}", address, answered)
+        ref = EventRef(event or f"{platform}:{self._events}", address, answered)
         place = Place(platform, None, chat)
         return await draw(self.house, self.actor(user, platform), place, DrawForm(prompt, **form), ref)
 

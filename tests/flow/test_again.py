@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bot.model.jobs import Job
-from bot.model.messages import Address, Ref
-from bot.model.people import Place
-from bot.present.i18n import text
-from bot.store import pictures
-from bot.usecases import press
+from bot.cards.i18n import text
+from bot.core.jobs import Job
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.drawing import job_actions
+from bot.storage import pictures
 from tests.flow.conftest import Make
 from tests.flow.house import CHAT, Bot
 
 
 async def once_more(bot: Bot, job_id: int, event: str, *, locale: str = "en") -> Job:
-    place, ref = Place("chat", None, CHAT), Ref(event, Address("chat", CHAT, user="1"))
-    job = await press.again(bot.house, bot.actor(locale=locale), place, job_id, ref)
+    place, ref = Place("chat", None, CHAT), EventRef(event, Address("chat", CHAT, user="1"))
+    job = await job_actions.again(bot.house, bot.actor(locale=locale), place, job_id, ref)
     return await bot.delivered(job.id)
 
 

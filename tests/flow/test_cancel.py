@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.model.cards import Tone
-from bot.model.jobs import JobState
+from bot.core.cards import Tone
+from bot.core.jobs import JobState
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot.model.errors import NotAllowed, OverQuota
-from bot.model.jobs import JobState
-from bot.model.messages import Ref
-from bot.model.people import Place
-from bot.model.quotas import Limit
-from bot.model.verbs import VERBS, Call
-from bot.policy.owners import Owners
-from bot.store import bans
-from bot.usecases import commands
+from bot import features
+from bot.commands.model import VERBS, Invocation
+from bot.core.errors import NotAllowed, OverQuota
+from bot.core.jobs import JobState
+from bot.core.messages import EventRef
+from bot.core.owners import Owners
+from bot.core.people import Place
+from bot.core.quotas import Limit
+from bot.moderation.store import bans as ban_rows
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
@@ -72,7 +72,7 @@ async def ban(bot: Bot, span: str) -> None:
     verb = next(verb for verb in VERBS if verb.name == "easel ban")
     boss = replace(bot.actor("8"), is_owner=True)
     where = Place("chat", None, CHAT)
-    await commands.run(bot.house, Call(boss, where, verb, Ref("ban"), {"person": "1", "span": span}))
+    await features.run(bot.house, Invocation(boss, where, verb, EventRef("ban"), {"person": "1", "span": span}))
 
 
 @DAYS
@@ -87,7 +87,7 @@ async def test_a_ban_is_as_long_as_it_was_meant(make: Make, days: int, restart: 
 
     async def put_right() -> bool:
         async with bot.db.read() as tx:
-            found = await bans.of_account(tx, "chat", "1", 0, now=bot.clock.now())
+            found = await ban_rows.of_account(tx, "chat", "1", 0, now=bot.clock.now())
         return found is not None and found.until is not None and found.until - bot.clock.now() <= 3 * DAY
 
     await bot.until(put_right)
@@ -105,6 +105,6 @@ async def test_a_clock_that_is_not_set_yet_changes_no_ban(make: Make) -> None:
     bot.clock.jump(-bot.clock.now())
     await bot.restart()
     async with bot.db.read() as tx:
-        found = await bans.of_account(tx, "chat", "1", 0, now=bot.clock.now())
+        found = await ban_rows.of_account(tx, "chat", "1", 0, now=bot.clock.now())
     assert found is not None
     assert found.until == pytest.approx(until, abs=60)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bot.model.cards import Card, Tone
-from bot.model.jobs import Job, JobState
-from bot.model.messages import Address, MessageKind, MessageState, Ref
-from bot.present import i18n
-from bot.store import messages
-from bot.store.codec import dump_card
-from bot.usecases import missed
+from bot.cards import i18n
+from bot.core.cards import Card, Tone
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef, MessageKind, MessageState
+from bot.delivery import missed
+from bot.storage import messages
+from bot.storage.codec import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
@@ -379,7 +379,7 @@ async def test_an_answer_that_failed_is_sent_by_delivery(make: Make) -> None:
 
 async def test_a_notice_is_sent_once(make: Make) -> None:
     bot = await make()
-    ref = Ref("chat:refused", Address("chat", CHAT, user="1"))
+    ref = EventRef("chat:refused", Address("chat", CHAT, user="1"))
     assert ref.address is not None
     for _ in range(2):
         async with bot.db.write() as tx:

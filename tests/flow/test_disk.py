@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.cards import Tone
-from bot.model.errors import Unavailable
-from bot.model.jobs import JobState
-from bot.present import i18n
-from bot.store import blobs
+from bot.cards import i18n
+from bot.core.cards import Tone
+from bot.core.errors import Unavailable
+from bot.core.jobs import JobState
+from bot.storage import blobs
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

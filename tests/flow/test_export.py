@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.actions import Action, Press
-from bot.model.errors import BadInput, NotFound, OverQuota, Unavailable
-from bot.model.messages import Address, Ref
-from bot.model.people import Place
-from bot.store import exports as export_rows
-from bot.store import favourites, pictures
-from bot.usecases import export, press
-from bot.usecases.forget import forget
-from bot.usecases.house import House
+from bot.context import AppContext
+from bot.core.actions import Action, ButtonPress
+from bot.core.errors import BadInput, NotFound, OverQuota, Unavailable
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.drawing import job_actions
+from bot.history.store import favourites as favourite_rows
+from bot.privacy import export
+from bot.privacy.forget import forget
+from bot.privacy.store import exports as export_rows
+from bot.storage import pictures
 from tests.fakes.given import picture
 from tests.fakes.surface import ABLE
 from tests.flow.conftest import Make
@@ -29,11 +31,11 @@ HERE = Place("chat", None, CHAT)
 LINK = "https://easel.example/"
 
 
-def ref(event: str = "export", user: str = "1") -> Ref:
-    return Ref(event, Address("chat", CHAT, user=user, message="9", reply_to="8"))
+def ref(event: str = "export", user: str = "1") -> EventRef:
+    return EventRef(event, Address("chat", CHAT, user=user, message="9", reply_to="8"))
 
 
-def linked(bot: Bot) -> House:
+def linked(bot: Bot) -> AppContext:
     return replace(bot.house, link=LINK)
 
 
@@ -65,8 +67,8 @@ async def two_people(bot: Bot) -> tuple[int, int, int]:
     first = await bot.ask("an apple ../../etc", count="4")
     second = await bot.ask("a sea", image=picture())
     await bot.delivered(second.id)
-    bobs = Ref("chat:bob", Address("chat", CHAT, user="2"))
-    third = await press.reroll(bot.house, bot.actor("2"), HERE, Press(Action.REROLL, second.id), bobs)
+    bobs = EventRef("chat:bob", Address("chat", CHAT, user="2"))
+    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress(Action.REROLL, second.id), bobs)
     await bot.delivered(first.id)
     await bot.delivered(third.id)
     await bot.ask("the secret of Bob", user="2")
@@ -77,7 +79,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     bot = await make()
     first, second, third = await two_people(bot)
     async with bot.db.write() as tx:
-        await favourites.keep(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
+        await favourite_rows.keep(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
     assert await export.ask(bot.house, bot.actor(), ref()) is None
     await bot.until(lambda: sent(bot))
     files = unpacked(*sent(bot))
@@ -145,7 +147,7 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     bot = await make()
     house = linked(bot)
     await bot.delivered((await bot.ask()).id)
-    link = await export.ask(house, bot.actor(), Ref("e"))
+    link = await export.ask(house, bot.actor(), EventRef("e"))
     assert link is not None
     assert link.startswith(f"{LINK}exports/")
     token = link.rpartition("/")[2]
@@ -166,7 +168,7 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
             await export.fetch(house, wrong)
         assert refused.value.key == "refusal.export.link"
     bot.clock.advance(3601)
-    second = await export.ask(house, bot.actor(), Ref("f"))
+    second = await export.ask(house, bot.actor(), EventRef("f"))
     assert second is not None
     await bot.until(lambda: "2-1.zip" in exports(bot))
     bot.clock.advance(86401)
@@ -179,7 +181,7 @@ async def test_a_link_that_is_opened_early_is_not_used_up(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     await bot.dispatch.stop()
-    link = await export.ask(linked(bot), bot.actor(), Ref("e"))
+    link = await export.ask(linked(bot), bot.actor(), EventRef("e"))
     assert link is not None
     with pytest.raises(Unavailable) as early:
         await export.fetch(linked(bot), link.rpartition("/")[2])
@@ -191,7 +193,7 @@ async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make)
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with pytest.raises(Unavailable) as refused:
-        await export.ask(bot.house, bot.actor(), Ref("e"))
+        await export.ask(bot.house, bot.actor(), EventRef("e"))
     assert refused.value.key == "refusal.export.nowhere"
 
 
@@ -205,9 +207,9 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr("bot.dispatch.parcels.Parts.add_file", hang)
+        patched.setattr("bot.privacy.export_zip.ZipParts.add_file", hang)
         # As after a kill: what was begun stays where it is.
-        patched.setattr("bot.dispatch.parcels.Parts.discard", lambda _: asyncio.sleep(0))
+        patched.setattr("bot.privacy.export_zip.ZipParts.discard", lambda _: asyncio.sleep(0))
         await export.ask(bot.house, bot.actor(), ref())
         await reached.wait()
         (bot.folder / "exports" / "1-2.zip.part").touch()
@@ -223,7 +225,7 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
 async def test_forgetting_takes_exports_with_it(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
-    link = await export.ask(linked(bot), bot.actor(), Ref("e"))
+    link = await export.ask(linked(bot), bot.actor(), EventRef("e"))
     await bot.until(lambda: exports(bot) == ["1-1.zip"])
     await forget(bot.house, bot.actor())
     assert exports(bot) == []
@@ -238,7 +240,7 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with monkeypatch.context() as patched:
-        patched.setattr("bot.store.blobs.MIN_FREE_BYTES", 2**62)
+        patched.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
         await export.ask(bot.house, bot.actor(), ref())
         await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
     (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from bot.model.cards import Card, Tone
-from bot.model.messages import Address, MessageState
-from bot.store import messages
-from bot.store.codec import dump_card
+from bot.core.cards import Card, Tone
+from bot.core.messages import Address, MessageState
+from bot.storage import messages
+from bot.storage.codec import dump_card
 from engine.contract import Event, Lane, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make

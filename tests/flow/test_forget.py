@@ -8,16 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from bot.model.actions import Action, Press
-from bot.model.cards import Card
-from bot.model.errors import NotFound
-from bot.model.jobs import JobState
-from bot.model.messages import Address, Ref
-from bot.model.people import Place
-from bot.ports import Abilities
-from bot.store import blobs, favourites, pictures
-from bot.usecases import history, posting, press
-from bot.usecases.forget import forget, losses
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card
+from bot.core.errors import NotFound
+from bot.core.jobs import JobState
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.core.ports import Abilities
+from bot.delivery import message_binding
+from bot.drawing import job_actions
+from bot.history import service as history_service
+from bot.history.store import favourites as favourite_rows
+from bot.privacy.forget import forget, losses
+from bot.storage import blobs, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
@@ -59,8 +62,8 @@ async def drawn(bot: Bot) -> tuple[int, int, int]:
     second = await bot.ask(f"the {WORD} sea", image=picture())
     await bot.delivered(first.id)
     await bot.delivered(second.id)
-    ref = Ref("chat:bob", Address("chat", CHAT, user="2"))
-    third = await press.reroll(bot.house, bot.actor("2"), HERE, Press(Action.REROLL, first.id), ref)
+    ref = EventRef("chat:bob", Address("chat", CHAT, user="2"))
+    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress(Action.REROLL, first.id), ref)
     await bot.delivered(third.id)
     return first.id, second.id, third.id
 
@@ -70,8 +73,8 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
     bot = await make(replace(ABLE_SAFE, pictures_in_card=1, safe_resend=safe))
     first, second, third = await drawn(bot)
     async with bot.db.write() as tx:
-        await favourites.keep(tx, 1, await pictures.of_job(tx, third), now=1.0)
-        await favourites.keep(tx, 2, await pictures.of_job(tx, first), now=1.0)
+        await favourite_rows.keep(tx, 1, await pictures.of_job(tx, third), now=1.0)
+        await favourite_rows.keep(tx, 2, await pictures.of_job(tx, first), now=1.0)
     before = await ledger(bot)
     lost = await losses(bot.house, bot.actor())
     assert (lost.jobs, lost.waiting, lost.pictures, lost.favourites) == (2, 0, 5, 4)
@@ -90,7 +93,7 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
     assert [line for line in said if "'chat:bob'" not in line and f" 2_{WORD}" not in line] == []
     assert said
     assert "user 1" not in rows
-    page = await history.page(bot.house, bot.actor(), before=None, limit=9, pictured=False)
+    page = await history_service.page(bot.house, bot.actor(), before=None, limit=9, pictured=False)
     assert page.entries == ()
     assert await losses(bot.house, bot.actor()) == replace(lost, jobs=0, pictures=0, favourites=0)
 
@@ -113,11 +116,17 @@ async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:
     bot = await make()
     first, _, _ = await drawn(bot)
     await forget(bot.house, bot.actor())
-    ref = Ref("chat:late", Address("chat", CHAT, user="2"))
+    ref = EventRef("chat:late", Address("chat", CHAT, user="2"))
     for user in ("1", "2"):
-        for wanted in (press.reroll, press.from_seed, press.vary, press.upscale, press.originals):
+        for wanted in (
+            job_actions.reroll,
+            job_actions.from_seed,
+            job_actions.vary,
+            job_actions.upscale,
+            job_actions.originals,
+        ):
             with pytest.raises(NotFound) as refused:
-                await wanted(bot.house, bot.actor(user), HERE, Press(Action.REROLL, first, 0), ref)
+                await wanted(bot.house, bot.actor(user), HERE, ButtonPress(Action.REROLL, first, 0), ref)
             assert refused.value.key == "refusal.job.forgotten"
 
 
@@ -199,7 +208,7 @@ async def test_a_first_answer_that_comes_later_is_taken_away_too(make: Make) -> 
     await forget(bot.house, bot.actor())
     name = bot.chats.put(Seen(CHAT, None))
     address = Address("chat", CHAT, user="1", message=name)
-    await posting.bound(bot.house, job.id, Ref("chat:slow"), address)
+    await message_binding.bound(bot.house, job.id, EventRef("chat:slow"), address)
     await gone(bot, job.id)
     assert name in bot.chats.deleted
 

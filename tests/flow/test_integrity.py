@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.model.errors import Unavailable
+from bot.core.errors import Unavailable
 from tests.flow.conftest import Make
 from tests.store.rows import damage
 

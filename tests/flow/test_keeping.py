@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from bot.dispatch.keeping import DAY, Keeping
-from bot.model.actions import Action, Press
-from bot.model.errors import NotFound
-from bot.model.jobs import Job, JobState
-from bot.model.messages import Address, Ref
-from bot.model.people import Place
-from bot.model.requests import DrawForm
-from bot.store import blobs, favourites, options, people, pictures
-from bot.usecases import history, press
-from bot.usecases.draw import draw
-from bot.usecases.keep import DAYS
+from bot.core.actions import Action, ButtonPress
+from bot.core.errors import NotFound
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.core.requests import DrawForm
+from bot.drawing import job_actions
+from bot.drawing.admission import draw
+from bot.history import service as history_service
+from bot.history.store import favourites as favourite_rows
+from bot.privacy.retention import DAYS
+from bot.privacy.retention_worker import DAY, RetentionWorker
+from bot.storage import blobs, options, people, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.fakes.surface import Call, Fault
@@ -34,16 +36,16 @@ ALONE = Place("chat", None, CHAT)
 def _by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bot's own sweeper would come between, but where it is what is tested."""
 
-    async def idle(_: Keeping) -> None:
+    async def idle(_: RetentionWorker) -> None:
         await asyncio.Event().wait()
 
     if "by_itself" not in request.node.name:
-        monkeypatch.setattr(Keeping, "run", idle)
+        monkeypatch.setattr(RetentionWorker, "run", idle)
 
 
 async def there(bot: Bot, event: str, place: Place = ALONE, **form: Any) -> Job:
     """A delivered job of that place."""
-    ref = Ref(event, Address("chat", CHAT, user="1"))
+    ref = EventRef(event, Address("chat", CHAT, user="1"))
     job = await draw(bot.house, bot.actor(), place, DrawForm("an apple", **form), ref)
     return await bot.delivered(job.id)
 
@@ -55,13 +57,13 @@ async def keep(bot: Bot, days: float | None, place: Place | None = None) -> None
         await options.put(tx, place_id, DAYS, days)
 
 
-def keeping(bot: Bot, free_percent: float = 0.0, room: int = 0) -> Keeping:
+def keeping(bot: Bot, free_percent: float = 0.0, room: int = 0) -> RetentionWorker:
     """``room`` files are as many as the disk holds."""
 
     async def disk(_: Path) -> tuple[int, int]:
         return room, room - len(bot.files())
 
-    return Keeping(bot.db, bot.pictures, bot.clock, free_percent=free_percent, disk=disk)
+    return RetentionWorker(bot.db, bot.pictures, bot.clock, free_percent=free_percent, disk=disk)
 
 
 def numbers(bot: Bot) -> set[int]:
@@ -100,7 +102,7 @@ async def test_favourites_what_is_young_and_what_is_not_delivered_stay(make: Mak
     favourite = await there(bot, "favourite", count="2")
     plain = await there(bot, "plain")
     async with bot.db.write() as tx:
-        await favourites.keep(tx, 1, (await pictures.of_job(tx, favourite.id))[:1], now=1.0)
+        await favourite_rows.keep(tx, 1, (await pictures.of_job(tx, favourite.id))[:1], now=1.0)
     for call in (Call.FINAL, Call.SEND):
         bot.surface.plan(call, *[Fault.BUSY] * 999)
     stuck = await bot.ask()
@@ -119,7 +121,7 @@ async def test_a_full_disk_is_made_room_on_oldest_first_and_no_more_than_needed(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bot = await make()
-    monkeypatch.setattr("bot.dispatch.keeping.BATCH", 2)
+    monkeypatch.setattr("bot.privacy.retention_worker.BATCH", 2)
     for n in range(9):
         await there(bot, f"e{n}")
         bot.clock.advance(60)
@@ -139,7 +141,7 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)
     assert await keeping(bot).sweep() == 1
-    page = await history.page(bot.house, bot.actor(), before=None, limit=9, pictured=True)
+    page = await history_service.page(bot.house, bot.actor(), before=None, limit=9, pictured=True)
     assert page.entries == ()
     card = bot.dispatch._showing._presenter.job(await bot.job(job.id), (), None, None)
     assert "no longer kept" in card.status
@@ -148,8 +150,8 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     await bot.quiet()
     assert bot.chats.pictures(job.id) == shown, "what the platform holds is its own"
     assert [seen.edits for seen in bot.chats.messages.values()] == edits
-    ref = Ref("again", Address("chat", CHAT, user="1"))
-    again = await press.from_seed(bot.house, bot.actor(), ALONE, Press(Action.SEED, job.id, 0), ref)
+    ref = EventRef("again", Address("chat", CHAT, user="1"))
+    again = await job_actions.from_seed(bot.house, bot.actor(), ALONE, ButtonPress(Action.SEED, job.id, 0), ref)
     assert again.request.seed == 7
     await bot.delivered(again.id)
 
@@ -159,24 +161,24 @@ async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: M
     folder = bot.folder / "inputs"
     first = await bot.ask(image=picture(), event="first")
     await bot.delivered(first.id)
-    ref = Ref("again", Address("chat", CHAT, user="1"))
-    second = await press.reroll(bot.house, bot.actor(), ALONE, Press(Action.REROLL, first.id), ref)
+    ref = EventRef("again", Address("chat", CHAT, user="1"))
+    second = await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress(Action.REROLL, first.id), ref)
     await bot.delivered(second.id)
     async with bot.db.write() as tx:
-        await favourites.keep(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
+        await favourite_rows.keep(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)
     assert await keeping(bot).sweep() == 1
     assert len(list(folder.iterdir())) == 1
     async with bot.db.write() as tx:
-        await favourites.drop(tx, 1, await pictures.of_job(tx, second.id))
+        await favourite_rows.drop(tx, 1, await pictures.of_job(tx, second.id))
     assert await keeping(bot).sweep() == 1
     assert list(folder.iterdir()) == []
     await bot.restart()
     assert (await bot.job(first.id)).request.image == "inputs/unkept"
-    late = Ref("late", Address("chat", CHAT, user="1"))
+    late = EventRef("late", Address("chat", CHAT, user="1"))
     with pytest.raises(NotFound) as refused:
-        await press.reroll(bot.house, bot.actor(), ALONE, Press(Action.REROLL, first.id), late)
+        await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress(Action.REROLL, first.id), late)
     assert refused.value.key == "refusal.again.start_gone"
 
 
@@ -187,8 +189,8 @@ async def test_a_picture_that_a_waiting_job_starts_from_stays(make: Make) -> Non
     job = await there(bot, "e")
     gate.shut()
     reached = gate.further()
-    ref = Ref("larger", Address("chat", CHAT, user="1"))
-    larger = await press.upscale(bot.house, bot.actor(), ALONE, Press(Action.UPSCALE, job.id, 0), ref)
+    ref = EventRef("larger", Address("chat", CHAT, user="1"))
+    larger = await job_actions.upscale(bot.house, bot.actor(), ALONE, ButtonPress(Action.UPSCALE, job.id, 0), ref)
     await bot.until(reached)
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)
@@ -236,7 +238,7 @@ async def many(bot: Bot, count: int) -> None:
 async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float
 ) -> None:
-    monkeypatch.setattr("bot.dispatch.keeping.MUCH", 2)
+    monkeypatch.setattr("bot.privacy.retention_worker.MUCH", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)
@@ -258,7 +260,7 @@ async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
 
 
 async def test_a_clock_that_keeps_its_pace_for_a_day_is_believed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.dispatch.keeping.MUCH", 2)
+    monkeypatch.setattr("bot.privacy.retention_worker.MUCH", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.model.cards import Tone
-from bot.model.jobs import MAX_ATTEMPTS, JobState
+from bot.core.cards import Tone
+from bot.core.jobs import MAX_ATTEMPTS, JobState
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate

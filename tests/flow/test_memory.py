@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from bot.model.jobs import JobState
+from bot.core.jobs import JobState
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Call, Fault

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bot.model.jobs import Job, JobState
-from bot.model.messages import Address, Ref
-from bot.model.moderation import Strictness
-from bot.model.people import Place
-from bot.model.requests import DrawForm
-from bot.store import options, people
-from bot.usecases.draw import draw
-from bot.usecases.gates.words import WORDS
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef
+from bot.core.people import Place
+from bot.core.requests import DrawForm
+from bot.core.strictness import Strictness
+from bot.drawing.admission import draw
+from bot.moderation.word_check import WORDS
+from bot.storage import options, people
 from engine.contract import SafetyVerdict
 from tests.fakes.moderator import FakeModerator
 from tests.fakes.surface import ABLE_SAFE
@@ -37,7 +37,7 @@ async def strict(make: Make, level: Strictness | None, *verdicts: SafetyVerdict)
 
 
 async def ask(bot: Bot, prompt: str = "a red apple", *, count: int = 2, place: Place = GROUP) -> Job:
-    ref = Ref("chat:1", Address("chat", CHAT, user="1"))
+    ref = EventRef("chat:1", Address("chat", CHAT, user="1"))
     return await draw(bot.house, bot.actor(), place, DrawForm(prompt, count=str(count)), ref)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.cli.idle import IdleBacklog
-from bot.model.access import Access
-from bot.model.actions import Action, Press
-from bot.model.jobs import JobState
-from bot.model.people import Actor
-from bot.policy.owners import Owners
-from bot.present import i18n
-from bot.store.database import Database
-from bot.usecases import newcomers
+from bot.access import newcomers
+from bot.cards import i18n
+from bot.core.access import AccessMode
+from bot.core.actions import Action, ButtonPress
+from bot.core.jobs import JobState
+from bot.core.owners import Owners
+from bot.core.people import Actor
+from bot.storage.database import Database
 from tests.fakes.surface import Seen
 from tests.flow.conftest import Make
 from tests.flow.house import Bot
@@ -23,7 +23,7 @@ OWNER = Actor("chat", "9", "Eve", is_owner=True)
 async def guarded(make: Make) -> Bot:
     bot = await make()
     await bot.kill()
-    bot.owners, bot.access = Owners({"chat": ("9",)}), {"chat": Access.APPROVE}
+    bot.owners, bot.access = Owners({"chat": ("9",)}), {"chat": AccessMode.APPROVE}
     await bot.start()
     return bot
 
@@ -49,7 +49,7 @@ async def test_held_allowed_and_delivered_with_kills_between(make: Make) -> None
     # The digest was sent before the kill, and is not sent again after it.
     (digest,) = notices(bot, "9")
     assert digest.card is not None
-    assert digest.card.buttons[0][0].press == Press(Action.ALLOW, 1)
+    assert digest.card.buttons[0][0].press == ButtonPress(Action.ALLOW, 1)
 
     await newcomers.allow(bot.house, OWNER, 1)
     # Killed before the queue was told: the rows are the truth.

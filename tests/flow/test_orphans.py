@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.dispatch.keeping import Keeping
-from bot.model.cards import Card, Tone
-from bot.model.jobs import JobState
-from bot.model.messages import Address
-from bot.model.pictures import PictureFile
-from bot.store import messages, orphans
-from bot.store.codec import dump_card
+from bot.core.cards import Card, Tone
+from bot.core.jobs import JobState
+from bot.core.messages import Address
+from bot.core.pictures import PictureFile
+from bot.privacy.retention_worker import RetentionWorker
+from bot.storage import messages, orphans
+from bot.storage.codec import dump_card
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
 from tests.flow.conftest import Make
@@ -111,7 +111,7 @@ async def test_what_a_kill_left_is_put_aside_for_days(make: Make) -> None:
     assert task is not None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    keeping = Keeping(bot.db, bot.pictures, bot.clock)
+    keeping = RetentionWorker(bot.db, bot.pictures, bot.clock)
     for _ in range(7):
         assert len(aside(bot)) == 2
         bot.clock.advance(0.99 * DAY)
@@ -156,7 +156,7 @@ async def test_a_foreign_row_names_no_file_outside(make: Make) -> None:
     async with bot.db.write() as tx:
         await tx.execute_fetchall("INSERT INTO options VALUES (0, 'keep_days', '1')")
     bot.clock.advance(2 * DAY)
-    assert await Keeping(bot.db, bot.pictures, bot.clock).sweep() == 1
+    assert await RetentionWorker(bot.db, bot.pictures, bot.clock).sweep() == 1
     assert letter.read_bytes() == b"private"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.model.jobs import JobState
+from bot.core.jobs import JobState
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make

@@ -10,13 +10,13 @@ import sys
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bot.cards.i18n import text
+from bot.core.errors import Unavailable
+from bot.core.jobs import JobState
 from bot.dispatch.service import Dispatch
-from bot.model.errors import Unavailable
-from bot.model.jobs import JobState
-from bot.observe.metrics import Metrics
-from bot.present.i18n import text
-from bot.store import groups, options
-from bot.store.database import Database
+from bot.observability.metrics import Metrics
+from bot.storage import group_commit, options
+from bot.storage.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import FakeSurface
@@ -71,7 +71,7 @@ async def test_of_many_at_one_moment_no_more_than_may_wait_come_in(make: Make, m
     """Their rows may be written before the first of them is in the queue."""
     bot = await make(engine=FakeEngine(auto_warm=False))
     monkeypatch.setattr(bot.dispatch, "_limit", 3)
-    monkeypatch.setattr(groups, "LONGEST_SECONDS", 3600.0)
+    monkeypatch.setattr(group_commit, "LONGEST_SECONDS", 3600.0)
     results = await asyncio.gather(*(bot.ask(user=str(n)) for n in range(12)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, Unavailable)]
     assert len(refused) == 9

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bot.model.actions import Action, Press
-from bot.model.cards import Card, Tone
-from bot.model.errors import NotFound
-from bot.model.jobs import MAX_ATTEMPTS, JobState
-from bot.model.messages import Address, MessageKind, MessageState, Ref
-from bot.model.people import Place
-from bot.ports import Abilities
-from bot.store import jobs, messages
-from bot.store.codec import dump_card
-from bot.usecases import listing, missed, press
-from bot.usecases.forget import forget
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card, Tone
+from bot.core.errors import NotFound
+from bot.core.jobs import MAX_ATTEMPTS, JobState
+from bot.core.messages import Address, EventRef, MessageKind, MessageState
+from bot.core.people import Place
+from bot.core.ports import Abilities
+from bot.delivery import missed
+from bot.drawing import job_actions
+from bot.history import listing
+from bot.privacy.forget import forget
+from bot.storage import jobs, messages
+from bot.storage.codec import dump_card
 from engine.contract import BadRecipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault
@@ -383,8 +385,10 @@ async def test_after_a_backup_without_pictures_it_starts_and_says_what_is_missin
     card = await listing.last(bot.house, bot.actor())
     assert any("no longer kept" in note for note in card.notes)
     assert len(card.facts) == 2
-    ref = Ref("original", Address("chat", "100", user="1"))
+    ref = EventRef("original", Address("chat", "100", user="1"))
     with pytest.raises(NotFound) as refused:
-        await press.originals(bot.house, bot.actor(), Place("chat", None, "100"), Press(Action.ORIGINAL, lost.id), ref)
+        await job_actions.originals(
+            bot.house, bot.actor(), Place("chat", None, "100"), ButtonPress(Action.ORIGINAL, lost.id), ref
+        )
     assert refused.value.key == "refusal.picture.not_found"
     await bot.delivered((await bot.ask()).id)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from bot.model.actions import Action, Press
-from bot.model.jobs import Job, JobState
-from bot.model.messages import Ref
-from bot.model.people import Place
-from bot.model.pictures import Picture
-from bot.model.requests import DrawForm
+from bot.core.actions import Action, ButtonPress
+from bot.core.jobs import Job, JobState
+from bot.core.messages import EventRef
+from bot.core.people import Place
+from bot.core.pictures import Picture
+from bot.core.requests import DrawForm
+from bot.drawing import job_actions
+from bot.drawing.admission import draw
 from bot.provenance import png
-from bot.store import jobs, pictures
-from bot.usecases import press
-from bot.usecases.draw import draw
+from bot.storage import jobs, pictures
 from engine.contract import PROMPT_CUT, Event, Image
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import RED, half_mask, opened, picture
@@ -27,7 +27,7 @@ GIVEN = DrawForm("a cat", image=picture(96, 64, RED), strength="0.05", seed="7")
 
 
 async def ask(bot: Bot, form: DrawForm, event: str = "page") -> Job:
-    return await draw(bot.house, bot.actor(platform="web"), PAGE, form, Ref(event))
+    return await draw(bot.house, bot.actor(platform="web"), PAGE, form, EventRef(event))
 
 
 async def pictures_of(bot: Bot, job: Job) -> tuple[Picture, ...]:
@@ -106,13 +106,13 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     first = await ask(bot, DrawForm("a cat", seed="7"), "1")
     await bot.delivered(first.id)
     where = bot.actor(platform="web"), PAGE
-    varied = await press.vary(bot.house, *where, Press(Action.VARY, first.id, 0), Ref("2"))
+    varied = await job_actions.vary(bot.house, *where, ButtonPress(Action.VARY, first.id, 0), EventRef("2"))
     await bot.delivered(varied.id)
     original, one, two = [opened(await file_of(bot, *at)) for at in ((first, 0), (varied, 0), (varied, 1))]
     middles = [found.getpixel((96, 96)) for found in (original, one, two)]
     assert len(set(middles)) == 3, "each is a picture of its own"
     assert {p.seed for p in await pictures_of(bot, varied)} == {7}
-    large = await press.upscale(bot.house, *where, Press(Action.UPSCALE, varied.id, 1), Ref("3"))
+    large = await job_actions.upscale(bot.house, *where, ButtonPress(Action.UPSCALE, varied.id, 1), EventRef("3"))
     await bot.delivered(large.id)
     drawn = await file_of(bot, large)
     assert opened(drawn).size == (384, 384)
@@ -122,7 +122,7 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     assert isinstance(found, tuple)
     assert isinstance(middles[2], tuple)
     assert sum(abs(a - b) for a, b in zip(found, middles[2], strict=True)) < 0.4 * 3 * 255
-    again = await press.reroll(bot.house, *where, Press(Action.REROLL, large.id), Ref("4"))
+    again = await job_actions.reroll(bot.house, *where, ButtonPress(Action.REROLL, large.id), EventRef("4"))
     await bot.delivered(again.id)
     assert (again.request.upscale, again.request.image) == (2.0, large.request.image)
 

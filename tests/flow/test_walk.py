@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.model.cards import Tone
-from bot.model.jobs import JobState
+from bot.core.cards import Tone
+from bot.core.jobs import JobState
 from tests.fakes.surface import ABLE_SAFE, Call
 from tests.flow.conftest import Make
 

@@ -14,30 +14,33 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bot.model.actions import Action, Press
-from bot.model.errors import NotFound, OverQuota, Refusal
-from bot.model.jobs import MAX_ATTEMPTS, MOVES, Job, JobState
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
-from bot.model.quotas import CreditKind, Limit
-from bot.model.requests import DrawForm
-from bot.store import jobs, ledger_check, people, pictures, quotas
-from bot.store.database import Database, Tx
-from bot.usecases import changes, quota
-from bot.usecases.asking import Asking, look
-from bot.usecases.cancel import cancel
-from bot.usecases.credits import CREDIT
-from bot.usecases.draw import AT_ONCE, Repeated, draw
-from bot.usecases.house import House
-from bot.usecases.policies import POLICY
-from bot.usecases.press import reroll
-from bot.usecases.reserve import reserve
+from bot.audit import changes
+from bot.context import AppContext
+from bot.core.actions import Action, ButtonPress
+from bot.core.errors import NotFound, OverQuota, Refusal
+from bot.core.jobs import MAX_ATTEMPTS, MOVES, Job, JobState
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.quotas import CreditKind, Limit
+from bot.core.requests import DrawForm
+from bot.drawing.admission import AT_ONCE, Repeated, draw
+from bot.drawing.cancel import cancel
+from bot.drawing.job_actions import reroll
+from bot.maintenance.store import ledger_check
+from bot.places.admission_context import AdmissionContext, look
+from bot.quotas import service as quota_service
+from bot.quotas.credits import CREDIT
+from bot.quotas.reservation import reserve
+from bot.quotas.rule_changes import POLICY
+from bot.quotas.store import ledger
+from bot.storage import jobs, people, pictures
+from bot.storage.database import Database, Tx
 from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
 from tests.machines.ledger_oracle import DEFAULT, GUILDS, NO_BOUND, OPEN, WAITING, Changed, Expected, Extra, Oracle
 from tests.store.fresh import fresh
 from tests.store.rows import REQUEST
-from tests.unit.bot.usecases.conftest import RecordingBacklog
+from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -79,7 +82,7 @@ class Ledger(RuleBasedStateMachine):
         self.db = self.run(Database.open(path / "easel.db"))
         # Nothing is killed here: waiting for the disk would be most of the time.
         self.run(self.db._writer.execute_fetchall("PRAGMA synchronous = OFF"))
-        self.house = House(
+        self.house = AppContext(
             db=self.db,
             backlog=RecordingBacklog(),
             clock=self.clock,
@@ -175,9 +178,9 @@ class Ledger(RuleBasedStateMachine):
 
     # Verbs: drawing.
 
-    def ask(self, who: str, guild: str, count: int, work: Callable[[Actor, Place, Ref], Awaitable[Job]]) -> bool:
+    def ask(self, who: str, guild: str, count: int, work: Callable[[Actor, Place, EventRef], Awaitable[Job]]) -> bool:
         event = f"e{next(self.numbers)}"
-        ref = Ref(event, Address("chat", f"{guild} channel"))
+        ref = EventRef(event, Address("chat", f"{guild} channel"))
         if (
             job := self.admitted(who, guild, count, lambda: work(Actor("chat", who, who), self.place(guild), ref))
         ) is None:
@@ -227,14 +230,14 @@ class Ledger(RuleBasedStateMachine):
         event = data.draw(st.sampled_from(sorted(self.events)))
         was = self.oracle.expected[self.events[event]]
         form = DrawForm("an apple", count=str(was.count))
-        job = self.run(draw(self.house, Actor("chat", was.who, was.who), self.place(was.guild), form, Ref(event)))
+        job = self.run(draw(self.house, Actor("chat", was.who, was.who), self.place(was.guild), form, EventRef(event)))
         assert job.id == self.events[event]
 
     def press_reroll(self, data: st.DataObject) -> None:
         who = data.draw(st.sampled_from(PEOPLE))
         job_id = data.draw(st.sampled_from(sorted(self.events.values())))
         was = self.oracle.expected[job_id]
-        press = Press(Action.REROLL, job_id)
+        press = ButtonPress(Action.REROLL, job_id)
         # The same button again at once is no new request.
         made, at = self.pressed.get((who, job_id), (job_id, 0.0))
         repeats = self.clock.now() - at < AT_ONCE and self.oracle.expected[made].state not in {"cancelled", "failed"}
@@ -271,7 +274,7 @@ class Ledger(RuleBasedStateMachine):
 
         self.oracle.expected[self.change(hold)] = Expected(who, guild, REQUEST.count, self.clock.now(), state="held")
 
-    async def asking(self, tx: Tx, who: str, guild: str) -> Asking:
+    async def asking(self, tx: Tx, who: str, guild: str) -> AdmissionContext:
         now, actor = self.clock.now(), Actor("chat", who, who)
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, self.place(guild), now=now)
@@ -332,7 +335,7 @@ class Ledger(RuleBasedStateMachine):
                     seconds=1.0,
                     now=now,
                 )
-            await quotas.settle(tx, job_id, painted=painted, now=now)
+            await ledger.settle(tx, job_id, painted=painted, now=now)
             return moved
 
         assert self.change(end)
@@ -355,7 +358,7 @@ class Ledger(RuleBasedStateMachine):
             assert stored.attempts == job.attempts
             if lost and stored.attempts >= MAX_ATTEMPTS:
                 moved = await jobs.move(tx, job_id, JobState.RUNNING, JobState.FAILED, now=self.clock.now())
-                await quotas.refund(tx, job_id, now=self.clock.now())
+                await ledger.refund(tx, job_id, now=self.clock.now())
                 return moved
             return await jobs.requeue(tx, job_id, now=self.clock.now(), lost=lost)
 
@@ -385,7 +388,7 @@ class Ledger(RuleBasedStateMachine):
         """What is settled stays as it is, whatever is said later."""
         painted = data.draw(st.integers(0, 1))
         job_id, _ = self.pick(data, next(state for state in SETTLED if self.any_in(state)))
-        self.change(lambda tx: quotas.settle(tx, job_id, painted=painted, now=self.clock.now()))
+        self.change(lambda tx: ledger.settle(tx, job_id, painted=painted, now=self.clock.now()))
 
     def wait(self, data: st.DataObject) -> None:
         hours = data.draw(st.sampled_from((1, 1, 2, 12, 24)))
@@ -402,7 +405,7 @@ class Ledger(RuleBasedStateMachine):
         guild, number = data.draw(st.sampled_from(GUILDS)), data.draw(st.sampled_from((0, 1, 1, 2, 3, 6)))
         boss, before = Actor("chat", "boss", is_admin=True), self.oracle.rules[guild]
         try:
-            self.run(quota.set_rule(self.house, boss, self.place(guild), f"{number}/day"))
+            self.run(quota_service.set_rule(self.house, boss, self.place(guild), f"{number}/day"))
         except OverQuota:
             assert number > self.oracle.default()
         else:
@@ -414,7 +417,7 @@ class Ledger(RuleBasedStateMachine):
         guild = data.draw(st.sampled_from(GUILDS))
         boss, before = Actor("chat", "boss", is_admin=True), self.oracle.rules[guild]
         try:
-            self.run(quota.reset(self.house, boss, self.place(guild)))
+            self.run(quota_service.reset(self.house, boss, self.place(guild)))
         except NotFound:
             assert before is None
         else:
@@ -424,7 +427,7 @@ class Ledger(RuleBasedStateMachine):
     def owner_sets_rule(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(2, 8))
         before = self.oracle.rules["owner"]
-        self.run(quota.set_rule(self.house, OWNER, Place("chat", None, "dm"), f"{number}/day"))
+        self.run(quota_service.set_rule(self.house, OWNER, Place("chat", None, "dm"), f"{number}/day"))
         self.oracle.rules["owner"] = number
         self.logged("owner", before, number)
 
@@ -434,7 +437,11 @@ class Ledger(RuleBasedStateMachine):
         where = Actor("chat", "boss", is_owner=True)
         typed = "at-once 1000000" if number == NO_BOUND else f"at-once {number}"
         for who in PEOPLE:
-            self.run(quota.set_rule(self.house, where, Place("chat", None, "dm"), typed, quota.Whom(person=who)))
+            self.run(
+                quota_service.set_rule(
+                    self.house, where, Place("chat", None, "dm"), typed, quota_service.Whom(person=who)
+                )
+            )
         self.oracle.at_once = number
 
     def somebody_gives(self, data: st.DataObject) -> None:
@@ -453,7 +460,7 @@ class Ledger(RuleBasedStateMachine):
         actor = OWNER if guild is None else Actor("chat", "boss", is_admin=True)
         where = Place("chat", None, "dm") if guild is None else self.place(guild)
         words = {"person": who, "number": str(number), "span": f"{hours}h", "name": who}
-        self.run(quota.give(self.house, actor, where, event=event, kind=kind, **words))
+        self.run(quota_service.give(self.house, actor, where, event=event, kind=kind, **words))
 
     def the_same_gift_again(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, 5))
@@ -530,7 +537,7 @@ class Ledger(RuleBasedStateMachine):
         who, guild = next(self.looks)
         if not who:
             return
-        shown = self.run(quota.show(self.house, Actor("chat", who), self.place(guild)))
+        shown = self.run(quota_service.show(self.house, Actor("chat", who), self.place(guild)))
         assert shown.left == self.oracle.left(who, guild)
         assert sum(credit.left for credit in shown.credits) == sum(self.oracle.rooms(who, guild)[2:])
 

@@ -14,21 +14,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from bot.model.errors import BadInput, NotAllowed
-from bot.model.jobs import JobState
-from bot.model.people import Actor
-from bot.model.quotas import CreditKind, Limit, Unit
-from bot.policy.quotas import Asker, Measure
-from bot.store import credits as credit_rows
-from bot.store import jobs, people, quotas
-from bot.store.credits import Grant
-from bot.store.database import Database, Tx
-from bot.usecases import linking
-from bot.usecases.house import House
+from bot.accounts import linking
+from bot.context import AppContext
+from bot.core.errors import BadInput, NotAllowed
+from bot.core.jobs import JobState
+from bot.core.people import Actor
+from bot.core.quotas import CreditKind, Limit, Unit
+from bot.quotas.rules import Asker, Measure
+from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger
+from bot.quotas.store.credits import Grant
+from bot.storage import jobs, people
+from bot.storage.database import Database, Tx
 from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
 from tests.store.rows import REQUEST, spend
-from tests.unit.bot.usecases.conftest import RecordingBacklog
+from tests.unit.bot.conftest import RecordingBacklog
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class Counted:
 class Linking(RuleBasedStateMachine):
     """Four accounts, two of them on one platform. The oracle is a set for each person of what counts for it."""
 
-    house: House
+    house: AppContext
     runner: asyncio.Runner
     clock: FakeClock
 
@@ -157,7 +158,7 @@ class Linking(RuleBasedStateMachine):
         event = f"test:{next(EVENTS)}"
         new = jobs.NewJob(event, JobState.QUEUED, person.id, person.account_id, None, REQUEST, "en", "", now)
         job_id = (await jobs.add(tx, new)).id
-        await quotas.reserve(
+        await ledger.reserve(
             tx, job_id=job_id, person_id=person.id, place_id=None, pictures=count, now=now, free=free, free_here=0
         )
         return job_id
@@ -170,13 +171,13 @@ class Linking(RuleBasedStateMachine):
             grant = Grant(person.id, None, CreditKind.BORROWED, pictures, by_owner=True, expires_at=now + lent_for)
             await credit_rows.give(tx, f"test:{next(EVENTS)}", grant, given_by="operator", now=now)
             await spend(tx, Asker(person.id), job_id, pictures, by_owner=True, now=now)
-            await quotas.settle(tx, job_id, painted=pictures, now=now)
+            await ledger.settle(tx, job_id, painted=pictures, now=now)
         return job_id
 
     async def _settle(self, job_id: int, painted: int) -> bool:
         async with self.house.db.write() as tx:
             rows = await tx.execute_fetchall("SELECT count(*) FROM ledger WHERE job_id = ?", (job_id,))
-            await quotas.settle(tx, job_id, painted=painted, now=self.clock.now())
+            await ledger.settle(tx, job_id, painted=painted, now=self.clock.now())
             return bool(next(iter(rows))[0] == 1)
 
     async def _look(self) -> tuple[dict[str, int], dict[int, int], dict[int, int]]:
@@ -191,7 +192,7 @@ class Linking(RuleBasedStateMachine):
             )
             owners = {str(row[0]): int(row[1]) for row in rows}
             for person_id in set(owners.values()):
-                used[person_id] = (await quotas.used(tx, Asker(person_id), [measure], now=now))[measure]
+                used[person_id] = (await ledger.used(tx, Asker(person_id), [measure], now=now))[measure]
             marks = ", ".join(str(job_id) for job_id in self.drawn)
             rows = await tx.execute_fetchall(
                 "SELECT j.id, j.person_id FROM jobs j JOIN ledger l ON l.job_id = j.id AND l.person_id = j.person_id"
@@ -215,7 +216,7 @@ def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
             """The machine on this database."""
 
         Here.runner, Here.clock = runner, clock
-        Here.house = House(
+        Here.house = AppContext(
             db=db,
             backlog=RecordingBacklog(),
             clock=clock,

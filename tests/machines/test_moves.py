@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from bot.model.jobs import MOVES, OPEN, JobState
+from bot.core.jobs import MOVES, OPEN, JobState
 
 WALK = """
 held      -> queued cancelled

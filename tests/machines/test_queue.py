@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from bot.dispatch.scheduler import AGED_EVERY, MANY, Scheduler
-from bot.dispatch.work import Work
-from bot.ports import Ticket
+from bot.core.ports import Ticket
+from bot.queue.scheduler import AGED_EVERY, MANY, Scheduler
+from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 
 LIMIT = 4
@@ -49,7 +49,7 @@ class Queue(RuleBasedStateMachine):
         self.ids = itertools.count(1)
         self.jobs: dict[int, Job] = {}
         self.cancelled: set[int] = set()
-        self.batches: list[tuple[Work, ...]] = []
+        self.batches: list[tuple[WorkItem, ...]] = []
         # The line of each person in each place, and for how many batches its first has been passed at most.
         self.lines: dict[tuple[int, int], OrderedDict[int, None]] = {}
         self.bounds: dict[tuple[int, int], int] = {}
@@ -78,7 +78,7 @@ class Queue(RuleBasedStateMachine):
         job_id = next(self.ids)
         self.jobs[job_id] = Job(person, place, kind, [])
         ticket = Ticket(job_id, person, count, (kind,), kind, place=place, bulk=count > 4)
-        self.scheduler.put(Work(ticket, tuple(range(count))))
+        self.scheduler.put(WorkItem(ticket, tuple(range(count))))
         self._wait(job_id, list(range(count)))
 
     @rule(loaded=KINDS)
@@ -100,7 +100,7 @@ class Queue(RuleBasedStateMachine):
             self.bounds[key] -= 1
             assert self.bounds[key] >= 0, f"{key} starves"
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: WorkItem) -> None:
         job_id = work.ticket.job_id
         job = self.jobs[job_id]
         key = job.place, job.person
@@ -119,7 +119,7 @@ class Queue(RuleBasedStateMachine):
             del self.bounds[key]
             self.bounds[key] = AGED_EVERY * len(older)
 
-    def _check_lane(self, lead: Work) -> None:
+    def _check_lane(self, lead: WorkItem) -> None:
         """Bulk leads only when nothing urgent waits, or when nobody has been first in a line for longer."""
         assert lead.ticket.job_id in self.scheduler
         key = lead.ticket.place, lead.ticket.person_id
@@ -162,7 +162,7 @@ class Queue(RuleBasedStateMachine):
             self._refund(work)
             if work.ticket.job_id not in self.cancelled:
                 left = work.indexes + work.later
-                self.scheduler.put(Work(work.ticket, left, started=True, solo=True))
+                self.scheduler.put(WorkItem(work.ticket, left, started=True, solo=True))
                 self._wait(work.ticket.job_id, list(left), solo=True)
 
     @rule(nth=st.integers(0, 9))
@@ -176,16 +176,16 @@ class Queue(RuleBasedStateMachine):
         self.cancelled.add(job_id)
         self._leave(job_id)
 
-    def _batch(self, nth: int) -> tuple[Work, ...]:
+    def _batch(self, nth: int) -> tuple[WorkItem, ...]:
         return self.batches.pop(nth % len(self.batches)) if self.batches else ()
 
-    def _refund(self, work: Work) -> None:
+    def _refund(self, work: WorkItem) -> None:
         assert work.bill is not None
         for index in work.indexes:
             self.scheduler.settle(work.bill, 0.0)
             self.jobs[work.ticket.job_id].out.remove(index)
 
-    def _give_back(self, work: Work) -> None:
+    def _give_back(self, work: WorkItem) -> None:
         rest = work.rest()
         if rest is not None and work.ticket.job_id not in self.cancelled:
             self.scheduler.put(rest, front=True)
@@ -252,7 +252,7 @@ class Shares(RuleBasedStateMachine):
         job_id = next(self.ids)
         # Everybody's is bulk and of a kind of its own: what lanes and sharing do is not the question here.
         ticket = Ticket(job_id, person, count, (kind, job_id), kind, place=1, bulk=True)
-        self.scheduler.put(Work(ticket, tuple(range(count))))
+        self.scheduler.put(WorkItem(ticket, tuple(range(count))))
         self.largest[person] = max(self.largest.get(person, 0.0), COSTS[kind] * count)
         self.waiting[person] += 1
         if self.waiting[person] == 1:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import aiosqlite
 
-from bot.model.jobs import JobState
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawRequest
-from bot.policy.quotas import Asker
-from bot.store import credits as credit_rows
-from bot.store import jobs, people, quotas
+from bot.core.jobs import JobState
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawRequest
+from bot.quotas.rules import Asker
+from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger
+from bot.storage import jobs, people
 
 REQUEST = DrawRequest(
     prompt="a red apple, watercolour",
@@ -67,7 +68,7 @@ async def a_job(
         ),
     )
     if reserve:
-        await quotas.reserve(tx, job_id=job.id, person_id=person.id, place_id=place_id, pictures=count, now=now)
+        await ledger.reserve(tx, job_id=job.id, person_id=person.id, place_id=place_id, pictures=count, now=now)
     return job.id
 
 

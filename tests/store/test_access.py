@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from bot.model.access import Guest, Verdict
-from bot.store import access
-from bot.store.database import Database
-from bot.store.migrate import shipped
+from bot.access.store import requests as access_rows
+from bot.core.access import AccessDecision, SubjectKind
+from bot.storage.database import Database
+from bot.storage.migrate import shipped
 
 
 async def test_whoever_was_given_pictures_before_is_no_stranger(tmp_path: Path) -> None:
@@ -49,16 +49,16 @@ async def test_whoever_was_given_pictures_before_is_no_stranger(tmp_path: Path) 
             ("discord", "person", "d1", "D1", "allowed"),
             ("telegram", "person", "t1", "T1", "allowed"),
         ]
-        assert await access.count_open(tx, ("chat", "discord", "telegram")) == 0
+        assert await access_rows.count_open(tx, ("chat", "discord", "telegram")) == 0
 
 
 async def test_a_second_row_of_the_same_is_the_first(db: Database) -> None:
     async with db.write() as tx:
-        first = await access.add(tx, "chat", Guest.PERSON, "1", name="Ada", now=1.0)
-        await access.decide(tx, first.id, Verdict.REFUSED, by="chat:9", now=2.0)
-        again = await access.add(tx, "chat", Guest.PERSON, "1", name="Not Ada", now=3.0)
-        place = await access.add(tx, "chat", Guest.PLACE, "1", name="A group", now=3.0)
-        assert (again.id, again.name, again.verdict) == (first.id, "Ada", Verdict.REFUSED)
+        first = await access_rows.add(tx, "chat", SubjectKind.PERSON, "1", name="Ada", now=1.0)
+        await access_rows.decide(tx, first.id, AccessDecision.REFUSED, by="chat:9", now=2.0)
+        again = await access_rows.add(tx, "chat", SubjectKind.PERSON, "1", name="Not Ada", now=3.0)
+        place = await access_rows.add(tx, "chat", SubjectKind.PLACE, "1", name="A group", now=3.0)
+        assert (again.id, again.name, again.verdict) == (first.id, "Ada", AccessDecision.REFUSED)
         assert place.id != first.id
-        assert [n.id for n in await access.open_requests(tx, ("chat",))] == [place.id]
-        assert await access.count_open(tx, ("chat", "discord", "telegram")) == 1
+        assert [n.id for n in await access_rows.open_requests(tx, ("chat",))] == [place.id]
+        assert await access_rows.count_open(tx, ("chat", "discord", "telegram")) == 1

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.errors import BadInput, Unavailable
-from bot.store import archive, backup, ledger_check
-from bot.store.archive import Folder
-from bot.store.database import Database
-from bot.store.migrate import shipped
+from bot.core.errors import BadInput, Unavailable
+from bot.maintenance.store import ledger_check
+from bot.storage import archive, backup
+from bot.storage.archive import Folder
+from bot.storage.database import Database
+from bot.storage.migrate import shipped
 from tests.store.rows import a_job, damage
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +29,9 @@ PNG = b"\x89PNG" + bytes(5000)
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from bot.model.jobs import JobState
-from bot.store import jobs, quotas
-from bot.store.database import Database
+from bot.core.jobs import JobState
+from bot.storage import jobs; from bot.quotas.store import ledger as quotas
+from bot.storage.database import Database
 from tests.store.rows import a_job, damage
 
 async def main():

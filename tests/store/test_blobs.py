@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.errors import Unavailable
-from bot.store import blobs, paths
+from bot.core.errors import Unavailable
+from bot.storage import blobs, paths
 
 AT = datetime(2026, 3, 9, 23, 59, tzinfo=UTC).timestamp()
 

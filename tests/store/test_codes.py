@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bot.store import codes
-from bot.store.codes import CLAIM_TRIES, SECONDS, TRIES, CodeKind, Redeemed
-from bot.store.database import Database
+from bot.access.store import codes
+from bot.access.store.codes import CLAIM_TRIES, SECONDS, TRIES, CodeKind, Redeemed
+from bot.storage.database import Database
 
 
 async def _create(db: Database, kind: CodeKind = CodeKind.CLAIM, account: int | None = None, now: float = 0.0) -> str:

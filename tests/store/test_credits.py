@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from bot.model.quotas import CreditKind
-from bot.policy.quotas import Asker, Use
-from bot.store import credits as credit_rows
-from bot.store import quotas
-from bot.store.credits import Grant
-from bot.store.database import Database, Tx
+from bot.core.quotas import CreditKind
+from bot.quotas.rules import Asker, Use
+from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger
+from bot.quotas.store.credits import Grant
+from bot.storage.database import Database, Tx
 from tests.store.rows import a_job, spend
 
 ADA = Asker(1, 1, "c")
@@ -61,9 +61,9 @@ async def test_what_is_not_painted_gives_credits_back_first(
         await give(tx, owners=OWNERS, places=replace(PLACES, pictures=1))
         await spend(tx, ADA, 1, 1, by_owner=True, now=200.0)
         await spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
-        await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=1, free_here=1)
+        await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=1, free_here=1)
         for again in (painted, 0, 2):
-            await quotas.settle(tx, 1, painted=again, now=210.0)
+            await ledger.settle(tx, 1, painted=again, now=210.0)
         assert await left(tx) == expected
         rows = await tx.execute_fetchall("SELECT sum(reserved), sum(charged) - sum(free) - sum(free_here) FROM ledger")
         assert [tuple(row) for row in rows] == [(0, 0)]
@@ -73,8 +73,8 @@ async def test_what_is_given_back_too_late_is_gone(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, owners=OWNERS)
         await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
-        await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
-        await quotas.refund(tx, 1, now=600.0)
+        await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
+        await ledger.refund(tx, 1, now=600.0)
         assert await left(tx, now=600.0) == []
 
 
@@ -98,28 +98,28 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
         await give(tx, lent=lent, own=own)
         await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
         await spend(tx, ADA, 1, 1, by_owner=False, now=200.0)
-        await quotas.reserve(
+        await ledger.reserve(
             tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, cost_each=250, channel="c", free=2
         )
-        assert await quotas.beside(tx, ADA, since=0.0, now=399.0) == ()
+        assert await ledger.beside(tx, ADA, since=0.0, now=399.0) == ()
         places = Use(400.0, 0, 1, 250, here=True, in_channel=True)
-        assert await quotas.beside(tx, ADA, since=0.0, now=400.0) == (places,)
+        assert await ledger.beside(tx, ADA, since=0.0, now=400.0) == (places,)
         owners = Use(500.0, 2, 2, 250, here=False, in_channel=False)
-        assert await quotas.beside(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
-        assert await quotas.beside(tx, ELSEWHERE, since=500.0, now=900.0) == ()
+        assert await ledger.beside(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
+        assert await ledger.beside(tx, ELSEWHERE, since=500.0, now=900.0) == ()
         # Nothing is due for what was given back.
         await credit_rows.give_back(tx, 1, 2, by_owner=True, now=600.0)
-        assert await quotas.beside(tx, ELSEWHERE, since=400.0, now=500.0) == ()
+        assert await ledger.beside(tx, ELSEWHERE, since=400.0, now=500.0) == ()
 
 
 async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, lent=replace(OWNERS, kind=CreditKind.BORROWED))
         await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
-        await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
+        await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, free=2)
         await a_job(tx, event="2", user="2", guild="g", count=1, reserve=False)
         await tx.execute("INSERT INTO carried_credits (person_id, credit_id, until) VALUES (2, 1, 250.0)")
         await spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
-        await quotas.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
-        assert [use.owner for use in await quotas.beside(tx, ADA, since=0.0, now=500.0)] == [2, 1]
-        assert [use.owner for use in await quotas.beside(tx, Asker(2), since=0.0, now=500.0)] == [2]
+        await ledger.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
+        assert [use.owner for use in await ledger.beside(tx, ADA, since=0.0, now=500.0)] == [2, 1]
+        assert [use.owner for use in await ledger.beside(tx, Asker(2), since=0.0, now=500.0)] == [2]

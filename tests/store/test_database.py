@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.errors import Unavailable
-from bot.store import check, people
-from bot.store.database import Database
+from bot.core.errors import Unavailable
+from bot.maintenance.store import check
+from bot.storage import people
+from bot.storage.database import Database
 from tests.store.rows import a_job, damage
 
 
@@ -210,8 +211,8 @@ NAMES = ("easel.db", "easel.db-shm", "easel.db-wal")
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from bot.store import check
-from bot.store.database import Database
+from bot.maintenance.store import check
+from bot.storage.database import Database
 from tests.store.rows import a_job, damage
 
 async def main():
@@ -263,7 +264,7 @@ async def test_a_file_that_can_not_grow_is_a_sentence_each_time_and_one_line(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     await db.probe()
-    said = [record.getMessage() for record in caplog.records if record.name == "bot.store.database"]
+    said = [record.getMessage() for record in caplog.records if record.name == "bot.storage.database"]
     assert ["CAN'T BE WRITTEN" in said[0], said[1].endswith("can be written again")] == [True, True]
     assert len(said) == 2
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.errors import Unavailable
-from bot.store import inputs
+from bot.core.errors import Unavailable
+from bot.storage import inputs
 
 DATA = b"a picture"
 NAME = f"inputs/{hashlib.sha256(DATA).hexdigest()}.png"
@@ -43,7 +43,7 @@ async def test_the_same_picture_is_one_file_and_one_refusal_does_not_take_it_awa
 
 
 async def test_what_is_easels_is_found_and_what_comes_in_now_is_no_rest_of_a_kill(folder: Path) -> None:
-    assert await inputs.scan(folder) == inputs.Found({}, [])
+    assert await inputs.scan(folder) == inputs.InputScan({}, [])
     await inputs.keep(await inputs.stage(folder, DATA))
     young, old = await inputs.stage(folder, b"young"), await inputs.stage(folder, b"old")
     hours_ago = time.time() - 7200

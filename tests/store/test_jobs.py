@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.jobs import MOVES, JobState
-from bot.store import jobs, pictures
-from bot.store.database import Database, Tx
+from bot.core.jobs import MOVES, JobState
+from bot.storage import jobs, pictures
+from bot.storage.database import Database, Tx
 from tests.store.rows import REQUEST, a_job
 
 Q, R, P, D, C, F, H = (

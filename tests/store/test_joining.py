@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bot.model.people import Actor
-from bot.store import guesses, joining, people, pictures
-from bot.store.database import Database, Tx
+from bot.access.store import code_attempts
+from bot.accounts import store as account_rows
+from bot.core.people import Actor
+from bot.storage import people, pictures
+from bot.storage.database import Database, Tx
 from tests.store.rows import a_job
 
 
@@ -21,7 +23,9 @@ async def pointing_to(tx: Tx, table: str) -> set[tuple[str, str]]:
 
 async def test_whatever_names_a_person_is_moved_when_two_become_one(db: Database) -> None:
     async with db.read() as tx:
-        assert await pointing_to(tx, "people") == {(table, "person_id") for table in (*joining.MOVED, *joining.MERGED)}
+        assert await pointing_to(tx, "people") == {
+            (table, "person_id") for table in (*account_rows.MOVED, *account_rows.MERGED)
+        }
 
 
 async def test_what_both_keep_is_kept_once(db: Database) -> None:
@@ -35,21 +39,21 @@ async def test_what_both_keep_is_kept_once(db: Database) -> None:
         other = await people.remember(tx, Actor("chat", "1"), now=1.0)
         for person in (one, other):
             await tx.execute_fetchall("INSERT INTO favourites VALUES (?, ?, ?, 1.0)", (person.id, job_id, picture.id))
-        assert await joining.join(tx, other.id, one.id) == one.id
+        assert await account_rows.join(tx, other.id, one.id) == one.id
         rows = list(await tx.execute_fetchall("SELECT person_id, job_id FROM favourites"))
         assert [tuple(row) for row in rows] == [(one.id, job_id)]
-        assert await joining.platforms(tx, one.id) == {"web", "chat"}
+        assert await account_rows.platforms(tx, one.id) == {"web", "chat"}
 
 
 async def test_only_what_a_quota_still_looks_at_is_carried(db: Database) -> None:
-    now = joining.CARRY_SECONDS + 5000.0
+    now = account_rows.CARRY_SECONDS + 5000.0
     async with db.write() as tx:
         await a_job(tx, event="old", now=1000.0)
         recent = await a_job(tx, event="recent", now=now - 10)
         one = await people.remember(tx, Actor("web", "1"), now=now)
         other = await people.remember(tx, Actor("chat", "1"), now=now)
-        await joining.join(tx, one.id, other.id)
-        new = await joining.part(tx, other.account_id, now=now)
+        await account_rows.join(tx, one.id, other.id)
+        new = await account_rows.part(tx, other.account_id, now=now)
         rows = list(await tx.execute_fetchall("SELECT person_id, job_id FROM carried"))
         assert [tuple(row) for row in rows] == [(new, recent)]
 
@@ -57,6 +61,6 @@ async def test_only_what_a_quota_still_looks_at_is_carried(db: Database) -> None
 async def test_wrong_codes_are_counted_from_the_first_on(db: Database) -> None:
     async with db.write() as tx:
         person = await people.remember(tx, Actor("web", "1"), now=1.0)
-        assert await guesses.left(tx, person.account_id, 0.0) == (guesses.TRIES, 0.0)
-        assert [await guesses.wrong(tx, person.account_id, 100.0 * n) for n in range(7)] == [4, 3, 2, 1, 0, 0, 4]
-        assert await guesses.left(tx, person.account_id, 700.0) == (4, 500.0)
+        assert await code_attempts.left(tx, person.account_id, 0.0) == (code_attempts.TRIES, 0.0)
+        assert [await code_attempts.wrong(tx, person.account_id, 100.0 * n) for n in range(7)] == [4, 3, 2, 1, 0, 0, 4]
+        assert await code_attempts.left(tx, person.account_id, 700.0) == (4, 500.0)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.jobs import JobState
-from bot.model.quotas import CreditKind
-from bot.policy.quotas import Asker
-from bot.store import check, jobs, ledger_check, pictures, quotas
-from bot.store import credits as credit_rows
-from bot.store.credits import Grant
-from bot.store.database import Database, Tx
+from bot.core.jobs import JobState
+from bot.core.quotas import CreditKind
+from bot.maintenance.store import check, ledger_check
+from bot.quotas.rules import Asker
+from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger
+from bot.quotas.store.credits import Grant
+from bot.storage import jobs, pictures
+from bot.storage.database import Database, Tx
 from tests.store.rows import a_job, spend
 
 ADA = Asker(1, 1)
@@ -26,13 +28,13 @@ async def all_is_well(tx: Tx) -> None:
     bonus = Grant(1, None, CreditKind.BONUS, 2, by_owner=True, expires_at=5000.0)
     await credit_rows.give(tx, "gift", bonus, given_by="operator", now=1000.0)
     await spend(tx, ADA, 1, 2, by_owner=True, now=1000.0)
-    await quotas.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=1000.0, free=2)
+    await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=1000.0, free=2)
     await jobs.move(tx, 1, JobState.RUNNING, JobState.PAINTED, now=1001.0)
     await pictures.add(tx, job_id=1, index=0, seed=1, path="a", width=1, height=1, size=1, seconds=1.0, now=1001.0)
-    await quotas.settle(tx, 1, painted=1, now=1001.0)
+    await ledger.settle(tx, 1, painted=1, now=1001.0)
     for number, state in ((4, JobState.HELD), (5, JobState.QUEUED)):
         await jobs.move(tx, number, state, JobState.CANCELLED, now=1002.0)
-        await quotas.refund(tx, number, now=1002.0)
+        await ledger.refund(tx, number, now=1002.0)
 
 
 async def test_all_is_well(db: Database) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.actions import Action, Press
-from bot.model.cards import Button, Card, Fact, Tone
-from bot.model.jobs import JobState
-from bot.model.messages import Address, MessageKind, MessageState
-from bot.model.pictures import PictureFile
-from bot.store import jobs, messages
-from bot.store.codec import dump_address, dump_card, load_address, load_card
-from bot.store.database import Database
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.jobs import JobState
+from bot.core.messages import Address, MessageKind, MessageState
+from bot.core.pictures import PictureFile
+from bot.storage import jobs, messages
+from bot.storage.codec import dump_address, dump_card, load_address, load_card
+from bot.storage.database import Database
 from tests.store.rows import a_job
 
 TOKEN = "interaction-token"
@@ -28,7 +28,10 @@ CARD = Card(
     notes=("a", "b"),
     facts=(Fact("Seed", str(2**63 - 1)),),
     pictures=(PictureFile(Path("/data/1-0.png"), "easel-1-1.png", "image/png", 192, 128, "a cat"),),
-    buttons=((Button("Again", Press(Action.REROLL, 3)), Button("7", Press(Action.SEED, 3, 0), danger=True)), ()),
+    buttons=(
+        (Button("Again", ButtonPress(Action.REROLL, 3)), Button("7", ButtonPress(Action.SEED, 3, 0), danger=True)),
+        (),
+    ),
     private=True,
     final=True,
 )

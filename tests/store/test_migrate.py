@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.errors import Unavailable
-from bot.store import jobs, pictures
-from bot.store.database import Database
-from bot.store.migrate import Migration, shipped
+from bot.core.errors import Unavailable
+from bot.storage import jobs, pictures
+from bot.storage.database import Database
+from bot.storage.migrate import Migration, shipped
 from tests.store.rows import a_job
 
 FIRST = Migration(1, "-- why\nCREATE TABLE a (x INTEGER); -- ; not here\nINSERT INTO a VALUES (1);\n")
@@ -205,7 +205,7 @@ async def test_the_last_two_copies_stay(tmp_path: Path) -> None:
 async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "easel.db"
     _version_two(path)
-    monkeypatch.setattr("bot.store.blobs.MIN_FREE_BYTES", 2**62)
+    monkeypatch.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
     with pytest.raises(Unavailable) as refused:
         await Database.open(path)
     assert refused.value.key == "unavailable.backup_room"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
-from bot.model.access import Guest, Verdict
-from bot.model.people import Place
-from bot.model.quotas import Scope
-from bot.policy.quotas import parse_terms
-from bot.store import access, audit, options, people, policies
-from bot.store.database import Database, Tx
-from bot.store.moving import move_place
+from bot.access.store import requests as access_rows
+from bot.audit import store as audit_rows
+from bot.core.access import AccessDecision, SubjectKind
+from bot.core.people import Place
+from bot.core.quotas import Scope
+from bot.places.store import move_place
+from bot.quotas.rules import parse_terms
+from bot.quotas.store import rules as rule_rows
+from bot.storage import options, people
+from bot.storage.database import Database, Tx
 
 OLD, NEW, OTHER = Place("chat", "old", "old"), Place("chat", "new", "new"), Place("chat", "other", "other")
 
@@ -25,32 +28,34 @@ async def settle(tx: Tx, place: Place) -> int:
     assert place.guild is not None
     place_id = await people.remember_place(tx, place, now=1.0)
     assert place_id is not None
-    newcomer = await access.add(tx, "chat", Guest.PLACE, place.guild, name="", now=1.0)
-    await access.decide(tx, newcomer.id, Verdict.ALLOWED, by="chat:9", now=2.0)
+    newcomer = await access_rows.add(tx, "chat", SubjectKind.PLACE, place.guild, name="", now=1.0)
+    await access_rows.decide(tx, newcomer.id, AccessDecision.ALLOWED, by="chat:9", now=2.0)
     for scope in (Scope("chat", place.guild), Scope("chat", place.guild, channel=place.channel)):
-        await policies.put(tx, scope, parse_terms("3/day"), by_owner=False, set_by="chat:8", now=1.0)
+        await rule_rows.put(tx, scope, parse_terms("3/day"), by_owner=False, set_by="chat:8", now=1.0)
     await options.put(tx, place_id, "words", "warn")
     for subject in ("", *map(json.dumps, subjects(place))):
-        await audit.add(tx, audit.Entry(1.0, "chat:8", "quota set", "chat", place.guild, kind="rule", subject=subject))
+        await audit_rows.add(
+            tx, audit_rows.AuditEntry(1.0, "chat:8", "quota set", "chat", place.guild, kind="rule", subject=subject)
+        )
     return place_id
 
 
 async def seen(tx: Tx, place: Place) -> list[object]:
     """What is found under a place's id."""
     assert place.guild is not None
-    newcomer = await access.find(tx, "chat", Guest.PLACE, place.guild)
+    newcomer = await access_rows.find(tx, "chat", SubjectKind.PLACE, place.guild)
     place_id = await people.find_place(tx, place)
     return [
         None if newcomer is None else newcomer.verdict,
-        [p.scope for p in await policies.concerning(tx, "chat", place.guild)],
+        [p.scope for p in await rule_rows.concerning(tx, "chat", place.guild)],
         dict((await options.read(tx, place_id)).here),
-        [json.loads(e.subject) for e in reversed(await audit.of_place(tx, "chat", place.guild)) if e.subject],
+        [json.loads(e.subject) for e in reversed(await audit_rows.of_place(tx, "chat", place.guild)) if e.subject],
     ]
 
 
 def all_of(place: Place) -> list[object]:
     scopes = [Scope("chat", place.guild), Scope("chat", place.guild, channel=place.channel)]
-    return [Verdict.ALLOWED, scopes, {"words": "warn"}, subjects(place)]
+    return [AccessDecision.ALLOWED, scopes, {"words": "warn"}, subjects(place)]
 
 
 async def test_everything_goes_along_and_moving_again_changes_nothing(db: Database) -> None:
@@ -71,9 +76,9 @@ async def test_what_is_known_under_the_new_id_stays(db: Database) -> None:
     async with db.write() as tx:
         await settle(tx, OLD)
         place_id = await settle(tx, NEW)
-        await policies.remove(tx, Scope("chat", "new"), by_owner=False)
+        await rule_rows.remove(tx, Scope("chat", "new"), by_owner=False)
         await move_place(tx, "chat", "old", "new")
         assert await people.find_place(tx, NEW) == place_id
         verdict, scopes, said, _ = await seen(tx, NEW)
-        assert (verdict, said) == (Verdict.ALLOWED, {"words": "warn"})
+        assert (verdict, said) == (AccessDecision.ALLOWED, {"words": "warn"})
         assert sorted(scopes, key=str) == sorted(all_of(NEW)[1], key=str)  # type: ignore[call-overload]

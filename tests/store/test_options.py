@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bot.model.service import State
-from bot.store import options
-from bot.store.database import Database
-from bot.store.options import Options
+from bot.core.service_state import ServiceState
+from bot.storage import options
+from bot.storage.database import Database
+from bot.storage.options import Options
 
 
 async def test_what_a_place_has_set_holds_before_what_the_owners_have(db: Database) -> None:
@@ -22,6 +22,8 @@ async def test_what_a_place_has_set_holds_before_what_the_owners_have(db: Databa
 
 
 def test_a_state_that_nobody_knows_is_none() -> None:
-    assert Options(everywhere={"state": "drain"}).state is State.DRAIN
-    assert [Options(everywhere={"state": said}).state for said in ("sleep", 3, None)] == [State.RUN] * 3
-    assert Options(here={"state": "drain"}).state is State.RUN, "a place's own options say nothing of the service"
+    assert Options(everywhere={"state": "drain"}).state is ServiceState.DRAIN
+    assert [Options(everywhere={"state": said}).state for said in ("sleep", 3, None)] == [ServiceState.RUN] * 3
+    assert Options(here={"state": "drain"}).state is ServiceState.RUN, (
+        "a place's own options say nothing of the service"
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bot.model.people import Actor, Place
-from bot.store import people
-from bot.store.database import Database
+from bot.core.people import Actor, Place
+from bot.storage import people
+from bot.storage.database import Database
 
 
 async def test_an_account_is_one_person(db: Database) -> None:

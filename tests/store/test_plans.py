@@ -6,41 +6,30 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bot.model.access import Guest, Newcomer, Verdict
-from bot.model.jobs import JobState
-from bot.model.people import Actor, Place
-from bot.model.quotas import Scope, Unit
-from bot.policy.quotas import Asker, Measure
-from bot.policy.searches import parse
-from bot.store import (
-    access,
-    audit,
-    bans,
-    codes,
-    exports,
-    favourites,
-    forgetting,
-    guesses,
-    jobs,
-    joining,
-    messages,
-    moving,
-    options,
-    owners,
-    people,
-    pictures,
-    placelog,
-    policies,
-    quotas,
-    retention,
-    search,
-    searches,
-    strictness,
-    strikes,
-)
-from bot.store import credits as credits_
-from bot.store.codes import CodeKind
-from bot.store.database import Database, Tx
+from bot.access.store import code_attempts, codes
+from bot.access.store import requests as access_rows
+from bot.access.store.codes import CodeKind
+from bot.accounts import store as account_rows
+from bot.audit import store as audit_rows
+from bot.core.access import AccessDecision, Newcomer, SubjectKind
+from bot.core.jobs import JobState
+from bot.core.people import Actor, Place
+from bot.core.quotas import Scope, Unit
+from bot.history.queries import parse
+from bot.history.store import favourites as favourite_rows
+from bot.history.store import search, searches
+from bot.moderation.store import bans as ban_rows
+from bot.moderation.store import log_channel, strictness
+from bot.moderation.store import strikes as strike_rows
+from bot.places import store
+from bot.privacy.store import exports, forgetting
+from bot.privacy.store import retention as retention_rows
+from bot.quotas.rules import Asker, Measure
+from bot.quotas.store import credits as credits_
+from bot.quotas.store import ledger
+from bot.quotas.store import rules as rule_rows
+from bot.storage import jobs, messages, options, owners, people, pictures
+from bot.storage.database import Database, Tx
 from tests.store.rows import a_job
 
 ASKER = Asker(1, 1, "c")
@@ -49,8 +38,8 @@ MEASURES = (
     Measure(0.0, Unit.POINTS, in_place=True, in_channel=True, by_owner=False),
 )
 
-PERSON = Newcomer(1, "chat", Guest.PERSON, "1", "", Verdict.ASKED, 1.0)
-PLACE = Newcomer(2, "chat", Guest.PLACE, "g", "", Verdict.ASKED, 1.0)
+PERSON = Newcomer(1, "chat", SubjectKind.PERSON, "1", "", AccessDecision.ASKED, 1.0)
+PLACE = Newcomer(2, "chat", SubjectKind.PLACE, "g", "", AccessDecision.ASKED, 1.0)
 
 
 async def _search(tx: Tx, query: str) -> object:
@@ -61,14 +50,14 @@ async def _search(tx: Tx, query: str) -> object:
 
 async def _join(tx: Tx) -> int:
     ids = [(await people.remember(tx, Actor(platform, "1"), now=1.0)).id for platform in ("web", "chat")]
-    return await joining.join(tx, ids[0], ids[1])
+    return await account_rows.join(tx, ids[0], ids[1])
 
 
 async def _part(tx: Tx) -> int:
     await _join(tx)
     person = await people.find(tx, "chat", "1")
     assert person is not None
-    return await joining.part(tx, person.account_id, now=1.0)
+    return await account_rows.part(tx, person.account_id, now=1.0)
 
 
 HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
@@ -80,50 +69,50 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
     "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),
     "files to start from": jobs.starts,
-    "another id for a place": lambda tx: moving.move_place(tx, "telegram", "1", "2"),
+    "another id for a place": lambda tx: store.move_place(tx, "telegram", "1", "2"),
     "move": lambda tx: jobs.move(tx, 1, JobState.QUEUED, JobState.RUNNING, now=1.0),
     "account": lambda tx: people.find(tx, "web", "1"),
     "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
     "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada", handle="ada"), now=1.0),
     "account of a handle": lambda tx: people.named(tx, "telegram", "ada"),
     "options of a place": lambda tx: options.read(tx, 1),
-    "changes of a place": lambda tx: audit.of_place(tx, "discord", "g"),
-    "a change": lambda tx: audit.get(tx, 1),
-    "was it undone": lambda tx: audit.undone(tx, 1),
+    "changes of a place": lambda tx: audit_rows.of_place(tx, "discord", "g"),
+    "a change": lambda tx: audit_rows.get(tx, 1),
+    "was it undone": lambda tx: audit_rows.undone(tx, 1),
     "pictures": lambda tx: pictures.of_job(tx, 1),
     "pictures of jobs": lambda tx: pictures.of_jobs(tx, [1, 2]),
-    "used": lambda tx: quotas.used(tx, ASKER, MEASURES, now=1.0),
-    "oldest use": lambda tx: quotas.oldest(tx, ASKER, MEASURES[1], now=1.0),
-    "waiting jobs of somebody": lambda tx: quotas.waiting(tx, ASKER, but=1),
-    "settle": lambda tx: quotas.settle(tx, 1, painted=0, now=1.0),
-    "rules": lambda tx: policies.concerning(tx, "discord", "g"),
-    "rules for somebody": lambda tx: policies.for_one(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
+    "used": lambda tx: ledger.used(tx, ASKER, MEASURES, now=1.0),
+    "oldest use": lambda tx: ledger.oldest(tx, ASKER, MEASURES[1], now=1.0),
+    "waiting jobs of somebody": lambda tx: ledger.waiting(tx, ASKER, but=1),
+    "settle": lambda tx: ledger.settle(tx, 1, painted=0, now=1.0),
+    "rules": lambda tx: rule_rows.concerning(tx, "discord", "g"),
+    "rules for somebody": lambda tx: rule_rows.for_one(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
     "credits": lambda tx: credits_.available(tx, ASKER, now=1.0),
-    "borrowed and due": lambda tx: quotas.beside(tx, ASKER, since=0.0, now=1.0),
+    "borrowed and due": lambda tx: ledger.beside(tx, ASKER, since=0.0, now=1.0),
     "give back": lambda tx: credits_.give_back(tx, 1, 1, by_owner=True, now=1.0),
     "grant of an event": lambda tx: credits_.of_event(tx, "e"),
-    "one rule": lambda tx: policies.get(tx, Scope(), by_owner=True),
-    "newcomer": lambda tx: access.find(tx, "chat", Guest.PERSON, "1"),
-    "newcomers who wait": lambda tx: access.open_requests(tx, ("chat",)),
-    "newcomers to tell of": lambda tx: access.open_requests(tx, ("chat", "web"), untold=True),
-    "how many newcomers": lambda tx: access.count_open(tx, ("chat", "web")),
-    "asked here since": lambda tx: access.has_asked(tx, 1, None, since=1.0),
-    "held for a person": lambda tx: access.held(tx, PERSON),
-    "held for a place": lambda tx: access.held(tx, PLACE),
+    "one rule": lambda tx: rule_rows.get(tx, Scope(), by_owner=True),
+    "newcomer": lambda tx: access_rows.find(tx, "chat", SubjectKind.PERSON, "1"),
+    "newcomers who wait": lambda tx: access_rows.open_requests(tx, ("chat",)),
+    "newcomers to tell of": lambda tx: access_rows.open_requests(tx, ("chat", "web"), untold=True),
+    "how many newcomers": lambda tx: access_rows.count_open(tx, ("chat", "web")),
+    "asked here since": lambda tx: access_rows.has_asked(tx, 1, None, since=1.0),
+    "held for a person": lambda tx: access_rows.held(tx, PERSON),
+    "held for a place": lambda tx: access_rows.held(tx, PLACE),
     "a code": lambda tx: codes.redeem(tx, CodeKind.CLAIM, "A", 1.0),
     "an owner's language": lambda tx: owners.language(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
-    "a ban": lambda tx: bans.binding(tx, 1, 2, now=1.0),
-    "bans of a place": lambda tx: bans.of_place(tx, 2, now=1.0),
-    "what a ban stops": lambda tx: bans.waiting(tx, "chat", "1", 2),
-    "strikes": lambda tx: strikes.of_person(tx, 1),
+    "a ban": lambda tx: ban_rows.binding(tx, 1, 2, now=1.0),
+    "bans of a place": lambda tx: ban_rows.of_place(tx, 2, now=1.0),
+    "what a ban stops": lambda tx: ban_rows.waiting(tx, "chat", "1", 2),
+    "strikes": lambda tx: strike_rows.of_person(tx, 1),
     "how strict": lambda tx: strictness.of_job(tx, 1),
-    "where a place's log is": lambda tx: placelog.find(tx, 1),
+    "where a place's log is": lambda tx: log_channel.find(tx, 1),
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
-    "old pictures": lambda tx: retention.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
-    "old pictures' rows": lambda tx: retention.unkeep(tx, "pictures", [1, 2]),
+    "old pictures": lambda tx: retention_rows.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
+    "old pictures' rows": lambda tx: retention_rows.unkeep(tx, "pictures", [1, 2]),
     "exports that are wanted": exports.wanted,
     "last export": lambda tx: exports.last(tx, 1),
     "a link": lambda tx: exports.by_digest(tx, "d"),
@@ -134,13 +123,13 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
     "search": lambda tx: _search(tx, "cat 山水 seed:7 model:demo after:1970 before:2030"),
     "search for anything since a day": lambda tx: _search(tx, "after:1970"),
-    "favourites": lambda tx: favourites.page(tx, 1, parse("is:favourite after:1970"), limit=9, before=7),
-    "kept of jobs": lambda tx: favourites.kept(tx, 1, [1, 2]),
-    "what is theirs and kept": lambda tx: favourites.by_their_own(tx, [1, 2]),
+    "favourites": lambda tx: favourite_rows.page(tx, 1, parse("is:favourite after:1970"), limit=9, before=7),
+    "kept of jobs": lambda tx: favourite_rows.kept(tx, 1, [1, 2]),
+    "what is theirs and kept": lambda tx: favourite_rows.by_their_own(tx, [1, 2]),
     "jobs by their ids": lambda tx: jobs.of_ids(tx, [1, 2]),
     "the next to be indexed": lambda tx: jobs.pictured(tx, up_to=9, limit=9),
     "a search of before": lambda tx: searches.get(tx, 1, 1),
-    "wrong codes": lambda tx: guesses.left(tx, 1, 1.0),
+    "wrong codes": lambda tx: code_attempts.left(tx, 1, 1.0),
     "joining two people": _join,
     "parting an account": _part,
 }

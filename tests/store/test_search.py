@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.jobs import Job, JobState
-from bot.model.people import Actor
-from bot.model.requests import DrawRequest
-from bot.policy.searches import parse
-from bot.store import favourites, jobs, people, pictures, search, searches
-from bot.store.database import Database, Tx
+from bot.core.jobs import Job, JobState
+from bot.core.people import Actor
+from bot.core.requests import DrawRequest
+from bot.history.queries import parse
+from bot.history.store import favourites as favourite_rows
+from bot.history.store import search, searches
+from bot.storage import jobs, people, pictures
+from bot.storage.database import Database, Tx
 from tests.store.rows import REQUEST
 
 PLAIN = replace(REQUEST, negative="", style="", notes=(), image="", mask="", variation=0.0, upscale=0.0, seed=7)
@@ -126,10 +128,10 @@ async def test_pages_go_on_before_the_last(tx: Tx) -> None:
 async def test_a_favourite_is_found_as_one_until_it_is_let_go(tx: Tx) -> None:
     job = await drawn(tx, "a cat")
     mine = await pictures.of_job(tx, job.id)
-    await favourites.keep(tx, job.person_id, mine[:1], now=1.0)
+    await favourite_rows.keep(tx, job.person_id, mine[:1], now=1.0)
     await search.put(tx, job)
     assert await found(tx, "cat is:favourite") == [job.id]
-    await favourites.drop(tx, job.person_id, mine)
+    await favourite_rows.drop(tx, job.person_id, mine)
     await search.put(tx, job)
     assert await found(tx, "★ cat") == []
 
@@ -138,22 +140,22 @@ async def test_favourites_may_be_others(tx: Tx) -> None:
     theirs = await drawn(tx, "a cat", user="2", now=5.0)
     mine = await drawn(tx, "a dog", now=9.0)
     for job in (theirs, mine):
-        await favourites.keep(tx, mine.person_id, await pictures.of_job(tx, job.id), now=1.0)
-    page = await favourites.page(tx, mine.person_id, parse("★"), limit=9)
+        await favourite_rows.keep(tx, mine.person_id, await pictures.of_job(tx, job.id), now=1.0)
+    page = await favourite_rows.page(tx, mine.person_id, parse("★"), limit=9)
     assert page == (mine.id, theirs.id)
-    assert await favourites.page(tx, mine.person_id, parse("★"), limit=9, before=mine.id) == (theirs.id,)
-    assert await favourites.page(tx, mine.person_id, parse("★ after:1970"), limit=1) == (mine.id,)
-    assert await favourites.page(tx, theirs.person_id, parse("★"), limit=9) == ()
+    assert await favourite_rows.page(tx, mine.person_id, parse("★"), limit=9, before=mine.id) == (theirs.id,)
+    assert await favourite_rows.page(tx, mine.person_id, parse("★ after:1970"), limit=1) == (mine.id,)
+    assert await favourite_rows.page(tx, theirs.person_id, parse("★"), limit=9) == ()
 
 
 async def test_a_job_without_pictures_is_found_no_more_and_its_favourites_are_gone(tx: Tx) -> None:
     job = await drawn(tx, "a secret cat")
-    await favourites.keep(tx, job.person_id, await pictures.of_job(tx, job.id), now=1.0)
+    await favourite_rows.keep(tx, job.person_id, await pictures.of_job(tx, job.id), now=1.0)
     await tx.execute_fetchall('DELETE FROM pictures WHERE job_id = ? AND "index" = 0', (job.id,))
     assert await found(tx, "cat") == [job.id]
     await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job.id,))
     assert await found(tx, "cat") == []
-    assert not await favourites.is_kept(tx, job.person_id, job.id)
+    assert not await favourite_rows.is_kept(tx, job.person_id, job.id)
 
 
 async def test_what_was_removed_leaves_the_pages_of_the_index(db: Database) -> None:

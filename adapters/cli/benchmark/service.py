@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from adapters.cli.benchmark.watched import Watched
 from adapters.cli.wiring import Easel
-from bot.model.actions import Action, Press
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
+from bot.core.actions import Action, ButtonPress
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
 from engine.contract import Profile, Recipe
 
 _PLACE = Place("web", None, "page")
@@ -58,7 +58,7 @@ class Client:
             guidance=f"{recipe.guidance:g}",
         )
         person = Actor("web", f"bench{number}", is_owner=True)
-        shown = await self.easel.studio.draw(person, _PLACE, form, Ref(f"bench:{number}"))
+        shown = await self.easel.studio.draw(person, _PLACE, form, EventRef(f"bench:{number}"))
         self._people[shown.job_id] = person
         return shown.job_id
 
@@ -105,8 +105,8 @@ class Client:
 
     async def cancel(self, job_id: int) -> None:
         """Cancel a job, as the one who asked for it."""
-        ref = Ref(f"bench:{next(self._events)}")
-        await self.easel.studio.press(self._people[job_id], _PLACE, Press(Action.CANCEL, job_id), ref)
+        ref = EventRef(f"bench:{next(self._events)}")
+        await self.easel.studio.press(self._people[job_id], _PLACE, ButtonPress(Action.CANCEL, job_id), ref)
 
     async def preempt(self, long: Recipe, short: Recipe) -> int:
         """Return how many steps a long job goes on between a short request and that one's first step."""

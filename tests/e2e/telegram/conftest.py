@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from tests.e2e.telegram.house import GAP, TelegramHouse
 from tests.fakes.engine import FakeEngine
 from tests.fakes.telegram import TelegramStandIn
@@ -31,7 +31,9 @@ async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Star
     """Start an Easel; it is ended with the test."""
     started: list[TelegramHouse] = []
 
-    async def begin(gate: Gate | None = None, *, quota: int = 50, access: Access = Access.OPEN) -> TelegramHouse:
+    async def begin(
+        gate: Gate | None = None, *, quota: int = 50, access: AccessMode = AccessMode.OPEN
+    ) -> TelegramHouse:
         engine = FakeEngine(pause=gate) if gate else FakeEngine()
         await engine.start()
         house = TelegramHouse(tmp_path, telegram, engine, quota=quota, access=access)

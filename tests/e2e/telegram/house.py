@@ -10,8 +10,8 @@ from adapters.telegram.client import PollingOptions
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
-from bot.backoff import Backoff
-from bot.model.access import Access
+from bot.core.access import AccessMode
+from bot.core.backoff import Backoff
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
 from tests.fakes.engine import FakeEngine
@@ -32,7 +32,7 @@ class TelegramHouse(House):
         engine: FakeEngine,
         *,
         quota: int = 50,
-        access: Access = Access.OPEN,
+        access: AccessMode = AccessMode.OPEN,
     ) -> None:
         super().__init__(folder, engine, "telegram", quota=quota, access=access)
         self.telegram = telegram

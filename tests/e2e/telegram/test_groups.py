@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.present import i18n
+from bot.cards import i18n
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Person

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.model.access import Access
+from bot.core.access import AccessMode
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Person
@@ -17,7 +17,7 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
     eve = owner(telegram)
-    house = await start(access=Access.APPROVE)
+    house = await start(access=AccessMode.APPROVE)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a red apple --seed 7")
     card = await telegram.until(lambda: next(iter(ann.by_bot()), None))
@@ -60,10 +60,10 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
 async def test_a_claim_makes_the_sender_an_owner_while_it_runs(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
-    from bot.usecases import claim  # noqa: PLC0415 - as the command line does beside the service
+    from bot.access import claims  # noqa: PLC0415 - as the command line does beside the service
 
-    house = await start(access=Access.APPROVE)
-    code = await claim.code(house.db, house.dispatch._clock)
+    house = await start(access=AccessMode.APPROVE)
+    code = await claims.code(house.db, house.dispatch._clock)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "/claim AAAA-AAAA")
     await telegram.until(lambda: any("4 tries" in m.words for m in ann.by_bot()))

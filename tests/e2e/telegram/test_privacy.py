@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from bot.observe import logs
+from bot.observability import logs
 from bot.settings import Settings
 from tests.e2e.telegram.conftest import Start
 from tests.fakes.telegram import TelegramStandIn

@@ -16,10 +16,10 @@ from adapters.cli.clock import SystemClock
 from adapters.telegram.client import identify
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
-from bot.model.answers import Shown
-from bot.model.errors import Unavailable
-from bot.model.messages import Ref
-from bot.present import i18n
+from bot.cards import i18n
+from bot.core.answers import ShownJob
+from bot.core.errors import Unavailable
+from bot.core.messages import EventRef
 from bot.settings import Settings
 from tests.e2e.telegram.conftest import Start, photos
 from tests.e2e.telegram.house import TelegramHouse
@@ -162,11 +162,11 @@ async def test_a_press_behind_many_messages_is_answered_before_them(
     telegram.writes(ann, person, "a cat")
     (card,) = await telegram.until(lambda: photos(ann))
     await telegram.until(lambda: telegram.polled and not telegram.updates)
-    draw: Callable[..., Awaitable[Shown]] = house.studio.draw
+    draw: Callable[..., Awaitable[ShownJob]] = house.studio.draw
     admitted: list[str] = []
     before: list[int] = []
 
-    async def counted(*args: Any) -> Shown:
+    async def counted(*args: Any) -> ShownJob:
         shown = await draw(*args)
         admitted.append(args[3].event)
         return shown
@@ -261,10 +261,10 @@ class Failing:
 
     def __init__(self, house: TelegramHouse, times: float, error: Exception) -> None:
         self.calls: list[str] = []
-        draw: Callable[..., Awaitable[Shown]] = house.studio.draw
+        draw: Callable[..., Awaitable[ShownJob]] = house.studio.draw
 
-        async def failing(*args: Any) -> Shown:
-            ref: Ref = args[3]
+        async def failing(*args: Any) -> ShownJob:
+            ref: EventRef = args[3]
             self.calls.append(ref.event)
             if len(self.calls) <= times:
                 raise error

@@ -8,7 +8,7 @@ import re
 import pytest
 from PIL import Image
 
-from bot.present import i18n
+from bot.cards import i18n
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat

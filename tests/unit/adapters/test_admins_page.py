@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import main, parsers
-from bot.model.verbs import VERBS, Arg, Takes, Who
-from bot.policy import typed
-from bot.policy.quotas import parse_terms
-from bot.policy.spans import parse_span
-from bot.policy.zones import parse_zone
+from bot.commands import parser
+from bot.commands.model import VERBS, Arg, ArgType, Permission
+from bot.core.durations import parse_span
+from bot.places.time_zones import parse_zone
+from bot.quotas.rules import parse_terms
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGES = sorted(DOCS.glob("admins*.md"))
@@ -28,7 +28,7 @@ def lines(page: Path, surface: str) -> list[str]:
 
 def check(arg: Arg, value: str) -> None:
     """What a handler would read, is readable."""
-    if arg.takes is Takes.SPAN:
+    if arg.takes is ArgType.SPAN:
         parse_span(value)
     elif arg.name == "rule":
         parse_terms(value)
@@ -39,14 +39,14 @@ def check(arg: Arg, value: str) -> None:
 def on_discord(line: str) -> str:
     """Read a line as Discord's client does: boxes by their names. Returns the verb."""
     words = line.removeprefix("/").split()
-    size = 2 if words[0] in typed.ALONE else 1
+    size = 2 if words[0] in parser.ALONE else 1
     verb = BY_NAME[" ".join(words[:size])]
     boxes = re.findall(r"(\w+):(.*?)(?= \w+:|$)", " ".join(words[size:]))
     args = {arg.name: arg for arg in verb.args}
     for name, value in boxes:
         arg = args[name]
         assert value, line
-        picked = {Takes.PERSON: "@", Takes.ROLE: "@", Takes.CHANNEL: "#"}.get(arg.takes, "")
+        picked = {ArgType.PERSON: "@", ArgType.ROLE: "@", ArgType.CHANNEL: "#"}.get(arg.takes, "")
         assert value.startswith(picked), line
         assert not arg.choices or value in arg.choices, line
         check(arg, value)
@@ -57,8 +57,8 @@ def on_discord(line: str) -> str:
 
 def on_telegram(line: str) -> str:
     command, _, rest = line.removeprefix("/").partition(" ")
-    verb, left = typed.find(command, rest)
-    for name, value in typed.parse(verb, left).items():
+    verb, left = parser.find(command, rest)
+    for name, value in parser.parse(verb, left).items():
         check(next(arg for arg in verb.args if arg.name == name), value)
     return verb.name
 
@@ -83,7 +83,7 @@ def test_every_line_is_understood(page: Path) -> None:
     telegram = {on_telegram(line) for line in lines(page, "Telegram")}
     terminal = {at_the_terminal(line) for line in lines(page, "terminal")}
     # What admins and owners can do stands there for each surface.
-    theirs = {verb.name for verb in VERBS if verb.who is not Who.ANYBODY}
+    theirs = {verb.name for verb in VERBS if verb.who is not Permission.ANYBODY}
     assert theirs <= discord
     assert theirs - {"easel admins"} <= telegram
     assert theirs - {"quota set", "quota reset"} <= terminal

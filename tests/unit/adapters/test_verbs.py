@@ -13,26 +13,26 @@ from adapters.cli import main, parsers
 from adapters.discord import verbs as discord_verbs
 from adapters.telegram import verbs as telegram_verbs
 from adapters.telegram.service import COMMANDS, FOR_ADMINS, IN_GROUPS
-from bot.model.verbs import VERBS, Takes, Verb
-from bot.present import i18n
+from bot.cards import i18n
+from bot.commands.model import VERBS, ArgType, Command
 
 # What makes no sense without an account of one's own; and what the command line has had in its own form before.
 AT_NO_TERMINAL = {"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"}
 OWN_FORMS = {"quota show", "quota set", "quota reset"}
 
 VALUES = {
-    Takes.TEXT: ["two", "words"],
-    Takes.WORD: ["Europe/Berlin"],
-    Takes.PERSON: ["discord:123"],
-    Takes.ROLE: ["77"],
-    Takes.CHANNEL: ["88"],
-    Takes.WHOLE: ["3"],
-    Takes.SPAN: ["3", "days"],
+    ArgType.TEXT: ["two", "words"],
+    ArgType.WORD: ["Europe/Berlin"],
+    ArgType.PERSON: ["discord:123"],
+    ArgType.ROLE: ["77"],
+    ArgType.CHANNEL: ["88"],
+    ArgType.WHOLE: ["3"],
+    ArgType.SPAN: ["3", "days"],
 }
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_every_verb_has_its_words_in_both_languages(verb: Verb) -> None:
+def test_every_verb_has_its_words_in_both_languages(verb: Command) -> None:
     keys = [f"discord.command.{verb.name.replace(' ', '.')}"]
     for arg in verb.args:
         keys += [f"discord.option.{arg.name}", f"discord.option.{arg.name}.about", f"argument.{arg.name}"]
@@ -49,7 +49,7 @@ def test_every_verb_has_its_words_in_both_languages(verb: Verb) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_every_verb_is_taken_on_telegram(verb: Verb) -> None:
+def test_every_verb_is_taken_on_telegram(verb: Command) -> None:
     assert verb.name.partition(" ")[0] in telegram_verbs.COMMANDS
 
 
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     return main._parser()
 
 
-def line_of(verb: Verb, *, optional: bool) -> list[str] | None:
+def line_of(verb: Command, *, optional: bool) -> list[str] | None:
     words = parsers.words_of(verb)
     if words is None:
         return None
@@ -93,7 +93,7 @@ def line_of(verb: Verb, *, optional: bool) -> list[str] | None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Verb) -> None:
+def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Command) -> None:
     line = line_of(verb, optional=True)
     if line is None:
         assert verb.name in AT_NO_TERMINAL | OWN_FORMS

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.cli import lock
 from adapters.cli.main import run
-from bot.store.database import Database
+from bot.storage.database import Database
 from tests.store.rows import a_job, damage
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import checks, environment
+from bot.maintenance.store import clocks
+from bot.maintenance.store.clocks import Doubt
 from bot.settings import Settings
-from bot.store import clocks
-from bot.store.clocks import Doubt
-from bot.store.database import Database
+from bot.storage.database import Database
 from tests.fakes import upscalers
 
 

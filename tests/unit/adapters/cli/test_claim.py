@@ -18,12 +18,13 @@ from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel
 from adapters.telegram.platform import PLATFORM as TELEGRAM
 from adapters.telegram.settings import TelegramSettings
-from bot.model.access import Access, Guest
-from bot.policy.owners import Owners
+from bot.access.store import codes
+from bot.access.store import requests as access_rows
+from bot.access.store.codes import CodeKind
+from bot.core.access import AccessMode, SubjectKind
+from bot.core.owners import Owners
 from bot.settings import Settings
-from bot.store import access, codes
-from bot.store.codes import CodeKind
-from bot.store.database import Database
+from bot.storage.database import Database
 
 
 async def redeemed(path: Path, typed: str, now: float) -> bool:
@@ -56,7 +57,7 @@ async def test_the_doctor_says_how_many_wait_and_nothing_when_nobody_does(tmp_pa
     async with await Database.open(tmp_path / "easel.db") as db:
         assert await checks.newcomers(settings) is None
         async with db.write() as tx:
-            await access.add(tx, "telegram", Guest.PERSON, "1", name="Ada", now=1.0)
+            await access_rows.add(tx, "telegram", SubjectKind.PERSON, "1", name="Ada", now=1.0)
         finding = await checks.newcomers(settings)
     assert finding is not None
     assert (finding.ok, "1" in finding.found) == (True, True)
@@ -70,7 +71,7 @@ async def test_who_may_draw_while_nobody_owns_the_bot_is_said_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rule: str, words: str
 ) -> None:
     monkeypatch.setenv("LC_ALL", "C")
-    telegram = TelegramSettings(_env_file=None, token=SecretStr("1:a"), access=Access(rule))
+    telegram = TelegramSettings(_env_file=None, token=SecretStr("1:a"), access=AccessMode(rule))
     app = AppSettings(Settings(_env_file=None, data_dir=tmp_path), (TELEGRAM.configured(telegram),))
     async with await Database.open(tmp_path / "easel.db") as db:
         await serve._newcomers(cast(Easel, SimpleNamespace(db=db, owners=Owners({"telegram": ()}))), app)

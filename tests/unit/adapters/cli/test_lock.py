@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.cli.lock import held
-from bot.model.errors import BadInput
+from bot.core.errors import BadInput
 
 
 def test_the_second_is_told_who_holds_the_folder(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapters.cli import main
-from bot.model.errors import BadInput, NotFound, OverQuota, Refusal, Unavailable
+from bot.core.errors import BadInput, NotFound, OverQuota, Refusal, Unavailable
 
 HEAVY = ("torch", "diffusers", "transformers", "discord", "aiogram", "aiohttp", "pydantic", "PIL", "babel", "aiosqlite")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.cli.moderation import classifier, finding, words
-from bot.model.errors import BadInput
-from bot.policy.moderation import shipped
+from bot.core.errors import BadInput
+from bot.moderation.word_list import shipped
 from bot.settings import Settings
 from tests.fakes.classifiers import looks_like_one
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import output
-from bot.model.errors import BadInput, Unavailable
-from bot.present import i18n
+from bot.cards import i18n
+from bot.core.errors import BadInput, Unavailable
 from engine.contract import ERRORS, EngineError, UnknownModel
 
 ROOT = Path(__file__).parents[4]
 # Platforms, backups and the rules of styles speak the command line's sentences as well.
 SOURCES = [
     *sorted((ROOT / "adapters").rglob("*.py")),
-    *(ROOT / "bot" / "store" / n for n in ("archive.py", "backup.py")),
-    ROOT / "bot" / "policy" / "styles.py",
+    *(ROOT / "bot" / "storage" / n for n in ("archive.py", "backup.py")),
+    ROOT / "bot" / "drawing" / "styles.py",
 ]
 
 

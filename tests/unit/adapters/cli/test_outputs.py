@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from adapters.cli import outputs
-from bot.model.errors import BadInput, Unavailable
+from bot.core.errors import BadInput, Unavailable
 
 
 class Usage(NamedTuple):

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[4]
 DATA = (
     "migrations/*.sql",
-    "bot/policy/*.toml",
-    "bot/policy/*.txt",
-    "bot/present/locales/**/*.po",
+    "bot/moderation/*.toml",
+    "bot/moderation/*.txt",
+    "bot/cards/locales/**/*.po",
     "engine/demo/**/*",
     "adapters/web/static/**/*",
 )

@@ -14,11 +14,11 @@ import pytest
 
 from adapters.cli import environment, main, platforms, serve
 from adapters.cli.wiring import opened
-from bot.model.access import Access
-from bot.model.errors import BadInput
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
+from bot.core.access import AccessMode
+from bot.core.errors import BadInput
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
 from tests.fakes.engine import FakeEngine
 from tests.fakes.platform import CarrierService, CarrierSettings
 
@@ -69,7 +69,7 @@ def test_its_settings_are_read_and_a_wrong_one_is_named(monkeypatch: pytest.Monk
     one = app.platforms[-1]
     assert isinstance(one.settings, CarrierSettings)
     assert (one.enabled, one.settings.lofts) == (True, 3)
-    assert app.access() == {"carrier": Access.LIST}
+    assert app.access() == {"carrier": AccessMode.LIST}
     assert "r1ng-of-a-pigeon" in app.secrets()
     monkeypatch.setenv("EASEL_CARRIER_LOFTS", "none-at-all")
     monkeypatch.setenv("EASEL_CARRIER_OWNERS", "@ada")
@@ -117,7 +117,7 @@ async def test_the_service_builds_starts_runs_and_stops_it(
                 Actor("carrier", "7"),
                 Place("carrier", None, "loft"),
                 DrawForm("a red apple", count="3"),
-                Ref("carrier:1"),
+                EventRef("carrier:1"),
             )
         assert refused.value.params["most"] == 2
         stop.set()

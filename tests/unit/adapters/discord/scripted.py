@@ -7,17 +7,17 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from bot.model.actions import Action, Press
-from bot.model.answers import Pressed, Shown
-from bot.model.cards import Button, Card, Tone
-from bot.model.errors import Refusal
-from bot.model.messages import Address, Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
-from bot.model.verbs import Call
-from bot.present import i18n
+from bot.cards import i18n
+from bot.commands.model import Invocation
+from bot.core.actions import Action, ButtonPress
+from bot.core.answers import ButtonResult, ShownJob
+from bot.core.cards import Button, Card, Tone
+from bot.core.errors import Refusal
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
+from bot.delivery.missed import MissedNotice
 from bot.studio import Studio
-from bot.usecases.missed import Told
 from engine.contract import NegativePromptSupport, Profile, Range
 
 PROFILE = Profile(
@@ -37,7 +37,7 @@ PROFILE = Profile(
 
 def waiting(job_id: int, *, private: bool = False, prompt: str = "an apple") -> Card:
     """A card as it looks when a job was admitted."""
-    cancel = Button("Cancel", Press(Action.CANCEL, job_id), danger=True)
+    cancel = Button("Cancel", ButtonPress(Action.CANCEL, job_id), danger=True)
     return Card(Tone.WAITING, "Next in line.", prompt, "Ada", job_id, buttons=((cancel,),), private=private)
 
 
@@ -47,15 +47,15 @@ class Scripted:
 
     refusal: Refusal | None = None
     fault: Exception | None = None
-    pressed: Pressed = field(default_factory=Pressed)
-    shown: Shown | None = None
+    pressed: ButtonResult = field(default_factory=ButtonResult)
+    shown: ShownJob | None = None
     card: Card | None = None
     delay: asyncio.Event | None = None
-    drawn: list[tuple[Actor, Place, DrawForm, Ref]] = field(default_factory=list)
-    presses: list[tuple[Actor, Place, Press, Ref]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    drawn: list[tuple[Actor, Place, DrawForm, EventRef]] = field(default_factory=list)
+    presses: list[tuple[Actor, Place, ButtonPress, EventRef]] = field(default_factory=list)
+    calls: list[Invocation] = field(default_factory=list)
     application: frozenset[str] = frozenset()
-    told: Told | None = None
+    told: MissedNotice | None = None
     problems: list[str | None] = field(default_factory=list)
     bindings: list[tuple[int, Address]] = field(default_factory=list)
     unbindings: list[int] = field(default_factory=list)
@@ -68,35 +68,35 @@ class Scripted:
         if self.fault is not None:
             raise self.fault
 
-    async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: Ref) -> Shown:
+    async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:
         self.drawn.append((actor, place, form, ref))
         await self._turn()
-        return self.shown or Shown(7, waiting(7, private=bool(form.private), prompt=form.prompt))
+        return self.shown or ShownJob(7, waiting(7, private=bool(form.private), prompt=form.prompt))
 
-    async def press(self, actor: Actor, place: Place, press: Press, ref: Ref) -> Pressed:
+    async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         self.presses.append((actor, place, press, ref))
         await self._turn()
         return self.pressed
 
-    async def bound(self, job_id: int, ref: Ref, address: Address) -> None:
+    async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
         self.bindings.append((job_id, address))
 
-    async def unbound(self, job_id: int, ref: Ref) -> None:
+    async def unbound(self, job_id: int, ref: EventRef) -> None:
         self.unbindings.append(job_id)
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
         await self._turn()
         return self.card or Card(Tone.INFO, "Your last drawings.", private=True)
 
-    async def command(self, call: Call) -> Card:
+    async def command(self, call: Invocation) -> Card:
         self.calls.append(call)
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
 
-    async def missed(self, actor: Actor) -> Told | None:
+    async def missed(self, actor: Actor) -> MissedNotice | None:
         return self.told
 
-    async def heard(self, actor: Actor, told: Told) -> None:
+    async def heard(self, actor: Actor, told: MissedNotice) -> None:
         assert told == self.told
         self.told = None
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.model.actions import Action, Press
-from bot.model.answers import Pressed, Shown
-from bot.model.cards import Button, Card, Tone
-from bot.model.errors import NotFound
-from bot.model.pictures import PictureFile
+from bot.core.actions import Action, ButtonPress
+from bot.core.answers import ButtonResult, ShownJob
+from bot.core.cards import Button, Card, Tone
+from bot.core.errors import NotFound
+from bot.core.pictures import PictureFile
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_rest import DEFER_UPDATE, RESPOND, UPDATE
 from tests.fakes.discord_world import Message
@@ -29,16 +29,18 @@ def ada(fake: FakeDiscord) -> Person:
 @pytest.fixture
 async def card(ada: Person, scripted: Scripted) -> Message:
     """A card with every button that finished cards have."""
-    buttons = tuple(Button(a.value, Press(a, 7, 0 if a is Action.SEED else None)) for a in (Action.REROLL, Action.SEED))
-    cancel = Button("cancel", Press(Action.CANCEL, 7), danger=True)
-    scripted.shown = Shown(7, Card(Tone.DONE, "Done.", "an apple", job_id=7, buttons=(buttons, (cancel,))))
+    buttons = tuple(
+        Button(a.value, ButtonPress(a, 7, 0 if a is Action.SEED else None)) for a in (Action.REROLL, Action.SEED)
+    )
+    cancel = Button("cancel", ButtonPress(Action.CANCEL, 7), danger=True)
+    scripted.shown = ShownJob(7, Card(Tone.DONE, "Done.", "an apple", job_id=7, buttons=(buttons, (cancel,))))
     return await (await ada.draw("an apple")).answer()
 
 
 async def test_a_reroll_is_a_new_card_of_a_new_job(
     ada: Person, card: Message, scripted: Scripted, fake: FakeDiscord
 ) -> None:
-    scripted.pressed = Pressed(new=Shown(8, waiting(8)))
+    scripted.pressed = ButtonResult(new=ShownJob(8, waiting(8)))
     asked = await ada.press(card, "reroll")
     new = await asked.answer()
 
@@ -46,7 +48,7 @@ async def test_a_reroll_is_a_new_card_of_a_new_job(
     assert asked.interaction.response == RESPOND
     actor, place, press, ref = scripted.presses[0]
     assert (actor.user_id, place.channel) == (str(ada.user.id), str(fake.channel.id))
-    assert press == Press(Action.REROLL, 7)
+    assert press == ButtonPress(Action.REROLL, 7)
     assert ref.event == f"discord:interaction:{asked.interaction.id}"
     await fake.world.until(lambda: len(scripted.bindings) == 2, "the new card is known")
     assert scripted.bindings[1][0] == 8
@@ -54,7 +56,7 @@ async def test_a_reroll_is_a_new_card_of_a_new_job(
 
 
 async def test_cancel_changes_the_card(ada: Person, card: Message, scripted: Scripted) -> None:
-    scripted.pressed = Pressed(card=Card(Tone.STOPPED, "Cancelled.", job_id=7, final=True))
+    scripted.pressed = ButtonResult(card=Card(Tone.STOPPED, "Cancelled.", job_id=7, final=True))
     asked = await ada.press(card, "cancel")
     assert await asked.answer() is card
     assert asked.interaction.response == UPDATE
@@ -65,7 +67,7 @@ async def test_cancel_changes_the_card(ada: Person, card: Message, scripted: Scr
 async def test_a_cancel_that_comes_too_late_says_so(
     fake: FakeDiscord, ada: Person, card: Message, scripted: Scripted
 ) -> None:
-    scripted.pressed = Pressed(card=Card(Tone.DONE, "Done.", job_id=7, final=True), notice="Already ended.")
+    scripted.pressed = ButtonResult(card=Card(Tone.DONE, "Done.", job_id=7, final=True), notice="Already ended.")
     asked = await ada.press(card, "cancel")
     await fake.world.until(lambda: bool(asked.interaction.followups), "a sentence")
     assert "Done" in card.text
@@ -74,7 +76,7 @@ async def test_a_cancel_that_comes_too_late_says_so(
 
 
 async def test_a_slow_cancel_still_changes_the_card(ada: Person, card: Message, scripted: Scripted) -> None:
-    scripted.delay, scripted.pressed = asyncio.Event(), Pressed(card=Card(Tone.STOPPED, "Cancelled.", job_id=7))
+    scripted.delay, scripted.pressed = asyncio.Event(), ButtonResult(card=Card(Tone.STOPPED, "Cancelled.", job_id=7))
     asked = await ada.press(card, "cancel")
     assert (await asked.acknowledged()).response == DEFER_UPDATE
     scripted.delay.set()
@@ -102,7 +104,7 @@ async def test_a_notice_and_files_are_for_the_presser(
     path = tmp_path / "7-0.png"
     Image.new("RGB", (64, 64), "red").save(path)
     picture = PictureFile(path, "7-0.png", "image/png", 64, 64, alt="an apple")
-    scripted.pressed = Pressed(notice="Here they are.", files=(picture,))
+    scripted.pressed = ButtonResult(notice="Here they are.", files=(picture,))
     bob = fake.person("Bob")
     answer = await (await bob.press(card, "reroll")).answer()
     assert "Here they are" in answer.text
@@ -132,8 +134,8 @@ async def test_forms_from_before_a_restart_are_answered(ada: Person) -> None:
 
 
 async def test_presses_on_private_cards_stay_private(fake: FakeDiscord, ada: Person, scripted: Scripted) -> None:
-    scripted.shown = Shown(7, waiting(7, private=True))
-    scripted.pressed = Pressed(new=Shown(8, waiting(8, private=True)))
+    scripted.shown = ShownJob(7, waiting(7, private=True))
+    scripted.pressed = ButtonResult(new=ShownJob(8, waiting(8, private=True)))
     scripted.delay = asyncio.Event()
     scripted.delay.set()
     card = await (await ada.draw("an apple", private=True)).answer()

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from adapters.discord.service import DiscordService
-from bot.model.answers import Shown
-from bot.model.errors import BadInput, NotAllowed
-from bot.model.verbs import VERBS
+from bot.commands.model import VERBS
+from bot.core.answers import ShownJob
+from bot.core.errors import BadInput, NotAllowed
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_rest import DEFER, RESPOND
 from tests.unit.adapters.discord.scripted import Scripted, waiting
@@ -51,7 +51,7 @@ async def test_private_cards_are_for_their_asker_alone(fake: FakeDiscord, script
 
 
 async def test_a_private_flag_in_the_prompt_makes_the_answer_private(fake: FakeDiscord, scripted: Scripted) -> None:
-    scripted.shown = Shown(8, waiting(8, private=True))
+    scripted.shown = ShownJob(8, waiting(8, private=True))
     card = await (await fake.person("Ada").draw("an apple --private")).answer()
 
     assert card.only_for is not None
@@ -117,7 +117,7 @@ async def test_a_slow_refusal_is_still_private(fake: FakeDiscord, scripted: Scri
 
 
 async def test_a_slow_private_flag_leaves_nothing_public(fake: FakeDiscord, scripted: Scripted) -> None:
-    scripted.delay, scripted.shown = asyncio.Event(), Shown(8, waiting(8, private=True))
+    scripted.delay, scripted.shown = asyncio.Event(), ShownJob(8, waiting(8, private=True))
     ada, bob = fake.person("Ada"), fake.person("Bob")
     asked = await ada.draw("an apple --private")
     await asked.acknowledged()

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from adapters.discord import pictures
 from adapters.discord.pictures import uploads
-from bot.model.pictures import PictureFile
+from bot.core.pictures import PictureFile
 from tests.unit.adapters.discord.scripted import PROFILE
 
 

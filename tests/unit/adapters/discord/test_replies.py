@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.actions import Action, Press
-from bot.model.answers import Pressed, Shown
-from bot.model.cards import Button, Card, Tone
-from bot.usecases.missed import Told
+from bot.core.actions import Action, ButtonPress
+from bot.core.answers import ButtonResult, ShownJob
+from bot.core.cards import Button, Card, Tone
+from bot.delivery.missed import MissedNotice
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import Scripted, waiting
@@ -88,11 +88,11 @@ async def test_a_history_where_no_files_are_taken_is_answered(
 async def test_originals_where_no_files_are_taken_say_so(
     fake: FakeDiscord, ada: Person, scripted: Scripted, tmp_path: Path
 ) -> None:
-    button = Button("original", Press(Action.ORIGINAL, 7))
-    scripted.shown = Shown(7, replace(waiting(7), buttons=((button,),)))
+    button = Button("original", ButtonPress(Action.ORIGINAL, 7))
+    scripted.shown = ShownJob(7, replace(waiting(7), buttons=((button,),)))
     card = await (await ada.draw("an apple")).answer()
     fake.channel.attach_files = False
-    scripted.pressed = Pressed(files=(picture(tmp_path),))
+    scripted.pressed = ButtonResult(files=(picture(tmp_path),))
     wen = fake.person("Wen", locale="zh-CN")
     answer = await (await wen.press(card, "original")).answer()
     assert "附加文件" in answer.text
@@ -127,7 +127,7 @@ async def test_a_fault_before_studio_is_asked_is_answered(
 
 
 async def test_what_was_missed_is_said_once(fake: FakeDiscord, ada: Person, scripted: Scripted) -> None:
-    scripted.told = Told("A drawing of yours could not be shown.", 7)
+    scripted.told = MissedNotice("A drawing of yours could not be shown.", 7)
     asked = await ada.draw("an apple")
     await asked.answer()
     await fake.world.until(lambda: bool(asked.interaction.followups), "the sentence")
@@ -143,7 +143,7 @@ async def test_what_was_missed_is_said_once(fake: FakeDiscord, ada: Person, scri
 async def test_a_sentence_about_what_was_missed_that_is_refused_is_said_later(
     fake: FakeDiscord, ada: Person, scripted: Scripted
 ) -> None:
-    scripted.told = told = Told("A drawing of yours could not be shown.", 7)
+    scripted.told = told = MissedNotice("A drawing of yours could not be shown.", 7)
     fake.rest.refuse = lambda name: (403, 50013) if name.startswith("POST /webhooks") else None
     await (await ada.draw("an apple")).answer()
     await fake.world.until(lambda: any(a.startswith("POST /webhooks") for a in fake.rest.asked), "a try")
@@ -157,7 +157,7 @@ async def test_a_follow_up_that_arrived_is_not_sent_again_after_a_server_error(
     fake: FakeDiscord, ada: Person, card: Message, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("discord.webhook.async_.asyncio", without_sleep())
-    scripted.pressed = Pressed(card=Card(Tone.DONE, "Done.", job_id=7, final=True), notice="Already ended.")
+    scripted.pressed = ButtonResult(card=Card(Tone.DONE, "Done.", job_id=7, final=True), notice="Already ended.")
     spoils = [502]
     fake.rest.spoil = lambda name: spoils.pop() if name.startswith("POST /webhooks") and spoils else None
     asked = await ada.press(card, "Cancel")
@@ -176,7 +176,7 @@ async def card(ada: Person) -> Message:
 async def test_a_forged_page_press_leaves_somebody_elses_card(
     fake: FakeDiscord, card: Message, scripted: Scripted, custom_id: str
 ) -> None:
-    scripted.pressed = Pressed(card=Card(Tone.INFO, "You have drawn nothing yet.", private=True, final=True))
+    scripted.pressed = ButtonResult(card=Card(Tone.INFO, "You have drawn nothing yet.", private=True, final=True))
     before = card.text, card.buttons
     mallory = fake.person("Mallory")
     answer = await (await mallory.send_press(card, custom_id)).answer()
@@ -190,7 +190,7 @@ async def test_a_forged_page_press_leaves_somebody_elses_card(
 async def test_a_press_changes_only_the_message_that_has_its_button(
     fake: FakeDiscord, card: Message, scripted: Scripted, custom_id: str
 ) -> None:
-    scripted.pressed = Pressed(card=Card(Tone.STOPPED, "Cancelled.", job_id=8, final=True))
+    scripted.pressed = ButtonResult(card=Card(Tone.STOPPED, "Cancelled.", job_id=8, final=True))
     before = card.text, card.buttons
     mallory = fake.person("Mallory")
     answer = await (await mallory.send_press(card, custom_id)).answer()
@@ -200,10 +200,10 @@ async def test_a_press_changes_only_the_message_that_has_its_button(
 
 
 async def test_a_page_turns_for_its_owner(fake: FakeDiscord, ada: Person, scripted: Scripted) -> None:
-    older = Button("Older", Press(Action.PAGE, 7))
+    older = Button("Older", ButtonPress(Action.PAGE, 7))
     scripted.card = Card(Tone.INFO, "Your last drawings.", buttons=((older,),), private=True)
     page = await (await ada.run("history")).answer()
-    scripted.pressed = Pressed(card=Card(Tone.INFO, "Older drawings.", private=True, final=True))
+    scripted.pressed = ButtonResult(card=Card(Tone.INFO, "Older drawings.", private=True, final=True))
     assert await (await ada.press(page, "Older")).answer() is page
     assert "Older drawings" in page.text
 

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from adapters.discord.service import DIGEST_FILE, DiscordService, build, identify
 from adapters.discord.settings import DiscordSettings
-from bot.model.errors import Unavailable
-from bot.ports import Busy
+from bot.core.errors import Unavailable
+from bot.core.ports import RetryLater
 from bot.settings import Settings
 from tests.fakes.discord import FakeDiscord
 from tests.unit.adapters.discord.conftest import running
@@ -314,7 +314,7 @@ async def test_after_the_end_delivery_is_told_to_wait(
         await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
     address = scripted.bindings[0][1]
     assert address.message == str(card.id)
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await service.surface.edit(address, waiting(7))
 
 

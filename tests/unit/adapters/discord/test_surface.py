@@ -9,9 +9,9 @@ import pytest
 
 from adapters.discord.service import DiscordService
 from adapters.discord.surface import DiscordSurface
-from bot.model.cards import Card, Fact, Tone
-from bot.model.messages import Address
-from bot.ports import Busy, Gone, Unclear
+from bot.core.cards import Card, Fact, Tone
+from bot.core.messages import Address
+from bot.core.ports import Gone, RetryLater, Unclear
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import PROFILE, Scripted
@@ -380,10 +380,10 @@ async def test_a_broken_connection_is_busy(
 ) -> None:
     _, address = shown
     fake.rest.spoil = lambda _name: 0
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await surface.edit(address, done)
     assert busy.value.unclear
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await surface.send(replace(address, token=None, message=None), done, "9:end")
 
 
@@ -398,7 +398,7 @@ async def test_edits_stay_under_discords_limit_by_waiting(
 
 async def test_without_a_connection_everything_waits(done: Card) -> None:
     surface = DiscordSurface(lambda: (PROFILE,), Scripted().text)
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await surface.send(Address("discord", "1"), done, "9:end")
 
 

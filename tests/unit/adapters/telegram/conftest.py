@@ -14,7 +14,7 @@ from adapters.telegram.client import make_bot
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
-from bot.model.pictures import PictureFile
+from bot.core.pictures import PictureFile
 from bot.settings import Settings
 from engine.contract import NegativePromptSupport, Profile, Range
 from tests.fakes.telegram import TOKEN, TelegramStandIn

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.telegram.admins import Admins
-from bot.model.errors import NotAllowed
+from bot.core.errors import NotAllowed
 from tests.fakes.telegram_world import Chat
 from tests.unit.adapters.telegram.conftest import Hand, Wire
 

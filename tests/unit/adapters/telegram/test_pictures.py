@@ -11,7 +11,7 @@ from aiogram.types import BufferedInputFile, FSInputFile
 from PIL import Image
 
 from adapters.telegram.pictures import PHOTO_BYTES, original, photo
-from bot.model.pictures import PictureFile
+from bot.core.pictures import PictureFile
 from tests.unit.adapters.telegram.conftest import SMALL, picture
 
 

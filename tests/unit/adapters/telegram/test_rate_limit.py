@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.rate_limit import RateLimiter
-from bot.ports import Busy
+from bot.core.ports import RetryLater
 from tests.fakes.telegram_limits import Flood
 from tests.unit.adapters.telegram.conftest import Hand
 
@@ -35,7 +35,7 @@ def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]
                 # It is counted at the latest when its answer has come back.
                 clock.now += on_the_way
                 assert flood.admit(chat, messages, group=chat < 0) is None
-        except Busy as busy:
+        except RetryLater as busy:
             waits.append(busy.seconds)
     assert all(0 < wait <= 61 for wait in waits)
 
@@ -49,7 +49,7 @@ def test_whoever_waits_as_told_gets_through(n: int) -> None:
         try:
             with rate_limiter.slot(-1):
                 pass
-        except Busy as busy:
+        except RetryLater as busy:
             clock.now += busy.seconds + 1e-6
             with rate_limiter.slot(-1):
                 pass
@@ -58,7 +58,7 @@ def test_whoever_waits_as_told_gets_through(n: int) -> None:
 def test_a_chat_takes_one_call_at_a_time_and_others_are_free() -> None:
     rate_limiter = RateLimiter(clock=Hand())
     with rate_limiter.slot(1):
-        with pytest.raises(Busy), rate_limiter.slot(1):
+        with pytest.raises(RetryLater), rate_limiter.slot(1):
             pass
         with rate_limiter.slot(2):
             pass
@@ -82,7 +82,7 @@ def test_a_chat_is_left_alone_as_long_as_telegram_asks() -> None:
     clock = Hand()
     rate_limiter = RateLimiter(clock=clock)
     rate_limiter.hold(1, 30)
-    with pytest.raises(Busy) as busy, rate_limiter.slot(1):
+    with pytest.raises(RetryLater) as busy, rate_limiter.slot(1):
         pass
     assert busy.value.seconds == pytest.approx(30)
 

@@ -14,16 +14,16 @@ from aiogram.types import User
 from adapters.telegram.errors import TokenRefusals
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.surface import TelegramSurface
-from bot.model.actions import Action, Press
-from bot.model.cards import Button, Card, Fact, Tone
-from bot.model.messages import Address
-from bot.ports import Busy, Gone, NoPictures, Unclear
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.messages import Address
+from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Msg
 from tests.unit.adapters.telegram.conftest import SMALL, Hand, Wire, bot_for, picture
 
 WAITING = Card(
-    Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", Press(Action.CANCEL, 7), danger=True),),)
+    Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", ButtonPress(Action.CANCEL, 7), danger=True),),)
 )
 RUNNING = Card(Tone.RUNNING, "Drawing.", prompt="a cat", progress=0.5)
 
@@ -36,7 +36,7 @@ def done(folder: Path, **more: object) -> Card:
         prompt="a cat",
         facts=(Fact("Seed", "7"),),
         pictures=(picture(folder),),
-        buttons=((Button("Reroll", Press(Action.REROLL, 7)),),),
+        buttons=((Button("Reroll", ButtonPress(Action.REROLL, 7)),),),
         final=True,
     )
 
@@ -308,7 +308,7 @@ async def test_a_photo_that_telegram_does_not_take_is_sent_as_a_file(wire: Wire,
 
 async def test_a_second_message_within_a_second_waits(wire: Wire, chat: Chat) -> None:
     await wire.surface.send(near(chat), WAITING, "1:now")
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await wire.surface.send(near(chat), WAITING, "2:now")
     wire.later(busy.value.seconds)
     await wire.surface.send(near(chat), WAITING, "2:now")
@@ -317,12 +317,12 @@ async def test_a_second_message_within_a_second_waits(wire: Wire, chat: Chat) ->
 
 async def test_retry_after_is_honoured(wire: Wire, chat: Chat) -> None:
     wire.telegram.refuse("sendMessage", 429, "Too Many Requests: retry after 17", retry_after=17)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await wire.surface.send(near(chat), WAITING, "1:now")
     assert busy.value.seconds == 17
     asked = len(wire.telegram.calls)
     wire.later(10)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await wire.surface.send(near(chat), WAITING, "1:now")
     assert busy.value.seconds == pytest.approx(7)
     assert len(wire.telegram.calls) == asked
@@ -348,7 +348,7 @@ async def test_when_telegram_stumbles_edits_wait_and_sends_are_unclear(
 ) -> None:
     address = await shown(wire, chat)
     wire.telegram.refuse("editMessageText", status, description)
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await wire.surface.edit(address, RUNNING)
     assert busy.value.unclear
     wire.later()
@@ -379,23 +379,23 @@ async def test_a_connection_that_never_was_is_only_busy(wire: Wire, chat: Chat) 
     async with bot_for(url) as bot:
         surface = TelegramSurface(lambda: (SMALL,), RateLimiter(clock=wire.clock))
         surface.use(bot)
-        with pytest.raises(Busy) as busy:
+        with pytest.raises(RetryLater) as busy:
             await surface.edit(replace(near(chat), message="1"), WAITING)
         assert not busy.value.unclear
-        with pytest.raises(Busy):
+        with pytest.raises(RetryLater):
             await surface.send(near(chat), WAITING, "1:now")
 
 
 async def test_without_a_client_everything_waits(wire: Wire, chat: Chat, tmp_path: Path) -> None:
     address = await shown(wire, chat)
     wire.surface.use(None)
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await wire.surface.send(near(chat), WAITING, "2:now")
     wire.later()
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await wire.surface.edit(address, RUNNING)
     wire.later()
-    with pytest.raises(Busy):
+    with pytest.raises(RetryLater):
         await wire.surface.send_files(address, [picture(tmp_path)], originals=False)
 
 
@@ -407,7 +407,7 @@ async def test_a_refused_token_waits_longer_each_time_and_loses_no_card(wire: Wi
     waits = []
     for _ in range(8):
         for _ in range(3):
-            with pytest.raises(Busy) as busy:
+            with pytest.raises(RetryLater) as busy:
                 await wire.surface.send(near(chat), WAITING, "1:now")
             wire.later()
         waits.append(busy.value.seconds)
@@ -416,7 +416,7 @@ async def test_a_refused_token_waits_longer_each_time_and_loses_no_card(wire: Wi
     wire.telegram.token = token
     address = await shown(wire, chat)
     wire.telegram.refuse("editMessageText", 401, "Unauthorized")
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(RetryLater) as busy:
         await wire.surface.edit(address, RUNNING)
     assert busy.value.seconds == 2
 

@@ -22,14 +22,14 @@ from adapters.web.identity import PLACE
 from adapters.web.platform import PLATFORM
 from adapters.web.service import CLOSE_SECONDS, application, connection_options
 from adapters.web.settings import WebSettings
+from bot.core.messages import EventRef
+from bot.core.people import Actor
+from bot.core.quotas import Limit
+from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
-from bot.model.messages import Ref
-from bot.model.people import Actor
-from bot.model.quotas import Limit
-from bot.model.requests import DrawForm
-from bot.observe.metrics import Metrics
+from bot.observability.metrics import Metrics
 from bot.settings import Settings
-from bot.store.database import Database
+from bot.storage.database import Database
 from bot.studio import Studio
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
@@ -199,7 +199,7 @@ class House:
 
     async def drawn_by_actor(self) -> None:
         """Draw a picture without the page, and wait until it is there."""
-        shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), Ref(self.key()))
+        shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), EventRef(self.key()))
         async for _ in self.studio.watch(self.actor, shown.job_id):
             pass
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from adapters.cli import checks
 from adapters.web import access, service
 from adapters.web.settings import TOKEN_FILE
-from bot.model.errors import BadInput
+from bot.core.errors import BadInput
 from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientResponse, FormData
 
 from adapters.web import bodies
-from bot.model.errors import BadInput
+from bot.core.errors import BadInput
 from tests.fakes.given import picture
 from tests.unit.adapters.web.house import House, error_of
 

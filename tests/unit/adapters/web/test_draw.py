@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bot.model.errors import OverQuota, Refusal
-from bot.store import blobs, jobs
+from bot.core.errors import OverQuota, Refusal
+from bot.storage import blobs, jobs
 from engine.contract import Phase
 from tests.fakes.given import picture
 from tests.unit.adapters.web.house import LANGUAGES, House, Json, error_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.model.messages import Ref
-from bot.model.people import Place
-from bot.model.verbs import VERBS, Call
+from bot.commands.model import VERBS, Invocation
+from bot.core.messages import EventRef
+from bot.core.people import Place
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, error_of, settings_of
@@ -31,7 +31,7 @@ async def public(tmp_path: Path) -> AsyncIterator[House]:
 
 async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(public: House) -> None:
     await public.drawn_by_actor()
-    card = await public.studio.command(Call(public.actor, Place("web", None, "page"), EXPORT, Ref("e")))
+    card = await public.studio.command(Invocation(public.actor, Place("web", None, "page"), EXPORT, EventRef("e")))
     (link,) = [fact.value for fact in card.facts]
     assert link.startswith(f"{PUBLIC}/exports/")
     path, outside = link.removeprefix(PUBLIC), {"Host": "easel.example"}
@@ -83,7 +83,7 @@ async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(publ
 
 async def test_the_page_of_a_link_is_in_the_reader_s_language_and_needs_no_token(public: House) -> None:
     await public.drawn_by_actor()
-    card = await public.studio.command(Call(public.actor, Place("web", None, "page"), EXPORT, Ref("e")))
+    card = await public.studio.command(Invocation(public.actor, Place("web", None, "page"), EXPORT, EventRef("e")))
     path = card.facts[0].value.removeprefix(PUBLIC)
     await public.until(lambda: list((public.folder / "exports").glob("*.zip")))
     text = ""

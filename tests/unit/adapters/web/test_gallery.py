@@ -10,8 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from adapters.web.api import MAX_PAGE
-from bot.model.moderation import SPOILER
-from bot.store import pictures
+from bot.core.strictness import SPOILER
+from bot.storage import pictures
 from tests.unit.adapters.web.house import House, error_of
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientError, web
 
 from adapters.web import live
-from bot.model.errors import NotFound
+from bot.core.errors import NotFound
 from tests.unit.adapters.web.house import Event, House, error_of, events
 
 PATIENCE = 10.0

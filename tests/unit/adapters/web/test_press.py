@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from bot.model.actions import Action
-from bot.model.messages import Ref
-from bot.model.people import Actor, Place
-from bot.model.requests import DrawForm
+from bot.core.actions import Action
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
 from tests.unit.adapters.web.house import House, error_of
 
 
@@ -166,7 +166,7 @@ async def test_a_key_belongs_to_every_press(house: House) -> None:
 
 async def test_what_others_drew_elsewhere_is_not_pressed_here(house: House) -> None:
     stranger, place = Actor("telegram", "7", name="Eve"), Place("telegram", None, "7")
-    shown = await house.studio.draw(stranger, place, DrawForm("a secret"), Ref("telegram:update:1"))
+    shown = await house.studio.draw(stranger, place, DrawForm("a secret"), EventRef("telegram:update:1"))
     for button in ("reroll", "seed", "cancel", "original"):
         status, answer = await house.press(f"easel:{button}:{shown.job_id}")
         assert (status, error_of(answer)[0]) == (404, "refusal.job.not_found")

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from adapters.cli import serve
 from adapters.cli.wiring import opened
 from adapters.web import pages, service
-from bot.model.errors import BadInput
-from bot.present import i18n
+from bot.cards import i18n
+from bot.core.errors import BadInput
 from engine.contract import EngineError
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate

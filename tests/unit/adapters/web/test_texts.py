@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from adapters.web.pages import STATIC
-from bot.present import i18n
+from bot.cards import i18n
 from engine import catalogue
 
 SCRIPTS = sorted(STATIC.glob("*.js"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from bot.observe.metrics import Kept
+from bot.observability.metrics import Kept
 from tests.fakes.device import Ask, Device, two_cores
 
 OTHERS = 20

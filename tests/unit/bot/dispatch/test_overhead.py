@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bot.dispatch.estimate import Estimate
-from bot.dispatch.feed import Feed
+from bot.core.ports import Ticket
+from bot.core.recipes import batch_key, recipes_of
+from bot.core.requests import DrawRequest
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.overhead import KEPT, SPAN, Overhead
-from bot.dispatch.queue import JobQueue
-from bot.dispatch.window import Batch
-from bot.model.requests import DrawRequest
-from bot.policy.recipes import batch_key, recipes_of
-from bot.ports import Ticket
+from bot.queue.duration_estimate import DurationEstimate
+from bot.queue.job_queue import JobQueue
 from engine.contract import Image
 from tests.fakes.clock import FakeClock
 
@@ -61,14 +61,14 @@ class Line:
     def __init__(self) -> None:
         self.clock, self.overhead = FakeClock(), Overhead()
         self.queue = JobQueue()
-        self.feed = Feed(self.queue, Estimate(), 2, overhead=self.overhead, clock=self.clock)
+        self.feed = Batcher(self.queue, DurationEstimate(), 2, overhead=self.overhead, clock=self.clock)
         self.jobs = 0
 
     def put(self) -> None:
         self.jobs += 1
         self.queue.put(Ticket(self.jobs, self.jobs, 1, (*batch_key(REQUEST), self.jobs)))
 
-    def begin(self) -> Batch:
+    def begin(self) -> InFlightBatch:
         lead = self.feed.lead("")
         assert lead is not None
         works = self.feed.take(1, lead)

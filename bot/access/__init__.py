@@ -1,0 +1,1 @@
+"""Who may use this Easel: owners, claims, newcomers and their held requests."""

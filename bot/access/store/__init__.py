@@ -1,0 +1,1 @@
+"""SQL of access: access requests and one-time codes."""

@@ -1,0 +1,1 @@
+"""Linked accounts: one person with accounts on several platforms."""

@@ -1,0 +1,117 @@
+"""Makes one person of two, and parts an account from its person; no row is lost, and no quota gets any fresher by it."""
+
+from __future__ import annotations
+
+import aiosqlite
+
+from bot.history.store import search
+from bot.storage import jobs
+
+CARRY_SECONDS = 9 * 86400.0
+"""What is older counts under no rule any more: the longest window is a week, and a calendar day may begin a day earlier."""
+
+MOVED = ("accounts", "jobs", "ledger", "credits", "exports")
+"""Tables whose rows simply change hands when two persons become one."""
+
+MERGED = ("favourites", "carried", "carried_credits")
+"""Tables that both may have the same row in."""
+
+
+async def platforms(tx: aiosqlite.Connection, person_id: int) -> frozenset[str]:
+    """Return where a person has accounts."""
+    rows = await tx.execute_fetchall("SELECT platform FROM accounts WHERE person_id = ?", (person_id,))
+    return frozenset(str(row[0]) for row in rows)
+
+
+async def accounts(tx: aiosqlite.Connection, person_id: int) -> int:
+    """Return how many accounts a person has."""
+    rows = await tx.execute_fetchall("SELECT count(*) FROM accounts WHERE person_id = ?", (person_id,))
+    return int(next(iter(rows))[0])
+
+
+async def owner_of(tx: aiosqlite.Connection, account_id: int) -> int:
+    """Return whose an account is. Raises LookupError when there is none."""
+    rows = await tx.execute_fetchall("SELECT person_id FROM accounts WHERE id = ?", (account_id,))
+    for row in rows:
+        return int(row[0])
+    raise LookupError(f"there is no account {account_id}")
+
+
+async def join(tx: aiosqlite.Connection, one: int, other: int) -> int:
+    """Make one person of two; returns the one that stays, which is the older. What either has is theirs from now on."""
+    stays, goes = min(one, other), max(one, other)
+    # What one kept of the other's is one's own now: the index marks favourites among one's own alone.
+    crossed = [
+        *await _kept_of(tx, keeper=stays, asker=goes),
+        *await _kept_of(tx, keeper=goes, asker=stays),
+    ]
+    for table in MERGED:
+        await tx.execute_fetchall(f"UPDATE OR IGNORE {table} SET person_id = ? WHERE person_id = ?", (stays, goes))  # noqa: S608 - constants
+        await tx.execute_fetchall(f"DELETE FROM {table} WHERE person_id = ?", (goes,))  # noqa: S608 - constants
+    for table in MOVED:
+        await tx.execute_fetchall(f"UPDATE {table} SET person_id = ? WHERE person_id = ?", (stays, goes))  # noqa: S608 - constants
+    await tx.execute_fetchall("DELETE FROM people WHERE id = ?", (goes,))
+    for job in await jobs.of_ids(tx, crossed):
+        await search.put(tx, job)
+    return stays
+
+
+async def part(tx: aiosqlite.Connection, account_id: int, *, now: float) -> int:
+    """Give an account a person of its own, with what was asked for by it; returns that person.
+
+    What either has drawn of late counts against the quotas of both; credits stay where they are.
+    """
+    old = await owner_of(tx, account_id)
+    rows = await tx.execute_fetchall(
+        "INSERT INTO people (name, created_at) SELECT name, ? FROM accounts WHERE id = ? RETURNING id",
+        (now, account_id),
+    )
+    new = int(next(iter(rows))[0])
+    await tx.execute_fetchall("UPDATE accounts SET person_id = ? WHERE id = ?", (new, account_id))
+    await tx.execute_fetchall(
+        "UPDATE jobs SET person_id = ? WHERE person_id = ? AND account_id = ?", (new, old, account_id)
+    )
+    theirs = "person_id = ? AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+    for table in ("ledger", "favourites"):
+        await tx.execute_fetchall(f"UPDATE {table} SET person_id = ? WHERE {theirs}", (new, old, new))  # noqa: S608 - constants
+    await _carry(tx, old, new, now)
+    return new
+
+
+async def _carry(tx: aiosqlite.Connection, old: int, new: int, now: float) -> None:
+    """Have what each has used of late count for the other too."""
+    since = now - CARRY_SECONDS
+    await tx.execute_fetchall(
+        "DELETE FROM carried WHERE person_id = ? AND job_id IN"
+        " (SELECT job_id FROM ledger WHERE ledger.job_id = carried.job_id AND counted_at <= ?)",
+        (old, since),
+    )
+    await tx.execute_fetchall(
+        "INSERT OR IGNORE INTO carried (person_id, job_id) SELECT ?, job_id FROM carried WHERE person_id = ?",
+        (new, old),
+    )
+    for whose, reaches in ((new, old), (old, new)):
+        await tx.execute_fetchall(
+            "INSERT OR IGNORE INTO carried (person_id, job_id)"
+            " SELECT ?, job_id FROM ledger WHERE person_id = ? AND counted_at > ? AND kind = 'reserve'",
+            (reaches, whose, since),
+        )
+    await tx.execute_fetchall(
+        "INSERT OR IGNORE INTO carried_credits (person_id, credit_id, until)"
+        " SELECT ?, credit_id, until FROM carried_credits WHERE person_id = ?",
+        (new, old),
+    )
+    await tx.execute_fetchall(
+        "INSERT OR REPLACE INTO carried_credits (person_id, credit_id, until)"
+        " SELECT ?, id, ? FROM credits WHERE person_id = ? AND expires_at > ? AND kind = 'borrowed'",
+        (new, now, old, since),
+    )
+
+
+async def _kept_of(tx: aiosqlite.Connection, *, keeper: int, asker: int) -> list[int]:
+    rows = await tx.execute_fetchall(
+        "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
+        " WHERE f.person_id = ? AND j.person_id = ?",
+        (keeper, asker),
+    )
+    return [int(row[0]) for row in rows]

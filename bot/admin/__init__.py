@@ -1,0 +1,1 @@
+"""Commands of admins: settings of a place, the audit log and undo."""

@@ -1,0 +1,93 @@
+"""The log of what admins changed: read by those of the place, and taken back."""
+
+from __future__ import annotations
+
+import json
+
+from bot.access import owner_changes
+from bot.admin.undo_registry import KINDS
+from bot.audit import changes
+from bot.audit import store as audit_rows
+from bot.audit.model import AuditLine
+from bot.audit.store import AuditEntry
+from bot.commands import permissions
+from bot.context import AppContext
+from bot.core.people import Actor, Place
+from bot.core.service_state import ServiceState
+from bot.storage import options, people
+from bot.storage.database import Tx
+
+SHOWN = 15
+"""So many changes are listed, the newest first."""
+
+
+async def listed(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
+    """Return the last changes of a place; in a direct message (an owner's right, checked before) those of all."""
+    async with ctx.db.read() as tx:
+        if place.guild is None:
+            found = await audit_rows.recent(tx, SHOWN)
+        else:
+            found = await audit_rows.of_place(tx, place.platform, place.guild, SHOWN)
+        return tuple([await _line(tx, entry) for entry in found])
+
+
+async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> AuditLine:
+    """Take a change of this place back; in a direct message any. Rights to this verb were checked before.
+
+    Raises:
+        NotFound: There is no such change here.
+        NotAllowed: It says which roles are admins, and they are one by such a role alone.
+        BadInput: It was undone already, or changed again since.
+    """
+    async with ctx.db.write() as tx:
+        within = None if place.guild is None else place
+        undone = await changes.undo(tx, number, KINDS, within, by=changes.by_of(actor), now=ctx.clock.now())
+        if _option(undone) == permissions.ADMIN_ROLES:
+            # A refusal takes all of this back.
+            permissions.check_appoints(actor)
+        line = await _line(tx, undone)
+        held = await options.service_state(tx) is ServiceState.PAUSE
+    ctx.backlog.hold(held)
+    await owner_changes.refresh(ctx.db, ctx.owners)
+    return line
+
+
+def _option(entry: AuditEntry) -> str:
+    return str(json.loads(entry.subject).get("name", "")) if entry.kind == "option" else ""
+
+
+async def _line(tx: Tx, entry: AuditEntry) -> AuditLine:
+    platform, _, user_id = entry.actor.partition(":")
+    who = await people.find(tx, platform, user_id)
+    subject = json.loads(entry.subject) if entry.subject else {}
+    before, after = (
+        json.loads(value) if value and entry.kind else value or None for value in (entry.before, entry.after)
+    )
+    return AuditLine(
+        number=entry.id,
+        at=entry.at,
+        who=entry.actor if who is None or not who.name else f"{who.name} ({entry.actor})",
+        action=entry.action,
+        kind=entry.kind,
+        subject=subject,
+        whom=await _whom(tx, subject),
+        place="" if entry.place is None else await _place(tx, entry),
+        before=before,
+        after=after,
+        undone=await audit_rows.undone(tx, entry.id),
+    )
+
+
+async def _whom(tx: Tx, subject: dict[str, object]) -> str:
+    """Return the name of the person whom a change is about, or the id where it is not known."""
+    user_id = subject.get("user_id") or subject.get("person")
+    if user_id is None:
+        return ""
+    person = await people.find(tx, str(subject.get("platform")), str(user_id))
+    return str(user_id) if person is None or not person.name else person.name
+
+
+async def _place(tx: Tx, entry: AuditEntry) -> str:
+    place_id = await people.find_place(tx, Place(str(entry.platform), entry.place, ""))
+    known = None if place_id is None else await people.place(tx, place_id)
+    return str(entry.place) if known is None or not known.name else known.name

@@ -1,0 +1,137 @@
+"""``easel ...``: options of the place where it is typed, its log of changes, and the whole service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+from bot.admin import audit_log, settings_overview
+from bot.admin import cards as present
+from bot.admin import change_cards as log
+from bot.audit import changes
+from bot.commands import permissions
+from bot.commands.model import Invocation
+from bot.commands.parser import number_of
+from bot.commands.permissions import ADMIN_ROLES
+from bot.context import AppContext
+from bot.core.cards import Card
+from bot.core.errors import NotAllowed, OverQuota
+from bot.core.quotas import RuleTerms, Scope
+from bot.core.service_state import ServiceState
+from bot.places import pause
+from bot.places.option_changes import put, set_here
+from bot.places.time_zones import parse_zone
+from bot.quotas import rule_changes
+from bot.quotas.quota_status import TIMEZONE
+from bot.quotas.rules import parse_terms
+from bot.storage import options
+from bot.storage.database import Tx
+
+PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
+"""What the place's own rule for everybody becomes. ``open`` takes all of its own rules away, ``paused`` pauses."""
+
+
+async def _limits(ctx: AppContext, call: Invocation) -> Card:
+    found = await settings_overview.show(ctx, call.actor, call.place)
+    return present.limits_card(found, call.actor.locale)
+
+
+async def _preset(ctx: AppContext, call: Invocation) -> Card:
+    preset = call.args["preset"]
+    if call.place.guild is None:
+        raise NotAllowed("refusal.rights.no_place")
+    now, narrower = ctx.clock.now(), False
+    async with ctx.db.write() as tx:
+        await set_here(tx, call, pause.PAUSED, True if preset == "paused" else None, now=now)
+        if preset == "open":
+            for policy in await rule_changes.own(tx, call.place):
+                await _rule(tx, call, policy.scope, None, now)
+        elif preset in PRESETS:
+            scope, terms = Scope(call.place.platform, call.place.guild), parse_terms(PRESETS[preset])
+            await _rule(tx, call, scope, terms, now)
+            try:
+                await rule_changes.check_ceiling(tx, ctx, scope, terms)
+            except OverQuota:
+                # A preset says how a place is meant to be; in what the owner gives less of, that binds.
+                narrower = True
+    return present.preset_card(preset, call.actor.locale, narrower=narrower)
+
+
+async def _rule(tx: Tx, call: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
+    by = changes.by_of(call.actor)
+    await rule_changes.change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.verb.name)
+
+
+async def _pause(ctx: AppContext, call: Invocation) -> Card:
+    async with ctx.db.write() as tx:
+        await set_here(tx, call, pause.PAUSED, True, now=ctx.clock.now())
+    return present.paused_card(call.actor.locale, paused=True)
+
+
+async def _resume(ctx: AppContext, call: Invocation) -> Card:
+    async with ctx.db.write() as tx:
+        await set_here(tx, call, pause.PAUSED, None, now=ctx.clock.now())
+    return present.paused_card(call.actor.locale, paused=False)
+
+
+async def _admins(ctx: AppContext, call: Invocation) -> Card:
+    role = call.args.get("role")
+    if role is None:
+        async with ctx.db.read() as tx:
+            known = await permissions.named(tx, call.place)
+        return present.admins_card(known, call.actor.locale)
+    permissions.check_appoints(call.actor)
+    async with ctx.db.write() as tx:
+        known = await permissions.named(tx, call.place)
+        # Naming a role once more takes it off the list: there is one verb for both.
+        named = tuple(r for r in known if r != role) if role in known else (*known, role)
+        await set_here(tx, call, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
+    return present.admin_role_card(call.names.get("role", role), call.actor.locale, named=role in named)
+
+
+async def _timezone(ctx: AppContext, call: Invocation) -> Card:
+    # The names are read from files.
+    zone = await asyncio.to_thread(parse_zone, call.args["zone"])
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        await set_here(tx, call, TIMEZONE, zone, now=now)
+    return present.timezone_card(zone, now, call.actor.locale)
+
+
+async def _changes(ctx: AppContext, call: Invocation) -> Card:
+    lines = await audit_log.listed(ctx, call.place)
+    return log.changes_card(lines, call.actor.locale, now=ctx.clock.now(), everywhere=call.place.guild is None)
+
+
+async def _undo(ctx: AppContext, call: Invocation) -> Card:
+    number = number_of(call.verb, call.args, "number")
+    line = await audit_log.undo(ctx, call.actor, call.place, number)
+    return log.undone_card(line, call.actor.locale)
+
+
+async def _service(ctx: AppContext, call: Invocation) -> Card:
+    state = ServiceState(call.args["state"])
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        if await options.service_state(tx) is not state:
+            value = None if state is ServiceState.RUN else state.value
+            by, verb = changes.by_of(call.actor), call.verb.name
+            await put(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
+    ctx.backlog.hold(state is ServiceState.PAUSE)
+    return present.service_card(state, call.actor.locale)
+
+
+HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
+    {
+        "easel limits": _limits,
+        "easel preset": _preset,
+        "easel pause": _pause,
+        "easel resume": _resume,
+        "easel admins": _admins,
+        "easel timezone": _timezone,
+        "easel changes": _changes,
+        "easel undo": _undo,
+        "easel service": _service,
+    }
+)

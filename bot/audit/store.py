@@ -1,0 +1,87 @@
+"""Who changed what, from what to what; only ever added to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+_COLUMNS = "at, actor, action, platform, place, before, after, kind, subject, undoes, id"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change. ``actor`` is ``platform:user id``, or ``operator`` for the command line.
+
+    Attributes:
+        at: Unix seconds.
+        actor: Who.
+        action: What it is called, such as ``quota set``.
+        platform: Of the place whose admins may see it; None with ``place`` None is the owners' alone.
+        place: The guild's id.
+        before: What was there, as JSON.
+        after: What is there since, as JSON.
+        kind: What sort of thing; empty for changes that can't be undone.
+        subject: Which of that sort, as JSON.
+        undoes: Number of the change that this one takes back.
+        id: Its number.
+    """
+
+    at: float
+    actor: str
+    action: str
+    platform: str | None = None
+    place: str | None = None
+    before: str = ""
+    after: str = ""
+    kind: str = ""
+    subject: str = ""
+    undoes: int | None = None
+    id: int = 0
+
+
+async def add(tx: aiosqlite.Connection, entry: AuditEntry) -> None:
+    """Keep a change; in the transaction that makes it."""
+    await tx.execute_fetchall(
+        "INSERT INTO audit (at, actor, action, platform, place, before, after, kind, subject, undoes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.at,
+            entry.actor,
+            entry.action,
+            entry.platform,
+            entry.place,
+            entry.before,
+            entry.after,
+            entry.kind,
+            entry.subject,
+            entry.undoes,
+        ),
+    )
+
+
+async def get(tx: aiosqlite.Connection, number: int) -> AuditEntry | None:
+    """Return one change, or None."""
+    return next(iter(await _select(tx, "WHERE id = ?", (number,))), None)
+
+
+async def undone(tx: aiosqlite.Connection, number: int) -> bool:
+    """Whether a change was taken back."""
+    rows = await tx.execute_fetchall("SELECT 1 FROM audit WHERE undoes IS NOT NULL AND undoes = ? LIMIT 1", (number,))
+    return any(True for _ in rows)
+
+
+async def recent(tx: aiosqlite.Connection, limit: int = 50) -> tuple[AuditEntry, ...]:
+    """Return the last changes, newest first."""
+    return await _select(tx, "ORDER BY id DESC LIMIT ?", (limit,))
+
+
+async def of_place(tx: aiosqlite.Connection, platform: str, place: str, limit: int = 50) -> tuple[AuditEntry, ...]:
+    """Return the last changes of one place, newest first; ``place`` is the guild's id."""
+    return await _select(tx, "WHERE platform = ? AND place = ? ORDER BY id DESC LIMIT ?", (platform, place, limit))
+
+
+async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int]) -> tuple[AuditEntry, ...]:
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM audit {where}", values)  # noqa: S608 - constants
+    return tuple(AuditEntry(*row) for row in rows)

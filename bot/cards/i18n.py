@@ -1,0 +1,98 @@
+"""Messages in the person's language: catalogues read from their .po files, compiled in memory."""
+
+from __future__ import annotations
+
+import gettext
+import io
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from bot.cards import durations
+
+LOCALES = ("en", "zh_CN")
+"""The languages that Easel speaks; the first is taken for all others."""
+
+_ARGUMENT = re.compile(r"<([a-z]+)>")
+
+
+def locale_of(tag: str | None) -> str:
+    """Map a language tag of any platform (``zh-TW``, ``en_GB``, ``de``, None) to a locale that Easel speaks."""
+    language = (tag or "").replace("_", "-").partition("-")[0].lower()
+    return "zh_CN" if language == "zh" else "en"
+
+
+@cache
+def catalogue(locale: str) -> Catalog:
+    """Read the catalogue of one of LOCALES, as its .po file has it."""
+    path = resources.files("bot.cards") / "locales" / locale / "LC_MESSAGES" / "easel.po"
+    with path.open("rb") as file:
+        return read_po(file, locale=locale)
+
+
+@cache
+def _translations(locale: str) -> gettext.GNUTranslations:
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue(locale))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+def load() -> None:
+    """Read every catalogue now (it takes some 50 ms), so that the first answer does not wait for it."""
+    for locale in LOCALES:
+        _translations(locale)
+
+
+def known(key: str) -> bool:
+    """Whether the catalogues have a message under that key."""
+    return bool(key) and key in catalogue(LOCALES[0])
+
+
+def texts(locale: str, prefix: str) -> dict[str, str]:
+    """Return every message whose key starts with ``prefix``, with its fields still in braces."""
+    messages = catalogue(locale_of(locale))
+    return {
+        message.id: message.string
+        for message in messages
+        if isinstance(message.id, str) and isinstance(message.string, str) and message.id.startswith(prefix)
+    }
+
+
+def text(locale: str, key: str, **params: str | int | float) -> str:
+    """Return one message with its fields filled in.
+
+    Args:
+        locale: Any language tag.
+        key: Message id.
+        **params: Values of the fields. ``n`` also chooses the plural form. ``wait`` is in seconds and becomes "in 3
+            hours". ``usage`` is how a verb is written, with arguments' names such as ``<person>`` still to be translated.
+            A text that starts with ``@`` is a key to translate first, where there is one; ``@@`` is an ``@``.
+    """
+    locale = locale_of(locale)
+    translations = _translations(locale)
+    message = key
+    if "n" in params:
+        message = translations.ngettext(key, key, int(params["n"]))
+    if message == key:
+        message = translations.gettext(key)
+    return message.format_map(_filled(locale, params))
+
+
+def _filled(locale: str, params: Mapping[str, str | int | float]) -> Mapping[str, str | int | float]:
+    filled, translations = dict(params), _translations(locale)
+    for name, value in params.items():
+        if name == "wait" and not isinstance(value, str):
+            filled[name] = durations.from_now(value, locale)
+        elif name == "usage" and isinstance(value, str):
+            filled[name] = _ARGUMENT.sub(lambda found: translations.gettext(f"argument.{found[1]}"), value)
+        elif isinstance(value, str) and value.startswith("@@"):
+            filled[name] = value[1:]
+        elif isinstance(value, str) and value.startswith("@") and known(value[1:]):
+            filled[name] = translations.gettext(value[1:])
+    return filled

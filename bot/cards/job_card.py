@@ -1,0 +1,297 @@
+"""The card of a job: how it stands, its facts, its pictures and its buttons, in the asker's language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bot.cards import durations
+from bot.cards.i18n import known, text
+from bot.core import recipes
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Button, Card, Fact, PendingImages, Tone
+from bot.core.errors import Refusal
+from bot.core.jobs import Job, JobState
+from bot.core.pictures import Picture, PictureFile
+from bot.core.ports import QueuePosition
+from bot.core.strictness import SPOILER
+from engine.contract import Capability, Profile
+
+Rows = tuple[tuple[Button, ...], ...]
+
+IN_A_ROW = 4
+"""Buttons for pictures in one row. The pictures that a chat can have (4) need 4 rows of the 5 that Discord has; more come
+on the page alone, which sets the buttons beside their pictures."""
+
+_SHORT_LIST = 4
+"""So many seeds are listed; of more, the first and the last."""
+
+_TONES: Mapping[JobState, Tone] = {
+    JobState.HELD: Tone.WAITING,
+    JobState.QUEUED: Tone.WAITING,
+    JobState.RUNNING: Tone.RUNNING,
+    JobState.PAINTED: Tone.DONE,
+    JobState.DELIVERED: Tone.DONE,
+    JobState.CANCELLED: Tone.STOPPED,
+    JobState.FAILED: Tone.PROBLEM,
+}
+_NO_REASON = "error.engine.failed"
+_FINISHED = frozenset({JobState.PAINTED, JobState.DELIVERED})
+_FOR_OPERATORS = frozenset(
+    {
+        "unavailable.database.damaged",
+        "unavailable.database.moved",
+        "unavailable.database.unwritable",
+        "unavailable.pictures.unwritable",
+    }
+)
+_STOPPABLE = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
+
+
+def error_key(code: str) -> str:
+    """Return the message that says why a job failed, for an ``EngineError.code``."""
+    key = f"error.engine.{code}"
+    return key if known(key) else _NO_REASON
+
+
+def card_of(
+    job: Job,
+    pictures: Sequence[Picture],
+    *,
+    pictures_dir: Path,
+    waiting: QueuePosition | None = None,
+    progress: float | None = None,
+    profile: Profile | None = None,
+    notes: Sequence[str] = (),
+    owned: bool = True,
+    stalled: bool = False,
+    preempted: bool = False,
+) -> Card:
+    """Return the card of a job as it is now.
+
+    Args:
+        job: The job; its locale is the card's language.
+        pictures: Those that are stored, in order.
+        pictures_dir: The folder that their paths are relative to.
+        waiting: Where it stands in the queue, while it waits.
+        progress: 0 to 1 while it is drawn.
+        profile: The job's model; None when it is not there any more.
+        notes: Keys of further sentences, such as ``note.unclear``.
+        owned: Whether anybody is known who can let newcomers in.
+        stalled: What is drawn of it waits until it can be stored.
+        preempted: It was begun and takes no steps while the engine draws others.
+    """
+    if job.forgotten:
+        return _forgotten(job)
+    finished = job.state in _FINISHED
+    # It was claimed ahead of time, or its first step is not done: the device may still draw what came before.
+    begins_later = job.state is JobState.RUNNING and progress == 0 and not stalled
+    # The share that is drawn stays in sight, and nothing says that it moves.
+    rests = job.state is JobState.RUNNING and preempted and not stalled
+    return Card(
+        tone=Tone.WAITING if begins_later or rests else _TONES[job.state],
+        status=_status(job, len(pictures), waiting, progress, owned=owned, stalled=stalled, preempted=preempted),
+        prompt=job.request.typed,
+        asker=job.asker,
+        job_id=job.id,
+        progress=progress if job.state is JobState.RUNNING and not begins_later else None,
+        notes=_notes(job, pictures, notes),
+        facts=facts_of(job, pictures, profile) if finished else (),
+        pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
+        buttons=_buttons(job, pictures, profile),
+        private=job.request.private,
+        final=job.state not in _STOPPABLE,
+        coming=_coming(job, profile),
+        locale=job.locale,
+    )
+
+
+def _forgotten(job: Job) -> Card:
+    """Return what is left to say of a job whose person had it forgotten."""
+    return Card(
+        Tone.STOPPED,
+        text(job.locale, "card.forgotten"),
+        job_id=job.id,
+        private=job.request.private,
+        final=True,
+        locale=job.locale,
+    )
+
+
+def unclear(job: Job) -> Card:
+    """Return the card that says that nobody knows whether the pictures arrived; its button sends them."""
+    button = Button(text(job.locale, "button.original"), ButtonPress(Action.ORIGINAL, job.id))
+    return Card(
+        tone=Tone.PROBLEM,
+        status=text(job.locale, "note.unclear"),
+        prompt=job.request.typed,
+        asker=job.asker,
+        job_id=job.id,
+        buttons=((button,),),
+        private=job.request.private,
+        final=True,
+        locale=job.locale,
+    )
+
+
+def refused(refusal: Refusal, locale: str) -> Card:
+    """Return a refusal as a private card."""
+    if refusal.key in _FOR_OPERATORS:
+        # Where the files of this machine lie is for its operator: the log and /readyz say it.
+        return Card(Tone.PROBLEM, text(locale, "unavailable.storage"), private=True, final=True)
+    return Card(Tone.PROBLEM, text(locale, refusal.key, **refusal.params), private=True, final=True)
+
+
+def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
+    """Return the file behind a picture, under the name that people see."""
+    return PictureFile(
+        path=pictures_dir / picture.path,
+        name=f"easel-{job.id}-{picture.index + 1}.png",
+        mime="image/png",
+        width=picture.width,
+        height=picture.height,
+        alt=job.request.typed,
+        index=picture.index,
+        seed=picture.seed,
+        spoiler=picture.flag == SPOILER,
+    )
+
+
+def facts_of(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> tuple[Fact, ...]:
+    """Return what decided the pictures, and how long the device took for them."""
+    request, locale = job.request, job.locale
+    usual = profile is not None and request.negative == profile.negative_default
+    variations = [recipes.variation_seed_of(request, picture.index) for picture in pictures] or [request.variation_seed]
+    values = (
+        ("fact.seed", _listed([picture.seed for picture in pictures] or [request.seed])),
+        ("fact.variation", durations.number(request.variation, locale) if request.variation else ""),
+        ("fact.variation_seed", _listed(variations) if request.variation else ""),
+        ("fact.steps", str(request.steps)),
+        ("fact.guidance", durations.number(request.guidance, locale)),
+        ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
+        ("fact.strength", durations.number(request.strength, locale) if request.image else ""),
+        ("fact.size", f"{request.width}x{request.height}"),
+        ("fact.model", request.model if profile is None else profile.title),
+        ("fact.style", request.style),
+        ("fact.negative_default" if usual else "fact.negative", request.negative),
+        ("fact.time", text(locale, "duration.seconds", seconds=durations.number(job.seconds, locale))),
+    )
+    return tuple(Fact(text(locale, label), value) for label, value in values if value)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    known = [str(seed) for seed in dict.fromkeys(seeds)]
+    return ", ".join(known) if len(known) <= _SHORT_LIST else f"{known[0]} … {known[-1]}"
+
+
+def _coming(job: Job, profile: Profile | None) -> PendingImages | None:
+    if job.state not in _STOPPABLE:
+        return None
+    request, enlarge = job.request, 1 if profile is None else profile.enlarge
+    return PendingImages(request.count, request.width, request.height, enlarge)
+
+
+def _status(
+    job: Job,
+    drawn: int,
+    waiting: QueuePosition | None,
+    progress: float | None,
+    *,
+    owned: bool,
+    stalled: bool,
+    preempted: bool,
+) -> str:
+    locale, count = job.locale, job.request.count
+    match job.state:
+        case JobState.HELD:
+            return text(locale, "card.held" if owned else "card.held.unowned")
+        case JobState.QUEUED:
+            return _in_line(locale, waiting)
+        case JobState.RUNNING:
+            if stalled:
+                return text(locale, "card.running.stalled")
+            if progress is None:
+                return text(locale, "card.running", n=count)
+            if progress == 0:
+                return text(locale, "card.running.next", n=count)
+            percent = int(100 * min(max(progress, 0.0), 1.0))
+            if preempted:
+                return text(locale, "card.running.preempted", percent=percent)
+            return text(locale, "card.running.percent", n=count, percent=percent)
+        case JobState.PAINTED | JobState.DELIVERED:
+            return text(locale, "card.done", n=drawn) if drawn else text(locale, "card.unkept")
+        case JobState.CANCELLED:
+            return text(locale, job.error if known(job.error) else "card.cancelled")
+        case JobState.FAILED:
+            return text(locale, job.error if known(job.error) else _NO_REASON)
+
+
+def _in_line(locale: str, waiting: QueuePosition | None) -> str:
+    if waiting is None:
+        return text(locale, "card.queued.soon")
+    key = "card.queued.next" if waiting.position <= 1 else "card.queued.position"
+    if waiting.eta is None:
+        return text(locale, key, position=waiting.position)
+    low, duration = durations.ends(waiting.eta.low, waiting.eta.high, locale)
+    if low:
+        between = "duration.between" if low.isdecimal() else "duration.between_units"
+        duration = text(locale, between, low=low, high=duration)
+    eta = text(locale, "duration.about", duration=duration)
+    return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
+
+
+def _notes(job: Job, pictures: Sequence[Picture], more: Sequence[str]) -> tuple[str, ...]:
+    codes = dict.fromkeys(code for picture in pictures for code in picture.notes)
+    # What a newer engine says and these catalogues don't know is left out.
+    drawn = [key for code in codes if known(key := f"note.engine.{code}")]
+    notes = [text(job.locale, key) for key in (*job.request.notes, *drawn)]
+    missing = job.request.count - len(pictures)
+    if job.state in _FINISHED and pictures and missing > 0:
+        notes.append(text(job.locale, "note.partial", n=missing))
+    if job.attempts and job.state in {JobState.QUEUED, JobState.RUNNING}:
+        notes.append(text(job.locale, "note.attempt"))
+    return (*notes, *(text(job.locale, key) for key in more))
+
+
+def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> Rows:
+    locale = job.locale
+    if job.state in _STOPPABLE:
+        return ((Button(text(locale, "button.cancel"), ButtonPress(Action.CANCEL, job.id), danger=True),),)
+    reroll = Button(text(locale, "button.reroll"), ButtonPress(Action.REROLL, job.id))
+    favourite = Button(text(locale, "button.favourite"), ButtonPress(Action.FAVOURITE, job.id))
+    if job.state not in _FINISHED or not pictures:
+        return ((reroll,),)
+    seeds = _each(job, pictures, Action.SEED)
+    varied = _each(job, pictures, Action.VARY) if profile is not None and Capability.VARY in profile.can else []
+    larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
+    report = _report(job, pictures)
+    if len(pictures) == 1:
+        return tuple(row for row in ((reroll, *seeds, favourite), (*varied, *larger, *report)) if row)
+    rows = [tuple(row[i : i + IN_A_ROW]) for row in (seeds, varied, larger) for i in range(0, len(row), IN_A_ROW)]
+    return ((reroll, favourite, *report), *rows)
+
+
+def _report(job: Job, pictures: Sequence[Picture]) -> list[Button]:
+    """Return the button that tells the place's admins: where there are any, and others see the pictures."""
+    if job.place_id is None or job.request.private:
+        return []
+    index = pictures[0].index if len(pictures) == 1 else None
+    return [Button(text(job.locale, "button.report"), ButtonPress(Action.REPORT, job.id, index))]
+
+
+def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]:
+    """Return the button of each picture; it says which one unless the job has a single one."""
+    one = job.request.count == 1
+    return [
+        Button(
+            text(job.locale, f"button.{action}") if one else text(job.locale, f"button.{action}_of", index=p.index + 1),
+            ButtonPress(action, job.id, p.index),
+        )
+        for p in pictures
+    ]
+
+
+def _can_grow(picture: Picture, profile: Profile | None) -> bool:
+    if profile is None or Capability.IMAGE not in profile.can:
+        return False
+    return recipes.upscaled(picture.width, picture.height, profile) is not None

@@ -1,0 +1,1 @@
+"""Typed commands: their table, their parser and the permissions that they need."""

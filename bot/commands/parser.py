@@ -1,0 +1,260 @@
+"""Typed verbs: which one a line means, and what stands behind it, by the table of verbs alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from bot.commands.model import HERE, VERBS, Arg, ArgType, Command
+from bot.core.durations import is_for_good, is_span
+from bot.core.errors import BadInput
+from bot.core.matching import nearest
+from bot.core.texts import bounded, clean, fold, shown
+
+ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
+"""What a command does when it is typed alone."""
+
+_HERE = {"here", "这里", "此处", "本群", "本频道"}
+_BY_NAME = {verb.name: verb for verb in VERBS}
+# What people type in Chinese for a choice; several where verbs differ in the word for the same thing.
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "开放": ("open",),
+    "俱乐部": ("club",),
+    "社团": ("club",),
+    "严格": ("strict",),
+    "暂停": ("paused", "pause"),
+    "关闭": ("off",),
+    "关": ("off",),
+    "提醒": ("warn",),
+    "警告": ("warn",),
+    "拒绝": ("refuse",),
+    "遮盖": ("spoiler",),
+    "剧透": ("spoiler",),
+    "运行": ("run",),
+    "排空": ("drain",),
+}
+_CLOSERS = {'"': '"”', "“": '”"', "”": '”"', "「": "」", "『": "』"}
+_WORD = re.compile(r"\S+")
+_NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
+# Ids of people are long, so that no number of pictures looks like one.
+_PERSON = re.compile(r"@\w{2,64}|[0-9]{5,20}|[a-z]{2,16}:-?\w{1,64}", re.ASCII | re.IGNORECASE)
+_SPAN_WORDS = 4
+_CHAT = re.compile(r"-[0-9]{1,20}|[0-9]{5,20}", re.ASCII)
+
+
+def find(command: str, typed: str) -> tuple[Command, str]:
+    """Return the verb that a line means, and what is left of the line.
+
+    Args:
+        command: The first word, without its slash: ``quota``, ``export``.
+        typed: What stands behind it.
+
+    Raises:
+        BadInput: It has no such subcommand; the nearest one is named.
+    """
+    if command in _BY_NAME:
+        return _BY_NAME[command], typed.strip()
+    typed = clean(typed)
+    head = _WORD.match(typed)
+    sub = fold(head[0]) if head else ALONE[command]
+    if f"{command} {sub}" in _BY_NAME:
+        return _BY_NAME[f"{command} {sub}"], typed[head.end() :].strip() if head else ""
+    known = tuple(name.partition(" ")[2] for name in _BY_NAME if name.startswith(f"{command} "))
+    unknown, near = shown(f"/{command} {sub}"), nearest(sub, known)
+    if near is None:
+        raise BadInput("refusal.verb.none_near", typed=unknown, command=f"/{command}", known=", ".join(known))
+    raise BadInput("refusal.verb.unknown", typed=unknown, nearest=f"/{command} {near}")
+
+
+def parse(verb: Command, typed: str, near: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return the verb's arguments as they were typed, by their names.
+
+    Arguments come in the table's order; one that is optional may be left out, and ``name=value`` gives any by its name.
+    Only a role must be named so: its id looks like nothing in particular.
+
+    Args:
+        verb: Which.
+        typed: What stands behind its name.
+        near: What counts where nothing is typed: the person whose message is answered.
+
+    Raises:
+        BadInput: Something is missing, unknown or too much; says how the verb is written.
+    """
+    line = _Line(clean(typed))
+    found: dict[str, str] = {}
+    for arg in verb.args:
+        found |= _named(verb, line)
+        if arg.name in found:
+            continue
+        value = line.rest if arg.takes is ArgType.TEXT else _READ[arg.takes](arg, line)
+        if value:
+            found[arg.name] = value
+            if arg.takes is ArgType.TEXT:
+                line.rest = ""
+        elif arg.name in near:
+            found[arg.name] = near[arg.name]
+        elif arg.required:
+            raise _wrong(verb, arg, line)
+    found |= _named(verb, line)
+    if line.rest:
+        left_out = [arg for arg in verb.args if arg.name not in found and arg.takes is not ArgType.ROLE]
+        if left_out:
+            raise _wrong(verb, left_out[0], line)
+        raise BadInput("refusal.verb.more", value=shown(line.rest), usage=usage(verb))
+    return found
+
+
+def number_of(verb: Command, args: Mapping[str, str], name: str) -> int:
+    """Return an argument that is a whole number, whatever surface it was typed on; 64 bits with its sign.
+
+    Raises:
+        BadInput: It is none, or has more digits than the database can store; says how the verb is written.
+    """
+    number = _number(args[name])
+    if number is None:
+        raise BadInput("refusal.verb.value", value=shown(args[name]), argument=f"@argument.{name}", usage=usage(verb))
+    return number
+
+
+def usage(verb: Command) -> str:
+    """Return how a verb is written; ``<name>`` stands for an argument's name in the person's language."""
+    return " ".join([f"/{verb.name}", *(_shape(arg) for arg in verb.args)])
+
+
+def _shape(arg: Arg) -> str:
+    if arg.takes is ArgType.CHOICE:
+        shape = "|".join(arg.choices)
+    elif arg.takes is ArgType.ROLE:
+        shape = f"{arg.name}=<{arg.name}>"
+    else:
+        shape = f"<{arg.name}>"
+    return shape if arg.required else f"[{shape}]"
+
+
+def _wrong(verb: Command, arg: Arg, line: _Line) -> BadInput:
+    if not line.rest:
+        return BadInput("refusal.verb.missing", argument=f"@argument.{arg.name}", usage=usage(verb))
+    value = shown(line.word() or line.rest)
+    if arg.takes is ArgType.CHOICE:
+        near = nearest(fold(value), arg.choices)
+        if near is None:
+            return BadInput("refusal.verb.no_choice", value=value, usage=usage(verb))
+        return BadInput("refusal.verb.choice", value=value, nearest=near, usage=usage(verb))
+    return BadInput("refusal.verb.value", value=value, argument=f"@argument.{arg.name}", usage=usage(verb))
+
+
+class _Line:
+    """What is left of a line."""
+
+    def __init__(self, text: str) -> None:
+        self.rest = text
+
+    def word(self) -> str:
+        """The next word, or what stands in quotation marks; empty at the end."""
+        return self._next()[0]
+
+    def take(self) -> str:
+        """The same, and go on behind it."""
+        word, end = self._next()
+        self.rest = self.rest[end:].lstrip()
+        return word
+
+    def _next(self) -> tuple[str, int]:
+        closers = _CLOSERS.get(self.rest[:1], "")
+        for index in range(1, len(self.rest) if closers else 0):
+            if self.rest[index] in closers:
+                return self.rest[1:index].strip(), index + 1
+        head = _WORD.match(self.rest)
+        return (head[0], head.end()) if head else ("", 0)
+
+
+def _named(verb: Command, line: _Line) -> dict[str, str]:
+    """Take the ``name=value`` words that come next."""
+    args = {arg.name: arg for arg in verb.args if arg.takes is not ArgType.TEXT}
+    found: dict[str, str] = {}
+    while (head := _NAMED.match(line.rest)) is not None and (arg := args.get(head[1].lower())) is not None:
+        line.rest = line.rest[head.end() :]
+        value = (
+            line.take() if arg.takes in {ArgType.ROLE, ArgType.WORD, ArgType.PERSON} else _READ[arg.takes](arg, line)
+        )
+        if not value:
+            raise _wrong(verb, arg, line)
+        found[arg.name] = _here(value) if arg.takes is ArgType.CHANNEL else value
+    return found
+
+
+def _word(_: Arg, line: _Line) -> str:
+    return line.take()
+
+
+def _nothing(_arg: Arg, _line: _Line) -> str:
+    return ""
+
+
+def _choice(arg: Arg, line: _Line) -> str:
+    word = fold(line.word())
+    value = next((choice for choice in (word, *_CHOICES.get(word, ())) if choice in arg.choices), "")
+    if value:
+        line.take()
+    return value
+
+
+def _person(_: Arg, line: _Line) -> str:
+    return line.take() if _PERSON.fullmatch(line.word()) else ""
+
+
+def _channel(_: Arg, line: _Line) -> str:
+    word = line.word()
+    is_id = _CHAT.fullmatch(word) is not None and bounded(word) is not None
+    return _here(line.take()) if is_id or fold(word) in _HERE else ""
+
+
+def _here(value: str) -> str:
+    return HERE if fold(value) in _HERE else value
+
+
+def _whole(_: Arg, line: _Line) -> str:
+    number = _number(line.word())
+    if number is None:
+        return ""
+    line.take()
+    return str(number)
+
+
+def _number(typed: str) -> int | None:
+    return bounded(typed.strip().removeprefix("#"))
+
+
+def _span(_: Arg, line: _Line) -> str:
+    # The longest first: "1 day 12h" before "1 day", "3 days" before "3d".
+    rest = line.rest
+    starts: list[tuple[str, str]] = []
+    while line.rest and len(starts) < _SPAN_WORDS:
+        word = line.take()
+        starts.append((f"{starts[-1][0]} {word}" if starts else word, line.rest))
+    for typed, left in reversed(starts):
+        if _is_span(typed, last=not left):
+            line.rest = left
+            return typed
+    line.rest = rest
+    return ""
+
+
+def _is_span(typed: str, *, last: bool) -> bool:
+    if is_for_good(typed):
+        # "off topic" is a reason.
+        return last or fold(typed) not in {"off", "关闭"}
+    # One that is too long or nothing is refused where it is used: it is no reason and no rule.
+    return is_span(typed)
+
+
+_READ: Mapping[ArgType, Callable[[Arg, _Line], str]] = {
+    ArgType.WORD: _word,
+    ArgType.CHOICE: _choice,
+    ArgType.PERSON: _person,
+    ArgType.ROLE: _nothing,
+    ArgType.CHANNEL: _channel,
+    ArgType.WHOLE: _whole,
+    ArgType.SPAN: _span,
+}

@@ -1,0 +1,44 @@
+"""Who may do what where: an owner anywhere, an admin in their own place, and whoever has the role that they named."""
+
+from __future__ import annotations
+
+from bot.commands.model import Permission
+from bot.core.errors import NotAllowed
+from bot.core.people import Actor, Place
+from bot.storage import options, people
+from bot.storage.database import Tx
+
+ADMIN_ROLES = "admin_roles"
+"""Option of a place: ids of the roles whose members are its admins too."""
+
+
+async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
+    """Whether somebody may set rules in this place. Nobody but owners may in direct messages."""
+    if actor.is_owner:
+        return True
+    if place.guild is None:
+        return False
+    if actor.is_admin:
+        return True
+    return bool(actor.roles) and bool(set(await named(tx, place)) & set(actor.roles))
+
+
+async def named(tx: Tx, place: Place) -> tuple[str, ...]:
+    """Return the ids of the roles whose members are admins of this place too."""
+    place_id = await people.find_place(tx, place)
+    roles = None if place_id is None else await options.get(tx, place_id, ADMIN_ROLES)
+    return tuple(str(role) for role in roles) if isinstance(roles, list) else ()
+
+
+def check_appoints(actor: Actor) -> None:
+    """Raise NotAllowed unless somebody may say which roles are admins: no member of such a role makes others one."""
+    if not (actor.is_admin or actor.is_owner):
+        raise NotAllowed("refusal.rights.appoint")
+
+
+async def check(tx: Tx, actor: Actor, place: Place, who: Permission) -> None:
+    """Raise NotAllowed, with what would be needed, unless somebody may."""
+    if who is Permission.OWNER and not actor.is_owner:
+        raise NotAllowed("refusal.rights.owner")
+    if who is Permission.ADMIN and not await is_admin(tx, actor, place):
+        raise NotAllowed("refusal.rights.no_place" if place.guild is None else "refusal.rights.admin")

@@ -1,0 +1,1 @@
+"""The shared kernel: frozen dataclasses, errors, ports and text helpers. No database access."""

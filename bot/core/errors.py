@@ -1,0 +1,54 @@
+"""Refusals: bad input answered with one clear sentence, never with a stack trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Refusal(Exception):
+    """Something was asked for that can't be done; says what was wrong and what to do.
+
+    Attributes:
+        key: Message id in the catalogues of ``bot/cards/locales``; every key stands in each of them.
+        params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate;
+            ``@@`` stands for an ``@`` that somebody typed. ``wait``, in seconds, becomes "in 3 hours";
+            ``usage``, how a verb is written, gets its arguments' names in the person's language.
+            ``n``, when given, also chooses the plural form.
+    """
+
+    def __init__(self, key: str, **params: str | int | float) -> None:
+        super().__init__(key, params)
+        self.key = key
+        self.params: Mapping[str, str | int | float] = params
+
+
+class BadInput(Refusal):
+    """What was typed can't be understood or is out of range."""
+
+
+class Conflict(BadInput):
+    """The event behind a request has come before, with another request."""
+
+
+class Moderated(BadInput):
+    """It asks for what is not drawn here; whoever goes on asking is slowed down."""
+
+
+class OverQuota(Refusal):
+    """The person's quota does not allow it now."""
+
+
+class NotAllowed(Refusal):
+    """The person may not do this here."""
+
+
+class Uninvited(NotAllowed):
+    """No owner has let them in (yet). They may go on writing for ever, so who keeps answers keeps this one once."""
+
+
+class NotFound(Refusal):
+    """There is no such thing, or it is not theirs to see."""
+
+
+class Unavailable(Refusal):
+    """Easel can't do it at the moment: no disk space, database locked, engine broken."""

@@ -1,0 +1,188 @@
+"""What buttons do with a job that was drawn: again, from a seed upward, varied, enlarged; its original files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from bot.context import AppContext
+from bot.core import recipes
+from bot.core.actions import ButtonPress
+from bot.core.errors import BadInput, NotFound, OverQuota
+from bot.core.jobs import Job
+from bot.core.messages import EventRef, MessageKind
+from bot.core.people import Actor, Place
+from bot.core.pictures import Picture
+from bot.core.requests import DrawRequest
+from bot.drawing import reproducibility as same
+from bot.drawing.admission import Pressing, admit
+from bot.moderation import ban_check
+from bot.storage import blobs, inputs, job_visibility, messages, paths, people, pictures
+from engine.contract import Capability, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """Pictures whose files were asked for; ``sent`` when delivery sends them by itself."""
+
+    job: Job
+    pictures: tuple[Picture, ...]
+    sent: bool
+
+
+async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
+    """Admit the same request with a new seed. Raises Refusal, or Repeated."""
+    pressing = _pressing(ctx, press)
+    job = await _visible(ctx, actor, place, press.job_id)
+    request = recipes.reroll(job.request, ctx.rng)
+    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+
+
+async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
+    """Admit a job's recipe once more, seed and all: the same pictures where model, precision and device are the same.
+
+    Raises Refusal.
+    """
+    job = await _visible(ctx, actor, place, job_id)
+    request = job.request
+    if not request.prompt:
+        raise NotFound("refusal.job.not_found")
+    return await _again(ctx, actor, place, ref, parent=job, request=request, note=same.NOTE)
+
+
+async def from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
+    """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal, or Repeated."""
+    pressing = _pressing(ctx, press)
+    job = await _visible(ctx, actor, place, press.job_id)
+    index = press.index or 0
+    if index >= job.request.count:
+        raise NotFound("refusal.picture.not_found")
+    request = recipes.from_seed(job.request, index)
+    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+
+
+async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
+    """Admit small changes of this picture, each around its seed. Raises Refusal, or Repeated."""
+    pressing = _pressing(ctx, press)
+    job = await _visible(ctx, actor, place, press.job_id)
+    index = press.index or 0
+    if index >= job.request.count:
+        raise NotFound("refusal.picture.not_found")
+    profile = _profile(ctx, job.request.model)
+    if Capability.VARY not in profile.can:
+        raise BadInput("refusal.vary.model", model=profile.title)
+    request = recipes.vary(job.request, index, ctx.rng)
+    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+
+
+async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
+    """Admit this picture drawn again from its own file, twice as large or as large as the model allows.
+
+    Raises Refusal, or Repeated.
+    """
+    pressing = _pressing(ctx, press)
+    async with ctx.db.read() as tx:
+        job = await job_visibility.visible(tx, actor, place, press.job_id)
+        await ban_check.check_actor(tx, actor, place, now=pressing.at)
+        found = await pictures.of_job(tx, job.id)
+    picture = next((p for p in found if p.index == (press.index or 0)), None)
+    if picture is None or not await blobs.is_there(ctx.pictures, picture.path):
+        raise NotFound("refusal.picture.not_found")
+    profile = _profile(ctx, job.request.model)
+    if Capability.IMAGE not in profile.can:
+        raise BadInput("refusal.upscale.model", model=profile.title)
+    size = recipes.upscaled(picture.width, picture.height, profile)
+    if size is None:
+        raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
+    image = inputs.of_picture(ctx.pictures, picture.path)
+    request = recipes.upscale(job.request, picture.index, image, size)
+    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+
+
+async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Originals:
+    """Find the files of a job, or of one picture of it; where the adapter only saves, delivery is asked to send them.
+
+    The same file is never on its way to the same place twice at once.
+
+    Raises:
+        NotFound: There is no such picture here, or its file is gone.
+        NotAllowed: They are banned.
+        OverQuota: They have had many files sent of late; says when they may press again.
+    """
+    async with ctx.db.read() as tx:
+        job = await job_visibility.visible(tx, actor, place, press.job_id)
+        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        found = await pictures.of_job(tx, job.id)
+        person = await people.find(tx, actor.platform, actor.user_id)
+    if press.index is not None:
+        found = tuple(p for p in found if p.index == press.index)
+    found = tuple([p for p in found if await blobs.is_there(ctx.pictures, p.path)])
+    if not found:
+        raise NotFound("refusal.picture.not_found")
+    who = (actor.platform, actor.user_id) if person is None else person.id
+    what = (job.id, press.index, place)
+    if ref.address is None or ref.answered:
+        if ctx.fetches.is_repeated(who, what, ctx.clock.monotonic()):
+            return Originals(job, (), sent=True)
+        _take(ctx, who, what)
+        return Originals(job, found, sent=False)
+    async with ctx.db.write() as tx:
+        if await messages.by_event(tx, ref.event) is not None:
+            return Originals(job, found, sent=True)
+        coming = await messages.files_coming(tx, job.id, ref.address)
+        found = tuple(p for p in found if p.index not in coming) if coming is not messages.ALL else ()
+        if found:
+            _take(ctx, who, what)
+            indexes = [p.index for p in found] if coming or press.index is not None else []
+            await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
+    if found:
+        ctx.backlog.posted()
+    return Originals(job, found, sent=True)
+
+
+def _take(ctx: AppContext, who: Hashable, what: Hashable) -> None:
+    wait = ctx.fetches.take(who, what, ctx.clock.monotonic())
+    if wait > 0:
+        raise OverQuota("refusal.originals.often", wait=wait)
+
+
+def _profile(ctx: AppContext, model: str) -> Profile:
+    profiles = ctx.profiles()
+    for profile in profiles:
+        if profile.name == model:
+            return profile
+    raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
+
+
+def _pressing(ctx: AppContext, press: ButtonPress) -> Pressing:
+    return Pressing(f"{press.action}:{press.index or 0}", ctx.clock.now())
+
+
+async def _visible(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> Job:
+    async with ctx.db.read() as tx:
+        job = await job_visibility.visible(tx, actor, place, job_id)
+        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        return job
+
+
+async def _again(
+    ctx: AppContext,
+    actor: Actor,
+    place: Place,
+    ref: EventRef,
+    *,
+    parent: Job,
+    request: DrawRequest,
+    note: str = "",
+    pressing: Pressing | None = None,
+) -> Job:
+    _profile(ctx, request.model)
+    for name in (request.image, request.mask):
+        if name and await asyncio.to_thread(paths.locate, ctx.pictures, name) is None:
+            raise NotFound("refusal.again.start_gone")
+    # What the parent repeated says nothing of its child.
+    notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))
+    # A job of the page may have had more pictures than a chat takes.
+    request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
+    return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressing=pressing)

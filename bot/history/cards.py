@@ -1,0 +1,132 @@
+"""Cards that are about no single job: history, help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.cards.i18n import text
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.jobs import Job, JobState
+from bot.core.pictures import PictureFile
+from bot.core.texts import shown
+from bot.drawing.styles import listing
+from engine.contract import NegativePromptSupport, Profile
+
+_STAR = "★ "
+_PROMPT_CHARS = 60
+"""How much of a prompt a line of the history shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One job of the history: its seed is that of its first picture, whose thumbnail is on the sheet."""
+
+    job: Job
+    seed: int | None
+    favourite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """What a page of jobs is a page of: one's history, or where ``number`` is given, the stored search of that number.
+
+    The keys are those of its sentences: how many there are, that there are none, that there are no more, older ones.
+    """
+
+    number: int | None = None
+    some: str = "card.history"
+    empty: str = "card.history.empty"
+    end: str = "card.history.end"
+    older: str = "card.history.older"
+
+
+HISTORY = Album()
+
+
+def found(number: int) -> Album:
+    """What was searched for."""
+    return Album(number, "card.found", "card.found.none", "card.found.end", "card.found.older")
+
+
+def favourites(number: int) -> Album:
+    """What one keeps."""
+    return Album(number, "card.favourites", "card.favourites.none", "card.favourites.end", "card.favourites.older")
+
+
+def history_card(
+    lines: Sequence[HistoryLine],
+    locale: str,
+    *,
+    album: Album = HISTORY,
+    sheet: PictureFile | None = None,
+    older: bool = False,
+    first: bool = True,
+) -> Card:
+    """Return one page of jobs, newest first.
+
+    Args:
+        lines: The jobs, in the order of their thumbnails; the first is number 1.
+        locale: The person's language.
+        album: What it is a page of.
+        sheet: Their contact sheet, where there is one.
+        older: Whether there are older ones; the button's press names the last job that is shown here, and the next
+            page begins before it.
+        first: Whether this is the newest page. Others get a button to it: the press of job 0.
+    """
+    buttons = []
+    if older and lines:
+        buttons.append(Button(text(locale, "button.page"), ButtonPress(Action.PAGE, lines[-1].job.id, album.number)))
+    if not first:
+        buttons.append(Button(text(locale, "button.newest"), ButtonPress(Action.PAGE, 0, album.number)))
+    rows = (tuple(buttons),) if buttons else ()
+    if not lines:
+        status = text(locale, album.empty if first else album.end)
+        notes = (text(locale, "card.found.filters"),) if album == found(album.number or 0) else ()
+        return Card(Tone.INFO, status, notes=notes, buttons=rows, private=True, final=True)
+    return Card(
+        Tone.INFO,
+        text(locale, album.some, n=len(lines)) if first else text(locale, album.older),
+        facts=tuple(Fact(str(number), _line(line, locale)) for number, line in enumerate(lines, 1)),
+        pictures=() if sheet is None else (sheet,),
+        buttons=rows,
+        private=True,
+        final=True,
+        locale=locale,
+    )
+
+
+def help_card(
+    profiles: Sequence[Profile], styles: Sequence[str], presets: Sequence[str], most: int, locale: str
+) -> Card:
+    """Return what can be typed; ``profiles`` first is the default, ``most`` is the largest count here."""
+    model = profiles[0]
+    lines: list[tuple[str, Mapping[str, str | int]]] = [
+        ("help.prompt", {}),
+        ("help.flags", {}),
+        ("help.size", {"example": "{}x{}".format(*model.presets["wide"]), "presets": ", ".join(presets)}),
+        ("help.count", {"most": most}),
+        ("help.seed", {}),
+        ("help.steps", {"model": model.title, "low": model.steps.low, "high": model.steps.high}),
+    ]
+    if model.negative is not NegativePromptSupport.NEVER:
+        lines.append(("help.no", {}))
+    if styles:
+        example = f'"{styles[0]}"' if " " in styles[0] else styles[0]
+        lines.append(("help.style", {"example": shown(example), "known": listing(styles)}))
+    if len(profiles) > 1:
+        lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
+    lines.append(("help.private", {}))
+    notes = tuple(text(locale, key, **params) for key, params in lines)
+    return Card(Tone.INFO, text(locale, "help.title"), notes=notes, private=True, final=True)
+
+
+def _line(line: HistoryLine, locale: str) -> str:
+    typed = " ".join(line.job.request.typed.split())
+    prompt = typed if len(typed) <= _PROMPT_CHARS else typed[: _PROMPT_CHARS - 1] + "…"
+    if line.job.state in {JobState.PAINTED, JobState.DELIVERED} and line.seed is not None:
+        words = text(locale, "history.line", prompt=prompt, seed=str(line.seed))
+    else:
+        words = text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
+    return f"{_STAR if line.favourite else ''}#{line.job.id} {words}"

@@ -1,0 +1,133 @@
+"""One's own last jobs and their pictures, page by page; what is searched for and what is kept among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bot.context import AppContext
+from bot.core.errors import NotFound
+from bot.core.jobs import Job, JobState
+from bot.core.people import Actor
+from bot.core.pictures import Picture
+from bot.history.model import Query
+from bot.history.store import favourites as favourite_rows
+from bot.history.store import search
+from bot.storage import job_visibility, jobs, people, pictures
+from bot.storage.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A job with its pictures; ``kept`` are the ids of those that whoever looks keeps as favourites."""
+
+    job: Job
+    pictures: tuple[Picture, ...]
+    kept: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Some jobs, newest first; ``older`` when there are more behind them."""
+
+    entries: tuple[HistoryEntry, ...]
+    older: bool
+
+
+EMPTY = HistoryPage((), older=False)
+
+
+async def page(ctx: AppContext, actor: Actor, *, before: int | None, limit: int, pictured: bool) -> HistoryPage:
+    """Return one's own jobs, newest first.
+
+    Args:
+        ctx: What use cases work with.
+        actor: Whose.
+        before: Only jobs with a smaller id; the newest when not given.
+        limit: At most so many.
+        pictured: Only jobs that have pictures.
+    """
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        found = await jobs.of_person(tx, person.id, limit=limit + 1, before=before, pictured=pictured)
+        return await _page(tx, person.id, found, limit)
+
+
+async def sought(
+    ctx: AppContext, actor: Actor, query: Query, *, before: int | None, limit: int, others: bool = True
+) -> HistoryPage:
+    """Return the jobs with pictures that a search finds, newest first: one's own, and of favourites alone others' too.
+
+    Args:
+        ctx: What use cases work with.
+        actor: Who searches.
+        query: What for.
+        others: Whether others' pictures that one keeps can be shown at all.
+        before: Only jobs with a smaller id; the newest when not given.
+        limit: At most so many.
+    """
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        find = favourite_rows.page if others and query.only_favourites else search.find
+        ids = await find(tx, person.id, query, limit=limit + 1, before=before)
+        return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
+
+
+async def unfinished(ctx: AppContext, actor: Actor, *, limit: int) -> HistoryPage:
+    """Return one's own jobs that have not ended: those that are drawn first, then the oldest first.
+
+    ``older`` is True when there are more than ``limit``.
+    """
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        return await _page(tx, person.id, await jobs.open_of_person(tx, person.id, limit=limit + 1), limit)
+
+
+async def one(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
+    """Return one's own job. Raises NotFound."""
+    async with ctx.db.read() as tx:
+        job = await job_visibility.own(tx, actor, job_id)
+        return HistoryEntry(
+            job, await pictures.of_job(tx, job.id), await favourite_rows.kept(tx, job.person_id, [job.id])
+        )
+
+
+async def own_of(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
+    """Return those of these jobs that are one's own."""
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return frozenset()
+        return frozenset(job.id for job in await jobs.of_ids(tx, tuple(job_ids)) if job.person_id == person.id)
+
+
+async def of_job(ctx: AppContext, job: Job) -> HistoryEntry:
+    """Return a job that was just looked at, with its pictures; one that is not painted has none yet."""
+    if job.state not in {JobState.PAINTED, JobState.DELIVERED}:
+        return HistoryEntry(job, ())
+    async with ctx.db.read() as tx:
+        return HistoryEntry(job, await pictures.of_job(tx, job.id))
+
+
+async def picture(ctx: AppContext, actor: Actor, job_id: int, index: int) -> tuple[Job, Picture]:
+    """Return one's own picture. Raises NotFound."""
+    entry = await one(ctx, actor, job_id)
+    for found in entry.pictures:
+        if found.index == index:
+            return entry.job, found
+    raise NotFound("refusal.picture.not_found")
+
+
+async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> HistoryPage:
+    """``found`` has one more than ``limit`` where there are more."""
+    shown = found[:limit]
+    ids = [job.id for job in shown]
+    stored, kept = await pictures.of_jobs(tx, ids), await favourite_rows.kept(tx, person_id, ids)
+    entries = (HistoryEntry(job, stored[job.id], kept & {p.id for p in stored[job.id]}) for job in shown)
+    return HistoryPage(tuple(entries), older=len(found) > limit)

@@ -1,0 +1,1 @@
+"""SQL of the history: the search index, saved searches and favourites."""

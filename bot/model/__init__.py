@@ -1,1 +1,0 @@
-"""Frozen words of the core: people, requests, jobs, pictures, actions, cards, quotas, errors."""

@@ -1,0 +1,1 @@
+"""Moderation: the word list, image verdicts, bans and reports."""

@@ -1,0 +1,1 @@
+"""SQL of moderation: bans, strikes and log channels."""

@@ -1,0 +1,1 @@
+"""Servers, groups and channels: their options, time zones and pauses."""

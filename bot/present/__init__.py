@@ -1,1 +1,0 @@
-"""From a job's state to a card in the person's language."""

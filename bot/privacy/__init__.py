@@ -1,0 +1,1 @@
+"""Export, forget and retention of what is stored about people."""

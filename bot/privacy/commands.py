@@ -1,0 +1,47 @@
+"""Taking one's own pictures away, and having them forgotten; how long a place keeps any."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+from bot.commands.model import Invocation
+from bot.context import AppContext
+from bot.core.cards import Card
+from bot.core.texts import fold
+from bot.privacy import cards as privacy_cards
+from bot.privacy import export, forget, retention
+
+_YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
+
+
+async def _export(ctx: AppContext, call: Invocation) -> Card:
+    return privacy_cards.export_card(await export.ask(ctx, call.actor, call.ref), call.actor.locale)
+
+
+async def _forget(ctx: AppContext, call: Invocation) -> Card:
+    if fold(call.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
+        lost = await forget.losses(ctx, call.actor)
+        return privacy_cards.forget_asked_card(
+            call.actor.locale,
+            jobs=lost.jobs,
+            waiting=lost.waiting,
+            pictures=lost.pictures,
+            favourites=lost.favourites,
+        )
+    lost = await forget.forget(ctx, call.actor)
+    return privacy_cards.forgotten_card(call.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
+
+
+async def _keep(ctx: AppContext, call: Invocation) -> Card:
+    typed = call.args.get("span", "")
+    if typed:
+        kept = await retention.set_span(ctx, call.actor, call.place, typed)
+    else:
+        kept = await retention.show(ctx, call.place)
+    return privacy_cards.kept_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
+
+
+HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
+    {"export": _export, "forget": _forget, "easel keep": _keep}
+)

@@ -1,0 +1,1 @@
+"""SQL of privacy: exports, forgetting and retention."""

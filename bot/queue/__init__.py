@@ -1,0 +1,1 @@
+"""The fair queue: who is next, and how long a picture takes."""

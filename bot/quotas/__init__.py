@@ -1,0 +1,1 @@
+"""Quotas: rules, credits, the ledger and what is left."""

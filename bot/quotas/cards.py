@@ -1,0 +1,229 @@
+"""Cards about quotas: what is left, why, what was set, and what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bot.cards.i18n import text
+from bot.core.cards import Card, Fact, Tone
+from bot.core.quotas import Allowance, CreditKind, Dimension, Limit, QuotaRule, QuotaStatus, Reason, RuleTerms, Unit
+from bot.quotas.rules import format_pixels, points
+
+
+def limit_text(limit: Limit, locale: str) -> str:
+    """Return a limit in words: "50 pictures per day"."""
+    if limit.amount is None:
+        return text(locale, "quota.unlimited")
+    window = f"@window.{limit.window}"
+    if limit.unit is Unit.POINTS:
+        return text(locale, "quota.limit_points", n=limit.amount, window=window)
+    return text(locale, "quota.limit", n=limit.amount, window=window)
+
+
+def terms_text(terms: RuleTerms, locale: str) -> str:
+    """Return a rule in words: "5 pictures per hour, 20 pictures per day, at most 2 waiting at once"."""
+    parts = [limit_text(limit, locale) for limit in terms.limits]
+    if terms.at_once is not None:
+        parts.append(text(locale, "quota.at_once", n=terms.at_once))
+    if terms.count is not None:
+        parts.append(text(locale, "quota.count", n=terms.count))
+    if terms.pixels is not None:
+        parts.append(text(locale, "quota.pixels", size=format_pixels(terms.pixels)))
+    if terms.steps is not None:
+        parts.append(text(locale, "quota.steps", n=terms.steps))
+    if terms.models is not None:
+        parts.append(text(locale, "quota.models", known=", ".join(sorted(terms.models))))
+    return _listed(parts, locale)
+
+
+def quota_card(standing: QuotaStatus, locale: str, *, name: str = "") -> Card:
+    """Return what is left for somebody, under which rules, and when more come back.
+
+    Args:
+        standing: How they stand.
+        locale: The language of who asks.
+        name: Who they are, where an admin asks about somebody; empty for oneself.
+    """
+    return Card(
+        Tone.INFO,
+        _left(standing, locale, name),
+        facts=_facts(locale, _standing_facts(standing, locale)),
+        private=True,
+        final=True,
+    )
+
+
+def why_card(reasons: Sequence[Reason], locale: str, *, name: str = "", roles_known: bool = True) -> Card:
+    """Return which rule holds in each dimension, who set it, and what it takes the place of: one line each."""
+    if not reasons:
+        return Card(Tone.INFO, text(locale, "card.quota.why_owner"), private=True, final=True)
+    lines = [_why(reason, locale, name) for reason in reasons]
+    sides = {reason.by_owner for reason in reasons if reason.dimension is Dimension.LIMITS}
+    if len(sides) > 1:
+        lines.append(text(locale, "quota.why_both"))
+    if not roles_known:
+        lines.append(text(locale, "quota.why_roles"))
+    status = text(locale, "card.quota.why_of", name=_data(name)) if name else text(locale, "card.quota.why")
+    return Card(Tone.INFO, status, notes=tuple(lines), private=True, final=True)
+
+
+def quota_set_card(
+    terms: RuleTerms, locale: str, *, role: str | None = None, channel: str | None = None, person: str | None = None
+) -> Card:
+    """Return what was set, for everybody in the place to see; names are as the platform says them."""
+    facts = [*_whom(role, channel, person), ("fact.quota.limit", terms_text(terms, locale))]
+    return Card(Tone.INFO, text(locale, _set_status(role, channel, person)), facts=_facts(locale, facts), final=True)
+
+
+def ceiling_card(terms: RuleTerms | None, locale: str, *, person: str | None = None) -> Card:
+    """Return the owner's rule that was set, or that it was taken away (None)."""
+    status = text(locale, "card.quota.reset_ceiling") if terms is None else text(locale, "card.quota.set_ceiling")
+    facts = [*_whom(None, None, person)]
+    if terms is not None:
+        facts.append(("fact.quota.limit", terms_text(terms, locale)))
+    return Card(Tone.INFO, status, facts=_facts(locale, facts), final=True)
+
+
+def quota_reset_card(
+    terms: RuleTerms, locale: str, *, role: str | None = None, channel: str | None = None, person: str | None = None
+) -> Card:
+    """Return what was taken away, for everybody in the place to see."""
+    facts = [*_whom(role, channel, person), ("fact.quota.before", terms_text(terms, locale))]
+    return Card(Tone.INFO, text(locale, "card.quota.reset"), facts=_facts(locale, facts), final=True)
+
+
+def given_card(pictures: int, kind: CreditKind, locale: str, *, wait: float, name: str, everywhere: bool) -> Card:
+    """Return what was given or lent: how many pictures, to whom, and for how long (``wait``, in seconds)."""
+    key = "card.quota.granted" if kind is CreditKind.BONUS else "card.quota.lent"
+    status = text(locale, key, n=pictures, name=_data(name), wait=wait)
+    note = text(locale, "note.quota.everywhere") if everywhere else text(locale, "note.quota.here")
+    return Card(Tone.INFO, status, notes=(note,), final=True)
+
+
+def _left(standing: QuotaStatus, locale: str, name: str) -> str:
+    if standing.left is None:
+        return (
+            text(locale, "card.quota.unlimited_of", name=_data(name)) if name else text(locale, "card.quota.unlimited")
+        )
+    if name:
+        return text(locale, "card.quota.left_of", n=standing.left, name=_data(name))
+    return text(locale, "card.quota.left", n=standing.left)
+
+
+def _standing_facts(standing: QuotaStatus, locale: str) -> list[tuple[str, str]]:
+    facts = []
+    for allowance in standing.allowances:
+        facts += _allowance_facts(allowance, locale, standing.now)
+    if not standing.allowances:
+        facts.append(("fact.quota.limit", text(locale, "quota.unlimited")))
+    for credit in standing.credits:
+        key = "quota.credit" if credit.kind is CreditKind.BONUS else "quota.borrowed"
+        value = text(locale, key, n=credit.left, wait=max(0.0, credit.expires_at - standing.now))
+        facts.append(("fact.quota.credit", value))
+    if standing.terms != RuleTerms():
+        facts.append(("fact.quota.each", terms_text(standing.terms, locale)))
+    if standing.terms.at_once is not None:
+        facts.append(("fact.quota.waiting", str(standing.waiting)))
+    return facts
+
+
+def _allowance_facts(allowance: Allowance, locale: str, now: float) -> list[tuple[str, str]]:
+    facts = [
+        ("fact.quota.limit", limit_text(allowance.limit, locale)),
+        ("fact.quota.counted", text(locale, f"quota.counted_{'here' if allowance.in_place else 'everywhere'}")),
+        ("fact.quota.used", _amount(allowance, allowance.used)),
+    ]
+    if allowance.left is not None:
+        facts.append(("fact.quota.left", _amount(allowance, allowance.left)))
+        if allowance.returns_at is not None:
+            wait = max(0.0, allowance.returns_at - now)
+            if allowance.limit.unit is Unit.POINTS:
+                returns = text(locale, "quota.returns_points", amount=points(allowance.returns), wait=wait)
+            else:
+                returns = text(locale, "quota.returns", n=allowance.returns, wait=wait)
+            facts.append(("fact.quota.returns", returns))
+    return facts
+
+
+def _amount(allowance: Allowance, amount: int) -> str:
+    return points(amount) if allowance.limit.unit is Unit.POINTS else str(amount)
+
+
+def _why(reason: Reason, locale: str, name: str) -> str:
+    first, *others = reason.rules
+    what = _said(first, reason.dimension, locale)
+    by = text(locale, "quota.by.setting" if not first.id else "quota.by.owner" if first.by_owner else "quota.by.place")
+    scope = _scope(first, locale, name)
+    if not reason.instead:
+        line = text(locale, "quota.why", what=what, scope=scope, by=by)
+    else:
+        other = _listed(
+            [
+                text(
+                    locale,
+                    "quota.of_scope",
+                    what=_said(policy, reason.dimension, locale),
+                    scope=_scope(policy, locale, name),
+                )
+                for policy in reason.instead
+            ],
+            locale,
+        )
+        line = text(locale, "quota.why_instead", what=what, scope=scope, by=by, other=other)
+    return f"{line} {text(locale, 'quota.why_generous')}" if others else line
+
+
+def _said(policy: QuotaRule, dimension: Dimension, locale: str) -> str:
+    """Return what a rule says in one dimension; one that lets everything off says so for each."""
+    terms = policy.terms
+    if not terms.names(dimension):
+        return text(locale, f"quota.any.{dimension}")
+    return terms_text(
+        replace(
+            RuleTerms(),
+            **{dimension.value: getattr(terms, dimension.value)},
+        ),
+        locale,
+    )
+
+
+def _scope(policy: QuotaRule, locale: str, name: str) -> str:
+    scope = policy.scope
+    if scope.person is not None:
+        return _data(name) if name else text(locale, "quota.scope.you")
+    if scope.role is not None:
+        return text(locale, "quota.scope.role", role=scope.role)
+    if scope.channel is not None:
+        return text(locale, "quota.scope.channel")
+    if scope.place is not None:
+        return text(locale, "quota.scope.place")
+    if scope.platform is not None:
+        return text(locale, "quota.scope.platform", platform=scope.platform.capitalize())
+    return text(locale, "quota.scope.everybody")
+
+
+def _set_status(role: str | None, channel: str | None, person: str | None) -> str:
+    if person is not None:
+        return "card.quota.set_person"
+    if role is not None:
+        return "card.quota.set_role"
+    return "card.quota.set" if channel is None else "card.quota.set_channel"
+
+
+def _whom(role: str | None, channel: str | None, person: str | None) -> list[tuple[str, str]]:
+    named = (("fact.quota.role", role), ("fact.quota.channel", channel), ("fact.quota.person", person))
+    return [(label, value) for label, value in named if value]
+
+
+def _listed(parts: Sequence[str], locale: str) -> str:
+    return text(locale, "quota.comma").join(parts)
+
+
+def _data(name: str) -> str:
+    # A name that begins with an @ is no key.
+    return f"@{name}" if name.startswith("@") else name
+
+
+def _facts(locale: str, facts: Sequence[tuple[str, str]]) -> tuple[Fact, ...]:
+    return tuple(Fact(text(locale, label), value) for label, value in facts)

@@ -1,0 +1,107 @@
+"""``quota ...``: what is left and why, and the rules and credits of a place."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+from bot.commands.model import Invocation
+from bot.context import AppContext
+from bot.core.cards import Card
+from bot.core.people import Actor
+from bot.core.quotas import CreditKind
+from bot.quotas import cards as quota_cards
+from bot.quotas import service as quota_service
+from bot.quotas.service import Whom
+
+
+async def _show(ctx: AppContext, call: Invocation) -> Card:
+    who, name = await _about(ctx, call)
+    standing = await quota_service.show(ctx, who, call.place)
+    return quota_cards.quota_card(standing, call.actor.locale, name=name)
+
+
+async def _why(ctx: AppContext, call: Invocation) -> Card:
+    who, name = await _about(ctx, call)
+    reasons = await quota_service.why(ctx, who, call.place)
+    known = not name or bool(who.roles) or call.place.guild is None
+    return quota_cards.why_card(reasons, call.actor.locale, name=name, roles_known=known)
+
+
+async def _set(ctx: AppContext, call: Invocation) -> Card:
+    terms = await quota_service.set_rule(ctx, call.actor, call.place, call.args["rule"], _whom(call))
+    if call.place.guild is None:
+        return quota_cards.ceiling_card(terms, call.actor.locale, person=_named(call, "person"))
+    return quota_cards.quota_set_card(terms, call.actor.locale, **_names(call))
+
+
+async def _reset(ctx: AppContext, call: Invocation) -> Card:
+    terms = await quota_service.reset(ctx, call.actor, call.place, _whom(call))
+    if call.place.guild is None:
+        return quota_cards.ceiling_card(None, call.actor.locale, person=_named(call, "person"))
+    return quota_cards.quota_reset_card(terms, call.actor.locale, **_names(call))
+
+
+async def _grant(ctx: AppContext, call: Invocation) -> Card:
+    return await _give(ctx, call, CreditKind.BONUS)
+
+
+async def _lend(ctx: AppContext, call: Invocation) -> Card:
+    return await _give(ctx, call, CreditKind.BORROWED)
+
+
+async def _give(ctx: AppContext, call: Invocation, kind: CreditKind) -> Card:
+    given = await quota_service.give(
+        ctx,
+        call.actor,
+        call.place,
+        event=call.ref.event,
+        person=call.args["person"],
+        number=call.args["number"],
+        span=call.args.get("span"),
+        kind=kind,
+        name=call.names.get("person", ""),
+    )
+    return quota_cards.given_card(
+        given.grant.pictures,
+        kind,
+        call.actor.locale,
+        wait=given.grant.expires_at - given.now,
+        name=_named(call, "person") or "",
+        everywhere=given.grant.by_owner,
+    )
+
+
+async def _about(ctx: AppContext, call: Invocation) -> tuple[Actor, str]:
+    """Return who is asked about, and their name; empty for oneself."""
+    person = call.args.get("person")
+    if person is None:
+        return call.actor, ""
+    who = await quota_service.other(
+        ctx, call.actor, call.place, person, name=call.names.get("person", ""), roles=call.roles.get("person", ())
+    )
+    return who, "" if who is call.actor else who.name
+
+
+def _whom(call: Invocation) -> Whom:
+    return Whom(role=call.args.get("role"), channel=call.args.get("channel"), person=call.args.get("person"))
+
+
+def _names(call: Invocation) -> dict[str, str | None]:
+    return {name: _named(call, name) for name in ("role", "channel", "person")}
+
+
+def _named(call: Invocation, name: str) -> str | None:
+    return call.names.get(name) or call.args.get(name)
+
+
+HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
+    {
+        "quota show": _show,
+        "quota why": _why,
+        "quota set": _set,
+        "quota reset": _reset,
+        "quota grant": _grant,
+        "quota lend": _lend,
+    }
+)

@@ -1,0 +1,207 @@
+"""A rule's terms as people type them (``20/day at-once 2``), as they are written back, and as they are stored."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bot.core.errors import BadInput
+from bot.core.quotas import Dimension, Limit, RuleTerms, Unit, Window
+from bot.core.texts import fold, shown, whole
+
+MOST = 1_000_000
+"""Most pictures, points or requests that a rule may name; more is unlimited in all but name."""
+
+MOST_SIDE = 16384
+"""Longest side that a rule may name, in pixels."""
+
+_WINDOWS = {
+    Window.HOUR: ("hours", "hour", "hr", "h", "个小时", "小时", "时"),
+    Window.CALENDAR: ("calendar day", "calendar days", "calendar-day", "calendar", "自然日", "日历日"),
+    Window.DAY: ("days", "day", "d", "天", "日"),
+    Window.WEEK: ("weeks", "week", "w", "周", "星期", "礼拜"),
+}
+_BY_NAME = {name: window for window, names in _WINDOWS.items() for name in names}
+_UNLIMITED = ("no limit", "unlimited", "none", "off", "不限量", "无限制", "不限", "无限")
+
+
+def _any_of(names: Mapping[str, object] | tuple[str, ...]) -> str:
+    # Longest first, or "day" would be found in "days".
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+
+
+_WINDOW = rf"(?P<window>{_any_of(_BY_NAME)})"
+_UNIT = r"(?:(?P<points>points?|点|积分)|pictures?|张|次)?"
+_NUMBER = r"(?P<number>[0-9]+)"
+_IS = r"\s*[:=]?\s*"
+_MODEL = r"[^\s,、;]+"
+_END = r"(?![a-z0-9_])"
+_SKIPPED = re.compile(r"(?:[\s,;、]|and\b|和)*")
+_WORD = re.compile(r"[^\s,;、]+")
+
+_LIMIT = rf"{_NUMBER}\s*{_UNIT}\s*(?:/|per\b|a\b|an\b|每)\s*个?{_WINDOW}"
+_LIMIT_ZH = rf"每个?{_WINDOW}\s*{_NUMBER}\s*{_UNIT}"
+
+
+def parse_terms(text: str) -> RuleTerms:
+    """Read a rule: ``20/day``, ``5/hour 20/day``, ``40 points/day``, ``20/calendar day``, ``at-once 2``, ``count 2``,
+    ``size 1024x1024``, ``steps 12``, ``models demo,sdxl`` and ``unlimited``, in any order, in English and Chinese.
+
+    Raises:
+        BadInput: A word is no part of a rule (it is named), a number is absurd, or something is said twice.
+    """
+    folded = fold(text)
+    terms, at = RuleTerms(), _SKIPPED.match(folded)
+    position = at.end() if at else 0
+    while position < len(folded):
+        for pattern, put in _PARTS:
+            if found := pattern.match(folded, position):
+                terms = put(terms, found)
+                position = found.end()
+                break
+        else:
+            raise _unknown(folded, position)
+        if (skipped := _SKIPPED.match(folded, position)) is not None:
+            position = skipped.end()
+    if terms == RuleTerms():
+        raise BadInput("refusal.quota.rule", value=shown(text))
+    return terms
+
+
+def parse_limit(text: str) -> Limit:
+    """Read a rule that says one limit and nothing else. Raises BadInput for anything else."""
+    terms = parse_terms(text)
+    if len(terms.limits) != 1 or replace(terms, limits=()) != RuleTerms():
+        raise BadInput("refusal.quota.rule", value=shown(text))
+    return terms.limits[0]
+
+
+def format_limit(limit: Limit) -> str:
+    """Return the limit as ``parse_limit`` reads it and operators type it."""
+    if limit.amount is None:
+        return "unlimited"
+    unit = " points" if limit.unit is Unit.POINTS else ""
+    window = "calendar day" if limit.window is Window.CALENDAR else limit.window.value
+    return f"{limit.amount}{unit}/{window}"
+
+
+def format_terms(terms: RuleTerms) -> str:
+    """Return the terms as ``parse_terms`` reads them and operators type them."""
+    parts = [format_limit(limit) for limit in terms.limits]
+    numbers = (("at-once", terms.at_once), ("count", terms.count), ("steps", terms.steps))
+    parts += [f"{word} {number}" for word, number in numbers if number is not None]
+    if terms.pixels is not None:
+        parts.append(f"size {format_pixels(terms.pixels)}")
+    if terms.models is not None:
+        parts.append(f"models {','.join(sorted(terms.models))}")
+    return " ".join(parts)
+
+
+def format_pixels(pixels: int) -> str:
+    """Return so many pixels as the size that is nearest to a square, such as ``1024x1024``."""
+    short = next(side for side in range(math.isqrt(pixels), 0, -1) if pixels % side == 0)
+    return f"{pixels // short}x{short}"
+
+
+def dump_terms(terms: RuleTerms) -> dict[str, Any]:
+    """Return what is stored, ready for JSON: only what is said."""
+    said: dict[str, Any] = {}
+    if terms.limits:
+        said["limits"] = [
+            {"amount": limit.amount, "window": limit.window.value, "unit": limit.unit.value} for limit in terms.limits
+        ]
+    for name in ("at_once", "count", "pixels", "steps"):
+        if (value := getattr(terms, name)) is not None:
+            said[name] = value
+    if terms.models is not None:
+        said["models"] = sorted(terms.models)
+    return said
+
+
+def load_terms(said: Mapping[str, Any]) -> RuleTerms:
+    """Return stored terms; what an older Easel left out has its usual meaning."""
+    models = said.get("models")
+    return RuleTerms(
+        limits=tuple(
+            Limit(each["amount"], Window(each["window"]), Unit(each.get("unit", Unit.PICTURES)))
+            for each in said.get("limits", ())
+        ),
+        at_once=said.get("at_once"),
+        count=said.get("count"),
+        pixels=said.get("pixels"),
+        steps=said.get("steps"),
+        models=None if models is None else frozenset(models),
+    )
+
+
+def _unknown(folded: str, position: int) -> BadInput:
+    word = _WORD.match(folded, position)
+    return BadInput("refusal.quota.rule", value=shown(word[0] if word else folded[position:]))
+
+
+def _limit(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
+    number = _checked(found, found["number"], low=0)
+    limit = Limit(number, _BY_NAME[found["window"]], Unit.POINTS if found["points"] else Unit.PICTURES)
+    if terms.exempt:
+        raise BadInput("refusal.quota.twice", value=shown(found[0]))
+    if any((limit.window, limit.unit) == (other.window, other.unit) for other in terms.limits):
+        raise BadInput("refusal.quota.twice", value=shown(found[0]))
+    return replace(terms, limits=(*terms.limits, limit))
+
+
+def _unlimited(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
+    if terms.limits:
+        raise BadInput("refusal.quota.twice", value=shown(found[0]))
+    return replace(terms, limits=(Limit(None),))
+
+
+def _size(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
+    width = _checked(found, found["width"], most=MOST_SIDE)
+    height = _checked(found, found["height"], most=MOST_SIDE) if found["height"] else width
+    return _once(terms, found, Dimension.PIXELS, width * height)
+
+
+def _models(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
+    return _once(terms, found, Dimension.MODELS, frozenset(re.split("[,、]", found["models"])))
+
+
+def _counted(dimension: Dimension) -> Callable[[RuleTerms, re.Match[str]], RuleTerms]:
+    def put(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
+        return _once(terms, found, dimension, _checked(found, found["number"]))
+
+    return put
+
+
+def _once(terms: RuleTerms, found: re.Match[str], dimension: Dimension, value: Any) -> RuleTerms:
+    if terms.names(dimension):
+        raise BadInput("refusal.quota.twice", value=shown(found[0]))
+    said: dict[str, Any] = {dimension.value: value}
+    return replace(terms, **said)
+
+
+def _checked(found: re.Match[str], digits: str, *, low: int = 1, most: int = MOST) -> int:
+    number = whole(digits)
+    assert number is not None, "the patterns match digits alone"
+    if number > most:
+        raise BadInput("refusal.quota.rule_too_large", value=shown(found[0]), most=most)
+    if number < low:
+        raise BadInput("refusal.quota.rule", value=shown(found[0]))
+    return number
+
+
+_PARTS: tuple[tuple[re.Pattern[str], Callable[[RuleTerms, re.Match[str]], RuleTerms]], ...] = tuple(
+    (re.compile(pattern + _END), put)
+    for pattern, put in (
+        (_LIMIT, _limit),
+        (_LIMIT_ZH, _limit),
+        (rf"(?:{_any_of(_UNLIMITED)})", _unlimited),
+        (rf"(?:at[- ]once|waiting|同时|排队){_IS}{_NUMBER}\s*(?:个|张)?", _counted(Dimension.AT_ONCE)),
+        (rf"(?:count|in one go|每次|一次|单次){_IS}{_NUMBER}\s*张?", _counted(Dimension.COUNT)),
+        (rf"(?:steps|步数){_IS}{_NUMBER}\s*步?", _counted(Dimension.STEPS)),
+        (rf"(?:size|尺寸|大小){_IS}(?P<width>[0-9]+)(?:\s*[x×*]\s*(?P<height>[0-9]+))?", _size),
+        (rf"(?:models?(?:\s*[:=]\s*|\s+)|模型{_IS})(?P<models>{_MODEL}(?:[,、]{_MODEL})*)", _models),
+    )
+)

@@ -1,0 +1,1 @@
+"""SQL of quotas: the ledger, quota rules and credits."""

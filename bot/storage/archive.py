@@ -1,0 +1,397 @@
+"""Backups as one file: a plain tar with a copy of the database and, where wanted, the files that its rows name.
+
+For a thread. Nothing of it is under its own name before it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from bot.core.errors import BadInput, Unavailable
+from bot.storage import backup, blobs, options, orphans, paths, permissions
+from bot.storage.backup import Progress, megabytes
+
+_MANIFEST = "manifest.json"
+_DATABASE = "easel.db"
+_PICTURE = re.compile(rf"{paths.PICTURES}/{paths.PICTURE.pattern}", re.ASCII)
+_INPUT = re.compile(rf"{paths.INPUTS}/{paths.INPUT.pattern}", re.ASCII)
+_SQLITE = b"SQLite format 3\0"
+_HEADER_BYTES = 1024
+_LEFT_SECONDS = 86400
+_BLOCK = 2**20
+
+_FORMAT = 2
+"""Since 2, a second manifest at the archive's end has the SHA-256 of each file."""
+
+_MANIFEST_BYTES = 64 * 2**20
+"""A larger manifest is none of Easel's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The data folder of a service: its database and its pictures lie in it under these names."""
+
+    path: Path
+    database: str = _DATABASE
+    pictures: str = "pictures"
+
+    @property
+    def db(self) -> Path:
+        """The database."""
+        return self.path / self.database
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What is in a backup.
+
+    Attributes:
+        version: Of the database.
+        files: How many pictures.
+        missing: How many more its rows name.
+        size: Of the whole, in bytes.
+    """
+
+    version: int
+    files: int
+    missing: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore has done.
+
+    Attributes:
+        version: Of the database that is there now.
+        files: How many pictures came with it.
+        missing: How many pictures its rows name and the folder has not.
+        old: Where the database is that was there before; None where there was none.
+    """
+
+    version: int
+    files: int
+    missing: int
+    old: Path | None
+
+
+def save(
+    folder: Folder, target: Path, *, pictures: bool, overwrite: bool = False, progress: Progress | None = None
+) -> Saved:
+    """Write a backup of a service's data, which may be running meanwhile.
+
+    Args:
+        folder: Its data folder.
+        target: The file to write.
+        pictures: Whether the pictures go into it too.
+        overwrite: Whether a file that is there may be replaced.
+        progress: Told how far it is.
+
+    Raises:
+        BadInput: There is nothing to back up, or the file is there already.
+        Unavailable: There is no room, or the database can't be read.
+        OSError: The file can't be written.
+    """
+    if not folder.db.is_file():
+        raise BadInput("cli.backup.nothing", path=str(folder.db))
+    if target.is_dir():
+        raise BadInput("cli.backup.folder", path=str(target))
+    if target.exists() and not overwrite:
+        raise BadInput("cli.backup.exists", path=str(target))
+    _clear(target)
+    size = sum(p.stat().st_size for p in (folder.db, folder.db.with_name(f"{folder.database}-wal")) if p.exists())
+    _room(target.parent, 2 * size)
+    with _beside(target, 2) as (copy, part):
+        try:
+            version = backup.copy(folder.db, copy, progress)
+            # Before anything is replaced: a copy of a damaged database is no backup, and the last one may be good.
+            if problem := backup.problem(copy):
+                raise Unavailable("cli.backup.damaged", path=str(folder.db), reason=problem)
+            names = backup.files(copy, folder.pictures) if pictures else ()
+        except sqlite3.Error as error:
+            raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
+        pictures_dir = folder.path / folder.pictures
+        there = [(name, path) for name in names if (path := paths.locate(pictures_dir, name)) is not None]
+        total = copy.stat().st_size + sum(path.stat().st_size + _HEADER_BYTES for _, path in there)
+        _room(target.parent, total)
+        manifest: dict[str, object] = {
+            "format": _FORMAT,
+            "version": version,
+            "made_at": time.time(),
+            "pictures": pictures,
+        }
+        written = _write(part, manifest, ((_DATABASE, copy), *there), total, progress)
+        part.replace(target)
+        blobs.sync(target.parent)
+    return Saved(version, written, len(names) - written, target.stat().st_size)
+
+
+def restore(folder: Folder, source: Path, progress: Progress | None = None) -> Restored:
+    """Put a backup in the place of a service's data; no service may run, and whoever calls this holds its lock.
+
+    Everything is checked before anything is touched, pictures come before the database that names them, and the
+    database is changed in one step. The old one stays beside it.
+
+    Args:
+        folder: The data folder.
+        source: What ``save`` wrote, or a bare copy of the database.
+        progress: Told how far it is.
+
+    Raises:
+        BadInput: There is no such file, or it is damaged, not Easel's, or made by newer code.
+        Unavailable: There is no room, or another process uses the database.
+        OSError: A file can't be written.
+    """
+    if not source.is_file():
+        raise BadInput("cli.restore.none", path=str(source))
+    permissions.make_folder(folder.path)
+    try:
+        with _beside(folder.db, 1) as (part,):
+            if _is_database(source):
+                _room(folder.path, source.stat().st_size)
+                shutil.copyfile(source, part)
+                part.chmod(permissions.FILE)
+                members: Sequence[tarfile.TarInfo] = ()
+                version = backup.check(part)
+                _check_paths(part, folder.pictures)
+                _note_arrival(part)
+            else:
+                with tarfile.open(source, "r:") as archive:
+                    members, version = _unpack(archive, folder, part, progress)
+            old = _put_aside(folder.db)
+            part.replace(folder.db)
+            blobs.sync(folder.path)
+    except (tarfile.TarError, EOFError) as error:
+        raise BadInput("cli.restore.damaged", reason=str(error)) from error
+    names = backup.files(folder.db, folder.pictures)
+    missing = sum(paths.locate(folder.path / folder.pictures, name) is None for name in names)
+    return Restored(version, len(members), missing, old)
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
+def _write(
+    part: Path, manifest: dict[str, object], files: Sequence[tuple[str, Path]], total: int, progress: Progress | None
+) -> int:
+    """Write the archive; returns how many of the pictures are in it (some may have been swept meanwhile).
+
+    The manifest comes first, so that it says what is to follow, and again at the end with the files' digests, which are
+    known only then.
+    """
+    digests: dict[str, str] = {}
+    done = 0
+    with permissions.open_new(part) as out:
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            _add_manifest(archive, manifest)
+            for name, path in files:
+                try:
+                    with path.open("rb") as file:
+                        info = tarfile.TarInfo(name)
+                        known = os.fstat(file.fileno())
+                        info.size, info.mtime, info.mode = known.st_size, int(known.st_mtime), 0o600
+                        digested = _Digested(file)
+                        archive.addfile(info, digested)
+                except FileNotFoundError:
+                    continue
+                digests[name] = digested.sha256.hexdigest()
+                done += info.size + _HEADER_BYTES
+                if progress is not None:
+                    progress(min(done, total), total)
+            _add_manifest(archive, {**manifest, "sha256": digests})
+        out.flush()
+        os.fsync(out.fileno())
+    return len(digests) - (_DATABASE in digests)
+
+
+def _add_manifest(archive: tarfile.TarFile, manifest: dict[str, object]) -> None:
+    data = json.dumps(manifest).encode()
+    info = tarfile.TarInfo(_MANIFEST)
+    info.size, info.mode = len(data), 0o600
+    archive.addfile(info, io.BytesIO(data))
+
+
+class _Digested(io.RawIOBase):
+    """A file that is being read, and the SHA-256 of what was read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read and count."""
+        data = self._file.read(size)
+        self.sha256.update(data)
+        return data
+
+
+def _unpack(
+    archive: tarfile.TarFile, folder: Folder, part: Path, progress: Progress | None
+) -> tuple[Sequence[tarfile.TarInfo], int]:
+    """Check everything, then put the pictures in their places and the database into ``part``."""
+    members = archive.getmembers()
+    databases = [m for m in members if m.name == _DATABASE]
+    stored = [m for m in members if m.name not in {_DATABASE, _MANIFEST}]
+    strange = [m.name for m in members if not m.isreg()]
+    strange += [m.name for m in stored if not (_PICTURE.fullmatch(m.name) or _INPUT.fullmatch(m.name))]
+    if len(databases) != 1 or strange:
+        raise BadInput("cli.restore.not_easel")
+    total = sum(m.size for m in members)
+    _room(folder.path, total)
+    _check_digests(archive, members)
+    _extract(archive, databases[0], part)
+    version = backup.check(part)
+    _check_paths(part, folder.pictures)
+    _note_arrival(part)
+    for member in stored:
+        top, _, rest = member.name.partition("/")
+        if paths.is_linked(folder.path / top, rest):
+            raise BadInput("cli.restore.linked", path=str(folder.path / member.name))
+    done = databases[0].size
+    for member in stored:
+        place = folder.path / member.name
+        permissions.make_folder(place.parent)
+        half = place.with_name(f"{place.name}.{secrets.token_hex(4)}.part")
+        _extract(archive, member, half)
+        half.replace(place)
+        done += member.size
+        if progress is not None:
+            progress(done, total)
+    if hasattr(os, "sync"):
+        os.sync()
+    return stored, version
+
+
+def _check_digests(archive: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
+    """Read everything once and compare it with what was saved. Raises BadInput naming the file that differs.
+
+    Backups from before there were digests have none.
+    """
+    manifests = [_manifest(archive, member) for member in members if member.name == _MANIFEST]
+    if not manifests or manifests[0].get("format") == 1:
+        return
+    digests = manifests[-1].get("sha256")
+    if not isinstance(digests, dict):
+        # The end is missing, or a header before it can't be read, at which tarfile takes the archive to end.
+        raise BadInput("cli.restore.damaged", reason="its end is missing")
+    files = [member for member in members if member.name != _MANIFEST]
+    for member in files:
+        source = archive.extractfile(member)
+        assert source is not None  # regular files alone come here
+        sha256 = hashlib.sha256()
+        while block := source.read(_BLOCK):
+            sha256.update(block)
+        if sha256.hexdigest() != digests.get(member.name):
+            raise BadInput("cli.restore.changed", name=member.name)
+    if missing := sorted(digests.keys() - {member.name for member in files}):
+        raise BadInput("cli.restore.changed", name=missing[0])
+
+
+def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, object]:
+    source = archive.extractfile(member)
+    assert source is not None  # regular files alone come here
+    try:
+        read = json.loads(source.read(_MANIFEST_BYTES))
+    except (ValueError, RecursionError):
+        read = None
+    if not isinstance(read, dict):
+        raise BadInput("cli.restore.changed", name=_MANIFEST)
+    return read
+
+
+def _check_paths(part: Path, pictures: str) -> None:
+    """Raise BadInput where a row names a file by a name that Easel does not give: it may be any file of this machine."""
+    if (strange := backup.strange_path(part, pictures)) is not None:
+        raise BadInput("cli.restore.strange", name=strange)
+
+
+def _note_arrival(part: Path) -> None:
+    """Have the next start know that what lies in the folder already is not this database's: it is swept by nobody."""
+    with closing(sqlite3.connect(part, isolation_level=None)) as db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'options'").fetchone():
+            db.execute(
+                "INSERT OR REPLACE INTO options (place_id, name, value) VALUES (?, ?, ?)",
+                (options.SERVICE, orphans.SINCE, json.dumps(time.time())),
+            )
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    source = archive.extractfile(member)
+    assert source is not None  # regular files alone come here
+    with permissions.open_new(place) as target:
+        shutil.copyfileobj(source, target, _BLOCK)
+        if place.stat().st_size > member.size:
+            raise tarfile.ReadError("longer than it says")
+        target.flush()
+        if member.name == _DATABASE:
+            os.fsync(target.fileno())
+
+
+def _put_aside(db: Path) -> Path | None:
+    """Keep the database that is there under another name as well; returns it."""
+    if not db.exists():
+        return None
+    aside = db.with_name(f"{db.name}.before-restore")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = db.with_name(f"{db.name}.before-restore-{number}")
+    try:
+        backup.rest(db)
+    except sqlite3.Error:
+        # It is damaged, which is why somebody restores: its log goes with it, or it would be taken for the new one's.
+        for end in ("-wal", "-shm"):
+            if (beside := db.with_name(db.name + end)).exists():
+                beside.replace(aside.with_name(aside.name + end))
+    try:
+        os.link(db, aside)
+    except OSError:  # a file system without links
+        shutil.copyfile(db, aside)
+    blobs.sync(db.parent)
+    return aside
+
+
+def _room(folder: Path, size: int) -> None:
+    needed = size + blobs.MIN_FREE_BYTES
+    if shutil.disk_usage(folder).free < needed:
+        raise Unavailable("unavailable.backup_room", size=megabytes(needed), path=str(folder))
+
+
+@contextmanager
+def _beside(path: Path, count: int) -> Iterator[tuple[Path, ...]]:
+    """Names for half-written files beside a file; whatever is left of them is removed."""
+    parts = tuple(path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for _ in range(count))
+    try:
+        yield parts
+    finally:
+        for part in parts:
+            for end in ("", "-wal", "-shm", "-journal"):
+                part.with_name(part.name + end).unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove half-written files that a kill has left beside a file, a day ago or more."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        if part.stat().st_mtime < time.time() - _LEFT_SECONDS:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,337 @@
+"""Jobs: added once for each event, moved between states by one guarded function."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+from bot.core.jobs import MOVES, Job, JobState
+from bot.core.requests import DrawRequest
+from bot.core.strictness import Strictness
+from bot.storage import inputs, paths
+
+_COLUMNS = (
+    "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
+    " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
+    " notes, image, mask, strength, variation, variation_seed, upscale, forgotten, channel"
+)
+_ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is about to be stored; see Job.
+
+    Attributes:
+        strictness: That of its place: its pictures are judged by it.
+        roles: Those of whoever asks, where that has to be known later.
+        pressed: The button that made it, such as ``vary:0``; empty where none did.
+        digest: Of what was asked for; see Ref.
+    """
+
+    event: str
+    state: JobState
+    person_id: int
+    account_id: int
+    place_id: int | None
+    request: DrawRequest
+    locale: str
+    asker: str
+    created_at: float
+    parent_id: int | None = None
+    channel: str = ""
+    strictness: Strictness = Strictness.OFF
+    roles: tuple[str, ...] = ()
+    pressed: str = ""
+    digest: str = ""
+
+
+async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
+    """Store a job and return it as stored. Raises sqlite3.IntegrityError when its event is there already."""
+    r = new.request
+    rows = await tx.execute_fetchall(
+        "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
+        " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
+        " variation, variation_seed, upscale, channel, strictness, roles, pressed, digest)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f" RETURNING {_COLUMNS}",
+        (
+            new.state.value,
+            new.event,
+            new.person_id,
+            new.account_id,
+            new.place_id,
+            new.parent_id,
+            new.locale,
+            new.asker,
+            new.created_at,
+            r.prompt,
+            r.typed,
+            r.negative,
+            r.width,
+            r.height,
+            r.steps,
+            r.guidance,
+            r.seed,
+            r.count,
+            r.model,
+            r.style,
+            int(r.private),
+            json.dumps(r.notes),
+            r.image,
+            r.mask,
+            r.strength,
+            r.variation,
+            r.variation_seed,
+            r.upscale,
+            new.channel,
+            new.strictness.value,
+            json.dumps(new.roles),
+            new.pressed,
+            new.digest,
+        ),
+    )
+    return _job(next(iter(rows)))
+
+
+async def move(
+    tx: aiosqlite.Connection,
+    job_id: int,
+    frm: JobState,
+    to: JobState,
+    *,
+    now: float,
+    error: str = "",
+    seconds: float | None = None,
+    lost: bool = False,
+) -> bool:
+    """Change a job's state by compare-and-swap: the only function that does. Whoever gets True does what belongs to it.
+
+    Args:
+        tx: A writing transaction.
+        job_id: Which job.
+        frm: The state that it must be in.
+        to: The state that it shall be in.
+        now: Unix seconds; kept as the time it started (RUNNING) or ended (PAINTED, CANCELLED, FAILED).
+        error: Catalogue key of why it failed.
+        seconds: What drawing it took, where that is known now.
+        lost: Back to QUEUED because the engine was lost: the attempt counts.
+
+    Returns:
+        Whether this call made the move; False when the job is in another state, or there is none.
+
+    Raises:
+        ValueError: The table of moves has no such move.
+    """
+    if to not in MOVES[frm]:
+        raise ValueError(f"a job can't go from {frm} to {to}")
+    rows = await tx.execute_fetchall(
+        "UPDATE jobs SET state = ?, error = ?, attempts = attempts + ?, seconds = coalesce(?, seconds),"
+        " started_at = CASE WHEN ? THEN ? WHEN ? THEN NULL ELSE started_at END,"
+        " ended_at = CASE WHEN ? THEN ? ELSE ended_at END"
+        " WHERE id = ? AND state = ? RETURNING id",
+        (
+            to.value,
+            error,
+            int(lost),
+            seconds,
+            to is JobState.RUNNING,
+            now,
+            to is JobState.QUEUED,
+            to in _ENDS,
+            now,
+            job_id,
+            frm.value,
+        ),
+    )
+    return any(True for _ in rows)
+
+
+async def claim(tx: aiosqlite.Connection, job_ids: Sequence[int], *, now: float) -> tuple[int, ...]:
+    """Move a batch from QUEUED to RUNNING; returns those that this call moved (the others were cancelled, say)."""
+    return tuple([i for i in job_ids if await move(tx, i, JobState.QUEUED, JobState.RUNNING, now=now)])
+
+
+async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bool) -> bool:
+    """Move from RUNNING back to QUEUED; ``lost`` counts the attempt (a graceful stop does not)."""
+    return await move(tx, job_id, JobState.RUNNING, JobState.QUEUED, now=now, lost=lost)
+
+
+async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
+    """Return one job, or None."""
+    return next(iter(await _select(tx, "WHERE id = ?", (job_id,))), None)
+
+
+async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
+    """Return the roles that were kept with a job."""
+    rows = await tx.execute_fetchall("SELECT roles FROM jobs WHERE id = ?", (job_id,))
+    return next((tuple(json.loads(row[0])) for row in rows), ())
+
+
+async def digest_of(tx: aiosqlite.Connection, job_id: int) -> str:
+    """Return the digest of what was asked for that was kept with a job; empty where none was."""
+    rows = await tx.execute_fetchall("SELECT digest FROM jobs WHERE id = ?", (job_id,))
+    return next((str(row[0]) for row in rows), "")
+
+
+async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int) -> tuple[Job, ...]:
+    """Return a person's jobs that have not ended, at most so many: those that are drawn first, then the oldest first."""
+    # As constants, so that the index of those that wait is used.
+    return await _select(
+        tx,
+        "WHERE state IN ('held', 'queued', 'running') AND person_id = ? ORDER BY state = 'running' DESC, id LIMIT ?",
+        (person_id, limit),
+    )
+
+
+async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
+    """Return the job that an event caused, or None."""
+    return next(iter(await _select(tx, "WHERE event = ?", (event,))), None)
+
+
+async def pressed(
+    tx: aiosqlite.Connection, person_id: int, parent_id: int, button: str, *, since: float, until: float
+) -> Job | None:
+    """Return the newest job that a person's press of a button of another job made, or None; not a cancelled or failed one.
+
+    Args:
+        tx: A transaction.
+        person_id: Whose press.
+        parent_id: The job that the button belongs to.
+        button: Which button; see ``NewJob.pressed``.
+        since: Only jobs that were made after this moment (Unix seconds).
+        until: Only jobs that were made up to this moment: a later one is from before the clock was set back.
+    """
+    found = await _select(
+        tx,
+        "WHERE person_id = ? AND created_at > ? AND created_at <= ? AND parent_id = ? AND pressed = ?"
+        " AND state NOT IN ('cancelled', 'failed') ORDER BY created_at DESC, id DESC LIMIT 1",
+        (person_id, since, until, parent_id, button),
+    )
+    return next(iter(found), None)
+
+
+async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:
+    """Return the jobs in an open state (HELD, QUEUED, RUNNING, PAINTED), oldest first."""
+    return await _select(
+        tx,
+        # The same words as in the partial index jobs_open, so that it is used.
+        "WHERE state = ? AND state IN ('held', 'queued', 'running', 'painted') ORDER BY id",
+        (state.value,),
+    )
+
+
+async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
+    """Return the ids of the queued jobs."""
+    # The same words as in the partial index jobs_open, so that it is used.
+    rows = await tx.execute_fetchall(
+        "SELECT id FROM jobs WHERE state = 'queued' AND state IN ('held', 'queued', 'running', 'painted')"
+    )
+    return frozenset(row[0] for row in rows)
+
+
+async def starts(tx: aiosqlite.Connection) -> frozenset[str]:
+    """Return the files that any job starts from, relative to the data folder: rerolls need them as long as it is kept."""
+    # The same words as in the partial index jobs_started, so that it is used.
+    rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
+    return frozenset(name for row in rows for name in row if name)
+
+
+async def of_person(
+    tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
+) -> tuple[Job, ...]:
+    """Return a person's last jobs, newest first.
+
+    Args:
+        tx: A transaction.
+        person_id: Whose.
+        limit: At most so many.
+        before: Only jobs with a smaller id.
+        pictured: Only jobs that have pictures.
+    """
+    where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
+    if pictured:
+        where += " AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
+    return await _select(
+        tx, f"{where} ORDER BY id DESC LIMIT ?", (person_id, 2**62 if before is None else before, limit)
+    )
+
+
+async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job, ...]:
+    """Return these jobs in this order; those that are not there are left out."""
+    if not job_ids:
+        return ()
+    marks = ", ".join("?" * len(job_ids))
+    found = {job.id: job for job in await _select(tx, f"WHERE id IN ({marks})", job_ids)}
+    return tuple(found[job_id] for job_id in job_ids if job_id in found)
+
+
+async def pictured(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
+    """Return jobs of anybody that have pictures, with ids up to ``up_to``, newest first."""
+    where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
+    return await _select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
+
+
+async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -> int | None:
+    """Return the id of a person's first job at a moment (Unix seconds) or later, or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT id FROM jobs WHERE person_id = ? AND created_at >= ? ORDER BY created_at, id LIMIT 1",
+        (person_id, moment),
+    )
+    return next((int(row[0]) for row in rows), None)
+
+
+async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float]) -> tuple[Job, ...]:
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM jobs {where}", values)  # noqa: S608 - constants
+    return tuple(_job(row) for row in rows)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row[0],
+        state=JobState(row[1]),
+        person_id=row[2],
+        account_id=row[3],
+        place_id=row[4],
+        locale=row[5],
+        asker=row[6],
+        attempts=row[7],
+        created_at=row[8],
+        started_at=row[9],
+        ended_at=row[10],
+        seconds=row[11],
+        error=row[12],
+        parent_id=row[13],
+        channel=row[34],
+        request=DrawRequest(
+            prompt=row[14],
+            typed=row[15],
+            negative=row[16],
+            width=row[17],
+            height=row[18],
+            steps=row[19],
+            guidance=row[20],
+            seed=row[21],
+            count=row[22],
+            model=row[23],
+            style=row[24],
+            private=bool(row[25]),
+            notes=tuple(json.loads(row[26])),
+            image=_start(row[27]),
+            mask=_start(row[28]),
+            strength=row[29],
+            variation=row[30],
+            variation_seed=row[31],
+            upscale=row[32],
+        ),
+        forgotten=bool(row[33]),
+    )
+
+
+def _start(name: str) -> str:
+    """The file that a job starts from; a row out of a foreign backup may name any file of this machine."""
+    return name if not name or paths.is_confined(name) else inputs.UNKEPT

@@ -1,0 +1,76 @@
+"""Options of a place, or of the whole service: one JSON value each, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiosqlite
+
+from bot.core.service_state import ServiceState
+
+SERVICE = 0
+"""Stands for the place of what holds everywhere."""
+
+STATE = "state"
+"""Option of the service: a State."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is set for a place and for the whole service, read together.
+
+    Attributes:
+        here: By the place's own admins, by name.
+        everywhere: By the owners, by name.
+    """
+
+    here: Mapping[str, object] = field(default_factory=dict)
+    everywhere: Mapping[str, object] = field(default_factory=dict)
+
+    def binding(self, name: str) -> object:
+        """Return what holds: what the place has set, else what the owners have; None where nobody has said anything."""
+        said = self.here.get(name)
+        return self.everywhere.get(name) if said is None else said
+
+    @property
+    def state(self) -> ServiceState:
+        """What the owners have the whole service do."""
+        value = self.everywhere.get(STATE)
+        return ServiceState(value) if isinstance(value, str) and value in set(ServiceState) else ServiceState.RUN
+
+
+async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
+    """Return an option's value; None when it is not set."""
+    rows = await tx.execute_fetchall("SELECT value FROM options WHERE place_id = ? AND name = ?", (place_id, name))
+    return next((json.loads(row[0]) for row in rows), None)
+
+
+async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
+    """Return every option that is set for a place and for the whole service; of the service alone with None."""
+    rows = await tx.execute_fetchall(
+        "SELECT place_id, name, value FROM options WHERE place_id IN (?, ?)", (SERVICE, place_id)
+    )
+    here: dict[str, object] = {}
+    everywhere: dict[str, object] = {}
+    for number, name, value in rows:
+        (everywhere if number == SERVICE else here)[name] = json.loads(value)
+    return Options(here, everywhere)
+
+
+async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object) -> None:
+    """Set an option; None takes it away."""
+    if value is None:
+        await tx.execute_fetchall("DELETE FROM options WHERE place_id = ? AND name = ?", (place_id, name))
+        return
+    await tx.execute_fetchall(
+        "INSERT INTO options (place_id, name, value) VALUES (?, ?, ?)"
+        " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
+        (place_id, name, json.dumps(value, ensure_ascii=False)),
+    )
+
+
+async def service_state(tx: aiosqlite.Connection) -> ServiceState:
+    """Return what the owners have the whole service do."""
+    return (await read(tx, None)).state

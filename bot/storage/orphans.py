@@ -1,0 +1,187 @@
+"""Files that no row knows: put aside for some days where this database certainly made them, and left alone otherwise.
+
+A database may be new, restored or another one than the files were made with. Then files without a row are not rubbish,
+but all that is left of somebody's pictures.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiosqlite
+
+from bot.storage import blobs, options, paths, permissions
+
+FOLDER = "orphans"
+"""Where files that no row knows lie in the data folder, each sweep's in a folder of its own."""
+
+KEPT_SECONDS = 7 * 86400.0
+"""How long they lie there."""
+
+SINCE = "files_since"
+"""Option of the service: files that were written before this moment (Unix seconds, the disk's time) are left alone,
+since this database came into the folder later."""
+
+SHARE = 0.2
+FEW = 20
+"""More than this share of all files, and more than this number, are not put aside: a kill does not leave that many."""
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_ASIDE = re.compile(r"(\d{8}T\d{6}Z)(-\d+)?", re.ASCII)
+_HIGHEST = 10**12
+"""A larger number of a job is nobody's."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class OrphanScan:
+    """What lies in the pictures folder under names that Easel gives.
+
+    Attributes:
+        pictures: When each was written (Unix seconds, the disk's time), by its path in the folder.
+        half: Half-written files.
+    """
+
+    pictures: dict[str, float] = field(default_factory=dict)
+    half: list[Path] = field(default_factory=list)
+
+    @property
+    def highest(self) -> int:
+        """The highest number of a job among them; 0 where there are none."""
+        return max((n for path in self.pictures if (n := job_of(path)) < _HIGHEST), default=0)
+
+
+def job_of(path: str) -> int:
+    """Return the number of a picture's job."""
+    match = paths.PICTURE.fullmatch(path)
+    assert match is not None
+    return int(match[1])
+
+
+def scan(folder: Path) -> OrphanScan:
+    """Return what lies in the pictures folder: regular files under names that Easel gives, without following links.
+
+    For a thread. Raises OSError when a folder can't be read.
+    """
+    found = OrphanScan()
+    for year in permissions.day_folders(folder, 4):
+        for month in permissions.day_folders(year, 2):
+            for day in permissions.day_folders(month, 2):
+                for path, made in blobs.own_files(day, permissions.PICTURE_FILE):
+                    if path.suffix == ".part":
+                        found.half.append(path)
+                    else:
+                        found.pictures[path.relative_to(folder).as_posix()] = made
+    return found
+
+
+async def arrived(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, now: float) -> bool:
+    """Look whether this database came into the folder after its files, and remember it; returns whether it just did.
+
+    It did where a file belongs to a later job than it ever had. Its next jobs get higher numbers than those files have,
+    or they would be written over them.
+
+    Args:
+        tx: A writing transaction.
+        found: What lies in the pictures folder.
+        inputs: Whether anything was given to start from.
+        now: The machine's clock, as the files' times are.
+    """
+    rows = await tx.execute_fetchall("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
+    last = next((int(row[0]) for row in rows), 0)
+    if found.highest <= last and (last or not inputs):
+        return False
+    await options.put(tx, options.SERVICE, SINCE, now)
+    if found.highest > last:
+        await tx.execute_fetchall("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+        await tx.execute_fetchall("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (found.highest,))
+    return True
+
+
+async def since(tx: aiosqlite.Connection) -> float:
+    """Return the moment before which files are not this database's; 0 where all are."""
+    value = await options.get(tx, options.SERVICE, SINCE)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+async def own(
+    tx: aiosqlite.Connection, found: OrphanScan, unknown: Iterable[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which of these pictures this database has certainly made, and which of them somebody had forgotten.
+
+    It has made what its own job would be called, on the job's day and within the job's count, and what was written since
+    it is in this folder.
+    """
+    first = await since(tx)
+    by_job: dict[int, list[str]] = {}
+    for path in unknown:
+        if found.pictures[path] >= first:
+            by_job.setdefault(job_of(path), []).append(path)
+    made, forgotten = set(), set()
+    for job_id, there in by_job.items():
+        rows = await tx.execute_fetchall("SELECT created_at, count, forgotten FROM jobs WHERE id = ?", (job_id,))
+        for created_at, count, gone in rows:
+            names = {blobs.name(job_id, index, created_at) for index in range(count)}
+            made.update(names.intersection(there))
+            if gone:
+                forgotten.update(names.intersection(there))
+    return frozenset(made), frozenset(forgotten)
+
+
+def too_many(orphans: int, everything: int) -> bool:
+    """Whether there are more orphans than a kill leaves."""
+    return orphans > max(FEW, SHARE * everything)
+
+
+def put_aside(data: Path, files: Collection[tuple[str, Path]], now: float) -> int:
+    """Move files into a new folder under ``orphans``; returns how many. For a thread. Raises OSError.
+
+    Args:
+        data: The data folder.
+        files: Each by its name there and where it is.
+        now: Unix seconds.
+    """
+    if not files:
+        return 0
+    stamp = f"{datetime.fromtimestamp(now, UTC):{_STAMP}}"
+    place, number = data / FOLDER / stamp, 1
+    while place.exists():
+        number += 1
+        place = data / FOLDER / f"{stamp}-{number}"
+    for name, path in files:
+        target = place / name
+        permissions.make_folder(target.parent)
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # a folder may be a link to another disk
+                raise
+            shutil.move(path, target)
+    return len(files)
+
+
+def purge(data: Path, now: float, *, kept: float = KEPT_SECONDS) -> int:
+    """Remove what was put aside longer ago than ``kept`` seconds; returns how many folders. For a thread. Raises OSError."""
+    gone = 0
+    folder = data / FOLDER
+    if not folder.is_dir() or folder.is_symlink():
+        return 0
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        match = _ASIDE.fullmatch(entry.name)
+        if match is None or not entry.is_dir(follow_symlinks=False):
+            continue
+        if datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp() < now - kept:
+            shutil.rmtree(entry.path)
+            gone += 1
+    return gone

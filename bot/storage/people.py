@@ -1,0 +1,99 @@
+"""People, their accounts on platforms, and the places that they ask in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiosqlite
+
+from bot.core.people import Account, Actor, Person, Place
+
+
+async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
+    """Return who acts; an account that is seen for the first time gets a person of its own, a new name is kept."""
+    person = await _remember(tx, actor, now=now)
+    if actor.handle:
+        handle = actor.handle.lower()
+        # Names are given back and taken by others: whoever was seen with it last is meant.
+        await asyncio.gather(
+            tx.execute_fetchall(
+                "UPDATE accounts SET handle = '' WHERE platform = ? AND handle = ? AND handle <> '' AND id <> ?",
+                (actor.platform, handle, person.account_id),
+            ),
+            tx.execute_fetchall(
+                "UPDATE accounts SET handle = ? WHERE id = ? AND handle <> ?", (handle, person.account_id, handle)
+            ),
+        )
+    return person
+
+
+async def named(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
+    """Return the account that was seen last with this handle (without ``@``), or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT platform, user_id, name FROM accounts WHERE platform = ? AND handle = ? AND handle <> ''",
+        (platform, handle.lower()),
+    )
+    return next((Account(platform=row[0], user_id=row[1], name=row[2]) for row in rows), None)
+
+
+async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
+    person = await find(tx, actor.platform, actor.user_id)
+    if person is None:
+        # Side by side: the connection's thread takes statements in order, so the last row is the person's.
+        _, rows = await asyncio.gather(
+            tx.execute_fetchall("INSERT INTO people (name, created_at) VALUES (?, ?)", (actor.name, now)),
+            tx.execute_fetchall(
+                "INSERT INTO accounts (person_id, platform, user_id, name, created_at)"
+                " VALUES (last_insert_rowid(), ?, ?, ?, ?) RETURNING person_id, id",
+                (actor.platform, actor.user_id, actor.name, now),
+            ),
+        )
+        return next(Person(id=row[0], account_id=row[1], name=actor.name) for row in rows)
+    if actor.name and actor.name != person.name:
+        await tx.execute_fetchall("UPDATE accounts SET name = ? WHERE id = ?", (actor.name, person.account_id))
+        return Person(id=person.id, account_id=person.account_id, name=actor.name)
+    return person
+
+
+async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person | None:
+    """Return who has this account, or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT person_id, id, name FROM accounts WHERE platform = ? AND user_id = ?", (platform, user_id)
+    )
+    return next((Person(id=row[0], account_id=row[1], name=row[2]) for row in rows), None)
+
+
+async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
+    """Return an account by its id. Raises LookupError when there is none."""
+    rows = await tx.execute_fetchall("SELECT platform, user_id, name FROM accounts WHERE id = ?", (account_id,))
+    for row in rows:
+        return Account(platform=row[0], user_id=row[1], name=row[2])
+    raise LookupError(f"there is no account {account_id}")
+
+
+async def place(tx: aiosqlite.Connection, place_id: int) -> Place:
+    """Return a server or group by its id, without a channel. Raises LookupError when there is none."""
+    rows = await tx.execute_fetchall("SELECT platform, guild, name FROM places WHERE id = ?", (place_id,))
+    for row in rows:
+        return Place(platform=row[0], guild=row[1], channel="", name=row[2])
+    raise LookupError(f"there is no place {place_id}")
+
+
+async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) -> int | None:
+    """Return the id of the server or group, kept from now on; None where there is none (direct messages, the page)."""
+    if place.guild is None:
+        return None
+    rows = await tx.execute_fetchall(
+        "INSERT INTO places (platform, guild, name, created_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (platform, guild) DO UPDATE SET name = coalesce(nullif(excluded.name, ''), name) RETURNING id",
+        (place.platform, place.guild, place.name, now),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def find_place(tx: aiosqlite.Connection, place: Place) -> int | None:
+    """Return the id of the server or group; None where there is none or nothing was asked for yet."""
+    rows = await tx.execute_fetchall(
+        "SELECT id FROM places WHERE platform = ? AND guild = ?", (place.platform, place.guild)
+    )
+    return next((int(row[0]) for row in rows), None)

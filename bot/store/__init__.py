@@ -1,1 +1,0 @@
-"""All SQL, as plain async functions that return frozen dataclasses."""

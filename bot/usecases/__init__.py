@@ -1,1 +1,0 @@
-"""What people can do, one transaction each."""

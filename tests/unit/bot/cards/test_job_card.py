@@ -1,0 +1,274 @@
+"""The card of a job in each of its states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.cards.i18n import LOCALES
+from bot.cards.job_card import card_of, error_key, refused, unclear
+from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Card, PendingImages, Tone
+from bot.core.errors import BadInput
+from bot.core.jobs import Job, JobState
+from bot.core.pictures import Picture
+from bot.core.ports import Eta, QueuePosition
+from engine.catalogue import demo
+from engine.contract import ERRORS, SAFER, Capability, Profile
+from tests.unit.bot.cards.made import job, pictures
+
+FOLDER = Path("pictures")
+
+
+def card(
+    made: Job,
+    shown: tuple[Picture, ...] = (),
+    waiting: QueuePosition | None = None,
+    progress: float | None = None,
+    *,
+    preempted: bool = False,
+) -> Card:
+    return card_of(
+        made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, profile=demo(), preempted=preempted
+    )
+
+
+def facts(card: Card) -> dict[str, str]:
+    return {fact.label: fact.value for fact in card.facts}
+
+
+def labels(card: Card) -> list[list[str]]:
+    return [[button.label for button in row] for row in card.buttons]
+
+
+def presses(card: Card) -> list[ButtonPress]:
+    return [button.press for row in card.buttons for button in row]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "english", "chinese"),
+    [
+        (None, "Waiting; it will be drawn as soon as possible.", "排队中，会尽快开始。"),
+        (QueuePosition(1, None), "Next in line.", "下一个就轮到。"),
+        (QueuePosition(1, Eta(3.2, 3.9)), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
+        (QueuePosition(7, None), "Number 7 in line.", "排在第 7 位。"),
+        (
+            QueuePosition(7, Eta(100, 190)),
+            "Number 7 in line; ready in about 2 to 4 minutes.",
+            "排在第 7 位，约 2 至 4 分钟后完成。",
+        ),
+        (
+            QueuePosition(7, Eta(40, 190)),
+            "Number 7 in line; ready in about 40 seconds to 4 minutes.",
+            "排在第 7 位，约 40 秒钟至 4 分钟后完成。",
+        ),
+    ],
+)
+def test_a_waiting_card_says_where_it_stands(waiting: QueuePosition | None, english: str, chinese: str) -> None:
+    for locale, status in zip(LOCALES, (english, chinese), strict=True):
+        found = card(job(JobState.QUEUED, locale=locale), waiting=waiting)
+        assert (found.tone, found.status, found.final) == (Tone.WAITING, status, False)
+        assert presses(found) == [ButtonPress(Action.CANCEL, 12)]
+        assert (found.prompt, found.asker, found.job_id) == ("a red apple", "Ann", 12)
+        assert (found.facts, found.pictures) == ((), ())
+
+
+def test_a_running_card_says_how_far_it_is() -> None:
+    found = card(job(JobState.RUNNING), progress=0.456)
+    assert (found.tone, found.status, found.progress) == (Tone.RUNNING, "Drawing 2 pictures: 45 %.", 0.456)
+    assert presses(found) == [ButtonPress(Action.CANCEL, 12)]
+    assert not found.final
+    assert card(job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
+
+
+def test_a_job_that_was_handed_over_and_not_begun_says_that_it_waits() -> None:
+    found = card(job(JobState.RUNNING), progress=0.0)
+    assert (found.tone, found.status, found.progress) == (Tone.WAITING, "2 pictures are next to be drawn.", None)
+    assert card(job(JobState.RUNNING, count=1), progress=0.0).status == "1 picture is next to be drawn."
+    assert card(job(JobState.RUNNING), progress=0.01).tone is Tone.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("locale", "status"),
+    [
+        ("en", "Waiting at 45 % while other requests are drawn; it goes on by itself."),
+        ("zh-CN", "已画 45%，先画别人的图，稍后自动继续。"),
+    ],
+)
+def test_a_job_that_others_pass_says_that_it_waits_and_keeps_its_share(locale: str, status: str) -> None:
+    found = card(job(JobState.RUNNING, locale=locale), progress=0.456, preempted=True)
+    assert (found.tone, found.status, found.progress) == (Tone.WAITING, status, 0.456)
+    assert card(job(JobState.DELIVERED), pictures(2), preempted=True).tone is Tone.DONE
+
+
+@pytest.mark.parametrize("state", [JobState.PAINTED, JobState.DELIVERED])
+def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None:
+    found = card(job(state), pictures(2))
+    assert (found.tone, found.status, found.progress, found.final) == (Tone.DONE, "Done: 2 pictures.", None, True)
+    assert [(f.label, f.value) for f in found.facts] == [
+        ("Seed", "7, 8"),
+        ("Steps", "8"),
+        ("Guidance", "0"),
+        ("Size", "256x144"),
+        ("Model", "Easel demo"),
+        ("Time", "1.23 s"),
+    ]
+    assert [(p.path, p.name, p.alt) for p in found.pictures] == [
+        (FOLDER / "2026/01/02/12-0.png", "easel-12-1.png", "a red apple"),
+        (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
+    ]
+    each = [ButtonPress(action, 12, index) for action in (Action.SEED, Action.VARY, Action.UPSCALE) for index in (0, 1)]
+    assert presses(found) == [ButtonPress(Action.REROLL, 12), ButtonPress(Action.FAVOURITE, 12), *each]
+    assert (found.notes, found.coming) == ((), None)
+
+
+def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
+    found = card(job(JobState.PAINTED, style="ink", negative="text", guidance=2.5, count=1), pictures(1))
+    assert {"Style": "ink", "Negative prompt": "text", "Guidance": "2.5"}.items() <= {
+        f.label: f.value for f in found.facts
+    }.items()
+
+
+def test_a_single_picture_has_both_buttons_in_one_row() -> None:
+    found = card(job(JobState.PAINTED, count=1), pictures(1))
+    assert labels(found) == [["Reroll", "From this seed", "Favourite"], ["Vary", "Upscale"]]
+
+
+def test_what_the_model_can_not_do_has_no_button() -> None:
+    def shown(profile: Profile | None, count: int = 2, size: int = 256) -> list[list[str]]:
+        drawn = tuple(replace(p, width=size, height=size) for p in pictures(count))
+        return labels(card_of(job(JobState.PAINTED, count=count), drawn, pictures_dir=FOLDER, profile=profile))
+
+    seeds = [["Reroll", "Favourite"], ["Seed of 1", "Seed of 2"]]
+    varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
+    assert shown(demo()) == [*seeds, *varied, *larger]
+    assert shown(replace(demo(), can=frozenset({Capability.IMAGE}))) == [*seeds, *larger]
+    assert shown(replace(demo(), can=frozenset({Capability.VARY}))) == [*seeds, *varied]
+    assert shown(demo(), size=512) == [*seeds, *varied]
+    assert shown(None) == seeds
+    assert shown(None, count=1) == [["Reroll", "From this seed", "Favourite"]]
+
+
+@given(st.integers(1, 16), st.sampled_from(LOCALES))
+def test_buttons_fit_every_platform(count: int, locale: str) -> None:
+    found = card(job(JobState.PAINTED, count=count, locale=locale), pictures(count, seed=2**63 - 20))
+    # Chats have four pictures at most; the page takes any number of rows.
+    assert len(found.buttons) <= (5 if count <= 4 else 13)
+    assert all(len(row) <= 5 for row in found.buttons)
+    assert len(set(presses(found))) == 3 * count + 2
+    first = {press.action for row in found.buttons[:5] for press in [b.press for b in row]}
+    assert {Action.REROLL, Action.SEED} <= first
+    assert all(len(button.label) <= 20 for row in found.buttons for button in row)
+    assert all(len(fact.value) <= 100 for fact in found.facts)
+
+
+def test_a_variation_says_what_it_varies() -> None:
+    same = tuple(replace(p, seed=7) for p in pictures(2))
+    found = card(job(JobState.PAINTED, variation=0.25, variation_seed=90), same)
+    assert facts(found).items() >= {"Seed": "7", "Variation": "0.25", "Variation seed": "90, 91"}.items()
+    assert not {"Strength", "Upscaled"} & facts(found).keys()
+
+
+def test_a_start_from_a_picture_and_an_upscaling_are_facts() -> None:
+    assert facts(card(job(JobState.PAINTED, image="inputs/a.png", strength=0.6), pictures(2)))["Strength"] == "0.6"
+    found = card(job(JobState.PAINTED, image="pictures/a.png", strength=0.35, upscale=2.0, count=1), pictures(1))
+    assert facts(found).items() >= {"Upscaled": "2×", "Strength": "0.35"}.items()
+
+
+def test_the_models_own_negative_prompt_is_called_so() -> None:
+    own = replace(demo(), negative_default="ugly")
+    for negative, label in (("ugly", "Negative prompt (the model's usual one)"), ("hats", "Negative prompt")):
+        made = job(JobState.PAINTED, negative=negative)
+        assert facts(card_of(made, pictures(2), pictures_dir=FOLDER, profile=own))[label] == negative
+
+
+def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
+    drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in pictures(2))
+    found = card(job(JobState.PAINTED), drawn)
+    assert found.notes == ("The prompt is longer than this model reads; its end was left out.",)
+    safer = (replace(drawn[0], notes=()), replace(drawn[1], notes=(SAFER,)))
+    assert "safer precision" in card(job(JobState.PAINTED), safer).notes[0]
+
+
+def test_what_is_to_come_is_said_until_it_is_there() -> None:
+    assert card(job(JobState.QUEUED)).coming == PendingImages(2, 256, 144, enlarge=3)
+    assert card(job(JobState.RUNNING)).coming == PendingImages(2, 256, 144, enlarge=3)
+    assert card(job(JobState.FAILED)).coming is None
+
+
+def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> None:
+    found = card(job(JobState.PAINTED, count=3), pictures(3)[1:])
+    assert found.notes == ("1 picture could not be drawn and was not charged.",)
+    assert [b.label for b in found.buttons[1]] == ["Seed of 2", "Seed of 3"]
+    assert found.facts[0].value == "8, 9"
+
+
+def test_pictures_that_are_no_longer_kept() -> None:
+    found = card(job(JobState.DELIVERED))
+    assert found.status == "Done, but the pictures are no longer kept."
+    assert (presses(found), found.notes) == ([ButtonPress(Action.REROLL, 12)], ())
+    assert found.facts[0].value == "7"
+
+
+def test_a_cancelled_card_can_be_drawn_again() -> None:
+    found = card(job(JobState.CANCELLED))
+    assert (found.tone, found.status, found.final) == (Tone.STOPPED, "Cancelled. Nothing was charged.", True)
+    assert presses(found) == [ButtonPress(Action.REROLL, 12)]
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS))
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_failed_card_says_why(code: str, locale: str) -> None:
+    found = card(job(JobState.FAILED, error=error_key(code), locale=locale))
+    assert (found.tone, found.final) == (Tone.PROBLEM, True)
+    assert "error." not in found.status
+    assert presses(found) == [ButtonPress(Action.REROLL, 12)]
+
+
+def test_reasons_differ() -> None:
+    assert len({card(job(JobState.FAILED, error=error_key(code))).status for code in ERRORS}) == len(ERRORS)
+
+
+@pytest.mark.parametrize("error", ["", "nothing.of.ours"])
+def test_a_failure_without_a_known_reason_still_is_a_sentence(error: str) -> None:
+    assert card(job(JobState.FAILED, error=error)).status == "The drawing failed; try again. Nothing was charged."
+    assert error_key("nothing") == "error.engine.failed"
+
+
+def test_notes_of_the_request_and_of_the_surface_are_said() -> None:
+    made = job(JobState.PAINTED, notes=("note.negative.ignored",))
+    found = card_of(made, pictures(2), pictures_dir=FOLDER, notes=("note.unclear",))
+    assert [note[:10] for note in found.notes] == ["This model", "It is uncl"]
+
+
+def test_another_attempt_is_said_while_it_matters() -> None:
+    assert "started again" in card(job(JobState.QUEUED, attempts=1)).notes[0]
+    assert card(job(JobState.DELIVERED, attempts=1), pictures(2)).notes == ()
+
+
+def test_a_private_job_has_a_private_card() -> None:
+    assert card(job(JobState.QUEUED, private=True)).private
+    assert unclear(job(JobState.PAINTED, private=True)).private
+    assert not card(job(JobState.QUEUED)).private
+
+
+def test_the_unclear_card_carries_the_button_that_sends() -> None:
+    found = unclear(job(JobState.PAINTED))
+    assert (presses(found), found.final) == ([ButtonPress(Action.ORIGINAL, 12)], True)
+
+
+def test_a_refusal_is_a_private_card_in_the_persons_language() -> None:
+    refusal = BadInput("refusal.size.off_grid", value="500x500", multiple=16, nearest="496x496")
+    assert refused(refusal, "en") == Card(
+        Tone.PROBLEM,
+        "The size 500x500 is off this model's grid of 16 pixels; try 496x496.",
+        private=True,
+        final=True,
+    )
+    assert (
+        refused(refusal, "zh-CN").status == "尺寸 500x500 不合要求：这个模型的宽和高必须是 16 的倍数，请试试 496x496。"
+    )

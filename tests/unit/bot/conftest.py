@@ -1,0 +1,193 @@
+"""Use cases on a real database, with a queue that only writes down what it is told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bot.context import AppContext
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor, Place
+from bot.core.ports import QueuePosition, Ticket
+from bot.core.quotas import Limit
+from bot.dispatch.live import Live
+from bot.history.store import search
+from bot.quotas.store import ledger
+from bot.storage import blobs, jobs, pictures
+from bot.storage.database import Database
+from bot.studio import Studio
+from engine.catalogue import demo
+from engine.contract import Profile
+from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
+
+ADA = Actor("chat", "1", "Ada")
+BOB = Actor("chat", "2", "Bob")
+OWNER = Actor("web", "owner", "Eve", is_owner=True)
+HERE = Place("chat", "guild", "channel")
+THERE = Place("chat", "other", "elsewhere")
+ALONE = Place("chat", None, "dm")
+PAGE = Place("web", None, "page")
+
+
+def ref(event: str = "e", *, answered: bool = False, channel: str | None = "channel") -> EventRef:
+    return EventRef(event, None if channel is None else Address("chat", channel), answered)
+
+
+class RecordingBacklog:
+    """Obeys ``bot.core.ports.Backlog`` and draws nothing."""
+
+    def __init__(self) -> None:
+        self.tickets: list[Ticket] = []
+        self.forgotten: list[int] = []
+        self.changes: list[int] = []
+        self.holds: list[bool] = []
+        self.posts = 0
+        self.come_back: float | None = None
+        self.asks = 0
+
+    def put(self, ticket: Ticket) -> None:
+        self.tickets.append(ticket)
+
+    def full(self) -> float | None:
+        return self.come_back
+
+    def seat(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def forget(self, job_id: int) -> None:
+        self.forgotten.append(job_id)
+
+    def changed(self, job_id: int) -> None:
+        self.changes.append(job_id)
+
+    def posted(self) -> None:
+        self.posts += 1
+
+    def hold(self, on: bool) -> None:
+        self.holds.append(on)
+
+    def asked(self) -> None:
+        self.asks += 1
+
+    def waiting(self, job_id: int) -> QueuePosition | None:
+        ids = [t.job_id for t in self.tickets if t.job_id not in self.forgotten]
+        return QueuePosition(ids.index(job_id) + 1, None) if job_id in ids else None
+
+    def progress(self, job_id: int) -> float | None:
+        return None
+
+
+@dataclass
+class World:
+    """A house, what stands around it, and helpers that look into its rows."""
+
+    house: AppContext
+    backlog: RecordingBacklog
+    clock: FakeClock
+    engine: FakeEngine
+    studio: Studio
+    live: Live
+    profiles: list[Profile] = field(default_factory=list)
+
+    async def job(self, job_id: int) -> Job:
+        async with self.house.db.read() as tx:
+            job = await jobs.get(tx, job_id)
+        assert job is not None
+        return job
+
+    async def count(self, table: str) -> int:
+        async with self.house.db.read() as tx:
+            return int(next(iter(await tx.execute_fetchall(f"SELECT count(*) FROM {table}")))[0])
+
+    async def counted(self) -> int:
+        async with self.house.db.read() as tx:
+            rows = await tx.execute_fetchall("SELECT coalesce(sum(reserved + charged), 0) FROM ledger")
+        return int(next(iter(rows))[0])
+
+    async def paint(self, job_id: int, painted: int | None = None) -> None:
+        """Do what drawing does to the rows and files; all pictures when no number is given."""
+        async with self.house.db.write() as tx:
+            await jobs.claim(tx, [job_id], now=self.clock.now())
+        await self.paint_running(job_id, painted)
+
+    async def paint_running(self, job_id: int, painted: int | None = None) -> None:
+        """The same for a job that is running already."""
+        job = await self.job(job_id)
+        n = job.request.count if painted is None else painted
+        now = self.clock.now()
+        async with self.house.db.write() as tx:
+            assert await jobs.move(tx, job_id, JobState.RUNNING, JobState.PAINTED, now=now, seconds=0.5)
+            for index in range(n):
+                path = blobs.name(job_id, index, job.created_at)
+                await blobs.write(self.house.pictures, path, PNG)
+                await pictures.add(
+                    tx,
+                    job_id=job_id,
+                    index=index,
+                    seed=job.request.seed + index,
+                    path=path,
+                    width=192,
+                    height=192,
+                    size=len(PNG),
+                    seconds=0.25,
+                    now=now,
+                )
+            await ledger.settle(tx, job_id, painted=n, now=now)
+            await search.put(tx, job)
+        self.live.changed(job_id)
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
+    "53de0000000c4944415408d763f8cfc000000301010018dd8db00000000049454e44ae426082"
+)
+"""One red pixel."""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Quota 5 a day; 4 pictures at once in chats, 16 on the page."""
+    async with await Database.open(tmp_path / "easel.db") as db:
+        backlog, clock, live = RecordingBacklog(), FakeClock(), Live()
+        profiles = [demo()]
+        engine = FakeEngine(profiles)
+        await engine.start()
+        house = AppContext(
+            db=db,
+            backlog=backlog,
+            clock=clock,
+            profiles=lambda: tuple(profiles),
+            pictures=tmp_path / "pictures",
+            quota=Limit(5),
+            max_counts={"web": 16},
+            rng=random.Random(1),
+        )
+        studio = Studio(
+            db,
+            engine,
+            backlog,
+            live,
+            clock=clock,
+            pictures=tmp_path / "pictures",
+            sheets=tmp_path / "sheets",
+            quota=Limit(5),
+            max_counts={"web": 16},
+        )
+        yield World(house, backlog, clock, engine, studio, live, profiles)
+
+
+@pytest.fixture
+def house(world: World) -> AppContext:
+    return world.house
+
+
+@pytest.fixture
+def studio(world: World) -> Studio:
+    return world.studio

@@ -1,0 +1,64 @@
+"""What buttons carry: short, read back as it was written, anything else refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.cards.i18n import LOCALES, text
+from bot.core.actions import MAX_BYTES, Action, ButtonPress
+
+PRESSES = st.builds(ButtonPress, st.sampled_from(Action), st.integers(0, 10**18 - 1), st.none() | st.integers(0, 999))
+
+
+@given(PRESSES)
+def test_every_press_fits_and_is_read_back(press: ButtonPress) -> None:
+    packed = press.pack()
+    assert len(packed.encode()) <= MAX_BYTES
+    assert packed.isascii()
+    assert ButtonPress.unpack(packed) == press
+
+
+@given(st.text())
+def test_any_other_text_is_no_press(typed: str) -> None:
+    press = ButtonPress.unpack(typed)
+    assert press is None or typed == press.pack() or int(typed.split(":")[2]) == press.job_id
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "easel",
+        "easel:reroll",
+        "easel:reroll:",
+        "easel:reroll:x",
+        "easel:explode:1",
+        "easel:reroll:-1",
+        "easel:reroll:1:-1",
+        "easel:reroll:1:2:3",
+        "easel:reroll:1 ",
+        "easel:reroll:1\n",
+        "other:reroll:1",
+        "easel:REROLL:1",
+        "easel:reroll:１",
+        "easel:reroll:" + "9" * 19,
+    ],
+)
+def test_what_is_not_ours_is_refused(typed: str) -> None:
+    assert ButtonPress.unpack(typed) is None
+
+
+def test_what_does_not_fit_is_never_sent() -> None:
+    with pytest.raises(ValueError, match="64"):
+        ButtonPress(Action.FAVOURITE, 10**60).pack()
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_verb_has_a_label(action: Action, locale: str) -> None:
+    label = text(locale, f"button.{action}", number=12, few="5/day")
+    assert label != f"button.{action}"
+    # Discord cuts labels at 80 characters; phones show far fewer.
+    assert 0 < len(label) <= 20

@@ -1,0 +1,26 @@
+"""Pauses grow up to a limit, and begin again after a success."""
+
+from __future__ import annotations
+
+from bot.core.backoff import Backoff
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    backoff = Backoff(first=1.0, longest=60.0)
+    assert [backoff.fail() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    backoff.tries = 10**6
+    assert backoff.pause == 60.0
+
+
+def test_a_success_begins_again() -> None:
+    backoff = Backoff(first=5.0, longest=300.0)
+    backoff.fail()
+    backoff.fail()
+    backoff.succeed()
+    assert (backoff.pause, backoff.fail()) == (5.0, 5.0)
+
+
+def test_what_the_other_side_asks_for_is_waited() -> None:
+    backoff = Backoff(first=1.0, longest=60.0)
+    assert backoff.fail(at_least=90.0) == 90.0
+    assert backoff.fail(at_least=0.5) == 2.0

@@ -1,0 +1,63 @@
+"""Cards about no single job: history, help."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bot.cards.i18n import LOCALES
+from bot.core.actions import Action, ButtonPress
+from bot.core.jobs import JobState
+from bot.drawing import flags
+from bot.drawing.sizes import RATIOS
+from bot.drawing.styles import BUILT_IN
+from bot.history.cards import HistoryLine, help_card, history_card
+from engine import catalogue
+from tests.unit.bot.cards.made import job
+
+
+def test_history_numbers_its_lines_and_turns_pages() -> None:
+    lines = [HistoryLine(job(JobState.DELIVERED), 7), HistoryLine(job(JobState.FAILED), None)]
+    found = history_card(lines, "en", older=True)
+    assert [(f.label, f.value) for f in found.facts] == [
+        ("1", "#12 a red apple (seed 7)"),
+        ("2", "#12 a red apple (failed)"),
+    ]
+    assert [[b.press for b in row] for row in found.buttons] == [[ButtonPress(Action.PAGE, 12)]]
+    assert found.private
+
+
+def test_later_pages_lead_back_to_the_newest() -> None:
+    found = history_card([HistoryLine(job(JobState.DELIVERED), 7)], "en", older=True, first=False)
+    assert [b.press for b in found.buttons[0]] == [ButtonPress(Action.PAGE, 12), ButtonPress(Action.PAGE, 0)]
+    end = history_card([], "en", first=False)
+    assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", ButtonPress(Action.PAGE, 0))
+
+
+def test_an_empty_history_says_how_to_begin() -> None:
+    found = history_card([], "zh_CN")
+    assert (found.status, found.buttons) == ("你还没有画过图，用 /draw 开始吧。", ())
+
+
+def test_long_prompts_are_shortened_to_one_line() -> None:
+    found = history_card([HistoryLine(job(JobState.DELIVERED, typed="a\nb " * 100), 7)], "en")
+    assert "\n" not in found.facts[0].value
+    assert len(found.facts[0].value) < 80
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
+    profiles = (catalogue.demo(), catalogue.z_image_turbo())
+    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(RATIOS), 4, locale).notes)
+    # Strength needs a starting picture, which nothing takes yet.
+    assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.NAMES) - {"strength"}
+    for word in (*BUILT_IN, *RATIOS, "256x144"):
+        assert word in notes
+
+
+def test_help_leaves_out_what_the_model_ignores() -> None:
+    notes = "\n".join(help_card((catalogue.z_image_turbo(),), (), tuple(RATIOS), 4, "en").notes)
+    assert "--no" not in notes
+    assert "--model" not in notes
+    assert "--style" not in notes

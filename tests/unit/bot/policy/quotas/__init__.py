@@ -1,1 +1,0 @@
-"""Rules: reading, choosing, deciding."""

@@ -1,0 +1,63 @@
+"""The median of what was measured last; kinds that nobody has drawn yet by their work."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.core.ports import Ticket
+from bot.queue.duration_estimate import KEPT, KINDS, DurationEstimate
+
+
+def ticket(kind: str | int, model: str = "", work: int = 0) -> Ticket:
+    return Ticket(1, 1, 1, (kind,), model, work)
+
+
+def test_unknown_until_measured() -> None:
+    estimate = DurationEstimate()
+    assert estimate.seconds(ticket("a")) is None
+    estimate.measured(ticket("a"), 2.0)
+    assert estimate.seconds(ticket("a")) == 2.0
+    assert estimate.seconds(ticket("b")) is None
+
+
+def test_one_odd_value_changes_little() -> None:
+    estimate = DurationEstimate()
+    for seconds in (2.0, 2.0, 90.0):
+        estimate.measured(ticket("a"), seconds)
+    assert estimate.seconds(ticket("a")) == 2.0
+
+
+def test_a_change_of_device_is_followed() -> None:
+    estimate = DurationEstimate()
+    for seconds in [10.0] * 100 + [1.0] * KEPT:
+        estimate.measured(ticket("a"), seconds)
+    assert estimate.seconds(ticket("a")) == 1.0
+
+
+def test_what_was_seen_longest_ago_is_forgotten() -> None:
+    estimate = DurationEstimate()
+    for kind in range(KINDS):
+        estimate.measured(ticket(kind), 1.0)
+    estimate.measured(ticket(0), 1.0)
+    estimate.measured(ticket("one more"), 1.0)
+    assert estimate.seconds(ticket(1)) is None
+    assert estimate.seconds(ticket(0)) == 1.0
+
+
+def test_an_unknown_kind_takes_what_others_of_its_model_took_for_their_work() -> None:
+    estimate = DurationEstimate()
+    estimate.measured(ticket("small", "slow", 100), 3.0)
+    estimate.measured(ticket("small", "quick", 100), 1.0)
+    assert estimate.seconds(ticket("large", "slow", 400)) == pytest.approx(12.0)
+    assert estimate.seconds(ticket("large", "quick", 400)) == pytest.approx(4.0)
+    assert estimate.seconds(ticket("large", "new", 400)) == pytest.approx(8.0), "like every model together"
+    estimate.measured(ticket("large", "slow", 400), 20.0)
+    assert estimate.seconds(ticket("large", "slow", 400)) == 20.0, "measured beats scaled"
+
+
+def test_before_anything_was_measured_only_how_they_compare_matters() -> None:
+    estimate = DurationEstimate()
+    assert estimate.cost(ticket("large", "m", 400)) == pytest.approx(4 * estimate.cost(ticket("small", "m", 100)))
+    assert estimate.cost(ticket("none")) > 0
+    estimate.measured(ticket("small", "m", 100), 5.0)
+    assert estimate.cost(ticket("small", "m", 100)) == 5.0

@@ -1,0 +1,119 @@
+"""The queue orders ids, hands out batches, and never has a job in two of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.core.ports import Ticket
+from bot.queue.job_queue import JobQueue
+from bot.queue.work_item import WorkItem
+
+
+def ticket(job_id: int, person: int = 1, count: int = 1, key: str = "a") -> Ticket:
+    return Ticket(job_id, person, count, (key,))
+
+
+def order(queue: JobQueue) -> list[int]:
+    return [work.ticket.job_id for _, work in queue.order()]
+
+
+def take(queue: JobQueue, limit: int) -> tuple[WorkItem, ...]:
+    lead = queue.lead(lambda *_: True)
+    return () if lead is None else queue.take(limit, lead)
+
+
+def test_putting_twice_is_putting_once() -> None:
+    queue = JobQueue()
+    queue.put(ticket(1, count=3))
+    queue.put(ticket(1, count=3))
+    assert len(queue) == 1
+    assert 1 in queue
+    assert list(queue) == [1]
+    assert [len(w.indexes) for w in take(queue, 8)] == [3]
+    assert len(queue) == 0
+    assert take(queue, 8) == ()
+
+
+def test_the_rest_of_a_job_keeps_its_place_among_its_persons() -> None:
+    queue = JobQueue()
+    queue.put(ticket(1, count=3))
+    queue.put(ticket(2))
+    (piece,) = take(queue, 2)
+    assert order(queue) == [2], "while a batch has a job, no other batch gets it"
+    rest = piece.rest()
+    assert rest is not None
+    queue.give_back(rest)
+    assert order(queue) == [1, 2]
+    head = queue.lead(lambda *_: True)
+    assert head is not None
+    assert (head.indexes, head.started) == ((2,), True)
+
+
+def test_removing() -> None:
+    queue = JobQueue()
+    queue.put(ticket(1))
+    before = queue.version
+    assert queue.remove(1)
+    assert not queue.remove(1)
+    assert queue.version == before + 1
+    assert order(queue) == []
+
+
+async def test_moved_wakes_after_each_change() -> None:
+    queue = JobQueue()
+    queue.put(ticket(1))
+    await queue.moved()
+    waiting = asyncio.create_task(queue.moved())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.touch()
+    await waiting
+
+
+async def test_filled_wakes_when_there_is_work() -> None:
+    queue = JobQueue()
+    waiting = asyncio.create_task(queue.filled())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.put(ticket(1))
+    await waiting
+    queue.remove(1)
+    again = asyncio.create_task(queue.filled())
+    await asyncio.sleep(0)
+    assert not again.done()
+    again.cancel()
+
+
+@given(
+    jobs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from("ab")), max_size=20),
+    limit=st.integers(1, 5),
+)
+def test_every_picture_is_handed_out_once(jobs: list[tuple[int, int, str]], limit: int) -> None:
+    queue = JobQueue()
+    for job_id, (person, count, key) in enumerate(jobs):
+        queue.put(ticket(job_id, person, count, key))
+    handed: list[tuple[int, int]] = []
+    while len(queue):
+        pieces = take(queue, limit)
+        handed += [(w.ticket.job_id, i) for w in pieces for i in w.indexes]
+        for piece in pieces:
+            if (rest := piece.rest()) is not None:
+                queue.give_back(rest)
+    assert sorted(handed) == [(job_id, i) for job_id, (_, count, _) in enumerate(jobs) for i in range(count)]
+
+
+@given(loads=st.dictionaries(st.integers(1, 5), st.integers(1, 6), min_size=2))
+def test_nobody_waits_for_more_than_one_batch_of_each_other_person(loads: dict[int, int]) -> None:
+    queue = JobQueue()
+    job_id = 0
+    for person, n in loads.items():
+        for _ in range(n):
+            job_id += 1
+            queue.put(ticket(job_id, person, key=str(job_id)))
+    turns: list[int] = []
+    while len(queue):
+        turns += [w.ticket.person_id for w in take(queue, 4)]
+    assert set(turns[: len(loads)]) == set(loads)

@@ -1,0 +1,341 @@
+"""Urgent before bulk, fair between places and people, and what can share a batch goes together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from bot.core.ports import Ticket
+from bot.queue.hierarchical_fair_queue import CROWD, Weights
+from bot.queue.scheduler import AGED_EVERY, LOOK_AHEAD, MANY, PASSED_MOST, Scheduler
+from bot.queue.work_item import WorkItem
+from engine.contract import Lane
+
+
+class Line:
+    """A scheduler, and who was begun."""
+
+    def __init__(self, costs: Mapping[int, float] | None = None, weights: Weights | None = None) -> None:
+        self.costs = costs or {}
+        self.scheduler = Scheduler(lambda t: self.costs.get(t.person_id, 1.0), weights)
+        self.fits: Callable[[WorkItem, Lane], bool] = lambda *_: True
+        self._ids = 0
+
+    def put(
+        self,
+        person: int,
+        count: int = 1,
+        kind: str = "",
+        *,
+        place: int = 0,
+        solo: bool = False,
+        bulk: bool = False,
+        model: str = "m",
+    ) -> int:
+        self._ids += 1
+        ticket = Ticket(self._ids, person, count, (kind or self._ids,), model, place=place, bulk=bulk)
+        self.scheduler.put(WorkItem(ticket, tuple(range(count)), solo=solo))
+        return self._ids
+
+    def take(self, limit: int = 1, loaded: str = "m") -> list[tuple[int, int]]:
+        """Take the next batch; returns each piece's job and pictures."""
+        lead = self.scheduler.lead(self.fits, loaded)
+        taken = () if lead is None else self.scheduler.take(limit, lead)
+        self.draw(taken)
+        return [(work.ticket.job_id, len(work.indexes)) for work in taken]
+
+    def people(self, batches: int) -> list[int]:
+        """Whose work leads the next batches of one picture."""
+        found = []
+        for _ in range(batches):
+            lead = self.scheduler.lead(self.fits, "m")
+            assert lead is not None
+            taken = self.scheduler.take(1, lead)
+            self.draw(taken)
+            found.append(taken[0].ticket.person_id)
+        return found
+
+    def draw(self, taken: Sequence[WorkItem]) -> None:
+        """Everything that was taken is drawn in the time that was expected."""
+        for work in taken:
+            assert work.bill is not None
+            for _ in work.indexes:
+                self.scheduler.settle(work.bill, work.bill.each)
+
+
+def test_nobody_waits() -> None:
+    assert Line().take() == []
+
+
+def test_people_take_turns_whatever_they_have_waiting() -> None:
+    line = Line()
+    for _ in range(4):
+        line.put(1)
+    line.put(2)
+    line.put(2)
+    assert line.people(6) == [1, 2, 1, 2, 1, 1]
+
+
+def test_who_asks_for_dearer_pictures_has_fewer_turns() -> None:
+    line = Line({1: 3.0, 2: 1.0})
+    for _ in range(3):
+        line.put(1)
+    for _ in range(8):
+        line.put(2)
+    assert line.people(8).count(2) == 6
+
+
+def test_who_did_not_ask_has_saved_nothing_up() -> None:
+    line = Line()
+    for _ in range(7):
+        line.put(1)
+    line.people(5)
+    for _ in range(7):
+        line.put(2)
+    assert line.people(4).count(1) == 2, "the newcomer does not catch up on what it has not asked for"
+
+
+def test_places_take_turns_however_many_crowd_into_one() -> None:
+    line = Line()
+    for person in range(3):
+        for _ in range(4):
+            line.put(10 + person, place=1)
+    for person in range(3):
+        for _ in range(4):
+            line.put(20 + person, place=2)
+    led = line.people(12)
+    assert sum(person < 20 for person in led) == 6
+
+
+def test_a_place_counts_for_as_many_as_wait_in_it_up_to_a_crowd() -> None:
+    line = Line()
+    for person in range(3 * CROWD):
+        for _ in range(8):
+            line.put(100 + person, place=1)
+    for _ in range(8):
+        line.put(1, place=-1)
+    led = line.people(4 * (CROWD + 1))
+    assert led.count(1) in (4, 5), "one in nine: neither half of all nor nearly nothing"
+
+
+def test_weights_can_be_set() -> None:
+    line = Line(weights=Weights(person=lambda person: 3.0 if person == 1 else 1.0))
+    for _ in range(8):
+        line.put(1)
+        line.put(2)
+    assert line.people(8).count(1) == 6
+
+
+def test_large_requests_go_when_nothing_urgent_waits() -> None:
+    line = Line()
+    large = line.put(1, 5, bulk=True)
+    small = line.put(2)
+    assert [line.take(), line.take()] == [[(small, 1)], [(large, 1)]]
+
+
+def test_many_small_requests_are_as_one_large_one() -> None:
+    line = Line()
+    for _ in range(MANY + 1):
+        line.put(1)
+    other = line.put(2)
+    assert line.take() == [(other, 1)]
+    assert line.take() == [(1, 1)]
+    another = line.put(3)
+    assert line.people(2).count(1) == 1, "what is left of them is no more than others have"
+    assert another not in line.scheduler
+
+
+def test_what_is_being_drawn_counts_as_much_as_what_waits() -> None:
+    line = Line()
+    for _ in range(MANY):
+        line.put(1, kind="a")
+    lead = line.scheduler.lead(line.fits)
+    assert lead is not None
+    taken = line.scheduler.take(8, lead)
+    assert sum(len(work.indexes) for work in taken) == MANY
+    mine = line.put(1)
+    assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.BULK, mine)]
+    line.draw(taken[:1])
+    assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.INTERACTIVE, mine)]
+
+
+def test_people_are_not_begun_out_of_order_with_themselves() -> None:
+    line = Line()
+    large = line.put(1, 6, bulk=True)
+    small = line.put(1)
+    assert line.take(8) == [(large, 6)]
+    assert line.take(8) == [(small, 1)]
+
+
+def test_bulk_does_not_go_because_the_urgent_does_not_fit() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    line.put(2)
+    line.fits = lambda _, lane: lane is Lane.BULK
+    assert line.take() == []
+
+
+def test_whoever_waited_longest_goes_now_and_then() -> None:
+    line = Line()
+    large = line.put(1, 6, bulk=True)
+    led = []
+    for person in range(2, 2 + AGED_EVERY):
+        line.put(person)
+        led += line.take(8)
+    assert (large, 6) in led
+    assert led.index((large, 6)) == AGED_EVERY - 1
+
+
+def test_whoever_waited_longest_is_waited_for_when_it_does_not_fit() -> None:
+    line = Line()
+    first = line.put(1)
+    line.fits = lambda work, _: work.ticket.job_id != first
+    for person in range(2, 2 + AGED_EVERY - 1):
+        line.put(person)
+        assert line.take() != []
+    line.put(99)
+    assert line.take() == []
+    line.fits = lambda *_: True
+    assert line.take() == [(first, 1)]
+
+
+def test_bulk_that_does_not_fit_holds_nothing_urgent_up() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    line.fits = lambda _, lane: lane is Lane.INTERACTIVE
+    for person in range(2, 2 + 3 * AGED_EVERY):
+        line.put(person)
+        assert line.take() != []
+
+
+def test_others_fill_the_room_that_is_left() -> None:
+    line = Line()
+    jobs = [line.put(1, 2, "a"), line.put(2, 1, "a"), line.put(3, 4, "a")]
+    assert line.take(4) == [(jobs[0], 2), (jobs[1], 1), (jobs[2], 1)]
+
+
+def test_a_large_job_is_taken_in_pieces() -> None:
+    line = Line()
+    line.put(1, 6, bulk=True)
+    lead = line.scheduler.lead(line.fits)
+    assert lead is not None
+    (piece,) = line.scheduler.take(4, lead)
+    assert (piece.indexes, piece.later) == ((0, 1, 2, 3), (4, 5))
+    rest = piece.rest()
+    assert rest is not None
+    assert (rest.indexes, rest.later, rest.started, rest.bill) == ((4, 5), (), True, None)
+
+
+def test_another_kind_or_lane_stays_out_of_the_batch() -> None:
+    line = Line()
+    first = line.put(1, kind="a")
+    line.put(2, kind="b")
+    line.put(3, 5, "a", bulk=True)
+    third = line.put(4, kind="a")
+    assert line.take(8) == [(first, 1), (third, 1)]
+
+
+def test_a_job_of_a_lost_batch_goes_alone() -> None:
+    line = Line()
+    alone = line.put(1, kind="a", solo=True)
+    other = line.put(2, kind="a")
+    assert line.take(8) == [(alone, 1)]
+    again = line.put(3, kind="a", solo=True)
+    assert line.take(8) == [(other, 1)]
+    assert line.take(8) == [(again, 1)]
+
+
+def test_one_person_alone_fills_a_batch() -> None:
+    line = Line()
+    for _ in range(8):
+        line.put(1, kind="a")
+    assert len(line.take(8)) == 8
+
+
+def test_nobody_gets_more_than_a_batch_ahead_by_sharing() -> None:
+    line = Line()
+    for _ in range(40):
+        line.put(1, kind="a", bulk=True)
+        line.put(2, kind="b", bulk=True)
+        line.put(3, kind="a", bulk=True)
+    served = {1: 0, 2: 0, 3: 0}
+    for _ in range(12):
+        lead = line.scheduler.lead(line.fits)
+        assert lead is not None
+        for work in line.scheduler.take(4, lead):
+            served[work.ticket.person_id] += len(work.indexes)
+    assert max(served.values()) - min(served.values()) <= 2 * (1 + 4)
+
+
+def test_who_does_not_fit_lets_others_past() -> None:
+    line = Line()
+    first, second = line.put(1), line.put(2)
+    line.fits = lambda work, _: work.ticket.job_id != first
+    assert line.take() == [(second, 1)]
+    assert line.take() == []
+
+
+def test_the_loaded_model_goes_before_so_often() -> None:
+    line = Line()
+    other = line.put(1, model="b")
+    served = []
+    for person in range(2, 12):
+        line.put(person, model="a")
+        served += line.take(loaded="a")
+    assert [job_id for job_id, _ in served].index(other) == PASSED_MOST
+
+
+def test_another_model_is_taken_when_nobody_wants_the_loaded_one() -> None:
+    line = Line()
+    first = line.put(1, model="b")
+    line.put(2, model="a")
+    assert line.take(loaded="c") == [(first, 1)]
+
+
+def test_the_loaded_model_is_found_however_far_back() -> None:
+    line = Line()
+    for person in range(1, 3 * LOOK_AHEAD):
+        line.put(person, model="b", place=person)
+    last = line.put(999, model="a", place=999)
+    assert line.take(loaded="a") == [(last, 1)]
+
+
+def test_nobody_is_looked_for_further_than_so_far() -> None:
+    line = Line()
+    for person in range(1, LOOK_AHEAD + 1):
+        line.put(person, place=person)
+    last = line.put(999, place=999)
+    line.fits = lambda work, _: work.ticket.job_id == last
+    assert line.take() == []
+
+
+@pytest.mark.parametrize(("measured", "turns"), [(3.0, 2), (1.0, 4)])
+def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
+    line = Line()
+    for _ in range(MANY):
+        line.put(1)
+        line.put(2)
+    led = []
+    for _ in range(8):
+        lead = line.scheduler.lead(line.fits)
+        assert lead is not None
+        (work,) = line.scheduler.take(1, lead)
+        led.append(work.ticket.person_id)
+        assert work.bill is not None
+        line.scheduler.settle(work.bill, measured if work.ticket.person_id == 1 else work.bill.each)
+    assert led.count(1) == turns
+
+
+def test_the_order_is_what_would_be_begun() -> None:
+    line = Line({1: 2.0})
+    for person in (1, 1, 2, 3, 3, 2, 1):
+        line.put(person, place=person % 2)
+    line.put(4, 6, bulk=True)
+    expected = [work.ticket.job_id for _, work in line.scheduler.order()]
+    begun = []
+    while lead := line.scheduler.lead(line.fits):
+        begun += [work.ticket.job_id for work in line.scheduler.take(8, lead)]
+    assert sorted(begun) == sorted(expected)
+    assert begun[:4] == expected[:4]
+    assert begun[-1] == expected[-1]

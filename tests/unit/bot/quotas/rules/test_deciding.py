@@ -1,0 +1,225 @@
+"""What is left, what credits pay for, and what a refusal says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.core.errors import OverQuota
+from bot.core.people import Actor, Place
+from bot.core.quotas import Allowance, Limit, QuotaRule, RuleTerms, Scope, Unit, Window
+from bot.quotas.rules import (
+    Bindings,
+    CreditBalance,
+    CreditSplit,
+    Remaining,
+    RequestedAmounts,
+    Use,
+    WaitingJobs,
+    bind,
+    check_request,
+    check_waiting,
+    counted,
+    left,
+    measures,
+    over,
+    parse_terms,
+    points,
+    room,
+    share,
+    tightest,
+)
+
+NOW = 1_800_000_000.0
+HOUR, DAY = 3600.0, 86400.0
+ANN = Actor("discord", "ann", roles=("painter", "guest"))
+GUILD = Place("discord", "guild", "channel")
+
+
+def bound(owner: str, own: str = "", **scope: str) -> Bindings:
+    rules = [QuotaRule(1, Scope("discord", "guild", **scope), parse_terms(own), by_owner=False)] if own else []
+    return bind(ANN, GUILD, rules, parse_terms(owner))
+
+
+def rooms(bindings: Bindings, uses: Sequence[Use], cost_each: int = 1000) -> tuple[Remaining, Remaining]:
+    used = counted(measures(bindings, NOW, UTC), uses)
+    owner, own = (room(bindings, used, NOW, UTC, by_owner=b, cost_each=cost_each) for b in (True, False))
+    return owner, own
+
+
+def used(at: float, pictures: int, *, here: bool = True, cost_each: int = 1000, free_here: int = 0) -> Use:
+    return Use(at, pictures, pictures - free_here, cost_each, here, here)
+
+
+def test_each_limit_of_a_rule_binds_and_the_tightest_is_first() -> None:
+    owner, own = rooms(bound("5/hour 20/day"), [used(NOW - 60, 2), used(NOW - 2 * HOUR, 17)])
+    assert (owner.pictures, own.pictures) == (1, float("inf"))
+    assert [(a.limit, a.used, a.left) for a in owner.allowances] == [
+        (Limit(20), 19, 1),
+        (Limit(5, Window.HOUR), 2, 3),
+    ]
+
+
+def test_windows_roll() -> None:
+    uses = [used(NOW - DAY, 5), used(NOW - DAY + 1, 2), used(NOW - 1, 1)]
+    assert rooms(bound("5/day"), uses)[0].pictures == 2
+
+
+def test_a_rule_for_a_place_or_channel_counts_what_was_drawn_there() -> None:
+    uses = [used(NOW - 10, 7, here=False), used(NOW - 5, 1), Use(NOW - 5, 1, 1, here=True)]
+    owner, own = rooms(bound("50/day", "8/day"), uses)
+    assert (owner.pictures, own.pictures, own.allowances[0].in_place) == (41, 6, True)
+    assert rooms(bound("50/day", "8/day", channel="channel"), uses)[1].pictures == 7
+
+
+def test_the_places_own_credits_lift_its_own_rule_alone() -> None:
+    owner, own = rooms(bound("50/day", "8/day"), [used(NOW - 5, 6, free_here=4)])
+    assert (owner.pictures, own.pictures) == (44, 6)
+
+
+def test_a_large_picture_does_not_cost_what_a_small_one_does() -> None:
+    bindings = bound("40 points/day")
+    uses = [used(NOW - 5, 1, cost_each=4000), used(NOW - 5, 1, cost_each=250)]
+    owner, _ = rooms(bindings, uses, cost_each=4000)
+    assert (owner.pictures, owner.allowances[0].used, owner.allowances[0].left) == (8, 4250, 35_750)
+    assert rooms(bindings, uses, cost_each=250)[0].pictures == 143
+    assert [points(n) for n in (0, 250, 4250, 40_000, 1)] == ["0", "0.25", "4.25", "40", "0.001"]
+
+
+def test_of_several_roles_the_most_generous_counts() -> None:
+    rules = [
+        QuotaRule(n, Scope("discord", "guild", role=role), parse_terms(f"{n}/day"), by_owner=True)
+        for n, role in ((3, "painter"), (9, "guest"))
+    ]
+    bindings = bind(ANN, GUILD, rules, Limit(50))
+    found = room(bindings, counted(measures(bindings, NOW, UTC), []), NOW, UTC, by_owner=True)
+    assert found.allowances[0].limit == Limit(9)
+
+
+LEFT = st.integers(0, 9) | st.just(float("inf"))
+
+
+@given(LEFT, LEFT, st.integers(0, 9), st.integers(0, 9), st.integers(1, 16))
+def test_credits_pay_for_no_more_than_they_have_to(
+    owner_left: float, own_left: float, owners: int, own: int, wanted: int
+) -> None:
+    """By hand: every way to pay is tried, and the one that spends least of what lifts every rule is the one taken."""
+    ways = [
+        (free, free_here)
+        for free in range(owners + 1)
+        for free_here in range(own + 1)
+        if free + free_here <= wanted and wanted - free <= owner_left and wanted - free - free_here <= own_left
+    ]
+    purse = CreditBalance(owners, own)
+    found = share(Remaining(owner_left), Remaining(own_left), purse, wanted)
+    assert found == (CreditSplit(*min(ways)) if ways else None)
+    assert (wanted <= left(Remaining(owner_left), Remaining(own_left), purse)) is bool(ways)
+
+
+def refusal(wanted: int, owner: str, own: str = "", uses: Sequence[Use] = (), cost_each: int = 1000) -> OverQuota:
+    mine, theirs = rooms(bound(owner, own), uses, cost_each)
+    blamed = tightest(mine, theirs, CreditBalance())
+    first = min((u.at for u in uses), default=None)
+    allowance = blamed.allowances[0]
+    if first is not None:
+        allowance = Allowance(
+            allowance.limit, allowance.used, allowance.left, first + DAY, 2, allowance.in_place, allowance.by_owner
+        )
+    rest = int(left(mine, theirs, CreditBalance()))
+    return over(allowance, left=rest, wanted=wanted, cost_each=cost_each, now=NOW)
+
+
+def test_a_refusal_says_how_many_are_left_and_when_more_come_back() -> None:
+    refused = refusal(4, "50/day", uses=[used(NOW - 3 * HOUR, 2), used(NOW - 60, 45)])
+    assert (refused.key, refused.params) == (
+        "refusal.quota.left",
+        {"n": 3, "wanted": 4, "limit": 50, "window": "@window.day", "returns": 2, "wait": 21 * HOUR},
+    )
+
+
+def test_other_refusals_say_what_is_the_matter() -> None:
+    gone = [used(NOW - 1, 50)]
+    assert refusal(1, "50/day", uses=gone).key == "refusal.quota.used_up"
+    assert refusal(1, "50/day", uses=[used(NOW - 1, 90)]).params["n"] == 0
+    assert refusal(9, "8/day").key == "refusal.quota.too_many"
+    assert refusal(1, "0/day").key == "refusal.quota.closed"
+    assert refusal(1, "50/day", "0/day").key == "refusal.quota.closed_here"
+    assert refusal(3, "50/day", "2/day").key == "refusal.quota.too_many_here"
+    assert refusal(2, "50/day", "2/day", [used(NOW - 1, 1)]).key == "refusal.quota.left_here"
+    assert refusal(2, "50/day", "2/day", [used(NOW - 1, 2)]).key == "refusal.quota.used_up_here"
+
+
+def test_a_refusal_in_points_says_what_it_costs() -> None:
+    refused = refusal(2, "5 points/day", uses=[used(NOW - 1, 1, cost_each=500)], cost_each=4000)
+    assert (refused.key, refused.params["cost"], refused.params["left"]) == ("refusal.quota.points_left", "8", "4.5")
+    assert refusal(2, "50/day", "5 points/day", cost_each=4000).key == "refusal.quota.points_too_many_here"
+
+
+ASKED = RequestedAmounts(count=2, width=1024, height=512, steps=12, model="sdxl")
+
+
+@pytest.mark.parametrize(
+    ("owner", "own", "key", "params"),
+    [
+        ("count 1", "", "count", {"wanted": 2, "n": 1, "by": "@quota.by.owner"}),
+        ("count 2", "count 1", "count", {"wanted": 2, "n": 1, "by": "@quota.by.place"}),
+        ("size 512x512", "", "pixels", {"size": "1024x512", "most": "512x512", "by": "@quota.by.owner"}),
+        ("steps 20", "steps 8", "steps", {"wanted": 12, "most": 8, "by": "@quota.by.place"}),
+        ("steps 8", "steps 10", "steps", {"wanted": 12, "most": 8, "by": "@quota.by.owner"}),
+        ("models demo,sd15", "", "models", {"model": "sdxl", "known": "demo, sd15", "by": "@quota.by.owner"}),
+    ],
+)
+def test_one_request_alone_may_be_too_much(owner: str, own: str, key: str, params: dict[str, object]) -> None:
+    with pytest.raises(OverQuota) as refused:
+        check_request(bound(owner, own), ASKED)
+    assert (refused.value.key, refused.value.params) == (f"refusal.quota.{key}", params)
+
+
+def test_what_keeps_to_every_rule_is_let_through() -> None:
+    check_request(bound("count 2 size 1024x512 steps 12 models sdxl", "count 2 steps 12"), ASKED)
+    check_waiting(bound("at-once 3", "at-once 2"), WaitingJobs(2, 1, 0, 7), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "own", "scope", "waiting"),
+    [
+        ("at-once 3", "", {}, WaitingJobs(3, 0, 0, 7)),
+        ("at-once 9", "at-once 2", {}, WaitingJobs(2, 2, 0, 7)),
+        ("at-once 9", "at-once 1", {"channel": "channel"}, WaitingJobs(2, 2, 1, 7)),
+    ],
+)
+def test_only_so_many_may_wait(owner: str, own: str, scope: dict[str, str], waiting: WaitingJobs) -> None:
+    bindings = bound(owner, own, **scope)
+    with pytest.raises(OverQuota) as refused:
+        check_waiting(bindings, waiting, lambda job_id: {7: 30.0}[job_id])
+    assert (refused.value.key, refused.value.params["wait"]) == ("refusal.quota.at_once_eta", 30.0)
+    with pytest.raises(OverQuota) as refused:
+        check_waiting(bindings, waiting, lambda _: None)
+    assert refused.value.key == "refusal.quota.at_once"
+
+
+@given(
+    owner=st.lists(st.builds(Limit, st.integers(0, 20), st.sampled_from(Window), st.sampled_from(Unit)), max_size=2),
+    own=st.lists(st.builds(Limit, st.integers(0, 20), st.sampled_from(Window), st.sampled_from(Unit)), max_size=2),
+    uses=st.lists(
+        st.builds(Use, st.floats(NOW - 8 * DAY, NOW), st.integers(0, 3), st.just(0), st.sampled_from((250, 4000))),
+        max_size=8,
+    ),
+    wanted=st.integers(1, 16),
+)
+def test_a_place_never_lets_anybody_have_more(
+    owner: list[Limit], own: list[Limit], uses: list[Use], wanted: int
+) -> None:
+    alone = bind(ANN, GUILD, [], RuleTerms(tuple(owner)))
+    both = bind(
+        ANN,
+        GUILD,
+        [QuotaRule(1, Scope("discord", "guild"), RuleTerms(tuple(own)), by_owner=False)],
+        RuleTerms(tuple(owner)),
+    )
+    fits, still = (share(*rooms(b, uses), CreditBalance(), wanted) is not None for b in (alone, both))
+    assert fits or not still
