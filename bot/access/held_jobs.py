@@ -11,8 +11,10 @@ from bot.core.jobs import Job, JobState
 from bot.core.people import Actor, Person, Place
 from bot.core.tickets import ticket_of
 from bot.moderation import ban_check
-from bot.places.admission_context import AdmissionContext, look
+from bot.moderation.store import bans as ban_rows
+from bot.places.admission_context import AdmissionContext, load
 from bot.quotas.reservation import reserve
+from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, people
 from bot.storage.database import Tx
 
@@ -42,8 +44,9 @@ async def release(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, now: float
             continue
         try:
             asking = await _asking(tx, job, now)
-            ban_check.check(asking)
-            await reserve(tx, ctx, asking, job)
+            ban_check.check(asking, await ban_rows.binding(tx, job.person_id, job.place_id, now=now))
+            quota_rules = await rule_rows.for_one(tx, asking.actor, asking.place.guild, job.person_id)
+            await reserve(tx, ctx, asking, job, quota_rules)
         except Refusal as refusal:
             await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
             ended.append(job)
@@ -80,7 +83,7 @@ async def _asking(tx: Tx, job: Job, now: float) -> AdmissionContext:
     roles = await jobs.roles_of(tx, job.id)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
     person = Person(job.person_id, job.account_id, account.name)
-    return await look(tx, actor, place, person, place_id=job.place_id, now=now)
+    return await load(tx, actor, place, person, place_id=job.place_id, now=now)
 
 
 def _reason(refusal: Refusal) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from bot.core.tickets import ticket_of
 from bot.drawing.request_rules import check
 from bot.drawing.source_image import given
 from bot.moderation import ban_check, word_check
-from bot.places import pause
-from bot.places.admission_context import look
+from bot.moderation.store import bans as ban_rows
+from bot.moderation.store import strikes as strike_rows
+from bot.places import admission_context, pause
 from bot.quotas.quota_status import channel_of
 from bot.quotas.reservation import reserve
+from bot.quotas.store import rules as rule_rows
 from bot.storage import blobs, inputs, jobs, messages, people
 from bot.storage.database import Tx
 from bot.storage.inputs import Staged
@@ -170,11 +173,17 @@ async def _store(
         if job is not None:
             raise Repeated(job)
     place_id = await people.remember_place(tx, place, now=now)
-    asking = await look(tx, actor, place, person, place_id=place_id, now=now)
-    ban_check.check(asking)
+    # Concurrently: each waits longer for the database's thread than it works there.
+    asking, ban, strikes, quota_rules = await asyncio.gather(
+        admission_context.load(tx, actor, place, person, place_id=place_id, now=now),
+        ban_rows.binding(tx, person.id, place_id, now=now),
+        strike_rows.of_person(tx, person.id),
+        rule_rows.for_one(tx, actor, place.guild, person.id),
+    )
+    ban_check.check(asking, ban)
     pause.check(asking)
     held = await gate.check(tx, ctx, asking)
-    request, strictness = word_check.check(ctx, asking, request)
+    request, strictness = word_check.check(ctx, asking, request, strikes)
     job = await jobs.add(
         tx,
         jobs.NewJob(
@@ -197,7 +206,7 @@ async def _store(
         ),
     )
     if not held:
-        await reserve(tx, ctx, asking, job)
+        await reserve(tx, ctx, asking, job, quota_rules)
         _room(ctx)
     if ref.address is not None:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED

@@ -11,10 +11,10 @@ from bot.storage import people
 from bot.storage.database import Tx
 
 
-def check(asking: AdmissionContext) -> None:
-    """Raise NotAllowed, with when it ends, for who is banned by any of their accounts; nobody shuts an owner out."""
-    if asking.ban is not None and not asking.actor.is_owner:
-        raise _refusal(asking.ban, asking.now)
+def check(asking: AdmissionContext, ban: Ban | None) -> None:
+    """Raise NotAllowed, which says when the ban ends; ``ban`` is the longest ban that binds the person. Owners are exempt."""
+    if ban is not None and not asking.actor.is_owner:
+        raise _refusal(ban, asking.now)
 
 
 async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:

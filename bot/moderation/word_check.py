@@ -14,6 +14,7 @@ from bot.moderation import cards as present
 from bot.moderation import notifications
 from bot.moderation import strikes as rules
 from bot.moderation.store import strikes as strike_rows
+from bot.moderation.strikes import Strikes
 from bot.places.admission_context import AdmissionContext
 from bot.storage import people
 from bot.storage.options import Options
@@ -22,7 +23,9 @@ WORDS = "words"
 """Option of a place, or of the service: how strict it is."""
 
 
-def check(ctx: AppContext, asking: AdmissionContext, request: DrawRequest) -> tuple[DrawRequest, Strictness]:
+def check(
+    ctx: AppContext, asking: AdmissionContext, request: DrawRequest, strikes: Strikes | None
+) -> tuple[DrawRequest, Strictness]:
     """Return the request, with a note where the place only warns or hides, and how strict the place is: its pictures
     are judged by that. What is not wanted in a picture is not looked at.
 
@@ -30,7 +33,7 @@ def check(ctx: AppContext, asking: AdmissionContext, request: DrawRequest) -> tu
         Moderated: The place does not draw such words, or nobody does.
         NotAllowed: They were refused too often of late and have to wait.
     """
-    seconds = rules.wait(asking.strikes, asking.now)
+    seconds = rules.wait(strikes, asking.now)
     if seconds > 0 and not asking.actor.is_owner:
         raise NotAllowed("refusal.words.wait", wait=seconds)
     # A parent's notes say nothing of its child: it may be asked for in another place.

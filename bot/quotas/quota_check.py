@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.context import AppContext
 from bot.core.jobs import Job
-from bot.core.quotas import POINT, Credit
+from bot.core.quotas import POINT, Credit, QuotaRule
 from bot.places.admission_context import AdmissionContext
 from bot.quotas import rules
 from bot.quotas.costs import cost_each
@@ -33,8 +33,10 @@ class QuotaGrant:
     credits: tuple[Credit, ...] = ()
 
 
-async def check(tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job) -> QuotaGrant:
-    """Return what the request of a stored job is given; owners are exempt.
+async def check(
+    tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job, quota_rules: tuple[QuotaRule, ...]
+) -> QuotaGrant:
+    """Return what the request of a stored job is given, by the rules that may bind its person; owners are exempt.
 
     Raises:
         OverQuota: It does not fit; says what is left or allowed, and when more comes back.
@@ -45,7 +47,7 @@ async def check(tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job) -> 
     asker = Asker(asking.person.id, asking.place_id, job.channel)
     if asking.actor.is_owner:
         return QuotaGrant(asker, CreditSplit(), cost)
-    bindings = bound(ctx, asking.actor, asking.place, asking.policies)
+    bindings = bound(ctx, asking.actor, asking.place, quota_rules)
     asked = RequestedAmounts(request.count, request.width, request.height, request.steps, request.model)
     rules.check_request(bindings, asked)
     if bindings.terms().at_once is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.context import AppContext
 from bot.core.jobs import Job
+from bot.core.quotas import QuotaRule
 from bot.places.admission_context import AdmissionContext
 from bot.quotas import quota_check as quota_gate
 from bot.quotas.store import credits as credit_rows
@@ -11,7 +12,9 @@ from bot.quotas.store import ledger
 from bot.storage.database import Tx
 
 
-async def reserve(tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job) -> None:
+async def reserve(
+    tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job, quota_rules: tuple[QuotaRule, ...]
+) -> None:
     """Decide on a stored job without a reservation, and reserve it; in the transaction that lets it into the queue.
 
     Owners are exempt from being refused, not from being counted: each job that is queued has one reservation.
@@ -21,11 +24,12 @@ async def reserve(tx: Tx, ctx: AppContext, asking: AdmissionContext, job: Job) -
         ctx: What use cases work with.
         asking: Who asked for it where; their roles count as they are given here.
         job: Which.
+        quota_rules: The rules that may bind the person (``rules.for_one``).
 
     Raises:
         OverQuota: It does not fit; says what is left or allowed, and when more comes back.
     """
-    given = await quota_gate.check(tx, ctx, asking, job)
+    given = await quota_gate.check(tx, ctx, asking, job, quota_rules)
     now, share = asking.now, given.share
     await credit_rows.spend(tx, given.credits, job.id, share.free, by_owner=True, now=now)
     await credit_rows.spend(tx, given.credits, job.id, share.free_here, by_owner=False, now=now)

@@ -27,12 +27,13 @@ from bot.drawing.admission import AT_ONCE, Repeated, draw
 from bot.drawing.cancel import cancel
 from bot.drawing.job_actions import reroll
 from bot.maintenance.store import ledger_check
-from bot.places.admission_context import AdmissionContext, look
+from bot.places.admission_context import AdmissionContext, load
 from bot.quotas import service as quota_service
 from bot.quotas.credits import CREDIT
 from bot.quotas.reservation import reserve
 from bot.quotas.rule_changes import POLICY
 from bot.quotas.store import ledger
+from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
 from engine.catalogue import demo
@@ -278,7 +279,7 @@ class Ledger(RuleBasedStateMachine):
         now, actor = self.clock.now(), Actor("chat", who, who)
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, self.place(guild), now=now)
-        return await look(tx, actor, self.place(guild), person, place_id=place_id, now=now)
+        return await load(tx, actor, self.place(guild), person, place_id=place_id, now=now)
 
     def an_owner_lets_it_in(self, data: st.DataObject) -> None:
         """It counts from now on, and stays held where it does not fit."""
@@ -289,7 +290,9 @@ class Ledger(RuleBasedStateMachine):
                 stored = await jobs.get(tx, job_id)
                 assert stored is not None
                 moved = await jobs.move(tx, job_id, JobState.HELD, JobState.QUEUED, now=self.clock.now())
-                await reserve(tx, self.house, await self.asking(tx, job.who, job.guild), stored)
+                asking = await self.asking(tx, job.who, job.guild)
+                found = await rule_rows.for_one(tx, asking.actor, asking.place.guild, asking.person.id)
+                await reserve(tx, self.house, asking, stored, found)
                 return moved
 
         share = self.oracle.share(job.who, job.guild, job.count)
