@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.core.access import AccessMode
-from bot.core.owners import Owners
+from bot.core.access import AccessMode, Owners
 from bot.core.ports import Backlog, Clock
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style

@@ -14,7 +14,7 @@ from bot.commands.model import Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.history import commands as history_commands
-from bot.moderation import ban_check
+from bot.moderation import bans
 from bot.moderation import commands as moderation_commands
 from bot.privacy import commands as privacy_commands
 from bot.quotas import commands as quota_commands
@@ -45,5 +45,5 @@ async def run(ctx: AppContext, call: Invocation) -> Card:
         await permissions.check(tx, call.actor, call.place, call.verb.who)
         if call.verb.name not in ALWAYS:
             everywhere = call.verb.who is not Permission.ANYBODY
-            await ban_check.check_actor(tx, call.actor, call.place, now=ctx.clock.now(), everywhere=everywhere)
+            await bans.check_actor(tx, call.actor, call.place, now=ctx.clock.now(), everywhere=everywhere)
     return await HANDLERS[call.verb.name](ctx, call)

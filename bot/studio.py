@@ -9,40 +9,41 @@ from pathlib import Path
 
 from bot import features
 from bot.access import commands as access_verbs
-from bot.access import gate, newcomers
+from bot.access import newcomers
+from bot.access import newcomers as gate
 from bot.cards import i18n, job_card
 from bot.commands import parser as typed_verbs
 from bot.commands.model import Command, Invocation
 from bot.context import AppContext
-from bot.core.access import AccessMode
-from bot.core.actions import Action, ButtonPress
+from bot.core.access import AccessMode, Owners
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import NotFound, Refusal, Unavailable
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
-from bot.core.owners import Owners
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import PictureFile
 from bot.core.ports import Backlog, Clock
 from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
-from bot.delivery import message_binding, missed
-from bot.delivery.missed import MissedNotice
+from bot.delivery import messages
+from bot.delivery.messages import MissedNotice
 from bot.delivery.presenter import JobPresenter
 from bot.dispatch.live import Live, PreviewFrame
-from bot.drawing import admission, cancel, job_actions
+from bot.drawing import admission, job_actions
+from bot.drawing import job_actions as cancel
 from bot.drawing.admission import Repeated
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
-from bot.history import favourites, listing, queries
+from bot.history import listing, queries
+from bot.history import service as favourites
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry
 from bot.moderation import reports
 from bot.moderation.word_list import WordList, shipped
-from bot.places import migration
-from bot.privacy import export
+from bot.places import options as place_options
+from bot.privacy import service as privacy_service
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import blobs, people
@@ -135,33 +136,33 @@ class Studio:
 
     async def moved(self, platform: str, old: str, new: str) -> None:
         """A server or group has another id from now on: what was set and decided there goes on holding."""
-        await shield(migration.moved(self._ctx, platform, old, new))
+        await shield(place_options.place_moved(self._ctx, platform, old, new))
 
     async def let_in(self) -> None:
         """At start: what has waited for an owner's answer on a platform that is open to all now is drawn."""
-        await shield(newcomers.let_in(self._ctx))
+        await shield(newcomers.admit_held_at_start(self._ctx))
 
     async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
-        await shield(message_binding.bound(self._ctx, job_id, ref, address))
+        await shield(messages.bind_answer(self._ctx, job_id, ref, address))
 
     async def unbound(self, job_id: int, ref: EventRef) -> None:
         """The adapter could not make the first answer: delivery sends the card by itself."""
-        await shield(message_binding.unbound(self._ctx, job_id, ref))
+        await shield(messages.unbind_answer(self._ctx, job_id, ref))
 
     async def post(self, ref: EventRef, card: Card) -> None:
         """Save a notice (a refusal, an answer) for delivery at ``ref.address``; the same event twice is one notice.
         For surfaces that only save while they handle an event.
         """
-        await shield(message_binding.post(self._ctx, ref, card))
+        await shield(messages.post_notice(self._ctx, ref, card))
 
     async def missed(self, actor: Actor) -> MissedNotice | None:
         """What to tell this person of their jobs whose end could be shown nowhere; None when there is nothing."""
-        return await missed.find(self._ctx, actor)
+        return await messages.find_missed(self._ctx, actor)
 
     async def heard(self, actor: Actor, told: MissedNotice) -> None:
         """The person was told, or the telling is saved for delivery: it is not said again."""
-        await shield(missed.heard(self._ctx, actor, told))
+        await shield(messages.mark_told(self._ctx, actor, told))
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
         """One's own last pictures as a contact sheet with facts, and buttons to turn pages.
@@ -180,7 +181,7 @@ class Studio:
         if query is None:
             page = await history_service.page(self._ctx, actor, before=before, limit=limit, pictured=False)
         else:
-            sought = queries.parse(query)
+            sought = queries.parse_query(query)
             page = await history_service.sought(self._ctx, actor, sought, before=before, limit=limit, others=False)
         return tuple(self._card(entry) for entry in page.entries)
 
@@ -252,11 +253,11 @@ class Studio:
 
     async def export_ready(self, token: str) -> None:
         """Look at the link of an export without using it. Raises NotFound, or Unavailable while it is still being made."""
-        await export.look(self._ctx, token)
+        await privacy_service.check_export(self._ctx, token)
 
     async def export(self, token: str) -> PictureFile:
         """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""
-        return await shield(export.fetch(self._ctx, token))
+        return await shield(privacy_service.fetch_export(self._ctx, token))
 
     async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
@@ -396,7 +397,7 @@ class Studio:
         if what.action is Action.HIDE:
             await reports.hide(self._ctx, actor, place, what)
             return ButtonResult(notice=self.text("studio.hide.done", actor.locale))
-        kept = await favourites.toggle(self._ctx, actor, place, what)
+        kept = await favourites.toggle_favourite(self._ctx, actor, place, what)
         return ButtonResult(
             notice=self.text("studio.favourite.kept" if kept else "studio.favourite.let_go", actor.locale)
         )

@@ -9,7 +9,7 @@ from adapters.cli import environment
 from adapters.cli.clock import SystemClock
 from adapters.cli.output import echo
 from bot.access import claims
-from bot.access.store.codes import SECONDS, TRIES
+from bot.access.store import CODE_SECONDS, CODE_TRIES
 from bot.storage.database import Database
 
 
@@ -27,5 +27,5 @@ async def _main() -> None:
 
 async def offer(db: Database) -> None:
     """Make a claim code and say it on stdout, and nowhere else."""
-    code = await claims.code(db, SystemClock())
-    echo("cli.claim", code=code, minutes=round(SECONDS / 60), tries=TRIES)
+    code = await claims.claim_code(db, SystemClock())
+    echo("cli.claim", code=code, minutes=round(CODE_SECONDS / 60), tries=CODE_TRIES)

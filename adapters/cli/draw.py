@@ -20,7 +20,7 @@ from bot.cards.i18n import known
 from bot.core import recipes
 from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
-from bot.drawing import flags, request_rules, source_image_rules
+from bot.drawing import flags, request_rules, source_image
 from bot.moderation.word_list import shipped
 from bot.provenance import a1111, png
 from bot.storage import blobs
@@ -90,11 +90,11 @@ def _start(image: str | None, mask: str | None) -> Iterator[SourceImage | None]:
         yield None
         return
     given = _read(image)
-    plain = source_image_rules.plain(given)
+    plain = source_image.normalize_image(given)
     with tempfile.TemporaryDirectory(prefix="easel-") as folder:
         start = SourceImage(_put(folder, "image.png", plain), plain.width, plain.height)
         if mask is not None:
-            plain_mask = source_image_rules.plain_mask(_read(mask), given)
+            plain_mask = source_image.normalize_mask(_read(mask), given)
             start = replace(start, mask=_put(folder, "mask.png", plain_mask), white=plain_mask.white)
         yield start
 
@@ -107,7 +107,7 @@ def _read(path: str) -> bytes:
         raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
 
 
-def _put(folder: str, name: str, picture: source_image_rules.Plain) -> str:
+def _put(folder: str, name: str, picture: source_image.NormalizedImage) -> str:
     path = Path(folder, name)
     path.write_bytes(picture.data)
     return str(path)

@@ -16,9 +16,8 @@ from pydantic_settings import SettingsError
 from adapters.cli import platforms
 from adapters.cli.output import text
 from adapters.platform import ChatSettings, ConfiguredPlatform
-from bot.core.access import AccessMode
+from bot.core.access import AccessMode, Owners
 from bot.core.errors import BadInput
-from bot.core.owners import Owners
 from bot.observability.logs import secrets_of
 from bot.settings import EngineKind, EnvSettings, Settings
 from engine.contract import EngineConfig

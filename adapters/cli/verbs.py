@@ -12,7 +12,7 @@ from adapters.cli.idle import IdleBacklog
 from adapters.cli.output import echo_card, language
 from adapters.cli.parsers import args_of, check_ids
 from bot import features
-from bot.access.owner_changes import refresh
+from bot.access.claims import refresh_owners
 from bot.audit.changes import OPERATOR
 from bot.commands.model import VERBS, ArgType, Command, Invocation
 from bot.context import AppContext
@@ -41,7 +41,7 @@ async def _main(call: Invocation) -> None:
     settings = app.core
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         owners = app.owners()
-        await refresh(db, owners)
+        await refresh_owners(db, owners)
         house = AppContext(
             db=db,
             backlog=IdleBacklog(),

@@ -17,9 +17,9 @@ from adapters.cli.environment import AppSettings
 from adapters.cli.moderation import classifier, words
 from adapters.cli.output import refusal_of
 from adapters.platform import PlatformContext, PlatformService
-from bot.access.owner_changes import refresh
-from bot.core.backoff import Backoff
-from bot.core.owners import Owners
+from bot.access.claims import refresh_owners
+from bot.core.access import Owners
+from bot.core.waits import Backoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.quotas.rules import parse_terms
@@ -96,7 +96,7 @@ class Easel:
 
 async def _owners_changed(db: Database, owners: Owners, dispatch: Dispatch) -> None:
     """Reload the owners: another process may have added or removed one."""
-    await refresh(db, owners)
+    await refresh_owners(db, owners)
     dispatch.asked()
 
 
@@ -126,7 +126,7 @@ async def opened(
         await asyncio.to_thread(permissions.tighten, settings.data_dir, environment.PICTURES)
         db = await stack.enter_async_context(await Database.open(settings.data_dir / environment.DATABASE))
         owners = app.owners()
-        await refresh(db, owners)
+        await refresh_owners(db, owners)
         pictures = settings.data_dir / environment.PICTURES
         access = app.access()
         moderator = await stack.enter_async_context(classifier(settings))

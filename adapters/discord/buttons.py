@@ -9,8 +9,7 @@ import discord
 
 from adapters.discord.identity import actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import Answer, Replies
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, Tone
+from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import BadInput
 from bot.studio import Studio
 

@@ -23,8 +23,8 @@ from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
 from adapters.discord.webhooks import use_once
 from adapters.platform import PlatformService
-from bot.core.backoff import Backoff
 from bot.core.errors import Unavailable
+from bot.core.waits import Backoff
 from bot.settings import Settings
 from bot.studio import Studio
 

@@ -12,8 +12,7 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
 from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import NotAllowed, Refusal
 from bot.core.messages import Address
 from bot.core.people import Actor

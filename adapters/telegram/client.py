@@ -20,8 +20,8 @@ from aiogram.utils.token import TokenValidationError
 from adapters.telegram.errors import CALL_ERRORS, REFUSED, UNREACHABLE, describe
 from adapters.telegram.identity import PLATFORM
 from adapters.telegram.settings import TelegramSettings
-from bot.core.backoff import Backoff
 from bot.core.errors import Unavailable
+from bot.core.waits import Backoff
 from bot.settings import Settings
 from bot.studio import Studio
 

@@ -17,8 +17,7 @@ from adapters.telegram.identity import address_near, author_of, is_group, place_
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
 from adapters.telegram.verbs import COMMANDS as VERBS
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, Tone
+from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
 from bot.core.people import Actor
 from bot.core.requests import DrawForm

@@ -26,8 +26,8 @@ from aiogram.exceptions import (
 from aiohttp import ClientConnectorError, InvalidURL
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
-from bot.core.backoff import Backoff
 from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
+from bot.core.waits import Backoff
 
 log = logging.getLogger(__name__)
 

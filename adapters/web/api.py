@@ -13,8 +13,7 @@ from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json
 from adapters.web.settings import LIMITS
-from bot.core.actions import ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
 from bot.studio import Studio
 

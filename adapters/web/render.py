@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.pictures import PictureFile
 from bot.studio import Studio
 from engine.contract import READY, Profile, Range

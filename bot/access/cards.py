@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from bot.cards.i18n import text
 from bot.core.access import FEW, AccessDecision, AccessRequest, Newcomer, SubjectKind
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 
 SHOWN = 5
 """So many are shown with their buttons: Discord has five rows."""

@@ -1,28 +1,55 @@
-"""Whose the bot is: a code that the operator reads at the machine, typed to the bot, makes its sender an owner."""
+"""Owners: the claim code, and the live list of owners."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.access import newcomers, owner_changes
-from bot.access.store import code_attempts, codes
-from bot.access.store import requests as access_rows
-from bot.access.store.codes import CodeKind
+from bot.access import newcomers
+from bot.access import store as access_rows
+from bot.access import store as code_attempts
+from bot.access import store as codes
+from bot.access.store import CodeKind
 from bot.audit import changes
-from bot.audit.changes import Change
+from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.context import AppContext
-from bot.core.access import AccessDecision, SubjectKind
+from bot.core.access import AccessDecision, Owners, SubjectKind
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Actor
 from bot.core.ports import Clock
 from bot.storage import people
-from bot.storage.database import Database
+from bot.storage import people as rows
+from bot.storage.database import Database, Tx
 
 
-async def code(db: Database, clock: Clock) -> str:
+async def refresh_owners(db: Database, owners: Owners) -> None:
+    """Read who has claimed the bot: at start, and whenever the rows may have changed."""
+    async with db.read() as tx:
+        owners.claimed(await rows.all_owners(tx))
+
+
+async def _get(tx: Tx, subject: Subject) -> Value:
+    found = await rows.get_owner(tx, str(subject["platform"]), str(subject["user_id"]))
+    return None if found is None else {"name": found[0], "locale": found[1]}
+
+
+async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:  # noqa: ARG001 - the log has it
+    platform, user_id = str(subject["platform"]), str(subject["user_id"])
+    if value is None:
+        await rows.remove_owner(tx, platform, user_id)
+    else:
+        await rows.put_owner(tx, platform, user_id, str(value["name"]), locale=str(value["locale"]), now=now)
+
+
+OWNER = Undoable("owner", _get, _put)
+"""Subject: ``platform`` and ``user_id``. Value: ``{"name": ..., "locale": ...}``.
+Whoever makes or undoes such a change calls ``refresh`` after it.
+"""
+
+
+async def claim_code(db: Database, clock: Clock) -> str:
     """Make the one claim code there is, for ten minutes; for the operator's eyes alone, and for no log."""
     async with db.write() as tx:
-        return await codes.create(tx, CodeKind.CLAIM, None, clock.now())
+        return await codes.create_code(tx, CodeKind.CLAIM, None, clock.now())
 
 
 async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
@@ -40,19 +67,19 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
     async with ctx.db.write() as tx:
         now = ctx.clock.now()
         person = await people.remember(tx, actor, now=now)
-        tries, wait = await code_attempts.left(tx, person.account_id, now)
-        if not tries or (tries < code_attempts.TRIES and await codes.is_guessed_much(tx, now)):
+        tries, wait = await code_attempts.attempts_left(tx, person.account_id, now)
+        if not tries or (tries < code_attempts.ATTEMPTS and await codes.is_guessed_much(tx, now)):
             raise NotAllowed("refusal.claim.wait", wait=wait)
-        redeemed = await codes.redeem(tx, CodeKind.CLAIM, typed, now)
+        redeemed = await codes.redeem_code(tx, CodeKind.CLAIM, typed, now)
         if redeemed.found:
             subject = {"platform": actor.platform, "user_id": actor.user_id}
             value = {"name": actor.name, "locale": actor.locale}
-            await changes.make(
-                tx, Change(owner_changes.OWNER, "claim", subject, value, None), by=changes.by_of(actor), now=now
+            await changes.apply_change(
+                tx, Change(OWNER, "claim", subject, value, None), by=changes.actor_label(actor), now=now
             )
         elif redeemed.live:
-            tries = await code_attempts.wrong(tx, person.account_id, now)
-            _, wait = await code_attempts.left(tx, person.account_id, now)
+            tries = await code_attempts.count_wrong_code(tx, person.account_id, now)
+            _, wait = await code_attempts.attempts_left(tx, person.account_id, now)
     # After the commit: a wrong code has cost its try.
     if not redeemed.found:
         if not redeemed.live:
@@ -60,7 +87,7 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
         if tries and redeemed.tries_left:
             raise BadInput("refusal.claim.wrong", n=tries)
         raise NotAllowed("refusal.claim.wait", wait=wait)
-    await owner_changes.refresh(ctx.db, ctx.owners)
+    await refresh_owners(ctx.db, ctx.owners)
     await _serve(ctx, replace(actor, is_owner=True))
     ctx.backlog.asked()
     return True

@@ -12,8 +12,7 @@ from bot.cards.i18n import text
 from bot.commands.model import Invocation
 from bot.context import AppContext
 from bot.core.access import FEW
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, Tone
+from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import BadInput
 from bot.core.people import Actor
 from bot.core.texts import bounded, shown
@@ -33,7 +32,7 @@ async def press(ctx: AppContext, actor: Actor, what: ButtonPress) -> Card:
 
 
 async def _waiting(ctx: AppContext, call: Invocation) -> Card:
-    knocks, total = await newcomers.waiting(ctx)
+    knocks, total = await newcomers.list_requests(ctx)
     return present.card(knocks, total, call.actor.locale)
 
 
@@ -56,7 +55,7 @@ async def _card(ctx: AppContext, answered: Answered, locale: str) -> Card:
     newcomer, moved = answered.newcomer, answered.moved
     jobs = len(moved.queued)
     said = present.answered(newcomer, jobs, locale, rule=answered.rule)
-    knocks, total = await newcomers.waiting(ctx)
+    knocks, total = await newcomers.list_requests(ctx)
     return present.card(knocks, total, locale, said=said, about=newcomer)
 
 

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable, Mapping
 
 from bot.access import cards as present
-from bot.access.store import requests as access_rows
-from bot.core.access import AccessMode
+from bot.access import store as access_rows
+from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
 from bot.core.messages import Address
-from bot.core.owners import Owners
 from bot.core.ports import Clock
-from bot.storage import messages, options, owners
+from bot.storage import messages, options, people
 from bot.storage.codec import dump_card
 from bot.storage.database import Database, Tx
 
@@ -94,7 +93,7 @@ class AccessDigest:
                 return None
             now = self._clock.now()
             for platform, user_id in everybody:
-                locale = await owners.language(tx, platform, user_id)
+                locale = await people.language_of_owner(tx, platform, user_id)
                 card = present.card(knocks, len(fresh), locale)
                 address = Address(platform, chat=user_id, user=user_id, private=True)
                 await messages.add_notice(tx, f"digest:{now:.3f}:{platform}:{user_id}", address, dump_card(card))

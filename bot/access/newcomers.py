@@ -1,25 +1,164 @@
-"""Owners' answers to those who ask to come in: allowed, allowed with a small quota, or refused."""
+"""Newcomers: whether they may come in, owners' answers, and the requests held until then."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.access import cards as present
-from bot.access import held_jobs
-from bot.access.held_jobs import ReleasedJobs
-from bot.access.store import requests as access_rows
+from bot.access import store as access_rows
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.context import AppContext
 from bot.core.access import AccessDecision, AccessMode, AccessRequest, Newcomer, SubjectKind, guarded
-from bot.core.errors import BadInput, NotAllowed, NotFound
+from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal, Uninvited
+from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.messages import MessageKind
-from bot.core.people import Actor
+from bot.core.people import Actor, Person, Place
 from bot.core.quotas import Scope
-from bot.quotas import rule_changes, rules
-from bot.storage import jobs, messages
+from bot.moderation import bans
+from bot.moderation import store as moderation_rows
+from bot.places.admission_context import AdmissionContext, load
+from bot.quotas import changes as rule_changes
+from bot.quotas import rules
+from bot.quotas.reservation import reserve
+from bot.quotas.store import rules as rule_rows
+from bot.storage import jobs, messages, people
 from bot.storage.codec import dump_card
 from bot.storage.database import Tx
+
+UNLISTED = "refusal.access.list"
+
+
+def subject_of(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
+    """Return whom an owner is asked about, with id and name: a server or group stands for all who write in it."""
+    if place.guild is not None:
+        return SubjectKind.PLACE, place.guild, place.name
+    return SubjectKind.PERSON, actor.user_id, actor.name
+
+
+async def check_access(tx: Tx, ctx: AppContext, asking: AdmissionContext) -> bool:
+    """Return whether the request is held until an owner answers.
+
+    Nobody's first request is refused where owners are asked: it is kept, once for each person, and drawn when they are
+    allowed. Nothing else is stored of strangers, however much they write.
+
+    Raises:
+        Uninvited: An owner has refused them, or they wait for an answer already, or are not on the list.
+    """
+    actor, place = asking.actor, asking.place
+    rule = ctx.access.get(actor.platform, AccessMode.OPEN)
+    if actor.is_owner or rule is AccessMode.OPEN:
+        return False
+    kind, subject, name = subject_of(actor, place)
+    known = await access_rows.find(tx, actor.platform, kind, subject)
+    if known is not None and known.verdict is AccessDecision.ALLOWED:
+        return False
+    if known is not None and known.verdict is AccessDecision.REFUSED:
+        raise Uninvited("refusal.access.refused")
+    if rule is AccessMode.LIST:
+        raise Uninvited("refusal.access.list")
+    if known is None:
+        await access_rows.add(tx, actor.platform, kind, subject, name=name, now=asking.now)
+    elif await access_rows.has_asked(tx, asking.person.id, asking.place_id, since=known.asked_at):
+        raise Uninvited("refusal.access.waiting" if ctx.owners.everybody() else "refusal.access.unowned")
+    return True
+
+
+async def is_stranger(ctx: AppContext, actor: Actor, place: Place) -> bool:
+    """Whether no owner has let somebody in here, though that is needed."""
+    if actor.is_owner or ctx.access.get(actor.platform, AccessMode.OPEN) is AccessMode.OPEN:
+        return False
+    kind, subject, _ = subject_of(actor, place)
+    async with ctx.db.read() as tx:
+        known = await access_rows.find(tx, actor.platform, kind, subject)
+    return known is None or known.verdict is not AccessDecision.ALLOWED
+
+
+async def record_request(ctx: AppContext, actor: Actor, place: Place) -> None:
+    """Keep that somebody who is not on the list has asked, once: so that owners can find and allow them."""
+    kind, subject, name = subject_of(actor, place)
+    async with ctx.db.read() as tx:
+        if await access_rows.find(tx, actor.platform, kind, subject) is not None:
+            return
+    async with ctx.db.write() as tx:
+        await access_rows.add(tx, actor.platform, kind, subject, name=name, now=ctx.clock.now())
+
+
+REFUSED = "error.access.refused"
+"""Catalogue key: an owner has not let them in."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedJobs:
+    """Jobs that wait no more for an answer.
+
+    Attributes:
+        queued: These are drawn now.
+        ended: These are not; their cards say why.
+    """
+
+    queued: Sequence[Job] = ()
+    ended: Sequence[Job] = ()
+
+
+async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
+    """Queue held jobs, each with its reservation. What no rule lets through any more ends, and says why."""
+    queued, ended = [], []
+    for job_id in job_ids:
+        job = await jobs.get(tx, job_id)
+        if job is None or job.state is not JobState.HELD:
+            continue
+        try:
+            asking = await _asking(tx, job, now)
+            bans.check_ban(asking, await moderation_rows.binding_ban(tx, job.person_id, job.place_id, now=now))
+            quota_rules = await rule_rows.for_one(tx, asking.actor, asking.place.guild, job.person_id)
+            await reserve(tx, ctx, asking, job, quota_rules)
+        except Refusal as refusal:
+            await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
+            ended.append(job)
+        else:
+            await jobs.move(tx, job.id, JobState.HELD, JobState.QUEUED, now=now)
+            queued.append(job)
+    return ReleasedJobs(queued, ended)
+
+
+async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
+    """End held jobs of somebody who was not let in. Nothing was reserved, so nothing is given back."""
+    ended = []
+    for job_id in job_ids:
+        job = await jobs.get(tx, job_id)
+        if job is not None and await jobs.move(tx, job_id, JobState.HELD, JobState.CANCELLED, now=now, error=REFUSED):
+            ended.append(job)
+    return ReleasedJobs(ended=ended)
+
+
+def announce(ctx: AppContext, moved: ReleasedJobs) -> None:
+    """Say to the queue and to delivery what was committed."""
+    for job in moved.queued:
+        ctx.backlog.put(ticket_of(job))
+    for job in moved.ended:
+        ctx.backlog.forget(job.id)
+
+
+async def _asking(tx: Tx, job: Job, now: float) -> AdmissionContext:
+    """Who asked where, as the rows know it."""
+    account = await people.account(tx, job.account_id)
+    place = Place(account.platform, None, "")
+    if job.place_id is not None:
+        place = replace(await people.place(tx, job.place_id), channel=job.channel)
+    roles = await jobs.roles_of(tx, job.id)
+    actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
+    person = Person(job.person_id, job.account_id, account.name)
+    return await load(tx, actor, place, person, place_id=job.place_id, now=now)
+
+
+def _reason(refusal: Refusal) -> str:
+    if isinstance(refusal, OverQuota):
+        return "error.access.over_quota"
+    if isinstance(refusal, NotAllowed):
+        return "error.access.not_allowed"
+    return "error.access.not_now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +193,7 @@ drawn or ended by an answer stay as they are when it is undone.
 """
 
 
-async def waiting(ctx: AppContext) -> tuple[tuple[AccessRequest, ...], int]:
+async def list_requests(ctx: AppContext) -> tuple[tuple[AccessRequest, ...], int]:
     """Return the first who wait for an answer, oldest first, and how many wait in all."""
     async with ctx.db.read() as tx:
         found = await access_rows.open_requests(tx, guarded(ctx.access))
@@ -82,17 +221,17 @@ async def allow(
     async with ctx.db.write() as tx:
         newcomer = await _asked(tx, actor, number, first=first)
         now = ctx.clock.now()
-        by = changes.by_of(actor)
-        await changes.make(tx, _change("easel allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
+        by = changes.actor_label(actor)
+        await changes.apply_change(tx, _change("easel allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
         if terms is not None:
             place, person = (newcomer.subject, None) if newcomer.kind is SubjectKind.PLACE else (None, newcomer.subject)
             scope = Scope(platform=newcomer.platform, place=place, person=person)
-            await rule_changes.change(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
+            await rule_changes.rule_change(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
         held = await access_rows.held(tx, newcomer)
         # After the rule: it holds for these requests too.
-        moved = await held_jobs.release(tx, ctx, held, now=now)
+        moved = await release_held_jobs(tx, ctx, held, now=now)
         await _tell(tx, newcomer, AccessDecision.ALLOWED, held)
-    held_jobs.tell(ctx, moved)
+    announce(ctx, moved)
     ctx.backlog.posted()
     newcomer = replace(newcomer, verdict=AccessDecision.ALLOWED, decided_by=by)
     return Answered(newcomer, moved, "" if terms is None else rules.format_terms(terms))
@@ -103,17 +242,17 @@ async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = Fa
     async with ctx.db.write() as tx:
         newcomer = await _asked(tx, actor, number, first=first)
         now = ctx.clock.now()
-        by = changes.by_of(actor)
-        await changes.make(tx, _change("easel refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
+        by = changes.actor_label(actor)
+        await changes.apply_change(tx, _change("easel refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
         held = await access_rows.held(tx, newcomer)
-        moved = await held_jobs.dismiss(tx, held, now=now)
+        moved = await dismiss_held_jobs(tx, held, now=now)
         await _tell(tx, newcomer, AccessDecision.REFUSED, held)
-    held_jobs.tell(ctx, moved)
+    announce(ctx, moved)
     ctx.backlog.posted()
     return Answered(replace(newcomer, verdict=AccessDecision.REFUSED, decided_by=by), moved)
 
 
-async def let_in(ctx: AppContext) -> None:
+async def admit_held_at_start(ctx: AppContext) -> None:
     """Queue what waits for an answer that nobody has to give any more: a platform was opened to all. At start."""
     opened = [platform for platform, rule in ctx.access.items() if rule is AccessMode.OPEN]
     async with ctx.db.read() as tx:
@@ -121,8 +260,8 @@ async def let_in(ctx: AppContext) -> None:
             return
     async with ctx.db.write() as tx:
         held = [job_id for newcomer in found for job_id in await access_rows.held(tx, newcomer)]
-        moved = await held_jobs.release(tx, ctx, held, now=ctx.clock.now())
-    held_jobs.tell(ctx, moved)
+        moved = await release_held_jobs(tx, ctx, held, now=ctx.clock.now())
+    announce(ctx, moved)
 
 
 async def _asked(tx: Tx, actor: Actor, number: int, *, first: bool) -> Newcomer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiosqlite
 
-from bot.history.store import search
+from bot.history import store as history_rows
 from bot.storage import jobs
 
 CARRY_SECONDS = 9 * 86400.0
@@ -52,7 +52,7 @@ async def join(tx: aiosqlite.Connection, one: int, other: int) -> int:
         await tx.execute_fetchall(f"UPDATE {table} SET person_id = ? WHERE person_id = ?", (stays, goes))  # noqa: S608 - constants
     await tx.execute_fetchall("DELETE FROM people WHERE id = ?", (goes,))
     for job in await jobs.of_ids(tx, crossed):
-        await search.put(tx, job)
+        await history_rows.index_job(tx, job)
     return stays
 
 

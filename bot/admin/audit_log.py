@@ -1,27 +1,39 @@
-"""The log of what admins changed: read by those of the place, and taken back."""
+"""Everything that admins can change, by the name under which it stands in the log: what can be undone."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from bot.access import owner_changes
-from bot.admin.undo_registry import KINDS
+from bot.access import claims
+from bot.access.claims import OWNER
+from bot.access.newcomers import ACCESS
 from bot.audit import changes
 from bot.audit import store as audit_rows
-from bot.audit.model import AuditLine
+from bot.audit.changes import AuditLine, Undoable
 from bot.audit.store import AuditEntry
 from bot.commands import permissions
 from bot.context import AppContext
+from bot.core.jobs import ServiceState
 from bot.core.people import Actor, Place
-from bot.core.service_state import ServiceState
+from bot.moderation.bans import BAN
+from bot.places.options import OPTION
+from bot.quotas.changes import CREDIT, POLICY
 from bot.storage import options, people
 from bot.storage.database import Tx
+
+KINDS: Mapping[str, Undoable] = MappingProxyType(
+    {kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, POLICY)}
+)
+"""By their names."""
+
 
 SHOWN = 15
 """So many changes are listed, the newest first."""
 
 
-async def listed(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
+async def list_changes(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
     """Return the last changes of a place; in a direct message (an owner's right, checked before) those of all."""
     async with ctx.db.read() as tx:
         if place.guild is None:
@@ -41,14 +53,16 @@ async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> Audi
     """
     async with ctx.db.write() as tx:
         within = None if place.guild is None else place
-        undone = await changes.undo(tx, number, KINDS, within, by=changes.by_of(actor), now=ctx.clock.now())
+        undone = await changes.undo_change(
+            tx, number, KINDS, within, by=changes.actor_label(actor), now=ctx.clock.now()
+        )
         if _option(undone) == permissions.ADMIN_ROLES:
             # A refusal takes all of this back.
             permissions.check_appoints(actor)
         line = await _line(tx, undone)
         held = await options.service_state(tx) is ServiceState.PAUSE
     ctx.backlog.hold(held)
-    await owner_changes.refresh(ctx.db, ctx.owners)
+    await claims.refresh_owners(ctx.db, ctx.owners)
     return line
 
 

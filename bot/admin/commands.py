@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
-from bot.admin import audit_log, settings_overview
+from bot.admin import audit_log, settings
+from bot.admin import cards as log
 from bot.admin import cards as present
-from bot.admin import change_cards as log
 from bot.audit import changes
 from bot.commands import permissions
 from bot.commands.model import Invocation
@@ -17,12 +17,11 @@ from bot.commands.permissions import ADMIN_ROLES
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import NotAllowed, OverQuota
+from bot.core.jobs import ServiceState
 from bot.core.quotas import RuleTerms, Scope
-from bot.core.service_state import ServiceState
-from bot.places import pause
-from bot.places.option_changes import put, set_here
-from bot.places.time_zones import parse_zone
-from bot.quotas import rule_changes
+from bot.places import options as place_options
+from bot.places.options import option_change, parse_zone, set_here
+from bot.quotas import changes as rule_changes
 from bot.quotas.quota_status import TIMEZONE
 from bot.quotas.rules import parse_terms
 from bot.storage import options
@@ -33,7 +32,7 @@ PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "stri
 
 
 async def _limits(ctx: AppContext, call: Invocation) -> Card:
-    found = await settings_overview.show(ctx, call.actor, call.place)
+    found = await settings.effective_settings(ctx, call.actor, call.place)
     return present.limits_card(found, call.actor.locale)
 
 
@@ -43,9 +42,9 @@ async def _preset(ctx: AppContext, call: Invocation) -> Card:
         raise NotAllowed("refusal.rights.no_place")
     now, narrower = ctx.clock.now(), False
     async with ctx.db.write() as tx:
-        await set_here(tx, call, pause.PAUSED, True if preset == "paused" else None, now=now)
+        await set_here(tx, call, place_options.PAUSED, True if preset == "paused" else None, now=now)
         if preset == "open":
-            for policy in await rule_changes.own(tx, call.place):
+            for policy in await rule_changes.own_rule(tx, call.place):
                 await _rule(tx, call, policy.scope, None, now)
         elif preset in PRESETS:
             scope, terms = Scope(call.place.platform, call.place.guild), parse_terms(PRESETS[preset])
@@ -59,19 +58,19 @@ async def _preset(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _rule(tx: Tx, call: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
-    by = changes.by_of(call.actor)
-    await rule_changes.change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.verb.name)
+    by = changes.actor_label(call.actor)
+    await rule_changes.rule_change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.verb.name)
 
 
 async def _pause(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_here(tx, call, pause.PAUSED, True, now=ctx.clock.now())
+        await set_here(tx, call, place_options.PAUSED, True, now=ctx.clock.now())
     return present.paused_card(call.actor.locale, paused=True)
 
 
 async def _resume(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_here(tx, call, pause.PAUSED, None, now=ctx.clock.now())
+        await set_here(tx, call, place_options.PAUSED, None, now=ctx.clock.now())
     return present.paused_card(call.actor.locale, paused=False)
 
 
@@ -100,7 +99,7 @@ async def _timezone(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _changes(ctx: AppContext, call: Invocation) -> Card:
-    lines = await audit_log.listed(ctx, call.place)
+    lines = await audit_log.list_changes(ctx, call.place)
     return log.changes_card(lines, call.actor.locale, now=ctx.clock.now(), everywhere=call.place.guild is None)
 
 
@@ -116,8 +115,8 @@ async def _service(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
         if await options.service_state(tx) is not state:
             value = None if state is ServiceState.RUN else state.value
-            by, verb = changes.by_of(call.actor), call.verb.name
-            await put(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
+            by, verb = changes.actor_label(call.actor), call.verb.name
+            await option_change(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
     ctx.backlog.hold(state is ServiceState.PAUSE)
     return present.service_card(state, call.actor.locale)
 

@@ -1,4 +1,4 @@
-"""The one door for what admins change: written together with who did it, so that it can be read and undone."""
+"""Changes by admins: made and logged in one transaction, and undone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,38 @@ from bot.audit import store as audit_rows
 from bot.core.errors import BadInput, NotFound
 from bot.core.people import Actor, Place
 from bot.storage.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Who changed what, from what to what.
+
+    Attributes:
+        number: What it is undone by.
+        at: Unix seconds.
+        who: The name and account, or ``operator``; data.
+        action: The verb, such as ``quota set``; with ``undo`` before it where it took another change back.
+        kind: Of what sort; empty for changes that can't be undone.
+        subject: What exactly, as it is stored.
+        whom: The person whom it is about; data, empty for none.
+        place: The place's name; data, empty for the whole service.
+        before: The value as it is stored; None for nothing. Text where there is no kind.
+        after: Likewise.
+        undone: It was taken back.
+    """
+
+    number: int
+    at: float
+    who: str
+    action: str
+    kind: str
+    subject: Mapping[str, object]
+    whom: str
+    place: str
+    before: Mapping[str, object] | str | None
+    after: Mapping[str, object] | str | None
+    undone: bool
+
 
 Value: TypeAlias = Mapping[str, object] | None
 """What JSON can hold; None where there is nothing (no rule, no ban)."""
@@ -53,7 +85,7 @@ class Change:
     place: Place | None
 
 
-async def make(tx: Tx, change: Change, *, by: str, now: float, undoes: int | None = None) -> Value:
+async def apply_change(tx: Tx, change: Change, *, by: str, now: float, undoes: int | None = None) -> Value:
     """Make a change and write it down; returns what was there before.
 
     Args:
@@ -83,7 +115,7 @@ async def make(tx: Tx, change: Change, *, by: str, now: float, undoes: int | Non
     return before
 
 
-async def undo(
+async def undo_change(
     tx: Tx, number: int, kinds: Mapping[str, Undoable], place: Place | None, *, by: str, now: float
 ) -> audit_rows.AuditEntry:
     """Take a change back, unless what it changed was changed again since; returns it.
@@ -111,7 +143,7 @@ async def undo(
         raise BadInput("refusal.change.newer", n=number)
     where = None if entry.place is None or entry.platform is None else Place(entry.platform, entry.place, "")
     back = Change(kind, f"undo {entry.action}", subject, json.loads(entry.before), where)
-    await make(tx, back, by=by, now=now, undoes=number)
+    await apply_change(tx, back, by=by, now=now, undoes=number)
     return entry
 
 
@@ -119,7 +151,7 @@ OPERATOR = "operator"
 """Who acts from the command line: the user id there, and what the log calls them."""
 
 
-def by_of(actor: Actor) -> str:
+def actor_label(actor: Actor) -> str:
     """Return how the log names who acts."""
     return OPERATOR if actor.user_id == OPERATOR and actor.is_owner else f"{actor.platform}:{actor.user_id}"
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from bot.cards import durations
 from bot.cards.i18n import known, text
 from bot.core import recipes
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, PendingImages, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, PendingImages, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture, PictureFile

@@ -9,8 +9,7 @@ from types import MappingProxyType
 from bot.commands.model import HERE, VERBS, Arg, ArgType, Command
 from bot.core.durations import is_for_good, is_span
 from bot.core.errors import BadInput
-from bot.core.matching import nearest
-from bot.core.texts import bounded, clean, fold, shown
+from bot.core.texts import bounded, clean, fold, nearest, shown
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
 """What a command does when it is typed alone."""

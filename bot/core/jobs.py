@@ -1,4 +1,4 @@
-"""A job, its states, and the one table of legal moves between them."""
+"""Jobs, their states, the table of legal moves, and what the queue has to know of a job."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bot.core.ports import Ticket
+from bot.core.recipes import batch_key, steps_of
 from bot.core.requests import DrawRequest
 
 MAX_ATTEMPTS = 3
@@ -63,3 +65,37 @@ class Job:
     """Where in the place it was asked for; empty in direct messages and on the page."""
     forgotten: bool = False
     """Its person had it forgotten: its prompt and its pictures are gone."""
+
+
+BULK_FROM = 5
+"""Requests for so many pictures are bulk: more than a chat can ask for at once, so from the page or a program."""
+
+
+def ticket_of(job: Job) -> Ticket:
+    """Return a job's ticket."""
+    request = job.request
+    return Ticket(
+        job.id,
+        job.person_id,
+        request.count,
+        batch_key(request),
+        request.model,
+        work_of(request),
+        # Steps are shared by pictures of one size, whatever their number of steps.
+        share=(request.model, request.width, request.height),
+        place=-job.person_id if job.place_id is None else job.place_id,
+        bulk=request.count >= BULK_FROM,
+    )
+
+
+def work_of(request: DrawRequest) -> int:
+    """Return what one of its pictures costs to draw, in pixels times steps: enough to tell short from long."""
+    return request.width * request.height * steps_of(request)
+
+
+class ServiceState(StrEnum):
+    """RUN: as usual. DRAIN: nothing new is taken on, what waits is drawn. PAUSE: requests wait, nothing new is begun."""
+
+    RUN = "run"
+    DRAIN = "drain"
+    PAUSE = "pause"

@@ -1,9 +1,10 @@
-"""What is done to typed text before anything is decided by it: cleaning, folding, shortening, reading numbers."""
+"""Text helpers: cleaning, folding, shortening, reading numbers, and the nearest known word."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 MAX_INT = 2**63 - 1
 """Largest integer that SQLite stores; the smallest is ``-MAX_INT - 1``."""
@@ -75,3 +76,39 @@ def decimal(text: str) -> float | None:
     """Read a decimal number, with a point or a comma; None when it is none."""
     digits = fold(text).translate(_MINUS)
     return float(digits.replace(",", ".")) if _DECIMAL.fullmatch(digits) else None
+
+
+_PREFIX = 3
+"""Common letters at the beginning that make one word a shortened or lengthened form of the other: ``--negative`` is ``--neg``."""
+
+
+def nearest(typed: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is fewest edits away; None where every one is further than a third of its letters.
+
+    An edit is a letter more, less or another, or two that changed places. A word that begins with the other one counts
+    as near, too.
+    """
+    found = [(_edits(typed, word), index, word) for index, word in enumerate(known) if _is_near(typed, word)]
+    return min(found)[2] if found else None
+
+
+def _is_near(typed: str, word: str) -> bool:
+    shorter, longer = sorted((typed, word), key=len)
+    if typed == word or (len(shorter) >= _PREFIX and longer.startswith(shorter)):
+        return True
+    allowed = len(longer) // 3
+    return len(longer) - len(shorter) <= allowed and _edits(typed, word) <= allowed
+
+
+def _edits(a: str, b: str) -> int:
+    """Return the optimal string alignment distance."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, char in enumerate(a, 1):
+        last, before, row = before, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (char != other))
+            if last and j > 1 and char == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

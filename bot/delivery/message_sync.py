@@ -14,10 +14,17 @@ from bot.core.messages import Address, Message, MessageKind, MessageState, at_ne
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Gone, NoPictures, QueuePosition, RetryLater, Surface
 from bot.delivery import store as missed_rows
-from bot.delivery.delivery_state import alone, record, settle
-from bot.delivery.items import Item, load
+from bot.delivery.delivery_state import (
+    Intents,
+    Item,
+    alone,
+    is_first_card,
+    load_item,
+    record_shown,
+    settle_job,
+    shows_ending,
+)
 from bot.delivery.presenter import JobPresenter
-from bot.delivery.send_intents import Intents, is_first_card, shows_ending
 from bot.observability.metrics import Metrics
 from bot.storage import messages, paths
 from bot.storage.codec import load_card
@@ -87,7 +94,7 @@ class MessageSync:
             Exception: Whatever else went wrong; to be tried again.
         """
         async with self._db.read() as tx:
-            item = await load(tx, message_id)
+            item = await load_item(tx, message_id)
         if item is None:
             return False
         message, job = item.message, item.job
@@ -110,7 +117,7 @@ class MessageSync:
     async def settle(self, job_id: int) -> None:
         """Make a painted job delivered if it is shown nowhere, or everywhere already (as the page's jobs are)."""
         async with self._db.write() as tx:
-            await settle(tx, job_id, now=self._clock.now())
+            await settle_job(tx, job_id, now=self._clock.now())
 
     def may_be_edited(self, message_ids: Iterable[int]) -> None:
         """At start: a process that ended may have shown the last card of these messages."""
@@ -336,7 +343,7 @@ class MessageSync:
             else:
                 await messages.taken_away(tx, message.id)
                 if job is not None:
-                    await settle(tx, job.id, now=self._clock.now())
+                    await settle_job(tx, job.id, now=self._clock.now())
         self._forget(message.id)
         if job is not None:
             self._follow(job.id)
@@ -351,7 +358,7 @@ class MessageSync:
 
         async def write() -> bool:
             async with self._db.write() as tx:
-                return await record(
+                return await record_shown(
                     tx, item, address, digest, room, now=self._clock.now(), apart=alone(message.address)
                 )
 
@@ -372,7 +379,7 @@ class MessageSync:
             if item.job is not None:
                 if await shows_ending(tx, item):
                     await missed_rows.add(tx, item.job.id)
-                more = await settle(tx, item.job.id, now=self._clock.now())
+                more = await settle_job(tx, item.job.id, now=self._clock.now())
         log.warning(
             "message %d (%s of job %s) can be shown nowhere", item.message.id, item.message.kind, item.message.job_id
         )

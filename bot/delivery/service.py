@@ -12,7 +12,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Message, MessageKind, MessageState
 from bot.core.ports import Clock, Surface
 from bot.delivery.chat_sender import ChatSender, Urgency
-from bot.delivery.items import ENDED
+from bot.delivery.delivery_state import ENDED
 from bot.delivery.message_sync import MessageSync
 from bot.storage import jobs, messages
 from bot.storage.database import Database

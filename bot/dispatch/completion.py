@@ -11,8 +11,8 @@ from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Clock
 from bot.dispatch.active_job import ActiveJob
-from bot.drawing import reproducibility
-from bot.history.store import search
+from bot.drawing import job_actions
+from bot.history import store as history_rows
 from bot.observability.metrics import Metrics
 from bot.quotas.store import ledger
 from bot.storage import blobs, jobs, pictures
@@ -67,13 +67,13 @@ class Completion:
                         now=now,
                         precision=done.precision,
                         revision=done.revision,
-                        notes=(*done.notes, *(reproducibility.changes(then[index], done) if index in then else ())),
+                        notes=(*done.notes, *(job_actions.setup_changes(then[index], done) if index in then else ())),
                         device=done.device,
                         setup=done.setup,
                         flag=done.flag,
                     )
                 if run.done:
-                    await search.put(tx, run.job)
+                    await history_rows.index_job(tx, run.job)
                 await ledger.settle(tx, run.job.id, painted=len(run.done), now=now)
                 return True
 
@@ -125,6 +125,6 @@ class Completion:
 async def _then(tx: Tx, run: ActiveJob) -> dict[int, Picture]:
     """Return the pictures that this job draws again, by index; none where it repeats nothing."""
     job = run.job
-    if job.parent_id is None or reproducibility.NOTE not in job.request.notes:
+    if job.parent_id is None or job_actions.REPEATED not in job.request.notes:
         return {}
     return {picture.index: picture for picture in await pictures.of_job(tx, job.parent_id)}

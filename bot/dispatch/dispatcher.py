@@ -13,11 +13,10 @@ from bot.cards.job_card import error_key
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock
 from bot.dispatch.active_job import ActiveJob
-from bot.dispatch.batcher import Batcher
+from bot.dispatch.batcher import Batcher, InFlightBatch
 from bot.dispatch.claims import BatchClaims
 from bot.dispatch.completion import Completion
 from bot.dispatch.image_files import ImageFiles
-from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.live import Live
 from bot.dispatch.overhead import Overhead
 from bot.observability.metrics import Metrics

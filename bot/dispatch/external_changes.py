@@ -7,10 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from bot.core.errors import Unavailable
-from bot.core.jobs import JobState
+from bot.core.jobs import JobState, ServiceState, ticket_of
 from bot.core.ports import Clock, Ticket
-from bot.core.service_state import ServiceState
-from bot.core.tickets import ticket_of
 from bot.queue.job_queue import JobQueue
 from bot.storage import jobs, options
 from bot.storage.database import Database

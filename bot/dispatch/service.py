@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bot.access.digest import AccessDigest
-from bot.core.access import AccessMode
+from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
-from bot.core.owners import Owners
+from bot.core.jobs import ServiceState, ticket_of
 from bot.core.ports import Clock, Moderator, QueuePosition, Surface, Ticket
-from bot.core.service_state import ServiceState
-from bot.core.tickets import ticket_of
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.presenter import JobPresenter
 from bot.delivery.service import Delivery
@@ -22,15 +20,14 @@ from bot.dispatch.batcher import Batcher
 from bot.dispatch.claims import BatchClaims
 from bot.dispatch.completion import Completion
 from bot.dispatch.dispatcher import Dispatcher
-from bot.dispatch.eta import EtaEstimator
-from bot.dispatch.eta_calibration import EtaCalibration
+from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.external_changes import ExternalChanges
 from bot.dispatch.image_files import ImageFiles
 from bot.dispatch.live import Live
 from bot.dispatch.overhead import Overhead
 from bot.dispatch.recovery import recover
 from bot.history.indexer import keep_indexed
-from bot.maintenance.clock_setback import ClockSetback
+from bot.maintenance.clock import ClockSetback
 from bot.maintenance.integrity import keep_checked
 from bot.moderation.image_moderation import ImageModeration
 from bot.observability.metrics import Metrics

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bot.access import gate
+from bot.access import newcomers
 from bot.context import AppContext
 from bot.core.errors import Conflict, Moderated, Unavailable, Uninvited
-from bot.core.jobs import Job, JobState
+from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.messages import EventRef, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
-from bot.core.tickets import ticket_of
 from bot.drawing.request_rules import check
-from bot.drawing.source_image import given
-from bot.moderation import ban_check, word_check
-from bot.moderation.store import bans as ban_rows
-from bot.moderation.store import strikes as strike_rows
-from bot.places import admission_context, pause
+from bot.drawing.source_image import staged_source
+from bot.moderation import bans, word_check
+from bot.moderation import store as moderation_rows
+from bot.places import admission_context
+from bot.places import options as place_options
 from bot.quotas.quota_status import channel_of
 from bot.quotas.reservation import reserve
 from bot.quotas.store import rules as rule_rows
@@ -58,7 +57,7 @@ async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
     most = ctx.max_count(actor.platform)
     if form.image is None and form.mask is None:
         return await admit(ctx, actor, place, check(form, ctx.profiles(), most, ctx.rng, ctx.styles), ref)
-    async with given(ctx, form.image, form.mask) as (start, files):
+    async with staged_source(ctx, form.image, form.mask) as (start, files):
         request = check(form, ctx.profiles(), most, ctx.rng, ctx.styles, start=start)
         return await admit(ctx, actor, place, request, ref, files=files)
 
@@ -104,12 +103,12 @@ async def admit(
         return await _admit(ctx, actor, place, request, ref, parent_id=parent_id, files=files, pressing=pressing)
     except Moderated as refusal:
         # What was refused was undone with its transaction.
-        await word_check.refused(ctx, actor, place, ref, request=request, refusal=refusal)
+        await word_check.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
         raise
     except Uninvited as refusal:
         # What was refused was undone with its transaction.
-        if refusal.key == gate.UNLISTED:
-            await gate.write_down(ctx, actor, place)
+        if refusal.key == newcomers.UNLISTED:
+            await newcomers.record_request(ctx, actor, place)
         raise
 
 
@@ -176,14 +175,14 @@ async def _store(
     # Concurrently: each waits longer for the database's thread than it works there.
     asking, ban, strikes, quota_rules = await asyncio.gather(
         admission_context.load(tx, actor, place, person, place_id=place_id, now=now),
-        ban_rows.binding(tx, person.id, place_id, now=now),
-        strike_rows.of_person(tx, person.id),
+        moderation_rows.binding_ban(tx, person.id, place_id, now=now),
+        moderation_rows.strikes_of(tx, person.id),
         rule_rows.for_one(tx, actor, place.guild, person.id),
     )
-    ban_check.check(asking, ban)
-    pause.check(asking)
-    held = await gate.check(tx, ctx, asking)
-    request, strictness = word_check.check(ctx, asking, request, strikes)
+    bans.check_ban(asking, ban)
+    place_options.check_not_paused(asking)
+    held = await newcomers.check_access(tx, ctx, asking)
+    request, strictness = word_check.check_words(ctx, asking, request, strikes)
     job = await jobs.add(
         tx,
         jobs.NewJob(

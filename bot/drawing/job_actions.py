@@ -1,25 +1,112 @@
-"""What buttons do with a job that was drawn: again, from a seed upward, varied, enlarged; its original files."""
+"""Actions on a job: reroll, draw from a seed, vary, upscale, draw again, original files, cancel."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from bot.context import AppContext
 from bot.core import recipes
-from bot.core.actions import ButtonPress
-from bot.core.errors import BadInput, NotFound, OverQuota
-from bot.core.jobs import Job
+from bot.core.cards import ButtonPress
+from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota
+from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawRequest
-from bot.drawing import reproducibility as same
 from bot.drawing.admission import Pressing, admit
-from bot.moderation import ban_check
-from bot.storage import blobs, inputs, job_visibility, messages, paths, people, pictures
+from bot.moderation import bans
+from bot.quotas.store import ledger
+from bot.storage import blobs, inputs, job_visibility, jobs, messages, paths, people, pictures
+from bot.storage.database import Tx
 from engine.contract import Capability, Profile
+
+REPEATED = "note.again"
+"""Note of a request that repeats another job's: every pixel is meant to be the same."""
+
+OTHER_REVISION = "other_revision"
+OTHER_SETUP = "other_setup"
+OTHER_PRECISION = "other_precision"
+OTHER_DEVICE = "other_device"
+
+CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
+"""Notes of a picture that was drawn again otherwise than the first time."""
+
+
+class DrawSetup(Protocol):
+    """How a picture was drawn; empty where nobody said."""
+
+    @property
+    def revision(self) -> str:
+        """Commit of the model's files."""
+
+    @property
+    def setup(self) -> str:
+        """Digest of how its model was put together."""
+
+    @property
+    def precision(self) -> str:
+        """Number format."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device."""
+
+
+def setup_changes(then: DrawSetup, now: DrawSetup) -> tuple[str, ...]:
+    """Return what is not as it was then. What was not written down then (by an older Easel) counts as the same."""
+    found = []
+    # A model of no hub has no revision, so one that has changed places there is another.
+    if then.precision and then.revision != now.revision:
+        found.append(OTHER_REVISION)
+    pairs = (
+        (OTHER_SETUP, then.setup, now.setup),
+        (OTHER_PRECISION, then.precision, now.precision),
+        (OTHER_DEVICE, then.device, now.device),
+    )
+    found += [code for code, was, is_now in pairs if was and was != is_now]
+    return tuple(found)
+
+
+_STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
+
+
+async def cancel(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> tuple[Job, bool]:
+    """Cancel a job: for who asked for it, for the owner, and for admins of the place where it was asked for.
+
+    Returns:
+        The job as it is now, and whether this call cancelled it (False: it had ended, or was painted already).
+
+    Raises:
+        NotFound: There is no such job in this chat.
+        NotAllowed: It is somebody else's, and they are no admin of its place or are banned.
+    """
+    async with ctx.db.write() as tx:
+        job = await job_visibility.visible(tx, actor, place, job_id)
+        if not await _may(tx, actor, place, job):
+            raise NotAllowed("refusal.cancel.not_yours")
+        if not await job_visibility.is_own(tx, actor, job):
+            await bans.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=True)
+        now = ctx.clock.now()
+        won = False
+        if job.state in _STOPPABLE:
+            won = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
+        if won:
+            await ledger.refund(tx, job.id, now=now)
+        after = await jobs.get(tx, job_id)
+        assert after is not None
+    if won:
+        ctx.backlog.forget(job_id)
+        ctx.backlog.changed(job_id)
+    return after, won
+
+
+async def _may(tx: Tx, actor: Actor, place: Place, job: Job) -> bool:
+    if actor.is_owner or await job_visibility.is_own(tx, actor, job):
+        return True
+    return actor.is_admin and job.place_id is not None and job.place_id == await people.find_place(tx, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +135,7 @@ async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: E
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
-    return await _again(ctx, actor, place, ref, parent=job, request=request, note=same.NOTE)
+    return await _again(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
 
 
 async def from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
@@ -84,7 +171,7 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
     pressing = _pressing(ctx, press)
     async with ctx.db.read() as tx:
         job = await job_visibility.visible(tx, actor, place, press.job_id)
-        await ban_check.check_actor(tx, actor, place, now=pressing.at)
+        await bans.check_actor(tx, actor, place, now=pressing.at)
         found = await pictures.of_job(tx, job.id)
     picture = next((p for p in found if p.index == (press.index or 0)), None)
     if picture is None or not await blobs.is_there(ctx.pictures, picture.path):
@@ -112,7 +199,7 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
     """
     async with ctx.db.read() as tx:
         job = await job_visibility.visible(tx, actor, place, press.job_id)
-        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
         found = await pictures.of_job(tx, job.id)
         person = await people.find(tx, actor.platform, actor.user_id)
     if press.index is not None:
@@ -162,7 +249,7 @@ def _pressing(ctx: AppContext, press: ButtonPress) -> Pressing:
 async def _visible(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> Job:
     async with ctx.db.read() as tx:
         job = await job_visibility.visible(tx, actor, place, job_id)
-        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
         return job
 
 
@@ -182,7 +269,7 @@ async def _again(
         if name and await asyncio.to_thread(paths.locate, ctx.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
     # What the parent repeated says nothing of its child.
-    notes = (*(n for n in request.notes if n != same.NOTE), *((note,) if note else ()))
+    notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
     # A job of the page may have had more pictures than a chat takes.
     request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
     return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressing=pressing)

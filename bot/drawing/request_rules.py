@@ -1,21 +1,46 @@
-"""From a form as typed to a request in which everything is in range for its model; or a refusal that says what to do."""
+"""Whether a model reads the language that a prompt is in, as far as its script tells."""
 
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from bot.core.errors import BadInput
-from bot.core.matching import nearest
 from bot.core.recipes import MAX_SEED, draw_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
-from bot.core.texts import clean, decimal, fold, shown, whole
+from bot.core.texts import clean, decimal, fold, nearest, shown, whole
 from bot.drawing import flags
-from bot.drawing.languages import is_read
+from bot.drawing.flags import amount
 from bot.drawing.sizes import size_like, size_of
 from bot.drawing.styles import BUILT_IN, Style, find, listing
-from bot.drawing.values import amount
 from engine.contract import Capability, NegativePromptSupport, Profile, Range
+
+_SCRIPTS = {
+    "CJK": {"zh", "ja"},
+    "HIRAGANA": {"ja"},
+    "KATAKANA": {"ja"},
+    "HANGUL": {"ko"},
+    "BOPOMOFO": {"zh"},
+    "CYRILLIC": {"ru", "uk", "bg", "sr", "be", "kk"},
+    "ARABIC": {"ar", "fa", "ur"},
+    "HEBREW": {"he", "yi"},
+    "THAI": {"th"},
+    "DEVANAGARI": {"hi", "mr", "ne"},
+}
+"""Languages (BCP 47) by the first word of their letters' names in Unicode. Latin letters tell too little, and Greek ones
+are often signs."""
+
+
+def reads_language(text: str, profile: Profile) -> bool:
+    """Return False where some of the text is in a script of none of the model's languages."""
+    known = set(profile.languages)
+    # ASCII is most of what comes, and its letters are all Latin.
+    scripts = {
+        unicodedata.name(char, "").partition(" ")[0] for char in set(text) if char.isalpha() and not char.isascii()
+    }
+    return all(_SCRIPTS[script] & known for script in scripts & _SCRIPTS.keys())
+
 
 MAX_TYPED = 10_000
 """Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
@@ -64,7 +89,7 @@ def check(
     if start is not None and start.white is not None and not _shown_in(start, start.white, width, height):
         raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
     negative, notes = _negative(form.negative, style, profile, guidance)
-    if not is_read(typed, profile):
+    if not reads_language(typed, profile):
         notes = (*notes, "note.language")
     return DrawRequest(
         prompt=_prompt(typed, style, profile.prompt_chars),

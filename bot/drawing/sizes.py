@@ -6,7 +6,7 @@ import math
 
 from bot.core.errors import BadInput
 from bot.core.texts import fold, shown, whole
-from bot.drawing.values import RATIO, SIZE
+from bot.drawing.flags import RATIO, SIZE
 from engine.contract import Profile
 
 RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}

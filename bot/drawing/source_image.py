@@ -1,21 +1,284 @@
-"""The picture that a request starts from: read, made plain, and on the disk before its job is stored."""
+"""The picture that a request starts from: decoded, made plain, and stored before its job."""
 
 from __future__ import annotations
 
 import asyncio
+import io
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 from bot.context import AppContext
 from bot.core.errors import BadInput
 from bot.core.requests import SourceImage
-from bot.drawing import source_image_rules
+from bot.drawing import image_containers
 from bot.storage import inputs
 from bot.storage.inputs import Staged
 
+MAX_PIXELS = 50_000_000
+"""More are refused by the file's header: decoded, that number takes up to 200 MB; larger sides are scaled down first."""
+
+MAX_SIDE = 4096
+"""Larger ones are kept smaller: twice the longest side that any model draws."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
+
+MASK_LEAST = 16
+"""Of 255: where a mask is darker, nothing that could be seen is drawn anew."""
+
+FOREIGN = (
+    ("HEIC", re.compile(rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|(?:mif1|msf1)....(?:....)*?hei[cxms])", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
+    ("PDF", re.compile(rb"%PDF-")),
+    ("SVG", re.compile(rb"(?=.*<svg\b)(?:\xef\xbb\xbf)?\s*<[?!s]", re.DOTALL)),
+    ("Photoshop", re.compile(rb"8BPS")),
+)
+"""What people take for a picture that can be read, by how its file begins."""
+
+_BEGINNING = 1024
+"""Bytes of a file by which it is known."""
+
+_ROWS_MISSING, _SHARE_MISSING = 16, 0.05
+"""Most missing rows of a truncated JPEG that is still read: one block and a share of its height."""
+
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes Exif's orientation."""
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = 5
+"""From this orientation on, width and height change places."""
+
+_NO_SHADES = frozenset({"1", "P", "PA"})
+
+_PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedImage:
+    """A picture as it is kept: an upright PNG without transparency (RGB; a mask: grey), and its sides in pixels.
+
+    ``white`` is the box (left, top, right, bottom), in pixels, around all that a mask draws anew; None of a picture.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    white: tuple[int, int, int, int] | None = None
+
+
+def normalize_image(data: bytes) -> NormalizedImage:
+    """Return the picture upright, in RGB, its first frame, with white where it could be seen through.
+
+    Raises:
+        BadInput: It is no picture, is damaged, or has more than 50 million pixels.
+    """
+    return _encoded(_rgb(_opened(data, "image").picture))
+
+
+def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:
+    """Return the mask of a picture in grey, as large as ``plain`` keeps that one; what can be seen through is black.
+
+    Raises:
+        BadInput: It is no picture, is of another size than the picture, or has nothing white in it.
+    """
+    found, wanted = _opened(data, "mask"), _size(image)
+    if found.size != wanted:
+        raise BadInput(
+            "refusal.mask.size",
+            value="{}x{}".format(*found.size),
+            wanted="{}x{}".format(*wanted),
+        )
+    mask = found.picture
+    if mask.has_transparency_data:
+        rgba = mask.convert("RGBA")
+        mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    kept = _encoded(mask.convert("L"))
+    if kept.white is None:
+        raise BadInput("refusal.mask.black")
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A decoded picture of at most MAX_SIDE a side, and the size in pixels that it has in its file, both upright."""
+
+    picture: Image.Image
+    size: tuple[int, int]
+
+    def turned(self, orientation: int) -> _Opened:
+        """Return it turned as Exif's orientation says."""
+        method = _TRANSPOSED.get(orientation)
+        if method is None:
+            return self
+        turned = self.picture.transpose(method)
+        return _Opened(turned, self.size[::-1] if orientation >= _SIDEWAYS else self.size)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Return the upright size of a picture that was read before, from its header where that is whole."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as found:
+            return found.size[::-1] if _orientation(found) >= _SIDEWAYS else found.size
+    except Exception:  # noqa: BLE001 - as below
+        return _opened(data, "image").size
+
+
+def _opened(data: bytes, what: str) -> _Opened:
+    """Decode the first frame, upright, in 8 bits and not too large; ``what`` is ``image`` or ``mask``.
+
+    Where a JPEG or a PNG can't be read as it is, its pixels are read without what the file says about them.
+    """
+    try:
+        return _decoded(data, what)
+    except BadInput as refusal:
+        bare = image_containers.bare(data)
+        if refusal.key == f"refusal.{what}.too_large" or bare is None:
+            raise
+        return _decoded(_ended(bare.data), what).turned(bare.orientation)
+
+
+def _decoded(data: bytes, what: str) -> _Opened:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as found:
+            if found.width * found.height > MAX_PIXELS:
+                raise _too_large(what)
+            size, orientation = found.size, _orientation(found)
+            picture = _shrunk(found)
+            # What is rare (LAB, YCbCr) is made plain here, where it may fail.
+            if picture.mode not in _PLAIN and not picture.has_transparency_data:
+                picture = picture.convert("RGB")
+            return _Opened(picture, size).turned(orientation)
+    except BadInput:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        # Pillow's own limit is higher, and comes first.
+        raise _too_large(what) from None
+    except UnidentifiedImageError:
+        begin = data[:_BEGINNING]
+        if (name := next((name for name, pattern in FOREIGN if pattern.match(begin)), None)) is not None:
+            raise BadInput(f"refusal.{what}.format", format=name) from None
+        raise BadInput(f"refusal.{what}.unreadable") from None
+    except Exception:  # noqa: BLE001 - Pillow's readers raise whatever the bytes lead them to
+        raise BadInput(f"refusal.{what}.damaged") from None
+
+
+def _orientation(found: Image.Image) -> int:
+    """Return Exif's orientation, 1 to 8; 1 where the file says nothing of it that can be read."""
+    try:
+        value = found.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - what is said about the pixels is no reason to refuse them
+        exif = found.info.get("exif")
+        value = image_containers.orientation(exif) if isinstance(exif, bytes) else 1
+    return value if isinstance(value, int) and value in _TRANSPOSED else 1
+
+
+def _shrunk(found: Image.Image) -> Image.Image:
+    """Return a picture in 8 bits and of at most MAX_SIDE a side, before anything makes a copy of all its pixels."""
+    large = max(found.size) > MAX_SIDE
+    if large and (found.mode in _NO_SHADES or "transparency" in found.info):
+        # Pillow makes these smaller by leaving pixels out.
+        picture = found.convert("RGBA" if found.has_transparency_data else "L" if found.mode == "1" else "RGB")
+    else:
+        picture = _eight_bits(found)
+    if large:
+        # Of a JPEG, no more than is wanted is decoded.
+        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    else:
+        picture.load()
+    return picture
+
+
+def _ended(data: bytes) -> bytes:
+    """Return a JPEG with its end put back where nearly all of the picture is there; any other file as it is."""
+    if not data.startswith(image_containers.JPEG) or data.endswith(image_containers.JPEG_END):
+        return data
+    if image_containers.is_progressive(data):
+        whole = image_containers.has_all_scans(data)
+    else:
+        # What was not decoded shows what was there before: black the first time, white the second.
+        seen = [_as_far_as_it_goes(data, fill) for fill in (0, 255)]
+        if None in seen:
+            return data
+        first, second = (picture for picture in seen if picture is not None)
+        missing = ImageChops.difference(first, second).getbbox()
+        rows = 0 if missing is None else first.height - missing[1]
+        whole = rows <= min(_ROWS_MISSING + _SHARE_MISSING * first.height, first.height / 2)
+    return data + image_containers.JPEG_END if whole else data
+
+
+def _as_far_as_it_goes(data: bytes, fill: int) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as found:
+            assert isinstance(found, ImageFile.ImageFile)
+            if found.width * found.height > MAX_PIXELS:
+                return None
+            found.load_prepare()
+            found.im.paste((fill,) * len(found.getbands()) if len(found.getbands()) > 1 else fill, (0, 0, *found.size))
+            try:
+                found.load()
+            except OSError:
+                found.tile = []  # there is nothing more to load
+            return found.copy()
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _too_large(what: str) -> BadInput:
+    return BadInput(f"refusal.{what}.too_large", limit=MAX_PIXELS // 10**6)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    # Pillow clips wide greys instead of scaling them; wide colours it scales as it reads them.
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    wide = picture.convert("F")
+    _, high = wide.getextrema()
+    assert isinstance(high, float)
+    most = next((m for m in (1.0, 255.0, 65535.0) if high <= m), high) if picture.mode == "F" else max(65535.0, high)
+    return wide.point(lambda value: value * (255.0 / most)).convert("L")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    profile = picture.info.get("icc_profile")
+    if profile and picture.mode in {"RGB", "CMYK"}:
+        try:
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a profile that can't be read: the numbers are taken as they are
+        else:
+            assert converted is not None
+            return converted
+    return picture.convert("RGB")
+
+
+def _encoded(picture: Image.Image) -> NormalizedImage:
+    # What the file said of itself (place, camera, profile) is not kept.
+    bare = Image.new(picture.mode, picture.size)
+    bare.paste(picture)
+    out = io.BytesIO()
+    bare.save(out, "PNG", compress_level=1)
+    white = bare.point(lambda value: value >= MASK_LEAST and 255).getbbox() if bare.mode == "L" else None
+    return NormalizedImage(out.getvalue(), bare.width, bare.height, white)
+
 
 @asynccontextmanager
-async def given(
+async def staged_source(
     ctx: AppContext, image: bytes | None, mask: bytes | None
 ) -> AsyncIterator[tuple[SourceImage, tuple[Staged, ...]]]:
     """Read what was given; yields the start and its files, which whoever stores the job keeps.
@@ -32,8 +295,8 @@ async def given(
     if image is None:
         raise BadInput("refusal.mask.no_image")
     async with ctx.reading:
-        plain = await asyncio.to_thread(source_image_rules.plain, image)
-        plain_mask = None if mask is None else await asyncio.to_thread(source_image_rules.plain_mask, mask, image)
+        plain = await asyncio.to_thread(normalize_image, image)
+        plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
     async with AsyncExitStack() as stack:
         files = []
         for one in (plain, plain_mask):

@@ -1,26 +1,54 @@
-"""Pages of jobs as cards with a contact sheet: the history, what was searched for, and what one keeps."""
+"""Pages of jobs as cards with a contact sheet."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bot.cards import i18n
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import NotFound
 from bot.core.people import Actor, Place
-from bot.core.pictures import Picture
+from bot.core.pictures import Picture, PictureFile
 from bot.core.strictness import SPOILER
 from bot.history import cards as history_cards
 from bot.history import queries as grammar
 from bot.history import service as history_service
+from bot.history import store as history_rows
 from bot.history.cards import Album
+from bot.history.contact_sheet import contact_sheet
 from bot.history.service import HistoryEntry, HistoryPage
-from bot.history.sheets import sheet_of
-from bot.history.store import searches
-from bot.moderation import ban_check
-from bot.storage import paths, people
+from bot.moderation import bans
+from bot.storage import blobs, paths, people
+from bot.storage.paths import SHEET
+
+KEPT_SECONDS = 86400
+"""A stored notice that shows a sheet is sent within this time, or without it."""
+
+
+async def sheet_of(folder: Path, paths: Sequence[Path | None], alt: str) -> PictureFile:
+    """Return the contact sheet of these pictures (None leaves a square empty).
+
+    Args:
+        folder: Where sheets are kept; nothing else may be in it.
+        paths: The pictures' files, at least one.
+        alt: What it shows, in words.
+
+    Raises:
+        Unavailable: The disk is full, or the folder can't be written.
+    """
+    await blobs.clear_old(folder, SHEET, KEPT_SECONDS)
+    sheet = await asyncio.to_thread(contact_sheet, paths)
+    name = f"{hashlib.sha256(sheet.data).hexdigest()[:24]}.png"
+    path = await blobs.write(folder, name, sheet.data)
+    return PictureFile(
+        path=path, name="easel-history.png", mime="image/png", width=sheet.width, height=sheet.height, alt=alt
+    )
+
 
 JOBS = 9
 """Jobs on one page in a chat: three rows of three thumbnails."""
@@ -37,18 +65,18 @@ async def last(ctx: AppContext, actor: Actor, before: int | None = None) -> Card
 
 async def first_found(ctx: AppContext, actor: Actor, typed: str) -> Card:
     """Return the newest pictures that a search finds, and keep the search for the page's buttons. Raises BadInput."""
-    grammar.parse(typed)
+    grammar.parse_query(typed)
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
-        number = await searches.add(tx, person.account_id, typed.strip(), now=now)
+        number = await history_rows.add_search(tx, person.account_id, typed.strip(), now=now)
     return await found(ctx, actor, number)
 
 
 async def turned(ctx: AppContext, actor: Actor, place: Place, number: int, before: int | None) -> Card:
     """Return a page of a search that a button has turned. Raises NotFound, and NotAllowed for the banned."""
     async with ctx.db.read() as tx:
-        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
     return await found(ctx, actor, number, before)
 
 
@@ -56,10 +84,10 @@ async def found(ctx: AppContext, actor: Actor, number: int, before: int | None =
     """Return a page of a search that was made earlier, older than job ``before``. Raises NotFound."""
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
-        typed = None if person is None else await searches.get(tx, person.account_id, number)
+        typed = None if person is None else await history_rows.get_search(tx, person.account_id, number)
     if typed is None:
         raise NotFound("refusal.search.over")
-    query = grammar.parse(typed)
+    query = grammar.parse_query(typed)
     page = await history_service.sought(ctx, actor, query, before=before, limit=JOBS)
     album = history_cards.favourites(number) if typed == FAVOURITES else history_cards.found(number)
     return await _card(ctx, actor, page, album, first=before is None)

@@ -10,7 +10,7 @@ class Query:
     """A search, read. Everything must hold; an empty one finds all.
 
     Attributes:
-        words: As ``bot.history.segmentation.sought`` gives them.
+        words: As ``bot.history.queries.sought`` gives them.
         model: A profile's name, folded.
         seed: 0 to 2**63 - 1: any picture of the job has it.
         size: As (width, height) in pixels.

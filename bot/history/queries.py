@@ -1,17 +1,72 @@
-"""Reads what somebody types to find pictures: words, and filters such as ``seed:7 before:2026-11-01``."""
+"""Searches as typed, and the segmentation of text into words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from bot.core.errors import BadInput
 from bot.core.recipes import MAX_SEED
 from bot.core.texts import bounded, fold, lower, shown
-from bot.history import segmentation
 from bot.history.model import Query
+
+WORD_CHARS = 64
+"""What is longer is cut: nobody types it, and it may be a file that was pasted."""
+
+_UNSPACED = "".join(
+    f"{chr(low)}-{chr(high)}"
+    for low, high in (
+        (0x0E00, 0x0EFF),  # Thai, Lao
+        (0x1000, 0x109F),  # Burmese
+        (0x1780, 0x17FF),  # Khmer
+        (0x3040, 0x30FF),  # Hiragana, Katakana
+        (0x3400, 0x4DBF),  # Han, extension A
+        (0x4E00, 0x9FFF),  # Han
+        (0xF900, 0xFAFF),  # Han, compatibility
+        (0x20000, 0x3FFFF),  # Han, extensions B to J
+    )
+)
+_PLAIN = re.compile(r"[a-z0-9]+")
+# A run of characters without spaces, a word, or a single sign.
+_ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)|(?P<sign>[^\w\s])")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return what stored text can be found by, each word once: folded, without diacritics; 猫咪 gives 猫, 咪 and 猫咪."""
+    return tuple(dict.fromkeys(_cut(text, singles=True)))
+
+
+def sought(text: str) -> tuple[str, ...]:
+    """Return the words that stored text must have, each once; 猫 gives 猫, 小猫咪 gives 小猫 and 猫咪."""
+    return tuple(dict.fromkeys(_cut(text, singles=False)))
+
+
+def _cut(text: str, *, singles: bool) -> Iterator[str]:
+    if text.isascii():
+        yield from (word[:WORD_CHARS] for word in _PLAIN.findall(text.lower()))
+        return
+    for found in _ANY.finditer(_fold(text)):
+        part = found[0]
+        if found["word"]:
+            yield part[:WORD_CHARS]
+        elif found["run"]:
+            if singles or len(part) == 1:
+                yield from part
+            yield from (one + other for one, other in pairwise(part))
+        elif unicodedata.category(part) == "So":
+            # Emoji and the like: each stands for itself.
+            yield part
+
+
+def _fold(text: str) -> str:
+    # Folding case may bring diacritics of its own (İ), so both come apart twice.
+    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", "".join(c for c in apart if unicodedata.category(c) not in {"Mn", "Mc"}))
+
 
 QUERY_CHARS = 200
 """Longest search that is taken, in characters."""
@@ -38,7 +93,7 @@ _DATE = re.compile(r"(\d{4})(?:[-/.年](\d{1,2})(?:[-/.月](\d{1,2})日?|月)?|�
 _SIZE = re.compile(r"(\d{1,5})[x×*](\d{1,5})", re.ASCII)
 
 
-def parse(typed: str) -> Query:
+def parse_query(typed: str) -> Query:
     """Read a search. What looks like a filter and is none is words like any other.
 
     ``after`` counts from its day on and ``before`` up to the day before, by UTC; a year or a month stands for its first
@@ -62,7 +117,7 @@ def parse(typed: str) -> Query:
             query = replace(query, favourite=True)
         else:
             plain.append(part)
-    words = segmentation.sought(" ".join(plain))
+    words = sought(" ".join(plain))
     if len(words) > MOST_WORDS:
         raise BadInput("refusal.search.long", most=QUERY_CHARS)
     query = replace(query, words=words)

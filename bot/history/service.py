@@ -1,4 +1,4 @@
-"""One's own last jobs and their pictures, page by page; what is searched for and what is kept among them."""
+"""The history of a person: pages, searches, single jobs and favourites."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bot.context import AppContext
+from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
 from bot.core.jobs import Job, JobState
-from bot.core.people import Actor
+from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
+from bot.history import store as history_rows
 from bot.history.model import Query
-from bot.history.store import favourites as favourite_rows
-from bot.history.store import search
+from bot.moderation import bans
 from bot.storage import job_visibility, jobs, people, pictures
 from bot.storage.database import Tx
 
@@ -72,7 +73,7 @@ async def sought(
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
             return EMPTY
-        find = favourite_rows.page if others and query.only_favourites else search.find
+        find = history_rows.favourites_page if others and query.only_favourites else history_rows.find_jobs
         ids = await find(tx, person.id, query, limit=limit + 1, before=before)
         return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
 
@@ -94,7 +95,7 @@ async def one(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
     async with ctx.db.read() as tx:
         job = await job_visibility.own(tx, actor, job_id)
         return HistoryEntry(
-            job, await pictures.of_job(tx, job.id), await favourite_rows.kept(tx, job.person_id, [job.id])
+            job, await pictures.of_job(tx, job.id), await history_rows.favourites_among(tx, job.person_id, [job.id])
         )
 
 
@@ -128,6 +129,35 @@ async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> His
     """``found`` has one more than ``limit`` where there are more."""
     shown = found[:limit]
     ids = [job.id for job in shown]
-    stored, kept = await pictures.of_jobs(tx, ids), await favourite_rows.kept(tx, person_id, ids)
+    stored, kept = await pictures.of_jobs(tx, ids), await history_rows.favourites_among(tx, person_id, ids)
     entries = (HistoryEntry(job, stored[job.id], kept & {p.id for p in stored[job.id]}) for job in shown)
     return HistoryPage(tuple(entries), older=len(found) > limit)
+
+
+async def toggle_favourite(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress) -> bool:
+    """Keep a picture, or all of a job where the press names none; what is kept already is let go.
+
+    Returns whether they are kept now. Raises NotFound, also for what the person may not see, and NotAllowed for the banned.
+    """
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        job = await job_visibility.visible(tx, actor, place, press.job_id)
+        await bans.check_actor(tx, actor, place, now=now)
+        person = await people.remember(tx, actor, now=now)
+        found = await pictures.of_job(tx, job.id)
+        if press.index is not None:
+            found = tuple(picture for picture in found if picture.index == press.index)
+        if not found:
+            raise NotFound("refusal.picture.not_found")
+        kept = await history_rows.favourites_among(tx, person.id, [job.id])
+        keep = not all(picture.id in kept for picture in found)
+        if keep:
+            await history_rows.add_favourite(tx, person.id, found, now=now)
+        else:
+            await history_rows.remove_favourite(tx, person.id, found)
+        if job.person_id == person.id:
+            await history_rows.index_job(tx, job)
+    if job.person_id == person.id:
+        # The page shows its stars.
+        ctx.backlog.changed(job.id)
+    return keep

@@ -1,4 +1,4 @@
-"""Shutting people out of a place, or of all places, and letting them in again."""
+"""Bans: the check at every request, press and command, and setting and lifting them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,55 @@ from bot.context import AppContext
 from bot.core.errors import NotAllowed, NotFound
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
-from bot.moderation.store import bans as ban_rows
-from bot.moderation.store.bans import Ban
+from bot.moderation import store as moderation_rows
+from bot.moderation.store import Ban
+from bot.places.admission_context import AdmissionContext
 from bot.quotas.store import ledger
 from bot.storage import jobs, people
 from bot.storage.database import Tx
+
+
+def check_ban(asking: AdmissionContext, ban: Ban | None) -> None:
+    """Raise NotAllowed, which says when the ban ends; ``ban`` is the longest ban that binds the person. Owners are exempt."""
+    if ban is not None and not asking.actor.is_owner:
+        raise _refusal(ban, asking.now)
+
+
+async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
+    """Raise NotAllowed, with when it ends, for who is banned and presses or types something other than a request.
+
+    Args:
+        tx: A transaction.
+        actor: Who.
+        place: Where.
+        now: Unix seconds.
+        everywhere: Only a ban by an owner counts, which holds in all places: no admin shuts another one out of the
+            administration of their place.
+    """
+    if actor.is_owner:
+        return
+    place_id = None if everywhere else await people.find_place(tx, place)
+    ban = await moderation_rows.ban_of_account(
+        tx, actor.platform, actor.user_id, moderation_rows.EVERYWHERE if place_id is None else place_id, now=now
+    )
+    if ban is not None:
+        raise _refusal(ban, now)
+
+
+def _refusal(ban: Ban, now: float) -> NotAllowed:
+    if ban.until is None:
+        if ban.reason:
+            return NotAllowed("refusal.banned.for_good_because", reason=_data(ban.reason))
+        return NotAllowed("refusal.banned.for_good")
+    if ban.reason:
+        return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=_data(ban.reason))
+    return NotAllowed("refusal.banned", wait=ban.until - now)
+
+
+def _data(reason: str) -> str:
+    # What an admin typed is never a key.
+    return f"@{reason}" if reason.startswith("@") else reason
+
 
 MAX_REASON = 200
 """Characters of a reason that are kept: the person reads it in one sentence."""
@@ -55,8 +99,10 @@ async def ban(
         await _check(tx, ctx, who)
         place_id = await _place_id(tx, place, now)
         value = {"until": None if seconds is None else now + seconds, "reason": reason[:MAX_REASON]}
-        await changes.make(tx, _change("easel ban", who, place, place_id, value), by=changes.by_of(actor), now=now)
-        for job_id, state in await ban_rows.waiting(tx, who.platform, who.user_id, place_id):
+        await changes.apply_change(
+            tx, _change("easel ban", who, place, place_id, value), by=changes.actor_label(actor), now=now
+        )
+        for job_id, state in await moderation_rows.waiting_jobs(tx, who.platform, who.user_id, place_id):
             if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
                 await ledger.refund(tx, job_id, now=now)
                 stopped.append(job_id)
@@ -71,16 +117,18 @@ async def unban(ctx: AppContext, actor: Actor, place: Place, who: BanTarget) -> 
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         place_id = await _place_id(tx, place, now)
-        if await ban_rows.get(tx, who.platform, who.user_id, place_id) is None:
+        if await moderation_rows.get_ban(tx, who.platform, who.user_id, place_id) is None:
             raise NotFound("refusal.ban.none")
-        await changes.make(tx, _change("easel unban", who, place, place_id, None), by=changes.by_of(actor), now=now)
+        await changes.apply_change(
+            tx, _change("easel unban", who, place, place_id, None), by=changes.actor_label(actor), now=now
+        )
 
 
-async def listed(ctx: AppContext, place: Place) -> tuple[Ban, ...]:
+async def list_bans(ctx: AppContext, place: Place) -> tuple[Ban, ...]:
     """Return the bans that hold in a place; those that hold everywhere, in a direct message."""
     async with ctx.db.read() as tx:
-        place_id = ban_rows.EVERYWHERE if place.guild is None else await people.find_place(tx, place)
-        return () if place_id is None else await ban_rows.of_place(tx, place_id, now=ctx.clock.now())
+        place_id = moderation_rows.EVERYWHERE if place.guild is None else await people.find_place(tx, place)
+        return () if place_id is None else await moderation_rows.bans_of_place(tx, place_id, now=ctx.clock.now())
 
 
 async def _check(tx: Tx, ctx: AppContext, who: BanTarget) -> None:
@@ -93,7 +141,7 @@ async def _check(tx: Tx, ctx: AppContext, who: BanTarget) -> None:
 
 
 async def _place_id(tx: Tx, place: Place, now: float) -> int:
-    return await people.remember_place(tx, place, now=now) or ban_rows.EVERYWHERE
+    return await people.remember_place(tx, place, now=now) or moderation_rows.EVERYWHERE
 
 
 def _change(action: str, who: BanTarget, place: Place, place_id: int, value: Value) -> Change:
@@ -102,18 +150,20 @@ def _change(action: str, who: BanTarget, place: Place, place_id: int, value: Val
 
 
 async def _get(tx: Tx, subject: Subject) -> Value:
-    found = await ban_rows.get(tx, str(subject["platform"]), str(subject["user_id"]), int(subject["place_id"] or 0))
+    found = await moderation_rows.get_ban(
+        tx, str(subject["platform"]), str(subject["user_id"]), int(subject["place_id"] or 0)
+    )
     return None if found is None else {"until": found.until, "reason": found.reason}
 
 
 async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:
     platform, user_id, place_id = str(subject["platform"]), str(subject["user_id"]), int(subject["place_id"] or 0)
     if value is None:
-        await ban_rows.remove(tx, platform, user_id, place_id)
+        await moderation_rows.remove_ban(tx, platform, user_id, place_id)
         return
     until = value["until"]
     assert until is None or isinstance(until, int | float)
-    await ban_rows.put(tx, Ban(platform, user_id, place_id, until, str(value["reason"]), set_by, now))
+    await moderation_rows.put_ban(tx, Ban(platform, user_id, place_id, until, str(value["reason"]), set_by, now))
 
 
 BAN = Undoable("ban", _get, _put)

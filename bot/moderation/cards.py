@@ -9,8 +9,7 @@ from pathlib import Path
 from bot.cards import durations
 from bot.cards.i18n import text
 from bot.cards.job_card import file_of
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job
 from bot.core.people import Actor, Place

@@ -15,10 +15,10 @@ from bot.core.messages import Address
 from bot.core.strictness import Strictness
 from bot.moderation import bans
 from bot.moderation import cards as present
+from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BanTarget
-from bot.moderation.store import log_channel
 from bot.moderation.word_check import WORDS
-from bot.places.option_changes import put
+from bot.places.options import option_change
 from bot.storage import people
 
 
@@ -30,8 +30,8 @@ async def _words(ctx: AppContext, call: Invocation) -> Card:
 
 async def _log(ctx: AppContext, call: Invocation) -> Card:
     channel = call.args.get("channel", call.place.channel)
-    if call.args.get("level") == log_channel.NOWHERE:
-        await _set(ctx, call, log_channel.LOG, log_channel.NOWHERE)
+    if call.args.get("level") == moderation_rows.NOWHERE:
+        await _set(ctx, call, moderation_rows.LOG, moderation_rows.NOWHERE)
         return present.log_card(None, call.actor.locale)
     here = channel == call.place.channel
     # A channel counts only when its surface has found it in this place: an id alone may be of anybody's.
@@ -46,7 +46,7 @@ async def _log(ctx: AppContext, call: Invocation) -> Card:
         user=call.actor.user_id if alone else None,
         private=alone,
     )
-    await _set(ctx, call, log_channel.LOG, log_channel.value_of(address))
+    await _set(ctx, call, moderation_rows.LOG, moderation_rows.log_channel_value(address))
     return present.log_card("" if here else call.names["channel"], call.actor.locale)
 
 
@@ -67,7 +67,7 @@ async def _unban(ctx: AppContext, call: Invocation) -> Card:
 async def _bans(ctx: AppContext, call: Invocation) -> Card:
     now = ctx.clock.now()
     lines = []
-    found = await bans.listed(ctx, call.place)
+    found = await bans.list_bans(ctx, call.place)
     async with ctx.db.read() as tx:
         for ban in found:
             person = await people.find(tx, ban.platform, ban.user_id)
@@ -82,8 +82,8 @@ async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> N
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         place_id = await people.remember_place(tx, call.place, now=now)
-        by = changes.by_of(call.actor)
-        await put(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
+        by = changes.actor_label(call.actor)
+        await option_change(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
 
 
 def _who(call: Invocation) -> BanTarget:

@@ -9,8 +9,8 @@ from bot.core.errors import Unavailable
 from bot.core.jobs import Job
 from bot.core.ports import Moderator
 from bot.core.strictness import HIDDEN, SPOILER, Strictness
+from bot.moderation import store as moderation_rows
 from bot.moderation.cards import withheld_card
-from bot.moderation.store import log_channel, strictness
 from bot.storage import messages
 from bot.storage.codec import dump_card
 from bot.storage.database import Database
@@ -56,7 +56,7 @@ class ImageModeration:
     async def _strictness(self, job: Job) -> Strictness:
         try:
             async with self._db.read() as tx:
-                return await strictness.of_job(tx, job.id)
+                return await moderation_rows.strictness_of_job(tx, job.id)
         except Unavailable as e:
             log.warning("nobody can say how strict job %d's place is (%s)", job.id, e.key)
             return Strictness.SPOILER
@@ -64,7 +64,7 @@ class ImageModeration:
     async def _tell(self, job: Job, index: int) -> None:
         try:
             async with self._db.write() as tx:
-                address = await log_channel.find(tx, job.place_id)
+                address = await moderation_rows.log_channel_of(tx, job.place_id)
                 if address is None:
                     return
                 card = dump_card(withheld_card(job, index, job.locale))

@@ -1,18 +1,67 @@
-"""Reporting a picture to the admins of its place, and hiding it where it is shown."""
+"""Reports of pictures, and notices to the log channel or the owners."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bot.commands import permissions
 from bot.context import AppContext
-from bot.core.actions import ButtonPress
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotAllowed, NotFound, Unavailable
+from bot.core.messages import Address
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.strictness import SPOILER
-from bot.moderation import ban_check, notifications
+from bot.moderation import bans
 from bot.moderation import cards as present
-from bot.storage import job_visibility, people, pictures
+from bot.moderation import store as moderation_rows
+from bot.storage import job_visibility, messages, people, pictures
+from bot.storage import people as owners
+from bot.storage.codec import dump_card
 from bot.storage.database import Tx
+
+
+async def post_to_log(
+    tx: Tx, event: str, place_id: int | None, card: Callable[[str], Card], *, locale: str, job_id: int | None = None
+) -> bool:
+    """Post a notice in the log of a place, or in the owners' where it has none. Returns whether there is any.
+
+    Args:
+        tx: A writing transaction.
+        event: Unique name of what is told; the same again is told once.
+        place_id: Of the server or group; None in direct messages.
+        card: Makes the notice in a language.
+        locale: The log's language.
+        job_id: The job that it is about, so that its buttons work there.
+    """
+    address = await moderation_rows.log_channel_of(tx, place_id)
+    if address is None:
+        return False
+    await messages.add_notice(tx, event, address, dump_card(card(locale)), job_id)
+    return True
+
+
+async def notify_admins(
+    tx: Tx,
+    ctx: AppContext,
+    event: str,
+    place_id: int,
+    card: Callable[[str], Card],
+    *,
+    locale: str,
+    job_id: int | None = None,
+) -> bool:
+    """The same, but where no log is named the owners are told in direct messages. Returns whether anybody is told."""
+    if await moderation_rows.log_is_off(tx, place_id):
+        return False
+    if await post_to_log(tx, event, place_id, card, locale=locale, job_id=job_id):
+        return True
+    everybody = ctx.owners.everybody()
+    for platform, user_id in everybody:
+        theirs = await owners.language_of_owner(tx, platform, user_id)
+        address = Address(platform, user_id, user=user_id, private=True)
+        await messages.add_notice(tx, f"{event}:{platform}:{user_id}", address, dump_card(card(theirs)), job_id)
+    return bool(everybody)
 
 
 async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress) -> None:
@@ -25,12 +74,12 @@ async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     """
     async with ctx.db.write() as tx:
         job = await job_visibility.visible(tx, actor, place, press.job_id)
-        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now())
+        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
         found = await _pictures(tx, press)
         if job.place_id is None or job.request.private:
             raise NotFound("refusal.picture.not_found")
         person = await people.remember(tx, actor, now=ctx.clock.now())
-        told = await notifications.admins(
+        told = await notify_admins(
             tx,
             ctx,
             f"report:{job.id}:{'all' if press.index is None else press.index}:{person.id}",
@@ -56,7 +105,7 @@ async def hide(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress) 
         here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
         if not (actor.is_owner or (here and await permissions.is_admin(tx, actor, place))):
             raise NotAllowed("refusal.rights.admin")
-        await ban_check.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=True)
+        await bans.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=True)
         for picture in await _pictures(tx, press):
             await pictures.put_flag(tx, picture.id, SPOILER)
     ctx.backlog.changed(press.job_id)

@@ -11,9 +11,9 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawRequest
 from bot.core.strictness import HIDDEN, WARNED, Strictness, strictness_of
 from bot.moderation import cards as present
-from bot.moderation import notifications
+from bot.moderation import reports
+from bot.moderation import store as moderation_rows
 from bot.moderation import strikes as rules
-from bot.moderation.store import strikes as strike_rows
 from bot.moderation.strikes import Strikes
 from bot.places.admission_context import AdmissionContext
 from bot.storage import people
@@ -23,7 +23,7 @@ WORDS = "words"
 """Option of a place, or of the service: how strict it is."""
 
 
-def check(
+def check_words(
     ctx: AppContext, asking: AdmissionContext, request: DrawRequest, strikes: Strikes | None
 ) -> tuple[DrawRequest, Strictness]:
     """Return the request, with a note where the place only warns or hides, and how strict the place is: its pictures
@@ -39,7 +39,7 @@ def check(
     # A parent's notes say nothing of its child: it may be asked for in another place.
     notes = tuple(note for note in request.notes if note not in {HIDDEN, WARNED})
     found = ctx.words.look(request.prompt)
-    strict = of_place(asking.place, asking.options)
+    strict = strictness_of_place(asking.place, asking.options)
     if found is None:
         return replace(request, notes=notes), strict
     if found.forbidden:
@@ -56,7 +56,7 @@ def check(
     return replace(request, notes=notes), strict
 
 
-def of_place(place: Place, options: Options) -> Strictness:
+def strictness_of_place(place: Place, options: Options) -> Strictness:
     """Return how strict a place is: as its admins have set it, else as the owners have for all; where nobody has said
     anything, words are refused where everybody reads them, and neither in places for adults nor where one is alone.
     """
@@ -66,7 +66,7 @@ def of_place(place: Place, options: Options) -> Strictness:
     return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
 
 
-async def refused(
+async def record_refusal(
     ctx: AppContext, actor: Actor, place: Place, ref: EventRef, *, request: DrawRequest, refusal: Moderated
 ) -> None:
     """Count a refusal against whoever asked, and tell the place's log of it. What was refused was undone already."""
@@ -74,10 +74,10 @@ async def refused(
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, place, now=now)
-        before = await strike_rows.of_person(tx, person.id)
+        before = await moderation_rows.strikes_of(tx, person.id)
         if not actor.is_owner:
-            await strike_rows.put(tx, person.account_id, rules.added(before, now))
-        told = await notifications.log(
+            await moderation_rows.put_strikes(tx, person.account_id, rules.added(before, now))
+        told = await reports.post_to_log(
             tx,
             # By account, so that forgetting finds it.
             f"refused:{person.account_id}:{ref.event}",

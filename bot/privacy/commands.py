@@ -10,18 +10,18 @@ from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.texts import fold
 from bot.privacy import cards as privacy_cards
-from bot.privacy import export, forget, retention
+from bot.privacy import service as privacy_service
 
 _YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
 
 
 async def _export(ctx: AppContext, call: Invocation) -> Card:
-    return privacy_cards.export_card(await export.ask(ctx, call.actor, call.ref), call.actor.locale)
+    return privacy_cards.export_card(await privacy_service.request_export(ctx, call.actor, call.ref), call.actor.locale)
 
 
 async def _forget(ctx: AppContext, call: Invocation) -> Card:
     if fold(call.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
-        lost = await forget.losses(ctx, call.actor)
+        lost = await privacy_service.losses(ctx, call.actor)
         return privacy_cards.forget_asked_card(
             call.actor.locale,
             jobs=lost.jobs,
@@ -29,16 +29,16 @@ async def _forget(ctx: AppContext, call: Invocation) -> Card:
             pictures=lost.pictures,
             favourites=lost.favourites,
         )
-    lost = await forget.forget(ctx, call.actor)
+    lost = await privacy_service.forget(ctx, call.actor)
     return privacy_cards.forgotten_card(call.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
 
 
 async def _keep(ctx: AppContext, call: Invocation) -> Card:
     typed = call.args.get("span", "")
     if typed:
-        kept = await retention.set_span(ctx, call.actor, call.place, typed)
+        kept = await privacy_service.set_retention(ctx, call.actor, call.place, typed)
     else:
-        kept = await retention.show(ctx, call.place)
+        kept = await privacy_service.show_retention(ctx, call.place)
     return privacy_cards.kept_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock
-from bot.maintenance.clock_trust import CONFIRMED_AFTER, Belief, ClockTrust
+from bot.maintenance.clock import CONFIRMED_AFTER, Belief, ClockTrust
 from bot.privacy.store import retention as retention_rows
 from bot.privacy.store.retention import Old
 from bot.storage import blobs, inputs, jobs, orphans

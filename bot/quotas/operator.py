@@ -6,7 +6,7 @@ from bot.core.errors import BadInput
 from bot.core.ports import Clock
 from bot.core.quotas import QuotaRule, RuleTerms, Scope
 from bot.quotas import rules
-from bot.quotas.rule_changes import change
+from bot.quotas.changes import rule_change
 from bot.quotas.store import rules as rule_rows
 from bot.storage.database import Database
 
@@ -24,7 +24,7 @@ async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> Rule
     terms = rules.parse_terms(rule)
     _check(scope)
     async with db.write() as tx:
-        await change(tx, scope, terms, by_owner=True, by=OPERATOR, now=clock.now(), action="quota set")
+        await rule_change(tx, scope, terms, by_owner=True, by=OPERATOR, now=clock.now(), action="quota set")
     return terms
 
 
@@ -42,7 +42,7 @@ async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[RuleTer
     _check(scope)
     async with db.write() as tx:
         gone = [
-            await change(tx, scope, None, by_owner=by_owner, by=OPERATOR, now=clock.now(), action="quota reset")
+            await rule_change(tx, scope, None, by_owner=by_owner, by=OPERATOR, now=clock.now(), action="quota reset")
             for by_owner in (True, False)
         ]
     return tuple(terms for terms in gone if terms is not None)

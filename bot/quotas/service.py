@@ -13,8 +13,9 @@ from bot.core.errors import BadInput, NotFound
 from bot.core.people import Actor, Place
 from bot.core.quotas import CreditKind, QuotaStatus, Reason, RuleTerms, Scope
 from bot.core.texts import bounded, shown
-from bot.quotas import credits as credit_changes
-from bot.quotas import rule_changes, rules
+from bot.quotas import changes as credit_changes
+from bot.quotas import changes as rule_changes
+from bot.quotas import rules
 from bot.quotas.quota_status import bind, quota_status
 from bot.quotas.store.credits import Grant
 from bot.storage import people
@@ -96,8 +97,8 @@ async def set_rule(ctx: AppContext, actor: Actor, place: Place, rule: str, whom:
         by_owner = place.guild is None
         if not by_owner:
             await rule_changes.check_ceiling(tx, ctx, scope, terms)
-        by, now = changes.by_of(actor), ctx.clock.now()
-        await rule_changes.change(tx, scope, terms, by_owner=by_owner, by=by, now=now, action="quota set")
+        by, now = changes.actor_label(actor), ctx.clock.now()
+        await rule_changes.rule_change(tx, scope, terms, by_owner=by_owner, by=by, now=now, action="quota set")
     return terms
 
 
@@ -106,8 +107,8 @@ async def reset(ctx: AppContext, actor: Actor, place: Place, whom: Whom | None =
     async with ctx.db.write() as tx:
         await permissions.check(tx, actor, place, Permission.ADMIN)
         scope = scope_of(actor, place, whom or Whom())
-        by, now = changes.by_of(actor), ctx.clock.now()
-        gone = await rule_changes.change(
+        by, now = changes.actor_label(actor), ctx.clock.now()
+        gone = await rule_changes.rule_change(
             tx, scope, None, by_owner=place.guild is None, by=by, now=now, action="quota reset"
         )
     if gone is None:
@@ -162,7 +163,7 @@ async def give(
             expires_at=now + seconds,
         )
         where = None if place.guild is None else place
-        grant = await credit_changes.give(tx, event, grant, where, by=changes.by_of(actor), now=now)
+        grant = await credit_changes.credit_change(tx, event, grant, where, by=changes.actor_label(actor), now=now)
     return GivenCredits(grant, now)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import aiosqlite
 
-from bot.core.service_state import ServiceState
+from bot.core.jobs import ServiceState
 
 SERVICE = 0
 """Stands for the place of what holds everywhere."""

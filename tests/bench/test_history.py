@@ -14,8 +14,8 @@ from bot.context import AppContext
 from bot.core.people import Actor
 from bot.core.quotas import Limit
 from bot.history import service as history_service
-from bot.history.queries import parse
-from bot.history.store import search
+from bot.history import store as history_rows
+from bot.history.queries import parse_query
 from bot.storage.database import Database
 from tests.bench.million import COLLECTOR, fill, megabytes
 from tests.bench.test_speed import measured, percentile
@@ -74,7 +74,7 @@ def test_searching_a_million_pictures(benchmark: BenchmarkFixture, tmp_path: Pat
                     f"account {who:>2} {name:<32} p50 {percentile(seconds, 50) * 1e3:6.2f} ms  p99 {p99 * 1e3:6.2f} ms"
                 )
         actor = Actor("chat", str(COLLECTOR))
-        one = parse("portrait lighthouse")
+        one = parse_query("portrait lighthouse")
         measured(benchmark)(
             lambda: runner.run(history_service.sought(house, actor, one, before=None, limit=9)),
             rounds=300,
@@ -90,7 +90,7 @@ async def _index(db: Database) -> tuple[float, float]:
     while more:
         start = time.perf_counter()
         async with db.write() as tx:
-            more = await search.index_some(tx)
+            more = await history_rows.index_some(tx)
         longest = max(longest, time.perf_counter() - start)
     return longest, time.perf_counter() - began
 
@@ -100,7 +100,7 @@ async def _timed(house: AppContext, who: int, query: str) -> list[float]:
     seconds, before = [], None
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        page = await history_service.sought(house, actor, parse(query), before=before, limit=9)
+        page = await history_service.sought(house, actor, parse_query(query), before=before, limit=9)
         seconds.append(time.perf_counter() - start)
         # Page after page, and from the newest again at the end.
         before = page.entries[-1].job.id if page.older else None

@@ -8,7 +8,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bot.core.ports import Ticket
-from bot.queue.scheduler import Scheduler
+from bot.queue.job_queue import Scheduler
 from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 from tests.bench.test_speed import measured

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from bot.core.pictures import PictureFile
 from bot.core.ports import Gone, RetryLater, Unclear
 from tests.contract.surfaces import FACTORIES, Rig

@@ -9,8 +9,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from adapters.cli.clock import SystemClock
-from bot.core.access import AccessMode
-from bot.core.owners import Owners
+from bot.core.access import AccessMode, Owners
 from bot.core.ports import Surface
 from bot.core.quotas import Limit
 from bot.dispatch.service import Dispatch

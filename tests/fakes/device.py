@@ -9,16 +9,13 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from bot.core.jobs import Job, JobState
+from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.ports import Eta
 from bot.core.recipes import recipes_of
 from bot.core.requests import DrawRequest
-from bot.core.tickets import ticket_of
 from bot.dispatch.active_job import ActiveJob
-from bot.dispatch.batcher import Batcher
-from bot.dispatch.eta import EtaEstimator
-from bot.dispatch.eta_calibration import EtaCalibration
-from bot.dispatch.in_flight import InFlightBatch
+from bot.dispatch.batcher import Batcher, InFlightBatch
+from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.live import Live
 from bot.dispatch.overhead import Overhead
 from bot.observability.metrics import Kept

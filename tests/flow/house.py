@@ -10,17 +10,16 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from bot.context import AppContext
-from bot.core.access import AccessMode
+from bot.core.access import AccessMode, Owners
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, Message
-from bot.core.owners import Owners
 from bot.core.people import Actor, Place
 from bot.core.ports import Moderator, Surface
 from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
 from bot.drawing.admission import draw
-from bot.drawing.cancel import cancel
+from bot.drawing.job_actions import cancel
 from bot.observability.metrics import Metrics
 from bot.storage import jobs, messages
 from bot.storage.database import Database

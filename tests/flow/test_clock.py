@@ -8,13 +8,13 @@ import pytest
 
 from bot import features
 from bot.commands.model import VERBS, Invocation
+from bot.core.access import Owners
 from bot.core.errors import NotAllowed, OverQuota
 from bot.core.jobs import JobState
 from bot.core.messages import EventRef
-from bot.core.owners import Owners
 from bot.core.people import Place
 from bot.core.quotas import Limit
-from bot.moderation.store import bans as ban_rows
+from bot.moderation import store as moderation_rows
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
 from tests.flow.gate import Gate
@@ -87,7 +87,7 @@ async def test_a_ban_is_as_long_as_it_was_meant(make: Make, days: int, restart: 
 
     async def put_right() -> bool:
         async with bot.db.read() as tx:
-            found = await ban_rows.of_account(tx, "chat", "1", 0, now=bot.clock.now())
+            found = await moderation_rows.ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
         return found is not None and found.until is not None and found.until - bot.clock.now() <= 3 * DAY
 
     await bot.until(put_right)
@@ -105,6 +105,6 @@ async def test_a_clock_that_is_not_set_yet_changes_no_ban(make: Make) -> None:
     bot.clock.jump(-bot.clock.now())
     await bot.restart()
     async with bot.db.read() as tx:
-        found = await ban_rows.of_account(tx, "chat", "1", 0, now=bot.clock.now())
+        found = await moderation_rows.ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
     assert found is not None
     assert found.until == pytest.approx(until, abs=60)

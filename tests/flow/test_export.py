@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from bot.context import AppContext
-from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Action, ButtonPress
 from bot.core.errors import BadInput, NotFound, OverQuota, Unavailable
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.drawing import job_actions
-from bot.history.store import favourites as favourite_rows
-from bot.privacy import export
-from bot.privacy.forget import forget
+from bot.history import store as history_rows
+from bot.privacy import service as privacy_service
+from bot.privacy.service import forget
 from bot.privacy.store import exports as export_rows
 from bot.storage import pictures
 from tests.fakes.given import picture
@@ -79,8 +79,8 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     bot = await make()
     first, second, third = await two_people(bot)
     async with bot.db.write() as tx:
-        await favourite_rows.keep(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
-    assert await export.ask(bot.house, bot.actor(), ref()) is None
+        await history_rows.add_favourite(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
+    assert await privacy_service.request_export(bot.house, bot.actor(), ref()) is None
     await bot.until(lambda: sent(bot))
     files = unpacked(*sent(bot))
     kept = {f"{first}-{i}.png" for i in range(4)} | {f"{second}-0.png"}
@@ -99,7 +99,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     assert b"Bob" not in b"".join(files.values())
     assert b"user 2" not in b"".join(files.values())
     # Bob drew from Ann's picture; it is in his own export no more than she is.
-    await export.ask(bot.house, bot.actor("2"), ref("bobs", "2"))
+    await privacy_service.request_export(bot.house, bot.actor("2"), ref("bobs", "2"))
     await bot.until(lambda: sent(bot, "2"))
     bobs = unpacked(*sent(bot, "2"))
     assert [name for name in bobs if name.startswith("inputs/")] == []
@@ -109,7 +109,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
 async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:
     bot = await make(replace(ABLE, max_file=6000))
     await two_people(bot)
-    await export.ask(bot.house, bot.actor(), ref())
+    await privacy_service.request_export(bot.house, bot.actor(), ref())
     await bot.until(lambda: bool(exports(bot)) and len(sent(bot)) == len(exports(bot)))
     await bot.quiet()
     parts = sent(bot)
@@ -126,28 +126,28 @@ async def test_one_at_a_time_and_one_an_hour(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     bot.dispatch.detach("chat")
-    await export.ask(bot.house, bot.actor(), ref())
+    await privacy_service.request_export(bot.house, bot.actor(), ref())
     with pytest.raises(BadInput) as running:
-        await export.ask(bot.house, bot.actor(), ref("2"))
+        await privacy_service.request_export(bot.house, bot.actor(), ref("2"))
     assert running.value.key == "refusal.export.running"
     await bot.dispatch.attach("chat", bot.surface)
     await bot.until(lambda: sent(bot))
     with pytest.raises(OverQuota) as soon:
-        await export.ask(bot.house, bot.actor(), ref("3"))
+        await privacy_service.request_export(bot.house, bot.actor(), ref("3"))
     assert soon.value.key == "refusal.export.soon"
     assert 0 < float(soon.value.params["wait"]) <= 3600
     bot.clock.advance(3601)
-    await export.ask(bot.house, bot.actor(), ref("4"))
+    await privacy_service.request_export(bot.house, bot.actor(), ref("4"))
     await bot.until(lambda: len(sent(bot)) == 2)
     with pytest.raises(NotFound):
-        await export.ask(bot.house, bot.actor("nobody"), ref("5"))
+        await privacy_service.request_export(bot.house, bot.actor("nobody"), ref("5"))
 
 
 async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     bot = await make()
     house = linked(bot)
     await bot.delivered((await bot.ask()).id)
-    link = await export.ask(house, bot.actor(), EventRef("e"))
+    link = await privacy_service.request_export(house, bot.actor(), EventRef("e"))
     assert link is not None
     assert link.startswith(f"{LINK}exports/")
     token = link.rpartition("/")[2]
@@ -156,7 +156,7 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
 
     async def ready() -> bool:
         try:
-            file = await export.fetch(house, token)
+            file = await privacy_service.fetch_export(house, token)
         except Unavailable:
             return False
         assert "person.json" in unpacked(file.path.read_bytes())
@@ -165,15 +165,15 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     await bot.until(ready)
     for wrong in (token, "x" * 22, ""):
         with pytest.raises(NotFound) as refused:
-            await export.fetch(house, wrong)
+            await privacy_service.fetch_export(house, wrong)
         assert refused.value.key == "refusal.export.link"
     bot.clock.advance(3601)
-    second = await export.ask(house, bot.actor(), EventRef("f"))
+    second = await privacy_service.request_export(house, bot.actor(), EventRef("f"))
     assert second is not None
     await bot.until(lambda: "2-1.zip" in exports(bot))
     bot.clock.advance(86401)
     with pytest.raises(NotFound):
-        await export.fetch(house, second.rpartition("/")[2])
+        await privacy_service.fetch_export(house, second.rpartition("/")[2])
     await bot.until(lambda: exports(bot) == [])
 
 
@@ -181,10 +181,10 @@ async def test_a_link_that_is_opened_early_is_not_used_up(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     await bot.dispatch.stop()
-    link = await export.ask(linked(bot), bot.actor(), EventRef("e"))
+    link = await privacy_service.request_export(linked(bot), bot.actor(), EventRef("e"))
     assert link is not None
     with pytest.raises(Unavailable) as early:
-        await export.fetch(linked(bot), link.rpartition("/")[2])
+        await privacy_service.fetch_export(linked(bot), link.rpartition("/")[2])
     assert early.value.key == "refusal.export.not_ready"
     await bot.dispatch.start()
 
@@ -193,7 +193,7 @@ async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make)
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with pytest.raises(Unavailable) as refused:
-        await export.ask(bot.house, bot.actor(), EventRef("e"))
+        await privacy_service.request_export(bot.house, bot.actor(), EventRef("e"))
     assert refused.value.key == "refusal.export.nowhere"
 
 
@@ -207,10 +207,10 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr("bot.privacy.export_zip.ZipParts.add_file", hang)
+        patched.setattr("bot.privacy.export_worker.ZipParts.add_file", hang)
         # As after a kill: what was begun stays where it is.
-        patched.setattr("bot.privacy.export_zip.ZipParts.discard", lambda _: asyncio.sleep(0))
-        await export.ask(bot.house, bot.actor(), ref())
+        patched.setattr("bot.privacy.export_worker.ZipParts.discard", lambda _: asyncio.sleep(0))
+        await privacy_service.request_export(bot.house, bot.actor(), ref())
         await reached.wait()
         (bot.folder / "exports" / "1-2.zip.part").touch()
         (bot.folder / "exports" / "77-1.zip").touch()
@@ -225,13 +225,13 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
 async def test_forgetting_takes_exports_with_it(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
-    link = await export.ask(linked(bot), bot.actor(), EventRef("e"))
+    link = await privacy_service.request_export(linked(bot), bot.actor(), EventRef("e"))
     await bot.until(lambda: exports(bot) == ["1-1.zip"])
     await forget(bot.house, bot.actor())
     assert exports(bot) == []
     assert link is not None
     with pytest.raises(NotFound):
-        await export.fetch(linked(bot), link.rpartition("/")[2])
+        await privacy_service.fetch_export(linked(bot), link.rpartition("/")[2])
 
 
 async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
@@ -241,13 +241,13 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     await bot.delivered((await bot.ask()).id)
     with monkeypatch.context() as patched:
         patched.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
-        await export.ask(bot.house, bot.actor(), ref())
+        await privacy_service.request_export(bot.house, bot.actor(), ref())
         await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
     (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]
     assert seen.card is not None
     assert "disk" in seen.card.status
     assert exports(bot) == []
-    await export.ask(bot.house, bot.actor(), ref("again"))
+    await privacy_service.request_export(bot.house, bot.actor(), ref("again"))
     await bot.until(lambda: sent(bot))
 
 
@@ -255,7 +255,7 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
 async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
-    link = await export.ask(linked(bot), bot.actor(), ref("1"))
+    link = await privacy_service.request_export(linked(bot), bot.actor(), ref("1"))
     assert link is not None
 
     async def ready() -> bool:
@@ -266,7 +266,7 @@ async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> No
     await bot.until(ready)
     bot.clock.jump(-days * 86400)
     with pytest.raises(NotFound):
-        await export.fetch(linked(bot), link.rsplit("/", 1)[1])
-    await export.ask(linked(bot), bot.actor(), ref("2"))
+        await privacy_service.fetch_export(linked(bot), link.rsplit("/", 1)[1])
+    await privacy_service.request_export(linked(bot), bot.actor(), ref("2"))
     with pytest.raises((BadInput, OverQuota)):
-        await export.ask(linked(bot), bot.actor(), ref("3"))
+        await privacy_service.request_export(linked(bot), bot.actor(), ref("3"))

@@ -8,18 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import NotFound
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.core.ports import Abilities
-from bot.delivery import message_binding
+from bot.delivery import messages
 from bot.drawing import job_actions
 from bot.history import service as history_service
-from bot.history.store import favourites as favourite_rows
-from bot.privacy.forget import forget, losses
+from bot.history import store as history_rows
+from bot.privacy.service import forget, losses
 from bot.storage import blobs, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
@@ -73,8 +72,8 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
     bot = await make(replace(ABLE_SAFE, pictures_in_card=1, safe_resend=safe))
     first, second, third = await drawn(bot)
     async with bot.db.write() as tx:
-        await favourite_rows.keep(tx, 1, await pictures.of_job(tx, third), now=1.0)
-        await favourite_rows.keep(tx, 2, await pictures.of_job(tx, first), now=1.0)
+        await history_rows.add_favourite(tx, 1, await pictures.of_job(tx, third), now=1.0)
+        await history_rows.add_favourite(tx, 2, await pictures.of_job(tx, first), now=1.0)
     before = await ledger(bot)
     lost = await losses(bot.house, bot.actor())
     assert (lost.jobs, lost.waiting, lost.pictures, lost.favourites) == (2, 0, 5, 4)
@@ -208,7 +207,7 @@ async def test_a_first_answer_that_comes_later_is_taken_away_too(make: Make) -> 
     await forget(bot.house, bot.actor())
     name = bot.chats.put(Seen(CHAT, None))
     address = Address("chat", CHAT, user="1", message=name)
-    await message_binding.bound(bot.house, job.id, EventRef("chat:slow"), address)
+    await messages.bind_answer(bot.house, job.id, EventRef("chat:slow"), address)
     await gone(bot, job.id)
     assert name in bot.chats.deleted
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Action, ButtonPress
 from bot.core.errors import NotFound
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
@@ -17,9 +17,9 @@ from bot.core.requests import DrawForm
 from bot.drawing import job_actions
 from bot.drawing.admission import draw
 from bot.history import service as history_service
-from bot.history.store import favourites as favourite_rows
-from bot.privacy.retention import DAYS
+from bot.history import store as history_rows
 from bot.privacy.retention_worker import DAY, RetentionWorker
+from bot.privacy.service import DAYS
 from bot.storage import blobs, options, people, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.given import picture
@@ -102,7 +102,7 @@ async def test_favourites_what_is_young_and_what_is_not_delivered_stay(make: Mak
     favourite = await there(bot, "favourite", count="2")
     plain = await there(bot, "plain")
     async with bot.db.write() as tx:
-        await favourite_rows.keep(tx, 1, (await pictures.of_job(tx, favourite.id))[:1], now=1.0)
+        await history_rows.add_favourite(tx, 1, (await pictures.of_job(tx, favourite.id))[:1], now=1.0)
     for call in (Call.FINAL, Call.SEND):
         bot.surface.plan(call, *[Fault.BUSY] * 999)
     stuck = await bot.ask()
@@ -165,13 +165,13 @@ async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: M
     second = await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress(Action.REROLL, first.id), ref)
     await bot.delivered(second.id)
     async with bot.db.write() as tx:
-        await favourite_rows.keep(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
+        await history_rows.add_favourite(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)
     assert await keeping(bot).sweep() == 1
     assert len(list(folder.iterdir())) == 1
     async with bot.db.write() as tx:
-        await favourite_rows.drop(tx, 1, await pictures.of_job(tx, second.id))
+        await history_rows.remove_favourite(tx, 1, await pictures.of_job(tx, second.id))
     assert await keeping(bot).sweep() == 1
     assert list(folder.iterdir()) == []
     await bot.restart()

@@ -7,10 +7,9 @@ from dataclasses import replace
 from adapters.cli.idle import IdleBacklog
 from bot.access import newcomers
 from bot.cards import i18n
-from bot.core.access import AccessMode
-from bot.core.actions import Action, ButtonPress
+from bot.core.access import AccessMode, Owners
+from bot.core.cards import Action, ButtonPress
 from bot.core.jobs import JobState
-from bot.core.owners import Owners
 from bot.core.people import Actor
 from bot.storage.database import Database
 from tests.fakes.surface import Seen
@@ -71,7 +70,7 @@ async def test_a_digest_that_nobody_can_be_sent_loses_nothing(make: Make) -> Non
     await bot.quiet()
     assert notices(bot, "9") == []
     # It could not be delivered, and nothing is lost: it can be listed and answered.
-    (knocks, total) = await newcomers.waiting(bot.house)
+    (knocks, total) = await newcomers.list_requests(bot.house)
     assert (total, knocks[0].prompt, knocks[0].waiting) == (1, "a red apple", 1)
     await newcomers.allow(bot.house, OWNER, knocks[0].newcomer.id)
     await bot.delivered(job.id)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, Tone
+from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import NotFound
 from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Place
 from bot.core.ports import Abilities
-from bot.delivery import missed
+from bot.delivery import messages as missed
 from bot.drawing import job_actions
 from bot.history import listing
-from bot.privacy.forget import forget
+from bot.privacy.service import forget
 from bot.storage import jobs, messages
 from bot.storage.codec import dump_card
 from engine.contract import BadRecipe
@@ -273,7 +272,7 @@ async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> No
     bot.chats.shut |= {CHAT, "@1"}
     await bot.restart()
     await bot.delivered(job.id)
-    await bot.until(lambda: missed.find(bot.house, bot.actor()))
+    await bot.until(lambda: missed.find_missed(bot.house, bot.actor()))
 
 
 @pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])

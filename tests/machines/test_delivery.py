@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from bot.core.actions import Action
+from bot.core.cards import Action
 from bot.core.errors import NotFound
 from bot.core.jobs import MAX_ATTEMPTS, JobState
-from bot.privacy.forget import forget
+from bot.privacy.service import forget
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, FakeSurface, Fault
 from tests.flow.gate import Gate

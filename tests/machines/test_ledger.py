@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from bot.audit import changes
 from bot.context import AppContext
-from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Action, ButtonPress
 from bot.core.errors import NotFound, OverQuota, Refusal
 from bot.core.jobs import MAX_ATTEMPTS, MOVES, Job, JobState
 from bot.core.messages import Address, EventRef
@@ -24,14 +24,12 @@ from bot.core.people import Actor, Place
 from bot.core.quotas import CreditKind, Limit
 from bot.core.requests import DrawForm
 from bot.drawing.admission import AT_ONCE, Repeated, draw
-from bot.drawing.cancel import cancel
-from bot.drawing.job_actions import reroll
+from bot.drawing.job_actions import cancel, reroll
 from bot.maintenance.store import ledger_check
 from bot.places.admission_context import AdmissionContext, load
 from bot.quotas import service as quota_service
-from bot.quotas.credits import CREDIT
+from bot.quotas.changes import CREDIT, POLICY
 from bot.quotas.reservation import reserve
-from bot.quotas.rule_changes import POLICY
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, people, pictures
@@ -482,7 +480,7 @@ class Ledger(RuleBasedStateMachine):
         after = entry.after if entry.what in self.oracle.rules else int(entry.after is not None)
 
         async def undo(tx: Tx) -> object:
-            return await changes.undo(tx, entry.number, KINDS, None, by="operator", now=self.clock.now())
+            return await changes.undo_change(tx, entry.number, KINDS, None, by="operator", now=self.clock.now())
 
         done = self.outcome(self.whole(undo))
         if isinstance(done, Refusal):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from bot.core.ports import Ticket
-from bot.queue.scheduler import AGED_EVERY, MANY, Scheduler
+from bot.queue.job_queue import AGED_EVERY, MANY, Scheduler
 from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 

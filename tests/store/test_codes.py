@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bot.access.store import codes
-from bot.access.store.codes import CLAIM_TRIES, SECONDS, TRIES, CodeKind, Redeemed
+from bot.access import store as access_rows
+from bot.access.store import CLAIM_TRIES, CODE_SECONDS, CODE_TRIES, CodeKind, Redeemed
 from bot.storage.database import Database
 
 
 async def _create(db: Database, kind: CodeKind = CodeKind.CLAIM, account: int | None = None, now: float = 0.0) -> str:
     async with db.write() as tx:
-        return await codes.create(tx, kind, account, now)
+        return await access_rows.create_code(tx, kind, account, now)
 
 
 async def _redeem(db: Database, typed: str, kind: CodeKind = CodeKind.CLAIM, now: float = 1.0) -> Redeemed:
     async with db.write() as tx:
-        return await codes.redeem(tx, kind, typed, now)
+        return await access_rows.redeem_code(tx, kind, typed, now)
 
 
 async def _accounts(db: Database, n: int) -> None:
@@ -41,14 +41,14 @@ async def test_a_code_is_used_once_however_it_is_typed(db: Database, as_typed: o
 
 async def test_a_code_ends_after_ten_minutes(db: Database) -> None:
     code = await _create(db)
-    assert await _redeem(db, code, now=SECONDS) == Redeemed(found=False)
-    assert (await _redeem(db, code, now=SECONDS - 0.1)).found
+    assert await _redeem(db, code, now=CODE_SECONDS) == Redeemed(found=False)
+    assert (await _redeem(db, code, now=CODE_SECONDS - 0.1)).found
 
 
 async def test_the_fifth_wrong_try_ends_a_link(db: Database) -> None:
     await _accounts(db, 1)
     code = await _create(db, CodeKind.LINK, 1)
-    left = [(await _redeem(db, code[:3] + "2-2222", CodeKind.LINK)).tries_left for _ in range(TRIES)]
+    left = [(await _redeem(db, code[:3] + "2-2222", CodeKind.LINK)).tries_left for _ in range(CODE_TRIES)]
     assert left == [4, 3, 2, 1, 0]
     assert not (await _redeem(db, code, CodeKind.LINK)).found
 
@@ -57,7 +57,7 @@ async def test_no_number_of_wrong_tries_ends_a_claim(db: Database) -> None:
     code = await _create(db)
     for n in range(CLAIM_TRIES + 10):
         async with db.read() as tx:
-            assert await codes.is_guessed_much(tx, 1.0) is (n >= CLAIM_TRIES)
+            assert await access_rows.is_guessed_much(tx, 1.0) is (n >= CLAIM_TRIES)
         assert (await _redeem(db, "WRONG-ONE")).live
     assert (await _redeem(db, code)).found
 
@@ -81,7 +81,7 @@ async def test_guesses_wear_out_only_the_code_that_they_begin_like(db: Database)
     first, second = await _create(db, CodeKind.LINK, 1), await _create(db, CodeKind.LINK, 2)
     while second[:3] == first[:3]:
         second = await _create(db, CodeKind.LINK, 2)
-    for _ in range(TRIES):
+    for _ in range(CODE_TRIES):
         await _redeem(db, first[:3] + "2-2222", CodeKind.LINK)
     assert not (await _redeem(db, first, CodeKind.LINK)).found
     assert (await _redeem(db, second, CodeKind.LINK)).found
@@ -100,4 +100,4 @@ async def test_whoever_asks_for_a_thousand_codes_keeps_one_row_and_no_text(db: D
 async def test_a_code_does_not_live_longer_because_the_clock_was_set_back(db: Database) -> None:
     code = await _create(db, now=400 * 86400.0)
     assert not (await _redeem(db, code, now=1.0)).found
-    assert (await _redeem(db, await _create(db, now=1.0), now=SECONDS)).found
+    assert (await _redeem(db, await _create(db, now=1.0), now=CODE_SECONDS)).found

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from bot.core.jobs import JobState
 from bot.core.messages import Address, MessageKind, MessageState
 from bot.core.pictures import PictureFile

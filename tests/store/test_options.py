@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.service_state import ServiceState
+from bot.core.jobs import ServiceState
 from bot.storage import options
 from bot.storage.database import Database
 from bot.storage.options import Options

@@ -6,21 +6,19 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bot.access.store import code_attempts, codes
-from bot.access.store import requests as access_rows
-from bot.access.store.codes import CodeKind
+from bot.access import store as access_rows
+from bot.access import store as code_attempts
+from bot.access import store as codes
+from bot.access.store import CodeKind
 from bot.accounts import store as account_rows
 from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, Newcomer, SubjectKind
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.core.quotas import Scope, Unit
-from bot.history.queries import parse
-from bot.history.store import favourites as favourite_rows
-from bot.history.store import search, searches
-from bot.moderation.store import bans as ban_rows
-from bot.moderation.store import log_channel, strictness
-from bot.moderation.store import strikes as strike_rows
+from bot.history import store as history_rows
+from bot.history.queries import parse_query
+from bot.moderation import store as moderation_rows
 from bot.places import store
 from bot.privacy.store import exports, forgetting
 from bot.privacy.store import retention as retention_rows
@@ -28,7 +26,8 @@ from bot.quotas.rules import Asker, Measure
 from bot.quotas.store import credits as credits_
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
-from bot.storage import jobs, messages, options, owners, people, pictures
+from bot.storage import jobs, messages, options, people, pictures
+from bot.storage import people as owners
 from bot.storage.database import Database, Tx
 from tests.store.rows import a_job
 
@@ -45,7 +44,7 @@ PLACE = Newcomer(2, "chat", SubjectKind.PLACE, "g", "", AccessDecision.ASKED, 1.
 async def _search(tx: Tx, query: str) -> object:
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
     await a_job(tx, reserve=False)
-    return await search.find(tx, person.id, parse(query), limit=9, before=7)
+    return await history_rows.find_jobs(tx, person.id, parse_query(query), limit=9, before=7)
 
 
 async def _join(tx: Tx) -> int:
@@ -99,17 +98,17 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "asked here since": lambda tx: access_rows.has_asked(tx, 1, None, since=1.0),
     "held for a person": lambda tx: access_rows.held(tx, PERSON),
     "held for a place": lambda tx: access_rows.held(tx, PLACE),
-    "a code": lambda tx: codes.redeem(tx, CodeKind.CLAIM, "A", 1.0),
-    "an owner's language": lambda tx: owners.language(tx, "chat", "1"),
+    "a code": lambda tx: codes.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
+    "an owner's language": lambda tx: owners.language_of_owner(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
-    "a ban": lambda tx: ban_rows.binding(tx, 1, 2, now=1.0),
-    "bans of a place": lambda tx: ban_rows.of_place(tx, 2, now=1.0),
-    "what a ban stops": lambda tx: ban_rows.waiting(tx, "chat", "1", 2),
-    "strikes": lambda tx: strike_rows.of_person(tx, 1),
-    "how strict": lambda tx: strictness.of_job(tx, 1),
-    "where a place's log is": lambda tx: log_channel.find(tx, 1),
+    "a ban": lambda tx: moderation_rows.binding_ban(tx, 1, 2, now=1.0),
+    "bans of a place": lambda tx: moderation_rows.bans_of_place(tx, 2, now=1.0),
+    "what a ban stops": lambda tx: moderation_rows.waiting_jobs(tx, "chat", "1", 2),
+    "strikes": lambda tx: moderation_rows.strikes_of(tx, 1),
+    "how strict": lambda tx: moderation_rows.strictness_of_job(tx, 1),
+    "where a place's log is": lambda tx: moderation_rows.log_channel_of(tx, 1),
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
     "old pictures": lambda tx: retention_rows.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
     "old pictures' rows": lambda tx: retention_rows.unkeep(tx, "pictures", [1, 2]),
@@ -123,13 +122,15 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
     "search": lambda tx: _search(tx, "cat 山水 seed:7 model:demo after:1970 before:2030"),
     "search for anything since a day": lambda tx: _search(tx, "after:1970"),
-    "favourites": lambda tx: favourite_rows.page(tx, 1, parse("is:favourite after:1970"), limit=9, before=7),
-    "kept of jobs": lambda tx: favourite_rows.kept(tx, 1, [1, 2]),
-    "what is theirs and kept": lambda tx: favourite_rows.by_their_own(tx, [1, 2]),
+    "favourites": lambda tx: history_rows.favourites_page(
+        tx, 1, parse_query("is:favourite after:1970"), limit=9, before=7
+    ),
+    "kept of jobs": lambda tx: history_rows.favourites_among(tx, 1, [1, 2]),
+    "what is theirs and kept": lambda tx: history_rows.by_their_own(tx, [1, 2]),
     "jobs by their ids": lambda tx: jobs.of_ids(tx, [1, 2]),
     "the next to be indexed": lambda tx: jobs.pictured(tx, up_to=9, limit=9),
-    "a search of before": lambda tx: searches.get(tx, 1, 1),
-    "wrong codes": lambda tx: code_attempts.left(tx, 1, 1.0),
+    "a search of before": lambda tx: history_rows.get_search(tx, 1, 1),
+    "wrong codes": lambda tx: code_attempts.attempts_left(tx, 1, 1.0),
     "joining two people": _join,
     "parting an account": _part,
 }

@@ -11,9 +11,8 @@ import pytest
 from bot.core.jobs import Job, JobState
 from bot.core.people import Actor
 from bot.core.requests import DrawRequest
-from bot.history.queries import parse
-from bot.history.store import favourites as favourite_rows
-from bot.history.store import search, searches
+from bot.history import store as history_rows
+from bot.history.queries import parse_query
 from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
 from tests.store.rows import REQUEST
@@ -39,7 +38,7 @@ async def drawn(
     job = await jobs.get(tx, job_id)
     assert job is not None
     if indexed:
-        await search.put(tx, job)
+        await history_rows.index_job(tx, job)
     return job
 
 
@@ -52,7 +51,7 @@ async def tx(db: Database) -> AsyncIterator[Tx]:
 async def found(tx: Tx, query: str, *, user: str = "1", before: int | None = None, limit: int = 9) -> list[int]:
     person = await people.find(tx, "web", user)
     assert person is not None
-    return list(await search.find(tx, person.id, parse(query), limit=limit, before=before))
+    return list(await history_rows.find_jobs(tx, person.id, parse_query(query), limit=limit, before=before))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +127,11 @@ async def test_pages_go_on_before_the_last(tx: Tx) -> None:
 async def test_a_favourite_is_found_as_one_until_it_is_let_go(tx: Tx) -> None:
     job = await drawn(tx, "a cat")
     mine = await pictures.of_job(tx, job.id)
-    await favourite_rows.keep(tx, job.person_id, mine[:1], now=1.0)
-    await search.put(tx, job)
+    await history_rows.add_favourite(tx, job.person_id, mine[:1], now=1.0)
+    await history_rows.index_job(tx, job)
     assert await found(tx, "cat is:favourite") == [job.id]
-    await favourite_rows.drop(tx, job.person_id, mine)
-    await search.put(tx, job)
+    await history_rows.remove_favourite(tx, job.person_id, mine)
+    await history_rows.index_job(tx, job)
     assert await found(tx, "★ cat") == []
 
 
@@ -140,22 +139,24 @@ async def test_favourites_may_be_others(tx: Tx) -> None:
     theirs = await drawn(tx, "a cat", user="2", now=5.0)
     mine = await drawn(tx, "a dog", now=9.0)
     for job in (theirs, mine):
-        await favourite_rows.keep(tx, mine.person_id, await pictures.of_job(tx, job.id), now=1.0)
-    page = await favourite_rows.page(tx, mine.person_id, parse("★"), limit=9)
+        await history_rows.add_favourite(tx, mine.person_id, await pictures.of_job(tx, job.id), now=1.0)
+    page = await history_rows.favourites_page(tx, mine.person_id, parse_query("★"), limit=9)
     assert page == (mine.id, theirs.id)
-    assert await favourite_rows.page(tx, mine.person_id, parse("★"), limit=9, before=mine.id) == (theirs.id,)
-    assert await favourite_rows.page(tx, mine.person_id, parse("★ after:1970"), limit=1) == (mine.id,)
-    assert await favourite_rows.page(tx, theirs.person_id, parse("★"), limit=9) == ()
+    assert await history_rows.favourites_page(tx, mine.person_id, parse_query("★"), limit=9, before=mine.id) == (
+        theirs.id,
+    )
+    assert await history_rows.favourites_page(tx, mine.person_id, parse_query("★ after:1970"), limit=1) == (mine.id,)
+    assert await history_rows.favourites_page(tx, theirs.person_id, parse_query("★"), limit=9) == ()
 
 
 async def test_a_job_without_pictures_is_found_no_more_and_its_favourites_are_gone(tx: Tx) -> None:
     job = await drawn(tx, "a secret cat")
-    await favourite_rows.keep(tx, job.person_id, await pictures.of_job(tx, job.id), now=1.0)
+    await history_rows.add_favourite(tx, job.person_id, await pictures.of_job(tx, job.id), now=1.0)
     await tx.execute_fetchall('DELETE FROM pictures WHERE job_id = ? AND "index" = 0', (job.id,))
     assert await found(tx, "cat") == [job.id]
     await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job.id,))
     assert await found(tx, "cat") == []
-    assert not await favourite_rows.is_kept(tx, job.person_id, job.id)
+    assert not await history_rows.is_favourite(tx, job.person_id, job.id)
 
 
 async def test_what_was_removed_leaves_the_pages_of_the_index(db: Database) -> None:
@@ -174,17 +175,17 @@ async def test_what_was_removed_leaves_the_pages_of_the_index(db: Database) -> N
     more = True
     while more:
         async with db.write() as tx:
-            more = await search.merge_some(tx)
+            more = await history_rows.merge_some(tx)
     async with db.read() as tx:
         assert not await secret(tx)
         assert len(await found(tx, "cat", limit=99)) == 40
-        assert not await search.behind(tx)
+        assert not await history_rows.unindexed(tx)
 
 
 async def test_what_was_drawn_before_the_index_is_indexed_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "BATCH", 3)
+    monkeypatch.setattr(history_rows, "BATCH", 3)
     async with await Database.open(tmp_path / "old.db") as db:
         async with db.write() as tx:
             ids = [(await drawn(tx, f"cat {n}", indexed=False)).id for n in range(7)]
@@ -194,27 +195,30 @@ async def test_what_was_drawn_before_the_index_is_indexed_bit_by_bit(
         more = True
         while more:
             async with db.write() as tx:
-                more = await search.index_some(tx)
+                more = await history_rows.index_some(tx)
                 seen.append(await found(tx, "cat"))
         assert seen == [ids[:-4:-1], ids[::-1]]
         async with db.read() as tx:
-            assert not await search.behind(tx)
+            assert not await history_rows.unindexed(tx)
 
 
 async def test_searches_keep_their_number_and_the_oldest_make_room(tx: Tx) -> None:
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
-    numbers = [await searches.add(tx, person.account_id, f"q{n}", now=float(n)) for n in range(searches.KEPT + 2)]
-    assert numbers == list(range(1, searches.KEPT + 3))
-    assert await searches.get(tx, person.account_id, 1) is None
-    assert await searches.get(tx, person.account_id, 3) == "q2"
-    assert await searches.add(tx, person.account_id, "q2", now=999.0) == 3
-    await searches.add(tx, person.account_id, "new", now=1000.0)
-    assert await searches.get(tx, person.account_id, 3) == "q2"
+    numbers = [
+        await history_rows.add_search(tx, person.account_id, f"q{n}", now=float(n))
+        for n in range(history_rows.KEPT + 2)
+    ]
+    assert numbers == list(range(1, history_rows.KEPT + 3))
+    assert await history_rows.get_search(tx, person.account_id, 1) is None
+    assert await history_rows.get_search(tx, person.account_id, 3) == "q2"
+    assert await history_rows.add_search(tx, person.account_id, "q2", now=999.0) == 3
+    await history_rows.add_search(tx, person.account_id, "new", now=1000.0)
+    assert await history_rows.get_search(tx, person.account_id, 3) == "q2"
 
 
 async def test_search_numbers_never_grow_beyond_a_button(tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "MOST", 60)
+    monkeypatch.setattr(history_rows, "MOST", 60)
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
-    numbers = [await searches.add(tx, person.account_id, f"q{n}", now=float(n)) for n in range(150)]
+    numbers = [await history_rows.add_search(tx, person.account_id, f"q{n}", now=float(n)) for n in range(150)]
     assert max(numbers) == 60
-    assert await searches.get(tx, person.account_id, numbers[-1]) == "q149"
+    assert await history_rows.get_search(tx, person.account_id, numbers[-1]) == "q149"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from adapters.cli.benchmark.watched import Watched
 from adapters.cli.wiring import Easel
-from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Action, ButtonPress
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm

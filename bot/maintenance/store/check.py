@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from bot.access.store import requests as access_rows
+from bot.access import store as access_rows
 from bot.maintenance.store import clocks, ledger_check
 from bot.maintenance.store.ledger_check import Fault
 from bot.storage import migrate

@@ -1,18 +1,23 @@
 """Quotas: reading rules, choosing the ones that bind, and deciding whether a request fits. No clock, no database."""
 
-from bot.quotas.rules.ceilings import check_ceiling, rate
-from bot.quotas.rules.counting import Asker, Measure, Use, counted, measure_of, measures
-from bot.quotas.rules.deciding import CreditBalance, CreditSplit, Remaining, left, room, share, tightest
-from bot.quotas.rules.refusals import (
+from bot.quotas.rules.counting import Asker, Measure, Use, counted, measure_of, measures, returns_at, since, zone_of
+from bot.quotas.rules.decision import (
+    CreditBalance,
+    CreditSplit,
+    Remaining,
     RequestedAmounts,
     WaitingJobs,
     check_request,
     check_waiting,
+    left,
     over,
     points,
+    room,
+    share,
+    tightest,
     waiting_of,
 )
-from bot.quotas.rules.rule_resolution import Bindings, bind, terms_of
+from bot.quotas.rules.rule_resolution import Bindings, bind, check_ceiling, rate, terms_of
 from bot.quotas.rules.terms import (
     MOST,
     dump_terms,
@@ -23,7 +28,6 @@ from bot.quotas.rules.terms import (
     parse_limit,
     parse_terms,
 )
-from bot.quotas.rules.windows import returns_at, since, zone_of
 
 __all__ = [
     "MOST",

@@ -1,14 +1,45 @@
-"""What is counted for a limit: which uses, and how much each is."""
+"""What counts against a limit: time windows, uses, and the cost of a picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bot.core.quotas import POINT, Dimension, Limit, QuotaRule, Unit
+from bot.core.quotas import POINT, Dimension, Limit, QuotaRule, Unit, Window
+from bot.core.requests import DrawRequest
 from bot.quotas.rules.rule_resolution import Bindings
-from bot.quotas.rules.windows import since
+from engine.contract import Profile
+
+
+def zone_of(name: object) -> tzinfo:
+    """Return the time zone of an IANA name; UTC where it is none (any more)."""
+    if not isinstance(name, str):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def since(window: Window, now: float, zone: tzinfo) -> float:
+    """Return the moment after which uses count, in Unix seconds."""
+    if window is not Window.CALENDAR:
+        return now - window.seconds
+    # What is counted on the stroke of midnight belongs to the new day.
+    return math.nextafter(_midnight(now, zone, days=0), -math.inf)
+
+
+def returns_at(window: Window, at: float, now: float, zone: tzinfo) -> float:
+    """Return when a use of the moment ``at`` counts no more, in Unix seconds."""
+    return _midnight(now, zone, days=1) if window is Window.CALENDAR else at + window.seconds
+
+
+def _midnight(now: float, zone: tzinfo, *, days: int) -> float:
+    day = datetime.fromtimestamp(now, zone).date() + timedelta(days=days)
+    return datetime.combine(day, time(), zone).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +139,16 @@ def counted(wanted: Iterable[Measure], uses: Iterable[Use]) -> Mapping[Measure, 
     """Sum up uses."""
     known = tuple(uses)
     return {measure: sum(use.counts(measure) for use in known) for measure in wanted}
+
+
+def cost_each(request: DrawRequest, profile: Profile | None) -> int:
+    """Return what one picture of a request costs, in thousandths of a point; at least 1.
+
+    Args:
+        request: Any.
+        profile: Its model's; a usual picture's cost is taken where the model is not there any more.
+    """
+    if profile is None:
+        return POINT
+    usual = profile.side.default**2 * profile.steps.default
+    return max(1, round(POINT * profile.cost * request.width * request.height * request.steps / usual))

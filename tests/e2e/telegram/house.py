@@ -11,7 +11,7 @@ from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
 from bot.core.access import AccessMode
-from bot.core.backoff import Backoff
+from bot.core.waits import Backoff
 from bot.settings import Settings
 from tests.e2e.house import OWNER, House
 from tests.fakes.engine import FakeEngine

@@ -63,7 +63,7 @@ async def test_a_claim_makes_the_sender_an_owner_while_it_runs(
     from bot.access import claims  # noqa: PLC0415 - as the command line does beside the service
 
     house = await start(access=AccessMode.APPROVE)
-    code = await claims.code(house.db, house.dispatch._clock)
+    code = await claims.claim_code(house.db, house.dispatch._clock)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "/claim AAAA-AAAA")
     await telegram.until(lambda: any("4 tries" in m.words for m in ann.by_bot()))

@@ -13,7 +13,7 @@ from adapters.cli import main, parsers
 from bot.commands import parser
 from bot.commands.model import VERBS, Arg, ArgType, Permission
 from bot.core.durations import parse_span
-from bot.places.time_zones import parse_zone
+from bot.places.options import parse_zone
 from bot.quotas.rules import parse_terms
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -17,7 +17,7 @@ from bot.core.people import Actor, Place
 from bot.core.ports import QueuePosition, Ticket
 from bot.core.quotas import Limit
 from bot.dispatch.live import Live
-from bot.history.store import search
+from bot.history import store as history_rows
 from bot.quotas.store import ledger
 from bot.storage import blobs, jobs, pictures
 from bot.storage.database import Database
@@ -140,7 +140,7 @@ class World:
                     now=now,
                 )
             await ledger.settle(tx, job_id, painted=n, now=now)
-            await search.put(tx, job)
+            await history_rows.index_job(tx, job)
         self.live.changed(job_id)
 
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, Tone
+from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState

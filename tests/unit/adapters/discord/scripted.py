@@ -9,14 +9,13 @@ from typing import cast
 
 from bot.cards import i18n
 from bot.commands.model import Invocation
-from bot.core.actions import Action, ButtonPress
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Button, Card, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from bot.delivery.missed import MissedNotice
+from bot.delivery.messages import MissedNotice
 from bot.studio import Studio
 from engine.contract import NegativePromptSupport, Profile, Range
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.actions import Action, ButtonPress
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Button, Card, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Tone
 from bot.core.errors import NotFound
 from bot.core.pictures import PictureFile
 from tests.fakes.discord import FakeDiscord, Person

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.discord.render import EMBED_CHARS, embed_of, escape, view_of
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from tests.fakes.discord_spec import check_message
 
 words = st.text(max_size=3000)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Button, Card, Tone
-from bot.delivery.missed import MissedNotice
+from bot.core.cards import Action, Button, ButtonPress, Card, Tone
+from bot.delivery.messages import MissedNotice
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import Scripted, waiting

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.render import ANSWER_LIMIT, CAPTION_LIMIT, TEXT_LIMIT, answer, clip, keyboard, words
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from tests.fakes.telegram_limits import length
 from tests.fakes.telegram_world import Chat, Msg, Person
 

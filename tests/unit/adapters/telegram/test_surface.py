@@ -14,8 +14,7 @@ from aiogram.types import User
 from adapters.telegram.errors import TokenRefusals
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.surface import TelegramSurface
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Button, Card, Fact, Tone
+from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
 from bot.core.messages import Address
 from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
 from tests.fakes.telegram import TelegramStandIn

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.core.actions import Action
+from bot.core.cards import Action
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm

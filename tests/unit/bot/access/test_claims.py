@@ -7,18 +7,15 @@ from dataclasses import replace
 import pytest
 
 from bot import features
-from bot.access.claims import claim, code
-from bot.access.owner_changes import OWNER, refresh
-from bot.access.store.code_attempts import SECONDS
-from bot.access.store.codes import CLAIM_TRIES
+from bot.access.claims import OWNER, claim, claim_code, refresh_owners
+from bot.access.store import ATTEMPTS_SECONDS, CLAIM_TRIES
 from bot.audit import changes
 from bot.audit import store as audit_rows
 from bot.cards import i18n
 from bot.commands.model import VERBS, Invocation
 from bot.context import AppContext
-from bot.core.access import AccessMode
+from bot.core.access import AccessMode, Owners
 from bot.core.errors import BadInput, NotAllowed
-from bot.core.owners import Owners
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
@@ -35,7 +32,7 @@ def unowned(world: World) -> AppContext:
 async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: AppContext) -> None:
     owners = unowned.owners.of("chat")
     assert ADA.user_id not in owners
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     call = Invocation(ADA, ALONE, VERB["claim"], ref(), {"code": typed})
     card = await features.run(unowned, call)
     assert card.status == i18n.text("en", "card.claimed")
@@ -51,7 +48,7 @@ async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: AppC
 
 
 async def test_a_wrong_code_says_how_many_tries_are_left(world: World, unowned: AppContext) -> None:
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     for left in (4, 3, 2, 1):
         with pytest.raises(BadInput) as caught:
             await claim(unowned, ADA, "AAAA-AAAA")
@@ -59,14 +56,14 @@ async def test_a_wrong_code_says_how_many_tries_are_left(world: World, unowned: 
     for wrong in ("AAAA-AAAA", typed):
         with pytest.raises(NotAllowed) as waits:
             await claim(unowned, ADA, wrong)
-        assert (waits.value.key, waits.value.params) == ("refusal.claim.wait", {"wait": SECONDS})
+        assert (waits.value.key, waits.value.params) == ("refusal.claim.wait", {"wait": ATTEMPTS_SECONDS})
     assert "1" not in unowned.owners.of("chat")
-    world.clock.advance(SECONDS)
-    assert await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    world.clock.advance(ATTEMPTS_SECONDS)
+    assert await claim(unowned, ADA, await claim_code(unowned.db, unowned.clock))
 
 
 async def test_strangers_who_guess_do_not_end_the_owners_code(world: World, unowned: AppContext) -> None:
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     for n in range(CLAIM_TRIES):
         with pytest.raises((BadInput, NotAllowed)):
             await claim(unowned, Actor("chat", f"stranger {n // 2}"), "AAAA-AAAA")
@@ -87,11 +84,11 @@ async def test_without_a_code_no_guess_is_counted(unowned: AppContext) -> None:
 
 
 async def test_a_code_is_too_old_after_ten_minutes_and_used_once(world: World, unowned: AppContext) -> None:
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     world.clock.advance(600)
     with pytest.raises(BadInput):
         await claim(unowned, ADA, typed)
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     assert await claim(unowned, ADA, typed.lower())
     with pytest.raises(BadInput):
         await claim(unowned, Actor("chat", "2"), typed)
@@ -99,17 +96,17 @@ async def test_a_code_is_too_old_after_ten_minutes_and_used_once(world: World, u
 
 
 async def test_owners_need_no_code_and_use_none_up(unowned: AppContext) -> None:
-    typed = await code(unowned.db, unowned.clock)
+    typed = await claim_code(unowned.db, unowned.clock)
     assert not await claim(unowned, replace(ADA, is_owner=True), typed)
     assert await claim(unowned, Actor("chat", "2", "Bob"), typed)
 
 
 async def test_a_claim_can_be_undone(world: World, unowned: AppContext) -> None:
-    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    await claim(unowned, ADA, await claim_code(unowned.db, unowned.clock))
     async with unowned.db.write() as tx:
         (entry,) = await audit_rows.recent(tx)
-        await changes.undo(tx, entry.id, {OWNER.name: OWNER}, None, by="operator", now=world.clock.now())
-    await refresh(unowned.db, unowned.owners)
+        await changes.undo_change(tx, entry.id, {OWNER.name: OWNER}, None, by="operator", now=world.clock.now())
+    await refresh_owners(unowned.db, unowned.owners)
     assert "1" not in unowned.owners.of("chat")
 
 
@@ -134,7 +131,7 @@ async def test_the_settings_owners_stay_whatever_the_platform_says(world: World)
 
 
 async def test_a_stranger_who_claims_draws_at_once(unowned: AppContext) -> None:
-    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    await claim(unowned, ADA, await claim_code(unowned.db, unowned.clock))
     actor = replace(ADA, is_owner=ADA.user_id in unowned.owners.of("chat"))
     job = await draw(unowned, actor, ALONE, DrawForm("a cat"), ref("e"))
     assert job.state == "queued"
@@ -142,5 +139,5 @@ async def test_a_stranger_who_claims_draws_at_once(unowned: AppContext) -> None:
 
 async def test_whoever_asked_before_they_claimed_it_waits_no_longer(world: World, unowned: AppContext) -> None:
     job = await draw(unowned, ADA, ALONE, DrawForm("a cat"), ref("e"))
-    await claim(unowned, ADA, await code(unowned.db, unowned.clock))
+    await claim(unowned, ADA, await claim_code(unowned.db, unowned.clock))
     assert (await world.job(job.id)).state == "queued"

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bot.access import store as access_rows
 from bot.access.digest import EVERY, AccessDigest
-from bot.access.store import requests as access_rows
-from bot.core.access import AccessDecision, AccessMode, Newcomer, SubjectKind
+from bot.core.access import AccessDecision, AccessMode, Newcomer, Owners, SubjectKind
 from bot.core.cards import Card
-from bot.core.owners import Owners
-from bot.storage import messages, owners
+from bot.storage import messages, people
 from bot.storage.codec import load_card
 from bot.storage.database import Database
 from tests.fakes.clock import FakeClock
@@ -132,7 +131,7 @@ async def test_who_came_while_nobody_owned_it_is_told_to_the_first_owner(desk: D
         await desk.passes(EVERY)
         assert await desk.told() == []
         async with desk.db.write() as tx:
-            await owners.put(tx, "chat", "5", "Eve", locale="zh_CN", now=0.0)
+            await people.put_owner(tx, "chat", "5", "Eve", locale="zh_CN", now=0.0)
         desk.owners.claimed([("chat", "5")])
         desk.digest.asked()
         (card,) = await desk.told()

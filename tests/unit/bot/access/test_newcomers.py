@@ -8,25 +8,24 @@ import pytest
 
 from bot.access import cards as present
 from bot.access import newcomers
+from bot.access import store as access_rows
 from bot.access.commands import press
-from bot.access.gate import is_stranger
-from bot.access.store import requests as access_rows
+from bot.access.newcomers import is_stranger
 from bot.audit import changes
 from bot.audit import store as audit_rows
 from bot.cards import i18n, job_card
 from bot.context import AppContext
-from bot.core.access import AccessDecision, AccessMode
-from bot.core.actions import Action, ButtonPress
+from bot.core.access import AccessDecision, AccessMode, Owners
+from bot.core.cards import Action, ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Uninvited
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
-from bot.core.owners import Owners
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from bot.drawing.cancel import cancel
-from bot.moderation.store import bans as ban_rows
-from bot.moderation.store.bans import Ban
+from bot.drawing.job_actions import cancel
+from bot.moderation import store as moderation_rows
+from bot.moderation.store import Ban
 from bot.quotas import service as quota_service
 from bot.storage import messages
 from bot.storage.codec import load_card
@@ -183,7 +182,7 @@ async def test_a_ban_counts_also_for_what_was_held(world: World) -> None:
     job = await ask(house, "1", ADA, HERE)
     other = await ask(house, "2", BOB, HERE)
     async with house.db.write() as tx:
-        await ban_rows.put(tx, Ban("chat", "1", 0, None, "", "operator", 0.0))
+        await moderation_rows.put_ban(tx, Ban("chat", "1", 0, None, "", "operator", 0.0))
     answered = await newcomers.allow(house, OWNER, 1)
     assert [j.id for j in answered.moved.queued] == [other.id]
     assert (await world.job(job.id)).error == "error.access.not_allowed"
@@ -217,7 +216,7 @@ async def test_a_list_keeps_who_has_asked_once_and_asks_nobody(world: World) -> 
     assert found["access"] == 1
     assert [n for name, n in found.items() if name in {"jobs", "messages", "people", "accounts", "ledger"}] == [0] * 5
     assert world.backlog.asks == 0
-    (knocks, total) = await newcomers.waiting(house)
+    (knocks, total) = await newcomers.list_requests(house)
     assert (knocks[0].newcomer.name, total) == ("Ada", 1)
     await newcomers.allow(house, OWNER, 1)
     assert (await ask(house, "now")).state is JobState.QUEUED
@@ -269,7 +268,7 @@ async def test_an_answer_is_in_the_log_and_can_be_undone(world: World) -> None:
         assert (entry.actor, entry.action, entry.place) == ("chat:9", "easel refuse", None)
         world.clock.advance(1)
         kinds = {newcomers.ACCESS.name: newcomers.ACCESS}
-        await changes.undo(tx, entry.id, kinds, None, by="chat:9", now=world.clock.now())
+        await changes.undo_change(tx, entry.id, kinds, None, by="chat:9", now=world.clock.now())
         newcomer = await access_rows.get(tx, 1)
     assert newcomer is not None
     assert newcomer.verdict is AccessDecision.ASKED
@@ -281,7 +280,7 @@ async def test_the_list_shows_names_and_prompts_as_data(world: World) -> None:
     house = guarded(world)
     rude = Actor("chat", "1", "@card.held **Ada**\n" + "x" * 200)
     await ask(house, "1", rude, prompt="a [link](http://evil.example) " + "y" * 300)
-    knocks, total = await newcomers.waiting(house)
+    knocks, total = await newcomers.list_requests(house)
     shown = present.card(knocks, total, "zh_CN")
     (fact,) = shown.facts
     assert fact.value.startswith("@card.held **Ada** xxx")
@@ -294,20 +293,20 @@ async def test_the_list_shows_names_and_prompts_as_data(world: World) -> None:
 async def test_what_was_asked_for_in_private_is_shown_to_no_owner(world: World) -> None:
     house = guarded(world)
     await draw(house, ADA, ALONE, DrawForm("a secret", private=True), ref("1"))
-    ((knock,), _) = await newcomers.waiting(house)
+    ((knock,), _) = await newcomers.list_requests(house)
     assert (knock.prompt, knock.waiting) == ("", 1)
 
 
 async def test_opening_the_doors_draws_what_has_waited_and_lists_nobody(world: World) -> None:
     house = guarded(world)
     job = await ask(house, "1")
-    await newcomers.let_in(house)
+    await newcomers.admit_held_at_start(house)
     assert (await world.job(job.id)).state is JobState.HELD
     opened = guarded(world, AccessMode.OPEN)
-    await newcomers.let_in(opened)
-    await newcomers.let_in(opened)
+    await newcomers.admit_held_at_start(opened)
+    await newcomers.admit_held_at_start(opened)
     assert [t.job_id for t in world.backlog.tickets] == [job.id]
-    assert await newcomers.waiting(opened) == ((), 0)
+    assert await newcomers.list_requests(opened) == ((), 0)
     # Nobody was let in by that: closed again, they wait for an answer as before.
     assert await refused(house, "2") == "refusal.access.waiting"
 

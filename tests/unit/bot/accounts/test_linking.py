@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.commands.model import VERBS, Invocation
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm

@@ -14,10 +14,10 @@ from babel.messages.catalog import Message
 
 from bot.cards import i18n
 from bot.core import errors
-from bot.core.actions import Action
+from bot.core.cards import Action
 from bot.core.jobs import JobState
 from bot.core.quotas import Dimension, Window
-from bot.drawing import reproducibility
+from bot.drawing import job_actions
 from engine.contract import ERRORS, PROMPT_CUT, SAFER
 
 ROOT = Path(__file__).parents[4]
@@ -55,7 +55,7 @@ BUILT = {
         for what in ("image", "mask")
         for why in ("unreadable", "damaged", "too_large", "format")
     ),
-    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *reproducibility.CODES)),
+    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *job_actions.CODES)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from bot.cards.i18n import LOCALES
 from bot.cards.job_card import card_of, error_key, refused, unclear
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card, PendingImages, Tone
+from bot.core.cards import Action, ButtonPress, Card, PendingImages, Tone
 from bot.core.errors import BadInput
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture

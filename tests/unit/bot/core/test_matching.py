@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.matching import nearest
+from bot.core.texts import nearest
 from bot.drawing.flags import NAMES
 
 

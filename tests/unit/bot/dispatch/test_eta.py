@@ -12,8 +12,7 @@ from bot.core.ports import Eta, QueuePosition, Ticket
 from bot.core.recipes import batch_key, recipes_of
 from bot.core.requests import DrawRequest
 from bot.dispatch.active_job import ActiveJob
-from bot.dispatch.eta import AGAIN, SMALL, SOONEST, EtaEstimator
-from bot.dispatch.eta_calibration import FIRST, OUTSIDE, EtaCalibration
+from bot.dispatch.eta import AGAIN, FIRST, OUTSIDE, SMALL, SOONEST, EtaCalibration, EtaEstimator
 from bot.dispatch.live import Live
 from bot.dispatch.overhead import Overhead
 from bot.observability.metrics import Kept

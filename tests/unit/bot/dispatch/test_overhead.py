@@ -7,8 +7,7 @@ import pytest
 from bot.core.ports import Ticket
 from bot.core.recipes import batch_key, recipes_of
 from bot.core.requests import DrawRequest
-from bot.dispatch.batcher import Batcher
-from bot.dispatch.in_flight import InFlightBatch
+from bot.dispatch.batcher import Batcher, InFlightBatch
 from bot.dispatch.overhead import KEPT, SPAN, Overhead
 from bot.queue.duration_estimate import DurationEstimate
 from bot.queue.job_queue import JobQueue

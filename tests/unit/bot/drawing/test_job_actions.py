@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.actions import Action, ButtonPress
 from bot.core.answers import ButtonResult
+from bot.core.cards import Action, ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState

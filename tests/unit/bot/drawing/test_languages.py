@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.drawing.languages import is_read
+from bot.drawing.request_rules import reads_language
 from engine.catalogue import demo
 
 BOTH = demo()
@@ -29,4 +29,4 @@ ENGLISH = replace(BOTH, languages=("en",))
     ],
 )
 def test_the_script_tells(text: str, english: bool, both: bool) -> None:
-    assert (is_read(text, ENGLISH), is_read(text, BOTH)) == (english, both)
+    assert (reads_language(text, ENGLISH), reads_language(text, BOTH)) == (english, both)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms
 
 from bot.core.errors import BadInput
-from bot.drawing import image_containers, source_image_rules
+from bot.drawing import image_containers, source_image
 from tests.fakes.given import BLACK, BLUE, GREEN, RED, WHITE, bomb, half_mask, opened, picture, turned
 
 
@@ -24,7 +24,7 @@ def near(found: object, colour: tuple[int, ...], by: int = 12) -> bool:
 
 
 def at(data: bytes, x: float = 0.5, y: float = 0.5) -> object:
-    found = opened(source_image_rules.plain(data).data)
+    found = opened(source_image.normalize_image(data).data)
     assert (found.mode, found.format) == ("RGB", "PNG")
     return found.getpixel((int(x * found.width), int(y * found.height)))
 
@@ -35,7 +35,7 @@ def test_what_people_have_is_read(form: str) -> None:
 
 
 def test_a_phones_picture_stands_upright() -> None:
-    plain = source_image_rules.plain(turned(96, 64))
+    plain = source_image.normalize_image(turned(96, 64))
     assert (plain.width, plain.height) == (64, 96)
     assert near(at(turned(), 0.5, 0.1), RED)
     assert near(at(turned(), 0.5, 0.9), BLUE)
@@ -53,7 +53,7 @@ PICTURES = Path(__file__).parents[3] / "fakes" / "pictures"
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("file", sorted(PICTURES.glob("exif-*.jpg")), ids=lambda file: str(file.name))
 def test_exif_that_breaks_its_reader_is_no_reason_to_refuse_it(file: Path) -> None:
-    plain = source_image_rules.plain(file.read_bytes())
+    plain = source_image.normalize_image(file.read_bytes())
     # It lies on its side, and says so.
     assert (plain.width, plain.height) == (240, 320)
 
@@ -77,7 +77,7 @@ def test_a_damaged_chunk_that_pixels_do_not_need_is_left_out() -> None:
     damaged = with_chunk(picture(), b"gAMA", b"\0\0\xb1\x8f").replace(b"\0\0\xb1\x8f", b"\0\0\xb1\x8e")
     assert near(at(damaged), RED)
     upright = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
-    plain = source_image_rules.plain(with_chunk(damaged, b"eXIf", upright))
+    plain = source_image.normalize_image(with_chunk(damaged, b"eXIf", upright))
     assert (plain.width, plain.height) == (64, 96)
 
 
@@ -93,13 +93,13 @@ def jpeg(*, progressive: bool) -> bytes:
 
 def test_a_jpeg_that_lacks_only_its_end_is_read() -> None:
     data = (PICTURES / "no-eoi.jpg").read_bytes()
-    assert opened(source_image_rules.plain(data).data).size == (320, 240)
+    assert opened(source_image.normalize_image(data).data).size == (320, 240)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("missing", [1, 2, 3, 20, 100])
 def test_a_jpeg_is_read_when_nearly_all_of_it_is_there(missing: int, progressive: bool) -> None:
-    found = opened(source_image_rules.plain(jpeg(progressive=progressive)[:-missing]).data)
+    found = opened(source_image.normalize_image(jpeg(progressive=progressive)[:-missing]).data)
     there = (0, 0, 320, 240 - 32)
     differences = ImageChops.difference(found.crop(there), drawn().crop(there)).getextrema()
     assert all(isinstance(band, tuple) and band[1] < 60 for band in differences)
@@ -114,7 +114,7 @@ def test_a_jpeg_of_which_much_is_missing_is_damaged(share: float, progressive: b
     kept = data[: int(len(data) * share)]
     for broken in (kept, with_exif_that_breaks(kept)):
         with pytest.raises(BadInput) as refused:
-            source_image_rules.plain(broken)
+            source_image.normalize_image(broken)
         assert refused.value.key == "refusal.image.damaged"
 
 
@@ -154,10 +154,10 @@ def test_any_jpeg_can_be_walked(junk: bytes, at: int) -> None:
 )
 def test_a_format_that_is_not_read_is_named(data: bytes, name: str) -> None:
     with pytest.raises(BadInput) as refused:
-        source_image_rules.plain(data)
+        source_image.normalize_image(data)
     assert (refused.value.key, refused.value.params) == ("refusal.image.format", {"format": name})
     with pytest.raises(BadInput) as refused:
-        source_image_rules.plain_mask(data, picture())
+        source_image.normalize_mask(data, picture())
     assert (refused.value.key, refused.value.params) == ("refusal.mask.format", {"format": name})
 
 
@@ -213,12 +213,12 @@ def test_its_own_colours_become_srgb() -> None:
 def test_nothing_of_what_the_file_says_is_kept() -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera"
-    found = opened(source_image_rules.plain(picture(form="JPEG", exif=exif)).data)
+    found = opened(source_image.normalize_image(picture(form="JPEG", exif=exif)).data)
     assert (dict(found.getexif()), found.info) == ({}, {})
 
 
 def test_very_large_ones_are_kept_smaller() -> None:
-    plain = source_image_rules.plain(picture(9000, 90, BLACK, mode="RGB"))
+    plain = source_image.normalize_image(picture(9000, 90, BLACK, mode="RGB"))
     assert (plain.width, plain.height) == (4096, 41)
 
 
@@ -238,7 +238,7 @@ def test_very_large_ones_are_kept_smaller() -> None:
 )
 def test_what_can_not_be_used_is_said(data: bytes, key: str) -> None:
     with pytest.raises(BadInput) as refused:
-        source_image_rules.plain(data)
+        source_image.normalize_image(data)
     assert refused.value.key == f"refusal.image.{key}"
 
 
@@ -247,33 +247,33 @@ def test_no_bytes_end_in_anything_else(junk: bytes, at: int) -> None:
     good = picture()
     for data in (junk, good[:at] + junk, good[:at] + junk + good[at:]):
         try:
-            source_image_rules.plain(data)
+            source_image.normalize_image(data)
         except BadInput:
             continue
 
 
 def test_a_mask_is_grey_and_as_large_as_its_picture() -> None:
-    plain = source_image_rules.plain_mask(half_mask(), picture())
+    plain = source_image.normalize_mask(half_mask(), picture())
     mask = opened(plain.data)
     assert (mask.mode, mask.size) == ("L", (96, 64))
     assert (mask.getpixel((1, 1)), mask.getpixel((90, 60))) == (0, 255)
     # Both lie as the phone's picture does, and both are made smaller alike.
-    assert source_image_rules.plain_mask(half_mask(64, 96), turned()).width == 64
+    assert source_image.normalize_mask(half_mask(64, 96), turned()).width == 64
     assert (
-        source_image_rules.plain_mask(half_mask(9000, 90), picture(9000, 90)).width
-        == source_image_rules.plain(picture(9000, 90)).width
+        source_image.normalize_mask(half_mask(9000, 90), picture(9000, 90)).width
+        == source_image.normalize_image(picture(9000, 90)).width
     )
 
 
 def test_where_a_mask_draws_anew_is_known() -> None:
-    assert source_image_rules.plain_mask(half_mask(), picture()).white is not None
-    assert source_image_rules.plain(picture()).white is None
+    assert source_image.normalize_mask(half_mask(), picture()).white is not None
+    assert source_image.normalize_image(picture()).white is None
     one = Image.new("L", (9000, 90))
     one.putpixel((5, 5), 40)
     out = io.BytesIO()
     one.save(out, "PNG")
     with pytest.raises(BadInput, match="black"):  # nothing is left of it at the size that is kept
-        source_image_rules.plain_mask(out.getvalue(), picture(9000, 90))
+        source_image.normalize_mask(out.getvalue(), picture(9000, 90))
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_where_a_mask_draws_anew_is_known() -> None:
 )
 def test_a_mask_that_can_not_be_used_is_said(mask: bytes, key: str) -> None:
     with pytest.raises(BadInput) as refused:
-        source_image_rules.plain_mask(mask, picture())
+        source_image.normalize_mask(mask, picture())
     assert refused.value.key == f"refusal.mask.{key}"
 
 
@@ -302,7 +302,7 @@ def test_a_large_picture_is_made_small_before_it_is_copied(
     mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture(640, 320, (9,) * len(Image.new(mode, (1, 1)).getbands()), mode=mode, **options)
-    monkeypatch.setattr(source_image_rules, "MAX_SIDE", 64)
+    monkeypatch.setattr(source_image, "MAX_SIDE", 64)
     seen: list[tuple[int, int]] = []
     composite, transpose, paste = Image.alpha_composite, Image.Image.transpose, Image.Image.paste
 
@@ -321,7 +321,7 @@ def test_a_large_picture_is_made_small_before_it_is_copied(
     monkeypatch.setattr(Image, "alpha_composite", composed)
     monkeypatch.setattr(Image.Image, "transpose", transposed)
     monkeypatch.setattr(Image.Image, "paste", pasted)
-    plain = source_image_rules.plain(data)
+    plain = source_image.normalize_image(data)
     assert (plain.width, plain.height) == (64, 32)
     assert set(seen) == {(64, 32)}
 
@@ -333,21 +333,21 @@ def test_shades_survive_where_colours_are_few(monkeypatch: pytest.MonkeyPatch) -
         striped.paste(0, (x, 0, x + 1, 400))
     out = io.BytesIO()
     striped.save(out, "PNG")
-    monkeypatch.setattr(source_image_rules, "MAX_SIDE", 40)
-    colour = opened(source_image_rules.plain(out.getvalue()).data).getpixel((20, 20))
+    monkeypatch.setattr(source_image, "MAX_SIDE", 40)
+    colour = opened(source_image.normalize_image(out.getvalue()).data).getpixel((20, 20))
     assert isinstance(colour, tuple)
     assert all(100 < channel < 155 for channel in colour)
 
 
 def test_a_mask_is_held_against_the_size_in_the_picture_s_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_image_rules, "MAX_SIDE", 64)
+    monkeypatch.setattr(source_image, "MAX_SIDE", 64)
     decoded = []
-    read = source_image_rules._decoded
-    monkeypatch.setattr(source_image_rules, "_decoded", lambda data, what: decoded.append(what) or read(data, what))  # type: ignore[func-returns-value]
+    read = source_image._decoded
+    monkeypatch.setattr(source_image, "_decoded", lambda data, what: decoded.append(what) or read(data, what))  # type: ignore[func-returns-value]
     # Turned: 300 wide and 200 high as it is stored, and the other way round as it is seen.
-    plain = source_image_rules.plain_mask(half_mask(200, 300), turned(300, 200))
+    plain = source_image.normalize_mask(half_mask(200, 300), turned(300, 200))
     assert (plain.width, plain.height) == (43, 64)
     with pytest.raises(BadInput) as caught:
-        source_image_rules.plain_mask(half_mask(300, 200), turned(300, 200))
+        source_image.normalize_mask(half_mask(300, 200), turned(300, 200))
     assert (caught.value.key, caught.value.params["wanted"]) == ("refusal.mask.size", "200x300")
     assert decoded == ["mask", "mask"], "the picture itself was decoded before"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bot.cards.i18n import LOCALES
-from bot.core.actions import Action, ButtonPress
+from bot.core.cards import Action, ButtonPress
 from bot.core.jobs import JobState
 from bot.drawing import flags
 from bot.drawing.sizes import RATIOS

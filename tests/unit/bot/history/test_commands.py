@@ -9,12 +9,11 @@ from types import MappingProxyType
 import pytest
 
 from bot.commands.model import VERBS, Invocation
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from bot.drawing import reproducibility
+from bot.drawing import job_actions
 from bot.history import listing
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, PAGE, THERE, World, ref
 
@@ -156,7 +155,7 @@ async def test_again_asks_for_all_that_decides_once_more(world: World) -> None:
     card = await typed(world, "again", {"number": str(first.id)})
     assert card.job_id is not None
     second = await world.job(card.job_id)
-    assert second.request == replace(first.request, notes=(*first.request.notes, reproducibility.NOTE))
+    assert second.request == replace(first.request, notes=(*first.request.notes, job_actions.REPEATED))
     assert (second.parent_id, second.person_id, card.private) == (first.id, first.person_id, True)
     assert await world.counted() == 4
     # Quotas are another test's business.
@@ -166,7 +165,7 @@ async def test_again_asks_for_all_that_decides_once_more(world: World) -> None:
     await world.paint(second.id)
     third = await world.studio.press(ADA, HERE, ButtonPress(Action.REROLL, second.id), ref("r"))
     assert third.new is not None
-    assert reproducibility.NOTE not in (await world.job(third.new.job_id)).request.notes
+    assert job_actions.REPEATED not in (await world.job(third.new.job_id)).request.notes
 
 
 async def test_again_is_for_what_one_may_see_and_counts(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.core.errors import BadInput
 from bot.history.model import Query
-from bot.history.queries import parse
+from bot.history.queries import parse_query
 
 
 def day(year: int, month: int = 1, day: int = 1) -> float:
@@ -40,13 +40,13 @@ def day(year: int, month: int = 1, day: int = 1) -> float:
     ],
 )
 def test_a_search_is_read(typed: str, query: Query) -> None:
-    assert parse(typed) == query
+    assert parse_query(typed) == query
 
 
 @pytest.mark.parametrize("typed", ["seed:x", "seed:-1", "seed:9223372036854775808", "size:1", "size:1x", "before:x"])
 def test_a_filter_that_can_not_be_read_is_refused(typed: str) -> None:
     with pytest.raises(BadInput):
-        parse(typed)
+        parse_query(typed)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_a_filter_that_can_not_be_read_is_refused(typed: str) -> None:
 )
 def test_a_day_that_never_was_is_refused(typed: str) -> None:
     with pytest.raises(BadInput, match=r"refusal\.search\.date"):
-        parse(typed)
+        parse_query(typed)
 
 
 @given(st.text(max_size=220))
 def test_whatever_is_typed_is_read_or_refused(typed: str) -> None:
     try:
-        query = parse(typed)
+        query = parse_query(typed)
     except BadInput:
         return
     assert query != Query()

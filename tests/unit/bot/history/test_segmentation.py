@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.history.segmentation import WORD_CHARS, sought, words
+from bot.history.queries import WORD_CHARS, sought, words
 
 HAN = st.text(st.sampled_from("山水云雾猫狗花鸟霓虹城市"), min_size=1, max_size=12)
 

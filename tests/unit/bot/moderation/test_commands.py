@@ -13,25 +13,23 @@ from bot.audit import store as audit_rows
 from bot.commands.model import VERBS, Invocation
 from bot.commands.model import Permission as AnyVerb
 from bot.context import AppContext
-from bot.core.actions import Action, ButtonPress
-from bot.core.cards import Card
+from bot.core.access import Owners
+from bot.core.cards import Action, ButtonPress, Card
 from bot.core.errors import BadInput, Moderated, NotAllowed, NotFound, Refusal, Unavailable
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, Message, MessageKind
-from bot.core.owners import Owners
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.core.strictness import HIDDEN, SPOILER, WARNED, Strictness
 from bot.drawing.admission import draw
 from bot.drawing.job_actions import reroll, vary
+from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BAN
 from bot.moderation.reports import hide, report
-from bot.moderation.store import bans as ban_rows
-from bot.moderation.store import strictness
 from bot.moderation.strikes import FADES, FREE
 from bot.moderation.word_list import read_own, word_list
-from bot.places.option_changes import OPTION
-from bot.privacy.forget import forget
+from bot.places.options import OPTION
+from bot.privacy.service import forget
 from bot.storage import messages, people, pictures
 from bot.storage.codec import load_card
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
@@ -82,7 +80,7 @@ async def refused(house: AppContext, times: int, *, who: Actor = ADA) -> None:
 
 async def strict(world: World, job: Job) -> Strictness:
     async with world.house.db.read() as tx:
-        return await strictness.of_job(tx, job.id)
+        return await moderation_rows.strictness_of_job(tx, job.id)
 
 
 # ---- words
@@ -416,10 +414,10 @@ async def test_bans_are_listed_undone_and_taken_back(ours: World) -> None:
     async with ours.house.db.write() as tx:
         entry = (await audit_rows.of_place(tx, "chat", "guild"))[0]
         assert entry.action == "easel unban"
-        await changes.undo(tx, entry.id, {kind.name: kind for kind in (BAN, OPTION)}, HERE, by="chat:9", now=1.0)
+        await changes.undo_change(tx, entry.id, {kind.name: kind for kind in (BAN, OPTION)}, HERE, by="chat:9", now=1.0)
         place_id = await people.find_place(tx, HERE)
         assert place_id is not None
-        back = await ban_rows.get(tx, "chat", "1", place_id)
+        back = await moderation_rows.get_ban(tx, "chat", "1", place_id)
     assert back is not None
     assert back.reason == "spam"
 

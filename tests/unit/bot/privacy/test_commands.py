@@ -14,8 +14,8 @@ from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from bot.places.option_changes import OPTION
-from bot.privacy.retention import DAYS
+from bot.places.options import OPTION
+from bot.privacy.service import DAYS
 from bot.storage import options, people
 from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 
@@ -73,7 +73,7 @@ async def test_how_long_pictures_are_kept_is_said_and_set_and_undone(world: Worl
         assert await options.get(tx, place_id, DAYS) == 7
         last = (await audit_rows.of_place(tx, "chat", "guild"))[0]
         assert (last.action, last.actor) == ("easel keep", "chat:3")
-        await changes.undo(tx, last.id, {"option": OPTION}, HERE, by="chat:3", now=1.0)
+        await changes.undo_change(tx, last.id, {"option": OPTION}, HERE, by="chat:3", now=1.0)
         assert await options.get(tx, place_id, DAYS) == 30
     assert "disk" in (await say(world, "easel keep", ADMIN, span="forever")).status
     assert "until the disk gets full" in (await say(world, "easel keep", ADMIN, THERE)).status

@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.ports import Ticket
 from bot.queue.hierarchical_fair_queue import CROWD, Weights
-from bot.queue.scheduler import AGED_EVERY, LOOK_AHEAD, MANY, PASSED_MOST, Scheduler
+from bot.queue.job_queue import AGED_EVERY, LOOK_AHEAD, MANY, PASSED_MOST, Scheduler
 from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 

@@ -22,8 +22,7 @@ from bot.core.quotas import Limit, Scope
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.quotas import operator
-from bot.quotas.credits import CREDIT
-from bot.quotas.rule_changes import POLICY
+from bot.quotas.changes import CREDIT, POLICY
 from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
@@ -278,7 +277,7 @@ async def test_many_at_once_never_spend_more_than_was_given(world: World, house:
 async def undo(house: AppContext, number: int, place: Place | None) -> None:
     kinds = {kind.name: kind for kind in (POLICY, CREDIT)}
     async with house.db.write() as tx:
-        await changes.undo(tx, number, kinds, place, by="chat:2", now=house.clock.now())
+        await changes.undo_change(tx, number, kinds, place, by="chat:2", now=house.clock.now())
 
 
 async def test_rules_and_gifts_are_undone_in_their_own_place(house: AppContext) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.quotas.costs import cost_each
+from bot.quotas.rules.counting import cost_each
 from engine.catalogue import demo, known, z_image_turbo
 from engine.contract import Profile
 from tests.store.rows import REQUEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.core.ports import Ticket
-from bot.dispatch.in_flight import InFlight, InFlightBatch
+from bot.dispatch.batcher import InFlight, InFlightBatch
 from bot.queue.work_item import WorkItem
 from engine.contract import Recipe
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.cards.i18n import LOCALES, text
-from bot.core.actions import MAX_BYTES, Action, ButtonPress
+from bot.core.cards import MAX_BYTES, Action, ButtonPress
 
 PRESSES = st.builds(ButtonPress, st.sampled_from(Action), st.integers(0, 10**18 - 1), st.none() | st.integers(0, 999))
 

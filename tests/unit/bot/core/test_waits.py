@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.backoff import Backoff
+from bot.core.waits import Backoff
 
 
 def test_pauses_double_up_to_the_longest() -> None:

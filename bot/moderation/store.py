@@ -1,12 +1,19 @@
-"""Who is shut out, of one place or of all, and until when."""
+"""SQL of moderation: bans, strikes, the strictness of a job and log channels."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import aiosqlite
 
 from bot.core.jobs import JobState
+from bot.core.messages import Address
+from bot.core.strictness import Strictness, strictness_of
+from bot.moderation.strikes import Strikes
+from bot.storage import options
+from bot.storage.codec import dump_address, load_address
 
 EVERYWHERE = 0
 """Stands for the place of a ban that holds everywhere."""
@@ -37,7 +44,7 @@ class Ban:
     set_at: float
 
 
-async def get(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> Ban | None:
+async def get_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> Ban | None:
     """Return the ban of exactly this account and place, also one that has ended; None when there is none."""
     rows = await tx.execute_fetchall(
         f"SELECT {_COLUMNS} FROM bans WHERE platform = ? AND user_id = ? AND place_id = ?",  # noqa: S608 - constants
@@ -46,7 +53,7 @@ async def get(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: i
     return next((Ban(*row) for row in rows), None)
 
 
-async def put(tx: aiosqlite.Connection, ban: Ban) -> None:
+async def put_ban(tx: aiosqlite.Connection, ban: Ban) -> None:
     """Set a ban; one that is there already is replaced."""
     await tx.execute_fetchall(
         "INSERT INTO bans (platform, user_id, place_id, until, reason, set_by, set_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -56,14 +63,14 @@ async def put(tx: aiosqlite.Connection, ban: Ban) -> None:
     )
 
 
-async def remove(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> None:
+async def remove_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> None:
     """Take a ban away, if there is one."""
     await tx.execute_fetchall(
         "DELETE FROM bans WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
 
 
-async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
+async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
     """Let bans that were set in the future begin now, each for as long as it was meant; returns how many there were.
 
     They were set before the clock was set back, and would hold for as much longer.
@@ -74,7 +81,7 @@ async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
     return cursor.rowcount
 
 
-async def binding(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
+async def binding_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
     """Return the ban that holds longest for any account of a person, in this place or everywhere; None for the free."""
     rows = await tx.execute_fetchall(
         f"SELECT {_COLUMNS} FROM accounts JOIN bans"  # noqa: S608 - constants
@@ -86,7 +93,9 @@ async def binding(tx: aiosqlite.Connection, person_id: int, place_id: int | None
     return next((Ban(*row) for row in rows), None)
 
 
-async def of_account(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float) -> Ban | None:
+async def ban_of_account(
+    tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float
+) -> Ban | None:
     """Return the ban that holds longest for an account, in this place or everywhere; None for the free.
 
     It may be set for another account of the same person, or for an account that has never asked for anything.
@@ -102,7 +111,7 @@ async def of_account(tx: aiosqlite.Connection, platform: str, user_id: str, plac
     return next((Ban(*row) for row in rows), None)
 
 
-async def of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
+async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
     """Return the bans that hold in a place (``EVERYWHERE``: in all), newest first."""
     rows = await tx.execute_fetchall(
         f"SELECT {_COLUMNS} FROM bans WHERE place_id = ? AND (until IS NULL OR until > ?)"  # noqa: S608 - constants
@@ -112,7 +121,7 @@ async def of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit
     return tuple(Ban(*row) for row in rows)
 
 
-async def waiting(
+async def waiting_jobs(
     tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int
 ) -> tuple[tuple[int, JobState], ...]:
     """Return the jobs that wait of the person who has this account, in one place (``EVERYWHERE``: in all)."""
@@ -124,3 +133,52 @@ async def waiting(
         (platform, user_id, place_id),
     )
     return tuple((int(row[0]), JobState(row[1])) for row in rows)
+
+
+async def strikes_of(tx: aiosqlite.Connection, person_id: int) -> Strikes | None:
+    """Return the strikes of the person's account that has most of them; None when there are none."""
+    rows = await tx.execute_fetchall(
+        "SELECT strikes.count, strikes.last_at FROM accounts JOIN strikes ON strikes.account_id = accounts.id"
+        " WHERE accounts.person_id = ? ORDER BY strikes.count DESC, strikes.last_at DESC LIMIT 1",
+        (person_id,),
+    )
+    return next((Strikes(int(row[0]), float(row[1])) for row in rows), None)
+
+
+async def put_strikes(tx: aiosqlite.Connection, account_id: int, strikes: Strikes) -> None:
+    """Keep an account's strikes."""
+    await tx.execute_fetchall(
+        "INSERT INTO strikes (account_id, count, last_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (account_id) DO UPDATE SET count = excluded.count, last_at = excluded.last_at",
+        (account_id, strikes.count, strikes.last_at),
+    )
+
+
+async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness:
+    """Return it; OFF for a job that is not there."""
+    rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))
+    return next((strictness_of(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
+
+
+LOG = "log"
+"""The option: an address, or ``NOWHERE``."""
+
+NOWHERE = "off"
+"""The value of a place that wants to be told nothing, not even what the owners would be."""
+
+
+def log_channel_value(address: Address) -> Mapping[str, object]:
+    """Return an address as the option's value."""
+    value: Mapping[str, object] = json.loads(dump_address(address))
+    return value
+
+
+async def log_channel_of(tx: aiosqlite.Connection, place_id: int | None) -> Address | None:
+    """Return where a place is told, or else the owners of everything; None is nowhere. None stands for direct messages."""
+    value = (await options.read(tx, place_id)).binding(LOG)
+    return None if value in (None, NOWHERE) else load_address(json.dumps(value))
+
+
+async def log_is_off(tx: aiosqlite.Connection, place_id: int) -> bool:
+    """Whether the place's own admins want to be told nothing."""
+    return await options.get(tx, place_id, LOG) == NOWHERE

@@ -1,13 +1,19 @@
-"""Whether the machine's clock can be believed before anything is removed because of its age."""
+"""The machine's clock: whether it can be trusted, and what to correct after it was set back."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
+from bot.core.errors import Unavailable
 from bot.core.ports import Clock
 from bot.maintenance.store import clocks
 from bot.maintenance.store.clocks import Doubt
-from bot.storage.database import Database
+from bot.moderation import store as moderation_rows
+from bot.quotas.store import ledger
+from bot.storage.database import Database, Tx
+
+log = logging.getLogger(__name__)
 
 DAY = 86400.0
 
@@ -83,3 +89,53 @@ class ClockTrust:
         ahead = now - doubt.known
         held = ahead > HELD_AFTER
         return Belief(doubt.known if held else now, doubted=True, held=held, ahead=ahead)
+
+
+SLACK = 5.0
+"""By so much (in seconds) the clock may be corrected without a word."""
+
+EARLIEST = 1_735_689_600.0
+"""Unix seconds of 2025-01-01, before which Easel did not exist: a clock that says less is not set yet (a machine without
+a battery, just started), and nothing is changed by what it says."""
+
+
+class ClockSetback:
+    """Compares the clock that people read with one that can't be set."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        """Args:
+        db: Where the rows are.
+        clock: Time.
+        """
+        self._db = db
+        self._clock = clock
+        self._offset = clock.now() - clock.monotonic()
+
+    async def start(self) -> None:
+        """Put right what is of the future already. It is no reason not to start where the database can't do that now."""
+        try:
+            async with self._db.write() as tx:
+                await clamp(tx, self._clock.now())
+        except Unavailable as e:
+            log.warning("what was stored in the future can't be put right (%s)", e.key)
+
+    async def look(self) -> None:
+        """Put the rows right if the clock was set back since the last look. Raises Unavailable; then look again."""
+        offset = self._clock.now() - self._clock.monotonic()
+        if offset < self._offset - SLACK:
+            async with self._db.write() as tx:
+                await clamp(tx, self._clock.now())
+            log.warning("the clock was set back by %.0f s", self._offset - offset)
+        self._offset = offset
+
+
+async def clamp(tx: Tx, now: float) -> None:
+    """Let what was stored in the future begin now where that decides until when something holds."""
+    if now < EARLIEST:
+        return
+    if moved := await moderation_rows.clamp_bans(tx, now=now):
+        log.warning("%d bans were set in the future, by a clock that was set back since; they begin now", moved)
+    if moved := await ledger.clamp(tx, now=now):
+        log.warning(
+            "%d lines of the ledger are of the future, of a clock that was set back since: they count now", moved
+        )

@@ -1,0 +1,290 @@
+"""SQL of access: access requests, one-time codes and wrong attempts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import aiosqlite
+
+from bot.core.access import AccessDecision, AccessRequest, Newcomer, SubjectKind
+
+_COLUMNS = "id, platform, kind, subject, name, state, asked_at, told_at, decided_by"
+# The same words as in the partial index access_open: SQLite uses it only where it finds them.
+_OPEN = "state = 'asked'"
+_RECENT = 100
+"""So many of a person's last jobs are looked at for one that was asked for here."""
+
+
+async def find(tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
+    """Return the row of a server, group or person; None when they never asked."""
+    where = "WHERE platform = ? AND kind = ? AND subject = ?"
+    return next(iter(await _select(tx, where, (platform, kind.value, subject))), None)
+
+
+async def get(tx: aiosqlite.Connection, number: int) -> Newcomer | None:
+    """Return a row by its number, or None."""
+    return next(iter(await _select(tx, "WHERE id = ?", (number,))), None)
+
+
+async def add(
+    tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str, *, name: str, now: float
+) -> Newcomer:
+    """Write down that somebody asks to come in; whoever has a row already keeps it as it is."""
+    await tx.execute_fetchall(
+        "INSERT INTO access (platform, kind, subject, name, state, asked_at) VALUES (?, ?, ?, ?, 'asked', ?)"
+        " ON CONFLICT (platform, kind, subject) DO NOTHING",
+        (platform, kind.value, subject, name, now),
+    )
+    newcomer = await find(tx, platform, kind, subject)
+    assert newcomer is not None
+    return newcomer
+
+
+async def decide(tx: aiosqlite.Connection, number: int, verdict: AccessDecision, *, by: str, now: float) -> None:
+    """Keep an owner's answer. ASKED takes it back: they wait from now on, and may ask once more."""
+    await tx.execute_fetchall(
+        "UPDATE access SET state = ?, decided_by = ?, decided_at = ?,"
+        " asked_at = CASE WHEN ? THEN ? ELSE asked_at END WHERE id = ?",
+        (verdict.value, by, now, verdict is AccessDecision.ASKED, now, number),
+    )
+
+
+async def open_requests(
+    tx: aiosqlite.Connection, platforms: Sequence[str], *, untold: bool = False
+) -> tuple[Newcomer, ...]:
+    """Return those who wait for an answer, oldest first.
+
+    Args:
+        tx: A transaction.
+        platforms: On these alone.
+        untold: Only those of whom no owner was told.
+    """
+    where = f"WHERE {_OPEN} AND platform IN ({', '.join('?' * len(platforms))})"
+    if untold:
+        where += " AND told_at IS NULL"
+    return await _select(tx, f"{where} ORDER BY id", platforms)
+
+
+async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
+    """Return how many wait for an answer on these platforms."""
+    among = ", ".join("?" * len(platforms))
+    rows = await tx.execute_fetchall(
+        f"SELECT count(*) FROM access WHERE {_OPEN} AND platform IN ({among})",  # noqa: S608 - constants
+        tuple(platforms),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def told(tx: aiosqlite.Connection, numbers: Sequence[int], *, now: float) -> None:
+    """Owners are told of these; in the transaction that writes the messages."""
+    for number in numbers:
+        await tx.execute_fetchall("UPDATE access SET told_at = ? WHERE id = ?", (now, number))
+
+
+async def has_asked(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, since: float) -> bool:
+    """Whether a person has asked for pictures in a place (None: in no server or group) since a moment (Unix seconds)."""
+    rows = await tx.execute_fetchall(
+        "SELECT place_id, created_at FROM jobs WHERE person_id = ? ORDER BY id DESC LIMIT ?", (person_id, _RECENT)
+    )
+    return any(where == place_id and at >= since for where, at in rows)
+
+
+async def held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:
+    """Return the ids of the jobs that wait for an answer about a newcomer, oldest first."""
+    return tuple(row[0] for row in await _held(tx, newcomer))
+
+
+async def knock(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
+    """Return a newcomer with the first request that waits."""
+    rows = await _held(tx, newcomer)
+    if not rows:
+        return AccessRequest(newcomer)
+    _, asker, prompt, private = rows[0]
+    # What was asked for in private is shown to nobody else.
+    return AccessRequest(newcomer, asker=asker, prompt="" if private else prompt, waiting=len(rows))
+
+
+async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int, str, str, bool]]:
+    if newcomer.kind is SubjectKind.PERSON:
+        # The words of the partial index jobs_waiting. Of a person with several accounts, this one's alone.
+        where = (
+            "person_id = (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND place_id IS NULL"
+            " AND account_id = (SELECT id FROM accounts WHERE platform = ? AND user_id = ?)"
+            " AND state IN ('held', 'queued', 'running') AND state = 'held'"
+        )
+        values: tuple[str, ...] = (newcomer.platform, newcomer.subject) * 2
+    else:
+        # The words of the partial index jobs_open.
+        where = (
+            "place_id = (SELECT id FROM places WHERE platform = ? AND guild = ?)"
+            " AND state IN ('held', 'queued', 'running', 'painted') AND state = 'held'"
+        )
+        values = (newcomer.platform, newcomer.subject)
+    rows = await tx.execute_fetchall(f"SELECT id, asker, typed, private FROM jobs WHERE {where} ORDER BY id", values)  # noqa: S608 - constants
+    return [(int(row[0]), str(row[1]), str(row[2]), bool(row[3])) for row in rows]
+
+
+async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int]) -> tuple[Newcomer, ...]:
+    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM access {where}", values)  # noqa: S608 - constants
+    return tuple(
+        Newcomer(
+            id=row[0],
+            platform=row[1],
+            kind=SubjectKind(row[2]),
+            subject=row[3],
+            name=row[4],
+            verdict=AccessDecision(row[5]),
+            asked_at=row[6],
+            told_at=row[7],
+            decided_by=row[8],
+        )
+        for row in rows
+    )
+
+
+CODE_SECONDS = 600.0
+"""How long a code lives."""
+
+CODE_TRIES = 5
+"""How often a wrong code that begins like a link's code may be typed before that is worth nothing."""
+
+CLAIM_TRIES = 50
+"""How many wrong claim codes all people together may type until each may try but once. They never end the code: anybody can
+type wrong ones."""
+
+_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Without those that look alike (0 and O, 1, I and L) and without U: no code spells a word."""
+
+_LENGTH = 8
+_FIRST = 3
+
+
+class CodeKind(StrEnum):
+    """CLAIM makes an account an owner's, LINK joins it to the one that asked for the code."""
+
+    CLAIM = "claim"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What came of a typed code.
+
+    Attributes:
+        found: It was right, and is used now.
+        account_id: Whose code it was (LINK).
+        tries_left: After a wrong one: how many are left, for everybody together, before a link's code is worth nothing, or
+            before a claim is only tried once by each; 0 when there is none to guess.
+        live: After a wrong one: whether there is a code to guess.
+    """
+
+    found: bool
+    account_id: int | None = None
+    tries_left: int = 0
+    live: bool = False
+
+
+async def create_code(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | None, now: float) -> str:
+    """Make a code and return it as it is typed (``ABCD-EFGH``); only its digest is kept.
+
+    It takes the place of the earlier code of the same account; there is one claim code at a time.
+
+    Args:
+        tx: A writing transaction.
+        kind: What it is for.
+        account_id: Who asked for it (LINK); None for a claim.
+        now: Unix seconds.
+    """
+    await tx.execute_fetchall(
+        "DELETE FROM codes WHERE kind = ? AND (expires_at <= ? OR account_id IS ?)", (kind.value, now, account_id)
+    )
+    code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+    salt = secrets.token_hex(16)
+    tries = CLAIM_TRIES if kind is CodeKind.CLAIM else CODE_TRIES
+    await tx.execute_fetchall(
+        "INSERT INTO codes (kind, digest, account_id, expires_at, tries_left) VALUES (?, ?, ?, ?, ?)",
+        (kind.value, f"{code[:_FIRST]}:{salt}:{_digest(salt, code)}", account_id, now + CODE_SECONDS, tries),
+    )
+    return f"{code[: _LENGTH // 2]}-{code[_LENGTH // 2 :]}"
+
+
+async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: float) -> Redeemed:
+    """Use a code. Nothing is raised for a wrong one: the try that it cost has to be committed.
+
+    A wrong code counts against each link's code that begins alike, so that nobody wears out the codes of all others.
+    There is only one claim code: every wrong one is counted, but ends it never.
+
+    Args:
+        tx: A writing transaction.
+        kind: What it is for.
+        typed: As somebody typed it; case and whatever stands between the letters mean nothing.
+        now: Unix seconds.
+    """
+    code = "".join(letter for letter in typed.upper() if letter.isalnum())
+    rows = await tx.execute_fetchall(
+        "SELECT id, digest, account_id, tries_left FROM codes"
+        " WHERE kind = ? AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
+        " AND (tries_left > 0 OR kind = 'claim') ORDER BY expires_at",
+        # One that would live for longer was made before the clock was set back.
+        (kind.value, now, now + CODE_SECONDS),
+    )
+    right: tuple[int, int | None] | None = None
+    meant: list[tuple[int, int]] = []
+    for row_id, stored, account_id, left in rows:
+        first, salt, digest = str(stored).split(":")
+        # Every row is compared, and each in constant time: how long it takes says nothing.
+        if hmac.compare_digest(digest, _digest(salt, code)):
+            right = row_id, account_id
+        if kind is CodeKind.CLAIM or first == code[:_FIRST]:
+            meant.append((row_id, left))
+    if right is not None:
+        await tx.execute_fetchall("UPDATE codes SET used_at = ? WHERE id = ?", (now, right[0]))
+        return Redeemed(found=True, account_id=right[1])
+    for row_id, _ in meant:
+        await tx.execute_fetchall("UPDATE codes SET tries_left = max(0, tries_left - 1) WHERE id = ?", (row_id,))
+    return Redeemed(found=False, tries_left=max((left - 1 for _, left in meant if left), default=0), live=bool(meant))
+
+
+async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:
+    """Whether the number of wrong claim codes leaves each person one try."""
+    rows = await tx.execute_fetchall(
+        "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
+        " AND tries_left = 0",
+        (now, now + CODE_SECONDS),
+    )
+    return any(True for _ in rows)
+
+
+def _digest(salt: str, code: str) -> str:
+    return hashlib.sha256(f"{salt}:{code}".encode()).hexdigest()
+
+
+ATTEMPTS = 5
+ATTEMPTS_SECONDS = 600.0
+"""So many wrong codes may be typed in so much time."""
+
+
+async def attempts_left(tx: aiosqlite.Connection, account_id: int, now: float) -> tuple[int, float]:
+    """Return how many tries an account has left, and in how many seconds it has all of them again."""
+    rows = await tx.execute_fetchall("SELECT count, since FROM guesses WHERE account_id = ?", (account_id,))
+    for count, since in rows:
+        # A time in the future is of a clock that was set back since.
+        if since <= now < since + ATTEMPTS_SECONDS:
+            return max(0, ATTEMPTS - count), since + ATTEMPTS_SECONDS - now
+    return ATTEMPTS, 0.0
+
+
+async def count_wrong_code(tx: aiosqlite.Connection, account_id: int, now: float) -> int:
+    """Count a wrong code; returns how many tries are left. The time runs from the first wrong one on."""
+    await tx.execute_fetchall(
+        "INSERT INTO guesses (account_id, count, since) VALUES (?, 1, ?) ON CONFLICT (account_id) DO UPDATE SET"
+        " count = CASE WHEN excluded.since >= since AND excluded.since < since + ? THEN count + 1 ELSE 1 END,"
+        " since = CASE WHEN excluded.since >= since AND excluded.since < since + ? THEN since ELSE excluded.since END",
+        (account_id, now, ATTEMPTS_SECONDS, ATTEMPTS_SECONDS),
+    )
+    return (await attempts_left(tx, account_id, now))[0]

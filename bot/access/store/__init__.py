@@ -1,1 +1,0 @@
-"""SQL of access: access requests and one-time codes."""

@@ -1,0 +1,115 @@
+"""The effective settings of a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.access import store as access_rows
+from bot.access.newcomers import subject_of
+from bot.commands import permissions
+from bot.context import AppContext
+from bot.core.access import AccessDecision, AccessMode
+from bot.core.jobs import ServiceState
+from bot.core.people import Actor, Place
+from bot.core.quotas import QuotaRule, Reason
+from bot.core.strictness import Strictness
+from bot.moderation import store as moderation_rows
+from bot.moderation import word_check
+from bot.places import options as place_options
+from bot.privacy import service as privacy_service
+from bot.quotas.quota_status import TIMEZONE, bind
+from bot.quotas.store import rules as rule_rows
+from bot.storage import options, people
+from bot.storage.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSettings:
+    """The rules and options of one place.
+
+    Attributes:
+        place: Whether it is a server or group; otherwise a chat of one's own.
+        reasons: The rules that bind somebody without roles.
+        special: Rules for a role, a channel or a person, the owners' and the place's own.
+        names: Names of the people whom these are for, by their ids, as far as they are known.
+        access: Who may come in on this platform.
+        verdict: What an owner has answered this place or person; None where nobody has asked.
+        words: How strict it is.
+        keep_days: For how long pictures are kept; None is for good.
+        zone: The time zone in which days begin.
+        log: Whether reports go to a channel of this place.
+        paused: Nothing new is taken on here.
+        state: What the whole service does.
+        roles: How many roles are admins here beside those who manage the place.
+        untouched: Nobody has set anything here yet.
+        admin: Who asks may set things here.
+    """
+
+    place: bool
+    reasons: tuple[Reason, ...]
+    special: tuple[QuotaRule, ...]
+    names: Mapping[str, str]
+    access: AccessMode
+    verdict: AccessDecision | None
+    words: Strictness
+    keep_days: float | None
+    zone: str
+    log: bool
+    paused: bool
+    state: ServiceState
+    roles: int
+    untouched: bool
+    admin: bool
+
+
+UTC = "UTC"
+
+
+async def effective_settings(ctx: AppContext, actor: Actor, place: Place) -> EffectiveSettings:
+    """Return what holds in this place for everybody, and whether who asks may set it."""
+    kept = await privacy_service.show_retention(ctx, place)
+    anybody = Actor(place.platform, "")
+    async with ctx.db.read() as tx:
+        place_id = await people.find_place(tx, place)
+        said = await options.read(tx, place_id)
+        own = said.here
+        found = await rule_rows.concerning(tx, place.platform, place.guild)
+        special = tuple(p for p in found if _special(p, place))
+        kind, subject, _ = subject_of(actor, place)
+        newcomer = await access_rows.find(tx, place.platform, kind, subject)
+        zone = own.get(TIMEZONE)
+        return EffectiveSettings(
+            place=place.guild is not None,
+            reasons=(await bind(tx, ctx, anybody, place, None)).reasons,
+            special=special,
+            names=await _names(tx, place.platform, special),
+            access=ctx.access.get(place.platform, AccessMode.OPEN),
+            verdict=None if newcomer is None else newcomer.verdict,
+            words=word_check.strictness_of_place(place, said),
+            keep_days=kept.days,
+            zone=zone if isinstance(zone, str) else UTC,
+            log=own.get(moderation_rows.LOG) not in (None, moderation_rows.NOWHERE),
+            paused=own.get(place_options.PAUSED) is True,
+            state=said.state,
+            roles=len(await permissions.named(tx, place)),
+            untouched=not own and all(p.by_owner or p.scope.place != place.guild for p in found),
+            admin=await permissions.is_admin(tx, actor, place),
+        )
+
+
+def _special(policy: QuotaRule, place: Place) -> bool:
+    """Whether a rule is for some in this place alone; owners' rules for people are nobody else's business."""
+    scope = policy.scope
+    if scope.place is None or scope.place != place.guild:
+        return False
+    return bool(scope.role or scope.channel or (scope.person and not policy.by_owner))
+
+
+async def _names(tx: Tx, platform: str, special: tuple[QuotaRule, ...]) -> dict[str, str]:
+    names = {}
+    for user_id in {p.scope.person for p in special if p.scope.person}:
+        person = await people.find(tx, platform, user_id)
+        if person is not None and person.name:
+            names[user_id] = person.name
+    return names

@@ -1,0 +1,277 @@
+"""SQL of the history: the search index, saved searches and favourites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import aiosqlite
+
+from bot.core import recipes
+from bot.core.jobs import Job
+from bot.core.pictures import Picture
+from bot.history import queries
+from bot.history.model import Query
+from bot.storage import jobs
+
+BATCH = 100
+"""Jobs that are indexed in one transaction at start: admission waits for no more."""
+
+_PAGES = 64
+"""Pages of the index that are merged in one transaction."""
+
+_NEWEST_FIRST = 2**62
+
+
+async def index_job(tx: aiosqlite.Connection, job: Job) -> None:
+    """Index a job that has pictures, or index it anew."""
+    await index_jobs(tx, (job,))
+
+
+async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
+    """Index jobs that have pictures, or index them anew."""
+    marks = ", ".join("?" * len(some))
+    ids = [job.id for job in some]
+    await tx.execute_fetchall(f"DELETE FROM found WHERE rowid IN ({marks})", ids)  # noqa: S608 - question marks
+    kept = await by_their_own(tx, ids)
+    # A generator: the words are made on the database's thread, not on the event loop.
+    await tx.executemany(
+        "INSERT INTO found (rowid, words) VALUES (?, ?)",
+        ((job.id, _words(job, favourite=job.id in kept)) for job in some),
+    )
+
+
+async def find_jobs(
+    tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
+) -> tuple[int, ...]:
+    """Return the ids of a person's own jobs with pictures that have all that is sought, newest first.
+
+    Args:
+        tx: A transaction.
+        person_id: Whose.
+        query: What.
+        limit: At most so many.
+        before: Only jobs with a smaller id.
+    """
+    accounts = [
+        row[0] for row in await tx.execute_fetchall("SELECT id FROM accounts WHERE person_id = ?", (person_id,))
+    ]
+    low, high = await _between(tx, person_id, query)
+    if not accounts or low is None:
+        return ()
+    rows = await tx.execute_fetchall(
+        "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+        (_match(accounts, query), low, min(high, before or _NEWEST_FIRST), limit),
+    )
+    return tuple(row[0] for row in rows)
+
+
+async def unindexed(tx: aiosqlite.Connection) -> bool:
+    """Whether ``index_some`` or ``merge_some`` has anything to do."""
+    return bool(list(await tx.execute_fetchall('SELECT 1 FROM indexing WHERE "left" > 0 OR stale > 0')))
+
+
+async def index_some(tx: aiosqlite.Connection) -> bool:
+    """Index some of the jobs that were drawn before there was an index, newest first. Returns whether any are left."""
+    left = next(iter(await tx.execute_fetchall('SELECT "left" FROM indexing')))[0]
+    if not left:
+        return False
+    some = await jobs.pictured(tx, up_to=left, limit=BATCH)
+    if some:
+        # FTS5 collects rows in memory as long as their numbers rise: downwards, each would be a piece by itself.
+        await index_jobs(tx, some[::-1])
+    left = some[-1].id - 1 if len(some) == BATCH else 0
+    await tx.execute_fetchall('UPDATE indexing SET "left" = ?', (left,))
+    return left > 0
+
+
+async def merge_some(tx: aiosqlite.Connection) -> bool:
+    """Take some of what was removed out of the index's pages too. Returns whether there may be more."""
+    stale = next(iter(await tx.execute_fetchall("SELECT stale FROM indexing")))[0]
+    if not stale:
+        return False
+    before = tx.total_changes
+    # A negative number has all segments of the index merged into one, which those after it go on with.
+    await tx.execute_fetchall(
+        "INSERT INTO found (found, rank) VALUES ('merge', ?)", (-_PAGES if stale == 1 else _PAGES,)
+    )
+    more = stale == 1 or tx.total_changes - before >= 2
+    await tx.execute_fetchall("UPDATE indexing SET stale = ?", (2 if more else 0,))
+    return more
+
+
+async def _between(tx: aiosqlite.Connection, person_id: int, query: Query) -> tuple[int | None, int]:
+    """Return the ids that a job of theirs may have: from, which is None where there is none, and up to."""
+    low, high = 0, _NEWEST_FIRST
+    if query.since is not None:
+        first = await jobs.first_since(tx, person_id, query.since)
+        if first is None:
+            return None, 0
+        low = first
+    if query.until is not None:
+        high = await jobs.first_since(tx, person_id, query.until) or high
+    return low, high
+
+
+def _match(accounts: Sequence[int], query: Query) -> str:
+    """Return the query in FTS5's language; what was typed is in it as words of letters and digits alone, in quotes."""
+    terms = [*query.words, *_marks(query)] or [_ANY]
+    return " AND ".join("(" + " OR ".join(f'"{account}_{term}"' for account in accounts) + ")" for term in terms)
+
+
+_ANY = "_"
+_FAVOURITE = "_favourite_"
+
+
+def _marks(query: Query) -> Iterable[str]:
+    if query.model is not None:
+        yield _model(query.model)
+    if query.seed is not None:
+        yield _seed(query.seed)
+    if query.size is not None:
+        yield _size(*query.size)
+    if query.favourite:
+        yield _FAVOURITE
+
+
+# No word has an underscore, and what ends in one is not stemmed.
+def _model(name: str) -> str:
+    return f"_model_{'_'.join(queries.sought(name))}_"
+
+
+def _seed(seed: int) -> str:
+    return f"_seed_{seed}_"
+
+
+def _size(width: int, height: int) -> str:
+    return f"_size_{width}x{height}_"
+
+
+def _words(job: Job, *, favourite: bool) -> str:
+    request = job.request
+    # Most prompts are what was typed: nothing is cut twice.
+    text = "\n".join(dict.fromkeys((request.typed, request.prompt, request.negative, request.style, request.model)))
+    seeds = dict.fromkeys(recipes.seed_of(request, index) for index in range(request.count))
+    terms = [
+        _ANY,
+        *queries.words(text),
+        _model(request.model),
+        _size(request.width, request.height),
+        *(_seed(seed) for seed in seeds),
+        *((_FAVOURITE,) if favourite else ()),
+    ]
+    return " ".join(f"{job.account_id}_{term}" for term in terms)
+
+
+MOST = 999
+"""Numbers run up to this and begin again: three digits have room in a button."""
+
+KEPT = 50
+"""So many of the last searches of an account are kept."""
+
+
+async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, now: float) -> int:
+    """Keep a search as it was typed; returns its number, from 1 to 999. The same one again keeps its number.
+
+    Args:
+        tx: A writing transaction.
+        account_id: Who searches.
+        query: What was typed.
+        now: Unix seconds.
+    """
+    rows = list(
+        await tx.execute_fetchall(
+            "SELECT number, query FROM searches WHERE account_id = ? ORDER BY at DESC, number DESC", (account_id,)
+        )
+    )
+    number = next((row[0] for row in rows if row[1] == query), None)
+    if number is None:
+        number = _free({row[0] for row in rows})
+    await tx.execute_fetchall(
+        "INSERT INTO searches (account_id, number, query, at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (account_id, number) DO UPDATE SET query = excluded.query, at = excluded.at",
+        (account_id, number, query, now),
+    )
+    for row in rows[KEPT - 1 :]:
+        if row[0] != number:
+            await tx.execute_fetchall("DELETE FROM searches WHERE account_id = ? AND number = ?", (account_id, row[0]))
+    return int(number)
+
+
+async def get_search(tx: aiosqlite.Connection, account_id: int, number: int) -> str | None:
+    """Return what an account searched for under that number; None when it is kept no longer."""
+    rows = await tx.execute_fetchall(
+        "SELECT query FROM searches WHERE account_id = ? AND number = ?", (account_id, number)
+    )
+    return next((str(row[0]) for row in rows), None)
+
+
+def _free(used: set[int]) -> int:
+    last = max(used, default=0)
+    return last + 1 if last < MOST else min(set(range(1, MOST + 1)) - used)
+
+
+_NEWEST = 2**62
+_LATEST = 1e18
+
+
+async def add_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture], *, now: float) -> None:
+    """Keep these pictures; those that are kept already stay as they are."""
+    for picture in pictures:
+        await tx.execute_fetchall(
+            "INSERT INTO favourites (person_id, job_id, picture_id, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (person_id, picture.job_id, picture.id, now),
+        )
+
+
+async def remove_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture]) -> None:
+    """Keep these pictures no longer."""
+    for picture in pictures:
+        await tx.execute_fetchall(
+            "DELETE FROM favourites WHERE person_id = ? AND job_id = ? AND picture_id = ?",
+            (person_id, picture.job_id, picture.id),
+        )
+
+
+async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Sequence[int]) -> frozenset[int]:
+    """Return the ids of the pictures of these jobs that a person keeps."""
+    marks = ", ".join("?" * len(job_ids))
+    rows = await tx.execute_fetchall(
+        f"SELECT picture_id FROM favourites WHERE person_id = ? AND job_id IN ({marks})",  # noqa: S608 - question marks
+        (person_id, *job_ids),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+async def is_favourite(tx: aiosqlite.Connection, person_id: int, job_id: int) -> bool:
+    """Whether a person keeps any picture of a job."""
+    return bool(await favourites_among(tx, person_id, [job_id]))
+
+
+async def by_their_own(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
+    """Return which of these jobs have a picture that whoever asked for it keeps."""
+    marks = ", ".join("?" * len(job_ids))
+    rows = await tx.execute_fetchall(
+        "SELECT j.id FROM jobs j JOIN favourites f ON f.person_id = j.person_id AND f.job_id = j.id"  # noqa: S608 - question marks
+        f" WHERE j.id IN ({marks})",
+        job_ids,
+    )
+    return frozenset(row[0] for row in rows)
+
+
+async def favourites_page(
+    tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
+) -> tuple[int, ...]:
+    """Return the ids of the jobs that a person keeps pictures of, newest first; of ``query``, its days alone count."""
+    rows = await tx.execute_fetchall(
+        "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
+        " WHERE f.person_id = ? AND f.job_id < ? AND j.created_at >= ? AND j.created_at < ?"
+        " ORDER BY f.job_id DESC LIMIT ?",
+        (
+            person_id,
+            _NEWEST if before is None else before,
+            0.0 if query.since is None else query.since,
+            _LATEST if query.until is None else query.until,
+            limit,
+        ),
+    )
+    return tuple(row[0] for row in rows)

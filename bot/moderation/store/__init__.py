@@ -1,1 +1,0 @@
-"""SQL of moderation: bans, strikes and log channels."""

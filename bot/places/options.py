@@ -1,0 +1,135 @@
+"""Options of places: pauses, time zones, changes of them, and a place that gets another id."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from functools import cache
+from zoneinfo import available_timezones
+
+from bot.audit import changes
+from bot.audit.changes import Change, Subject, Undoable, Value
+from bot.commands.model import Invocation
+from bot.context import AppContext
+from bot.core.errors import BadInput, NotAllowed, Unavailable
+from bot.core.jobs import ServiceState
+from bot.core.people import Place
+from bot.core.texts import fold, shown
+from bot.places import store
+from bot.places.admission_context import AdmissionContext
+from bot.storage import options, people
+from bot.storage.database import Tx
+
+log = logging.getLogger(__name__)
+
+PAUSED = "paused"
+"""Option of a place: true while nothing new is taken on there. What waits is drawn."""
+
+
+def check_not_paused(asking: AdmissionContext) -> None:
+    """Refuse what is new in a paused place, and everywhere while the service is being drained; owners' requests too.
+
+    Raises:
+        NotAllowed: The place's admins have paused it.
+        Unavailable: The owners take on nothing new.
+    """
+    if asking.options.state is ServiceState.DRAIN:
+        raise Unavailable("refusal.paused.drain")
+    if asking.options.here.get(PAUSED) is True:
+        raise NotAllowed("refusal.paused.place")
+
+
+_CLOSE = 0.5
+"""How alike names must be, 0 to 1, for one to be meant by the other."""
+
+
+def parse_zone(text: str) -> str:
+    """Return the IANA name of a time zone.
+
+    Raises:
+        BadInput: There is none of that name; the nearest one is named.
+    """
+    wanted = fold(text).replace(" ", "_")
+    names, cities = _names()
+    if wanted in names:
+        return names[wanted]
+    if wanted in cities:
+        return cities[wanted]
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=_CLOSE)
+    near_city = difflib.get_close_matches(wanted, cities, n=1, cutoff=_CLOSE)
+    nearest = cities[near_city[0]] if near_city else names[near[0]] if near else "Europe/Berlin"
+    raise BadInput("refusal.zone", value=shown(text), nearest=nearest)
+
+
+@cache
+def _names() -> tuple[dict[str, str], dict[str, str]]:
+    """Every zone by its name, and by the city's part of it where that is no other's; in lower case."""
+    names: dict[str, str] = {}
+    cities: dict[str, str] = {}
+    for name in sorted(available_timezones()):
+        names[name.lower()] = name
+        area, _, city = name.rpartition("/")
+        if area and not area.startswith(("Etc", "posix", "right", "SystemV")):
+            # Of "America/Indianapolis" and "America/Indiana/Indianapolis" the shorter one.
+            known = cities.get(city.lower())
+            cities[city.lower()] = name if known is None or len(name) < len(known) else known
+    return names, cities
+
+
+async def _get(tx: Tx, subject: Subject) -> Value:
+    value = await options.get(tx, int(subject["place_id"] or 0), str(subject["name"]))
+    return None if value is None else {"value": value}
+
+
+async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:  # noqa: ARG001 - the log has both
+    await options.put(
+        tx, int(subject["place_id"] or 0), str(subject["name"]), None if value is None else value["value"]
+    )
+
+
+OPTION = Undoable("option", _get, _put)
+"""Subject: ``place_id`` (0 is the whole service) and ``name``. Value: ``{"value": ...}``."""
+
+
+async def option_change(
+    tx: Tx, place_id: int | None, name: str, value: object, *, action: str, place: Place, by: str, now: float
+) -> None:
+    """Set an option of a place, or of the whole service where ``place_id`` is None, and write down who did.
+
+    Args:
+        tx: A writing transaction.
+        place_id: Whose.
+        name: Which.
+        value: What JSON can hold; None takes it away.
+        action: What the log calls it.
+        place: Where it was typed: its admins may read and undo it, unless it is the service's.
+        by: ``platform:user id``, or ``operator``.
+        now: Unix seconds.
+    """
+    subject: Subject = {"place_id": place_id or options.SERVICE, "name": name}
+    where = None if place_id is None else place
+    await changes.apply_change(
+        tx, Change(OPTION, action, subject, None if value is None else {"value": value}, where), by=by, now=now
+    )
+
+
+async def set_here(tx: Tx, call: Invocation, name: str, value: object, *, now: float) -> None:
+    """Set an option of the place where a verb is typed; None takes it away.
+
+    Raises:
+        NotAllowed: It was typed in a direct message.
+    """
+    place_id = await people.remember_place(tx, call.place, now=now)
+    if place_id is None:
+        raise NotAllowed("refusal.rights.no_place")
+    if await options.get(tx, place_id, name) == value:
+        return  # nothing to read in the log, and nothing to undo
+    by = changes.actor_label(call.actor)
+    await option_change(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
+
+
+async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:
+    """Let everything that holds under a guild's old id hold under its new one. Raises Unavailable."""
+    async with ctx.db.write() as tx:
+        await store.move_place(tx, platform, old, new)
+    log.info("%s: the place %s is %s from now on", platform, old, new)

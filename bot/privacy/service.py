@@ -1,0 +1,215 @@
+"""What people and admins can do about stored pictures: export, forget and retention."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.audit import changes
+from bot.context import AppContext
+from bot.core.durations import is_for_good, parse_span
+from bot.core.errors import BadInput, NotFound, OverQuota, Unavailable
+from bot.core.jobs import JobState
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.pictures import PictureFile
+from bot.places.options import option_change
+from bot.privacy.store import exports, forgetting
+from bot.privacy.store.forgetting import Forgotten, Losses
+from bot.quotas.store import ledger
+from bot.storage import blobs, inputs, jobs, options, paths, people
+from bot.storage.database import Tx
+
+AGAIN_AFTER = 3600.0
+"""Seconds until somebody may ask again."""
+
+PATH = "exports"
+"""Where the page hands exports out: ``/exports/<token>``."""
+
+_TOKEN_BYTES = 16
+
+
+async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | None:
+    """Have one's own data put together; returns the link that it can be fetched by, None where it is sent.
+
+    Raises:
+        NotFound: They have never drawn anything.
+        BadInput: One is being made.
+        OverQuota: They have asked within the hour.
+        Unavailable: There is neither a chat to send it to nor an address of the page.
+    """
+    now = ctx.clock.now()
+    token = secrets.token_urlsafe(_TOKEN_BYTES) if ctx.link else ""
+    if not token and ref.address is None:
+        raise Unavailable("refusal.export.nowhere")
+    address = None if token else ref.address
+    async with ctx.db.write() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.export.nothing")
+        last = await exports.last(tx, person.id)
+        if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
+            if not last.ready:
+                raise BadInput("refusal.export.running")
+            # One of the future was asked for before the clock was set back.
+            if now - AGAIN_AFTER < last.asked_at <= now:
+                raise OverQuota("refusal.export.soon", wait=last.asked_at + AGAIN_AFTER - now)
+        digest = _digest(token) if token else ""
+        await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
+    ctx.backlog.posted()
+    return f"{ctx.link.rstrip('/')}/{PATH}/{token}" if token else None
+
+
+async def check_export(ctx: AppContext, token: str) -> None:
+    """Look at a link without using it.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it is over.
+        Unavailable: The file is still being made.
+    """
+    async with ctx.db.read() as tx:
+        await _good(tx, ctx, token)
+
+
+async def fetch_export(ctx: AppContext, token: str) -> PictureFile:
+    """Use a link; returns the file behind it.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it is over.
+        Unavailable: The file is still being made.
+    """
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        export, path = await _good(tx, ctx, token)
+        await exports.use(tx, export.id, now=now)
+    return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
+
+
+async def _good(tx: Tx, ctx: AppContext, token: str) -> tuple[exports.Export, Path]:
+    export = await exports.by_digest(tx, _digest(token))
+    if export is None or export.used or abs(ctx.clock.now() - export.asked_at) >= exports.KEPT_SECONDS:
+        raise NotFound("refusal.export.link")
+    if not export.ready:
+        raise Unavailable("refusal.export.not_ready")
+    folder = inputs.data_folder(ctx.pictures) / exports.FOLDER
+    path = await asyncio.to_thread(paths.regular, folder, f"{export.id}-1.zip")
+    if path is None:
+        raise NotFound("refusal.export.link")
+    return export, path
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def losses(ctx: AppContext, actor: Actor) -> Losses:
+    """Return what forgetting would take away. Raises NotFound for somebody who has never drawn anything."""
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.forget.nothing")
+        return await forgetting.losses(tx, person.id)
+
+
+async def forget(ctx: AppContext, actor: Actor) -> Losses:
+    """Forget a person's pictures, prompts and history, on all of their accounts; returns what was lost.
+
+    What waits or is being drawn is cancelled and refunded first. Killed after the commit, the files that are left are
+    swept at the next start, and messages are still taken away.
+
+    Raises:
+        NotFound: They have never drawn anything.
+    """
+    now = ctx.clock.now()
+    stopped: list[int] = []
+    async with ctx.db.write() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.forget.nothing")
+        lost = await forgetting.losses(tx, person.id)
+        for job_id, state in await forgetting.waiting(tx, person.id):
+            if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
+                await ledger.refund(tx, job_id, now=now)
+                stopped.append(job_id)
+        gone = await forgetting.forget(tx, person.id)
+    for job_id in stopped:
+        ctx.backlog.forget(job_id)
+    for job_id in gone.jobs:
+        ctx.backlog.changed(job_id)
+    await _remove_files(ctx, gone)
+    return lost
+
+
+async def _remove_files(ctx: AppContext, gone: Forgotten) -> None:
+    await blobs.remove_all(ctx.pictures, gone.pictures)
+    await exports.remove_files(ctx.pictures, gone.exports)
+    if not gone.inputs:
+        return
+    # In a writing transaction, so that no job that names one of them comes in meanwhile.
+    async with ctx.db.write(alone=True) as tx:
+        named = await jobs.starts(tx)
+        await inputs.remove(ctx.pictures, [name for name in gone.inputs if name not in named])
+
+
+DAYS = "keep_days"
+"""Option of a place, or of the whole service: a number of days; not set is for good."""
+
+_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSpan:
+    """For how many days pictures are kept; None is for good.
+
+    Attributes:
+        here: By this place's own rule.
+        everywhere: By the owners' rule.
+        whole: It is asked for the whole service, not for a place.
+    """
+
+    here: float | None
+    everywhere: float | None
+    whole: bool
+
+    @property
+    def days(self) -> float | None:
+        """What holds: the shorter one."""
+        given = [days for days in (self.here, self.everywhere) if days is not None]
+        return min(given) if given else None
+
+
+async def show_retention(ctx: AppContext, place: Place) -> RetentionSpan:
+    """Return what holds in this place; in a direct message, for the whole service."""
+    async with ctx.db.read() as tx:
+        return await _kept(tx, place, await people.find_place(tx, place))
+
+
+async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str) -> RetentionSpan:
+    """Set how long pictures of this place are kept; in a direct message, all of them. Rights were checked before.
+
+    Raises:
+        BadInput: No length of time, or less than a day.
+    """
+    days: float | None = None
+    if not is_for_good(typed):
+        days = parse_span(typed) / _DAY
+        if days < 1:
+            raise BadInput("refusal.keep.short")
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        place_id = await people.remember_place(tx, place, now=now)
+        by = changes.actor_label(actor)
+        await option_change(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
+        return await _kept(tx, place, place_id)
+
+
+async def _kept(tx: Tx, place: Place, place_id: int | None) -> RetentionSpan:
+    said = await options.read(tx, place_id)
+    return RetentionSpan(_days(said.here.get(DAYS)), _days(said.everywhere.get(DAYS)), whole=place.guild is None)
+
+
+def _days(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
