@@ -1,6 +1,6 @@
-"""The contract between the bot and whatever draws: profiles, recipes, events, the Engine protocol and its errors.
+"""The contract between the bot and an engine: profiles, recipes, events, the Engine protocol and its errors.
 
-Standard library only: it is all of the engine that the bot imports.
+The bot imports nothing else of the engine. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ T = TypeVar("T", int, float)
 
 
 class Lane(StrEnum):
-    """How urgent a paint is; the engine serves interactive work first."""
+    """How urgent a paint is; the engine draws interactive work first."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
 
 class NegativePromptSupport(StrEnum):
-    """Whether a model follows an input: always, only with guidance above 1, or never."""
+    """Whether a model follows a negative prompt: always, only with guidance above 1, or never."""
 
     ALWAYS = "always"
     WITH_GUIDANCE = "with_guidance"
@@ -29,19 +29,19 @@ class NegativePromptSupport(StrEnum):
 
 
 class Capability(StrEnum):
-    """What a model can do beside drawing from words alone."""
+    """What a model can do besides drawing from a prompt alone."""
 
     IMAGE = "image"
-    """Start from a picture (img2img), which upscaling does too."""
+    """Start from a picture (img2img); upscaling needs it too."""
     MASK = "mask"
-    """Draw a part of a picture anew (inpainting)."""
+    """Draw a part of a picture again (inpainting)."""
     VARY = "vary"
-    """Draw a small change of a picture, around its seed."""
+    """Draw a slight variation of a picture, around its seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range(Generic[T]):
-    """An inclusive range with the value taken when nothing is asked."""
+    """An inclusive range and its default value."""
 
     default: T
     low: T
@@ -50,11 +50,11 @@ class Range(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one model can do, what it does by default, and what it ignores.
+    """What one model can do, its defaults, and what it ignores.
 
     Attributes:
         name: What people type after ``--model``; lower case, no spaces.
-        title: The model's proper name, for cards and metadata.
+        title: The model's full name, for cards and metadata.
         source: Hub id, or folder of a diffusers pipeline.
         family: Which module of ``engine.families`` loads it.
         multiple: Both sides must be multiples of this, in pixels.
@@ -63,18 +63,18 @@ class Profile:
         steps: Denoising steps.
         guidance: Guidance scale; a range of a single value means that guidance is fixed.
         negative: Whether a negative prompt changes the picture.
-        prompt_chars: Longest prompt that is taken, in characters.
+        prompt_chars: Longest prompt, in characters.
         languages: BCP 47 primary tags of the languages that prompts may be in.
-        licence: SPDX identifier of the weights, or a name where SPDX has none.
-        enlarge: Whole factor by which surfaces show its pictures enlarged (1: as they are).
-        pipeline: The diffusers class that its folder names.
-        scheduler: The diffusers scheduler that it is drawn with; empty for the one in its folder.
-        scheduler_config: What is set differently in that scheduler.
-        negative_default: What it is kept away from where nobody says anything; empty for nothing.
-        prompt_tokens: Tokens of a prompt that its text encoder takes; what comes after them is cut off, and said.
-        parameters: How many parameters each part has (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
-        can: What it can do beside drawing from words.
-        cost: What a picture of its native size and default steps costs, beside one of Z-Image-Turbo.
+        licence: SPDX identifier of the weights' licence, or its name if SPDX has none.
+        enlarge: Whole factor by which surfaces enlarge its pictures for display (1: not at all).
+        pipeline: The diffusers pipeline class that its folder names.
+        scheduler: Class name of the diffusers scheduler; empty for the one in its folder.
+        scheduler_config: Settings of that scheduler that differ from its own.
+        negative_default: Negative prompt of requests that give none.
+        prompt_tokens: Tokens of a prompt that its text encoder reads; the rest is cut off, with a note.
+        parameters: Number of parameters of each part (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
+        can: What it can do besides drawing from a prompt.
+        cost: Cost of a picture of its native size and default steps, relative to one of Z-Image-Turbo.
     """
 
     name: str
@@ -106,19 +106,19 @@ class Recipe:
     """Everything that decides the pixels of one picture.
 
     Attributes:
-        id: Unique among the recipes that are being painted; every event names it.
+        id: Unique among the recipes that are being painted; events carry it.
         model: A profile's ``name``.
         prompt: What to draw.
-        negative: What not to draw; empty for nothing.
-        width: Pixels, on the profile's grid.
-        height: Pixels, on the profile's grid.
+        negative: What not to draw; may be empty.
+        width: Pixels, a multiple of the profile's ``multiple``.
+        height: Pixels, a multiple of the profile's ``multiple``.
         steps: Denoising steps.
         guidance: Guidance scale.
         seed: 0 to 2**63 - 1.
-        image: Path of the picture to start from, which is scaled to ``width`` and ``height``; empty for none.
-        mask: Path of a picture as large as ``image``: what is white there is drawn anew; empty for everything.
-        strength: How far to move away from ``image``: above 0, which keeps it, to 1, which forgets it.
-        variation: How much of the noise is ``variation_seed``'s and no longer ``seed``'s, 0 to 1 (slerp).
+        image: Path of an initial image, which is scaled to ``width`` and ``height``; empty for none.
+        mask: Path of a picture as large as ``image``, whose white part is drawn again; empty for all of it.
+        strength: How far to move away from ``image``: above 0 (keeps it) to 1 (ignores it).
+        variation: Share of the noise that comes from ``variation_seed`` instead of ``seed``, 0 to 1 (slerp).
         variation_seed: 0 to 2**63 - 1.
     """
 
@@ -149,7 +149,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A rough picture of how far it has come; encoded, small."""
+    """A small, encoded preview of an unfinished picture."""
 
     recipe_id: str
     data: bytes
@@ -158,21 +158,21 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished picture: a lossless PNG without metadata, and how it was made.
+    """A finished picture: a lossless PNG without metadata, and how it was drawn.
 
     Attributes:
-        recipe_id: Whose it is.
-        data: The file.
+        recipe_id: Id of its recipe.
+        data: The encoded file.
         width: Pixels.
         height: Pixels.
-        seconds: How long the device took for it.
+        seconds: Time that the device spent on it.
         mime: Media type of ``data``.
         precision: Number format that it was drawn in, such as ``bf16``.
-        revision: Commit of the model's files on their hub; empty for files that have none.
-        notes: What the person should know of it; codes, such as ``prompt_cut``.
-        device: The kind of device that drew it, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``.
-        setup: Short digest of what else decides pixels: the model's files by name, its LoRAs, its scheduler; the
-            upscaler, where one enlarged what it starts from; which steps were guessed, where any were.
+        revision: Commit of the model's files on their hub; empty if they have none.
+        notes: Codes of what the person should know, such as ``prompt_cut``.
+        device: Kind of the device, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``.
+        setup: Short digest of what else decides the pixels: the model's files by name, its LoRAs, its scheduler; the
+            upscaler of the initial image and the step cache, if they were used.
     """
 
     recipe_id: str
@@ -190,7 +190,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """This recipe ends without a picture; its batch-mates go on."""
+    """This recipe ends without a picture; others of its batch go on."""
 
     recipe_id: str
     error: EngineError
@@ -199,14 +199,14 @@ class Failed:
 Event = Step | Preview | Image | Failed
 
 PROMPT_CUT = "prompt_cut"
-"""Note of an Image: the prompt was longer than its model reads, and its end was left out."""
+"""Note of an Image: the prompt was longer than its model reads, and its end was cut off."""
 
 SAFER = "safer_precision"
 """Note of an Image: its numbers overflowed, and it was drawn again in a safer precision."""
 
 
 class Phase(StrEnum):
-    """Where the engine is in its life. IDLE is WARM with its memory given back: a paint loads the model again first."""
+    """The engine's state of life. IDLE is WARM with its memory given back: a paint loads the model again first."""
 
     STARTING = "starting"
     DOWNLOADING = "downloading"
@@ -218,7 +218,7 @@ class Phase(StrEnum):
 
 
 READY = frozenset({Phase.WARM, Phase.IDLE})
-"""Phases in which a paint is taken up at once."""
+"""Phases in which a paint is accepted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,22 +226,22 @@ class EngineState:
     """What the engine is doing now.
 
     Attributes:
-        phase: WARM means that a paint starts at once. LOST means that it is being started again. BROKEN means that it
-            can't start until somebody changes something; ``problem`` says what.
+        phase: WARM: a paint starts at once. LOST: the engine is being restarted. BROKEN: it can't start until somebody
+            changes something; ``problem`` says what.
         model: Name of the profile that is loaded or being loaded.
         device: Such as ``cpu`` or ``cuda:0 NVIDIA GeForce RTX 4070``; empty until known.
         precision: Such as ``fp32`` or ``bf16``; empty until known.
-        bytes_done: While downloading: bytes that have come.
-        bytes_total: While downloading: bytes in all; 0 when unknown.
-        memory: Bytes of the device's memory in use (of the process, on a CPU); 0 when unknown.
-        problem: One clear English sentence; empty when there is none.
-        restarts: How many times the device's process was started again.
+        bytes_done: While downloading: bytes that are here.
+        bytes_total: While downloading: bytes in all; 0 if unknown.
+        memory: Bytes of the device's memory in use (of the process, on a CPU); 0 if unknown.
+        problem: One clear English sentence; empty if there is none.
+        restarts: How often the device's process was restarted.
         plan: How the model was fitted to the device, in one English sentence; empty until known.
-        revision: Commit of the model's files on their hub; empty when they have none.
-        switch_seconds: How long changing to another model took last; 0 when it never happened.
-        busy_seconds: How long the device has been at work, of ``warm_seconds``.
+        revision: Commit of the model's files on their hub; empty if they have none.
+        switch_seconds: How long the last change to another model took; 0 if there was none.
+        busy_seconds: How long the device has worked, of ``warm_seconds``.
         warm_seconds: Seconds from when it was warm to its last picture.
-        prompts_encoded: How many prompts went through a text encoder since then; the others were remembered.
+        prompts_encoded: Prompts that went through a text encoder since then; the others were cached.
     """
 
     phase: Phase
@@ -262,7 +262,7 @@ class EngineState:
 
 
 class SafetyVerdict(StrEnum):
-    """What a classifier says of a picture. UNKNOWN: it could not look, or not judge."""
+    """A classifier's verdict on a picture. UNKNOWN: it could not read or judge the picture."""
 
     SAFE = "safe"
     UNSAFE = "unsafe"
@@ -270,13 +270,13 @@ class SafetyVerdict(StrEnum):
 
 
 class EngineError(Exception):
-    """Why a recipe ended without a picture. ``code`` is stable, so that surfaces can translate it."""
+    """Why a recipe ended without a picture. ``code`` is stable; surfaces translate it."""
 
     code = "failed"
 
 
 class EngineLost(EngineError):
-    """The device's process died or hung; the only error that ``paint`` raises."""
+    """The device's process died or hung. ``paint`` raises no other error."""
 
     code = "lost"
 
@@ -288,25 +288,25 @@ class OutOfMemory(EngineError):
 
 
 class UnknownModel(EngineError):
-    """No profile has that name, or its files can't be loaded."""
+    """There is no such profile, or its files can't be loaded."""
 
     code = "unknown_model"
 
 
 class BadRecipe(EngineError):
-    """The pipeline refused the recipe or raised while it was drawing it."""
+    """The pipeline refused the recipe, or raised while it drew it."""
 
     code = "bad_recipe"
 
 
 class BadImage(EngineError):
-    """The picture to start from, or its mask, can't be read or is far too large."""
+    """The initial image or its mask can't be read, or is far too large."""
 
     code = "bad_image"
 
 
 class Overflow(EngineError):
-    """The numbers of this picture overflowed, in a safer precision too."""
+    """The numbers of this picture overflowed, also in a safer precision."""
 
     code = "overflow"
 
@@ -317,62 +317,62 @@ ERRORS: Mapping[str, type[EngineError]] = {
 
 
 class Engine(Protocol):
-    """Draws recipes. Fake, child process and a cluster obey the same contract (``tests/contract``)."""
+    """Draws recipes. Every implementation passes the same tests (``tests/contract``)."""
 
     async def start(self) -> None:
-        """Begin to load and warm; returns at once. ``state`` tells how it goes."""
+        """Begin to load and warm; returns at once. ``state`` shows the progress."""
 
     async def aclose(self) -> None:
-        """Drop all work and free the device; within 5 s."""
+        """Drop all work and free the device within 5 s."""
 
     async def warm(self) -> None:
-        """Return once the phase is WARM. Raises EngineError with a clear sentence when it becomes BROKEN."""
+        """Return when the phase is WARM or IDLE. Raises EngineError with a clear sentence if it becomes BROKEN."""
 
     def profiles(self) -> tuple[Profile, ...]:
-        """What can be asked for; the first is the default."""
+        """Profiles that recipes may name; the first is the default."""
 
     def slots(self) -> int:
-        """How many paints are worth having open at once: more than one keeps the device busy between two of them."""
+        """How many paints should be open at once; more than one keeps the device busy between two of them."""
 
     def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this model and size are worth painting together; at least 1."""
+        """How many recipes of this model and size should be painted together; at least 1."""
 
     def state(self) -> EngineState:
-        """What it is doing now; cheap."""
+        """What the engine is doing now; cheap."""
 
     def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """Draw recipes, together where they are of one model and size.
+        """Draw recipes; those of one model and size share their steps.
 
-        Every recipe ends in exactly one Image or Failed, or in nothing when it was dropped. Leaving the loop drops
-        what is left. Several paints may be open at once: the engine orders them by lane, lets short ones go before
-        long ones, and joins what can share a step.
+        Every recipe ends in exactly one Image or Failed, or in nothing if it was dropped. Leaving the loop drops the
+        rest. Several paints may be open at once: the engine orders them by lane, draws short ones before long ones,
+        and joins those that can share a step.
 
         Raises:
-            EngineLost: The device's process died or hung; what has not ended may be painted again.
+            EngineLost: The device's process died or hung; recipes that have not ended may be painted again.
         """
 
     async def drop(self, recipe_id: str) -> None:
-        """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
+        """Take a recipe out within one step; its paint yields no more events of it. Unknown ids are ignored."""
 
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
-        """Somebody looks (or no longer does) at how this recipe comes along: only then are previews made of it."""
+        """Turn previews of a recipe on or off; they are off at first. Unknown ids are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What an engine is started with; built by the composition root from the settings.
+    """Configuration of an engine; the composition root builds it from the settings.
 
     Attributes:
         model: ``demo``, a hub id, a folder, or the name of a model in ``models_file``.
-        models_dir: Where downloaded models are kept.
+        models_dir: Folder of downloaded models.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
         precision: ``auto``, ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4`` or ``fp32``.
-        models_file: ``models.toml`` with the operator's own models; it need not be there.
+        models_file: Path of ``models.toml`` with the operator's own models; it may not exist.
         idle_unload: Minutes without work after which the device's memory is given back; 0: never.
         compile: Backend of ``torch.compile``; empty: not compiled.
-        upscaler: Path of the model that enlarges pictures to start from; empty: they are only scaled.
-        step_cache: One step in so many is computed in the middle of a long drawing, 1 to 3.
-        environment: More environment variables for the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
+        upscaler: Path of the model that enlarges initial images; empty: they are only scaled.
+        step_cache: In the middle of many steps, one step out of this number is computed, 1 to 3.
+        environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""A picture on its way, and what it is made from: prompts as a model reads them, a picture to start from."""
+"""The state of one picture's denoising, and its inputs: embedded prompts and an initial image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from engine.contract import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A prompt as its model reads it.
+    """A prompt, encoded for its model.
 
     Attributes:
-        tensors: What the family's ``forward`` takes; the first is (tokens, channels), without padding.
-        cut: The prompt was longer than the model reads, and its end was left out.
+        tensors: Inputs of the family's ``forward``; the first is (tokens, channels), without padding.
+        cut: The prompt was longer than the model reads, and its end was cut off.
     """
 
     tensors: tuple[Tensor, ...]
@@ -27,18 +27,18 @@ class Embedding:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return sum(t.nbytes for t in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class InitImage:
-    """A picture to start from.
+    """An initial image (img2img, inpainting).
 
     Attributes:
         pixels: (height, width, 3), 0 to 255, of the recipe's size.
-        mask: (height, width), 0 (stays) to 1 (is drawn anew); None: everything is.
-        upscaler: Digest of the model that enlarged it; empty where none did.
+        mask: (height, width), 0 (stays) to 1 (is drawn again); None: all of it is drawn again.
+        upscaler: Digest of the model that enlarged it; empty if none did.
     """
 
     pixels: NDArray[np.uint8]
@@ -48,25 +48,25 @@ class InitImage:
 
 @dataclass(slots=True, eq=False)
 class DenoiseState:
-    """One picture on its way.
+    """One picture between its first step and its last.
 
     Attributes:
-        recipe: What it shall be.
-        prompt: What it shall show.
-        negative: What it is kept away from; None where its guidance uses none.
-        scheduler: Its own.
-        times: Timesteps that it goes through, on the CPU; fewer than ``recipe.steps`` when it starts from a picture.
-        generator: Its own, for schedulers that add noise.
+        recipe: The recipe.
+        prompt: Embedding of the prompt.
+        negative: Embedding of the negative prompt; None if the guidance uses none.
+        scheduler: Scheduler of this picture alone.
+        times: Its timesteps, on the CPU; fewer than ``recipe.steps`` with an initial image.
+        generator: Random generator of this picture alone, for schedulers that add noise.
         latents: (1, channels, height / 8, width / 8), float32.
-        noise: What it began from, of the same shape.
-        start: The picture that it starts from.
-        kept: That picture's latents where a mask keeps a part of it.
-        mask: (1, 1, height / 8, width / 8) of that mask.
-        done: Steps that it has gone.
-        cached: One in so many of them is computed in its middle; 0: all were so far.
-        past: Timestep and prediction of the last two that were; empty where none will be guessed.
-        clean: What the last step took the finished latents to be; kept for previews alone.
-        looked: Somebody looks, so that ``clean`` is worth keeping.
+        noise: Initial noise, of the same shape.
+        start: The initial image.
+        kept: Latents of the initial image, if a mask keeps a part of it.
+        mask: That mask, (1, 1, height / 8, width / 8).
+        done: Steps that are done.
+        cached: One step out of this number is computed in the middle; 0: all steps were computed so far.
+        past: Timestep and prediction of the last two computed steps; empty if no step will be extrapolated.
+        clean: The last step's estimate of the finished latents; kept for previews only.
+        looked: Previews are wanted, so ``clean`` is kept.
     """
 
     recipe: Recipe

@@ -1,4 +1,4 @@
-"""FakeEngine: the engine's contract without a device, for fast tests and for trying surfaces out."""
+"""FakeEngine: implements the engine's contract without a device, for fast tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from engine.contract import (
 )
 
 Pause = Callable[[], Awaitable[object]]
-"""Awaited before each step: how long a step takes, or what it waits for."""
+"""Awaited before each step: sets how long a step takes, or what it waits for."""
 
 
 async def _at_once() -> None:
@@ -40,7 +40,7 @@ async def _at_once() -> None:
 
 @dataclass(slots=True, eq=False)
 class _Paint:
-    """A paint that somebody is iterating over: its place in the line, what is open in it, and why it was lost."""
+    """A paint that is being iterated over: its place in the queue, its open recipes, and why it was lost."""
 
     place: tuple[int, int]
     open: dict[int, Recipe]
@@ -48,15 +48,15 @@ class _Paint:
 
 
 class FakeEngine:
-    """Paints flat pictures whose colours come from prompt and seed. Obeys ``engine.contract.Engine``.
+    """Paints flat pictures whose colours come from prompt and seed. Implements ``engine.contract.Engine``.
 
-    A start from a picture is mixed with them, the more of it the less the strength; a variation's middle lies between
-    the colours of both seeds.
+    An initial image is blended with them by the recipe's strength; the middle of a variation is a blend of both seeds'
+    colours.
 
     Args:
-        profiles: What can be asked for; the demo model's profile by default.
+        profiles: Profiles that recipes may name; the demo model's by default.
         pause: Awaited before each step of each batch.
-        fail: Asked about each recipe; an error that it returns is the recipe's end.
+        fail: Called with each recipe; an error that it returns ends the recipe.
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
     """
 
@@ -79,8 +79,8 @@ class FakeEngine:
         self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
         self.painted: MutableSequence[Recipe] = []
         """Every recipe that was begun, in order."""
-        self.looked: set[str] = set()
-        """Recipes that somebody looks at."""
+        self.previewed: set[str] = set()
+        """Recipes whose previews are wanted."""
 
     async def start(self) -> None:
         """Become warm, unless ``auto_warm`` is off."""
@@ -100,7 +100,7 @@ class FakeEngine:
             raise self._error
 
     def profiles(self) -> tuple[Profile, ...]:
-        """What can be asked for; the first is the default."""
+        """Profiles that recipes may name; the first is the default."""
         return self._profiles
 
     def slots(self) -> int:
@@ -108,7 +108,7 @@ class FakeEngine:
         return 1
 
     def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this size are worth painting together."""
+        """How many recipes of this size should be painted together."""
         return catalogue.batch(recipe)
 
     def state(self) -> EngineState:
@@ -129,7 +129,7 @@ class FakeEngine:
         await self._become(Phase.WARM, "")
 
     def become_another(self, *, device: str = "fake", precision: str = "fp32", revision: str = "") -> None:
-        """From now on draw as another machine would: what each picture says of itself is this."""
+        """Draw as another machine would from now on: pictures carry this device, precision and revision."""
         self._state = replace(self._state, device=device, precision=precision, revision=revision)
 
     async def break_down(self, error: EngineError) -> None:
@@ -150,7 +150,7 @@ class FakeEngine:
         paint = _Paint(place, dict(enumerate(recipes)))
         self._paints.append(paint)
         try:
-            await self._or_lost(paint, self._turn(paint))
+            await self._or_lost(paint, self._wait_turn(paint))
             for ticket, recipe in list(paint.open.items()):
                 error = self._error or self._refusal(recipe)
                 if error is not None and paint.open.pop(ticket, None) is not None:
@@ -159,16 +159,16 @@ class FakeEngine:
             async for event in self._draw(paint):
                 yield event
         finally:
-            # A paint that is left may end in a task of its own, so the line moves on without waiting.
+            # A paint that is left may end in another task, so the queue moves on without waiting.
             self._paints.remove(paint)
-            self.looked.difference_update(recipe.id for recipe in recipes)
+            self.previewed.difference_update(recipe.id for recipe in recipes)
             if paint.lost.done():
                 paint.lost.exception()
             async with self._moved:
                 self._moved.notify_all()
 
     async def drop(self, recipe_id: str) -> None:
-        """Take a recipe out; its paint says nothing more about it. Unknown ids are ignored."""
+        """Take a recipe out; its paint yields no more events of it. Unknown ids are ignored."""
         for paint in self._paints:
             for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
                 del paint.open[ticket]
@@ -178,24 +178,24 @@ class FakeEngine:
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Send a Preview of it after each step, or no longer. Unknown ids are ignored."""
         if not enabled:
-            self.looked.discard(recipe_id)
+            self.previewed.discard(recipe_id)
         elif any(recipe.id == recipe_id for paint in self._paints for recipe in paint.open.values()):
-            self.looked.add(recipe_id)
+            self.previewed.add(recipe_id)
 
     async def _become(self, phase: Phase, problem: str) -> None:
         self._state = replace(self._state, phase=phase, problem=problem)
         async with self._moved:
             self._moved.notify_all()
 
-    async def _turn(self, paint: _Paint) -> None:
-        """Wait for the device: warm, and nobody more urgent or earlier before this paint; or nothing left to do."""
+    async def _wait_turn(self, paint: _Paint) -> None:
+        """Wait until the engine is warm and this paint is first in the queue, or until it is empty."""
 
         def mine() -> bool:
             return self._state.phase in (Phase.WARM, Phase.BROKEN) and min(p.place for p in self._paints) == paint.place
 
         async with self._moved:
             await self._moved.wait_for(lambda: not paint.open or mine())
-            # Who draws is not overtaken any more.
+            # A paint that draws is not overtaken any more.
             paint.place = (-1, paint.place[1])
 
     def _refusal(self, recipe: Recipe) -> EngineError | None:
@@ -214,7 +214,7 @@ class FakeEngine:
             for ticket, recipe in list(paint.open.items()):
                 if ticket in paint.open and step <= recipe.steps:
                     yield Step(recipe.id, step, recipe.steps)
-                    if recipe.id in self.looked:
+                    if recipe.id in self.previewed:
                         yield Preview(recipe.id, await asyncio.to_thread(_preview, recipe, step), "image/png")
         for ticket, recipe in list(paint.open.items()):
             made: Event
@@ -237,7 +237,7 @@ class FakeEngine:
                 yield made
 
     async def _or_lost(self, paint: _Paint, work: Awaitable[object]) -> None:
-        """Wait for the work; raises EngineLost as soon as the engine is lost."""
+        """Wait for the work; raises EngineLost when the engine is lost."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait((task, paint.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -255,14 +255,14 @@ def _encoded(recipe: Recipe) -> bytes:
 
 
 def _preview(recipe: Recipe, step: int) -> bytes:
-    """Return an eighth of its sides, and the more of it the further it is."""
+    """Return the picture at an eighth of its sides, blended with gray by the steps that are left."""
     small = (max(1, recipe.width // 8), max(1, recipe.height // 8))
     plain = _flat(replace(recipe, image="", mask="")).resize(small)
     return _png(Pillow.blend(Pillow.new("RGB", small, "gray"), plain, step / recipe.steps))
 
 
 def _picture(recipe: Recipe) -> Pillow.Image:
-    """Return the flat picture, mixed with the one that it starts from. Raises OSError when that can't be read."""
+    """Return the flat picture, blended with its initial image. Raises OSError if that can't be read."""
     drawn = _flat(recipe)
     if not recipe.image:
         return drawn

@@ -164,13 +164,13 @@ async def test_only_those_who_look_are_sent_previews(make: Make) -> None:
     live = bot.dispatch.live
     assert not live.sights(job.id)
     with live.subscribe(job.id, looking=True) as changes:
-        await bot.until(lambda: f"{job.id}:0" in bot.engine.looked)
+        await bot.until(lambda: f"{job.id}:0" in bot.engine.previewed)
         gate.let(1)
         while not live.sights(job.id):
             async with asyncio.timeout(10):
                 await anext(changes)
         assert opened(live.sights(job.id)[0].data).size == (24, 24)
-    await bot.until(lambda: not bot.engine.looked)
+    await bot.until(lambda: not bot.engine.previewed)
     gate.open()
     await bot.delivered(job.id)
 

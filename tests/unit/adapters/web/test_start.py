@@ -100,7 +100,7 @@ async def test_who_follows_a_job_sees_its_previews(held: House, monkeypatch: pyt
             assert response.headers["Cache-Control"] == "private, no-store"
             assert opened(await response.read()).size == (16, 8)
     # The page has left: nothing is made for nobody, and an old preview is no news for the next.
-    await held.until(lambda: not held.engine.looked)
+    await held.until(lambda: not held.engine.previewed)
     async with held.client.get(url) as response:
         assert (response.status, await response.read()) == (204, b"")
     held.gate.open()

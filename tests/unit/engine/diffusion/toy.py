@@ -172,7 +172,7 @@ class OneModel:
 
     @property
     def reloads(self) -> int:
-        """How often a real keeper would have loaded the model in another precision."""
+        """How often the model manager would have loaded the model in another precision."""
         return sum(one != other for one, other in pairwise(self.asked))
 
 
