@@ -1,4 +1,4 @@
-"""Every model that can be asked for: the default, the operator's own, and what is on the disk already."""
+"""The models that people can choose: the default, those of models.toml, and known ones that are on the disk."""
 
 from __future__ import annotations
 
@@ -8,45 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contract import Profile, Recipe, UnknownModel
+from engine.families.registry import DEMO, known_models
 from engine.folders import profile_of
 from engine.models_file import ModelsFile, read
-from engine.profiles import DEMO, demo, known, z_image_turbo
 from engine.spec import ModelSpec
 
-__all__ = [
-    "DEMO",
-    "Catalogue",
-    "Ready",
-    "batch",
-    "batch_of",
-    "demo",
-    "known",
-    "profile_for",
-    "read_catalogue",
-    "specs",
-    "z_image_turbo",
-]
-
 Ready = Callable[[ModelSpec, str], bool]
-"""Takes a model and the models' folder; tells whether all of its files are there."""
+"""Takes a model and the folder of downloaded models; returns whether all of its files are there."""
 
 _BATCH_PIXELS = 2**20
-"""Pixels that are worth drawing together: one 1024x1024 picture fills a device, small ones need company."""
+"""Pixels worth drawing in one batch: one 1024x1024 picture fills a device, smaller ones are batched."""
 
 _BATCH_MOST = 8
-"""More pictures in a batch make the first of them wait longer than they save."""
-
+"""In larger batches the first picture waits longer than the batch saves."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The models that can be asked for.
+    """The models that people can choose.
 
     Attributes:
         specs: The default first; their names are unique.
-        problems: What of ``models_file`` is left out, and why: one sentence each.
+        problems: One sentence for each part of ``models_file`` that is left out.
     """
 
     specs: tuple[ModelSpec, ...]
@@ -54,7 +39,7 @@ class Catalogue:
 
 
 def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> tuple[ModelSpec, ...]:
-    """Return the models of ``read_catalogue``; what is left out of ``models_file`` is an error in the log."""
+    """Return the models of ``read_catalogue``, and log an error for each part of ``models_file`` that is left out."""
     found = read_catalogue(model, models_dir, models_file, ready)
     for problem in found.problems:
         log.error("Left out of the models: %s", problem)
@@ -62,16 +47,15 @@ def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = N
 
 
 def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> Catalogue:
-    """Return every model that can be asked for.
+    """Return every model that people can choose.
 
-    Reads ``models_file`` and small files of folders, so it is for start-up, not for an event loop. A mistake in one
-    table leaves that model out.
+    Reads files, so call it at start-up and not on an event loop. A mistake in one table leaves that model out.
 
     Args:
         model: ``EASEL_MODEL``: a known name or hub id, a folder, or a name in ``models_file``.
-        models_dir: Where downloaded models are kept; known ones that are there can be asked for.
-        models_file: Path of ``models.toml``; it need not be there.
-        ready: Tells whether a known model is on the disk; without it, they are not looked for.
+        models_dir: Folder of downloaded models; known models that are there can be chosen.
+        models_file: Path of ``models.toml``; it may be missing.
+        ready: Returns whether a known model is on the disk; without it, known models are not offered.
 
     Raises:
         UnknownModel: There is no such default.
@@ -87,9 +71,9 @@ def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready |
             problems += (f"{models_file}, [{name}]: {taken}.",)
         else:
             found[spec.profile.name] = spec
-    for spec in known():
-        # The demo is not offered beside a real model: it is for trying Easel out. A table that is left out is not
-        # replaced by another model of its name.
+    for spec in known_models():
+        # The demo is for trying Easel out and is not offered next to a real model. A rejected table is not replaced
+        # by a known model of the same name.
         offered = spec.profile.name not in {DEMO, *found, *own.rejected}
         if ready is not None and offered and ready(spec, models_dir):
             found[spec.profile.name] = spec
@@ -99,40 +83,46 @@ def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready |
 def profile_for(model: str) -> Profile:
     """Return the profile for ``EASEL_MODEL``: ``demo``, the hub id or the name of a known model, or a folder.
 
-    Reads a folder's small JSON files, so it is for start-up, not for an event loop.
+    Reads a folder's small JSON files, so call it at start-up and not on an event loop.
 
     Raises:
-        UnknownModel: No such model, or a folder that holds no pipeline that Easel can draw with; says which and why.
+        UnknownModel: There is no such model, or the folder holds no pipeline that Easel can draw with. The message says
+            which and why.
     """
     return _spec(model, ModelsFile()).profile
 
 
+def demo() -> Profile:
+    """Return the profile of the bundled model."""
+    return next(spec.profile for spec in known_models() if spec.profile.name == DEMO)
+
+
 def batch(recipe: Recipe) -> int:
-    """Return how many recipes of this size are worth painting together, 1 to 8."""
+    """Return how many recipes of this size are worth drawing in one batch, 1 to 8."""
     return batch_of(recipe.width * recipe.height)
 
 
 def batch_of(pixels: int) -> int:
-    """Return how many pictures of so many pixels are worth painting together, 1 to 8."""
+    """Return how many pictures of ``pixels`` pixels each are worth drawing in one batch, 1 to 8."""
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // max(1, pixels)))
 
 
 def _spec(model: str, own: ModelsFile) -> ModelSpec:
-    # The demo is there whatever a table of its name says.
+    # A table called demo does not replace the bundled model.
     if model in own.rejected and model != DEMO:
         raise UnknownModel(own.rejected[model])
-    for spec in known():
+    for spec in known_models():
         if model.lower() in (spec.profile.name, spec.profile.source.lower()):
             return spec
     try:
         folder = Path(model).expanduser()
         is_folder = folder.is_dir()
-    except (OSError, RuntimeError):  # a name that no path can have, a user that is not here
+    except (OSError, RuntimeError):  # no valid path, or an unknown user
         is_folder = False
     if is_folder:
         return ModelSpec(profile_of(folder))
     mine = "".join(f"{spec.profile.name}, " for spec in own.specs)
-    choices = ", ".join(p.name if p.name == DEMO else p.source for p in (spec.profile for spec in known()))
+    choices = ", ".join(p.name if p.name == DEMO else p.source for p in (spec.profile for spec in known_models()))
     raise UnknownModel(
         f"There is no model {model!r}: set EASEL_MODEL to {mine}{choices}, to a folder with a diffusers pipeline, "
         f"or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"

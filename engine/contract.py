@@ -56,7 +56,7 @@ class Profile:
         name: What people type after ``--model``; lower case, no spaces.
         title: The model's full name, for cards and metadata.
         source: Hub id, or folder of a diffusers pipeline.
-        family: Which module of ``engine.families`` loads it.
+        family: Name of its family, a folder of ``engine.families``.
         multiple: Both sides must be multiples of this, in pixels.
         side: Allowed side lengths in pixels; the default is the native square's side.
         presets: Sizes by preset name (square, portrait, landscape, tall, wide) as (width, height) in pixels.
@@ -91,7 +91,7 @@ class Profile:
     languages: tuple[str, ...] = ("en",)
     licence: str = ""
     enlarge: int = 1
-    pipeline: str = "ZImagePipeline"
+    pipeline: str = ""
     scheduler: str = ""
     scheduler_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     negative_default: str = ""

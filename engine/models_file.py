@@ -1,6 +1,6 @@
-"""Reads models.toml, the operator's own models; every mistake in it is one sentence that names file, table and key.
+"""Reads models.toml, the operator's own models. Each mistake becomes one sentence that names file, table and key.
 
-A table with a mistake is left out, and the others can be drawn with.
+A table with a mistake is left out; the models of the other tables can be drawn with.
 """
 
 from __future__ import annotations
@@ -11,39 +11,40 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from engine.contract import NegativePromptSupport, Profile, Range, UnknownModel
+from engine.families.registry import known_models, spec_of
+from engine.families.spec import priced
 from engine.folders import index_of, profile_of, sized
-from engine.profiles import known, priced
 from engine.regular_files import open_regular, read_text
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
-
-KEYS = frozenset(
-    {
-        "source", "like", "base", "transformer", "loras", "title", "steps", "guidance", "size", "negative",
-        "licence", "languages", "scheduler", "scheduler_config",
-    }
-)  # fmt: skip
-"""What a table may say."""
-
-SCHEDULERS = (
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "DDIMScheduler",
-    "LCMScheduler",
-)
-"""Schedulers that a model of the SDXL and SD 1.5 families can be drawn with."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _UNGUIDED = 1.0
-_MOST_NUMBER = 1e9
+_LARGEST_NUMBER = 1e9
+_PROBLEM: Literal["problem"] = "problem"
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,10 @@ class ModelsFile:
     """What ``models.toml`` holds.
 
     Attributes:
-        specs: The models that can be drawn with, in its order.
+        specs: The valid models, in the order of the file.
         rejected: Why each other table is left out, by its name: one sentence that names the file, the table and the
             key.
-        unreadable: Why nothing in it can be read; empty where it can.
+        unreadable: Why the whole file can't be read; empty where it can.
     """
 
     specs: tuple[ModelSpec, ...] = ()
@@ -63,14 +64,14 @@ class ModelsFile:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Every sentence on what is wrong."""
+        """All sentences about mistakes."""
         return (*filter(None, [self.unreadable]), *self.rejected.values())
 
 
 def read(path: Path) -> ModelsFile:
-    """Read ``models.toml``; it holds nothing when there is no such file.
+    """Read ``models.toml``; a missing file holds no models.
 
-    Paths in it are relative to its folder. It is read at start-up. What is wrong is told, and never raised.
+    Paths in it are relative to its folder. Mistakes are returned and never raised.
     """
     try:
         tables = tomllib.loads(read_text(path))
@@ -90,66 +91,216 @@ def read(path: Path) -> ModelsFile:
             specs.append(_Table(path, name, table).spec())
         except UnknownModel as e:
             rejected[name] = str(e)
-        except Exception as e:  # whatever a table leads to, the other models are drawn with
+        except Exception as e:  # an unexpected failure must not take the other models away
             log.exception("a table of %s can't be read", path)
             rejected[name] = f"{path}, [{name}]: it can't be read ({type(e).__name__}: {e})."
     return ModelsFile(tuple(specs), rejected)
 
 
+def _problem(sentence: str) -> PydanticCustomError:
+    # The sentence is a value and not the template, since it may contain braces.
+    return PydanticCustomError(_PROBLEM, "{sentence}", {"sentence": sentence})
+
+
+def _or_else(sentence: str) -> WrapValidator:
+    """Return a validator that replaces pydantic's messages by a sentence, in which ``{value}`` is what was given."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError as e:
+            if e.errors()[0]["type"] == _PROBLEM:  # a nested field has said it better
+                raise
+            raise _problem(sentence.replace("{value}", repr(value))) from None
+
+    return WrapValidator(check)
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True), _or_else("it must be a text in quotes")]
+_Number = (
+    Annotated[int, Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)]
+    | Annotated[float, Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER, allow_inf_nan=False)]
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _LoraTable(_Strict):
+    source: Annotated[_Text, Field(min_length=1)]
+    weight: Annotated[
+        float,
+        Field(ge=-4, le=4, allow_inf_nan=False),
+        _or_else("a weight is a number from -4 to 4, not {value}"),
+    ] = 1.0
+
+
+_LoraEntry = Annotated[
+    _LoraTable,
+    BeforeValidator(lambda given: {"source": given} if isinstance(given, str) else given),
+    _or_else("each must have a source and may have a weight, and nothing else"),
+]
+
+
+class _RangeTable(_Strict):
+    default: _Number
+    low: _Number
+    high: _Number
+
+
+_NUMBER_OR_RANGE: TypeAdapter[int | float | _RangeTable] = TypeAdapter(_Number | _RangeTable)
+
+
+def _limits(given: object, info: ValidationInfo) -> Range[Any]:
+    """Return a range from ``30`` (the usual range, widened to it) or ``{ default, low, high }``.
+
+    The context of the validation is the profile with the usual ranges.
+    """
+    name = str(info.field_name)
+    usual: Range[Any] = getattr(info.context, name)
+    try:
+        parsed = _NUMBER_OR_RANGE.validate_python(given, strict=True)
+    except ValidationError:
+        raise _problem(
+            f"it must be a number or {{ default = {usual.default}, low = {usual.low}, high = {usual.high} }}"
+        ) from None
+    if isinstance(parsed, _RangeTable):
+        found = Range(parsed.default, parsed.low, parsed.high)
+    else:
+        found = Range(parsed, min(usual.low, parsed), max(usual.high, parsed))
+    if name == "steps" and not all(isinstance(number, int) for number in (found.default, found.low, found.high)):
+        raise _problem("steps are whole numbers")
+    if not found.low <= found.default <= found.high:
+        raise _problem("the default must lie between low and high")
+    if name == "guidance":
+        if not 0 <= found.low <= found.high <= 100:
+            raise _problem("it is 0 to 100")
+        return Range(float(found.default), float(found.low), float(found.high))
+    if not 1 <= found.low <= found.high <= 1000:
+        raise _problem("they are 1 to 1000")
+    return found
+
+
+def _scheduler(name: str, info: ValidationInfo) -> str:
+    schedulers = spec_of(info.context.family).schedulers if info.context else ()
+    if name and name not in schedulers:
+        raise _problem(f"there is no {name!r}; there are {', '.join(schedulers)}")
+    return name
+
+
+class _Sources(BaseModel):
+    """The keys that name files and models."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    source: _Text = ""
+    like: _Text = ""
+    base: _Text = ""
+    transformer: _Text = ""
+    loras: Annotated[
+        list[_LoraEntry],
+        _or_else('it must be a list, such as [{ source = "style.safetensors", weight = 0.8 }]'),
+    ] = []
+
+
+class _Settings(BaseModel):
+    """The keys that change the profile; validated with the profile of the defaults as context."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    title: _Text = ""
+    licence: _Text = ""
+    negative: _Text | None = None
+    languages: Annotated[
+        list[Annotated[str, StringConstraints(pattern=r"^[^\W\d_]+$")]],
+        Field(min_length=1),
+        _or_else('it must be a list of language tags, such as ["en", "zh"]'),
+    ] = []
+    size: Annotated[
+        int,
+        Field(ge=64, le=4096),
+        _or_else("it is the side of the model's native square, 64 to 4096 pixels, not {value}"),
+    ] = 0
+    steps: Annotated[Range[int] | None, PlainValidator(_limits)] = None
+    guidance: Annotated[Range[float] | None, PlainValidator(_limits)] = None
+    scheduler: Annotated[_Text, WrapValidator(lambda v, handler, info: _scheduler(handler(v), info))] = ""
+    scheduler_config: Annotated[
+        dict[str, str | int | float | bool] | None,
+        _or_else("it must be a table of texts, numbers and true or false"),
+    ] = None
+
+
+KEYS = frozenset(_Sources.model_fields) | frozenset(_Settings.model_fields)
+"""The keys that a table may have."""
+
+
 class _Table:
-    """One table of the file. Every problem goes through ``fail``."""
+    """One table of the file. Every mistake goes through ``fail``."""
 
     def __init__(self, path: Path, name: str, table: object) -> None:
         self.path = path
         self.name = name
         if not isinstance(table, dict):
             raise UnknownModel(f"{path}: {name!r} stands outside of a table; write it under a [name of the model].")
+        if not _NAME.fullmatch(name):
+            raise UnknownModel(
+                f"{path}, [{name}]: a model's name is up to 40 lower-case letters, digits, '.', '_' and '-', "
+                "since people type it."
+            )
         self.table: Mapping[str, Any] = table
 
     def fail(self, key: str, problem: str) -> NoReturn:
         raise UnknownModel(f"{self.path}, [{self.name}], {key}: {problem}.")
 
+    def parsed(self, model: type[M], context: Profile | None = None) -> M:
+        """Return the keys of the table that a pydantic model has."""
+        try:
+            return model.model_validate(self.table, context=context)
+        except ValidationError as e:
+            first = e.errors()[0]
+            self.fail(str(first["loc"][0]), first["msg"])
+
     def spec(self) -> ModelSpec:
-        if not _NAME.fullmatch(self.name):
-            raise UnknownModel(
-                f"{self.path}, [{self.name}]: a model's name is up to 40 lower-case letters, digits, '.', '_' and '-', "
-                "since people type it."
-            )
         for key in self.table:
             if key not in KEYS:
-                self.fail(str(key), f"there is no such key; there are {', '.join(sorted(KEYS))}")
-        transformer = self.file("transformer", (".safetensors", ".gguf"))
-        source = self.source(whole=not transformer)
-        base = self.pipeline("base")
+                self.fail(key, f"there is no such key; there are {', '.join(sorted(KEYS))}")
+        sources = self.parsed(_Sources)
+        transformer = self.file("transformer", (".safetensors", ".gguf"), sources.transformer)
+        source = self.source(sources.source, whole=not transformer)
+        base = self.pipeline("base", sources.base)
         if transformer:
-            # The whole pipeline below the transformer may be called source too.
+            # The pipeline below the transformer may be given as base or as source.
             base = base or source or self.fail("base", "a transformer alone needs the pipeline that it goes into")
             source = source or transformer
         elif is_file(source) and not base:
-            self.fail("base", "a single file needs the pipeline whose configs it is read with, such as "
-                      f"{self.like_of('').source if 'like' in self.table else 'a hub id or a folder'}")  # fmt: skip
+            example = self.like_of("", sources.like).source if "like" in self.table else "a hub id or a folder"
+            self.fail("base", f"a single file needs the pipeline whose configs it is read with, such as {example}")
         elif base and not is_file(source):
             self.fail("base", "only a single file or a transformer alone is put over a base")
-        profile = self.profile(base or source, source)
-        if profile.family == "z_image" and is_file(source) and not transformer:
+        profile = self.profile(self.like_of(base or source, sources.like))
+        family = spec_of(profile.family)
+        if is_file(source) and not transformer and not family.single_file:
             self.fail(
-                "source", "Z-Image can't be had as a single file; give its transformer as transformer, over a base"
+                "source",
+                f"{family.title} can't be had as a single file; give its transformer as transformer, over a base",
             )
-        return ModelSpec(profile, base, transformer, self.loras())
+        loras = tuple(Lora(self.file("loras", (".safetensors",), one.source), one.weight) for one in sources.loras)
+        return ModelSpec(replace(profile, source=source), base, transformer, loras)
 
-    def source(self, *, whole: bool) -> str:
-        source = self.text("source")
-        if not source:
+    def source(self, value: str, *, whole: bool) -> str:
+        if not value:
             return self.fail("source", "it must name a hub id, a folder or a .safetensors file") if whole else ""
-        return self.file("source", (".safetensors",)) if _looks_like_file(source) else self.pipeline("source")
+        return (
+            self.file("source", (".safetensors",), value) if _looks_like_file(value) else self.pipeline("source", value)
+        )
 
-    def pipeline(self, key: str) -> str:
-        """Return a hub id, or the absolute path of a folder with a pipeline."""
-        value = self.text(key)
+    def pipeline(self, key: str, value: str) -> str:
+        """Return a hub id, or the absolute path of a folder with a pipeline; empty where none is named."""
         if not value:
             return ""
-        folder = self.here(value)
-        if self.is_there(key, folder) and folder.is_dir():
+        folder = self.absolute(value)
+        if self.exists(key, folder) and folder.is_dir():
             try:
                 index_of(folder)
             except UnknownModel as e:
@@ -159,19 +310,16 @@ class _Table:
             self.fail(key, f"{value!r} is neither a hub id (owner/name) nor a folder that is there")
         return value
 
-    def file(self, key: str, suffixes: tuple[str, ...], given: object = None) -> str:
-        """Return a hub file, or the absolute path of a file that is there; empty where none is named."""
-        value = self.text(key) if given is None else given
+    def file(self, key: str, suffixes: tuple[str, ...], value: str) -> str:
+        """Return a hub file, or the absolute path of a file; empty where none is named."""
         if not value:
             return ""
-        if not isinstance(value, str):
-            self.fail(key, "it must be a text in quotes")
         if value.lower().endswith(_PICKLES):
             self.fail(key, f"{value!r} is a pickle, which can run code; get it as .safetensors")
         if not value.lower().endswith(suffixes):
             self.fail(key, f"{value!r} must end in {' or '.join(suffixes)}")
-        path = self.here(value)
-        if not self.is_there(key, path):
+        path = self.absolute(value)
+        if not self.exists(key, path):
             if is_hub_file(value):
                 return value
             self.fail(key, f"there is no file {path}")
@@ -181,66 +329,21 @@ class _Table:
             self.fail(key, f"{path} can't be read: {e.strerror or e}")
         return str(path)
 
-    def is_there(self, key: str, path: Path) -> bool:
+    def exists(self, key: str, path: Path) -> bool:
         try:
             return path.exists()
         except OSError as e:
             self.fail(key, f"{path} can't be read: {e.strerror or e}")
 
-    def here(self, value: str) -> Path:
+    def absolute(self, value: str) -> Path:
         try:
             return (self.path.parent / Path(value).expanduser()).resolve()
         except (OSError, RuntimeError, ValueError):
             return Path("/nonexistent")
 
-    def loras(self) -> tuple[Lora, ...]:
-        given = self.table.get("loras", [])
-        if not isinstance(given, list):
-            self.fail("loras", 'it must be a list, such as [{ source = "style.safetensors", weight = 0.8 }]')
-        found = []
-        for entry in given:
-            one = {"source": entry} if isinstance(entry, str) else entry
-            if not isinstance(one, dict) or not one.get("source") or set(one) - {"source", "weight"}:
-                self.fail("loras", "each must have a source and may have a weight, and nothing else")
-            weight = one.get("weight", 1.0)
-            if not _is_number(weight) or not -4 <= weight <= 4:
-                self.fail("loras", f"a weight is a number from -4 to 4, not {weight!r}")
-            found.append(Lora(self.file("loras", (".safetensors",), one["source"]), float(weight)))
-        return tuple(found)
-
-    def profile(self, folder: str, source: str) -> Profile:
-        profile = self.sampled(replace(self.like_of(folder), name=self.name, title=self.text("title") or self.name))
-        # A fine-tune's licence may differ from its parent's: what nobody says is not known.
-        profile = replace(profile, source=source, licence=self.text("licence"))
-        if "size" in self.table:
-            size = self.table["size"]
-            if not _is_whole(size) or not 64 <= size <= 4096:
-                self.fail("size", f"it is the side of the model's native square, 64 to 4096 pixels, not {size!r}")
-            profile = sized(profile, size)
-        steps, guidance = self.limits("steps", profile.steps), self.limits("guidance", profile.guidance)
-        if not 1 <= steps.low <= steps.high <= 1000:
-            self.fail("steps", "they are 1 to 1000")
-        if not 0 <= guidance.low <= guidance.high <= 100:
-            self.fail("guidance", "it is 0 to 100")
-        able = NegativePromptSupport.WITH_GUIDANCE if guidance.high > _UNGUIDED else NegativePromptSupport.NEVER
-        profile = replace(
-            profile,
-            steps=Range(int(steps.default), int(steps.low), int(steps.high)),
-            guidance=guidance,
-            negative=able,
-            negative_default=self.text("negative") if "negative" in self.table else profile.negative_default,
-            languages=self.languages(profile.languages),
-        )
-        if profile.negative_default and able is NegativePromptSupport.NEVER:
-            if "negative" in self.table:
-                self.fail("negative", "this model draws without guidance, so a negative prompt does nothing")
-            profile = replace(profile, negative_default="")
-        return priced(profile)
-
-    def like_of(self, folder: str) -> Profile:
-        """Return the profile that the defaults come from: the one named, or the one that the pipeline is of."""
-        like = self.text("like")
-        names = {spec.profile.name: spec.profile for spec in known()}
+    def like_of(self, folder: str, like: str) -> Profile:
+        """Return the profile that gives the defaults: that of the model named ``like``, or of the pipeline."""
+        names = {model.profile.name: model.profile for model in known_models()}
         if like and like not in names:
             self.fail("like", f"there is no model {like!r}; there are {', '.join(names)}")
         own = profile_of(Path(folder)) if folder and Path(folder).is_dir() else None
@@ -252,61 +355,37 @@ class _Table:
             return names[like] if own is None else replace(names[like], parameters=own.parameters)
         return own or self.fail("like", f"say which of {', '.join(names)} it is built like")
 
-    def sampled(self, profile: Profile) -> Profile:
-        scheduler = self.text("scheduler") or profile.scheduler
-        config = self.table.get("scheduler_config", profile.scheduler_config)
-        if profile.family == "z_image" and (self.table.keys() & {"scheduler", "scheduler_config"}):
-            self.fail("scheduler", "Z-Image is drawn with its own scheduler")
-        if scheduler and scheduler not in SCHEDULERS:
-            self.fail("scheduler", f"there is no {scheduler!r}; there are {', '.join(SCHEDULERS)}")
-        if not isinstance(config, Mapping) or not all(isinstance(v, str | int | float) for v in config.values()):
-            self.fail("scheduler_config", "it must be a table of texts, numbers and true or false")
-        return replace(profile, scheduler=scheduler, scheduler_config=dict(config))
-
-    def limits(self, key: str, usual: Range[Any]) -> Range[Any]:
-        """Return a range from ``key = 30`` (the usual range, widened to it) or ``{ default, low, high }``."""
-        given = self.table.get(key)
-        if given is None:
-            return usual
-        if _is_number(given):
-            found = Range(given, min(usual.low, given), max(usual.high, given))
-        elif (
-            isinstance(given, dict)
-            and set(given) == {"default", "low", "high"}
-            and all(map(_is_number, given.values()))
-        ):
-            found = Range(given["default"], given["low"], given["high"])
-        else:
-            self.fail(
-                key, f"it must be a number or {{ default = {usual.default}, low = {usual.low}, high = {usual.high} }}"
+    def profile(self, usual: Profile) -> Profile:
+        """Return the profile with the table's settings; ``usual`` gives the defaults."""
+        family = spec_of(usual.family)
+        if not family.schedulers and self.table.keys() & {"scheduler", "scheduler_config"}:
+            self.fail("scheduler", f"{family.title} is drawn with its own scheduler")
+        settings = self.parsed(_Settings, usual)
+        usual = sized(usual, settings.size) if settings.size else usual
+        guidance = settings.guidance or usual.guidance
+        honour = NegativePromptSupport.WITH_GUIDANCE if guidance.high > _UNGUIDED else NegativePromptSupport.NEVER
+        if settings.negative and honour is NegativePromptSupport.NEVER:
+            self.fail("negative", "this model draws without guidance, so a negative prompt does nothing")
+        negative = usual.negative_default if settings.negative is None else settings.negative
+        return priced(
+            replace(
+                usual,
+                name=self.name,
+                title=settings.title or self.name,
+                # The licence of a fine-tune may differ from that of its parent.
+                licence=settings.licence,
+                steps=settings.steps or usual.steps,
+                guidance=guidance,
+                negative=honour,
+                negative_default="" if honour is NegativePromptSupport.NEVER else negative,
+                languages=tuple(tag.lower() for tag in settings.languages) or usual.languages,
+                scheduler=settings.scheduler or usual.scheduler,
+                scheduler_config=dict(
+                    usual.scheduler_config if settings.scheduler_config is None else settings.scheduler_config
+                ),
             )
-        if key == "steps" and not all(map(_is_whole, (found.default, found.low, found.high))):
-            self.fail(key, "steps are whole numbers")
-        if not found.low <= found.default <= found.high:
-            self.fail(key, "the default must lie between low and high")
-        return found if key == "steps" else Range(float(found.default), float(found.low), float(found.high))
-
-    def languages(self, usual: tuple[str, ...]) -> tuple[str, ...]:
-        given = self.table.get("languages", list(usual))
-        if not isinstance(given, list) or not given or not all(isinstance(g, str) and g.isalpha() for g in given):
-            self.fail("languages", 'it must be a list of language tags, such as ["en", "zh"]')
-        return tuple(g.lower() for g in given)
-
-    def text(self, key: str) -> str:
-        value = self.table.get(key, "")
-        if not isinstance(value, str):
-            self.fail(key, "it must be a text in quotes")
-        return value.strip()
+        )
 
 
 def _looks_like_file(source: str) -> bool:
     return source.lower().endswith((".safetensors", ".gguf", *_PICKLES))
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_NUMBER
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine import profiles
 from engine.contract import OutOfMemory, Profile
-from engine.diffusion.memory.estimate import figures
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import GGUF, GIB, TORCHAO, Device
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl
+from engine.families.z_image.spec import z_image, z_image_turbo
 
 CARDS = (6, 8, 12, 16, 24)
 TAKEN = 3 * GIB // 4
@@ -42,19 +43,18 @@ def tables() -> Iterator[str]:
 
 
 def _new() -> Iterator[tuple[str, list[str]]]:
-    turbo = profiles.z_image_turbo()
-    for profile in (turbo, profiles.z_image(), profiles.sdxl(), profiles.sd15()):
-        sides = (512, 768) if profile.family == "sd15" else (1024, 1536)
+    turbo = z_image_turbo()
+    for profile in (turbo, z_image(), sdxl(), sd15()):
+        sides = (profile.side.default, profile.side.default * 3 // 2)
         for side in sides:
             yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=True) for gib in CARDS]
-    known = figures("z_image")
-    size = round(known.parameters[known.denoiser] * Q4_0)
+    size = round(turbo.parameters["transformer"] * Q4_0)
     name = f"{turbo.title} as GGUF Q4_0, 1024x1024"
     yield name, [_cell(turbo, 1024, gib, bf16=True, gguf=size) for gib in CARDS]
 
 
 def _old() -> Iterator[tuple[str, list[str]]]:
-    for profile in (profiles.z_image_turbo(), profiles.sdxl(), profiles.sd15()):
+    for profile in (z_image_turbo(), sdxl(), sd15()):
         side = profile.side.default
         yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=False) for gib in CARDS]
 

@@ -18,6 +18,7 @@ from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
 from engine.contract import EngineConfig, EngineError, UnknownModel
+from engine.families.registry import DEMO, known_models
 from engine.hub import cache, fetch, lockfile
 from engine.hub import needs as hub_needs
 from engine.hub.errors import DiskFull, FetchError
@@ -78,7 +79,7 @@ class _House:
         """Read the operator's file and the catalogue."""
         config = environment.engine_config(settings)
         own = models_file.read(Path(config.models_file))
-        specs = {spec.profile.name: spec for spec in (*catalogue.known(), *own.specs)}
+        specs = {spec.profile.name: spec for spec in (*known_models(), *own.specs)}
         for name in own.rejected:
             specs.pop(name, None)
         try:
@@ -102,7 +103,7 @@ class _House:
         if (spec := self.named(name)) is not None:
             found = hub_needs.needs(spec)
             if not found:
-                bundled = spec.profile.name == catalogue.DEMO
+                bundled = spec.profile.name == DEMO
                 raise BadInput("cli.model.bundled" if bundled else "cli.model.local", name=name)
             return found
         if Path(name).exists():
@@ -119,7 +120,7 @@ def _list(house: _House) -> None:
     for spec in house.specs:
         known |= {need.repo for need in hub_needs.needs(spec)}
         mark = "*" if house.default is not None and spec.profile.name == house.default.profile.name else " "
-        source = "" if spec.profile.name == catalogue.DEMO else spec.transformer or spec.profile.source
+        source = "" if spec.profile.name == DEMO else spec.transformer or spec.profile.source
         facts = (spec.profile.title, source, spec.profile.licence)
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
         print(line, flush=True)  # noqa: T201 - its output
@@ -136,7 +137,7 @@ def _list(house: _House) -> None:
 def _state(spec: ModelSpec, folder: str) -> str:
     needed = hub_needs.needs(spec)
     if not needed:
-        return text("cli.model.state.bundled" if spec.profile.name == catalogue.DEMO else "cli.model.state.local")
+        return text("cli.model.state.bundled" if spec.profile.name == DEMO else "cli.model.state.local")
     held = hub_needs.held(spec, folder)
     if hub_needs.ready(spec, folder):
         own = next((need for need in needed if need.own), needed[0])

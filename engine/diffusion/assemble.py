@@ -1,4 +1,4 @@
-"""From a model's files to a diffusers pipeline in memory: its parts, a transformer of its own, LoRAs, its scheduler."""
+"""Builds a diffusers pipeline from a model's files: its parts, a separate denoiser, LoRAs and the scheduler."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import (
-    GGUFQuantizationConfig,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-    ZImagePipeline,
-    ZImageTransformer2DModel,
-)
+from diffusers import GGUFQuantizationConfig
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -28,25 +21,13 @@ from torch import nn
 from engine.contract import Profile, UnknownModel
 from engine.diffusion import loras
 from engine.diffusion.files import Files
-from engine.folders import PARTS, read
-from engine.models_file import SCHEDULERS
+from engine.families.registry import model_class, spec_of
+from engine.families.spec import TEXT_ENCODER
+from engine.folders import read
 from engine.weights import header, variant, weight_files
 
-PIPELINES: Mapping[str, Any] = {
-    "z_image": ZImagePipeline,
-    "sdxl": StableDiffusionXLPipeline,
-    "sd15": StableDiffusionPipeline,
-}
-"""What a family is loaded as, whatever its folder calls itself (img2img and inpainting share the parts)."""
-
-_DENOISERS: Mapping[str, tuple[str, Any]] = {
-    "z_image": ("transformer", ZImageTransformer2DModel),
-    "sdxl": ("unet", UNet2DConditionModel),
-    "sd15": ("unet", UNet2DConditionModel),
-}
-
 _OBJECTIVES = frozenset({"v_pred", "ztsnr"})
-"""Keys by which a file says that it was trained to predict velocities, and down to no signal at all."""
+"""Keys of a file that was trained with v-prediction, and with a zero terminal signal-to-noise ratio."""
 
 _EXPECTED = re.compile(
     r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
@@ -65,71 +46,64 @@ _EXPECTED_LOGS: Mapping[str, str] = {
     "diffusers.loaders.peft": "No LoRA keys associated to ",
     "diffusers.models.modeling_utils": "should be kept in float32: []",
 }
-"""What the libraries say of every model and every LoRA, by logger. Their other warnings matter."""
-
-# Nothing here draws with them. What a community allows is for its moderation to say, on every model alike.
-_WITHOUT: Mapping[str, Mapping[str, object]] = {
-    "z_image": {},
-    "sdxl": {"feature_extractor": None, "image_encoder": None},
-    "sd15": {
-        "safety_checker": None,
-        "feature_extractor": None,
-        "image_encoder": None,
-        "requires_safety_checker": False,
-    },
-}
+"""Messages that the libraries log for every model or LoRA, by logger. Their other warnings matter."""
 
 
 def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) -> Any:
-    """Return the pipeline of a model whose files were checked, on the CPU.
+    """Return the pipeline of a model whose files have been checked, on the CPU.
 
     Args:
-        files: Where its files are.
-        profile: Says which scheduler it is drawn with.
-        dtype: Number format of its weights. A VAE that overflows in fp16 and says so is loaded in fp32.
-        more: Passed to ``from_pretrained`` of the pipeline (``quantization_config``, ``device_map``); a single file
-            takes none of it.
+        files: Its files.
+        profile: Names its scheduler.
+        dtype: Format of its weights. A VAE whose config states that it overflows in fp16 is loaded in fp32.
+        more: Passed to the pipeline's ``from_pretrained`` (``quantization_config``, ``device_map``); not used for a
+            single file.
 
     Raises:
-        UnknownModel: Its files do not go together; one sentence.
-        torch.OutOfMemoryError, MemoryError: It does not fit.
+        UnknownModel: Its files do not fit each other; one sentence.
+        torch.OutOfMemoryError, MemoryError: It does not fit the memory.
     """
-    with _told(files.named):
+    with _one_sentence(files.named):
         pipe = _pipeline(files, dtype, more)
         _whole(pipe, files)
     for lora in files.loras:
-        with _told(Path(lora.source)):
+        with _one_sentence(Path(lora.source)):
             _add(pipe, Path(lora.source), lora.weight, files.family)
     pipe.set_progress_bar_config(disable=True)
     if profile.scheduler:
-        with _told(files.named):
+        with _one_sentence(files.named):
             pipe.scheduler = scheduler(profile, {**pipe.scheduler.config, **_objective(files)})
     return pipe
 
 
 def scheduler(profile: Profile, config: Any) -> Any:
-    """Return the profile's own scheduler, with what the pipeline's config says and the profile sets differently."""
-    if profile.scheduler not in SCHEDULERS:
+    """Return the profile's scheduler, configured as the pipeline's and then as the profile overrides it.
+
+    Raises:
+        UnknownModel: The family does not draw with this scheduler.
+    """
+    if profile.scheduler not in spec_of(profile.family).schedulers:
         raise UnknownModel(f"The model {profile.name} wants {profile.scheduler}, which Easel can't draw with.")
     return getattr(diffusers, profile.scheduler).from_config(config, **profile.scheduler_config)
 
 
 def _objective(files: Files) -> Mapping[str, object]:
-    """Return what a single file or a UNet alone says of its training, in a scheduler's words; epsilon where nothing."""
+    """Return the scheduler's config for the training objective that a weight file states; empty where it states none."""
     path = files.whole or files.denoiser
-    if path is None or files.family == "z_image" or path.suffix.lower() == ".gguf":
+    if path is None or not files.spec.schedulers or path.suffix.lower() == ".gguf":
         return {}
     with safe_open(path, "pt") as file:
-        told = (file.metadata() or {}).get("modelspec.prediction_type", "")
+        objective = (file.metadata() or {}).get("modelspec.prediction_type", "")
         names = {name.rpartition(".")[2] for name in file.keys()} & _OBJECTIVES  # noqa: SIM118  # it is no mapping
-    if not names and told not in ("v", "v_prediction"):
+    if not names and objective not in ("v", "v_prediction"):
         return {}
     zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in names else {}
     return {"prediction_type": "v_prediction"} | zero
 
 
 def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
-    kind, without = PIPELINES[files.family], dict(_WITHOUT[files.family])
+    family = files.spec
+    kind, without = getattr(diffusers, family.pipelines[0]), dict(family.omitted)
     upcast = dtype == torch.float16 and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
     if files.whole is not None:
         pipe = kind.from_single_file(
@@ -140,10 +114,9 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
         return pipe
     parts: dict[str, Any] = {}
     if files.denoiser is not None:
-        part, model = _DENOISERS[files.family]
-        parts[part] = _denoiser(files, files.denoiser, part, model, dtype)
-    if variants := sorted({v for part in PARTS[files.family] if (v := variant(files.folder / part))}):
-        parts["variant"] = variants[0]  # parts that are there in their plain form alone are loaded from that
+        parts[family.denoiser] = _denoiser(files, files.denoiser, dtype)
+    if variants := sorted({v for part in family.parts if (v := variant(files.folder / part))}):
+        parts["variant"] = variants[0]  # parts without this variant are loaded from their plain files
     return kind.from_pretrained(
         str(files.folder),
         dtype={"vae": torch.float32, "default": dtype} if upcast else dtype,
@@ -156,25 +129,28 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
     )
 
 
-def _denoiser(files: Files, path: Path, part: str, model: Any, dtype: torch.dtype) -> Any:
+def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
+    part = files.spec.denoiser
+    model = getattr(diffusers, min(files.spec.parts[part].classes))
     more: dict[str, Any] = {}
     if path.suffix.lower() == ".gguf":
         tensors = {name: _plain(name, tensor, dtype) for name, tensor in load_gguf_checkpoint(str(path)).items()}
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
         tensors = {name: t for name, t in load_file(path).items() if name.rpartition(".")[2] not in _OBJECTIVES}
-    tensors = {name: t[None] if name.endswith("pad_token") and t.dim() == 1 else t for name, t in tensors.items()}
-    if part == "unet" and any(name.startswith("input_blocks.") for name in tensors):
-        # The first layout's names without the prefix that diffusers knows it by.
-        tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
     return model.from_single_file(
-        tensors, config=str(files.folder), subfolder=part, dtype=dtype, local_files_only=True, **more
+        model_class(files.family).denoiser_tensors(tensors),
+        config=str(files.folder),
+        subfolder=part,
+        dtype=dtype,
+        local_files_only=True,
+        **more,
     )
 
 
 def _plain(name: str, tensor: Any, dtype: torch.dtype) -> Any:
-    """Return a tensor of a GGUF file; as plain numbers where it is no linear layer's, which alone may be quantised."""
-    # Needs a library that is an extra of Easel's.
+    """Return a tensor of a GGUF file, dequantised unless it is the weight of a linear layer."""
+    # Imports gguf, which is an optional dependency.
     from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor  # noqa: PLC0415
 
     if not isinstance(tensor, GGUFParameter) or (name.endswith(".weight") and len(tensor.quant_shape) == 2):
@@ -183,14 +159,14 @@ def _plain(name: str, tensor: Any, dtype: torch.dtype) -> Any:
 
 
 def _whole(pipe: Any, files: Files) -> None:
-    """Raise UnknownModel where weights are missing: diffusers leaves them without numbers, transformers makes some up."""
+    """Raise UnknownModel where weights are missing: diffusers leaves them on meta, transformers initialises them."""
     for name, part in pipe.components.items():
         if not isinstance(part, nn.Module):
             continue
         for tensor, value in part.named_parameters():
             if value.is_meta:
                 raise UnknownModel(f"its {name} lacks {tensor}")
-        if name.startswith("text_encoder") and files.whole is None and getattr(part, "hf_quantizer", None) is None:
+        if name.startswith(TEXT_ENCODER) and files.whole is None and getattr(part, "hf_quantizer", None) is None:
             held = {_bare(key) for path in weight_files(files.folder / name) for key in header(path)}
             tied = {_bare(key) for key in getattr(part, "all_tied_weights_keys", None) or ()}
             for tensor, _ in part.named_parameters():
@@ -199,12 +175,12 @@ def _whole(pipe: Any, files: Files) -> None:
 
 
 def _bare(name: str) -> str:
-    """Return a weight's name without what stands before it in one class of a text encoder and not in another."""
+    """Return a weight's name without the prefixes that differ between the classes of a text encoder."""
     return re.sub(r"^(?:(?:text_model|language_model|model)\.)+", "", name)
 
 
 def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
-    """Add a LoRA to the weights themselves, or, where these are quantised, beside them."""
+    """Fuse a LoRA into the weights; keep it as an adapter where they are quantised."""
     before = dict(getattr(pipe, "easel_loras", {}))
     name = f"lora{len(before)}"
     adapter = loras.read(path, pipe, family)
@@ -221,13 +197,13 @@ def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn whatever the libraries raise for files that do not fit into one sentence; what they warn of is logged."""
+def _one_sentence(path: Path) -> Iterator[None]:
+    """Turn any exception of the libraries into UnknownModel with one sentence; their warnings are logged."""
     for name in _EXPECTED_LOGS:
         logging.getLogger(name).addFilter(_is_news)
     try:
         with warnings.catch_warnings():
-            # peft's, for a second LoRA beside quantised weights.
+            # From peft, for a second LoRA on quantised weights.
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             yield
     except (torch.OutOfMemoryError, MemoryError):
@@ -246,7 +222,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _meaning(error: Exception) -> str:
-    """Return what a library's exception says of the files, without its advice to programmers."""
+    """Return what a library's exception says about the files, without its advice to programmers."""
     text = " ".join(str(error).split())
     for pattern in (_EXPECTED, _MISMATCH, _DECODED):
         if (found := pattern.search(text)) is not None:

@@ -1,54 +1,41 @@
-"""Looks at a model's files before anything is loaded from them: no pickles, no code, nothing cut short, no strangers."""
+"""Checks a model's files before they are loaded: no pickles, no code, no truncated files, no other family's weights."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
 from engine.diffusion import gguf_header
-from engine.folders import PARTS, index_of, read, read_value
+from engine.families.registry import spec_of, specs
+from engine.families.spec import FamilySpec
+from engine.folders import index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
 from engine.weights import Held, header, visible, weight_files
 
-_WEIGHTLESS = ("tokenizer", "tokenizer_2", "scheduler")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
 
-TITLES: Mapping[str, str] = {"z_image": "Z-Image", "sdxl": "SDXL", "sd15": "Stable Diffusion 1.5"}
-"""What people call the families."""
-
-_WIDTHS: Mapping[int, str] = {768: TITLES["sd15"], 1024: "Stable Diffusion 2", 2048: TITLES["sdxl"]}
-"""Channels of the prompt that a UNet's cross attention takes tell which model it is of."""
-
-_KINDS: Mapping[str, re.Pattern[str]] = {
-    "unet": re.compile(r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._]"),
-    "z_image": re.compile(
-        r"(?:^|[._])(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)"
-    ),
+_UNSUPPORTED: Mapping[str, re.Pattern[str]] = {
     "Flux": re.compile(r"double_blocks[._]\d|single_blocks[._]\d|single_transformer_blocks[._]\d"),
     "Stable Diffusion 3": re.compile(r"joint_blocks[._]\d"),
     "Qwen-Image or a model like it": re.compile(r"(?:^|[._])transformer_blocks[._]\d+[._]"),
     "Wan": re.compile(r"(?:^|[._])blocks[._]\d+[._](?:self_attn|cross_attn)"),
 }
-"""By which names a model's weights and LoRAs are known; the first that fits counts."""
+"""Tensor names of architectures that Easel has no family for; the first that matches counts."""
 
 _EDM = frozenset({"edm_mean", "edm_std", "edm_vpred"})
 _LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
 _LOKR = re.compile(r"\.lokr_w[12]")
 _LYCORIS = re.compile(r"lokr_|hada_|oft_|\bdiff_b?\b")
-_DOWN = r"(?:\.weight|[._]lora[._](?:down|A)\.(?:\w+\.)?weight)$"
-_CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv]" + _DOWN)
-_ATTENTION = re.compile(r"[._]attention[._](?:to_q|qkv)" + _DOWN)
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _SCALED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
 _SCALE = re.compile(r"scale(?!_factor$)|amax|absmax|comfy_quant|quant_state|_inv$")
-_WEIGHT = re.compile(r"(?:in_proj_)?(?:weight|bias)|\w*pad_token|position_ids|logit_scale|v_pred|ztsnr")
-_OF_DENOISER = re.compile(r"(?:model\.diffusion_model\.)?(?:layers|noise_refiner|context_refiner|(?:down|up)_blocks|mid_block|(?:input|output)_blocks|middle_block)\.")  # fmt: skip
-"""What a weight is called by the last part of its name. In fp8, whatever else is there is a scale by some name."""
+_WEIGHT = re.compile(r"(?:in_proj_)?(?:weight|bias)|position_ids|logit_scale|v_pred|ztsnr")
+"""Last component of a tensor's name. In an fp8 file, any other tensor of a layer is a scale, whatever its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +43,11 @@ class Files:
     """A model's files on this machine.
 
     Attributes:
-        family: Which family draws it.
-        folder: The pipeline: all of it, or what a single file is read with and a transformer is put into.
+        family: Name of its family.
+        folder: The pipeline: all of it, or the configs of a single file, or all parts but the denoiser.
         whole: A single file with all weights; None where they are in ``folder``.
         denoiser: A transformer or UNet alone, ``.safetensors`` or ``.gguf``; None where it is in ``folder``.
-        loras: What is added; their sources are paths.
+        loras: The LoRAs to add; their sources are paths.
     """
 
     family: str
@@ -71,17 +58,22 @@ class Files:
 
     @property
     def named(self) -> Path:
-        """The file or folder by which people know the model."""
+        """The file or folder that the model is named after in messages."""
         return self.denoiser or self.whole or self.folder
+
+    @property
+    def spec(self) -> FamilySpec:
+        """Its family."""
+        return spec_of(self.family)
 
 
 def locate(spec: ModelSpec, folder_of: Callable[[str], str], file_of: Callable[[str], str]) -> Files:
     """Return where a model's files are.
 
     Args:
-        spec: Which model.
-        folder_of: Returns the folder of a hub id or folder, fetching it where it has to.
-        file_of: Returns the path of a hub file or path, likewise.
+        spec: The model.
+        folder_of: Returns the folder of a hub id or a folder; downloads it if necessary.
+        file_of: Returns the path of a hub file or a path; downloads it if necessary.
     """
     single = spec.single_file
     return Files(
@@ -94,21 +86,21 @@ def locate(spec: ModelSpec, folder_of: Callable[[str], str], file_of: Callable[[
 
 
 def check(files: Files) -> None:
-    """Look at everything that is going to be loaded.
+    """Check every file that is going to be loaded.
 
     Raises:
-        UnknownModel: Something is missing, damaged, a pickle, of another family, or wants code to be run: one sentence.
+        UnknownModel: A file is missing, damaged, a pickle, of another family, or needs code to be run; one sentence.
     """
     named, family = index_of(files.folder)
-    if family != files.family:
+    if family.name != files.family:
         raise UnknownModel(
-            f"The pipeline in {files.folder} is a {named}, but this model is of the family {TITLES[files.family]}; "
+            f"The pipeline in {files.folder} is a {named}, but this model is of the family {files.spec.title}; "
             "name another one as its base."
         )
-    for part in PARTS[family]:
-        _check_small_files(files.folder / part)
-        if part not in _WEIGHTLESS and files.whole is None and not (files.denoiser and part in ("unet", "transformer")):
-            _check_part(files.folder / part)
+    for name, part in family.parts.items():
+        _check_small_files(files.folder / name)
+        if part.weights and files.whole is None and not (files.denoiser and name == family.denoiser):
+            _check_part(files.folder / name)
     if files.whole is not None:
         _check_whole(files, files.whole)
     if files.denoiser is not None:
@@ -123,7 +115,7 @@ def _check_objective(path: Path, held: Mapping[str, Held]) -> None:
 
 
 def _check_small_files(folder: Path) -> None:
-    """Look at what the libraries read of a part beside its weights: it would be read whole, and waited for."""
+    """Check the files of a part that the libraries read beside its weights: they are regular and of a bounded size."""
     for path in visible(folder, "*"):
         if path.is_dir() or path.suffix.lower() == ".safetensors":
             continue
@@ -172,20 +164,14 @@ def _check_whole(files: Files, path: Path) -> None:
         raise UnknownModel(f"{path} must end in .safetensors, in small letters; rename it.")
     held = header(path)
     _check_formats(path, held)
-    if files.family == "z_image":
+    if not files.spec.single_file:
         raise UnknownModel(
-            f"{path} can't be loaded as one file: Z-Image's transformer goes over a base, as transformer."
+            f"{path} can't be loaded as one file: {files.spec.title}'s transformer goes over a base, as transformer."
         )
     _check_kin(files, path, held, "single file")
     _check_objective(path, held)
     missing = [
-        what
-        for what, begins in (
-            ("VAE", ("first_stage_model.", "vae.")),
-            ("text encoder", ("cond_stage_model.", "conditioner.")),
-            ("UNet", ("model.diffusion_model.",)),
-        )
-        if not any(name.startswith(begins) for name in held)
+        title for title, begins in files.spec.single_file.items() if not any(name.startswith(begins) for name in held)
     ]
     if missing:
         raise UnknownModel(
@@ -204,19 +190,22 @@ def _check_denoiser(files: Files, path: Path) -> None:
 
 
 def _check_formats(path: Path, held: Mapping[str, Held]) -> None:
-    """Raise UnknownModel where weights are numbers that count with a scale or a code book: without it they are noise."""
+    """Raise UnknownModel where weights need a scale or a code book that the libraries would not apply."""
     for name, tensor in held.items():
         if len(tensor.shape) > 1 and tensor.kind not in _FLOATS and not name.endswith("position_ids"):
             raise UnknownModel(
                 f"The model's file {path} has weights in {tensor.kind} ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
             )
+    keys = [spec.keys for spec in specs().values()]
+    denoiser = re.compile(rf"(?:model\.diffusion_model\.)?(?:{'|'.join(key.layers for key in keys)})\.")
     eights = {name.rpartition(".")[0] for name, tensor in held.items() if tensor.kind.startswith("F8")}
     for name in held:
         layer, _, last = name.rpartition(".")
-        scale = _SCALE.search(name) is not None and last != "logit_scale"
-        beside = layer in eights and not _WEIGHT.fullmatch(last)
-        stray = eights and _OF_DENOISER.match(name) is not None and not _WEIGHT.fullmatch(last)
-        if (scale and (eights or name.endswith(_SCALED))) or beside or stray:
+        own = any(key.parameters.fullmatch(last) for key in keys)
+        scale = _SCALE.search(name) is not None and last != "logit_scale" and not own
+        weight = own or _WEIGHT.fullmatch(last) is not None
+        stray = not weight and bool(eights) and (layer in eights or denoiser.match(name) is not None)
+        if (scale and (eights or name.endswith(_SCALED))) or stray:
             raise UnknownModel(
                 f"The model's file {path} has scaled fp8 weights ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
             )
@@ -224,41 +213,55 @@ def _check_formats(path: Path, held: Mapping[str, Held]) -> None:
 
 def _check_lora(files: Files, path: Path) -> None:
     held = header(path)
-    able = any(map(_LORA.search, held)) or (files.family == "z_image" and any(map(_LOKR.search, held)))
+    if not files.spec.lora_parts:
+        raise UnknownModel(f"{path} can't be added: LoRAs for {files.spec.title} are not supported.")
+    able = any(map(_LORA.search, held)) or (files.spec.lokr and any(map(_LOKR.search, held)))
     if not able:
         kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, held)) else "no LoRA"
-        raise UnknownModel(f"{path} is {kind}; give a LoRA for {TITLES[files.family]}.")
+        raise UnknownModel(f"{path} is {kind}; give a LoRA for {files.spec.title}.")
     _check_kin(files, path, held, "LoRA")
 
 
 def _check_kin(files: Files, path: Path, held: Mapping[str, Held], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
-    theirs = _family(held)
-    if not theirs and what != "LoRA":  # one for text encoders alone may be of either kind
+    family = files.spec
+    kin = _kin(held)
+    foreign = "" if kin else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, held))), "")
+    if not kin and not foreign:
+        if what == "LoRA":  # one for text encoders alone may be of any family
+            return
         raise UnknownModel(f"The {what} {path} is of no family that Easel can draw with.")
-    pattern = _ATTENTION if files.family == "z_image" else _CROSS
-    ours, widths = _width(files), sorted(set(_widths(held, pattern)))
-    if theirs == "unet":
-        whose = next((_WIDTHS[w] for w in _widths(held, _CROSS) if w in _WIDTHS), "a Stable Diffusion of another size")
-        stranger = files.family == "z_image" or (ours and any(w != ours for w in widths))
-    else:
-        whose = TITLES.get(theirs, theirs)
-        stranger = bool(theirs) and (theirs != files.family or (ours and any(w != ours for w in widths)))
-        whose += " of another size" if theirs == files.family else ""
-    if stranger:
-        sizes = f" ({widths[0]} channels where it has {ours})" if widths and ours else ""
-        raise UnknownModel(
-            f"The {what} {path} is made for {whose}, and the model in {files.folder} is {TITLES[files.family]}{sizes}; "
-            f"give one for {TITLES[files.family]}."
-        )
+    ours, widths = _width(files), sorted(set(_widths(held, family.keys.width_pattern)))
+    other_width = bool(ours) and any(width != ours for width in widths)
+    if family in kin and not other_width:
+        return
+    whose = foreign or _title(kin, held, own=family in kin)
+    sizes = f" ({widths[0]} channels where it has {ours})" if widths and ours else ""
+    raise UnknownModel(
+        f"The {what} {path} is made for {whose}, and the model in {files.folder} is {family.title}{sizes}; "
+        f"give one for {family.title}."
+    )
 
 
-def _family(held: Mapping[str, Held]) -> str:
-    """Return ``z_image``, ``unet``, another model's name, or nothing where the names do not tell."""
-    for family, pattern in _KINDS.items():
-        if any(map(pattern.search, held)):
-            return family
-    return ""
+def _kin(held: Iterable[str]) -> tuple[FamilySpec, ...]:
+    """Return the families of the architecture that these tensor names belong to; none where it has no family."""
+    names = tuple(held)
+    pattern = next((s.keys.pattern for s in specs().values() if any(map(s.keys.pattern.search, names))), None)
+    return tuple(spec for spec in specs().values() if spec.keys.pattern == pattern)
+
+
+def _title(kin: tuple[FamilySpec, ...], held: Mapping[str, Held], *, own: bool) -> str:
+    """Return the title of the model that a file of an architecture is made for.
+
+    Args:
+        kin: Families of the architecture.
+        held: What the file holds.
+        own: Whether the pipeline that it should go into is of the architecture too.
+    """
+    keys = kin[0].keys
+    titles = dict(keys.unsupported) | {spec.keys.width: spec.title for spec in kin if spec.keys.width}
+    by_width = next((titles[width] for width in _widths(held, keys.width_pattern) if width in titles), "")
+    return by_width or keys.architecture + (" of another size" if own or len(kin) > 1 else "")
 
 
 def _widths(held: Mapping[str, Held], pattern: re.Pattern[str]) -> Iterator[int]:
@@ -268,7 +271,6 @@ def _widths(held: Mapping[str, Held], pattern: re.Pattern[str]) -> Iterator[int]
 
 
 def _width(files: Files) -> int:
-    """Return what the pipeline's own config says is the width that ``_widths`` finds; 0 where it says nothing."""
-    part, key = ("transformer", "dim") if files.family == "z_image" else ("unet", "cross_attention_dim")
-    found = read(files.folder / part / "config.json").get(key)
+    """Return the width that the denoiser's config states, which ``_widths`` finds in weights; 0 where it has none."""
+    found = read(files.folder / files.spec.denoiser / "config.json").get(files.spec.keys.width_key)
     return found if isinstance(found, int) else 0

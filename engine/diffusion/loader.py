@@ -1,13 +1,10 @@
-"""From a model's spec to a family on its device: find or fetch its files, look at them, plan, load, put in place."""
+"""Loads a model on its device: finds or downloads its files, checks them, plans the memory, loads and places it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.utils.logging import disable_progress_bar
@@ -24,8 +21,8 @@ from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
+from engine.families.registry import model_class, spec_of
 from engine.families.step_cache import StepCache
-from engine.folders import PARTS
 from engine.hub.errors import FetchError, ProgressCallback
 from engine.hub.fetch import fetch, fetch_file
 from engine.hub.needs import needs
@@ -33,19 +30,12 @@ from engine.hub.selection import WHOLE
 from engine.spec import ModelSpec
 
 _WARM_STEPS = 2
-"""Steps of the throw-away picture: the first one sets everything up, the second shows what a step takes."""
-
-_FAMILIES: Mapping[str, tuple[str, str]] = {
-    "z_image": ("engine.families.z_image.model", "ZImage"),
-    "sdxl": ("engine.families.sdxl.model", "SDXL"),
-    "sd15": ("engine.families.sd15.model", "SD15"),
-}
-"""Module and class of each; imported when needed, since each imports its own pipelines."""
+"""Steps of the warm-up picture: the first one initialises kernels, the second shows the time of a step."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """Where a model's files are, and their commit."""
+    """A model's files and their commit."""
 
     files: files.Files
     revision: str
@@ -58,10 +48,10 @@ class Loader:
     Args:
         asked_device: ``EASEL_DEVICE``.
         asked_precision: ``EASEL_PRECISION``.
-        models_dir: Where downloaded models are kept.
+        models_dir: Folder of downloaded models.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
-        report: Told how a download goes.
-        kept: Bytes of the device that are not for these models.
+        report: Called with the progress of a download.
+        kept: Bytes of the device that are reserved for something else.
         step_cache: ``EASEL_STEP_CACHE``.
 
     Raises:
@@ -89,7 +79,7 @@ class Loader:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether it draws on the cores that the rest of the service needs too."""
+        """Whether the device is the CPU, which the rest of the service needs too."""
         return self.device.type == "cpu"
 
     def memory(self) -> int:
@@ -105,14 +95,14 @@ class Loader:
             self._plan_for(spec, found.files, precision, self._without(replaced), stay=stay)
         except torch.AcceleratorError:
             raise
-        except Exception as e:  # noqa: BLE001  # whatever is wrong with a model's files must not end the process
+        except Exception as e:  # noqa: BLE001  # a broken model must not end the process
             error = self._meaning(spec, e)
         if error is not None:
             raise error
 
     def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
         """See Loads."""
-        disable_progress_bar()  # the pipe says how it goes, and standard error is for trouble
+        disable_progress_bar()  # progress goes through the pipe
         try:
             found = self._find(spec)
             files.check(found.files)
@@ -126,7 +116,7 @@ class Loader:
         else:
             self._plan, self._gguf = made, _gguf_bytes(found.files)
             return LoadedModel(spec, family, made.precision, made.sentence, found.revision)
-        # Outside of the except block, which keeps the failed load's tensors alive.
+        # Outside of the except block, which keeps the tensors of the failed load alive.
         devices.release(self.device)
         raise error
 
@@ -140,13 +130,13 @@ class Loader:
         assert self._plan is not None
         fitted = refit(self._plan, loaded.spec.profile, width, height, gguf=self._gguf)
         if fitted.tile_vae:
-            # Never back: pictures of another size may be on their way.
+            # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
         return min(fitted.batch, catalogue.batch_of(width * height))
 
     def safer(self, precision: str) -> str | None:
         """See Loads."""
-        # What is in a GGUF file is in no other precision.
+        # A GGUF file can't be loaded in another precision.
         return None if precision == "gguf" else safer(precision, abilities.look(self.device))
 
     def _find(self, spec: ModelSpec) -> _Found:
@@ -165,7 +155,7 @@ class Loader:
             if Path(source).is_absolute():
                 return source
             got = fetch_file(source, self.models_dir, self.report)
-            # What the model is named after is what decides most.
+            # The file that the model is named after gives the revision.
             revisions.insert(0, got.revision)
             return got.path
 
@@ -181,20 +171,20 @@ class Loader:
         return made
 
     def _without(self, loaded: LoadedModel) -> Device:
-        """Return what the device would have free without a model that is on it."""
+        """Return the device with the memory that would be free without the loaded model."""
         assert self._plan is not None
         look, weights = abilities.look(self.device, self.kept), held(loaded.family.pipe)
         there, here = weights.get(self.device.type, 0), weights.get(CPU, 0)
         if look.kind != CUDA:  # one memory for both
             both = sum(weights.values())
             return replace(look, free=look.free + both, host_free=look.host_free + both)
-        # Some ways to offload hide the weights from their modules.
+        # Some kinds of offloading hide the weights from their modules.
         here = max(here, self._plan.host_bytes)
         there = max(there, torch.cuda.memory_allocated(self.device))
         return replace(look, free=min(look.free + there, look.total), host_free=look.host_free + here)
 
     def _meaning(self, spec: ModelSpec, error: Exception) -> LoadError:
-        """Return what an exception means for the model, without the frames that hold its tensors."""
+        """Return the LoadError for an exception, without the frames that keep its tensors alive."""
         title = spec.profile.title
         passing = isinstance(error, FetchError) and error.passing
         match error:
@@ -204,7 +194,7 @@ class Loader:
                 found = UnknownModel(str(error))
             case torch.OutOfMemoryError() | MemoryError():
                 found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
-            case _ if "can't allocate memory" in str(error):  # the CPU's allocator has no exception class of its own
+            case _ if "can't allocate memory" in str(error):  # the CPU allocator raises a plain RuntimeError
                 found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
             case _:
                 text = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
@@ -213,16 +203,14 @@ class Loader:
         return LoadError(found.with_traceback(None), passing=passing)
 
     def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
-        options = dict(apply.options(made, PARTS[spec.profile.family]))
+        options = dict(apply.options(made, tuple(spec_of(spec.profile.family).parts)))
         dtype = options.pop("dtype")
-        # The plan may have found the card too small for anything.
+        # The plan chooses the CPU where the GPU is too small.
         device = torch.device("cpu") if made.on == "cpu" else self.device
         with thrifty() if made.quantises else nullcontext():
             pipe = assemble(located, spec.profile, dtype, **options)
             apply.settle(pipe, made, device)
-        module, name = _FAMILIES[spec.profile.family]
-        kind: Any = getattr(import_module(module), name)
-        family: Family = kind(pipe, device)
+        family: Family = model_class(spec.profile.family)(pipe, device)
         family.step_cache = StepCache(self.step_cache)
         optimizations.arrange(family)
         if self.compile_with:
@@ -237,7 +225,7 @@ def _gguf_bytes(located: files.Files) -> int:
 
 
 def warm_recipe(spec: ModelSpec) -> Recipe:
-    """Return the throw-away picture of a model: its native square, in two steps."""
+    """Return the warm-up picture of a model: its native square, in two steps."""
     profile = spec.profile
     width, height = profile.presets["square"]
     steps = max(profile.steps.low, min(profile.steps.default, _WARM_STEPS))

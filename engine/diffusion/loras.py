@@ -1,7 +1,7 @@
-"""Reads a LoRA: each tensor of its file belongs to a layer of the pipeline, or the file is refused by the tensor's name.
+"""Reads a LoRA. Every tensor of its file must belong to a layer of the pipeline, or the file is refused.
 
-The libraries guess layers from names, drop what they do not know, and misread strengths that differ by layer. So names
-are looked up in the pipeline itself here, strengths become a part of the weights, and what was added is counted.
+The libraries guess layers from names, drop unknown tensors, and misread alphas that differ between layers. Here names
+are looked up in the pipeline itself, alphas are multiplied into the weights, and the result is checked after loading.
 """
 
 from __future__ import annotations
@@ -21,17 +21,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from engine.contract import UnknownModel
-from engine.diffusion import original_names
-
-_PARTS: Mapping[str, tuple[str, ...]] = {
-    "z_image": ("transformer",),
-    "sdxl": ("unet", "text_encoder", "text_encoder_2"),
-    "sd15": ("unet", "text_encoder"),
-}
-"""The parts that the library adds LoRAs to; the denoiser is the first."""
+from engine.families.registry import model_class, spec_of
+from engine.families.spec import TEXT_ENCODER
 
 _METADATA = "lora_adapter_metadata"
-"""Where diffusers writes what peft was configured with; strengths among it."""
+"""Metadata key under which diffusers writes peft's configuration, alphas included."""
 
 _MATRIX = re.compile(
     r"(?P<layer>.+?)(?:[._]lora[._](?P<which>down|up|A|B)|\.lora_linear_layer\.(?P<linear>down|up))"
@@ -49,7 +43,7 @@ _PREFIXES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:base_model\.model\.)?text_encoder\."), "text_encoder"),
     (re.compile(r"(?:lora_(?:unet|transformer)_|(?:base_model\.model\.)?(?:(?:model\.)?diffusion_model|unet|transformer)\.|base_model\.model\.)?"), ""),
 )  # fmt: skip
-"""What begins a layer's name, and the part that it is of; empty for the denoiser."""
+"""Prefix of a layer's name and the part that the layer is in; empty for the denoiser."""
 
 _UNUSABLE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"dora_scale|magnitude_vector"), "DoRA in a form that can't be loaded"),
@@ -60,24 +54,24 @@ _UNUSABLE: tuple[tuple[re.Pattern[str], str], ...] = (
 
 @dataclass(slots=True)
 class _Layer:
-    """What a file holds for one of its layers: its tensors, and their keys, by slot."""
+    """The tensors of one layer and their keys in the file, by slot (``A``, ``B``, ``alpha``, ...)."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
-        """The key of one of them, by which it is named."""
+        """The first of the keys, which messages name."""
         return min(self.keys.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA as the pipeline's own layers have it.
+    """A LoRA under the names of the pipeline's layers.
 
     Attributes:
-        weights: Its tensors, by part, layer and slot (``unet.conv_in.lora_A.weight``). All strengths are in them.
-        names: The same for each part, under the names that peft gives to them.
+        weights: Its tensors by part, layer and slot (``unet.conv_in.lora_A.weight``), with alphas multiplied in.
+        names: The names that peft gives to the same tensors, for each part.
     """
 
     weights: Mapping[str, Tensor]
@@ -89,27 +83,30 @@ def read(path: Path, pipe: Any, family: str) -> Adapter:
 
     Args:
         path: A ``.safetensors`` file.
-        pipe: Where it goes; its layers are looked up.
-        family: Which family it is of.
+        pipe: The pipeline, whose layers are looked up.
+        family: Name of the pipeline's family.
 
     Raises:
-        UnknownModel: A tensor of it can't be applied; says which, and why.
+        UnknownModel: A tensor can't be applied. The message says which and why.
     """
+    spec = spec_of(family)
     with safe_open(path, "pt") as file:
-        told = _metadata((file.metadata() or {}).get(_METADATA))
+        adapter_config = _metadata((file.metadata() or {}).get(_METADATA))
         tensors = {key: _wide(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118  # it is no mapping
-    parts = {part: getattr(pipe, part) for part in _PARTS[family]}
+    parts = {part: getattr(pipe, part) for part in spec.lora_parts}
     modules = {part: _modules(model) for part, model in parts.items()}
     tables = {part: _table(family, part, parts[part], modules[part]) for part in parts}
-    layers, unknown = _sorted(tensors, tables, _PARTS[family][0])
+    layers, unknown = _sorted(tensors, tables, spec.denoiser)
     if unknown:
         _refuse(unknown, len(tensors))
     whole: dict[tuple[str, str], dict[str, Tensor]] = {}
     fused: list[tuple[str, tuple[str, ...], dict[str, Tensor]]] = []
     for (part, name), layer in layers.items():
         targets = tables[part][name]
-        config = {key.removeprefix(f"{part}."): told[key] for key in told if key.startswith(f"{part}.")}
-        found = _strong(layer, config, targets[0], kron=family == "z_image")
+        config = {
+            key.removeprefix(f"{part}."): adapter_config[key] for key in adapter_config if key.startswith(f"{part}.")
+        }
+        found = _strong(layer, config, targets[0], kron=spec.lokr)
         if len(targets) > 1:
             if found.keys() != {"A", "B"}:
                 raise UnknownModel(f"its weight {layer.first} is for three layers at once and can't be split")
@@ -125,7 +122,7 @@ def read(path: Path, pipe: Any, family: str) -> Adapter:
             whole[part, targets[0]] = {slot: _shaped(slot, tensor, module) for slot, tensor in found.items()}
     for part, targets, found in fused:
         for target, one in _split(found, targets, [modules[part][target].out_features for target in targets]):
-            # Some trainers write both forms.
+            # Some trainers write both the fused and the split layers.
             if not _same(whole.setdefault((part, target), one), one):
                 raise UnknownModel(f"it has the layer {target} twice, with other weights")
     _check_magnitudes(whole)
@@ -133,12 +130,12 @@ def read(path: Path, pipe: Any, family: str) -> Adapter:
 
 
 def check_added(pipe: Any, family: str, name: str, adapter: Adapter) -> None:
-    """Look whether every tensor of a LoRA that was loaded as ``name`` has a place, in full strength.
+    """Check that every tensor of a LoRA that was loaded as ``name`` is in the pipeline, at full strength.
 
     Raises:
-        UnknownModel: One has not; says which.
+        UnknownModel: One is not. The message says which.
     """
-    for part in _PARTS[family]:
+    for part in spec_of(family).lora_parts:
         model = getattr(pipe, part)
         wanted = set(adapter.names.get(part, ()))
         held = {
@@ -158,7 +155,7 @@ def _scaling(layer: Any, name: str) -> float:
 
 
 def _modules(model: nn.Module) -> dict[str, Any]:
-    """Return the layers that a LoRA may change, by name; what other LoRAs put around them is not in the names."""
+    """Return the layers that a LoRA may change, by their names without the wrappers of other LoRAs."""
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and not re.search(r"\.(?:lora_|lokr_)", name):
@@ -167,15 +164,15 @@ def _modules(model: nn.Module) -> dict[str, Any]:
 
 
 def _table(family: str, part: str, model: nn.Module, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return the pipeline's layers by each name that a file may have for them, all dots as underscores."""
+    """Return a part's layers by every name that a LoRA may use for them, with underscores for dots."""
     found: dict[str, tuple[str, ...]] = {}
-    if part.startswith("text_encoder"):
+    if part.startswith(TEXT_ENCODER):
         for name in names:
             bare = name.removeprefix("text_model.")
             old = re.sub(r"([qkv])_proj$", r"to_\1", re.sub(r"out_proj$", "to_out", bare))
             found |= {_flat(form): (name,) for form in (bare, f"text_model.{bare}", old, f"text_model.{old}")}
         return found
-    found |= {_flat(first): theirs for first, theirs in original_names.of(family, model, names).items()}
+    found |= {_flat(first): theirs for first, theirs in model_class(family).original_layer_names(model, names).items()}
     for name in names:
         found |= {_flat(form): (name,) for form in (name, re.sub(r"to_out\.0$", "to_out", name))}
     return found
@@ -188,7 +185,7 @@ def _flat(name: str) -> str:
 def _sorted(
     tensors: Mapping[str, Tensor], tables: Mapping[str, Mapping[str, tuple[str, ...]]], denoiser: str
 ) -> tuple[dict[tuple[str, str], _Layer], list[str]]:
-    """Return what the file holds by part and layer, and the keys that belong to none."""
+    """Return the file's tensors by part and layer, and the keys that belong to no layer."""
     layers: dict[tuple[str, str], _Layer] = {}
     unknown = []
     for key, tensor in tensors.items():
@@ -229,14 +226,14 @@ def _refuse(keys: list[str], total: int) -> None:
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """Return a tensor in a format that can be computed with."""
+    """Return the tensor in bf16 where it is fp8, which PyTorch can't compute with."""
     return tensor.bfloat16() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
 
 
-def _metadata(told: str | None) -> Mapping[str, Any]:
-    """Return what the file's metadata says of its adapter; empty where it says nothing."""
+def _metadata(text: str | None) -> Mapping[str, Any]:
+    """Return peft's configuration from the file's metadata; empty where there is none."""
     try:
-        found = json.loads(told or "{}")
+        found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -245,16 +242,16 @@ def _metadata(told: str | None) -> Mapping[str, Any]:
 
 
 def _strong(layer: _Layer, config: Mapping[str, Any], target: str, *, kron: bool) -> dict[str, Tensor]:
-    """Return a layer's tensors with its strength in them, which is then 1.
+    """Return a layer's tensors with the scale, alpha / rank, multiplied in.
 
     Args:
-        layer: What the file has.
-        config: What its metadata says, in peft's words.
+        layer: The tensors of the file.
+        config: peft's configuration from the file's metadata.
         target: The layer's name in the pipeline.
-        kron: Whether Kronecker products can be loaded.
+        kron: Whether LoKr (Kronecker products) can be loaded.
 
     Raises:
-        UnknownModel: A tensor is missing, or there is one that can't be applied.
+        UnknownModel: A tensor is missing or can't be applied.
     """
     found = dict(layer.tensors)
     alpha = _number(found.pop("alpha"), layer.keys["alpha"]) if "alpha" in found else None
@@ -277,7 +274,7 @@ def _strong(layer: _Layer, config: Mapping[str, Any], target: str, *, kron: bool
 
 
 def _configured(config: Mapping[str, Any], target: str, rank: int) -> float:
-    """Return a layer's strength as peft's configuration has it; 1 where there is none."""
+    """Return a layer's scale from peft's configuration; 1 where there is none."""
     if not config:
         return 1.0
     patterns: dict[str, Any] = config.get("alpha_pattern") or {}
@@ -289,12 +286,12 @@ def _configured(config: Mapping[str, Any], target: str, rank: int) -> float:
 
 
 def _kronecker(found: dict[str, Tensor], alpha: float | None, first: str) -> dict[str, Tensor]:
-    """Return the factors of a Kronecker product with its strength in the left one."""
+    """Return the factors of a Kronecker product with the scale multiplied into the left one."""
     for side in ("lokr_w1", "lokr_w2"):
         if found.keys() & {side, f"{side}_a", f"{side}_b"} not in ({side}, {f"{side}_a", f"{side}_b"}):
             raise UnknownModel(f"its weight {first} is a factor, and not all of the others are there")
     ranks = [found[name].shape[0] for name in ("lokr_w2_b", "lokr_w1_b") if name in found]
-    if ranks and alpha is not None:  # two whole factors have their strength in them
+    if ranks and alpha is not None:  # two undecomposed factors include it
         left = "lokr_w1" if "lokr_w1" in found else "lokr_w1_a"
         found[left] = found[left] * (alpha / ranks[0])
     return found
@@ -307,13 +304,13 @@ def _number(tensor: Tensor, key: str) -> float:
 
 
 def _halves(scale: float) -> tuple[float, float]:
-    """Return two factors of a strength, near each other, the second a power of two: half precision keeps them."""
+    """Split a scale into two factors of similar size, the second a power of two, so that fp16 loses little."""
     more = 2.0 ** round(math.log2(abs(scale)) / 2) if scale else 1.0
     return scale / more, more
 
 
 def _shaped(slot: str, tensor: Tensor, module: Any) -> Tensor:
-    """Return a tensor as its layer has it: a linear layer and a convolution of one pixel are the same thing."""
+    """Return a tensor in its layer's shape: a 1x1 convolution and a linear layer are equivalent."""
     if slot in ("A", "B"):
         if isinstance(module, nn.Conv2d) and tensor.dim() == 2:
             return tensor[:, :, None, None]
@@ -332,7 +329,7 @@ def _split(
 
 
 def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether two adapters of a layer change it in the same way."""
+    """Whether two adapters make the same change to a layer."""
     if one is other:
         return True
     if one.keys() != other.keys():
@@ -345,7 +342,7 @@ def _delta(found: Mapping[str, Tensor]) -> Tensor:
 
 
 def _check_magnitudes(whole: Mapping[tuple[str, str], Mapping[str, Tensor]]) -> None:
-    """Look whether all layers of a part are DoRA or none is: the library knows no mixture. Raises UnknownModel."""
+    """Raise UnknownModel where some layers of a part are DoRA and others are not, which peft can't load."""
     having = {part: layer for (part, layer), found in whole.items() if "lora_magnitude_vector" in found}
     for (part, layer), found in whole.items():
         if part in having and "lora_magnitude_vector" not in found:
@@ -358,10 +355,10 @@ def _adapter(whole: Mapping[tuple[str, str], Mapping[str, Tensor]]) -> Adapter:
     weights: dict[str, Tensor] = {}
     names: dict[str, list[str]] = {}
     for (part, layer), found in whole.items():
-        text = part.startswith("text_encoder")
+        text = part.startswith(TEXT_ENCODER)
         for slot, tensor in found.items():
             name = {"A": "lora_A.weight", "B": "lora_B.weight", "B_bias": "lora_B.bias"}.get(slot, slot)
-            # The library takes a text encoder's in this form alone.
+            # diffusers loads a text encoder's LoRA only under these names.
             given = (
                 {"A": "lora_linear_layer.down.weight", "B": "lora_linear_layer.up.weight"}.get(slot) if text else name
             )

@@ -1,7 +1,7 @@
-"""What every family of models has in common: one denoising step for several pictures on their way.
+"""The base class of all model families: one denoising step for several pictures at a time.
 
-The loop is Easel's own, one step at a time, so that a picture can join, leave or be set aside at any step: each has
-its own scheduler, its own generator and its own time. Models, schedulers and text encoders are diffusers' own.
+The denoising loop is Easel's own, so that a picture can join, leave or pause at any step: each has its own scheduler,
+generator and timestep. Models, schedulers and text encoders are those of diffusers and transformers.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,25 +19,26 @@ from torch import Tensor
 
 from engine.contract import Recipe
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
+from engine.families.spec import FamilySpec
 from engine.families.step_cache import StepCache
 
 _PARALLEL = 1 - 1e-6
-"""Cosine above which two noises have no plane between them to turn in."""
+"""Cosine above which two noises are parallel, so that no plane contains both."""
 
 
 class Family(ABC):
     """A loaded pipeline on its device. Its parts are called one by one, never the pipeline itself.
 
     Args:
-        pipe: A diffusers pipeline, placed where it shall draw.
-        device: Where it draws.
+        pipe: A diffusers pipeline whose parts are on the device.
+        device: The device that draws.
 
     Attributes:
-        step_cache: Says which steps are not computed; none are left out until another is put there.
+        spec: The family's description, set by each subclass.
+        step_cache: Decides which steps are extrapolated instead of computed. The default one computes all steps.
     """
 
-    unguided_below = 1.0
-    """Up to this guidance scale nothing is kept away from, and no second prediction is needed."""
+    spec: ClassVar[FamilySpec]
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
         self.pipe = pipe
@@ -46,23 +47,23 @@ class Family(ABC):
         self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
-        """Whether this guidance scale needs the embedding of what to stay away from."""
-        return guidance > self.unguided_below
+        """Whether this guidance scale needs a second prediction, for the negative prompt."""
+        return guidance > self.spec.unguided_below
 
     @property
-    @abstractmethod
     def denoiser(self) -> Any:
-        """The transformer or UNet: what takes a step."""
+        """The transformer or UNet, which predicts one step."""
+        return getattr(self.pipe, self.spec.denoiser)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format that the denoiser takes."""
+        """Dtype of the denoiser's inputs."""
         found: torch.dtype = self.denoiser.dtype
         return found if found.is_floating_point else torch.float32
 
     @abstractmethod
     def encode(self, prompt: str) -> Embedding:
-        """Return the embedding of one prompt, without padding, so that it does not depend on its batch."""
+        """Return the embedding of one prompt. It has no padding, so that it does not depend on the batch."""
 
     @abstractmethod
     def forward(
@@ -71,23 +72,44 @@ class Family(ABC):
         """Return the denoiser's prediction, (n, channels, height / 8, width / 8) in float32.
 
         Args:
-            inputs: n latents of (1, channels, height / 8, width / 8), float32.
-            times: (n,) timesteps of the scheduler, float32, on the device.
+            inputs: n latents, each (1, channels, height / 8, width / 8) in float32.
+            times: (n,) scheduler timesteps, float32, on the device.
             embeddings: n prompts.
-            recipes: n recipes, for models that are told the size.
+            recipes: n recipes, for models that are conditioned on the size.
         """
 
     @abstractmethod
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
-        """Set the scheduler's timesteps for the recipe's steps and size, on the CPU."""
+        """Set the scheduler's timesteps on the CPU, for the recipe's number of steps and size."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> NDArray[np.float32]:
-        """Return (height, width, 3), 0 to 1; not finite where the numbers overflowed."""
+        """Return the picture, (height, width, 3) from 0 to 1. Values are not finite where the VAE overflowed."""
 
     @abstractmethod
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Return the latents of (1, 3, height, width), -1 to 1, in float32: the middle of what the VAE says."""
+        """Return the latents of a picture: the mode of the VAE's distribution, in float32.
+
+        Args:
+            pixels: (1, 3, height, width) from -1 to 1.
+        """
+
+    @classmethod
+    def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG003
+        """Return diffusers' names of the denoiser's layers by the names in the model's first publication.
+
+        LoRAs use either. One original layer may be several in diffusers, such as fused queries, keys and values.
+
+        Args:
+            denoiser: The module.
+            names: Its layers that have weights, by diffusers' names.
+        """
+        return {}
+
+    @classmethod
+    def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a denoiser file's tensors in the form that diffusers' ``from_single_file`` recognises."""
+        return tensors
 
     def guide(self, towards: Tensor, away: Tensor, guidance: float) -> Tensor:
         """Return the guided prediction (classifier-free guidance, arXiv 2207.12598)."""
@@ -97,8 +119,8 @@ class Family(ABC):
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
     ) -> DenoiseState:
-        """Return the drawing of a recipe before its first step."""
-        # A copy, so that nothing of one picture's way is left for the next.
+        """Return the state of a recipe before its first step."""
+        # A copy: schedulers keep state between steps.
         scheduler = copy.deepcopy(self.pipe.scheduler)
         self.schedule(scheduler, recipe)
         noise, generator = noise_of(recipe, self._shape(recipe))
@@ -115,9 +137,10 @@ class Family(ABC):
 
     @torch.no_grad()
     def step(self, drawings: Sequence[DenoiseState]) -> None:
-        """Take one step with each, and those after it that are guessed: drawings of one size, none of them over.
+        """Take one step of each drawing, and the steps after it that the step cache extrapolates.
 
-        When it raises, nothing has changed.
+        Args:
+            drawings: Unfinished drawings of the same size. When the step raises, none of them has changed.
         """
         inputs = [_scaled(d) for d in drawings]
         guided = [i for i, d in enumerate(drawings) if d.negative is not None]
@@ -137,7 +160,7 @@ class Family(ABC):
 
     @torch.no_grad()
     def preview(self, drawing: DenoiseState) -> NDArray[np.uint8]:
-        """Return a rough picture of how it will look, (height / 8, width / 8, 3)."""
+        """Return a preview of the finished picture, (height / 8, width / 8, 3)."""
         if self._rgb is None:
             self._rgb = self._fit_rgb()
         latents = drawing.latents if drawing.clean is None else drawing.clean
@@ -149,7 +172,7 @@ class Family(ABC):
 
     @torch.no_grad()
     def finish(self, drawing: DenoiseState) -> NDArray[np.float32]:
-        """Return the finished picture, (height, width, 3), 0 to 1; what a mask keeps is as it was given."""
+        """Return the finished picture, (height, width, 3) from 0 to 1. Pixels outside the mask are the source's."""
         pixels = self.decode(drawing.latents)
         start = drawing.start
         if start is not None and start.mask is not None:
@@ -159,11 +182,11 @@ class Family(ABC):
         return pixels
 
     def free(self) -> None:
-        """Let go of what a call of the pipeline lets go of at its end: parts that were moved to the device for it."""
+        """Release what a call of the pipeline would release at its end: parts that were moved to the device."""
         self.pipe.maybe_free_model_hooks()
 
     def close(self) -> None:
-        """Let go of the pipeline, so that its memory comes free."""
+        """Drop the pipeline, so that its memory is freed."""
         self.free()
         self.pipe = None
 
@@ -176,7 +199,7 @@ class Family(ABC):
         return int(self.denoiser.config.in_channels)
 
     def _start_from(self, drawing: DenoiseState, start: InitImage) -> None:
-        """Enter where the picture, with noise, is as far as the recipe's strength says (as img2img pipelines do)."""
+        """Skip the first steps and noise the source image, as far as the recipe's strength says (as img2img does)."""
         recipe, scheduler = drawing.recipe, drawing.scheduler
         order = scheduler.order
         given = torch.from_numpy(start.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -193,7 +216,7 @@ class Family(ABC):
 
     @staticmethod
     def _enter(drawing: DenoiseState, index: int) -> None:
-        # Given, the scheduler need not look its place up by comparing times.
+        # Otherwise the scheduler would search for the step by comparing timesteps.
         if hasattr(drawing.scheduler, "set_begin_index"):
             drawing.scheduler.set_begin_index(index)
 
@@ -211,7 +234,7 @@ class Family(ABC):
         drawing.latents = latents
 
     def _fit_rgb(self) -> Tensor:
-        """Return (channels + 1, 3): the linear map from latents to colours that fits this VAE best on coloured clouds."""
+        """Return (channels + 1, 3): the least-squares linear map from this VAE's latents to RGB, on random clouds."""
         generator = torch.Generator().manual_seed(0)
         coarse = torch.rand(4, 3, 5, 5, generator=generator)
         clouds = torch.nn.functional.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 1)
@@ -232,7 +255,7 @@ def _scaled(drawing: DenoiseState) -> Tensor:
 
 
 def _noised(drawing: DenoiseState, latents: Tensor, step: int) -> Tensor:
-    """Return clean latents with the drawing's noise, as they are before step ``step`` (0-based)."""
+    """Return clean latents with the drawing's noise added for step ``step`` (0-based)."""
     scheduler, time = drawing.scheduler, drawing.times[step : step + 1]
     add = getattr(scheduler, "scale_noise", None)
     if add is not None:
@@ -243,19 +266,19 @@ def _noised(drawing: DenoiseState, latents: Tensor, step: int) -> Tensor:
 
 
 def _clean(drawing: DenoiseState, prediction: Tensor) -> Tensor | None:
-    """Return what the prediction takes the finished latents to be; None for schedulers without sigmas."""
+    """Return the finished latents that the prediction implies; None for schedulers without sigmas."""
     scheduler = drawing.scheduler
     if not hasattr(scheduler, "sigmas") or getattr(scheduler.config, "prediction_type", "epsilon") != "epsilon":
         return None
-    # Flow matching and noise prediction alike: the sample is the clean one and sigma times what is predicted.
+    # For flow matching and noise prediction alike, sample = clean + sigma * prediction.
     sigma = scheduler.sigmas[len(scheduler.timesteps) - drawing.steps + drawing.done]
     found: Tensor = drawing.latents - float(sigma) * prediction
     return found
 
 
 def noise_of(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Tensor, torch.Generator]:
-    """Return the noise of a recipe, float32 on the CPU, and its generator behind it."""
-    # Drawn on the CPU, whatever the device: the same seed is the same picture on every machine, near enough.
+    """Return the initial noise of a recipe, float32 on the CPU, and the generator in its state after that."""
+    # Sampled on the CPU whatever the device, so that a seed gives nearly the same picture on every machine.
     generator = torch.Generator("cpu").manual_seed(recipe.seed)
     noise = torch.randn(shape, generator=generator)
     if recipe.variation > 0:
@@ -265,9 +288,9 @@ def noise_of(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Tensor, torch.Gene
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """Return the point ``share`` (0 to 1) of the way from a to b on the great circle through both.
+    """Return the spherical interpolation from a to b at ``share``, 0 to 1 (Shoemake 1985).
 
-    A straight line would pass through shorter vectors, which no noise is (Shoemake 1985; A1111 varies seeds so).
+    Linear interpolation would give shorter vectors, which are no samples of the noise. A1111 varies seeds this way too.
     """
     cosine = torch.dot(a.flatten(), b.flatten()) / (a.norm() * b.norm())
     if abs(float(cosine)) > _PARALLEL:

@@ -1,9 +1,10 @@
-"""What Stable Diffusion 1.5 and SDXL have in common: a UNet, CLIP's 77 tokens, and a VAE of four channels."""
+"""The base class of SDXL and Stable Diffusion 1.5: a UNet, CLIP's 77 tokens, and a VAE of four channels."""
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,31 @@ from engine.contract import Recipe
 from engine.families.base import Family
 from engine.families.denoise_state import Embedding
 
+_ENDS: Mapping[str, str] = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+}
+_RESNET: Mapping[str, str] = {
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)")
+
 
 class UNetFamily(Family):
     """A loaded pipeline with a UNet."""
 
-    @property
-    def denoiser(self) -> Any:
-        """The UNet."""
-        return self.pipe.unet
-
     def forward(
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
     ) -> Tensor:
-        """See Family. The UNet takes a time for each row."""
+        """See Family. The UNet takes a timestep for each row."""
         dtype = self.dtype
         found: Tensor = self.denoiser(
             torch.cat(list(inputs)).to(dtype),
@@ -40,7 +53,21 @@ class UNetFamily(Family):
 
     @abstractmethod
     def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
-        """Return what the UNet is told beside the prompts."""
+        """Return the UNet's conditioning beside the prompts."""
+
+    @classmethod
+    def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        """See Family. The names are those of LDM and SGM, the repositories of Stable Diffusion and SDXL."""
+        layers = int(denoiser.config.layers_per_block) + 1
+        attentive = {name.partition(".attentions.")[0] for name in names if ".attentions." in name}
+        return {first: (name,) for name in names if (first := _original_name(name, layers, attentive))}
+
+    @classmethod
+    def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See Family. diffusers recognises the original layout only with the prefix of a single-file checkpoint."""
+        if any(name.startswith("input_blocks.") for name in tensors):
+            return {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
+        return tensors
 
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
         """See Family."""
@@ -48,7 +75,7 @@ class UNetFamily(Family):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.float32]:
-        """See Family. A VAE that overflows in fp16 was loaded in fp32."""
+        """See Family. A VAE that overflows in fp16 has been loaded in fp32."""
         vae = self.pipe.vae
         pixels: Tensor = vae.decode(self._unscaled(latents).to(vae.dtype), return_dict=False)[0]
         found: NDArray[np.float32] = (pixels[0].float() / 2 + 0.5).permute(1, 2, 0).cpu().numpy()
@@ -65,7 +92,7 @@ class UNetFamily(Family):
         return latents * float(vae.config.scaling_factor)
 
     def _ids(self, tokenizer: Any, prompt: str) -> tuple[Tensor, bool]:
-        """Return (1, 77) token ids, and whether the prompt's end is not among them."""
+        """Return (1, 77) token ids, and whether the prompt was truncated."""
         most = tokenizer.model_max_length
         cut = len(tokenizer(prompt).input_ids) > most
         ids: Tensor = tokenizer(
@@ -81,9 +108,39 @@ class UNetFamily(Family):
         return latents
 
     def _spread(self, latents: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return mean and deviation of the VAE's latents by channel, where its config says them."""
+        """Return the mean and standard deviation of the VAE's latents by channel; None where its config has none."""
         config = self.pipe.vae.config
         mean, deviation = config.get("latents_mean"), config.get("latents_std")
         if mean is None or deviation is None:
             return None
         return latents.new_tensor(mean).view(1, -1, 1, 1), latents.new_tensor(deviation).view(1, -1, 1, 1)
+
+
+def _original_name(name: str, layers: int, attentive: Collection[str]) -> str:
+    """Return LDM's name of a layer; empty where LDM has none.
+
+    Args:
+        name: Name in diffusers.
+        layers: Layers of each block.
+        attentive: Blocks with attention, which shifts the index of what follows.
+    """
+    if name in _ENDS:
+        return _ENDS[name]
+    if (found := _MIDDLE.fullmatch(name)) is not None:
+        which, index, rest = found.groups()
+        return f"middle_block.1.{rest}" if which == "attentions" else f"middle_block.{2 * int(index)}.{_resnet(rest)}"
+    if (found := _BLOCK.fullmatch(name)) is None:
+        return ""
+    way, block, which, index, rest = found.groups()
+    if which == "downsamplers":
+        return f"input_blocks.{(int(block) + 1) * layers}.0.{rest.replace('conv', 'op')}"
+    if which == "upsamplers":
+        place = 2 if f"up_blocks.{block}" in attentive else 1
+        return f"output_blocks.{(int(block) + 1) * layers - 1}.{place}.{rest}"
+    at = int(block) * layers + int(index)
+    first = f"input_blocks.{at + 1}" if way == "down" else f"output_blocks.{at}"
+    return f"{first}.0.{_resnet(rest)}" if which == "resnets" else f"{first}.1.{rest}"
+
+
+def _resnet(rest: str) -> str:
+    return _RESNET.get(rest, rest)

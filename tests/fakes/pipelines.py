@@ -58,7 +58,7 @@ def sd15(folder: Path, seed: int = 0) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return _save(pipe, folder)
+    return save(pipe, folder)
 
 
 def sdxl(folder: Path, seed: int = 0) -> Path:
@@ -88,7 +88,7 @@ def sdxl(folder: Path, seed: int = 0) -> Path:
         ),
         scheduler=EulerDiscreteScheduler(**_BETAS),
     )
-    return _save(pipe, folder)
+    return save(pipe, folder)
 
 
 def z_image(folder: Path, seed: int = 0, **transformer: Any) -> Path:
@@ -129,7 +129,7 @@ def z_image(folder: Path, seed: int = 0, **transformer: Any) -> Path:
         transformer=model,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
-    return _save(pipe, folder)
+    return save(pipe, folder)
 
 
 def vae(*, latent_channels: int = 4, **config: Any) -> AutoencoderKL:
@@ -213,7 +213,8 @@ def _clip(*, width: int = 32, heads: int, act: str = "quick_gelu", **more: Any) 
     )
 
 
-def _save(pipe: Any, folder: Path) -> Path:
+def save(pipe: Any, folder: Path) -> Path:
+    """Save a pipeline of seeded weights as safetensors, and return its folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):

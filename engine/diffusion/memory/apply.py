@@ -1,4 +1,4 @@
-"""Puts a memory plan into effect on a diffusers pipeline, whose parts are then called one by one."""
+"""Applies a memory plan to a diffusers pipeline whose parts are called one by one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from engine.diffusion.memory import quantise
 from engine.diffusion.memory.estimate import TILE
 from engine.diffusion.memory.quantise import DTYPES
 from engine.diffusion.memory.types import Plan
+from engine.families.spec import DENOISERS, TEXT_ENCODER
 
 _HOST = torch.device("cpu")
 
 
 def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return what ``DiffusionPipeline.from_pretrained`` is given so that it loads what the plan says.
+    """Return the arguments of ``DiffusionPipeline.from_pretrained`` that implement the plan.
 
     Args:
         plan: The plan.
-        names: The pipeline's parts, as its ``model_index.json`` has them.
+        names: Names of the pipeline's parts, as in its ``model_index.json``.
     """
     found: dict[str, Any] = {"dtype": loaded_in(plan)}
     config = quantise.config(plan, names)
@@ -33,21 +34,23 @@ def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def loaded_in(plan: Plan) -> torch.dtype:
-    """Return the number format that weights are loaded in, before ``settle``."""
-    # fp8 files are rare: what is fp8 here was loaded as it is computed with.
+    """Return the dtype in which weights are loaded, before ``settle``."""
+    # Files are rarely in fp8: weights that are kept in fp8 are loaded in the compute dtype and cast.
     return DTYPES[plan.compute if plan.storage == "fp8" else plan.storage]
 
 
 def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
-    """Put a loaded pipeline where the plan says; to be called once, after LoRAs were added.
+    """Place a loaded pipeline as the plan says. Call it once, after LoRAs have been added.
 
     Args:
         pipe: A pipeline on the CPU, loaded with ``options``, or in ``loaded_in`` from a single file.
         plan: The plan.
-        device: Where it draws; a CPU where ``plan.on`` says so.
+        device: The device that draws; the CPU where ``plan.on`` says so.
     """
     modules = dict(_modules(pipe))
-    torch.nn.Module.to(pipe.vae, dtype=DTYPES[plan.vae])  # diffusers' own warns of parts that it has none of
+    torch.nn.Module.to(
+        pipe.vae, dtype=DTYPES[plan.vae]
+    )  # the override in diffusers warns of parts that a VAE does not have
     tile(pipe, plan.tile_vae)
     for name, how in quantise.parts(plan, tuple(modules)):
         if how == "int8":
@@ -60,7 +63,7 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
         return
     if plan.offload == "sequential":
         for module in modules.values():
-            # Modules with parameters of their own beside those of their layers keep their buffers moving too.
+            # Buffers are offloaded too where the module has parameters outside of its layers.
             cpu_offload(module, execution_device=device, offload_buffers=bool(list(module.parameters(recurse=False))))
         return
     for name, module in modules.items():
@@ -71,7 +74,7 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
 
 
 def tile(pipe: Any, on: bool) -> None:
-    """Make the VAE work in tiles of at most 512 pixels a side, or on whole pictures."""
+    """Make the VAE work on tiles of at most 512x512 pixels, or on whole pictures."""
     vae = pipe.vae
     if not on:
         vae.disable_tiling()
@@ -83,9 +86,9 @@ def tile(pipe: Any, on: bool) -> None:
 
 
 def cast(module: torch.nn.Module, storage: torch.dtype, compute: torch.dtype) -> None:
-    """Keep a part's layers in one number format and compute in another, whatever it was loaded in.
+    """Keep a part's layers in one dtype and compute in another.
 
-    Layers that diffusers leaves out (norms, small embeddings) are kept in the format that is computed in.
+    Layers that diffusers excludes (norms, small embeddings) are kept in the compute dtype.
     """
     skip = (*(getattr(module, "_skip_layerwise_casting_patterns", None) or ()), "pos_embed", "patch_embed", "norm")
     apply_layerwise_casting(module, storage_dtype=storage, compute_dtype=compute, skip_modules_pattern=skip)
@@ -99,7 +102,7 @@ def cast(module: torch.nn.Module, storage: torch.dtype, compute: torch.dtype) ->
 
 
 def stream(module: torch.nn.Module, device: torch.device) -> None:
-    """Leave a part in main memory; its layers come to the device when they are used, copied while it computes."""
+    """Keep a part in main memory; its layers are copied to the device ahead of their use."""
     apply_group_offloading(
         module,
         onload_device=device,
@@ -110,10 +113,10 @@ def stream(module: torch.nn.Module, device: torch.device) -> None:
 
 
 def take_turns(modules: list[torch.nn.Module], device: torch.device) -> None:
-    """Let only one of these modules be on the device at a time: the one that was called last.
+    """Keep only one of these modules on the device at a time: the one that was called last.
 
-    diffusers' own model offload moves parts back in the order in which its pipelines call them. Here a prompt may be
-    encoded between two steps of another picture, so that any order must be right.
+    The model offload of diffusers depends on the order in which its pipelines call the parts. Here a prompt may be
+    encoded between two steps of another picture, so any order must work.
     """
     for module in modules:
         module.to(_HOST)
@@ -141,11 +144,11 @@ def _modules(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
 def _cast(name: str, plan: Plan) -> bool:
     if not plan.casts or name == "vae":
         return False
-    # fp8 is for the denoiser; text encoders lose too much in it.
-    return name in ("transformer", "unet") or plan.storage != "fp8"
+    # Only the denoiser is kept in fp8; text encoders lose too much.
+    return name in DENOISERS or plan.storage != "fp8"
 
 
 def _streams(name: str, plan: Plan) -> bool:
-    if name.startswith("text_encoder"):
+    if name.startswith(TEXT_ENCODER):
         return plan.offload in ("text", "group")
-    return plan.offload == "group" and name in ("transformer", "unet")
+    return plan.offload == "group" and name in DENOISERS

@@ -1,4 +1,4 @@
-"""The ways in which a model can be put on a card, best first, and what each takes. No torch."""
+"""The placements of a model on a GPU, best first, and the memory that each takes. No torch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from engine.diffusion.memory.estimate import TILE, Estimate
 from engine.diffusion.memory.types import BITSANDBYTES, CUDA, MPS, TORCHAO, Device
 
 QUANTISED = ("int8", "nf4", "gguf")
-"""Precisions that a library brings."""
+"""Precisions that need a quantisation library."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One placement: number formats and what waits in main memory.
+    """Formats of the weights, and which of them are kept in main memory. The fields are those of ``Plan``.
 
     Attributes:
-        precision: See Plan.
-        storage: See Plan.
-        compute: See Plan.
-        vae: See Plan.
-        text: See Plan.text_encoder.
-        offload: See Plan.
+        precision: Format of the denoiser's weights.
+        storage: Format in which unquantised weights are stored.
+        compute: Format of the computation.
+        vae: Format of the VAE.
+        text: ``Plan.text_encoder``.
+        offload: What is kept in main memory.
     """
 
     precision: str
@@ -35,7 +35,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is drawn: pixels, and the bytes of a file that takes the denoiser's weights' place (0: none)."""
+    """Width and height in pixels, and the bytes of a GGUF file that holds the denoiser (0: none)."""
 
     width: int
     height: int
@@ -43,11 +43,12 @@ class Size:
 
 
 def formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, str, str]:
-    """Return storage, compute and the VAE's format for a precision on a device.
+    """Return the storage format, the compute format and the VAE's format for a precision on a device.
 
-    Where bfloat16 is emulated it only stores. Families that overflow in fp16 are kept in it and computed in fp32.
+    Where bfloat16 is emulated, weights are stored in it and computed in fp32; so are fp16 weights of families that
+    overflow in fp16.
     """
-    known = estimate.figures
+    known = estimate.footprint
     if precision in ("fp16", "fp32", "bf16"):
         storage = precision
         compute = precision
@@ -61,28 +62,29 @@ def formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, st
 
 
 def half(estimate: Estimate, device: Device) -> str:
-    """Return the smallest number format that this family can compute in on this device."""
+    """Return the smallest format in which this family can compute on this device."""
     if device.bf16:
         return "bf16"
-    return "fp16" if estimate.figures.fp16 and device.kind != "cpu" else "fp32"
+    return "fp16" if estimate.footprint.fp16 and device.kind != "cpu" else "fp32"
 
 
 def usual(device: Device) -> str:
-    """Return the precision that a card's plan begins with."""
+    """Return the precision that is tried first on a GPU."""
     return "bf16" if device.bf16 else "fp16"
 
 
 def tilings(size: Size) -> tuple[bool, ...]:
-    """Return whether the VAE may work on whole pictures or in tiles: whole is better, and small ones have no tiles."""
+    """Return the tilings to try: the VAE on whole pictures first, then on tiles where the picture is larger than one."""
     return (False, True) if max(size.width, size.height) > TILE else (False,)
 
 
 def placements(
     estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], size: Size
 ) -> Iterator[tuple[Placement, bool]]:
-    """Give the ways for a card, best first, and whether the VAE works in tiles.
+    """Yield the placements for a GPU, best first, and whether the VAE works on tiles.
 
-    Whole first, then the text encoder moved off, tiles, smaller weights, and at last layer by layer.
+    Everything on the device comes first, then the text encoder in main memory, tiles, quantised weights, and last the
+    offloading of all layers.
     """
     precisions = _precisions(device, asked, libraries, size.gguf)
     texts = ["device"]
@@ -95,7 +97,7 @@ def placements(
             for text in texts:
                 yield _placement(estimate, device, precision, text, "text" if text == "host" else "none"), tiled
     if device.kind != CUDA:
-        return  # an Apple GPU's memory is main memory: moving things there and back gains nothing
+        return  # an Apple GPU's memory is main memory: offloading gains nothing
     for offload in ("group", "model", "sequential"):
         for precision in precisions:
             if (offload == "group" and not device.stream) or not _moves(precision, offload):
@@ -108,7 +110,7 @@ def placements(
 
 
 def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:
-    """Return the most bytes that the device holds, and those that wait in main memory."""
+    """Return the peak bytes on the device, and the bytes kept in main memory."""
     text_format = (
         "int8"
         if placement.text == "int8"
@@ -161,7 +163,7 @@ def _placement(estimate: Estimate, device: Device, precision: str, text: str, of
 
 
 def _moves(precision: str, offload: str) -> bool:
-    """Whether weights of this precision can be moved about that placement."""
+    """Whether weights of this precision can be offloaded in this way."""
     if offload == "model":
         return True
     if offload == "group":

@@ -1,4 +1,4 @@
-"""Which placement a model is fitted to a device for pictures of one size; it only decides. No torch."""
+"""Chooses the placement of a model on a device for pictures of one size, and gives the reasons. No torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engine.diffusion.memory.placements import QUANTISED, Placement, Size, forma
 from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Plan, gib
 
 MOST = 32
-"""More pictures than this are never planned for together."""
+"""Largest batch that is planned."""
 
 SMALL = 2_000_000_000
-"""Bytes in fp32 under which a CPU draws in fp32: exactness is free there."""
+"""Bytes in fp32 below which a CPU draws in fp32, since such models are fast enough."""
 
 _TILES = f"The VAE works in tiles of {TILE} pixels, since the whole picture would not fit; seams are blended."
 
@@ -23,15 +23,15 @@ _LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES}
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What a plan is asked for.
+    """The inputs of a plan.
 
     Attributes:
-        profile: Which model.
-        estimate: What it takes.
-        size: What is drawn.
-        device: Where.
+        profile: The model.
+        estimate: Its memory use.
+        size: Size of the pictures.
+        device: The device.
         asked: ``EASEL_PRECISION``.
-        libraries: What is installed.
+        libraries: The installed quantisation libraries.
     """
 
     profile: Profile
@@ -42,7 +42,7 @@ class _Question:
     libraries: frozenset[str]
 
 
-def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that decides
+def plan(  # noqa: PLR0917 - each argument decides the plan
     profile: Profile,
     width: int,
     height: int,
@@ -52,20 +52,20 @@ def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that 
     *,
     gguf: int = 0,
 ) -> Plan:
-    """Return how the profile's model draws pictures of a size on a device.
+    """Return the plan for a model, a size and a device.
 
     Args:
-        profile: Which model.
+        profile: The model.
         width: Pixels.
         height: Pixels.
-        device: What is there.
+        device: The device, with its free memory.
         asked: ``EASEL_PRECISION``.
         libraries: Which of torchao, gguf and bitsandbytes are installed.
         gguf: Bytes of the GGUF file that holds the denoiser; 0 where there is none.
 
     Raises:
         OutOfMemory: It fits neither the device nor main memory and swap.
-        EngineError: The precision that was asked for needs a library that is missing, or another device.
+        EngineError: The requested precision needs a library that is missing, or another device.
     """
     _check("gguf" if gguf else asked, device, libraries)
     question = _Question(
@@ -86,7 +86,7 @@ def plan(  # noqa: PLR0917 - two of them are one size, and the rest is all that 
 
 
 def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0) -> Plan:
-    """Return the plan of a model that is loaded already for pictures of another size: tiles and batch may change.
+    """Return the plan of a loaded model for pictures of another size; only tiling and batch size may change.
 
     Raises:
         OutOfMemory: Pictures of this size do not fit.
@@ -107,7 +107,7 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
 
 
 def safer(precision: str, device: Device) -> str | None:
-    """Return the precision whose numbers overflow later than this one's; None when there is none."""
+    """Return the next precision with a larger range; None where there is none."""
     if precision == "fp32":
         return None
     return "fp32" if precision == "bf16" or not device.bf16 else "bf16"
@@ -165,7 +165,7 @@ def _cpu_placements(question: _Question, cpu: Device) -> Iterator[tuple[Placemen
             yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
         return
     asked = question.asked
-    # What a card was asked for need not be what a CPU can do.
+    # A CPU does not support every precision that may be requested for a GPU.
     if asked != "auto" and (cpu is question.device or asked in ("fp32", "bf16", "int8")):
         yield placement(asked, "int8" if asked == "int8" else "device"), f"EASEL_PRECISION asks for {asked}."
         return
@@ -194,17 +194,17 @@ def _check(precision: str, device: Device, libraries: frozenset[str]) -> None:
 
 
 def _spare(device: Device) -> int:
-    """Return what is left alone on a card: workspaces of its libraries and gaps between tensors."""
+    """Return the bytes that are left free on a GPU for the workspaces of its libraries and for fragmentation."""
     return GIB // 4 + device.free // 25
 
 
 def _own(device: Device) -> int:
-    """Return what the process itself and its neighbours may still take of main memory."""
+    """Return the bytes of main memory that are left free for this process and others."""
     return min(GIB, device.host_free // 10)
 
 
 def _too_large(question: _Question, placement: Placement, there: int, budget: int) -> str:
-    """Say why the first placement is not gone."""
+    """Return why the first placement was not chosen."""
     size = question.size
     return (
         f"{question.profile.title} in {placement.precision} takes {gib(there)} for {size.width}x{size.height}, "
@@ -213,7 +213,7 @@ def _too_large(question: _Question, placement: Placement, there: int, budget: in
 
 
 def _guess(question: _Question) -> Iterator[str]:
-    """Say where the estimate comes from when it is not the model's own."""
+    """Yield a sentence where the parameters are those of the family's published model."""
     if question.estimate.guessed:
         yield (
             f"Nobody counted the parameters of {question.profile.title}; "
@@ -222,11 +222,11 @@ def _guess(question: _Question) -> Iterator[str]:
 
 
 def _reasons(question: _Question, placement: Placement, *, tiled: bool) -> Iterator[str]:
-    """Say why a card's placement is as it is."""
+    """Yield the reasons for a placement on a GPU."""
     device, title = question.device, question.profile.title
     yield from _guess(question)
     if not device.bf16 and device.kind == CUDA:
-        if placement.compute == "fp32" and not question.estimate.figures.fp16:
+        if placement.compute == "fp32" and not question.estimate.footprint.fp16:
             yield f"The card has no bf16, and {title} overflows in fp16, so it computes in fp32."
         elif placement.compute == "fp16":
             yield "The card has no bf16, so it computes in fp16."

@@ -1,4 +1,4 @@
-"""Weights made smaller by the libraries that diffusers and transformers load through: torchao, bitsandbytes, gguf."""
+"""Quantises weights with the libraries that diffusers and transformers support: torchao, bitsandbytes and gguf."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from diffusers import GGUFQuantizationConfig, PipelineQuantizationConfig
 
 from engine.diffusion.memory.types import Plan
+from engine.families.spec import DENOISERS, TEXT_ENCODER
 
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -16,37 +17,37 @@ DTYPES: Mapping[str, torch.dtype] = {
     "fp16": torch.float16,
     "fp8": torch.float8_e4m3fn,
 }
-"""PyTorch's own words for number formats."""
+"""PyTorch's dtype for each format."""
 
 
 def parts(plan: Plan, names: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Give (name, ``int8`` or ``nf4``) of each part of a pipeline that the plan quantises.
+    """Yield (name, ``int8`` or ``nf4``) for each part of a pipeline that the plan quantises.
 
     Args:
         plan: The plan.
-        names: The pipeline's parts.
+        names: Names of the pipeline's parts.
     """
     for name in names:
-        if name in ("transformer", "unet") and plan.precision in ("int8", "nf4"):
+        if name in DENOISERS and plan.precision in ("int8", "nf4"):
             yield name, plan.precision
-        elif name.startswith("text_encoder") and plan.text_encoder == "int8":
+        elif name.startswith(TEXT_ENCODER) and plan.text_encoder == "int8":
             yield name, "int8"
 
 
 def config(plan: Plan, names: tuple[str, ...]) -> PipelineQuantizationConfig | None:
-    """Return what ``from_pretrained`` takes as ``quantization_config``; None where nothing is quantised by it."""
+    """Return the ``quantization_config`` of ``from_pretrained``; None where nothing is quantised."""
     found = {name: _config(name, how, plan) for name, how in parts(plan, names)}
     return PipelineQuantizationConfig(quant_mapping=found) if found else None
 
 
 def gguf_config(plan: Plan) -> GGUFQuantizationConfig:
-    """Return what ``from_single_file`` takes as ``quantization_config`` for a ``.gguf`` file."""
+    """Return the ``quantization_config`` of ``from_single_file`` for a ``.gguf`` file."""
     return GGUFQuantizationConfig(compute_dtype=DTYPES[plan.compute])
 
 
 def in_place(module: torch.nn.Module) -> None:
-    """Keep the linear weights of a loaded part in int8, scaled row by row, unless a library quantised them before."""
-    # An extra: only who asks for it has it, and it takes a second to import.
+    """Quantise the linear layers of a loaded part to int8, with a scale per row, unless the part is quantised already."""
+    # An optional dependency, which takes a second to import.
     from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
 
     if not quantised(module):
@@ -54,14 +55,14 @@ def in_place(module: torch.nn.Module) -> None:
 
 
 def quantised(module: torch.nn.Module) -> bool:
-    """Whether a library keeps this part's weights in a form of its own."""
+    """Whether a library has quantised this part's weights."""
     return any(type(p) is not torch.nn.Parameter for p in module.parameters()) or (
         getattr(module, "hf_quantizer", None) is not None
     )
 
 
 def nbytes(module: torch.nn.Module) -> int:
-    """Return the bytes of a part's weights and buffers, as they are kept."""
+    """Return the bytes of a part's weights and buffers."""
     return sum(_nbytes(t) for t in (*module.parameters(), *module.buffers()))
 
 
@@ -73,8 +74,8 @@ def _nbytes(tensor: torch.Tensor) -> int:
 
 
 def _config(name: str, how: str, plan: Plan) -> Any:
-    # Each library has its own class of the same name for the parts that it loads.
-    if name.startswith("text_encoder"):
+    # diffusers and transformers each have their own class of the same name.
+    if name.startswith(TEXT_ENCODER):
         import transformers as loads  # noqa: PLC0415
     else:
         import diffusers as loads  # noqa: PLC0415

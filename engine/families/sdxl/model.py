@@ -1,4 +1,4 @@
-"""SDXL and what is built like it: StableDiffusionXLPipeline with two CLIP text encoders, told the picture's size."""
+"""Draws with StableDiffusionXLPipeline: two CLIP text encoders, and a UNet conditioned on the size."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import torch
 
 from engine.contract import Recipe
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
+from engine.families.sdxl.spec import SPEC
 from engine.families.unet import UNetFamily
 
 
 class SDXL(UNetFamily):
     """A loaded StableDiffusionXLPipeline."""
 
+    spec = SPEC
+
     @torch.no_grad()
     def encode(self, prompt: str) -> Embedding:
-        """Return (77, channels of both encoders) and what the second one makes of the whole prompt, (channels,)."""
+        """Return (77, channels of both encoders), and the second encoder's pooled embedding, (channels,)."""
         pipe = self.pipe
         ids, cut = self._ids(pipe.tokenizer, prompt)
         first = pipe.text_encoder(ids, output_hidden_states=True)
@@ -29,15 +32,15 @@ class SDXL(UNetFamily):
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
     ) -> DenoiseState:
-        """See Family. SDXL was trained with zeros where there is no prompt, which its pipeline takes for no negative."""
+        """See Family. SDXL was trained with zeros for an empty prompt; its pipeline uses them where negative is empty."""
         if negative is not None and not recipe.negative and self.pipe.config.get("force_zeros_for_empty_prompt"):
             negative = Embedding(tuple(torch.zeros_like(t) for t in negative.tensors))
         return super().begin(recipe, prompt, negative, start)
 
     def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
-        """Return the pooled prompts, and sizes as SDXL was trained with them (arXiv 2307.01952, section 2.2).
+        """Return the pooled prompts and SDXL's size conditioning (arXiv 2307.01952, section 2.2).
 
-        The original size and the target size are the recipe's, and nothing is cropped: the pipeline's own defaults.
+        Original and target size are the recipe's and the crop is (0, 0), as the pipeline has them by default.
         """
         sizes = [[r.height, r.width, 0, 0, r.height, r.width] for r in recipes]
         return {

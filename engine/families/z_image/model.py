@@ -1,8 +1,9 @@
-"""Z-Image and what is built like it: ZImagePipeline with Qwen3, AutoencoderKL and a flow-match scheduler."""
+"""Draws with ZImagePipeline: a Qwen3 text encoder, AutoencoderKL and a flow-matching scheduler."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,20 @@ from torch import Tensor
 from engine.contract import Recipe
 from engine.families.base import Family
 from engine.families.denoise_state import Embedding
-
-MAX_TOKENS = 512
-"""What ZImagePipeline reads of a prompt, its chat template included."""
+from engine.families.z_image.spec import MAX_TOKENS, SPEC
 
 
 class ZImage(Family):
     """A loaded ZImagePipeline."""
 
-    unguided_below = 0.0  # its scale counts from there: towards + guidance * (towards - away)
-
-    @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.pipe.transformer
+    spec = SPEC
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Embedding:
         """Return (tokens, channels), at most 512 tokens.
 
-        The pipeline pads to 512 and throws the padding's embeddings away. Its text encoder is causal: what stands before
-        the padding does not see it, so it is left out.
+        The pipeline pads to 512 and discards the embeddings of the padding. Its text encoder is causal: tokens before
+        the padding do not attend to it, so no padding is needed.
         """
         tokenizer = self.pipe.tokenizer
         text = tokenizer.apply_chat_template(
@@ -50,7 +44,7 @@ class ZImage(Family):
     def forward(
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], _: Sequence[Recipe]
     ) -> Tensor:
-        """See Family. The transformer takes a list, each latent with its own time."""
+        """See Family. The transformer takes a list of latents, each with its own timestep."""
         dtype = self.dtype
         latents = [x.to(dtype).squeeze(0).unsqueeze(1) for x in inputs]
         prompts = [e.tensors[0] for e in embeddings]
@@ -58,11 +52,11 @@ class ZImage(Family):
         return -torch.stack([x.float() for x in found]).squeeze(2)
 
     def guide(self, towards: Tensor, away: Tensor, guidance: float) -> Tensor:
-        """Return the guided prediction, as ZImagePipeline counts its scale."""
+        """Return the guided prediction. ZImagePipeline's scale counts from 0, where others count from 1."""
         return towards + guidance * (towards - away)
 
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
-        """See Family. The pipeline's own sigmas, shifted by the picture's size where the scheduler asks for it."""
+        """See Family. The sigmas are the pipeline's, shifted by the picture's size where the scheduler is dynamic."""
         scale = self.pipe.vae_scale_factor * 2
         config = scheduler.config
         mu = calculate_shift(
@@ -91,3 +85,22 @@ class ZImage(Family):
         latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
         found: Tensor = (latents.float() - vae.config.shift_factor) * vae.config.scaling_factor
         return found
+
+    @classmethod
+    def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG003
+        """See Family. The names are Lumina's, where queries, keys and values are one layer."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in names:
+            block, fused, _ = name.partition(".attention.to_q")
+            if fused:
+                found[f"{block}.attention.qkv"] = tuple(f"{block}.attention.to_{which}" for which in "qkv")
+            first = name.replace("attention.to_out.0", "attention.out")
+            first = re.sub(r"^all_(x_embedder|final_layer)\.[\d-]+", r"\1", first)
+            if first != name:
+                found[first] = (name,)
+        return found
+
+    @classmethod
+    def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See Family. Some files have the padding tokens as vectors; diffusers expects one row."""
+        return {name: t[None] if name.endswith("pad_token") and t.dim() == 1 else t for name, t in tensors.items()}

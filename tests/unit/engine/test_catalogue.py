@@ -8,13 +8,11 @@ import pytest
 
 from engine import catalogue, weights
 from engine.contract import NegativePromptSupport, Profile, Recipe, UnknownModel
-from engine.folders import CLASSES, FAMILIES, PARTS
-from engine.models_file import SCHEDULERS
-from engine.profiles import known
+from engine.families.registry import known_models, of_pipeline, spec_of, specs
 from engine.spec import ModelSpec
 from tests.fakes import models
 
-KNOWN = [spec.profile for spec in known()]
+KNOWN = [spec.profile for spec in known_models()]
 
 
 def test_demo_needs_no_network_and_is_here() -> None:
@@ -51,15 +49,16 @@ def test_profiles_say_everything_and_agree_with_themselves(profile: Profile) -> 
     for limits in (profile.side, profile.steps, profile.guidance):
         assert limits.low <= limits.default <= limits.high
     assert profile.side.low % profile.multiple == profile.side.high % profile.multiple == 0
-    assert FAMILIES[profile.pipeline] == profile.family
-    assert {"vae", "text_encoder"} < set(profile.parameters) < set(PARTS[profile.family])
+    family = spec_of(profile.family)
+    assert family.pipelines[0] == profile.pipeline
+    assert {"vae", "text_encoder"} < set(profile.parameters) < set(family.parts)
     assert profile.licence
     assert profile.name == profile.name.lower()
     # Without guidance there is nothing that a negative prompt could be set against.
     assert (profile.negative is NegativePromptSupport.NEVER) == (profile.guidance.high <= 1)
     assert not profile.negative_default or profile.negative is not NegativePromptSupport.NEVER
-    assert profile.scheduler in ("", *SCHEDULERS)
-    assert bool(profile.scheduler) == (profile.family != "z_image")
+    assert profile.scheduler in ("", *family.schedulers)
+    assert bool(profile.scheduler) == bool(family.schedulers)
     assert profile.prompt_tokens == (512 if profile.family == "z_image" else 75)
     assert profile.languages == (("en", "zh") if profile.family == "z_image" else ("en",))
 
@@ -146,8 +145,9 @@ def test_how_many_are_worth_drawing_together(side: int, expected: int) -> None:
 
 def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
     """Write the small files of a pipeline's folder, as far as its profile is read from them."""
-    family = FAMILIES[kind]
-    parts = {part: [library, min(classes)] for part, (library, classes) in CLASSES[family].items()}
+    family = of_pipeline(kind)
+    assert family is not None
+    parts = {name: [part.library, min(part.classes)] for name, part in family.parts.items()}
     tmp_path.mkdir(parents=True, exist_ok=True)
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind, "safety_checker": ["x", "y"]} | parts))
     for part in parts:
@@ -159,10 +159,12 @@ def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", [name for spec in specs().values() for name in spec.pipelines])
 def test_a_folder_of_every_class(tmp_path: Path, kind: str) -> None:
+    spec = of_pipeline(kind)
+    assert spec is not None
     profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", kind)))
-    assert (profile.family, profile.pipeline, profile.side.default) == (FAMILIES[kind], kind, 1024)
+    assert (profile.family, profile.pipeline, profile.side.default) == (spec.name, kind, 1024)
     assert (profile.guidance.low, profile.negative, profile.licence) == (0.0, NegativePromptSupport.WITH_GUIDANCE, "")
 
 

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine.contract import NegativePromptSupport, Range
-from engine.models_file import KEYS, SCHEDULERS, ModelsFile, read
-from engine.profiles import known, sd15, sdxl_turbo, z_image_turbo
+from engine.families.registry import known_models
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl_turbo
+from engine.families.unet_spec import SCHEDULERS
+from engine.families.z_image.spec import z_image_turbo
+from engine.models_file import KEYS, ModelsFile, read
 from engine.spec import Lora, ModelSpec
 from tests.unit.engine.test_catalogue import folder_of
 
@@ -264,7 +268,7 @@ def test_the_documented_example_is_read_and_documents_every_key(tmp_path: Path) 
 
 def test_the_documented_models_are_the_profiles() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    for spec in known():
+    for spec in known_models():
         profile = spec.profile
         row = next(line for line in text.splitlines() if line.startswith(f"| `{profile.name}` |"))
         assert profile.name == "demo" or f"`{profile.source}`" in row

@@ -16,9 +16,10 @@ from bot.drawing.request_rules import STRENGTH, check
 from bot.drawing.styles import Style
 from engine import catalogue
 from engine.contract import Capability, NegativePromptSupport, Range
+from engine.families.z_image.spec import z_image_turbo
 
 DEMO = catalogue.demo()
-TURBO = catalogue.z_image_turbo()
+TURBO = z_image_turbo()
 FREE = replace(DEMO, name="free", title="Free Model", negative=NegativePromptSupport.ALWAYS)
 STYLES = {"sketch": Style("sketch", "sketch of {prompt}, pencil", "colour")}
 

@@ -13,10 +13,11 @@ from bot.core.errors import BadInput, Refusal
 from bot.drawing.sizes import RATIOS, nearest, size_of
 from engine import catalogue
 from engine.contract import Profile, Range
+from engine.families.z_image.spec import z_image_turbo
 from tests.unit.bot.outcome import outcome
 
 DEMO = catalogue.demo()
-TURBO = catalogue.z_image_turbo()
+TURBO = z_image_turbo()
 # Limits that lie off the grid, and no presets of its own.
 ODD = replace(TURBO, multiple=24, side=Range(500, 100, 1000), presets={})
 

@@ -14,6 +14,7 @@ from bot.drawing.sizes import RATIOS
 from bot.drawing.styles import BUILT_IN
 from bot.history.cards import HistoryLine, help_card, history_card
 from engine import catalogue
+from engine.families.z_image.spec import z_image_turbo
 from tests.unit.bot.cards.made import job
 
 
@@ -48,7 +49,7 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
-    profiles = (catalogue.demo(), catalogue.z_image_turbo())
+    profiles = (catalogue.demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(RATIOS), 4, locale).notes)
     # Strength needs a starting picture, which nothing takes yet.
     assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.NAMES) - {"strength"}
@@ -57,7 +58,7 @@ def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
 
 
 def test_help_leaves_out_what_the_model_ignores() -> None:
-    notes = "\n".join(help_card((catalogue.z_image_turbo(),), (), tuple(RATIOS), 4, "en").notes)
+    notes = "\n".join(help_card((z_image_turbo(),), (), tuple(RATIOS), 4, "en").notes)
     assert "--no" not in notes
     assert "--model" not in notes
     assert "--style" not in notes

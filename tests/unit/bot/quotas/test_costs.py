@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from bot.quotas.rules.counting import cost_each
-from engine.catalogue import demo, known, z_image_turbo
+from engine.catalogue import demo
 from engine.contract import Profile
+from engine.families.registry import known_models
+from engine.families.z_image.spec import z_image_turbo
 from tests.store.rows import REQUEST
 
-PROFILES = {spec.profile.name: spec.profile for spec in known()}
+PROFILES = {spec.profile.name: spec.profile for spec in known_models()}
 
 
 def cost(profile: Profile, width: int, height: int, steps: int) -> int:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from engine.contract import UnknownModel
 from engine.diffusion.assemble import assemble, scheduler
 from engine.diffusion.files import Files, check
+from engine.families.sdxl.spec import sdxl_lightning, sdxl_turbo
 from engine.folders import profile_of
-from engine.profiles import sdxl_lightning, sdxl_turbo
 from engine.spec import Lora
 from tests.fakes import models
 

@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from engine.contract import UnknownModel
 from engine.diffusion.files import Files, check, locate
-from engine.profiles import sd15, sdxl_lightning, z_image
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl_lightning
+from engine.families.z_image.spec import z_image
 from engine.spec import Lora, ModelSpec
 from tests.fakes import models
 

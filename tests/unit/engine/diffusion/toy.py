@@ -20,6 +20,7 @@ from engine.diffusion.model_manager import LoadedModel
 from engine.diffusion.request_state import BatchKey
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
+from engine.families.z_image.spec import SPEC
 from engine.spec import ModelSpec
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ TOY = Recipe("a", "toy", "a", "", 8, 8, 3, 0.0, 1)
 class Toy(Family):
     """Everything of a family but the tensors' sense."""
 
-    unguided_below = 0.0
+    spec = SPEC
 
     def __init__(self) -> None:
         self.tiled = False

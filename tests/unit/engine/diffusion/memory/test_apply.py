@@ -18,12 +18,14 @@ from diffusers import AutoencoderKL, DiffusionPipeline, ZImageTransformer2DModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from engine import profiles
+from engine.catalogue import demo
 from engine.contract import Recipe
 from engine.diffusion.memory import apply, quantise
 from engine.diffusion.memory.estimate import Estimate
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import Plan
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.model import ZImage
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory.devices import processor
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.slow
 _BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 
 CPU = torch.device("cpu")
-DEMO = profiles.demo()
+DEMO = demo()
 LIBRARIES = frozenset({"torchao", "gguf"})
 PARTS = ("transformer", "text_encoder", "vae")
 
@@ -248,7 +250,7 @@ def test_tiles_change_a_picture_little(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [models.small_sdxl, models.small_sd15], ids=["sdxl", "sd15"])
 @pytest.mark.parametrize(("asked", "off"), [("int8", 0.1), ("bf16", 0.1), ("fp8", 0.35)])
 def test_unets_take_plans_too(make: Any, asked: str, off: float, tmp_path: Path) -> None:
-    profile = profiles.sdxl() if make is models.small_sdxl else profiles.sd15()
+    profile = sdxl() if make is models.small_sdxl else sd15()
     folder = make(tmp_path / "model")
     outputs = []
     for precision in ("fp32", asked):

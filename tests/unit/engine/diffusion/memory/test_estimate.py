@@ -13,17 +13,20 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel, ZImageTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, Qwen3Config, Qwen3Model
 
-from engine import profiles
 from engine.diffusion.memory.apply import tile
-from engine.diffusion.memory.estimate import BYTES, Estimate, figures, weights
+from engine.diffusion.memory.estimate import BYTES, Estimate, weights
 from engine.diffusion.memory.quantise import DTYPES, in_place, nbytes
+from engine.families.registry import spec_of
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl
+from engine.families.z_image.spec import z_image_turbo
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory import counting
 from tests.unit.engine.diffusion.memory.counting import SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE
 
 pytestmark = pytest.mark.slow
 
-PROFILES = {"z_image": profiles.z_image_turbo(), "sdxl": profiles.sdxl(), "sd15": profiles.sd15()}
+PROFILES = {"z_image": z_image_turbo(), "sdxl": sdxl(), "sd15": sd15()}
 DENOISERS: dict[str, tuple[type[Any], Any]] = {
     "z_image": (ZImageTransformer2DModel, Z_IMAGE),
     "sdxl": (UNet2DConditionModel, SDXL),
@@ -48,10 +51,10 @@ def count(module: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("family", DENOISERS)
 def test_denoisers_have_as_many_parameters_as_published(family: str, published: dict[str, Any]) -> None:
-    known, model = figures(family), published[family]
-    assert count(model) == known.parameters[known.denoiser] == PROFILES[family].parameters[known.denoiser]
-    assert counting.linear_share(model) == pytest.approx(known.linear[known.denoiser], abs=1e-4)
-    assert counting.largest_leaf(model) == known.leaf
+    spec, known, model = spec_of(family), spec_of(family).footprint, published[family]
+    assert count(model) == known.parameters[spec.denoiser] == PROFILES[family].parameters[spec.denoiser]
+    assert counting.linear_share(model) == pytest.approx(known.linear_share[spec.denoiser], abs=1e-4)
+    assert counting.largest_leaf(model) == known.largest_layer
     # Z-Image 6.15 B, SDXL 2.567 B (arXiv 2307.01952 says 2.6), Stable Diffusion v1.5 860 M.
     assert round(count(model) / 1e7) == {"z_image": 615, "sdxl": 257, "sd15": 86}[family]
 
@@ -79,18 +82,18 @@ def test_text_encoders_have_as_many_parameters_as_published() -> None:
         ("sd15", "text_encoder", small),
         ("sdxl", "text_encoder_2", large),
     ):
-        known = figures(family)
+        known = spec_of(family).footprint
         assert count(model) == known.parameters[name] == PROFILES[family].parameters[name]
-        assert counting.linear_share(model) == pytest.approx(known.linear[name], abs=1e-4)
-    assert figures("z_image").text_leaf == counting.largest_leaf(qwen)
-    assert figures("sdxl").text_leaf == counting.largest_leaf(large)
-    assert figures("sd15").text_leaf == counting.largest_leaf(small)
+        assert counting.linear_share(model) == pytest.approx(known.linear_share[name], abs=1e-4)
+    assert spec_of("z_image").footprint.largest_text_layer == counting.largest_leaf(qwen)
+    assert spec_of("sdxl").footprint.largest_text_layer == counting.largest_leaf(large)
+    assert spec_of("sd15").footprint.largest_text_layer == counting.largest_leaf(small)
 
 
 @pytest.mark.parametrize(("family", "config"), [("z_image", Z_IMAGE_VAE), ("sdxl", VAE), ("sd15", VAE)])
 def test_vaes_have_as_many_parameters_as_published_and_take_what_is_said(family: str, config: dict[str, Any]) -> None:
     vae = counting.made(AutoencoderKL, config, torch.bfloat16)
-    assert count(vae) == figures(family).parameters["vae"]
+    assert count(vae) == spec_of(family).footprint.parameters["vae"]
     estimate = Estimate(PROFILES[family])
     for side in (512, 1024):
         said = estimate.decode(side, side, "bf16", tiled=False)
@@ -142,7 +145,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
 def test_weights_of_small_models_are_within_a_tenth(family: str, precision: str, small: dict[str, Any]) -> None:
     parts = {n: p for n, p in small[family].components.items() if isinstance(p, torch.nn.Module)}
-    assert {figures(family).denoiser, "text_encoder", "vae"} <= parts.keys()
+    assert {spec_of(family).denoiser, "text_encoder", "vae"} <= parts.keys()
     for name, part in parts.items():
         if precision == "int8" and name == "vae":
             continue
@@ -165,10 +168,9 @@ def _as(part: Any, precision: str) -> torch.nn.Module:
 @pytest.mark.parametrize("family", DENOISERS)
 def test_small_models_never_take_more_than_is_said(family: str, small: dict[str, Any]) -> None:
     pipe = small[family]
-    known = figures(family)
     parts = {n: count(p) for n, p in pipe.components.items() if isinstance(p, torch.nn.Module)}
     estimate = Estimate(replace(PROFILES[family], parameters=parts))
-    alive = counting.step(getattr(pipe, known.denoiser), 256, 128, estimate.passes, "cpu")
+    alive = counting.step(getattr(pipe, spec_of(family).denoiser), 256, 128, estimate.passes, "cpu")
     said = estimate.step(256, 128, 1, "fp32")
     print(f"{family}: a step has {alive} bytes alive, {said} said")  # noqa: T201 - figures, shown by -rP
     assert alive <= said <= 6 * alive

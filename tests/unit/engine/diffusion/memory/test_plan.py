@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from engine import profiles
+from engine.catalogue import demo
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.types import GIB, Device, Plan
+from engine.families.sd15.spec import sd15
+from engine.families.sdxl.spec import sdxl
+from engine.families.z_image.spec import z_image, z_image_turbo
 from tests.unit.engine.diffusion.memory.devices import card, processor
 
-TURBO = profiles.z_image_turbo()
-SDXL = profiles.sdxl()
-SD15 = profiles.sd15()
+TURBO = z_image_turbo()
+SDXL = sdxl()
+SD15 = sd15()
 EVERY = frozenset({"torchao", "gguf", "bitsandbytes"})
 QUANT = frozenset({"torchao", "gguf"})
 
@@ -108,7 +111,7 @@ def test_what_fits_nowhere_is_refused_in_one_sentence(libraries: frozenset[str])
         planned(processor(6), libraries=libraries)
 
 
-@pytest.mark.parametrize("profile", [TURBO, profiles.z_image(), SDXL, SD15], ids=lambda p: p.name)
+@pytest.mark.parametrize("profile", [TURBO, z_image(), SDXL, SD15], ids=lambda p: p.name)
 @pytest.mark.parametrize("libraries", [frozenset(), QUANT, EVERY], ids=len)
 @pytest.mark.parametrize("gib", [3, 4, 6, 8, 10, 12, 16, 24, 32, 80])
 def test_a_plan_never_takes_more_than_there_is(gib: float, libraries: frozenset[str], profile: Profile) -> None:
@@ -195,9 +198,9 @@ def test_an_apple_gpu_moves_nothing() -> None:
 
 
 def test_a_processor_draws_small_models_exactly() -> None:
-    found = planned(processor(4), profiles.demo(), 192)
+    found = planned(processor(4), demo(), 192)
     assert (found.precision, found.compute, found.vae, found.tile_vae) == ("fp32", "fp32", "fp32", False)
-    assert planned(processor(4, bf16=True), profiles.demo(), 192).precision == "fp32"
+    assert planned(processor(4, bf16=True), demo(), 192).precision == "fp32"
 
 
 def test_a_processor_draws_large_ones_in_what_it_can_compute() -> None:
@@ -231,7 +234,7 @@ def test_more_pictures_together_where_there_is_room() -> None:
 
 
 def test_guidance_takes_twice_the_room() -> None:
-    guided = plan(profiles.z_image(), 1024, 1024, card(24), "bf16", QUANT)
+    guided = plan(z_image(), 1024, 1024, card(24), "bf16", QUANT)
     assert guided.batch < planned(card(24), asked="bf16").batch
 
 
@@ -266,4 +269,4 @@ def test_the_sentence_says_it_all() -> None:
     found = planned(card(11.25))
     assert found.sentence.startswith("Weights in int8, computed in bf16; the text encoder waits in main memory")
     assert f"of {found.budget / GIB:.1f} GiB of the device" in found.sentence
-    assert planned(processor(4), profiles.demo(), 192).sentence.startswith("Weights in fp32; ")
+    assert planned(processor(4), demo(), 192).sentence.startswith("Weights in fp32; ")

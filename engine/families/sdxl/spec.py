@@ -1,0 +1,153 @@
+"""SDXL (arXiv 2307.01952): StableDiffusionXLPipeline with a UNet and two CLIP text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from engine.contract import NegativePromptSupport, Profile, Range
+from engine.families import unet_spec
+from engine.families.spec import FamilySpec, Footprint, Part, presets, priced
+from engine.spec import ModelSpec
+
+_PIPELINE = "StableDiffusionXLPipeline"
+_MULTIPLE = 8
+_TRAILING: Mapping[str, str] = {"timestep_spacing": "trailing"}
+
+# Counted from the published files' headers and configs.
+_PARAMETERS: Mapping[str, int] = {
+    "unet": 2_567_463_684,
+    "text_encoder": 123_060_480,
+    "text_encoder_2": 694_659_840,
+    "vae": 83_653_863,
+}
+
+
+def sdxl() -> Profile:
+    """Return the profile of SDXL 1.0; its refiner is not used. The default guidance is the pipeline's."""
+    return priced(
+        Profile(
+            name="sdxl",
+            title="SDXL 1.0",
+            source="stabilityai/stable-diffusion-xl-base-1.0",
+            family="sdxl",
+            multiple=_MULTIPLE,
+            side=Range(1024, 512, 2048),
+            presets=presets(1024, unet_spec.TRAINED_MULTIPLE),
+            steps=Range(30, 1, 100),
+            guidance=Range(5.0, 1.0, 20.0),
+            negative=NegativePromptSupport.WITH_GUIDANCE,
+            licence="CreativeML Open RAIL++-M",
+            pipeline=_PIPELINE,
+            scheduler=unet_spec.EULER,
+            prompt_tokens=unet_spec.CLIP_TOKENS,
+            parameters=_PARAMETERS,
+        )
+    )
+
+
+def sdxl_turbo() -> Profile:
+    """Return the profile of SDXL-Turbo: 1 to 4 steps without guidance, so that negative prompts are ignored.
+
+    Scheduler and timesteps are those of its repository.
+    """
+    return priced(
+        Profile(
+            name="sdxl-turbo",
+            title="SDXL-Turbo",
+            source="stabilityai/sdxl-turbo",
+            family="sdxl",
+            multiple=_MULTIPLE,
+            side=Range(512, 256, 1024),
+            presets=presets(512, unet_spec.TRAINED_MULTIPLE),
+            steps=Range(4, 1, 4),
+            guidance=Range(0.0, 0.0, 0.0),
+            negative=NegativePromptSupport.NEVER,
+            licence="Stability AI Non-Commercial",
+            pipeline=_PIPELINE,
+            scheduler="EulerAncestralDiscreteScheduler",
+            scheduler_config=_TRAILING,
+            prompt_tokens=unet_spec.CLIP_TOKENS,
+            parameters=_PARAMETERS,
+        )
+    )
+
+
+def sdxl_lightning() -> Profile:
+    """Return the profile of SDXL-Lightning's 4-step UNet (arXiv 2402.13929), which replaces the UNet of SDXL.
+
+    It was distilled for exactly 4 steps, without guidance, at the trailing timesteps.
+    """
+    return priced(
+        Profile(
+            name="sdxl-lightning",
+            title="SDXL-Lightning",
+            source="ByteDance/SDXL-Lightning",
+            family="sdxl",
+            multiple=_MULTIPLE,
+            side=Range(1024, 512, 2048),
+            presets=presets(1024, unet_spec.TRAINED_MULTIPLE),
+            steps=Range(4, 4, 4),
+            guidance=Range(0.0, 0.0, 0.0),
+            negative=NegativePromptSupport.NEVER,
+            licence="CreativeML Open RAIL++-M",
+            pipeline=_PIPELINE,
+            scheduler=unet_spec.EULER,
+            scheduler_config=_TRAILING,
+            prompt_tokens=unet_spec.CLIP_TOKENS,
+            parameters=_PARAMETERS,
+        )
+    )
+
+
+SPEC = FamilySpec(
+    name="sdxl",
+    title="SDXL",
+    released=date(2023, 7, 26),
+    model_class="SDXL",
+    pipelines=(_PIPELINE, "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
+    parts={
+        "unet": unet_spec.UNET,
+        "text_encoder": unet_spec.CLIP,
+        "text_encoder_2": Part("transformers", frozenset({"CLIPTextModelWithProjection"})),
+        "tokenizer": unet_spec.TOKENIZER,
+        "tokenizer_2": unet_spec.TOKENIZER,
+        "vae": unet_spec.VAE,
+        "scheduler": unet_spec.SCHEDULER,
+    },
+    omitted={"feature_extractor": None, "image_encoder": None},
+    denoiser="unet",
+    native_side=1024,
+    native_side_key=("unet", "sample_size"),
+    native_side_in_latents=True,
+    input_channels=unet_spec.INPUT_CHANNELS,
+    multiple=_MULTIPLE,
+    trained_multiple=unet_spec.TRAINED_MULTIPLE,
+    schedulers=unet_spec.SCHEDULERS,
+    single_file=unet_spec.SINGLE_FILE,
+    keys=unet_spec.weight_keys(2048),
+    lora_parts=("unet", "text_encoder", "text_encoder_2"),
+    footprint=Footprint(
+        parameters=_PARAMETERS,
+        token_side=8,
+        prompt_tokens=0,
+        activations=5_080,
+        attention_heads=10,
+        attention_side=16,
+        linear_share={"unet": 0.8696, "text_encoder": 0.6902, "text_encoder_2": 0.908},
+        largest_layer=29_492_480,
+        largest_text_layer=63_242_240,
+        text_activations=10_000_000,
+        fp16=True,
+        vae_fp16=False,
+    ),
+    models=(
+        ModelSpec(sdxl()),
+        ModelSpec(sdxl_turbo()),
+        ModelSpec(
+            sdxl_lightning(),
+            base=sdxl().source,
+            transformer=f"{sdxl_lightning().source}/sdxl_lightning_4step_unet.safetensors",
+        ),
+    ),
+)
