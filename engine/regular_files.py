@@ -1,4 +1,4 @@
-"""Reads files that an operator gives: regular files alone, and no more of one than a bound."""
+"""Reads files that operators provide: only regular files, and only up to a maximum size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 JSON_BYTES = 64 * 2**20
-"""Most bytes of a config; the largest that a model has, a tokenizer's, is 11 MB."""
+"""Maximum bytes of a config. The largest of a known model, a tokenizer's, has 11 MB."""
 
 TEXT_BYTES = 2**20
-"""Most bytes of a file that people write by hand."""
+"""Maximum bytes of a file that people write by hand."""
 
 
 class NotRegular(OSError):
@@ -25,21 +25,21 @@ class NotRegular(OSError):
 
 
 class TooLarge(OSError):
-    """The file has more bytes than a file of its kind can have."""
+    """The file exceeds the maximum size of its kind."""
 
     def __init__(self, path: Path, most: int) -> None:
         super().__init__(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file, or a link to one, for reading. It never waits: opening a pipe would.
+    """Open a regular file, or a link to one, for reading. Never blocks, as opening a pipe would.
 
     Raises:
         FileNotFoundError: There is no such file.
-        NotRegular: It is something else.
+        NotRegular: It is no regular file.
         OSError: It can't be opened.
     """
-    # Opening a device may already have an effect, so it is looked at first.
+    # Checked before opening, since opening a device may already have an effect.
     if not stat.S_ISREG(path.stat().st_mode):
         raise NotRegular(path)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -57,7 +57,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
     Raises:
         FileNotFoundError, NotRegular, OSError: As ``open_regular``.
-        TooLarge: It has more bytes.
+        TooLarge: The file is larger.
     """
     with open_regular(path) as file:
         data = file.read(most + 1)
@@ -71,17 +71,17 @@ def read_text(path: Path, most: int = TEXT_BYTES) -> str:
 
     Raises:
         OSError: As ``read_bytes``.
-        UnicodeDecodeError: It is no UTF-8.
+        UnicodeDecodeError: The file is not UTF-8.
     """
     return read_bytes(path, most).decode("utf-8-sig")
 
 
 def read_json(path: Path, most: int = JSON_BYTES) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         OSError: As ``read_bytes``.
-        ValueError: It is no UTF-8, no JSON, or nested deeper than Python's stack.
+        ValueError: The file is not UTF-8, not JSON, or nested deeper than Python's stack.
     """
     try:
         return json.loads(read_text(path, most))

@@ -1,4 +1,4 @@
-"""The upscaler that EASEL_UPSCALER names, as far as it can be looked at without its tensors."""
+"""Checks the file of EASEL_UPSCALER without loading its tensors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from engine.contract import EngineError, UnknownModel
 from engine.weights import Held, header
 
 LIBRARY = "spandrel"
-"""What loads it; an extra of Easel's own."""
+"""The library that loads upscalers; an optional dependency."""
 
 
 def check(path: Path) -> Mapping[str, Held]:
-    """Look whether it is a whole file of weights that can't run code; return what its header says it holds.
+    """Return the tensors of the upscaler's file.
 
     Raises:
-        UnknownModel: It is not; one clear sentence says why and what to do.
+        UnknownModel: The file is incomplete or could run code; one sentence says why and what to do.
     """
     if path.suffix.lower() != ".safetensors":
         raise UnknownModel(
@@ -30,11 +30,11 @@ def check(path: Path) -> Mapping[str, Held]:
 
 
 def size(path: Path) -> int:
-    """Return the bytes that its weights take on a device, in fp32. Raises UnknownModel: as ``check``."""
+    """Return the bytes of its weights in fp32. Raises UnknownModel as ``check`` does."""
     return 4 * sum(held.count for held in check(path).values())
 
 
 def check_library() -> None:
-    """Look whether what loads it is installed; nothing is imported. Raises EngineError, in one clear sentence."""
+    """Raise EngineError where the library is not installed. Nothing is imported."""
     if find_spec(LIBRARY) is None:
         raise EngineError(f"EASEL_UPSCALER needs {LIBRARY}, which is not installed: pip install 'easel[upscale]'.")

@@ -1,4 +1,4 @@
-"""Reads what a safetensors file says it holds, without its tensors: names, number formats and shapes."""
+"""Reads the header of a safetensors file: names, dtypes and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.contract import UnknownModel
 from engine.regular_files import open_regular
 
 _MOST_HEADER = 100_000_000
-"""Bytes of a header that safetensors itself takes."""
+"""Largest header in bytes that safetensors accepts."""
 
 _BITS: Mapping[str, int] = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32}
 _BITS_16 = frozenset({"F16", "BF16", "I16", "U16"})
@@ -23,7 +23,7 @@ _BITS_4 = frozenset({"F4"})
 _BITS_6 = frozenset({"F6_E2M3", "F6_E3M2"})
 
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)[.-]")
-"""How diffusers names a second form of the same weights; shards carry it before their number."""
+"""Variant in a file name of diffusers; in the name of a shard it stands before the number."""
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -35,8 +35,8 @@ class Held:
     """One tensor of a file.
 
     Attributes:
-        kind: Number format, as safetensors names it (``F16``, ``BF16``, ...).
-        shape: Its sides.
+        kind: Dtype as safetensors names it (``F16``, ``BF16``, ...).
+        shape: Its shape.
     """
 
     kind: str
@@ -44,15 +44,15 @@ class Held:
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """Number of its elements."""
         return math.prod(self.shape)
 
 
 def header(path: Path) -> Mapping[str, Held]:
-    """Return what a safetensors file holds, by name.
+    """Return the tensors of a safetensors file by name.
 
     Raises:
-        UnknownModel: There is no such file, it is a pickle, is cut short or is no safetensors file.
+        UnknownModel: The file is missing, is a pickle, is truncated or is no safetensors file.
     """
     try:
         with open_regular(path) as file:
@@ -73,7 +73,7 @@ def header(path: Path) -> Mapping[str, Held]:
 
 
 def parameters(folder: Path) -> int:
-    """Return how many numbers the weights in a part's folder hold; 0 when they can't be told."""
+    """Return the number of parameters in a part's folder; 0 where its files can't be read."""
     total = 0
     for path in weight_files(folder):
         try:
@@ -84,21 +84,21 @@ def parameters(folder: Path) -> int:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that a part is loaded from: the plain ones, or, where there are none, those of ``variant``."""
+    """Return the weight files that a part is loaded from: the plain ones, else those of ``variant``."""
     kind = variant(folder)
     return [path for path in visible(folder, "*.safetensors") if _variant(path) == kind]
 
 
 def variant(folder: Path) -> str:
-    """Return ``fp16`` or its like where a part's weights are there in that form alone; empty for plain files or none."""
+    """Return the variant (``fp16``, ...) where a part has no plain weight files; empty otherwise."""
     kinds = sorted({_variant(path) for path in visible(folder, "*.safetensors")})
     return kinds[0] if kinds else ""
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """Return the files of a folder that fit a pattern, sorted, without hidden ones.
+    """Return the files of a folder that match a pattern, sorted, without hidden ones.
 
-    macOS writes ``._name`` (AppleDouble) beside each file on foreign disks; other programs hide unfinished copies.
+    macOS writes ``._name`` (AppleDouble) next to each file on foreign disks; other programs hide unfinished copies.
     """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
@@ -135,7 +135,7 @@ def _held(path: Path, found: object, room: int) -> Mapping[str, Held]:
 
 
 def _bits(kind: str) -> int:
-    """Return the bits of one number; 0 for formats that are not known here."""
+    """Return the bits of one element; 0 for unknown dtypes."""
     if kind in _BITS_16:
         return 16
     if kind in _BITS_4:
@@ -146,7 +146,7 @@ def _bits(kind: str) -> int:
 
 
 def _something_else(path: Path, first: bytes) -> None:
-    """Say what else it is. A header's length may begin with any of these bytes, so only what is none is asked."""
+    """Raise UnknownModel for a known other file type. Call it for invalid headers alone: a valid length may look alike."""
     if first.startswith((_ZIP, _PICKLE)):
         raise UnknownModel(
             f"The model's file {path} is a pickle, whatever its name says, and pickles can run code; "

@@ -1,4 +1,4 @@
-"""Which device draws, and how much of its memory is in use."""
+"""Chooses the device, and measures its memory and its busy time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 
 class NoDevice(Exception):
-    """The device that was asked for is not here; the message is one sentence that says what to do."""
+    """The requested device is not available; the message is one sentence that says what to do."""
 
 
 def choose(asked: str) -> torch.device:
@@ -43,7 +43,7 @@ def title(device: torch.device) -> str:
 
 
 def memory(device: torch.device) -> int:
-    """Return the bytes that this process holds on the device (of main memory, on a CPU); 0 when unknown."""
+    """Return the bytes that this process holds on the device, in main memory for a CPU; 0 where unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device)
     if device.type == "mps":
@@ -55,7 +55,7 @@ def memory(device: torch.device) -> int:
 
 
 def release(device: torch.device) -> None:
-    """Give back what a failed batch left behind."""
+    """Free the memory that a failed batch left behind."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -65,30 +65,30 @@ def release(device: torch.device) -> None:
 
 @dataclass(slots=True)
 class Took:
-    """How long the device was at work."""
+    """Seconds that a block of work took."""
 
     seconds: float = 0.0
 
 
 @dataclass(slots=True)
 class Busy:
-    """How much of its time the device was at work.
+    """Measures the device's busy time.
 
     Attributes:
-        seconds: At work, in all.
-        since: When it began, by the monotonic clock.
+        seconds: Total busy time.
+        since: Start of the measurement, by the monotonic clock.
     """
 
     seconds: float = 0.0
     since: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:
-        """Count from now on."""
+        """Restart the measurement."""
         self.seconds, self.since = 0.0, time.monotonic()
 
     @contextmanager
     def at_work(self) -> Iterator[Took]:
-        """Count the block's time."""
+        """Add the block's time."""
         took, began = Took(), time.monotonic()
         try:
             yield took

@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says it holds, within bounds: the library's reader believes every count that it finds."""
+"""Reads the header of a GGUF file within bounds; the reader of the gguf library trusts every count in the file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.weights import Held
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MOST_HEADER = 16 * 2**20
-"""Bytes; a denoiser's header has some 100 KB."""
+"""Largest header in bytes; a denoiser's has about 100 KB."""
 
 _MOST_ELEMENTS = 100_000
-"""Of all arrays in the header; the library's reader takes microseconds for each."""
+"""Largest number of array elements in a header; the library's reader takes microseconds for each."""
 
 _MOST_SIDES = 4
 _SCALARS: Mapping[int, int] = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of each type of value that has always as many."""
+"""Size in bytes of each fixed-size value type."""
 
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _ALIGNMENT = "general.alignment"
@@ -33,14 +33,14 @@ _ALIGNMENT = "general.alignment"
 
 @dataclass(slots=True)
 class _Cursor:
-    """Reads a header from its beginning. Raises ValueError at its end."""
+    """Reads a header from its beginning. Raises ValueError past its end."""
 
     data: bytes
     at: int = 0
     elements: int = 0
 
     def skip(self, count: int) -> int:
-        """Pass over bytes; return where they begin."""
+        """Skip bytes; return the offset where they begin."""
         begin = self.at
         if count > len(self.data) - begin:
             raise ValueError("its header is cut short")
@@ -57,7 +57,7 @@ class _Cursor:
         return self.data[begin : begin + length].decode("utf-8")
 
     def value(self) -> int:
-        """Pass over a value with its type; return it where it is a uint32, else 0."""
+        """Skip a typed value; return it where it is a uint32, else 0."""
         kind = self.number("<I")
         if kind == _UINT32:
             return self.number("<I")
@@ -82,10 +82,10 @@ class _Cursor:
 
 
 def header(path: Path) -> Mapping[str, Held]:
-    """Return what a GGUF file holds, by name.
+    """Return the tensors of a GGUF file by name.
 
     Raises:
-        UnknownModel: There is no such file, it is no whole GGUF file, or what reads such files is not installed.
+        UnknownModel: The file is missing, is no complete GGUF file, or the gguf library is not installed.
     """
     try:
         with open_regular(path) as file:
@@ -111,7 +111,7 @@ def _held(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Held]:
         raise ValueError(f"its version is {version}")
     tensors, values = cursor.number("<Q"), cursor.number("<Q")
     alignment = 32
-    for _ in range(values):  # each takes bytes, so that a wrong count ends at the header's end
+    for _ in range(values):  # each consumes bytes, so that a wrong count fails at the end of the header
         if cursor.text() == _ALIGNMENT:
             alignment = cursor.value() or alignment
         else:

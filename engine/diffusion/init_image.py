@@ -1,4 +1,4 @@
-"""Reads the picture that a drawing starts from, and its mask; whatever is in the file, it ends in pixels or a sentence."""
+"""Reads the source image of a recipe and its mask; a file that can't be read gives BadImage with one sentence."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from engine.contract import BadImage, Recipe
 from engine.families.denoise_state import InitImage
 
 MAX_PIXELS = 50_000_000
-"""Pictures of more pixels are refused by their header: decoded, they would take 150 MB and more."""
+"""Largest number of pixels, checked in the header: a decoded picture of this size takes 150 MB."""
 
 MASK_LEAST = 16
-"""Of 255: a mask that is nowhere lighter draws nothing anew that could be seen."""
+"""Of 255: a mask without any lighter pixel would change nothing visible."""
 
 PLAIN_MOST = 8
-"""Of 255: colours of a picture that differ by no more are one colour, as JPEG or scaling leave it."""
+"""Of 255: a picture whose colours differ by no more counts as one colour, as JPEG or scaling leave it."""
 
 
 class Enlarges(Protocol):
-    """A model that makes pictures larger (``engine.diffusion.upscaler``)."""
+    """An upscaler (``engine.diffusion.upscaler``)."""
 
     @property
     def digest(self) -> str:
-        """Names the model, once it has enlarged something."""
+        """Digest of the model, after its first use."""
 
     def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
-        """Enlarge an RGB picture, yielding now and then; return it larger, by a whole factor. Raises EngineError."""
+        """Yield between tiles; return the RGB picture enlarged by an integer factor. Raises EngineError."""
 
 
 class Starting:
-    """What a recipe starts from, as it comes along: enlarging may take minutes, and others are drawn meanwhile.
+    """Reads a source image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
 
     Attributes:
-        start: What ``read`` returns, once it is there.
+        start: The result of ``read`` when it is complete; None before, or for recipes that start from noise.
     """
 
     def __init__(self, recipe: Recipe, upscaler: Enlarges | None) -> None:
@@ -47,7 +47,7 @@ class Starting:
         self.start: InitImage | None = None
 
     def go_on(self, seconds: float) -> bool:
-        """Go on for about so long; whether ``start`` is there now. Raises what ``read`` raises."""
+        """Continue for about ``seconds``; return whether ``start`` is complete. Raises what ``read`` raises."""
         until = time.monotonic() + seconds
         while True:
             try:
@@ -60,17 +60,17 @@ class Starting:
 
 
 def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, InitImage | None]:
-    """Read what the recipe starts from, scaled and cropped to its size; returns None when it starts from noise.
+    """Read a recipe's source image, scaled and cropped to its size; return None for a recipe that starts from noise.
 
-    Yields while something enlarges it.
+    Yields while the upscaler works.
 
     Args:
-        recipe: Whose picture.
-        upscaler: Enlarges a picture that is too small both ways; scaling does the rest, and all where there is none.
+        recipe: The recipe.
+        upscaler: Enlarges an image that is smaller than the recipe in both dimensions, before it is resampled.
 
     Raises:
-        BadImage: A file is not there, is no picture, is cut short or is far too large; the mask has nothing white in
-            what is drawn.
+        BadImage: A file is missing, is no picture, is truncated or has too many pixels; or the mask is black where
+            the picture is drawn.
         EngineError: The upscaler can't be used.
     """
     if not recipe.image:
@@ -81,7 +81,7 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
     if upscaler is not None and picture.width < recipe.width and picture.height < recipe.height:
         picture = yield from upscaler.enlarge(picture)
         by = upscaler.digest
-    pixels = np.array(_fitted(picture, size), np.uint8)  # torch wants it writable
+    pixels = np.array(_fitted(picture, size), np.uint8)  # torch needs a writable array
     if not recipe.mask:
         return InitImage(pixels, upscaler=by)
     grey = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"))
@@ -91,7 +91,7 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
 
 
 def is_plain(start: InitImage | None) -> bool:
-    """Whether a drawing starts from a picture of one colour, so that its own being of one colour proves nothing."""
+    """Whether the source image is of one colour, so that a result of one colour is no sign of overflow."""
     if start is None:
         return False
     colours = start.pixels.reshape(-1, 3)
@@ -105,13 +105,13 @@ def _open(path: str, what: str) -> Pillow.Image:
                 raise Pillow.DecompressionBombError
             upright = ImageOps.exif_transpose(found)
             return _on_white(upright)
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as e:  # Pillow has limits of its own
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as e:  # Pillow has its own limits
         raise BadImage(
             f"The {what} to start from has more than {MAX_PIXELS // 10**6} million pixels; give a smaller one."
         ) from e
     except FileNotFoundError as e:
         raise BadImage(f"The {what} to start from is not there any more; give it again.") from e
-    except Exception as e:  # Pillow's readers raise whatever the bytes lead them to
+    except Exception as e:  # Pillow's readers raise many kinds of exceptions
         raise BadImage(f"The {what} to start from can't be read as a picture; give a PNG, JPEG or WebP.") from e
 
 
@@ -120,7 +120,7 @@ def _fitted(picture: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:
 
 
 def _on_white(picture: Pillow.Image) -> Pillow.Image:
-    """Return the picture in RGB; what can be seen through is white."""
+    """Return the picture in RGB, with transparent parts on white."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     rgba = picture.convert("RGBA")

@@ -1,4 +1,4 @@
-"""What makes a loaded model quicker without changing what it draws, each where it was measured to."""
+"""Optimizations of a loaded model that do not change its pictures: memory format and ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from engine.contract import Recipe
 from engine.families.base import Family
 
 _REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
-"""Backends that torch knows only once another package was imported: extras of Easel's own."""
+"""Backends of ``torch.compile`` that an optional package registers when it is imported."""
 
 log = logging.getLogger(__name__)
 
 
 def arrange(family: Family) -> None:
-    """Lay the VAE's weights out for this device: on a CPU, channels last decode in 0.7 of the time."""
+    """Choose the memory format of the VAE: on a CPU, channels last takes 0.7 of the time."""
     if family.device.type == "cpu":
         family.pipe.vae.to(memory_format=torch.channels_last)
 
 
 def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
-    """Compile the denoiser's repeated blocks and try them; returns whether they are used.
+    """Compile the denoiser's repeated blocks and try them; return whether they are used.
 
-    Only the blocks, which are all alike, so that the compiler works once and not for each of them. What does not work
-    here (no compiler, no such backend) is undone: pictures are worth more than the time that they take.
+    Only the identical blocks are compiled, so that the compiler runs once for all of them. A failure (no compiler, no
+    such backend) is logged and undone, and the model draws without compilation.
 
     Args:
         family: A loaded model.
         backend: Of ``torch.compile``, such as ``inductor`` or ``tensorrt``.
-        recipe: A small picture of the model, which is begun to see whether it works.
+        recipe: A small picture, of which one step is drawn as a test.
     """
     denoiser = family.denoiser
     try:
@@ -43,7 +43,7 @@ def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
         family.step([drawing])
     except torch.AcceleratorError:
         raise
-    except Exception as e:  # noqa: BLE001  # compilers have no common exception
+    except Exception as e:  # noqa: BLE001  # compilers raise many kinds of exceptions
         log.warning("EASEL_COMPILE=%s does not work here and is left out: %s", backend, " ".join(str(e).split())[:300])
         _undo(denoiser)
         return False
@@ -52,5 +52,5 @@ def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
 
 def _undo(denoiser: Any) -> None:
     for module in denoiser.modules():
-        # Where nn.Module.compile keeps what it made; None is its own word for nothing.
+        # The attribute in which nn.Module.compile stores its result; None means not compiled.
         module._compiled_call_impl = None  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Embeddings of the prompts that were drawn last, by their content: rerolls and batches ask for the same one again."""
+"""An LRU cache of prompt embeddings by content: rerolls and batches use the same prompt again."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from engine.families.base import Family
 from engine.families.denoise_state import Embedding
 
 BYTES = 256 * 2**20
-"""Bytes of embeddings that are kept: some 100 of the longest of Z-Image, thousands of usual ones."""
+"""Capacity in bytes: about 100 of the longest embeddings of Z-Image, or thousands of usual ones."""
 
 
 class Prompts:
-    """Encodes each prompt by itself, so that its embedding does not depend on its batch.
+    """Encodes each prompt on its own, so that its embedding does not depend on the batch.
 
     Attributes:
-        encoded: How many prompts went through a text encoder.
-        found: How many were there already.
+        encoded: Number of prompts that a text encoder has encoded.
+        found: Number of prompts that were found in the cache.
     """
 
     def __init__(self, most: int = BYTES) -> None:
         """Args:
-        most: Bytes that are kept; what was asked for longest ago goes first.
+        most: Capacity in bytes; the least recently used embedding is evicted first.
         """
         self._most = most
         self._kept: OrderedDict[tuple[str, str], Embedding] = OrderedDict()
@@ -31,11 +31,11 @@ class Prompts:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are kept now."""
+        """Bytes in the cache."""
         return self._bytes
 
     def embed(self, family: Family, name: str, prompt: str) -> Embedding:
-        """Return the embedding of a prompt for the model of this name; raises whatever its text encoder raises."""
+        """Return the embedding of a prompt for the model of this name. Raises what its text encoder raises."""
         key = (name, prompt)
         embedding = self._kept.get(key)
         if embedding is not None:
@@ -52,6 +52,6 @@ class Prompts:
         return embedding
 
     def clear(self) -> None:
-        """Keep nothing: the device's memory is given back, or the model's numbers have changed."""
+        """Empty the cache, since the device's memory is freed or the model's weights have changed."""
         self._kept.clear()
         self._bytes = 0

@@ -1,4 +1,4 @@
-"""Limits how often something costly may be tried."""
+"""Rate limit with exponential back-off for costly attempts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Hashable
 
 
 class Ration:
-    """Grants a try, and the next one only after a pause; each try doubles the pause. One limit for each key.
+    """Permits an attempt, and the next one after a pause that doubles with each attempt. Keys are independent.
 
     Args:
-        first: Seconds before the second try.
+        first: Seconds before the second attempt.
         most: The longest pause in seconds.
-        clock: Seconds by a clock that never goes back.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(self, first: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,12 +22,12 @@ class Ration:
         self._next: dict[Hashable, tuple[float, float]] = {}
 
     def left(self, key: Hashable) -> float:
-        """Return the seconds until the next try is granted; 0 when it is granted now."""
+        """Return the seconds until the next attempt is permitted; 0 when it is permitted now."""
         granted = self._next.get(key)
         return 0.0 if granted is None else max(0.0, granted[0] - self._clock())
 
     def take(self, key: Hashable) -> bool:
-        """Take a try; False when the pause is not over."""
+        """Start an attempt; return False when the pause is not over."""
         if self.left(key):
             return False
         _, pause = self._next.get(key, (0.0, self._first))
@@ -35,5 +35,5 @@ class Ration:
         return True
 
     def forget(self, key: Hashable) -> None:
-        """Grant the next try at once: the last one succeeded."""
+        """Permit the next attempt at once, since the last one succeeded."""
         self._next.pop(key, None)

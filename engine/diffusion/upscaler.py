@@ -1,4 +1,4 @@
-"""Enlarges a picture by the operator's own model, so that what is drawn over it begins from edges and not from a blur."""
+"""Enlarges a source image with the operator's upscaler, so that drawing over it starts from sharp edges."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from engine.diffusion.postprocess import meaning
 from engine.regular_files import open_regular
 
 TILE = 192
-"""Pixels a side that the model sees at once. ESRGAN's 64 channels of it, fourfold in fp32, are 150 MB, of which some three are
-alive together (520 MB were seen): a sixth of what the VAE takes for 1024x1024 pixels in fp32."""
+"""Side of a tile in pixels. A feature map of ESRGAN (64 channels, enlarged fourfold, fp32) takes 150 MB, and about three
+are alive at a time (520 MB were measured): a sixth of what the VAE takes for 1024x1024 pixels in fp32."""
 
 MARGIN = 16
-"""Pixels that are cut off where tiles meet: what convolutions see near a tile's edge is not what is there."""
+"""Pixels that are cut off where tiles meet, since convolutions see padding near a tile's edge."""
 
 WORKING_SECONDS = 1.0
-"""So often, at most, it is said that it is at work."""
+"""Shortest time between two calls of ``working``."""
 
 _CHARS = 16
 
@@ -43,15 +43,15 @@ log = logging.getLogger(__name__)
 
 
 class Upscaler:
-    """Holds the model from its first use until it is unloaded. It computes in fp32 everywhere: it runs once a picture.
+    """Holds the model from its first use until it is unloaded. It always computes in fp32, since it runs once a picture.
 
     Args:
         path: A ``.safetensors`` file that spandrel can load.
-        device: Where it runs.
-        working: Told as the model goes from layer to layer: on a CPU a tile alone may take a minute.
+        device: The device that it runs on.
+        working: Called while the model runs, since one tile may take a minute on a CPU.
 
     Attributes:
-        digest: Short digest of the file that is loaded, by its content; empty before the first use.
+        digest: Short digest of the loaded file's content; empty before the first use.
     """
 
     def __init__(self, path: Path, device: torch.device, working: Callable[[], None] = lambda: None) -> None:
@@ -64,29 +64,29 @@ class Upscaler:
         self.digest = ""
 
     def check(self) -> None:
-        """Load it into main memory and let go of it, so that what is wrong with it is said before it is needed.
+        """Load it into main memory and drop it, so that problems are reported before it is needed.
 
         Raises:
-            UnknownModel: The file can't be read, or is no model that enlarges RGB pictures.
-            EngineError: What loads it is not here.
+            UnknownModel: The file can't be read, or is no upscaler for RGB pictures.
+            EngineError: The library that loads it is missing.
         """
         self._load(torch.device("cpu"))
         gc.collect()
 
     def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
-        """Enlarge an RGB picture tile by tile: yields between tiles, and returns it in RGB, larger by a whole factor.
+        """Enlarge an RGB picture tile by tile: yield between tiles, and return it enlarged by an integer factor.
 
-        What does not fit the device beside the other models is computed in main memory.
+        It runs on the CPU where it does not fit the device next to the loaded model.
 
         Raises:
-            EngineError: As ``check``, or what the model gave is no picture.
+            EngineError: As ``check``, or the model's output is not finite.
         """
         if self._model is None:
             self._put(self._spared(lambda: self._load(self._on)))
         scale: int = self._model.scale
         given = torch.from_numpy(np.array(picture, np.uint8))
         height, width, _ = given.shape
-        # In main memory and in bytes: of the whole picture nothing more is ever held than that.
+        # In main memory and as bytes: the whole picture is never held in a larger form.
         found = torch.empty(height * scale, width * scale, 3, dtype=torch.uint8)
         tile = max(height, width) if self._model.tiling.name == "INTERNAL" else TILE
         for top, y, y_end in spans(height, tile):
@@ -98,7 +98,7 @@ class Upscaler:
         return Pillow.fromarray(found.numpy())
 
     def unload(self) -> None:
-        """Let go of the model; the next picture loads it again. Not while a picture is being enlarged."""
+        """Drop the model; the next picture loads it again. Must not be called while a picture is being enlarged."""
         self._model = None
         self._on = self._device
 
@@ -110,14 +110,14 @@ class Upscaler:
             self.digest = file_digest(file, "sha256").hexdigest()[:_CHARS]
 
     def _spared(self, work: Callable[[], T]) -> T:
-        """Return what the work makes; for want of the device's memory on the processor, until the model is unloaded."""
+        """Return the result of ``work``; when the device has too little memory, use the CPU until the model is unloaded."""
         try:
             return work()
         except Exception as e:
             if self._on.type == "cpu" or not isinstance(meaning(e), OutOfMemory):
                 raise
             log.warning("The upscaler does not fit the device now and computes on the processor: %r", e)
-        # Outside of the except block, which keeps the failed work's tensors alive.
+        # Outside of the except block, which keeps the tensors of the failed call alive.
         self._on = torch.device("cpu")
         if self._model is not None:
             self._model.to(self._on)
@@ -132,7 +132,7 @@ class Upscaler:
     @torch.inference_mode()
     def _tile(self, pixels: Tensor) -> Tensor:
         """Return (height x scale, width x scale, 3) of (height, width, 3), both 0 to 255 on the CPU."""
-        # Some models add noise: the same for every tile, and the same when the picture is drawn again.
+        # Some models add noise: it must be the same for every tile and every run.
         torch.manual_seed(0)
         found: Tensor = self._model(pixels.to(self._on).permute(2, 0, 1)[None].float() / 255)
         if not torch.isfinite(found).all():
@@ -150,7 +150,7 @@ class Upscaler:
             raise UnknownModel(
                 f"EASEL_UPSCALER: {self._path} is of no kind that {upscaler_file.LIBRARY} knows; give an ESRGAN, a SwinIR or the like."
             ) from e
-        except Exception as e:  # its architectures raise whatever the tensors lead them to
+        except Exception as e:  # its architectures raise many kinds of exceptions
             raise UnknownModel(f"EASEL_UPSCALER: {self._path} can't be loaded ({_said(e)}).") from e
         self._check_kind(model)
         return model.eval()
@@ -169,10 +169,10 @@ class Upscaler:
 
 
 def spans(length: int, tile: int = TILE) -> Iterator[tuple[int, int, int]]:
-    """Yield, for each tile along a side, where it begins, and from where to where it is kept; all in pixels.
+    """Yield (begin, keep from, keep to) in pixels for each tile along a side.
 
-    Tiles are all as long, so that none is too short for its model, and evenly spread. What is kept of them is the whole
-    side, and at least ``MARGIN`` away from edges that are not the picture's own.
+    All tiles have the same length, so that none is too short for the model, and are evenly spaced. The kept parts cover
+    the whole side and are at least ``MARGIN`` away from the edges of a tile inside the picture.
     """
     if length <= tile:
         yield 0, 0, length
@@ -187,7 +187,7 @@ def _library() -> Any:
     upscaler_file.check_library()
     try:
         return import_module(upscaler_file.LIBRARY)
-    except Exception as e:  # a torchvision for another PyTorch raises what it likes
+    except Exception as e:  # a torchvision for another PyTorch raises many kinds of exceptions
         raise EngineError(
             f"EASEL_UPSCALER needs {upscaler_file.LIBRARY}, which can't be imported ({_said(e)}): install the torchvision that "
             "goes with your PyTorch."

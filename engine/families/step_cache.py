@@ -1,4 +1,4 @@
-"""Guesses some steps of a long drawing from those computed before, so that fewer go through the denoiser."""
+"""Extrapolates some steps of a long drawing from the steps before, so that the denoiser runs less often."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch import Tensor
 from engine.families.denoise_state import DenoiseState
 
 LEAST_STEPS = 20
-"""Shorter drawings are computed whole: what lies between two of their steps is no straight line."""
+"""Shorter drawings are computed completely: their predictions change too much between two steps."""
 
 FIRST_SHARE = 0.15
-"""So much of a drawing is computed at its beginning, where the picture is decided; three steps at least."""
+"""Share of the steps at the beginning that are always computed, three at least: they decide the composition."""
 
 LAST = 2
-"""Steps that are computed at its end, where details are."""
+"""Steps at the end that are always computed: they decide the details."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepCache:
-    """Which steps are guessed, and what they are taken for: the straight line through the last two predictions.
+    """Decides which steps are extrapolated, linearly from the last two computed predictions (after guidance).
 
-    A prediction is the denoiser's, with its guidance. Which steps are guessed depends on the drawing alone, not on its
-    numbers, so that it is the same in company and when it was set aside. Measured with flow matching, whose predictions
-    change slowly and steadily; nothing is guessed for other schedulers, or where one adds noise (docs/adr/0019).
+    The choice depends on the number of steps alone, not on values, so that a picture is the same in any batch and after
+    a pause. It was measured with flow matching, whose predictions change slowly; for other schedulers, or those that
+    add noise, all steps are computed (docs/adr/0019).
 
     Args:
-        every: One step in so many is computed; 1: all are.
+        every: One step in ``every`` is computed; 1: all are.
     """
 
     every: int = 1
 
     def note(self, drawing: DenoiseState, prediction: Tensor) -> None:
-        """Remember what was computed for the drawing's next step."""
+        """Store the computed prediction of the drawing's next step."""
         if self._fits(drawing):
-            # A copy: it is a part of the whole batch's tensor, which would stay alive with it.
+            # A copy, since a view would keep the whole batch's tensor alive.
             drawing.past = (*drawing.past, (_time(drawing), prediction.clone()))[-2:]
 
     def guess(self, drawing: DenoiseState) -> Tensor | None:
-        """Return the prediction of the drawing's next step; None where it is to be computed, or where there is none."""
+        """Return the extrapolated prediction of the next step; None where it must be computed, or where none is left."""
         if drawing.over or len(drawing.past) < 2 or not self._fits(drawing) or not self._skips(drawing):
             return None
         (before, one), (last, two) = drawing.past

@@ -1,1 +1,1 @@
-"""How a model is fitted to a device: what each part takes, which way is chosen, and how it is put into effect."""
+"""Memory planning: estimates what a model takes, chooses a placement on the device, and applies it."""

@@ -1,4 +1,4 @@
-"""What a device has and can do, looked at where it is: memory, number formats, and which libraries are installed."""
+"""Queries a device: free memory and supported formats; and which quantisation libraries are installed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ import torch
 from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
 
 _CGROUP = Path("/sys/fs/cgroup")
-"""Where a container sees its own limits (cgroup v2, see cgroups(7))."""
+"""Where a container finds its own limits (cgroup v2, see cgroups(7))."""
 
 
 def look(device: torch.device, kept: int = 0) -> Device:
-    """Return what a device has free now and can do; ``kept`` bytes of it are for something else."""
+    """Return the free memory and the abilities of a device.
+
+    Args:
+        device: The device.
+        kept: Bytes of its memory that are reserved for something else.
+    """
     found = _look(device)
-    one = found.kind != CUDA  # one memory for both
+    one = found.kind != CUDA  # the host's memory is the device's
     return replace(
         found,
         free=max(0, found.free - kept),
@@ -30,7 +35,7 @@ def _look(device: torch.device) -> Device:
     spare = host_free()
     if device.type == CUDA:
         free, total = torch.cuda.mem_get_info(device)
-        # What PyTorch holds for itself and does not use is there for the next model too.
+        # Memory that PyTorch has cached and does not use is available to the next model too.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return Device(
             kind=CUDA,
@@ -45,7 +50,7 @@ def _look(device: torch.device) -> Device:
     if device.type == MPS:
         total = torch.mps.recommended_max_memory()
         free = max(0, total - torch.mps.driver_allocated_memory())
-        # One memory for both: what the processor has not free, the card can't take.
+        # The memory is shared: the GPU can't take more than is free on the host.
         return Device(
             kind=MPS,
             name="Apple GPU",
@@ -69,26 +74,26 @@ def _look(device: torch.device) -> Device:
 
 
 def libraries() -> frozenset[str]:
-    """Return which of the libraries that a plan can make use of are installed; none is imported."""
+    """Return which of torchao, gguf and bitsandbytes are installed, without importing them."""
     return frozenset(name for name in (TORCHAO, GGUF, BITSANDBYTES) if find_spec(name) is not None)
 
 
 def host_free() -> int:
-    """Return the bytes of main memory and swap that this process may still take; a container's limit counts."""
+    """Return the bytes of main memory and swap that this process may still allocate, within a container's limit."""
     found = psutil.virtual_memory().available + psutil.swap_memory().free
     limit = limit_left(_CGROUP)
     return found if limit is None else min(found, limit)
 
 
 def limit_left(folder: Path) -> int | None:
-    """Return what a container's limit leaves; None where there is no limit."""
+    """Return the bytes that a container's limit leaves; None where there is no limit."""
     try:
         most = int((folder / "memory.max").read_text(encoding="ascii"))
         used = int((folder / "memory.current").read_text(encoding="ascii"))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):  # not Linux, not a container, or "max"
         return None
-    # Cached files count as used and are given up when somebody needs the memory.
+    # The page cache counts as used, and the kernel reclaims it under pressure.
     return max(0, most - used + int(stat.get("inactive_file", 0)))
 
 
@@ -100,6 +105,6 @@ def _casts(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _cpu_bf16() -> bool:
-    # PyTorch of long ago does not say; taking it for slow is safe.
+    # Older versions of PyTorch can't tell; assuming that bf16 is slow is safe.
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))

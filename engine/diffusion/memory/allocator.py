@@ -1,4 +1,4 @@
-"""Gives main memory back while weights are being made smaller, so that loading takes no more than they take afterwards."""
+"""Returns freed memory to the system while weights are quantised, so that loading takes no more than the result."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""glibc's numbers for mallopt(3)."""
+"""Parameters of mallopt(3) in glibc."""
 
 _WHILE = 2**20
 _AFTER = 32 * 2**20
-"""Where glibc's own adjusting ends on 64 bits."""
+"""The upper bound of glibc's dynamic threshold on 64-bit systems."""
 
 
 @contextmanager
 def thrifty() -> Iterator[None]:
-    """While inside, memory from 1 MiB upward goes back to the system as soon as it is free.
+    """While inside, freed blocks of 1 MiB and more are returned to the system at once.
 
-    Quantising makes a large tensor and keeps a small one, again and again. glibc would keep the large ones' places for
-    later, with the small ones between them: three times as much as is left in the end. Does nothing without glibc.
+    Quantising frees a large tensor and keeps a small one, layer after layer. glibc would keep the freed blocks, with the
+    small tensors between them: three times the memory of the result. Does nothing without glibc.
     """
     libc = _glibc()
     if libc is None:
@@ -30,7 +30,7 @@ def thrifty() -> Iterator[None]:
     try:
         yield
     finally:
-        # Drawing wants its places kept: each fresh page costs time.
+        # Drawing reuses its blocks: each fresh page would cost time.
         libc.mallopt(_MMAP_THRESHOLD, _AFTER)
         libc.mallopt(_TRIM_THRESHOLD, 2 * _AFTER)
         libc.malloc_trim(0)

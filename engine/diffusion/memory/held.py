@@ -1,4 +1,4 @@
-"""How much memory a loaded pipeline holds, and where."""
+"""Measures the memory that a loaded pipeline holds, by device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.diffusion.memory.types import CPU
 def held(pipe: Any) -> Mapping[str, int]:
     """Return the bytes of a pipeline's weights by type of device (``cpu``, ``cuda``, ``mps``).
 
-    Weights that are mapped from their files into main memory do not count: the system takes that memory back by itself.
+    Weights that are memory-mapped from their files do not count, since the system can reclaim that memory.
     """
     found: Counter[str] = Counter()
     seen: set[int] = set()
@@ -33,7 +33,7 @@ def held(pipe: Any) -> Mapping[str, int]:
 
 
 def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the tensors that hold the numbers of one that a library quantised."""
+    """Yield the plain tensors inside a quantised one."""
     inner = getattr(tensor, "__tensor_flatten__", None)
     if inner is None:
         yield tensor
@@ -43,6 +43,6 @@ def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _private() -> int:
-    """Return the bytes of main memory that this process alone holds and no file backs; all of it when unknown."""
+    """Return the bytes of this process's private, anonymous memory; all of its memory where that is unknown."""
     memory = psutil.Process().memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))

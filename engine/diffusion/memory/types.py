@@ -1,4 +1,4 @@
-"""What the memory plan speaks of: a device with its memory and abilities, and the plan itself. No torch."""
+"""The types of memory planning: a device with its memory and abilities, and the plan. No torch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ GIB = 2**30
 CUDA, MPS, CPU = "cuda", "mps", "cpu"
 
 TORCHAO, GGUF, BITSANDBYTES = "torchao", "gguf", "bitsandbytes"
-"""Libraries that a plan can make use of."""
+"""Names of the quantisation libraries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as a plan sees it.
+    """A device with its memory and abilities.
 
     Attributes:
         kind: ``cuda``, ``mps`` or ``cpu``.
-        name: For people, such as ``NVIDIA GeForce RTX 4070``.
+        name: Its name for people, such as ``NVIDIA GeForce RTX 4070``.
         total: Bytes of its memory.
-        free: Bytes of it that nobody uses.
-        host_free: Bytes of main memory and swap that nobody uses.
-        bf16: It computes in bfloat16 by itself; emulation does not count.
-        fp8: It can keep numbers as float8_e4m3fn and turn them into others.
-        stream: It can copy weights while it computes.
+        free: Bytes of its memory that are free.
+        host_free: Bytes of main memory and swap that are free.
+        bf16: Whether it computes in bfloat16 natively; emulation does not count.
+        fp8: Whether it can store float8_e4m3fn and cast it.
+        stream: Whether it can copy weights while it computes.
     """
 
     kind: str
@@ -42,22 +42,22 @@ class Plan:
     """How one model draws on one device.
 
     Attributes:
-        on: ``cuda``, ``mps`` or ``cpu``; the CPU where the device that was looked at is too small.
-        precision: What the denoiser's weights are: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf`` or ``fp32``.
-        storage: Number format in which weights wait that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
-        compute: Number format that the denoiser and the text encoders compute in.
-        vae: Number format of the VAE.
-        text_encoder: ``device``; ``host``: in main memory, brought to the device layer by layer for each new prompt;
+        on: ``cuda``, ``mps`` or ``cpu``; the CPU where the device is too small.
+        precision: Format of the denoiser's weights: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf`` or ``fp32``.
+        storage: Format in which weights are stored that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
+        compute: Format in which the denoiser and the text encoders compute.
+        vae: Format of the VAE.
+        text_encoder: ``device``; ``host``: in main memory, copied to the device layer by layer for each new prompt;
             ``int8``: on the device, quantised.
-        offload: What waits in main memory: ``none``, ``text`` (the text encoders), ``group`` (everything but the VAE,
-            layer by layer, copied while the device computes), ``model`` (one part at a time is on the device) or
-            ``sequential`` (layer by layer).
-        tile_vae: The VAE decodes and encodes in tiles of at most 512 pixels.
-        batch: How many pictures of the size fit together; at least 1.
-        device_bytes: What the device holds at most with one picture.
-        host_bytes: What waits in main memory.
+        offload: What is kept in main memory: ``none``, ``text`` (the text encoders), ``group`` (everything but the VAE;
+            layers are copied ahead of their use), ``model`` (all parts but the one that is in use) or ``sequential``
+            (all layers but the one that is in use).
+        tile_vae: Whether the VAE works on tiles of at most 512x512 pixels.
+        batch: Number of pictures of the size that fit together; at least 1.
+        device_bytes: Peak bytes on the device with one picture.
+        host_bytes: Bytes kept in main memory.
         budget: Bytes of the device that the plan may use.
-        reasons: Why, in short English sentences.
+        reasons: The reasons for the plan, in short English sentences.
     """
 
     on: str
@@ -76,12 +76,12 @@ class Plan:
 
     @property
     def casts(self) -> bool:
-        """Whether weights wait in one format and are turned into another, layer by layer, to be computed with."""
+        """Whether weights are stored in one format and cast to another, layer by layer, when they are used."""
         return self.storage != self.compute
 
     @property
     def quantises(self) -> bool:
-        """Whether weights are made smaller by a library while they are loaded."""
+        """Whether a library quantises weights while they are loaded."""
         return "int8" in (self.precision, self.text_encoder) or self.precision == "nf4"
 
     @property
