@@ -1,0 +1,57 @@
+"""Write the tree of the code into docs/architecture.md: each folder and file with the first sentence of its docstring.
+
+python tools/tree.py          rewrites the part between the two markers
+python tools/tree.py --check  exits with 1 when the part is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- tree: python tools/tree.py -->\n", "<!-- end of tree -->\n"
+PACKAGES = ("bot", "engine", "adapters", "migrations")
+
+
+def sentence(path: Path) -> str:
+    """Return the first line of a file's docstring; empty where it has none."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def rows(folder: Path) -> Iterator[str]:
+    """Yield the lines of one package and of the packages in it."""
+    name = folder.relative_to(ROOT).as_posix()
+    yield f"\n**`{name}/`** {sentence(folder / '__init__.py')}\n\n"
+    files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+    yield from (f"- `{path.name}`: {sentence(path)}\n" for path in files)
+    for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        yield from rows(inner)
+
+
+def tree() -> str:
+    """Return the whole part, without its markers."""
+    return "".join(line for package in PACKAGES for line in rows(ROOT / package)) + "\n"
+
+
+def main() -> int:
+    """Rewrite or check the page; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = before + BEGIN + tree() + END + after
+    if not options.check:
+        PAGE.write_text(new, encoding="utf-8")
+    return int(options.check and new != page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
