@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview
 from engine.diffusion import init_image
-from engine.diffusion.batch_tuner import BatchTuner
 from engine.diffusion.device import Busy, release, title
 from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
@@ -24,8 +22,8 @@ from engine.diffusion.memory import apply
 from engine.diffusion.postprocess import meaning, rounded
 from engine.diffusion.prompts import Prompts
 from engine.diffusion.ration import Ration
-from engine.diffusion.request_state import BatchKey, DecodedImage, RequestState
-from engine.diffusion.step_scheduler import StepScheduler
+from engine.diffusion.request_state import BatchKey, DecodedImage, OutputHandler, RequestState, StepProgress
+from engine.diffusion.step_scheduler import BatchTuner, StepScheduler
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, InitImage
 
@@ -71,37 +69,6 @@ class ModelProvider(Protocol):
 
     def set_default_precision(self, model: str, precision: str) -> None:
         """Draw the model in this precision from now on, unless a request names another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepProgress:
-    """Step ``step`` (1-based) of ``steps`` of a request is done."""
-
-    ticket: int
-    step: int
-    steps: int
-
-
-class OutputHandler(Protocol):
-    """Receives what comes of the requests, on the drawing thread or on the image encoder's."""
-
-    def is_active(self, ticket: int, /) -> bool:
-        """Whether the parent still waits for this request."""
-
-    def wants_preview(self, ticket: int, /) -> bool:
-        """Whether previews of this request are wanted."""
-
-    def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
-        """These requests have taken a step together, in so many seconds."""
-
-    def on_preview(self, ticket: int, preview: Preview, /) -> None:
-        """A preview of this request was made."""
-
-    def on_image(self, ticket: int, image: Image, /) -> None:
-        """This request ended in a picture."""
-
-    def on_failure(self, ticket: int, error: EngineError, /) -> None:
-        """This request ended without a picture."""
 
 
 class StepExecutor:

@@ -1,14 +1,15 @@
-"""A request from its arrival in the engine's process to its end, and the key by which requests share a step.
+"""A request from its arrival in the engine's process to its end: its state, its batch key and its outputs.
 
 Imports neither torch nor NumPy: the process listens to its parent before it imports them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from engine.contract import Lane, Recipe
+from engine.contract import EngineError, Image, Lane, Preview, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,3 +124,34 @@ class RequestState:
         self.steps = self.recipe.steps
         self.begun = False
         self.precision = precision
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """Step ``step`` (1-based) of ``steps`` of a request is done."""
+
+    ticket: int
+    step: int
+    steps: int
+
+
+class OutputHandler(Protocol):
+    """Receives what comes of the requests, on the drawing thread or on the image encoder's."""
+
+    def is_active(self, ticket: int, /) -> bool:
+        """Whether the parent still waits for this request."""
+
+    def wants_preview(self, ticket: int, /) -> bool:
+        """Whether previews of this request are wanted."""
+
+    def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
+        """These requests have taken a step together, in so many seconds."""
+
+    def on_preview(self, ticket: int, preview: Preview, /) -> None:
+        """A preview of this request was made."""
+
+    def on_image(self, ticket: int, image: Image, /) -> None:
+        """This request ended in a picture."""
+
+    def on_failure(self, ticket: int, error: EngineError, /) -> None:
+        """This request ended without a picture."""

@@ -1,6 +1,6 @@
 """Chooses the requests that take the next denoising step: urgent before bulk, short before long within bounds.
 
-Requests with the same batch key share a step. Knows no tensors.
+Requests with the same batch key share a step, up to a batch size that is measured to be worth it. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ BULK_SHARE = 2
 
 SHORTER = 0.5
 """A request goes first if its work is at most this share of what is left of the current one."""
+
+MIN_SAMPLES = 3
+"""Steps that must have been measured before their time counts."""
+
+WORSE = 1.10
+"""A batch is too large if each picture takes this many times as long as in a smaller batch."""
 
 
 @dataclass(slots=True)
@@ -127,3 +133,36 @@ def _differ_in_precision(one: RequestState, other: RequestState) -> bool:
 
 def _bound(request: RequestState) -> int:
     return MAX_PASSED_BULK if request.lane is Lane.BULK else MAX_PASSED
+
+
+@dataclass(slots=True)
+class _Sample:
+    count: int = 0
+    each: float = 0.0
+
+
+@dataclass(slots=True)
+class BatchTuner:
+    """Seconds that a step takes for each picture, by pixels and batch size."""
+
+    _samples: dict[tuple[int, int], _Sample] = field(default_factory=dict)
+
+    def record(self, pixels: int, count: int, seconds: float) -> None:
+        """Record how long a step of ``count`` pictures took."""
+        sample = self._samples.setdefault((pixels, count), _Sample())
+        sample.count += 1
+        each = seconds / count
+        # Disturbances only make a step slower, so the quickest is the truest. It fades slowly, since devices get warm.
+        sample.each = each if sample.count == 1 else min(each, sample.each * 1.01)
+
+    def max_batch(self, pixels: int, limit: int) -> int:
+        """Return how many pictures should share a step: ``limit``, or fewer if that was measured to be faster."""
+        known = {
+            n: sample.each
+            for (p, n), sample in self._samples.items()
+            if p == pixels and n <= limit and sample.count >= MIN_SAMPLES
+        }
+        if limit not in known:
+            return limit
+        best = min(known, key=lambda n: known[n])
+        return best if best < limit and known[limit] > known[best] * WORSE else limit

@@ -29,8 +29,7 @@ from engine.contract import (
 from engine.host import wire
 from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, module_command
 from engine.host.frames import WireError
-from engine.host.status import EngineStatus
-from engine.host.timeouts import StepTimer, Timeouts
+from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs, ready
 
 SLOTS = 4

@@ -11,11 +11,11 @@ from pathlib import Path
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineError, Image, Preview, UnknownModel
 from engine.diffusion.device import Busy
-from engine.diffusion.executor import StepExecutor, StepProgress
+from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
-from engine.diffusion.request_state import RequestState
+from engine.diffusion.request_state import RequestState, StepProgress
 from engine.diffusion.upscaler import Upscaler
 from engine.host import wire
 from engine.host.inbox import Inbox

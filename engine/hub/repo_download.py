@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +19,21 @@ from engine.hub.client import Commit, HubClient, missing_offline, offline
 from engine.hub.errors import DiskFull, FetchCancelled, FetchError, ProgressCallback
 from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo
-from engine.hub.parallel import run_parallel
 from engine.hub.progress import size
 from engine.hub.selection import INDEX, Selection, select_files
 from engine.hub.transfer import PART, FileTransfer
 
 RESERVE = 512 * 2**20
 """Bytes that stay free on the disk for pictures and the database."""
+
+AT_ONCE = 4
+"""Files that are fetched in parallel: one connection seldom uses the whole bandwidth."""
+
+_POLL_SECONDS = 0.2
+"""Windows hears Ctrl-C only between two waits."""
+
+_END_SECONDS, _INTERRUPT_SECONDS = 60.0, 1.0
+"""How long the other tasks may take to end after a failure, and after Ctrl-C: a server may be silent."""
 
 _REPORT_SECONDS = 0.5
 _ASK_PAUSES = (1.0, 3.0)
@@ -237,3 +248,41 @@ def _drop(place: Path) -> None:
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the disk of a folder, which need not exist."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+def run_parallel(tasks: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+    """Run all tasks. On the first error, and on Ctrl-C, set ``stop``, which ends the other tasks, and raise it."""
+    waiting = deque(tasks)
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while waiting and not stop.is_set():
+            try:
+                task = waiting.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            try:
+                task()
+            except BaseException as e:  # noqa: BLE001 - raised on the caller's thread
+                ended.put(e)
+                stop.set()
+            else:
+                ended.put(None)
+
+    # Daemons: after Ctrl-C the process does not wait for a server.
+    threads = [threading.Thread(target=work, name="fetch", daemon=True) for _ in tasks[:AT_ONCE]]
+    for thread in threads:
+        thread.start()
+    left, timeout = len(tasks), _INTERRUPT_SECONDS
+    try:
+        while left:
+            with contextlib.suppress(queue.Empty):
+                if (error := ended.get(timeout=_POLL_SECONDS)) is not None:
+                    timeout = _END_SECONDS
+                    raise error
+                left -= 1
+    finally:
+        stop.set()
+        end = time.monotonic() + timeout
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))

@@ -39,7 +39,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host.process_engine import ProcessEngine
-from engine.host.timeouts import Timeouts
+from engine.host.supervision import Timeouts
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import FakeSurface
 from tests.flow.house import CHAT, Bot

@@ -33,7 +33,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host.process_engine import ProcessEngine
-from engine.host.timeouts import Timeouts
+from engine.host.supervision import Timeouts
 from tests.fakes import models, upscalers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import EngineError, Image, Preview, Recipe
-from engine.diffusion.executor import StepProgress
 from engine.diffusion.model_manager import LoadedModel
-from engine.diffusion.request_state import BatchKey
+from engine.diffusion.request_state import BatchKey, StepProgress
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
 from engine.families.z_image.spec import SPEC

@@ -28,7 +28,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host.process_engine import ProcessEngine
-from engine.host.timeouts import Timeouts
+from engine.host.supervision import Timeouts
 
 QUICK = Timeouts(first_pause=0.01, longest_pause=0.02, closing=2.0)
 A = Recipe("a", "demo", "a cat", "", 64, 64, 2, 0.0, 7)

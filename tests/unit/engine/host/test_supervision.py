@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.host.timeouts import StepTimer
+from engine.host.supervision import StepTimer
 
 
 def test_nothing_seen_is_nothing_expected() -> None:
