@@ -112,8 +112,8 @@ def engine_json(studio: Studio, locale: str) -> Json:
 
 
 def shown(sent: str) -> str:
-    """Return what a refusal repeats of a header or a field's name: one line, not too long, never taken for a key."""
+    """Return what a refusal repeats of a header or a field's name: one line, not too long."""
     line = " ".join(sent.split())
     if len(line) > _SHOWN_CHARS:
         line = line[: _SHOWN_CHARS - 1] + "…"
-    return f"@{line}" if line.startswith("@") else line
+    return line

@@ -68,8 +68,8 @@ def name_of(newcomer: Newcomer, locale: str) -> str:
     """Return what a newcomer is called; names may be empty or borrowed, so the id stands beside it."""
     name = _clip(newcomer.name, _NAME_CHARS) or "?"
     if newcomer.kind is SubjectKind.PLACE:
-        return text(locale, "newcomer.place", name=_data(name), id=newcomer.subject)
-    return text(locale, "newcomer.person", name=_data(name), id=newcomer.subject)
+        return text(locale, "newcomer.place", name=name, id=newcomer.subject)
+    return text(locale, "newcomer.person", name=name, id=newcomer.subject)
 
 
 def _fact(knock: AccessRequest, locale: str) -> Fact:
@@ -94,8 +94,3 @@ def _row(newcomer: Newcomer, locale: str) -> tuple[Button, ...]:
 def _clip(typed: str, limit: int) -> str:
     line = " ".join(typed.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def _data(value: str) -> str:
-    # A value that begins with @ would be taken for a message of the catalogue.
-    return f"@{value}" if value.startswith("@") else value

@@ -20,8 +20,7 @@ async def _link(ctx: AppContext, call: Invocation) -> Card:
     name = await linking.join(ctx, call.actor, typed)
     if not name:
         return _card(text(locale, "card.link.joined"))
-    # A name is data: one that begins with @ is no key.
-    return _card(text(locale, "card.link.joined_with", name=f"@{name}" if name.startswith("@") else name))
+    return _card(text(locale, "card.link.joined_with", name=name))
 
 
 async def _unlink(ctx: AppContext, call: Invocation) -> Card:

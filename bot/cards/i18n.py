@@ -14,6 +14,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from bot.cards import durations
+from bot.core.errors import Key
 
 LOCALES = ("en", "zh_CN")
 """The languages that Easel speaks; the first is taken for all others."""
@@ -71,8 +72,8 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
         locale: Any language tag.
         key: Message id.
         **params: Values of the fields. ``n`` also chooses the plural form. ``wait`` is in seconds and becomes "in 3
-            hours". ``usage`` is how a verb is written, with arguments' names such as ``<person>`` still to be translated.
-            A text that starts with ``@`` is a key to translate first, where there is one; ``@@`` is an ``@``.
+            hours". ``usage`` is how a command is written, with arguments' names such as ``<person>`` still to be translated.
+            A ``Key`` is translated first; any other text is data.
     """
     locale = locale_of(locale)
     translations = _translations(locale)
@@ -91,8 +92,6 @@ def _filled(locale: str, params: Mapping[str, str | int | float]) -> Mapping[str
             filled[name] = durations.from_now(value, locale)
         elif name == "usage" and isinstance(value, str):
             filled[name] = _ARGUMENT.sub(lambda found: translations.gettext(f"argument.{found[1]}"), value)
-        elif isinstance(value, str) and value.startswith("@@"):
-            filled[name] = value[1:]
-        elif isinstance(value, str) and value.startswith("@") and known(value[1:]):
-            filled[name] = translations.gettext(value[1:])
+        elif isinstance(value, Key):
+            filled[name] = translations.gettext(value)
     return filled

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from bot.commands.model import HERE, VERBS, Arg, ArgType, Command
 from bot.core.durations import is_for_good, is_span
-from bot.core.errors import BadInput
+from bot.core.errors import BadInput, Key
 from bot.core.texts import bounded, clean, fold, nearest, shown
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
@@ -112,7 +112,9 @@ def number_of(verb: Command, args: Mapping[str, str], name: str) -> int:
     """
     number = _number(args[name])
     if number is None:
-        raise BadInput("refusal.verb.value", value=shown(args[name]), argument=f"@argument.{name}", usage=usage(verb))
+        raise BadInput(
+            "refusal.verb.value", value=shown(args[name]), argument=Key(f"argument.{name}"), usage=usage(verb)
+        )
     return number
 
 
@@ -133,14 +135,14 @@ def _shape(arg: Arg) -> str:
 
 def _wrong(verb: Command, arg: Arg, line: _Line) -> BadInput:
     if not line.rest:
-        return BadInput("refusal.verb.missing", argument=f"@argument.{arg.name}", usage=usage(verb))
+        return BadInput("refusal.verb.missing", argument=Key(f"argument.{arg.name}"), usage=usage(verb))
     value = shown(line.word() or line.rest)
     if arg.takes is ArgType.CHOICE:
         near = nearest(fold(value), arg.choices)
         if near is None:
             return BadInput("refusal.verb.no_choice", value=value, usage=usage(verb))
         return BadInput("refusal.verb.choice", value=value, nearest=near, usage=usage(verb))
-    return BadInput("refusal.verb.value", value=value, argument=f"@argument.{arg.name}", usage=usage(verb))
+    return BadInput("refusal.verb.value", value=value, argument=Key(f"argument.{arg.name}"), usage=usage(verb))
 
 
 class _Line:

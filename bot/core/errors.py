@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+class Key(str):
+    """A message id of the catalogues, given as the value of a field: it is translated before it is filled in.
+
+    Any other text is data and stays as it was typed.
+    """
+
+    __slots__ = ()
+
+
 class Refusal(Exception):
     """Something was asked for that can't be done; says what was wrong and what to do.
 
     Attributes:
         key: Message id in the catalogues of ``bot/cards/locales``; every key stands in each of them.
-        params: Values for the named fields of the message. A value that itself starts with ``@`` is a key to translate;
-            ``@@`` stands for an ``@`` that somebody typed. ``wait``, in seconds, becomes "in 3 hours";
-            ``usage``, how a verb is written, gets its arguments' names in the person's language.
+        params: Values for the named fields of the message. A ``Key`` is translated first. ``wait``, in seconds, becomes
+            "in 3 hours"; ``usage``, how a command is written, gets its arguments' names in the person's language.
             ``n``, when given, also chooses the plural form.
     """
 

@@ -48,11 +48,11 @@ def fold(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return what a refusal repeats of the typed text: one line, at most 40 characters, never taken for a key."""
+    """Return what a refusal repeats of the typed text: one line of at most 40 characters."""
     line = " ".join(clean(text).split())
     if len(line) > SHOWN_CHARS:
         line = line[: SHOWN_CHARS - 1] + "…"
-    return f"@{line}" if line.startswith("@") else line
+    return line
 
 
 def whole(text: str) -> int | None:

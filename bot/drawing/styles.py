@@ -136,14 +136,13 @@ def find(name: str, styles: Mapping[str, Style]) -> Style | None:
 
 
 def listing(names: Iterable[str]) -> str:
-    """Return names for a sentence: as many as fit into some lines, and how many more there are; never taken for a key."""
+    """Return names for a sentence: as many as fit into some lines, and how many more there are."""
     listed, left = [], list(names)
     room = _LISTED_CHARS
     while left and len(left[0]) + 2 <= room:
         room -= len(left[0]) + 2
         listed.append(left.pop(0))
-    said = ", ".join(listed) + (f" … (+{len(left)})" if left else "")
-    return f"@{said}" if said.startswith("@") else said
+    return ", ".join(listed) + (f" … (+{len(left)})" if left else "")
 
 
 def read_toml(text: str, left_out: LeftOut | None = None) -> dict[str, Style]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bot.cards.i18n import text
 from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.errors import Key
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
 from bot.core.texts import shown
@@ -127,5 +128,5 @@ def _line(line: HistoryLine, locale: str) -> str:
     if line.job.state in {JobState.PAINTED, JobState.DELIVERED} and line.seed is not None:
         words = text(locale, "history.line", prompt=prompt, seed=str(line.seed))
     else:
-        words = text(locale, "history.line_state", prompt=prompt, state=f"@state.{line.job.state}")
+        words = text(locale, "history.line_state", prompt=prompt, state=Key(f"state.{line.job.state}"))
     return f"{_STAR if line.favourite else ''}#{line.job.id} {words}"

@@ -48,16 +48,11 @@ async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywh
 def _refusal(ban: Ban, now: float) -> NotAllowed:
     if ban.until is None:
         if ban.reason:
-            return NotAllowed("refusal.banned.for_good_because", reason=_data(ban.reason))
+            return NotAllowed("refusal.banned.for_good_because", reason=ban.reason)
         return NotAllowed("refusal.banned.for_good")
     if ban.reason:
-        return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=_data(ban.reason))
+        return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=ban.reason)
     return NotAllowed("refusal.banned", wait=ban.until - now)
-
-
-def _data(reason: str) -> str:
-    # What an admin typed is never a key.
-    return f"@{reason}" if reason.startswith("@") else reason
 
 
 MAX_REASON = 200

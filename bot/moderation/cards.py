@@ -87,7 +87,7 @@ def log_card(where: str | None, locale: str) -> Card:
     if where is None:
         said = text(locale, "card.log.off")
     elif where:
-        said = text(locale, "card.log.there", channel=f"@{where}" if where.startswith("@") else where)
+        said = text(locale, "card.log.there", channel=where)
     else:
         said = text(locale, "card.log.here")
     return Card(Tone.INFO, said, private=True, final=True)

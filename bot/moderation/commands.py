@@ -93,13 +93,12 @@ def _who(call: Invocation) -> BanTarget:
         return BanTarget(platform.lower(), user_id)
     if typed.startswith("@"):
         # Only a platform could tell whose name that is.
-        raise BadInput("refusal.ban.person", person=f"@{typed}")
+        raise BadInput("refusal.ban.person", person=typed)
     return BanTarget(call.actor.platform, typed)
 
 
 def _name(call: Invocation) -> str:
-    name = call.names.get("person") or call.args["person"]
-    return f"@{name}" if name.startswith("@") else name
+    return call.names.get("person") or call.args["person"]
 
 
 HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(

@@ -46,7 +46,7 @@ def check_words(
         raise Moderated("refusal.words.forbidden")
     match strict:
         case Strictness.REFUSE:
-            raise Moderated("refusal.words.refused", word=f"@{found.word}" if found.word[0] == "@" else found.word)
+            raise Moderated("refusal.words.refused", word=found.word)
         case Strictness.WARN:
             notes = (*notes, WARNED)
         case Strictness.SPOILER:

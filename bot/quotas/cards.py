@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bot.cards.i18n import text
 from bot.core.cards import Card, Fact, Tone
+from bot.core.errors import Key
 from bot.core.quotas import Allowance, CreditKind, Dimension, Limit, QuotaRule, QuotaStatus, Reason, RuleTerms, Unit
 from bot.quotas.rules import format_pixels, points
 
@@ -15,7 +16,7 @@ def limit_text(limit: Limit, locale: str) -> str:
     """Return a limit in words: "50 pictures per day"."""
     if limit.amount is None:
         return text(locale, "quota.unlimited")
-    window = f"@window.{limit.window}"
+    window = Key(f"window.{limit.window}")
     if limit.unit is Unit.POINTS:
         return text(locale, "quota.limit_points", n=limit.amount, window=window)
     return text(locale, "quota.limit", n=limit.amount, window=window)
@@ -64,7 +65,7 @@ def why_card(reasons: Sequence[Reason], locale: str, *, name: str = "", roles_kn
         lines.append(text(locale, "quota.why_both"))
     if not roles_known:
         lines.append(text(locale, "quota.why_roles"))
-    status = text(locale, "card.quota.why_of", name=_data(name)) if name else text(locale, "card.quota.why")
+    status = text(locale, "card.quota.why_of", name=name) if name else text(locale, "card.quota.why")
     return Card(Tone.INFO, status, notes=tuple(lines), private=True, final=True)
 
 
@@ -96,18 +97,16 @@ def quota_reset_card(
 def given_card(pictures: int, kind: CreditKind, locale: str, *, wait: float, name: str, everywhere: bool) -> Card:
     """Return what was given or lent: how many pictures, to whom, and for how long (``wait``, in seconds)."""
     key = "card.quota.granted" if kind is CreditKind.BONUS else "card.quota.lent"
-    status = text(locale, key, n=pictures, name=_data(name), wait=wait)
+    status = text(locale, key, n=pictures, name=name, wait=wait)
     note = text(locale, "note.quota.everywhere") if everywhere else text(locale, "note.quota.here")
     return Card(Tone.INFO, status, notes=(note,), final=True)
 
 
 def _left(standing: QuotaStatus, locale: str, name: str) -> str:
     if standing.left is None:
-        return (
-            text(locale, "card.quota.unlimited_of", name=_data(name)) if name else text(locale, "card.quota.unlimited")
-        )
+        return text(locale, "card.quota.unlimited_of", name=name) if name else text(locale, "card.quota.unlimited")
     if name:
-        return text(locale, "card.quota.left_of", n=standing.left, name=_data(name))
+        return text(locale, "card.quota.left_of", n=standing.left, name=name)
     return text(locale, "card.quota.left", n=standing.left)
 
 
@@ -191,7 +190,7 @@ def _said(policy: QuotaRule, dimension: Dimension, locale: str) -> str:
 def _scope(policy: QuotaRule, locale: str, name: str) -> str:
     scope = policy.scope
     if scope.person is not None:
-        return _data(name) if name else text(locale, "quota.scope.you")
+        return name or text(locale, "quota.scope.you")
     if scope.role is not None:
         return text(locale, "quota.scope.role", role=scope.role)
     if scope.channel is not None:
@@ -218,11 +217,6 @@ def _whom(role: str | None, channel: str | None, person: str | None) -> list[tup
 
 def _listed(parts: Sequence[str], locale: str) -> str:
     return text(locale, "quota.comma").join(parts)
-
-
-def _data(name: str) -> str:
-    # A name that begins with an @ is no key.
-    return f"@{name}" if name.startswith("@") else name
 
 
 def _facts(locale: str, facts: Sequence[tuple[str, str]]) -> tuple[Fact, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
 
-from bot.core.errors import OverQuota
+from bot.core.errors import Key, OverQuota
 from bot.core.quotas import POINT, Allowance, Dimension, Unit
 from bot.quotas.rules.counting import Measure, measure_of
 from bot.quotas.rules.rule_resolution import Bindings
@@ -100,7 +100,7 @@ def _whole(pictures: float, most: int) -> int:
 
 
 _SIDES = (True, False)
-BY_OWNER, BY_PLACE = "@quota.by.owner", "@quota.by.place"
+BY_OWNER, BY_PLACE = Key("quota.by.owner"), Key("quota.by.place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def over(allowance: Allowance, *, left: int, wanted: int, cost_each: int, now: f
         cost_each: What one of them costs, in thousandths of a point.
         now: Unix seconds.
     """
-    amount, window = allowance.limit.amount, f"@window.{allowance.limit.window}"
+    amount, window = allowance.limit.amount, Key(f"window.{allowance.limit.window}")
     assert amount is not None
     here = "_here" if allowance.in_place else ""
     if amount == 0:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.core.errors import OverQuota
+from bot.core.errors import Key, OverQuota
 from bot.core.people import Actor, Place
 from bot.core.quotas import Dimension, Limit, QuotaRule, Reason, RuleTerms, Scope, Unit
 from bot.quotas.rules.terms import format_limit, format_terms
@@ -166,7 +166,7 @@ def _check_limits(wanted: RuleTerms, scope: Scope, ceiling: Bindings) -> None:
         if promised is None or promised <= rate(limit):
             continue
         if limit.unit is Unit.PICTURES and limit.amount is not None:
-            raise OverQuota("refusal.quota.ceiling", limit=limit.amount, window=f"@window.{limit.window}")
+            raise OverQuota("refusal.quota.ceiling", limit=limit.amount, window=Key(f"window.{limit.window}"))
         raise OverQuota("refusal.quota.ceiling_of", rule=format_limit(limit))
 
 

@@ -149,7 +149,7 @@ def test_names_of_several_words_are_found(typed: str) -> None:
 
 def test_a_long_list_is_cut() -> None:
     assert listing(["a", "b"]) == "a, b"
-    assert listing(["@a"]) == "@@a"
+    assert listing(["@a"]) == "@a"
     many = listing(f"style {number}" for number in range(500))
     assert len(many) < 700
     assert many.endswith(")")

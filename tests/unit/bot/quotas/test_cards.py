@@ -174,4 +174,4 @@ def test_nothing_holds_for_owners() -> None:
 
 def test_a_placeholder_is_no_key() -> None:
     standing = replace(QuotaStatus(None, ()), left=1)
-    assert quota_card(standing, "en", name="@window.day").status.startswith("@window.day may")
+    assert quota_card(standing, "en", name="window.day").status.startswith("window.day may")

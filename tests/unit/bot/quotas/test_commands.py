@@ -248,7 +248,7 @@ async def test_what_was_borrowed_counts_once_it_is_due(world: World, house: AppC
         "n": 3,
         "wanted": 4,
         "limit": 5,
-        "window": "@window.day",
+        "window": "window.day",
         "returns": 2,
         "wait": 86400.0,
     }
@@ -343,7 +343,7 @@ async def test_points_are_what_a_large_picture_costs(house: AppContext) -> None:
 async def test_only_so_many_wait_at_once_and_each_request_keeps_to_its_bounds(world: World, house: AppContext) -> None:
     await say(house, ADMIN, HERE, "quota set", rule="at-once 1 count 2 size 192x192 steps 9 models demo")
     await ask(house, "1")
-    assert (await refused(house, "2")).params == {"n": 1, "most": 1, "by": "@quota.by.place"}
+    assert (await refused(house, "2")).params == {"n": 1, "most": 1, "by": "quota.by.place"}
     await world.paint(1)
     await ask(house, "3")
     await world.paint(2)

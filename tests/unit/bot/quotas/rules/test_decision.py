@@ -137,7 +137,7 @@ def test_a_refusal_says_how_many_are_left_and_when_more_come_back() -> None:
     refused = refusal(4, "50/day", uses=[used(NOW - 3 * HOUR, 2), used(NOW - 60, 45)])
     assert (refused.key, refused.params) == (
         "refusal.quota.left",
-        {"n": 3, "wanted": 4, "limit": 50, "window": "@window.day", "returns": 2, "wait": 21 * HOUR},
+        {"n": 3, "wanted": 4, "limit": 50, "window": "window.day", "returns": 2, "wait": 21 * HOUR},
     )
 
 
@@ -165,12 +165,12 @@ ASKED = RequestedAmounts(count=2, width=1024, height=512, steps=12, model="sdxl"
 @pytest.mark.parametrize(
     ("owner", "own", "key", "params"),
     [
-        ("count 1", "", "count", {"wanted": 2, "n": 1, "by": "@quota.by.owner"}),
-        ("count 2", "count 1", "count", {"wanted": 2, "n": 1, "by": "@quota.by.place"}),
-        ("size 512x512", "", "pixels", {"size": "1024x512", "most": "512x512", "by": "@quota.by.owner"}),
-        ("steps 20", "steps 8", "steps", {"wanted": 12, "most": 8, "by": "@quota.by.place"}),
-        ("steps 8", "steps 10", "steps", {"wanted": 12, "most": 8, "by": "@quota.by.owner"}),
-        ("models demo,sd15", "", "models", {"model": "sdxl", "known": "demo, sd15", "by": "@quota.by.owner"}),
+        ("count 1", "", "count", {"wanted": 2, "n": 1, "by": "quota.by.owner"}),
+        ("count 2", "count 1", "count", {"wanted": 2, "n": 1, "by": "quota.by.place"}),
+        ("size 512x512", "", "pixels", {"size": "1024x512", "most": "512x512", "by": "quota.by.owner"}),
+        ("steps 20", "steps 8", "steps", {"wanted": 12, "most": 8, "by": "quota.by.place"}),
+        ("steps 8", "steps 10", "steps", {"wanted": 12, "most": 8, "by": "quota.by.owner"}),
+        ("models demo,sd15", "", "models", {"model": "sdxl", "known": "demo, sd15", "by": "quota.by.owner"}),
     ],
 )
 def test_one_request_alone_may_be_too_much(owner: str, own: str, key: str, params: dict[str, object]) -> None:

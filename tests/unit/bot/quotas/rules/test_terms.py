@@ -99,7 +99,7 @@ def test_rules_are_read_in_any_order(typed: str, terms: RuleTerms) -> None:
         ("count 0", "count 0"),
         ("size 0x5", "size 0x5"),
         ("models", "models"),
-        ("@window.day", "@@window.day"),
+        ("window.day", "window.day"),
     ],
 )
 def test_what_is_no_rule_is_refused_and_the_word_is_named(typed: str, named: str) -> None:
