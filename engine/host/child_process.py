@@ -173,7 +173,7 @@ class ChildProcess(Generic[M]):
         except TimeoutError:
             problem = "was silent for too long and was ended"
         except WireError as e:
-            problem = f"said something that makes no sense ({e}) and was ended"
+            problem = f"sent something that is not a message ({e}) and was ended"
         except (asyncio.IncompleteReadError, ConnectionError):
             # Killing a process that is ending by itself would hide its exit status, so it gets a moment.
             problem = exit_reason(await end_process(self._process, self._closing))

@@ -55,7 +55,7 @@ class ParentPipe(Generic[M]):
         except EOFError:
             os._exit(0)
         except WireError as e:
-            print(f"The parent said something that makes no sense: {e}", file=sys.stderr)  # noqa: T201  # its log
+            print(f"The parent sent something that is not a message: {e}", file=sys.stderr)  # noqa: T201  # its log
             os._exit(2)
 
     def _exactly(self, count: int) -> bytes:

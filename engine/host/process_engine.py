@@ -290,7 +290,7 @@ class ProcessEngine:
             return e
         except WireError as e:
             child.kill()
-            return ChildFailed(f"The device's process said something that makes no sense ({e}) and was ended.")
+            return ChildFailed(f"The device's process sent something that is not a message ({e}) and was ended.")
         finally:
             self._child = None
             await child.stop()

@@ -239,9 +239,6 @@ class RequestFailed:
     problem: str
 
 
-RequestNews: TypeAlias = StepDone | PreviewReady | ImageReady | RequestFailed
-"""Messages about requests; the others are about the device."""
-
 Message: TypeAlias = (
     Setup
     | Paint

@@ -136,13 +136,13 @@ class HubClient:
         status = getattr(response, "status_code", 0)
         if isinstance(error, hub.GatedRepoError):
             return FetchError(
-                f"The model {repo} asks for its licence to be accepted: do so at {at}/{repo}, then set HF_TOKEN to a "
+                f"The model {repo} requires its licence to be accepted: accept it at {at}/{repo}, then set HF_TOKEN to a "
                 "token of that account.",
                 passing=False,
             )
         if isinstance(error, hub.RevisionNotFoundError):
             return FetchError(
-                f"The hub has commit {revision or _MAIN} of {repo} no more: `easel model pull {repo}` takes the newest.",
+                f"The hub no longer has commit {revision or _MAIN} of {repo}: `easel model pull {repo}` fetches the newest.",
                 passing=False,
             )
         if isinstance(error, hub.RemoteEntryNotFoundError):
@@ -172,7 +172,7 @@ class HubClient:
             )
         said = " ".join(str(error).split())[:200]
         return FetchError(
-            f"The model {repo} is not wholly here and the hub {at} can't be reached ({type(error).__name__}: {said}): "
+            f"The model {repo} is incomplete here, and the hub {at} can't be reached ({type(error).__name__}: {said}): "
             "check the network, HF_ENDPOINT and HTTPS_PROXY.",
             passing=True,
         )
@@ -181,7 +181,7 @@ class HubClient:
 def missing_offline(repo: str) -> FetchError:
     """Return the error for a model that is incomplete while the hub must not be asked."""
     return FetchError(
-        f"The model {repo} is not wholly here and HF_HUB_OFFLINE is set: unset it, or copy the models folder of a "
+        f"The model {repo} is incomplete here, and HF_HUB_OFFLINE is set: unset it, or copy the models folder of a "
         "machine that has it.",
         passing=False,
     )

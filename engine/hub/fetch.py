@@ -129,7 +129,7 @@ def _repo_and_path(source: str) -> tuple[str, str]:
     named = split_file(source)
     if named is None:
         raise FetchError(
-            f"{source!r} names no file on a hub that Easel can load: these are owner/name/FILE.safetensors or .gguf "
+            f"{source!r} names no file on a hub that Easel can load: use owner/name/FILE.safetensors or .gguf "
             "(no pickles).",
             passing=False,
         )

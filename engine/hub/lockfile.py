@@ -85,7 +85,7 @@ def read(models_dir: str) -> dict[str, Pin]:
         raise FetchError(f"{path} can't be read ({e.strerror or e}).", passing=False) from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise FetchError(
-            f"{path} makes no sense ({type(e).__name__}: {e}): remove it, and pull your models again.", passing=False
+            f"{path} is not valid ({type(e).__name__}: {e}): remove it, and pull your models again.", passing=False
         ) from e
 
 

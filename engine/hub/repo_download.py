@@ -57,7 +57,7 @@ class RepoDownload:
 
     def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Pause) -> None:
         if not is_repo(repo):
-            raise FetchError(f"{repo!r} is no model's id on a hub: these are owner/name.", passing=False)
+            raise FetchError(f"{repo!r} is no model's id on a hub: use owner/name.", passing=False)
         self._repo = repo
         self._models_dir = models_dir
         self._report = report
@@ -153,9 +153,7 @@ class RepoDownload:
         place = self._client.file(self._commit.revision, path, self._cache)
         if place.stat().st_size != file.size:
             _drop(place)
-            raise FetchError(
-                f"What came of {self._repo}/{path} has not the size that its hub lists: try again.", passing=True
-            )
+            raise FetchError(f"The size of {self._repo}/{path} is not what its hub lists: try again.", passing=True)
 
     def _download_large(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         """Download a large file to the name under which huggingface_hub's cache looks for it."""

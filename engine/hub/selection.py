@@ -69,7 +69,7 @@ def select_files(paths: Iterable[str], index: Mapping[str, object], selection: S
         weights = _one_variant([name for name in names if name.endswith(_SAFETENSORS)]) if weigh else []
         if weigh and "config.json" in configs and not weights:
             raise FetchError(
-                f"Its part {part} is not there as safetensors, and Easel loads no pickles: take a copy that has them.",
+                f"Its part {part} has no safetensors, and Easel loads no pickles: use a copy that has them.",
                 passing=False,
             )
         chosen += [f"{part}/{name}" for name in (*configs, *weights)]

@@ -124,7 +124,9 @@ class FileTransfer:
             except Exception as e:  # the transports' exceptions have no common base that leaves the disk's out
                 failures = 1 if self._held > before else failures + 1
                 if failures >= TRIES and isinstance(e, _Short):
-                    raise FetchError(f"The hub breaks off again and again: {e}; try again later.", passing=True) from e
+                    raise FetchError(
+                        f"The hub ended the download several times: {e}; try again later.", passing=True
+                    ) from e
                 if failures >= TRIES or not _passing(e):
                     raise
                 self._check_stop()
@@ -167,7 +169,7 @@ class FileTransfer:
 
     def _wrong(self) -> FetchError:
         return FetchError(
-            f"What came of {self._client.repo}/{self._path} is not what its hub lists: try again, or another HF_ENDPOINT.",
+            f"The content of {self._client.repo}/{self._path} is not what its hub lists: try again, or set another HF_ENDPOINT.",
             passing=False,
         )
 

@@ -165,7 +165,7 @@ class ProcessModerator:
         if isinstance(answer, wire.Problem):
             log.warning("%s", answer.problem)
             return SafetyVerdict.UNKNOWN
-        raise ChildFailed("The classifier's process said something that makes no sense.")
+        raise ChildFailed("The classifier's process sent an unexpected message.")
 
     async def _end(self) -> None:
         """End the child at once, if there is one: it holds nothing that could be lost."""
