@@ -24,7 +24,7 @@ class NotRegular(OSError):
         super().__init__(errno.EINVAL, "it is no regular file", str(path))
 
 
-class TooLarge(OSError):
+class FileTooLarge(OSError):
     """The file exceeds the maximum size of its kind."""
 
     def __init__(self, path: Path, most: int) -> None:
@@ -57,12 +57,12 @@ def read_bytes(path: Path, most: int) -> bytes:
 
     Raises:
         FileNotFoundError, NotRegular, OSError: As ``open_regular``.
-        TooLarge: The file is larger.
+        FileTooLarge: The file is larger.
     """
     with open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise TooLarge(path, most)
+        raise FileTooLarge(path, most)
     return data
 
 

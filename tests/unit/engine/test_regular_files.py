@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.regular_files import NotRegular, TooLarge, open_regular, read_bytes, read_json, read_text
+from engine.regular_files import FileTooLarge, NotRegular, open_regular, read_bytes, read_json, read_text
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
@@ -22,7 +22,7 @@ def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("it")
     assert read_bytes(tmp_path / "link", 6) == b"\xef\xbb\xbfabc"
     assert read_text(tmp_path / "link") == "abc"
-    with pytest.raises(TooLarge, match="more than 5 bytes"):
+    with pytest.raises(FileTooLarge, match="more than 5 bytes"):
         read_bytes(tmp_path / "link", 5)
     with pytest.raises(FileNotFoundError):
         read_bytes(tmp_path / "none", 5)
