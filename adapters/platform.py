@@ -23,7 +23,7 @@ from bot.studio import Studio
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Message:
+class CatalogueMessage:
     """A sentence of the catalogue with the values of its fields, in no language yet."""
 
     key: str
@@ -47,8 +47,8 @@ class CheckResult:
 
     name: str
     ok: bool
-    found: Message
-    advice: Message | None = None
+    found: CatalogueMessage
+    advice: CatalogueMessage | None = None
 
 
 class PlatformSettings(EnvSettings, ABC):
@@ -130,7 +130,7 @@ class PlatformService(ABC):
     surface: Surface | None = None
 
     @property
-    def notices(self) -> Sequence[Message]:
+    def notices(self) -> Sequence[CatalogueMessage]:
         """Sentences for the operator, once the platform has started."""
         return ()
 
@@ -223,10 +223,10 @@ async def check_token(
         identify: Asks the platform for the bot's name; raises Unavailable. Not called where no token is set.
     """
     if not settings.enabled:
-        return CheckResult(platform.name, True, Message("cli.doctor.token.off", setting=platform.variable))
+        return CheckResult(platform.name, True, CatalogueMessage("cli.doctor.token.off", setting=platform.variable))
     try:
         name = await identify()
     except Unavailable as error:
         # The platform's sentence says what to do as well.
-        return CheckResult(platform.name, False, Message(error.key, **error.params))
-    return CheckResult(platform.name, True, Message("cli.doctor.token.ok", name=name))
+        return CheckResult(platform.name, False, CatalogueMessage(error.key, **error.params))
+    return CheckResult(platform.name, True, CatalogueMessage("cli.doctor.token.ok", name=name))

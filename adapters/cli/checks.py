@@ -17,7 +17,7 @@ from platform import python_implementation, python_version
 from adapters.cli import environment, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
-from adapters.platform import CheckContext, ConfiguredPlatform, Message
+from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
 from bot.core.access import guarded
 from bot.maintenance.store import check
 from bot.settings import Settings
@@ -204,5 +204,5 @@ async def platform(settings: Settings, one: ConfiguredPlatform) -> AsyncIterator
         yield Finding(result.name, result.ok, _sentence(result.found), advice)
 
 
-def _sentence(message: Message) -> str:
+def _sentence(message: CatalogueMessage) -> str:
     return text(message.key, **message.params)

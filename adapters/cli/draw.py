@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from adapters.cli import environment, outputs, styles
+from adapters.cli import environment, styles
+from adapters.cli.environment import given_path
 from adapters.cli.output import refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
 from bot.core import recipes
-from bot.core.errors import BadInput
+from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.drawing import flags, request_rules, source_image
 from bot.moderation.word_list import shipped
 from bot.provenance import a1111, png
 from bot.storage import blobs
+from bot.storage.blobs import MIN_FREE_BYTES
 from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
@@ -58,7 +63,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
         # Nowhere is nowhere: here nobody else looks at words.
         raise BadInput("refusal.words.forbidden")
     jobs = recipes.recipes_of(0, request)
-    paths = outputs.plan(args.output, [job.seed for job in jobs])
+    paths = plan_paths(args.output, [job.seed for job in jobs])
     for key in request.notes:
         warn(key)
     return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True))))
@@ -183,3 +188,54 @@ async def _write(path: Path, image: Image, text: str) -> None:
         # The reader of the paths is gone (`| head -1`); the other pictures are wanted all the same.
         silence(sys.stdout)
         warn("cli.draw.unread", path=str(path.parent))
+
+
+SUFFIX = ".png"
+
+
+def plan_paths(output: str, seeds: Sequence[int]) -> tuple[Path, ...]:
+    """Return a path for each picture, in a folder that exists and can be written to.
+
+    A path that ends in ``.png`` names the file (``a-1.png``, ``a-2.png`` for several); a folder, or a path without a
+    suffix, is a folder that gets ``<time>-<seed>.png``.
+
+    Raises:
+        BadInput: It can't be written to, or it names a file of another kind.
+        Unavailable: Hardly any disk space is left.
+    """
+    path = given_path(output)
+    if _is_folder(path) or output.endswith(("/", os.sep)) or not path.suffix:
+        now = datetime.now().astimezone()
+        paths = tuple(path / f"{now:%Y%m%d-%H%M%S}-{seed}{SUFFIX}" for seed in seeds)
+    elif path.suffix.lower() != SUFFIX:
+        raise BadInput("cli.output.suffix", path=output, suffix=path.suffix)
+    elif len(seeds) == 1:
+        paths = (path,)
+    else:
+        paths = tuple(path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(1, len(seeds) + 1))
+    _check_writable(paths, output)
+    return paths
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # a name that is too long, say: making it tells why
+
+
+def _check_writable(paths: Sequence[Path], output: str) -> None:
+    folder = paths[0].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Asking for rights tells less than writing (read-only mounts, quotas, names that are too long).
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".easel-"):
+            pass
+        if any(path.is_dir() for path in paths):
+            raise IsADirectoryError(21, "Is a directory")
+        free = shutil.disk_usage(folder).free
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput("cli.output.unwritable", path=output, reason=reason) from None
+    if free < MIN_FREE_BYTES:
+        raise Unavailable("unavailable.disk_full")

@@ -37,15 +37,15 @@ def main(args: argparse.Namespace) -> int:
     settings = environment.settings()
     # The hub's library reads its environment when it is imported, which is later than now.
     os.environ.update({**environment.hub(), **_QUIET})
-    house = _House.of(settings)
+    models = _Models.of(settings)
     try:
         match args.action:
             case "list":
-                _list(house)
+                _list(models)
             case "pull":
-                _pull(house, args.name)
+                _pull(models, args.name)
             case _:
-                _remove(house, args.name)
+                _remove(models, args.name)
     except FetchError as error:
         kind: type[Refusal] = Unavailable if error.passing or isinstance(error, DiskFull) else BadInput
         raise kind("cli.model.cant", reason=str(error)) from None
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _House:
+class _Models:
     """What is known of models here.
 
     Attributes:
@@ -75,7 +75,7 @@ class _House:
     left_out: tuple[str, ...]
 
     @classmethod
-    def of(cls, settings: Settings) -> _House:
+    def of(cls, settings: Settings) -> _Models:
         """Read the operator's file and the catalogue."""
         config = environment.engine_config(settings)
         own = models_file.read(Path(config.models_file))
@@ -113,13 +113,13 @@ class _House:
         raise NotFound("cli.model.unknown", name=name, names=", ".join(spec.profile.name for spec in self.specs))
 
 
-def _list(house: _House) -> None:
-    folder = house.config.models_dir
-    width = max(len(spec.profile.name) for spec in house.specs)
+def _list(models: _Models) -> None:
+    folder = models.config.models_dir
+    width = max(len(spec.profile.name) for spec in models.specs)
     known = set()
-    for spec in house.specs:
+    for spec in models.specs:
         known |= {need.repo for need in hub_needs.needs(spec)}
-        mark = "*" if house.default is not None and spec.profile.name == house.default.profile.name else " "
+        mark = "*" if models.default is not None and spec.profile.name == models.default.profile.name else " "
         source = "" if spec.profile.name == DEMO else spec.transformer or spec.profile.source
         facts = (spec.profile.title, source, spec.profile.licence)
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
@@ -128,10 +128,10 @@ def _list(house: _House) -> None:
         if repo not in known:
             echo("cli.model.other", repo=repo, size=size(cache.held(repo, folder)))
     echo("cli.model.folder", folder=str(cache.cache_root(folder)))
-    for sentence in house.left_out:
+    for sentence in models.left_out:
         report_error(refusal_of(UnknownModel(sentence)))
-    if house.problem is not None and str(house.problem) not in house.left_out:
-        report_error(refusal_of(house.problem))
+    if models.problem is not None and str(models.problem) not in models.left_out:
+        report_error(refusal_of(models.problem))
 
 
 def _state(spec: ModelSpec, folder: str) -> str:
@@ -146,11 +146,11 @@ def _state(spec: ModelSpec, folder: str) -> str:
     return text("cli.model.state.part", size=size(held)) if held else text("cli.model.state.absent")
 
 
-def _pull(house: _House, name: str) -> None:
-    folder = house.config.models_dir
-    running = lock.holder_of(house.settings.data_dir)
+def _pull(models: _Models, name: str) -> None:
+    folder = models.config.models_dir
+    running = lock.holder_of(models.settings.data_dir)
     changed = False
-    for need in house.needs(name):
+    for need in models.needs(name):
         pulled = _fetched(need, folder)
         commit, before = pulled.revision[:_SHORT], pulled.before[:_SHORT]
         if pulled.before not in {"", pulled.revision}:
@@ -195,13 +195,13 @@ class _Lines:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - its voice where there is no terminal
 
 
-def _remove(house: _House, name: str) -> None:
-    folder = house.config.models_dir
+def _remove(models: _Models, name: str) -> None:
+    folder = models.config.models_dir
     # A base stays: other models stand on it, and it has a name of its own.
-    doomed = list(dict.fromkeys(need.repo for need in house.needs(name) if need.own))
-    running = lock.holder_of(house.settings.data_dir)
-    if running is not None and house.default is not None:
-        used = {need.repo for need in hub_needs.needs(house.default)}
+    doomed = list(dict.fromkeys(need.repo for need in models.needs(name) if need.own))
+    running = lock.holder_of(models.settings.data_dir)
+    if running is not None and models.default is not None:
+        used = {need.repo for need in hub_needs.needs(models.default)}
         if used & set(doomed):
             raise NotAllowed("cli.model.remove.running", name=name, holder=running)
     held = [repo for repo in doomed if cache.held(repo, folder)]

@@ -25,7 +25,7 @@ from engine.diffusion.upscaler import Upscaler
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProbeRequest:
     """The command line, in its order; ``models_file`` and ``upscaler`` are paths, the latter empty where none is named."""
 
     device: str
@@ -36,31 +36,31 @@ class Asked:
     upscaler: str
 
 
-def main(asked: Asked) -> None:
+def main(request: ProbeRequest) -> None:
     """Print ``torch`` and ``device``, or ``problem``; ``plan``, or ``unplanned`` where there is none.
 
     ``upscaler`` is what is wrong with that, where one is named and anything is.
     """
     # What a library prints as it is loaded is not part of the answer.
     with redirect_stdout(sys.stderr):
-        found = _look(asked)
+        found = _look(request)
     sys.stdout.write(json.dumps(found))
 
 
-def _look(asked: Asked) -> dict[str, str]:
+def _look(request: ProbeRequest) -> dict[str, str]:
     found: dict[str, str] = {"torch": torch.__version__}
     try:
-        chosen = devices.choose(asked.device)
+        chosen = devices.choose(request.device)
         # A device that is listed may still be unusable (driver, memory): what counts is that it computes.
         if float(torch.ones(2, device=chosen).sum()) != 2.0:
             found["problem"] = f"{chosen} computes wrongly"
         found["device"] = devices.title(chosen)
         kept = 0
         try:
-            kept = _upscaler(asked.upscaler)
+            kept = _upscaler(request.upscaler)
         except EngineError as error:
             found["upscaler"] = str(error)
-        made = _plan(asked, chosen, kept)
+        made = _plan(request, chosen, kept)
         found["plan"] = " ".join((made.sentence, *made.reasons))
     except (devices.NoDevice, RuntimeError) as error:
         found["problem"] = str(error)
@@ -79,14 +79,14 @@ def _upscaler(path: str) -> int:
     return upscaler_file.size(Path(path))
 
 
-def _plan(asked: Asked, device: torch.device, kept: int) -> Plan:
-    spec = catalogue.read_catalogue(asked.model, asked.models_dir, asked.models_file).specs[0]
+def _plan(request: ProbeRequest, device: torch.device, kept: int) -> Plan:
+    spec = catalogue.read_catalogue(request.model, request.models_dir, request.models_file).specs[0]
     width, height = spec.profile.presets["square"]
     file = Path(spec.transformer)
     size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
     looked = abilities.look(device, kept)
-    return plan(spec.profile, width, height, looked, asked.precision, abilities.libraries(), gguf=size)
+    return plan(spec.profile, width, height, looked, request.precision, abilities.libraries(), gguf=size)
 
 
 if __name__ == "__main__":
-    main(Asked(*sys.argv[1:]))
+    main(ProbeRequest(*sys.argv[1:]))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from adapters.cli import claim, environment, limits, lock
+from adapters.cli import claim, environment, lock, process_limits
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
@@ -49,8 +49,8 @@ def main(_args: argparse.Namespace) -> int:
     # Files made from here on, those of libraries and models included, are readable by this user alone.
     os.umask(0o077)
     logs.set_up(app.core, more_secrets=app.secrets())
-    limits.raise_files()
-    limits.return_memory()
+    process_limits.raise_files()
+    process_limits.return_memory()
     with lock.held(app.core.data_dir):
         return asyncio.run(_serve(app))
 

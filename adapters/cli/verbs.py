@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 
 from adapters.cli import environment
 from adapters.cli.clock import SystemClock
-from adapters.cli.idle import IdleBacklog
 from adapters.cli.output import echo_card, language
 from adapters.cli.parsers import args_of, check_ids
 from bot import features
@@ -19,6 +19,7 @@ from bot.context import AppContext
 from bot.core.errors import BadInput
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
+from bot.core.ports import QueuePosition, Ticket
 from bot.quotas.rules import parse_terms
 from bot.settings import Settings
 from bot.storage.database import Database
@@ -77,3 +78,41 @@ def _call(verb: Command, found: argparse.Namespace) -> Invocation:
 def _profiles(settings: Settings) -> tuple[Profile, ...]:
     # Nothing is started by that; only what a picture costs depends on it.
     return ProcessEngine(environment.engine_config(settings)).profiles()
+
+
+class IdleBacklog:
+    """Obeys ``bot.core.ports.Backlog``."""
+
+    def put(self, ticket: Ticket) -> None:
+        """The service finds the row."""
+
+    def full(self) -> float | None:
+        """Nobody is turned away here."""
+        return None
+
+    def seat(self) -> AbstractContextManager[None]:
+        """Nobody is turned away here."""
+        return nullcontext()
+
+    def hold(self, on: bool) -> None:
+        """The service reads the option."""
+
+    def forget(self, job_id: int) -> None:
+        """The service finds the row."""
+
+    def changed(self, job_id: int) -> None:
+        """The service finds the row."""
+
+    def posted(self) -> None:
+        """The service finds the row."""
+
+    def asked(self) -> None:
+        """The service finds the row."""
+
+    def waiting(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
+        """Nothing is known of the queue here."""
+        return None
+
+    def progress(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
+        """Nothing is drawn here."""
+        return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import discord
 
 from adapters.discord.identity import actor_of, locale_of, place_of, ref_of
-from adapters.discord.replies import Answer, Replies
+from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import Action, ButtonPress, Card, Tone
 from bot.core.errors import BadInput
 from bot.studio import Studio
@@ -17,16 +17,16 @@ UPDATING = frozenset({Action.CANCEL, Action.PAGE, Action.ALLOW, Action.ALLOW_FEW
 """Actions whose answer is expected to change the card that the button is on."""
 
 
-class Buttons:
+class ComponentPresses:
     """Hands presses to Studio and shows what comes of them."""
 
-    def __init__(self, studio: Studio, replies: Replies, owners: Container[str]) -> None:
+    def __init__(self, studio: Studio, replies: InteractionReplies, owners: Container[str]) -> None:
         self._studio = studio
         self._replies = replies
         self._owners = owners
 
     async def handle(self, interaction: discord.Interaction) -> None:
-        """Answer a press or a form; slash commands are the command tree's."""
+        """InteractionAnswer a press or a form; slash commands are the command tree's."""
         if interaction.type is discord.InteractionType.component:
             press = ButtonPress.unpack(interaction.custom_id or "")
             if press is not None and press.action is Action.PAGE and not _is_page(interaction):
@@ -48,24 +48,24 @@ class Buttons:
 
     async def _answer(
         self, interaction: discord.Interaction, press: ButtonPress | None, *, private: bool, updates: bool
-    ) -> Answer:
+    ) -> InteractionAnswer:
         if press is None:
             form = interaction.type is discord.InteractionType.modal_submit
             raise BadInput("discord.form.old" if form else "refusal.press.unreadable")
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
         pressed = await self._studio.press(actor, place, press, ref_of(interaction, private=private))
         if pressed.new is not None:
-            return Answer(pressed.new.card, pressed.new.job_id)
+            return InteractionAnswer(pressed.new.card, pressed.new.job_id)
         if pressed.card is not None and updates:
-            return Answer(pressed.card, updates=True, notice=pressed.notice)
+            return InteractionAnswer(pressed.card, updates=True, notice=pressed.notice)
         if pressed.card is not None:
-            return Answer(replace(pressed.card, private=True), notice=pressed.notice)
+            return InteractionAnswer(replace(pressed.card, private=True), notice=pressed.notice)
         if pressed.notice or pressed.files:
             card = Card(
                 Tone.INFO, pressed.notice, pictures=pressed.files, private=True, final=True, locale=actor.locale
             )
-            return Answer(card, as_they_are=True)
-        return Answer(None)
+            return InteractionAnswer(card, as_they_are=True)
+        return InteractionAnswer(None)
 
 
 def _is_on_message(interaction: discord.Interaction) -> bool:

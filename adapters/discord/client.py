@@ -11,11 +11,11 @@ import aiohttp
 import discord
 import yarl
 
-from adapters.discord.buttons import Buttons
-from adapters.discord.commands import Tree, Words
-from adapters.discord.faults import NETWORK
+from adapters.discord.buttons import ComponentPresses
+from adapters.discord.commands import CatalogueTranslator, EaselCommandTree
+from adapters.discord.errors import NETWORK
 from adapters.discord.identity import PLATFORM, owners_of
-from adapters.discord.replies import Replies
+from adapters.discord.replies import InteractionReplies
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -25,13 +25,13 @@ GRACE_SECONDS = 10.0
 CONNECT_SECONDS = 60.0
 
 
-class Client(discord.AutoShardedClient):
+class EaselClient(discord.AutoShardedClient):
     """The command tree, one listener for presses and forms, no privileged intents."""
 
     def __init__(
         self,
         studio: Studio,
-        replies: Replies,
+        replies: InteractionReplies,
         owners: Container[str],
         digest_file: Path,
         *,
@@ -70,13 +70,13 @@ class Client(discord.AutoShardedClient):
         self.connected_at: float | None = None
         """The event loop's time when a shard was connected first; None before that."""
         self._replies = replies
-        self._buttons = Buttons(studio, replies, owners)
-        self.tree = Tree(self, studio, replies, owners)
+        self._buttons = ComponentPresses(studio, replies, owners)
+        self.tree = EaselCommandTree(self, studio, replies, owners)
 
     async def setup_hook(self) -> None:
         """Offer the commands, when they differ from what was offered last."""
         self._studio.owned(PLATFORM, owners_of(self.application))
-        await self.tree.set_translator(Words(self._studio))
+        await self.tree.set_translator(CatalogueTranslator(self._studio))
         digest = await self.tree.digest()
         known = await asyncio.to_thread(_read, self._digest_file)
         if digest == known:
@@ -133,7 +133,7 @@ class Client(discord.AutoShardedClient):
             self._away[shard_id] = self.loop.call_later(GRACE_SECONDS, self._report)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Answer presses and forms, whatever goes wrong."""
+        """InteractionAnswer presses and forms, whatever goes wrong."""
         try:
             await self._buttons.handle(interaction)
         except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"

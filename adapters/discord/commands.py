@@ -14,7 +14,7 @@ from discord.app_commands import locale_str
 
 from adapters.discord import verbs
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
-from adapters.discord.replies import Answer, Replies
+from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
 from bot.commands.model import Command, Invocation
 from bot.core.requests import DrawForm
@@ -26,7 +26,7 @@ CHOICES, CHOICE_CHARS = 25, 100
 OPTIONS = ("prompt", "size", "count", "seed", "negative", "private")
 
 
-class Words(app_commands.Translator):
+class CatalogueTranslator(app_commands.Translator):
     """Takes names and descriptions in other languages from the catalogue."""
 
     def __init__(self, studio: Studio) -> None:
@@ -43,10 +43,12 @@ class Words(app_commands.Translator):
         return self._studio.text(key, code) if key and code else None
 
 
-class Tree(app_commands.CommandTree[discord.Client]):
+class EaselCommandTree(app_commands.CommandTree[discord.Client]):
     """The commands of one client."""
 
-    def __init__(self, client: discord.Client, studio: Studio, replies: Replies, owners: Container[str]) -> None:
+    def __init__(
+        self, client: discord.Client, studio: Studio, replies: InteractionReplies, owners: Container[str]
+    ) -> None:
         super().__init__(
             client,
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
@@ -60,7 +62,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
 
     async def digest(self) -> str:
         """Return what names this set of commands of this application; it changes when anything in it does."""
-        words = Words(self._studio)
+        words = CatalogueTranslator(self._studio)
         payload = [await c.get_translated_payload(self, words) for c in self.get_commands()]
         text = json.dumps([self.client.application_id, payload], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -68,7 +70,7 @@ class Tree(app_commands.CommandTree[discord.Client]):
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:
-        """Answer what no command took: Discord still shows commands of an older version, or a fault of ours."""
+        """InteractionAnswer what no command took: Discord still shows commands of an older version, or a fault of ours."""
         if interaction.type is discord.InteractionType.autocomplete:
             return
         stale = isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch)
@@ -78,8 +80,8 @@ class Tree(app_commands.CommandTree[discord.Client]):
         locale = locale_of(interaction.locale)
         card = self._replies.failed(error, locale, "discord.command.old")
 
-        async def work() -> Answer:
-            return Answer(card)
+        async def work() -> InteractionAnswer:
+            return InteractionAnswer(card)
 
         await self._replies.respond(interaction, ref_of(interaction, private=True), locale, work(), private=True)
 
@@ -154,43 +156,43 @@ class Tree(app_commands.CommandTree[discord.Client]):
             ref_of(interaction, private=private),
         )
 
-        async def work() -> Answer:
+        async def work() -> InteractionAnswer:
             shown = await self._studio.draw(actor, place, form, ref)
-            return Answer(shown.card, shown.job_id)
+            return InteractionAnswer(shown.card, shown.job_id)
 
         await self._replies.respond(interaction, ref, actor.locale, work(), private=private)
 
     async def _history(self, interaction: discord.Interaction) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
 
-        async def work() -> Answer:
-            return Answer(await self._studio.history(actor, place))
+        async def work() -> InteractionAnswer:
+            return InteractionAnswer(await self._studio.history(actor, place))
 
         await self._notice(interaction, work())
 
     async def _help(self, interaction: discord.Interaction) -> None:
         locale = locale_of(interaction.locale)
 
-        async def work() -> Answer:
+        async def work() -> InteractionAnswer:
             card = self._studio.help(locale)
-            return Answer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale))))
+            return InteractionAnswer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale))))
 
         await self._notice(interaction, work())
 
     async def _verb(self, interaction: discord.Interaction, verb: Command, values: Mapping[str, object]) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        given, ref = verbs.given(values), ref_of(interaction, private=verb.private)
+        given, ref = verbs.picked(values), ref_of(interaction, private=verb.private)
         call = Invocation(actor, place, verb, ref, given.args, given.names, given.roles)
 
-        async def work() -> Answer:
+        async def work() -> InteractionAnswer:
             card = await self._studio.command(call)
             if card.job_id is not None:
-                return Answer(card, card.job_id)
+                return InteractionAnswer(card, card.job_id)
             # What was set is for everybody to see; what was refused is not.
-            return Answer(replace(card, private=verb.private))
+            return InteractionAnswer(replace(card, private=verb.private))
 
         await self._replies.respond(interaction, ref, actor.locale, work(), private=verb.private)
 
-    async def _notice(self, interaction: discord.Interaction, work: Awaitable[Answer]) -> None:
+    async def _notice(self, interaction: discord.Interaction, work: Awaitable[InteractionAnswer]) -> None:
         ref = ref_of(interaction, private=True)
         await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)

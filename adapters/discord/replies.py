@@ -12,8 +12,8 @@ from typing import Any
 
 import discord
 
-from adapters.discord.faults import NETWORK, log_refusal
-from adapters.discord.fitting import Parts, fitted
+from adapters.discord.errors import NETWORK, log_refusal
+from adapters.discord.fallbacks import MessageParts, show_with_fallbacks
 from adapters.discord.identity import PLATFORM, locale_of
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal
@@ -23,7 +23,7 @@ from bot.studio import Studio
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 1.0
+DEFER_AFTER = 1.0
 """Seconds until an answer is deferred; Discord gives 3 for the first response."""
 
 
@@ -32,7 +32,7 @@ FAULTS = (discord.HTTPException, discord.InteractionResponded, *NETWORK)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InteractionAnswer:
     """What an interaction is answered with.
 
     Attributes:
@@ -50,12 +50,12 @@ class Answer:
     as_they_are: bool = False
 
 
-class Replies:
+class InteractionReplies:
     """Answers interactions. Handlers that run are known to it, so that closing can wait for them."""
 
-    def __init__(self, studio: Studio, patience: float = PATIENCE) -> None:
+    def __init__(self, studio: Studio, defer_after: float = DEFER_AFTER) -> None:
         self._studio = studio
-        self._patience = patience
+        self._defer_after = defer_after
         self._running: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -63,7 +63,7 @@ class Replies:
         interaction: discord.Interaction,
         ref: EventRef,
         locale: str,
-        work: Awaitable[Answer],
+        work: Awaitable[InteractionAnswer],
         *,
         private: bool = False,
         updates: bool = False,
@@ -109,7 +109,7 @@ class Replies:
         interaction: discord.Interaction,
         ref: EventRef,
         locale: str,
-        work: Awaitable[Answer],
+        work: Awaitable[InteractionAnswer],
         *,
         private: bool,
         updates: bool,
@@ -117,10 +117,10 @@ class Replies:
         task = asyncio.ensure_future(self._answer(work, locale))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        done, _ = await asyncio.wait({task}, timeout=self._defer_after)
         deferred = not done and await self._defer(interaction, private=private, updates=updates)
         answer = await task
-        show: Callable[[Parts], Awaitable[int | None]]
+        show: Callable[[MessageParts], Awaitable[int | None]]
         if answer.card is None:
             silent = self._silent_after if deferred else self._silent_first
             await self._guarded(interaction, locale, silent(interaction, updates=updates))
@@ -130,16 +130,16 @@ class Replies:
         else:
             await self._show(interaction, ref, locale, answer, partial(self._first, interaction, answer))
         if answer.notice:
-            beside = Answer(Card(Tone.INFO, answer.notice, private=True, final=True, locale=locale))
+            beside = InteractionAnswer(Card(Tone.INFO, answer.notice, private=True, final=True, locale=locale))
             await self._show(interaction, ref, locale, beside, partial(_follow_up, interaction))
 
-    async def _answer(self, work: Awaitable[Answer], locale: str) -> Answer:
+    async def _answer(self, work: Awaitable[InteractionAnswer], locale: str) -> InteractionAnswer:
         try:
             return await work
         except Refusal as refusal:
-            return Answer(self._studio.refused(refusal, locale))
+            return InteractionAnswer(self._studio.refused(refusal, locale))
         except Exception as error:  # noqa: BLE001 - whatever it was, the person is told and it is logged
-            return Answer(self.failed(error, locale))
+            return InteractionAnswer(self.failed(error, locale))
 
     async def _defer(self, interaction: discord.Interaction, *, private: bool, updates: bool) -> bool:
         try:
@@ -156,7 +156,9 @@ class Replies:
         if not updates:
             await interaction.delete_original_response()
 
-    async def _first(self, interaction: discord.Interaction, answer: Answer, parts: Parts) -> int | None:
+    async def _first(
+        self, interaction: discord.Interaction, answer: InteractionAnswer, parts: MessageParts
+    ) -> int | None:
         if answer.updates:
             await interaction.response.edit_message(**parts.edit())
             return None
@@ -164,7 +166,13 @@ class Replies:
         return sent.message_id
 
     async def _after(
-        self, interaction: discord.Interaction, answer: Answer, parts: Parts, *, private: bool, updates: bool
+        self,
+        interaction: discord.Interaction,
+        answer: InteractionAnswer,
+        parts: MessageParts,
+        *,
+        private: bool,
+        updates: bool,
     ) -> int | None:
         # How private an answer is was fixed when it was deferred; another kind must be another message.
         if answer.updates if updates else parts.card.private == private:
@@ -179,8 +187,8 @@ class Replies:
         interaction: discord.Interaction,
         ref: EventRef,
         locale: str,
-        answer: Answer,
-        show: Callable[[Parts], Awaitable[int | None]],
+        answer: InteractionAnswer,
+        show: Callable[[MessageParts], Awaitable[int | None]],
     ) -> None:
         card, job_id = answer.card, answer.job_id
         assert card is not None
@@ -188,7 +196,9 @@ class Replies:
         enlarged = card.job_id is not None and not answer.as_they_are
         profiles = self._studio.profiles() if enlarged else ()
         try:
-            message = await fitted(card, show, what="an answer", words=self._studio.text, profiles=profiles)
+            message = await show_with_fallbacks(
+                card, show, what="an answer", words=self._studio.text, profiles=profiles
+            )
         except FAULTS as error:
             _log("an answer", error)
             # A broken connection, or a first try that arrived without our hearing of it (40060 for the second).
@@ -248,5 +258,5 @@ def _log(what: str, error: Exception) -> None:
         log.warning("Discord did not take %s: %s", what, str(error) or type(error).__name__)
 
 
-async def _follow_up(interaction: discord.Interaction, parts: Parts) -> int:
+async def _follow_up(interaction: discord.Interaction, parts: MessageParts) -> int:
     return (await interaction.followup.send(**parts.new(), ephemeral=parts.card.private, wait=True)).id

@@ -15,10 +15,10 @@ from aiohttp_socks import ProxyConnector
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord.client import Client
-from adapters.discord.faults import NETWORK
+from adapters.discord.client import EaselClient
+from adapters.discord.errors import NETWORK
 from adapters.discord.identity import PLATFORM
-from adapters.discord.replies import Replies
+from adapters.discord.replies import InteractionReplies
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
 from adapters.discord.webhooks import use_once
@@ -128,7 +128,7 @@ class DiscordService(PlatformService):
     async def _serve(self) -> None:
         """One login and what follows from it; ends by an error or by being cancelled."""
         self._lasted = False
-        replies = Replies(self._studio)
+        replies = InteractionReplies(self._studio)
         client = self._client(replies)
         connection: asyncio.Task[None] | None = None
         try:
@@ -148,10 +148,10 @@ class DiscordService(PlatformService):
             if connection is not None:
                 await _end(connection)
 
-    def _client(self, replies: Replies) -> Client:
+    def _client(self, replies: InteractionReplies) -> EaselClient:
         settings = self._settings
         proxy, connector = _proxy(settings, self._core)
-        return Client(
+        return EaselClient(
             self._studio,
             replies,
             self._studio.owners(self.name),

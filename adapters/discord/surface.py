@@ -12,8 +12,8 @@ from typing import TypeVar, cast
 
 import discord
 
-from adapters.discord.faults import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
-from adapters.discord.fitting import Parts, Words, fitted
+from adapters.discord.errors import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
+from adapters.discord.fallbacks import MessageParts, Words, show_with_fallbacks
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
 from adapters.discord.webhooks import use_once
 from bot.core.cards import Card
@@ -25,7 +25,7 @@ from engine.contract import Profile
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Show = Callable[[Parts], Awaitable[T]]
+Show = Callable[[MessageParts], Awaitable[T]]
 
 ABILITIES = Abilities(
     # Discord takes about 5 edits in 5 s per channel; one in 1.25 s leaves room for answers to presses.
@@ -90,7 +90,7 @@ class DiscordSurface:
         known = client.get_partial_messageable(chat).get_partial_message(message)
         nobody = discord.AllowedMentions.none()
 
-        async def edit(parts: Parts) -> None:
+        async def edit(parts: MessageParts) -> None:
             shown = parts.edit()
             if not parts.plain:
                 del shown["content"]  # a late message names its asker there
@@ -134,7 +134,7 @@ class DiscordSurface:
         content, mentions = (None, discord.AllowedMentions.none()) if direct else _mention(address)
         target = client.get_partial_messageable(int(address.chat))
 
-        async def send(parts: Parts) -> str:
+        async def send(parts: MessageParts) -> str:
             shown = parts.new()
             said = "\n".join(text for text in (content, shown.pop("content", None)) if text) or None
             return str((await target.send(said, nonce=nonce, allowed_mentions=mentions, **shown)).id)
@@ -255,10 +255,10 @@ class DiscordSurface:
         # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
         profiles = () if card.job_id is None else self._profiles()
         try:
-            return await _asked(fitted(card, show, what=what, words=self._words, profiles=profiles), what)
+            return await _asked(show_with_fallbacks(card, show, what=what, words=self._words, profiles=profiles), what)
         except _Archived:
             await _asked(_opened(client, chat), "opening an archived thread")
-            return await _asked(fitted(card, show, what=what, words=self._words, profiles=profiles), what)
+            return await _asked(show_with_fallbacks(card, show, what=what, words=self._words, profiles=profiles), what)
 
 
 class _TokenEnded(Exception):

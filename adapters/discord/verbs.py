@@ -22,7 +22,7 @@ MOST = 10**12
 """Largest whole number that an option takes; Discord's own limit is 2^53."""
 
 
-class Chats(app_commands.Transformer):
+class ChannelTransformer(app_commands.Transformer):
     """A channel or thread that messages stand in, as Discord describes it; it need not be one that the bot is in."""
 
     @property
@@ -51,7 +51,7 @@ _TYPES: Mapping[ArgType, Any] = {
     ArgType.WHOLE: app_commands.Range[int, 1, MOST],
     ArgType.PERSON: discord.User,
     ArgType.ROLE: discord.Role,
-    ArgType.CHANNEL: Chats,
+    ArgType.CHANNEL: ChannelTransformer,
 }
 
 
@@ -78,7 +78,7 @@ def build(about: About, answering: Answering) -> list[Command | app_commands.Gro
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PickedOptions:
     """What somebody typed and picked, by argument: its value as text, what Discord calls it, and a person's roles."""
 
     args: dict[str, str] = field(default_factory=dict)
@@ -86,9 +86,9 @@ class Given:
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def given(values: Mapping[str, object]) -> Given:
+def picked(values: Mapping[str, object]) -> PickedOptions:
     """Read the values that discord.py hands over."""
-    found = Given()
+    found = PickedOptions()
     for name, value in values.items():
         if value is None:
             continue

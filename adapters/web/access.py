@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from adapters.web.faults import Unauthorized
+from adapters.web.errors import Unauthorized
 from adapters.web.guard import Guard, Handler, host_of
 from adapters.web.settings import TOKEN_FILE, WebSettings, is_loopback
 from bot.core.errors import BadInput, NotAllowed
@@ -93,7 +93,7 @@ def _made(path: Path) -> str:
     return token
 
 
-class Access:
+class AccessControl:
     """Lets requests in; everything is decided here and in Guard."""
 
     def __init__(self, settings: WebSettings, guard: Guard, token: str) -> None:

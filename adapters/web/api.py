@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from adapters.web.bodies import MAX_PICTURE, Bodies, PressBody, digest
+from adapters.web.bodies import MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
-from adapters.web.live import Streams
 from adapters.web.render import card_json, engine_json, profile_json
 from adapters.web.settings import LIMITS
+from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
 from bot.studio import Studio
@@ -28,10 +28,10 @@ _MAX_ID = 2**63 - 1
 class Api:
     """Handlers over Studio; what is wrong is raised as a Refusal."""
 
-    def __init__(self, studio: Studio, streams: Streams) -> None:
+    def __init__(self, studio: Studio, streams: EventStreams) -> None:
         self._studio = studio
         self._streams = streams
-        self._bodies = Bodies()
+        self._bodies = BodyReader()
 
     def routes(self) -> list[web.RouteDef]:
         """Every address of the API."""

@@ -15,7 +15,7 @@ from aiohttp.http import HttpProcessingError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from adapters.web.faults import LengthRequired, RequestTimeout, TooLarge, Unsupported
+from adapters.web.errors import BodyTooLarge, LengthRequired, RequestTimeout, Unsupported
 from adapters.web.render import shown
 from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm
@@ -104,7 +104,7 @@ def digest(asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-class Bodies:
+class BodyReader:
     """Reads JSON and multipart bodies; all multipart bodies together stay within ``most`` bytes."""
 
     def __init__(self, most: int = MAX_ALL) -> None:
@@ -116,7 +116,7 @@ class Bodies:
 
         Raises:
             BadInput: It is no JSON object of that form; the sentence names the first field that is wrong.
-            TooLarge: It has more than MAX_JSON bytes.
+            BodyTooLarge: It has more than MAX_JSON bytes.
             Unsupported: It is not JSON, or is compressed.
             RequestTimeout: It came too slowly.
         """
@@ -140,7 +140,7 @@ class Bodies:
         if length is None:
             raise LengthRequired("refusal.web.length")
         if length > MAX_MULTIPART:
-            raise TooLarge("refusal.web.too_large", limit=MAX_MULTIPART // 1024)
+            raise BodyTooLarge("refusal.web.too_large", limit=MAX_MULTIPART // 1024)
         async with self._reserved(length):
             with _readable():
                 async with _patience(length):
@@ -152,9 +152,9 @@ class Bodies:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON} / {_MULTIPART}")
         try:
             sent = _object(await _read(request))
-        except TooLarge:
+        except BodyTooLarge:
             # What sends so much sends a picture in base64, as it had to before.
-            raise TooLarge("refusal.web.json_too_large", limit=MAX_JSON // 1024) from None
+            raise BodyTooLarge("refusal.web.json_too_large", limit=MAX_JSON // 1024) from None
         if any(sent.get(name) is not None for name in _FILES):
             raise Unsupported("refusal.web.picture_in_json")
         return _checked({name: value for name, value in sent.items() if name not in _FILES}, DrawBody)
@@ -206,7 +206,7 @@ async def _patience(length: int) -> AsyncIterator[None]:
 async def _read(request: web.Request) -> bytes:
     """Return a body of at most MAX_JSON bytes."""
     _uncompressed(request)
-    too_large = TooLarge("refusal.web.too_large", limit=MAX_JSON // 1024)
+    too_large = BodyTooLarge("refusal.web.too_large", limit=MAX_JSON // 1024)
     if (request.content_length or 0) > MAX_JSON:
         raise too_large
     with _readable():
@@ -270,14 +270,14 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
         if name in text or name in files:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
         if name in _FILES:
-            data = await _bytes(part, MAX_PICTURE, TooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
+            data = await _bytes(part, MAX_PICTURE, BodyTooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
             # Browsers send a file field that nothing was chosen for as an empty file without a name.
             if data or part.filename:
                 files[name] = data
             continue
         if name not in DrawBody.model_fields:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: unknown field")
-        value = await _bytes(part, room, TooLarge("refusal.web.too_large", limit=MAX_JSON // 1024))
+        value = await _bytes(part, room, BodyTooLarge("refusal.web.too_large", limit=MAX_JSON // 1024))
         room -= len(value)
         try:
             text[name] = value.decode()
@@ -286,7 +286,7 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
     raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
 
 
-async def _bytes(part: BodyPartReader, most: int, too_large: TooLarge) -> bytes:
+async def _bytes(part: BodyPartReader, most: int, too_large: BodyTooLarge) -> bytes:
     data = bytearray()
     while chunk := await part.read_chunk(_CHUNK):
         data += chunk

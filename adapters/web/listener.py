@@ -51,7 +51,7 @@ def most_connections() -> int:
     return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft // 3))
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """One connection, which knows whether a request of it is being answered.
 
     Attributes:
@@ -105,7 +105,7 @@ class Connection(web.RequestHandler):
 @web.middleware
 async def mark_busy(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell the connection that a request of it is being answered."""
-    if isinstance(request.protocol, Connection):
+    if isinstance(request.protocol, HttpConnection):
         request.protocol.begun()
     return await handler(request)
 
@@ -123,7 +123,7 @@ class Listener:
         most: Connections at once; as many as fit the process when not given.
         how: Further arguments of aiohttp's RequestHandler.
         """
-        self.connections: set[Connection] = set()
+        self.connections: set[HttpConnection] = set()
         self._server = server
         self._most = most_connections() if most is None else most
         self._how = how
@@ -153,7 +153,7 @@ class Listener:
         self._tasks = []
         self._close()
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: HttpConnection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
         self.room.set()
@@ -174,7 +174,9 @@ class Listener:
             try:
                 await self._wait_for_room()
                 _limit_stalls(accepted)
-                await loop.connect_accepted_socket(lambda: Connection(self, self._server, loop, **self._how), accepted)
+                await loop.connect_accepted_socket(
+                    lambda: HttpConnection(self, self._server, loop, **self._how), accepted
+                )
             except OSError:  # it has gone already
                 accepted.close()
             except BaseException:

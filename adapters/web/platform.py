@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from adapters.platform import CheckContext, CheckResult, Message, Platform, PlatformContext, PlatformService
+from adapters.platform import CatalogueMessage, CheckContext, CheckResult, Platform, PlatformContext, PlatformService
 from adapters.web.settings import LIMITS, TOKEN_FILE, WebSettings
 
 
@@ -21,20 +21,20 @@ async def _check(settings: WebSettings, context: CheckContext) -> AsyncIterator[
     yield await asyncio.to_thread(_check_port, settings, context)
     if settings.enabled and settings.exposed:
         kept = settings.variable("token") if settings.token is not None else str(context.core.data_dir / TOKEN_FILE)
-        yield CheckResult("page", True, Message("cli.doctor.page.open", where=settings.address, kept=kept))
+        yield CheckResult("page", True, CatalogueMessage("cli.doctor.page.open", where=settings.address, kept=kept))
 
 
 def _check_port(settings: WebSettings, context: CheckContext) -> CheckResult:
     """Check that the port is free, or held by the Easel of this data folder."""
     if not settings.enabled:
-        return CheckResult("port", True, Message("cli.doctor.port.off"))
+        return CheckResult("port", True, CatalogueMessage("cli.doctor.port.off"))
     where = settings.address
     if problem := port_problem(settings.host, settings.port):
         if (holder := context.holder()) is not None:
-            return CheckResult("port", True, Message("cli.doctor.port.own", where=where, holder=holder))
-        found = Message("cli.doctor.port.taken", where=where, problem=problem)
-        return CheckResult("port", False, found, Message("cli.doctor.port.do"))
-    return CheckResult("port", True, Message("cli.doctor.port.free", where=where))
+            return CheckResult("port", True, CatalogueMessage("cli.doctor.port.own", where=where, holder=holder))
+        found = CatalogueMessage("cli.doctor.port.taken", where=where, problem=problem)
+        return CheckResult("port", False, found, CatalogueMessage("cli.doctor.port.do"))
+    return CheckResult("port", True, CatalogueMessage("cli.doctor.port.free", where=where))
 
 
 def port_problem(host: str, number: int) -> str:

@@ -1,26 +1,26 @@
-"""The web server as one part of the service: listens, and ends what is open when it stops."""
+"""The web server as a part of the service: its application, its listener and its log."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from adapters.platform import Message, PlatformService
-from adapters.web.access import Access, token_of
+from adapters.platform import CatalogueMessage, PlatformService
+from adapters.web.access import AccessControl, token_of
 from adapters.web.api import Api
-from adapters.web.exports import Exports
-from adapters.web.faults import Faults
+from adapters.web.errors import ErrorMiddleware
 from adapters.web.guard import EVERYWHERE, Guard, add_headers
 from adapters.web.identity import PLATFORM
 from adapters.web.listener import Listener, mark_busy
-from adapters.web.live import Streams
-from adapters.web.pages import Pages
-from adapters.web.quiet import logger
+from adapters.web.pages import ExportHandlers, PageHandlers
 from adapters.web.settings import WebSettings
+from adapters.web.sse import EventStreams
 from bot.core.errors import BadInput
 from bot.settings import Settings
 from bot.studio import Studio
@@ -36,8 +36,8 @@ def connection_options() -> dict[str, Any]:
     """Return the arguments of aiohttp's RequestHandler for each connection."""
     return {
         "access_log": None,
-        "logger": logger(),
-        # Bodies are read as they are sent: an unpacked one may be thousands of times as large.
+        "logger": server_logger(),
+        # BodyReader are read as they are sent: an unpacked one may be thousands of times as large.
         "auto_decompress": False,
         # What is left of a refused body is read so long, so that the client sees the refusal.
         "lingering_time": LINGER_SECONDS,
@@ -53,11 +53,11 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         registry: What ``/metrics`` shows.
         token: What lets others than this machine in; empty where there is none.
     """
-    access = Access(settings, Guard(settings), token)
-    app = web.Application(middlewares=[mark_busy, Faults(studio).middleware, access.middleware])
-    streams = Streams()
-    app.add_routes([*Pages(studio, registry, access).routes(), *Api(studio, streams).routes()])
-    app.add_routes(Exports(studio).routes())
+    access = AccessControl(settings, Guard(settings), token)
+    app = web.Application(middlewares=[mark_busy, ErrorMiddleware(studio).middleware, access.middleware])
+    streams = EventStreams()
+    app.add_routes([*PageHandlers(studio, registry, access).routes(), *Api(studio, streams).routes()])
+    app.add_routes(ExportHandlers(studio).routes())
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
@@ -112,12 +112,12 @@ class WebService(PlatformService):
             self.link = str(URL(settings.public_url or self.url).with_query(token=token))
 
     @property
-    def notices(self) -> tuple[Message, ...]:
+    def notices(self) -> tuple[CatalogueMessage, ...]:
         """The page's address, and a warning with the link where other machines can reach it."""
-        page = Message("cli.serve.page", url=self.url)
+        page = CatalogueMessage("cli.serve.page", url=self.url)
         if self.link is None:
             return (page,)
-        return page, Message("cli.serve.open", where=self._settings.address, link=self.link)
+        return page, CatalogueMessage("cli.serve.open", where=self._settings.address, link=self.link)
 
     async def run(self) -> None:
         """Wait until cancelled; ``start`` and ``stop`` decide when requests are answered."""
@@ -134,3 +134,25 @@ class WebService(PlatformService):
 def build(settings: WebSettings, core: Settings, studio: Studio, registry: CollectorRegistry) -> WebService:
     """Build the service; nothing listens before ``start``."""
     return WebService(settings, core, studio, registry)
+
+
+LOGGER = "adapters.web.protocol"
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the traceback of a malformed request, which repeats it, with the kind of the fault."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = "a malformed request was refused: %s", (type(error).__name__,)
+        return True
+
+
+def server_logger() -> logging.Logger:
+    """Return the logger that aiohttp's request handlers are given."""
+    found = logging.getLogger(LOGGER)
+    if not any(isinstance(one, _Quiet) for one in found.filters):
+        found.addFilter(_Quiet())
+    return found

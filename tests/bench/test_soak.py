@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli.benchmark.burst import burst
+from adapters.cli.benchmark.workload import burst
 from engine import catalogue
 from engine.contract import EngineConfig, Image
 from engine.host.process_engine import ProcessEngine

@@ -9,10 +9,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from adapters.platform import (
+    CatalogueMessage,
     ChatSettings,
     CheckContext,
     CheckResult,
-    Message,
     Platform,
     PlatformContext,
     PlatformLimits,
@@ -64,7 +64,7 @@ async def _check(settings: CarrierSettings, context: CheckContext) -> AsyncItera
         return "@pigeon"
 
     yield await check_token(PLATFORM, settings, identify)
-    yield CheckResult("lofts", settings.lofts > 1, Message("cli.serve.page", url=f"loft {settings.lofts}"))
+    yield CheckResult("lofts", settings.lofts > 1, CatalogueMessage("cli.serve.page", url=f"loft {settings.lofts}"))
 
 
 PLATFORM = Platform(

@@ -1,22 +1,23 @@
-"""Runs the benchmark: by turns, so that all meet the same machine."""
+"""Runs the benchmark. The systems take turns, so that all meet the same state of the machine."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
-from adapters.cli.benchmark import loop as bare
-from adapters.cli.benchmark.burst import Burst, burst
-from adapters.cli.benchmark.machine import describe
-from adapters.cli.benchmark.service import Client, Served, long_recipe, short_recipe
-from adapters.cli.benchmark.watched import Watched
+from adapters.cli.benchmark import baseline
+from adapters.cli.benchmark.client import BenchmarkClient, BurstResult, RecordingEngine, long_recipe, short_recipe
+from adapters.cli.benchmark.workload import Burst, burst
 from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import opened
 from bot.settings import Settings
@@ -44,12 +45,12 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
         Refusal: The settings can't be used.
         RuntimeError: The bare loop can't be run, or a job failed.
     """
-    engines: list[Watched] = []
+    engines: list[RecordingEngine] = []
 
-    def make(config: EngineConfig) -> Watched:
+    def make(config: EngineConfig) -> RecordingEngine:
         # Its own data, and the models that are here already.
         usual = environment.engine_config(settings)
-        engines.append(Watched(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
+        engines.append(RecordingEngine(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
         return engines[0]
 
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
@@ -59,7 +60,7 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             note("loading")
             await engine.warm()
             profile = engine.profiles()[0]
-            client = Client(easel, engine)
+            client = BenchmarkClient(easel, engine)
             runs = await _by_turns(client, settings, requests, rounds, note)
             note("answers")
             await client.burst(burst(profile, 2, 99).recipes)
@@ -82,17 +83,17 @@ class _Runs:
         self.single: list[float] = []
         self.batched: list[float] = []
         self.engine: list[float] = []
-        self.served: list[Served] = []
+        self.served: list[BurstResult] = []
         self.threads = 0
         self.peak = 0.0
 
 
-async def _by_turns(client: Client, settings: Settings, requests: int, rounds: int, note: Note) -> _Runs:
+async def _by_turns(client: BenchmarkClient, settings: Settings, requests: int, rounds: int, note: Note) -> _Runs:
     profile = client.engine.profiles()[0]
     runs = _Runs(burst(profile, requests, 1))
     state = client.engine.state()
     device = state.device.split()[0]
-    async with bare.running(_folder(profile, settings), device, state.precision) as loop:
+    async with baseline.running(_folder(profile, settings), device, state.precision) as loop:
         runs.threads, runs.peak = loop.threads, loop.peak
         note("warming up")
         await _round(client, loop, burst(profile, min(requests, 8), 0), _Runs(runs.burst), 0)
@@ -103,7 +104,7 @@ async def _by_turns(client: Client, settings: Settings, requests: int, rounds: i
     return runs
 
 
-async def _round(client: Client, loop: bare.Loop, these: Burst, runs: _Runs, n: int) -> None:
+async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst, runs: _Runs, n: int) -> None:
     """Let each draw the burst once; who is first changes from round to round, since machines have moods."""
 
     async def single() -> None:
@@ -135,7 +136,7 @@ def _folder(profile: Profile, settings: Settings) -> str:
     return str(found)
 
 
-async def _engine(engine: Watched, recipes: Sequence[Recipe]) -> float:
+async def _engine(engine: RecordingEngine, recipes: Sequence[Recipe]) -> float:
     began = time.perf_counter()
     async with aclosing(engine.paint(recipes)) as events:
         async for event in events:
@@ -157,7 +158,7 @@ def _report(
     idle = statistics.median(s.idle_share for s in runs.served)
     own = {"idle_share": idle, "preempt_steps": max(preempted), "ack_ms_p99": _ms(answers, 99)}
     found: dict[str, Any] = {
-        "machine": {**describe(state), "threads": runs.threads},
+        "machine": {**_machine(state), "threads": runs.threads},
         "model": profile.name,
         "plan": state.plan,
         "requests": count,
@@ -189,3 +190,33 @@ def _report(
 
 def _ms(seconds: Sequence[float], percent: int) -> float:
     return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
+
+
+def _machine(state: EngineState) -> dict[str, str | int]:
+    """Return the machine's processor, cores, memory and device, and the versions that matter."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "memory_bytes": _main_memory(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "diffusers": version("diffusers"),
+        "device": state.device,
+        "precision": state.precision,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _main_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

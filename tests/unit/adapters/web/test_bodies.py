@@ -1,4 +1,4 @@
-"""Bodies within limits: none holds up the loop, none is read without end, and all together fit the memory."""
+"""BodyReader within limits: none holds up the loop, none is read without end, and all together fit the memory."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
 
 
 async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> None:
-    one = bodies.Bodies(most=100)
+    one = bodies.BodyReader(most=100)
     async with one._reserved(60):
         async with one._reserved(40):
             waiting = asyncio.ensure_future(one._reserved(50).__aenter__())
@@ -183,7 +183,7 @@ async def test_an_upload_that_finds_no_memory_is_told_when_to_come_back(
 ) -> None:
     monkeypatch.setattr(bodies, "WAIT_SECONDS", 0.01)
     holder = next(h for h in house.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
-    holder._bodies = bodies.Bodies(most=10)
+    holder._bodies = bodies.BodyReader(most=10)
     data = FormData(default_to_multipart=True)
     data.add_field("image", picture(), filename="x.png")
     async with house.client.post("/api/draw", data=data) as response:

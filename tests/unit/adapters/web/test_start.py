@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from adapters.web import bodies, live
+from adapters.web import bodies, sse
 from tests.fakes.given import BLACK, RED, bomb, half_mask, opened, picture, side_mask
 from tests.unit.adapters.web.house import House, error_of, events
 
@@ -83,7 +83,7 @@ async def test_the_page_is_told_what_the_models_can_do(house: House) -> None:
 
 
 async def test_who_follows_a_job_sees_its_previews(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "BEAT_SECONDS", 0.01)
     job = (await held.ask(count="2", steps="50", size="128x64"))["job_id"]
     await held.until(lambda: held.gate.reached)
     async with held.client.get(f"/api/jobs/{job}/events") as stream:

@@ -112,7 +112,11 @@ def said() -> Iterator[tuple[str, str, set[str] | None]]:
                 continue
             name = name_of(node.func)
             arguments = (
-                node.args[:1] if name in REFUSALS or name == "Message" else node.args[:2] if name == "text" else []
+                node.args[:1]
+                if name in REFUSALS or name == "CatalogueMessage"
+                else node.args[:2]
+                if name == "text"
+                else []
             )
             given = {k.arg for k in node.keywords if k.arg is not None}
             spread = any(k.arg is None for k in node.keywords)

@@ -32,7 +32,7 @@ class LengthRequired(BadInput):
     """The body does not say its length."""
 
 
-class TooLarge(BadInput):
+class BodyTooLarge(BadInput):
     """The body has more bytes than this address takes."""
 
 
@@ -52,7 +52,7 @@ _STATUS: Mapping[type[Refusal], int] = {
     RequestTimeout: 408,
     Conflict: 409,
     LengthRequired: 411,
-    TooLarge: 413,
+    BodyTooLarge: 413,
     Unsupported: 415,
     RangeRefused: 416,
     OverQuota: 429,
@@ -77,7 +77,7 @@ def _let_go(error: BaseException) -> None:
         current = current.__context__
 
 
-class Faults:
+class ErrorMiddleware:
     """Turns what handlers raise into answers; what nobody expected goes to the log and becomes a plain apology."""
 
     def __init__(self, studio: Studio) -> None:

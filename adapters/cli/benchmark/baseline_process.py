@@ -3,7 +3,7 @@
 A line is a JSON list of batches, each a list of recipes; for each line it prints the seconds that it took. The
 pipeline's call and saving the PNG: what somebody's own script would do.
 
-Usage: python -m adapters.cli.benchmark.bare FOLDER DEVICE DTYPE
+Usage: python -m adapters.cli.benchmark.baseline_process FOLDER DEVICE DTYPE
 """
 
 from __future__ import annotations

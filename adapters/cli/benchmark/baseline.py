@@ -17,7 +17,7 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(slots=True)
-class Loop:
+class Baseline:
     """The running process.
 
     Attributes:
@@ -47,7 +47,7 @@ class Loop:
 
 
 @asynccontextmanager
-async def running(folder: str, device: str, precision: str) -> AsyncIterator[Loop]:
+async def running(folder: str, device: str, precision: str) -> AsyncIterator[Baseline]:
     """Run the bare loop while the block runs.
 
     Args:
@@ -57,14 +57,14 @@ async def running(folder: str, device: str, precision: str) -> AsyncIterator[Loo
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "adapters.cli.benchmark.bare", folder, device, _DTYPES[precision]),
+        *(sys.executable, "-P", "-m", "adapters.cli.benchmark.baseline_process", folder, device, _DTYPES[precision]),
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
         # As anybody runs it: how its threads wait is left to OpenMP.
         env=child_environment({}, offline=True, calm=False),
     )
-    loop = Loop(process)
+    loop = Baseline(process)
     try:
         said = await loop.answer()
         loop.threads, loop.peak = said["threads"], said["peak"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.web import quiet
+from adapters.web import service
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.unit.adapters.web.house import House, error_of
@@ -190,7 +190,7 @@ async def test_a_malformed_request_is_not_repeated_in_the_log(
 async def test_a_malformed_request_is_one_quiet_line(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await house.raw(MALFORMED[0])
-    (record,) = [r for r in caplog.records if r.name == quiet.LOGGER]
+    (record,) = [r for r in caplog.records if r.name == service.LOGGER]
     assert (record.levelname, record.exc_info) == ("INFO", None)
     assert "BadStatusLine" in record.getMessage()
 
@@ -199,5 +199,5 @@ async def test_what_fails_in_the_server_itself_keeps_its_traceback(caplog: pytes
     try:
         raise RuntimeError("a fault of our own")
     except RuntimeError:
-        quiet.logger().exception("Unhandled exception")
+        service.server_logger().exception("Unhandled exception")
     assert "a fault of our own" in caplog.text

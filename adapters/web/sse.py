@@ -21,7 +21,7 @@ RETRY_MS = 2000
 """Browsers come back to a stream that broke after so long."""
 
 MOST = 128
-"""Streams at once: they must leave connections for all else."""
+"""EventStreams at once: they must leave connections for all else."""
 
 SEND_SECONDS = 30.0
 """A browser that takes nothing for so long has left."""
@@ -32,7 +32,7 @@ Cards = AsyncGenerator[tuple[int, Card | None]]
 """Cards as they change, by job; None for a job that is not there."""
 
 
-class Streams:
+class EventStreams:
     """The streams that are open; ``close`` ends them, or a stop would wait for people to close their tabs."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import discord
 
-from adapters.discord.faults import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
+from adapters.discord.errors import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
 from adapters.discord.pictures import Upload, uploads
 from adapters.discord.render import embed_of, plain_of, view_of
 from bot.core.cards import Card
@@ -23,7 +23,7 @@ Words = Callable[[str, str], str]
 """Gives a catalogue's sentence by its key and the language."""
 
 
-class Shape(Enum):
+class Fallback(Enum):
     """How much of a card is shown."""
 
     WHOLE = auto()
@@ -33,7 +33,7 @@ class Shape(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class MessageParts:
     """What one request shows of a card; it can be asked for any number of times.
 
     Attributes:
@@ -69,8 +69,8 @@ class Parts:
         }
 
 
-async def fitted(
-    card: Card, show: Callable[[Parts], Awaitable[T]], *, what: str, words: Words, profiles: Sequence[Profile]
+async def show_with_fallbacks(
+    card: Card, show: Callable[[MessageParts], Awaitable[T]], *, what: str, words: Words, profiles: Sequence[Profile]
 ) -> T:
     """Show a card, with as much of it as Discord takes; what is left out is said on it, and in the log.
 
@@ -84,27 +84,27 @@ async def fitted(
     Raises:
         discord.HTTPException: Not even a sentence is taken, or it was refused for another reason than what is in it.
     """
-    shape = Shape.WHOLE
+    shape = Fallback.WHOLE
     while True:
         card, files = await _files(card, shape, words, profiles)
         try:
-            return await show(Parts(card, files, plain=shape is Shape.PLAIN))
+            return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN))
         except discord.HTTPException as error:
             following = _after(shape, error, files=bool(files))
             if following is None:
                 raise
             log_refusal(what, error)
-            if following is Shape.NO_FILES:
+            if following is Fallback.NO_FILES:
                 card = _noted(card, words, _reason(error))
             shape = following
 
 
-def _after(shape: Shape, error: discord.HTTPException, *, files: bool) -> Shape | None:
-    if not is_of_content(error) or shape is Shape.PLAIN:
+def _after(shape: Fallback, error: discord.HTTPException, *, files: bool) -> Fallback | None:
+    if not is_of_content(error) or shape is Fallback.PLAIN:
         return None
-    if files and is_too_large(error) and shape is Shape.WHOLE:
-        return Shape.SMALL
-    return Shape.NO_FILES if files else Shape.PLAIN
+    if files and is_too_large(error) and shape is Fallback.WHOLE:
+        return Fallback.SMALL
+    return Fallback.NO_FILES if files else Fallback.PLAIN
 
 
 def _reason(error: discord.HTTPException) -> str:
@@ -118,13 +118,13 @@ def _noted(card: Card, words: Words, key: str) -> Card:
 
 
 async def _files(
-    card: Card, shape: Shape, words: Words, profiles: Sequence[Profile]
+    card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile]
 ) -> tuple[Card, tuple[Upload, ...]]:
     """Return the card and its files; where they can't be read the card says so."""
-    if not card.pictures or shape in (Shape.NO_FILES, Shape.PLAIN):
+    if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:
-        return card, await uploads(card.pictures, profiles, small=shape is Shape.SMALL)
+        return card, await uploads(card.pictures, profiles, small=shape is Fallback.SMALL)
     except OSError as error:
         log.error("The pictures of job %s can't be read: %s", card.job_id, error)
         return _noted(card, words, "discord.files.unreadable"), ()

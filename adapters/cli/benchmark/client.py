@@ -1,26 +1,27 @@
-"""The whole service as the benchmark uses it: jobs from many people, and what they wait for."""
+"""The service and the engine as the benchmark uses them: many people's jobs, and the times of their events."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from adapters.cli.benchmark.watched import Watched
 from adapters.cli.wiring import Easel
 from bot.core.cards import Action, ButtonPress
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from engine.contract import Profile, Recipe
+from engine.contract import EngineConfig, Event, Image, Lane, Profile, Recipe, Step
+from engine.host.process_engine import ProcessEngine
 
 _PLACE = Place("web", None, "page")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class BurstResult:
     """What came of a burst.
 
     Attributes:
@@ -39,11 +40,11 @@ class Served:
 
 
 @dataclass(slots=True)
-class Client:
+class BenchmarkClient:
     """Many people, each with one request."""
 
     easel: Easel
-    engine: Watched
+    engine: RecordingEngine
     _events: itertools.count[int] = field(default_factory=itertools.count)
     _people: dict[int, Actor] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ class Client:
             if card.final:
                 return
 
-    async def burst(self, recipes: Sequence[Recipe]) -> Served:
+    async def burst(self, recipes: Sequence[Recipe]) -> BurstResult:
         """Ask for all of them at once, and wait for all."""
         self.engine.clear()
         before = self.engine.state()
@@ -82,7 +83,7 @@ class Client:
         after = self.engine.state()
         drawing = max(m.at for m in self.engine.marks if m.done) - self.engine.begun
         busy = after.busy_seconds - before.busy_seconds
-        return Served(
+        return BurstResult(
             seconds,
             max(0.0, 1 - busy / drawing),
             [self.engine.first(job, done=False) - began for job in jobs],
@@ -133,3 +134,53 @@ def short_recipe(profile: Profile) -> Recipe:
     width, height = profile.presets["landscape"]
     steps = min(profile.steps.default, max(1, profile.steps.high // 4))
     return Recipe("short", profile.name, "a cat", "", width, height, steps, profile.guidance.default, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class EventMark:
+    """A step or the end of a recipe, and when it came, by the performance counter."""
+
+    at: float
+    recipe_id: str
+    step: int
+    done: bool
+
+
+class RecordingEngine(ProcessEngine):
+    """A ProcessEngine that keeps marks."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.marks: list[EventMark] = []
+        self.begun = 0.0
+        """When the first paint since ``clear`` was handed to the engine."""
+        self._marked = asyncio.Event()
+
+    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+        """See ProcessEngine."""
+        self.begun = self.begun or time.perf_counter()
+        async with aclosing(super().paint(recipes, lane)) as events:
+            async for event in events:
+                step = event.step if isinstance(event, Step) else 0
+                self.marks.append(EventMark(time.perf_counter(), event.recipe_id, step, isinstance(event, Image)))
+                self._marked.set()
+                yield event
+
+    def clear(self) -> None:
+        """Forget what was seen so far."""
+        self.marks.clear()
+        self.begun = 0.0
+
+    async def stepping(self, job_id: int, steps: int) -> None:
+        """Return once a job has taken so many steps."""
+        while not any(m.recipe_id.startswith(f"{job_id}:") and m.step >= steps for m in self.marks):
+            self._marked.clear()
+            await self._marked.wait()
+
+    def first(self, job_id: int, *, done: bool) -> float:
+        """Return when a job's first step, or its first picture, came. Raises ValueError when it has not."""
+        found = (m.at for m in self.marks if m.recipe_id.startswith(f"{job_id}:") and m.done is done)
+        at = next(found, None)
+        if at is None:
+            raise ValueError(f"job {job_id} was not drawn")
+        return at

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, web
 
-from adapters.web import live
+from adapters.web import sse
 from bot.core.errors import NotFound
 from tests.unit.adapters.web.house import Event, House, error_of, events
 
@@ -30,7 +30,7 @@ async def test_cards_come_in_order_and_then_the_end(held: House) -> None:
                 seen.append(event)
                 if event.kind == "card":
                     held.gate.let(1)
-    assert seen[0].data == {"ms": live.RETRY_MS}
+    assert seen[0].data == {"ms": sse.RETRY_MS}
     assert [event.kind for event in seen] == ["retry", *["card"] * (len(seen) - 2), "end"]
     cards = [event.data["card"] for event in seen[1:-1]]
     assert {card["job_id"] for card in cards} == {job}
@@ -94,7 +94,7 @@ async def test_head_does_not_wait_for_a_job(held: House) -> None:
 
 
 async def test_a_quiet_stream_is_kept_open(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "BEAT_SECONDS", 0.01)
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     async with held.client.get(f"/api/jobs/{job}/events") as response:
@@ -107,7 +107,7 @@ async def test_a_quiet_stream_is_kept_open(held: House, monkeypatch: pytest.Monk
 
 
 async def test_a_browser_that_leaves_leaves_nothing_behind(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "BEAT_SECONDS", 0.01)
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     before = held.answering()
@@ -209,7 +209,7 @@ async def test_a_stream_names_its_jobs(house: House, query: str) -> None:
 async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
     held: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MOST", 2)
+    monkeypatch.setattr(sse, "MOST", 2)
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     streams = [await held.client.get(f"/api/jobs/{job}/events") for _ in range(2)]
@@ -228,7 +228,7 @@ async def test_a_browser_that_takes_nothing_is_left(held: House, monkeypatch: py
     async def stuck(*_: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(live, "SEND_SECONDS", 0.001)
+    monkeypatch.setattr(sse, "SEND_SECONDS", 0.001)
     # As when the other side's window is full.
     monkeypatch.setattr(web.StreamResponse, "write", stuck)
     job = (await held.ask())["job_id"]
