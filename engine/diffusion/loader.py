@@ -149,7 +149,7 @@ class Loader:
                 return source
             got = fetch(source, self.models_dir, self.report, selection=selection.get(source, WHOLE))
             revisions.append(got.revision)
-            return got.folder
+            return got.path
 
         def file_of(source: str) -> str:
             if Path(source).is_absolute():

@@ -41,17 +41,20 @@ class Worker:
         self._send = send
         self._inbox = inbox
         self._idle_unload = setup.idle_unload or None
-        loads = _LoadReporter(send)
+
+        def report_download(bytes_done: int, bytes_total: int) -> None:
+            loads.downloading(bytes_done, bytes_total)
+
         loader = Loader(
             setup.device,
             setup.precision,
             setup.models_dir,
             setup.compile,
-            loads.downloading,
+            report_download,
             kept=_upscaler_bytes(setup),
             step_cache=setup.step_cache,
         )
-        loads.loader = loader
+        loads = _LoadReporter(send, loader)
         self._busy = Busy()
         self._models = ModelManager(setup.models, loader, loads)
         self._encoder = ImageEncoder()
@@ -133,16 +136,11 @@ def _upscaler(setup: wire.Setup, loader: Loader, send: Send) -> Upscaler | None:
 
 
 class _LoadReporter:
-    """Tells the parent which model is loaded. Implements ``engine.diffusion.model_manager.LoadListener``.
+    """Tells the parent which model is loaded. Implements ``engine.diffusion.model_manager.LoadListener``."""
 
-    Attributes:
-        loader: The loader; set before anything is loaded.
-    """
-
-    loader: Loader
-
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, loader: Loader) -> None:
         self._send = send
+        self._loader = loader
         self._last: wire.Warm | None = None
         self._announced = False
         self._changing = False
@@ -154,19 +152,19 @@ class _LoadReporter:
 
     def on_loading(self, spec: ModelSpec) -> None:
         self._changing = True
-        self._send(wire.Warming(spec.profile.name, self.loader.title))
+        self._send(wire.Warming(spec.profile.name, self._loader.title))
 
     def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         self._changing = False
         self._last = wire.Warm(
-            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self.loader.memory(), seconds
+            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self._loader.memory(), seconds
         )
         if self._announced:
             self._send(self._last)
 
     def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         if self._announced and loaded is None:
-            self._send(wire.Idle(self.loader.memory(), problem))
+            self._send(wire.Idle(self._loader.memory(), problem))
             return
         if self._announced and self._changing and self._last is not None:
             # The parent was told of a download, which has ended.

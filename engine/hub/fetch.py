@@ -15,23 +15,10 @@ from engine.hub.selection import WHOLE, Selection
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A pipeline on this disk.
+    """A pipeline or a file on this disk.
 
     Attributes:
-        folder: Path.
-        revision: Its commit.
-    """
-
-    folder: str
-    revision: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedFile:
-    """One file on this disk.
-
-    Attributes:
-        path: Path.
+        path: The pipeline's folder, or the file.
         revision: Its commit.
     """
 
@@ -92,7 +79,7 @@ def fetch_file(
     report: ProgressCallback,
     *,
     pause: Pause = time.sleep,
-) -> FetchedFile:
+) -> Fetched:
     """Return one file of a repository: ``owner/name/path/file.safetensors`` or ``.gguf``. See ``fetch``.
 
     Raises:
@@ -100,9 +87,9 @@ def fetch_file(
     """
     repo, path = _repo_and_path(source)
     if (found := cache.present_file(source, models_dir)) is not None:
-        return FetchedFile(found, _pinned_revision(repo, models_dir))
+        return Fetched(found, _pinned_revision(repo, models_dir))
     folder, revision, _ = RepoDownload(repo, models_dir, report, pause).run(lambda job: job.one(path), newest=False)
-    return FetchedFile(str(Path(folder) / path), revision)
+    return Fetched(str(Path(folder) / path), revision)
 
 
 def pull(

@@ -1,12 +1,18 @@
-"""What a child is started with, what its end is called, and when it is started again."""
+"""A child process: its messages, limits, end and environment, and when it is started again."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
+import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.host.child_process import RestartBackoff, child_environment, exit_reason
+from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, exit_reason
+from engine.moderation import wire
 
 WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
@@ -74,3 +80,57 @@ def test_the_pause_between_starts_grows_to_its_longest() -> None:
 )
 def test_an_exit_status_is_explained(code: int, reason: str) -> None:
     assert exit_reason(code) == reason
+
+
+@contextlib.asynccontextmanager
+async def child(what: str) -> AsyncIterator[ChildProcess[wire.Message]]:
+    """Run the classifier's stand-in until it is loaded."""
+    command = (sys.executable, "-m", "tests.fakes.moderation_child", what)
+    environment = child_environment({}, offline=True)
+    started = await ChildProcess.start(command, environment, wire.CODEC, name="classifier", closing=30.0)
+    try:
+        async with asyncio.timeout(60):
+            started.send(wire.ClassifierSetup("nowhere", ()))
+            assert await started.receive() == wire.Ready()
+            yield started
+    finally:
+        await started.stop()
+
+
+async def test_messages_go_both_ways_until_it_is_stopped() -> None:
+    async with child("judges") as started:
+        started.send(wire.Judge(b"0.5"))
+        assert await started.receive() == wire.Score(0.5)
+        alive = [started.alive]
+    alive.append(started.alive)
+    assert alive == [True, False]
+    assert list(started.last_lines) == ["loading..."] * 8
+    started.send(wire.Judge(b"0.5"))  # lost
+    with pytest.raises(ChildFailed, match="exit status 0"):
+        await started.receive()
+
+
+async def test_a_limit_holds_for_an_answer_that_is_awaited_already() -> None:
+    async with child("stalls") as started:
+        started.send(wire.Judge(b"0.5"))
+        answer = asyncio.create_task(started.receive())
+        await asyncio.sleep(0)
+        started.expect_within(0.01)
+        with pytest.raises(ChildFailed, match=r"classifier's process was silent for too long"):
+            await answer
+        assert not started.alive
+
+
+async def test_an_end_from_outside_names_the_signal() -> None:
+    async with child("judges") as started:
+        os.kill(started.pid, signal.SIGKILL)
+        with pytest.raises(ChildFailed, match="was ended by SIGKILL"):
+            await started.receive()
+
+
+async def test_what_is_no_message_ends_it() -> None:
+    async with child("raves") as started:
+        started.send(wire.Judge(b"0.5"))
+        with pytest.raises(ChildFailed, match="not a message"):
+            await started.receive()
+        assert not started.alive

@@ -65,8 +65,7 @@ def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkey
 
 def test_after_a_download_for_a_model_that_cannot_be_loaded_the_one_in_use_is_warm_again() -> None:
     said: list[wire.Message] = []
-    news = worker._LoadReporter(said.append)
-    news.loader = Loader("cpu", "auto", "nowhere", "", lambda _, __: None)
+    news = worker._LoadReporter(said.append, Loader("cpu", "auto", "nowhere", "", lambda _, __: None))
     loaded = LoadedModel(ModelSpec(demo()), Toy(), "fp32", "a plan", "c0ffee")
     news.on_loading(loaded.spec)
     news.on_loaded(loaded, 1.0)

@@ -51,8 +51,8 @@ def files(folder: str | Path) -> dict[str, bytes]:
 def test_all_that_a_pipeline_needs_and_nothing_else_is_fetched_once(hub: Hub, models: str) -> None:
     said: list[tuple[int, int]] = []
     got = get(models, said)
-    assert files(got.folder) == WANTED
-    assert Path(got.folder).is_relative_to(models)
+    assert files(got.path) == WANTED
+    assert Path(got.path).is_relative_to(models)
     assert got.revision == lockfile.pinned(REPO, models) == COMMIT
     whole = sum(map(len, WANTED.values()))
     assert said[-1] == (whole, whole)
@@ -86,7 +86,7 @@ def test_offline_with_nothing_here(hub: Hub, models: str, monkeypatch: pytest.Mo
 
 def test_offline_with_a_file_missing(hub: Hub, models: str) -> None:
     got = get(models)
-    (Path(got.folder) / BIG).resolve().unlink()
+    (Path(got.path) / BIG).resolve().unlink()
     hub.down = True
     error = cant(models)
     assert REPO in str(error)
@@ -103,20 +103,20 @@ def test_a_cache_that_was_copied_here_is_used_as_it_is(hub: Hub, models: str, tm
     ref.write_text(COMMIT)
     hub.down = True
     got = get(str(copied))
-    assert files(got.folder) == WANTED
+    assert files(got.path) == WANTED
     assert got.revision == lockfile.pinned(REPO, str(copied)) == COMMIT
 
-    (Path(got.folder) / BIG).unlink()
+    (Path(got.path) / BIG).unlink()
     assert cache.present(REPO, str(copied)) is None
     hub.down = False
-    assert files(get(str(copied)).folder) == WANTED
+    assert files(get(str(copied)).path) == WANTED
 
 
 @pytest.mark.parametrize("how", ["cuts", "shorts"])
 def test_an_answer_that_ends_early_goes_on_where_it_ended(hub: Hub, models: str, how: str) -> None:
     getattr(hub, how)[BIG] = [100_000, 50_000, 0]
     got = get(models)
-    assert files(got.folder) == WANTED
+    assert files(got.path) == WANTED
     ranges = [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)]
     assert ranges == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
     assert pauses == [1.0, 1.0, 2.0]
@@ -137,7 +137,7 @@ def test_a_broken_download_goes_on_in_the_next_process(hub: Hub, models: str, ho
     said: list[tuple[int, int]] = []
     got = get(models, said)
     assert got.revision == COMMIT
-    assert files(got.folder) == WANTED
+    assert files(got.path) == WANTED
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == ["bytes=300000-"]
 
 
@@ -152,7 +152,7 @@ def test_two_that_fetch_the_same_fetch_it_once(hub: Hub, models: str) -> None:
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(one, range(2))
     assert first == second
-    assert files(first.folder) == WANTED
+    assert files(first.path) == WANTED
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=100000-"]
 
 
@@ -172,7 +172,7 @@ def test_what_another_has_just_fetched_is_not_fetched_again(
         return seen
 
     monkeypatch.setattr(cache, "size_of", look)
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
     assert len([path for path in hub.downloads() if path == BIG]) == 1
 
 
@@ -181,16 +181,16 @@ def test_what_was_half_fetched_may_be_damaged(hub: Hub, models: str) -> None:
     cant(models)
     part = next((cache.storage(Path(models), REPO) / "blobs").glob(f"*{transfer.PART}"))
     part.write_bytes(bytes(part.stat().st_size))
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
     assert not part.exists()
 
 
 @pytest.mark.parametrize("path", [BIG, "vae/config.json"])
 def test_a_file_that_was_cut_short_is_fetched_again(hub: Hub, models: str, path: str) -> None:
-    place = Path(get(models).folder) / path
+    place = Path(get(models).path) / path
     place.write_bytes(place.read_bytes()[:10])
     assert cache.present(REPO, models) is None
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
 
 
 def test_bytes_that_are_not_what_the_hub_lists(hub: Hub, models: str) -> None:
@@ -199,21 +199,21 @@ def test_bytes_that_are_not_what_the_hub_lists(hub: Hub, models: str) -> None:
     assert "not what its hub lists" in str(error)
     assert not error.passing
     hub.damages = False
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
 
 
 def test_a_storage_that_knows_no_ranges(hub: Hub, models: str) -> None:
     hub.cuts[BIG] = [300_000]
     hub.ignores_ranges = True
     said: list[tuple[int, int]] = []
-    assert files(get(models, said).folder) == WANTED
+    assert files(get(models, said).path) == WANTED
     assert all(done <= total for done, total in said)
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 403])
 def test_a_storage_that_fails_and_then_does_not(hub: Hub, models: str, status: int) -> None:
     hub.statuses = [status, status]
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
     assert pauses
 
 
@@ -281,7 +281,7 @@ def test_the_token_goes_to_the_hub_alone(
     hub.cuts[BIG] = [1000]
     monkeypatch.setenv("HF_TOKEN", " hf_right_secret\n")
     got = get(models)
-    assert files(got.folder) == WANTED
+    assert files(got.path) == WANTED
     assert hub.asked_storage
     assert all("authorization" not in a.headers for a in hub.asked_storage)
     assert "hf_right_secret" not in caplog.text + "".join(capfd.readouterr())
@@ -303,16 +303,16 @@ def test_a_disk_without_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPa
     # One byte more is enough; and what is here already needs no room.
     free += 1
     got = get(models)
-    (Path(got.folder) / "vae" / WEIGHTS).resolve().unlink()
+    (Path(got.path) / "vae" / WEIGHTS).resolve().unlink()
     free = repo_download.RESERVE + 50_000
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
 
 
 def test_half_a_file_needs_half_the_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.cuts[BIG] = [300_000, *[0] * (transfer.TRIES - 1)]
     cant(models)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, repo_download.RESERVE + 160_000))
-    assert files(get(models).folder) == WANTED
+    assert files(get(models).path) == WANTED
 
 
 def test_a_disk_that_becomes_full(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_the_commit_stays_when_main_moves_until_it_is_pulled(hub: Hub, models: s
     vae = {**WANTED, f"vae/{WEIGHTS}": bytes_(60_000, 8)}
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), vae)
     assert get(models) == got
-    (Path(got.folder) / "vae" / "config.json").unlink()
+    (Path(got.path) / "vae" / "config.json").unlink()
     assert get(models) == got  # what is missing comes from the same commit
 
     hub.asked_storage.clear()
@@ -350,7 +350,7 @@ def test_the_commit_stays_when_main_moves_until_it_is_pulled(hub: Hub, models: s
     # What only the old commit needs can go.
     assert cache.prune(REPO, models) >= 50_000
     assert files(pulled.path) == vae
-    assert not Path(got.folder).exists()
+    assert not Path(got.path).exists()
     assert get(models).revision == NEWER
 
 
@@ -364,27 +364,27 @@ def test_a_commit_that_its_hub_has_no_more(hub: Hub, models: str) -> None:
 def test_who_has_a_cache_keeps_it(hub: Hub, models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     got = get(models)
-    assert Path(got.folder).is_relative_to(tmp_path / "home" / "hub")
+    assert Path(got.path).is_relative_to(tmp_path / "home" / "hub")
     # The service, whose environment lacks what stands in .env, finds it too.
     monkeypatch.delenv("HF_HOME")
-    assert cache.present(REPO, models) == got.folder
+    assert cache.present(REPO, models) == got.path
     assert get(models) == got
     assert cache.repos(models) == (REPO,)
     assert cache.remove(REPO, models) >= 450_000
-    assert not Path(got.folder).exists()
+    assert not Path(got.path).exists()
 
 
 def test_weights_that_come_from_elsewhere_are_left_out(hub: Hub, models: str) -> None:
     selection = Selection(without=frozenset({"transformer"}))
     got = get(models, selection=selection)
-    assert files(got.folder) == {name: data for name, data in WANTED.items() if name != BIG}
-    assert cache.present(REPO, models, selection) == got.folder
+    assert files(got.path) == {name: data for name, data in WANTED.items() if name != BIG}
+    assert cache.present(REPO, models, selection) == got.path
     assert cache.present(REPO, models) is None
 
 
 def test_configs_alone(hub: Hub, models: str) -> None:
     got = get(models, selection=Selection(weights=False))
-    assert files(got.folder) == {name: data for name, data in WANTED.items() if not name.endswith(".safetensors")}
+    assert files(got.path) == {name: data for name, data in WANTED.items() if not name.endswith(".safetensors")}
     assert hub.asked_storage == []
 
 

@@ -60,7 +60,7 @@ def test_a_model_is_ready_when_all_of_it_is_here(hub: Hub, models: str) -> None:
 
 
 def test_what_is_removed_is_gone_and_forgotten(hub: Hub, models: str) -> None:
-    folder = fetch(REPO, models, lambda *_: None).folder
+    folder = fetch(REPO, models, lambda *_: None).path
     other = cache.storage(Path(models), "owner/other")
     (other / "blobs").mkdir(parents=True)
     assert cache.repos(models) == ("owner/other", REPO)
