@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from engine.contract import EngineError, UnknownModel
-from engine.weights import Held, header
+from engine.weights import TensorInfo, header
 
 LIBRARY = "spandrel"
 """The library that loads upscalers; an optional dependency."""
 
 
-def check(path: Path) -> Mapping[str, Held]:
+def check(path: Path) -> Mapping[str, TensorInfo]:
     """Return the tensors of the upscaler's file.
 
     Raises:
@@ -31,7 +31,7 @@ def check(path: Path) -> Mapping[str, Held]:
 
 def size(path: Path) -> int:
     """Return the bytes of its weights in fp32. Raises UnknownModel as ``check`` does."""
-    return 4 * sum(held.count for held in check(path).values())
+    return 4 * sum(tensor.count for tensor in check(path).values())
 
 
 def check_library() -> None:

@@ -31,15 +31,15 @@ _GGUF = b"GGUF"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class TensorInfo:
     """One tensor of a file.
 
     Attributes:
-        kind: Dtype as safetensors names it (``F16``, ``BF16``, ...).
+        dtype: Format as safetensors names it (``F16``, ``BF16``, ...).
         shape: Its shape.
     """
 
-    kind: str
+    dtype: str
     shape: tuple[int, ...]
 
     @property
@@ -48,7 +48,7 @@ class Held:
         return math.prod(self.shape)
 
 
-def header(path: Path) -> Mapping[str, Held]:
+def header(path: Path) -> Mapping[str, TensorInfo]:
     """Return the tensors of a safetensors file by name.
 
     Raises:
@@ -69,7 +69,7 @@ def header(path: Path) -> Mapping[str, Held]:
         raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e
     except (ValueError, RecursionError) as e:
         raise UnknownModel(_damaged(path, "its header can't be read")) from e
-    return _held(path, found, size - 8 - length)
+    return _tensors(path, found, size - 8 - length)
 
 
 def parameters(folder: Path) -> int:
@@ -77,7 +77,7 @@ def parameters(folder: Path) -> int:
     total = 0
     for path in weight_files(folder):
         try:
-            total += sum(held.count for held in header(path).values())
+            total += sum(tensor.count for tensor in header(path).values())
         except UnknownModel:
             return 0
     return total
@@ -108,10 +108,10 @@ def _variant(path: Path) -> str:
     return found[1] if found else ""
 
 
-def _held(path: Path, found: object, room: int) -> Mapping[str, Held]:
+def _tensors(path: Path, found: object, room: int) -> Mapping[str, TensorInfo]:
     if not isinstance(found, dict):
         raise UnknownModel(_damaged(path, "its header is no JSON object"))
-    held: dict[str, Held] = {}
+    tensors: dict[str, TensorInfo] = {}
     end = 0
     for name, entry in found.items():
         if name == "__metadata__":
@@ -128,10 +128,10 @@ def _held(path: Path, found: object, room: int) -> Mapping[str, Held]:
         if bits and (stop - begin) * 8 != math.prod(shape) * bits:
             raise UnknownModel(_damaged(path, f"its tensor {name[:80]!r} is not as large as it says"))
         end = max(end, stop)
-        held[name] = Held(str(kind), shape)
+        tensors[name] = TensorInfo(str(kind), shape)
     if end > room:
         raise UnknownModel(_damaged(path, f"{end - room} bytes are missing at its end"))
-    return held
+    return tensors
 
 
 def _bits(kind: str) -> int:

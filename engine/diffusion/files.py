@@ -14,7 +14,7 @@ from engine.families.spec import FamilySpec
 from engine.folders import index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import Held, header, visible, weight_files
+from engine.weights import TensorInfo, header, visible, weight_files
 
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
@@ -109,8 +109,8 @@ def check(files: Files) -> None:
         _check_lora(files, Path(lora.source))
 
 
-def _check_objective(path: Path, held: Mapping[str, Held]) -> None:
-    if strange := next((name for name in held if name.partition(".")[0] in _EDM), None):
+def _check_objective(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
+    if strange := next((name for name in tensors if name.partition(".")[0] in _EDM), None):
         raise UnknownModel(f"{path} was trained as EDM ({strange}), which Easel can't draw with.")
 
 
@@ -154,24 +154,26 @@ def _check_part(folder: Path) -> None:
             )
     quantised = "quantization_config" in read(folder / "config.json")  # the library applies what is described there
     for path in found:
-        held = header(path)
+        tensors = header(path)
         if not quantised:
-            _check_formats(path, held)
+            _check_formats(path, tensors)
 
 
 def _check_whole(files: Files, path: Path) -> None:
     if path.suffix != ".safetensors":  # the library would take it for a pickle
         raise UnknownModel(f"{path} must end in .safetensors, in small letters; rename it.")
-    held = header(path)
-    _check_formats(path, held)
+    tensors = header(path)
+    _check_formats(path, tensors)
     if not files.spec.single_file:
         raise UnknownModel(
             f"{path} can't be loaded as one file: {files.spec.title}'s transformer goes over a base, as transformer."
         )
-    _check_kin(files, path, held, "single file")
-    _check_objective(path, held)
+    _check_kin(files, path, tensors, "single file")
+    _check_objective(path, tensors)
     missing = [
-        title for title, begins in files.spec.single_file.items() if not any(name.startswith(begins) for name in held)
+        title
+        for title, begins in files.spec.single_file.items()
+        if not any(name.startswith(begins) for name in tensors)
     ]
     if missing:
         raise UnknownModel(
@@ -184,22 +186,22 @@ def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
         _check_kin(files, path, gguf_header.header(path), "transformer")
         return
-    held = header(path)
-    _check_formats(path, held)
-    _check_kin(files, path, held, "transformer")
+    tensors = header(path)
+    _check_formats(path, tensors)
+    _check_kin(files, path, tensors, "transformer")
 
 
-def _check_formats(path: Path, held: Mapping[str, Held]) -> None:
+def _check_formats(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise UnknownModel where weights need a scale or a code book that the libraries would not apply."""
-    for name, tensor in held.items():
-        if len(tensor.shape) > 1 and tensor.kind not in _FLOATS and not name.endswith("position_ids"):
+    for name, tensor in tensors.items():
+        if len(tensor.shape) > 1 and tensor.dtype not in _FLOATS and not name.endswith("position_ids"):
             raise UnknownModel(
-                f"The model's file {path} has weights in {tensor.kind} ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
+                f"The model's file {path} has weights in {tensor.dtype} ({name[:80]}), which can't be read; get it in bf16 or as .gguf."
             )
     keys = [spec.keys for spec in specs().values()]
     denoiser = re.compile(rf"(?:model\.diffusion_model\.)?(?:{'|'.join(key.layers for key in keys)})\.")
-    eights = {name.rpartition(".")[0] for name, tensor in held.items() if tensor.kind.startswith("F8")}
-    for name in held:
+    eights = {name.rpartition(".")[0] for name, tensor in tensors.items() if tensor.dtype.startswith("F8")}
+    for name in tensors:
         layer, _, last = name.rpartition(".")
         own = any(key.parameters.fullmatch(last) for key in keys)
         scale = _SCALE.search(name) is not None and last != "logit_scale" and not own
@@ -212,30 +214,30 @@ def _check_formats(path: Path, held: Mapping[str, Held]) -> None:
 
 
 def _check_lora(files: Files, path: Path) -> None:
-    held = header(path)
+    tensors = header(path)
     if not files.spec.lora_parts:
         raise UnknownModel(f"{path} can't be added: LoRAs for {files.spec.title} are not supported.")
-    able = any(map(_LORA.search, held)) or (files.spec.lokr and any(map(_LOKR.search, held)))
+    able = any(map(_LORA.search, tensors)) or (files.spec.lokr and any(map(_LOKR.search, tensors)))
     if not able:
-        kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, held)) else "no LoRA"
+        kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, tensors)) else "no LoRA"
         raise UnknownModel(f"{path} is {kind}; give a LoRA for {files.spec.title}.")
-    _check_kin(files, path, held, "LoRA")
+    _check_kin(files, path, tensors, "LoRA")
 
 
-def _check_kin(files: Files, path: Path, held: Mapping[str, Held], what: str) -> None:
+def _check_kin(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
     family = files.spec
-    kin = _kin(held)
-    foreign = "" if kin else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, held))), "")
+    kin = _kin(tensors)
+    foreign = "" if kin else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")
     if not kin and not foreign:
         if what == "LoRA":  # one for text encoders alone may be of any family
             return
         raise UnknownModel(f"The {what} {path} is of no family that Easel can draw with.")
-    ours, widths = _width(files), sorted(set(_widths(held, family.keys.width_pattern)))
+    ours, widths = _width(files), sorted(set(_widths(tensors, family.keys.width_pattern)))
     other_width = bool(ours) and any(width != ours for width in widths)
     if family in kin and not other_width:
         return
-    whose = foreign or _title(kin, held, own=family in kin)
+    whose = foreign or _title(kin, tensors, own=family in kin)
     sizes = f" ({widths[0]} channels where it has {ours})" if widths and ours else ""
     raise UnknownModel(
         f"The {what} {path} is made for {whose}, and the model in {files.folder} is {family.title}{sizes}; "
@@ -243,29 +245,29 @@ def _check_kin(files: Files, path: Path, held: Mapping[str, Held], what: str) ->
     )
 
 
-def _kin(held: Iterable[str]) -> tuple[FamilySpec, ...]:
+def _kin(tensors: Iterable[str]) -> tuple[FamilySpec, ...]:
     """Return the families of the architecture that these tensor names belong to; none where it has no family."""
-    names = tuple(held)
+    names = tuple(tensors)
     pattern = next((s.keys.pattern for s in specs().values() if any(map(s.keys.pattern.search, names))), None)
     return tuple(spec for spec in specs().values() if spec.keys.pattern == pattern)
 
 
-def _title(kin: tuple[FamilySpec, ...], held: Mapping[str, Held], *, own: bool) -> str:
+def _title(kin: tuple[FamilySpec, ...], tensors: Mapping[str, TensorInfo], *, own: bool) -> str:
     """Return the title of the model that a file of an architecture is made for.
 
     Args:
         kin: Families of the architecture.
-        held: What the file holds.
+        tensors: What the file holds.
         own: Whether the pipeline that it should go into is of the architecture too.
     """
     keys = kin[0].keys
     titles = dict(keys.unsupported) | {spec.keys.width: spec.title for spec in kin if spec.keys.width}
-    by_width = next((titles[width] for width in _widths(held, keys.width_pattern) if width in titles), "")
+    by_width = next((titles[width] for width in _widths(tensors, keys.width_pattern) if width in titles), "")
     return by_width or keys.architecture + (" of another size" if own or len(kin) > 1 else "")
 
 
-def _widths(held: Mapping[str, Held], pattern: re.Pattern[str]) -> Iterator[int]:
-    for name, tensor in held.items():
+def _widths(tensors: Mapping[str, TensorInfo], pattern: re.Pattern[str]) -> Iterator[int]:
+    for name, tensor in tensors.items():
         if pattern.search(name) and len(tensor.shape) > 1:
             yield tensor.shape[1]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.contract import UnknownModel
 from engine.regular_files import open_regular
-from engine.weights import Held
+from engine.weights import TensorInfo
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -81,7 +81,7 @@ class _Cursor:
             raise ValueError(f"its header has a value of the unknown type {kind}")
 
 
-def header(path: Path) -> Mapping[str, Held]:
+def header(path: Path) -> Mapping[str, TensorInfo]:
     """Return the tensors of a GGUF file by name.
 
     Raises:
@@ -100,12 +100,12 @@ def header(path: Path) -> Mapping[str, Held]:
     except ImportError as e:
         raise UnknownModel(f"{path} needs gguf, which is not installed: pip install 'easel[quant]'.") from e
     try:
-        return _held(_Cursor(data, len(_MAGIC)), size, library)
+        return _tensors(_Cursor(data, len(_MAGIC)), size, library)
     except (ValueError, OverflowError, struct.error) as e:
         raise UnknownModel(f"The model's file {path} is damaged: {e}; copy or download it again.") from e
 
 
-def _held(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Held]:
+def _tensors(cursor: _Cursor, size: int, library: Any) -> Mapping[str, TensorInfo]:
     version = cursor.number("<I")
     if version not in _VERSIONS:
         raise ValueError(f"its version is {version}")
@@ -116,7 +116,7 @@ def _held(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Held]:
             alignment = cursor.value() or alignment
         else:
             cursor.value()
-    found: dict[str, Held] = {}
+    found: dict[str, TensorInfo] = {}
     end = 0
     for _ in range(tensors):
         name, sides = cursor.text(), cursor.number("<I")
@@ -128,7 +128,7 @@ def _held(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Held]:
         if name in found or (shape and shape[-1] % block):
             raise ValueError(f"its tensor {name[:80]!r} is there twice, or not as large as it says")
         end = max(end, cursor.number("<Q") + math.prod(shape) // block * bytes_of_block)
-        found[name] = Held(kind.name, shape)
+        found[name] = TensorInfo(kind.name, shape)
     begin = math.ceil(cursor.at / alignment) * alignment
     if end > size - begin:
         raise ValueError(f"{end - size + begin} bytes are missing at its end")

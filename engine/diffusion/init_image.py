@@ -1,4 +1,4 @@
-"""Reads the source image of a recipe and its mask; a file that can't be read gives BadImage with one sentence."""
+"""Reads the initial image of a recipe and its mask; a file that can't be read gives BadImage with one sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Enlarges(Protocol):
 
 
 class Starting:
-    """Reads a source image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
+    """Reads a initial image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
 
     Attributes:
         start: The result of ``read`` when it is complete; None before, or for recipes that start from noise.
@@ -60,7 +60,7 @@ class Starting:
 
 
 def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, InitImage | None]:
-    """Read a recipe's source image, scaled and cropped to its size; return None for a recipe that starts from noise.
+    """Read a recipe's initial image, scaled and cropped to its size; return None for a recipe that starts from noise.
 
     Yields while the upscaler works.
 
@@ -91,7 +91,7 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
 
 
 def is_plain(start: InitImage | None) -> bool:
-    """Whether the source image is of one colour, so that a result of one colour is no sign of overflow."""
+    """Whether the initial image is of one colour, so that a result of one colour is no sign of overflow."""
     if start is None:
         return False
     colours = start.pixels.reshape(-1, 3)

@@ -15,10 +15,9 @@ from engine.diffusion import device as devices
 from engine.diffusion import files, optimizations
 from engine.diffusion.assemble import assemble
 from engine.diffusion.memory import abilities, apply
-from engine.diffusion.memory.allocator import thrifty
-from engine.diffusion.memory.held import held
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
+from engine.diffusion.memory.usage import bytes_by_device, trimming
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
 from engine.families.registry import model_class, spec_of
@@ -173,7 +172,7 @@ class Loader:
     def _without(self, loaded: LoadedModel) -> Device:
         """Return the device with the memory that would be free without the loaded model."""
         assert self._plan is not None
-        look, weights = abilities.look(self.device, self.kept), held(loaded.family.pipe)
+        look, weights = abilities.look(self.device, self.kept), bytes_by_device(loaded.family.pipe)
         there, here = weights.get(self.device.type, 0), weights.get(CPU, 0)
         if look.kind != CUDA:  # one memory for both
             both = sum(weights.values())
@@ -207,7 +206,7 @@ class Loader:
         dtype = options.pop("dtype")
         # The plan chooses the CPU where the GPU is too small.
         device = torch.device("cpu") if made.on == "cpu" else self.device
-        with thrifty() if made.quantises else nullcontext():
+        with trimming() if made.quantises else nullcontext():
             pipe = assemble(located, spec.profile, dtype, **options)
             apply.settle(pipe, made, device)
         family: Family = model_class(spec.profile.family)(pipe, device)

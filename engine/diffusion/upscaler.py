@@ -1,4 +1,4 @@
-"""Enlarges a source image with the operator's upscaler, so that drawing over it starts from sharp edges."""
+"""Enlarges a initial image with the operator's upscaler, so that drawing over it starts from sharp edges."""
 
 from __future__ import annotations
 

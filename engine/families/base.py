@@ -199,7 +199,7 @@ class Family(ABC):
         return int(self.denoiser.config.in_channels)
 
     def _start_from(self, drawing: DenoiseState, start: InitImage) -> None:
-        """Skip the first steps and noise the source image, as far as the recipe's strength says (as img2img does)."""
+        """Skip the first steps and noise the initial image, as far as the recipe's strength says (as img2img does)."""
         recipe, scheduler = drawing.recipe, drawing.scheduler
         order = scheduler.order
         given = torch.from_numpy(start.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.catalogue import demo
+from engine.families.registry import spec_of
 
 POISON = "zebra"
 """The word that a poisoned model can't take."""
@@ -136,14 +137,14 @@ def lora(folder: Path, path: Path, *, style: str = "", scale: float = 1.0) -> Pa
 def zoo(root: Path) -> Path:
     """Write one small pipeline of each family, and of each its LoRA, its transformer alone in two layouts, its file.
 
-    ``<family>/``, ``<family>-lora``, ``-alone``, ``-first`` and (but for Z-Image) ``<family>.safetensors``.
+    ``<family>/``, ``<family>-lora``, ``-alone``, ``-first`` and, for families that have single files, ``<family>.safetensors``.
     """
     for name, make in SMALL.items():
         make(root / name)
         lora(root / name, root / f"{name}-lora.safetensors")
         transformer_alone(root / name, root / f"{name}-alone.safetensors")
         transformer_alone(root / name, root / f"{name}-first.safetensors", layout="original")
-        if name != "z_image":
+        if spec_of(name).single_file:
             single_file(root / name, root / f"{name}.safetensors")
     return root
 

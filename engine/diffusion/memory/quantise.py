@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from diffusers import GGUFQuantizationConfig, PipelineQuantizationConfig
+from diffusers import PipelineQuantizationConfig
 
 from engine.diffusion.memory.types import Plan
 from engine.families.spec import DENOISERS, TEXT_ENCODER
@@ -40,11 +40,6 @@ def config(plan: Plan, names: tuple[str, ...]) -> PipelineQuantizationConfig | N
     return PipelineQuantizationConfig(quant_mapping=found) if found else None
 
 
-def gguf_config(plan: Plan) -> GGUFQuantizationConfig:
-    """Return the ``quantization_config`` of ``from_single_file`` for a ``.gguf`` file."""
-    return GGUFQuantizationConfig(compute_dtype=DTYPES[plan.compute])
-
-
 def in_place(module: torch.nn.Module) -> None:
     """Quantise the linear layers of a loaded part to int8, with a scale per row, unless the part is quantised already."""
     # An optional dependency, which takes a second to import.
@@ -59,18 +54,6 @@ def quantised(module: torch.nn.Module) -> bool:
     return any(type(p) is not torch.nn.Parameter for p in module.parameters()) or (
         getattr(module, "hf_quantizer", None) is not None
     )
-
-
-def nbytes(module: torch.nn.Module) -> int:
-    """Return the bytes of a part's weights and buffers."""
-    return sum(_nbytes(t) for t in (*module.parameters(), *module.buffers()))
-
-
-def _nbytes(tensor: torch.Tensor) -> int:
-    flatten: Any = getattr(tensor, "__tensor_flatten__", None)
-    if flatten is None:
-        return tensor.nbytes
-    return sum(_nbytes(getattr(tensor, name)) for name in flatten()[0])
 
 
 def _config(name: str, how: str, plan: Plan) -> Any:

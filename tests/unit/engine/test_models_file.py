@@ -160,6 +160,13 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
         ('source = "xl"\nloras = [{ source = 3 }]', "loras", "a text in quotes"),
         ('source = "xl"\nloras = ["old.ckpt"]', "loras", "is a pickle"),
         ('source = "xl"\nsize = 20', "size", "64 to 4096 pixels, not 20"),
+        ('source = "xl"\nsize = true', "size", "64 to 4096 pixels, not True"),
+        ('source = "xl"\ntitle = ["x"]', "title", "a text in quotes"),
+        ('source = "xl"\nlanguages = ["en-GB"]', "languages", '["en", "zh"]'),
+        ('source = "xl"\nloras = [{ source = "" }]', "loras", "each must have a source"),
+        ('source = "xl"\nloras = [{ source = "lora.safetensors", weight = true }]', "loras", "from -4 to 4, not True"),
+        ('source = "xl"\nsteps = 30.0', "steps", "whole numbers"),
+        ('source = "xl"\nsteps = { default = 9, low = 1, high = 40, most = 50 }', "steps", "must be a number or {"),
         ('source = "xl"\nsteps = 0', "steps", "1 to 1000"),
         ('source = "xl"\nsteps = 2.5', "steps", "whole numbers"),
         ('source = "xl"\nsteps = inf', "steps", "must be a number or { default = "),
@@ -220,6 +227,18 @@ def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], object]) -> None
     path = tmp_path / "models.toml"
     make(path)
     assert read(path) == ModelsFile(unreadable=f"{path} can't be read as TOML: it is no regular file.")
+
+
+def test_the_whole_table_is_checked_before_its_files(write: Write) -> None:
+    """The first mistake that is named is one that no file has to be opened for."""
+    path = write('[mine]\nsource = "nowhere"\nloras = 3\n')
+    assert "[mine], loras: it must be a list" in read(path).rejected["mine"]
+
+
+def test_an_empty_scheduler_config_takes_the_defaults_away(write: Write) -> None:
+    like = '[mine]\nsource = "a/b"\nlike = "sdxl-turbo"\n'
+    assert one(write(like)).profile.scheduler_config == {"timestep_spacing": "trailing"}
+    assert one(write(f"{like}scheduler_config = {{}}\n")).profile.scheduler_config == {}
 
 
 def test_a_byte_order_mark_is_read(write: Write) -> None:

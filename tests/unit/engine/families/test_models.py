@@ -18,24 +18,23 @@ from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, InitImage
+from engine.families.registry import model_class, spec_of, specs
 from engine.families.sd15.model import SD15
 from engine.families.sdxl.model import SDXL
-from engine.families.z_image.model import ZImage
 from engine.folders import profile_of
 from tests.fakes import models
 
 pytestmark = pytest.mark.slow
 
-FAMILIES: Mapping[str, type[Family]] = {"sd15": SD15, "sdxl": SDXL, "z_image": ZImage}
-IMG2IMG = {
-    "sd15": diffusers.StableDiffusionImg2ImgPipeline,
-    "sdxl": diffusers.StableDiffusionXLImg2ImgPipeline,
-    "z_image": diffusers.ZImageImg2ImgPipeline,
-}
+FAMILIES: Mapping[str, type[Family]] = {name: model_class(name) for name in models.SMALL}
 ONE = 1 / 255 + 1e-4
 CPU = torch.device("cpu")
 
 Picture = NDArray[np.float32]
+
+
+def test_every_family_has_a_small_model_here() -> None:
+    assert set(models.SMALL) == set(specs())
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -101,7 +100,7 @@ def test_from_a_picture_it_is_the_img2img_pipelines_own(family: Family, name: st
     found = drawn(family, one, InitImage(pixels))
     # The pipeline would draw from what the VAE says; given its middle as latents, it has the same noise to begin with.
     given = family.encode_pixels(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1)
-    other = IMG2IMG[name](**family.pipe.components)
+    other = getattr(diffusers, spec_of(name).pipelines[1])(**family.pipe.components)
     other.set_progress_bar_config(disable=True)
     more = {}
     if name == "z_image":

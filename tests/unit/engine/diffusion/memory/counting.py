@@ -145,3 +145,13 @@ def linear_share(model: torch.nn.Module) -> float:
 def largest_leaf(model: torch.nn.Module) -> int:
     """Return the parameters of the largest layer."""
     return max(sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules())
+
+
+def nbytes(module: torch.nn.Module) -> int:
+    """Return the bytes of a module's weights and buffers, quantised or not."""
+    return sum(_nbytes(t) for t in (*module.parameters(), *module.buffers()))
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    flatten: Any = getattr(tensor, "__tensor_flatten__", None)
+    return tensor.nbytes if flatten is None else sum(_nbytes(getattr(tensor, name)) for name in flatten()[0])

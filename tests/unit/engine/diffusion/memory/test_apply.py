@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, DiffusionPipeline, GGUFQuantizationConfig, ZImageTransformer2DModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -23,11 +23,13 @@ from engine.contract import Recipe
 from engine.diffusion.memory import apply, quantise
 from engine.diffusion.memory.estimate import Estimate
 from engine.diffusion.memory.plan import plan
+from engine.diffusion.memory.quantise import DTYPES
 from engine.diffusion.memory.types import Plan
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.model import ZImage
 from tests.fakes import models
+from tests.unit.engine.diffusion.memory.counting import nbytes
 from tests.unit.engine.diffusion.memory.devices import processor
 
 pytestmark = pytest.mark.slow
@@ -80,7 +82,7 @@ def test_int8_really_runs(exact: NDArray[np.float32]) -> None:
     made = planned("int8")
     assert (made.precision, made.text_encoder, made.compute) == ("int8", "int8", "fp32")
     after = loaded(made)
-    sizes = {n: (quantise.nbytes(getattr(before, n)), quantise.nbytes(getattr(after, n))) for n in PARTS}
+    sizes = {n: (nbytes(getattr(before, n)), nbytes(getattr(after, n))) for n in PARTS}
     mean, most = error(drawn(after), exact)
     print(f"int8: {sizes}, off by {mean:.2f}/255 in the mean, {most:.1f}/255 at most")  # noqa: T201 - shown by -rP
     was, now = sizes["transformer"]
@@ -146,13 +148,13 @@ def test_gguf_really_runs(
     assert made.precision == "gguf"
     transformer = ZImageTransformer2DModel.from_single_file(
         str(path),
-        quantization_config=quantise.gguf_config(made),
+        quantization_config=GGUFQuantizationConfig(compute_dtype=DTYPES[made.compute]),
         config=DEMO.source,
         subfolder="transformer",
         dtype=apply.loaded_in(made),
     )
     pipe = loaded(made, transformer=transformer)
-    now = quantise.nbytes(pipe.transformer)
+    now = nbytes(pipe.transformer)
     mean, most = error(drawn(pipe), exact)
     was = DEMO.parameters["transformer"] * 4
     print(f"GGUF {kind}: {was} to {now} bytes, off by {mean:.2f}/255, at most {most:.1f}/255")  # noqa: T201 - shown by -rP
@@ -167,8 +169,8 @@ def test_weights_that_wait_in_bf16_compute_in_fp32(exact: NDArray[np.float32]) -
     made = planned("bf16")
     assert (made.storage, made.compute) == ("bf16", "fp32")
     pipe = loaded(made)
-    assert quantise.nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 4 * 0.6
-    assert quantise.nbytes(pipe.text_encoder) < DEMO.parameters["text_encoder"] * 4 * 0.6
+    assert nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 4 * 0.6
+    assert nbytes(pipe.text_encoder) < DEMO.parameters["text_encoder"] * 4 * 0.6
     assert ZImage(pipe, CPU).dtype == torch.float32
     layer = pipe.transformer.layers[0]
     assert layer.attention.to_q.weight.dtype == torch.bfloat16
@@ -188,8 +190,8 @@ def test_fp8_keeps_the_denoiser_small_and_the_text_encoder_whole(exact: NDArray[
     made = planned("fp8")
     pipe = loaded(made)
     assert pipe.transformer.layers[0].attention.to_q.weight.dtype == torch.float8_e4m3fn
-    assert quantise.nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 1.5
-    assert quantise.nbytes(pipe.text_encoder) >= DEMO.parameters["text_encoder"] * 4
+    assert nbytes(pipe.transformer) < DEMO.parameters["transformer"] * 1.5
+    assert nbytes(pipe.text_encoder) >= DEMO.parameters["text_encoder"] * 4
     mean, _ = error(drawn(pipe), exact)
     assert 0 < mean < 12
 

@@ -15,14 +15,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.diffusion.memory.apply import tile
 from engine.diffusion.memory.estimate import BYTES, Estimate, weights
-from engine.diffusion.memory.quantise import DTYPES, in_place, nbytes
+from engine.diffusion.memory.quantise import DTYPES, in_place
 from engine.families.registry import spec_of
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image_turbo
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory import counting
-from tests.unit.engine.diffusion.memory.counting import SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE
+from tests.unit.engine.diffusion.memory.counting import SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE, nbytes
 
 pytestmark = pytest.mark.slow
 

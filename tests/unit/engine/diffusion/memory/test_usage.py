@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from engine.diffusion.memory import allocator
+from engine.diffusion.memory import usage
 
 MIB = 2**20
 
@@ -26,15 +26,15 @@ def grown() -> int:
     return process.memory_info().rss - before - sum(t.nbytes for t in kept)
 
 
-@pytest.mark.skipif(allocator._glibc() is None, reason="glibc alone is told to")
+@pytest.mark.skipif(usage._glibc() is None, reason="glibc alone is told to")
 def test_what_is_made_smaller_leaves_no_room_behind() -> None:
-    with allocator.thrifty():
+    with usage.trimming():
         assert grown() < 16 * MIB
 
 
 def test_it_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator, "_glibc", lambda: None)
-    with allocator.thrifty():
+    monkeypatch.setattr(usage, "_glibc", lambda: None)
+    with usage.trimming():
         pass
 
 
@@ -43,4 +43,4 @@ def test_without_the_library_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert allocator._glibc() is None
+    assert usage._glibc() is None
