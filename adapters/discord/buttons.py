@@ -1,4 +1,4 @@
-"""Presses and forms: whatever comes is answered, also after a restart and from buttons that nobody knows."""
+"""Button presses and forms. Every one is answered, also after a restart and for unknown buttons."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bot.core.errors import BadInput
 from bot.studio import Studio
 
 UPDATING = frozenset({Action.CANCEL, Action.PAGE, Action.ALLOW, Action.ALLOW_FEW, Action.REFUSE})
-"""Actions whose answer is expected to change the card that the button is on."""
+"""Actions that usually change the card that the button is on."""
 
 
 class ComponentPresses:
-    """Hands presses to Studio and shows what comes of them."""
+    """Passes presses to Studio and shows the result."""
 
     def __init__(self, studio: Studio, replies: InteractionReplies, owners: Container[str]) -> None:
         self._studio = studio
@@ -26,7 +26,7 @@ class ComponentPresses:
         self._owners = owners
 
     async def handle(self, interaction: discord.Interaction) -> None:
-        """InteractionAnswer a press or a form; slash commands are the command tree's."""
+        """Answer a press or a form. The command tree answers slash commands."""
         if interaction.type is discord.InteractionType.component:
             press = ButtonPress.unpack(interaction.custom_id or "")
             if press is not None and press.action is Action.PAGE and not _is_page(interaction):
@@ -69,7 +69,7 @@ class ComponentPresses:
 
 
 def _is_on_message(interaction: discord.Interaction) -> bool:
-    """Whether the message that Discord names has this button: what it shows may be changed by the press then."""
+    """Whether the interaction's message has this button, so that the press may change the message."""
     message = interaction.message
     if message is None:
         return False
@@ -78,5 +78,5 @@ def _is_on_message(interaction: discord.Interaction) -> bool:
 
 
 def _is_page(interaction: discord.Interaction) -> bool:
-    """Whether the message is a page of somebody's pictures: those are shown to that person alone."""
+    """Whether the message is a page of a person's pictures; only that person sees it."""
     return _is_on_message(interaction) and interaction.message is not None and interaction.message.flags.ephemeral

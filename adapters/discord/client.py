@@ -1,4 +1,4 @@
-"""One connection's life: discord.py's client with Easel's commands, its listener, and as many shards as Discord asks for."""
+"""The client of one connection: Easel's commands, the listener for presses, and the shards that Discord asks for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bot.studio import Studio
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
-"""A shard that comes back within this time is no problem that anybody has to hear of."""
+"""A shard that reconnects within this time is not reported as a problem."""
 CONNECT_SECONDS = 60.0
 
 
@@ -41,17 +41,17 @@ class EaselClient(discord.AutoShardedClient):
         connector: aiohttp.BaseConnector | None = None,
     ) -> None:
         """Args:
-        studio: What people can do.
+        studio: The core.
         replies: Answers interactions.
         owners: User ids that run this Easel.
-        digest_file: Names the commands that were offered last.
-        shards: The least number of shards; above 1 Discord is asked for the number.
-        own_gateway: The gateway's address comes from the settings; Discord's own is not asked for.
+        digest_file: Holds the digest of the commands that were registered last.
+        shards: The minimum number of shards. Above 1, Discord is asked how many it recommends.
+        own_gateway: Whether the settings give the gateway's address, so that Discord is not asked for it.
         proxy: Address of an HTTP proxy.
         connector: Speaks to a SOCKS proxy.
         """
         super().__init__(
-            # Servers alone: their names, and whether a thread's channel is for adults.
+            # Guilds only: their names, and whether a thread's channel is age-restricted.
             intents=discord.Intents(guilds=True),
             allowed_mentions=discord.AllowedMentions.none(),
             member_cache_flags=discord.MemberCacheFlags.none(),
@@ -68,13 +68,13 @@ class EaselClient(discord.AutoShardedClient):
         self._launched: set[int] = set()
         self._away: dict[int, asyncio.TimerHandle] = {}
         self.connected_at: float | None = None
-        """The event loop's time when a shard was connected first; None before that."""
+        """Event loop time of the first shard's connection; None before it."""
         self._replies = replies
         self._buttons = ComponentPresses(studio, replies, owners)
         self.tree = EaselCommandTree(self, studio, replies, owners)
 
     async def setup_hook(self) -> None:
-        """Offer the commands, when they differ from what was offered last."""
+        """Register the commands if they differ from those registered last."""
         self._studio.owned(PLATFORM, owners_of(self.application))
         await self.tree.set_translator(CatalogueTranslator(self._studio))
         digest = await self.tree.digest()
@@ -84,14 +84,14 @@ class EaselClient(discord.AutoShardedClient):
         try:
             await self.tree.sync()
         except (discord.DiscordException, *NETWORK):
-            # People keep the commands that they have; the next start tries again.
+            # The commands that are registered stay; the next start tries again.
             log.exception("Discord did not take the slash commands")
             return
         await asyncio.to_thread(_write, self._digest_file, digest)
         log.info("Discord took %d slash commands", len(self.tree.get_commands()))
 
     async def launch_shards(self) -> None:
-        """Connect as many shards as Discord asks for, to the address of the settings where there is one."""
+        """Connect the shards that Discord recommends, to the settings' gateway where they name one."""
         if self._shards > 1:
             try:
                 wanted, _, _ = await self.http.get_bot_gateway()
@@ -101,15 +101,14 @@ class EaselClient(discord.AutoShardedClient):
             log.info("Discord gets %d shards", self.shard_count)
         elif self._own_gateway:
             self.shard_count = 1
-        # With a count discord.py connects to its default address, which the settings may have changed.
+        # With a shard count discord.py connects to its default gateway, which the settings may have replaced.
         await super().launch_shards()
 
     async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
         """Connect one shard.
 
         Raises:
-            ConnectionError: It can't be connected. discord.py would call this again every 5 s for ever, each time one
-                call deeper; the service's own growing pause takes over instead.
+            ConnectionError: It can't be connected. discord.py would retry every 5 s without end, one call deeper each time; the service's back-off takes over instead.
         """
         if shard_id in self._launched:
             raise ConnectionError("its gateway does not answer")
@@ -117,23 +116,23 @@ class EaselClient(discord.AutoShardedClient):
         await super().launch_shard(gateway, shard_id, initial=initial)
 
     async def on_shard_connect(self, shard_id: int) -> None:
-        """Say so; not in on_ready, over which discord.py trips when it is closed within two seconds."""
+        """Log the connection. Not in on_ready: discord.py fails there if it is closed within two seconds."""
         if self.connected_at is None:
             self.connected_at = self.loop.time()
             log.info("Discord is connected as %s", self.user)
         self._is_back(shard_id)
 
     async def on_shard_resumed(self, shard_id: int) -> None:
-        """A lost connection goes on where it was."""
+        """A lost connection has resumed its session."""
         self._is_back(shard_id)
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
-        """Discord.py connects again by itself; a shard that stays away is a problem that the operator has to see."""
+        """Report the shard if it does not reconnect in time; discord.py reconnects by itself."""
         if shard_id not in self._away and not self.is_closed():
             self._away[shard_id] = self.loop.call_later(GRACE_SECONDS, self._report)
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """InteractionAnswer presses and forms, whatever goes wrong."""
+        """Answer presses and forms, also when an error occurs."""
         try:
             await self._buttons.handle(interaction)
         except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"

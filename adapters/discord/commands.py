@@ -1,4 +1,4 @@
-"""Slash commands: their options, their words in each language, and what each hands to Studio."""
+"""Slash commands: their options, their names in each language, and their calls of Studio."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CatalogueTranslator(app_commands.Translator):
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,  # noqa: ARG002 - discord.py passes it
     ) -> str | None:
-        """Return the words for one of the languages that Easel speaks; None leaves the English ones."""
+        """Return the translation in a supported language; None keeps the English text."""
         key, code = string.extras.get("key"), LOCALES.get(locale)
         return self._studio.text(key, code) if key and code else None
 
@@ -61,7 +61,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
             self.add_command(command)
 
     async def digest(self) -> str:
-        """Return what names this set of commands of this application; it changes when anything in it does."""
+        """Return a digest of this application's commands; any change of them changes it."""
         words = CatalogueTranslator(self._studio)
         payload = [await c.get_translated_payload(self, words) for c in self.get_commands()]
         text = json.dumps([self.client.application_id, payload], sort_keys=True)
@@ -70,7 +70,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:
-        """InteractionAnswer what no command took: Discord still shows commands of an older version, or a fault of ours."""
+        """Answer an interaction that no command handled: an outdated command, or an internal error."""
         if interaction.type is discord.InteractionType.autocomplete:
             return
         stale = isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch)
@@ -86,7 +86,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         await self._replies.respond(interaction, ref_of(interaction, private=True), locale, work(), private=True)
 
     def _about(self, key: str) -> locale_str:
-        """Words in English, which carry the key of their translations."""
+        """Return the English text with the key of its translations."""
         return locale_str(self._studio.text(key, "en"), key=key)
 
     def _build(self) -> list[app_commands.Command[app_commands.Group, ..., None] | app_commands.Group]:
@@ -137,7 +137,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         ]
 
     async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        """Suggest the model's sizes; anything else may be typed too."""
+        """Suggest the model's sizes; other values may be typed as well."""
         presets = self._studio.profiles()[0].presets
         locale = locale_of(interaction.locale)
         named = {n: f"{self._studio.text(f'discord.size.{n}', locale)} · {w}×{h}" for n, (w, h) in presets.items()}
@@ -188,7 +188,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
             card = await self._studio.command(call)
             if card.job_id is not None:
                 return InteractionAnswer(card, card.job_id)
-            # What was set is for everybody to see; what was refused is not.
+            # Everybody may see a new setting; a refusal is private.
             return InteractionAnswer(replace(card, private=verb.private))
 
         await self._replies.respond(interaction, ref, actor.locale, work(), private=verb.private)

@@ -1,4 +1,4 @@
-"""Shows a card whole, and less of it where Discord refuses a part: smaller files, no files, a plain sentence."""
+"""Shows a card with fallbacks where Discord refuses a part: smaller files, no files, plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Words = Callable[[str, str], str]
-"""Gives a catalogue's sentence by its key and the language."""
+"""Returns a catalogue's sentence by key and language."""
 
 
 class Fallback(Enum):
@@ -34,12 +34,12 @@ class Fallback(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MessageParts:
-    """What one request shows of a card; it can be asked for any number of times.
+    """The part of a card that one request shows. It can be rendered any number of times.
 
     Attributes:
-        card: With the notes that say what is missing.
-        files: In memory.
-        plain: A sentence without any markup, embed or button.
+        card: The card, with notes about omitted parts.
+        files: Files in memory.
+        plain: Whether only plain text is shown, without markup, embed or button.
     """
 
     card: Card
@@ -54,7 +54,7 @@ class MessageParts:
         return {**shown, **{name: value for name, value in more.items() if value}}
 
     def edit(self) -> dict[str, Any]:
-        """Return the arguments for an edit, which also take away what is not there any more."""
+        """Return the arguments for an edit; they also remove parts that the card no longer has."""
         return self._shown()
 
     def _shown(self) -> dict[str, Any]:
@@ -72,17 +72,17 @@ class MessageParts:
 async def show_with_fallbacks(
     card: Card, show: Callable[[MessageParts], Awaitable[T]], *, what: str, words: Words, profiles: Sequence[Profile]
 ) -> T:
-    """Show a card, with as much of it as Discord takes; what is left out is said on it, and in the log.
+    """Show as much of a card as Discord accepts. Omitted parts are noted on the card and in the log.
 
     Args:
-        card: What to show.
-        show: One try.
-        what: Name of it, for the log.
+        card: The card.
+        show: Makes one attempt.
+        what: Name of the card or request in the log.
         words: The catalogues.
-        profiles: Models whose small pictures are shown enlarged; none leaves every file as it is.
+        profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
 
     Raises:
-        discord.HTTPException: Not even a sentence is taken, or it was refused for another reason than what is in it.
+        discord.HTTPException: Plain text was refused too, or the reason was not the content.
     """
     shape = Fallback.WHOLE
     while True:
@@ -120,7 +120,7 @@ def _noted(card: Card, words: Words, key: str) -> Card:
 async def _files(
     card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile]
 ) -> tuple[Card, tuple[Upload, ...]]:
-    """Return the card and its files; where they can't be read the card says so."""
+    """Return the card and its files; a note on the card says if they can't be read."""
     if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:

@@ -1,4 +1,4 @@
-"""Who acts, where, and which event it was: Discord's interactions in the core's words."""
+"""Actors, places and events: Discord's interactions as the core names them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LOCALES: dict[discord.Locale, str] = {
     discord.Locale.chinese: "zh_CN",
     discord.Locale.taiwan_chinese: "zh_CN",
 }
-"""Discord's languages that Easel speaks, other than English."""
+"""Discord's locales that Easel supports, other than English."""
 
 
 def locale_of(locale: discord.Locale) -> str:
-    """Return the catalogue for one of Discord's languages."""
+    """Return the catalogue's locale for one of Discord's."""
     return LOCALES.get(locale, "en")
 
 
 def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
-    """Name the account behind an interaction; ``owners`` are the user ids that run this Easel.
+    """Return the account behind an interaction; ``owners`` are the user ids of this Easel's owners.
 
-    Whoever uses Easel by an installation of their own has no rights in the server where they do.
+    A user install of Easel gives no rights in the server where it is used.
     """
     user = interaction.user
     roles: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
         user_id=str(user.id),
         name=user.display_name,
         roles=roles,
-        # Where only a person has installed Easel for themselves, the server's admins have no say in it.
+        # With a user install alone, the server's admins have no rights over Easel.
         is_admin=interaction.is_guild_integration() and interaction.permissions.manage_guild,
         is_owner=str(user.id) in owners,
         locale=locale_of(interaction.locale),
@@ -45,13 +45,13 @@ def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
 
 
 def owners_of(application: discord.AppInfo | None) -> frozenset[str]:
-    """Name the user ids that Discord calls the application's own: its owner, or the members of its team who may run it."""
+    """Return the application's owners: its owner, or the members of its team who may administer it."""
     if application is None:
         return frozenset()
     team = application.team
     if team is None:
         return frozenset({str(application.owner.id)})
-    # Discord names the team itself as the owner then. Who was only invited, or may only look on, runs nothing.
+    # For a team, ``owner`` is the team itself. Invited and read-only members are no owners.
     return frozenset(
         str(member.id)
         for member in team.members
@@ -61,10 +61,7 @@ def owners_of(application: discord.AppInfo | None) -> frozenset[str]:
 
 
 def place_of(interaction: discord.Interaction) -> Place:
-    """Name the channel that an interaction comes from. A thread is a channel of its own in Discord: it has its own
-    messages and its own limits. A server in which only the person has installed Easel, for themselves, is no place
-    that has rules: there it is as in direct messages.
-    """
+    """Return the channel of an interaction. A thread counts as a channel: it has its own messages and rate limits. In a server with a user install alone, no rules hold, as in direct messages."""
     guild = interaction.guild if interaction.is_guild_integration() else None
     return Place(
         platform=PLATFORM,
@@ -77,7 +74,7 @@ def place_of(interaction: discord.Interaction) -> Place:
 
 
 def ref_of(interaction: discord.Interaction, *, private: bool) -> EventRef:
-    """Name the event and where its answer belongs; the adapter makes that answer by itself."""
+    """Return the event and the address of its answer; the adapter sends that answer itself."""
     address = Address(
         platform=PLATFORM,
         chat=_channel_of(interaction),
@@ -90,7 +87,7 @@ def ref_of(interaction: discord.Interaction, *, private: bool) -> EventRef:
 
 
 def _channel_of(interaction: discord.Interaction) -> str:
-    # Discord names the channel of every interaction; 0 is nobody's.
+    # Discord names the channel of every interaction; 0 is no channel.
     return str(interaction.channel_id or 0)
 
 

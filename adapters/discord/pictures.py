@@ -1,4 +1,4 @@
-"""The files of a card as Discord takes them: small ones enlarged, too large ones as WebP, each with its alt text."""
+"""A card's files as uploads: small pictures enlarged, too large ones as WebP, each with its alt text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bot.core.pictures import PictureFile
 from engine.contract import Profile
 
 FILE_BYTES = 20 * 1024 * 1024
-"""Discord's limit for one file, since September 2026; servers and people may have more, and old ones less."""
+"""Discord's limit for one file since September 2026, in bytes. Some servers and accounts have a larger or smaller one."""
 REQUEST_BYTES = 25 * 1024 * 1024 - 64 * 1024
-"""Discord's limit for one request, less what surrounds the files."""
+"""Discord's limit for one request in bytes, less room for the rest of the request."""
 SMALL_BYTES = 7 * 1024 * 1024
-"""For a second try, after a refusal: all files together stay below every limit that Discord has had."""
+"""Total bytes for the second try after a refusal; below every limit that Discord has had."""
 FILES = 10
 ALT_CHARS = 1024
 
@@ -46,7 +46,7 @@ async def uploads(
 
     Args:
         pictures: At most the first ten are taken.
-        profiles: Models whose small pictures are shown enlarged; none leaves every file as it is.
+        profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
         small: Make them small enough for any server.
 
     Raises:
@@ -60,7 +60,7 @@ def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, sm
     each = (SMALL_BYTES if small else REQUEST_BYTES) // max(1, len(made))
     if not small and sum(len(u.data) for u in made) <= REQUEST_BYTES:
         each = FILE_BYTES
-    # What is no picture stays as it is, and is refused once more where it is too large.
+    # Files that are no pictures stay unchanged; too large ones are refused again.
     return tuple(
         _smaller(u, each) if len(u.data) > each and p.mime.startswith("image/") else u
         for u, p in zip(made, pictures, strict=True)
@@ -68,7 +68,7 @@ def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, sm
 
 
 def _factor(picture: PictureFile, profiles: Sequence[Profile]) -> int:
-    """By how much to enlarge: only what has a small model's own size, never a picture that another model drew."""
+    """Return the factor to enlarge by: above 1 only for pictures of a small model's native sizes."""
     for profile in profiles:
         low, high = profile.side.low, profile.side.high
         if low <= min(picture.width, picture.height) and max(picture.width, picture.height) <= high:
@@ -89,7 +89,7 @@ def _enlarged(data: bytes, factor: int) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         kept = PngInfo()
         if isinstance(image, PngImageFile):
-            # What the picture was made from travels with it.
+            # The picture's generation parameters are kept.
             for key, value in image.text.items():
                 kept.add_text(key, value)
         out = io.BytesIO()

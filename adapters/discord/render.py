@@ -1,4 +1,4 @@
-"""A card as Discord shows it: an embed and rows of buttons; every text that people wrote is data."""
+"""Cards as embeds and rows of buttons. All text that people wrote is escaped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import discord
 from bot.core.cards import Button, Card, Tone
 
 PROMPT_CHARS = 1200
-"""So much of a prompt is shown, escapes included: the rest of the card needs its room."""
+"""Most characters of a prompt that are shown, escapes included."""
 SENTENCE_CHARS = 600
 CONTENT_CHARS = 2000
 DESCRIPTION_CHARS, EMBED_CHARS = 4096, 6000
 NAME_CHARS, VALUE_CHARS, FIELDS = 256, 300, 25
-"""Of an embed's fields; Discord takes values of 1,024, but a fact is a short thing."""
+"""Limits of an embed's fields. Discord takes values of 1,024 characters; facts are kept shorter."""
 ASKER_CHARS = 100
 LABEL_CHARS = 80
 ROWS, PER_ROW = 5, 5
@@ -39,7 +39,7 @@ def escape(text: str, limit: int) -> str:
     shown = discord.utils.escape_mentions(_PUNCTUATION.sub(r"\\\g<0>", text))
     if len(shown) <= limit:
         return shown
-    # A cut must not leave half an escape behind: a last lone backslash would eat the ellipsis.
+    # Cutting must not split an escape: a single backslash at the end would escape the ellipsis.
     cut = shown[: limit - 1]
     return cut[: len(cut) - (len(cut) - len(cut.rstrip("\\"))) % 2] + "…"
 
@@ -94,7 +94,7 @@ def view_of(card: Card) -> discord.ui.View | None:
             style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
             label = button.label if len(button.label) <= LABEL_CHARS else button.label[: LABEL_CHARS - 1] + "…"
             view.add_item(discord.ui.Button(style=style, label=label, custom_id=button.press.pack(), row=number))
-    # A finished view is sent but never kept: presses are answered from what the button says, also after a restart.
+    # A stopped view is sent but not stored: presses are answered from the custom id, also after a restart.
     view.stop()
     return view
 

@@ -1,4 +1,4 @@
-"""First responses: the card itself within a second, or "is thinking" and the card after it; never nothing."""
+"""Answers to interactions: the card at once, or a deferred answer and the card later. None stays unanswered."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from bot.studio import Studio
 log = logging.getLogger(__name__)
 
 DEFER_AFTER = 1.0
-"""Seconds until an answer is deferred; Discord gives 3 for the first response."""
+"""Seconds until an answer is deferred; Discord allows 3 for the first response."""
 
 
 FAULTS = (discord.HTTPException, discord.InteractionResponded, *NETWORK)
-"""What an answer may fail with where Discord, or the way to it, is the reason."""
+"""Errors of an answer that come from Discord or from the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionAnswer:
-    """What an interaction is answered with.
+    """The answer to an interaction.
 
     Attributes:
-        card: What to show; None acknowledges a press without a word.
-        job_id: The job whose card this is: delivery goes on with the message.
-        updates: Change the message that the button is on, instead of sending one.
-        notice: A private sentence beside a card that is changed.
-        as_they_are: Send the pictures' own files, not enlarged.
+        card: The card to show; None acknowledges a press silently.
+        job_id: The job of the card; delivery updates the message from then on.
+        updates: Whether the message with the button is edited instead of sending a new one.
+        notice: A private sentence in addition to an edited card.
+        as_they_are: Whether the original files are sent, not enlarged.
     """
 
     card: Card | None
@@ -51,7 +51,7 @@ class InteractionAnswer:
 
 
 class InteractionReplies:
-    """Answers interactions. Handlers that run are known to it, so that closing can wait for them."""
+    """Answers interactions. It tracks running handlers, so that ``drain`` can wait for them."""
 
     def __init__(self, studio: Studio, defer_after: float = DEFER_AFTER) -> None:
         self._studio = studio
@@ -68,15 +68,15 @@ class InteractionReplies:
         private: bool = False,
         updates: bool = False,
     ) -> None:
-        """Do the work and show what comes of it; a Refusal and any fault become a private sentence.
+        """Do the work and show its result. A Refusal or an internal error becomes a private sentence.
 
         Args:
             interaction: What to answer.
-            ref: Its name and address, as Studio was given them.
+            ref: The event and address that Studio was given.
             locale: The person's language.
-            work: Admission, or whatever else has to be done first.
-            private: When deferred: whether the answer is expected to be for this person alone.
-            updates: When deferred: whether the answer is expected to change the message that the button is on.
+            work: Returns the answer.
+            private: Whether a deferred answer is ephemeral.
+            updates: Whether a deferred answer edits the message with the button.
         """
         here = asyncio.current_task()
         assert here is not None
@@ -90,17 +90,17 @@ class InteractionReplies:
             self._running.discard(here)
 
     async def apologise(self, interaction: discord.Interaction, error: Exception) -> None:
-        """Log a fault of ours, and say in a plain sentence that something went wrong."""
+        """Log an internal error, and tell the person that something went wrong."""
         log.error("An interaction failed", exc_info=error)
         await self._sorry(interaction, locale_of(interaction.locale))
 
     def failed(self, error: BaseException, locale: str, key: str = "refusal.unavailable.internal") -> Card:
-        """Log a fault and return the sentence for the person."""
+        """Log an internal error and return the card for the person."""
         log.error("An interaction failed", exc_info=error)
         return self._studio.refused(Refusal(key), locale)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for handlers that still run, so that nobody is left without an answer."""
+        """Wait up to ``seconds`` for running handlers, so that their interactions are answered."""
         if running := {t for t in self._running if t is not asyncio.current_task()}:
             await asyncio.wait(running, timeout=seconds)
 
@@ -174,7 +174,7 @@ class InteractionReplies:
         private: bool,
         updates: bool,
     ) -> int | None:
-        # How private an answer is was fixed when it was deferred; another kind must be another message.
+        # Deferring fixed the visibility; an answer of the other kind must be a new message.
         if answer.updates if updates else parts.card.private == private:
             return (await interaction.edit_original_response(**parts.edit())).id
         if not updates:
@@ -192,7 +192,7 @@ class InteractionReplies:
     ) -> None:
         card, job_id = answer.card, answer.job_id
         assert card is not None
-        # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+        # Only a job's pictures are enlarged; a contact sheet already has its final size.
         enlarged = card.job_id is not None and not answer.as_they_are
         profiles = self._studio.profiles() if enlarged else ()
         try:
@@ -201,7 +201,7 @@ class InteractionReplies:
             )
         except FAULTS as error:
             _log("an answer", error)
-            # A broken connection, or a first try that arrived without our hearing of it (40060 for the second).
+            # A broken connection, or a first try that arrived without a response (40060 for the second).
             message = None if job_id is None else await self._arrived(interaction, private=card.private)
             if message is None and job_id is None:
                 await self._sorry(interaction, locale)
@@ -219,7 +219,7 @@ class InteractionReplies:
             await self._sorry(interaction, locale)
 
     async def _arrived(self, interaction: discord.Interaction, *, private: bool) -> int | None:
-        """Ask whether an answer is there after all, and as private as it has to be."""
+        """Return the id of the answer if it arrived after all with the right visibility, else None."""
         try:
             found = await interaction.original_response()
         except (discord.ClientException, *FAULTS):
@@ -227,7 +227,7 @@ class InteractionReplies:
         return found.id if found.flags.ephemeral == private else None
 
     async def _sorry(self, interaction: discord.Interaction, locale: str) -> None:
-        """The last that can be tried: a plain sentence instead of "the application did not respond"."""
+        """Send a last plain sentence, so that Discord does not show "the application did not respond"."""
         text = self._studio.text("refusal.unavailable.internal", locale)
         try:
             if interaction.response.is_done():
@@ -238,7 +238,7 @@ class InteractionReplies:
             _log("an apology", error)
 
     async def _say_missed(self, interaction: discord.Interaction, locale: str) -> None:
-        """Tell a person what could be shown to them nowhere."""
+        """Tell a person about cards that could not be delivered."""
         actor = Actor(PLATFORM, str(interaction.user.id), locale=locale)
         told = await self._studio.missed(actor)
         if told is None or not interaction.response.is_done():

@@ -1,4 +1,4 @@
-"""The Discord service: connects, offers its commands, listens, and tells delivery where to speak."""
+"""The Discord service: connects, registers commands, listens, and gives delivery its surface."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 FIRST_REFUSED, LONGEST_REFUSED = 5.0, 300.0
 """Seconds between tries after a refusal: Discord allows 1,000 sessions to be begun in a day."""
 MOST_SHARDS = 1024
-"""How far the count is doubled where Discord wants more shards and does not say how many."""
+"""Most shards; the count is doubled where Discord requires more and does not say how many."""
 LASTING = 60.0
-"""Seconds after which a connection counts as a success, and pauses begin with the first again."""
+"""Seconds after which a connection counts as a success, which resets the back-off."""
 DRAIN_SECONDS = 3.0
 CLOSE_SECONDS = 3.0
 CHECK_SECONDS = 15.0
@@ -49,20 +49,20 @@ AWAY = (*NETWORK, discord.HTTPException, discord.GatewayNotFound)
 
 
 class Refused(Exception):
-    """Discord does not take this bot as it is set up. It may be a passing fault of Discord's: it is tried again."""
+    """Discord refuses this bot as it is configured. The cause may be temporary, so it is retried."""
 
 
 class ShardsWanted(Exception):
-    """Discord takes this bot only with more shards."""
+    """Discord requires more shards."""
 
 
 def use_endpoints(settings: DiscordSettings) -> None:
-    """Lead discord.py to other addresses where the settings name some; it keeps all of this in class attributes."""
+    """Point discord.py to the settings' addresses, if any; it keeps them in class attributes."""
     if settings.api_url is not None:
         Route.BASE = settings.api_url.rstrip("/")
     if settings.gateway_url is not None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
-    # Easel never speaks aloud; an operator shall not wonder about what voice would need.
+    # Easel uses no voice, so discord.py's warnings about voice libraries are turned off.
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 
@@ -71,7 +71,7 @@ class DiscordService(PlatformService):
 
     Attributes:
         name: The platform's name in addresses.
-        surface: Where delivery speaks.
+        surface: Where delivery sends cards.
     """
 
     name = PLATFORM
@@ -95,7 +95,7 @@ class DiscordService(PlatformService):
         self.surface = DiscordSurface(studio.profiles, studio.text)
 
     async def run(self) -> None:
-        """Serve until cancelled. Whatever Discord refuses is said loudly and tried again, with a growing pause."""
+        """Serve until cancelled. Refusals are logged as critical and retried with back-off."""
         use_endpoints(self._settings)
         use_once()
         _quieten()
@@ -120,13 +120,13 @@ class DiscordService(PlatformService):
             await self._sleep(pause)
 
     def _counted(self, backoff: Backoff) -> Backoff:
-        """The pauses of one kind of failure, from the first again where the last connection has lasted."""
+        """Return the back-off of one kind of failure, reset if the last connection lasted."""
         if self._lasted:
             backoff.succeed()
         return backoff
 
     async def _serve(self) -> None:
-        """One login and what follows from it; ends by an error or by being cancelled."""
+        """Log in and listen until an error or a cancellation."""
         self._lasted = False
         replies = InteractionReplies(self._studio)
         client = self._client(replies)
@@ -134,7 +134,7 @@ class DiscordService(PlatformService):
         try:
             await _login(client, self._token)
             self.surface.use(client)
-            # Reconnects and resumes by itself, with a growing pause.
+            # discord.py reconnects and resumes by itself, with back-off.
             connection = asyncio.create_task(client.connect(reconnect=True), name="discord gateway")
             await _listen(connection)
         finally:
@@ -213,12 +213,12 @@ async def _listen(connection: asyncio.Task[None]) -> None:
         if error.code == BAD_TOKEN:
             raise Refused(TOKEN_REFUSED) from error
         raise Refused(f"its gateway closed the connection (code {error.code})") from error
-    # discord.py returns without a word where Discord ends the connection properly.
+    # discord.py returns without an error where Discord closes the connection normally.
     raise ConnectionError("its gateway ended the connection")
 
 
 async def _end(connection: asyncio.Task[None]) -> None:
-    """End the task of a client that is closed; its error, if it has one, was raised by ``_listen`` or comes too late."""
+    """End the task of a closed client. Its error was already raised by ``_listen``, or comes too late."""
     connection.cancel()
     await asyncio.wait({connection}, timeout=CLOSE_SECONDS)
     if connection.done() and not connection.cancelled():
@@ -226,7 +226,7 @@ async def _end(connection: asyncio.Task[None]) -> None:
 
 
 def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:
-    """Return what discord.py takes for the proxy: an address (http) or a connector (socks)."""
+    """Return discord.py's proxy arguments: an address (http) or a connector (socks)."""
     url = settings.proxy or core.proxy
     if url is None:
         return None, None
@@ -234,7 +234,7 @@ def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aioht
     if scheme in ("http", "https"):
         return url, None
     try:
-        # Names are looked up by the proxy either way; curl's spelling for that is known to many.
+        # The proxy resolves names either way; socks5h is curl's spelling for that.
         return None, ProxyConnector.from_url(url.replace("socks5h://", "socks5://", 1))
     except ValueError as error:
         raise Refused("its proxy must be an http:// or socks5:// address (EASEL_DISCORD_PROXY, EASEL_PROXY)") from error
@@ -243,13 +243,13 @@ def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aioht
 def _quieten() -> None:
     library = logging.getLogger("discord")
     if library.getEffectiveLevel() < logging.INFO:
-        # Its finest lines hold interactions' tokens and people's words.
+        # Its DEBUG lines hold interactions' tokens and people's messages.
         library.setLevel(logging.INFO)
     logging.getLogger("discord.shard").addFilter(_in_a_sentence)
 
 
 def _in_a_sentence(record: logging.LogRecord) -> bool:
-    """discord.py logs a gateway that is away with a long trace each time; a sentence says as much."""
+    """Replace discord.py's tracebacks about an unreachable gateway with one sentence."""
     if record.exc_info and str(record.msg).startswith(("Attempting a reconnect", "Failed to connect")):
         error = record.exc_info[1]
         words = "" if error is None else f" ({_words(error)})"

@@ -1,4 +1,4 @@
-"""Delivery to Discord: by the interaction's token, then by the bot's own, then as a new message; never twice."""
+"""Delivery to Discord: by the interaction's token, then by the bot's token, then as a new message; never twice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ ABILITIES = Abilities(
     max_file=FILE_BYTES,
 )
 MARGIN = 10.0
-"""Seconds before its end from which an interaction's token is not begun to be used any more."""
+"""Seconds before its expiry from which an interaction's token is no longer used."""
 AWAY = 2.0
-"""Seconds until the next try while Discord can't be reached."""
+"""Seconds until the next try while Discord is unreachable."""
 NONCE_CHARS = 25
 
 
@@ -50,7 +50,7 @@ class DiscordSurface:
     ) -> None:
         """Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
-        words: The catalogues, for what Discord makes it add to a card.
+        words: The catalogues, for notes about fallbacks.
         now: Unix seconds.
         """
         self._profiles = profiles
@@ -59,7 +59,7 @@ class DiscordSurface:
         self._client: discord.Client | None = None
 
     def use(self, client: discord.Client | None) -> None:
-        """Speak through this client from now on; None while there is none."""
+        """Use this client from now on; None while there is none."""
         self._client = client
 
     def abilities(self) -> Abilities:
@@ -67,7 +67,7 @@ class DiscordSurface:
         return ABILITIES
 
     async def edit(self, address: Address, card: Card) -> Address:
-        """Make the message show the card: by the interaction's token while it lasts, then by the bot's own.
+        """Edit the message to show the card: by the interaction's token until it expires, then by the bot's token.
 
         Raises:
             Gone: It was deleted, or can't be edited any more (an ephemeral one after 15 minutes).
@@ -93,18 +93,16 @@ class DiscordSurface:
         async def edit(parts: MessageParts) -> None:
             shown = parts.edit()
             if not parts.plain:
-                del shown["content"]  # a late message names its asker there
+                del shown["content"]  # a late message mentions its asker there
             await known.edit(allowed_mentions=nobody, **shown)
 
         await self._shown(client, chat, card, edit)
         return replace(address, token=None, expires=None)
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
-        """Send the card anew: in the channel, naming the asker; a private one as a direct message.
+        """Send the card as a new message: in the channel, mentioning the asker, or directly if it is private.
 
-        The nonce makes a repeated send one message. Where the answer to the interaction may be there already (the
-        service ended between answering and storing that), it is found and edited instead. What the channel does not
-        take, since the bot may not write there any more, goes to the person as a direct message.
+        The nonce makes a repeated send one message. An answer to the interaction that was sent but not stored is found and edited instead. If the bot may no longer write in the channel, the card goes to the person directly.
 
         Raises:
             Gone: Neither the channel nor the person can be written to.
@@ -143,7 +141,7 @@ class DiscordSurface:
         return replace(address, message=sent, token=None, expires=None, private=False)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
-        """Send pictures beside the card, as they are or enlarged; returns the message's id.
+        """Send pictures in addition to the card, original or enlarged; returns the message's id.
 
         Raises:
             Gone: The channel or the person can't be written to.
@@ -171,7 +169,7 @@ class DiscordSurface:
         raise Gone("the files are too large for this place")
 
     async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - one's own messages can be deleted for ever
-        """Delete the message: by the interaction's token while it lasts, then by the bot's own.
+        """Delete the message: by the interaction's token until it expires, then by the bot's token.
 
         Raises:
             Gone: It is not there, or can't be deleted any more (an ephemeral one after 15 minutes).
@@ -208,7 +206,7 @@ class DiscordSurface:
                 return (str(shown.id),)
         channel = await self._direct(client, address) if address.private else int(address.chat)
         target = client.get_partial_messageable(channel)
-        # discord.py repeats what a 5xx answers: the nonce keeps that from showing the files twice.
+        # discord.py retries after a 5xx: the nonce keeps the files from being sent twice.
         nonce = secrets.token_hex(NONCE_CHARS // 2)
         sent = await _asked(target.send(files=[u.file() for u in ready], nonce=nonce), "files", repeats=False)
         return (str(sent.id),)
@@ -219,13 +217,13 @@ class DiscordSurface:
         return self._client
 
     def _hook(self, client: discord.Client, address: Address) -> discord.Webhook | None:
-        """The interaction's own way to its messages, while its token lasts."""
+        """Return the webhook of the interaction; None once its token has expired."""
         over = address.expires is not None and self._now() > address.expires - MARGIN
         if address.token is None or over or client.application_id is None:
             return None
         use_once()
         hook = discord.Webhook.partial(client.application_id, address.token, client=client)
-        # A partial webhook takes itself for a channel's; only an application's may send ephemeral messages.
+        # A partial webhook counts as a channel's; only an application's may send ephemeral messages.
         hook.type = discord.WebhookType.application
         return hook
 
@@ -233,7 +231,7 @@ class DiscordSurface:
         hook = self._hook(client, address)
         if hook is None:
             return None
-        # discord.py types the id as a number; the path takes this word as well.
+        # discord.py types the id as a number; the path also takes this word.
         word = cast("int", "@original")
         try:
             found = await _asked(hook.fetch_message(word), "a look at the first answer")
@@ -250,9 +248,9 @@ class DiscordSurface:
         return (await _asked(asked, "a direct message")).id
 
     async def _shown(self, client: discord.Client, chat: int, card: Card, show: Show[T]) -> T:
-        """Show as much of a card as Discord takes; a thread that was archived meanwhile is opened again."""
+        """Show as much of a card as Discord accepts; an archived thread is unarchived."""
         what = "a card" if card.job_id is None else f"the card of job {card.job_id}"
-        # Pictures of a job alone are a model's own; a contact sheet has the size that it shall have.
+        # Only a job's pictures are enlarged; a contact sheet already has its final size.
         profiles = () if card.job_id is None else self._profiles()
         try:
             return await _asked(show_with_fallbacks(card, show, what=what, words=self._words, profiles=profiles), what)
@@ -262,31 +260,31 @@ class DiscordSurface:
 
 
 class _TokenEnded(Exception):
-    """The interaction's token is over."""
+    """The interaction's token has expired."""
 
 
 class _Archived(Gone):
-    """The thread is archived; it may be opened again."""
+    """The thread is archived; it can be unarchived."""
 
 
 class _TooLarge(Gone):
-    """A file or the request is over this place's limit."""
+    """A file or the request exceeds this place's limit."""
 
 
 async def _opened(client: discord.Client, chat: int) -> None:
-    """Take a thread out of the archive, as writing in it does."""
+    """Unarchive a thread."""
     thread = await client.fetch_channel(chat)
     if isinstance(thread, discord.Thread):
         await thread.edit(archived=False)
 
 
 async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T:
-    """Await a request and name its failure in the core's words; what Discord refuses is in the log.
+    """Await a request and translate its error for the core; refusals are logged.
 
     Args:
-        request: What to ask of Discord.
-        what: Name of it, for the log.
-        repeats: Whether asking once more does no harm; else a broken connection is Unclear.
+        request: The request.
+        what: Name of the card or request in the log.
+        repeats: Whether the request is safe to repeat; else a broken connection raises Unclear.
     """
     try:
         return await request
@@ -297,7 +295,7 @@ async def _asked(request: Awaitable[T], what: str, *, repeats: bool = True) -> T
             log_refusal(what, error)
         raise _meaning(error, repeats=repeats) from error
     except discord.InvalidData as error:
-        # It speaks of a channel of a kind, or a server, that discord.py does not know.
+        # The response has a channel type or a server that discord.py does not know.
         raise Gone(str(error)) from error
     except NETWORK as error:
         raise (RetryLater(AWAY, unclear=True) if repeats else Unclear(str(error))) from error
@@ -315,13 +313,13 @@ def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     if error.status >= 500:
         return RetryLater(AWAY, unclear=True) if repeats else Unclear(f"Discord answered {error.status}")
     if error.status == 401:
-        # The bot's own token was refused: the service says so, and somebody may put it right.
+        # The bot's token was refused: the service reports it, and the operator may correct it.
         return RetryLater(60.0)
     return Gone(f"{error.status} {error.code}")
 
 
 def _mention(address: Address) -> tuple[str | None, discord.AllowedMentions]:
-    """A late message tells its asker, and nobody else, that it is there."""
+    """Return the content and mentions of a late message, which notifies its asker alone."""
     if address.user is None:
         return None, discord.AllowedMentions.none()
     asker = discord.Object(int(address.user))

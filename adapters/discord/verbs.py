@@ -1,4 +1,4 @@
-"""Slash commands made from the table of verbs: what each takes becomes an option with Discord's own picker."""
+"""Slash commands built from the table of commands; each argument becomes an option with Discord's picker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = 10**12
 
 
 class ChannelTransformer(app_commands.Transformer):
-    """A channel or thread that messages stand in, as Discord describes it; it need not be one that the bot is in."""
+    """A channel or thread for messages, as Discord describes it; the bot need not have access to it."""
 
     @property
     def type(self) -> discord.AppCommandOptionType:
@@ -32,17 +32,17 @@ class ChannelTransformer(app_commands.Transformer):
 
     @property
     def channel_types(self) -> list[discord.ChannelType]:
-        """Neither categories nor forums: what stands in them are threads."""
+        """All types with messages; not categories and forums, which hold channels and threads."""
         kinds = discord.ChannelType
         threads = [kinds.news_thread, kinds.public_thread, kinds.private_thread]
         return [kinds.text, kinds.voice, kinds.news, kinds.stage_voice, *threads]
 
     async def transform(self, interaction: discord.Interaction, value: object, /) -> object:  # noqa: ARG002 - discord.py passes it
-        """Return what came."""
+        """Return the value unchanged."""
         return value
 
 
-# What Discord's client makes sure of before anything is sent. It hands roles, people and channels over as ids.
+# Discord's client validates these before it sends an interaction.
 _TYPES: Mapping[ArgType, Any] = {
     ArgType.TEXT: app_commands.Range[str, 1, 500],
     ArgType.WORD: app_commands.Range[str, 1, 100],
@@ -56,11 +56,11 @@ _TYPES: Mapping[ArgType, Any] = {
 
 
 def build(about: About, answering: Answering) -> list[Command | app_commands.Group]:
-    """Return a command for each verb of one word, and a group for each first word of the others.
+    """Return a command for each name of one word, and a group for each first word of the others.
 
     Args:
-        about: Gives a key's words, which carry the key of their translations.
-        answering: Does what a verb asks for; its values are as discord.py hands them over.
+        about: Returns the English text of a key with the key of its translations.
+        answering: Runs a command with the values that discord.py passes.
     """
     built: dict[str, Command | app_commands.Group] = {}
     for verb in VERBS:
@@ -79,7 +79,7 @@ def build(about: About, answering: Answering) -> list[Command | app_commands.Gro
 
 @dataclass(frozen=True, slots=True)
 class PickedOptions:
-    """What somebody typed and picked, by argument: its value as text, what Discord calls it, and a person's roles."""
+    """The options of an interaction by argument: value as text, Discord's display name, and a person's roles."""
 
     args: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class PickedOptions:
 
 
 def picked(values: Mapping[str, object]) -> PickedOptions:
-    """Read the values that discord.py hands over."""
+    """Convert the values that discord.py passes."""
     found = PickedOptions()
     for name, value in values.items():
         if value is None:
@@ -124,7 +124,7 @@ def _callback(verb: CommandEntry, answering: Answering) -> Callable[..., Corouti
     async def callback(interaction: discord.Interaction, **values: object) -> None:
         await answering(interaction, verb, values)
 
-    # discord.py makes the options from the signature, which only the table knows.
+    # discord.py builds the options from the signature, which only the table knows.
     setattr(callback, "__signature__", inspect.Signature(list(_parameters(verb))))  # noqa: B010 - mypy knows no such attribute
     return callback
 

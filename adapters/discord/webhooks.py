@@ -1,4 +1,4 @@
-"""Messages by an interaction's token: a new one is asked for once, since Discord has no key that makes a second try safe."""
+"""Messages by an interaction's token. A new one is sent once: Discord has no idempotency key for it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from discord.webhook.async_ import AsyncWebhookAdapter, async_context
 
 
 class OnceAdapter(AsyncWebhookAdapter):
-    """discord.py's adapter repeats every request that a 5xx answers, also those that were carried out.
-
-    Edits and first answers may be repeated; a follow-up that arrived would be there twice.
-    """
+    """discord.py's adapter retries every request after a 5xx, also one that was carried out. Edits and first answers are safe to repeat; a follow-up would be shown twice."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # discord.py's has no annotations
 
     async def request(self, route: Route, session: aiohttp.ClientSession, **options: Any) -> Any:
-        """Ask, and ask again only where that does no harm.
+        """Send a request; retry only requests that are safe to repeat.
 
         Raises:
             discord.DiscordServerError: It may have been carried out.
@@ -34,7 +31,7 @@ class OnceAdapter(AsyncWebhookAdapter):
 
 
 class _Once:
-    """A session whose failures end the adapter's tries."""
+    """A session whose errors stop the adapter's retries."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -55,5 +52,5 @@ _ADAPTER = OnceAdapter()
 
 
 def use_once() -> None:
-    """Send the follow-ups of this task, and of the tasks that it starts, once."""
+    """Turn off retries of follow-ups in this task and the tasks that it starts."""
     async_context.set(_ADAPTER)
