@@ -108,7 +108,8 @@ class EaselClient(discord.AutoShardedClient):
         """Connect one shard.
 
         Raises:
-            ConnectionError: It can't be connected. discord.py would retry every 5 s without end, one call deeper each time; the service's back-off takes over instead.
+            ConnectionError: It can't be connected. discord.py would retry every 5 s without end, one call deeper
+                each time; the service's back-off takes over instead.
         """
         if shard_id in self._launched:
             raise ConnectionError("its gateway does not answer")

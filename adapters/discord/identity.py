@@ -61,7 +61,11 @@ def owners_of(application: discord.AppInfo | None) -> frozenset[str]:
 
 
 def place_of(interaction: discord.Interaction) -> Place:
-    """Return the channel of an interaction. A thread counts as a channel: it has its own messages and rate limits. In a server with a user install alone, no rules hold, as in direct messages."""
+    """Return the channel of an interaction.
+
+    A thread counts as a channel: it has its own messages and rate limits. In a server with a user install alone, no
+    rules hold, as in direct messages.
+    """
     guild = interaction.guild if interaction.is_guild_integration() else None
     return Place(
         platform=PLATFORM,

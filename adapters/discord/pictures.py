@@ -16,7 +16,10 @@ from bot.core.pictures import PictureFile
 from engine.contract import Profile
 
 FILE_BYTES = 20 * 1024 * 1024
-"""Discord's limit for one file since September 2026, in bytes. Some servers and accounts have a larger or smaller one."""
+"""Discord's limit for one file since September 2026, in bytes.
+
+Some servers and accounts have a larger or smaller one.
+"""
 REQUEST_BYTES = 25 * 1024 * 1024 - 64 * 1024
 """Discord's limit for one request in bytes, less room for the rest of the request."""
 SMALL_BYTES = 7 * 1024 * 1024

@@ -102,7 +102,8 @@ class DiscordSurface:
     async def send(self, address: Address, card: Card, key: str) -> Address:
         """Send the card as a new message: in the channel, mentioning the asker, or directly if it is private.
 
-        The nonce makes a repeated send one message. An answer to the interaction that was sent but not stored is found and edited instead. If the bot may no longer write in the channel, the card goes to the person directly.
+        The nonce makes a repeated send one message. An answer to the interaction that was sent but not stored is found
+        and edited instead. If the bot may no longer write in the channel, the card goes to the person directly.
 
         Raises:
             Gone: Neither the channel nor the person can be written to.

@@ -13,7 +13,10 @@ from discord.webhook.async_ import AsyncWebhookAdapter, async_context
 
 
 class OnceAdapter(AsyncWebhookAdapter):
-    """discord.py's adapter retries every request after a 5xx, also one that was carried out. Edits and first answers are safe to repeat; a follow-up would be shown twice."""
+    """discord.py's adapter retries every request after a 5xx, also one that was carried out.
+
+    Edits and first answers are safe to repeat; a follow-up would be shown twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # discord.py's has no annotations

@@ -1,4 +1,4 @@
-"""Who may set rules in a group: asked of Telegram only when somebody tries to, and remembered for a minute."""
+"""Group administrators: looked up only when a command needs the right, and cached for a minute."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ADMINS = frozenset({"creator", "administrator"})
 
 
 class _Member(BaseModel):
-    """A ``ChatMember`` of any kind and of any version of the Bot API: nothing counts but its status."""
+    """A ``ChatMember`` of any kind and Bot API version; only its status is read."""
 
     status: str
 
 
 class _GetStatus(TelegramMethod[_Member]):
-    """``getChatMember``. aiogram's own reading refuses an answer in which a right is missing or new."""
+    """``getChatMember``. aiogram's own model rejects an answer with a missing or unknown right."""
 
     __returning__ = _Member
     __api_method__ = "getChatMember"
@@ -37,12 +37,12 @@ class _GetStatus(TelegramMethod[_Member]):
 
 
 class Admins:
-    """ReplyPoster whether a person is an administrator of a group.
+    """Looks up whether a person is an administrator of a group.
 
     Args:
         bot: The API client.
-        keep: How long an answer counts, in seconds.
-        again: How long Telegram is not asked again after it gave no answer, in seconds.
+        keep: How long an answer is cached, in seconds.
+        again: Pause after a failed look-up, in seconds.
         clock: Seconds; only differences count.
     """
 
@@ -60,7 +60,7 @@ class Admins:
         """Whether the person is the owner or an administrator.
 
         Raises:
-            NotAllowed: Telegram does not tell.
+            NotAllowed: Telegram does not answer.
         """
         now = self._clock()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
@@ -83,6 +83,6 @@ class Admins:
             if isinstance(error, TelegramRetryAfter):
                 self._away_until = self._clock() + error.retry_after
             elif not isinstance(error, TelegramBadRequest | TelegramForbiddenError):
-                self._away_until = until  # not the fault of this question
+                self._away_until = until  # not caused by this look-up
             return until, None
         return self._clock() + self._keep, member.status in _ADMINS

@@ -1,4 +1,7 @@
-"""Calls that handlers leave for later: answers to presses, turned pages, notices of failures. None of them is durable."""
+"""Calls that handlers leave for later: answers to presses, turned pages, notices of failures.
+
+None of them is durable.
+"""
 
 from __future__ import annotations
 

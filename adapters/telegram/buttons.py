@@ -1,4 +1,4 @@
-"""Presses of buttons: saved like everything else; the sentence that ends a press is an errand."""
+"""Button presses: saved before they are confirmed. The answer to a press is a background call."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class CallbackQueries:
         studio: The core.
         surface: Shows a turned page.
         owners: User ids of this Easel's owners.
-        background: What is done later.
-        admins: Who may set rules in a group; asked only where a button is for them alone.
+        background: Runs calls that need not be saved.
+        admins: Looks up group administrators, for buttons that need the right.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class CallbackQueries:
         self._turning: dict[tuple[str, str | None], str] = {}
 
     def router(self) -> Router:
-        """The route: every press, whatever it carries."""
+        """Return the route of all presses."""
         router = Router(name="presses")
         router.callback_query.register(self.press)
         return router
 
     async def press(self, query: CallbackQuery, event_update: Update) -> None:
-        """Do what the button asks for, and always answer it."""
+        """Run the button's action; every press is answered."""
         actor = presser_of(query, self._owners)
         press = ButtonPress.unpack(query.data or "")
         if press is None or query.message is None:
@@ -68,18 +68,18 @@ class CallbackQueries:
             return
         self._background.answer(query.id, pressed.notice)
         if pressed.card is not None and pressed.card.job_id is None:
-            # A turned page; the cards of jobs are delivery's.
+            # A turned page; delivery shows the cards of jobs.
             here = replace(near, message=near.reply_to, reply_to=None)
             self._background.start(self._show(query.id, here, pressed.card), "a page could not be turned")
 
     async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: ButtonPress) -> Actor:
-        """Ask whether they are an admin here, if the button is for admins alone."""
+        """Look up whether the actor is an admin here, if the button needs the right."""
         if press.action is not Action.HIDE or actor.is_owner or not is_group(message.chat):
             return actor
         return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
 
     async def _show(self, query_id: str, here: Address, card: Card) -> None:
-        """Show the card in place of the pressed one, unless a later press has asked for another meanwhile."""
+        """Show the card in place of the pressed one, unless a later press has turned the page again."""
         message = (here.chat, here.message)
 
         async def edit() -> None:
@@ -99,10 +99,10 @@ class CallbackQueries:
 
 
 def _is_page(message: Message | InaccessibleMessage, query: CallbackQuery) -> bool:
-    """Whether the pressed button stands under the message, in the presser's own chat: pages are shown nowhere else."""
+    """Whether the message has the pressed button and is in the presser's private chat, as pages always are."""
     if message.chat.type != ChatType.PRIVATE or message.chat.id != query.from_user.id:
         return False
     if isinstance(message, InaccessibleMessage):
-        return True  # too old for Telegram to tell its buttons; nobody else is in this chat
+        return True  # too old for Telegram to send its buttons; nobody else is in this chat
     rows = message.reply_markup.inline_keyboard if message.reply_markup else []
     return any(button.callback_data == query.data for row in rows for button in row)

@@ -1,4 +1,4 @@
-"""The API client: built from the settings, and asked again until Telegram replies."""
+"""The API client, and calls that are repeated until Telegram answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHECK_SECONDS = 15
 
 
 class _Session(AiohttpSession):
-    """Keeps the types of answers: pydantic forgets one that is not in use, and takes 4 ms to build it again."""
+    """Caches the response models: pydantic drops unused ones, and takes 4 ms to build one again."""
 
     def __init__(self, *, proxy: str | None, api: TelegramAPIServer) -> None:
         super().__init__(proxy=proxy, api=api)
@@ -45,17 +45,17 @@ class _Session(AiohttpSession):
 
 
 def make_bot(settings: TelegramSettings, core: Settings) -> Bot:
-    """Build the client; nothing is sent yet.
+    """Build the client; no network access.
 
     Raises:
-        Unavailable: The token can't be one, or the proxy's address is none.
+        Unavailable: The token or the proxy's address is malformed.
     """
     token = settings.token.get_secret_value().strip() if settings.token else ""
     url = settings.api_url
     proxy = settings.proxy or core.proxy
     try:
         session = _Session(
-            # Names are looked up by the proxy either way; curl's spelling for that is known to many.
+            # The proxy resolves names either way; socks5h is curl's spelling for that.
             proxy=proxy and proxy.replace("socks5h://", "socks5://", 1),
             api=TelegramAPIServer.from_base(url) if url else PRODUCTION,
         )
@@ -121,7 +121,7 @@ class ApiRetrier:
 
     Args:
         bot: The API client.
-        studio: Knows the sentences, and is told why this platform serves nobody.
+        studio: Gives the sentences, and records the connection's problems.
         options: The pauses.
     """
 

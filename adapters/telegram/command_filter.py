@@ -1,4 +1,4 @@
-"""MessageCommands as people type them, with or without a space behind: ``/draw a cat``, ``/draw一只猫``, ``／draw: a cat``."""
+"""The filter for typed commands, with or without a space after the name: ``/draw a cat``, ``/draw一只猫``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TypedCommand:
 
     Attributes:
         name: In lower case, without its slash.
-        rest: What stands behind it, without the colon and the blanks between.
+        rest: The text after it, without the colon and the blanks between.
     """
 
     name: str
@@ -33,8 +33,8 @@ class TypedCommand:
 
 
 def read(text: str, username: str | None) -> TypedCommand | None:
-    """Read a line that begins with a command; None where it has none, or one for another bot than ``username``."""
-    # One character for one, so that places in the folded text are places in the text.
+    """Parse a line that begins with a command; None without a command, or with one for another bot than ``username``."""
+    # One character maps to one, so that positions in the folded text are positions in the text.
     folded = text.translate(_WIDE)
     head = _HEAD.match(folded)
     if head is None or (head["bot"] is not None and head["bot"].lower() != (username or "").lower()):

@@ -1,4 +1,4 @@
-"""What people write to the bot. Handlers only save: delivery speaks, and an update counts once its row is there."""
+"""Messages to the bot. Handlers only save; delivery sends. An update is confirmed once it is saved."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class MessageCommands:
         studio: The core.
         me: The bot's own account.
         owners: User ids of this Easel's owners.
-        background: What is done later.
-        replies: Where answers go that are no pictures.
+        background: Runs calls that need not be saved.
+        replies: Saves replies that are not job cards.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class MessageCommands:
         self._whole: dict[str, int] = {}
 
     def router(self) -> Router:
-        """The routes: commands everywhere, also in captions; plain text and other content only in private chats."""
+        """Return the routes: commands everywhere, also in captions; plain text and other content only in private chats."""
         router = Router(name="messages")
         private = F.chat.type == ChatType.PRIVATE
         router.message.register(self.draw, F.text, CommandFilter("draw"))
@@ -93,7 +93,7 @@ class MessageCommands:
             await self._draw(message, message.text or "", event_update.update_id)
 
     async def history(self, message: Message, event_update: Update) -> None:
-        """``/history``: one's own pictures, for oneself alone."""
+        """``/history``: the author's own pictures, in private chats only."""
         actor = author_of(message, self._owners)
         if is_group(message.chat):
             card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
@@ -102,7 +102,7 @@ class MessageCommands:
         await self._replies.post(message, actor, event_update.update_id, card, kind="history")
 
     async def cancel(self, message: Message, event_update: Update) -> None:
-        """``/cancel``: stop whatever of one's own is not drawn yet."""
+        """``/cancel``: cancel the author's unfinished jobs."""
         actor, place = author_of(message, self._owners), place_of(message)
         address = address_near(message, actor)
         stopped = 0
@@ -131,14 +131,14 @@ class MessageCommands:
         await self._replies.post(message, actor, event_update.update_id, card, kind="help")
 
     async def unknown(self, message: Message, event_update: Update) -> None:
-        """A command that is none of ours is no prompt either."""
+        """Answer an unknown command; it is not taken for a prompt."""
         actor = author_of(message, self._owners)
         typed = (message.text or "").split(maxsplit=1)[0]
         notice = self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
         await self._replies.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
-        """Photos, voice and the like can't be drawn from."""
+        """Answer photos, voice messages and the like: only text can be drawn."""
         actor = author_of(message, self._owners)
         notice = self._notice("telegram.text_only", actor)
         await self._replies.post(message, actor, event_update.update_id, notice, kind="media")
@@ -156,11 +156,11 @@ class MessageCommands:
             self._background.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
 
     async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
-        """Say so where a private picture can't reach its asker, who has never opened a chat with the bot."""
+        """Tell the asker of a private picture if they have never opened a chat with the bot."""
         assert message.bot is not None
         try:
             await message.bot.send_chat_action(int(actor.user_id), ChatAction.TYPING)
-            reached = not actor.user_id.startswith("-")  # whoever writes as a group has no chat of their own
+            reached = not actor.user_id.startswith("-")  # a group that writes has no private chat
         except TelegramAPIError:
             reached = False
         if not reached:
@@ -168,7 +168,9 @@ class MessageCommands:
             await self._replies.post(message, actor, update_id, card, kind="open_private", part="private")
 
     def _is_tail(self, message: Message) -> bool:
-        """Whether this is the rest of a message that Telegram's app cut in two at its limit, and no prompt by itself."""
+        """Whether this is the rest of a message that Telegram's app split at the length limit, and no prompt of its
+        own.
+        """
         chat = str(message.chat.id)
         follows = self._whole.pop(chat, None) == message.message_id - 1
         if sizeof(message.text or "") >= TEXT_LIMIT:

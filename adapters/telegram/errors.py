@@ -1,4 +1,4 @@
-"""What goes wrong with a call, in the words of the core: Gone, Busy or Unclear."""
+"""Errors of calls to Telegram, translated to the core's: Gone, Busy or Unclear."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 PROXY_ERRORS = (ProxyError, ProxyConnectionError, ProxyTimeoutError)
 UNREACHABLE = (TelegramNetworkError, TelegramServerError, ClientDecodeError, *PROXY_ERRORS)
-"""Telegram, or what stands between, does not answer, or not in its own words."""
+"""No answer from Telegram, or one that is not Telegram's."""
 REFUSED = (TelegramUnauthorizedError, TelegramNotFound)
-"""The token is not a bot's: 401; 404 where it does not even look like one."""
+"""The token is refused: 401, or 404 where it is malformed."""
 CALL_ERRORS = (AiogramError, *PROXY_ERRORS)
-"""All that a call may raise."""
+"""All errors of a call."""
 
 _PASSING = 5.0
 _LINE = 300
@@ -59,7 +59,7 @@ _NOT_THE_PICTURES = (
 
 
 class TokenRefusals:
-    """How long to wait while Telegram refuses the token: longer with each refusal that comes after such a wait.
+    """The back-off while Telegram refuses the token. It grows with each refusal that follows a wait.
 
     Args:
         clock: Seconds; only differences count.
@@ -71,22 +71,23 @@ class TokenRefusals:
         self._until = 0.0
 
     def met(self) -> float:
-        """Count a refusal; returns the seconds to wait. Those of many chats at one moment count as one."""
+        """Count a refusal; returns the seconds to wait. Simultaneous refusals in several chats count as one."""
         now = self._clock()
         if now >= self._until:
             self._until = now + self._backoff.fail()
         return self._until - now
 
     def over(self) -> None:
-        """A call was taken."""
+        """Reset: a call succeeded."""
         self._backoff.succeed()
 
 
 @contextmanager
 def translate_errors(refusals: TokenRefusals, *, repeatable: bool) -> Iterator[None]:
-    """Turn the library's errors into the port's. ``repeatable``: doing it twice shows it once.
+    """Translate the library's errors to the port's.
 
-    A group that became a supergroup passes as TelegramMigrateToChat: the caller may follow it.
+    ``repeatable``: whether the call is idempotent. TelegramMigrateToChat is raised unchanged: the caller may follow the
+    group.
     """
     try:
         yield
@@ -96,7 +97,7 @@ def translate_errors(refusals: TokenRefusals, *, repeatable: bool) -> Iterator[N
     except TelegramRetryAfter as error:
         raise RetryLater(error.retry_after) from error
     except (TelegramForbiddenError, TelegramEntityTooLarge, TelegramBadRequest) as error:
-        # A request that is refused once is refused again; what it was tells the operator what to do.
+        # A refused request would be refused again; the log line tells the operator why.
         log.warning("Telegram refused %s: %s", type(error.method).__name__, error.message)
         raise Gone(error.message) from error
     except (*REFUSED, TelegramConflictError) as error:
@@ -112,7 +113,7 @@ def translate_errors(refusals: TokenRefusals, *, repeatable: bool) -> Iterator[N
 
 @contextmanager
 def picture_errors() -> Iterator[None]:
-    """Tell a refusal of pictures (NoPictures) from one of the message or of the place, which passes."""
+    """Raise NoPictures where the pictures are refused; refusals of the message or the place pass unchanged."""
     try:
         yield
     except TelegramMigrateToChat:
@@ -130,5 +131,5 @@ def never_sent(error: BaseException) -> bool:
 
 
 def describe(error: BaseException, token: str) -> str:
-    """The error as one log line, without the token that addresses of calls carry."""
+    """Return the error as one log line, without the token that the URLs of calls hold."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".replace(token, "…"), _LINE, placeholder="…")

@@ -15,7 +15,7 @@ PLATFORM = "telegram"
 
 
 def locale_of(user: User | None) -> str:
-    """The language that the person's app reports, as one that Easel speaks."""
+    """Return the locale for the language of the person's app."""
     code = (user.language_code if user else None) or ""
     return "zh_CN" if code.lower().startswith("zh") else "en"
 
@@ -26,15 +26,15 @@ def is_group(chat: Chat) -> bool:
 
 
 def is_channel(message: Message) -> bool:
-    """Whether somebody writes in a group as a channel (or as another group): nobody can say who."""
+    """Whether the author writes in a group as a channel or another group, so that the person is unknown."""
     return message.sender_chat is not None and is_group(message.chat) and message.sender_chat.id != message.chat.id
 
 
 def author_of(message: Message, owners: Container[str]) -> Actor:
-    """Who wrote a message.
+    """Return the author of a message.
 
-    Somebody who writes in the name of a chat is that chat: Telegram tells nothing else, and gives all anonymous
-    admins one shared user. One who writes in the name of the group itself is an admin of it.
+    If it is written in the name of a chat, the author is that chat: all anonymous admins share one user. Only admins
+    can write in the name of the group itself.
     """
     if message.sender_chat is not None and is_group(message.chat):
         return Actor(
@@ -48,7 +48,7 @@ def author_of(message: Message, owners: Container[str]) -> Actor:
 
 
 def presser_of(query: CallbackQuery, owners: Container[str]) -> Actor:
-    """Who pressed a button."""
+    """Return the actor who pressed a button."""
     return _actor(query.from_user, owners)
 
 
@@ -65,7 +65,7 @@ def _actor(user: User | None, owners: Container[str]) -> Actor:
 
 
 def place_of(message: Message | InaccessibleMessage) -> Place:
-    """Where a message stands. A private chat has no guild: nobody sets rules there."""
+    """Return the place of a message. A private chat has no guild: no rules are set there."""
     chat = message.chat
     return Place(
         platform=PLATFORM,
@@ -77,7 +77,7 @@ def place_of(message: Message | InaccessibleMessage) -> Place:
 
 
 def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Address:
-    """Where an answer to the message belongs."""
+    """Return the address of an answer to the message."""
     return Address(
         platform=PLATFORM,
         chat=str(message.chat.id),
@@ -88,29 +88,29 @@ def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Addres
 
 
 def ref_of(update_id: int, address: Address, part: str = "") -> EventRef:
-    """The update as the cause of a job or of a notice; ``part`` tells several causes in one update apart."""
+    """Return the update as the event of a job or notice; ``part`` distinguishes several events of one update."""
     return EventRef(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
 
 
 def once(address: Address, what: str) -> EventRef:
-    """The cause of a notice that a person is given only once in a chat, whatever they write."""
+    """Return the event of a notice that a person gets only once in a chat."""
     return EventRef(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
 
 
 def once_in_album(address: Address, album: str, what: str) -> EventRef:
-    """The cause of a notice about an album, whose photos come as one update each."""
+    """Return the event of a notice about an album, whose photos are separate updates."""
     return EventRef(event=f"{PLATFORM}:album:{address.chat}:{album}:{what}", address=address)
 
 
 def _thread(message: Message | InaccessibleMessage) -> str | None:
-    # Outside forums a thread id only says what is replied to, and may not be sent back.
+    # Outside forums a thread id only identifies a reply chain, and is not valid in requests.
     if isinstance(message, Message) and message.is_topic_message and message.message_thread_id is not None:
         return str(message.message_thread_id)
     return None
 
 
 def private_chat(address: Address) -> Address:
-    """The private chat with the asker, whose id is the asker's own; groups and channels have none. Raises Gone."""
+    """Return the address of the private chat with the asker. Raises Gone for groups and channels, which have none."""
     if address.user is None or address.user.startswith("-"):
         raise Gone("a private card without a person")
     if address.user == address.chat:
@@ -119,8 +119,8 @@ def private_chat(address: Address) -> Address:
 
 
 def reply_to(address: Address) -> ReplyParameters | None:
-    """What a message answers; None where there is nothing."""
-    # Files answer their card, a card answers what asked for it.
+    """Return the reply parameters for an address; None if there is no message to reply to."""
+    # Files reply to their card, a card replies to the request.
     message_id = whole(address.message or address.reply_to)
     if message_id is None:
         return None
@@ -128,5 +128,5 @@ def reply_to(address: Address) -> ReplyParameters | None:
 
 
 def whole(text: str | None) -> int | None:
-    """A stored id as a number."""
+    """Return a stored id as a number."""
     return None if text is None else int(text)

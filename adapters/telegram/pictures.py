@@ -1,4 +1,4 @@
-"""Pictures as Telegram takes them: small ones enlarged, big ones made to fit the limit of a photo."""
+"""Pictures as uploads: small ones enlarged, large ones compressed to the limit of a photo."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _QUALITY = 92
 
 
 async def photo(file: PictureFile, profiles: Sequence[Profile]) -> InputFile:
-    """The picture to look at; Telegram compresses it again. Raises OSError when the file can't be read."""
+    """Return the picture as a photo; Telegram compresses it again. Raises OSError if the file can't be read."""
     return await asyncio.to_thread(_photo, file, _factor(file, profiles))
 
 
 async def original(file: PictureFile) -> InputFile:
-    """The file as it is stored. Raises OSError when it can't be read."""
+    """Return the stored file. Raises OSError if it can't be read."""
     await asyncio.to_thread(file.path.stat)
     return FSInputFile(file.path, filename=file.name)
 

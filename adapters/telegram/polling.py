@@ -18,17 +18,17 @@ from bot.core.errors import Unavailable
 log = logging.getLogger(__name__)
 
 KINDS = ["message", "callback_query"]
-"""The updates that are asked for."""
+"""The kinds of updates that are requested."""
 
 
 class Polling:
-    """One reader of a bot's updates.
+    """Reads a bot's updates.
 
     Args:
         bot: The API client.
-        dispatcher: Its handlers return once everything is saved; they raise Unavailable while the database can't be
-            written, and anything else when they fail.
-        apologise: Tells the sender of an update what is wrong: the database's fault, or None for any other.
+        dispatcher: Its handlers return once everything is saved. They raise Unavailable while the database can't be
+            written; any other exception is a failure.
+        apologise: Tells the sender of an update about its failure: the database's error, or None for any other.
         retrier: Repeats calls until Telegram answers.
         options: Pauses.
     """
@@ -55,7 +55,7 @@ class Polling:
             while True:
                 updates = await self._retrier.call(self._fetch)
                 fresh = [update for update in updates if self._window.begin(update.update_id)]
-                # Somebody who presses a button looks at it.
+                # Presses first: their people are waiting at the screen.
                 for update in sorted(fresh, key=lambda update: update.callback_query is None):
                     self._turns.begin(update, group)
                 await self._window.ready()
@@ -74,7 +74,7 @@ class Polling:
             raise
 
     def _readable(self, error: ClientDecodeError) -> list[Update]:
-        """Of updates that the library can't read together, those that it can read, and the others' bare ids."""
+        """Return the updates of a response that the library rejects as a whole; unreadable ones have nothing but an id."""
         if not isinstance(error.data, dict) or not isinstance(error.data.get("result"), list):
             return []
         updates = []
@@ -93,7 +93,7 @@ class Polling:
         return updates
 
     async def _handle(self, update: Update) -> None:
-        """Handle one update to its end; only a database that can't be written keeps it from being confirmed."""
+        """Handle one update. It stays unconfirmed only while the database can't be written."""
         backoff = self._options.failing()
         while any(getattr(update, kind) for kind in KINDS):
             try:
@@ -104,7 +104,7 @@ class Polling:
                 if first:
                     self._apologise(update, error)
                 elif self._window.crowded:
-                    break  # its sender knows; the senders of later updates are to be told, too
+                    break  # the sender was told; make room for later updates
                 await asyncio.sleep(pause)
             except Exception:
                 log.exception("update %d failed and is passed over", update.update_id)

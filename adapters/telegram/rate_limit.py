@@ -1,4 +1,4 @@
-"""Telegram's rate limits per chat, kept before Telegram has to remind us of them."""
+"""Telegram's rate limits per chat, enforced on our side."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class RateLimiter:
     Source: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 
     Args:
-        gap: Shortest time between two messages in a chat, in seconds; a little more than what Telegram asks for,
-            since it counts when they arrive.
+        gap: Shortest time between two messages in a chat, in seconds. A little above Telegram's limit, which counts
+            arrivals.
         per_minute: Messages in one group within a minute.
-        reserve: How many of those are kept for what is more than progress.
+        reserve: How many of those are reserved for messages other than progress.
         clock: Seconds; only differences count.
     """
 
@@ -48,15 +48,15 @@ class RateLimiter:
         self._chats: dict[int, _Chat] = {}
 
     def scarce(self, chat_id: int) -> bool:
-        """Whether progress had better be left out here, so that what is left of the minute serves what is finished."""
+        """Whether progress updates should be skipped here, to keep the rest of the minute for finished jobs."""
         return chat_id < 0 and len(self._chat(chat_id).sent) >= self._per_minute - self._reserve
 
     @contextmanager
     def slot(self, chat_id: int, messages: int = 1) -> Iterator[None]:
-        """Hold the chat's turn while a call runs.
+        """Reserve the chat while a call runs.
 
         Raises:
-            Busy: It is not its turn yet.
+            Busy: The rate limit forbids the call now.
         """
         chat = self._chat(chat_id)
         wait = self._wait(chat, messages, group=chat_id < 0)
@@ -72,7 +72,7 @@ class RateLimiter:
             chat.free_at = max(chat.free_at, now + self.gap)
 
     def hold(self, chat_id: int, seconds: float) -> None:
-        """Telegram asked to leave this chat alone for so long."""
+        """Allow no call to this chat for some seconds, as Telegram asked."""
         chat = self._chat(chat_id)
         chat.free_at = max(chat.free_at, self._clock() + seconds)
 

@@ -1,4 +1,4 @@
-"""A message that can't be deleted any more, edited until nothing is left of what it showed."""
+"""Redacts a message that can no longer be deleted: an edit removes its content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DONE = "message is not modified"
 
 
 async def redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
-    """Make a message say what the card says: a text loses its text, a photo or a file becomes a grey square.
+    """Replace a message's content by the card: text is replaced, and a photo or file becomes a grey square.
 
     Raises:
         TelegramAPIError: It can't be edited.
@@ -46,7 +46,7 @@ async def redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
         return
     caption, marked = words(card, CAPTION_LIMIT)
     blank = BufferedInputFile(await asyncio.to_thread(_blank), filename="forgotten.png")
-    # In an album a photo stays a photo and a file a file; elsewhere either becomes the other.
+    # In an album a photo must stay a photo and a file a file; elsewhere the kind may change.
     photo = InputMediaPhoto(media=blank, caption=caption, caption_entities=marked)
     file = InputMediaDocument(media=blank, caption=caption, caption_entities=marked)
     try:

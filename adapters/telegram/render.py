@@ -1,8 +1,7 @@
-"""Cards as Telegram shows them: text with explicit entities, captions, and inline keyboards.
+"""Cards as text with explicit entities, captions, and inline keyboards.
 
-No parse mode is ever used, so that no text can become markup. Telegram looks for mentions and links by itself
-everywhere but in code: what people typed is therefore set as code (which also copies at a tap), and an ``@``
-elsewhere is followed by a word joiner.
+No parse mode is used, so that no text can become markup. Telegram detects mentions and links everywhere but in code.
+Text that people typed is therefore set as code, and an ``@`` elsewhere is followed by a word joiner.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ _SIGNS: Mapping[Tone, str] = {
 
 
 def words(card: Card, limit: int) -> tuple[str, list[MessageEntity]]:
-    """The card's text and its entities, within ``limit`` UTF-16 code units: the prompt is shortened first."""
+    """Return the card's text and entities within ``limit`` UTF-16 code units; the prompt is shortened first."""
     empty = sizeof(_compose(card, "…").render()[0])
     prompt = clip(card.prompt, max(limit - empty, 0) + 1) if card.prompt else ""
     text, entities = _compose(card, prompt).render()
     if sizeof(text) <= limit:
         return text, entities
-    # Only very many facts and notes come here: the end is cut off, and what stood in code there stays in code.
+    # Only with very many facts and notes: the end is cut off, and the entities are clipped with it.
     text = clip(text, limit)
     end = sizeof(text) - sizeof("…")
     inside = [e for e in entities if e.offset < end]
@@ -49,7 +48,7 @@ def words(card: Card, limit: int) -> tuple[str, list[MessageEntity]]:
 
 
 def keyboard(card: Card) -> InlineKeyboardMarkup | None:
-    """The card's buttons; None when it has none."""
+    """Return the card's buttons; None when it has none."""
     rows = [
         [
             InlineKeyboardButton(
@@ -64,12 +63,12 @@ def keyboard(card: Card) -> InlineKeyboardMarkup | None:
 
 
 def answer(sentence: str) -> str:
-    """A sentence, short enough to answer a press with."""
+    """Return a sentence, shortened to the limit of an answer to a press."""
     return clip(sentence, ANSWER_LIMIT)
 
 
 def clip(text: str, limit: int) -> str:
-    """At most ``limit`` UTF-16 code units, with an ellipsis where something was cut off."""
+    """Return at most ``limit`` UTF-16 code units, with an ellipsis where the text was cut."""
     if sizeof(text) <= limit:
         return text
     return text.encode("utf-16-le")[: 2 * max(limit - 1, 0)].decode("utf-16-le", "ignore") + "…"

@@ -17,7 +17,7 @@ from bot.studio import Studio
 
 
 class ReplyPoster:
-    """Saves answers; delivery sends them.
+    """Saves replies; delivery sends them.
 
     Args:
         studio: The core.
@@ -29,16 +29,15 @@ class ReplyPoster:
     async def post(
         self, message: Message, actor: Actor, update_id: int, card: Card, *, kind: str, part: str = ""
     ) -> None:
-        """Answer a message in its own chat: a group's own talk, or a chat that is private anyway.
+        """Reply to a message in its own chat.
 
         Args:
-            message: What is answered.
-            actor: Who wrote it.
-            update_id: Of the message's update: the same one again is answered once.
-            card: The answer.
-            kind: What sort of answer it is. Strangers may write for ever and each answer is a row, so whoever is not let
-                in yet is told the same sort of thing once.
-            part: Tells several answers to one message apart.
+            message: The message.
+            actor: Its author.
+            update_id: Id of the message's update; a repeated update gets one reply.
+            card: The reply.
+            kind: Kind of the reply. People who are not admitted yet get each kind once, since every reply is a row.
+            part: Distinguishes several replies to one message.
         """
         address = address_near(message, actor)
         album = message.media_group_id
@@ -48,17 +47,17 @@ class ReplyPoster:
         await self._studio.post(ref, replace(card, private=False))
 
     async def refuse(self, message: Message, actor: Actor, update_id: int, refusal: Refusal) -> None:
-        """Say why something is not done."""
+        """Reply with a refusal."""
         card = self._studio.refused(refusal, actor.locale)
         await self.post(message, actor, update_id, card, kind=refusal.key)
 
 
 class MissedNotices(BaseMiddleware):
-    """Runs after the handler of a message.
+    """Tells an author, after their message is handled, which cards could not be delivered.
 
     Args:
-        studio: Knows what was missed.
-        replies: Where the sentence goes.
+        studio: Knows the undelivered cards.
+        replies: Saves the notice.
     """
 
     def __init__(self, studio: Studio, replies: ReplyPoster) -> None:
@@ -71,7 +70,7 @@ class MissedNotices(BaseMiddleware):
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        """Handle the message, then say what its author has missed."""
+        """Handle the message, then send the notice."""
         result = await handler(event, data)
         update: Update = data["event_update"]
         if isinstance(event, Message):

@@ -13,12 +13,12 @@ from bot.studio import Studio
 
 
 class IgnoredSenders:
-    """Takes the messages that nobody else shall see.
+    """Handles messages of bots and channels before any other handler.
 
     Args:
         studio: The core.
-        replies: Where answers go.
-        commands: What a channel is told that it can't be used by.
+        replies: Saves replies.
+        commands: Commands that a channel is told it can't use.
     """
 
     def __init__(self, studio: Studio, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
@@ -27,17 +27,17 @@ class IgnoredSenders:
         self._commands = commands
 
     def router(self) -> Router:
-        """The routes: messages of bots, and commands of channels."""
+        """Return the routes: messages of bots, and commands of channels."""
         router = Router(name="senders")
         router.message.register(self.ignore, _is_bot)
         router.message.register(self.channel, _is_channel, CommandFilter(*self._commands))
         return router
 
     async def ignore(self, _: Message) -> None:
-        """Two bots that answer each other would never stop."""
+        """Ignore a bot: two bots that answer each other would never stop."""
 
     async def channel(self, message: Message, event_update: Update) -> None:
-        """Telegram does not tell who writes as a channel: bans and quotas would count for nobody."""
+        """Refuse a channel: its author is unknown, so bans and quotas could not be applied."""
         actor = author_of(message, ())
         card = Card(Tone.INFO, self._studio.text("telegram.as_channel", actor.locale), final=True)
         await self._replies.post(message, actor, event_update.update_id, card, kind="as_channel")
@@ -45,7 +45,7 @@ class IgnoredSenders:
 
 def _is_bot(message: Message, bot: Bot) -> bool:
     user = message.from_user
-    # Telegram names a bot of its own as the author of what is written in the name of a chat.
+    # Messages in the name of a chat have one of Telegram's own bots as their author.
     others = user is not None and user.is_bot and (message.sender_chat is None or not is_group(message.chat))
     return others or bool(message.is_automatic_forward) or (user is not None and user.id == bot.id)
 
@@ -55,7 +55,7 @@ def _is_channel(message: Message) -> bool:
 
 
 class ChatMigrations:
-    """The handler of such news.
+    """Moves a group's settings to its new id when it becomes a supergroup.
 
     Args:
         studio: The core.
@@ -65,16 +65,16 @@ class ChatMigrations:
         self._studio = studio
 
     def router(self) -> Router:
-        """The route: Telegram's last message in the old group, and its first one in the new one."""
+        """Return the routes: Telegram's last message in the old group, and its first one in the new group."""
         router = Router(name="moves")
         router.message.register(self.left, F.migrate_to_chat_id)
         router.message.register(self.came, F.migrate_from_chat_id)
         return router
 
     async def left(self, message: Message) -> None:
-        """The old group says where it goes."""
+        """Handle the old group's message with the new id."""
         await self._studio.moved(PLATFORM, str(message.chat.id), str(message.migrate_to_chat_id))
 
     async def came(self, message: Message) -> None:
-        """The new one says where it comes from; usually that is known by then."""
+        """Handle the new group's message with the old id; usually the move is known by then."""
         await self._studio.moved(PLATFORM, str(message.migrate_from_chat_id), str(message.chat.id))

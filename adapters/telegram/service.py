@@ -1,4 +1,4 @@
-"""Telegram as one part of the service: its surface for delivery, and its reader of what people write."""
+"""The Telegram service: connects, registers commands, reads updates, and gives delivery its surface."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class TelegramService(PlatformService):
         core: The settings that no single platform owns.
         studio: The core.
         rate_limiter: Rate limits.
-        options: Pauses of the reader.
+        options: Timeouts and pauses of polling.
 
     Attributes:
         name: The platform's name in addresses.
-        surface: Where delivery speaks.
+        surface: Where delivery sends cards.
     """
 
     name = PLATFORM
@@ -80,8 +80,8 @@ class TelegramService(PlatformService):
         self.surface = TelegramSurface(studio.profiles, rate_limiter)
 
     async def run(self) -> None:
-        """Serve until cancelled. Returns early, after a loud line, when the settings can't work."""
-        # One line for every word that is said in any group is nobody's wish.
+        """Serve until cancelled. Returns early, after a critical log line, when the settings can't work."""
+        # aiogram logs a line for every update, also for messages in groups that are not for the bot.
         logging.getLogger("aiogram.event").setLevel(logging.WARNING)
         try:
             bot = make_bot(self._settings, self._core)
@@ -112,7 +112,7 @@ class TelegramService(PlatformService):
     def _dispatcher(self, bot: Bot, me: User, background: BackgroundCalls) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)
         dispatcher.include_router(ChatMigrations(self._studio).router())
-        # Verbs first: what is no command of anybody's is taken by the others.
+        # Table commands first; the other handlers take what matches none of them.
         admins, replies = Admins(bot), ReplyPoster(self._studio)
         dispatcher.include_router(IgnoredSenders(self._studio, replies, ALL_COMMANDS).router())
         missed = MissedNotices(self._studio, replies)
@@ -150,5 +150,8 @@ def build(
     rate_limiter: RateLimiter | None = None,
     options: PollingOptions | None = None,
 ) -> TelegramService:
-    """Build the service; no network access before ``run``. Telegram's own limits and pauses hold where none are given."""
+    """Build the service; no network access before ``run``.
+
+    Telegram's own limits and pauses hold where none are given.
+    """
     return TelegramService(settings, core, studio, rate_limiter or RateLimiter(), options or PollingOptions())

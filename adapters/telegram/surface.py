@@ -1,4 +1,4 @@
-"""Telegram's side of delivery: cards are sent and edited, pictures are photos, albums and documents."""
+"""Delivery to Telegram: cards are messages, pictures are photos, albums or documents."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class TelegramSurface:
         self._refusals = TokenRefusals()
 
     def use(self, bot: Bot | None) -> None:
-        """Speak through this client from now on; None while there is none."""
+        """Use this client from now on; None while there is none."""
         self._client = bot
 
     def abilities(self) -> Abilities:
-        """One photo in a card, one message a second; Telegram has no key that makes a send safe to repeat."""
+        """One photo in a card, one message a second; Telegram has no idempotency key for sending."""
         return Abilities(
             edit_every=self._rate_limiter.gap,
             safe_resend=False,
@@ -88,7 +88,7 @@ class TelegramSurface:
                 if "message is not modified" not in error.message:
                     raise
             except TelegramMigrateToChat as error:
-                # The messages of the old group stay behind; whoever asked gets the card anew in the new one.
+                # The old group's messages can't be edited; the card is sent again in the new group.
                 raise Gone("the group became a supergroup") from error
         return address
 
@@ -144,7 +144,9 @@ class TelegramSurface:
     async def _send_part(
         self, chat_id: int, address: Address, part: Sequence[PictureFile], sent: list[str], *, originals: bool
     ) -> int:
-        """Send what fits into one album, and add the ids of its messages to ``sent``; returns the chat's id then."""
+        """Send one album and add its message ids to ``sent``; returns the chat's id, which a migration may have
+        changed.
+        """
         with translate_errors(self._refusals, repeatable=False):
             try:
                 with self._turn(chat_id, len(part)):
@@ -158,7 +160,7 @@ class TelegramSurface:
     async def _send_album(
         self, chat_id: int, address: Address, part: Sequence[PictureFile], *, originals: bool
     ) -> list[str]:
-        """Send pictures, or their files where pictures are not taken. Raises NoPictures."""
+        """Send pictures as photos, or as files where photos are refused. Raises NoPictures."""
         if not originals:
             shown = [await photo(file, self._profiles()) for file in part]
             try:
@@ -171,7 +173,7 @@ class TelegramSurface:
             return await self._send_files(chat_id, address, part, files, originals=True)
 
     async def remove(self, address: Address, card: Card) -> None:
-        """See ``bot.core.ports.Surface``. What is older than 48 h can't be deleted, but it can be edited."""
+        """See ``bot.core.ports.Surface``. A message older than 48 h can't be deleted; it is redacted."""
         if address.message is None:
             raise Gone("no message is known")
         chat_id, message_id = int(address.chat), int(address.message)
@@ -214,7 +216,7 @@ class TelegramSurface:
             return None
 
     async def _edit_pictures(self, chat_id: int, message_id: int, card: Card, shown: InputFile) -> None:
-        """Turn a message into the card's photo, or into its file where a photo is not taken. Raises NoPictures."""
+        """Edit a message to the card's photo, or to its file where a photo is refused. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
 
         async def edit(media: InputMediaPhoto | InputMediaDocument) -> None:
@@ -263,7 +265,7 @@ class TelegramSurface:
             )
 
     async def _send_pictures(self, chat_id: int, address: Address, card: Card, shown: InputFile) -> Message:
-        """Send the card's photo, or its file where a photo is not taken. Raises NoPictures."""
+        """Send the card's photo, or its file where a photo is refused. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
         try:
             with picture_errors():
@@ -304,7 +306,7 @@ class TelegramSurface:
         thread, reply = whole(address.thread), reply_to(address)
         if len(inputs) > 1:
             media: list[MediaUnion] = [
-                # A document shows nothing by itself, so there is nothing to cover.
+                # A document has no visible preview that needs a cover.
                 InputMediaDocument(media=i) if originals else InputMediaPhoto(media=i, has_spoiler=_cover(file))
                 for file, i in zip(files, inputs, strict=True)
             ]
@@ -329,5 +331,5 @@ class TelegramSurface:
 
 
 def _cover(file: PictureFile) -> bool | None:
-    """Whether Telegram shall cover a photo until somebody taps it; nothing is said where it shall not."""
+    """Return True if Telegram must cover the photo until it is tapped, else None."""
     return True if file.spoiler else None

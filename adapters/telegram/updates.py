@@ -1,4 +1,4 @@
-"""Updates under way: which are handled at the same time, and from which one on Telegram is asked again."""
+"""Updates in progress: which are handled concurrently, and the offset of the next request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PATIENT = 0.5
 
 
 class _Slot:
-    """One of the places for messages that are handled at the same time; given back once."""
+    """A slot for a message that is handled; released once."""
 
     def __init__(self, slots: asyncio.Semaphore, seconds: float) -> None:
         self._slots: asyncio.Semaphore | None = slots
         self._timer = asyncio.get_running_loop().call_later(seconds, self.free)
 
     def free(self) -> None:
-        """Give it back."""
+        """Release the slot."""
         self._timer.cancel()
         if self._slots is not None:
             self._slots.release()
@@ -28,16 +28,16 @@ class _Slot:
 
 
 class UpdateScheduler:
-    """Runs a handler for each update.
+    """Runs a handler for each update; updates of one person are handled in their order.
 
-    A press waits for the earlier presses of its person alone: what it is about was shown before. Only so many messages
-    are handled at the same time that a press never waits long for the database; a handler that takes long waits for
-    something else, and makes room. A group's move to another id is handled alone.
+    A press waits only for earlier presses of the same person. The number of concurrent messages is limited, so that a
+    press never waits long for the database. A handler that takes long gives its slot back, since it waits for something
+    else. A group's change of id is handled alone.
 
     Args:
-        handle: Never raises but when it is cancelled.
-        slots: Messages that are handled at the same time.
-        patient: Seconds after which a message makes room for another.
+        handle: Raises nothing but CancelledError.
+        slots: Messages that are handled concurrently.
+        patient: Seconds after which a message gives its slot back.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ _FIRST_LOOK, _LAST_LOOK = 0.1, 1.0
 
 
 class UpdateWindow:
-    """Knows from which update on to ask. Asking for an update confirms all before it: only finished ones may be before it.
+    """Tracks the offset of the next request.
+
+    A request with an offset confirms all earlier updates, so they must be finished.
 
     Attributes:
         offset: The oldest update that is not finished, or the one after the last; None before the first answer.
@@ -112,16 +114,16 @@ class UpdateWindow:
 
     def __init__(self) -> None:
         self.offset: int | None = None
-        self._finished: dict[int, bool] = {}  # in the order in which Telegram told them
-        # An answer that was under way when an update was finished tells that update once more. Ids may begin anew
-        # after a week, so they are not compared with the offset.
+        self._finished: dict[int, bool] = {}  # in the order of arrival
+        # A response in flight repeats updates that were finished meanwhile. Ids may restart after a week, so they are
+        # not compared with the offset.
         self._confirmed: deque[int] = deque(maxlen=2 * PAGE)
         self._passed = 0
         self._pause = _FIRST_LOOK
         self._moved = asyncio.Event()
 
     def begin(self, update_id: int) -> bool:
-        """Note an update that was told; returns whether it is to be handled: it was not told before."""
+        """Record a received update; returns False if it was received before."""
         if update_id in self._finished or update_id in self._confirmed:
             return False
         self._finished[update_id] = False
@@ -131,7 +133,7 @@ class UpdateWindow:
         return True
 
     def finish(self, update_id: int) -> None:
-        """Everything that an update asks for is saved."""
+        """Record that an update is handled and saved."""
         self._finished[update_id] = True
         for oldest in list(self._finished):
             if not self._finished[oldest]:
@@ -145,14 +147,14 @@ class UpdateWindow:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much is unfinished that Telegram may soon tell nothing new."""
+        """Whether so many updates are unfinished that Telegram may soon return no new ones."""
         return len(self._finished) > PAGE // 2
 
     async def ready(self) -> None:
-        """Wait until asking again may tell something new.
+        """Wait until another request may return new updates.
 
-        While updates are unfinished, Telegram answers at once and repeats them: it is asked when a part of the answer is
-        finished, or after a pause.
+        While updates are unfinished, Telegram answers at once and repeats them. The next request is made when a tenth
+        of a page is finished, or after a pause.
         """
         if self._finished and self._passed < _SHARE:
             try:

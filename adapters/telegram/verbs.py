@@ -1,4 +1,4 @@
-"""CommandFilter verbs: ``/quota ...``, ``/easel ...`` and the rest of the table, from a message to a Call."""
+"""Typed commands of the table, such as ``/quota`` and ``/easel``: from a message to an invocation."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from bot.core.people import Actor
 from bot.studio import Studio
 
 COMMANDS = tuple(dict.fromkeys(verb.name.partition(" ")[0] for verb in VERBS))
-"""The first word of every verb."""
+"""The first word of every command in the table."""
 
 PERSONAL = frozenset({"claim", "link", "unlink", "search", "favourites", "export", "forget"})
-"""What is for one's own eyes alone: a group has no room for that."""
+"""Commands with private answers, which a group can't show."""
 
 
 @dataclass(slots=True)
 class _Given:
-    """What was typed and pointed at, by argument: its value as text, and what Telegram calls it."""
+    """Arguments of a typed command: value as text, and Telegram's display name."""
 
     args: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
 
 
 class Verbs:
-    """Handlers of verbs. They only save, as all handlers do: delivery shows what came of them.
+    """Handlers of the table's commands. They only save; delivery shows the results.
 
     Args:
         studio: The core.
         me: The bot's own account.
         owners: User ids of this Easel's owners.
-        admins: Who may set rules in a group; asked only where a verb needs a right.
-        replies: Where answers go that are no pictures.
+        admins: Looks up group administrators, for commands that need the right.
+        replies: Saves replies that are not job cards.
     """
 
     def __init__(self, studio: Studio, me: User, owners: Container[str], admins: Admins, replies: ReplyPoster) -> None:
@@ -53,13 +53,13 @@ class Verbs:
         self._replies = replies
 
     def router(self) -> Router:
-        """The route: every first word of the table."""
+        """Return the route of all first words of the table."""
         router = Router(name="verbs")
         router.message.register(self.handle, F.text, CommandFilter(*COMMANDS))
         return router
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
-        """Do what a verb asks for, and answer where it was typed."""
+        """Run a command and reply where it was typed."""
         actor = author_of(message, self._owners)
         update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
@@ -76,14 +76,14 @@ class Verbs:
                     Invocation(actor, place_of(message), verb, ref, given.args, given.names)
                 )
         except Refusal as refusal:
-            # Whoever tries a code is told each time how many tries are left: those are few.
+            # Every try of a code is answered with the number of tries left.
             tries = refusal.params.get("n", "") if kind in _CODES else ""
             card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
-        if card.job_id is None:  # the cards of jobs are delivery's
+        if card.job_id is None:  # delivery shows the cards of jobs
             await self._replies.post(message, actor, update_id, card, kind=kind)
 
     async def _given(self, message: Message, actor: Actor, verb: Command, rest: str, *, alone: bool) -> _Given:
-        """Read what stands behind the verb, and find out whom and which chat it means."""
+        """Parse the arguments and resolve the people and chats that they name."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
         given = _Given(self._studio.arguments(verb, rest, near))
@@ -116,7 +116,7 @@ class Verbs:
         if value in {HERE, str(message.chat.id)}:
             given.args[name], given.names[name] = str(message.chat.id), message.chat.title or ""
             return
-        # An id is easily typed: it counts for who is an admin there, too.
+        # Any id can be typed: the actor must be an admin there as well.
         digits = value.removeprefix("-")
         if not digits.isdecimal() or len(digits) > _ID_DIGITS:
             raise BadInput("telegram.not_a_chat")
@@ -125,7 +125,7 @@ class Verbs:
         given.names[name] = value
 
     async def _with_rights(self, message: Message, actor: Actor, verb: Command, args: Mapping[str, str]) -> Actor:
-        """Ask whether they are an admin here, if anything hangs on it."""
+        """Look up whether the actor is an admin here, if the command depends on it."""
         needed = verb.who is Permission.ADMIN or "person" in args
         if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or verb.name in _HINTS):
             return actor
@@ -146,11 +146,11 @@ _ID_DIGITS = 16
 """Telegram's ids have at most 52 significant bits (https://core.telegram.org/bots/api#chat)."""
 
 _HINTS = frozenset({"easel limits"})
-"""Anybody's verbs that tell admins more."""
+"""Commands for everybody whose answers have more for admins."""
 
 
 def _written(message: Message, username: str | None) -> str:
-    """Return what stands behind the command; people without a name, who are pointed at, by their ids."""
+    """Return the text after the command; mentions of people without a username become ids."""
     units = (message.text or "").encode("utf-16-le")
     for entity in sorted(message.entities or (), key=lambda entity: -entity.offset):
         if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:

@@ -1,7 +1,7 @@
-"""Who may use the page: this machine, or who brings the token. The socket's own address decides, headers only refuse.
+"""Access control: requests from this machine, or with the token, are let in.
 
-A proxy on this machine makes everybody look like this machine. So where EASEL_WEB_PUBLIC_URL says that there is one,
-the token is needed from everywhere, and a request with a proxy's headers is never this machine's.
+The peer address decides; headers only refuse. Behind a proxy on this machine, every request seems to come from this
+machine. So with EASEL_WEB_PUBLIC_URL the token is always required, and a request with a proxy's headers is never local.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bot.core.errors import BadInput, NotAllowed
 COOKIE_DAYS = 90
 
 OPEN = frozenset({"/healthz", "/readyz"})
-"""Probes: anybody may ask, and hears only yes or no."""
+"""Probes: open to everybody; the answer is only yes or no."""
 
 EXPORTS = ("/exports/", "/static/export.css")
-"""A link to an export carries a token of its own."""
+"""Paths of export links, which hold a token of their own."""
 
 _METRICS = "/metrics"
 _FORWARDED = (
@@ -44,9 +44,8 @@ _LONGEST_FILE = 1024
 
 
 def token_of(settings: WebSettings, data_dir: Path) -> str:
-    """Return the token of an exposed page: the settings' own, else one that is made once and kept in the data folder.
-
-    Empty where the page is for this machine alone and no token is set. Reads and writes a file: for a thread.
+    """Return the token of an exposed page: the settings' token, else one that is generated once and kept in the data
+    folder. Empty if the page is local and no token is set. Blocking: reads and writes a file.
 
     Raises:
         BadInput: The file holds no token, or can't be written.
@@ -65,7 +64,7 @@ def token_of(settings: WebSettings, data_dir: Path) -> str:
 def _read(path: Path) -> str:
     """Return the token in a file, empty where there is no such file. Raises OSError and BadInput."""
     try:
-        # Not blocking: a FIFO under this name must not hold up the start.
+        # Non-blocking: a FIFO of this name must not block the start.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return ""
@@ -82,7 +81,7 @@ def _read(path: Path) -> str:
 def _made(path: Path) -> str:
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name first: a kill leaves a whole token or none.
+    # Written to a temporary name first: a killed process leaves a whole token or none.
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -94,27 +93,26 @@ def _made(path: Path) -> str:
 
 
 class AccessControl:
-    """Lets requests in; everything is decided here and in Guard."""
+    """Lets requests in. Together with Guard it decides every request."""
 
     def __init__(self, settings: WebSettings, guard: Guard, token: str) -> None:
         """Args:
         settings: The page's address and port.
         guard: Knows the page's names.
-        token: What lets others than this machine in; empty where there is none.
+        token: The token that lets other machines in; empty if there is none.
         """
         self._guard = guard
         self._token = token.encode()
-        # Behind a proxy of one's own, this machine's address says nothing of who asks.
+        # Behind the operator's proxy, the peer address does not identify the client.
         self._proxied = settings.public_url is not None
-        # Cookies know no ports: another Easel on this host has a cookie of another name.
+        # Cookies ignore ports: another Easel on this host needs a cookie of another name.
         self._cookie = f"easel_{settings.port}"
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse who may not; raises Unauthorized and NotAllowed."""
+        """Refuse forbidden requests; raises Unauthorized and NotAllowed."""
         host = request.headers.get(hdrs.HOST, "")
-        # No DNS answer can make an IP address lead elsewhere, so where the token guards the page each of its addresses is
-        # a name of it.
+        # DNS rebinding can't change where an IP address leads. So with a token, every IP address is an accepted name.
         self._guard.check(request, host, known=bool(self._token) and is_address(host))
         if request.path == "/" and self._token and self._right(request.query.get("token", "")):
             raise self._enter(request, host)
@@ -123,11 +121,11 @@ class AccessControl:
         raise self._refusal(request)
 
     def trusts(self, request: web.Request) -> bool:
-        """Whether the client is the owner, to whom answers may say more."""
+        """Whether the client is the owner; answers may give the owner more details."""
         return self._brings(request) or self.is_local(request)
 
     def is_local(self, request: web.Request) -> bool:
-        """Whether a request needs no token: its socket comes from this machine, and no proxy is known to be between."""
+        """Whether a request needs no token: its peer is this machine, and it passed no known proxy."""
         if self._proxied and request.path != _METRICS:
             return False
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
@@ -151,27 +149,27 @@ class AccessControl:
         return hmac.compare_digest(token.encode(errors="replace"), self._token)
 
     def _cookie_value(self) -> str:
-        # Not the token itself: what a browser keeps is good for this page alone, and ends with the token.
+        # Derived from the token: the cookie is valid for this page alone, and expires with the token.
         return hmac.new(self._token, self._cookie.encode(), hashlib.sha256).hexdigest()
 
     def _enter(self, request: web.Request, host: str) -> web.HTTPSeeOther:
-        """Return the answer to a link with the right token: a cookie, and the page without the token in its address."""
+        """Return the answer to a link with the right token: a cookie and a redirect to the page without the token."""
         answer = web.HTTPSeeOther(request.rel_url.without_query_params("token"))
         answer.set_cookie(
             self._cookie,
             self._cookie_value(),
             max_age=COOKIE_DAYS * 86400,
             httponly=True,
-            # By HTTP, as on this machine, a browser would not keep a secure one.
+            # Over HTTP, as on this machine, browsers drop secure cookies.
             secure=self._guard.is_https and not self._guard.is_this_machine(host) and not is_address(host),
-            # Lax: a link to the page from elsewhere opens it. Requests that change something need its own Origin anyway.
+            # Lax: links from other sites open the page. Requests that change state need the page's Origin anyway.
             samesite="Lax",
         )
         return answer
 
     def _refusal(self, request: web.Request) -> NotAllowed:
         if not self._token:
-            # Only a proxy's headers lead here: the page listens on this machine alone.
+            # Without a token the page is local, so only a proxy's headers can have caused this.
             return NotAllowed("refusal.web.proxied")
         return Unauthorized("refusal.web.token.wrong" if "token" in request.query else "refusal.web.token")
 

@@ -1,4 +1,4 @@
-"""The page's JSON API: draw, press, look at a job, look back."""
+"""The page's JSON API: drawing, buttons, job status and history."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from bot.studio import Studio
 MAX_PAGE = 48
 
 MAX_FOLLOWED = 200
-"""Most jobs that one stream follows, and that the list of unfinished ones holds."""
+"""Most jobs in one stream, and in the list of unfinished jobs."""
 
 _MAX_ID = 2**63 - 1
 
 
 class Api:
-    """Handlers over Studio; what is wrong is raised as a Refusal."""
+    """Handlers that call Studio. Errors are raised as Refusals."""
 
     def __init__(self, studio: Studio, streams: EventStreams) -> None:
         self._studio = studio
@@ -34,7 +34,7 @@ class Api:
         self._bodies = BodyReader()
 
     def routes(self) -> list[web.RouteDef]:
-        """Every address of the API."""
+        """Return the API's routes."""
         return [
             web.get("/api/info", self.info),
             web.post("/api/draw", self.draw),
@@ -50,7 +50,7 @@ class Api:
         ]
 
     async def info(self, request: web.Request) -> web.Response:
-        """What the form needs: models, limits, the engine's state, and the page's texts."""
+        """Return what the form needs: models, limits, the engine's state, and the page's texts."""
         locale = locale_of(request)
         models = [profile_json(profile) for profile in self._studio.profiles()]
         return web.json_response(
@@ -68,14 +68,14 @@ class Api:
         )
 
     async def draw(self, request: web.Request) -> web.Response:
-        """Admit a request; 201 with its card."""
+        """Admit a request; answers 201 with its card."""
         async with self._bodies.draw(request) as sent:
             ref = ref_of(sent.fields.key, await sent.digest())
             admitted = await self._studio.draw(actor_of(request), PLACE, sent.form(), ref)
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
-        """A button: a new job's card, the same card looking different, or a sentence."""
+        """Press a button: answers a new job's card, the updated card, or a notice."""
         body = await self._bodies.json(request, PressBody)
         what = ButtonPress.unpack(body.id)
         if what is None:
@@ -90,18 +90,18 @@ class Api:
         )
 
     async def card(self, request: web.Request) -> web.Response:
-        """A job's card as it is now."""
+        """Return a job's current card."""
         card = await self._studio.card(actor_of(request), _number(request, "job"))
         return web.json_response({"card": card_json(card)})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """A job's card now and after each change; whoever follows it looks at its previews."""
+        """Stream a job's card now and after each change, with previews."""
         job = _number(request, "job")
         cards = self._studio.watch(actor_of(request), job, previews=True)
         return await self._streams.send(request, _numbered(job, cards))
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """The cards of several jobs (``?job=1&job=2``) in one stream; a job that is not there comes as ``gone``."""
+        """Stream the cards of several jobs (``?job=1&job=2``); a missing job is sent as ``gone``."""
         jobs = {_whole(text) for text in request.query.getall("job", [])}
         if not jobs or None in jobs or len(jobs) > MAX_FOLLOWED:
             raise BadInput("refusal.web.body", problem=f"job: 1 … {MAX_FOLLOWED}")
@@ -109,33 +109,33 @@ class Api:
         return await self._streams.send(request, self._studio.watch_all(actor_of(request), followed, previews=True))
 
     async def preview(self, request: web.Request) -> web.Response:
-        """How a picture looks so far; 204 where nothing is known (any more): the picture itself may have come meanwhile."""
+        """Return a picture's preview; 204 if there is none, or no longer one since the picture is finished."""
         seen = await self._studio.preview(actor_of(request), _number(request, "job"), _number(request, "index"))
         if seen is None:
             return web.Response(status=204)
         return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
 
     async def unfinished(self, request: web.Request) -> web.Response:
-        """One's own jobs that have not ended: those that are drawn first, then the oldest first."""
+        """Return the owner's unfinished jobs: running ones first, then the oldest first."""
         cards = await self._studio.unfinished(actor_of(request), MAX_FOLLOWED)
         return web.json_response({"cards": [card_json(card) for card in cards]})
 
     async def history(self, request: web.Request) -> web.Response:
-        """One's own last jobs, newest first; with ``q``, those with pictures that a search finds."""
+        """Return the owner's last jobs, newest first; ``q`` searches for jobs with pictures."""
         before = _query(request, "before", None, _MAX_ID)
         limit = _query(request, "limit", 24, MAX_PAGE)
         assert limit is not None
-        # One more than is shown tells whether there are older ones.
+        # One more than shown, to know whether there are older ones.
         query = request.query.get("q", "").strip() or None
         cards = await self._studio.items(actor_of(request), before, limit + 1, query)
         return web.json_response({"cards": [card_json(card) for card in cards[:limit]], "older": len(cards) > limit})
 
     async def quota(self, request: web.Request) -> web.Response:
-        """What is left."""
+        """Return the remaining quota."""
         return web.json_response({"card": card_json(await self._studio.quota_show(actor_of(request), PLACE))})
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
-        """A picture's file, as it is kept: to look at, or to download under its own name."""
+        """Return a picture's stored file, inline or as a download."""
         file = await self._studio.picture(actor_of(request), _number(request, "job"), _number(request, "index"))
         how = "attachment" if "download" in request.query else "inline"
         return web.FileResponse(
@@ -143,7 +143,7 @@ class Api:
             headers={
                 "Content-Type": file.mime,
                 "Content-Disposition": f'{how}; filename="{file.name}"',
-                # Asked for anew each time (cheap, by ETag): another data folder counts its jobs from 1 again.
+                # Revalidated each time (cheap, by ETag): another data folder has the same job ids.
                 "Cache-Control": "private, no-cache",
             },
         )
@@ -173,8 +173,8 @@ def _query(request: web.Request, name: str, default: int | None, most: int) -> i
 
 
 def _whole(text: str) -> int | None:
-    """Read a whole number that SQLite can hold; None when it is none."""
-    # Nothing longer is read: Python itself refuses very long ones.
+    """Parse a whole number in SQLite's range; None if it is not one."""
+    # Longer texts are rejected before int(), which raises for very long ones.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID))):
         return None
     return number if (number := int(text)) <= _MAX_ID else None

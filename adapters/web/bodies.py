@@ -1,4 +1,4 @@
-"""Reads the bodies of requests within limits of size, time and memory, so that none can hold up the service."""
+"""Reads request bodies within limits of size, time and memory."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm
 
 MAX_JSON = 64 * 1024
-"""Bytes of a JSON body; the longest prompt in UTF-8 takes under 40,000. So few are parsed in about a millisecond."""
+"""Most bytes of a JSON body. The longest prompt takes under 40,000 in UTF-8; parsing takes about a millisecond."""
 
 MAX_PICTURE = 32 * 2**20
-"""Bytes of one picture to start from, or of its mask."""
+"""Most bytes of a source picture, or of its mask."""
 
 MAX_MULTIPART = 36 * 2**20
-"""Bytes of a multipart body: a picture, its mask and the text fields."""
+"""Most bytes of a multipart body: a picture, its mask and the text fields."""
 
 MAX_ALL = 64 * 2**20
-"""Bytes of all multipart bodies that are in memory at once; the next ones wait in their sockets."""
+"""Most bytes of all multipart bodies in memory; further bodies wait in their sockets."""
 
 WAIT_SECONDS = 20.0
-"""How long a multipart body waits for memory before it is refused."""
+"""Seconds that a multipart body waits for memory before it is refused."""
 
 BODY_SECONDS = 10.0
-"""How long a body may take to arrive, and one second more for each RATE bytes of it."""
+"""Seconds that a body may take to arrive, plus one second for each RATE bytes."""
 
 RATE = 128 * 1024
-"""Bytes a second: slower uploads are given up, since they hold memory that others wait for."""
+"""Bytes per second. Slower uploads are aborted, since they hold memory that others wait for."""
 
 _CHUNK = 256 * 1024
 _MAX_PARTS = 32
@@ -57,7 +57,7 @@ class _Body(BaseModel):
 
 
 class DrawBody(_Body):
-    """The text fields of a request as they were typed; ``key`` names it, so that a request sent twice is one job."""
+    """The text fields of a request as typed. ``key`` is its idempotency key."""
 
     key: Key
     prompt: str
@@ -81,13 +81,13 @@ class PressBody(_Body):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request for pictures: its fields, and the files of the picture to start from and of its mask."""
+    """A request for pictures: its fields, and the files of the source picture and its mask."""
 
     fields: DrawBody
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def form(self) -> DrawForm:
-        """Return it as the use cases take it."""
+        """Return the request as a DrawForm."""
         return DrawForm(
             **self.fields.model_dump(exclude={"key"}), image=self.files.get("image"), mask=self.files.get("mask")
         )
@@ -100,7 +100,7 @@ class Sent:
 
 
 def digest(asked: Mapping[str, object]) -> str:
-    """Return a digest of what was asked for, equal for equal requests."""
+    """Return a digest of a request; equal requests have equal digests."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,10 +126,12 @@ class BodyReader:
 
     @asynccontextmanager
     async def draw(self, request: web.Request) -> AsyncIterator[Sent]:
-        """Yield a request for pictures from JSON or multipart/form-data; its files count as memory until the block ends.
+        """Yield a request for pictures from JSON or multipart/form-data.
+
+        Its files count as memory until the block ends.
 
         Raises what ``json`` raises, and:
-            LengthRequired: A multipart body that does not say its length.
+            LengthRequired: A multipart body has no length.
             Unavailable: Too many bytes of other uploads are in memory.
         """
         if request.content_type != _MULTIPART:
@@ -153,7 +155,7 @@ class BodyReader:
         try:
             sent = _object(await _read(request))
         except BodyTooLarge:
-            # What sends so much sends a picture in base64, as it had to before.
+            # A larger JSON body is a client of an old version with a picture in base64.
             raise BodyTooLarge("refusal.web.json_too_large", limit=MAX_JSON // 1024) from None
         if any(sent.get(name) is not None for name in _FILES):
             raise Unsupported("refusal.web.picture_in_json")
@@ -161,7 +163,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def _reserved(self, size: int) -> AsyncIterator[None]:
-        """Reserve that number of bytes while the block runs. Raises Unavailable when none is free for WAIT_SECONDS."""
+        """Reserve ``size`` bytes while the block runs. Raises Unavailable if they are not free within WAIT_SECONDS."""
         try:
             async with asyncio.timeout(WAIT_SECONDS), self._freed:
                 await self._freed.wait_for(lambda: self._free >= size)
@@ -177,14 +179,14 @@ class BodyReader:
 
 
 def _uncompressed(request: web.Request) -> None:
-    """A compressed body can be thousands of times as large as it says: none is taken. Raises Unsupported."""
+    """Refuse compressed bodies, which can be thousands of times larger than their length. Raises Unsupported."""
     if (encoding := request.headers.get(hdrs.CONTENT_ENCODING, "identity")).lower() != "identity":
         raise Unsupported("refusal.web.body", problem=f"Content-Encoding: {shown(encoding)}")
 
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Turn what aiohttp raises for broken bodies into BadInput."""
+    """Translate aiohttp's errors for malformed bodies to BadInput."""
     try:
         yield
     except web.RequestPayloadError as error:
@@ -218,7 +220,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _object(sent: bytes) -> dict[str, object]:
-    """Parse a JSON object. The parser itself refuses what is nested more than 200 deep."""
+    """Parse a JSON object. The parser rejects more than 200 levels of nesting."""
     try:
         found = from_json(sent, allow_inf_nan=False)
     except ValueError as error:
@@ -229,7 +231,7 @@ def _object(sent: bytes) -> dict[str, object]:
 
 
 def _checked(sent: Mapping[str, object], form: type[Form]) -> Form:
-    # Only fields that are known are handed on: so the number of errors is bounded, whatever was sent.
+    # Only known fields are validated, so that the number of errors is bounded.
     if (unknown := next((name for name in sent if name not in form.model_fields), None)) is not None:
         raise BadInput("refusal.web.body", problem=f"{shown(unknown)}: unknown field")
     texts = {name: _text(value) if name in _NUMBERS else value for name, value in sent.items()}
@@ -237,12 +239,12 @@ def _checked(sent: Mapping[str, object], form: type[Form]) -> Form:
         return form.model_validate(texts)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        # The second part of a place is an alternative of a field's type, which is of no use to anybody.
+        # The second part of a location is an alternative of a union, which does not help the client.
         raise BadInput("refusal.web.body", problem=f"{first['loc'][0]}: {first['msg']}") from None
 
 
 def _text(value: object) -> object:
-    """Return a JSON number as the text that somebody would have typed; anything else as it is."""
+    """Return a JSON number as a person would type it; other values unchanged."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     # 2.0 is the number 2 in JSON.
@@ -271,7 +273,7 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
         if name in _FILES:
             data = await _bytes(part, MAX_PICTURE, BodyTooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
-            # Browsers send a file field that nothing was chosen for as an empty file without a name.
+            # Browsers send an unused file field as an empty file without a name.
             if data or part.filename:
                 files[name] = data
             continue

@@ -1,4 +1,4 @@
-"""Every fault as one JSON sentence in the person's language, with the status that fits it."""
+"""Errors as one JSON sentence in the person's language, with the HTTP status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.studio import Studio
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60
-"""What ``Retry-After`` says where a refusal for too much does not know better."""
+"""Default of ``Retry-After`` for status 429."""
 
 
 class Unauthorized(NotAllowed):
@@ -25,23 +25,23 @@ class Unauthorized(NotAllowed):
 
 
 class RequestTimeout(BadInput):
-    """The body came too slowly."""
+    """The body arrived too slowly."""
 
 
 class LengthRequired(BadInput):
-    """The body does not say its length."""
+    """The body has no length."""
 
 
 class BodyTooLarge(BadInput):
-    """The body has more bytes than this address takes."""
+    """The body exceeds the limit of this address."""
 
 
 class Unsupported(BadInput):
-    """The body is of a kind that this address does not take."""
+    """This address does not accept the body's content type."""
 
 
 class RangeRefused(BadInput):
-    """A part of a file was asked for that is given as a whole alone."""
+    """A range was requested of a file that is sent only as a whole."""
 
 
 _STATUS: Mapping[type[Refusal], int] = {
@@ -65,12 +65,12 @@ _HTTP: Mapping[int, Refusal] = {
 
 
 def status_of(refusal: Refusal) -> int:
-    """Return the HTTP status of a refusal: that of its class, or of the nearest class above it that has one."""
+    """Return the HTTP status of a refusal: that of its class, or of its nearest base class with one."""
     return next((_STATUS[kind] for kind in type(refusal).__mro__ if kind in _STATUS), 400)
 
 
 def _let_go(error: BaseException) -> None:
-    """Empty the frames of an exception: they are in cycles with it, and what was sent would stay in memory for a while."""
+    """Clear the frames of an exception: reference cycles would keep the request's body in memory for a while."""
     current: BaseException | None = error
     while current is not None:
         traceback.clear_frames(current.__traceback__)
@@ -78,7 +78,7 @@ def _let_go(error: BaseException) -> None:
 
 
 class ErrorMiddleware:
-    """Turns what handlers raise into answers; what nobody expected goes to the log and becomes a plain apology."""
+    """Turns exceptions of handlers into answers. Unexpected ones are logged and answered with status 500."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -99,15 +99,15 @@ class ErrorMiddleware:
                 answer.headers["Allow"] = error.headers["Allow"]
             return answer
         except (ConnectionResetError, BrokenPipeError):
-            return web.Response(status=400)  # the browser has left: nobody is there to be answered
+            return web.Response(status=400)  # the client has disconnected
         except Exception:
-            # The path alone: what stands behind the question mark may be a search.
+            # The path alone: the query may hold a search.
             log.exception("the page could not answer %s %s", request.method, request.rel_url.raw_path)
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
         sentence = self._studio.refused(refusal, locale_of(request)).status
-        if "text/html" in request.headers.get("Accept", ""):  # somebody reads it in the window itself
+        if "text/html" in request.headers.get("Accept", ""):  # the browser shows the answer itself
             answer = web.Response(text=sentence, status=status)
         else:
             answer = web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)

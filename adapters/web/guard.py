@@ -1,4 +1,4 @@
-"""Who may speak to the page: Host against DNS rebinding, Origin against other sites, and headers for the browser."""
+"""Request checks: Host against DNS rebinding, Origin against other sites, and security headers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HEADERS = {
 }
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-"""What this machine calls itself."""
+"""Names of this machine for itself."""
 
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
-"""Addresses to listen on that are no name to be called by."""
+"""Wildcard addresses, which are no host names."""
 
 _SAFE = frozenset({"GET", "HEAD"})
 _OWN_SITE = frozenset({"", "same-origin", "none"})
@@ -42,10 +42,10 @@ def _url(text: str) -> URL | None:
 
 
 class Guard:
-    """Decides by headers alone.
+    """Checks the headers of requests.
 
-    DNS rebinding makes an attacker's own name lead to this machine; so only the names of this machine and those that
-    the settings give are let in. An address that means "all" (``0.0.0.0``, ``::``) names nobody.
+    DNS rebinding makes an attacker's name resolve to this machine, so only this machine's names and the settings' names
+    are accepted. Wildcard addresses (``0.0.0.0``, ``::``) are no names.
     """
 
     def __init__(self, settings: WebSettings) -> None:
@@ -57,22 +57,22 @@ class Guard:
             own.add(public.host.rstrip(".").lower())
         self._names = frozenset(own - {""})
         self.is_https = public is not None and public.scheme == "https"
-        """Whether others reach the page by HTTPS, as far as the settings say."""
+        """Whether the public address is HTTPS."""
 
     def knows(self, host: str) -> bool:
-        """Whether this Easel may be called by that ``Host`` header."""
+        """Whether the ``Host`` header is one of this Easel's names."""
         return host_of(host) in self._names
 
     def is_this_machine(self, host: str) -> bool:
-        """Whether that ``Host`` header is one of this machine's names for itself."""
+        """Whether the ``Host`` header is one of this machine's names for itself."""
         return host_of(host) in LOCAL
 
     def is_own(self, origin: str | None, site: str, host: str) -> bool:
-        """Whether a request that changes something comes from our own page, or from no browser at all.
+        """Whether a request that changes state comes from this page, or from no browser.
 
         Args:
             origin: The ``Origin`` header, if there is one.
-            site: The ``Sec-Fetch-Site`` header, or nothing.
+            site: The ``Sec-Fetch-Site`` header, or an empty text.
             host: The ``Host`` header.
         """
         if site not in _OWN_SITE:
@@ -82,21 +82,21 @@ class Guard:
         url = _url(origin)
         if url is None or not url.host or url.scheme not in {"http", "https"}:
             return False
-        # As yarl says it, an authority always names its port.
+        # yarl's authority always has a port.
         authority = url.authority.lower()
         called = _url(f"http://{host}") or URL()
         return authority == called.authority.lower() or (url.scheme, authority) == self._public
 
     def check(self, request: web.Request, host: str, *, known: bool = False) -> None:
-        """Refuse what is not ours.
+        """Refuse requests of other sites and under unknown names.
 
         Args:
-            request: What was asked.
+            request: The request.
             host: Its ``Host`` header.
-            known: Whether the name is allowed for another reason.
+            known: Whether the name is accepted for another reason.
 
         Raises:
-            NotAllowed: Easel is not known under this name, or another site has sent the request.
+            NotAllowed: The name is unknown, or another site sent the request.
         """
         if not known and not self.knows(host):
             raise NotAllowed("refusal.web.host", host=shown(host))
@@ -107,16 +107,16 @@ class Guard:
 
 
 def host_of(header: str) -> str:
-    """Return the name in a ``Host`` header, in small letters and without a dot at its end; empty where it is none."""
+    """Return the name in a ``Host`` header, in lower case and without a trailing dot; empty if it is malformed."""
     url = _url(f"http://{header}") if header and not set(header) & set("/?#@\\") else None
     return (url.host or "").rstrip(".").lower() if url is not None else ""
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer the headers that keep a browser strict."""
+    """Add the security headers to a response."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    # The page's own files are asked for anew each time (cheap, by ETag): after an update nobody sees a mixture. All else
-    # is somebody's own, and no shared cache may keep it.
+    # The page's own files are revalidated each time (cheap, by ETag), so that an update never mixes versions.
+    # Everything else is private, and no shared cache may store it.
     own = request.path == "/" or request.path.startswith(("/static/", "/favicon.ico"))
     response.headers.setdefault("Cache-Control", "no-cache" if own else "private, no-cache")

@@ -1,4 +1,4 @@
-"""Who sits at the page: the person who runs this Easel, in the language of their browser."""
+"""The page's actor and locale: the owner of this Easel, in the language of their browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLACE = Place(platform=PLATFORM, guild=None, channel="page")
 
 
 def locale_of(request: web.Request) -> str:
-    """The first language of ``?lang=`` or of Accept-Language (browsers put the best one first) that Easel speaks."""
+    """Return the first supported language of ``?lang=`` or Accept-Language (browsers put the best one first)."""
     for tag in (request.query.get("lang", ""), *request.headers.get("Accept-Language", "").split(",")):
         match tag.strip().lower()[:2]:
             case "zh":
@@ -23,13 +23,13 @@ def locale_of(request: web.Request) -> str:
 
 
 def actor_of(request: web.Request) -> Actor:
-    """Whoever reaches the page is its owner: it listens on this machine alone unless its owner opens it up."""
+    """Return the owner: every request that was let in is the owner's."""
     return Actor(platform=PLATFORM, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
 
 
 def ref_of(key: str, digest: str) -> EventRef:
-    """The event behind a request, named by the page's own key: sent twice, it is one job. The page keeps no message.
+    """Return the event of a request, named by its idempotency key. The page has no message address.
 
-    ``digest`` is one of what is asked for: the same key for something else is refused.
+    ``digest`` identifies the request: the same key with another digest is refused.
     """
     return EventRef(event=f"{PLATFORM}:{key}", digest=digest)

@@ -1,7 +1,6 @@
-"""Accepts the page's connections: never more than a fixed number, and idle ones make room for new ones.
+"""Accepts connections up to a limit; idle ones are closed for new ones. asyncio's own server has no limit.
 
-asyncio's own server accepts without a limit. When no descriptor is left it logs and retries each of up to 100 pending
-connections by itself, at every turn of the loop.
+Without a free descriptor it logs and retries up to 100 pending connections at every iteration of the loop.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from adapters.web.guard import Handler
 log = logging.getLogger(__name__)
 
 MOST = 512
-"""Connections at once; a browser opens six."""
+"""Most connections; a browser opens six."""
 
 HEAD_SECONDS = 10.0
-"""How long the first request's header may take to arrive."""
+"""Seconds that the first request's header may take to arrive."""
 
 IDLE_SECONDS = 75.0
-"""How long a connection is kept between two requests: longer than usual proxies keep theirs (nginx: 60 s)."""
+"""Keep-alive timeout in seconds; longer than that of common proxies (nginx: 60 s)."""
 
 STALLED_SECONDS = 60.0
-"""A client that takes nothing of its answer for so long is left."""
+"""Seconds after which a client that reads nothing of its answer is disconnected."""
 
 PAUSE_SECONDS = 0.5
-"""How long nothing is accepted after the system has run out of descriptors or memory."""
+"""Seconds without accepting after the system has run out of descriptors or memory."""
 
 LOG_SECONDS = 60.0
-"""Seconds between two log lines about the same trouble."""
+"""Seconds between two log lines about the same problem."""
 
 _BACKLOG = 128
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def most_connections() -> int:
-    """Return how many connections fit this process: at most a third of its descriptors, as chats and database need some."""
+    """Return the most connections for this process: at most a third of its descriptors, since others are needed too."""
     try:
         import resource  # noqa: PLC0415 - not there on Windows
     except ImportError:
@@ -52,11 +51,11 @@ def most_connections() -> int:
 
 
 class HttpConnection(web.RequestHandler):
-    """One connection, which knows whether a request of it is being answered.
+    """A connection that knows whether it is busy.
 
     Attributes:
         busy: From a request's header to the end of its answer.
-        since: When it last became idle, in the loop's seconds.
+        since: Event loop time at which it last became idle.
     """
 
     def __init__(self, listener: Listener, server: web.Server, loop: asyncio.AbstractEventLoop, **how: Any) -> None:
@@ -68,26 +67,26 @@ class HttpConnection(web.RequestHandler):
         self.since = loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first request's header."""
+        """Start the timeout of the first request's header."""
         super().connection_made(transport)
         self._listener.connections.add(self)
         self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Make room for another one."""
+        """Free its place."""
         self._cancel_head()
         super().connection_lost(exc)
         self._listener.lost(self)
 
     def begun(self) -> None:
-        """A request's header is there."""
+        """Mark the connection as busy: a request's header has arrived."""
         self._cancel_head()
         self.busy = True
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer; idle after it."""
+        """Send the answer, then mark the connection as idle."""
         self.begun()
         try:
             return await super().finish_response(request, resp, start_time)
@@ -104,7 +103,7 @@ class HttpConnection(web.RequestHandler):
 
 @web.middleware
 async def mark_busy(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection that a request of it is being answered."""
+    """Mark the request's connection as busy."""
     if isinstance(request.protocol, HttpConnection):
         request.protocol.begun()
     return await handler(request)
@@ -113,14 +112,14 @@ async def mark_busy(request: web.Request, handler: Handler) -> web.StreamRespons
 class Listener:
     """Listens, and accepts up to ``most`` connections for an aiohttp server.
 
-    A full house lets go of the connection that has been idle the longest. While none is idle nothing more is accepted: new
-    connections wait in the system's queue.
+    At the limit, the connection that has been idle longest is closed. If none is idle, new connections wait in the
+    system's queue.
     """
 
     def __init__(self, server: web.Server, *, most: int | None = None, **how: Any) -> None:
         """Args:
         server: What answers requests.
-        most: Connections at once; as many as fit the process when not given.
+        most: Most connections; by default what the process's descriptors allow.
         how: Further arguments of aiohttp's RequestHandler.
         """
         self.connections: set[HttpConnection] = set()
@@ -134,7 +133,7 @@ class Listener:
         self._logged = float("-inf")
 
     async def start(self, host: str, port: int) -> None:
-        """Listen at every address of ``host``. Raises OSError when one can't be had."""
+        """Listen on every address of ``host``. Raises OSError if one can't be bound."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
@@ -146,7 +145,7 @@ class Listener:
         self._tasks = [loop.create_task(self._accept(one), name="web accept") for one in self._sockets]
 
     async def stop(self) -> None:
-        """Accept nothing more; connections that are open stay so."""
+        """Stop accepting; open connections stay open."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,7 +153,7 @@ class Listener:
         self._close()
 
     def lost(self, connection: HttpConnection) -> None:
-        """A connection has ended."""
+        """Remove a closed connection."""
         self.connections.discard(connection)
         self.room.set()
 
@@ -177,7 +176,7 @@ class Listener:
                 await loop.connect_accepted_socket(
                     lambda: HttpConnection(self, self._server, loop, **self._how), accepted
                 )
-            except OSError:  # it has gone already
+            except OSError:  # the peer has already disconnected
                 accepted.close()
             except BaseException:
                 accepted.close()
@@ -191,7 +190,7 @@ class Listener:
             await self.room.wait()
 
     def _drop_idle(self) -> bool:
-        """Close the connection that has been idle the longest; returns whether there was one."""
+        """Close the connection that has been idle longest; returns whether there was one."""
         idle = min((c for c in self.connections if not c.busy), key=lambda c: c.since, default=None)
         if idle is None:
             return False
@@ -199,14 +198,14 @@ class Listener:
         return True
 
     async def _failed(self, error: OSError) -> None:
-        """Wait until another try makes sense."""
+        """Log the error and pause before the next try."""
         if error.errno == errno.ECONNABORTED:
             return
         self._say(
             "the page can't accept a connection (%s); again in %g s", os.strerror(error.errno or 0), PAUSE_SECONDS
         )
         if error.errno in _EXHAUSTED:
-            # What an idle connection holds may be what somebody else waits for.
+            # Closing an idle connection frees a descriptor.
             self._drop_idle()
         await asyncio.sleep(PAUSE_SECONDS)
 
@@ -234,6 +233,6 @@ def _listening(family: int, kind: int, protocol: int, address: Any) -> socket.so
 
 
 def _limit_stalls(accepted: socket.socket) -> None:
-    """Have the system end a connection whose other side takes nothing for STALLED_SECONDS."""
+    """Have the system close a connection whose peer reads nothing for STALLED_SECONDS."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))

@@ -17,7 +17,7 @@ from bot.core.errors import NotFound
 from bot.studio import Studio
 
 READY_SECONDS = 4.0
-"""Probes wait five seconds as a rule; whatever has not answered by then is not ready."""
+"""Seconds until a check counts as failed; probes usually wait five."""
 
 STATIC = Path(__file__).parent / "static"
 
@@ -29,11 +29,11 @@ class PageHandlers:
         self._studio = studio
         self._access = access
         self._registry = registry
-        # Those that are there at the start, by name: no path is ever made of what a browser asks for.
+        # The files at the start, by name: no path is ever built from a request.
         self._files = {path.name: path for path in STATIC.iterdir()}
 
     def routes(self) -> list[web.RouteDef]:
-        """Every address."""
+        """Return the routes."""
         return [
             web.get("/", self.page),
             web.get("/favicon.ico", self.icon),
@@ -44,26 +44,26 @@ class PageHandlers:
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
-        """The page."""
+        """Return the page."""
         return web.FileResponse(STATIC / "index.html")
 
     async def static(self, request: web.Request) -> web.StreamResponse:
-        """The page's scripts, styles and pictures. Raises NotFound."""
+        """Return one of the page's scripts, styles or pictures. Raises NotFound."""
         file = self._files.get(request.match_info["name"])
         if file is None:
             raise NotFound("refusal.web.not_found")
         return web.FileResponse(file)
 
     async def icon(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
-        """Browsers ask for it here whatever the page says."""
+        """Return the icon, which browsers request here in any case."""
         return web.FileResponse(STATIC / "icon.svg")
 
     async def alive(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        """200 while the process is up."""
+        """Answer 200 while the process is up."""
         return web.Response(text="ok")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 when the engine is warm and the database can be written, 503 otherwise; the reasons for the owner alone."""
+        """Answer 200 if the engine is warm and the database writable, else 503; only the owner gets the reasons."""
         try:
             async with asyncio.timeout(READY_SECONDS):
                 problems = await self._studio.healthy()
@@ -75,8 +75,8 @@ class PageHandlers:
         return web.json_response(found, status=503 if problems else 200)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        """Prometheus's text format."""
-        # On the loop: a few milliseconds, where threads may all be busy with pictures and files.
+        """Return the metrics in Prometheus's text format."""
+        # On the event loop: it takes a few milliseconds, and all threads may be busy.
         text = generate_latest(self._registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -91,9 +91,9 @@ _PARTIAL = (
     hdrs.IF_MODIFIED_SINCE,
     hdrs.IF_UNMODIFIED_SINCE,
 )
-"""Headers that ask for less than the whole file: it is given once."""
+"""Headers of partial or conditional requests: the file is sent once, as a whole."""
 
-# Plain markup: previews of links, and browsers without scripts, read it too.
+# Plain markup, for link previews and browsers without scripts.
 _PAGE = """<!doctype html>
 <html lang="{lang}">
 <head>
@@ -115,17 +115,17 @@ _PAGE = """<!doctype html>
 
 
 class ExportHandlers:
-    """The handlers for ``/exports/<token>``: the link alone gives access."""
+    """Handlers for ``/exports/<token>``: the link alone gives access."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
     def routes(self) -> list[web.RouteDef]:
-        """Its address: a look uses nothing up, the form's POST does."""
+        """Return the routes. GET does not use up the link, the form's POST does."""
         return [web.get("/exports/{token}", self.page), web.post("/exports/{token}", self.fetch)]
 
     async def page(self, request: web.Request) -> web.Response:
-        """A page with a button that fetches the file. Raises NotFound, and Unavailable while it is being made."""
+        """Return a page with a download button. Raises NotFound, and Unavailable while the file is being made."""
         await self._studio.export_ready(_token(request))
         locale = locale_of(request)
         names = ("title", "about", "button")
@@ -133,12 +133,12 @@ class ExportHandlers:
         return web.Response(
             text=_PAGE.format(lang=locale.replace("_", "-"), **words),
             content_type="text/html",
-            # With no referrer at all, browsers send the form's POST without its origin.
+            # With no-referrer, browsers send the form's POST without its origin.
             headers={"Cache-Control": "private, no-store", "Referrer-Policy": "same-origin"},
         )
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
-        """The file, once. Raises NotFound, Unavailable while it is being made, and RangeRefused for a part of it."""
+        """Return the file, once. Raises NotFound, Unavailable while it is being made, and RangeRefused for a part."""
         token = _token(request)
         if any(name in request.headers for name in _PARTIAL):
             raise RangeRefused("refusal.export.whole")

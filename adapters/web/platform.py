@@ -38,7 +38,7 @@ def _check_port(settings: WebSettings, context: CheckContext) -> CheckResult:
 
 
 def port_problem(host: str, number: int) -> str:
-    """Return why nothing can listen there; empty when it can."""
+    """Return why the address can't be bound; empty if it can."""
     try:
         found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:

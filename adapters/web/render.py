@@ -1,4 +1,4 @@
-"""Cards, models and the engine's state as the JSON that the page reads, and what a refusal repeats of a request."""
+"""Cards, models and the engine's state as JSON, and parts of a request that a refusal quotes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _coming(card: Card) -> Json | None:
     if card.coming is None:
         return None
     one = card.coming
-    # The number makes each preview an address of its own, so that no cache shows an old one.
+    # The number makes each preview's address unique, so that no cache shows an old one.
     previews = {str(index): f"/api/jobs/{card.job_id}/preview/{index}?k={number}" for index, number in one.previews}
     return {
         "count": one.count,
@@ -79,7 +79,7 @@ def _limits(limits: Range[int] | Range[float]) -> Json:
 
 
 def profile_json(profile: Profile) -> Json:
-    """Return what the form has to know of a model."""
+    """Return a model's description for the form."""
     return {
         "name": profile.name,
         "title": profile.title,
@@ -98,7 +98,7 @@ def profile_json(profile: Profile) -> Json:
 
 
 def engine_json(studio: Studio, locale: str) -> Json:
-    """Return how the engine is, with a sentence in the person's language unless it is warm."""
+    """Return the engine's state, with a sentence in the person's language unless it is warm."""
     state = studio.engine()
     return {
         "phase": state.phase.value,
@@ -112,7 +112,7 @@ def engine_json(studio: Studio, locale: str) -> Json:
 
 
 def shown(sent: str) -> str:
-    """Return what a refusal repeats of a header or a field's name: one line, not too long."""
+    """Return a header or a field's name as a refusal quotes it: one line, shortened."""
     line = " ".join(sent.split())
     if len(line) > _SHOWN_CHARS:
         line = line[: _SHOWN_CHARS - 1] + "…"

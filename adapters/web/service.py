@@ -26,10 +26,10 @@ from bot.settings import Settings
 from bot.studio import Studio
 
 CLOSE_SECONDS = 2.0
-"""How long answers under way may still take at a stop."""
+"""Seconds that open answers may still take at a stop."""
 
 LINGER_SECONDS = 2.0
-"""How long what is left of a refused body is still read and thrown away."""
+"""Seconds for which the rest of a refused body is read and discarded."""
 
 
 def connection_options() -> dict[str, Any]:
@@ -37,21 +37,21 @@ def connection_options() -> dict[str, Any]:
     return {
         "access_log": None,
         "logger": server_logger(),
-        # BodyReader are read as they are sent: an unpacked one may be thousands of times as large.
+        # Bodies are read as sent: a decompressed one may be thousands of times larger.
         "auto_decompress": False,
-        # What is left of a refused body is read so long, so that the client sees the refusal.
+        # The rest of a refused body is read for a while, so that the client sees the refusal.
         "lingering_time": LINGER_SECONDS,
     }
 
 
 def application(settings: WebSettings, studio: Studio, registry: CollectorRegistry, token: str = "") -> web.Application:
-    """Return the aiohttp application: guarded, with every fault as a sentence.
+    """Return the aiohttp application with its access control and error handling.
 
     Args:
-        settings: Names and address of the page.
-        studio: What people can do.
-        registry: What ``/metrics`` shows.
-        token: What lets others than this machine in; empty where there is none.
+        settings: The page's settings.
+        studio: The core.
+        registry: The metrics of ``/metrics``.
+        token: The token that lets other machines in; empty if there is none.
     """
     access = AccessControl(settings, Guard(settings), token)
     app = web.Application(middlewares=[mark_busy, ErrorMiddleware(studio).middleware, access.middleware])
@@ -141,7 +141,7 @@ LOGGER = "adapters.web.protocol"
 
 class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the traceback of a malformed request, which repeats it, with the kind of the fault."""
+        """Replace the traceback of a malformed request, which quotes it, with the error's class."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
             record.exc_info = record.exc_text = None

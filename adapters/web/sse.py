@@ -15,41 +15,41 @@ from bot.core.cards import Card
 from bot.core.errors import Unavailable
 
 BEAT_SECONDS = 15.0
-"""A comment so often keeps proxies from closing a quiet stream, and shows that the browser has left."""
+"""Seconds between comments, which keep proxies from closing a silent stream and detect a closed browser."""
 
 RETRY_MS = 2000
-"""Browsers come back to a stream that broke after so long."""
+"""Milliseconds until browsers reconnect to a broken stream."""
 
 MOST = 128
-"""EventStreams at once: they must leave connections for all else."""
+"""Most streams; the other connections serve everything else."""
 
 SEND_SECONDS = 30.0
-"""A browser that takes nothing for so long has left."""
+"""Seconds after which a browser that reads nothing is disconnected."""
 
 log = logging.getLogger(__name__)
 
 Cards = AsyncGenerator[tuple[int, Card | None]]
-"""Cards as they change, by job; None for a job that is not there."""
+"""Changed cards by job id; None for a missing job."""
 
 
 class EventStreams:
-    """The streams that are open; ``close`` ends them, or a stop would wait for people to close their tabs."""
+    """The open streams. ``close`` ends them, so that a stop does not wait for open tabs."""
 
     def __init__(self) -> None:
         self._closing = asyncio.Event()
         self._open = 0
 
     def close(self) -> None:
-        """End all of them; browsers come back by themselves."""
+        """End all streams; browsers reconnect by themselves."""
         self._closing.set()
 
     async def send(self, request: web.Request, cards: Cards) -> web.StreamResponse:
-        """Send each card as it comes, and ``end`` after the last one.
+        """Send each card as it changes, and ``end`` after the last one.
 
         The first card is awaited before anything is sent.
 
         Raises:
-            Unavailable: As many streams are open as may be.
+            Unavailable: The most streams are open.
         """
         async with contextlib.aclosing(cards):
             if self._open >= MOST:
@@ -68,12 +68,12 @@ class EventStreams:
             await _write(response, f"retry: {RETRY_MS}\n\n".encode() + _event(*first))
             await self._follow(response, cards)
         except ConnectionResetError:
-            pass  # the browser has left; the job goes on
+            pass  # the client has disconnected; the job goes on
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
         except Exception:
-            # The answer has begun and can't become another one: it ends, and the browser asks again.
+            # The response has begun and can't become an error: it ends, and the browser reconnects.
             log.exception("the stream of a job broke")
         return response
 
@@ -100,7 +100,7 @@ class EventStreams:
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Send some of a stream. Raises TimeoutError when the browser takes nothing."""
+    """Write to a stream. Raises TimeoutError if the browser reads nothing."""
     async with asyncio.timeout(SEND_SECONDS):
         await response.write(data)
 

@@ -1,4 +1,4 @@
-"""MessageCommands as people type them."""
+"""The filter for commands as people type them."""
 
 from __future__ import annotations
 
