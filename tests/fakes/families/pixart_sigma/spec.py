@@ -1,4 +1,7 @@
-"""PixArt-Sigma (arXiv 2403.04692): PixArtSigmaPipeline with a T5 text encoder and a cross-attention transformer."""
+"""PixArt-Sigma (arXiv 2403.04692): PixArtSigmaPipeline with a T5 text encoder and a cross-attention transformer.
+
+Its parameters and memory figures are rough: only a small model of random weights is drawn with it.
+"""
 
 from __future__ import annotations
 
