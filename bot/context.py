@@ -14,7 +14,7 @@ from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history.download_limits import DownloadLimits
 from bot.moderation.word_list import WordList, shipped
-from bot.storage.database import Database
+from bot.storage.database import Transactions
 from engine.contract import Profile
 
 
@@ -41,7 +41,7 @@ class AppContext:
         reading: Held while a given picture is read: large ones take much memory, so they come one by one.
     """
 
-    db: Database
+    db: Transactions
     backlog: Backlog
     clock: Clock
     profiles: Callable[[], tuple[Profile, ...]]

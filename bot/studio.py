@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Collection, Container, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from bot import features
-from bot.access import commands as access_verbs
+from bot import features, runner
 from bot.access import newcomers
 from bot.access import newcomers as gate
 from bot.cards import i18n, job_card
-from bot.commands import parser as typed_verbs
+from bot.commands import parser
 from bot.commands.model import Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Action, ButtonPress, Card
-from bot.core.errors import NotFound, Refusal, Unavailable
+from bot.core.cards import ButtonPress, Card
+from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
@@ -31,16 +30,12 @@ from bot.delivery import messages
 from bot.delivery.messages import MissedNotice
 from bot.delivery.presenter import JobPresenter
 from bot.dispatch.live import Live, PreviewFrame
-from bot.drawing import admission, job_actions
-from bot.drawing import job_actions as cancel
-from bot.drawing.admission import Repeated
+from bot.drawing import admission
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
 from bot.history import listing, queries
-from bot.history import service as favourites
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry
-from bot.moderation import reports
 from bot.moderation.word_list import WordList, shipped
 from bot.places import options as place_options
 from bot.privacy import service as privacy_service
@@ -93,12 +88,20 @@ class Studio:
         link: Address of the page for others; empty where it has none.
         styles: What ``--style`` may name, by name.
         """
+        self.commands = features.COMMANDS
+        """Every command: surfaces make their menus, help and buttons of it."""
+        self._db = db
         self._engine = engine
         self._live = live
         self._connection_problems: dict[str, str] = {}
         known = owners or Owners()
         self._presenter = JobPresenter(
-            pictures, engine.profiles, lambda: bool(known.everybody()), live.stalled, live.preempted
+            pictures,
+            engine.profiles,
+            buttons=self.commands.job_buttons,
+            owned=lambda: bool(known.everybody()),
+            stalled=live.stalled,
+            preempted=live.preempted,
         )
         self._ctx = AppContext(
             db=db,
@@ -124,11 +127,22 @@ class Studio:
         return await self._shown(await shield(admission.draw(self._ctx, actor, place, form, ref)))
 
     async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
-        """A button: reroll, seed, vary and upscale admit a new job whose card belongs at ``ref.address``; cancel stops; page turns
-        history (``card`` is the new page); original hands back the files, or has delivery send them where the adapter
-        makes no answer of its own. Raises Refusal.
+        """Run the command of a button.
+
+        The card of a new job belongs at ``ref.address``. Original files are in the result, or delivery sends them where
+        the adapter makes no answer of its own. Raises Refusal; BadInput where no command has this action.
         """
-        return await shield(self._press(actor, place, press, ref))
+        command = self.commands.by_action.get(press.action)
+        if command is None:
+            raise BadInput("refusal.press.unreadable")
+        call = Invocation(actor, place, command, ref, press=press)
+        result = await shield(runner.run(self._ctx, call))
+        return ButtonResult(
+            new=None if result.new is None else await self._shown(result.new),
+            card=result.card if result.changed is None else (await self._shown(result.changed)).card,
+            notice=result.notice,
+            files=result.files,
+        )
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
@@ -265,16 +279,20 @@ class Studio:
         return self._live.sights(job_id).get(index)
 
     async def command(self, call: Invocation) -> Card:
-        """Do what a typed verb asks for; its card says what came of it. Raises Refusal."""
-        return await shield(features.run(self._ctx, call))
+        """Run a typed command and return the card that answers it. Raises Refusal."""
+        result = await shield(runner.run(self._ctx, call))
+        if result.new is not None:
+            return (await self._shown(result.new)).card
+        assert result.card is not None, f"{call.command.name} has no answer"
+        return result.card
 
-    def verb(self, command: str, typed: str) -> tuple[Command, str]:
-        """The verb that a typed line means (``quota``, ``set 20/day``), and what is left of the line. Raises BadInput."""
-        return typed_verbs.find(command, typed)
+    def find_command(self, name: str, typed: str) -> tuple[Command, str]:
+        """Return the command that a typed line means (``quota``, ``set 20/day``) and the rest of it. Raises BadInput."""
+        return parser.find(self.commands, name, typed)
 
-    def arguments(self, verb: Command, typed: str, near: Mapping[str, str]) -> dict[str, str]:
-        """What stands behind a verb, by its arguments' names; ``near`` counts where nothing is typed. Raises BadInput."""
-        return typed_verbs.parse(verb, typed, near)
+    def parse_arguments(self, command: Command, typed: str, near: Mapping[str, str]) -> dict[str, str]:
+        """Return a command's arguments by name; ``near`` has the values of those that are not typed. Raises BadInput."""
+        return parser.parse(command, typed, near)
 
     async def named(self, platform: str, handle: str) -> Account:
         """The account that was seen last with this handle (``@name``). Raises NotFound, which says what else to do."""
@@ -342,71 +360,12 @@ class Studio:
         if state.phase not in READY:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
-            await self._ctx.db.probe()
+            await self._db.probe()
             if await blobs.free_bytes(self._ctx.pictures) < blobs.MIN_FREE_BYTES:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:
             problems.append(self.text(e.key, "en", **e.params))
         return (*problems, *self._connection_problems.values())
-
-    async def _press(self, actor: Actor, place: Place, what: ButtonPress, ref: EventRef) -> ButtonResult:
-        match what.action:
-            case Action.REROLL:
-                return await self._drawn(job_actions.reroll(self._ctx, actor, place, what, ref), actor, ref)
-            case Action.SEED:
-                return await self._drawn(job_actions.from_seed(self._ctx, actor, place, what, ref), actor, ref)
-            case Action.VARY:
-                return await self._drawn(job_actions.vary(self._ctx, actor, place, what, ref), actor, ref)
-            case Action.UPSCALE:
-                return await self._drawn(job_actions.upscale(self._ctx, actor, place, what, ref), actor, ref)
-            case Action.ORIGINAL:
-                return await self._originals(actor, place, what, ref)
-            case Action.REPORT | Action.HIDE | Action.FAVOURITE:
-                return await self._noted(actor, place, what)
-            case Action.CANCEL:
-                job, won = await cancel.cancel(self._ctx, actor, place, what.job_id)
-                notice = "" if won else self.text("refusal.job.ended", actor.locale)
-                return ButtonResult(card=(await self._shown(job)).card, notice=notice)
-            case Action.PAGE:
-                # Job 0 stands for the newest page; any other must be one's own, or one would turn somebody else's.
-                if what.index is not None:
-                    page = await listing.turned(self._ctx, actor, place, what.index, what.job_id or None)
-                    return ButtonResult(card=page)
-                if what.job_id:
-                    await history_service.one(self._ctx, actor, what.job_id)
-                return ButtonResult(card=await self.history(actor, place, what.job_id or None))
-            case Action.ALLOW | Action.ALLOW_FEW | Action.REFUSE:
-                return ButtonResult(card=await access_verbs.press(self._ctx, actor, what))
-            case _:
-                raise Unavailable("refusal.press.not_yet")
-
-    async def _drawn(self, admitted: Awaitable[Job], actor: Actor, ref: EventRef) -> ButtonResult:
-        """A new job; a press that only repeats the last one shows what that one has made, or says that it is coming."""
-        try:
-            return ButtonResult(new=await self._shown(await admitted))
-        except Repeated as repeated:
-            if ref.address is None:
-                return ButtonResult(new=await self._shown(repeated.job))
-            return ButtonResult(notice=self.text("studio.press.repeated", actor.locale))
-
-    async def _noted(self, actor: Actor, place: Place, what: ButtonPress) -> ButtonResult:
-        """Presses that a sentence answers."""
-        if what.action is Action.REPORT:
-            await reports.report(self._ctx, actor, place, what)
-            return ButtonResult(notice=self.text("studio.report.thanks", actor.locale))
-        if what.action is Action.HIDE:
-            await reports.hide(self._ctx, actor, place, what)
-            return ButtonResult(notice=self.text("studio.hide.done", actor.locale))
-        kept = await favourites.toggle_favourite(self._ctx, actor, place, what)
-        return ButtonResult(
-            notice=self.text("studio.favourite.kept" if kept else "studio.favourite.let_go", actor.locale)
-        )
-
-    async def _originals(self, actor: Actor, place: Place, what: ButtonPress, ref: EventRef) -> ButtonResult:
-        found = await job_actions.originals(self._ctx, actor, place, what, ref)
-        if found.sent:
-            return ButtonResult(notice=self.text("studio.originals.sent", actor.locale))
-        return ButtonResult(files=tuple(job_card.file_of(found.job, p, self._ctx.pictures) for p in found.pictures))
 
     async def _shown(self, job: Job) -> ShownJob:
         return ShownJob(job.id, self._card(await history_service.of_job(self._ctx, job)))

@@ -1,4 +1,4 @@
-"""`easel bench`: compares Easel with a plain diffusers loop on this machine."""
+"""`easel bench`: Easel beside a bare diffusers loop, on this machine, in one run."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ import time
 
 
 class SystemClock:
-    """Implements ``bot.core.ports.Clock``."""
+    """Obeys ``bot.core.ports.Clock``."""
 
     def now(self) -> float:
         """Unix seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Monotonic seconds."""
+        """Seconds that never go back."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:

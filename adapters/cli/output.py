@@ -1,4 +1,4 @@
-"""Output of the command line, in the language of the terminal."""
+"""What the command line says, in the language of the person's terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.contract import EngineError, UnknownModel
 
 
 def language() -> str:
-    """Return ``zh_CN`` or ``en`` by LC_ALL, LC_MESSAGES or LANG, else by the system's setting."""
+    """Return ``zh_CN`` or ``en``: what LC_ALL, LC_MESSAGES or LANG ask for, else the system's own setting."""
     asked = next((v for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(name))), None)
     tag = asked or system_locale.getlocale()[0] or ""
     # Windows says "Chinese (Simplified)_China".
@@ -28,28 +28,28 @@ def text(key: str, **params: str | int | float) -> str:
 
 
 def echo(key: str, **params: str | int | float) -> None:
-    """Print a message on stdout."""
+    """Say something on stdout."""
     write(text(key, **params), sys.stdout)
 
 
 def echo_card(card: Card) -> None:
-    """Print a card on stdout. Control characters in names are removed."""
+    """Say on stdout what a card says. Names in it are data: nothing in them reaches the terminal as a command."""
     lines = [card.status, *card.notes, *(f"{fact.label}: {fact.value}" for fact in card.facts)]
     write("\n".join(" ".join(clean(line).split()) for line in lines if line), sys.stdout)
 
 
 def report_error(refusal: Refusal) -> None:
-    """Print a refusal as one line on stderr."""
+    """Say in one line on stderr what was wrong and what to do."""
     _line(text(refusal.key, **refusal.params))
 
 
 def warn(key: str, **params: str | int | float) -> None:
-    """Print a message as one line on stderr."""
+    """Say something worth knowing in one line on stderr."""
     _line(text(key, **params))
 
 
 def refusal_of(error: EngineError) -> Refusal:
-    """Return the Refusal for an engine's error, with its sentence."""
+    """Return what the engine's error means to the person at the terminal; its own sentence stands in it."""
     kind = BadInput if isinstance(error, UnknownModel) else Unavailable
     return kind(f"cli.engine.{error.code}", reason=str(error))
 
@@ -59,7 +59,7 @@ def _line(sentence: str) -> None:
 
 
 def write(line: str, stream: TextIO) -> None:
-    """Write a line and flush. After a broken pipe the stream is silenced, and the command goes on."""
+    """Write a line at once. Where nobody reads the stream any more, the command goes on without it."""
     try:
         print(line, file=stream, flush=True)
     except OSError:
@@ -67,10 +67,10 @@ def write(line: str, stream: TextIO) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Discard all further output of a stream, its buffer included: its reader is gone."""
+    """Let everything that is written to a stream, its buffer included, go nowhere: its reader is gone."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
-        pass  # no file descriptor
+        pass  # no file behind it

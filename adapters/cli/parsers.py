@@ -1,4 +1,4 @@
-"""The parsers of the table's commands: their words and arguments on the command line."""
+"""The command line's forms of verbs: which words stand for which verb, and what each takes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from adapters.cli import platforms
-from bot.commands.model import VERBS, Arg, ArgType, Command, Permission
+from bot.commands.model import Arg, ArgType, Command, Permission
 from bot.core.errors import BadInput
 from bot.core.texts import bounded, shown
+from bot.features import COMMANDS
 
 OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
-"""Commands with parsers of their own: `easel quota set | show | reset` concern the owner's rules."""
-
-PERSONAL = frozenset({"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"})
-"""Commands for a person's own account, which the terminal does not have."""
+"""Verbs that have forms of their own here: `easel quota set | show | reset` speak of the owner's rules."""
 
 PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "resume", "log", "admins", "timezone"))
-"""Commands for one place; the others act on the whole service if no place is named."""
+"""Verbs that are about one place; the others also act on the whole service, where no place is named."""
 
 Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
 
@@ -51,22 +49,22 @@ _ABOUT: Mapping[str, str] = MappingProxyType(
 
 
 def words_of(verb: Command) -> tuple[str, ...] | None:
-    """Return a command's words here; None if it has no parser, or one of its own."""
-    if verb.name in OWN_FORMS or verb.name in PERSONAL:
+    """Return the words that stand for a verb here; None where it has no form, or one of its own."""
+    if verb.name in OWN_FORMS or verb.personal:
         return None
     command, _, sub = verb.name.partition(" ")
     if verb.name == "easel service":
         return ("service",)
     if command == "quota":
         return (command, sub)
-    return ("access" if verb.who is Permission.OWNER else "place", sub)
+    return ("access" if verb.permission is Permission.OWNER else "place", sub)
 
 
 def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> None:
-    """Add the parsers of all commands.
+    """Add the forms of all verbs.
 
     Args:
-        new: Creates a parser by name and description.
+        new: Makes a command of this name and description.
         quota: The actions of `easel quota`.
     """
     groups: dict[str, Actions] = {"quota": quota}
@@ -74,7 +72,7 @@ def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> N
         "place": "Set what holds in a server or group, or everywhere.",
         "access": "Answer those who want to come in.",
     }
-    for verb in VERBS:
+    for verb in COMMANDS.typed:
         words = words_of(verb)
         if words is None:
             continue
@@ -89,20 +87,20 @@ def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> N
 
 
 def args_of(verb: Command, found: argparse.Namespace) -> dict[str, str]:
-    """Return a command's arguments as typed."""
+    """Return a verb's arguments as they were typed."""
     values = {arg.name: getattr(found, arg.name) for arg in verb.args}
     return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
 
 
 def check_ids(platform: str | None, *ids: str | None) -> None:
-    """Refuse values that are no ids on platforms with numeric ids: a rule for ``@ada`` would match nobody.
+    """Refuse what can be no id of somebody or something on a chat platform: a rule for ``@ada`` would bind nobody.
 
     Args:
-        platform: The platform of the ids; nothing is checked if it is None.
-        ids: Ids of people, places, channels and roles, or None. A person's id may name its own platform.
+        platform: Where the ids are from; nothing is checked where none is named, nor on the page.
+        ids: Of people, places, channels and roles; None where none was given. A person's may name its own platform.
 
     Raises:
-        BadInput: An id is not a whole number.
+        BadInput: One is no whole number.
     """
     numeric = {one.name for one in platforms.all_platforms() if one.numeric_ids}
     for value in ids:
@@ -117,7 +115,7 @@ def check_ids(platform: str | None, *ids: str | None) -> None:
 def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
     form.set_defaults(module="verbs", verb=verb.name)
     for arg in verb.args:
-        several = "+" if arg.takes in {ArgType.TEXT, ArgType.SPAN} else None
+        several = "+" if arg.type in {ArgType.TEXT, ArgType.SPAN} else None
         choices = arg.choices or None
         text = _help(arg)
         if arg.required:
@@ -132,7 +130,7 @@ def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
                 choices=choices,
                 help=text,
             )
-    if verb.who is Permission.OWNER:
+    if verb.permission is Permission.OWNER:
         form.set_defaults(platform=None, place=None)
         return
     needed = verb.name in PLACED
@@ -143,7 +141,7 @@ def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
 
 
 def _help(arg: Arg) -> str:
-    match arg.takes:
+    match arg.type:
         case ArgType.PERSON:
             return "a user id; with its platform before it (telegram:123) where none is named"
         case ArgType.SPAN:

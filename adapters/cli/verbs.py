@@ -1,4 +1,4 @@
-"""`easel place | access | service | quota why ...`: the table's commands, run by the operator."""
+"""`easel place | access | service | quota why ...`: verbs from the terminal, by the operator, beside a running service."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from adapters.cli import environment
 from adapters.cli.clock import SystemClock
 from adapters.cli.output import echo_card, language
 from adapters.cli.parsers import args_of, check_ids
-from bot import features
+from bot import runner
 from bot.access.claims import refresh_owners
 from bot.audit.changes import OPERATOR
-from bot.commands.model import VERBS, ArgType, Command, Invocation
+from bot.commands.model import ArgType, Command, Invocation
 from bot.context import AppContext
 from bot.core.errors import BadInput
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.ports import QueuePosition, Ticket
+from bot.features import COMMANDS
 from bot.quotas.rules import parse_terms
 from bot.settings import Settings
 from bot.storage.database import Database
@@ -27,12 +28,12 @@ from engine.contract import Profile
 from engine.host.process_engine import ProcessEngine
 
 TERMINAL = "cli"
-"""The operator's platform if none is named."""
+"""The operator's platform where none is named."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run a command and print its result. Returns 0; raises Refusal."""
-    verb = next(verb for verb in VERBS if verb.name == args.verb)
+    """Do what a verb asks for, and say what came of it. Returns 0; raises Refusal."""
+    verb = COMMANDS.by_name[args.verb]
     asyncio.run(_main(_call(verb, args)))
     return 0
 
@@ -53,45 +54,47 @@ async def _main(call: Invocation) -> None:
             owners=owners,
             access=app.access(),
         )
-        echo_card(await features.run(house, call))
+        result = await runner.run(house, call)
+        assert result.card is not None, f"{call.command.name} has no answer"
+        echo_card(result.card)
 
 
 def _call(verb: Command, found: argparse.Namespace) -> Invocation:
-    """Return the operator's invocation: as an owner, in the named place."""
+    """Return the verb as the operator typed it: an owner, in the place that is named."""
     args = args_of(verb, found)
-    people = [args[arg.name] for arg in verb.args if arg.takes is ArgType.PERSON and arg.name in args]
+    people = [args[arg.name] for arg in verb.args if arg.type is ArgType.PERSON and arg.name in args]
     if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
         raise BadInput("refusal.quota.scope_platform")
-    ids = [args.get(arg.name) for arg in verb.args if arg.takes in {ArgType.PERSON, ArgType.ROLE, ArgType.CHANNEL}]
+    ids = [args.get(arg.name) for arg in verb.args if arg.type in {ArgType.PERSON, ArgType.ROLE, ArgType.CHANNEL}]
     check_ids(found.platform, found.place, *ids)
     if verb.name == "easel log" and not args:
         raise BadInput("cli.place.log")
     platform = found.platform or TERMINAL
     actor = Actor(platform, OPERATOR, OPERATOR, is_owner=True, locale=language())
-    # Channel ids are not resolved: the operator may read and write everything anyway.
-    names = {arg.name: args[arg.name] for arg in verb.args if arg.takes is ArgType.CHANNEL and arg.name in args}
+    # Ids of channels are taken as they are: whoever sits here may read and write everything anyway.
+    names = {arg.name: args[arg.name] for arg in verb.args if arg.type is ArgType.CHANNEL and arg.name in args}
     return Invocation(
         actor, Place(platform, found.place, ""), verb, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
     )
 
 
 def _profiles(settings: Settings) -> tuple[Profile, ...]:
-    # No process is started; only the costs of pictures depend on the profiles.
+    # Nothing is started by that; only what a picture costs depends on it.
     return ProcessEngine(environment.engine_config(settings)).profiles()
 
 
 class IdleBacklog:
-    """Implements ``bot.core.ports.Backlog`` without a queue: a running service finds the rows."""
+    """Obeys ``bot.core.ports.Backlog``."""
 
     def put(self, ticket: Ticket) -> None:
         """The service finds the row."""
 
     def full(self) -> float | None:
-        """Never full."""
+        """Nobody is turned away here."""
         return None
 
     def seat(self) -> AbstractContextManager[None]:
-        """Never full."""
+        """Nobody is turned away here."""
         return nullcontext()
 
     def hold(self, on: bool) -> None:
@@ -110,9 +113,9 @@ class IdleBacklog:
         """The service finds the row."""
 
     def waiting(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
-        """Not known here."""
+        """Nothing is known of the queue here."""
         return None
 
     def progress(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
-        """Not known here."""
+        """Nothing is drawn here."""
         return None

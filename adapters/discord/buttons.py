@@ -9,12 +9,9 @@ import discord
 
 from adapters.discord.identity import actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
-from bot.core.cards import Action, ButtonPress, Card, Tone
+from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput
 from bot.studio import Studio
-
-UPDATING = frozenset({Action.CANCEL, Action.PAGE, Action.ALLOW, Action.ALLOW_FEW, Action.REFUSE})
-"""Actions that usually change the card that the button is on."""
 
 
 class ComponentPresses:
@@ -29,9 +26,10 @@ class ComponentPresses:
         """Answer a press or a form. The command tree answers slash commands."""
         if interaction.type is discord.InteractionType.component:
             press = ButtonPress.unpack(interaction.custom_id or "")
-            if press is not None and press.action is Action.PAGE and not _is_page(interaction):
+            command = None if press is None else self._studio.commands.by_action.get(press.action)
+            if command is None or (command.on_private_card and not _is_on_private_card(interaction)):
                 press = None
-            updates = press is not None and press.action in UPDATING and _is_on_message(interaction)
+            updates = press is not None and command is not None and command.updates and _is_on_message(interaction)
         elif interaction.type is discord.InteractionType.modal_submit:
             press, updates = None, False
         else:
@@ -77,6 +75,6 @@ def _is_on_message(interaction: discord.Interaction) -> bool:
     return any(interaction.custom_id == button.custom_id for button in buttons)
 
 
-def _is_page(interaction: discord.Interaction) -> bool:
-    """Whether the message is a page of a person's pictures; only that person sees it."""
+def _is_on_private_card(interaction: discord.Interaction) -> bool:
+    """Whether the message has this button and only the person who pressed it sees it."""
     return _is_on_message(interaction) and interaction.message is not None and interaction.message.flags.ephemeral

@@ -11,8 +11,9 @@ import discord
 from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from bot.commands.model import VERBS, Arg, ArgType
+from bot.commands.model import Arg, ArgType
 from bot.commands.model import Command as CommandEntry
+from bot.features import COMMANDS
 
 Answering: TypeAlias = Callable[[discord.Interaction, CommandEntry, Mapping[str, object]], Awaitable[None]]
 About: TypeAlias = Callable[[str], locale_str]
@@ -63,7 +64,7 @@ def build(about: About, answering: Answering) -> list[Command | app_commands.Gro
         answering: Runs a command with the values that discord.py passes.
     """
     built: dict[str, Command | app_commands.Group] = {}
-    for verb in VERBS:
+    for verb in COMMANDS.typed:
         name, _, sub = verb.name.partition(" ")
         command = _command(verb, sub or name, about, answering)
         if not sub:
@@ -110,7 +111,7 @@ def _command(verb: CommandEntry, name: str, about: About, answering: Answering) 
         callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in verb.args})(
             callback
         )
-    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.takes is ArgType.CHOICE}:
+    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.type is ArgType.CHOICE}:
         callback = app_commands.choices(**chosen)(callback)
     key = f"discord.command.{verb.name.replace(' ', '.')}"
     return app_commands.Command(name=name, description=about(key), callback=callback)
@@ -133,7 +134,7 @@ def _parameters(verb: CommandEntry) -> Iterable[inspect.Parameter]:
     kind = inspect.Parameter.KEYWORD_ONLY
     yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
     for arg in sorted(verb.args, key=lambda arg: not arg.required):
-        of_type = _TYPES[arg.takes]
+        of_type = _TYPES[arg.type]
         if arg.required:
             yield inspect.Parameter(arg.name, kind, annotation=of_type)
         else:

@@ -12,7 +12,8 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
 from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
-from bot.core.cards import Action, ButtonPress, Card
+from bot.commands.model import Command, Permission
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotAllowed, Refusal
 from bot.core.messages import Address
 from bot.core.people import Actor
@@ -51,15 +52,16 @@ class CallbackQueries:
         """Run the button's action; every press is answered."""
         actor = presser_of(query, self._owners)
         press = ButtonPress.unpack(query.data or "")
-        if press is None or query.message is None:
+        command = None if press is None else self._studio.commands.by_action.get(press.action)
+        if press is None or command is None or query.message is None:
             self._background.answer(query.id, self._studio.text("refusal.press.unreadable", actor.locale), alert=True)
             return
         near = address_near(query.message, actor)
         try:
-            if press.action is Action.PAGE and not _is_page(query.message, query):
+            if command.on_private_card and not _is_on_private_card(query.message, query):
                 # A client may send any data from any message.
                 raise NotAllowed("telegram.not_a_page")
-            actor = await self._with_rights(actor, query.message, press)
+            actor = await self._with_rights(actor, query.message, command)
             pressed = await self._studio.press(
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)
             )
@@ -72,9 +74,9 @@ class CallbackQueries:
             here = replace(near, message=near.reply_to, reply_to=None)
             self._background.start(self._show(query.id, here, pressed.card), "a page could not be turned")
 
-    async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, press: ButtonPress) -> Actor:
+    async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, command: Command) -> Actor:
         """Look up whether the actor is an admin here, if the button needs the right."""
-        if press.action is not Action.HIDE or actor.is_owner or not is_group(message.chat):
+        if command.permission is not Permission.ADMIN or actor.is_owner or not is_group(message.chat):
             return actor
         return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
 
@@ -98,8 +100,8 @@ class CallbackQueries:
                 del self._turning[message]
 
 
-def _is_page(message: Message | InaccessibleMessage, query: CallbackQuery) -> bool:
-    """Whether the message has the pressed button and is in the presser's private chat, as pages always are."""
+def _is_on_private_card(message: Message | InaccessibleMessage, query: CallbackQuery) -> bool:
+    """Whether the message has the pressed button and is in the presser's private chat."""
     if message.chat.type != ChatType.PRIVATE or message.chat.id != query.from_user.id:
         return False
     if isinstance(message, InaccessibleMessage):

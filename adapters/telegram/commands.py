@@ -16,14 +16,14 @@ from adapters.telegram.command_filter import CommandFilter, TypedCommand
 from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
-from adapters.telegram.verbs import COMMANDS as VERBS
-from bot.core.cards import Action, ButtonPress, Card, Tone
+from adapters.telegram.verbs import FIRST_WORDS
+from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import Refusal
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.studio import Studio
 
-COMMANDS = ("draw", "history", "cancel", "help", "start", *VERBS)
+COMMANDS = ("draw", "history", "cancel", "help", "start", *FIRST_WORDS)
 """Every command."""
 
 _MEDIA = {
@@ -111,7 +111,7 @@ class MessageCommands:
                 continue
             ref = ref_of(event_update.update_id, address, str(card.job_id))
             try:
-                await self._studio.press(actor, place, ButtonPress(Action.CANCEL, card.job_id), ref)
+                await self._studio.press(actor, place, ButtonPress("cancel", card.job_id), ref)
             except Refusal:
                 continue  # it has just ended by itself
             stopped += 1

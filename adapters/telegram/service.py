@@ -32,15 +32,26 @@ from adapters.telegram.routing import ChatMigrations, IgnoredSenders
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.verbs import Verbs
+from bot.commands.model import Permission
 from bot.core.errors import Unavailable
+from bot.features import COMMANDS
 from bot.settings import Settings
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
 
-COMMANDS = ("draw", "history", "search", "favourites", "quota", "cancel", "link", "export", "forget", "help")
-IN_GROUPS = ("draw", "history", "quota", "cancel", "help")
-FOR_ADMINS = ("draw", "history", "quota", "easel", "cancel", "help")
+
+def _menu(*permissions: Permission, personal: bool) -> tuple[str, ...]:
+    listed = [c for c in COMMANDS.typed if c.listed and c.permission in permissions and (personal or not c.personal)]
+    words = dict.fromkeys(command.name.partition(" ")[0] for command in listed)
+    return ("draw", "history", *words, "cancel", "help")
+
+
+IN_PRIVATE = _menu(Permission.ANYBODY, personal=True)
+IN_GROUPS = _menu(Permission.ANYBODY, personal=False)
+FOR_ADMINS = _menu(Permission.ANYBODY, Permission.ADMIN, personal=False)
+"""What Telegram's menu lists in private chats, in groups, and there for admins."""
+
 _LANGUAGES = {"": "en", "zh": "zh_CN"}
 _SECONDS = 10
 
@@ -129,7 +140,7 @@ class TelegramService(PlatformService):
 
     async def _name_commands(self, bot: Bot, retrier: ApiRetrier) -> None:
         scopes: dict[BotCommandScopeUnion, tuple[str, ...]] = {
-            BotCommandScopeDefault(): COMMANDS,
+            BotCommandScopeDefault(): IN_PRIVATE,
             BotCommandScopeAllGroupChats(): IN_GROUPS,
             BotCommandScopeAllChatAdministrators(): FOR_ADMINS,
         }

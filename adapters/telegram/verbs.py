@@ -13,17 +13,15 @@ from adapters.telegram.admins import Admins
 from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
-from bot.commands.model import HERE, VERBS, ArgType, Command, Invocation, Permission
+from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
 from bot.core.cards import Card, Tone
 from bot.core.errors import BadInput, NotAllowed, Refusal
 from bot.core.people import Actor
+from bot.features import COMMANDS
 from bot.studio import Studio
 
-COMMANDS = tuple(dict.fromkeys(verb.name.partition(" ")[0] for verb in VERBS))
-"""The first word of every command in the table."""
-
-PERSONAL = frozenset({"claim", "link", "unlink", "search", "favourites", "export", "forget"})
-"""Commands with private answers, which a group can't show."""
+FIRST_WORDS = tuple(dict.fromkeys(command.name.partition(" ")[0] for command in COMMANDS.typed))
+"""The first word of every command of the registry."""
 
 
 @dataclass(slots=True)
@@ -55,7 +53,7 @@ class Verbs:
     def router(self) -> Router:
         """Return the route of all first words of the table."""
         router = Router(name="verbs")
-        router.message.register(self.handle, F.text, CommandFilter(*COMMANDS))
+        router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
         return router
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
@@ -64,9 +62,9 @@ class Verbs:
         update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
         try:
-            verb, rest = self._studio.verb(kind, _written(message, self._me.username))
+            verb, rest = self._studio.find_command(kind, _written(message, self._me.username))
             kind = verb.name
-            if verb.name in PERSONAL and is_group(message.chat):
+            if verb.personal and verb.private and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
                 card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
             else:
@@ -86,16 +84,16 @@ class Verbs:
         """Parse the arguments and resolve the people and chats that they name."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
-        given = _Given(self._studio.arguments(verb, rest, near))
+        given = _Given(self._studio.parse_arguments(verb, rest, near))
         for arg in verb.args:
             value = given.args.get(arg.name)
-            if arg.takes is ArgType.ROLE and (value is not None or len(verb.args) == 1):
+            if arg.type is ArgType.ROLE and (value is not None or len(verb.args) == 1):
                 raise BadInput("telegram.no_roles")
             if value is None:
                 continue
-            if arg.takes is ArgType.PERSON:
+            if arg.type is ArgType.PERSON:
                 await self._person(message, given, arg.name, value)
-            elif arg.takes is ArgType.CHANNEL:
+            elif arg.type is ArgType.CHANNEL:
                 await self._chat(message, actor, given, arg.name, value)
         return given
 
@@ -126,7 +124,7 @@ class Verbs:
 
     async def _with_rights(self, message: Message, actor: Actor, verb: Command, args: Mapping[str, str]) -> Actor:
         """Look up whether the actor is an admin here, if the command depends on it."""
-        needed = verb.who is Permission.ADMIN or "person" in args
+        needed = verb.permission is Permission.ADMIN or "person" in args
         if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or verb.name in _HINTS):
             return actor
         try:

@@ -78,7 +78,7 @@ class Api:
         """Press a button: answers a new job's card, the updated card, or a notice."""
         body = await self._bodies.json(request, PressBody)
         what = ButtonPress.unpack(body.id)
-        if what is None:
+        if what is None or what.action not in self._studio.commands.by_action:
             raise BadInput("refusal.web.button")
         pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key, digest({"id": body.id})))
         return web.json_response(

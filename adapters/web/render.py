@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from bot.core.cards import Action, ButtonPress, Card
+from bot.core.cards import ButtonPress, Card
 from bot.core.pictures import PictureFile
 from bot.studio import Studio
 from engine.contract import READY, Profile, Range
 
 Json = dict[str, object]
+
+FAVOURITE = "favourite"
+"""The action of a picture's star."""
 
 _SHOWN_CHARS = 60
 
@@ -29,7 +32,7 @@ def card_json(card: Card) -> Json:
             [
                 {
                     "label": b.label,
-                    "action": b.press.action.value,
+                    "action": b.press.action,
                     "index": b.press.index,
                     "id": b.press.pack(),
                     "danger": b.danger,
@@ -70,7 +73,7 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "seed": None if file.seed is None else str(file.seed),
         "favourite": file.favourite,
         "spoiler": file.spoiler,
-        "star": None if job_id is None else ButtonPress(Action.FAVOURITE, job_id, file.index).pack(),
+        "star": None if job_id is None else ButtonPress(FAVOURITE, job_id, file.index).pack(),
     }
 
 

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from bot.cards.i18n import text
 from bot.core.access import FEW, AccessDecision, AccessRequest, Newcomer, SubjectKind
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
+
+ALLOW = "allow"
+ALLOW_FEW = "allowfew"
+REFUSE = "refuse"
 
 SHOWN = 5
 """So many are shown with their buttons: Discord has five rows."""
@@ -85,9 +89,9 @@ def _fact(knock: AccessRequest, locale: str) -> Fact:
 def _row(newcomer: Newcomer, locale: str) -> tuple[Button, ...]:
     number = newcomer.id
     return (
-        Button(text(locale, "button.allow", number=number), ButtonPress(Action.ALLOW, number)),
-        Button(text(locale, "button.allowfew", number=number, few=FEW), ButtonPress(Action.ALLOW_FEW, number)),
-        Button(text(locale, "button.refuse", number=number), ButtonPress(Action.REFUSE, number), danger=True),
+        Button(text(locale, "button.allow", number=number), ButtonPress(ALLOW, number)),
+        Button(text(locale, "button.allowfew", number=number, few=FEW), ButtonPress(ALLOW_FEW, number)),
+        Button(text(locale, "button.refuse", number=number), ButtonPress(REFUSE, number), danger=True),
     )
 
 

@@ -18,10 +18,10 @@ from bot.core.people import Actor
 from bot.core.ports import Clock
 from bot.storage import people
 from bot.storage import people as rows
-from bot.storage.database import Database, Tx
+from bot.storage.database import Transactions, Tx
 
 
-async def refresh_owners(db: Database, owners: Owners) -> None:
+async def refresh_owners(db: Transactions, owners: Owners) -> None:
     """Read who has claimed the bot: at start, and whenever the rows may have changed."""
     async with db.read() as tx:
         owners.claimed(await rows.all_owners(tx))
@@ -46,7 +46,7 @@ Whoever makes or undoes such a change calls ``refresh`` after it.
 """
 
 
-async def claim_code(db: Database, clock: Clock) -> str:
+async def claim_code(db: Transactions, clock: Clock) -> str:
     """Make the one claim code there is, for ten minutes; for the operator's eyes alone, and for no log."""
     async with db.write() as tx:
         return await codes.create_code(tx, CodeKind.CLAIM, None, clock.now())

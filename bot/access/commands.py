@@ -1,34 +1,19 @@
-"""Who may come in: claiming the bot, and answering strangers."""
+"""Commands of access: claim the bot, and answer access requests."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
 from bot.access import cards as present
 from bot.access import claims, newcomers
+from bot.access.cards import ALLOW, ALLOW_FEW, REFUSE
 from bot.access.newcomers import Answered
 from bot.cards.i18n import text
-from bot.commands.model import Invocation
+from bot.commands.arguments import NUMBER
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
 from bot.core.access import FEW
-from bot.core.cards import Action, ButtonPress, Card, Tone
+from bot.core.cards import Card, Tone
 from bot.core.errors import BadInput
-from bot.core.people import Actor
 from bot.core.texts import bounded, shown
-
-
-async def press(ctx: AppContext, actor: Actor, what: ButtonPress) -> Card:
-    """Answer a newcomer by a button; the list of those who still wait takes the place of the card that it was on.
-
-    Raises NotAllowed, NotFound and BadInput as ``newcomers.allow`` does.
-    """
-    if what.action is Action.REFUSE:
-        answered = await newcomers.refuse(ctx, actor, what.job_id, first=True)
-    else:
-        rule = FEW if what.action is Action.ALLOW_FEW else None
-        answered = await newcomers.allow(ctx, actor, what.job_id, rule, first=True)
-    return await _card(ctx, answered, actor.locale)
 
 
 async def _waiting(ctx: AppContext, call: Invocation) -> Card:
@@ -37,12 +22,23 @@ async def _waiting(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _allow(ctx: AppContext, call: Invocation) -> Card:
-    answered = await newcomers.allow(ctx, call.actor, _number(call), call.args.get("rule"))
+    return await _allowed(ctx, call, call.args.get("rule"))
+
+
+async def _allow_few(ctx: AppContext, call: Invocation) -> Card:
+    return await _allowed(ctx, call, FEW)
+
+
+async def _allowed(ctx: AppContext, call: Invocation, rule: str | None) -> Card:
+    # A button may be old: it answers only where nobody has.
+    first = call.press is not None
+    answered = await newcomers.allow(ctx, call.actor, _number(call), rule, first=first)
     return await _card(ctx, answered, call.actor.locale)
 
 
 async def _refuse(ctx: AppContext, call: Invocation) -> Card:
-    return await _card(ctx, await newcomers.refuse(ctx, call.actor, _number(call)), call.actor.locale)
+    answered = await newcomers.refuse(ctx, call.actor, _number(call), first=call.press is not None)
+    return await _card(ctx, answered, call.actor.locale)
 
 
 async def _claim(ctx: AppContext, call: Invocation) -> Card:
@@ -60,6 +56,9 @@ async def _card(ctx: AppContext, answered: Answered, locale: str) -> Card:
 
 
 def _number(call: Invocation) -> int:
+    """Return the number of an access request."""
+    if call.press is not None:
+        return call.press.job_id
     typed = call.args["number"].strip().removeprefix("#")
     number = bounded(typed, low=0)
     if number is None:
@@ -67,11 +66,33 @@ def _number(call: Invocation) -> int:
     return number
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {
-        "easel waiting": _waiting,
-        "easel allow": _allow,
-        "easel refuse": _refuse,
-        "claim": _claim,
-    }
+COMMANDS = (
+    Command(name="easel waiting", permission=Permission.OWNER, handler=_waiting),
+    Command(
+        name="easel allow",
+        permission=Permission.OWNER,
+        handler=_allow,
+        args=(NUMBER, Arg("rule", ArgType.TEXT, required=False)),
+        action=ALLOW,
+        updates=True,
+    ),
+    Command(action=ALLOW_FEW, permission=Permission.OWNER, handler=_allow_few, updates=True),
+    Command(
+        name="easel refuse",
+        permission=Permission.OWNER,
+        handler=_refuse,
+        args=(NUMBER,),
+        action=REFUSE,
+        updates=True,
+    ),
+    # A claim makes somebody an owner, whom no ban binds.
+    Command(
+        name="claim",
+        permission=Permission.ANYBODY,
+        handler=_claim,
+        args=(Arg("code", ArgType.WORD),),
+        personal=True,
+        listed=False,
+        while_banned=True,
+    ),
 )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
 from bot.accounts import linking
 from bot.cards.i18n import text
-from bot.commands.model import Invocation
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card, Tone
 
@@ -32,7 +29,15 @@ def _card(status: str, *notes: str) -> Card:
     return Card(Tone.INFO, status, notes=notes, private=True, final=True)
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {"link": _link, "unlink": _unlink}
+COMMANDS = (
+    Command(
+        name="link",
+        permission=Permission.ANYBODY,
+        handler=_link,
+        args=(Arg("code", ArgType.WORD, required=False),),
+        personal=True,
+    ),
+    Command(
+        name="unlink", permission=Permission.ANYBODY, handler=_unlink, personal=True, listed=False, while_banned=True
+    ),
 )
-"""By the verb's name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from bot.admin import audit_log, settings
@@ -11,7 +11,8 @@ from bot.admin import cards as log
 from bot.admin import cards as present
 from bot.audit import changes
 from bot.commands import permissions
-from bot.commands.model import Invocation
+from bot.commands.arguments import NUMBER, ROLE
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.commands.parser import number_of
 from bot.commands.permissions import ADMIN_ROLES
 from bot.context import AppContext
@@ -59,7 +60,7 @@ async def _preset(ctx: AppContext, call: Invocation) -> Card:
 
 async def _rule(tx: Tx, call: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
     by = changes.actor_label(call.actor)
-    await rule_changes.rule_change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.verb.name)
+    await rule_changes.rule_change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.command.name)
 
 
 async def _pause(ctx: AppContext, call: Invocation) -> Card:
@@ -104,7 +105,7 @@ async def _changes(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _undo(ctx: AppContext, call: Invocation) -> Card:
-    number = number_of(call.verb, call.args, "number")
+    number = number_of(call.command, call.args, "number")
     line = await audit_log.undo(ctx, call.actor, call.place, number)
     return log.undone_card(line, call.actor.locale)
 
@@ -115,22 +116,31 @@ async def _service(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
         if await options.service_state(tx) is not state:
             value = None if state is ServiceState.RUN else state.value
-            by, verb = changes.actor_label(call.actor), call.verb.name
+            by, verb = changes.actor_label(call.actor), call.command.name
             await option_change(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
     ctx.backlog.hold(state is ServiceState.PAUSE)
     return present.service_card(state, call.actor.locale)
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {
-        "easel limits": _limits,
-        "easel preset": _preset,
-        "easel pause": _pause,
-        "easel resume": _resume,
-        "easel admins": _admins,
-        "easel timezone": _timezone,
-        "easel changes": _changes,
-        "easel undo": _undo,
-        "easel service": _service,
-    }
+COMMANDS = (
+    Command(name="easel limits", permission=Permission.ANYBODY, handler=_limits, listed=False),
+    Command(
+        name="easel preset",
+        permission=Permission.ADMIN,
+        handler=_preset,
+        args=(Arg("preset", ArgType.CHOICE, choices=("open", "club", "strict", "paused")),),
+        private=False,
+    ),
+    Command(name="easel pause", permission=Permission.ADMIN, handler=_pause, private=False),
+    Command(name="easel resume", permission=Permission.ADMIN, handler=_resume, private=False),
+    Command(name="easel admins", permission=Permission.ADMIN, handler=_admins, args=(ROLE,)),
+    Command(name="easel timezone", permission=Permission.ADMIN, handler=_timezone, args=(Arg("zone", ArgType.WORD),)),
+    Command(name="easel changes", permission=Permission.ADMIN, handler=_changes),
+    Command(name="easel undo", permission=Permission.ADMIN, handler=_undo, args=(NUMBER,)),
+    Command(
+        name="easel service",
+        permission=Permission.OWNER,
+        handler=_service,
+        args=(Arg("state", ArgType.CHOICE, choices=("run", "drain", "pause")),),
+    ),
 )

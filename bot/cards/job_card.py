@@ -7,20 +7,18 @@ from pathlib import Path
 
 from bot.cards import durations
 from bot.cards.i18n import known, text
+from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, rows_of
 from bot.core import recipes
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, PendingImages, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, PendingImages, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture, PictureFile
 from bot.core.ports import QueuePosition
 from bot.core.strictness import SPOILER
-from engine.contract import Capability, Profile
+from engine.contract import Profile
 
-Rows = tuple[tuple[Button, ...], ...]
-
-IN_A_ROW = 4
-"""Buttons for pictures in one row. The pictures that a chat can have (4) need 4 rows of the 5 that Discord has; more come
-on the page alone, which sets the buttons beside their pictures."""
+ORIGINAL = "original"
+"""The action that hands out original files."""
 
 _SHORT_LIST = 4
 """So many seeds are listed; of more, the first and the last."""
@@ -35,7 +33,6 @@ _TONES: Mapping[JobState, Tone] = {
     JobState.FAILED: Tone.PROBLEM,
 }
 _NO_REASON = "error.engine.failed"
-_FINISHED = frozenset({JobState.PAINTED, JobState.DELIVERED})
 _FOR_OPERATORS = frozenset(
     {
         "unavailable.database.damaged",
@@ -44,7 +41,6 @@ _FOR_OPERATORS = frozenset(
         "unavailable.pictures.unwritable",
     }
 )
-_STOPPABLE = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
 
 
 def error_key(code: str) -> str:
@@ -58,6 +54,7 @@ def card_of(
     pictures: Sequence[Picture],
     *,
     pictures_dir: Path,
+    buttons: Mapping[str, JobButton],
     waiting: QueuePosition | None = None,
     progress: float | None = None,
     profile: Profile | None = None,
@@ -72,6 +69,7 @@ def card_of(
         job: The job; its locale is the card's language.
         pictures: Those that are stored, in order.
         pictures_dir: The folder that their paths are relative to.
+        buttons: What buttons there are, by action.
         waiting: Where it stands in the queue, while it waits.
         progress: 0 to 1 while it is drawn.
         profile: The job's model; None when it is not there any more.
@@ -82,7 +80,7 @@ def card_of(
     """
     if job.forgotten:
         return _forgotten(job)
-    finished = job.state in _FINISHED
+    finished = job.state in FINISHED
     # It was claimed ahead of time, or its first step is not done: the device may still draw what came before.
     begins_later = job.state is JobState.RUNNING and progress == 0 and not stalled
     # The share that is drawn stays in sight, and nothing says that it moves.
@@ -97,9 +95,9 @@ def card_of(
         notes=_notes(job, pictures, notes),
         facts=facts_of(job, pictures, profile) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
-        buttons=_buttons(job, pictures, profile),
+        buttons=rows_of(job, pictures, profile, buttons),
         private=job.request.private,
-        final=job.state not in _STOPPABLE,
+        final=job.state not in STOPPABLE,
         coming=_coming(job, profile),
         locale=job.locale,
     )
@@ -119,7 +117,7 @@ def _forgotten(job: Job) -> Card:
 
 def unclear(job: Job) -> Card:
     """Return the card that says that nobody knows whether the pictures arrived; its button sends them."""
-    button = Button(text(job.locale, "button.original"), ButtonPress(Action.ORIGINAL, job.id))
+    button = Button(text(job.locale, "button.original"), ButtonPress(ORIGINAL, job.id))
     return Card(
         tone=Tone.PROBLEM,
         status=text(job.locale, "note.unclear"),
@@ -184,7 +182,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 
 def _coming(job: Job, profile: Profile | None) -> PendingImages | None:
-    if job.state not in _STOPPABLE:
+    if job.state not in STOPPABLE:
         return None
     request, enlarge = job.request, 1 if profile is None else profile.enlarge
     return PendingImages(request.count, request.width, request.height, enlarge)
@@ -245,52 +243,8 @@ def _notes(job: Job, pictures: Sequence[Picture], more: Sequence[str]) -> tuple[
     drawn = [key for code in codes if known(key := f"note.engine.{code}")]
     notes = [text(job.locale, key) for key in (*job.request.notes, *drawn)]
     missing = job.request.count - len(pictures)
-    if job.state in _FINISHED and pictures and missing > 0:
+    if job.state in FINISHED and pictures and missing > 0:
         notes.append(text(job.locale, "note.partial", n=missing))
     if job.attempts and job.state in {JobState.QUEUED, JobState.RUNNING}:
         notes.append(text(job.locale, "note.attempt"))
     return (*notes, *(text(job.locale, key) for key in more))
-
-
-def _buttons(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> Rows:
-    locale = job.locale
-    if job.state in _STOPPABLE:
-        return ((Button(text(locale, "button.cancel"), ButtonPress(Action.CANCEL, job.id), danger=True),),)
-    reroll = Button(text(locale, "button.reroll"), ButtonPress(Action.REROLL, job.id))
-    favourite = Button(text(locale, "button.favourite"), ButtonPress(Action.FAVOURITE, job.id))
-    if job.state not in _FINISHED or not pictures:
-        return ((reroll,),)
-    seeds = _each(job, pictures, Action.SEED)
-    varied = _each(job, pictures, Action.VARY) if profile is not None and Capability.VARY in profile.can else []
-    larger = _each(job, [p for p in pictures if _can_grow(p, profile)], Action.UPSCALE)
-    report = _report(job, pictures)
-    if len(pictures) == 1:
-        return tuple(row for row in ((reroll, *seeds, favourite), (*varied, *larger, *report)) if row)
-    rows = [tuple(row[i : i + IN_A_ROW]) for row in (seeds, varied, larger) for i in range(0, len(row), IN_A_ROW)]
-    return ((reroll, favourite, *report), *rows)
-
-
-def _report(job: Job, pictures: Sequence[Picture]) -> list[Button]:
-    """Return the button that tells the place's admins: where there are any, and others see the pictures."""
-    if job.place_id is None or job.request.private:
-        return []
-    index = pictures[0].index if len(pictures) == 1 else None
-    return [Button(text(job.locale, "button.report"), ButtonPress(Action.REPORT, job.id, index))]
-
-
-def _each(job: Job, pictures: Sequence[Picture], action: Action) -> list[Button]:
-    """Return the button of each picture; it says which one unless the job has a single one."""
-    one = job.request.count == 1
-    return [
-        Button(
-            text(job.locale, f"button.{action}") if one else text(job.locale, f"button.{action}_of", index=p.index + 1),
-            ButtonPress(action, job.id, p.index),
-        )
-        for p in pictures
-    ]
-
-
-def _can_grow(picture: Picture, profile: Profile | None) -> bool:
-    if profile is None or Capability.IMAGE not in profile.can:
-        return False
-    return recipes.upscaled(picture.width, picture.height, profile) is not None

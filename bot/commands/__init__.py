@@ -1,1 +1,1 @@
-"""Typed commands: their table, their parser and the permissions that they need."""
+"""Commands: their model, the registry, the parser of typed lines, and permissions."""

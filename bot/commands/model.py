@@ -1,28 +1,39 @@
-"""The verbs that people type: one table for every surface, so that each of them offers the same."""
+"""What a command is: who may use it, its arguments, its handler, and the button that invokes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
+from bot.cards.job_buttons import JobButton
+from bot.context import AppContext
+from bot.core.cards import ButtonPress, Card
+from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
+from bot.core.pictures import PictureFile
 
 
 class Permission(StrEnum):
-    """Who may use a verb: anybody, an admin of the place where it is typed (or an owner), an owner of this Easel."""
+    """Who may use a command.
+
+    ANYBODY; ADMIN: an admin of the place where it is used, or an owner; OWNER: an owner of this Easel. For commands on
+    a job, ADMIN is an admin of the place where the job was requested, and AUTHOR also allows the person who requested it.
+    """
 
     ANYBODY = "anybody"
+    AUTHOR = "author"
     ADMIN = "admin"
     OWNER = "owner"
 
 
 class ArgType(StrEnum):
-    """What an argument is. Surfaces that have pickers offer them; elsewhere it is typed.
+    """The type of an argument. Surfaces that have pickers offer them; elsewhere the value is typed.
 
     TEXT is the rest of the line. PERSON is a user id of the same platform (``platform:id`` names another), ROLE a role's
-    id, CHANNEL a channel's or chat's id, WHOLE a whole number, SPAN a length of time such as ``3 days``, WORD one word.
+    id, CHANNEL a channel's or chat's id, WHOLE a whole number, SPAN a duration such as ``3 days``, WORD one word.
     """
 
     TEXT = "text"
@@ -37,104 +48,110 @@ class ArgType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """One argument of a verb; ``choices`` for CHOICE alone."""
+    """One argument of a command; ``choices`` for CHOICE alone."""
 
     name: str
-    takes: ArgType
+    type: ArgType
     required: bool = True
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Something that can be typed.
+    """Something that people can ask for by typing its name, by pressing a button, or by both.
+
+    The runner checks ``permission``, bans and access to the job; the handler does not.
 
     Attributes:
-        name: One or two words, such as ``quota set``: the first is the command, the second its subcommand.
-        who: Who may.
+        name: One or two words, such as ``quota set``: the command and its subcommand. Empty where only buttons invoke it.
+        permission: Who may use it.
+        handler: Does it.
         args: In the order in which they are typed.
-        private: Its answer is for who typed it; others may see what it has changed for everybody.
+        private: The answer to the typed command is shown to its author alone.
+        personal: It is about the actor's own account. The terminal, where nobody has one, does not offer it.
+        listed: Menus with little room list it.
+        action: The action of its buttons, as in ``easel:<action>:<number>[:<index>]``. Empty where no button invokes it.
+        button: Where cards of jobs show its button; None where other cards bring it, or none does.
+        updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
+        on_private_card: Its button works only on a card that is shown to one person alone.
+        on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
+        while_banned: A banned person may use it too.
     """
 
-    name: str
-    who: Permission
+    name: str = ""
+    permission: Permission
+    handler: Handler
     args: tuple[Arg, ...] = ()
     private: bool = True
+    personal: bool = False
+    listed: bool = True
+    action: str = ""
+    button: JobButton | None = None
+    updates: bool = False
+    on_private_card: bool = False
+    on_job: bool = False
+    while_banned: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.name or self.action):
+            raise ValueError("a command needs a name, an action, or both")
+        if self.permission is Permission.AUTHOR and not self.on_job:
+            raise ValueError(f"{self.name or self.action}: only jobs have an author")
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A verb as somebody typed it; rights are not checked yet.
+    """A command as somebody typed it or pressed its button. Rights are not checked yet.
 
     Attributes:
         actor: Who.
-        place: Where: verbs act on this place, or for owners in a direct message on the whole service.
-        verb: Which.
+        place: Where. Commands act on this place, or for owners in a direct message on the whole service.
+        command: Which.
         ref: The event, and where an answer belongs.
-        args: By the argument's name; those that were not given are missing. Text as it was typed.
+        args: Values by the argument's name, as typed; those that were not given are missing.
         names: What the platform calls the people, roles and channels among them, by the argument's name; data.
         roles: Ids of the roles that the people among them have here, where the platform says them, likewise.
+        press: The button that was pressed; None where the command was typed.
     """
 
     actor: Actor
     place: Place
-    verb: Command
+    command: Command
     ref: EventRef
     args: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    press: ButtonPress | None = None
 
+    @property
+    def pressed(self) -> ButtonPress:
+        """The button that was pressed, for commands that only buttons invoke. Raises ValueError."""
+        if self.press is None:
+            raise ValueError(f"{self.command.name or self.command.action} was typed")
+        return self.press
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a handler returns.
+
+    Attributes:
+        new: A job that was admitted; its card is shown.
+        changed: The job of the pressed card, as it is now; its card is shown again.
+        card: Another card: see ``Command.updates``.
+        notice: One sentence for the actor alone, in their language.
+        files: Files for the actor.
+    """
+
+    new: Job | None = None
+    changed: Job | None = None
+    card: Card | None = None
+    notice: str = ""
+    files: tuple[PictureFile, ...] = ()
+
+
+Handler: TypeAlias = Callable[[AppContext, Invocation], Awaitable[CommandResult | Card]]
+"""Handles a command; returning a card is short for a result with that card alone. Raises Refusal."""
 
 HERE = "here"
 """What CHANNEL is when somebody typed "here"; surfaces put their channel's id in its place."""
-
-_PERSON = Arg("person", ArgType.PERSON)
-_ANY_PERSON = Arg("person", ArgType.PERSON, required=False)
-_ROLE = Arg("role", ArgType.ROLE, required=False)
-_CHANNEL = Arg("channel", ArgType.CHANNEL, required=False)
-_SPAN = Arg("span", ArgType.SPAN, required=False)
-_NUMBER = Arg("number", ArgType.WHOLE)
-_CODE = Arg("code", ArgType.WORD)
-
-VERBS: tuple[Command, ...] = (
-    Command("quota show", Permission.ANYBODY, (_ANY_PERSON,)),
-    Command("quota why", Permission.ANYBODY, (_ANY_PERSON,)),
-    Command("quota set", Permission.ADMIN, (_ROLE, _ANY_PERSON, _CHANNEL, Arg("rule", ArgType.TEXT)), private=False),
-    Command("quota reset", Permission.ADMIN, (_ROLE, _ANY_PERSON, _CHANNEL), private=False),
-    Command("quota grant", Permission.ADMIN, (_PERSON, _NUMBER, _SPAN), private=False),
-    Command("quota lend", Permission.ADMIN, (_PERSON, _NUMBER, _SPAN), private=False),
-    Command("easel limits", Permission.ANYBODY),
-    Command(
-        "easel preset",
-        Permission.ADMIN,
-        (Arg("preset", ArgType.CHOICE, choices=("open", "club", "strict", "paused")),),
-        private=False,
-    ),
-    Command("easel pause", Permission.ADMIN, private=False),
-    Command("easel resume", Permission.ADMIN, private=False),
-    Command("easel log", Permission.ADMIN, (_CHANNEL, Arg("level", ArgType.CHOICE, required=False, choices=("off",)))),
-    Command("easel admins", Permission.ADMIN, (_ROLE,)),
-    Command("easel timezone", Permission.ADMIN, (Arg("zone", ArgType.WORD),)),
-    Command(
-        "easel words", Permission.ADMIN, (Arg("level", ArgType.CHOICE, choices=("off", "warn", "refuse", "spoiler")),)
-    ),
-    Command("easel keep", Permission.ADMIN, (_SPAN,)),
-    Command("easel ban", Permission.ADMIN, (_PERSON, _SPAN, Arg("reason", ArgType.TEXT, required=False))),
-    Command("easel unban", Permission.ADMIN, (_PERSON,)),
-    Command("easel bans", Permission.ADMIN),
-    Command("easel changes", Permission.ADMIN),
-    Command("easel undo", Permission.ADMIN, (_NUMBER,)),
-    Command("easel service", Permission.OWNER, (Arg("state", ArgType.CHOICE, choices=("run", "drain", "pause")),)),
-    Command("easel waiting", Permission.OWNER),
-    Command("easel allow", Permission.OWNER, (_NUMBER, Arg("rule", ArgType.TEXT, required=False))),
-    Command("easel refuse", Permission.OWNER, (_NUMBER,)),
-    Command("claim", Permission.ANYBODY, (_CODE,)),
-    Command("link", Permission.ANYBODY, (Arg("code", ArgType.WORD, required=False),)),
-    Command("unlink", Permission.ANYBODY),
-    Command("search", Permission.ANYBODY, (Arg("words", ArgType.TEXT),)),
-    Command("favourites", Permission.ANYBODY),
-    Command("again", Permission.ANYBODY, (_NUMBER,), private=False),
-    Command("export", Permission.ANYBODY),
-    Command("forget", Permission.ANYBODY, (Arg("confirm", ArgType.WORD, required=False),)),
-)
-"""Every verb but ``draw``, ``history``, ``cancel`` and ``help``, which every surface has in its own form."""

@@ -1,4 +1,4 @@
-"""Typed verbs: which one a line means, and what stands behind it, by the table of verbs alone."""
+"""The parser of typed commands: which command a line means, and its arguments."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from bot.commands.model import HERE, VERBS, Arg, ArgType, Command
+from bot.commands.model import HERE, Arg, ArgType, Command, Invocation
+from bot.commands.registry import Registry
 from bot.core.durations import is_for_good, is_span
-from bot.core.errors import BadInput, Key
+from bot.core.errors import BadInput, Key, NotFound
 from bot.core.texts import bounded, clean, fold, nearest, shown
 
 ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
-"""What a command does when it is typed alone."""
+"""The subcommand that a command means when it is typed alone."""
 
 _HERE = {"here", "这里", "此处", "本群", "本频道"}
-_BY_NAME = {verb.name: verb for verb in VERBS}
-# What people type in Chinese for a choice; several where verbs differ in the word for the same thing.
+# What people type in Chinese for a choice; several where commands differ in the word for the same thing.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "开放": ("open",),
     "俱乐部": ("club",),
@@ -42,107 +42,118 @@ _SPAN_WORDS = 4
 _CHAT = re.compile(r"-[0-9]{1,20}|[0-9]{5,20}", re.ASCII)
 
 
-def find(command: str, typed: str) -> tuple[Command, str]:
-    """Return the verb that a line means, and what is left of the line.
+def find(commands: Registry, command: str, typed: str) -> tuple[Command, str]:
+    """Return the command that a line means, and the rest of the line.
 
     Args:
+        commands: All commands.
         command: The first word, without its slash: ``quota``, ``export``.
         typed: What stands behind it.
 
     Raises:
         BadInput: It has no such subcommand; the nearest one is named.
     """
-    if command in _BY_NAME:
-        return _BY_NAME[command], typed.strip()
+    if command in commands.by_name:
+        return commands.by_name[command], typed.strip()
     typed = clean(typed)
     head = _WORD.match(typed)
     sub = fold(head[0]) if head else ALONE[command]
-    if f"{command} {sub}" in _BY_NAME:
-        return _BY_NAME[f"{command} {sub}"], typed[head.end() :].strip() if head else ""
-    known = tuple(name.partition(" ")[2] for name in _BY_NAME if name.startswith(f"{command} "))
+    if f"{command} {sub}" in commands.by_name:
+        return commands.by_name[f"{command} {sub}"], typed[head.end() :].strip() if head else ""
+    known = tuple(name.partition(" ")[2] for name in commands.by_name if name.startswith(f"{command} "))
     unknown, near = shown(f"/{command} {sub}"), nearest(sub, known)
     if near is None:
-        raise BadInput("refusal.verb.none_near", typed=unknown, command=f"/{command}", known=", ".join(known))
-    raise BadInput("refusal.verb.unknown", typed=unknown, nearest=f"/{command} {near}")
+        raise BadInput("refusal.command.none_near", typed=unknown, command=f"/{command}", known=", ".join(known))
+    raise BadInput("refusal.command.unknown", typed=unknown, nearest=f"/{command} {near}")
 
 
-def parse(verb: Command, typed: str, near: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """Return the verb's arguments as they were typed, by their names.
+def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return the command's arguments as they were typed, by their names.
 
-    Arguments come in the table's order; one that is optional may be left out, and ``name=value`` gives any by its name.
+    Arguments come in the command's order; one that is optional may be left out, and ``name=value`` gives any by its name.
     Only a role must be named so: its id looks like nothing in particular.
 
     Args:
-        verb: Which.
+        command: Which.
         typed: What stands behind its name.
         near: What counts where nothing is typed: the person whose message is answered.
 
     Raises:
-        BadInput: Something is missing, unknown or too much; says how the verb is written.
+        BadInput: Something is missing, unknown or too much; says how the command is written.
     """
     line = _Line(clean(typed))
     found: dict[str, str] = {}
-    for arg in verb.args:
-        found |= _named(verb, line)
+    for arg in command.args:
+        found |= _named(command, line)
         if arg.name in found:
             continue
-        value = line.rest if arg.takes is ArgType.TEXT else _READ[arg.takes](arg, line)
+        value = line.rest if arg.type is ArgType.TEXT else _READ[arg.type](arg, line)
         if value:
             found[arg.name] = value
-            if arg.takes is ArgType.TEXT:
+            if arg.type is ArgType.TEXT:
                 line.rest = ""
         elif arg.name in near:
             found[arg.name] = near[arg.name]
         elif arg.required:
-            raise _wrong(verb, arg, line)
-    found |= _named(verb, line)
+            raise _wrong(command, arg, line)
+    found |= _named(command, line)
     if line.rest:
-        left_out = [arg for arg in verb.args if arg.name not in found and arg.takes is not ArgType.ROLE]
+        left_out = [arg for arg in command.args if arg.name not in found and arg.type is not ArgType.ROLE]
         if left_out:
-            raise _wrong(verb, left_out[0], line)
-        raise BadInput("refusal.verb.more", value=shown(line.rest), usage=usage(verb))
+            raise _wrong(command, left_out[0], line)
+        raise BadInput("refusal.command.more", value=shown(line.rest), usage=usage(command))
     return found
 
 
-def number_of(verb: Command, args: Mapping[str, str], name: str) -> int:
+def number_of(command: Command, args: Mapping[str, str], name: str) -> int:
     """Return an argument that is a whole number, whatever surface it was typed on; 64 bits with its sign.
 
     Raises:
-        BadInput: It is none, or has more digits than the database can store; says how the verb is written.
+        BadInput: It is none, or has more digits than the database can store; says how the command is written.
     """
     number = _number(args[name])
     if number is None:
         raise BadInput(
-            "refusal.verb.value", value=shown(args[name]), argument=Key(f"argument.{name}"), usage=usage(verb)
+            "refusal.command.value", value=shown(args[name]), argument=Key(f"argument.{name}"), usage=usage(command)
         )
     return number
 
 
-def usage(verb: Command) -> str:
-    """Return how a verb is written; ``<name>`` stands for an argument's name in the person's language."""
-    return " ".join([f"/{verb.name}", *(_shape(arg) for arg in verb.args)])
+def job_number(call: Invocation) -> int:
+    """Return the number of the job that a command is about. Raises NotFound where no job can have the typed number."""
+    if call.press is not None:
+        return call.press.job_id
+    number = _number(call.args["number"])
+    if number is None:
+        raise NotFound("refusal.job.not_found")
+    return number
+
+
+def usage(command: Command) -> str:
+    """Return how a command is written; ``<name>`` stands for an argument's name in the person's language."""
+    return " ".join([f"/{command.name}", *(_shape(arg) for arg in command.args)])
 
 
 def _shape(arg: Arg) -> str:
-    if arg.takes is ArgType.CHOICE:
+    if arg.type is ArgType.CHOICE:
         shape = "|".join(arg.choices)
-    elif arg.takes is ArgType.ROLE:
+    elif arg.type is ArgType.ROLE:
         shape = f"{arg.name}=<{arg.name}>"
     else:
         shape = f"<{arg.name}>"
     return shape if arg.required else f"[{shape}]"
 
 
-def _wrong(verb: Command, arg: Arg, line: _Line) -> BadInput:
+def _wrong(command: Command, arg: Arg, line: _Line) -> BadInput:
     if not line.rest:
-        return BadInput("refusal.verb.missing", argument=Key(f"argument.{arg.name}"), usage=usage(verb))
+        return BadInput("refusal.command.missing", argument=Key(f"argument.{arg.name}"), usage=usage(command))
     value = shown(line.word() or line.rest)
-    if arg.takes is ArgType.CHOICE:
+    if arg.type is ArgType.CHOICE:
         near = nearest(fold(value), arg.choices)
         if near is None:
-            return BadInput("refusal.verb.no_choice", value=value, usage=usage(verb))
-        return BadInput("refusal.verb.choice", value=value, nearest=near, usage=usage(verb))
-    return BadInput("refusal.verb.value", value=value, argument=Key(f"argument.{arg.name}"), usage=usage(verb))
+            return BadInput("refusal.command.no_choice", value=value, usage=usage(command))
+        return BadInput("refusal.command.choice", value=value, nearest=near, usage=usage(command))
+    return BadInput("refusal.command.value", value=value, argument=Key(f"argument.{arg.name}"), usage=usage(command))
 
 
 class _Line:
@@ -170,18 +181,16 @@ class _Line:
         return (head[0], head.end()) if head else ("", 0)
 
 
-def _named(verb: Command, line: _Line) -> dict[str, str]:
+def _named(command: Command, line: _Line) -> dict[str, str]:
     """Take the ``name=value`` words that come next."""
-    args = {arg.name: arg for arg in verb.args if arg.takes is not ArgType.TEXT}
+    args = {arg.name: arg for arg in command.args if arg.type is not ArgType.TEXT}
     found: dict[str, str] = {}
     while (head := _NAMED.match(line.rest)) is not None and (arg := args.get(head[1].lower())) is not None:
         line.rest = line.rest[head.end() :]
-        value = (
-            line.take() if arg.takes in {ArgType.ROLE, ArgType.WORD, ArgType.PERSON} else _READ[arg.takes](arg, line)
-        )
+        value = line.take() if arg.type in {ArgType.ROLE, ArgType.WORD, ArgType.PERSON} else _READ[arg.type](arg, line)
         if not value:
-            raise _wrong(verb, arg, line)
-        found[arg.name] = _here(value) if arg.takes is ArgType.CHANNEL else value
+            raise _wrong(command, arg, line)
+        found[arg.name] = _here(value) if arg.type is ArgType.CHANNEL else value
     return found
 
 

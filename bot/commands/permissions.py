@@ -1,11 +1,12 @@
-"""Who may do what where: an owner anywhere, an admin in their own place, and whoever has the role that they named."""
+"""Permissions: an owner may act anywhere, an admin or a member of an admin role in their own place."""
 
 from __future__ import annotations
 
 from bot.commands.model import Permission
 from bot.core.errors import NotAllowed
+from bot.core.jobs import Job
 from bot.core.people import Actor, Place
-from bot.storage import options, people
+from bot.storage import job_visibility, options, people
 from bot.storage.database import Tx
 
 ADMIN_ROLES = "admin_roles"
@@ -36,9 +37,27 @@ def check_appoints(actor: Actor) -> None:
         raise NotAllowed("refusal.rights.appoint")
 
 
-async def check(tx: Tx, actor: Actor, place: Place, who: Permission) -> None:
-    """Raise NotAllowed, with what would be needed, unless somebody may."""
-    if who is Permission.OWNER and not actor.is_owner:
+async def check(tx: Tx, actor: Actor, place: Place, permission: Permission, job: Job | None = None) -> None:
+    """Raise NotAllowed, which says what is needed, unless somebody may use a command.
+
+    Args:
+        tx: A transaction.
+        actor: Who.
+        place: Where.
+        permission: What the command needs.
+        job: The job that the command is about, if it is about one.
+    """
+    if actor.is_owner or permission is Permission.ANYBODY:
+        return
+    if permission is Permission.OWNER:
         raise NotAllowed("refusal.rights.owner")
-    if who is Permission.ADMIN and not await is_admin(tx, actor, place):
-        raise NotAllowed("refusal.rights.no_place" if place.guild is None else "refusal.rights.admin")
+    if job is None:
+        if not await is_admin(tx, actor, place):
+            raise NotAllowed("refusal.rights.no_place" if place.guild is None else "refusal.rights.admin")
+        return
+    from_here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
+    if permission is Permission.AUTHOR:
+        if not (await job_visibility.is_own(tx, actor, job) or (from_here and actor.is_admin)):
+            raise NotAllowed("refusal.cancel.not_yours")
+    elif not (from_here and await is_admin(tx, actor, place)):
+        raise NotAllowed("refusal.rights.admin")

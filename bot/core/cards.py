@@ -14,35 +14,17 @@ MAX_BYTES = 64
 _PATTERN = re.compile(r"easel:([a-z]{1,16}):(\d{1,18})(?::(\d{1,3}))?", re.ASCII)
 
 
-class Action(StrEnum):
-    """The verbs of buttons. Those that no button carries yet answer with a clear sentence.
-
-    ALLOW, ALLOW_FEW and REFUSE answer a newcomer: the number in their button is the newcomer's, not a job's.
-    """
-
-    REROLL = "reroll"
-    SEED = "seed"
-    VARY = "vary"
-    UPSCALE = "upscale"
-    EDIT = "edit"
-    USE = "use"
-    ORIGINAL = "original"
-    FAVOURITE = "favourite"
-    DELETE = "delete"
-    REPORT = "report"
-    CANCEL = "cancel"
-    PAGE = "page"
-    HIDE = "hide"
-    ALLOW = "allow"
-    ALLOW_FEW = "allowfew"
-    REFUSE = "refuse"
-
-
 @dataclass(frozen=True, slots=True)
 class ButtonPress:
-    """An action on a job, or on one of its pictures (0-based index). PAGE has the number of a stored search there."""
+    """A button that was pressed, or that can be: its action, and what the action is about.
 
-    action: Action
+    Attributes:
+        action: Names the command in the registry: 1 to 16 small letters.
+        job_id: The number of a job; some actions have another number there, such as that of an access request.
+        index: One of the job's pictures, from 0; None for all. Some actions have another number there.
+    """
+
+    action: str
     job_id: int
     index: int | None = None
 
@@ -55,11 +37,11 @@ class ButtonPress:
 
     @classmethod
     def unpack(cls, text: str) -> ButtonPress | None:
-        """Read a button's text; None when it is not one of ours. What it may do is decided elsewhere."""
+        """Read a button's text; None when it has another form. The registry knows which actions there are."""
         found = _PATTERN.fullmatch(text)
-        if found is None or found[1] not in set(Action):
+        if found is None:
             return None
-        return cls(Action(found[1]), int(found[2]), None if found[3] is None else int(found[3]))
+        return cls(found[1], int(found[2]), None if found[3] is None else int(found[3]))
 
 
 class Tone(StrEnum):

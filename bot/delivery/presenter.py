@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bot.cards import job_card
 from bot.cards.i18n import text
+from bot.cards.job_buttons import JobButton
 from bot.core.cards import Card
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
@@ -22,6 +23,8 @@ class JobPresenter:
         self,
         folder: Path,
         profiles: Callable[[], Sequence[Profile]],
+        *,
+        buttons: Mapping[str, JobButton],
         owned: Callable[[], bool] = lambda: True,
         stalled: Callable[[int], bool] = lambda _job_id: False,
         preempted: Callable[[int], bool] = lambda _job_id: False,
@@ -29,12 +32,14 @@ class JobPresenter:
         """Args:
         folder: Where pictures are kept.
         profiles: The models, for their proper names and what they can do.
+        buttons: What buttons cards of jobs have, by action.
         owned: Whether anybody is known who can let newcomers in.
         stalled: Whether what is drawn of a job waits until it can be stored.
         preempted: Whether a job that was begun takes no steps while the engine draws others.
         """
         self._folder = folder
         self._profiles = profiles
+        self._buttons = buttons
         self._owned = owned
         self._stalled = stalled
         self._preempted = preempted
@@ -46,6 +51,7 @@ class JobPresenter:
             job,
             pictures,
             pictures_dir=self._folder,
+            buttons=self._buttons,
             waiting=waiting,
             progress=progress,
             profile=profile,

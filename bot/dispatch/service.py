@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from bot import features
 from bot.access.digest import AccessDigest
 from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
@@ -131,7 +132,12 @@ class Dispatch:
             db,
             self._surfaces,
             JobPresenter(
-                folder, engine.profiles, lambda: bool(known.everybody()), self.live.stalled, self.live.preempted
+                folder,
+                engine.profiles,
+                buttons=features.COMMANDS.job_buttons,
+                owned=lambda: bool(known.everybody()),
+                stalled=self.live.stalled,
+                preempted=self.live.preempted,
             ),
             folder,
             waiting=self.waiting,

@@ -1,26 +1,29 @@
-"""Actions on a job: reroll, draw from a seed, vary, upscale, draw again, original files, cancel."""
+"""Actions on a job: reroll, draw from a seed, vary, upscale, draw again, original files, cancel.
+
+The command runner has checked the actor's rights and access to the job.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from bot.context import AppContext
 from bot.core import recipes
 from bot.core.cards import ButtonPress
-from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota
+from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawRequest
 from bot.drawing.admission import Pressing, admit
-from bot.moderation import bans
 from bot.quotas.store import ledger
-from bot.storage import blobs, inputs, job_visibility, jobs, messages, paths, people, pictures
+from bot.storage import blobs, inputs, jobs, messages, paths, people, pictures
 from bot.storage.database import Tx
-from engine.contract import Capability, ImageInfo, Profile
+from engine.contract import Capability, Profile
 
 REPEATED = "note.again"
 """Note of a request that repeats another job's: every pixel is meant to be the same."""
@@ -34,7 +37,27 @@ CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
 """Notes of a picture that was drawn again otherwise than the first time."""
 
 
-def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
+class DrawSetup(Protocol):
+    """How a picture was drawn; empty where nobody said."""
+
+    @property
+    def revision(self) -> str:
+        """Commit of the model's files."""
+
+    @property
+    def setup(self) -> str:
+        """Digest of how its model was put together."""
+
+    @property
+    def precision(self) -> str:
+        """Number format."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device."""
+
+
+def setup_changes(then: DrawSetup, now: DrawSetup) -> tuple[str, ...]:
     """Return what is not as it was then. What was not written down then (by an older Easel) counts as the same."""
     found = []
     # A model of no hub has no revision, so one that has changed places there is another.
@@ -52,40 +75,28 @@ def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
 _STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
 
 
-async def cancel(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> tuple[Job, bool]:
-    """Cancel a job: for who asked for it, for the owner, and for admins of the place where it was asked for.
+async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
+    """Cancel a job.
 
     Returns:
         The job as it is now, and whether this call cancelled it (False: it had ended, or was painted already).
 
     Raises:
-        NotFound: There is no such job in this chat.
-        NotAllowed: It is somebody else's, and they are no admin of its place or are banned.
+        NotFound: There is no such job.
     """
     async with ctx.db.write() as tx:
-        job = await job_visibility.visible(tx, actor, place, job_id)
-        if not await _may(tx, actor, place, job):
-            raise NotAllowed("refusal.cancel.not_yours")
-        if not await job_visibility.is_own(tx, actor, job):
-            await bans.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=True)
+        job = await _job(tx, job_id)
         now = ctx.clock.now()
         won = False
         if job.state in _STOPPABLE:
             won = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
         if won:
             await ledger.refund(tx, job.id, now=now)
-        after = await jobs.get(tx, job_id)
-        assert after is not None
+        after = await _job(tx, job_id)
     if won:
         ctx.backlog.forget(job_id)
         ctx.backlog.changed(job_id)
     return after, won
-
-
-async def _may(tx: Tx, actor: Actor, place: Place, job: Job) -> bool:
-    if actor.is_owner or await job_visibility.is_own(tx, actor, job):
-        return True
-    return actor.is_admin and job.place_id is not None and job.place_id == await people.find_place(tx, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,7 @@ class Originals:
 async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit the same request with a new seed. Raises Refusal, or Repeated."""
     pressing = _pressing(ctx, press)
-    job = await _visible(ctx, actor, place, press.job_id)
+    job = await _parent(ctx, press.job_id)
     request = recipes.reroll(job.request, ctx.rng)
     return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
 
@@ -110,7 +121,7 @@ async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: E
 
     Raises Refusal.
     """
-    job = await _visible(ctx, actor, place, job_id)
+    job = await _parent(ctx, job_id)
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
@@ -120,7 +131,7 @@ async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: E
 async def from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal, or Repeated."""
     pressing = _pressing(ctx, press)
-    job = await _visible(ctx, actor, place, press.job_id)
+    job = await _parent(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
@@ -131,7 +142,7 @@ async def from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
 async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit small changes of this picture, each around its seed. Raises Refusal, or Repeated."""
     pressing = _pressing(ctx, press)
-    job = await _visible(ctx, actor, place, press.job_id)
+    job = await _parent(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
@@ -149,8 +160,7 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
     """
     pressing = _pressing(ctx, press)
     async with ctx.db.read() as tx:
-        job = await job_visibility.visible(tx, actor, place, press.job_id)
-        await bans.check_actor(tx, actor, place, now=pressing.at)
+        job = await _job(tx, press.job_id)
         found = await pictures.of_job(tx, job.id)
     picture = next((p for p in found if p.index == (press.index or 0)), None)
     if picture is None or not await blobs.is_there(ctx.pictures, picture.path):
@@ -172,13 +182,11 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
     The same file is never on its way to the same place twice at once.
 
     Raises:
-        NotFound: There is no such picture here, or its file is gone.
-        NotAllowed: They are banned.
+        NotFound: There is no such picture, or its file is gone.
         OverQuota: They have had many files sent of late; says when they may press again.
     """
     async with ctx.db.read() as tx:
-        job = await job_visibility.visible(tx, actor, place, press.job_id)
-        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
+        job = await _job(tx, press.job_id)
         found = await pictures.of_job(tx, job.id)
         person = await people.find(tx, actor.platform, actor.user_id)
     if press.index is not None:
@@ -225,11 +233,16 @@ def _pressing(ctx: AppContext, press: ButtonPress) -> Pressing:
     return Pressing(f"{press.action}:{press.index or 0}", ctx.clock.now())
 
 
-async def _visible(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> Job:
+async def _parent(ctx: AppContext, job_id: int) -> Job:
     async with ctx.db.read() as tx:
-        job = await job_visibility.visible(tx, actor, place, job_id)
-        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
-        return job
+        return await _job(tx, job_id)
+
+
+async def _job(tx: Tx, job_id: int) -> Job:
+    job = await jobs.get(tx, job_id)
+    if job is None:
+        raise NotFound("refusal.job.not_found")
+    return job
 
 
 async def _again(

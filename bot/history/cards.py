@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.cards.i18n import text
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.errors import Key
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
 from bot.core.texts import shown
 from bot.drawing.styles import listing
 from engine.contract import NegativePromptSupport, Profile
+
+PAGE = "page"
 
 _STAR = "★ "
 _PROMPT_CHARS = 60
@@ -77,9 +79,9 @@ def history_card(
     """
     buttons = []
     if older and lines:
-        buttons.append(Button(text(locale, "button.page"), ButtonPress(Action.PAGE, lines[-1].job.id, album.number)))
+        buttons.append(Button(text(locale, "button.page"), ButtonPress(PAGE, lines[-1].job.id, album.number)))
     if not first:
-        buttons.append(Button(text(locale, "button.newest"), ButtonPress(Action.PAGE, 0, album.number)))
+        buttons.append(Button(text(locale, "button.newest"), ButtonPress(PAGE, 0, album.number)))
     rows = (tuple(buttons),) if buttons else ()
     if not lines:
         status = text(locale, album.empty if first else album.end)

@@ -1,18 +1,14 @@
-"""Finding one's own pictures again, and drawing one again."""
+"""Commands that find one's own pictures again, turn pages of them, and mark favourites."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
-from bot.cards.job_card import card_of
-from bot.commands.model import Invocation
+from bot.cards.i18n import text
+from bot.cards.job_buttons import JobButton
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
-from bot.core.errors import NotFound
-from bot.core.texts import bounded
-from bot.drawing import job_actions
-from bot.history import listing
+from bot.history import listing, service
+from bot.history.cards import PAGE
 
 
 async def _search(ctx: AppContext, call: Invocation) -> Card:
@@ -23,23 +19,37 @@ async def _favourites(ctx: AppContext, call: Invocation) -> Card:
     return await listing.first_found(ctx, call.actor, listing.FAVOURITES)
 
 
-async def _again(ctx: AppContext, call: Invocation) -> Card:
-    number = bounded(call.args["number"].removeprefix("#"))
-    if number is None:
-        # No job has it, and SQLite could not look for it.
-        raise NotFound("refusal.job.not_found")
-    job = await job_actions.again(ctx, call.actor, call.place, number, call.ref)
-    profile = next((p for p in ctx.profiles() if p.name == job.request.model), None)
-    return card_of(
-        job,
-        (),
-        pictures_dir=ctx.pictures,
-        waiting=ctx.backlog.waiting(job.id),
-        progress=ctx.backlog.progress(job.id),
-        profile=profile,
-    )
+async def _favourite(ctx: AppContext, call: Invocation) -> CommandResult:
+    kept = await service.toggle_favourite(ctx, call.actor, call.pressed)
+    return CommandResult(notice=text(call.actor.locale, "studio.favourite.kept" if kept else "studio.favourite.let_go"))
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {"search": _search, "favourites": _favourites, "again": _again}
+async def _page(ctx: AppContext, call: Invocation) -> Card:
+    """Return the page before a job, of the history or of the search that the press names by its index."""
+    press = call.pressed
+    # Job 0 stands for the newest page.
+    before = press.job_id or None
+    if press.index is not None:
+        return await listing.turned(ctx, call.actor, call.place, press.index, before)
+    if before is not None:
+        # The button of somebody else's page turns nothing.
+        await service.one(ctx, call.actor, before)
+    return await listing.last(ctx, call.actor, before)
+
+
+COMMANDS = (
+    Command(
+        name="search", permission=Permission.ANYBODY, handler=_search, args=(Arg("words", ArgType.TEXT),), personal=True
+    ),
+    Command(name="favourites", permission=Permission.ANYBODY, handler=_favourites, personal=True),
+    Command(action="favourite", permission=Permission.ANYBODY, handler=_favourite, on_job=True, button=JobButton()),
+    # The history is one's own data, so a ban does not close it; ``listing.turned`` closes searches.
+    Command(
+        action=PAGE,
+        permission=Permission.ANYBODY,
+        handler=_page,
+        updates=True,
+        on_private_card=True,
+        while_banned=True,
+    ),
 )

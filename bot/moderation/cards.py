@@ -9,12 +9,14 @@ from pathlib import Path
 from bot.cards import durations
 from bot.cards.i18n import text
 from bot.cards.job_card import file_of
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.strictness import Strictness
+
+HIDE = "hide"
 
 
 def refused_card(refusal: Refusal, actor: Actor, place: Place, typed: str, locale: str) -> Card:
@@ -47,7 +49,7 @@ def report_card(
 ) -> Card:
     """Return what admins are told of a report: the pictures are covered, and a button hides them where they are shown."""
     index = pictures[0].index if len(pictures) == 1 else None
-    hide = Button(text(locale, "button.hide"), ButtonPress(Action.HIDE, job.id, index), danger=True)
+    hide = Button(text(locale, "button.hide"), ButtonPress(HIDE, job.id, index), danger=True)
     return Card(
         Tone.PROBLEM,
         text(locale, "card.report", n=len(pictures)),

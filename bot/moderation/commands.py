@@ -1,25 +1,29 @@
-"""Bans, the strictness of the word list, and where reports go."""
+"""Commands of moderation: bans, the word list, reports and where they go."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
 from bot.audit import changes
-from bot.commands.model import Invocation
+from bot.cards.i18n import text
+from bot.cards.job_buttons import JobButton
+from bot.commands.arguments import CHANNEL, PERSON, SPAN
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.durations import is_for_good, parse_span
 from bot.core.errors import BadInput
+from bot.core.jobs import Job
 from bot.core.messages import Address
+from bot.core.pictures import Picture
 from bot.core.strictness import Strictness
-from bot.moderation import bans
+from bot.moderation import bans, reports
 from bot.moderation import cards as present
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BanTarget
+from bot.moderation.cards import HIDE
 from bot.moderation.word_check import WORDS
 from bot.places.options import option_change
 from bot.storage import people
+from engine.contract import Profile
 
 
 async def _words(ctx: AppContext, call: Invocation) -> Card:
@@ -77,13 +81,23 @@ async def _bans(ctx: AppContext, call: Invocation) -> Card:
     return present.bans_card(lines, call.actor.locale)
 
 
+async def _report(ctx: AppContext, call: Invocation) -> CommandResult:
+    await reports.report(ctx, call.actor, call.place, call.pressed)
+    return CommandResult(notice=text(call.actor.locale, "studio.report.thanks"))
+
+
+async def _hide(ctx: AppContext, call: Invocation) -> CommandResult:
+    await reports.hide(ctx, call.pressed)
+    return CommandResult(notice=text(call.actor.locale, "studio.hide.done"))
+
+
 async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> None:
     """Change an option of the place, or in an owner's direct message of the whole service."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         place_id = await people.remember_place(tx, call.place, now=now)
         by = changes.actor_label(call.actor)
-        await option_change(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
+        await option_change(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
 def _who(call: Invocation) -> BanTarget:
@@ -101,12 +115,38 @@ def _name(call: Invocation) -> str:
     return call.names.get("person") or call.args["person"]
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {
-        "easel words": _words,
-        "easel log": _log,
-        "easel ban": _ban,
-        "easel unban": _unban,
-        "easel bans": _bans,
-    }
+def _has_admins(job: Job, _picture: Picture | None, _profile: Profile | None) -> bool:
+    """Whether others see the job's pictures, in a place that has admins."""
+    return job.place_id is not None and not job.request.private
+
+
+COMMANDS = (
+    Command(
+        name="easel log",
+        permission=Permission.ADMIN,
+        handler=_log,
+        args=(CHANNEL, Arg("level", ArgType.CHOICE, required=False, choices=("off",))),
+    ),
+    Command(
+        name="easel words",
+        permission=Permission.ADMIN,
+        handler=_words,
+        args=(Arg("level", ArgType.CHOICE, choices=("off", "warn", "refuse", "spoiler")),),
+    ),
+    Command(
+        name="easel ban",
+        permission=Permission.ADMIN,
+        handler=_ban,
+        args=(PERSON, SPAN, Arg("reason", ArgType.TEXT, required=False)),
+    ),
+    Command(name="easel unban", permission=Permission.ADMIN, handler=_unban, args=(PERSON,)),
+    Command(name="easel bans", permission=Permission.ADMIN, handler=_bans),
+    Command(
+        action="report",
+        permission=Permission.ANYBODY,
+        handler=_report,
+        on_job=True,
+        button=JobButton(row=1, offered=_has_admins),
+    ),
+    Command(action=HIDE, permission=Permission.ADMIN, handler=_hide, on_job=True),
 )

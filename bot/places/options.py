@@ -125,7 +125,7 @@ async def set_here(tx: Tx, call: Invocation, name: str, value: object, *, now: f
     if await options.get(tx, place_id, name) == value:
         return  # nothing to read in the log, and nothing to undo
     by = changes.actor_label(call.actor)
-    await option_change(tx, place_id, name, value, action=call.verb.name, place=call.place, by=by, now=now)
+    await option_change(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
 async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
-from bot.commands.model import Invocation
+from bot.commands.arguments import SPAN
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.texts import fold
@@ -42,6 +40,16 @@ async def _keep(ctx: AppContext, call: Invocation) -> Card:
     return privacy_cards.kept_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {"export": _export, "forget": _forget, "easel keep": _keep}
+# What is stored of somebody is theirs, also while they are banned.
+COMMANDS = (
+    Command(name="easel keep", permission=Permission.ADMIN, handler=_keep, args=(SPAN,)),
+    Command(name="export", permission=Permission.ANYBODY, handler=_export, personal=True, while_banned=True),
+    Command(
+        name="forget",
+        permission=Permission.ANYBODY,
+        handler=_forget,
+        args=(Arg("confirm", ArgType.WORD, required=False),),
+        personal=True,
+        while_banned=True,
+    ),
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-
-from bot.commands.model import Invocation
+from bot.commands.arguments import ANY_PERSON, CHANNEL, NUMBER, PERSON, ROLE, SPAN
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.people import Actor
@@ -95,13 +93,25 @@ def _named(call: Invocation, name: str) -> str | None:
     return call.names.get(name) or call.args.get(name)
 
 
-HANDLERS: Mapping[str, Callable[[AppContext, Invocation], Awaitable[Card]]] = MappingProxyType(
-    {
-        "quota show": _show,
-        "quota why": _why,
-        "quota set": _set,
-        "quota reset": _reset,
-        "quota grant": _grant,
-        "quota lend": _lend,
-    }
+COMMANDS = (
+    Command(name="quota show", permission=Permission.ANYBODY, handler=_show, args=(ANY_PERSON,)),
+    Command(name="quota why", permission=Permission.ANYBODY, handler=_why, args=(ANY_PERSON,)),
+    Command(
+        name="quota set",
+        permission=Permission.ADMIN,
+        handler=_set,
+        args=(ROLE, ANY_PERSON, CHANNEL, Arg("rule", ArgType.TEXT)),
+        private=False,
+    ),
+    Command(
+        name="quota reset",
+        permission=Permission.ADMIN,
+        handler=_reset,
+        args=(ROLE, ANY_PERSON, CHANNEL),
+        private=False,
+    ),
+    Command(
+        name="quota grant", permission=Permission.ADMIN, handler=_grant, args=(PERSON, NUMBER, SPAN), private=False
+    ),
+    Command(name="quota lend", permission=Permission.ADMIN, handler=_lend, args=(PERSON, NUMBER, SPAN), private=False),
 )

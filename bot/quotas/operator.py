@@ -8,13 +8,13 @@ from bot.core.quotas import QuotaRule, RuleTerms, Scope
 from bot.quotas import rules
 from bot.quotas.changes import rule_change
 from bot.quotas.store import rules as rule_rows
-from bot.storage.database import Database
+from bot.storage.database import Transactions
 
 OPERATOR = "operator"
 """Who is written down as having done it."""
 
 
-async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> RuleTerms:
+async def set_quota(db: Transactions, clock: Clock, rule: str, scope: Scope) -> RuleTerms:
     """Set the owner's rule for a scope, a ceiling for what admins of places may set; returns it as understood.
 
     Raises:
@@ -28,13 +28,13 @@ async def set_quota(db: Database, clock: Clock, rule: str, scope: Scope) -> Rule
     return terms
 
 
-async def show_quotas(db: Database) -> tuple[QuotaRule, ...]:
+async def show_quotas(db: Transactions) -> tuple[QuotaRule, ...]:
     """Return all rules: the owner's first, then those of places."""
     async with db.read() as tx:
         return await rule_rows.all_rules(tx)
 
 
-async def reset_quota(db: Database, clock: Clock, scope: Scope) -> tuple[RuleTerms, ...]:
+async def reset_quota(db: Transactions, clock: Clock, scope: Scope) -> tuple[RuleTerms, ...]:
     """Take the rules of exactly this scope away, the owner's and the place's own; returns those that there were.
 
     Raises BadInput and Unavailable.

@@ -9,9 +9,9 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import aiosqlite
 
@@ -41,6 +41,16 @@ _WHY = {
     "unavailable.database.locked": "another process holds it",
     "unavailable.database.unwritable": "the file can't be written",
 }
+
+
+class Transactions(Protocol):
+    """What use cases need of a database; see ``Database``."""
+
+    def write(self, *, alone: bool = False) -> AbstractAsyncContextManager[Tx]:
+        """A transaction that may write."""
+
+    def read(self) -> AbstractAsyncContextManager[Tx]:
+        """A transaction that can't write."""
 
 
 class Database:

@@ -379,9 +379,9 @@ class StepExecutor:
             made = Image(
                 recipe.id,
                 data,
-                width=width,
-                height=height,
-                seconds=seconds,
+                width,
+                height,
+                seconds,
                 precision=image.precision,
                 revision=revision,
                 notes=notes,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.pictures import PictureFile
 from bot.core.ports import Gone, RetryLater, Unclear
 from tests.contract.surfaces import FACTORIES, Rig
@@ -20,7 +20,7 @@ WAITING = Card(
     prompt="an apple",
     asker="Ann",
     job_id=7,
-    buttons=((Button("Cancel", ButtonPress(Action.CANCEL, 7), danger=True),),),
+    buttons=((Button("Cancel", ButtonPress("cancel", 7), danger=True),),),
 )
 RUNNING = replace(WAITING, tone=Tone.RUNNING, status="Drawing.", progress=0.5)
 
@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> tuple[PictureFile, ...]:
 @pytest.fixture
 def done(rig: Rig, files: tuple[PictureFile, ...]) -> Card:
     """A finished card with as many pictures as it has room for."""
-    buttons = ((Button("Again", ButtonPress(Action.REROLL, 7)), Button("Seed 1", ButtonPress(Action.SEED, 7, 0))),)
+    buttons = ((Button("Again", ButtonPress("reroll", 7)), Button("Seed 1", ButtonPress("seed", 7, 0))),)
     pictures = files[: rig.surface.abilities().pictures_in_card]
     return Card(
         Tone.DONE,

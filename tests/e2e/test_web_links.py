@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bot.cards.i18n import text
-from bot.commands.model import VERBS, Invocation
+from bot.commands.model import Invocation
 from bot.core.messages import EventRef
 from bot.core.people import Place
+from bot.features import COMMANDS
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
@@ -37,7 +38,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_once(house: House, tmp_path: Path) -> None:
     need_chromium()
     await house.drawn_by_actor()
-    verb = next(verb for verb in VERBS if verb.name == "export")
+    verb = COMMANDS.by_name["export"]
     card = await house.studio.command(Invocation(house.actor, Place("web", None, "page"), verb, EventRef("export")))
     path = card.facts[0].value.removeprefix(PUBLIC)
     async with asyncio.timeout(20):

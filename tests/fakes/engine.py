@@ -224,8 +224,8 @@ class FakeEngine:
                 made = Image(
                     recipe.id,
                     data,
-                    width=recipe.width,
-                    height=recipe.height,
+                    recipe.width,
+                    recipe.height,
                     seconds=0.01,
                     precision=state.precision,
                     revision=state.revision,

@@ -9,8 +9,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from bot import runner
+from bot.commands.model import CommandResult, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
+from bot.core.cards import ButtonPress
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, Message
 from bot.core.people import Actor, Place
@@ -19,7 +22,7 @@ from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
 from bot.drawing.admission import draw
-from bot.drawing.job_actions import cancel
+from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
 from bot.storage import jobs, messages
 from bot.storage.database import Database
@@ -157,8 +160,16 @@ class Bot:
         return await draw(self.house, self.actor(user, platform), place, DrawForm(prompt, **form), ref)
 
     async def cancel(self, job_id: int, *, user: str = "1", platform: str = "chat", chat: str = CHAT) -> bool:
-        _, won = await cancel(self.house, self.actor(user, platform), Place(platform, None, chat), job_id)
-        return won
+        """Press Cancel; returns whether that ended the job."""
+        ref = EventRef(f"cancel:{job_id}:{user}")
+        actor, place = self.actor(user, platform), Place(platform, None, chat)
+        return not (await self.press(actor, place, ButtonPress("cancel", job_id), ref)).notice
+
+    async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> CommandResult:
+        """Press a button as a surface would."""
+        return await runner.run(
+            self.house, Invocation(actor, place, COMMANDS.by_action[press.action], ref, press=press)
+        )
 
     async def job(self, job_id: int) -> Job:
         async with self.db.read() as tx:

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot import features
-from bot.commands.model import VERBS, Invocation
+from bot import runner
+from bot.commands.model import Invocation
 from bot.core.access import Owners
 from bot.core.errors import NotAllowed, OverQuota
 from bot.core.jobs import JobState
 from bot.core.messages import EventRef
 from bot.core.people import Place
 from bot.core.quotas import Limit
+from bot.features import COMMANDS
 from bot.moderation import store as moderation_rows
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make
@@ -69,10 +70,10 @@ async def test_nobody_s_quota_is_used_up_for_longer(make: Make, days: int, resta
 
 
 async def ban(bot: Bot, span: str) -> None:
-    verb = next(verb for verb in VERBS if verb.name == "easel ban")
+    verb = COMMANDS.by_name["easel ban"]
     boss = replace(bot.actor("8"), is_owner=True)
     where = Place("chat", None, CHAT)
-    await features.run(bot.house, Invocation(boss, where, verb, EventRef("ban"), {"person": "1", "span": span}))
+    await runner.run(bot.house, Invocation(boss, where, verb, EventRef("ban"), {"person": "1", "span": span}))
 
 
 @DAYS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.context import AppContext
-from bot.core.cards import Action, ButtonPress
+from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotFound, OverQuota, Unavailable
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
@@ -68,7 +68,7 @@ async def two_people(bot: Bot) -> tuple[int, int, int]:
     second = await bot.ask("a sea", image=picture())
     await bot.delivered(second.id)
     bobs = EventRef("chat:bob", Address("chat", CHAT, user="2"))
-    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress(Action.REROLL, second.id), bobs)
+    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress("reroll", second.id), bobs)
     await bot.delivered(first.id)
     await bot.delivered(third.id)
     await bot.ask("the secret of Bob", user="2")

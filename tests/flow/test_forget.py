@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.cards import Action, ButtonPress, Card
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotFound
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef
@@ -62,7 +62,7 @@ async def drawn(bot: Bot) -> tuple[int, int, int]:
     await bot.delivered(first.id)
     await bot.delivered(second.id)
     ref = EventRef("chat:bob", Address("chat", CHAT, user="2"))
-    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress(Action.REROLL, first.id), ref)
+    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress("reroll", first.id), ref)
     await bot.delivered(third.id)
     return first.id, second.id, third.id
 
@@ -117,15 +117,9 @@ async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:
     await forget(bot.house, bot.actor())
     ref = EventRef("chat:late", Address("chat", CHAT, user="2"))
     for user in ("1", "2"):
-        for wanted in (
-            job_actions.reroll,
-            job_actions.from_seed,
-            job_actions.vary,
-            job_actions.upscale,
-            job_actions.originals,
-        ):
+        for action in ("reroll", "seed", "vary", "upscale", "original"):
             with pytest.raises(NotFound) as refused:
-                await wanted(bot.house, bot.actor(user), HERE, ButtonPress(Action.REROLL, first, 0), ref)
+                await bot.press(bot.actor(user), HERE, ButtonPress(action, first, 0), ref)
             assert refused.value.key == "refusal.job.forgotten"
 
 

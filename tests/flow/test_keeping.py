@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.cards import Action, ButtonPress
+from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
@@ -145,13 +145,13 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     assert page.entries == ()
     card = bot.dispatch._showing._presenter.job(await bot.job(job.id), (), None, None)
     assert "no longer kept" in card.status
-    assert [b.press.action for row in card.buttons for b in row] == [Action.REROLL]
+    assert [b.press.action for row in card.buttons for b in row] == ["reroll"]
     await bot.restart()
     await bot.quiet()
     assert bot.chats.pictures(job.id) == shown, "what the platform holds is its own"
     assert [seen.edits for seen in bot.chats.messages.values()] == edits
     ref = EventRef("again", Address("chat", CHAT, user="1"))
-    again = await job_actions.from_seed(bot.house, bot.actor(), ALONE, ButtonPress(Action.SEED, job.id, 0), ref)
+    again = await job_actions.from_seed(bot.house, bot.actor(), ALONE, ButtonPress("seed", job.id, 0), ref)
     assert again.request.seed == 7
     await bot.delivered(again.id)
 
@@ -162,7 +162,7 @@ async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: M
     first = await bot.ask(image=picture(), event="first")
     await bot.delivered(first.id)
     ref = EventRef("again", Address("chat", CHAT, user="1"))
-    second = await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress(Action.REROLL, first.id), ref)
+    second = await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress("reroll", first.id), ref)
     await bot.delivered(second.id)
     async with bot.db.write() as tx:
         await history_rows.add_favourite(tx, 1, await pictures.of_job(tx, second.id), now=1.0)
@@ -178,7 +178,7 @@ async def test_what_it_started_from_goes_with_it_unless_another_needs_it(make: M
     assert (await bot.job(first.id)).request.image == "inputs/unkept"
     late = EventRef("late", Address("chat", CHAT, user="1"))
     with pytest.raises(NotFound) as refused:
-        await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress(Action.REROLL, first.id), late)
+        await job_actions.reroll(bot.house, bot.actor(), ALONE, ButtonPress("reroll", first.id), late)
     assert refused.value.key == "refusal.again.start_gone"
 
 
@@ -190,7 +190,7 @@ async def test_a_picture_that_a_waiting_job_starts_from_stays(make: Make) -> Non
     gate.shut()
     reached = gate.further()
     ref = EventRef("larger", Address("chat", CHAT, user="1"))
-    larger = await job_actions.upscale(bot.house, bot.actor(), ALONE, ButtonPress(Action.UPSCALE, job.id, 0), ref)
+    larger = await job_actions.upscale(bot.house, bot.actor(), ALONE, ButtonPress("upscale", job.id, 0), ref)
     await bot.until(reached)
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)

@@ -8,7 +8,7 @@ from adapters.cli.verbs import IdleBacklog
 from bot.access import newcomers
 from bot.cards import i18n
 from bot.core.access import AccessMode, Owners
-from bot.core.cards import Action, ButtonPress
+from bot.core.cards import ButtonPress
 from bot.core.jobs import JobState
 from bot.core.people import Actor
 from bot.storage.database import Database
@@ -48,7 +48,7 @@ async def test_held_allowed_and_delivered_with_kills_between(make: Make) -> None
     # The digest was sent before the kill, and is not sent again after it.
     (digest,) = notices(bot, "9")
     assert digest.card is not None
-    assert digest.card.buttons[0][0].press == ButtonPress(Action.ALLOW, 1)
+    assert digest.card.buttons[0][0].press == ButtonPress("allow", 1)
 
     await newcomers.allow(bot.house, OWNER, 1)
     # Killed before the queue was told: the rows are the truth.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.core.cards import Action, ButtonPress, Card, Tone
+from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import NotFound
 from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
@@ -387,7 +387,7 @@ async def test_after_a_backup_without_pictures_it_starts_and_says_what_is_missin
     ref = EventRef("original", Address("chat", "100", user="1"))
     with pytest.raises(NotFound) as refused:
         await job_actions.originals(
-            bot.house, bot.actor(), Place("chat", None, "100"), ButtonPress(Action.ORIGINAL, lost.id), ref
+            bot.house, bot.actor(), Place("chat", None, "100"), ButtonPress("original", lost.id), ref
         )
     assert refused.value.key == "refusal.picture.not_found"
     await bot.delivered((await bot.ask()).id)

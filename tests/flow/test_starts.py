@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from bot.core.cards import Action, ButtonPress
+from bot.core.cards import ButtonPress
 from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef
 from bot.core.people import Place
@@ -106,13 +106,13 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     first = await ask(bot, DrawForm("a cat", seed="7"), "1")
     await bot.delivered(first.id)
     where = bot.actor(platform="web"), PAGE
-    varied = await job_actions.vary(bot.house, *where, ButtonPress(Action.VARY, first.id, 0), EventRef("2"))
+    varied = await job_actions.vary(bot.house, *where, ButtonPress("vary", first.id, 0), EventRef("2"))
     await bot.delivered(varied.id)
     original, one, two = [opened(await file_of(bot, *at)) for at in ((first, 0), (varied, 0), (varied, 1))]
     middles = [found.getpixel((96, 96)) for found in (original, one, two)]
     assert len(set(middles)) == 3, "each is a picture of its own"
     assert {p.seed for p in await pictures_of(bot, varied)} == {7}
-    large = await job_actions.upscale(bot.house, *where, ButtonPress(Action.UPSCALE, varied.id, 1), EventRef("3"))
+    large = await job_actions.upscale(bot.house, *where, ButtonPress("upscale", varied.id, 1), EventRef("3"))
     await bot.delivered(large.id)
     drawn = await file_of(bot, large)
     assert opened(drawn).size == (384, 384)
@@ -122,7 +122,7 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     assert isinstance(found, tuple)
     assert isinstance(middles[2], tuple)
     assert sum(abs(a - b) for a, b in zip(found, middles[2], strict=True)) < 0.4 * 3 * 255
-    again = await job_actions.reroll(bot.house, *where, ButtonPress(Action.REROLL, large.id), EventRef("4"))
+    again = await job_actions.reroll(bot.house, *where, ButtonPress("reroll", large.id), EventRef("4"))
     await bot.delivered(again.id)
     assert (again.request.upscale, again.request.image) == (2.0, large.request.image)
 
@@ -151,7 +151,7 @@ async def test_what_the_engine_says_of_a_picture_reaches_its_card_and_its_file(m
     )
     (seen,) = bot.chats.shown(job.id)
     assert seen.card is not None
-    assert seen.card.notes == ("The prompt is longer than this model can read; its end was ignored.",)
+    assert seen.card.notes == ("The prompt is longer than this model reads; its end was left out.",)
 
 
 async def test_only_those_who_look_are_sent_previews(make: Make) -> None:

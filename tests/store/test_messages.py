@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.jobs import JobState
 from bot.core.messages import Address, MessageKind, MessageState
 from bot.core.pictures import PictureFile
@@ -28,7 +28,7 @@ CARD = Card(
     facts=(Fact("Seed", str(2**63 - 1)),),
     pictures=(PictureFile(Path("/data/1-0.png"), "easel-1-1.png", "image/png", 192, 128, "a cat"),),
     buttons=(
-        (Button("Again", ButtonPress(Action.REROLL, 3)), Button("7", ButtonPress(Action.SEED, 3, 0), danger=True)),
+        (Button("Again", ButtonPress("reroll", 3)), Button("7", ButtonPress("seed", 3, 0), danger=True)),
         (),
     ),
     private=True,

@@ -11,15 +11,16 @@ import pytest
 
 from adapters.cli import main, parsers
 from bot.commands import parser
-from bot.commands.model import VERBS, Arg, ArgType, Permission
+from bot.commands.model import Arg, ArgType, Permission
 from bot.core.durations import parse_span
+from bot.features import COMMANDS
 from bot.places.options import parse_zone
 from bot.quotas.rules import parse_terms
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGES = sorted(DOCS.glob("admins*.md"))
 LINE = re.compile(r"^    (Discord|Telegram|terminal): +(\S.*)$", re.MULTILINE)
-BY_NAME = {verb.name: verb for verb in VERBS}
+BY_NAME = COMMANDS.by_name
 
 
 def lines(page: Path, surface: str) -> list[str]:
@@ -28,7 +29,7 @@ def lines(page: Path, surface: str) -> list[str]:
 
 def check(arg: Arg, value: str) -> None:
     """What a handler would read, is readable."""
-    if arg.takes is ArgType.SPAN:
+    if arg.type is ArgType.SPAN:
         parse_span(value)
     elif arg.name == "rule":
         parse_terms(value)
@@ -46,7 +47,7 @@ def on_discord(line: str) -> str:
     for name, value in boxes:
         arg = args[name]
         assert value, line
-        picked = {ArgType.PERSON: "@", ArgType.ROLE: "@", ArgType.CHANNEL: "#"}.get(arg.takes, "")
+        picked = {ArgType.PERSON: "@", ArgType.ROLE: "@", ArgType.CHANNEL: "#"}.get(arg.type, "")
         assert value.startswith(picked), line
         assert not arg.choices or value in arg.choices, line
         check(arg, value)
@@ -57,7 +58,7 @@ def on_discord(line: str) -> str:
 
 def on_telegram(line: str) -> str:
     command, _, rest = line.removeprefix("/").partition(" ")
-    verb, left = parser.find(command, rest)
+    verb, left = parser.find(COMMANDS, command, rest)
     for name, value in parser.parse(verb, left).items():
         check(next(arg for arg in verb.args if arg.name == name), value)
     return verb.name
@@ -83,12 +84,12 @@ def test_every_line_is_understood(page: Path) -> None:
     telegram = {on_telegram(line) for line in lines(page, "Telegram")}
     terminal = {at_the_terminal(line) for line in lines(page, "terminal")}
     # What admins and owners can do stands there for each surface.
-    theirs = {verb.name for verb in VERBS if verb.who is not Permission.ANYBODY}
+    theirs = {verb.name for verb in COMMANDS.typed if verb.permission is not Permission.ANYBODY}
     assert theirs <= discord
     assert theirs - {"easel admins"} <= telegram
     assert theirs - {"quota set", "quota reset"} <= terminal
     # And so do the verbs of everybody, but claiming, which has its own page.
-    assert {verb.name for verb in VERBS} - {"claim"} <= discord | telegram
+    assert {verb.name for verb in COMMANDS.typed} - {"claim"} <= discord | telegram
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -97,7 +98,7 @@ def test_every_command_inside_a_sentence_exists(page: Path) -> None:
     assert said
     for words in said:
         command = words.removeprefix("/").split()[0]
-        assert command in {verb.name.split()[0] for verb in VERBS}, words
+        assert command in {verb.name.split()[0] for verb in COMMANDS.typed}, words
 
 
 def test_both_languages_show_the_same_lines() -> None:

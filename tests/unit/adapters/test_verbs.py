@@ -12,9 +12,10 @@ from discord.app_commands import locale_str
 from adapters.cli import main, parsers
 from adapters.discord import verbs as discord_verbs
 from adapters.telegram import verbs as telegram_verbs
-from adapters.telegram.service import COMMANDS, FOR_ADMINS, IN_GROUPS
+from adapters.telegram.service import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
 from bot.cards import i18n
-from bot.commands.model import VERBS, ArgType, Command
+from bot.commands.model import ArgType, Command
+from bot.features import COMMANDS
 
 # What makes no sense without an account of one's own; and what the command line has had in its own form before.
 AT_NO_TERMINAL = {"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"}
@@ -31,7 +32,7 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
 def test_every_verb_has_its_words_in_both_languages(verb: Command) -> None:
     keys = [f"discord.command.{verb.name.replace(' ', '.')}"]
     for arg in verb.args:
@@ -48,17 +49,16 @@ def test_every_verb_has_its_words_in_both_languages(verb: Command) -> None:
             assert " " not in said
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
 def test_every_verb_is_taken_on_telegram(verb: Command) -> None:
-    assert verb.name.partition(" ")[0] in telegram_verbs.COMMANDS
+    assert verb.name.partition(" ")[0] in telegram_verbs.FIRST_WORDS
 
 
 def test_what_telegram_lists_exists() -> None:
-    known = {"draw", "history", "cancel", "help", *telegram_verbs.COMMANDS}
-    assert known >= {*COMMANDS, *IN_GROUPS, *FOR_ADMINS}
-    assert {verb.name for verb in VERBS} >= telegram_verbs.PERSONAL
+    known = {"draw", "history", "cancel", "help", *telegram_verbs.FIRST_WORDS}
+    assert known >= {*IN_PRIVATE, *IN_GROUPS, *FOR_ADMINS}
     # Admins' commands are shown to nobody else.
-    assert "easel" not in {*COMMANDS, *IN_GROUPS}
+    assert "easel" not in {*IN_PRIVATE, *IN_GROUPS}
 
 
 def test_every_verb_is_a_slash_command_and_no_more_than_discord_takes() -> None:
@@ -70,7 +70,7 @@ def test_every_verb_is_a_slash_command_and_no_more_than_discord_takes() -> None:
         subs = list(getattr(command, "commands", []))
         assert len(subs) <= 25
         names |= {f"{command.name} {sub.name}" for sub in subs} or {command.name}
-    assert names == {verb.name for verb in VERBS}
+    assert names == {verb.name for verb in COMMANDS.typed}
     assert len(built) + 3 <= 100
 
 
@@ -84,7 +84,7 @@ def line_of(verb: Command, *, optional: bool) -> list[str] | None:
         return None
     line = [*words]
     for arg in verb.args:
-        value = [arg.choices[0]] if arg.choices else VALUES[arg.takes]
+        value = [arg.choices[0]] if arg.choices else VALUES[arg.type]
         if arg.required:
             line += value
         elif optional:
@@ -92,7 +92,7 @@ def line_of(verb: Command, *, optional: bool) -> list[str] | None:
     return [*line, "--platform", "discord", "--place", "55"] if verb.name in parsers.PLACED else line
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
 def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Command) -> None:
     line = line_of(verb, optional=True)
     if line is None:
@@ -101,7 +101,7 @@ def test_every_verb_has_a_form_at_the_terminal_or_is_personal(verb: Command) -> 
     found = parser().parse_args(line)
     assert (found.module, found.verb) == ("verbs", verb.name)
     said = parsers.args_of(verb, found)
-    assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.takes]) for arg in verb.args}
+    assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.type]) for arg in verb.args}
     bare = line_of(verb, optional=False)
     assert bare is not None
     assert set(parsers.args_of(verb, parser().parse_args(bare))) == {arg.name for arg in verb.args if arg.required}

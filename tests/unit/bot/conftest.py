@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bot import runner
+from bot.commands.model import Invocation
 from bot.context import AppContext
+from bot.core.cards import Card
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
-from bot.core.pictures import DrawnPicture
 from bot.core.ports import QueuePosition, Ticket
 from bot.core.quotas import Limit
 from bot.dispatch.live import Live
@@ -24,7 +26,7 @@ from bot.storage import blobs, jobs, pictures
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.catalogue import demo
-from engine.contract import ImageInfo, Profile
+from engine.contract import Profile
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 
@@ -39,6 +41,13 @@ PAGE = Place("web", None, "page")
 
 def ref(event: str = "e", *, answered: bool = False, channel: str | None = "channel") -> EventRef:
     return EventRef(event, None if channel is None else Address("chat", channel), answered)
+
+
+async def run(house: AppContext, call: Invocation) -> Card:
+    """Run a command that is answered by a card."""
+    result = await runner.run(house, call)
+    assert result.card is not None
+    return result.card
 
 
 class RecordingBacklog:
@@ -89,6 +98,7 @@ class RecordingBacklog:
 class World:
     """A house, what stands around it, and helpers that look into its rows."""
 
+    db: Database
     house: AppContext
     backlog: RecordingBacklog
     clock: FakeClock
@@ -128,9 +138,18 @@ class World:
             for index in range(n):
                 path = blobs.name(job_id, index, job.created_at)
                 await blobs.write(self.house.pictures, path, PNG)
-                info = ImageInfo(width=192, height=192, seconds=0.25)
-                drawn = DrawnPicture(job_id, index, job.request.seed + index, path, len(PNG), info)
-                await pictures.add(tx, drawn, now=now)
+                await pictures.add(
+                    tx,
+                    job_id=job_id,
+                    index=index,
+                    seed=job.request.seed + index,
+                    path=path,
+                    width=192,
+                    height=192,
+                    size=len(PNG),
+                    seconds=0.25,
+                    now=now,
+                )
             await ledger.settle(tx, job_id, painted=n, now=now)
             await history_rows.index_job(tx, job)
         self.live.changed(job_id)
@@ -172,7 +191,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             quota=Limit(5),
             max_counts={"web": 16},
         )
-        yield World(house, backlog, clock, engine, studio, live, profiles)
+        yield World(db, house, backlog, clock, engine, studio, live, profiles)
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ import pytest
 from bot.admin.commands import PRESETS
 from bot.audit import store as audit_rows
 from bot.cards import i18n
-from bot.commands.model import VERBS, Command, Invocation, Permission
-from bot.core.cards import Card
+from bot.commands.model import Command, Invocation, Permission
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from bot.features import HANDLERS
+from bot.features import COMMANDS
 from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 
-BY_NAME = {verb.name: verb for verb in VERBS}
-ADMIN_VERBS = [verb.name for verb in VERBS if verb.who is Permission.ADMIN]
-OWNER_VERBS = [verb.name for verb in VERBS if verb.who is Permission.OWNER]
+BY_NAME = COMMANDS.by_name
+ADMIN_VERBS = [command.name for command in COMMANDS.typed if command.permission is Permission.ADMIN]
+OWNER_VERBS = [command.name for command in COMMANDS.typed if command.permission is Permission.OWNER]
 
 ADMIN = Actor("chat", "8", "Grace", is_admin=True)
 OWNER_HERE = Actor("chat", "9", "Eve", is_owner=True)
@@ -76,9 +76,14 @@ async def prepare(world: World, name: str, actor: Actor = ADMIN) -> None:
         await typed(world, actor, HERE, before)
 
 
-def test_every_verb_has_a_handler_and_no_other_has_one() -> None:
-    assert set(HANDLERS) == set(BY_NAME)
-    assert len(BY_NAME) == len(VERBS)
+@pytest.mark.parametrize("action", COMMANDS.by_action)
+@pytest.mark.parametrize("locale", i18n.LOCALES)
+def test_every_button_has_a_label(action: str, locale: str) -> None:
+    label = i18n.text(locale, f"button.{action}", number=12, few="5/day")
+    assert label != f"button.{action}"
+    # Discord cuts labels at 80 characters; phones show far fewer.
+    assert 0 < len(label) <= 20
+    assert ButtonPress.unpack(ButtonPress(action, 10**18 - 1, 999).pack()) is not None
 
 
 @pytest.mark.parametrize("name", ADMIN_VERBS)

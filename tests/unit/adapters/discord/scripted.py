@@ -9,13 +9,15 @@ from typing import cast
 
 from bot.cards import i18n
 from bot.commands.model import Invocation
+from bot.commands.registry import Registry
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Action, Button, ButtonPress, Card, Tone
+from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.delivery.messages import MissedNotice
+from bot.features import COMMANDS
 from bot.studio import Studio
 from engine.contract import NegativePromptSupport, Profile, Range
 
@@ -36,7 +38,7 @@ PROFILE = Profile(
 
 def waiting(job_id: int, *, private: bool = False, prompt: str = "an apple") -> Card:
     """A card as it looks when a job was admitted."""
-    cancel = Button("Cancel", ButtonPress(Action.CANCEL, job_id), danger=True)
+    cancel = Button("Cancel", ButtonPress("cancel", job_id), danger=True)
     return Card(Tone.WAITING, "Next in line.", prompt, "Ada", job_id, buttons=((cancel,),), private=private)
 
 
@@ -44,6 +46,7 @@ def waiting(job_id: int, *, private: bool = False, prompt: str = "an apple") -> 
 class Scripted:
     """Answers by its fields; ``delay`` holds every answer back until it is set."""
 
+    commands: Registry = COMMANDS
     refusal: Refusal | None = None
     fault: Exception | None = None
     pressed: ButtonResult = field(default_factory=ButtonResult)
@@ -90,7 +93,7 @@ class Scripted:
     async def command(self, call: Invocation) -> Card:
         self.calls.append(call)
         await self._turn()
-        return self.card or Card(Tone.INFO, f"Done: {call.verb.name}.")
+        return self.card or Card(Tone.INFO, f"Done: {call.command.name}.")
 
     async def missed(self, actor: Actor) -> MissedNotice | None:
         return self.told

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Action, Button, ButtonPress, Card, Tone
+from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import NotFound
 from bot.core.pictures import PictureFile
 from tests.fakes.discord import FakeDiscord, Person
@@ -28,10 +28,8 @@ def ada(fake: FakeDiscord) -> Person:
 @pytest.fixture
 async def card(ada: Person, scripted: Scripted) -> Message:
     """A card with every button that finished cards have."""
-    buttons = tuple(
-        Button(a.value, ButtonPress(a, 7, 0 if a is Action.SEED else None)) for a in (Action.REROLL, Action.SEED)
-    )
-    cancel = Button("cancel", ButtonPress(Action.CANCEL, 7), danger=True)
+    buttons = tuple(Button(a, ButtonPress(a, 7, 0 if a == "seed" else None)) for a in ("reroll", "seed"))
+    cancel = Button("cancel", ButtonPress("cancel", 7), danger=True)
     scripted.shown = ShownJob(7, Card(Tone.DONE, "Done.", "an apple", job_id=7, buttons=(buttons, (cancel,))))
     return await (await ada.draw("an apple")).answer()
 
@@ -47,7 +45,7 @@ async def test_a_reroll_is_a_new_card_of_a_new_job(
     assert asked.interaction.response == RESPOND
     actor, place, press, ref = scripted.presses[0]
     assert (actor.user_id, place.channel) == (str(ada.user.id), str(fake.channel.id))
-    assert press == ButtonPress(Action.REROLL, 7)
+    assert press == ButtonPress("reroll", 7)
     assert ref.event == f"discord:interaction:{asked.interaction.id}"
     await fake.world.until(lambda: len(scripted.bindings) == 2, "the new card is known")
     assert scripted.bindings[1][0] == 8

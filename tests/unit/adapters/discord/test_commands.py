@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from adapters.discord.service import DiscordService
-from bot.commands.model import VERBS
 from bot.core.answers import ShownJob
 from bot.core.errors import BadInput, NotAllowed
+from bot.features import COMMANDS
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_rest import DEFER, RESPOND
 from tests.unit.adapters.discord.scripted import Scripted, waiting
@@ -215,7 +215,11 @@ async def test_a_verb_says_who_asks_where_and_what_was_picked(
     asked = await boss.run("quota set", rule="20/day", role=role, person=str(bob.user.id), into=fake.channel)
     answer = await asked.answer()
     (call,) = scripted.calls
-    assert (call.verb.name, call.actor.is_admin, call.place.guild) == ("quota set", manages, str(fake.world.guild_id))
+    assert (call.command.name, call.actor.is_admin, call.place.guild) == (
+        "quota set",
+        manages,
+        str(fake.world.guild_id),
+    )
     assert call.args == {
         "rule": "20/day",
         "role": role,
@@ -272,7 +276,7 @@ async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> N
 
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
     offered = {c["name"]: c for c in fake.world.commands}
-    assert set(offered) == {"draw", "history", "help", *(verb.name.split()[0] for verb in VERBS)}
+    assert set(offered) == {"draw", "history", "help", *(verb.name.split()[0] for verb in COMMANDS.typed)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
     assert set(draw["contexts"]) == {0, 1, 2}

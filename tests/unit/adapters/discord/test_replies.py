@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.answers import ButtonResult, ShownJob
-from bot.core.cards import Action, Button, ButtonPress, Card, Tone
+from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.delivery.messages import MissedNotice
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
@@ -87,7 +87,7 @@ async def test_a_history_where_no_files_are_taken_is_answered(
 async def test_originals_where_no_files_are_taken_say_so(
     fake: FakeDiscord, ada: Person, scripted: Scripted, tmp_path: Path
 ) -> None:
-    button = Button("original", ButtonPress(Action.ORIGINAL, 7))
+    button = Button("original", ButtonPress("original", 7))
     scripted.shown = ShownJob(7, replace(waiting(7), buttons=((button,),)))
     card = await (await ada.draw("an apple")).answer()
     fake.channel.attach_files = False
@@ -199,7 +199,7 @@ async def test_a_press_changes_only_the_message_that_has_its_button(
 
 
 async def test_a_page_turns_for_its_owner(fake: FakeDiscord, ada: Person, scripted: Scripted) -> None:
-    older = Button("Older", ButtonPress(Action.PAGE, 7))
+    older = Button("Older", ButtonPress("page", 7))
     scripted.card = Card(Tone.INFO, "Your last drawings.", buttons=((older,),), private=True)
     page = await (await ada.run("history")).answer()
     scripted.pressed = ButtonResult(card=Card(Tone.INFO, "Older drawings.", private=True, final=True))

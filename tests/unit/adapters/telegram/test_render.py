@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.render import ANSWER_LIMIT, CAPTION_LIMIT, TEXT_LIMIT, answer, clip, keyboard, words
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from tests.fakes.telegram_limits import length
 from tests.fakes.telegram_world import Chat, Msg, Person
 
@@ -93,9 +93,9 @@ def test_a_long_answer_to_a_press_is_cut() -> None:
 
 def test_buttons_carry_their_press_and_danger_is_red() -> None:
     rows = (
-        (Button("Reroll", ButtonPress(Action.REROLL, 9)), Button("Cancel", ButtonPress(Action.CANCEL, 9), danger=True)),
+        (Button("Reroll", ButtonPress("reroll", 9)), Button("Cancel", ButtonPress("cancel", 9), danger=True)),
         (),
-        (Button("Seed of 1", ButtonPress(Action.SEED, 9, 0)),),
+        (Button("Seed of 1", ButtonPress("seed", 9, 0)),),
     )
     markup = keyboard(Card(Tone.DONE, "Done.", buttons=rows))
     assert markup is not None

@@ -14,7 +14,7 @@ from aiogram.types import User
 from adapters.telegram.errors import TokenRefusals
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.surface import TelegramSurface
-from bot.core.cards import Action, Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.messages import Address
 from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
 from tests.fakes.telegram import TelegramStandIn
@@ -22,7 +22,7 @@ from tests.fakes.telegram_world import Chat, Msg
 from tests.unit.adapters.telegram.conftest import SMALL, Hand, Wire, bot_for, picture
 
 WAITING = Card(
-    Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", ButtonPress(Action.CANCEL, 7), danger=True),),)
+    Tone.WAITING, "Waiting.", prompt="a cat", buttons=((Button("Cancel", ButtonPress("cancel", 7), danger=True),),)
 )
 RUNNING = Card(Tone.RUNNING, "Drawing.", prompt="a cat", progress=0.5)
 
@@ -35,7 +35,7 @@ def done(folder: Path, **more: object) -> Card:
         prompt="a cat",
         facts=(Fact("Seed", "7"),),
         pictures=(picture(folder),),
-        buttons=((Button("Reroll", ButtonPress(Action.REROLL, 7)),),),
+        buttons=((Button("Reroll", ButtonPress("reroll", 7)),),),
         final=True,
     )
 

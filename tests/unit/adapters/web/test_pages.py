@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bot.commands.model import VERBS, Invocation
+from bot.commands.model import Invocation
 from bot.core.messages import EventRef
 from bot.core.people import Place
+from bot.features import COMMANDS
 from tests.fakes.engine import FakeEngine
 from tests.flow.gate import Gate
 from tests.unit.adapters.web.house import House, error_of, settings_of
 
-EXPORT = next(verb for verb in VERBS if verb.name == "export")
+EXPORT = COMMANDS.by_name["export"]
 PUBLIC = "https://easel.example"
 
 

@@ -6,22 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from bot import features
 from bot.access.claims import OWNER, claim, claim_code, refresh_owners
 from bot.access.store import ATTEMPTS_SECONDS, CLAIM_TRIES
 from bot.audit import changes
 from bot.audit import store as audit_rows
 from bot.cards import i18n
-from bot.commands.model import VERBS, Invocation
+from bot.commands.model import Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from tests.unit.bot.conftest import ADA, ALONE, World, ref
+from bot.features import COMMANDS
+from tests.unit.bot.conftest import ADA, ALONE, World, ref, run
 
-VERB = {verb.name: verb for verb in VERBS}
+VERB = COMMANDS.by_name
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: AppC
     assert ADA.user_id not in owners
     typed = await claim_code(unowned.db, unowned.clock)
     call = Invocation(ADA, ALONE, VERB["claim"], ref(), {"code": typed})
-    card = await features.run(unowned, call)
+    card = await run(unowned, call)
     assert card.status == i18n.text("en", "card.claimed")
     assert ADA.user_id in owners
     assert unowned.owners.everybody() == (("chat", "1"),)

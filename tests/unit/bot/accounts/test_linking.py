@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bot.commands.model import VERBS, Invocation
-from bot.core.cards import Action, ButtonPress, Card
+from bot.commands.model import Invocation
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
+from bot.features import COMMANDS
 from bot.history import listing
 from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, PAGE, World, ref
@@ -21,7 +22,7 @@ MAIL = Actor("mail", "7", "Ada by mail")
 
 
 async def typed(world: World, actor: Actor, name: str, place: Place = ALONE, **args: str) -> Card:
-    verb = next(verb for verb in VERBS if verb.name == name)
+    verb = COMMANDS.by_name[name]
     return await world.studio.command(Invocation(actor, place, verb, ref(f"{actor.user_id} {name}"), args))
 
 
@@ -43,7 +44,7 @@ async def drawn(world: World, actor: Actor, place: Place, event: str) -> int:
 
 async def test_joined_accounts_have_one_history_one_quota_and_one_set_of_favourites(world: World) -> None:
     chat, page = await drawn(world, ADA, HERE, "1"), await drawn(world, WEB, PAGE, "2")
-    await world.studio.press(WEB, PAGE, ButtonPress(Action.FAVOURITE, page), ref("3"))
+    await world.studio.press(WEB, PAGE, ButtonPress("favourite", page), ref("3"))
     with pytest.raises(NotFound):
         await world.studio.card(ADA, page)
     card = await join(world, ADA, WEB)
@@ -69,7 +70,7 @@ async def test_the_older_person_stays(world: World) -> None:
 async def test_parting_gives_each_its_own_back_and_no_fresh_quota(world: World) -> None:
     chat, page = await drawn(world, ADA, HERE, "1"), await drawn(world, WEB, PAGE, "2")
     await join(world, ADA, WEB)
-    await world.studio.press(ADA, HERE, ButtonPress(Action.FAVOURITE, page), ref("3"))
+    await world.studio.press(ADA, HERE, ButtonPress("favourite", page), ref("3"))
     await typed(world, WEB, "unlink")
     assert [c.job_id for c in await world.studio.items(ADA)] == [chat]
     assert [c.job_id for c in await world.studio.items(WEB, query="is:favourite")] == [page]
@@ -83,7 +84,7 @@ async def test_favourites_of_each_other_become_ones_own(world: World) -> None:
     theirs = await drawn(world, ADA, HERE, "1")
     # Somebody on another platform can't see it; a person with two accounts can.
     await drawn(world, BOB, HERE, "2")
-    await world.studio.press(BOB, HERE, ButtonPress(Action.FAVOURITE, theirs), ref("3"))
+    await world.studio.press(BOB, HERE, ButtonPress("favourite", theirs), ref("3"))
     assert await world.studio.items(ADA, query="cat is:favourite") == ()
     async with world.house.db.write() as tx:
         await tx.execute_fetchall("UPDATE accounts SET platform = 'mail' WHERE user_id = '2'")
@@ -157,7 +158,7 @@ async def test_codes_are_in_no_log_and_not_in_the_database(world: World, caplog:
     assert await refused(world, WEB, "2222-2222") == "refusal.link.wrong"
     plain = code.replace("-", "")
     assert plain not in caplog.text.replace("-", "")
-    for path in world.house.db.path.parent.glob("easel.db*"):
+    for path in world.db.path.parent.glob("easel.db*"):
         assert plain.encode() not in path.read_bytes().replace(b"-", b"")
 
 

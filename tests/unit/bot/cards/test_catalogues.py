@@ -14,10 +14,10 @@ from babel.messages.catalog import Message
 
 from bot.cards import i18n
 from bot.core import errors
-from bot.core.cards import Action
 from bot.core.jobs import JobState
 from bot.core.quotas import Dimension, Window
 from bot.drawing import job_actions
+from bot.features import COMMANDS
 from engine.contract import ERRORS, PROMPT_CUT, SAFER
 
 ROOT = Path(__file__).parents[4]
@@ -41,7 +41,7 @@ AREAS = (
 KEY = re.compile(rf"({'|'.join(AREAS)})(\.[a-z][a-z0-9_]*)+")
 # Keys that the code puts together from a part that varies.
 BUILT = {
-    *(f"button.{action}" for action in Action),
+    *(f"button.{action}" for action in COMMANDS.by_action),
     *(f"state.{state}" for state in JobState),
     *(f"window.{window}" for window in Window),
     *(f"error.engine.{code}" for code in ERRORS),
@@ -49,7 +49,7 @@ BUILT = {
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
     *(f"refusal.quota.points_{what}{where}" for what in ("left", "too_many") for where in ("", "_here")),
     *(f"quota.any.{dimension}" for dimension in Dimension),
-    *(f"button.{action}_of" for action in ("seed", "vary", "upscale")),
+    *(f"button.{action}_of" for action, button in COMMANDS.job_buttons.items() if button.each),
     *(
         f"refusal.{what}.{why}"
         for what in ("image", "mask")

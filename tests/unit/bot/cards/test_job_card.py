@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from bot.cards.i18n import LOCALES
 from bot.cards.job_card import card_of, error_key, refused, unclear
-from bot.core.cards import Action, ButtonPress, Card, PendingImages, Tone
+from bot.core.cards import ButtonPress, Card, PendingImages, Tone
 from bot.core.errors import BadInput
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
+from bot.features import COMMANDS
 from engine.catalogue import demo
 from engine.contract import ERRORS, SAFER, Capability, Profile
 from tests.unit.bot.cards.made import job, pictures
@@ -32,7 +33,14 @@ def card(
     preempted: bool = False,
 ) -> Card:
     return card_of(
-        made, shown, pictures_dir=FOLDER, waiting=waiting, progress=progress, profile=demo(), preempted=preempted
+        made,
+        shown,
+        pictures_dir=FOLDER,
+        buttons=COMMANDS.job_buttons,
+        waiting=waiting,
+        progress=progress,
+        profile=demo(),
+        preempted=preempted,
     )
 
 
@@ -51,18 +59,18 @@ def presses(card: Card) -> list[ButtonPress]:
 @pytest.mark.parametrize(
     ("waiting", "english", "chinese"),
     [
-        (None, "Waiting; it starts soon.", "排队中，会尽快开始。"),
+        (None, "Waiting; it will be drawn as soon as possible.", "排队中，会尽快开始。"),
         (QueuePosition(1, None), "Next in line.", "下一个就轮到。"),
-        (QueuePosition(1, Eta(3.2, 3.9)), "Next in line, ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
+        (QueuePosition(1, Eta(3.2, 3.9)), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
         (QueuePosition(7, None), "Number 7 in line.", "排在第 7 位。"),
         (
             QueuePosition(7, Eta(100, 190)),
-            "Number 7 in line, ready in about 2 to 4 minutes.",
+            "Number 7 in line; ready in about 2 to 4 minutes.",
             "排在第 7 位，约 2 至 4 分钟后完成。",
         ),
         (
             QueuePosition(7, Eta(40, 190)),
-            "Number 7 in line, ready in about 40 seconds to 4 minutes.",
+            "Number 7 in line; ready in about 40 seconds to 4 minutes.",
             "排在第 7 位，约 40 秒钟至 4 分钟后完成。",
         ),
     ],
@@ -71,7 +79,7 @@ def test_a_waiting_card_says_where_it_stands(waiting: QueuePosition | None, engl
     for locale, status in zip(LOCALES, (english, chinese), strict=True):
         found = card(job(JobState.QUEUED, locale=locale), waiting=waiting)
         assert (found.tone, found.status, found.final) == (Tone.WAITING, status, False)
-        assert presses(found) == [ButtonPress(Action.CANCEL, 12)]
+        assert presses(found) == [ButtonPress("cancel", 12)]
         assert (found.prompt, found.asker, found.job_id) == ("a red apple", "Ann", 12)
         assert (found.facts, found.pictures) == ((), ())
 
@@ -79,7 +87,7 @@ def test_a_waiting_card_says_where_it_stands(waiting: QueuePosition | None, engl
 def test_a_running_card_says_how_far_it_is() -> None:
     found = card(job(JobState.RUNNING), progress=0.456)
     assert (found.tone, found.status, found.progress) == (Tone.RUNNING, "Drawing 2 pictures: 45 %.", 0.456)
-    assert presses(found) == [ButtonPress(Action.CANCEL, 12)]
+    assert presses(found) == [ButtonPress("cancel", 12)]
     assert not found.final
     assert card(job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
 
@@ -120,8 +128,8 @@ def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None
         (FOLDER / "2026/01/02/12-0.png", "easel-12-1.png", "a red apple"),
         (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
     ]
-    each = [ButtonPress(action, 12, index) for action in (Action.SEED, Action.VARY, Action.UPSCALE) for index in (0, 1)]
-    assert presses(found) == [ButtonPress(Action.REROLL, 12), ButtonPress(Action.FAVOURITE, 12), *each]
+    each = [ButtonPress(action, 12, index) for action in ("seed", "vary", "upscale") for index in (0, 1)]
+    assert presses(found) == [ButtonPress("reroll", 12), ButtonPress("favourite", 12), *each]
     assert (found.notes, found.coming) == ((), None)
 
 
@@ -140,7 +148,15 @@ def test_a_single_picture_has_both_buttons_in_one_row() -> None:
 def test_what_the_model_can_not_do_has_no_button() -> None:
     def shown(profile: Profile | None, count: int = 2, size: int = 256) -> list[list[str]]:
         drawn = tuple(replace(p, width=size, height=size) for p in pictures(count))
-        return labels(card_of(job(JobState.PAINTED, count=count), drawn, pictures_dir=FOLDER, profile=profile))
+        return labels(
+            card_of(
+                job(JobState.PAINTED, count=count),
+                drawn,
+                pictures_dir=FOLDER,
+                buttons=COMMANDS.job_buttons,
+                profile=profile,
+            )
+        )
 
     seeds = [["Reroll", "Favourite"], ["Seed of 1", "Seed of 2"]]
     varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
@@ -160,7 +176,7 @@ def test_buttons_fit_every_platform(count: int, locale: str) -> None:
     assert all(len(row) <= 5 for row in found.buttons)
     assert len(set(presses(found))) == 3 * count + 2
     first = {press.action for row in found.buttons[:5] for press in [b.press for b in row]}
-    assert {Action.REROLL, Action.SEED} <= first
+    assert {"reroll", "seed"} <= first
     assert all(len(button.label) <= 20 for row in found.buttons for button in row)
     assert all(len(fact.value) <= 100 for fact in found.facts)
 
@@ -182,13 +198,16 @@ def test_the_models_own_negative_prompt_is_called_so() -> None:
     own = replace(demo(), negative_default="ugly")
     for negative, label in (("ugly", "Negative prompt (the model's usual one)"), ("hats", "Negative prompt")):
         made = job(JobState.PAINTED, negative=negative)
-        assert facts(card_of(made, pictures(2), pictures_dir=FOLDER, profile=own))[label] == negative
+        assert (
+            facts(card_of(made, pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, profile=own))[label]
+            == negative
+        )
 
 
 def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
     drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in pictures(2))
     found = card(job(JobState.PAINTED), drawn)
-    assert found.notes == ("The prompt is longer than this model can read; its end was ignored.",)
+    assert found.notes == ("The prompt is longer than this model reads; its end was left out.",)
     safer = (replace(drawn[0], notes=()), replace(drawn[1], notes=(SAFER,)))
     assert "safer precision" in card(job(JobState.PAINTED), safer).notes[0]
 
@@ -209,14 +228,14 @@ def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> Non
 def test_pictures_that_are_no_longer_kept() -> None:
     found = card(job(JobState.DELIVERED))
     assert found.status == "Done, but the pictures are no longer kept."
-    assert (presses(found), found.notes) == ([ButtonPress(Action.REROLL, 12)], ())
+    assert (presses(found), found.notes) == ([ButtonPress("reroll", 12)], ())
     assert found.facts[0].value == "7"
 
 
 def test_a_cancelled_card_can_be_drawn_again() -> None:
     found = card(job(JobState.CANCELLED))
     assert (found.tone, found.status, found.final) == (Tone.STOPPED, "Cancelled. Nothing was charged.", True)
-    assert presses(found) == [ButtonPress(Action.REROLL, 12)]
+    assert presses(found) == [ButtonPress("reroll", 12)]
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
@@ -225,7 +244,7 @@ def test_a_failed_card_says_why(code: str, locale: str) -> None:
     found = card(job(JobState.FAILED, error=error_key(code), locale=locale))
     assert (found.tone, found.final) == (Tone.PROBLEM, True)
     assert "error." not in found.status
-    assert presses(found) == [ButtonPress(Action.REROLL, 12)]
+    assert presses(found) == [ButtonPress("reroll", 12)]
 
 
 def test_reasons_differ() -> None:
@@ -240,12 +259,12 @@ def test_a_failure_without_a_known_reason_still_is_a_sentence(error: str) -> Non
 
 def test_notes_of_the_request_and_of_the_surface_are_said() -> None:
     made = job(JobState.PAINTED, notes=("note.negative.ignored",))
-    found = card_of(made, pictures(2), pictures_dir=FOLDER, notes=("note.unclear",))
-    assert [note[:10] for note in found.notes] == ["This model", "The pictur"]
+    found = card_of(made, pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, notes=("note.unclear",))
+    assert [note[:10] for note in found.notes] == ["This model", "It is uncl"]
 
 
 def test_another_attempt_is_said_while_it_matters() -> None:
-    assert "restarted" in card(job(JobState.QUEUED, attempts=1)).notes[0]
+    assert "started again" in card(job(JobState.QUEUED, attempts=1)).notes[0]
     assert card(job(JobState.DELIVERED, attempts=1), pictures(2)).notes == ()
 
 
@@ -257,7 +276,7 @@ def test_a_private_job_has_a_private_card() -> None:
 
 def test_the_unclear_card_carries_the_button_that_sends() -> None:
     found = unclear(job(JobState.PAINTED))
-    assert (presses(found), found.final) == ([ButtonPress(Action.ORIGINAL, 12)], True)
+    assert (presses(found), found.final) == ([ButtonPress("original", 12)], True)
 
 
 def test_a_refusal_is_a_private_card_in_the_persons_language() -> None:

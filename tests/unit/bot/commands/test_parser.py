@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 
 from bot.cards import i18n
 from bot.commands import parser
-from bot.commands.model import VERBS, ArgType, Command
+from bot.commands.model import ArgType, Command
 from bot.core.errors import BadInput
 from bot.core.texts import MAX_INT
+from bot.features import COMMANDS
 
-BY_NAME = {verb.name: verb for verb in VERBS}
+BY_NAME = COMMANDS.by_name
 
 
 def read(line: str, near: dict[str, str] | None = None) -> tuple[str, dict[str, str]]:
     """What a line means: the verb's name, and its arguments."""
     command, _, rest = line.partition(" ")
-    verb, left = parser.find(command, rest)
+    verb, left = parser.find(COMMANDS, command, rest)
     return verb.name, parser.parse(verb, left, near or {})
 
 
@@ -160,7 +161,7 @@ def line_of(verb: Command) -> st.SearchStrategy[dict[str, str]]:
         ArgType.WHOLE: st.integers(0, 9999).map(str),
         ArgType.SPAN: st.integers(1, 99).map(lambda number: f"{number} days"),
     }
-    given = {arg.name: st.sampled_from(arg.choices) if arg.choices else values[arg.takes] for arg in verb.args}
+    given = {arg.name: st.sampled_from(arg.choices) if arg.choices else values[arg.type] for arg in verb.args}
     required = {arg.name: given[arg.name] for arg in verb.args if arg.required}
     return st.fixed_dictionaries(required, optional={name: given[name] for name in given if name not in required})
 
@@ -172,7 +173,7 @@ def test_every_verb_is_read_as_it_was_written(name: str, data: st.DataObject) ->
     verb = BY_NAME[name]
     args = data.draw(line_of(verb))
     typed_args = [
-        f"{arg.name}={args[arg.name]}" if arg.takes is ArgType.ROLE else args[arg.name]
+        f"{arg.name}={args[arg.name]}" if arg.type is ArgType.ROLE else args[arg.name]
         for arg in verb.args
         if arg.name in args
     ]

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.cards.i18n import LOCALES, text
-from bot.core.cards import MAX_BYTES, Action, ButtonPress
+from bot.core.cards import MAX_BYTES, ButtonPress
 
-PRESSES = st.builds(ButtonPress, st.sampled_from(Action), st.integers(0, 10**18 - 1), st.none() | st.integers(0, 999))
+PRESSES = st.builds(
+    ButtonPress,
+    st.from_regex(r"[a-z]{1,16}", fullmatch=True),
+    st.integers(0, 10**18 - 1),
+    st.none() | st.integers(0, 999),
+)
 
 
 @given(PRESSES)
@@ -34,7 +38,6 @@ def test_any_other_text_is_no_press(typed: str) -> None:
         "easel:reroll",
         "easel:reroll:",
         "easel:reroll:x",
-        "easel:explode:1",
         "easel:reroll:-1",
         "easel:reroll:1:-1",
         "easel:reroll:1:2:3",
@@ -52,13 +55,4 @@ def test_what_is_not_ours_is_refused(typed: str) -> None:
 
 def test_what_does_not_fit_is_never_sent() -> None:
     with pytest.raises(ValueError, match="64"):
-        ButtonPress(Action.FAVOURITE, 10**60).pack()
-
-
-@pytest.mark.parametrize("action", Action)
-@pytest.mark.parametrize("locale", LOCALES)
-def test_every_verb_has_a_label(action: Action, locale: str) -> None:
-    label = text(locale, f"button.{action}", number=12, few="5/day")
-    assert label != f"button.{action}"
-    # Discord cuts labels at 80 characters; phones show far fewer.
-    assert 0 < len(label) <= 20
+        ButtonPress("favourite", 10**60).pack()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bot.cards.i18n import LOCALES
-from bot.core.cards import Action, ButtonPress
+from bot.core.cards import ButtonPress
 from bot.core.jobs import JobState
 from bot.drawing import flags
 from bot.drawing.sizes import RATIOS
@@ -25,15 +25,15 @@ def test_history_numbers_its_lines_and_turns_pages() -> None:
         ("1", "#12 a red apple (seed 7)"),
         ("2", "#12 a red apple (failed)"),
     ]
-    assert [[b.press for b in row] for row in found.buttons] == [[ButtonPress(Action.PAGE, 12)]]
+    assert [[b.press for b in row] for row in found.buttons] == [[ButtonPress("page", 12)]]
     assert found.private
 
 
 def test_later_pages_lead_back_to_the_newest() -> None:
     found = history_card([HistoryLine(job(JobState.DELIVERED), 7)], "en", older=True, first=False)
-    assert [b.press for b in found.buttons[0]] == [ButtonPress(Action.PAGE, 12), ButtonPress(Action.PAGE, 0)]
+    assert [b.press for b in found.buttons[0]] == [ButtonPress("page", 12), ButtonPress("page", 0)]
     end = history_card([], "en", first=False)
-    assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", ButtonPress(Action.PAGE, 0))
+    assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", ButtonPress("page", 0))
 
 
 def test_an_empty_history_says_how_to_begin() -> None:

@@ -8,12 +8,13 @@ from types import MappingProxyType
 
 import pytest
 
-from bot.commands.model import VERBS, Invocation
-from bot.core.cards import Action, ButtonPress, Card
+from bot.commands.model import Invocation
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing import job_actions
+from bot.features import COMMANDS
 from bot.history import listing
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, PAGE, THERE, World, ref
 
@@ -23,7 +24,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 async def typed(
     world: World, name: str, args: Mapping[str, str] = NOTHING, *, actor: Actor = ADA, place: Place = HERE
 ) -> Card:
-    verb = next(verb for verb in VERBS if verb.name == name)
+    verb = COMMANDS.by_name[name]
     return await world.studio.command(Invocation(actor, place, verb, ref(f"{actor.user_id} {name} {args}"), args))
 
 
@@ -63,7 +64,7 @@ async def test_pages_of_a_search_turn_on_after_a_restart(world: World) -> None:
     first = await typed(world, "search", {"words": "cat"})
     await typed(world, "search", {"words": "dog"})
     older = first.buttons[0][0].press
-    assert older == ButtonPress(Action.PAGE, cats[listing.JOBS - 1], 1)
+    assert older == ButtonPress("page", cats[listing.JOBS - 1], 1)
     packed = ButtonPress.unpack(older.pack())
     assert packed == older
     page = (await world.studio.press(ADA, HERE, older, ref("t"))).card
@@ -108,7 +109,7 @@ async def test_what_can_not_be_read_is_said(world: World, words: str, key: str) 
 async def test_favourites_are_listed_with_a_star_and_let_go_again(world: World) -> None:
     await drawn(world, "a dog")
     cat = await drawn(world, "a cat --count 2")
-    keep = ButtonPress(Action.FAVOURITE, cat)
+    keep = ButtonPress("favourite", cat)
     pressed = await world.studio.press(ADA, HERE, keep, ref("1"))
     assert (pressed.notice, pressed.card) == ("Kept in your favourites; /favourites shows them.", None)
     card = await typed(world, "favourites")
@@ -124,20 +125,20 @@ async def test_favourites_are_listed_with_a_star_and_let_go_again(world: World) 
 
 async def test_one_picture_of_several_may_be_kept(world: World) -> None:
     cat = await drawn(world, "a cat --count 2")
-    await world.studio.press(ADA, HERE, ButtonPress(Action.FAVOURITE, cat, 1), ref("1"))
+    await world.studio.press(ADA, HERE, ButtonPress("favourite", cat, 1), ref("1"))
     assert [p.favourite for p in (await world.studio.card(ADA, cat)).pictures] == [False, True]
     # The whole job's button keeps the rest as well, and only then lets go.
-    await world.studio.press(ADA, HERE, ButtonPress(Action.FAVOURITE, cat), ref("2"))
+    await world.studio.press(ADA, HERE, ButtonPress("favourite", cat), ref("2"))
     assert [p.favourite for p in (await world.studio.card(ADA, cat)).pictures] == [True, True]
     with pytest.raises(NotFound):
-        await world.studio.press(ADA, HERE, ButtonPress(Action.FAVOURITE, cat, 2), ref("3"))
+        await world.studio.press(ADA, HERE, ButtonPress("favourite", cat, 2), ref("3"))
 
 
 async def test_others_pictures_are_kept_where_they_were_shown_and_for_oneself_alone(world: World) -> None:
     cat = await drawn(world, "a cat")
     with pytest.raises(NotFound):
-        await world.studio.press(BOB, THERE, ButtonPress(Action.FAVOURITE, cat), ref("1"))
-    await world.studio.press(BOB, HERE, ButtonPress(Action.FAVOURITE, cat), ref("2"))
+        await world.studio.press(BOB, THERE, ButtonPress("favourite", cat), ref("1"))
+    await world.studio.press(BOB, HERE, ButtonPress("favourite", cat), ref("2"))
     assert numbers(await typed(world, "favourites", actor=BOB)) == [cat]
     assert not (await typed(world, "favourites")).facts
     assert not (await typed(world, "search", {"words": "cat"}, actor=BOB)).facts
@@ -147,7 +148,7 @@ async def test_others_pictures_are_kept_where_they_were_shown_and_for_oneself_al
 async def test_what_is_not_drawn_yet_can_not_be_kept(world: World) -> None:
     shown = await world.studio.draw(ADA, HERE, DrawForm("a cat"), ref("1"))
     with pytest.raises(NotFound):
-        await world.studio.press(ADA, HERE, ButtonPress(Action.FAVOURITE, shown.job_id), ref("2"))
+        await world.studio.press(ADA, HERE, ButtonPress("favourite", shown.job_id), ref("2"))
 
 
 async def test_again_asks_for_all_that_decides_once_more(world: World) -> None:
@@ -163,7 +164,7 @@ async def test_again_asks_for_all_that_decides_once_more(world: World) -> None:
     # The same event twice is one job, and what is drawn again is no child of a child by its notes.
     assert (await typed(world, "again", {"number": str(first.id)})).job_id == second.id
     await world.paint(second.id)
-    third = await world.studio.press(ADA, HERE, ButtonPress(Action.REROLL, second.id), ref("r"))
+    third = await world.studio.press(ADA, HERE, ButtonPress("reroll", second.id), ref("r"))
     assert third.new is not None
     assert job_actions.REPEATED not in (await world.job(third.new.job_id)).request.notes
 

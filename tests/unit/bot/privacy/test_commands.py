@@ -8,12 +8,13 @@ import pytest
 
 from bot.audit import changes
 from bot.audit import store as audit_rows
-from bot.commands.model import VERBS, Invocation
+from bot.commands.model import Invocation
 from bot.core.cards import Card
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
+from bot.features import COMMANDS
 from bot.places.options import OPTION
 from bot.privacy.service import DAYS
 from bot.storage import options, people
@@ -24,7 +25,7 @@ BOSS = replace(OWNER, platform="chat")
 
 
 async def say(world: World, name: str, actor: Actor = ADA, place: Place = HERE, **args: str) -> Card:
-    verb = next(verb for verb in VERBS if verb.name == name)
+    verb = COMMANDS.by_name[name]
     return await world.studio.command(Invocation(actor, place, verb, ref(f"{name}:{args}"), args))
 
 

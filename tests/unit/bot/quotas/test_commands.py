@@ -10,9 +10,8 @@ from types import MappingProxyType
 
 import pytest
 
-from bot import features
 from bot.audit import changes
-from bot.commands.model import VERBS, Invocation
+from bot.commands.model import Invocation
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
@@ -21,14 +20,16 @@ from bot.core.people import Actor, Place
 from bot.core.quotas import Limit, Scope
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
+from bot.features import COMMANDS
 from bot.quotas import operator
 from bot.quotas.changes import CREDIT, POLICY
 from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
+from tests.unit.bot.conftest import run as run_command
 
 ADMIN = replace(BOB, is_admin=True)
 BOSS = Actor("chat", "9", "Eve", is_owner=True)
-BY_NAME = MappingProxyType({verb.name: verb for verb in VERBS})
+BY_NAME = MappingProxyType(COMMANDS.by_name)
 CHANGING: Mapping[str, Mapping[str, str]] = {
     "quota set": {"rule": "1/day"},
     "quota reset": {},
@@ -50,7 +51,7 @@ async def run(
     event: str = "",
 ) -> Card:
     ref = EventRef(event or f"verb {next(_numbers)}", None)
-    return await features.run(house, Invocation(actor, place, BY_NAME[verb], ref, args, names or {}, roles or {}))
+    return await run_command(house, Invocation(actor, place, BY_NAME[verb], ref, args, names or {}, roles or {}))
 
 
 async def say(house: AppContext, actor: Actor, place: Place, verb: str, name: str = "", **args: str) -> Card:

@@ -17,7 +17,7 @@ from bot.drawing.admission import draw
 from bot.quotas import operator
 from bot.quotas import service as quota_service
 from bot.quotas.rules import dump_terms
-from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
+from tests.unit.bot.conftest import ADA, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
 GUILD = Scope(platform="chat", place="guild")
@@ -99,8 +99,6 @@ async def test_a_role_s_rule(house: AppContext) -> None:
 @pytest.mark.parametrize(
     ("who", "place", "rule", "key"),
     [
-        (ADA, HERE, "1/day", "refusal.rights.admin"),
-        (ADMIN, ALONE, "1/day", "refusal.rights.no_place"),
         (ADMIN, HERE, "lots", "refusal.quota.rule"),
         (ADMIN, HERE, "-1/day", "refusal.quota.rule"),
         (ADMIN, HERE, "1/year", "refusal.quota.rule"),

@@ -1,0 +1,122 @@
+"""Commands on a job: reroll, draw from a seed, vary, upscale, draw again, original files, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from bot.cards import job_card
+from bot.cards.i18n import text
+from bot.cards.job_buttons import JobButton, Stage
+from bot.commands.arguments import NUMBER
+from bot.commands.model import Command, CommandResult, Invocation, Permission
+from bot.commands.parser import job_number
+from bot.context import AppContext
+from bot.core import recipes
+from bot.core.jobs import Job
+from bot.core.pictures import Picture
+from bot.drawing import job_actions
+from bot.drawing.admission import Repeated
+from engine.contract import Capability, Profile
+
+
+async def _reroll(ctx: AppContext, call: Invocation) -> CommandResult:
+    return await _admitted(call, job_actions.reroll(ctx, call.actor, call.place, call.pressed, call.ref))
+
+
+async def _seed(ctx: AppContext, call: Invocation) -> CommandResult:
+    return await _admitted(call, job_actions.from_seed(ctx, call.actor, call.place, call.pressed, call.ref))
+
+
+async def _vary(ctx: AppContext, call: Invocation) -> CommandResult:
+    return await _admitted(call, job_actions.vary(ctx, call.actor, call.place, call.pressed, call.ref))
+
+
+async def _upscale(ctx: AppContext, call: Invocation) -> CommandResult:
+    return await _admitted(call, job_actions.upscale(ctx, call.actor, call.place, call.pressed, call.ref))
+
+
+async def _admitted(call: Invocation, admission: Awaitable[Job]) -> CommandResult:
+    """Return the new job. A repeated press returns the job of the first one, or says that it is coming."""
+    try:
+        return CommandResult(new=await admission)
+    except Repeated as repeated:
+        if call.ref.address is None:
+            return CommandResult(new=repeated.job)
+        return CommandResult(notice=text(call.actor.locale, "studio.press.repeated"))
+
+
+async def _again(ctx: AppContext, call: Invocation) -> CommandResult:
+    return CommandResult(new=await job_actions.again(ctx, call.actor, call.place, job_number(call), call.ref))
+
+
+async def _original(ctx: AppContext, call: Invocation) -> CommandResult:
+    found = await job_actions.originals(ctx, call.actor, call.place, call.pressed, call.ref)
+    if found.sent:
+        return CommandResult(notice=text(call.actor.locale, "studio.originals.sent"))
+    return CommandResult(files=tuple(job_card.file_of(found.job, p, ctx.pictures) for p in found.pictures))
+
+
+async def _cancel(ctx: AppContext, call: Invocation) -> CommandResult:
+    job, won = await job_actions.cancel(ctx, call.pressed.job_id)
+    return CommandResult(changed=job, notice="" if won else text(call.actor.locale, "refusal.job.ended"))
+
+
+def _can_vary(_job: Job, _picture: Picture | None, profile: Profile | None) -> bool:
+    return profile is not None and Capability.VARY in profile.can
+
+
+def _can_upscale(_job: Job, picture: Picture | None, profile: Profile | None) -> bool:
+    if picture is None or profile is None or Capability.IMAGE not in profile.can:
+        return False
+    return recipes.upscaled(picture.width, picture.height, profile) is not None
+
+
+COMMANDS = (
+    Command(
+        action="reroll",
+        permission=Permission.ANYBODY,
+        handler=_reroll,
+        on_job=True,
+        button=JobButton(stages=frozenset({Stage.ENDED, Stage.PICTURES})),
+    ),
+    Command(
+        action="seed",
+        permission=Permission.ANYBODY,
+        handler=_seed,
+        on_job=True,
+        button=JobButton(each=True),
+    ),
+    Command(
+        action="vary",
+        permission=Permission.ANYBODY,
+        handler=_vary,
+        on_job=True,
+        button=JobButton(each=True, row=1, offered=_can_vary),
+    ),
+    Command(
+        action="upscale",
+        permission=Permission.ANYBODY,
+        handler=_upscale,
+        on_job=True,
+        button=JobButton(each=True, row=1, offered=_can_upscale),
+    ),
+    Command(action=job_card.ORIGINAL, permission=Permission.ANYBODY, handler=_original, on_job=True),
+    Command(
+        action="cancel",
+        permission=Permission.AUTHOR,
+        handler=_cancel,
+        on_job=True,
+        updates=True,
+        button=JobButton(stages=frozenset({Stage.OPEN}), danger=True),
+    ),
+    Command(
+        name="again",
+        permission=Permission.ANYBODY,
+        handler=_again,
+        args=(NUMBER,),
+        private=False,
+        personal=True,
+        listed=False,
+        on_job=True,
+    ),
+)
