@@ -156,36 +156,45 @@ class Preview:
     mime: str
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A finished picture: a lossless PNG without metadata, and how it was drawn.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """How a picture was drawn. The bot stores all of it with the picture.
 
     Attributes:
-        recipe_id: Id of its recipe.
-        data: The encoded file.
         width: Pixels.
         height: Pixels.
         seconds: Time that the device spent on it.
-        mime: Media type of ``data``.
-        precision: Number format that it was drawn in, such as ``bf16``.
+        precision: Number format that it was drawn in, such as ``bf16``; empty if unknown.
         revision: Commit of the model's files on their hub; empty if they have none.
         notes: Codes of what the person should know, such as ``prompt_cut``.
-        device: Kind of the device, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``.
+        device: Kind of the device, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``; empty if unknown.
         setup: Short digest of what else decides the pixels: the model's files by name, its LoRAs, its scheduler; the
-            upscaler of the initial image and the step cache, if they were used.
+            upscaler of the initial image and the step cache, if they were used. Empty if unknown.
     """
 
-    recipe_id: str
-    data: bytes
     width: int
     height: int
     seconds: float
-    mime: str = "image/png"
     precision: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
     device: str = ""
     setup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image(ImageInfo):
+    """A finished picture: a lossless PNG without metadata, and how it was drawn.
+
+    Attributes:
+        recipe_id: Id of its recipe.
+        data: The encoded file.
+        mime: Media type of ``data``.
+    """
+
+    recipe_id: str
+    data: bytes
+    mime: str = "image/png"
 
 
 @dataclass(frozen=True, slots=True)

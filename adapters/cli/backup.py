@@ -1,4 +1,4 @@
-"""`easel backup FILE` and `easel restore FILE`: the whole service in one file, written while it runs, and put back."""
+"""`easel backup FILE` and `easel restore FILE`: the whole service in one file, also while it runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bot.storage.archive import Folder
 from bot.storage.backup import megabytes
 
 _WORTH_SAYING = 256 * 2**20
-"""Bytes from which on one wants to see that it goes on."""
+"""Bytes from which progress is shown."""
 
 _STEP = 10
 
 
 class _Progress:
-    """Says each tenth on stderr, where there is much to do."""
+    """Reports each tenth on stderr, if there is much to copy."""
 
     def __init__(self) -> None:
         self._said = 0
@@ -27,7 +27,7 @@ class _Progress:
     def __call__(self, done: int, total: int) -> None:
         percent = 100 * done // max(1, total)
         if total < _WORTH_SAYING or percent < self._said + _STEP:
-            # The database is copied first, then everything is written: that counts from the beginning again.
+            # The database is copied first, then everything is written: the second phase counts from 0 again.
             self._said = min(self._said, percent)
             return
         self._said = percent - percent % _STEP

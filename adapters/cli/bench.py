@@ -1,4 +1,4 @@
-"""`easel bench`: Easel beside a bare diffusers loop, on this machine, in one run."""
+"""`easel bench`: compares Easel with a plain diffusers loop on this machine."""
 
 from __future__ import annotations
 

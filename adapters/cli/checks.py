@@ -1,4 +1,4 @@
-"""What `easel doctor` looks at: each check is one function that returns one finding."""
+"""The checks of `easel doctor`: each is one function that returns a finding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PROBE_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor: what was looked at, what was found, and what to do when it is not well."""
+    """One line of `easel doctor`: the thing that was checked, its state, and what to do if it is not well."""
 
     name: str
     ok: bool
@@ -42,16 +42,13 @@ class Finding:
 
 
 def python() -> Finding:
-    """The interpreter."""
+    """Check the interpreter."""
     found = f"{python_implementation()} {python_version()}"
     return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
 
 
 async def torch(settings: Settings) -> tuple[Finding, Finding, str]:
-    """PyTorch with its device, how the model is fitted to it, and what is wrong with the upscaler.
-
-    They are looked at in a process of its own.
-    """
+    """Check PyTorch and its device, the model's memory plan, and the upscaler, in a separate process."""
     seen = await _probe(settings)
     plan = Finding("plan", True, text("cli.doctor.plan.none"))
     if isinstance(seen, Finding):
@@ -63,7 +60,7 @@ async def torch(settings: Settings) -> tuple[Finding, Finding, str]:
     if "plan" in seen:
         plan = Finding("plan", True, seen["plan"])
     elif "unplanned" in seen:
-        # The engine's sentence says what to do as well.
+        # The engine's sentence includes the advice.
         plan = Finding("plan", False, seen["unplanned"])
     return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan, refused
 
@@ -96,7 +93,7 @@ async def _probe(settings: Settings) -> dict[str, str] | Finding:
 
 
 def model(settings: Settings) -> Finding:
-    """The model that EASEL_MODEL names, and the operator's own; small files of folders are read."""
+    """Check the model that EASEL_MODEL names. Blocking: reads its small files."""
     try:
         profile = _catalogue(settings).specs[0].profile
     except EngineError as error:
@@ -107,7 +104,7 @@ def model(settings: Settings) -> Finding:
 
 
 def models(settings: Settings) -> Finding | None:
-    """What is left out of the operator's own models, and why; None where nothing is."""
+    """Check the operator's own models; None if none is left out."""
     try:
         problems = _catalogue(settings).problems
     except EngineError:
@@ -120,15 +117,15 @@ def _catalogue(settings: Settings) -> catalogue.Catalogue:
 
 
 def upscaler(settings: Settings, refused: str = "") -> Finding | None:
-    """The upscaler that EASEL_UPSCALER names, and what loads it; None where none is named.
+    """Check the upscaler that EASEL_UPSCALER names, and its library; None if none is named.
 
     Args:
-        settings: Where it is named.
-        refused: What was wrong when it was loaded; empty where nothing was, or where it could not be tried.
+        settings: The settings.
+        refused: Error of loading it; empty if it was loaded, or could not be tried.
     """
     if settings.upscaler is None:
         return None
-    # The engine's sentences say what to do as well.
+    # The engine's sentences include the advice.
     if refused:
         return Finding("upscaler", False, refused)
     try:
@@ -140,7 +137,7 @@ def upscaler(settings: Settings, refused: str = "") -> Finding | None:
 
 
 def folder(settings: Settings) -> Finding:
-    """The data folder, and room on its disk."""
+    """Check the data folder and its free disk space."""
     path = settings.data_dir.absolute()
     try:
         for place in (path, path / environment.PICTURES):
@@ -155,7 +152,7 @@ def folder(settings: Settings) -> Finding:
 
 
 async def database(settings: Settings) -> Finding:
-    """The database's version, and whether it is whole."""
+    """Check the database's version and integrity."""
     path = settings.data_dir / environment.DATABASE
     health = await check.look(path)
     if health is None:
@@ -168,7 +165,7 @@ async def database(settings: Settings) -> Finding:
 
 
 async def clock(settings: Settings) -> Finding | None:
-    """Whether the machine's clock can be believed; None where nothing speaks against it."""
+    """Check the machine's clock; None if it is not doubted."""
     known = await check.doubted_since(settings.data_dir / environment.DATABASE)
     if known is None:
         return None
@@ -177,7 +174,7 @@ async def clock(settings: Settings) -> Finding | None:
 
 
 async def ledger(settings: Settings) -> Finding:
-    """Whether what was asked for, charged and given back comes out, for every job and every credit."""
+    """Check that reservations, charges and refunds balance for every job and credit."""
     faults = await check.ledger(settings.data_dir / environment.DATABASE)
     if faults is None:
         return Finding("ledger", True, text("cli.doctor.ledger.none"))
@@ -190,7 +187,7 @@ async def ledger(settings: Settings) -> Finding:
 
 
 async def newcomers(app: AppSettings) -> Finding | None:
-    """The newcomers who wait for an owner's answer; None when there are none."""
+    """Count the newcomers who wait for an owner's answer; None if there are none."""
     guarded_platforms = guarded(app.access(enabled_only=False))
     waiting = await check.newcomers(app.core.data_dir / environment.DATABASE, guarded_platforms)
     return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None

@@ -1,4 +1,4 @@
-"""`easel claim`: a fresh code that makes whoever sends it to the bot an owner; beside a running service or before it."""
+"""`easel claim`: prints a new code that makes its sender an owner. The service may be running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.storage.database import Database
 
 
 def main(_args: argparse.Namespace) -> int:
-    """Print a code; the one before is worth nothing any more. Returns 0; raises Refusal."""
+    """Print a code; the previous one expires. Returns 0; raises Refusal."""
     asyncio.run(_main())
     return 0
 
@@ -26,6 +26,6 @@ async def _main() -> None:
 
 
 async def offer(db: Database) -> None:
-    """Make a claim code and say it on stdout, and nowhere else."""
+    """Create a claim code and print it on stdout alone."""
     code = await claims.claim_code(db, SystemClock())
     echo("cli.claim", code=code, minutes=round(CODE_SECONDS / 60), tries=CODE_TRIES)

@@ -7,14 +7,14 @@ import time
 
 
 class SystemClock:
-    """Obeys ``bot.core.ports.Clock``."""
+    """Implements ``bot.core.ports.Clock``."""
 
     def now(self) -> float:
         """Unix seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""`easel doctor`: one line for each thing that can be wrong, and what to do about each that is."""
+"""`easel doctor`: one line for each check, and what to do about each that fails."""
 
 from __future__ import annotations
 

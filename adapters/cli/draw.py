@@ -1,4 +1,4 @@
-"""`easel draw`: from a line to pictures in files, without a server and without a database."""
+"""`easel draw`: draws pictures to files, without a server and without a database."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
         engine = ProcessEngine(environment.engine_config(settings, form.model))
     except EngineError as error:
         raise refusal_of(error) from None
-    # The engine has read the model's name, which may be a folder: here it has one model, whatever it was called.
+    # The engine has resolved the model's name, which may be a folder, and has this one model.
     rng = random.SystemRandom()
     known = styles.load(settings.data_dir)
     if form.style is not None:
@@ -60,7 +60,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
     )
     found = shipped().look(request.prompt)
     if found is not None and found.forbidden:
-        # Nowhere is nowhere: here nobody else looks at words.
+        # Forbidden everywhere, so also here, where no other check of words runs.
         raise BadInput("refusal.words.forbidden")
     jobs = recipes.recipes_of(0, request)
     paths = plan_paths(args.output, [job.seed for job in jobs])
@@ -71,7 +71,7 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
 
 def _form(args: argparse.Namespace) -> DrawForm:
     return DrawForm(
-        # What argparse does not know goes to the reader of flags, which names the nearest one.
+        # Options that argparse does not know go to the parser of flags, which suggests the nearest one.
         prompt=" ".join([*args.prompt, *args.rest]),
         size=args.size,
         seed=args.seed,
@@ -88,7 +88,10 @@ def _form(args: argparse.Namespace) -> DrawForm:
 
 @contextmanager
 def _start(image: str | None, mask: str | None) -> Iterator[SourceImage | None]:
-    """Read the picture to start from and its mask; yields where they lie, made plain, until the end. Raises BadInput."""
+    """Normalise the source picture and its mask, and keep them in a temporary folder while the block runs.
+
+    Raises BadInput.
+    """
     if image is None:
         if mask is not None:
             raise BadInput("refusal.mask.no_image")
@@ -125,7 +128,7 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
     profile = engine.profiles()[0]
     by_id = {job.id: job for job in jobs}
     size = engine.batch(jobs[0])
-    # Only a terminal gets a bar; a pipe or a log gets the paths alone.
+    # Only a terminal gets a progress bar; a pipe or a log gets the paths alone.
     total = len(jobs) * recipes.steps_of(request)
     with tqdm(total=total, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
         async with _warm(engine):
@@ -179,13 +182,13 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
 
 async def _write(path: Path, image: Image, text: str) -> None:
     data = await asyncio.to_thread(png.embed, image.data, {a1111.KEYWORD: text})
-    # The file is the person's own, outside the data folder: their umask says who may read it.
+    # The file is outside the data folder: the person's umask decides who may read it.
     await blobs.write(path.parent, path.name, data, mode=0o666)
     try:
         tqdm.write(str(path), file=sys.stdout)
         sys.stdout.flush()
     except OSError:
-        # The reader of the paths is gone (`| head -1`); the other pictures are wanted all the same.
+        # The reader of the paths is gone (`| head -1`); the other pictures are still drawn.
         silence(sys.stdout)
         warn("cli.draw.unread", path=str(path.parent))
 
@@ -221,14 +224,14 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:
-        return False  # a name that is too long, say: making it tells why
+        return False  # such as a name that is too long: creating it reports why
 
 
 def _check_writable(paths: Sequence[Path], output: str) -> None:
     folder = paths[0].parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Asking for rights tells less than writing (read-only mounts, quotas, names that are too long).
+        # Writing detects more than checking permissions: read-only mounts, quotas, names that are too long.
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".easel-"):
             pass
         if any(path.is_dir() for path in paths):

@@ -1,4 +1,4 @@
-"""One service per data folder: the lock that `easel serve` holds, and who holds it."""
+"""The lock of a data folder, which one service holds, and its holder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bot.storage import permissions
 
 LOCK = "easel.lock"
 HOLDER = "easel.pid"
-"""Process id and host of the last holder; a file of its own, since Windows lets nobody read a locked one."""
+"""Process id and host of the last holder; a separate file, since a locked file can't be read on Windows."""
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the data folder for one service; the system lets go of it by itself when the process dies.
+    """Hold the data folder's lock while the block runs; the system releases it when the process dies.
 
     Raises:
-        BadInput: Another service holds it (the sentence names it), or the folder can't be written to.
+        BadInput: Another service holds it, which the sentence names, or the folder is not writable.
     """
     lock = FileLock(folder / LOCK, timeout=0, mode=permissions.FILE)
     try:
@@ -43,7 +43,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def holder_of(folder: Path) -> str | None:
-    """Return who holds the folder now, as process id and host; None when nobody does."""
+    """Return process id and host of the present holder; None if there is none."""
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         with lock:

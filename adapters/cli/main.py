@@ -1,4 +1,4 @@
-"""The `easel` command: reads the line, imports only what the command needs, and turns every end into an exit code."""
+"""The `easel` command: parses the line, imports only what the command needs, and returns its exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the line in one sentence."""
+    """Reports an error of the line in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"easel: {message} ({self.prog} --help)\n")
@@ -29,10 +29,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 when it failed; 2 when what was given can't be right, with one line on stderr; 130 after Ctrl-C.
+        0; 1 after a failure; 2 for invalid input, with one line on stderr; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A console that can't show Chinese shall show question marks, not a stack trace.
+        # A console without Chinese shows question marks instead of a traceback.
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="replace")
     parser = _parser()
@@ -51,7 +51,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _unread() -> int:
-    """End where whatever reads the output is gone: silently, as other commands do."""
+    """End silently after a broken pipe, as other commands do."""
     from adapters.cli.output import silence  # noqa: PLC0415 - as below
 
     silence(sys.stdout)
@@ -60,11 +60,11 @@ def _unread() -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    # Imported here, so that --help and a mistyped line are answered at once.
+    # Imported here, so that --help and a mistyped line are fast.
     from adapters.cli.output import report_error  # noqa: PLC0415 - see above
     from bot.core.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
 
-    # What libraries have to say belongs into a service's log; a command speaks for itself.
+    # Libraries' log lines belong in a service's log; a command prints its own messages.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         command: Command = import_module(f"adapters.cli.{args.module}").main
@@ -117,7 +117,7 @@ def _backup(command: argparse.ArgumentParser) -> None:
 
 
 def _draw(command: argparse.ArgumentParser) -> None:
-    # Values stay text: what they may be is decided where the flags of every surface are read.
+    # Values stay text: they are validated where all flags are parsed.
     command.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to draw; flags may stand in it too")
     command.add_argument(
         "-o",

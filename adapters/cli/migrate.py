@@ -11,7 +11,7 @@ from bot.storage.database import Database
 
 
 def main(_args: argparse.Namespace) -> int:
-    """Apply what is missing. Returns 0; raises Refusal."""
+    """Apply the missing migrations. Returns 0; raises Refusal."""
     asyncio.run(_main())
     return 0
 

@@ -1,4 +1,4 @@
-"""`easel model list | pull NAME | remove NAME`: the models that can be drawn with, and their files on this disk."""
+"""`easel model list | pull NAME | remove NAME`: the models and their files on this disk."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from engine.spec import ModelSpec
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
 _SHORT = 8
-"""Digits of a commit that are shown."""
+"""Shown digits of a commit."""
 
 
 def main(args: argparse.Namespace) -> int:
     """List, fetch or remove. Returns 0; raises Refusal."""
     settings = environment.settings()
-    # The hub's library reads its environment when it is imported, which is later than now.
+    # The hub's library reads its environment at import, which happens later.
     os.environ.update({**environment.hub(), **_QUIET})
     models = _Models.of(settings)
     try:
@@ -54,16 +54,16 @@ def main(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """What is known of models here.
+    """The models that are known here.
 
     Attributes:
         settings: The settings.
-        config: What the engine would be started with.
-        specs: Every model that has a name: the operator's own, then those that Easel knows.
-        default: The one that EASEL_MODEL names; None when there is no such model.
-        problem: Why there is none.
-        rejected: Why tables of the operator's file are left out, by name.
-        left_out: What is wrong in that file, one sentence each.
+        config: The engine's configuration.
+        specs: All named models: the operator's own, then the built-in ones.
+        default: The model that EASEL_MODEL names; None if it does not exist.
+        problem: The error if there is no default.
+        rejected: Errors of rejected tables of the operator's file, by name.
+        left_out: All errors of that file.
     """
 
     settings: Settings
@@ -97,7 +97,7 @@ class _Models:
         return next(by_name, None) or next(by_source, None)
 
     def needs(self, name: str) -> tuple[Need, ...]:
-        """Return what a name, a hub id or a file on a hub stands for; raises Refusal when it stands for nothing."""
+        """Return the downloads of a name, a hub id or a file on a hub. Raises Refusal if it is unknown."""
         if name in self.rejected:
             raise refusal_of(UnknownModel(self.rejected[name]))
         if (spec := self.named(name)) is not None:
@@ -160,7 +160,7 @@ def _pull(models: _Models, name: str) -> None:
             echo("cli.model.pull.done", source=need.source, commit=commit, size=size(pulled.fetched))
         else:
             echo("cli.model.pull.same", source=need.source, commit=commit)
-        # A service may still read the old commit's files; the next pull tidies up.
+        # A running service may still read the old commit's files; the next pull removes them.
         if running is None and (freed := cache.prune(need.repo, folder)):
             echo("cli.model.pull.freed", size=size(freed))
     if changed and running is not None:
@@ -168,7 +168,7 @@ def _pull(models: _Models, name: str) -> None:
 
 
 def _fetched(need: Need, folder: str) -> fetch.Pulled:
-    """Fetch with a bar on a terminal, else with a line now and then; both on stderr."""
+    """Fetch with a progress bar on a terminal, else with progress lines; both on stderr."""
     try:
         if not sys.stderr.isatty():
             return fetch.pull(need.source, folder, _Lines(need.source), selection=need.selection)
@@ -197,7 +197,7 @@ class _Lines:
 
 def _remove(models: _Models, name: str) -> None:
     folder = models.config.models_dir
-    # A base stays: other models stand on it, and it has a name of its own.
+    # A base model stays: other models use it, and it has its own name.
     doomed = list(dict.fromkeys(need.repo for need in models.needs(name) if need.own))
     running = lock.holder_of(models.settings.data_dir)
     if running is not None and models.default is not None:

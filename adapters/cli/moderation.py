@@ -1,4 +1,4 @@
-"""What moderation works with: the operator's words from the data folder, and the picture classifier of the settings."""
+"""Moderation's inputs: the operator's word list in the data folder, and the picture classifier of the settings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 
 async def words(data_dir: Path) -> WordList:
-    """Return the word list with what the operator adds and takes away. Raises BadInput when the file can't be read."""
+    """Return the word list with the operator's changes. Raises BadInput if the file can't be read."""
     return await asyncio.to_thread(_words, data_dir / WORDS_FILE)
 
 
 def finding(settings: Settings) -> Finding | None:
-    """What `easel doctor` says of it; nothing where nobody has set up anything."""
+    """Return the finding of `easel doctor`; None if neither is set up."""
     try:
         own = _own(settings.data_dir / WORDS_FILE)
         labels = _labels(settings)
@@ -55,7 +55,7 @@ def _labels(settings: Settings) -> tuple[str, ...]:
 
 
 def _own(path: Path) -> CustomWords | None:
-    """Read the operator's file; None where there is none. Raises BadInput."""
+    """Read the operator's file; None if there is none. Raises BadInput."""
     try:
         lines = read_text(path).splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -70,14 +70,14 @@ def _words(path: Path) -> WordList:
     if own is None:
         return shipped()
     for number, why in own.bad:
-        # Never the word itself: a log is no place for it.
+        # Never the word itself: it must not reach a log.
         log.warning("%s, line %d is left out: %s", path, number, why)
     return word_list(own)
 
 
 @asynccontextmanager
 async def classifier(settings: Settings) -> AsyncIterator[ProcessModerator | None]:
-    """Have pictures judged while the block runs; yields None where the settings name no classifier.
+    """Run the classifier while the block runs; yields None if the settings name none.
 
     Raises:
         Refusal: Its folder can't be used.

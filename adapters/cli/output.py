@@ -1,4 +1,4 @@
-"""What the command line says, in the language of the person's terminal."""
+"""Output of the command line, in the language of the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.contract import EngineError, UnknownModel
 
 
 def language() -> str:
-    """Return ``zh_CN`` or ``en``: what LC_ALL, LC_MESSAGES or LANG ask for, else the system's own setting."""
+    """Return ``zh_CN`` or ``en`` by LC_ALL, LC_MESSAGES or LANG, else by the system's setting."""
     asked = next((v for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(name))), None)
     tag = asked or system_locale.getlocale()[0] or ""
     # Windows says "Chinese (Simplified)_China".
@@ -28,28 +28,28 @@ def text(key: str, **params: str | int | float) -> str:
 
 
 def echo(key: str, **params: str | int | float) -> None:
-    """Say something on stdout."""
+    """Print a message on stdout."""
     write(text(key, **params), sys.stdout)
 
 
 def echo_card(card: Card) -> None:
-    """Say on stdout what a card says. Names in it are data: nothing in them reaches the terminal as a command."""
+    """Print a card on stdout. Control characters in names are removed."""
     lines = [card.status, *card.notes, *(f"{fact.label}: {fact.value}" for fact in card.facts)]
     write("\n".join(" ".join(clean(line).split()) for line in lines if line), sys.stdout)
 
 
 def report_error(refusal: Refusal) -> None:
-    """Say in one line on stderr what was wrong and what to do."""
+    """Print a refusal as one line on stderr."""
     _line(text(refusal.key, **refusal.params))
 
 
 def warn(key: str, **params: str | int | float) -> None:
-    """Say something worth knowing in one line on stderr."""
+    """Print a message as one line on stderr."""
     _line(text(key, **params))
 
 
 def refusal_of(error: EngineError) -> Refusal:
-    """Return what the engine's error means to the person at the terminal; its own sentence stands in it."""
+    """Return the Refusal for an engine's error, with its sentence."""
     kind = BadInput if isinstance(error, UnknownModel) else Unavailable
     return kind(f"cli.engine.{error.code}", reason=str(error))
 
@@ -59,7 +59,7 @@ def _line(sentence: str) -> None:
 
 
 def write(line: str, stream: TextIO) -> None:
-    """Write a line at once. Where nobody reads the stream any more, the command goes on without it."""
+    """Write a line and flush. After a broken pipe the stream is silenced, and the command goes on."""
     try:
         print(line, file=stream, flush=True)
     except OSError:
@@ -67,10 +67,10 @@ def write(line: str, stream: TextIO) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let everything that is written to a stream, its buffer included, go nowhere: its reader is gone."""
+    """Discard all further output of a stream, its buffer included: its reader is gone."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
-        pass  # no file behind it
+        pass  # no file descriptor

@@ -1,4 +1,4 @@
-"""The command line's forms of verbs: which words stand for which verb, and what each takes."""
+"""The parsers of the table's commands: their words and arguments on the command line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bot.core.texts import bounded, shown
 from bot.features import COMMANDS
 
 OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
-"""Verbs that have forms of their own here: `easel quota set | show | reset` speak of the owner's rules."""
+"""Commands with parsers of their own: `easel quota set | show | reset` concern the owner's rules."""
 
 PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "resume", "log", "admins", "timezone"))
-"""Verbs that are about one place; the others also act on the whole service, where no place is named."""
+"""Commands for one place; the others act on the whole service if no place is named."""
 
 Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
 
@@ -49,7 +49,7 @@ _ABOUT: Mapping[str, str] = MappingProxyType(
 
 
 def words_of(verb: Command) -> tuple[str, ...] | None:
-    """Return the words that stand for a verb here; None where it has no form, or one of its own."""
+    """Return a command's words here; None if it has no parser, or one of its own."""
     if verb.name in OWN_FORMS or verb.personal:
         return None
     command, _, sub = verb.name.partition(" ")
@@ -61,10 +61,10 @@ def words_of(verb: Command) -> tuple[str, ...] | None:
 
 
 def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> None:
-    """Add the forms of all verbs.
+    """Add the parsers of all commands.
 
     Args:
-        new: Makes a command of this name and description.
+        new: Creates a parser by name and description.
         quota: The actions of `easel quota`.
     """
     groups: dict[str, Actions] = {"quota": quota}
@@ -87,20 +87,20 @@ def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> N
 
 
 def args_of(verb: Command, found: argparse.Namespace) -> dict[str, str]:
-    """Return a verb's arguments as they were typed."""
+    """Return a command's arguments as typed."""
     values = {arg.name: getattr(found, arg.name) for arg in verb.args}
     return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
 
 
 def check_ids(platform: str | None, *ids: str | None) -> None:
-    """Refuse what can be no id of somebody or something on a chat platform: a rule for ``@ada`` would bind nobody.
+    """Refuse values that are no ids on platforms with numeric ids: a rule for ``@ada`` would match nobody.
 
     Args:
-        platform: Where the ids are from; nothing is checked where none is named, nor on the page.
-        ids: Of people, places, channels and roles; None where none was given. A person's may name its own platform.
+        platform: The platform of the ids; nothing is checked if it is None.
+        ids: Ids of people, places, channels and roles, or None. A person's id may name its own platform.
 
     Raises:
-        BadInput: One is no whole number.
+        BadInput: An id is not a whole number.
     """
     numeric = {one.name for one in platforms.all_platforms() if one.numeric_ids}
     for value in ids:

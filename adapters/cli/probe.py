@@ -1,6 +1,6 @@
-"""Looks at PyTorch, its device and how the model would be fitted to it: prints one JSON object.
+"""Checks PyTorch, its device and the model's memory plan, and prints one JSON object.
 
-In a process of its own, so that nobody else has to import PyTorch.
+It is a separate process, so that no other process imports PyTorch.
 
 Usage: python -m adapters.cli.probe DEVICE PRECISION MODEL MODELS_DIR MODELS_FILE UPSCALER
 """
@@ -26,7 +26,7 @@ from engine.diffusion.upscaler import Upscaler
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """The command line, in its order; ``models_file`` and ``upscaler`` are paths, the latter empty where none is named."""
+    """The arguments in their order; ``models_file`` and ``upscaler`` are paths, the latter empty if there is none."""
 
     device: str
     precision: str
@@ -37,11 +37,11 @@ class ProbeRequest:
 
 
 def main(request: ProbeRequest) -> None:
-    """Print ``torch`` and ``device``, or ``problem``; ``plan``, or ``unplanned`` where there is none.
+    """Print ``torch`` and ``device``, or ``problem``; ``plan``, or ``unplanned`` if there is none.
 
-    ``upscaler`` is what is wrong with that, where one is named and anything is.
+    ``upscaler`` is the upscaler's error, if there is one.
     """
-    # What a library prints as it is loaded is not part of the answer.
+    # Output of libraries while they load is not part of the answer.
     with redirect_stdout(sys.stderr):
         found = _look(request)
     sys.stdout.write(json.dumps(found))
@@ -51,7 +51,7 @@ def _look(request: ProbeRequest) -> dict[str, str]:
     found: dict[str, str] = {"torch": torch.__version__}
     try:
         chosen = devices.choose(request.device)
-        # A device that is listed may still be unusable (driver, memory): what counts is that it computes.
+        # A listed device may still be unusable (driver, memory), so it must compute something.
         if float(torch.ones(2, device=chosen).sum()) != 2.0:
             found["problem"] = f"{chosen} computes wrongly"
         found["device"] = devices.title(chosen)
@@ -65,14 +65,14 @@ def _look(request: ProbeRequest) -> dict[str, str]:
     except (devices.NoDevice, RuntimeError) as error:
         found["problem"] = str(error)
     except UnknownModel:
-        pass  # the doctor's line on the model says it
+        pass  # reported by the check of the model
     except EngineError as error:
         found["unplanned"] = str(error)
     return found
 
 
 def _upscaler(path: str) -> int:
-    """Load it and return the bytes that it takes; 0 where none is named. Raises EngineError."""
+    """Load the upscaler and return its size in bytes; 0 if none is named. Raises EngineError."""
     if not path:
         return 0
     Upscaler(Path(path), torch.device("cpu")).check()

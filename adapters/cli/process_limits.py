@@ -1,4 +1,4 @@
-"""What the system allows this process."""
+"""The system's limits of this process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import ctypes
 import logging
 
 MOST_FILES = 65_536
-"""More open files than this are of no use, and some systems say that millions are allowed."""
+"""Most open files that are requested; some systems allow millions."""
 
 LARGE_BLOCK = 2**20
-"""Bytes of a block that is given back at once."""
+"""Bytes from which a freed block is returned to the system at once."""
 
 _M_MMAP_THRESHOLD = -3
 
@@ -17,9 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def return_memory() -> bool:
-    """Have the C library give large blocks back to the system as soon as they are freed; returns whether it will.
+    """Have the C library return large blocks to the system when they are freed; returns whether it will.
 
-    By itself glibc learns to keep blocks of up to 32 MiB: after some large uploads the process stays hundreds of MiB larger.
+    By default glibc adapts to keep blocks of up to 32 MiB: after large uploads the process would stay hundreds of MiB
+    larger.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -29,7 +30,7 @@ def return_memory() -> bool:
 
 
 def raise_files() -> None:
-    """Raise the soft limit of open files to the hard one: each connection and each worker of the engine takes some."""
+    """Raise the soft limit of open files to the hard limit: every connection and child process needs some."""
     try:
         import resource  # noqa: PLC0415 - not there on Windows
     except ImportError:

@@ -1,4 +1,4 @@
-"""`easel quota set | show | reset`: the owner's rules; beside a running service, which follows at once."""
+"""`easel quota set | show | reset`: the owner's rules. A running service applies them at once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def _main(args: argparse.Namespace) -> None:
 
 
 def _show(policies: tuple[QuotaRule, ...], default: RuleTerms) -> None:
-    # A stored rule for everybody stands in the place of the setting.
+    # A stored rule for everybody replaces the setting.
     if not any(p.by_owner and p.scope == Scope() and p.terms.limits for p in policies):
         echo("cli.quota.default", rule=format_terms(default))
     for policy in policies:

@@ -1,4 +1,4 @@
-"""`easel serve`: one service for one data folder, from its lock to its graceful end."""
+"""`easel serve`: the service of one data folder, from its lock to its graceful stop."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from bot.core.errors import BadInput
 from bot.observability import logs
 
 STOP_SECONDS = 9.5
-"""After a signal, the process ends within this time whatever hangs: rows and files stand a kill at any moment."""
+"""Seconds after a signal until the process is ended by force; rows and files survive a kill at any moment."""
 
 IMPATIENCE_SECONDS = 1.0
-"""A second signal counts from so much later on: timeout(1) and some terminals send each one twice."""
+"""Seconds until a second signal counts: timeout(1) and some terminals send each one twice."""
 
 UNOWNED: Mapping[AccessMode, str] = MappingProxyType(
     {
@@ -35,7 +35,7 @@ UNOWNED: Mapping[AccessMode, str] = MappingProxyType(
         AccessMode.LIST: "cli.serve.unowned.list",
     }
 )
-"""What is said of a platform without an owner, by its access rule."""
+"""Keys of the sentences about a platform without an owner, by access rule."""
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ async def _newcomers(easel: Easel, app: AppSettings) -> None:
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` at the first signal; a second one, or a stop that takes too long, ends the process at once."""
+    """Set ``stop`` at the first signal. A second one, or a stop that takes too long, ends the process at once."""
     loop = asyncio.get_running_loop()
     watchdog = threading.Timer(STOP_SECONDS, _give_up)
     watchdog.daemon = True

@@ -1,4 +1,4 @@
-"""The operator's styles: ``styles.toml`` and A1111's ``styles.csv`` in the data folder, beside those that Easel has."""
+"""The operator's styles: ``styles.toml`` and A1111's ``styles.csv`` in the data folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def load(data_dir: Path) -> Library:
-    """Read both files; what can't be used is left out and the rest counts. Slow: for a thread."""
+    """Read both files; invalid entries are left out. Blocking."""
     files: dict[str, dict[str, Style]] = {}
     problems: list[BadInput] = []
     for name, reader in _READERS.items():
@@ -35,7 +35,7 @@ def load(data_dir: Path) -> Library:
 
 
 def logged(data_dir: Path) -> Library:
-    """Read both files, and say in the log what is left out and which built-in style another one stands for."""
+    """Read both files; log the entries that are left out and the built-in styles that are replaced."""
     found = load(data_dir)
     for problem in (*found.problems, *found.replaced):
         log.warning("%s", i18n.text("en", problem.key, **problem.params))
@@ -43,7 +43,7 @@ def logged(data_dir: Path) -> Library:
 
 
 def finding(data_dir: Path) -> Finding | None:
-    """What `easel doctor` says of them; None where there are no files."""
+    """Return the finding of `easel doctor`; None if there are no files."""
     found = load(data_dir)
     if not found.own and not found.problems:
         return None

@@ -1,4 +1,4 @@
-"""`easel place | access | service | quota why ...`: verbs from the terminal, by the operator, beside a running service."""
+"""`easel place | access | service | quota why ...`: the table's commands, run by the operator."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from engine.contract import Profile
 from engine.host.process_engine import ProcessEngine
 
 TERMINAL = "cli"
-"""The operator's platform where none is named."""
+"""The operator's platform if none is named."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Do what a verb asks for, and say what came of it. Returns 0; raises Refusal."""
+    """Run a command and print its result. Returns 0; raises Refusal."""
     verb = COMMANDS.by_name[args.verb]
     asyncio.run(_main(_call(verb, args)))
     return 0
@@ -60,7 +60,7 @@ async def _main(call: Invocation) -> None:
 
 
 def _call(verb: Command, found: argparse.Namespace) -> Invocation:
-    """Return the verb as the operator typed it: an owner, in the place that is named."""
+    """Return the operator's invocation: as an owner, in the named place."""
     args = args_of(verb, found)
     people = [args[arg.name] for arg in verb.args if arg.type is ArgType.PERSON and arg.name in args]
     if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
@@ -71,7 +71,7 @@ def _call(verb: Command, found: argparse.Namespace) -> Invocation:
         raise BadInput("cli.place.log")
     platform = found.platform or TERMINAL
     actor = Actor(platform, OPERATOR, OPERATOR, is_owner=True, locale=language())
-    # Ids of channels are taken as they are: whoever sits here may read and write everything anyway.
+    # Channel ids are not resolved: the operator may read and write everything anyway.
     names = {arg.name: args[arg.name] for arg in verb.args if arg.type is ArgType.CHANNEL and arg.name in args}
     return Invocation(
         actor, Place(platform, found.place, ""), verb, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
@@ -79,22 +79,22 @@ def _call(verb: Command, found: argparse.Namespace) -> Invocation:
 
 
 def _profiles(settings: Settings) -> tuple[Profile, ...]:
-    # Nothing is started by that; only what a picture costs depends on it.
+    # No process is started; only the costs of pictures depend on the profiles.
     return ProcessEngine(environment.engine_config(settings)).profiles()
 
 
 class IdleBacklog:
-    """Obeys ``bot.core.ports.Backlog``."""
+    """Implements ``bot.core.ports.Backlog`` without a queue: a running service finds the rows."""
 
     def put(self, ticket: Ticket) -> None:
         """The service finds the row."""
 
     def full(self) -> float | None:
-        """Nobody is turned away here."""
+        """Never full."""
         return None
 
     def seat(self) -> AbstractContextManager[None]:
-        """Nobody is turned away here."""
+        """Never full."""
         return nullcontext()
 
     def hold(self, on: bool) -> None:
@@ -113,9 +113,9 @@ class IdleBacklog:
         """The service finds the row."""
 
     def waiting(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
-        """Nothing is known of the queue here."""
+        """Not known here."""
         return None
 
     def progress(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
-        """Nothing is drawn here."""
+        """Not known here."""
         return None

@@ -12,8 +12,9 @@ from enum import StrEnum
 import aiosqlite
 
 from bot.core.access import AccessDecision, AccessRequest, Newcomer, SubjectKind
+from bot.storage.sql import RowMapper
 
-_COLUMNS = "id, platform, kind, subject, name, state, asked_at, told_at, decided_by"
+_NEWCOMERS = RowMapper(Newcomer, "access", columns={"verdict": "state"})
 # The same words as in the partial index access_open: SQLite uses it only where it finds them.
 _OPEN = "state = 'asked'"
 _RECENT = 100
@@ -23,12 +24,12 @@ _RECENT = 100
 async def find(tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
     """Return the row of a server, group or person; None when they never asked."""
     where = "WHERE platform = ? AND kind = ? AND subject = ?"
-    return next(iter(await _select(tx, where, (platform, kind.value, subject))), None)
+    return await _NEWCOMERS.select_one(tx, where, (platform, kind.value, subject))
 
 
 async def get(tx: aiosqlite.Connection, number: int) -> Newcomer | None:
     """Return a row by its number, or None."""
-    return next(iter(await _select(tx, "WHERE id = ?", (number,))), None)
+    return await _NEWCOMERS.select_one(tx, "WHERE id = ?", (number,))
 
 
 async def add(
@@ -67,7 +68,7 @@ async def open_requests(
     where = f"WHERE {_OPEN} AND platform IN ({', '.join('?' * len(platforms))})"
     if untold:
         where += " AND told_at IS NULL"
-    return await _select(tx, f"{where} ORDER BY id", platforms)
+    return await _NEWCOMERS.select(tx, f"{where} ORDER BY id", platforms)
 
 
 async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
@@ -94,22 +95,33 @@ async def has_asked(tx: aiosqlite.Connection, person_id: int, place_id: int | No
     return any(where == place_id and at >= since for where, at in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldJob:
+    id: int
+    asker: str
+    typed: str
+    private: bool
+
+
+_HELD = RowMapper(_HeldJob, "jobs")
+
+
 async def held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:
     """Return the ids of the jobs that wait for an answer about a newcomer, oldest first."""
-    return tuple(row[0] for row in await _held(tx, newcomer))
+    return tuple(job.id for job in await _held(tx, newcomer))
 
 
 async def knock(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
     """Return a newcomer with the first request that waits."""
-    rows = await _held(tx, newcomer)
-    if not rows:
+    held = await _held(tx, newcomer)
+    if not held:
         return AccessRequest(newcomer)
-    _, asker, prompt, private = rows[0]
+    first = held[0]
     # What was asked for in private is shown to nobody else.
-    return AccessRequest(newcomer, asker=asker, prompt="" if private else prompt, waiting=len(rows))
+    return AccessRequest(newcomer, asker=first.asker, prompt="" if first.private else first.typed, waiting=len(held))
 
 
-async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int, str, str, bool]]:
+async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[_HeldJob, ...]:
     if newcomer.kind is SubjectKind.PERSON:
         # The words of the partial index jobs_waiting. Of a person with several accounts, this one's alone.
         where = (
@@ -125,26 +137,7 @@ async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> list[tuple[int,
             " AND state IN ('held', 'queued', 'running', 'painted') AND state = 'held'"
         )
         values = (newcomer.platform, newcomer.subject)
-    rows = await tx.execute_fetchall(f"SELECT id, asker, typed, private FROM jobs WHERE {where} ORDER BY id", values)  # noqa: S608 - constants
-    return [(int(row[0]), str(row[1]), str(row[2]), bool(row[3])) for row in rows]
-
-
-async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int]) -> tuple[Newcomer, ...]:
-    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM access {where}", values)  # noqa: S608 - constants
-    return tuple(
-        Newcomer(
-            id=row[0],
-            platform=row[1],
-            kind=SubjectKind(row[2]),
-            subject=row[3],
-            name=row[4],
-            verdict=AccessDecision(row[5]),
-            asked_at=row[6],
-            told_at=row[7],
-            decided_by=row[8],
-        )
-        for row in rows
-    )
+    return await _HELD.select(tx, f"WHERE {where} ORDER BY id", values)
 
 
 CODE_SECONDS = 600.0
@@ -189,6 +182,17 @@ class Redeemed:
     live: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Code:
+    id: int
+    digest: str
+    account_id: int | None
+    tries_left: int
+
+
+_CODES = RowMapper(_Code, "codes")
+
+
 async def create_code(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | None, now: float) -> str:
     """Make a code and return it as it is typed (``ABCD-EFGH``); only its digest is kept.
 
@@ -226,28 +230,29 @@ async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now:
         now: Unix seconds.
     """
     code = "".join(letter for letter in typed.upper() if letter.isalnum())
-    rows = await tx.execute_fetchall(
-        "SELECT id, digest, account_id, tries_left FROM codes"
-        " WHERE kind = ? AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
+    codes = await _CODES.select(
+        tx,
+        "WHERE kind = ? AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
         " AND (tries_left > 0 OR kind = 'claim') ORDER BY expires_at",
         # One that would live for longer was made before the clock was set back.
         (kind.value, now, now + CODE_SECONDS),
     )
-    right: tuple[int, int | None] | None = None
-    meant: list[tuple[int, int]] = []
-    for row_id, stored, account_id, left in rows:
-        first, salt, digest = str(stored).split(":")
+    right: _Code | None = None
+    meant: list[_Code] = []
+    for stored in codes:
+        first, salt, digest = stored.digest.split(":")
         # Every row is compared, and each in constant time: how long it takes says nothing.
         if hmac.compare_digest(digest, _digest(salt, code)):
-            right = row_id, account_id
+            right = stored
         if kind is CodeKind.CLAIM or first == code[:_FIRST]:
-            meant.append((row_id, left))
+            meant.append(stored)
     if right is not None:
-        await tx.execute_fetchall("UPDATE codes SET used_at = ? WHERE id = ?", (now, right[0]))
-        return Redeemed(found=True, account_id=right[1])
-    for row_id, _ in meant:
-        await tx.execute_fetchall("UPDATE codes SET tries_left = max(0, tries_left - 1) WHERE id = ?", (row_id,))
-    return Redeemed(found=False, tries_left=max((left - 1 for _, left in meant if left), default=0), live=bool(meant))
+        await tx.execute_fetchall("UPDATE codes SET used_at = ? WHERE id = ?", (now, right.id))
+        return Redeemed(found=True, account_id=right.account_id)
+    for stored in meant:
+        await tx.execute_fetchall("UPDATE codes SET tries_left = max(0, tries_left - 1) WHERE id = ?", (stored.id,))
+    tries_left = max((stored.tries_left - 1 for stored in meant if stored.tries_left), default=0)
+    return Redeemed(found=False, tries_left=tries_left, live=bool(meant))
 
 
 async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiosqlite
 
-_COLUMNS = "at, actor, action, platform, place, before, after, kind, subject, undoes, id"
+from bot.storage.sql import RowMapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +40,18 @@ class AuditEntry:
     id: int = 0
 
 
+_ENTRIES = RowMapper(AuditEntry, "audit")
+_NEW = RowMapper(AuditEntry, "audit", omit={"id"})
+
+
 async def add(tx: aiosqlite.Connection, entry: AuditEntry) -> None:
     """Keep a change; in the transaction that makes it."""
-    await tx.execute_fetchall(
-        "INSERT INTO audit (at, actor, action, platform, place, before, after, kind, subject, undoes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.at,
-            entry.actor,
-            entry.action,
-            entry.platform,
-            entry.place,
-            entry.before,
-            entry.after,
-            entry.kind,
-            entry.subject,
-            entry.undoes,
-        ),
-    )
+    await _NEW.insert(tx, entry)
 
 
 async def get(tx: aiosqlite.Connection, number: int) -> AuditEntry | None:
     """Return one change, or None."""
-    return next(iter(await _select(tx, "WHERE id = ?", (number,))), None)
+    return await _ENTRIES.select_one(tx, "WHERE id = ?", (number,))
 
 
 async def undone(tx: aiosqlite.Connection, number: int) -> bool:
@@ -74,14 +62,11 @@ async def undone(tx: aiosqlite.Connection, number: int) -> bool:
 
 async def recent(tx: aiosqlite.Connection, limit: int = 50) -> tuple[AuditEntry, ...]:
     """Return the last changes, newest first."""
-    return await _select(tx, "ORDER BY id DESC LIMIT ?", (limit,))
+    return await _ENTRIES.select(tx, "ORDER BY id DESC LIMIT ?", (limit,))
 
 
 async def of_place(tx: aiosqlite.Connection, platform: str, place: str, limit: int = 50) -> tuple[AuditEntry, ...]:
     """Return the last changes of one place, newest first; ``place`` is the guild's id."""
-    return await _select(tx, "WHERE platform = ? AND place = ? ORDER BY id DESC LIMIT ?", (platform, place, limit))
-
-
-async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int]) -> tuple[AuditEntry, ...]:
-    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM audit {where}", values)  # noqa: S608 - constants
-    return tuple(AuditEntry(*row) for row in rows)
+    return await _ENTRIES.select(
+        tx, "WHERE platform = ? AND place = ? ORDER BY id DESC LIMIT ?", (platform, place, limit)
+    )

@@ -1,24 +1,49 @@
-"""A stored picture and the file behind it."""
+"""Pictures: drawn, stored, and the files that surfaces show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.contract import ImageInfo
+
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One stored picture.
+class DrawnPicture:
+    """A picture whose file is written, and whose row is not.
 
     Attributes:
-        path: Relative to the pictures folder.
+        job_id: Its job.
         index: 0-based within the job.
-        precision: Number format that it was drawn in, such as ``bf16``; empty where nobody said.
-        revision: Commit of the model's files on their hub; empty for files that have none.
-        notes: Codes of what the person should know of it, such as ``prompt_cut``.
-        device: The kind of device that drew it; empty where nobody said.
-        setup: Short digest of how its model was put together; empty where nobody said.
-        flag: What moderation says of it: empty, or ``spoiler``.
+        seed: Seed that it was drawn from.
+        path: Its file, relative to the pictures folder.
+        bytes: Size of the file.
+        info: How it was drawn.
+        flag: Verdict of moderation: empty, or ``spoiler``.
+    """
+
+    job_id: int
+    index: int
+    seed: int
+    path: str
+    bytes: int
+    info: ImageInfo
+    flag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture(ImageInfo):
+    """A stored picture.
+
+    Attributes:
+        id: Its row.
+        job_id: Its job.
+        index: 0-based within the job.
+        seed: Seed that it was drawn from.
+        path: Its file, relative to the pictures folder.
+        bytes: Size of the file.
+        created_at: Unix seconds.
+        flag: Verdict of moderation: empty, or ``spoiler``.
     """
 
     id: int
@@ -26,16 +51,8 @@ class Picture:
     index: int
     seed: int
     path: str
-    width: int
-    height: int
     bytes: int
-    seconds: float
     created_at: float
-    precision: str = ""
-    revision: str = ""
-    notes: tuple[str, ...] = ()
-    device: str = ""
-    setup: str = ""
     flag: str = ""
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import aiosqlite
 
+from bot.storage.sql import RowMapper
+
 _ENDED = "state IN ('painted', 'delivered', 'failed')"
 
 
@@ -24,6 +26,16 @@ class Missed:
     latest: int
 
 
+_MISSED = RowMapper(
+    Missed,
+    columns={
+        "drawn": "count(*) FILTER (WHERE state <> 'failed')",
+        "failed": "count(*) FILTER (WHERE state = 'failed')",
+        "latest": "max(jobs.id)",
+    },
+)
+
+
 async def add(tx: aiosqlite.Connection, job_id: int) -> None:
     """This job can be shown nowhere; what comes of it is missed, unless it is cancelled."""
     await tx.execute_fetchall("UPDATE jobs SET missed = 1 WHERE id = ? AND NOT forgotten", (job_id,))
@@ -31,14 +43,14 @@ async def add(tx: aiosqlite.Connection, job_id: int) -> None:
 
 async def of_account(tx: aiosqlite.Connection, platform: str, user_id: str) -> Missed | None:
     """Return what the person behind an account has missed; None when there is nothing."""
-    rows = await tx.execute_fetchall(
-        "SELECT count(*) FILTER (WHERE state <> 'failed'), count(*) FILTER (WHERE state = 'failed'), max(jobs.id)"  # noqa: S608 - a constant
+    missed = await _MISSED.fetch(
+        tx,
+        f"SELECT {_MISSED.columns}"  # noqa: S608 - constants
         " FROM accounts JOIN jobs ON jobs.person_id = accounts.person_id AND jobs.missed = 1"
         f" WHERE platform = ? AND user_id = ? AND NOT forgotten AND {_ENDED}",
         (platform, user_id),
     )
-    row = next(iter(rows))
-    return None if row[2] is None else Missed(*row)
+    return next((one for one in missed if one.latest), None)
 
 
 async def clear(tx: aiosqlite.Connection, platform: str, user_id: str, latest: int) -> None:

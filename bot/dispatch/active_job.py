@@ -6,45 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from bot.core.jobs import Job
-from engine.contract import Image, Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A picture whose file is written and whose row is not yet; ``path`` is relative to the pictures folder."""
-
-    index: int
-    seed: int
-    path: str
-    width: int
-    height: int
-    size: int
-    seconds: float
-    precision: str = ""
-    revision: str = ""
-    notes: tuple[str, ...] = ()
-    device: str = ""
-    setup: str = ""
-    flag: str = ""
-
-    @classmethod
-    def of(cls, index: int, recipe: Recipe, image: Image, *, path: str, size: int, flag: str = "") -> Done:
-        """A picture of the engine's, whose file of so many bytes lies at ``path``; ``flag`` is what moderation says of it."""
-        return cls(
-            index=index,
-            seed=recipe.seed,
-            path=path,
-            width=image.width,
-            height=image.height,
-            size=size,
-            seconds=image.seconds,
-            precision=image.precision,
-            revision=image.revision,
-            notes=image.notes,
-            device=image.device,
-            setup=image.setup,
-            flag=flag,
-        )
+from bot.core.pictures import DrawnPicture
+from engine.contract import Recipe
 
 
 @dataclass(slots=True)
@@ -53,7 +16,7 @@ class ActiveJob:
 
     job: Job
     recipes: tuple[Recipe, ...]
-    done: dict[int, Done] = field(default_factory=dict)
+    done: dict[int, DrawnPicture] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     """Catalogue keys of why, by index."""
     painting: set[int] = field(default_factory=set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bot.core.jobs import MAX_ATTEMPTS, JobState
@@ -42,7 +43,7 @@ class Completion:
         state = JobState.PAINTED if run.done else JobState.FAILED
         why = Counter(run.failed.values()).most_common(1)
         error = why[0][0] if why and not run.done else ""
-        seconds = sum(done.seconds for done in run.done.values())
+        seconds = sum(done.info.seconds for done in run.done.values())
 
         async def write() -> bool:
             now = self._clock.now()
@@ -54,24 +55,9 @@ class Completion:
                     return False
                 then = await _then(tx, run)
                 for index, done in sorted(run.done.items()):
-                    await pictures.add(
-                        tx,
-                        job_id=run.job.id,
-                        index=index,
-                        seed=done.seed,
-                        path=done.path,
-                        width=done.width,
-                        height=done.height,
-                        size=done.size,
-                        seconds=done.seconds,
-                        now=now,
-                        precision=done.precision,
-                        revision=done.revision,
-                        notes=(*done.notes, *(job_actions.setup_changes(then[index], done) if index in then else ())),
-                        device=done.device,
-                        setup=done.setup,
-                        flag=done.flag,
-                    )
+                    changes = job_actions.setup_changes(then[index], done.info) if index in then else ()
+                    info = replace(done.info, notes=(*done.info.notes, *changes))
+                    await pictures.add(tx, replace(done, info=info), now=now)
                 if run.done:
                     await history_rows.index_job(tx, run.job)
                 await ledger.settle(tx, run.job.id, painted=len(run.done), now=now)

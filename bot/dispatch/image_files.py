@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bot.core.errors import Unavailable
+from bot.core.pictures import DrawnPicture
 from bot.core.ports import Clock
 from bot.core.waits import until
-from bot.dispatch.active_job import ActiveJob, Done
+from bot.dispatch.active_job import ActiveJob
 from bot.moderation.image_moderation import UNFIT, ImageModeration, Unfit
 from bot.observability.metrics import Metrics
 from bot.provenance.metadata import MetadataWriter
@@ -89,7 +91,15 @@ class ImageFiles:
         else:
             if not stored:
                 return
-            run.done[index] = Done.of(index, recipe, image, path=path, size=len(data), flag=flag)
+            run.done[index] = DrawnPicture(
+                job_id=job.id,
+                index=index,
+                seed=recipe.seed,
+                path=path,
+                bytes=len(data),
+                info=replace(image, data=b""),  # the file holds them
+                flag=flag,
+            )
         finally:
             run.writing.discard(index)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from bot.context import AppContext
 from bot.core import recipes
@@ -23,7 +22,7 @@ from bot.drawing.admission import Pressing, admit
 from bot.quotas.store import ledger
 from bot.storage import blobs, inputs, jobs, messages, paths, people, pictures
 from bot.storage.database import Tx
-from engine.contract import Capability, Profile
+from engine.contract import Capability, ImageInfo, Profile
 
 REPEATED = "note.again"
 """Note of a request that repeats another job's: every pixel is meant to be the same."""
@@ -37,27 +36,7 @@ CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
 """Notes of a picture that was drawn again otherwise than the first time."""
 
 
-class DrawSetup(Protocol):
-    """How a picture was drawn; empty where nobody said."""
-
-    @property
-    def revision(self) -> str:
-        """Commit of the model's files."""
-
-    @property
-    def setup(self) -> str:
-        """Digest of how its model was put together."""
-
-    @property
-    def precision(self) -> str:
-        """Number format."""
-
-    @property
-    def device(self) -> str:
-        """Kind of device."""
-
-
-def setup_changes(then: DrawSetup, now: DrawSetup) -> tuple[str, ...]:
+def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
     """Return what is not as it was then. What was not written down then (by an older Easel) counts as the same."""
     found = []
     # A model of no hub has no revision, so one that has changed places there is another.

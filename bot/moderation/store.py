@@ -14,11 +14,10 @@ from bot.core.strictness import Strictness, strictness_of
 from bot.moderation.strikes import Strikes
 from bot.storage import options
 from bot.storage.codec import dump_address, load_address
+from bot.storage.sql import RowMapper
 
 EVERYWHERE = 0
 """Stands for the place of a ban that holds everywhere."""
-
-_COLUMNS = "bans.platform, bans.user_id, bans.place_id, bans.until, bans.reason, bans.set_by, bans.set_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +43,20 @@ class Ban:
     set_at: float
 
 
+_BANS = RowMapper(Ban, "bans")
+
+
 async def get_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> Ban | None:
     """Return the ban of exactly this account and place, also one that has ended; None when there is none."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM bans WHERE platform = ? AND user_id = ? AND place_id = ?",  # noqa: S608 - constants
-        (platform, user_id, place_id),
+    return await _BANS.select_one(
+        tx, "WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
-    return next((Ban(*row) for row in rows), None)
 
 
 async def put_ban(tx: aiosqlite.Connection, ban: Ban) -> None:
     """Set a ban; one that is there already is replaced."""
-    await tx.execute_fetchall(
-        "INSERT INTO bans (platform, user_id, place_id, until, reason, set_by, set_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (platform, user_id, place_id) DO UPDATE SET until = excluded.until, reason = excluded.reason,"
-        " set_by = excluded.set_by, set_at = excluded.set_at",
-        (ban.platform, ban.user_id, ban.place_id, ban.until, ban.reason, ban.set_by, ban.set_at),
-    )
+    keys = ("platform", "user_id", "place_id")
+    await _BANS.insert(tx, ban, f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {_BANS.excluded(*keys)}")
 
 
 async def remove_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> None:
@@ -83,14 +79,14 @@ async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
 
 async def binding_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
     """Return the ban that holds longest for any account of a person, in this place or everywhere; None for the free."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM accounts JOIN bans"  # noqa: S608 - constants
+    return await _BANS.fetch_one(
+        tx,
+        f"SELECT {_BANS.qualified('bans')} FROM accounts JOIN bans"  # noqa: S608 - constants
         " ON bans.platform = accounts.platform AND bans.user_id = accounts.user_id"
         " WHERE accounts.person_id = ? AND bans.place_id IN (0, ?) AND (bans.until IS NULL OR bans.until > ?)"
         " ORDER BY bans.until IS NULL DESC, bans.until DESC LIMIT 1",
         (person_id, EVERYWHERE if place_id is None else place_id, now),
     )
-    return next((Ban(*row) for row in rows), None)
 
 
 async def ban_of_account(
@@ -100,25 +96,24 @@ async def ban_of_account(
 
     It may be set for another account of the same person, or for an account that has never asked for anything.
     """
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM bans WHERE place_id IN (0, ?3) AND (until IS NULL OR until > ?4)"  # noqa: S608 - constants
+    return await _BANS.select_one(
+        tx,
+        "WHERE place_id IN (0, ?3) AND (until IS NULL OR until > ?4)"
         " AND ((platform = ?1 AND user_id = ?2) OR (platform, user_id) IN (SELECT other.platform, other.user_id"
         " FROM accounts JOIN accounts other ON other.person_id = accounts.person_id"
         " WHERE accounts.platform = ?1 AND accounts.user_id = ?2))"
         " ORDER BY until IS NULL DESC, until DESC LIMIT 1",
         (platform, user_id, place_id, now),
     )
-    return next((Ban(*row) for row in rows), None)
 
 
 async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
     """Return the bans that hold in a place (``EVERYWHERE``: in all), newest first."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM bans WHERE place_id = ? AND (until IS NULL OR until > ?)"  # noqa: S608 - constants
-        " ORDER BY set_at DESC LIMIT ?",
+    return await _BANS.select(
+        tx,
+        "WHERE place_id = ? AND (until IS NULL OR until > ?) ORDER BY set_at DESC LIMIT ?",
         (place_id, now, limit),
     )
-    return tuple(Ban(*row) for row in rows)
 
 
 async def waiting_jobs(

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bot.core.cards import Card
 from bot.core.messages import Address
+from bot.storage.sql import Converter
 
 T = TypeVar("T")
 
@@ -41,6 +42,9 @@ def dump_address(address: Address) -> str:
 def load_address(text: str) -> Address:
     """Read a stored address. Raises ValueError for text that ``dump_address`` did not write."""
     return _read(_addresses(), text)
+
+
+ADDRESS = Converter(load_address, dump_address)
 
 
 def _read(adapter: TypeAdapter[T], text: str) -> T:

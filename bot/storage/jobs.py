@@ -1,9 +1,8 @@
-"""Jobs: added once for each event, moved between states by one guarded function."""
+"""The table of jobs: one row per event, and the guarded changes of a job's state."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,24 +12,20 @@ from bot.core.jobs import MOVES, Job, JobState
 from bot.core.requests import DrawRequest
 from bot.core.strictness import Strictness
 from bot.storage import inputs, paths
+from bot.storage.sql import Converter, RowMapper
 
-_COLUMNS = (
-    "id, state, person_id, account_id, place_id, locale, asker, attempts, created_at, started_at, ended_at, seconds,"
-    " error, parent_id, prompt, typed, negative, width, height, steps, guidance, seed, count, model, style, private,"
-    " notes, image, mask, strength, variation, variation_seed, upscale, forgotten, channel"
-)
-_ENDS = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
+_ENDED = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that is about to be stored; see Job.
+    """A job to store; see Job.
 
     Attributes:
-        strictness: That of its place: its pictures are judged by it.
-        roles: Those of whoever asks, where that has to be known later.
-        pressed: The button that made it, such as ``vary:0``; empty where none did.
-        digest: Of what was asked for; see Ref.
+        strictness: Of the place: the job's pictures are judged by it.
+        roles: Roles of the person who asked; kept for held jobs, which are admitted later.
+        pressed: The button that made the job, such as ``vary:0``; empty if none did.
+        digest: Digest of the request; see EventRef.
     """
 
     event: str
@@ -50,52 +45,20 @@ class NewJob:
     digest: str = ""
 
 
+def _source_file(name: str) -> str:
+    """Return the name of a source file; a row from another machine's backup must not name any file of this one."""
+    return name if not name or paths.is_confined(name) else inputs.UNKEPT
+
+
+_SOURCE = Converter(_source_file, str)
+_NEW = RowMapper(NewJob, "jobs")
+_JOBS = RowMapper(Job, "jobs", converters={"image": _SOURCE, "mask": _SOURCE})
+
+
 async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
-    """Store a job and return it as stored. Raises sqlite3.IntegrityError when its event is there already."""
-    r = new.request
-    rows = await tx.execute_fetchall(
-        "INSERT INTO jobs (state, event, person_id, account_id, place_id, parent_id, locale, asker, created_at, prompt,"  # noqa: S608 - a constant
-        " typed, negative, width, height, steps, guidance, seed, count, model, style, private, notes, image, mask, strength,"
-        " variation, variation_seed, upscale, channel, strictness, roles, pressed, digest)"
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        f" RETURNING {_COLUMNS}",
-        (
-            new.state.value,
-            new.event,
-            new.person_id,
-            new.account_id,
-            new.place_id,
-            new.parent_id,
-            new.locale,
-            new.asker,
-            new.created_at,
-            r.prompt,
-            r.typed,
-            r.negative,
-            r.width,
-            r.height,
-            r.steps,
-            r.guidance,
-            r.seed,
-            r.count,
-            r.model,
-            r.style,
-            int(r.private),
-            json.dumps(r.notes),
-            r.image,
-            r.mask,
-            r.strength,
-            r.variation,
-            r.variation_seed,
-            r.upscale,
-            new.channel,
-            new.strictness.value,
-            json.dumps(new.roles),
-            new.pressed,
-            new.digest,
-        ),
-    )
-    return _job(next(iter(rows)))
+    """Store a job and return it as stored. Raises sqlite3.IntegrityError if its event has a job already."""
+    rows = await _NEW.insert(tx, new, f"RETURNING {_JOBS.columns}")
+    return _JOBS.read(next(iter(rows)))
 
 
 async def move(
@@ -142,7 +105,7 @@ async def move(
             to is JobState.RUNNING,
             now,
             to is JobState.QUEUED,
-            to in _ENDS,
+            to in _ENDED,
             now,
             job_id,
             frm.value,
@@ -163,7 +126,7 @@ async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bo
 
 async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
     """Return one job, or None."""
-    return next(iter(await _select(tx, "WHERE id = ?", (job_id,))), None)
+    return await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))
 
 
 async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
@@ -181,7 +144,7 @@ async def digest_of(tx: aiosqlite.Connection, job_id: int) -> str:
 async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int) -> tuple[Job, ...]:
     """Return a person's jobs that have not ended, at most so many: those that are drawn first, then the oldest first."""
     # As constants, so that the index of those that wait is used.
-    return await _select(
+    return await _JOBS.select(
         tx,
         "WHERE state IN ('held', 'queued', 'running') AND person_id = ? ORDER BY state = 'running' DESC, id LIMIT ?",
         (person_id, limit),
@@ -190,7 +153,7 @@ async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int
 
 async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
     """Return the job that an event caused, or None."""
-    return next(iter(await _select(tx, "WHERE event = ?", (event,))), None)
+    return await _JOBS.select_one(tx, "WHERE event = ?", (event,))
 
 
 async def pressed(
@@ -206,18 +169,17 @@ async def pressed(
         since: Only jobs that were made after this moment (Unix seconds).
         until: Only jobs that were made up to this moment: a later one is from before the clock was set back.
     """
-    found = await _select(
+    return await _JOBS.select_one(
         tx,
         "WHERE person_id = ? AND created_at > ? AND created_at <= ? AND parent_id = ? AND pressed = ?"
         " AND state NOT IN ('cancelled', 'failed') ORDER BY created_at DESC, id DESC LIMIT 1",
         (person_id, since, until, parent_id, button),
     )
-    return next(iter(found), None)
 
 
 async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:
     """Return the jobs in an open state (HELD, QUEUED, RUNNING, PAINTED), oldest first."""
-    return await _select(
+    return await _JOBS.select(
         tx,
         # The same words as in the partial index jobs_open, so that it is used.
         "WHERE state = ? AND state IN ('held', 'queued', 'running', 'painted') ORDER BY id",
@@ -256,7 +218,7 @@ async def of_person(
     where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
     if pictured:
         where += " AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
-    return await _select(
+    return await _JOBS.select(
         tx, f"{where} ORDER BY id DESC LIMIT ?", (person_id, 2**62 if before is None else before, limit)
     )
 
@@ -266,14 +228,14 @@ async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job,
     if not job_ids:
         return ()
     marks = ", ".join("?" * len(job_ids))
-    found = {job.id: job for job in await _select(tx, f"WHERE id IN ({marks})", job_ids)}
+    found = {job.id: job for job in await _JOBS.select(tx, f"WHERE id IN ({marks})", job_ids)}
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
 
 
 async def pictured(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
     """Return jobs of anybody that have pictures, with ids up to ``up_to``, newest first."""
     where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
-    return await _select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
+    return await _JOBS.select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
 
 
 async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -> int | None:
@@ -283,55 +245,3 @@ async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -
         (person_id, moment),
     )
     return next((int(row[0]) for row in rows), None)
-
-
-async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float]) -> tuple[Job, ...]:
-    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM jobs {where}", values)  # noqa: S608 - constants
-    return tuple(_job(row) for row in rows)
-
-
-def _job(row: sqlite3.Row) -> Job:
-    return Job(
-        id=row[0],
-        state=JobState(row[1]),
-        person_id=row[2],
-        account_id=row[3],
-        place_id=row[4],
-        locale=row[5],
-        asker=row[6],
-        attempts=row[7],
-        created_at=row[8],
-        started_at=row[9],
-        ended_at=row[10],
-        seconds=row[11],
-        error=row[12],
-        parent_id=row[13],
-        channel=row[34],
-        request=DrawRequest(
-            prompt=row[14],
-            typed=row[15],
-            negative=row[16],
-            width=row[17],
-            height=row[18],
-            steps=row[19],
-            guidance=row[20],
-            seed=row[21],
-            count=row[22],
-            model=row[23],
-            style=row[24],
-            private=bool(row[25]),
-            notes=tuple(json.loads(row[26])),
-            image=_start(row[27]),
-            mask=_start(row[28]),
-            strength=row[29],
-            variation=row[30],
-            variation_seed=row[31],
-            upscale=row[32],
-        ),
-        forgotten=bool(row[33]),
-    )
-
-
-def _start(name: str) -> str:
-    """The file that a job starts from; a row out of a foreign backup may name any file of this machine."""
-    return name if not name or paths.is_confined(name) else inputs.UNKEPT

@@ -9,7 +9,8 @@ from dataclasses import replace
 import aiosqlite
 
 from bot.core.messages import Address, Message, MessageKind, MessageState
-from bot.storage.codec import dump_address, load_address
+from bot.storage.codec import ADDRESS, dump_address
+from bot.storage.sql import RowMapper
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -18,7 +19,7 @@ _OPEN = "state IN ('opening', 'wanted', 'sending')"
 # What a notice says, and which files were sent by themselves, is kept until it is shown and no longer.
 _SAID = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '' ELSE card END"
 _OVER = frozenset({MessageState.SHOWN.value, MessageState.UNCLEAR.value, MessageState.GONE.value})
-_COLUMNS = "id, kind, state, address, job_id, card, shown, unwanted"
+_MESSAGES = RowMapper(Message, "messages", converters={"address": ADDRESS})
 
 log = logging.getLogger(__name__)
 
@@ -290,17 +291,12 @@ async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, cha
 async def _select(
     tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float] = ()
 ) -> tuple[Message, ...]:
-    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM messages {where}", values)  # noqa: S608 - constants
+    rows = await tx.execute_fetchall(f"SELECT {_MESSAGES.columns} FROM messages {where}", values)  # noqa: S608 - constants
     found = []
     for row in rows:
         try:
-            address = load_address(row[3])
+            found.append(_MESSAGES.read(row))
         except ValueError as e:
-            # One row that another version wrote must not keep all others from being shown.
+            # A row that another version wrote must not keep the others from being shown.
             log.error("message %d has no address that can be read: %s", row[0], e)
-            continue
-        state, kind = MessageState(row[2]), MessageKind(row[1])
-        found.append(
-            Message(row[0], kind, state, address, job_id=row[4], card=row[5], shown=row[6], unwanted=bool(row[7]))
-        )
     return tuple(found)

@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 import aiosqlite
 
 from bot.core.jobs import ServiceState
+from bot.storage.sql import JSON, RowMapper
 
 SERVICE = 0
 """Stands for the place of what holds everywhere."""
 
 STATE = "state"
 """Option of the service: a State."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    place_id: int
+    name: str
+    value: object
+
+
+_OPTIONS = RowMapper(_Option, "options", converters={"value": JSON})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +60,11 @@ async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
 
 async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
     """Return every option that is set for a place and for the whole service; of the service alone with None."""
-    rows = await tx.execute_fetchall(
-        "SELECT place_id, name, value FROM options WHERE place_id IN (?, ?)", (SERVICE, place_id)
+    rows = await _OPTIONS.select(tx, "WHERE place_id IN (?, ?)", (SERVICE, place_id))
+    return Options(
+        here={row.name: row.value for row in rows if row.place_id != SERVICE},
+        everywhere={row.name: row.value for row in rows if row.place_id == SERVICE},
     )
-    here: dict[str, object] = {}
-    everywhere: dict[str, object] = {}
-    for number, name, value in rows:
-        (everywhere if number == SERVICE else here)[name] = json.loads(value)
-    return Options(here, everywhere)
 
 
 async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object) -> None:
@@ -67,7 +75,7 @@ async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object)
     await tx.execute_fetchall(
         "INSERT INTO options (place_id, name, value) VALUES (?, ?, ?)"
         " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
-        (place_id, name, json.dumps(value, ensure_ascii=False)),
+        (place_id, name, JSON.write(value)),
     )
 
 

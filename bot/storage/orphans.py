@@ -19,6 +19,7 @@ from pathlib import Path
 import aiosqlite
 
 from bot.storage import blobs, options, paths, permissions
+from bot.storage.sql import RowMapper
 
 FOLDER = "orphans"
 """Where files that no row knows lie in the data folder, each sweep's in a folder of its own."""
@@ -113,6 +114,16 @@ async def since(tx: aiosqlite.Connection) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    created_at: float
+    count: int
+    forgotten: bool
+
+
+_JOBS = RowMapper(_Job, "jobs")
+
+
 async def own(
     tx: aiosqlite.Connection, found: OrphanScan, unknown: Iterable[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
@@ -128,11 +139,11 @@ async def own(
             by_job.setdefault(job_of(path), []).append(path)
     made, forgotten = set(), set()
     for job_id, there in by_job.items():
-        rows = await tx.execute_fetchall("SELECT created_at, count, forgotten FROM jobs WHERE id = ?", (job_id,))
-        for created_at, count, gone in rows:
-            names = {blobs.name(job_id, index, created_at) for index in range(count)}
+        job = await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))
+        if job is not None:
+            names = {blobs.name(job_id, index, job.created_at) for index in range(job.count)}
             made.update(names.intersection(there))
-            if gone:
+            if job.forgotten:
                 forgotten.update(names.intersection(there))
     return frozenset(made), frozenset(forgotten)
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import aiosqlite
 
 from bot.core.people import Account, Actor, Person, Place
+from bot.storage.sql import RowMapper
+
+_ACCOUNTS = RowMapper(Account, "accounts")
+_PEOPLE = RowMapper(Person, "accounts", columns={"id": "person_id", "account_id": "id"})
+_PLACES = RowMapper(Place, "places", columns={"channel": "''"}, omit={"thread", "age_restricted", "locale"})
 
 
 async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
@@ -29,11 +35,9 @@ async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Per
 
 async def named(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
     """Return the account that was seen last with this handle (without ``@``), or None."""
-    rows = await tx.execute_fetchall(
-        "SELECT platform, user_id, name FROM accounts WHERE platform = ? AND handle = ? AND handle <> ''",
-        (platform, handle.lower()),
+    return await _ACCOUNTS.select_one(
+        tx, "WHERE platform = ? AND handle = ? AND handle <> ''", (platform, handle.lower())
     )
-    return next((Account(platform=row[0], user_id=row[1], name=row[2]) for row in rows), None)
 
 
 async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
@@ -43,40 +47,37 @@ async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Pe
         _, rows = await asyncio.gather(
             tx.execute_fetchall("INSERT INTO people (name, created_at) VALUES (?, ?)", (actor.name, now)),
             tx.execute_fetchall(
-                "INSERT INTO accounts (person_id, platform, user_id, name, created_at)"
-                " VALUES (last_insert_rowid(), ?, ?, ?, ?) RETURNING person_id, id",
+                "INSERT INTO accounts (person_id, platform, user_id, name, created_at)"  # noqa: S608 - constants
+                f" VALUES (last_insert_rowid(), ?, ?, ?, ?) RETURNING {_PEOPLE.columns}",
                 (actor.platform, actor.user_id, actor.name, now),
             ),
         )
-        return next(Person(id=row[0], account_id=row[1], name=actor.name) for row in rows)
+        return _PEOPLE.read(next(iter(rows)))
     if actor.name and actor.name != person.name:
         await tx.execute_fetchall("UPDATE accounts SET name = ? WHERE id = ?", (actor.name, person.account_id))
-        return Person(id=person.id, account_id=person.account_id, name=actor.name)
+        return replace(person, name=actor.name)
     return person
 
 
 async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person | None:
     """Return who has this account, or None."""
-    rows = await tx.execute_fetchall(
-        "SELECT person_id, id, name FROM accounts WHERE platform = ? AND user_id = ?", (platform, user_id)
-    )
-    return next((Person(id=row[0], account_id=row[1], name=row[2]) for row in rows), None)
+    return await _PEOPLE.select_one(tx, "WHERE platform = ? AND user_id = ?", (platform, user_id))
 
 
 async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
     """Return an account by its id. Raises LookupError when there is none."""
-    rows = await tx.execute_fetchall("SELECT platform, user_id, name FROM accounts WHERE id = ?", (account_id,))
-    for row in rows:
-        return Account(platform=row[0], user_id=row[1], name=row[2])
-    raise LookupError(f"there is no account {account_id}")
+    found = await _ACCOUNTS.select_one(tx, "WHERE id = ?", (account_id,))
+    if found is None:
+        raise LookupError(f"there is no account {account_id}")
+    return found
 
 
 async def place(tx: aiosqlite.Connection, place_id: int) -> Place:
     """Return a server or group by its id, without a channel. Raises LookupError when there is none."""
-    rows = await tx.execute_fetchall("SELECT platform, guild, name FROM places WHERE id = ?", (place_id,))
-    for row in rows:
-        return Place(platform=row[0], guild=row[1], channel="", name=row[2])
-    raise LookupError(f"there is no place {place_id}")
+    found = await _PLACES.select_one(tx, "WHERE id = ?", (place_id,))
+    if found is None:
+        raise LookupError(f"there is no place {place_id}")
+    return found
 
 
 async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) -> int | None:

@@ -379,9 +379,9 @@ class StepExecutor:
             made = Image(
                 recipe.id,
                 data,
-                width,
-                height,
-                seconds,
+                width=width,
+                height=height,
+                seconds=seconds,
                 precision=image.precision,
                 revision=revision,
                 notes=notes,

@@ -197,7 +197,7 @@ class Device:
         recipe = row.recipe
         # Storing a picture keeps the device from its next step; the engine does not count that.
         self.clock.advance(row.seconds * self.overhead)
-        self.feed.note(row.batch, Image(recipe.id, b"", recipe.width, recipe.height, row.seconds))
+        self.feed.note(row.batch, _image(recipe, row.seconds))
         asked = self.jobs[row.job_id]
         asked.left.discard(row.index)
         self.runs[row.job_id].painting.discard(row.index)
@@ -216,3 +216,7 @@ class Device:
     def _promised(self, kept: Kept, share: float) -> None:
         self.kept.append(kept)
         self.shares.append(share)
+
+
+def _image(recipe: Recipe, seconds: float) -> Image:
+    return Image(recipe.id, b"", width=recipe.width, height=recipe.height, seconds=seconds)

@@ -224,8 +224,8 @@ class FakeEngine:
                 made = Image(
                     recipe.id,
                     data,
-                    recipe.width,
-                    recipe.height,
+                    width=recipe.width,
+                    height=recipe.height,
                     seconds=0.01,
                     precision=state.precision,
                     revision=state.revision,

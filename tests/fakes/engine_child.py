@@ -40,8 +40,19 @@ def draw(paint: wire.Paint, looked: set[int]) -> None:
         if ticket in looked:
             say(wire.PreviewReady(ticket, Preview(recipe.id, b"rough", "image/jpeg")))
         data = recipe.prompt.encode()
-        how = (recipe.width, recipe.height, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", "a setup")
-        say(wire.ImageReady(ticket, Image(recipe.id, data, *how), 123, 0.1, 0.2, 1))
+        image = Image(
+            recipe.id,
+            data,
+            width=recipe.width,
+            height=recipe.height,
+            seconds=0.01,
+            precision="fp4",
+            revision="c0ffee",
+            notes=("n",),
+            device="abacus",
+            setup="a setup",
+        )
+        say(wire.ImageReady(ticket, image, 123, 0.1, 0.2, 1))
 
 
 def stepped(paint: wire.Paint, step: int) -> wire.StepDone:

@@ -151,7 +151,7 @@ async def test_what_the_engine_says_of_a_picture_reaches_its_card_and_its_file(m
     )
     (seen,) = bot.chats.shown(job.id)
     assert seen.card is not None
-    assert seen.card.notes == ("The prompt is longer than this model reads; its end was left out.",)
+    assert seen.card.notes == ("The prompt is longer than this model can read; its end was ignored.",)
 
 
 async def test_only_those_who_look_are_sent_previews(make: Make) -> None:

@@ -38,7 +38,7 @@ from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
 from tests.machines.ledger_oracle import DEFAULT, GUILDS, NO_BOUND, OPEN, WAITING, Changed, Expected, Extra, Oracle
 from tests.store.fresh import fresh
-from tests.store.rows import REQUEST
+from tests.store.rows import REQUEST, drawn_picture
 from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = pytest.mark.timeout(600)
@@ -324,18 +324,7 @@ class Ledger(RuleBasedStateMachine):
             moved = await jobs.move(tx, job_id, JobState.RUNNING, state, now=now, error="failed.failed")
             for index in range(painted):
                 name = f"{job_id}-{index}"
-                await pictures.add(
-                    tx,
-                    job_id=job_id,
-                    index=index,
-                    seed=index,
-                    path=name,
-                    width=64,
-                    height=64,
-                    size=1,
-                    seconds=1.0,
-                    now=now,
-                )
+                await pictures.add(tx, drawn_picture(job_id, index, path=name, seed=index), now=now)
             await ledger.settle(tx, job_id, painted=painted, now=now)
             return moved
 

@@ -10,11 +10,13 @@ import aiosqlite
 
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
+from bot.core.pictures import DrawnPicture
 from bot.core.requests import DrawRequest
 from bot.quotas.rules import Asker
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.storage import jobs, people
+from engine.contract import ImageInfo
 
 REQUEST = DrawRequest(
     prompt="a red apple, watercolour",
@@ -37,6 +39,12 @@ REQUEST = DrawRequest(
     variation_seed=2**63 - 1,
     upscale=1.5,
 )
+
+
+def drawn_picture(job_id: int, index: int = 0, *, path: str = "a.png", seed: int = 1, size: int = 1) -> DrawnPicture:
+    """A picture to store."""
+    info = ImageInfo(width=192, height=128, seconds=0.25)
+    return DrawnPicture(job_id, index, seed, path, size, info)
 
 
 async def a_job(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from bot.core.jobs import MOVES, JobState
+from bot.core.pictures import Picture
 from bot.storage import jobs, pictures
 from bot.storage.database import Database, Tx
-from tests.store.rows import REQUEST, a_job
+from engine.contract import ImageInfo
+from tests.store.rows import REQUEST, a_job, drawn_picture
 
 Q, R, P, D, C, F, H = (
     JobState.QUEUED,
@@ -140,18 +143,8 @@ async def test_ones_own_jobs_come_newest_first(db: Database) -> None:
 
 
 async def a_picture(tx: Tx, job_id: int, index: int, size: int = 3) -> None:
-    await pictures.add(
-        tx,
-        job_id=job_id,
-        index=index,
-        seed=7 + index,
-        path=f"2026/01/02/{job_id}-{index}.png",
-        width=192,
-        height=128,
-        size=size,
-        seconds=0.25,
-        now=9.0,
-    )
+    path = f"2026/01/02/{job_id}-{index}.png"
+    await pictures.add(tx, drawn_picture(job_id, index, path=path, seed=7 + index, size=size), now=9.0)
 
 
 async def test_pictures_come_in_order_and_replace_themselves(db: Database) -> None:
@@ -173,20 +166,19 @@ async def test_a_picture_keeps_how_it_was_drawn(db: Database) -> None:
         await a_picture(tx, job, 0)
         (plain,) = await pictures.of_job(tx, job)
         assert (plain.precision, plain.revision, plain.notes) == ("", "", ())
-        again = {
-            "job_id": job,
-            "index": 0,
-            "seed": 7,
-            "path": plain.path,
-            "width": 192,
-            "height": 128,
-            "size": 3,
-            "seconds": 0.2,
-            "now": 9.0,
-        }
-        await pictures.add(tx, **again, precision="fp32", revision="abc", notes=("prompt_cut", "x"))  # type: ignore[arg-type]
-        (drawn,) = await pictures.of_job(tx, job)
-        assert (drawn.precision, drawn.revision, drawn.notes) == ("fp32", "abc", ("prompt_cut", "x"))
+        info = ImageInfo(
+            width=64,
+            height=32,
+            seconds=0.2,
+            precision="fp32",
+            revision="abc",
+            notes=("prompt_cut", "x"),
+            device="cpu",
+            setup="a1b2",
+        )
+        await pictures.add(tx, replace(drawn_picture(job, path=plain.path, size=3), info=info), now=9.0)
+        (again,) = await pictures.of_job(tx, job)
+        assert again == Picture(plain.id, job, 0, 7, plain.path, 3, 9.0, **asdict(info))
 
 
 async def test_the_files_that_jobs_start_from_are_known(db: Database) -> None:

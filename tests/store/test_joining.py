@@ -7,7 +7,7 @@ from bot.accounts import store as account_rows
 from bot.core.people import Actor
 from bot.storage import people, pictures
 from bot.storage.database import Database, Tx
-from tests.store.rows import a_job
+from tests.store.rows import a_job, drawn_picture
 
 
 async def pointing_to(tx: Tx, table: str) -> set[tuple[str, str]]:
@@ -31,9 +31,7 @@ async def test_whatever_names_a_person_is_moved_when_two_become_one(db: Database
 async def test_what_both_keep_is_kept_once(db: Database) -> None:
     async with db.write() as tx:
         job_id = await a_job(tx)
-        await pictures.add(
-            tx, job_id=job_id, index=0, seed=1, path="a.png", width=1, height=1, size=1, seconds=1.0, now=1.0
-        )
+        await pictures.add(tx, drawn_picture(job_id), now=1.0)
         (picture,) = await pictures.of_job(tx, job_id)
         one = await people.remember(tx, Actor("web", "1"), now=1.0)
         other = await people.remember(tx, Actor("chat", "1"), now=1.0)

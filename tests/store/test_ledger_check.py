@@ -15,7 +15,7 @@ from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
 from bot.storage import jobs, pictures
 from bot.storage.database import Database, Tx
-from tests.store.rows import a_job, spend
+from tests.store.rows import a_job, drawn_picture, spend
 
 ADA = Asker(1, 1)
 
@@ -30,7 +30,7 @@ async def all_is_well(tx: Tx) -> None:
     await spend(tx, ADA, 1, 2, by_owner=True, now=1000.0)
     await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=1000.0, free=2)
     await jobs.move(tx, 1, JobState.RUNNING, JobState.PAINTED, now=1001.0)
-    await pictures.add(tx, job_id=1, index=0, seed=1, path="a", width=1, height=1, size=1, seconds=1.0, now=1001.0)
+    await pictures.add(tx, drawn_picture(1), now=1001.0)
     await ledger.settle(tx, 1, painted=1, now=1001.0)
     for number, state in ((4, JobState.HELD), (5, JobState.QUEUED)):
         await jobs.move(tx, number, state, JobState.CANCELLED, now=1002.0)

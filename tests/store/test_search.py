@@ -15,7 +15,7 @@ from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
-from tests.store.rows import REQUEST
+from tests.store.rows import REQUEST, drawn_picture
 
 PLAIN = replace(REQUEST, negative="", style="", notes=(), image="", mask="", variation=0.0, upscale=0.0, seed=7)
 
@@ -32,9 +32,8 @@ async def drawn(
     job_id = (await jobs.add(tx, new)).id
     for index in range(made.count):
         await pictures.add(
-            tx, job_id=job_id, index=index, seed=made.seed + index, path=f"{job_id}-{index}.png", width=1, height=1,
-            size=1, seconds=0.1, now=now,
-        )  # fmt: skip
+            tx, drawn_picture(job_id, index, path=f"{job_id}-{index}.png", seed=made.seed + index), now=now
+        )
     job = await jobs.get(tx, job_id)
     assert job is not None
     if indexed:

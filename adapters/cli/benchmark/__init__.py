@@ -1,1 +1,1 @@
-"""What `easel bench` measures: the bare diffusers loop, the engine's process and the whole service, side by side."""
+"""The measurements of `easel bench`: a plain diffusers loop, the engine process and the whole service."""

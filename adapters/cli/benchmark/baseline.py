@@ -1,4 +1,4 @@
-"""The bare diffusers loop as the benchmark asks for it: a process of its own, as anybody would run it."""
+"""The baseline: a plain diffusers loop in a separate process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Baseline:
     """The running process.
 
     Attributes:
-        threads: Threads of each of its operations.
-        peak: Floating-point operations a second of a matrix product there; 0 on a CPU.
+        threads: Threads of each operation.
+        peak: Floating-point operations per second of a matrix product; 0 on a CPU.
     """
 
     process: asyncio.subprocess.Process
@@ -30,13 +30,13 @@ class Baseline:
     peak: float = 0.0
 
     async def draw(self, batches: Iterable[Sequence[Recipe]]) -> float:
-        """Draw batches one after the other; returns the seconds that took."""
+        """Draw batches one after the other; returns the seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([[asdict(r) for r in batch] for batch in batches]).encode() + b"\n")
         return float(await self.answer())
 
     async def answer(self) -> Any:
-        """Return what it says next. Raises RuntimeError with its last words when it has ended."""
+        """Return its next answer. Raises RuntimeError with its last error line if it has ended."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         line = await self.process.stdout.readline()
@@ -48,7 +48,7 @@ class Baseline:
 
 @asynccontextmanager
 async def running(folder: str, device: str, precision: str) -> AsyncIterator[Baseline]:
-    """Run the bare loop while the block runs.
+    """Run the baseline while the block runs.
 
     Args:
         folder: A diffusers pipeline.
@@ -61,7 +61,7 @@ async def running(folder: str, device: str, precision: str) -> AsyncIterator[Bas
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
-        # As anybody runs it: how its threads wait is left to OpenMP.
+        # As in a user's own script: OpenMP decides how its threads wait.
         env=child_environment({}, offline=True, calm=False),
     )
     loop = Baseline(process)

@@ -1,7 +1,7 @@
-"""Pictures by diffusers alone, without any of Easel: a process that draws what each line of standard input asks for.
+"""The baseline's process: plain diffusers, without Easel. It draws each line of standard input.
 
-A line is a JSON list of batches, each a list of recipes; for each line it prints the seconds that it took. The
-pipeline's call and saving the PNG: what somebody's own script would do.
+A line is a JSON list of batches, each a list of recipes; for each line it prints the seconds that it took. A user's own
+script would do the same: call the pipeline and save the PNG.
 
 Usage: python -m adapters.cli.benchmark.baseline_process FOLDER DEVICE DTYPE
 """
@@ -35,7 +35,7 @@ def draw(pipe: Any, batch: list[dict[str, Any]]) -> None:
 
 
 def peak(device: torch.device) -> float:
-    """Return the most floating-point operations a second that a matrix product reaches here in bf16; 0 on a CPU."""
+    """Return the peak floating-point operations per second of a bf16 matrix product; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
     side = 8192
@@ -51,7 +51,7 @@ def peak(device: torch.device) -> float:
 
 
 def main(folder: str, device: str, dtype: str) -> None:
-    """Load, say what there is, and draw whenever asked."""
+    """Load the pipeline, report the machine, and draw each line."""
     disable_progress_bar()
     pipe: Any = DiffusionPipeline.from_pretrained(
         folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True

@@ -22,14 +22,14 @@ _PLACE = Place("web", None, "page")
 
 @dataclass(frozen=True, slots=True)
 class BurstResult:
-    """What came of a burst.
+    """The result of a burst.
 
     Attributes:
-        seconds: From the first request until every picture is stored.
-        idle_share: Of the time from when the engine is given the first request to its last picture: not at work.
+        seconds: Seconds from the first request until every picture is stored.
+        idle_share: Idle share of the engine's time between its first request and its last picture.
         first_step: Seconds from each request to its first step.
         picture: Seconds from each request to its picture.
-        encoded: Prompts that went through a text encoder.
+        encoded: Encoded prompts.
     """
 
     seconds: float
@@ -41,7 +41,7 @@ class BurstResult:
 
 @dataclass(slots=True)
 class BenchmarkClient:
-    """Many people, each with one request."""
+    """A client for many people, each with one request."""
 
     easel: Easel
     engine: RecordingEngine
@@ -49,7 +49,7 @@ class BenchmarkClient:
     _people: dict[int, Actor] = field(default_factory=dict)
 
     async def ask(self, recipe: Recipe) -> int:
-        """Ask for a picture as one person; returns the job's id."""
+        """Request a picture as one person; returns the job's id."""
         number = next(self._events)
         form = DrawForm(
             recipe.prompt,
@@ -72,7 +72,7 @@ class BenchmarkClient:
                 return
 
     async def burst(self, recipes: Sequence[Recipe]) -> BurstResult:
-        """Ask for all of them at once, and wait for all."""
+        """Request all recipes at once, and wait for all jobs."""
         self.engine.clear()
         before = self.engine.state()
         began = time.perf_counter()
@@ -92,7 +92,7 @@ class BenchmarkClient:
         )
 
     async def acks(self, recipe: Recipe, count: int, pause: float) -> list[float]:
-        """Ask ``count`` times while something long is drawn; return the seconds of each answer. Nothing is drawn."""
+        """Make ``count`` requests while a long job runs, and cancel them; returns the seconds of each answer."""
         seconds = []
         jobs = []
         for _ in range(count):
@@ -105,12 +105,12 @@ class BenchmarkClient:
         return seconds
 
     async def cancel(self, job_id: int) -> None:
-        """Cancel a job, as the one who asked for it."""
+        """Cancel a job as its asker."""
         ref = EventRef(f"bench:{next(self._events)}")
         await self.easel.studio.press(self._people[job_id], _PLACE, ButtonPress("cancel", job_id), ref)
 
     async def preempt(self, long: Recipe, short: Recipe) -> int:
-        """Return how many steps a long job goes on between a short request and that one's first step."""
+        """Return the steps of a long job between a short request and the short job's first step."""
         self.engine.clear()
         long_job = await self.ask(long)
         await self.engine.stepping(long_job, 3)
@@ -138,7 +138,7 @@ def short_recipe(profile: Profile) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class EventMark:
-    """A step or the end of a recipe, and when it came, by the performance counter."""
+    """A step or the end of a recipe, with its time by the performance counter."""
 
     at: float
     recipe_id: str
@@ -147,13 +147,13 @@ class EventMark:
 
 
 class RecordingEngine(ProcessEngine):
-    """A ProcessEngine that keeps marks."""
+    """A ProcessEngine that records the times of its events."""
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.marks: list[EventMark] = []
         self.begun = 0.0
-        """When the first paint since ``clear`` was handed to the engine."""
+        """Time of the first call of ``paint`` since ``clear``."""
         self._marked = asyncio.Event()
 
     async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
@@ -167,18 +167,18 @@ class RecordingEngine(ProcessEngine):
                 yield event
 
     def clear(self) -> None:
-        """Forget what was seen so far."""
+        """Delete the recorded events."""
         self.marks.clear()
         self.begun = 0.0
 
     async def stepping(self, job_id: int, steps: int) -> None:
-        """Return once a job has taken so many steps."""
+        """Wait until a job has taken ``steps`` steps."""
         while not any(m.recipe_id.startswith(f"{job_id}:") and m.step >= steps for m in self.marks):
             self._marked.clear()
             await self._marked.wait()
 
     def first(self, job_id: int, *, done: bool) -> float:
-        """Return when a job's first step, or its first picture, came. Raises ValueError when it has not."""
+        """Return the time of a job's first step or picture. Raises ValueError if there is none."""
         found = (m.at for m in self.marks if m.recipe_id.startswith(f"{job_id}:") and m.done is done)
         at = next(found, None)
         if at is None:

@@ -34,21 +34,21 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
     """Measure and return everything as JSON values.
 
     Args:
-        settings: What to draw with; its data folder is left alone.
+        settings: The settings; the data folder is not used.
         requests: Pictures in a burst.
         rounds: Bursts of each kind; the best of them counts.
         acks: Requests whose answers are timed.
-        note: Told what is being done.
+        note: Called with the present phase.
 
     Raises:
         EngineError: The engine can't start.
         Refusal: The settings can't be used.
-        RuntimeError: The bare loop can't be run, or a job failed.
+        RuntimeError: The baseline can't be run, or a job failed.
     """
     engines: list[RecordingEngine] = []
 
     def make(config: EngineConfig) -> RecordingEngine:
-        # Its own data, and the models that are here already.
+        # A temporary data folder, with the models that are already downloaded.
         usual = environment.engine_config(settings)
         engines.append(RecordingEngine(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
         return engines[0]
@@ -76,7 +76,7 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
 
 
 class _Runs:
-    """Seconds of each burst, by who drew it."""
+    """Seconds of each burst, by system."""
 
     def __init__(self, burst: Burst) -> None:
         self.burst = burst
@@ -99,13 +99,13 @@ async def _by_turns(client: BenchmarkClient, settings: Settings, requests: int, 
         await _round(client, loop, burst(profile, min(requests, 8), 0), _Runs(runs.burst), 0)
         for n in range(rounds):
             note(f"round {n + 1} of {rounds}")
-            # Other words each time, so that none is remembered from the last round.
+            # Other prompts each round, so that none is cached.
             await _round(client, loop, burst(profile, requests, n + 1), runs, n)
     return runs
 
 
 async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst, runs: _Runs, n: int) -> None:
-    """Let each draw the burst once; who is first changes from round to round, since machines have moods."""
+    """Let each system draw the burst once. The order rotates, since a machine's speed varies over time."""
 
     async def single() -> None:
         runs.single.append(await loop.draw([[recipe] for recipe in these.recipes]))
@@ -114,7 +114,7 @@ async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst,
         runs.batched.append(await loop.draw(these.batches()))
 
     async def engine() -> None:
-        # In words of its own, or the service would find every prompt encoded already.
+        # Other prompts than the service's, which would else find them cached.
         runs.engine.append(await _engine(client.engine, [replace(r, prompt=f"{r.prompt}.") for r in these.recipes]))
 
     async def service() -> None:
@@ -126,7 +126,7 @@ async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst,
 
 
 def _folder(profile: Profile, settings: Settings) -> str:
-    """Return where the model's files are. Raises RuntimeError when they are no folder of a pipeline."""
+    """Return the folder of the model's pipeline. Raises RuntimeError if there is none."""
     if Path(profile.source).is_dir():
         return profile.source
     models_dir = environment.engine_config(settings).models_dir
@@ -153,7 +153,7 @@ def _report(
     pictures = [seconds for s in runs.served for seconds in s.picture]
     count = len(runs.burst.recipes)
     rounds = {"bare_single": runs.single, "bare_batched": runs.batched, "engine": runs.engine, "service": served}
-    # The best of all rounds: what disturbs a machine only makes it slower (as Python's timeit has it).
+    # The best of all rounds: disturbances only make a machine slower (as in Python's timeit).
     best = {name: min(seconds) for name, seconds in rounds.items()}
     idle = statistics.median(s.idle_share for s in runs.served)
     own = {"idle_share": idle, "preempt_steps": max(preempted), "ack_ms_p99": _ms(answers, 99)}

@@ -1,4 +1,4 @@
-"""What is asked for in a benchmark: a burst of mixed requests, the same ones for whoever draws them."""
+"""The benchmark's workload: a burst of mixed requests, the same for each system."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COLOURS = ("red", "yellow", "green", "blue", "purple", "white", "black", "pink")
 SUBJECTS = ("apple", "cat", "rocket", "lemon", "penguin", "castle", "dog", "mushroom")
 PLACES = ("on a blue background", "in the night sky", "on a green background", "at sunset", "in snow", "by the sea")
 PROMPTS = 10
-"""Different prompts in a burst: most of what people ask for is another picture of the same."""
+"""Different prompts in a burst; people often request the same prompt again."""
 
 _PRESETS = ("square", "square", "landscape", "portrait")
-"""Half of the requests are of the native square."""
+"""Half of the requests have the native square size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Burst:
     """A burst of requests for one picture each.
 
     Attributes:
-        recipes: In the order in which they come.
+        recipes: The recipes in their order.
     """
 
     recipes: tuple[Recipe, ...]
 
     def batches(self) -> tuple[tuple[Recipe, ...], ...]:
-        """Return them as a service that batches whole requests would draw them: equal ones together, in their order."""
+        """Return the batches of a service that batches whole requests: equal shapes together, in their order."""
 
         def kind(recipe: Recipe) -> tuple[int, int, int, float]:
             return recipe.width, recipe.height, recipe.steps, recipe.guidance
@@ -48,8 +48,8 @@ def burst(profile: Profile, count: int, words: int) -> Burst:
 
     Args:
         profile: The model.
-        count: How many; bursts of as many cost the same, whatever their words.
-        words: Another number is other prompts and seeds.
+        count: Number of requests; equal counts cost the same, whatever the prompts.
+        words: Seed of the prompts.
     """
     rng = random.Random(words)  # noqa: S311 - a benchmark is no secret
     prompts = rng.sample([f"a {c} {s} {p}" for c in COLOURS for s in SUBJECTS for p in PLACES], PROMPTS)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import aiosqlite
 from bot.core.messages import Address
 from bot.storage import blobs, inputs, paths
 from bot.storage.codec import dump_address, load_address
+from bot.storage.sql import Converter, RowMapper
 
 FOLDER = paths.EXPORTS
 """Where they lie in the data folder."""
@@ -23,7 +23,13 @@ KEPT_SECONDS = 86400.0
 _FETCHED_SECONDS = 3600.0
 """How long somebody may take to fetch a file."""
 
-_COLUMNS = "id, person_id, state, address, locale, asked_at, used_at"
+
+def _load_address(text: str) -> Address | None:
+    return load_address(text) if text else None
+
+
+def _dump_address(address: Address | None) -> str:
+    return "" if address is None else dump_address(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,14 @@ class Export:
     locale: str
     asked_at: float
     used: bool
+
+
+_EXPORTS = RowMapper(
+    Export,
+    "exports",
+    columns={"ready": "state = 'ready'", "used": "used_at IS NOT NULL"},
+    converters={"address": Converter(_load_address, _dump_address)},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +87,24 @@ async def add(
     rows = await tx.execute_fetchall(
         "INSERT INTO exports (person_id, state, address, digest, locale, asked_at) VALUES (?, 'wanted', ?, ?, ?, ?)"
         " RETURNING id",
-        (person_id, "" if address is None else dump_address(address), digest, locale, now),
+        (person_id, _dump_address(address), digest, locale, now),
     )
     return int(next(iter(rows))[0])
 
 
 async def last(tx: aiosqlite.Connection, person_id: int) -> Export | None:
     """Return the last one that a person asked for, while it is kept."""
-    return next(iter(await _select(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))), None)
+    return await _EXPORTS.select_one(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))
 
 
 async def wanted(tx: aiosqlite.Connection) -> tuple[Export, ...]:
     """Return those that are still to be made, oldest first."""
-    return await _select(tx, "WHERE state = 'wanted' ORDER BY id")
+    return await _EXPORTS.select(tx, "WHERE state = 'wanted' ORDER BY id")
 
 
 async def by_digest(tx: aiosqlite.Connection, digest: str) -> Export | None:
     """Return the export behind a link."""
-    return next(iter(await _select(tx, "WHERE digest = ? AND digest <> ''", (digest,))), None)
+    return await _EXPORTS.select_one(tx, "WHERE digest = ? AND digest <> ''", (digest,))
 
 
 async def made(tx: aiosqlite.Connection, export_id: int) -> bool:
@@ -234,20 +248,3 @@ async def _dicts(tx: aiosqlite.Connection, sql: str, *values: object) -> list[di
     async with tx.execute(sql, values) as cursor:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
-
-
-async def _select(tx: aiosqlite.Connection, where: str, values: Sequence[str | int] = ()) -> tuple[Export, ...]:
-    rows = await tx.execute_fetchall(f"SELECT {_COLUMNS} FROM exports {where}", values)  # noqa: S608 - constants
-    return tuple(_export(row) for row in rows)
-
-
-def _export(row: sqlite3.Row) -> Export:
-    return Export(
-        id=row[0],
-        person_id=row[1],
-        ready=row[2] == "ready",
-        address=load_address(row[3]) if row[3] else None,
-        locale=row[4],
-        asked_at=row[5],
-        used=row[6] is not None,
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import aiosqlite
 
 from bot.storage import inputs
+from bot.storage.sql import RowMapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class Old:
     id: int
     job_id: int
     place_id: int | None
+
+
+_OLD = RowMapper(
+    Old, columns={"created_at": "p.created_at", "id": "p.id", "job_id": "p.job_id", "place_id": "j.place_id"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +53,14 @@ async def oldest(
         after: Only those behind this one (when it was made, and its number).
     """
     # Cross join: by the pictures' age, whatever SQLite thinks of the tables' sizes.
-    rows = await tx.execute_fetchall(
-        "SELECT p.created_at, p.id, p.job_id, j.place_id FROM pictures p CROSS JOIN jobs j ON j.id = p.job_id"
+    return await _OLD.fetch(
+        tx,
+        f"SELECT {_OLD.columns} FROM pictures p CROSS JOIN jobs j ON j.id = p.job_id"  # noqa: S608 - constants
         " WHERE (p.created_at, p.id) > (?, ?) AND p.created_at < ? AND j.state = 'delivered'"
         " AND NOT EXISTS (SELECT 1 FROM favourites f WHERE f.job_id = p.job_id)"
         " ORDER BY p.created_at, p.id LIMIT ?",
         (*after, before, limit),
     )
-    return tuple(Old(*row) for row in rows)
 
 
 async def unkeep(tx: aiosqlite.Connection, folder: str, job_ids: Collection[int]) -> Unkept:

@@ -9,20 +9,51 @@ import aiosqlite
 
 from bot.core.quotas import Credit, CreditKind
 from bot.quotas.rules import Asker
+from bot.storage.sql import RowMapper
 
-_SPENT = (
-    "SELECT c.expires_at AS at, sum(u.pictures) * c.by_owner AS owner, sum(u.pictures) AS own, l.cost_each, l.place_id,"
-    " l.channel FROM"
+
+@dataclass(frozen=True, slots=True)
+class PlacedUse:
+    """What counts against the rules, and where: pictures of a job, or a loan that is due.
+
+    Attributes:
+        at: When it counts, in Unix seconds.
+        owner: Pictures that count against the operator's rules.
+        own: Pictures that count against the place's own rules.
+        cost_each: Cost of one of them, in thousandths of a point.
+        place_id: Place of the job; None in direct messages and on the page.
+        channel: Its channel.
+    """
+
+    at: float
+    owner: int
+    own: int
+    cost_each: int
+    place_id: int | None
+    channel: str
+
+
+_DUE_USES = RowMapper(
+    PlacedUse,
+    columns={
+        "at": "c.expires_at",
+        "owner": "sum(u.pictures) * c.by_owner",
+        "own": "sum(u.pictures)",
+        "cost_each": "l.cost_each",
+        "place_id": "l.place_id",
+        "channel": "l.channel",
+    },
 )
 _USES = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
 _EXPIRED = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING own > 0"
 DUE = (
-    f"{_SPENT} credits c {_USES} WHERE c.person_id = ?1 AND {_EXPIRED}"
+    f"SELECT {_DUE_USES.columns} FROM credits c {_USES} WHERE c.person_id = ?1 AND {_EXPIRED}"  # noqa: S608 - constants
     # What was parted from this person had borrowed together with it.
-    f" UNION ALL {_SPENT} carried_credits k JOIN credits c ON c.id = k.credit_id {_USES} AND u.written_at <= k.until"
+    f" UNION ALL SELECT {_DUE_USES.columns} FROM carried_credits k"
+    f" JOIN credits c ON c.id = k.credit_id {_USES} AND u.written_at <= k.until"
     f" WHERE k.person_id = ?1 AND c.person_id <> ?1 AND {_EXPIRED}"
 )
-"""SQL: what ?1 had borrowed that counts as drawn, from when it expired on: after ?2, and until ?3. As rows of a use."""
+"""SQL: what ?1 had borrowed that counts as drawn, from when it expired on: after ?2, and until ?3. Rows of PlacedUse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +77,16 @@ class Grant:
     expires_at: float
 
 
+_GRANTS = RowMapper(Grant, "credits")
+_AVAILABLE = RowMapper(
+    Credit,
+    "credits",
+    columns={
+        "left": "pictures - coalesce((SELECT sum(pictures) FROM credit_uses WHERE credit_id = credits.id), 0)",
+    },
+)
+
+
 async def give(tx: aiosqlite.Connection, event: str, grant: Grant, *, given_by: str, now: float) -> None:
     """Give; a grant of the same event that was revoked is there again as it was, one that is there is left alone."""
     await tx.execute_fetchall(
@@ -67,12 +108,7 @@ async def give(tx: aiosqlite.Connection, event: str, grant: Grant, *, given_by: 
 
 async def of_event(tx: aiosqlite.Connection, event: str) -> Grant | None:
     """Return what an event gave; None where it gave nothing, or what is left of it was taken back."""
-    rows = await tx.execute_fetchall(
-        "SELECT person_id, place_id, kind, pictures, by_owner, expires_at FROM credits"
-        " WHERE event = ? AND revoked_at IS NULL",
-        (event,),
-    )
-    return next((Grant(row[0], row[1], CreditKind(row[2]), row[3], bool(row[4]), row[5]) for row in rows), None)
+    return await _GRANTS.select_one(tx, "WHERE event = ? AND revoked_at IS NULL", (event,))
 
 
 async def was_given(tx: aiosqlite.Connection, event: str) -> bool:
@@ -87,13 +123,13 @@ async def revoke(tx: aiosqlite.Connection, event: str, *, now: float) -> None:
 
 async def available(tx: aiosqlite.Connection, asker: Asker, *, now: float) -> tuple[Credit, ...]:
     """Return what somebody may spend in a place, the first to expire first."""
-    rows = await tx.execute_fetchall(
-        "SELECT id, kind, pictures - coalesce((SELECT sum(pictures) FROM credit_uses WHERE credit_id = credits.id), 0),"
-        " expires_at, by_owner FROM credits WHERE person_id = ? AND expires_at > ? AND revoked_at IS NULL"
+    found = await _AVAILABLE.select(
+        tx,
+        "WHERE person_id = ? AND expires_at > ? AND revoked_at IS NULL"
         " AND (place_id = ? OR (place_id IS NULL AND by_owner)) ORDER BY expires_at, id",
         (asker.person_id, now, asker.place_id),
     )
-    return tuple(Credit(row[0], CreditKind(row[1]), row[2], row[3], bool(row[4])) for row in rows if row[2] > 0)
+    return tuple(credit for credit in found if credit.left > 0)
 
 
 async def spend(

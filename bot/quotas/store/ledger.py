@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import aiosqlite
 
 from bot.core.quotas import POINT, Unit
 from bot.quotas.rules import Asker, Measure, Use, WaitingJobs, counted
 from bot.quotas.store import credits as credit_rows
+from bot.quotas.store.credits import PlacedUse
+from bot.storage.sql import RowMapper
 
 SLOT_SECONDS = 900
 """Length of a slot of the tallies; the migration that made them has it too."""
@@ -21,9 +23,49 @@ _TALLIED_SECONDS = 9 * 86400
 _NEWEST = 1000
 """Number of the newest lines that are searched for one in the future."""
 
-_LINE = (
-    "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"
-    " counted_at, written_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """A line of the ledger. Lines are only ever added.
+
+    Attributes:
+        kind: ``reserve``, ``charge`` or ``refund``.
+        reserved: Change of the job's reserved pictures.
+        charged: Pictures that were charged.
+        cost_each: Cost of one picture, in thousandths of a point.
+        free: Change of the pictures that an operator's credits pay for.
+        free_here: Change of the pictures that the place's own credits pay for.
+        counted_at: When it counts, in Unix seconds.
+        written_at: When it was written, in Unix seconds.
+    """
+
+    job_id: int
+    person_id: int
+    place_id: int | None
+    channel: str
+    kind: str
+    reserved: int
+    charged: int
+    cost_each: int
+    free: int
+    free_here: int
+    counted_at: float
+    written_at: float
+
+
+_LINES = RowMapper(LedgerLine, "ledger")
+_USES = RowMapper(
+    PlacedUse,
+    columns={"at": "counted_at", "owner": "reserved - free", "own": "reserved - free - free_here"},
+)
+_WAITING = RowMapper(
+    WaitingJobs,
+    columns={
+        "everywhere": "count(*)",
+        "here": "coalesce(sum(place_id = ?), 0)",
+        "in_channel": "coalesce(sum(place_id = ? AND channel = ?), 0)",
+        "first": "min(id)",
+    },
 )
 # The lines of one slot from a moment on; a charge changes no sum.
 _EDGE = (
@@ -32,7 +74,7 @@ _EDGE = (
 )
 # What an account drew that was parted from this person's since, and what was borrowed.
 _BESIDE = (
-    "SELECT counted_at, reserved - free, reserved - free - free_here, cost_each, place_id, channel FROM ledger"  # noqa: S608
+    f"SELECT {_USES.columns} FROM ledger"  # noqa: S608
     " WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
     f" AND counted_at > ?2 AND kind <> 'charge' UNION ALL {credit_rows.DUE}"
 )
@@ -65,8 +107,21 @@ async def reserve(
         free: How many of them an owner's credits pay for; ``credits.spend`` takes them.
         free_here: How many the place's own credits pay for.
     """
-    line = (job_id, person_id, place_id, channel, "reserve", pictures, 0, cost_each, free, free_here, now, now)
-    await tx.execute_fetchall(_LINE, line)
+    line = LedgerLine(
+        job_id=job_id,
+        person_id=person_id,
+        place_id=place_id,
+        channel=channel,
+        kind="reserve",
+        reserved=pictures,
+        charged=0,
+        cost_each=cost_each,
+        free=free,
+        free_here=free_here,
+        counted_at=now,
+        written_at=now,
+    )
+    await _LINES.insert(tx, line)
 
 
 async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: float) -> None:
@@ -82,26 +137,28 @@ async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: fl
     """
     # What is settled counts from when it was reserved, so a slow queue takes nobody's quota for longer.
     # A settled job has a charge or a refund already: it is found once only.
-    rows = await tx.execute_fetchall(
-        "SELECT person_id, place_id, channel, reserved, cost_each, free, free_here, counted_at FROM ledger r"
-        " WHERE job_id = ? AND kind = 'reserve'"
+    reservation = await _LINES.select_one(
+        tx,
+        "r WHERE job_id = ? AND kind = 'reserve'"
         " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.job_id = r.job_id AND s.kind <> 'reserve')",
         (job_id,),
     )
-    for person_id, place_id, channel, reserved, cost_each, free, free_here, counted_at in rows:
-        if not 0 <= painted <= reserved:
-            raise ValueError(f"job {job_id} has {painted} pictures, but {reserved} were reserved")
-        missing = reserved - painted
-        back = min(missing, free)
-        back_here = min(missing - back, free_here)
-        await credit_rows.give_back(tx, job_id, back, by_owner=True, now=now)
-        await credit_rows.give_back(tx, job_id, back_here, by_owner=False, now=now)
-        lines = (("charge", -painted, painted, 0, 0), ("refund", -missing, 0, -back, -back_here))
-        for kind, change, charged, freed, freed_here in lines:
-            if change:
-                whose = (job_id, person_id, place_id, channel, kind)
-                line = (*whose, change, charged, cost_each, freed, freed_here, counted_at, now)
-                await tx.execute_fetchall(_LINE, line)
+    if reservation is None:
+        return
+    if not 0 <= painted <= reservation.reserved:
+        raise ValueError(f"job {job_id} has {painted} pictures, but {reservation.reserved} were reserved")
+    missing = reservation.reserved - painted
+    back = min(missing, reservation.free)
+    back_here = min(missing - back, reservation.free_here)
+    await credit_rows.give_back(tx, job_id, back, by_owner=True, now=now)
+    await credit_rows.give_back(tx, job_id, back_here, by_owner=False, now=now)
+    settled = replace(reservation, written_at=now)
+    for line in (
+        replace(settled, kind="charge", reserved=-painted, charged=painted, free=0, free_here=0),
+        replace(settled, kind="refund", reserved=-missing, charged=0, free=-back, free_here=-back_here),
+    ):
+        if line.reserved:
+            await _LINES.insert(tx, line)
 
 
 async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
@@ -187,20 +244,28 @@ async def _oldest_line(
 
 async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> WaitingJobs:
     """Return how many of somebody's jobs are held, queued or running; without the job ``but``, which is asked for."""
-    rows = await tx.execute_fetchall(
+    found = await _WAITING.fetch(
+        tx,
         # The same words as in the partial index jobs_waiting, so that it is used.
-        "SELECT count(*), coalesce(sum(place_id = ?), 0), coalesce(sum(place_id = ? AND channel = ?), 0), min(id) FROM jobs"
+        f"SELECT {_WAITING.columns} FROM jobs"  # noqa: S608 - constants
         " WHERE person_id = ? AND state IN ('held', 'queued', 'running') AND id <> ?",
         (asker.place_id, asker.place_id, asker.channel, asker.person_id, but),
     )
-    return next(WaitingJobs(*row) for row in rows)
+    return found[0]
 
 
 async def beside(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: float) -> tuple[Use, ...]:
     """Return what counts beside one's own jobs: what was borrowed and is due, and what a parted account drew."""
-    rows = await tx.execute_fetchall(_BESIDE, (asker.person_id, since, now))
     return tuple(
-        Use(row[0], row[1], row[2], row[3], asker.is_here(row[4]), asker.is_here(row[4], row[5])) for row in rows
+        Use(
+            at=use.at,
+            owner=use.owner,
+            own=use.own,
+            cost_each=use.cost_each,
+            here=asker.is_here(use.place_id),
+            in_channel=asker.is_here(use.place_id, use.channel),
+        )
+        for use in await _USES.fetch(tx, _BESIDE, (asker.person_id, since, now))
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from functools import lru_cache
 
 import aiosqlite
@@ -11,8 +10,20 @@ import aiosqlite
 from bot.core.people import Actor
 from bot.core.quotas import QuotaRule, RuleTerms, Scope
 from bot.quotas.rules import dump_terms, load_terms
+from bot.storage.sql import Converter, RowMapper
 
-_COLUMNS = "id, platform, place, channel, role, person, terms, by_owner"
+
+def _dumped(terms: RuleTerms) -> str:
+    return json.dumps(dump_terms(terms))
+
+
+@lru_cache(maxsize=1024)
+def _terms(text: str) -> RuleTerms:
+    # A place may have hundreds of rules for its roles, read at each request, and few of them differ.
+    return load_terms(json.loads(text))
+
+
+_RULES = RowMapper(QuotaRule, "policies", converters={"terms": Converter(_terms, _dumped)})
 # The same words as in the unique index policies_once, so that it is used.
 _KEY = (
     "by_owner = ? AND coalesce(platform, '') = ? AND coalesce(place, '') = ?"
@@ -46,7 +57,7 @@ async def put(
             scope.channel,
             scope.role,
             scope.person,
-            json.dumps(dump_terms(terms)),
+            _dumped(terms),
             set_by,
             now,
         ),
@@ -55,29 +66,21 @@ async def put(
 
 async def get(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
     """Return the rule of exactly this scope, or None."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM policies WHERE {_KEY}",  # noqa: S608 - constants
-        _key(scope, by_owner=by_owner),
-    )
-    return next((_policy(row) for row in rows), None)
+    return await _RULES.select_one(tx, f"WHERE {_KEY}", _key(scope, by_owner=by_owner))
 
 
 async def remove(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
     """Take the rule of exactly this scope away; returns it, or None when there was none."""
-    rows = await tx.execute_fetchall(
-        f"DELETE FROM policies WHERE {_KEY} RETURNING {_COLUMNS}",  # noqa: S608 - constants
+    return await _RULES.fetch_one(
+        tx,
+        f"DELETE FROM policies WHERE {_KEY} RETURNING {_RULES.columns}",  # noqa: S608 - constants
         _key(scope, by_owner=by_owner),
     )
-    return next((_policy(row) for row in rows), None)
 
 
 async def concerning(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[QuotaRule, ...]:
     """Return all rules that may bind anybody on this platform and, where a guild's id is given, in that place."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM policies WHERE {_NEAR} ORDER BY id",  # noqa: S608 - constants
-        (platform, place or ""),
-    )
-    return tuple(_policy(row) for row in rows)
+    return await _RULES.select(tx, f"WHERE {_NEAR} ORDER BY id", (platform, place or ""))
 
 
 async def for_one(
@@ -92,39 +95,21 @@ async def for_one(
         person_id: Whose account it is; rules for any of their accounts on this platform are theirs. None: not known.
     """
     roles = ", ".join("?" * len(actor.roles))
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM policies WHERE {_NEAR} AND (role IS NULL OR role IN ({roles}))"  # noqa: S608 - constants
+    return await _RULES.select(
+        tx,
+        f"WHERE {_NEAR} AND (role IS NULL OR role IN ({roles}))"  # noqa: S608 - question marks
         " AND (person IS NULL OR person = ?"
         " OR person IN (SELECT user_id FROM accounts WHERE person_id = ? AND platform = ?)) ORDER BY id",
         (actor.platform, place or "", *actor.roles, actor.user_id, person_id, actor.platform),
     )
-    return tuple(_policy(row) for row in rows)
 
 
 async def all_rules(tx: aiosqlite.Connection) -> tuple[QuotaRule, ...]:
     """Return every rule: the operators' first, each kind in the order in which it was made."""
-    rows = await tx.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM policies ORDER BY by_owner DESC, id"  # noqa: S608 - constants
-    )
-    return tuple(_policy(row) for row in rows)
+    return await _RULES.select(tx, "ORDER BY by_owner DESC, id")
 
 
 def _key(scope: Scope, *, by_owner: bool) -> tuple[int, str, str, str, str, str]:
     parts = (scope.platform, scope.place, scope.channel, scope.role, scope.person)
     platform, place, channel, role, person = (part or "" for part in parts)
     return int(by_owner), platform, place, channel, role, person
-
-
-def _policy(row: sqlite3.Row) -> QuotaRule:
-    return QuotaRule(
-        id=row[0],
-        scope=Scope(platform=row[1], place=row[2], channel=row[3], role=row[4], person=row[5]),
-        terms=_terms(row[6]),
-        by_owner=bool(row[7]),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _terms(text: str) -> RuleTerms:
-    # A place may have hundreds of rules for its roles, read at each request, and few of them differ.
-    return load_terms(json.loads(text))

@@ -17,6 +17,7 @@ from bot.core.cards import Card
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
+from bot.core.pictures import DrawnPicture
 from bot.core.ports import QueuePosition, Ticket
 from bot.core.quotas import Limit
 from bot.dispatch.live import Live
@@ -26,7 +27,7 @@ from bot.storage import blobs, jobs, pictures
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.catalogue import demo
-from engine.contract import Profile
+from engine.contract import ImageInfo, Profile
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 
@@ -138,18 +139,9 @@ class World:
             for index in range(n):
                 path = blobs.name(job_id, index, job.created_at)
                 await blobs.write(self.house.pictures, path, PNG)
-                await pictures.add(
-                    tx,
-                    job_id=job_id,
-                    index=index,
-                    seed=job.request.seed + index,
-                    path=path,
-                    width=192,
-                    height=192,
-                    size=len(PNG),
-                    seconds=0.25,
-                    now=now,
-                )
+                info = ImageInfo(width=192, height=192, seconds=0.25)
+                drawn = DrawnPicture(job_id, index, job.request.seed + index, path, len(PNG), info)
+                await pictures.add(tx, drawn, now=now)
             await ledger.settle(tx, job_id, painted=n, now=now)
             await history_rows.index_job(tx, job)
         self.live.changed(job_id)

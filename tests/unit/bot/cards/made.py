@@ -41,6 +41,17 @@ def job(state: JobState, *, locale: str = "en", error: str = "", attempts: int =
 
 def pictures(count: int, seed: int = 7) -> tuple[Picture, ...]:
     return tuple(
-        Picture(i + 1, 12, i, seed + i, f"2026/01/02/12-{i}.png", 256, 144, bytes=99, seconds=0.6, created_at=0.0)
+        Picture(
+            id=i + 1,
+            job_id=12,
+            index=i,
+            seed=seed + i,
+            path=f"2026/01/02/12-{i}.png",
+            bytes=99,
+            created_at=0.0,
+            width=256,
+            height=144,
+            seconds=0.6,
+        )
         for i in range(count)
     )

@@ -59,18 +59,18 @@ def presses(card: Card) -> list[ButtonPress]:
 @pytest.mark.parametrize(
     ("waiting", "english", "chinese"),
     [
-        (None, "Waiting; it will be drawn as soon as possible.", "排队中，会尽快开始。"),
+        (None, "Waiting; it starts soon.", "排队中，会尽快开始。"),
         (QueuePosition(1, None), "Next in line.", "下一个就轮到。"),
-        (QueuePosition(1, Eta(3.2, 3.9)), "Next in line; ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
+        (QueuePosition(1, Eta(3.2, 3.9)), "Next in line, ready in about 4 seconds.", "下一个就轮到，约 4 秒钟后完成。"),
         (QueuePosition(7, None), "Number 7 in line.", "排在第 7 位。"),
         (
             QueuePosition(7, Eta(100, 190)),
-            "Number 7 in line; ready in about 2 to 4 minutes.",
+            "Number 7 in line, ready in about 2 to 4 minutes.",
             "排在第 7 位，约 2 至 4 分钟后完成。",
         ),
         (
             QueuePosition(7, Eta(40, 190)),
-            "Number 7 in line; ready in about 40 seconds to 4 minutes.",
+            "Number 7 in line, ready in about 40 seconds to 4 minutes.",
             "排在第 7 位，约 40 秒钟至 4 分钟后完成。",
         ),
     ],
@@ -207,7 +207,7 @@ def test_the_models_own_negative_prompt_is_called_so() -> None:
 def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
     drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in pictures(2))
     found = card(job(JobState.PAINTED), drawn)
-    assert found.notes == ("The prompt is longer than this model reads; its end was left out.",)
+    assert found.notes == ("The prompt is longer than this model can read; its end was ignored.",)
     safer = (replace(drawn[0], notes=()), replace(drawn[1], notes=(SAFER,)))
     assert "safer precision" in card(job(JobState.PAINTED), safer).notes[0]
 
@@ -260,11 +260,11 @@ def test_a_failure_without_a_known_reason_still_is_a_sentence(error: str) -> Non
 def test_notes_of_the_request_and_of_the_surface_are_said() -> None:
     made = job(JobState.PAINTED, notes=("note.negative.ignored",))
     found = card_of(made, pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, notes=("note.unclear",))
-    assert [note[:10] for note in found.notes] == ["This model", "It is uncl"]
+    assert [note[:10] for note in found.notes] == ["This model", "The pictur"]
 
 
 def test_another_attempt_is_said_while_it_matters() -> None:
-    assert "started again" in card(job(JobState.QUEUED, attempts=1)).notes[0]
+    assert "restarted" in card(job(JobState.QUEUED, attempts=1)).notes[0]
     assert card(job(JobState.DELIVERED, attempts=1), pictures(2)).notes == ()
 
 

@@ -77,7 +77,7 @@ class Line:
         batch = self.begin()
         self.clock.advance(elapsed)
         (recipe,) = batch.recipes
-        self.feed.note(batch, Image(recipe.id, b"", 192, 192, seconds))
+        self.feed.note(batch, Image(recipe.id, b"", width=192, height=192, seconds=seconds))
         self.feed.end(batch)
 
 

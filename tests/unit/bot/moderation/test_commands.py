@@ -476,7 +476,7 @@ async def test_without_anybody_it_is_said_so(world: World) -> None:
         await world.studio.press(BOB, HERE, ButtonPress("report", job.id, 0), ref("press"))
     await type_(world.house, "easel log")
     pressed = await world.studio.press(BOB, HERE, ButtonPress("report", job.id, 0), ref("press"))
-    assert pressed.notice == "Thank you. Whoever looks after this place has been told."
+    assert pressed.notice == "Thank you. The admins of this place have been told."
 
 
 @pytest.mark.parametrize(("private", "where"), [(True, HERE), (False, ALONE)])

@@ -63,13 +63,27 @@ async def test_what_libraries_warn_of_is_in_the_log(caplog: pytest.LogCaptureFix
     assert said["device process: progress 50 %"] == "DEBUG"
 
 
+A_CAT = Image(
+    "a",
+    b"a cat",
+    width=64,
+    height=64,
+    seconds=0.01,
+    precision="fp4",
+    revision="c0ffee",
+    notes=("n",),
+    device="abacus",
+    setup="a setup",
+)
+
+
 async def test_what_the_child_says_is_told() -> None:
     async with child("draws") as engine:
         events = await all_of(engine, A, replace(A, id="b", prompt="猫"))
         assert events == [
             *(Step(name, n, 2) for n in (1, 2) for name in "ab"),
-            Image("a", b"a cat", 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", "a setup"),
-            Image("b", "猫".encode(), 64, 64, 0.01, "image/png", "fp4", "c0ffee", ("n",), "abacus", "a setup"),
+            replace(A_CAT, recipe_id="a", data=b"a cat"),
+            replace(A_CAT, recipe_id="b", data="猫".encode()),
         ]
         state = engine.state()
         assert (state.plan, state.revision) == ("in the head", "c0ffee")
