@@ -27,9 +27,9 @@ from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
 from bot.delivery import messages
+from bot.delivery.cards import JobPresenter
+from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.messages import MissedNotice
-from bot.delivery.presenter import JobPresenter
-from bot.dispatch.live import Live, PreviewFrame
 from bot.drawing import admission
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
@@ -95,14 +95,7 @@ class Studio:
         self._live = live
         self._connection_problems: dict[str, str] = {}
         known = owners or Owners()
-        self._presenter = JobPresenter(
-            pictures,
-            engine.profiles,
-            buttons=self.commands.job_buttons,
-            owned=lambda: bool(known.everybody()),
-            stalled=live.stalled,
-            preempted=live.preempted,
-        )
+        self._presenter = JobPresenter(pictures, engine, live, known, self.commands.job_buttons)
         self._ctx = AppContext(
             db=db,
             backlog=backlog,
@@ -232,7 +225,7 @@ class Studio:
         last: dict[int, Card | None] = {}
         left = set(job_ids)
         own = await history_service.own_of(self._ctx, actor, left)
-        with self._live.subscribe_all(own, looking=previews) as changes:
+        with self._live.subscribe_all(own, previews=previews) as changes:
             for job_id in sorted(left - own):
                 yield job_id, None
             left &= own
@@ -255,7 +248,7 @@ class Studio:
             return None
         if not previews or card.coming is None:
             return card
-        seen = tuple((index, sight.number) for index, sight in sorted(self._live.sights(job_id).items()))
+        seen = tuple((index, frame.number) for index, frame in sorted(self._live.previews(job_id).items()))
         return replace(card, coming=replace(card.coming, previews=seen))
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
@@ -276,7 +269,7 @@ class Studio:
     async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
         await history_service.one(self._ctx, actor, job_id)
-        return self._live.sights(job_id).get(index)
+        return self._live.previews(job_id).get(index)
 
     async def command(self, call: Invocation) -> Card:
         """Run a typed command and return the card that answers it. Raises Refusal."""

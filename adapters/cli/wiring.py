@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -94,12 +93,6 @@ class Easel:
                 self.dispatch.detach(service.name)
 
 
-async def _owners_changed(db: Database, owners: Owners, dispatch: Dispatch) -> None:
-    """Reload the owners: another process may have added or removed one."""
-    await refresh_owners(db, owners)
-    dispatch.asked()
-
-
 @asynccontextmanager
 async def opened(
     app: AppSettings, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine
@@ -142,7 +135,6 @@ async def opened(
             limit=settings.queue_limit,
             moderator=moderator,
         )
-        dispatch.refresh.append(partial(_owners_changed, db, owners, dispatch))
         studio = Studio(
             db,
             engine,

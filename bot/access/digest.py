@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from bot.access import cards as present
 from bot.access import store as access_rows
 from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
+from bot.core.events import EventBus, MessagesAdded
 from bot.core.messages import Address
 from bot.core.ports import Clock
 from bot.storage import messages, options, people
@@ -37,25 +38,25 @@ class AccessDigest:
         owned: Owners,
         rules: Mapping[str, AccessMode],
         *,
-        posted: Callable[[], None],
+        bus: EventBus,
         clock: Clock,
     ) -> None:
         """Args:
         db: Where the rows are.
         owned: Who is told.
         rules: Who may come in, by platform: owners are told only where they are to be asked.
-        posted: Called when there are messages to send.
+        bus: Told when there are messages to send.
         clock: Time.
         """
         self._db = db
         self._owned = owned
         self._platforms = tuple(name for name, rule in rules.items() if rule is AccessMode.APPROVE)
-        self._posted = posted
+        self._bus = bus
         self._clock = clock
         self._wake = asyncio.Event()
 
-    def asked(self) -> None:
-        """There may be somebody new, or an owner who can be told."""
+    def wake(self) -> None:
+        """There may be a newcomer, or a new owner who can be told."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -99,7 +100,7 @@ class AccessDigest:
                 await messages.add_notice(tx, f"digest:{now:.3f}:{platform}:{user_id}", address, dump_card(card))
             await access_rows.told(tx, [newcomer.id for newcomer in fresh], now=now)
             await options.put(tx, options.SERVICE, _LAST, now)
-        self._posted()
+        self._bus.publish(MessagesAdded())
         log.info("owners are told that %d ask to come in", len(fresh))
         return None
 

@@ -1,4 +1,4 @@
-"""What the core asks of the outside: surfaces that show cards, the backlog, a clock."""
+"""The ports of the core: surfaces that show cards, the queue, the image classifier, the clock."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from engine.contract import SafetyVerdict
 
 
 class Gone(Exception):
-    """The message or the chat can't be reached any more, and never will be."""
+    """The message or the chat can't be reached, now or later."""
 
 
 class NoPictures(Exception):
-    """The platform takes the message but not its pictures here; the bot lacks a right, for example."""
+    """The chat takes the message but not its pictures, for example because the bot lacks a right."""
 
 
 class RetryLater(Exception):
-    """Not now: again after ``seconds`` (a platform's own rate limit, or a passing fault).
+    """Try again after ``seconds``: the platform's rate limit, or a passing fault.
 
-    ``unclear``: the call got no answer and may have been done all the same. Only calls that can be repeated end so.
+    ``unclear``: the call got no answer and may have been carried out. Only calls that can be repeated raise this.
     """
 
     def __init__(self, seconds: float, *, unclear: bool = False) -> None:
@@ -34,18 +34,18 @@ class RetryLater(Exception):
 
 
 class Unclear(Exception):
-    """A send that can't be repeated safely ended without an answer; it may have arrived."""
+    """A send that must not be repeated got no answer; it may have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a surface can do; the core asks for these and never for a platform's name.
+    """What a surface can do. The core reads these and never checks a platform's name.
 
     Attributes:
-        edit_every: Shortest pause between two edits in one chat, in seconds; progress is coalesced to it.
+        edit_every: Shortest pause between two edits in one chat, in seconds; updates in between are merged.
         safe_resend: A repeated ``send`` with the same key shows one message (Discord's enforced nonce).
-        pictures_in_card: How many pictures the card itself can show; more go as an album beside it.
-        private_send: A private card may be sent anew to the person alone (a direct message).
+        pictures_in_card: How many pictures a card can show; the others are sent as an album.
+        private_send: A private card can be sent as a new message to the person alone (a direct message).
         max_count: Most pictures in one request here.
         max_file: Largest file that can be sent, in bytes.
     """
@@ -59,22 +59,22 @@ class Abilities:
 
 
 class Surface(Protocol):
-    """One platform's side of delivery. Every method may raise Gone, Busy, or (sends alone) Unclear."""
+    """A platform's side of delivery. Every method may raise Gone or RetryLater; sends may also raise Unclear."""
 
     def abilities(self) -> Abilities:
-        """What this surface can do."""
+        """Return what this surface can do."""
 
     async def edit(self, address: Address, card: Card) -> Address:
-        """Make the message at ``address`` show the card; repeating it changes nothing. Returns where it is now.
+        """Make the message at ``address`` show the card; a repetition changes nothing. Returns the address it has now.
 
         Raises:
             Gone: It can't be edited any more (deleted, or the right to edit has ended).
             NoPictures: It can be edited, but not with the card's pictures.
-            Busy: Again later.
+            RetryLater: Try again later.
         """
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
-        """Send the card as a new message near ``address``; ``key`` is the same for every try of the same send.
+        """Send the card as a new message to ``address``; ``key`` is the same in every try of one send.
 
         A private card, or any card to a private address, goes to the person alone or raises Gone.
 
@@ -83,7 +83,7 @@ class Surface(Protocol):
         """
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
-        """Send pictures beside the card: as an album to look at, or as the original files, whatever they are.
+        """Send pictures besides the card: as an album to look at, or as the original files of any type.
 
         Where the address is private, they go to the person alone or it raises Gone. Returns the ids of the messages.
 
@@ -92,39 +92,39 @@ class Surface(Protocol):
         """
 
     async def remove(self, address: Address, card: Card) -> None:
-        """Take the message away; where that is not allowed any more, it shows this card (no pictures) instead.
+        """Remove the message; where that is no longer allowed, it shows this card without pictures instead.
 
-        Repeating it changes nothing.
+        A repetition changes nothing.
 
         Raises:
-            Gone: There is no such message, or nothing can be done about it.
-            Busy: Again later.
+            Gone: There is no such message, or it can't be changed.
+            RetryLater: Try again later.
         """
 
 
 class Moderator(Protocol):
-    """Looks at finished pictures."""
+    """Classifies finished pictures."""
 
     async def judge(self, data: bytes) -> SafetyVerdict:
-        """Judge an encoded picture. Never raises: UNKNOWN when it can't say."""
+        """Judge an encoded picture. Never raises; returns UNKNOWN when it can't judge."""
 
 
 class Clock(Protocol):
-    """Time, so that tests can hold it."""
+    """Time; tests pass their own."""
 
     def now(self) -> float:
-        """Unix seconds: what people read and what rows keep. Somebody may set the machine's clock, forward or back."""
+        """Return Unix seconds, for people and for rows. The machine's clock may be set forward or back."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, of which differences alone mean anything: for everything that waits or paces."""
+        """Return seconds that never go back, for pauses and rates. Only differences have a meaning."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Eta:
-    """When something will be there: most likely in ``low`` to ``high`` seconds."""
+    """The expected wait: most likely ``low`` to ``high`` seconds."""
 
     low: float
     high: float
@@ -132,7 +132,7 @@ class Eta:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A place in the queue (1 is next) and the expected wait until the pictures are there (None: unknown)."""
+    """A position in the queue (1 is next) and the expected wait until all pictures are drawn (None: unknown)."""
 
     position: int
     eta: Eta | None
@@ -140,18 +140,18 @@ class QueuePosition:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the queue has to know of a waiting job to order it and to batch it.
+    """What the queue needs to know of a waiting job to order and to batch it.
 
     Attributes:
-        job_id: Which job.
-        person_id: Whose.
+        job_id: The job.
+        person_id: The person who asked.
         count: How many pictures.
         batch_key: Equal for jobs whose pictures cost the same.
-        model: What draws it: changing models costs.
-        work: What one of its pictures costs, in pixels times steps.
-        share: Equal for jobs that are handed to the engine as one batch; ``batch_key`` where it is empty.
-        place: Where it was asked for: the place's id; a direct message is a place of the person's own, below 0.
-        bulk: It goes when nothing urgent waits, since it is large.
+        model: The model that draws it; a change of model takes time.
+        work: Cost of one of its pictures, in pixels times steps.
+        share: Equal for jobs that can be in one batch; ``batch_key`` where it is empty.
+        place: Id of the place of the request; below 0 for a direct message, which is a place of its own.
+        bulk: A large job, which is drawn when nothing urgent waits.
     """
 
     job_id: int
@@ -165,39 +165,43 @@ class Ticket:
     bulk: bool = False
 
     def shares(self, other: Ticket) -> bool:
-        """Whether both can be handed to the engine as one batch."""
+        """Whether both can be in one batch."""
         return (self.share or self.batch_key) == (other.share or other.batch_key)
 
 
-class Backlog(Protocol):
-    """The shared queue as the use cases see it; the rows are the truth, this orders their ids and wakes the others."""
-
-    def put(self, ticket: Ticket) -> None:
-        """A queued row was committed: its job may be begun."""
-
-    def full(self) -> float | None:
-        """None while there is room for another job; otherwise in how many seconds to come back."""
-
-    def seat(self) -> AbstractContextManager[None]:
-        """Keep room for a job until the block ends: its row is written, and not yet committed."""
-
-    def hold(self, on: bool) -> None:
-        """Begin nothing new until it is off again; requests still wait."""
-
-    def forget(self, job_id: int) -> None:
-        """The job was cancelled: leave the queue, or leave the engine within one step."""
-
-    def changed(self, job_id: int) -> None:
-        """The job's card may look different now: delivery shows it again."""
-
-    def posted(self) -> None:
-        """A notice, a file or an export to be sent was committed."""
-
-    def asked(self) -> None:
-        """Somebody new waits for an owner's answer, or an owner is known now who may be told."""
+class QueuePositions(Protocol):
+    """Positions and expected waits of the jobs in the queue."""
 
     def waiting(self, job_id: int) -> QueuePosition | None:
-        """Where it stands; None when it does not wait."""
+        """Return where a job stands; None when it does not wait."""
+
+
+class Backlog(QueuePositions, Protocol):
+    """Dispatch as the use cases see it. The rows are the truth; they call this after a commit."""
+
+    def put(self, ticket: Ticket) -> None:
+        """A queued job was committed: it may be begun."""
+
+    def full(self) -> float | None:
+        """Return None while there is room for another job; otherwise the seconds after which to try again."""
+
+    def seat(self) -> AbstractContextManager[None]:
+        """Reserve room for a job until the block ends, while its row is not yet committed."""
+
+    def hold(self, on: bool) -> None:
+        """Begin no new jobs while ``on``; requests still wait."""
+
+    def forget(self, job_id: int) -> None:
+        """The job was cancelled: it leaves the queue, or the engine within one step."""
+
+    def changed(self, job_id: int) -> None:
+        """The card of a job may look different now."""
+
+    def posted(self) -> None:
+        """Notices, files or exports to be sent were committed."""
+
+    def asked(self) -> None:
+        """A newcomer waits for an owner's answer, or the owners have changed."""
 
     def progress(self, job_id: int) -> float | None:
-        """0 to 1 while it is being drawn; None otherwise."""
+        """Return 0 to 1 while a job is being drawn; None otherwise."""

@@ -1,4 +1,4 @@
-"""Waiting: a growing back-off, and a pause that an event ends early."""
+"""Waiting: exponential back-off, and a sleep that an event can end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bot.core.ports import Clock
 
 @dataclass(slots=True)
 class Backoff:
-    """One series of tries.
+    """Exponential back-off of one series of tries.
 
     Attributes:
         first: The first pause, in seconds.
         longest: The longest pause, in seconds.
-        factor: By how much each pause is longer than the one before.
-        tries: How many pauses were handed out since the last success.
+        factor: Ratio of each pause to the one before.
+        tries: Failures since the last success.
     """
 
     first: float = 1.0
@@ -26,8 +26,8 @@ class Backoff:
 
     @property
     def pause(self) -> float:
-        """The pause that comes next, in seconds."""
-        # Many tries would overflow a float long before they reach an end.
+        """The next pause, in seconds."""
+        # factor ** tries would overflow a float after many tries.
         pause = self.first
         for _ in range(self.tries):
             pause *= self.factor
@@ -36,18 +36,18 @@ class Backoff:
         return min(pause, self.longest)
 
     def fail(self, at_least: float = 0.0) -> float:
-        """Count a failure and return how many seconds to wait, ``at_least`` what the other side asked for."""
+        """Count a failure and return the seconds to wait, at least ``at_least`` (what the other side asked for)."""
         pause = max(self.pause, at_least)
         self.tries += 1
         return pause
 
     def succeed(self) -> None:
-        """Begin again with the first pause."""
+        """Start again with the first pause."""
         self.tries = 0
 
 
 async def until(event: asyncio.Event, seconds: float, clock: Clock) -> None:
-    """Wait so long, or until the event is set."""
+    """Wait this long, or until the event is set."""
     tasks = {asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,1 +1,1 @@
-"""Cards and files to chats: each stored message is synchronised with its chat."""
+"""Delivery of cards and files: each stored message is synchronised with its chat."""

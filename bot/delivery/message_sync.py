@@ -1,30 +1,32 @@
-"""Shows one stored message as it should look now, so that a kill at any point shows nothing twice."""
+"""Brings a message in a chat in line with its row, so that a kill at any moment shows nothing twice."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bot.core.cards import Card
+from bot.core.events import EventBus, JobChanged, MessagesAdded
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, Message, MessageKind, MessageState, at_new_message
 from bot.core.pictures import PictureFile
-from bot.core.ports import Clock, Gone, NoPictures, QueuePosition, RetryLater, Surface
-from bot.delivery import store as missed_rows
-from bot.delivery.delivery_state import (
-    Intents,
-    Item,
-    alone,
+from bot.core.ports import Clock, Gone, NoPictures, QueuePositions, RetryLater, Surface
+from bot.delivery.cards import JobPresenter
+from bot.delivery.live import Live
+from bot.delivery.store import (
+    MessageItem,
+    SendIntents,
     is_first_card,
     load_item,
+    mark_missed,
+    private_address,
     record_shown,
     settle_job,
-    shows_ending,
+    shows_result,
 )
-from bot.delivery.presenter import JobPresenter
 from bot.observability.metrics import Metrics
 from bot.storage import messages, paths
 from bot.storage.codec import load_card
@@ -32,13 +34,13 @@ from bot.storage.database import Database
 from bot.storage.retry import persist
 
 TEXT_TRIES = 5
-"""How often the sending of one text card may end unclearly: it may be sent again, but must not fill a chat."""
+"""How often the send of a text card may end without an answer: it may be repeated, but must not fill a chat."""
 
 log = logging.getLogger(__name__)
 
 
 class MessageSync:
-    """The rules of editing and sending. Rows are read before and written after; nothing else remembers what matters."""
+    """The rules of edits and sends. Rows are read before and written after; memory only saves work."""
 
     def __init__(
         self,
@@ -47,119 +49,116 @@ class MessageSync:
         presenter: JobPresenter,
         folder: Path,
         *,
-        waiting: Callable[[int], QueuePosition | None],
-        progress: Callable[[int], float | None],
-        follow: Callable[[int], None],
-        posted: Callable[[], None],
+        queue: QueuePositions,
+        live: Live,
+        bus: EventBus,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         """Args:
         db: Where the rows are.
-        surfaces: Who speaks to which platform; a platform may come and go.
+        surfaces: The platforms that are on; they come and go.
         presenter: Makes the cards.
         folder: Where pictures are kept.
-        waiting: Where a job stands in the queue.
-        progress: How much of a job is drawn.
-        follow: Called with a job's id when its rows have changed and more is to be done about them.
-        posted: Called when there is something new to send.
+        queue: Has the position of a job that waits.
+        live: Has the progress of a job that is being drawn.
+        bus: Told when a row has changed and more is to be done, and of new messages.
         clock: Time.
         metrics: Counts what could not be shown.
         """
         self._db = db
         self._surfaces = surfaces
         self._presenter = presenter
-        self._intents = Intents(db, presenter, clock)
+        self._intents = SendIntents(db, presenter, clock)
         self._folder = folder
-        self._waiting = waiting
-        self._progress = progress
-        self._follow = follow
-        self._posted = posted
+        self._queue = queue
+        self._live = live
+        self._bus = bus
         self._clock = clock
         self._metrics = metrics
-        # Which messages may show their last card though no row says so. A new process takes them from the rows.
-        self._perhaps_edited: set[int] = set()
-        # By message, until its job ends: what was shown last, which can't be reached for now, how often sending was tried,
-        # and whose chats take no pictures. Only to save work: each may be lost at any time.
-        self._last: dict[int, str] = {}
-        self._unreachable: set[int] = set()
+        # Messages that may show their final card though no row says so. At start they are taken from the rows.
+        self._maybe_final: set[int] = set()
+        # By message, until its job ends: the digest shown last, the address that can't be reached, the tries to send a
+        # text card, and whether its chat takes no pictures. Each only saves work and may be lost at any time.
+        self._last_shown: dict[int, str] = {}
+        self._unreachable: dict[int, Address] = {}
         self._tries: dict[int, int] = {}
-        self._bare: set[int] = set()
+        self._without_pictures: set[int] = set()
 
-    async def show(self, message_id: int) -> int:
-        """Bring one message up to date; returns how many messages its platform was sent: 0 where it was not spoken to.
+    async def sync(self, message_id: int) -> int:
+        """Bring one message up to date; returns how many messages its platform was sent, 0 without a call to it.
 
         Raises:
-            Busy: The chat must be left alone for a while.
-            Exception: Whatever else went wrong; to be tried again.
+            RetryLater: The chat must be left alone for a while.
+            Exception: Any other fault; try again later.
         """
         async with self._db.read() as tx:
             item = await load_item(tx, message_id)
         if item is None:
-            return False
+            return 0
         message, job = item.message, item.job
         surface = self._surfaces.get(message.address.platform)
         if surface is None:
-            return False
+            return 0
         if message.unwanted:
-            await self._take_away(surface, item)
-            return True
+            await self._remove(surface, item)
+            return 1
         if message.kind is MessageKind.CARD:
-            return job is not None and await self._card(surface, item, job)
+            return int(job is not None and await self._sync_card(surface, item, job))
         if message.state is MessageState.SHOWN:
-            return False
+            return 0
         if message.kind is MessageKind.NOTICE:
-            return await self._notice(surface, item)
+            return int(await self._send_notice(surface, item))
         if job is None:
-            return await self._parcel(surface, item)
-        return await self._files(surface, item, job)
+            return await self._send_export(surface, item)
+        return await self._send_job_files(surface, item, job)
 
     async def settle(self, job_id: int) -> None:
-        """Make a painted job delivered if it is shown nowhere, or everywhere already (as the page's jobs are)."""
+        """Make a painted job delivered if none of its messages is left to show (the page's jobs have none)."""
         async with self._db.write() as tx:
             await settle_job(tx, job_id, now=self._clock.now())
 
-    def may_be_edited(self, message_ids: Iterable[int]) -> None:
-        """At start: a process that ended may have shown the last card of these messages."""
-        self._perhaps_edited.update(message_ids)
+    def mark_maybe_final(self, message_ids: Iterable[int]) -> None:
+        """At start: the process before may have shown the final card of these messages."""
+        self._maybe_final.update(message_ids)
 
-    async def interrupted(self, message: Message) -> None:
-        """At start: a process ended between this message's intent and what came of it; it is not sent again."""
+    async def recover_interrupted(self, message: Message) -> None:
+        """At start: the process before ended between this message's intent and its outcome; it is not sent again."""
         if is_first_card(message):
             log.warning("message %d may have been sent or not; the job's last card comes as a new one", message.id)
-            await self._intents.out_of_reach(message)
+            await self._intents.lose_card(message)
         else:
-            await self._unclear(message)
+            await self._mark_unclear(message)
 
-    async def _unclear(self, message: Message, old: MessageState = MessageState.SENDING) -> None:
-        """Nobody knows whether these pictures were shown: say so by a text card that offers them."""
-        moved, job = await self._intents.unclear(message, old)
+    async def _mark_unclear(self, message: Message, old: MessageState = MessageState.SENDING) -> None:
+        """It is unknown whether these pictures were shown: post a text card that offers them."""
+        moved, job = await self._intents.mark_unclear(message, old)
         if not moved:
             return
-        self._failed(message, "unclear")
+        self._count_failure(message, "unclear")
         if job is not None:
-            self._follow(job.id)
+            self._bus.publish(JobChanged(job.id))
 
-    async def _notice(self, surface: Surface, item: Item) -> bool:
+    async def _send_notice(self, surface: Surface, item: MessageItem) -> bool:
         card = await self._stored_card(item)
         return card is not None and await self._send(
-            surface, item, replace(card, pictures=card.pictures[: _room(surface)])
+            surface, item, replace(card, pictures=card.pictures[: _limit(surface)])
         )
 
-    async def _stored_card(self, item: Item) -> Card | None:
-        """The card that was stored with a message; None where it can't be read, and the message is given up."""
+    async def _stored_card(self, item: MessageItem) -> Card | None:
+        """Return the card that is stored with a message; None where it can't be read, and the message is given up."""
         try:
             card = load_card(item.message.card)
         except ValueError:
             log.exception("message %d can't be read and is left", item.message.id)
-            await self._gone(item)
+            await self._give_up(item)
             return None
-        return await self._own_files(card, item.message.id)
+        return await self._without_foreign_files(card, item.message.id)
 
-    async def _own_files(self, card: Card, message_id: int) -> Card:
-        """The card with those of its files that Easel makes for cards and that lie in its folders, reached without links.
+    async def _without_foreign_files(self, card: Card, message_id: int) -> Card:
+        """Return the card with only those files that Easel makes for cards, in its own folders and not behind links.
 
-        Its row may come out of a foreign backup.
+        The row may come from a foreign backup.
         """
         if not card.pictures:
             return card
@@ -169,84 +168,84 @@ class MessageSync:
         log.warning("message %d names files that are not Easel's; they are not sent", message_id)
         return replace(card, pictures=own)
 
-    async def _card(self, surface: Surface, item: Item, job: Job) -> bool:
+    async def _sync_card(self, surface: Surface, item: MessageItem, job: Job) -> bool:
         message = item.message
-        if message.id in self._unreachable and not item.ended:
+        if self._unreachable.get(message.id) == message.address and not item.ended:
             return False
-        card = self._presenter.job(job, item.stored, self._waiting(job.id), self._progress(job.id))
-        card = await self._own_files(replace(card, pictures=card.pictures[: _room(surface)]), message.id)
+        card = self._presenter.job(job, item.stored, self._queue.waiting(job.id), self._live.progress(job.id))
+        card = await self._without_foreign_files(replace(card, pictures=card.pictures[: _limit(surface)]), message.id)
         if message.address.elsewhere:
             card = self._presenter.elsewhere(card)
         if message.state is MessageState.WANTED:
             return await self._send(surface, item, card)
-        digest, seen = item.digest(card), self._last.get(message.id, message.shown)
+        digest, seen = item.digest(card), self._last_shown.get(message.id, message.shown)
         if seen in {digest, digest + messages.BARE}:
-            await self._shown(item, message.address, seen, _room(surface))
+            await self._record_shown(item, message.address, seen, _limit(surface))
             return False
         if message.address.message is None:
-            await self._edit_gone(item, job)
+            await self._handle_uneditable(item, job)
             return False
-        card, digest = self._as_taken(item, card)
+        card, digest = self._adapt_to_chat(item, card)
         try:
             address = await surface.edit(message.address, card)
         except NoPictures:
-            return self._again_bare(item)
+            return self._retry_without_pictures(item)
         except Gone:
-            if card.pictures and message.id in self._perhaps_edited:
+            if card.pictures and message.id in self._maybe_final:
                 log.warning("message %d may have shown its pictures, and can't be reached any more", message.id)
-                await self._unclear(message, MessageState.SHOWN)
+                await self._mark_unclear(message, MessageState.SHOWN)
             else:
-                await self._edit_gone(item, job)
+                await self._handle_uneditable(item, job)
         except Exception as e:
             if item.ended and (not isinstance(e, RetryLater) or e.unclear):
-                self._perhaps_edited.add(message.id)
+                self._maybe_final.add(message.id)
             raise
         else:
-            await self._shown(item, address, digest, _room(surface))
+            await self._record_shown(item, address, digest, _limit(surface))
         return True
 
-    async def _edit_gone(self, item: Item, job: Job) -> None:
-        """It was deleted, or can't be edited (any more): what is not final waits, what is final is sent anew."""
+    async def _handle_uneditable(self, item: MessageItem, job: Job) -> None:
+        """The message was deleted or can't be edited: a first card is left alone, a final card is sent as a new message."""
         if not item.ended:
-            self._unreachable.add(item.message.id)
+            self._unreachable[item.message.id] = item.message.address
         elif job.state is JobState.CANCELLED:
-            # Whoever cancelled it knows; a new message would only disturb.
-            await self._gone(item)
+            # The person who cancelled it knows; a new message would only disturb.
+            await self._give_up(item)
         else:
             async with self._db.write() as tx:
                 await messages.wanted_again(tx, item.message.id, at_new_message(item.message.address))
-            self._follow(job.id)
+            self._bus.publish(JobChanged(job.id))
 
-    def _again_bare(self, item: Item) -> bool:
-        """The chat does not take a card's pictures: it is shown without them, in a showing of its own."""
+    def _retry_without_pictures(self, item: MessageItem) -> bool:
+        """The chat takes no pictures: have the card synced again, without them."""
         log.warning("the chat of message %d takes no pictures; its card goes without", item.message.id)
-        self._bare.add(item.message.id)
+        self._without_pictures.add(item.message.id)
         if item.job is None:
-            self._posted()
+            self._bus.publish(MessagesAdded())
         else:
-            self._follow(item.job.id)
+            self._bus.publish(JobChanged(item.job.id))
         return True
 
-    def _as_taken(self, item: Item, card: Card) -> tuple[Card, str]:
-        """The card as its chat takes it, and its digest: never without its pictures and without a reason for that."""
+    def _adapt_to_chat(self, item: MessageItem, card: Card) -> tuple[Card, str]:
+        """Return the card and its digest; for a chat that takes no pictures, without them and with a note."""
         digest = item.digest(card)
-        if item.message.id not in self._bare or not card.pictures:
+        if item.message.id not in self._without_pictures or not card.pictures:
             return card, digest
-        apart = item.job is not None and alone(item.message.address) is not None
+        apart = item.job is not None and private_address(item.message.address) is not None
         return self._presenter.without_pictures(card, apart=apart), digest + messages.BARE
 
-    async def _send(self, surface: Surface, item: Item, card: Card) -> bool:
+    async def _send(self, surface: Surface, item: MessageItem, card: Card) -> bool:
         message, able = item.message, surface.abilities()
-        card, digest = self._as_taken(item, card)
+        card, digest = self._adapt_to_chat(item, card)
         if card.private and not able.private_send:
-            await self._gone(item)
+            await self._give_up(item)
             return False
-        # A refusal or a failure may come twice rather than never. Pictures may not, and neither may a card that a later
-        # one replaces: what is left of it would never be edited.
+        # A refusal or a failure may come twice rather than never. Pictures may not, and neither may a first card: the
+        # copy would never be edited.
         once = not able.safe_resend and bool(card.pictures or not item.ended)
         if once and not await self._intents.begin(message, digest):
             return False
-        # The first card and the finished one that replaces it are two sends; each keeps its key in every try.
+        # The first card and the final card are two sends; each keeps its key in every try.
         key = f"{message.id}:{'end' if item.ended else 'now'}"
         try:
             address = await surface.send(message.address, card, key)
@@ -255,7 +254,7 @@ class MessageSync:
         except NoPictures:
             if once:
                 await self._intents.take_back(message)
-            return self._again_bare(item)
+            return self._retry_without_pictures(item)
         except RetryLater:
             if once:
                 await self._intents.take_back(message)
@@ -263,53 +262,55 @@ class MessageSync:
         except Exception as e:
             if once and item.ended:
                 log.warning("message %d may have been sent or not", message.id, exc_info=e)
-                await self._unclear(message)
-            elif able.safe_resend or not await self._too_often(item):
+                await self._mark_unclear(message)
+            elif able.safe_resend or not await self._tries_exhausted(item):
                 if once:
                     await self._intents.take_back(message)
                 raise
         else:
-            await self._shown(item, address, digest, _room(surface))
+            await self._record_shown(item, address, digest, _limit(surface))
         return True
 
-    async def _redirect(self, surface: Surface, item: Item) -> None:
-        """Nothing can be sent there: the asker gets it alone, else it goes to the chat outside its thread."""
+    async def _redirect(self, surface: Surface, item: MessageItem) -> None:
+        """The chat can't be written to: send to the asker alone, or else to the chat outside its thread."""
         message, job = item.message, item.job
-        address = alone(message.address) if surface.abilities().private_send else None
+        address = private_address(message.address) if surface.abilities().private_send else None
         if address is None and message.address.elsewhere and message.address.private and message.address.thread:
             address = replace(message.address, private=False, thread=None)
         stopped = job is not None and (job.forgotten or job.request.private or job.state is JobState.CANCELLED)
         if address is None or stopped:
-            await self._gone(item)
+            await self._give_up(item)
             return
         async with self._db.write() as tx:
             sent_again = await messages.redirected(tx, message.id, address)
         if sent_again:
             log.warning("message %d goes elsewhere: its chat can't be written to", message.id)
             self._forget(message.id)
-            self._posted()
+            self._bus.publish(MessagesAdded())
 
-    async def _files(self, surface: Surface, item: Item, job: Job) -> int:
+    async def _send_job_files(self, surface: Surface, item: MessageItem, job: Job) -> int:
         message = item.message
         asked = messages.indexes_of(message)
-        files = (await self._own_files(self._presenter.job(job, item.stored, None, None), message.id)).pictures
-        # A job that is not finished yet (or that was forgotten meanwhile) has no files on its card.
+        files = (
+            await self._without_foreign_files(self._presenter.job(job, item.stored, None, None), message.id)
+        ).pictures
+        # A job that is not finished, or was forgotten meanwhile, has no files on its card.
         chosen = [f for f in files if not asked or f.index in asked]
         return await self._send_files(surface, item, chosen)
 
-    async def _parcel(self, surface: Surface, item: Item) -> int:
-        """Files that belong to no job."""
+    async def _send_export(self, surface: Surface, item: MessageItem) -> int:
+        """Send files that belong to no job."""
         card = await self._stored_card(item)
         if card is None:
             return 0
-        # They are kept for a day: whoever could not be reached so long may ask again.
+        # They are kept for a day. A person who was not reachable meanwhile can request a new export.
         there = [f for f in card.pictures if await asyncio.to_thread(f.path.is_file)]
         return await self._send_files(surface, item, there)
 
-    async def _send_files(self, surface: Surface, item: Item, chosen: Sequence[PictureFile]) -> int:
+    async def _send_files(self, surface: Surface, item: MessageItem, chosen: Sequence[PictureFile]) -> int:
         message = item.message
         if not chosen:
-            await self._gone(item)
+            await self._give_up(item)
             return 0
         if not await self._intents.begin(message, messages.FINAL):
             return 0
@@ -320,15 +321,15 @@ class MessageSync:
         except RetryLater:
             await self._intents.take_back(message)
             raise
-        except Exception as e:  # a send that can't be repeated: whatever went wrong, it may have arrived
+        except Exception as e:  # it may have arrived, and must not be repeated
             log.warning("files of message %d may have been sent or not", message.id, exc_info=e)
-            await self._unclear(message)
+            await self._mark_unclear(message)
         else:
-            await self._shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
+            await self._record_shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
         return len(chosen)
 
-    async def _take_away(self, surface: Surface, item: Item) -> None:
-        """What it shows was forgotten: its messages are taken away one by one, each in a showing of its own."""
+    async def _remove(self, surface: Surface, item: MessageItem) -> None:
+        """The job was forgotten: remove one of its messages; the others follow, each in a sync of its own."""
         message, job = item.message, item.job
         places = messages.places_of(message) if message.state is MessageState.SHOWN and job is not None else ()
         if places and job is not None:
@@ -346,70 +347,70 @@ class MessageSync:
                     await settle_job(tx, job.id, now=self._clock.now())
         self._forget(message.id)
         if job is not None:
-            self._follow(job.id)
+            self._bus.publish(JobChanged(job.id))
 
-    async def _shown(self, item: Item, address: Address, digest: str, room: int) -> None:
-        """The message shows what it should; of a finished job, what its card has no room for goes beside it."""
+    async def _record_shown(self, item: MessageItem, address: Address, digest: str, limit: int) -> None:
+        """Record that the message is up to date; see ``record_shown``."""
         message, job = item.message, item.job
         if not item.ended:
-            self._last[message.id] = digest
+            self._last_shown[message.id] = digest
             if message.state is MessageState.SHOWN and address == message.address:
-                return  # progress that is not worth a durable write
+                return  # progress is not worth a durable write
 
         async def write() -> bool:
             async with self._db.write() as tx:
                 return await record_shown(
-                    tx, item, address, digest, room, now=self._clock.now(), apart=alone(message.address)
+                    tx, item, address, digest, limit, now=self._clock.now(), apart=private_address(message.address)
                 )
 
-        # What the platform has answered is known here alone.
+        # The platform's answer is known here alone.
         more = await persist(write, self._clock)
         if item.ended:
             self._forget(message.id)
         if more and job is not None:
-            self._follow(job.id)
+            self._bus.publish(JobChanged(job.id))
 
-    async def _gone(self, item: Item) -> None:
-        """It can't be shown here any more; its pictures are in the history, and the person is told at the next command."""
+    async def _give_up(self, item: MessageItem) -> None:
+        """The message can't be shown; the pictures are in the history, and the person is told at the next command."""
         more = False
         async with self._db.write() as tx:
             await messages.move(tx, item.message.id, MessageState.WANTED, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)
             if item.job is not None:
-                if await shows_ending(tx, item):
-                    await missed_rows.add(tx, item.job.id)
+                if await shows_result(tx, item):
+                    await mark_missed(tx, item.job.id)
                 more = await settle_job(tx, item.job.id, now=self._clock.now())
         log.warning(
             "message %d (%s of job %s) can be shown nowhere", item.message.id, item.message.kind, item.message.job_id
         )
-        self._failed(item.message, "gone")
+        self._count_failure(item.message, "gone")
         if more and item.job is not None:
-            self._follow(item.job.id)
+            self._bus.publish(JobChanged(item.job.id))
 
-    async def _too_often(self, item: Item) -> bool:
-        """Count the tries of a text card, which may have arrived each time; after some it is left alone."""
+    async def _tries_exhausted(self, item: MessageItem) -> bool:
+        """Count a try of a text card, which may have arrived each time; give up after TEXT_TRIES."""
         tries = self._tries[item.message.id] = self._tries.get(item.message.id, 0) + 1
         if tries < TEXT_TRIES:
             return False
         log.warning("message %d could not be sent %d times and is left", item.message.id, tries)
         if item.ended:
-            await self._gone(item)
+            await self._give_up(item)
         else:
-            await self._intents.out_of_reach(item.message)
+            await self._intents.lose_card(item.message)
         return True
 
-    def _failed(self, message: Message, why: str) -> None:
+    def _count_failure(self, message: Message, why: str) -> None:
         self._forget(message.id)
         self._metrics.delivery_failures.labels(message.address.platform, why).inc()
 
     def _forget(self, message_id: int) -> None:
-        self._last.pop(message_id, None)
-        self._unreachable.discard(message_id)
+        self._last_shown.pop(message_id, None)
+        self._unreachable.pop(message_id, None)
         self._tries.pop(message_id, None)
-        self._bare.discard(message_id)
-        self._perhaps_edited.discard(message_id)
+        self._without_pictures.discard(message_id)
+        self._maybe_final.discard(message_id)
 
 
-def _room(surface: Surface) -> int:
+def _limit(surface: Surface) -> int:
     return surface.abilities().pictures_in_card

@@ -1,4 +1,4 @@
-"""What adapters say about messages, and telling people what they have missed."""
+"""Use cases of messages: what adapters report of them, notices, and telling people what they have missed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,41 @@ from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor
-from bot.delivery import store as missed_rows
+from bot.delivery import store
 from bot.storage import messages
 from bot.storage.codec import dump_card
 
 
 async def bind_answer(ctx: AppContext, job_id: int, ref: EventRef, address: Address) -> None:
-    """A job's card is shown at ``address``; delivery goes on with it there."""
+    """The adapter has shown a job's card at ``address``; delivery edits it there from now on."""
     async with ctx.db.write() as tx:
         await messages.bound(tx, job_id, ref.event, address)
     ctx.backlog.changed(job_id)
 
 
 async def unbind_answer(ctx: AppContext, job_id: int, ref: EventRef) -> None:
-    """A job's card could not be shown by its adapter; delivery sends it."""
+    """The adapter could not show a job's card; delivery sends it."""
     async with ctx.db.write() as tx:
         await messages.unbound(tx, job_id, ref.event)
     ctx.backlog.changed(job_id)
 
 
+async def bind_lost_card(ctx: AppContext, job_id: int, address: Address) -> None:
+    """Somebody has pressed a button of a job's card at ``address``.
+
+    Where Easel was killed before it stored the id of the card's message, it is stored now, and the card is edited again.
+    """
+    async with ctx.db.read() as tx:
+        if not await store.has_lost_card(tx, job_id, address):
+            return
+    async with ctx.db.write() as tx:
+        bound = await store.bind_lost_card(tx, job_id, address)
+    if bound:
+        ctx.backlog.changed(job_id)
+
+
 async def post_notice(ctx: AppContext, ref: EventRef, card: Card) -> None:
-    """Have delivery send a notice, once for each event. Raises ValueError when the ref names no address."""
+    """Have delivery send a notice, once for each event. Raises ValueError when the ref has no address."""
     if ref.address is None:
         raise ValueError(f"there is nowhere to post the answer to {ref.event}")
     async with ctx.db.write() as tx:
@@ -39,23 +53,28 @@ async def post_notice(ctx: AppContext, ref: EventRef, card: Card) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MissedNotice:
-    """A sentence for one person, and the newest job that it is about."""
+    """A sentence for one person.
+
+    Attributes:
+        notice: The sentence.
+        latest: The newest job that it is about.
+    """
 
     notice: str
     latest: int
 
 
 async def find_missed(ctx: AppContext, actor: Actor) -> MissedNotice | None:
-    """Return what to say to this person; None when they have missed nothing."""
+    """Return what to tell this person; None when they have missed nothing."""
     async with ctx.db.read() as tx:
-        found = await missed_rows.of_account(tx, actor.platform, actor.user_id)
-    if found is None:
+        missed = await store.missed_by(tx, actor.platform, actor.user_id)
+    if missed is None:
         return None
-    parts = (("missed.drawn", found.drawn), ("missed.failed", found.failed))
-    return MissedNotice("\n".join(text(actor.locale, key, n=n) for key, n in parts if n), found.latest)
+    parts = (("missed.drawn", missed.drawn), ("missed.failed", missed.failed))
+    return MissedNotice("\n".join(text(actor.locale, key, n=n) for key, n in parts if n), missed.latest)
 
 
 async def mark_told(ctx: AppContext, actor: Actor, told: MissedNotice) -> None:
-    """The sentence has reached them."""
+    """The person was told."""
     async with ctx.db.write() as tx:
-        await missed_rows.clear(tx, actor.platform, actor.user_id, told.latest)
+        await store.clear_missed(tx, actor.platform, actor.user_id, told.latest)

@@ -1,56 +1,199 @@
-"""Delivery: finds the messages of changed jobs, and shows each in the lane of its chat."""
+"""Schedules deliveries: finds the messages that have to change, and syncs them one by one in each chat."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import islice
+from typing import Protocol
 
 from bot.core.errors import Unavailable
+from bot.core.events import JobChanged, MessagesAdded
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Message, MessageKind, MessageState
-from bot.core.ports import Clock, Surface
-from bot.delivery.chat_sender import ChatSender, Urgency
-from bot.delivery.delivery_state import ENDED
+from bot.core.ports import Clock, RetryLater, Surface
+from bot.core.waits import Backoff, until
 from bot.delivery.message_sync import MessageSync
+from bot.delivery.store import ENDED
 from bot.storage import jobs, messages
 from bot.storage.database import Database
+
+_FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 300.0
+"""First and longest pause between two tries of a message that keeps failing, in seconds."""
+
+FETCHED_EVERY = 6.0
+"""Seconds for one requested file in a chat. The rest of the chat's rate limit is kept for finished pictures."""
+
+FETCHED_AT_ONCE = 4
+"""Most requested files in a burst after a pause."""
+
+_LEAST_PAUSE = 0.1
+"""Shortest pause after RetryLater, in seconds."""
 
 _RETRY = 1.0
 """Seconds until the rows are read again after the database could not be."""
 
-_AT_ONCE = 200
-"""Changed jobs that are looked at in one go."""
-
-_OTHERS = {MessageKind.ALBUM: Urgency.FINAL, MessageKind.DOCUMENT: Urgency.FETCHED}
-"""How urgent messages other than cards are. Answers wait behind finished pictures, so that nobody holds those up by typing."""
+_JOBS_AT_ONCE = 200
+"""Most changed jobs that one transaction reads."""
 
 log = logging.getLogger(__name__)
 
 
-class Delivery:
-    """Runs one lane for each chat that has something to show. The rows say what; a wake-up only says where to look."""
+class Urgency(IntEnum):
+    """The order of a chat's messages: finished pictures, new cards and notices, requested files, progress, positions."""
 
-    def __init__(self, db: Database, surfaces: Mapping[str, Surface], showing: MessageSync, clock: Clock) -> None:
+    FINAL = 0
+    NEW = 1
+    FETCHED = 2
+    PROGRESS = 3
+    WAITING = 4
+
+
+_URGENCIES = {MessageKind.ALBUM: Urgency.FINAL, MessageKind.DOCUMENT: Urgency.FETCHED}
+"""Urgency of messages other than cards; the others are NEW, so that typing commands does not delay finished pictures."""
+
+
+class Sync(Protocol):
+    """Brings one message up to date; see ``MessageSync``."""
+
+    async def sync(self, message_id: int) -> int:
+        """Return how many messages the platform was sent. Raises RetryLater, or any other exception when it failed."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    urgency: Urgency
+    backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_PAUSE, LONGEST_PAUSE))
+    not_before: float = 0.0
+
+
+class ChatSender:
+    """Syncs the messages of one chat, the most urgent first. A message that is requested twice is synced once."""
+
+    def __init__(self, sync: Sync, pause: float, clock: Clock) -> None:
+        """Args:
+        sync: Brings a message up to date.
+        pause: Shortest time between two calls to the platform, in seconds.
+        clock: Time.
+        """
+        self._sync = sync
+        self._pause = pause
+        self._clock = clock
+        self._entries: dict[int, _Entry] = {}
+        self._next_at = 0.0
+        # When the requested files that were sent are paid for, at one in FETCHED_EVERY seconds.
+        self._fetched_at = 0.0
+        self._arrived = asyncio.Event()
+        self._stopping = False
+
+    def request(self, message_id: int, urgency: Urgency) -> None:
+        """Sync this message soon."""
+        entry = self._entries.setdefault(message_id, _Entry(urgency))
+        if urgency < entry.urgency:
+            entry.urgency, entry.not_before = urgency, 0.0
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Work until no message is requested and every pause is over, or until ``stop``."""
+        while not self._stopping:
+            wait = self._seconds_left()
+            if wait > 0:
+                await self._sleep(wait)
+            elif self._entries:
+                await self._sync_next()
+            else:
+                return
+
+    def stop(self) -> None:
+        """Begin nothing more; ``run`` returns after the current message."""
+        self._stopping = True
+        self._arrived.set()
+
+    def _seconds_left(self) -> float:
+        """Return the seconds until a message may be synced, or without messages, until every pause is over."""
+        soonest = min((self._due_at(entry) for entry in self._entries.values()), default=self._fetched_at)
+        return max(self._next_at, soonest) - self._clock.monotonic()
+
+    def _due_at(self, entry: _Entry) -> float:
+        """Return when a message may be synced, by the monotonic clock."""
+        if entry.urgency is not Urgency.FETCHED:
+            return entry.not_before
+        return max(entry.not_before, self._fetched_at - (FETCHED_AT_ONCE - 1) * FETCHED_EVERY)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait this long, or until another message is requested."""
+        self._arrived.clear()
+        if not self._stopping:
+            await until(self._arrived, seconds, self._clock)
+
+    async def _sync_next(self) -> None:
+        now = self._clock.monotonic()
+        due = [
+            (entry.urgency, n, id_)
+            for n, (id_, entry) in enumerate(self._entries.items())
+            if self._due_at(entry) <= now
+        ]
+        message_id = min(due)[2]
+        entry = self._entries.pop(message_id)
+        try:
+            sent = await self._sync.sync(message_id)
+            if not sent:
+                return
+            if entry.urgency is Urgency.FETCHED:
+                self._fetched_at = max(self._fetched_at, self._clock.monotonic()) + sent * FETCHED_EVERY
+        except RetryLater as later:
+            self._retry(message_id, entry)
+            self._next_at = self._clock.monotonic() + max(later.seconds, _LEAST_PAUSE)
+            return
+        except Exception as e:  # whatever a platform's library raises, the chat's other messages go on
+            entry.not_before = self._clock.monotonic() + entry.backoff.fail()
+            self._retry(message_id, entry)
+            if isinstance(e, Unavailable):
+                # The database logs its own fault once; every message of every chat may wait for it.
+                log.debug("message %d could not be shown (%s)", message_id, e.key)
+                return
+            log.exception("message %d could not be shown; try %d comes later", message_id, entry.backoff.tries + 1)
+        self._next_at = self._clock.monotonic() + self._pause
+
+    def _retry(self, message_id: int, entry: _Entry) -> None:
+        newer = self._entries.setdefault(message_id, entry)
+        if newer is not entry:
+            newer.backoff, newer.not_before = entry.backoff, entry.not_before
+            newer.urgency = min(newer.urgency, entry.urgency)
+
+
+class Delivery:
+    """Runs one sender for each chat that has something to show. Events say which rows to read; the rows say the rest."""
+
+    def __init__(self, db: Database, surfaces: Mapping[str, Surface], sync: MessageSync, clock: Clock) -> None:
+        """Args:
+        db: Where the rows are.
+        surfaces: The platforms that are on; they come and go.
+        sync: Brings a message up to date.
+        clock: Time.
+        """
         self._db = db
         self._surfaces = surfaces
-        self._showing = showing
+        self._sync = sync
         self._clock = clock
-        self._jobs: set[int] = set()
-        self._posted = False
+        self._changed_jobs: set[int] = set()
+        self._added = False
         self._stopping = False
         self._wake = asyncio.Event()
-        self._lanes: dict[tuple[str, str], ChatSender] = {}
+        self._senders: dict[tuple[str, str], ChatSender] = {}
 
-    def changed(self, job_id: int) -> None:
-        """The job's messages may have to look different."""
-        self._jobs.add(job_id)
+    def on_job_changed(self, event: JobChanged) -> None:
+        """Sync the job's messages."""
+        self._changed_jobs.add(event.job_id)
         self._wake.set()
 
-    def posted(self) -> None:
-        """There are new messages to send."""
-        self._posted = True
+    def on_messages_added(self, _event: MessagesAdded) -> None:
+        """Send the messages that are WANTED."""
+        self._added = True
         self._wake.set()
 
     async def scan(self) -> None:
@@ -59,13 +202,14 @@ class Delivery:
             painted = await jobs.in_state(tx, JobState.PAINTED)
             stale = await messages.stale(tx)
             unwanted = await messages.unwanted_jobs(tx)
-        self._jobs.update(job.id for job in painted)
-        self._jobs.update(message.job_id for message in stale if message.job_id is not None)
-        self._jobs.update(unwanted)
-        self.posted()
+        self._changed_jobs.update(job.id for job in painted)
+        self._changed_jobs.update(message.job_id for message in stale if message.job_id is not None)
+        self._changed_jobs.update(unwanted)
+        self._added = True
+        self._wake.set()
 
     async def run(self) -> None:
-        """Work until ``stop``; what is being shown then is shown to its end."""
+        """Work until ``stop``; messages that are being sent then are sent to the end."""
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping:
                 await self._wake.wait()
@@ -74,19 +218,19 @@ class Delivery:
                     await self._collect(tasks)
 
     def stop(self) -> None:
-        """Begin nothing more; ``run`` returns once what has begun is over."""
+        """Begin nothing more; ``run`` returns after what has begun."""
         self._stopping = True
         self._wake.set()
-        for lane in self._lanes.values():
-            lane.stop()
+        for sender in self._senders.values():
+            sender.stop()
 
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:
-        # Somebody who had everything forgotten may have had thousands: the others' jobs don't wait for all of them.
-        changed = set(islice(self._jobs, _AT_ONCE))
-        self._jobs -= changed
-        if self._jobs:
+        # One person may have thousands of jobs forgotten at once; other people's jobs do not wait for all of them.
+        changed = set(islice(self._changed_jobs, _JOBS_AT_ONCE))
+        self._changed_jobs -= changed
+        if self._changed_jobs:
             self._wake.set()
-        posted, self._posted = self._posted, False
+        added, self._added = self._added, False
         quiet = []
         try:
             async with self._db.read() as tx:
@@ -98,53 +242,53 @@ class Delivery:
                     silent = all(_urgency(message, job) is None for message in rows)
                     if job is not None and job.state is JobState.PAINTED and silent:
                         quiet.append(job_id)
-                if posted:
+                if added:
                     for message in await messages.wanted(tx):
                         found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
             for job_id in quiet:
-                # Shown nowhere (the page), or it could not be: nobody else would end it.
-                await self._showing.settle(job_id)
+                # No message is left to show (as on the page), so no sender would settle it.
+                await self._sync.settle(job_id)
         except Unavailable as e:
-            # The database says once itself what is wrong with it; this may go on for hours.
+            # The database logs its own fault once; this may go on for hours.
             log.debug("messages can't be looked at (%s); again in %g s", e.key, _RETRY)
-            self._jobs |= changed
-            self._posted = self._posted or posted
+            self._changed_jobs |= changed
+            self._added = self._added or added
             self._wake.set()
             await self._clock.sleep(_RETRY)
             return
         for message, job in found:
             if (urgency := _urgency(message, job)) is not None:
-                self._want(tasks, message, urgency)
+                self._request(tasks, message, urgency)
 
-    def _want(self, tasks: asyncio.TaskGroup, message: Message, urgency: Urgency) -> None:
+    def _request(self, tasks: asyncio.TaskGroup, message: Message, urgency: Urgency) -> None:
         key = (message.address.platform, message.address.chat)
         surface = self._surfaces.get(message.address.platform)
         if surface is None:
             return
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = ChatSender(self._showing.show, surface.abilities().edit_every, self._clock)
-            tasks.create_task(self._run(key, lane), name=f"lane {key[0]} {key[1]}")
-        lane.want(message.id, urgency)
+        sender = self._senders.get(key)
+        if sender is None:
+            sender = self._senders[key] = ChatSender(self._sync, surface.abilities().edit_every, self._clock)
+            tasks.create_task(self._run_sender(key, sender), name=f"chat {key[0]} {key[1]}")
+        sender.request(message.id, urgency)
 
-    async def _run(self, key: tuple[str, str], lane: ChatSender) -> None:
+    async def _run_sender(self, key: tuple[str, str], sender: ChatSender) -> None:
         try:
-            await lane.run()
+            await sender.run()
         finally:
-            # Nothing is awaited between the lane's last look and here, so nobody has wanted anything meanwhile.
-            del self._lanes[key]
+            # Nothing is awaited between the sender's last check and here, so no request is lost.
+            del self._senders[key]
 
 
 def _urgency(message: Message, job: Job | None) -> Urgency | None:
-    """How urgent it is to show this; None when there is nothing to show."""
-    # A card that is being sent now is looked at again afterwards: its job has changed meanwhile.
+    """Return how urgent a message is; None when there is nothing to show."""
+    # A card that is being sent now is synced again afterwards: its job has changed meanwhile.
     sending = message.state is MessageState.SENDING and message.kind is MessageKind.CARD
     if message.state not in {MessageState.WANTED, MessageState.SHOWN} and not sending:
         return None
     if message.unwanted:
-        return Urgency.WAITING  # whoever waits for a picture goes first
+        return Urgency.WAITING  # people who wait for a picture go first
     if message.kind is not MessageKind.CARD or job is None:
-        return _OTHERS.get(message.kind, Urgency.NEW) if message.state is MessageState.WANTED else None
+        return _URGENCIES.get(message.kind, Urgency.NEW) if message.state is MessageState.WANTED else None
     if job.state in ENDED:
         return Urgency.FINAL
     if message.state is MessageState.WANTED:

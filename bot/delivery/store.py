@@ -1,24 +1,229 @@
-"""Jobs whose end could be shown nowhere, until the person who asked was told."""
+"""The rows of delivery: intents to send, what is shown, when a job counts as delivered, and missed results."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import aiosqlite
 
+from bot.core.cards import Card
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, Message, MessageKind, MessageState, at_new_message
+from bot.core.pictures import Picture
+from bot.core.ports import Clock
+from bot.delivery.cards import JobPresenter
+from bot.storage import jobs, messages, pictures
+from bot.storage.codec import dump_address, dump_card
+from bot.storage.database import Database, Tx
+from bot.storage.retry import persist
 from bot.storage.sql import RowMapper
 
-_ENDED = "state IN ('painted', 'delivered', 'failed')"
+ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})
+"""States in which a job's card is final."""
+
+RESULT_KINDS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
+"""Messages that show a job's result to the person who asked; a DOCUMENT may be for anybody."""
+
+_ENDED_SQL = "state IN ('painted', 'delivered', 'failed')"
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
-    """What a person has not been shown.
+class MessageItem:
+    """A message with what it shows.
 
     Attributes:
-        drawn: Jobs whose pictures are in the history.
-        failed: Jobs that could not be drawn.
-        latest: The newest of them, by its id.
+        message: Where it is, and what is shown there now.
+        job: The job that it is about; None for notices and exports.
+        stored: The job's pictures.
+    """
+
+    message: Message
+    job: Job | None
+    stored: Sequence[Picture]
+
+    @property
+    def ended(self) -> bool:
+        """What is shown now is final."""
+        return self.job is None or self.message.kind is not MessageKind.CARD or self.job.state in ENDED
+
+    def digest(self, card: Card) -> str:
+        """Return what the row keeps of a shown card, so that the same card is not sent twice."""
+        return (messages.FINAL if self.ended else "") + sha256(dump_card(card).encode()).hexdigest()
+
+
+async def load_item(tx: Tx, message_id: int) -> MessageItem | None:
+    """Return a message that is WANTED or SHOWN; None for all others."""
+    message = await messages.get(tx, message_id)
+    if message is None or message.state not in {MessageState.WANTED, MessageState.SHOWN}:
+        return None
+    job = None if message.job_id is None else await jobs.get(tx, message.job_id)
+    return MessageItem(message, job, () if job is None else await pictures.of_job(tx, job.id))
+
+
+def private_address(address: Address) -> Address | None:
+    """Return the asker's own chat, for what can't be shown at ``address``; None where it is that chat already."""
+    if address.private or address.elsewhere or not address.user or address.user == address.chat:
+        return None
+    return replace(address, private=True, elsewhere=True, message=None, reply_to=None, token=None, expires=None)
+
+
+async def record_shown(
+    tx: Tx, item: MessageItem, address: Address, digest: str, limit: int, *, now: float, apart: Address | None = None
+) -> bool:
+    """Record that a message is shown; of a finished job, also order the album of what its card has no room for.
+
+    Args:
+        tx: A writing transaction.
+        item: What is shown.
+        address: Where.
+        digest: What of it, see ``MessageItem.digest``.
+        limit: How many pictures a card can show.
+        now: Unix seconds.
+        apart: Where the pictures go of a card that was shown without them (its digest ends in ``messages.BARE``).
+
+    Returns:
+        Whether more is to be done about the job.
+    """
+    message, job = item.message, item.job
+    if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
+        await messages.shown(tx, message.id, address, digest)
+    if job is not None and await messages.unwanted(tx, job.id):
+        return True  # the job was forgotten while this was being sent
+    if job is None or not item.ended:
+        return False
+    if digest.endswith(messages.BARE):
+        event = f"apart:{message.id}"
+        album = apart is not None and await messages.by_event(tx, event) is None
+        if album and apart is not None:
+            await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
+        return await settle_job(tx, job.id, now=now) or album
+    overflow = [p.index for p in item.stored[limit:]] if message.kind is MessageKind.CARD else []
+    album = bool(overflow) and job.state is JobState.PAINTED
+    if album:
+        await messages.add_files(tx, f"album:{message.id}", job.id, address, MessageKind.ALBUM, indexes=overflow)
+    return await settle_job(tx, job.id, now=now) or album
+
+
+async def settle_job(tx: Tx, job_id: int, *, now: float) -> bool:
+    """Make a painted job delivered once none of its messages is left to show; returns whether this call did that."""
+    job = await jobs.get(tx, job_id)
+    if job is None or job.state is not JobState.PAINTED:
+        return False
+    if not all(_is_settled(message) for message in await messages.of_job(tx, job_id)):
+        return False
+    return await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=now)
+
+
+def _is_settled(message: Message) -> bool:
+    """Return whether the job's delivery does not wait for this message."""
+    if message.kind not in RESULT_KINDS:
+        return True
+    if message.state is MessageState.SHOWN:
+        return message.kind is MessageKind.ALBUM or message.shown.startswith(messages.FINAL)
+    return message.state in {MessageState.UNCLEAR, MessageState.GONE}
+
+
+class SendIntents:
+    """The rows before and after a send that must not be repeated."""
+
+    def __init__(self, db: Database, presenter: JobPresenter, clock: Clock) -> None:
+        self._db = db
+        self._presenter = presenter
+        self._clock = clock
+
+    async def begin(self, message: Message, digest: str) -> bool:
+        """Record the intent to send what ``digest`` names; returns whether this call did it."""
+        async with self._db.write() as tx:
+            return await messages.begin(tx, message.id, digest)
+
+    async def take_back(self, message: Message) -> None:
+        """Withdraw the intent: the message was not sent, or may be sent again."""
+
+        async def write() -> None:
+            async with self._db.write() as tx:
+                await messages.move(tx, message.id, MessageState.SENDING, MessageState.WANTED)
+
+        # With the intent, the message would not be shown until the next start.
+        await persist(write, self._clock)
+
+    async def lose_card(self, message: Message) -> None:
+        """A card that is not final may have been sent, and its message's id is unknown.
+
+        It is not sent again, and the final card comes as a new message, unless a press reveals the id before
+        (``bind_lost_card``).
+        """
+
+        async def write() -> None:
+            async with self._db.write() as tx:
+                await messages.out_of_reach(tx, message.id)
+
+        await persist(write, self._clock)
+
+    async def mark_unclear(self, message: Message, old: MessageState) -> tuple[bool, Job | None]:
+        """The pictures of a message in the state ``old`` may have been shown: post a text card that offers them.
+
+        Returns whether the message was in that state, and its job.
+        """
+        async with self._db.write() as tx:
+            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
+            if not await messages.move(tx, message.id, old, MessageState.UNCLEAR):
+                return False, job
+            if job is not None and job.forgotten:
+                await messages.taken_away(tx, message.id)
+            elif job is not None:
+                card = dump_card(self._presenter.unclear(job))
+                await messages.add_notice(tx, f"unclear:{message.id}", at_new_message(message.address), card, job.id)
+                await settle_job(tx, job.id, now=self._clock.now())
+        return True, job
+
+
+def is_first_card(message: Message) -> bool:
+    """Whether the intent of a message in SENDING is about a card that a later one replaces."""
+    return message.kind is MessageKind.CARD and bool(message.shown) and not message.shown.startswith(messages.FINAL)
+
+
+async def shows_result(tx: Tx, item: MessageItem) -> bool:
+    """Whether a message shows the asker the job's result, or offers pictures that may not have arrived."""
+    if item.job is None or item.message.kind is not MessageKind.NOTICE:
+        return item.message.kind in RESULT_KINDS
+    rows = await messages.of_job(tx, item.job.id)
+    return any(row.kind in RESULT_KINDS and row.state is MessageState.UNCLEAR for row in rows)
+
+
+async def has_lost_card(tx: Tx, job_id: int, address: Address) -> bool:
+    """Whether the job's card was sent to this chat and the id of its message is unknown."""
+    return any(
+        message.kind is MessageKind.CARD
+        and message.state is MessageState.SHOWN
+        and message.address.message is None
+        and (message.address.platform, message.address.chat) == (address.platform, address.chat)
+        for message in await messages.of_job(tx, job_id)
+    )
+
+
+async def bind_lost_card(tx: Tx, job_id: int, address: Address) -> bool:
+    """Record the message of a card whose message's id was unknown; returns whether a row was changed.
+
+    A row is changed only where it has no message id and is in the same chat.
+    """
+    cursor = await tx.execute(
+        "UPDATE messages SET message = ?, address = ?, updated_at = (julianday('now') - 2440587.5) * 86400.0"
+        " WHERE job_id = ? AND kind = 'card' AND state = 'shown' AND message IS NULL AND platform = ? AND chat = ?",
+        (address.message, dump_address(address), job_id, address.platform, address.chat),
+    )
+    return cursor.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class MissedJobs:
+    """Ended jobs whose result was shown nowhere.
+
+    Attributes:
+        drawn: How many have pictures in the history.
+        failed: How many could not be drawn.
+        latest: The largest id among them.
     """
 
     drawn: int
@@ -27,7 +232,7 @@ class Missed:
 
 
 _MISSED = RowMapper(
-    Missed,
+    MissedJobs,
     columns={
         "drawn": "count(*) FILTER (WHERE state <> 'failed')",
         "failed": "count(*) FILTER (WHERE state = 'failed')",
@@ -36,27 +241,27 @@ _MISSED = RowMapper(
 )
 
 
-async def add(tx: aiosqlite.Connection, job_id: int) -> None:
-    """This job can be shown nowhere; what comes of it is missed, unless it is cancelled."""
+async def mark_missed(tx: aiosqlite.Connection, job_id: int) -> None:
+    """The job's result can be shown nowhere: the person is told at the next command, unless it is cancelled."""
     await tx.execute_fetchall("UPDATE jobs SET missed = 1 WHERE id = ? AND NOT forgotten", (job_id,))
 
 
-async def of_account(tx: aiosqlite.Connection, platform: str, user_id: str) -> Missed | None:
+async def missed_by(tx: aiosqlite.Connection, platform: str, user_id: str) -> MissedJobs | None:
     """Return what the person behind an account has missed; None when there is nothing."""
     missed = await _MISSED.fetch(
         tx,
         f"SELECT {_MISSED.columns}"  # noqa: S608 - constants
         " FROM accounts JOIN jobs ON jobs.person_id = accounts.person_id AND jobs.missed = 1"
-        f" WHERE platform = ? AND user_id = ? AND NOT forgotten AND {_ENDED}",
+        f" WHERE platform = ? AND user_id = ? AND NOT forgotten AND {_ENDED_SQL}",
         (platform, user_id),
     )
     return next((one for one in missed if one.latest), None)
 
 
-async def clear(tx: aiosqlite.Connection, platform: str, user_id: str, latest: int) -> None:
+async def clear_missed(tx: aiosqlite.Connection, platform: str, user_id: str, latest: int) -> None:
     """The person behind an account was told of everything up to the job ``latest``."""
     await tx.execute_fetchall(
-        f"UPDATE jobs SET missed = 0 WHERE missed = 1 AND id <= ? AND {_ENDED} AND person_id ="  # noqa: S608 - a constant
+        f"UPDATE jobs SET missed = 0 WHERE missed = 1 AND id <= ? AND {_ENDED_SQL} AND person_id ="  # noqa: S608 - a constant
         " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)",
         (latest, platform, user_id),
     )

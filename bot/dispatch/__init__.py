@@ -1,1 +1,1 @@
-"""From waiting to delivered: queue, scheduler, dispatcher, delivery, recovery."""
+"""From waiting to delivered: batches, the dispatcher, outcomes, expected waits, and recovery."""

@@ -1,8 +1,9 @@
-"""What is known in memory of a job that is being drawn: which pictures have come, which failed, which are under way."""
+"""The jobs that are being drawn, in memory: which of their pictures are done, have failed, or are in progress."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bot.core.jobs import Job
@@ -12,42 +13,70 @@ from engine.contract import Recipe
 
 @dataclass(slots=True)
 class ActiveJob:
-    """One job while it is drawn. Its pictures end one by one: each is done, has failed, or was dropped with the job."""
+    """A job that is being drawn. Its pictures end one by one: each is done, has failed, or was dropped with the job.
+
+    Attributes:
+        job: Its row.
+        recipes: One for each of its pictures.
+        done: Pictures that are on the disk, by index.
+        failed: Catalogue keys of the reasons, by index.
+        painting: Indexes of the pictures that are with the engine.
+        writing: Indexes of the pictures that are drawn and being stored.
+        cancelled: Nothing of it is kept.
+        shown_at: When its progress was last shown, by the monotonic clock.
+        step_times: When each picture took its last step, by the monotonic clock.
+        drawn_at: When its last picture so far was drawn, by the monotonic clock.
+    """
 
     job: Job
     recipes: tuple[Recipe, ...]
     done: dict[int, DrawnPicture] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
-    """Catalogue keys of why, by index."""
     painting: set[int] = field(default_factory=set)
-    """With the engine now."""
     writing: set[int] = field(default_factory=set)
-    """Painted, and their files are being written."""
     cancelled: bool = False
-    seen: float = 0.0
-    """When its progress was last shown, by the monotonic clock."""
-    steps: dict[int, float] = field(default_factory=dict)
-    """When each picture took its last step, by the monotonic clock."""
-    drawn: float = 0.0
-    """When its last picture so far was drawn, by the monotonic clock."""
+    shown_at: float = 0.0
+    step_times: dict[int, float] = field(default_factory=dict)
+    drawn_at: float = 0.0
 
-    def over(self) -> bool:
-        """Every picture has ended."""
+    def is_complete(self) -> bool:
+        """Whether every picture is done or has failed."""
         return len(self.done) + len(self.failed) == len(self.recipes)
 
-    def idle(self) -> bool:
-        """Nothing of it is with the engine or on its way to the disk."""
+    def is_idle(self) -> bool:
+        """Whether none of its pictures is with the engine or being stored."""
         return not self.painting and not self.writing
 
-    def preempted(self, since: float) -> bool:
-        """It was begun, pictures are left, and none has taken a step at ``since`` or later."""
-        return bool(self.steps) and max(self.steps.values()) < since and bool(self.left())
+    def is_paused(self, since: float) -> bool:
+        """Whether it was begun, pictures remain, and none has taken a step at ``since`` or later."""
+        return bool(self.step_times) and max(self.step_times.values()) < since and bool(self.remaining())
 
-    def left(self) -> tuple[int, ...]:
-        """Pictures that have not ended and are not being written."""
+    def remaining(self) -> tuple[int, ...]:
+        """Return the pictures that are not done, have not failed, and are not being stored."""
         ended: Collection[int] = self.done.keys() | self.failed.keys() | self.writing
         return tuple(i for i in range(len(self.recipes)) if i not in ended)
 
-    def fail_left(self, error: str) -> None:
-        """What has not ended never will."""
-        self.failed.update(dict.fromkeys(self.left(), error))
+    def fail_remaining(self, error: str) -> None:
+        """Let the remaining pictures fail for this reason, a catalogue key."""
+        self.failed.update(dict.fromkeys(self.remaining(), error))
+
+
+class ActiveJobs(dict[int, ActiveJob]):
+    """The jobs that were begun and have not ended, by id; some wait again with part of their pictures done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._claiming: frozenset[int] = frozenset()
+
+    @contextmanager
+    def claiming(self, job_ids: Iterable[int]) -> Iterator[None]:
+        """These jobs are out of the queue and being claimed in the database, until the block ends."""
+        self._claiming = frozenset(job_ids)
+        try:
+            yield
+        finally:
+            self._claiming = frozenset()
+
+    def owns(self, job_id: int) -> bool:
+        """Whether the job was taken out of the queue and has not ended."""
+        return job_id in self or job_id in self._claiming

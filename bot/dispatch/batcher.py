@@ -1,113 +1,124 @@
-"""How much is with the engine: enough that it never waits, little enough that the queue still decides who is next."""
+"""Forms batches: picks them from the queue, claims their jobs in the database, and charges for them.
+
+Enough is with the engine that it never waits, and little enough that the queue still decides what is next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from bot.core.jobs import Job
 from bot.core.ports import Clock
-from bot.dispatch.overhead import Overhead
-from bot.queue.duration_estimate import DurationEstimate
+from bot.core.recipes import recipes_of
+from bot.dispatch.active_job import ActiveJob, ActiveJobs
+from bot.queue.fair_queue import Charge, WorkItem
 from bot.queue.job_queue import JobQueue
-from bot.queue.work_item import Charge, WorkItem
-from engine.contract import Event, Failed, Image, Lane, Recipe, Step
+from bot.queue.timing import DurationEstimate, Overhead
+from bot.storage import inputs, jobs
+from bot.storage.database import Database
+from engine.contract import Engine, Event, Failed, Image, Lane, Recipe, Step
 
-FULL = 1.5
-"""Batches that are with the engine when another may come: the one that is drawn, and a piece that is left of another."""
+MAX_LOAD = 1.5
+"""Batches with the engine at which another may be handed over: the current one, and part of another."""
 
-PASSES = 0.5
-"""Work of at most this share of another's goes before it in the engine, which sets the longer one aside."""
+OVERTAKES_BELOW = 0.5
+"""A picture whose work is at most this share of another's goes before it in the engine, which sets the longer one aside."""
+
+MIN_BATCH = 4
+"""Pictures of one kind that are handed over together even where fewer share a step: as many as a chat may ask for."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class InFlightBatch:
-    """What was handed to the engine together.
+    """Pictures that were handed to the engine together.
 
     Attributes:
         recipes: Its pictures.
-        room: How many of them share a step.
-        solo: It is tried alone.
-        lane: How urgent it is.
-        bills: What each picture was charged, by recipe id.
-        left: Work that is left of each picture, in pixels times steps, by recipe id.
+        per_step: How many of them share a step.
+        solo: It is drawn while no other batch is with the engine.
+        lane: Its urgency.
+        charges: The charge for each picture, by recipe id.
+        remaining: Work that remains of each picture that has not ended, in pixels times steps, by recipe id.
     """
 
     recipes: Iterable[Recipe]
-    room: int
+    per_step: int
     solo: bool
     lane: Lane = Lane.INTERACTIVE
-    bills: Mapping[str, Charge] = field(default_factory=dict)
-    left: dict[str, int] = field(init=False)
-    _whole: dict[str, int] = field(init=False)
+    charges: Mapping[str, Charge] = field(default_factory=dict)
+    remaining: dict[str, int] = field(init=False)
+    _total: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._whole = {r.id: r.width * r.height * r.steps for r in self.recipes}
-        self.left = dict(self._whole)
+        self._total = {r.id: r.width * r.height * r.steps for r in self.recipes}
+        self.remaining = dict(self._total)
 
-    def stepped(self, recipe_id: str, share: float) -> None:
-        """So much (0 to 1) of a picture is done."""
-        if recipe_id in self.left:
-            self.left[recipe_id] = int(self._whole[recipe_id] * (1 - share))
+    def set_progress(self, recipe_id: str, fraction: float) -> None:
+        """Set how much (0 to 1) of a picture is done."""
+        if recipe_id in self.remaining:
+            self.remaining[recipe_id] = int(self._total[recipe_id] * (1 - fraction))
 
-    def done(self, recipe_id: str) -> float:
-        """How much (0 to 1) of a picture that is with the engine is done."""
-        return 1 - self.left[recipe_id] / max(1, self._whole[recipe_id])
+    def progress(self, recipe_id: str) -> float:
+        """Return how much (0 to 1) of a picture that has not ended is done."""
+        return 1 - self.remaining[recipe_id] / max(1, self._total[recipe_id])
 
-    def ended(self, recipe_id: str) -> None:
-        """A picture has come, or never will."""
-        self.left.pop(recipe_id, None)
+    def discard(self, recipe_id: str) -> None:
+        """A picture has ended."""
+        self.remaining.pop(recipe_id, None)
 
 
 class InFlight:
     """The batches that are with the engine."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, slots: int) -> None:
         """Args:
-        most: So many batches at once at the most; half of them may be bulk, so that urgent ones find room.
+        slots: Most batches at once. At most half of them are bulk, so that urgent ones find room.
         """
-        self._most = most
-        self._open: list[InFlightBatch] = []
+        self._slots = slots
+        self._batches: list[InFlightBatch] = []
 
-    def begin(self, batch: InFlightBatch) -> None:
-        """It is handed to the engine."""
-        self._open.append(batch)
+    def add(self, batch: InFlightBatch) -> None:
+        """The batch is handed to the engine."""
+        self._batches.append(batch)
 
-    def end(self, batch: InFlightBatch) -> None:
-        """Nothing of it is with the engine any more."""
-        self._open.remove(batch)
+    def remove(self, batch: InFlightBatch) -> None:
+        """The batch has ended."""
+        self._batches.remove(batch)
 
-    def empty(self) -> bool:
-        """Nothing is with the engine."""
-        return not self._open
+    def is_empty(self) -> bool:
+        """Whether the engine has no batch."""
+        return not self._batches
 
     def bulk(self) -> list[InFlightBatch]:
-        """Those that urgent work passes."""
-        return [batch for batch in self._open if batch.lane is Lane.BULK]
+        """Return the batches that urgent work overtakes."""
+        return [batch for batch in self._batches if batch.lane is Lane.BULK]
 
-    def fits(self, work: WorkItem, lane: Lane = Lane.INTERACTIVE) -> bool:
-        """Whether this may be handed over now: before it in the engine is one batch, not counting what it would pass.
+    def fits(self, item: WorkItem, lane: Lane = Lane.INTERACTIVE) -> bool:
+        """Whether an item may be handed over now: at most MAX_LOAD batches would be drawn before it.
 
-        What was in a batch that was lost is alone there, so that it can take nobody else with it.
+        An item that was in a lost batch is drawn alone, so that no other job is lost with it again.
         """
-        if not self._open:
+        if not self._batches:
             return True
-        most = self._most if lane is Lane.INTERACTIVE else max(1, self._most // 2)
-        if work.solo or any(b.solo for b in self._open) or len(self._open) >= most:
+        slots = self._slots if lane is Lane.INTERACTIVE else max(1, self._slots // 2)
+        if item.solo or any(b.solo for b in self._batches) or len(self._batches) >= slots:
             return False
-        before = (b for b in self._open if b.lane is Lane.INTERACTIVE or lane is Lane.BULK)
-        return sum(self._load(b, work.ticket.work) for b in before) <= FULL
+        before = (b for b in self._batches if b.lane is Lane.INTERACTIVE or lane is Lane.BULK)
+        return sum(self._load(b, item.ticket.work) for b in before) <= MAX_LOAD
 
     @staticmethod
     def _load(batch: InFlightBatch, work: int) -> float:
-        return sum(work > left * PASSES for left in batch.left.values()) / batch.room
-
-
-TOGETHER = 4
-"""So many pictures of one kind are handed over at once even where fewer share a step: what a chat may ask for."""
+        """Return how many steps' worth of the batch's pictures would be drawn before a picture of this work."""
+        return sum(work > remaining * OVERTAKES_BELOW for remaining in batch.remaining.values()) / batch.per_step
 
 
 class Batcher:
-    """Between the queue and the engine."""
+    """Decides what the engine is given next, and charges for it. No database access."""
 
     def __init__(
         self, queue: JobQueue, estimate: DurationEstimate, slots: int, *, overhead: Overhead, clock: Clock
@@ -115,102 +126,195 @@ class Batcher:
         """Args:
         queue: What waits.
         estimate: Told how long pictures took.
-        slots: How many batches are worth having with the engine.
-        overhead: Told how much time passes while pictures are drawn.
+        slots: Most batches at once with the engine.
+        overhead: Told when the device works, and how long pictures took.
         clock: Time.
         """
         self._queue = queue
         self._estimate = estimate
         self._overhead = overhead
         self._clock = clock
-        self._window = InFlight(slots)
+        self._in_flight = InFlight(slots)
         self._held = False
 
     @property
     def held(self) -> bool:
-        """Nothing new is begun."""
+        """Whether nothing new is begun."""
         return self._held
 
     def hold(self, on: bool) -> None:
-        """Begin nothing new until it is off again; what has begun is drawn to its end."""
+        """Begin nothing new while ``on``; what has begun is drawn to the end."""
         self._held = on
-        if on and self._window.empty():
+        if on and self._in_flight.is_empty():
             self._overhead.idle()
-        self._queue.touch()
+        self._queue.notify()
 
-    def set_aside(self) -> frozenset[int]:
-        """Jobs with the engine that it sets aside as soon as something urgent comes."""
-        return frozenset(b.ticket.job_id for batch in self._window.bulk() for b in batch.bills.values())
+    def preemptible_jobs(self) -> frozenset[int]:
+        """Return the jobs with the engine that it sets aside as soon as something urgent comes."""
+        return frozenset(c.ticket.job_id for batch in self._in_flight.bulk() for c in batch.charges.values())
 
     def lead(self, loaded: str) -> WorkItem | None:
-        """Who leads the next batch now; None while nobody may. ``loaded`` is the model on the device."""
-        return None if self._held else self._queue.lead(self._window.fits, loaded)
+        """Return the item that begins the next batch; None while there is none. ``loaded``: the model on the device."""
+        return None if self._held else self._queue.lead(self._in_flight.fits, loaded)
 
-    def take(self, room: int, lead: WorkItem) -> tuple[WorkItem, ...]:
-        """Take out the batch that ``lead`` begins; ``room`` pictures of its kind share a step."""
-        return self._queue.take(max(room, TOGETHER), lead)
+    def take(self, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
+        """Take the batch that ``lead`` begins out of the queue; ``per_step`` of its pictures share a step."""
+        return self._queue.take(max(per_step, MIN_BATCH), lead)
 
-    def return_to_queue(self, works: Iterable[WorkItem]) -> None:
-        """They could not be handed over: they wait as before, in front of their lines, and are charged nothing."""
-        for work in reversed(list(works)):
-            self.refund(work)
-            self._queue.give_back(work.whole())
+    def put_back(self, items: Iterable[WorkItem]) -> None:
+        """The batch can't be begun: its items wait as before, first in their person's queues, and are not charged."""
+        for item in reversed(list(items)):
+            self.refund(item)
+            self._queue.put_front(item.whole())
 
-    def refund(self, work: WorkItem) -> None:
-        """It is not handed over: nothing is charged for it."""
-        if work.bill is not None:
-            for _ in work.indexes:
-                self._queue.settle(work.bill, 0.0)
+    def refund(self, item: WorkItem) -> None:
+        """The item is not handed over: take its charge back."""
+        if item.charge is not None:
+            for _ in item.indexes:
+                self._queue.settle(item.charge, 0.0)
 
-    def begin(self, works: Iterable[tuple[WorkItem, Iterable[Recipe]]], room: int) -> InFlightBatch:
-        """These go to the engine now, each with the recipes of its pictures.
+    def begin(self, items: Iterable[tuple[WorkItem, Iterable[Recipe]]], per_step: int) -> InFlightBatch:
+        """Note that these items are handed to the engine, each with the recipes of its pictures.
 
-        Returns the batch; its lane is the lane to paint it in.
+        Returns the batch, which is to be drawn in its lane.
         """
         recipes: list[Recipe] = []
-        bills, solo = {}, False
-        for work, its in works:
-            recipes += its
-            solo = solo or work.solo
-            assert work.bill is not None
-            bills.update(dict.fromkeys((recipe.id for recipe in its), work.bill))
-        lanes = {bill.lane for bill in bills.values()}
+        charges, solo = {}, False
+        for item, its_recipes in items:
+            recipes += its_recipes
+            solo = solo or item.solo
+            assert item.charge is not None
+            charges.update(dict.fromkeys((recipe.id for recipe in its_recipes), item.charge))
+        lanes = {charge.lane for charge in charges.values()}
         assert len(lanes) == 1
-        batch = InFlightBatch(recipes, room, solo, lanes.pop(), bills)
-        self._window.begin(batch)
+        batch = InFlightBatch(recipes, per_step, solo, lanes.pop(), charges)
+        self._in_flight.add(batch)
         self._overhead.busy(self._clock.monotonic())
         return batch
 
-    def note(self, batch: InFlightBatch, event: Event) -> None:
-        """The engine says this of one of the batch's pictures."""
+    def on_event(self, batch: InFlightBatch, event: Event) -> None:
+        """Note what the engine says of one of the batch's pictures."""
         match event:
             case Step():
-                batch.stepped(event.recipe_id, event.step / event.steps)
+                batch.set_progress(event.recipe_id, event.step / event.steps)
             case Image():
-                bill = batch.bills[event.recipe_id]
-                self._estimate.measured(bill.ticket, event.seconds)
+                charge = batch.charges[event.recipe_id]
+                self._estimate.measured(charge.ticket, event.seconds)
                 self._overhead.drawn(event.seconds, self._clock.monotonic())
-                self._ended(batch, event.recipe_id, event.seconds)
-                self._queue.touch()
+                self._settle(batch, event.recipe_id, event.seconds)
+                self._queue.notify()
             case Failed():
-                self._ended(batch, event.recipe_id)
-                self._queue.touch()
+                self._settle(batch, event.recipe_id)
+                self._queue.notify()
 
     def end(self, batch: InFlightBatch) -> None:
-        """Nothing of it is with the engine any more; what was dropped is charged for the steps that it has had."""
-        if batch.left:
+        """The batch has ended; pictures that were dropped are charged for the steps that they have taken."""
+        if batch.remaining:
             # Cancelled or lost.
             self._overhead.restart(self._clock.monotonic())
-        for recipe_id in list(batch.left):
-            self._ended(batch, recipe_id)
-        self._window.end(batch)
-        if self._window.empty() and (self._held or not len(self._queue)):
+        for recipe_id in list(batch.remaining):
+            self._settle(batch, recipe_id)
+        self._in_flight.remove(batch)
+        if self._in_flight.is_empty() and (self._held or not len(self._queue)):
             self._overhead.idle()
-        self._queue.touch()
+        self._queue.notify()
 
-    def _ended(self, batch: InFlightBatch, recipe_id: str, seconds: float | None = None) -> None:
-        if recipe_id not in batch.left:
+    def _settle(self, batch: InFlightBatch, recipe_id: str, seconds: float | None = None) -> None:
+        if recipe_id not in batch.remaining:
             return
-        bill = batch.bills[recipe_id]
-        self._queue.settle(bill, bill.each * batch.done(recipe_id) if seconds is None else seconds)
-        batch.ended(recipe_id)
+        charge = batch.charges[recipe_id]
+        expected = charge.seconds_per_picture * batch.progress(recipe_id)
+        self._queue.settle(charge, expected if seconds is None else seconds)
+        batch.discard(recipe_id)
+
+
+class BatchClaims:
+    """Takes batches out of the queue. Each job is claimed once, by the transaction that makes it running."""
+
+    def __init__(
+        self,
+        db: Database,
+        folder: Path,
+        engine: Engine,
+        *,
+        queue: JobQueue,
+        batcher: Batcher,
+        active: ActiveJobs,
+        clock: Clock,
+    ) -> None:
+        """Args:
+        db: Where the rows are.
+        folder: Where pictures are written; source images are in a folder next to it.
+        engine: Says how many pictures it draws together.
+        queue: What waits.
+        batcher: Decides what is next.
+        active: Gets the claimed jobs.
+        clock: Time.
+        """
+        self._db = db
+        self._folder = folder
+        self._engine = engine
+        self._queue = queue
+        self._batcher = batcher
+        self._active = active
+        self._clock = clock
+
+    async def next_batch(self) -> list[tuple[ActiveJob, WorkItem]] | None:
+        """Take the next batch out of the queue and make its jobs running.
+
+        Returns the batch; empty when its jobs have left the queue meanwhile; None while the engine has no room.
+
+        Raises:
+            Unavailable: The database can't be read or written; everything waits as before.
+        """
+        lead = self._lead()
+        if lead is None:
+            return None
+        async with self._db.read() as tx:
+            job = await jobs.get(tx, lead.ticket.job_id)
+        if self._lead() is not lead:
+            return []
+        if job is None:
+            self._queue.remove(lead.ticket.job_id)
+            return []
+        items = self._batcher.take(self.per_step(self._recipes(job)[0]), lead)
+        with self._active.claiming(item.ticket.job_id for item in items):
+            return await self._claim(items)
+
+    async def _claim(self, items: Sequence[WorkItem]) -> list[tuple[ActiveJob, WorkItem]]:
+        """Make the jobs of a batch running; returns those that were not cancelled meanwhile."""
+        fresh = [item.ticket.job_id for item in items if not item.started]
+        try:
+            async with self._db.write() as tx:
+                claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
+                rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
+        except Exception:
+            self._batcher.put_back(items)
+            raise
+        # Nothing is awaited between the commit and here, so a cancel after the commit finds the active jobs.
+        for job_id, row in rows.items():
+            if row is not None:
+                self._active.setdefault(job_id, ActiveJob(row, self._recipes(row))).job = row
+        batch = []
+        for item in items:
+            # A job that was cancelled meanwhile is not active, or marked as cancelled.
+            active = self._active.get(item.ticket.job_id)
+            if active is not None and not active.cancelled and (item.started or active.job.id in claimed):
+                batch.append((active, item))
+            else:
+                self._batcher.refund(item)
+        return batch
+
+    def per_step(self, recipe: Recipe) -> int:
+        """Return how many pictures of this kind share a step; 1 where the engine can't say."""
+        try:
+            return max(1, self._engine.batch(recipe))
+        except Exception:
+            log.exception("the engine does not say how many pictures of %s it paints together", recipe.model)
+            return 1
+
+    def _recipes(self, job: Job) -> tuple[Recipe, ...]:
+        return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
+
+    def _lead(self) -> WorkItem | None:
+        return self._batcher.lead(self._engine.state().model)

@@ -1,24 +1,38 @@
-"""How a job's drawing ends: one transaction each for painted, failed, and waiting again."""
+"""Stores results: each picture as a file, and the outcome of a job in one transaction."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from bot.core.errors import Unavailable
 from bot.core.jobs import MAX_ATTEMPTS, JobState
-from bot.core.pictures import Picture
+from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
+from bot.core.waits import Backoff, until
+from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
 from bot.drawing import job_actions
 from bot.history import store as history_rows
+from bot.moderation.image_moderation import UNFIT, ImageModeration, Unfit
 from bot.observability.metrics import Metrics
+from bot.provenance.metadata import MetadataWriter
 from bot.quotas.store import ledger
 from bot.storage import blobs, jobs, pictures
 from bot.storage.database import Database, Tx
 from bot.storage.retry import persist
+from engine.contract import Image
+
+UNSTORED = "error.store.failed"
+"""Catalogue key: the picture was drawn but could not be stored."""
+
+_FULL = "unavailable.disk_full"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+"""Seconds between two tries on a full disk."""
 
 LOST = "error.engine.lost"
 """Catalogue key: the engine was lost too often while it drew this job."""
@@ -26,70 +40,199 @@ LOST = "error.engine.lost"
 log = logging.getLogger(__name__)
 
 
-class Completion:
-    """Writes down how drawing ended. Whoever wins the move of state does what belongs to it, in the same transaction."""
+class ImageFiles:
+    """Writes picture files. On a full disk it waits for room."""
 
-    def __init__(self, db: Database, folder: Path, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        metadata: MetadataWriter,
+        moderation: ImageModeration,
+        live: Live,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Args:
+        folder: Where pictures are written.
+        metadata: Written into each file.
+        moderation: Says whether a picture is shown, covered or rejected.
+        live: Told while a picture waits for room on the disk.
+        clock: Time.
+        metrics: Counts pictures.
+        """
+        self._folder = folder
+        self._metadata = metadata
+        self._moderation = moderation
+        self._live = live
+        self._metrics = metrics
+        self._clock = clock
+        self._waiting = 0
+        self._free = asyncio.Event()
+        self._free.set()
+        self._stop = asyncio.Event()
+
+    async def wait_for_room(self) -> None:
+        """Return once no picture waits for room on the disk."""
+        await self._free.wait()
+
+    def stop(self) -> None:
+        """Stop waiting for room: pictures that could not be stored are drawn again after the next start."""
+        self._stop.set()
+
+    async def store(self, active: ActiveJob, index: int, image: Image) -> None:
+        """Write the file of one picture and note in its job whether it is done or has failed.
+
+        Never raises for a fault of the picture. On a full disk the job is stalled until there is room; the picture is
+        neither done nor failed when the job is cancelled or the service stops meanwhile.
+        """
+        job, recipe = active.job, active.recipes[index]
+        self._metrics.painted(recipe.model, image.seconds)
+        path = blobs.name(job.id, index, job.created_at)
+        try:
+            flag = await self._moderation.flag(job, index, image.data)
+            data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
+            stored = await self._write(active, path, data)
+        except Unfit:
+            active.failed[index] = UNFIT
+        except Unavailable as e:
+            log.error("picture %s can't be stored: %s", recipe.id, e.key)
+            active.failed[index] = UNSTORED
+        except Exception:
+            log.exception("picture %s can't be stored", recipe.id)
+            active.failed[index] = UNSTORED
+        else:
+            if not stored:
+                return
+            active.done[index] = DrawnPicture(
+                job_id=job.id,
+                index=index,
+                seed=recipe.seed,
+                path=path,
+                bytes=len(data),
+                info=replace(image, data=b""),  # the file holds them
+                flag=flag,
+            )
+        finally:
+            active.writing.discard(index)
+
+    async def _write(self, active: ActiveJob, path: str, data: bytes) -> bool:
+        """Write a file as soon as the disk has room; returns whether it was written."""
+        if await self._try_write(path, data):
+            return True
+        self._count_waiting(1)
+        self._live.set_stalled(active.job.id, True)
+        try:
+            return await self._write_when_room(active, path, data)
+        finally:
+            self._live.set_stalled(active.job.id, False)
+            self._count_waiting(-1)
+
+    async def _write_when_room(self, active: ActiveJob, path: str, data: bytes) -> bool:
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while not (active.cancelled or self._stop.is_set()):
+            await until(self._stop, backoff.fail(), self._clock)
+            if active.cancelled or self._stop.is_set():
+                break
+            if await self._try_write(path, data):
+                return True
+        return False
+
+    async def _try_write(self, path: str, data: bytes) -> bool:
+        """Write a file; returns False when the disk is full. Raises Unavailable for any other fault."""
+        try:
+            await blobs.write(self._folder, path, data)
+        except Unavailable as e:
+            if e.key != _FULL:
+                raise
+            return False
+        return True
+
+    def _count_waiting(self, by: int) -> None:
+        before, self._waiting = self._waiting, self._waiting + by
+        if not before:
+            self._free.clear()
+            log.error("THE DISK IS FULL: pictures that are drawn wait for room, and nothing more is drawn until then")
+        elif not self._waiting:
+            self._free.set()
+            log.warning("no picture waits for room on the disk any more")
+
+
+class Completion:
+    """Stores outcomes. The call that moves a job's state does all that belongs to it, in the same transaction."""
+
+    def __init__(self, db: Database, folder: Path, live: Live, clock: Clock, metrics: Metrics) -> None:
+        """Args:
+        db: Where the rows are.
+        folder: Where pictures are kept.
+        live: Told while an outcome waits for the database.
+        clock: Time.
+        metrics: Counts outcomes.
+        """
         self._db = db
         self._folder = folder
+        self._live = live
         self._clock = clock
         self._metrics = metrics
 
-    async def over(self, run: ActiveJob, waits: Callable[[bool], None]) -> None:
-        """All its pictures have ended: painted with what came, the rest refunded; failed when nothing came.
+    async def complete(self, active: ActiveJob) -> None:
+        """All pictures have ended: the job is painted, and failed pictures are refunded; failed when no picture is done.
 
-        ``waits`` is told when the database can't be written, and when that is over.
+        While the database can't be written, the job is stalled.
         """
-        state = JobState.PAINTED if run.done else JobState.FAILED
-        why = Counter(run.failed.values()).most_common(1)
-        error = why[0][0] if why and not run.done else ""
-        seconds = sum(done.info.seconds for done in run.done.values())
+        state = JobState.PAINTED if active.done else JobState.FAILED
+        why = Counter(active.failed.values()).most_common(1)
+        error = why[0][0] if why and not active.done else ""
+        seconds = sum(done.info.seconds for done in active.done.values())
 
         async def write() -> bool:
             now = self._clock.now()
             async with self._db.write() as tx:
                 moved = await jobs.move(
-                    tx, run.job.id, JobState.RUNNING, state, now=now, error=error, seconds=seconds or None
+                    tx, active.job.id, JobState.RUNNING, state, now=now, error=error, seconds=seconds or None
                 )
                 if not moved:
                     return False
-                then = await _then(tx, run)
-                for index, done in sorted(run.done.items()):
-                    changes = job_actions.setup_changes(then[index], done.info) if index in then else ()
+                repeated = await _repeated(tx, active)
+                for index, done in sorted(active.done.items()):
+                    changes = job_actions.setup_changes(repeated[index], done.info) if index in repeated else ()
                     info = replace(done.info, notes=(*done.info.notes, *changes))
                     await pictures.add(tx, replace(done, info=info), now=now)
-                if run.done:
-                    await history_rows.index_job(tx, run.job)
-                await ledger.settle(tx, run.job.id, painted=len(run.done), now=now)
+                if active.done:
+                    await history_rows.index_job(tx, active.job)
+                await ledger.settle(tx, active.job.id, painted=len(active.done), now=now)
                 return True
 
-        if await persist(write, self._clock, waits):
+        if await persist(write, self._clock, partial(self._live.set_stalled, active.job.id)):
             self._metrics.jobs.labels(state.value).inc()
-            if run.failed:
+            if active.failed:
                 log.warning(
-                    "job %d: %d of %d pictures failed (%s)", run.job.id, len(run.failed), len(run.recipes), why[0][0]
+                    "job %d: %d of %d pictures failed (%s)",
+                    active.job.id,
+                    len(active.failed),
+                    len(active.recipes),
+                    why[0][0],
                 )
         else:
-            await self.discard(run)
+            await self.discard(active)
 
-    async def lost(self, run: ActiveJob) -> bool:
-        """The engine was lost with it: it waits again, unless that has happened too often.
+    async def requeue_lost(self, active: ActiveJob) -> bool:
+        """The engine was lost with the job: requeue it, unless that has happened MAX_ATTEMPTS times.
 
-        Returns whether it waits again. When it does not, it was cancelled, or what has not ended of it has failed now
-        and the run is over.
+        Returns whether it was requeued. If not, it was cancelled, or its remaining pictures have failed.
         """
-        if run.job.attempts >= MAX_ATTEMPTS:
-            run.fail_left(LOST)
+        if active.job.attempts >= MAX_ATTEMPTS:
+            active.fail_remaining(LOST)
             return False
 
         async def write() -> bool:
             async with self._db.write() as tx:
-                return await jobs.requeue(tx, run.job.id, now=self._clock.now(), lost=True)
+                return await jobs.requeue(tx, active.job.id, now=self._clock.now(), lost=True)
 
         return await persist(write, self._clock)
 
-    async def stopped(self) -> None:
-        """A graceful stop: whatever is running waits again, and the attempt does not count."""
+    async def requeue_running(self) -> None:
+        """At a graceful stop: requeue every running job; the attempt does not count."""
 
         async def write() -> None:
             async with self._db.write() as tx:
@@ -98,19 +241,19 @@ class Completion:
 
         await persist(write, self._clock)
 
-    async def discard(self, run: ActiveJob) -> None:
-        """Remove the files of pictures that no row will name."""
-        for done in run.done.values():
+    async def discard(self, active: ActiveJob) -> None:
+        """Remove the files of the job's pictures, which get no rows."""
+        for done in active.done.values():
             try:
                 await blobs.remove(self._folder, done.path)
             except OSError:
-                log.warning("an orphan file of job %d stays until the next start", run.job.id, exc_info=True)
-        run.done.clear()
+                log.warning("an orphan file of job %d stays until the next start", active.job.id, exc_info=True)
+        active.done.clear()
 
 
-async def _then(tx: Tx, run: ActiveJob) -> dict[int, Picture]:
-    """Return the pictures that this job draws again, by index; none where it repeats nothing."""
-    job = run.job
+async def _repeated(tx: Tx, active: ActiveJob) -> dict[int, Picture]:
+    """Return the pictures that this job repeats, by index; none where it is no repetition."""
+    job = active.job
     if job.parent_id is None or job_actions.REPEATED not in job.request.notes:
         return {}
     return {picture.index: picture for picture in await pictures.of_job(tx, job.parent_id)}

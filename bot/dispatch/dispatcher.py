@@ -1,118 +1,118 @@
-"""From waiting to painted: hands batches to the engine, and ends each job when its last picture has."""
+"""From waiting to painted: hands batches to the engine, and ends each job with its last picture."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 from bot.cards.job_card import error_key
 from bot.core.errors import Unavailable
-from bot.core.ports import Clock
-from bot.dispatch.active_job import ActiveJob
-from bot.dispatch.batcher import Batcher, InFlightBatch
-from bot.dispatch.claims import BatchClaims
-from bot.dispatch.completion import Completion
-from bot.dispatch.image_files import ImageFiles
-from bot.dispatch.live import Live
-from bot.dispatch.overhead import Overhead
+from bot.core.events import EventBus, JobChanged, PreviewDemand
+from bot.core.ports import Clock, Ticket
+from bot.delivery.live import Live
+from bot.dispatch.active_job import ActiveJob, ActiveJobs
+from bot.dispatch.batcher import BatchClaims, Batcher, InFlightBatch
+from bot.dispatch.completion import Completion, ImageFiles
+from bot.dispatch.eta import EtaCalibration
 from bot.observability.metrics import Metrics
+from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
-from bot.queue.work_item import WorkItem
+from bot.queue.timing import Overhead
 from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
 
-_PAUSE = 1.0
+_DATABASE_PAUSE = 1.0
 """Seconds until the next try after the database could not be read or written."""
 
-_BROKEN_PAUSE = 5.0
-"""Seconds between two looks at an engine that can't start."""
+_ENGINE_PAUSE = 5.0
+"""Seconds between two tries to start an engine that can't start."""
 
-_SEEN_EVERY = 0.2
-"""Seconds between two looks at how far a job is."""
+_SHOW_EVERY = 0.2
+"""Shortest time between two updates of a job's progress, in seconds."""
 
 _PREEMPTED_AFTER = 1.0
-"""Seconds without a step, while others take steps, after which a job's card says so: a shorter pause would only flicker."""
+"""Seconds without a step, while others take steps, after which a job's card says so; a shorter pause would only flicker."""
 
 log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Feeds the engine. Whatever goes wrong with a job ends that job, never the loop."""
+    """Feeds the engine. A fault of a job ends that job, never the loop."""
 
     def __init__(
         self,
         engine: Engine,
         *,
-        claims: BatchClaims,
-        files: ImageFiles,
         queue: JobQueue,
-        feed: Batcher,
+        batcher: Batcher,
+        claims: BatchClaims,
+        active: ActiveJobs,
+        files: ImageFiles,
+        completion: Completion,
         live: Live,
-        endings: Completion,
+        calibration: EtaCalibration,
         overhead: Overhead,
-        changed: Callable[[int], None],
-        ended: Callable[[int, bool], None],
+        bus: EventBus,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         """Args:
         engine: Draws.
-        claims: Takes the next batch out of the queue.
-        files: Keeps pictures.
         queue: What waits.
-        feed: Says who is next, and keeps what is with the engine.
+        batcher: Decides what is next.
+        claims: Takes the next batch out of the queue.
+        active: The jobs that are being drawn.
+        files: Stores pictures.
+        completion: Stores the outcome of a job.
         live: Told of progress.
-        endings: Writes down how a job ended.
-        overhead: Told how long storing takes.
-        changed: Called when a job looks different now.
-        ended: Called when all pictures of a job have ended, and with whether there are any.
+        calibration: Told when a job's pictures are there.
+        overhead: Told how long it takes to store pictures.
+        bus: Told when a job's card may look different.
         clock: Time.
-        metrics: Counts pictures and losses.
+        metrics: Counts pictures, losses, outcomes and predictions.
         """
         self._engine = engine
-        self._claims = claims
-        self._files = files
         self._queue = queue
-        self._feeding = feed
+        self._batcher = batcher
+        self._claims = claims
+        self._active = active
+        self._files = files
+        self._completion = completion
         self._live = live
-        self._endings = endings
+        self._calibration = calibration
         self._overhead = overhead
-        self._changed = changed
-        self._told_end = ended
+        self._bus = bus
         self._clock = clock
         self._metrics = metrics
-        self._runs = claims.runs
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        live.on_look = self._look
 
-    @property
-    def runs(self) -> Mapping[int, ActiveJob]:
-        """Jobs that are being drawn, or wait again with some of their pictures done, by id."""
-        return self._runs
+    def enqueue(self, ticket: Ticket, *, solo: bool = False) -> None:
+        """A queued row was committed: its job may be begun; ``solo``: in a batch of its own."""
+        self._queue.put(ticket, solo=solo)
+        self._changed(ticket.job_id)
 
-    def has(self, job_id: int) -> bool:
-        """Whether the job was taken out of the queue and has not ended."""
-        return job_id in self._runs or self._claims.has(job_id)
-
-    def forget(self, job_id: int) -> None:
-        """The job was cancelled: what the engine draws of it is dropped, and nothing of it is kept."""
-        if (run := self._runs.get(job_id)) is not None:
-            run.cancelled = True
-            for index in run.painting:
-                self._drop(run, index)
-            self._check(run)
+    def cancel(self, job_id: int) -> None:
+        """The job was cancelled: it leaves the queue, and the engine within one step, and nothing of it is kept."""
+        self._calibration.forget(job_id)
+        self._queue.remove(job_id)
+        if (active := self._active.get(job_id)) is not None:
+            active.cancelled = True
+            for index in active.painting:
+                self._drop(active, index)
+            self._check(active)
+        self._metrics.jobs.labels("cancelled").inc()
+        self._changed(job_id)
 
     def stop(self) -> None:
-        """Begin nothing more; ``run`` puts what is not finished back into the queue and returns."""
+        """Begin nothing more; ``run`` puts unfinished jobs back into the queue and returns."""
         self._stop.set()
         self._files.stop()
 
     async def run(self) -> None:
-        """Work until ``stop``. Cancelled, it leaves the rows as a kill would, and the next start puts them right."""
+        """Work until ``stop``. When cancelled, it leaves the rows as a kill would, and the next start repairs them."""
         feed = asyncio.create_task(self._feed(), name="feed")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
@@ -123,39 +123,44 @@ class Dispatcher:
                 feed.result()
             while self._tasks:
                 await asyncio.wait(self._tasks)
-            await self._put_back()
+            await self._requeue_all()
         finally:
             for task in (feed, stop, *self._tasks):
                 task.cancel()
             await asyncio.gather(feed, stop, *self._tasks, return_exceptions=True)
 
+    def on_preview_demand(self, event: PreviewDemand) -> None:
+        """Have the engine make previews of a job's pictures, or stop it."""
+        if (active := self._active.get(event.job_id)) is not None:
+            for index in active.painting:
+                self._spawn(self._engine.set_preview(active.recipes[index].id, enabled=event.wanted))
+
     async def _feed(self) -> None:
-        """Hand work to the engine as long as there is any: the next batch while it still draws the last one."""
+        """Hand over the next batch while the engine still draws the last one, as long as anything waits."""
         async with asyncio.TaskGroup() as paints:
             while True:
-                await self._queue.filled()
-                await self._ready()
-                # What is drawn has to be stored: nothing more is drawn until there is room for it.
-                await self._files.room()
+                await self._queue.wait_nonempty()
+                await self._engine_ready()
+                # Pictures that are drawn must be stored first.
+                await self._files.wait_for_room()
                 try:
-                    batch = await self._claims.next()
+                    batch = await self._claims.next_batch()
                 except Unavailable as e:
-                    # The database says once itself what is wrong with it; this may go on for hours.
+                    # The database logs its own fault once; this may go on for hours.
                     log.debug("no job can be claimed (%s)", e.key)
-                    await self._clock.sleep(_PAUSE)
+                    await self._clock.sleep(_DATABASE_PAUSE)
                 except Exception:
                     log.exception("no job can be claimed")
-                    await self._clock.sleep(_PAUSE)
+                    await self._clock.sleep(_DATABASE_PAUSE)
                 else:
                     if batch is None:
-                        # It has room again after the next picture, or somebody comes who passes.
-                        await self._queue.moved()
+                        # The engine has room after its next picture, or for a job that overtakes.
+                        await self._queue.wait_changed()
                     elif batch:
-                        handed = self._hand_over(batch)
-                        paints.create_task(self._paint(batch, handed), name="paint")
+                        paints.create_task(self._paint(batch, self._hand_over(batch)), name="paint")
 
-    async def _ready(self) -> None:
-        """Return once the engine draws at once. Jobs wait while it can't start: somebody may mend that."""
+    async def _engine_ready(self) -> None:
+        """Return once the engine can draw. While it can't start, jobs wait: the operator may repair it."""
         said = ""
         while True:
             try:
@@ -164,162 +169,162 @@ class Dispatcher:
                 if str(e) != said:
                     said = str(e)
                     log.error("the engine can't start: %s", said)
-                await self._clock.sleep(_BROKEN_PAUSE)
+                await self._clock.sleep(_ENGINE_PAUSE)
 
     def _hand_over(self, batch: list[tuple[ActiveJob, WorkItem]]) -> InFlightBatch:
         """Note what the engine is given, before anything is awaited."""
-        for run, work in batch:
-            run.painting.update(work.indexes)
-            self._live.begin(run.job.id, len(run.recipes))
-            for index in run.done:
-                self._live.step(run.job.id, index, 1.0)
-            self._changed(run.job.id)
-        works = [(work, [run.recipes[i] for i in work.indexes]) for run, work in batch]
-        return self._feeding.begin(works, self._claims.room(works[0][1][0]))
+        for active, item in batch:
+            active.painting.update(item.indexes)
+            self._live.begin(active.job.id, len(active.recipes))
+            for index in active.done:
+                self._live.step(active.job.id, index, 1.0)
+            self._changed(active.job.id)
+        items = [(item, [active.recipes[i] for i in item.indexes]) for active, item in batch]
+        return self._batcher.begin(items, self._claims.per_step(items[0][1][0]))
 
-    async def _paint(self, batch: list[tuple[ActiveJob, WorkItem]], handed: InFlightBatch) -> None:
-        recipes = list(handed.recipes)
+    async def _paint(self, batch: list[tuple[ActiveJob, WorkItem]], in_flight: InFlightBatch) -> None:
         lost = False
         try:
-            async with aclosing(self._engine.paint(recipes, handed.lane)) as events:
+            async with aclosing(self._engine.paint(list(in_flight.recipes), in_flight.lane)) as events:
                 async for event in events:
-                    self._feeding.note(handed, event)
-                    self._on(event)
+                    self._batcher.on_event(in_flight, event)
+                    self._on_event(event)
         except EngineLost as e:
-            log.warning("the engine was lost with jobs %s: %s", sorted({run.job.id for run, _ in batch}), e)
+            log.warning("the engine was lost with jobs %s: %s", sorted({active.job.id for active, _ in batch}), e)
             lost = True
         except Exception:
-            log.exception("painting jobs %s ended unexpectedly", sorted({run.job.id for run, _ in batch}))
+            log.exception("painting jobs %s ended unexpectedly", sorted({active.job.id for active, _ in batch}))
             lost = True
-        self._feeding.end(handed)
+        self._batcher.end(in_flight)
         if lost:
             self._metrics.lost.inc()
-        for run, work in batch:
+        for active, item in batch:
             try:
-                await self._after(run, work, lost=lost)
+                await self._batch_ended(active, item, lost=lost)
             except Exception:
-                log.exception("job %d can't be put in order; the next start does", run.job.id)
+                log.exception("job %d can't be put in order; the next start does", active.job.id)
 
-    def _on(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         job_id, _, number = event.recipe_id.partition(":")
-        run, index = self._runs.get(int(job_id)), int(number)
-        if run is None or index not in run.painting:
+        active, index = self._active.get(int(job_id)), int(number)
+        if active is None or index not in active.painting:
             return
         match event:
             case Step():
-                if run.cancelled:
-                    # The engine may not have known the recipe yet when the job was cancelled.
-                    self._drop(run, index)
-                    return
-                if event.step == 1 and self._live.looking(run.job.id):
-                    # Only now the engine certainly knows the recipe.
-                    self._spawn(self._engine.set_preview(event.recipe_id, enabled=True))
-                self._live.step(run.job.id, index, event.step / event.steps)
-                now = self._clock.monotonic()
-                before, run.steps[index] = run.steps.get(index), now
-                resumed = self._live.preempted(run.job.id)
-                if resumed or event.step in (1, event.steps) or now - run.seen >= _SEEN_EVERY:
-                    # More often than anybody can look would take time from the drawing itself.
-                    run.seen = now
-                    self._live.preempt(run.job.id, False)
-                    self._changed(run.job.id)
-                    if before is not None:
-                        # Those who share its steps take one in each of them, before it or after it.
-                        self._preempt(now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
+                self._on_step(active, index, event)
             case Image():
-                run.painting.discard(index)
-                run.writing.add(index)
-                run.drawn = self._clock.monotonic()
-                self._spawn(self._store(run, index, event))
+                active.painting.discard(index)
+                active.writing.add(index)
+                active.drawn_at = self._clock.monotonic()
+                self._spawn(self._store(active, index, event))
             case Failed():
-                run.painting.discard(index)
-                run.failed[index] = error_key(event.error.code)
+                active.painting.discard(index)
+                active.failed[index] = error_key(event.error.code)
                 log.warning("picture %s failed: %s", event.recipe_id, event.error.code)
-                self._check(run)
+                self._check(active)
             case Preview():
-                self._live.preview(run.job.id, index, event.data, event.mime)
+                self._live.add_preview(active.job.id, index, event.data, event.mime)
 
-    def _preempt(self, since: float) -> None:
+    def _on_step(self, active: ActiveJob, index: int, event: Step) -> None:
+        if active.cancelled:
+            # The engine may not have known the recipe yet when the job was cancelled.
+            self._drop(active, index)
+            return
+        job_id = active.job.id
+        if event.step == 1 and self._live.wants_previews(job_id):
+            # Before the first step the engine may not know the recipe.
+            self._spawn(self._engine.set_preview(event.recipe_id, enabled=True))
+        self._live.step(job_id, index, event.step / event.steps)
+        now = self._clock.monotonic()
+        before, active.step_times[index] = active.step_times.get(index), now
+        resumed = self._live.is_preempted(job_id)
+        # More updates than a person can follow would take time from the drawing itself.
+        if resumed or event.step in (1, event.steps) or now - active.shown_at >= _SHOW_EVERY:
+            active.shown_at = now
+            self._live.set_preempted(job_id, False)
+            self._changed(job_id)
+            if before is not None:
+                # Pictures that share steps with this one have taken theirs within one and a half steps.
+                self._mark_preempted(now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
+
+    def _mark_preempted(self, since: float) -> None:
         """Show which jobs have taken no step since then."""
-        for job_id, run in self._runs.items():
-            if not self._live.preempted(job_id) and run.preempted(since):
-                self._live.preempt(job_id, True)
+        for job_id, active in self._active.items():
+            if not self._live.is_preempted(job_id) and active.is_paused(since):
+                self._live.set_preempted(job_id, True)
                 self._changed(job_id)
 
-    async def _after(self, run: ActiveJob, work: WorkItem, *, lost: bool) -> None:
-        """A batch has ended: see to what is left of one of its jobs."""
-        silent = run.painting.intersection(work.indexes)
-        run.painting.difference_update(work.indexes)
-        rest = work.rest()
-        if run.cancelled:
+    async def _batch_ended(self, active: ActiveJob, item: WorkItem, *, lost: bool) -> None:
+        """Requeue what is left of one job of a batch that has ended, or end the job."""
+        silent = active.painting.intersection(item.indexes)
+        active.painting.difference_update(item.indexes)
+        rest = item.rest()
+        if active.cancelled:
             pass
-        elif lost and run.left():
-            if await self._endings.lost(run):
-                self._live.end(run.job.id)
-                if not run.cancelled:
-                    self._queue.put(work.ticket, run.left(), solo=True)
-                self._changed(run.job.id)
+        elif lost and active.remaining():
+            if await self._completion.requeue_lost(active):
+                self._live.end(active.job.id)
+                if not active.cancelled:
+                    self._queue.put(item.ticket, active.remaining(), solo=True)
+                self._changed(active.job.id)
         else:
-            run.failed.update(dict.fromkeys(silent, error_key(EngineError.code)))
+            active.failed.update(dict.fromkeys(silent, error_key(EngineError.code)))
             if rest is not None:
-                self._queue.give_back(rest)
-        self._check(run)
+                self._queue.put_front(rest)
+        self._check(active)
 
-    async def _store(self, run: ActiveJob, index: int, image: Image) -> None:
-        """Keep one picture; the device draws on meanwhile."""
-        await self._files.keep(run, index, image, partial(self._stall, run.job.id))
-        self._check(run)
+    async def _store(self, active: ActiveJob, index: int, image: Image) -> None:
+        """Store one picture while the device draws on."""
+        await self._files.store(active, index, image)
+        self._check(active)
 
-    def _check(self, run: ActiveJob) -> None:
-        """End the run if nothing of it is left to do."""
-        if not run.idle() or not (run.cancelled or run.over()):
+    def _check(self, active: ActiveJob) -> None:
+        """End the job if nothing of it is left to do."""
+        if not active.is_idle() or not (active.cancelled or active.is_complete()):
             return
-        if self._runs.pop(run.job.id, None) is None:
+        if self._active.pop(active.job.id, None) is None:
             return
-        if run.cancelled:
-            self._live.end(run.job.id)
-            self._spawn(self._endings.discard(run))
+        if active.cancelled:
+            self._live.end(active.job.id)
+            self._spawn(self._completion.discard(active))
         else:
-            self._spawn(self._over(run))
+            self._spawn(self._complete(active))
 
-    async def _over(self, run: ActiveJob) -> None:
+    async def _complete(self, active: ActiveJob) -> None:
+        job_id = active.job.id
         try:
-            await self._endings.over(run, partial(self._stall, run.job.id))
+            await self._completion.complete(active)
         except Exception:
-            log.exception("the end of job %d can't be written down; the next start draws it again", run.job.id)
+            log.exception("the end of job %d can't be written down; the next start draws it again", job_id)
         else:
-            if run.done:
-                self._overhead.stored(self._clock.monotonic() - run.drawn)
-        self._live.end(run.job.id)
-        self._told_end(run.job.id, bool(run.done))
-        self._changed(run.job.id)
-
-    async def _put_back(self) -> None:
-        for run in list(self._runs.values()):
-            await self._endings.discard(run)
-        self._runs.clear()
-        await self._endings.stopped()
-
-    def _stall(self, job_id: int, on: bool) -> None:
-        """What is drawn of a job can't be stored now, or can be again."""
-        self._live.stall(job_id, on)
+            if active.done:
+                self._overhead.stored(self._clock.monotonic() - active.drawn_at)
+        self._live.end(job_id)
+        if active.done:
+            if (result := self._calibration.complete(job_id, now=self._clock.monotonic())) is not None:
+                self._metrics.predicted(result)
+        else:
+            self._calibration.forget(job_id)
         self._changed(job_id)
 
-    def _look(self, job_id: int, looking: bool) -> None:
-        """Somebody begins to look at a job, or the last one leaves."""
-        if (run := self._runs.get(job_id)) is not None:
-            for index in run.painting:
-                self._spawn(self._engine.set_preview(run.recipes[index].id, enabled=looking))
+    async def _requeue_all(self) -> None:
+        for active in list(self._active.values()):
+            await self._completion.discard(active)
+        self._active.clear()
+        await self._completion.requeue_running()
 
-    def _drop(self, run: ActiveJob, index: int) -> None:
-        self._spawn(self._engine.drop(run.recipes[index].id))
+    def _changed(self, job_id: int) -> None:
+        self._bus.publish(JobChanged(job_id))
+
+    def _drop(self, active: ActiveJob, index: int) -> None:
+        self._spawn(self._engine.drop(active.recipes[index].id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._task_ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a task of the dispatcher failed", exc_info=error)

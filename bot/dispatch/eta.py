@@ -1,265 +1,261 @@
-"""When pictures were promised and when they came: how wide a range must be to be true is learnt from that.
+"""Expected waits: positions in the queue, and ranges whose width is learnt from how earlier predictions turned out.
 
-Each end of the range is a quantile that is tracked: whenever it was too near it moves away by much, otherwise closer by
-little, so that it is wrong as often as it may be in the long run, whatever the day is like. (Angelopoulos, Candes and
-Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS 2023, section 2.1: quantile tracking.)
+Each end of a range is a quantile that is tracked: after an actual wait outside the range it moves outwards by a large
+step, otherwise inwards by a small step, so that in the long run it is wrong as often as allowed, whatever the load.
+(Angelopoulos, Candes and Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS 2023, section 2.1.)
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bot.core.jobs import ticket_of
 from bot.core.ports import Clock, Eta, QueuePosition
-from bot.dispatch.active_job import ActiveJob
-from bot.dispatch.live import Live
-from bot.dispatch.overhead import Overhead
-from bot.observability.metrics import Kept
-from bot.queue.duration_estimate import DurationEstimate
+from bot.delivery.live import Live
+from bot.dispatch.active_job import ActiveJobs
+from bot.dispatch.batcher import Batcher
+from bot.observability.metrics import EtaOutcome, EtaResult
 from bot.queue.job_queue import JobQueue
+from bot.queue.timing import DurationEstimate, Overhead
 from engine.contract import Lane
 
-FIRST = (0.7, 1.6)
-"""The range as shares of what is expected, while nothing was measured."""
+INITIAL_RANGE = (0.7, 1.6)
+"""The range before anything was measured, as multiples of the expected wait."""
 
-OUTSIDE = 0.06
-"""So many promises may come early, and so many late: seven of eight are to be true."""
+MISS_RATE = 0.06
+"""Share of predictions that may turn out early, and late: seven of eight are to be within the range."""
 
-STEP = 0.15
-"""How far the end of a range moves when it was too near, as a share of itself."""
+LEARNING_RATE = 0.15
+"""How far an end of a range moves after a miss, as a share of itself."""
 
 HORIZONS = (4.0, 30.0, 300.0)
-"""Waits up to so many seconds are learnt from apart: the shorter, the wider their range."""
+"""Upper limits of the expected wait, in seconds, whose ranges are learnt separately: shorter waits have wider ranges."""
 
-_Sort = tuple[Lane, int]
+SMALL_QUEUE = 200
+"""A queue of up to this many jobs is read after every change; a longer one at most every REREAD_EVERY seconds."""
+
+REREAD_EVERY = 2.0
+"""Seconds for which the positions in a long queue are kept."""
+
+IMPROVEMENT = 0.1
+"""A waiting job's card is refreshed when its position has improved by this share of it: 1 at 10, but 10 at 100."""
+
+MIN_RETRY = 60.0
+"""Least seconds after which to try again when the queue is full."""
+
+_Category = tuple[Lane, int]
+"""Predictions that share a range: lane, and index of the horizon."""
 
 
 @dataclass(slots=True)
-class _Promise:
-    middle: float
+class _Prediction:
+    expected: float
     eta: Eta
-    at: float
-    sort: _Sort
+    made_at: float
+    category: _Category
     overdue: bool = False
-    """It has taken longer than its sort's range allows, and that was learnt from."""
+    """It has taken longer than the range of its category, which was learnt from already."""
 
 
 class EtaCalibration:
-    """What was said to whom, until it is kept."""
+    """Open predictions, and the ranges that were learnt from earlier ones. Times are seconds of a monotonic clock."""
 
-    def __init__(self, kept: Callable[[Kept, float], None]) -> None:
-        """Args:
-        kept: Told how a promise ended, and the time it took as a share of what was expected.
-        """
-        self._kept = kept
-        self._open: dict[int, _Promise] = {}
-        # When to look whether each is overdue; promises that are not open any more are skipped.
+    def __init__(self) -> None:
+        self._open: dict[int, _Prediction] = {}
+        # When to check whether a prediction is overdue; entries of predictions that are not open are skipped.
         self._due: list[tuple[float, int]] = []
-        # The ends of each sort's range: logarithms of shares of what is expected.
-        self._ends: dict[_Sort, tuple[float, float]] = {}
+        # The ends of each category's range, as logarithms of multiples of the expected wait.
+        self._ends: dict[_Category, tuple[float, float]] = {}
 
-    def range(self, middle: float, lane: Lane, *, now: float) -> Eta:
-        """The range to promise at ``now`` where so many seconds are expected."""
-        self._learn_overdue(now)
-        low, high = self._range(_sort(lane, middle))
-        return Eta(middle * math.exp(low), middle * math.exp(high))
+    def predict(self, expected: float, lane: Lane, *, now: float) -> Eta:
+        """Return the range for an expected wait of this many seconds."""
+        self._learn_from_overdue(now)
+        low, high = self._range(_category(lane, expected))
+        return Eta(expected * math.exp(low), expected * math.exp(high))
 
-    def made(self, job_id: int, middle: float, eta: Eta, lane: Lane, *, now: float) -> None:
-        """Somebody was told this of a job; what they were told first counts."""
-        if job_id not in self._open and middle > 0:
-            self._open[job_id] = _Promise(middle, eta, now, _sort(lane, middle))
+    def record(self, job_id: int, expected: float, eta: Eta, lane: Lane, *, now: float) -> None:
+        """A person was shown this prediction; the first one of a job counts."""
+        if job_id not in self._open and expected > 0:
+            self._open[job_id] = _Prediction(expected, eta, now, _category(lane, expected))
             heapq.heappush(self._due, (now + eta.high, job_id))
 
-    def came(self, job_id: int, *, now: float) -> None:
-        """Its pictures are there."""
-        self._learn_overdue(now)
-        promise = self._open.pop(job_id, None)
-        if promise is None:
-            return
-        took = now - promise.at
-        share = took / promise.middle
-        if not promise.overdue:
-            self._learn(promise.sort, share)
-        early, late = took < promise.eta.low, took > promise.eta.high
-        self._kept(Kept.EARLY if early else Kept.LATE if late else Kept.TRUE, share)
+    def complete(self, job_id: int, *, now: float) -> EtaResult | None:
+        """The job's pictures are there: learn from its prediction and return how it turned out; None without one."""
+        self._learn_from_overdue(now)
+        prediction = self._open.pop(job_id, None)
+        if prediction is None:
+            return None
+        took = now - prediction.made_at
+        ratio = took / prediction.expected
+        if not prediction.overdue:
+            self._learn(prediction.category, ratio)
+        if took < prediction.eta.low:
+            return EtaResult(EtaOutcome.EARLY, ratio)
+        return EtaResult(EtaOutcome.LATE if took > prediction.eta.high else EtaOutcome.WITHIN, ratio)
 
     def forget(self, job_id: int) -> None:
-        """It was cancelled, or failed: nothing is to be learnt from it."""
+        """The job was cancelled or has failed: its prediction teaches nothing."""
         self._open.pop(job_id, None)
 
-    def _learn_overdue(self, now: float) -> None:
-        """Learn from promises that are overdue before their pictures come: in a burst many more are made until then."""
+    def _learn_from_overdue(self, now: float) -> None:
+        """Learn from predictions that are overdue before they complete: in a burst, many more are made meanwhile."""
         while self._due and self._due[0][0] < now:
             _, job_id = heapq.heappop(self._due)
-            promise = self._open.get(job_id)
-            if promise is None or promise.overdue:
+            prediction = self._open.get(job_id)
+            if prediction is None or prediction.overdue:
                 continue
-            due = promise.at + promise.middle * math.exp(self._range(promise.sort)[1])
+            due = prediction.made_at + prediction.expected * math.exp(self._range(prediction.category)[1])
             if due < now:
-                promise.overdue = True
-                self._learn(promise.sort, (now - promise.at) / promise.middle)
+                prediction.overdue = True
+                self._learn(prediction.category, (now - prediction.made_at) / prediction.expected)
             else:
-                # Others of its sort were late, and the range is wider now.
+                # The range has become wider since: others of the category were late.
                 heapq.heappush(self._due, (due, job_id))
 
-    def _learn(self, sort: _Sort, share: float) -> None:
-        """Move the ends of a range after this share of what was expected.
+    def _learn(self, category: _Category, ratio: float) -> None:
+        """Move the ends of a range after this multiple of the expected wait.
 
-        The range of now counts, not the one that was promised: else each promise of a burst would widen it again.
+        It is compared with the present range, not with the predicted one: else each prediction of a burst would widen
+        the range again.
         """
-        low, high = self._range(sort)
-        early, late = share < math.exp(low), share > math.exp(high)
-        low -= STEP * (early - OUTSIDE)
-        high += STEP * (late - OUTSIDE)
-        self._ends[sort] = min(low, high), max(low, high)
+        low, high = self._range(category)
+        early, late = ratio < math.exp(low), ratio > math.exp(high)
+        low -= LEARNING_RATE * (early - MISS_RATE)
+        high += LEARNING_RATE * (late - MISS_RATE)
+        self._ends[category] = min(low, high), max(low, high)
 
-    def _range(self, sort: _Sort) -> tuple[float, float]:
-        """What was learnt for this sort; else for the nearest: by length in the same lane first, then in the other."""
-        if sort in self._ends or not self._ends:
-            return self._ends.get(sort, (math.log(FIRST[0]), math.log(FIRST[1])))
-        lane, horizon = sort
+    def _range(self, category: _Category) -> tuple[float, float]:
+        """Return what was learnt for this category, else for the nearest: same lane first, then the nearest horizon."""
+        if category in self._ends or not self._ends:
+            return self._ends.get(category, (math.log(INITIAL_RANGE[0]), math.log(INITIAL_RANGE[1])))
+        lane, horizon = category
         return self._ends[min(self._ends, key=lambda other: (other[0] is not lane, abs(other[1] - horizon)))]
 
 
-def _sort(lane: Lane, middle: float) -> _Sort:
-    return lane, sum(middle > horizon for horizon in HORIZONS)
-
-
-SMALL = 200
-"""A queue of up to so many jobs is read anew whenever it has changed; a longer one no more often than AGAIN."""
-
-AGAIN = 2.0
-"""Seconds for which the places in a long queue are taken to be the same."""
-
-MOVED = 0.1
-"""Who waits is shown that they have moved up once it is by this share of their place: 9 of 10, but 90 of 100."""
-
-SOONEST = 60.0
-"""Whoever finds the queue full is told to come back after so many seconds at the least."""
+def _category(lane: Lane, expected: float) -> _Category:
+    return lane, sum(expected > horizon for horizon in HORIZONS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seat:
+class _Position:
+    """A waiting job: its position, the device seconds up to its end (None: unknown), and its lane."""
+
     position: int
-    ahead: float | None
+    seconds: float | None
     lane: Lane
 
 
 class EtaEstimator:
-    """Reads the queue; what it works out is kept until the queue changes."""
+    """Positions and expected waits of queued jobs; computed positions are kept until the queue changes."""
 
     def __init__(
         self,
         queue: JobQueue,
-        runs: Callable[[], Mapping[int, ActiveJob]],
+        batcher: Batcher,
+        active: ActiveJobs,
         live: Live,
-        estimate: DurationEstimate,
         *,
+        estimate: DurationEstimate,
         overhead: Overhead,
-        promises: EtaCalibration,
+        calibration: EtaCalibration,
         clock: Clock,
-        held: Callable[[], bool] = lambda: False,
-        set_aside: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
         """Args:
         queue: What waits.
-        runs: What is being drawn now.
-        live: How far that is.
-        estimate: How long the device takes for a picture; what it draws together shares that time.
+        batcher: Says whether the service is held, and which jobs urgent work overtakes.
+        active: What is being drawn.
+        live: Has the progress of that.
+        estimate: Device seconds for one picture; pictures that are drawn together share them.
         overhead: How much longer the service takes than the device.
-        promises: Knows how wide a range must be, and remembers what was said.
+        calibration: Makes ranges of expected waits, and remembers predictions.
         clock: Time.
-        held: Whether nothing new is begun, so that nobody knows when.
-        set_aside: Jobs that are being drawn, and that urgent work does not wait for.
         """
         self._queue = queue
-        self._runs = runs
+        self._batcher = batcher
+        self._active = active
         self._live = live
         self._estimate = estimate
         self._overhead = overhead
-        self._promises = promises
+        self._calibration = calibration
         self._clock = clock
-        self._held = held
-        self._set_aside = set_aside
         self._version = -1
         self._read_at = 0.0
-        self._seats: dict[int, _Seat] = {}
-        self._last = 0.0
-        self._told: dict[int, int] = {}
+        self._positions: dict[int, _Position] = {}
+        self._total = 0.0
+        self._shown: dict[int, int] = {}
 
     def waiting(self, job_id: int) -> QueuePosition | None:
-        """Position (1 is next) and expected wait; None for a job that does not wait or is partly drawn already."""
+        """Return position (1 is next) and expected wait; None for a job that does not wait or was begun."""
         if job_id not in self._queue:
             return None
         self._refresh()
-        seat = self._seats.get(job_id)
-        if seat is None:
+        found = self._positions.get(job_id)
+        if found is None:
             if self._version == self._queue.version:
                 return None
-            # It came after the last look at a long queue.
-            return QueuePosition(self._queue.about(job_id), None)
-        now = self._running(seat.lane)
-        if seat.ahead is None or now is None or self._held():
-            return QueuePosition(seat.position, None)
-        middle = (seat.ahead + now) * self._overhead.factor() + self._overhead.tail()
-        at = self._clock.monotonic()
-        eta = self._promises.range(middle, seat.lane, now=at)
-        self._promises.made(job_id, middle, eta, seat.lane, now=at)
-        return QueuePosition(seat.position, eta)
+            # The job came after a long queue was read.
+            return QueuePosition(self._queue.approximate_position(job_id), None)
+        drawing = self._seconds_in_flight(found.lane)
+        if found.seconds is None or drawing is None or self._batcher.held:
+            return QueuePosition(found.position, None)
+        expected = (found.seconds + drawing) * self._overhead.factor() + self._overhead.tail()
+        now = self._clock.monotonic()
+        eta = self._calibration.predict(expected, found.lane, now=now)
+        self._calibration.record(job_id, expected, eta, found.lane, now=now)
+        return QueuePosition(found.position, eta)
 
-    def moved(self) -> list[int]:
-        """Return the jobs that have noticeably moved up since they were last named here."""
+    def improved(self) -> list[int]:
+        """Return the jobs whose position has improved by IMPROVEMENT since they were last returned here."""
         self._refresh()
-        moved, told = [], {}
-        for job_id, seat in self._seats.items():
-            before = self._told.get(job_id, 0)
-            if not before or abs(before - seat.position) >= max(1.0, before * MOVED):
-                moved.append(job_id)
-                before = seat.position
-            told[job_id] = before
-        self._told = told
-        return moved
+        improved, shown = [], {}
+        for job_id, found in self._positions.items():
+            before = self._shown.get(job_id, 0)
+            if not before or abs(before - found.position) >= max(1.0, before * IMPROVEMENT):
+                improved.append(job_id)
+                before = found.position
+            shown[job_id] = before
+        self._shown = shown
+        return improved
 
     def full(self, limit: int) -> float | None:
-        """None while fewer than ``limit`` jobs wait; otherwise in how many seconds a tenth of them will be drawn."""
+        """Return None while fewer than ``limit`` jobs wait; otherwise the seconds until a tenth of them is drawn."""
         if len(self._queue) < limit:
             return None
         self._refresh()
-        return max(SOONEST, self._last * self._overhead.factor() / 10)
+        return max(MIN_RETRY, self._total * self._overhead.factor() / 10)
 
     def _refresh(self) -> None:
         if self._version == self._queue.version:
             return
         now = self._clock.monotonic()
-        if len(self._queue) > SMALL and self._version >= 0 and 0 <= now - self._read_at < AGAIN:
+        if len(self._queue) > SMALL_QUEUE and self._version >= 0 and 0 <= now - self._read_at < REREAD_EVERY:
             return
         self._version, self._read_at = self._queue.version, now
-        self._read()
+        self._read_queue()
 
-    def _read(self) -> None:
-        """Work out each job's position, and the seconds of drawing up to its end; None once any on the way is unknown."""
-        self._seats = {}
-        ahead: float | None = 0.0
-        for lane, work in self._queue.order():
-            each = self._estimate.seconds(work.ticket)
-            ahead = None if ahead is None or each is None else ahead + each * len(work.indexes)
-            if not work.started:
-                self._seats[work.ticket.job_id] = _Seat(len(self._seats) + 1, ahead, lane)
-        self._last = ahead or 0.0
+    def _read_queue(self) -> None:
+        """Compute each job's position and the device seconds up to its end; None after the first unknown duration."""
+        self._positions = {}
+        total: float | None = 0.0
+        for lane, item in self._queue.order():
+            each = self._estimate.seconds(item.ticket)
+            total = None if total is None or each is None else total + each * len(item.indexes)
+            if not item.started:
+                self._positions[item.ticket.job_id] = _Position(len(self._positions) + 1, total, lane)
+        self._total = total or 0.0
 
-    def _running(self, lane: Lane) -> float | None:
-        """Seconds until what this lane waits for is drawn, of what is being drawn now; None when unknown."""
-        passed = self._set_aside() if lane is Lane.INTERACTIVE else frozenset()
+    def _seconds_in_flight(self, lane: Lane) -> float | None:
+        """Return the device seconds left of the work in flight that this lane waits for; None when unknown."""
+        overtaken = self._batcher.preemptible_jobs() if lane is Lane.INTERACTIVE else frozenset()
         total = 0.0
-        for run in self._runs().values():
-            if run.painting and run.job.id not in passed:
-                each = self._estimate.seconds(ticket_of(run.job))
+        for active in self._active.values():
+            if active.painting and active.job.id not in overtaken:
+                each = self._estimate.seconds(ticket_of(active.job))
                 if each is None:
                     return None
-                # What is left of it for later waits in the queue, and is counted there.
-                undone = len(run.recipes) * (1 - (self._live.progress(run.job.id) or 0.0))
-                total += each * min(undone, len(run.painting))
+                # Its pictures for a later batch wait in the queue and are counted there.
+                undone = len(active.recipes) * (1 - (self._live.progress(active.job.id) or 0.0))
+                total += each * min(undone, len(active.painting))
         return total

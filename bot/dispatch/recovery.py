@@ -1,28 +1,42 @@
-"""At start: puts right what a kill or a stop has left half done."""
+"""Brings memory in line with the rows: recovery at start, and changes by other processes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from bot.access.claims import refresh_owners
+from bot.access.digest import AccessDigest
+from bot.core.access import Owners
 from bot.core.errors import Unavailable
-from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
+from bot.core.jobs import MAX_ATTEMPTS, Job, JobState, ServiceState, ticket_of
 from bot.core.ports import Clock
 from bot.delivery.message_sync import MessageSync
+from bot.delivery.service import Delivery
+from bot.dispatch.active_job import ActiveJobs
+from bot.dispatch.batcher import Batcher
 from bot.dispatch.completion import LOST
+from bot.dispatch.dispatcher import Dispatcher
+from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
-from bot.storage import blobs, inputs, jobs, messages, orphans, pictures
+from bot.storage import blobs, inputs, jobs, messages, options, orphans, pictures
 from bot.storage.database import Database
 from bot.storage.orphans import OrphanScan
+
+CHECK_EVERY = 1.0
+"""Seconds between two checks whether another process has written."""
+
+JOBS_AT_ONCE = 200
+"""Most new jobs that one transaction reads, so that others get their turn at the database."""
 
 log = logging.getLogger(__name__)
 
 
-async def recover(db: Database, folder: Path, showing: MessageSync, clock: Clock) -> tuple[Job, ...]:
-    """Put the rows right, put aside files that no row knows, and return the jobs that wait, oldest first.
+async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -> tuple[Job, ...]:
+    """Repair the rows after a kill, move files without a row aside, and return the waiting jobs, oldest first.
 
     Painted jobs and messages that are still to be shown are left to delivery. Nothing may be drawn or shown meanwhile.
 
@@ -50,7 +64,7 @@ async def recover(db: Database, folder: Path, showing: MessageSync, clock: Clock
         arrived = await orphans.arrived(tx, found, inputs=bool(given.whole), now=time.time())
         unknown = found.pictures.keys() - known
         own, forgotten = await orphans.own(tx, found, unknown)
-        # The page may take requests already; what they start from is kept in a transaction after this one.
+        # The page may accept requests already; their source images get rows in a later transaction.
         first, named = await orphans.since(tx), await jobs.starts(tx)
         loose = [
             path for path, made in given.whole.items() if f"{inputs.FOLDER}/{path.name}" not in named and made >= first
@@ -68,9 +82,9 @@ async def recover(db: Database, folder: Path, showing: MessageSync, clock: Clock
         except OSError as e:
             raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
     for message in begun:
-        await showing.interrupted(message)
-    showing.may_be_edited(message.id for message in edited)
-    _tell_of_files(found, known, left=unknown - own, moved=moved, arrived=arrived)
+        await sync.recover_interrupted(message)
+    sync.mark_maybe_final(message.id for message in edited)
+    _log_mismatches(found, known, left=unknown - own, moved=moved, arrived=arrived)
     if waiting or begun or half:
         log.info(
             "found %d waiting jobs, %d interrupted sends, %d half-written files", len(waiting), len(begun), len(half)
@@ -78,10 +92,10 @@ async def recover(db: Database, folder: Path, showing: MessageSync, clock: Clock
     return waiting
 
 
-def _tell_of_files(
+def _log_mismatches(
     found: OrphanScan, known: Collection[str], *, left: Collection[str], moved: int, arrived: bool
 ) -> None:
-    """Say in the log what does not fit between rows and files."""
+    """Log where rows and files do not match."""
     if arrived:
         log.warning(
             "THE DATABASE IS NEW OR RESTORED: %d of the %d picture files are unknown to it. Nothing was removed. If it is"
@@ -106,5 +120,98 @@ def _tell_of_files(
         )
     lost = sorted(set(known) - found.pictures.keys())
     if lost:
-        # After a backup without pictures was restored, say: their jobs are there, and can be drawn again.
+        # For example after a backup without pictures was restored; their jobs can be drawn again.
         log.warning("%d of %d pictures have no file, such as %s", len(lost), len(known), ", ".join(lost[:3]))
+
+
+class ExternalChanges:
+    """Takes up what other processes have written, such as the command line next to the running service."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        queue: JobQueue,
+        batcher: Batcher,
+        active: ActiveJobs,
+        dispatcher: Dispatcher,
+        delivery: Delivery,
+        owners: Owners,
+        digest: AccessDigest,
+        clock: Clock,
+    ) -> None:
+        """Args:
+        db: An open database.
+        queue: The waiting jobs that this process knows.
+        batcher: Told whether the service is paused.
+        active: The jobs that are being drawn.
+        dispatcher: Told of new and of cancelled jobs.
+        delivery: Looks for new messages after a change.
+        owners: Read again after a change.
+        digest: Told that the owners may have changed.
+        clock: Time.
+        """
+        self._db = db
+        self._queue = queue
+        self._batcher = batcher
+        self._active = active
+        self._dispatcher = dispatcher
+        self._delivery = delivery
+        self._owners = owners
+        self._digest = digest
+        self._clock = clock
+        self._seen: int | None = None
+
+    async def start(self) -> None:
+        """Everything written up to now is known. Raises Unavailable."""
+        self._seen = await self._db.foreign_version()
+
+    async def run(self) -> None:
+        """Check every CHECK_EVERY seconds until cancelled."""
+        while True:
+            await self._clock.sleep(CHECK_EVERY)
+            try:
+                await self.check()
+            except Unavailable as e:
+                # The database logs its own fault once; this may go on for hours.
+                log.debug("what another process has written can't be read (%s); again in %g s", e.key, CHECK_EVERY)
+            except Exception:
+                log.exception("what another process has written can't be taken up; again in %g s", CHECK_EVERY)
+
+    async def check(self) -> None:
+        """Take up what another process has written since the last check, if it has. Raises Unavailable."""
+        version = await self._db.foreign_version()
+        if version == self._seen:
+            return
+        # Known jobs are read before the rows, so that a job that is added meanwhile is not taken for a removed one.
+        known, begun = set(self._queue), tuple(self._active)
+        async with self._db.read() as tx:
+            waiting = await jobs.waiting_ids(tx)
+            held = await options.service_state(tx) is ServiceState.PAUSE
+        self._batcher.hold(held)
+        for job_id in sorted(known - waiting) + [i for i in begun if i not in waiting]:
+            await self._cancel_if_gone(job_id)
+        missing = sorted(waiting - known)
+        for i in range(0, len(missing), JOBS_AT_ONCE):
+            await self._enqueue(missing[i : i + JOBS_AT_ONCE])
+        await self._delivery.scan()
+        await refresh_owners(self._db, self._owners)
+        self._digest.wake()
+        # Only after all of it has succeeded, so that the next check repeats one that failed.
+        self._seen = version
+
+    async def _cancel_if_gone(self, job_id: int) -> None:
+        """Cancel a job that waits or is drawn here if its row is cancelled or gone; it may just have begun or ended."""
+        async with self._db.read() as tx:
+            job = await jobs.get(tx, job_id)
+        if (job is None or job.state is JobState.CANCELLED) and (job_id in self._queue or self._active.owns(job_id)):
+            self._dispatcher.cancel(job_id)
+
+    async def _enqueue(self, job_ids: Sequence[int]) -> None:
+        async with self._db.read() as tx:
+            found = [await jobs.get(tx, job_id) for job_id in job_ids]
+        for job in found:
+            # A job that was taken out of the queue meanwhile is being begun; its row may have been read before that.
+            if job is not None and job.state is JobState.QUEUED and not self._active.owns(job.id):
+                self._dispatcher.enqueue(ticket_of(job))
+        await asyncio.sleep(0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from bot.core.errors import Unavailable
+from bot.core.events import EventBus, MessagesAdded
 from bot.core.jobs import Job
 from bot.core.ports import Moderator
 from bot.core.strictness import HIDDEN, SPOILER, Strictness
@@ -29,15 +29,15 @@ class Unfit(Exception):
 class ImageModeration:
     """Looks at pictures while the device draws on. What it can't judge is covered, never lost."""
 
-    def __init__(self, db: Database, moderator: Moderator | None, posted: Callable[[], None]) -> None:
+    def __init__(self, db: Database, moderator: Moderator | None, bus: EventBus) -> None:
         """Args:
         db: Where the rows are.
         moderator: Judges pictures; None: nobody does.
-        posted: Called when a place's log is to be told.
+        bus: Told when there is a notice for a place's log.
         """
         self._db = db
         self._moderator = moderator
-        self._posted = posted
+        self._bus = bus
 
     async def flag(self, job: Job, index: int, data: bytes) -> str:
         """Return the flag of a picture: ``spoiler``, or nothing. Raises Unfit when it must not be kept."""
@@ -73,4 +73,4 @@ class ImageModeration:
             # Whoever asked is told by their card.
             log.warning("the log of job %d's place can't be told (%s)", job.id, e.key)
             return
-        self._posted()
+        self._bus.publish(MessagesAdded())

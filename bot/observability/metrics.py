@@ -1,38 +1,55 @@
-"""What the operator's Prometheus reads: queue, jobs, seconds, engine, delivery."""
+"""Prometheus metrics: queue, jobs, device seconds, engine, delivery, and predicted waits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sized
+from dataclasses import dataclass
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.contract import Phase
+from engine.contract import Engine, Phase
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 
-_SHARES = (0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2, 3, 5)
+_RATIOS = (0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2, 3, 5)
 
 
-class Kept(StrEnum):
-    """How a promised time came out: within its range, before it, or after it."""
+class EtaOutcome(StrEnum):
+    """When pictures came, compared with the predicted range."""
 
-    TRUE = "true"
+    WITHIN = "within"
     EARLY = "early"
     LATE = "late"
 
 
+@dataclass(frozen=True, slots=True)
+class EtaResult:
+    """How a prediction turned out.
+
+    Attributes:
+        outcome: When the pictures came, compared with the predicted range.
+        ratio: The actual wait as a multiple of the expected wait.
+    """
+
+    outcome: EtaOutcome
+    ratio: float
+
+
 class Metrics:
-    """Counters of one service in the registry that it is given."""
+    """The metrics of one service."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        """Args:
+        registry: Where they are registered.
+        """
         self._registry = registry
         self.jobs = Counter("easel_jobs", "Jobs that ended, by outcome.", ["outcome"], registry=registry)
         self.pictures = Counter("easel_pictures", "Pictures painted, by model.", ["model"], registry=registry)
-        self.seconds = Histogram(
-            "easel_picture_seconds",
+        self._image_seconds = Histogram(
+            "easel_image_duration_seconds",
             "Seconds of the device for one picture.",
             ["model"],
             buckets=_SECONDS,
@@ -45,40 +62,72 @@ class Metrics:
             ["platform", "why"],
             registry=registry,
         )
-        self.promises = Counter("easel_promises", "Promised times that came out, by how.", ["kept"], registry=registry)
-        self.promise_error = Histogram(
-            "easel_promise_error_ratio",
-            "Time that it took, as a share of the time that was promised.",
-            buckets=_SHARES,
+        self._predictions = Counter(
+            "easel_eta_predictions",
+            "Predicted waits that have ended, by outcome: within the range, early or late.",
+            ["outcome"],
             registry=registry,
         )
+        self._prediction_error = Histogram(
+            "easel_eta_error_ratio",
+            "Actual wait as a multiple of the expected wait.",
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self._old = _OldNames(registry)
 
-    def promised(self, kept: Kept, share: float) -> None:
-        """The time that somebody was promised has come out."""
-        self.promises.labels(kept.value).inc()
-        self.promise_error.observe(share)
+    def predicted(self, result: EtaResult) -> None:
+        """A predicted wait has ended."""
+        self._predictions.labels(result.outcome.value).inc()
+        self._prediction_error.observe(result.ratio)
+        self._old.predicted(result)
 
     def painted(self, model: str, seconds: float) -> None:
-        """One picture was painted in so many seconds."""
+        """One picture took so many seconds of the device."""
         self.pictures.labels(model).inc()
-        self.seconds.labels(model).observe(seconds)
+        self._image_seconds.labels(model).observe(seconds)
+        self._old.seconds.labels(model).observe(seconds)
 
-    def watch(self, queue_length: Callable[[], int], phase: Callable[[], Phase]) -> None:
-        """Read the queue's length and the engine's phase whenever somebody asks."""
-        self._registry.register(_Now(queue_length, phase))
+    def watch(self, queue: Sized, engine: Engine) -> None:
+        """Export the queue's length and the engine's phase, read at each scrape."""
+        self._registry.register(_Gauges(queue, engine))
 
 
-class _Now(Collector):
-    """Gauges that are read when asked for; the phase is one of several, so that a change leaves no old value behind."""
+class _OldNames:
+    """Metrics under the names that they had before; they go with the next release."""
 
-    def __init__(self, queue_length: Callable[[], int], phase: Callable[[], Phase]) -> None:
-        self._queue_length = queue_length
-        self._phase = phase
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.seconds = Histogram(
+            "easel_picture_seconds",
+            "Old name of easel_image_duration_seconds.",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._promises = Counter(
+            "easel_promises", "Old name of easel_eta_predictions_total.", ["kept"], registry=registry
+        )
+        self._promise_error = Histogram(
+            "easel_promise_error_ratio", "Old name of easel_eta_error_ratio.", buckets=_RATIOS, registry=registry
+        )
+
+    def predicted(self, result: EtaResult) -> None:
+        """A predicted wait has ended."""
+        self._promises.labels("true" if result.outcome is EtaOutcome.WITHIN else result.outcome.value).inc()
+        self._promise_error.observe(result.ratio)
+
+
+class _Gauges(Collector):
+    """Gauges that are read at each scrape. The phase is one of several, so that no old phase stays set."""
+
+    def __init__(self, queue: Sized, engine: Engine) -> None:
+        self._queue = queue
+        self._engine = engine
 
     def collect(self) -> list[GaugeMetricFamily]:
         """Return both families as they are now."""
-        now = self._phase()
+        now = self._engine.state().phase
         phases = GaugeMetricFamily("easel_engine_phase", "1 for the engine's phase, 0 for others.", labels=["phase"])
         for phase in Phase:
             phases.add_metric([phase.value], float(phase is now))
-        return [GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=self._queue_length()), phases]
+        return [GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=len(self._queue)), phases]

@@ -8,13 +8,14 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from bot.cards import job_card
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal, Unavailable
+from bot.core.events import EventBus, MessagesAdded
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Surface
@@ -153,26 +154,30 @@ class ExportWorker:
         pictures: Path,
         surfaces: Mapping[str, Surface],
         clock: Clock,
-        posted: Callable[[], None],
+        bus: EventBus,
     ) -> None:
         """Args:
         db: Where the rows are.
         pictures: Where pictures are kept; exports lie beside it.
         surfaces: Who speaks to which platform.
         clock: Time.
-        posted: Called when there is something to be sent.
+        bus: Told when files or notices are to be sent.
         """
         self._db = db
         self._pictures = pictures
         self._data = inputs.data_folder(pictures)
         self._surfaces = surfaces
         self._clock = clock
-        self._posted = posted
+        self._bus = bus
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Something may be wanted, or a platform has come."""
+        """An export may have been requested, or a platform has come."""
         self._wake.set()
+
+    def on_messages_added(self, _event: MessagesAdded) -> None:
+        """An export may have been requested."""
+        self.wake()
 
     async def run(self) -> None:
         """Work until it is cancelled."""
@@ -229,7 +234,7 @@ class ExportWorker:
             raise
         if not kept:
             await parts.discard()
-        self._posted()
+        self._bus.publish(MessagesAdded())
 
     async def _fill(self, parts: ZipParts, export: Export) -> None:
         async with self._db.read() as tx:
@@ -274,7 +279,7 @@ class ExportWorker:
             if export.address is not None:
                 card = dump_card(job_card.refused(refusal, export.locale))
                 await messages.add_notice(tx, f"export:{export.id}:failed", alone(export.address), card)
-        self._posted()
+        self._bus.publish(MessagesAdded())
 
 
 def alone(address: Address) -> Address:

@@ -1,1 +1,1 @@
-"""The fair queue: who is next, and how long a picture takes."""
+"""The fair queue of waiting jobs: which batch is next, and how long a picture takes."""

@@ -1,4 +1,4 @@
-"""The shared queue of job ids: the rows are the truth, this orders what waits and wakes the dispatcher."""
+"""The queue of waiting jobs, and the scheduler that picks the next batch. The rows are the truth; this orders them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,43 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from bot.core.ports import Ticket
-from bot.queue.hierarchical_fair_queue import HierarchicalFairQueue, PersonQueue, Seat, Weights
-from bot.queue.work_item import Charge, WorkItem
+from bot.queue.fair_queue import Charge, HierarchicalFairQueue, PersonQueue, QueueKey, Weights, WorkItem
 from engine.contract import Lane
+
+BULK_ABOVE = 8
+"""A person with more pictures than this waiting or being drawn is served in the bulk lane, so that one request for sixteen
+pictures and sixteen requests for one are the same to everybody else."""
+
+AGED_EVERY = 8
+"""One of this many batches goes to the item that has been first in its queue for longest, whatever its lane, model and
+charge. So an item that is first in its queue is begun after at most AGED_EVERY * (1 + queues that were there before it)
+batches, once the engine has room for it."""
+
+LOOK_AHEAD = 32
+"""Most queues that are checked for an item that the engine has room for, or that can share the batch."""
+
+MAX_PASSES = 4
+"""Most batches that pass the one whose turn it is because another model is loaded; then the model is changed."""
+
+K = TypeVar("K", bound=Hashable)
+
+Fits = Callable[[WorkItem, Lane], bool]
+"""Whether the engine has room for an item now, in this lane."""
 
 
 class JobQueue:
-    """Everybody's waiting work, each person's in the order it came in each place; the scheduler says who is next."""
+    """All waiting jobs. Wakes the dispatcher when they change."""
 
     def __init__(self, cost: Callable[[Ticket], float] = lambda _: 1.0, weights: Weights | None = None) -> None:
         """Args:
-        cost: Seconds of the device for one picture, as far as is known.
-        weights: How much places and people count; all the same when not given.
+        cost: Expected device seconds of one picture.
+        weights: Weights of places and people; equal by default.
         """
         self._scheduler = Scheduler(cost, weights)
-        self._filled = asyncio.Event()
-        self._moved = asyncio.Event()
+        self._nonempty = asyncio.Event()
+        self._changed = asyncio.Event()
         self.version = 0
-        """Changes with every change of the queue."""
+        """Increases with every change of the queue."""
 
     def __len__(self) -> int:
         return len(self._scheduler)
@@ -36,285 +55,265 @@ class JobQueue:
         return job_id in self._scheduler
 
     def __iter__(self) -> Iterator[int]:
-        """The jobs that wait, in no order."""
+        """Iterate over the ids of the waiting jobs, in no order."""
         return iter(self._scheduler)
 
     def put(self, ticket: Ticket, indexes: tuple[int, ...] | None = None, *, solo: bool = False) -> None:
-        """Add a job, or what is left of it, at the end of its person's line; a job that is there is left alone.
+        """Add a job at the end of its person's queue; does nothing for a job that waits already.
 
         Args:
-            ticket: Of the job, whose row is queued.
-            indexes: Pictures to paint; all of them when not given.
-            solo: Let it share no batch.
+            ticket: The job, whose row is queued.
+            indexes: Pictures to draw; all by default.
+            solo: Draw it in a batch of its own.
         """
         if ticket.job_id in self._scheduler:
             return
         self._scheduler.put(WorkItem(ticket, tuple(range(ticket.count)) if indexes is None else indexes, solo=solo))
-        self._changed()
+        self._on_change()
+
+    def put_front(self, item: WorkItem) -> None:
+        """Put what a batch had no room for at the front of its person's queue."""
+        self._scheduler.put(item, front=True)
+        self._on_change()
 
     def remove(self, job_id: int) -> bool:
-        """Take a job out; returns whether it was there."""
+        """Remove a job; returns whether it was there."""
         if self._scheduler.remove(job_id) is None:
             return False
-        self._changed()
+        self._on_change()
         return True
 
     def lead(self, fits: Fits, loaded: str = "") -> WorkItem | None:
-        """Who leads the next batch as things stand; None when nobody waits, or nobody may go now. See Scheduler."""
+        """See ``Scheduler.lead``."""
         return self._scheduler.lead(fits, loaded)
 
-    def give_back(self, work: WorkItem) -> None:
-        """Put what a batch had no room for at the front of its person's line."""
-        self._scheduler.put(work, front=True)
-        self._changed()
-
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
-        """Take out the batch of at most ``limit`` pictures that ``lead`` begins. See Scheduler."""
-        chosen = self._scheduler.take(limit, lead)
-        self._changed()
-        return chosen
+        """See ``Scheduler.take``."""
+        taken = self._scheduler.take(limit, lead)
+        self._on_change()
+        return taken
 
-    def settle(self, bill: Charge, seconds: float) -> None:
-        """A picture that was handed out has ended, and took so many seconds: that is what it is charged."""
-        self._scheduler.settle(bill, seconds)
+    def settle(self, charge: Charge, seconds: float) -> None:
+        """See ``Scheduler.settle``."""
+        self._scheduler.settle(charge, seconds)
 
-    def about(self, job_id: int) -> int:
-        """About where a job that has just come stands, 1 is next."""
-        return self._scheduler.about(job_id)
+    def approximate_position(self, job_id: int) -> int:
+        """See ``Scheduler.approximate_position``."""
+        return self._scheduler.approximate_position(job_id)
 
     def order(self) -> Iterator[tuple[Lane, WorkItem]]:
-        """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
+        """See ``Scheduler.order``."""
         return self._scheduler.order()
 
-    async def filled(self) -> None:
-        """Return once there is work."""
-        await self._filled.wait()
+    async def wait_nonempty(self) -> None:
+        """Return once a job waits."""
+        await self._nonempty.wait()
 
-    async def moved(self) -> None:
-        """Return after the next change, or ``touch``; what happened since the last call counts."""
-        await self._moved.wait()
-        self._moved.clear()
+    async def wait_changed(self) -> None:
+        """Return after the next change or ``notify``; those since the last call count."""
+        await self._changed.wait()
+        self._changed.clear()
 
-    def touch(self) -> None:
-        """Something else has changed that decides who is next."""
-        self._moved.set()
+    def notify(self) -> None:
+        """Something else has changed that decides which item is next."""
+        self._changed.set()
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         self.version += 1
-        self._moved.set()
+        self._changed.set()
         if self._scheduler:
-            self._filled.set()
+            self._nonempty.set()
         else:
-            self._filled.clear()
-
-
-MANY = 8
-"""A person with more pictures waiting or being drawn than this is served as bulk, however they were asked for: one request
-for sixteen and sixteen requests for one are the same to everybody else."""
-
-AGED_EVERY = 8
-"""Of so many batches one goes to the work that has been first in its line for longest, whatever its lane, model and
-charge. So what is first in its person's line is begun after at most AGED_EVERY * (1 + lines that were there before it)
-batches (as soon as the engine has room for it)."""
-
-LOOK_AHEAD = 32
-"""So many are looked at for one that the engine has room for, and for one that may share the batch."""
-
-PASSED_MOST = 4
-"""So many batches may go before the one whose turn it is, because another model is loaded; then it is changed."""
-
-K = TypeVar("K", bound=Hashable)
-
-Fits = Callable[[WorkItem, Lane], bool]
-"""Whether the engine has room for it now, in this lane."""
+            self._nonempty.clear()
 
 
 class Scheduler:
-    """Everybody's waiting work. Picking the next batch takes O(log n), whatever waits."""
+    """Picks the next batch in O(log n), whatever waits."""
 
     def __init__(self, cost: Callable[[Ticket], float], weights: Weights | None = None) -> None:
         """Args:
-        cost: Seconds of the device for one picture, as far as is known.
-        weights: How much places and people count; all the same when not given.
+        cost: Expected device seconds of one picture.
+        weights: Weights of places and people; equal by default.
         """
-        self._trees = {lane: HierarchicalFairQueue(lane, cost, weights or Weights()) for lane in Lane}
+        self._lanes = {lane: HierarchicalFairQueue(lane, cost, weights or Weights()) for lane in Lane}
         self._cost = cost
-        self._of_job: dict[int, PersonQueue] = {}
-        self._of_person: dict[int, dict[int, PersonQueue]] = {}
+        self._by_job: dict[int, PersonQueue] = {}
+        self._by_person: dict[int, dict[int, PersonQueue]] = {}
         # Pictures of each person that wait, or were handed out and have not ended.
         self._pictures: Counter[int] = Counter()
-        # Lines by how long their first work has been first: all, and by what it can share a batch with, and by its model.
-        self._ages: OrderedDict[PersonQueue, None] = OrderedDict()
-        self._mates: dict[tuple[Lane, Hashable], OrderedDict[PersonQueue, None]] = {}
-        self._of_model: dict[tuple[Lane, str], OrderedDict[PersonQueue, None]] = {}
-        self._passed: Counter[int] = Counter()
+        # Queues by how long their first item has been first: all of them, by batch key, and by model.
+        self._by_age: OrderedDict[PersonQueue, None] = OrderedDict()
+        self._by_batch: dict[tuple[Lane, Hashable], OrderedDict[PersonQueue, None]] = {}
+        self._by_model: dict[tuple[Lane, str], OrderedDict[PersonQueue, None]] = {}
+        self._passes: Counter[int] = Counter()
         self._since_aged = 0
 
     def __len__(self) -> int:
-        """How many jobs wait."""
-        return len(self._of_job)
+        """Return how many jobs wait."""
+        return len(self._by_job)
 
     def __contains__(self, job_id: int) -> bool:
-        return job_id in self._of_job
+        return job_id in self._by_job
 
     def __iter__(self) -> Iterator[int]:
-        """The jobs that wait, in no order."""
-        return iter(self._of_job)
+        """Iterate over the ids of the waiting jobs, in no order."""
+        return iter(self._by_job)
 
-    def put(self, work: WorkItem, *, front: bool = False) -> None:
-        """Add work at the end of its person's line, or in ``front`` of it. Its job is not there yet."""
-        job_id, place, person = work.ticket.job_id, work.ticket.place, work.ticket.person_id
-        lines = self._of_person.setdefault(person, {})
-        line = lines.get(place)
-        if line is None:
-            line = lines[place] = PersonQueue(place, person)
-        if not line.works:
-            self._ages[line] = None
-        line.works[job_id] = work
+    def put(self, item: WorkItem, *, front: bool = False) -> None:
+        """Add an item at the end, or at the ``front``, of its person's queue. Its job must not wait already."""
+        job_id, place, person = item.ticket.job_id, item.ticket.place, item.ticket.person_id
+        queues = self._by_person.setdefault(person, {})
+        queue = queues.get(place)
+        if queue is None:
+            queue = queues[place] = PersonQueue(place, person)
+        if not queue.items:
+            self._by_age[queue] = None
+        queue.items[job_id] = item
         if front:
-            line.works.move_to_end(job_id, last=False)
-        self._of_job[job_id] = line
-        self._pictures[person] += len(work.indexes)
-        self._seat(person)
+            queue.items.move_to_end(job_id, last=False)
+        self._by_job[job_id] = queue
+        self._pictures[person] += len(item.indexes)
+        self._reindex(person)
 
     def remove(self, job_id: int) -> WorkItem | None:
-        """Take a job out; returns what waited of it, None when nothing did."""
-        line = self._of_job.pop(job_id, None)
-        self._passed.pop(job_id, None)
-        if line is None:
+        """Remove a job; returns its item, or None when it did not wait."""
+        queue = self._by_job.pop(job_id, None)
+        self._passes.pop(job_id, None)
+        if queue is None:
             return None
-        work = line.works.pop(job_id)
-        self._gone(line.person, len(work.indexes))
-        return work
+        item = queue.items.pop(job_id)
+        self._subtract(queue.person, len(item.indexes))
+        return item
 
-    def about(self, job_id: int) -> int:
-        """About where a job that has just come stands, 1 is next: behind the first of each urgent line, or at the end."""
-        urgent = self._lane(self._of_job[job_id]) is Lane.INTERACTIVE
-        return len(self._trees[Lane.INTERACTIVE]) if urgent else len(self)
+    def approximate_position(self, job_id: int) -> int:
+        """Return about where a new job stands (1 is next): after the first item of each urgent queue, or at the end."""
+        urgent = self._lane(self._by_job[job_id]) is Lane.INTERACTIVE
+        return len(self._lanes[Lane.INTERACTIVE]) if urgent else len(self)
 
     def lead(self, fits: Fits, loaded: str = "") -> WorkItem | None:
-        """Who leads the next batch as things stand; None when nobody waits, or nobody may go now. Changes nothing.
+        """Return the item that begins the next batch; None when none waits or none may go now. Changes nothing.
 
         Args:
-            fits: Whether the engine has room for it now.
+            fits: Whether the engine has room for an item now.
             loaded: The model that is on the device; empty where that is unknown.
         """
-        if self._since_aged >= AGED_EVERY - 1 and self._ages:
-            oldest = next(iter(self._ages))
+        if self._since_aged >= AGED_EVERY - 1 and self._by_age:
+            oldest = next(iter(self._by_age))
             lane = self._lane(oldest)
             if fits(oldest.head, lane):
                 return oldest.head
             if lane is Lane.INTERACTIVE:
                 return None
-            # The engine has bulk work enough, and will get to it: that is no reason to let urgent work wait.
-        # Bulk goes only when nothing urgent waits: not even when it would fit and the urgent work does not.
-        lane = Lane.INTERACTIVE if self._trees[Lane.INTERACTIVE] else Lane.BULK
-        return self._lead(lane, fits, loaded)
+            # The engine has enough bulk work and will get to it: urgent work does not have to wait for that.
+        # Bulk items go only when nothing urgent waits, even where they fit and the urgent ones do not.
+        lane = Lane.INTERACTIVE if self._lanes[Lane.INTERACTIVE] else Lane.BULK
+        return self._lead_of(lane, fits, loaded)
 
-    def _lead(self, lane: Lane, fits: Fits, loaded: str) -> WorkItem | None:
-        heads = (line.head for line in islice(self._trees[lane].walk(), LOOK_AHEAD))
-        first = next((work for work in heads if fits(work, lane)), None)
+    def _lead_of(self, lane: Lane, fits: Fits, loaded: str) -> WorkItem | None:
+        heads = (queue.head for queue in islice(self._lanes[lane].walk(), LOOK_AHEAD))
+        first = next((item for item in heads if fits(item, lane)), None)
         if first is None or not loaded or first.ticket.model == loaded:
             return first
-        if self._passed[first.ticket.job_id] >= PASSED_MOST:
+        if self._passes[first.ticket.job_id] >= MAX_PASSES:
             return first
-        at_hand = (line.head for line in islice(self._of_model.get((lane, loaded), ()), LOOK_AHEAD))
-        return next((work for work in at_hand if fits(work, lane)), first)
+        of_loaded = (queue.head for queue in islice(self._by_model.get((lane, loaded), ()), LOOK_AHEAD))
+        return next((item for item in of_loaded if fits(item, lane)), first)
 
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
-        """Take out a batch of at most ``limit`` pictures that ``lead``, as ``lead`` has returned it, begins.
+        """Take the batch that ``lead``, which ``lead()`` has returned, begins: at most ``limit`` pictures.
 
-        The others are first in their lines, can share it (Ticket.shares), are in its lane, and at most a batch ahead of
-        those whose turn it is. Each piece says what it was charged. What finds no room is in ``later`` of the work it
-        belongs to: give it back once the batch has ended, so that no job is in two batches at once.
+        The other items are first in their queues, can share the batch (``Ticket.shares``), are in the same lane, and
+        their people are at most one batch ahead of those whose turn it is. Each item has its charge. Pictures that do
+        not fit are in ``later`` of their item: put them back after the batch, so that no job is in two batches at once.
         """
-        line = self._of_job[lead.ticket.job_id]
-        lane = self._lane(line)
-        self._since_aged = 0 if line is next(iter(self._ages)) else self._since_aged + 1
-        front = next(self._trees[lane].walk())
-        if front is not line:
-            self._passed[front.head.ticket.job_id] += 1
-        self._trees[lane].pass_on(line)
-        taken = [self._begin(line, limit)]
+        queue = self._by_job[lead.ticket.job_id]
+        lane = self._lane(queue)
+        self._since_aged = 0 if queue is next(iter(self._by_age)) else self._since_aged + 1
+        front = next(self._lanes[lane].walk())
+        if front is not queue:
+            self._passes[front.head.ticket.job_id] += 1
+        self._lanes[lane].advance(queue)
+        taken = [self._take_head(queue, limit)]
         room = limit - len(taken[0].indexes)
-        ahead = self._cost(lead.ticket) * limit
+        max_surplus = self._cost(lead.ticket) * limit
         while room > 0 and not lead.solo:
-            mates = self._mates.get((lane, _kind(lead)), ())
-            mate = next((m for m in islice(mates, LOOK_AHEAD) if self._trees[lane].ahead(m) <= ahead), None)
+            mates = islice(self._by_batch.get((lane, _batch_key(lead)), ()), LOOK_AHEAD)
+            mate = next((m for m in mates if self._lanes[lane].surplus(m) <= max_surplus), None)
             if mate is None:
                 break
-            taken.append(self._begin(mate, room))
+            taken.append(self._take_head(mate, room))
             room -= len(taken[-1].indexes)
         return tuple(taken)
 
-    def settle(self, bill: Charge, seconds: float) -> None:
-        """A picture that was handed out has ended, and took so many seconds: that is what it is charged."""
-        self._trees[bill.lane].correct(bill, seconds - bill.each)
-        self._gone(bill.ticket.person_id, 1)
+    def settle(self, charge: Charge, seconds: float) -> None:
+        """A picture that was handed out has ended: charge the device seconds that it took instead of the expected."""
+        self._lanes[charge.lane].adjust(charge, seconds - charge.seconds_per_picture)
+        self._subtract(charge.ticket.person_id, 1)
 
     def order(self) -> Iterator[tuple[Lane, WorkItem]]:
-        """All work in the order in which it would be begun as things stand, if nobody came. Takes O(n log n)."""
-        return chain.from_iterable(((lane, work) for work in self._trees[lane].order()) for lane in Lane)
+        """Iterate over all items in the order in which they would begin if no others came. Takes O(n log n)."""
+        return chain.from_iterable(((lane, item) for item in self._lanes[lane].order()) for lane in Lane)
 
-    def _begin(self, line: PersonQueue, limit: int) -> WorkItem:
-        """Charge for a line's first work and take it out; who is next in the line waits from now on."""
-        piece = line.head.first(limit)
-        bill = self._trees[self._lane(line)].charge(line, len(piece.indexes))
-        self._ages.move_to_end(line)
-        self._pictures[line.person] += len(piece.indexes)
+    def _take_head(self, queue: PersonQueue, limit: int) -> WorkItem:
+        """Charge for a queue's first item and take it out."""
+        piece = queue.head.first(limit)
+        charge = self._lanes[self._lane(queue)].charge(queue, len(piece.indexes))
+        self._by_age.move_to_end(queue)
+        self._pictures[queue.person] += len(piece.indexes)
         self.remove(piece.ticket.job_id)
-        if line.seat is not None:
-            self._mates[line.seat[:2]].move_to_end(line)
-            self._of_model[line.seat[0], line.seat[2]].move_to_end(line)
-        return replace(piece, bill=bill)
+        if (key := queue.key) is not None:
+            self._by_batch[key.lane, key.batch].move_to_end(queue)
+            self._by_model[key.lane, key.model].move_to_end(queue)
+        return replace(piece, charge=charge)
 
-    def _lane(self, line: PersonQueue) -> Lane:
-        assert line.seat is not None
-        return line.seat[0]
+    def _lane(self, queue: PersonQueue) -> Lane:
+        assert queue.key is not None
+        return queue.key.lane
 
-    def _gone(self, person: int, pictures: int) -> None:
+    def _subtract(self, person: int, pictures: int) -> None:
         self._pictures[person] -= pictures
-        self._seat(person)
+        self._reindex(person)
         if not self._pictures[person]:
             del self._pictures[person]
 
-    def _seat(self, person: int) -> None:
-        """Let each line of a person's stand where it belongs now."""
-        lines = self._of_person.get(person, {})
-        crowded = self._pictures[person] > MANY
-        for line in list(lines.values()):
-            seat: Seat | None = None
-            if line.works:
-                bulk = crowded or line.head.ticket.bulk
-                seat = (Lane.BULK if bulk else Lane.INTERACTIVE, _kind(line.head), line.head.ticket.model)
-            if seat != line.seat:
-                self._move(line, seat)
-            if seat is None:
-                del lines[line.place]
-                del self._ages[line]
-        if not lines:
-            self._of_person.pop(person, None)
+    def _reindex(self, person: int) -> None:
+        """Move each of a person's queues to where it belongs now."""
+        queues = self._by_person.get(person, {})
+        crowded = self._pictures[person] > BULK_ABOVE
+        for queue in list(queues.values()):
+            key: QueueKey | None = None
+            if queue.items:
+                head = queue.head
+                lane = Lane.BULK if crowded or head.ticket.bulk else Lane.INTERACTIVE
+                key = QueueKey(lane, _batch_key(head), head.ticket.model)
+            if key != queue.key:
+                self._move(queue, key)
+            if key is None:
+                del queues[queue.place]
+                del self._by_age[queue]
+        if not queues:
+            self._by_person.pop(person, None)
 
-    def _move(self, line: PersonQueue, seat: Seat | None) -> None:
-        before, line.seat = line.seat, seat
+    def _move(self, queue: PersonQueue, key: QueueKey | None) -> None:
+        before, queue.key = queue.key, key
         if before is not None:
-            _drop(self._mates, before[:2], line)
-            _drop(self._of_model, (before[0], before[2]), line)
-            if seat is None or seat[0] is not before[0]:
-                self._trees[before[0]].drop(line)
-        if seat is not None:
-            self._mates.setdefault(seat[:2], OrderedDict())[line] = None
-            self._of_model.setdefault((seat[0], seat[2]), OrderedDict())[line] = None
-            if before is None or seat[0] is not before[0]:
-                self._trees[seat[0]].add(line)
+            _remove_from(self._by_batch, (before.lane, before.batch), queue)
+            _remove_from(self._by_model, (before.lane, before.model), queue)
+            if key is None or key.lane is not before.lane:
+                self._lanes[before.lane].remove(queue)
+        if key is not None:
+            self._by_batch.setdefault((key.lane, key.batch), OrderedDict())[queue] = None
+            self._by_model.setdefault((key.lane, key.model), OrderedDict())[queue] = None
+            if before is None or key.lane is not before.lane:
+                self._lanes[key.lane].add(queue)
 
 
-def _drop(index: dict[K, OrderedDict[PersonQueue, None]], key: K, line: PersonQueue) -> None:
-    del index[key][line]
+def _remove_from(index: dict[K, OrderedDict[PersonQueue, None]], key: K, queue: PersonQueue) -> None:
+    del index[key][queue]
     if not index[key]:
         del index[key]
 
 
-def _kind(work: WorkItem) -> Hashable:
-    """Equal for work that can share a batch; what goes alone is like nothing else."""
-    return ("solo", work.ticket.job_id) if work.solo else work.ticket.share or work.ticket.batch_key
+def _batch_key(item: WorkItem) -> Hashable:
+    """Return a key that is equal for items that can share a batch; a solo item shares none."""
+    return ("solo", item.ticket.job_id) if item.solo else item.ticket.share or item.ticket.batch_key

@@ -8,8 +8,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bot.core.ports import Ticket
+from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import Scheduler
-from bot.queue.work_item import WorkItem
 from engine.contract import Lane
 from tests.bench.test_speed import measured
 
@@ -51,9 +51,9 @@ def test_picking_among_ten_thousand(benchmark: BenchmarkFixture, people: int, pl
         lead = scheduler.lead(fits, "one")
         assert lead is not None
         for work in scheduler.take(ROOM, lead):
-            assert work.bill is not None
+            assert work.charge is not None
             for _ in work.indexes:
-                scheduler.settle(work.bill, work.bill.each)
+                scheduler.settle(work.charge, work.charge.seconds_per_picture)
             scheduler.put(WorkItem(work.ticket, tuple(range(work.ticket.count))))
 
     measured(benchmark)(pick, rounds=2000, warmup_rounds=50)

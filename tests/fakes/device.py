@@ -1,4 +1,4 @@
-"""A device in simulated time: the service's own queue, feed and outlook, and the engine's own order of steps.
+"""A device in simulated time: the service's own queue, batcher and expected waits, and the engine's own order of steps.
 
 What takes time is a step, as measured on a device; nothing is drawn, nothing waits, and a day passes in a moment.
 """
@@ -9,19 +9,19 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from bot.core.events import EventBus
 from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.ports import Eta
 from bot.core.recipes import recipes_of
 from bot.core.requests import DrawRequest
-from bot.dispatch.active_job import ActiveJob
+from bot.delivery.live import Live
+from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import Batcher, InFlightBatch
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
-from bot.dispatch.live import Live
-from bot.dispatch.overhead import Overhead
-from bot.observability.metrics import Kept
-from bot.queue.duration_estimate import DurationEstimate
+from bot.observability.metrics import EtaOutcome
+from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
-from bot.queue.work_item import WorkItem
+from bot.queue.timing import DurationEstimate, Overhead
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
 from engine.diffusion.request_state import RequestState
@@ -85,30 +85,29 @@ class Device:
     switch: float = 0.0
     overhead: float = 0.0
     slots: int = SLOTS
-    promising: bool = False
+    predicting: bool = False
     on_done: Callable[[Asked], None] = lambda _: None
     clock: FakeClock = field(default_factory=lambda: FakeClock(0.0))
     jobs: dict[int, Asked] = field(default_factory=dict)
-    kept: list[Kept] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
-    promised: list[Eta] = field(default_factory=list)
+    outcomes: list[EtaOutcome] = field(default_factory=list)
+    predicted: list[Eta] = field(default_factory=list)
     led: list[WorkItem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.estimate, self.live, measured = DurationEstimate(), Live(), Overhead()
+        self.estimate, self.live, measured = DurationEstimate(), Live(EventBus()), Overhead()
         self.queue = JobQueue(self.estimate.cost)
-        self.feed = Batcher(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
-        self.promises = EtaCalibration(self._promised)
-        self.runs: dict[int, ActiveJob] = {}
-        self.outlook = EtaEstimator(
+        self.batcher = Batcher(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
+        self.calibration = EtaCalibration()
+        self.active = ActiveJobs()
+        self.eta = EtaEstimator(
             self.queue,
-            lambda: self.runs,
+            self.batcher,
+            self.active,
             self.live,
-            self.estimate,
+            estimate=self.estimate,
             overhead=measured,
-            promises=self.promises,
+            calibration=self.calibration,
             clock=self.clock,
-            set_aside=self.feed.set_aside,
         )
         self.scheduler = StepScheduler(lambda key: batch_of(key.pixels))
         self._rows: dict[int, _Row] = {}
@@ -143,28 +142,28 @@ class Device:
         job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
         self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
         self.queue.put(ticket_of(job))
-        waiting = self.outlook.waiting(job_id) if self.promising else None
+        waiting = self.eta.waiting(job_id) if self.predicting else None
         if waiting is not None and waiting.eta is not None:
-            self.promised.append(waiting.eta)
+            self.predicted.append(waiting.eta)
 
     def _hand_over(self) -> None:
-        while (lead := self.feed.lead(self.scheduler.loaded)) is not None:
+        while (lead := self.batcher.lead(self.scheduler.loaded)) is not None:
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
-            works = self.feed.take(room, lead)
+            works = self.batcher.take(room, lead)
             rows: list[_Row] = []
             together = []
             for work in works:
                 asked = self.jobs[work.ticket.job_id]
                 if asked.begun is None:
                     asked.begun = self.now()
-                run = self.runs.setdefault(
+                run = self.active.setdefault(
                     asked.job.id, ActiveJob(asked.job, recipes_of(asked.job.id, asked.job.request))
                 )
                 run.painting.update(work.indexes)
                 self.live.begin(asked.job.id, len(run.recipes))
                 together.append((work, [run.recipes[i] for i in work.indexes]))
-            batch = self.feed.begin(together, room)
+            batch = self.batcher.begin(together, room)
             for work, recipes in together:
                 rows += [_Row(r, batch, work.ticket.job_id, i) for r, i in zip(recipes, work.indexes, strict=True)]
             self._works[batch] = works
@@ -188,7 +187,7 @@ class Device:
             row.seconds += seconds / len(team)
             done, steps = row.recipe.steps - turn.steps, row.recipe.steps
             self.live.step(row.job_id, row.index, done / steps)
-            self.feed.note(row.batch, Step(row.recipe.id, done, steps))
+            self.batcher.on_event(row.batch, Step(row.recipe.id, done, steps))
             if not turn.steps:
                 self.scheduler.remove(turn.ticket)
                 self._finish(self._rows.pop(turn.ticket))
@@ -197,25 +196,22 @@ class Device:
         recipe = row.recipe
         # Storing a picture keeps the device from its next step; the engine does not count that.
         self.clock.advance(row.seconds * self.overhead)
-        self.feed.note(row.batch, _image(recipe, row.seconds))
+        self.batcher.on_event(row.batch, _image(recipe, row.seconds))
         asked = self.jobs[row.job_id]
         asked.left.discard(row.index)
-        self.runs[row.job_id].painting.discard(row.index)
-        if not row.batch.left:
-            self.feed.end(row.batch)
+        self.active[row.job_id].painting.discard(row.index)
+        if not row.batch.remaining:
+            self.batcher.end(row.batch)
             for work in self._works.pop(row.batch):
                 if (rest := work.rest()) is not None:
-                    self.queue.give_back(rest)
+                    self.queue.put_front(rest)
         if not asked.left:
             asked.done = self.now()
-            del self.runs[row.job_id]
+            del self.active[row.job_id]
             self.live.end(row.job_id)
-            self.promises.came(row.job_id, now=self.clock.monotonic())
+            if (result := self.calibration.complete(row.job_id, now=self.clock.monotonic())) is not None:
+                self.outcomes.append(result.outcome)
             self.on_done(asked)
-
-    def _promised(self, kept: Kept, share: float) -> None:
-        self.kept.append(kept)
-        self.shares.append(share)
 
 
 def _image(recipe: Recipe, seconds: float) -> Image:

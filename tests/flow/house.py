@@ -129,7 +129,7 @@ class Bot:
             delivery = self.dispatch._delivery
             # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
             idle = bool(delivery._wake._waiters) and not delivery._wake.is_set()
-            return enough() or (idle and not (delivery._lanes or delivery._jobs or delivery._posted))
+            return enough() or (idle and not (delivery._senders or delivery._changed_jobs or delivery._added))
 
         for _ in range(3):
             await self.until(still)

@@ -53,7 +53,7 @@ async def test_a_running_job_leaves_the_engine_and_its_batch_mate_goes_on(make: 
     assert await bot.ledger(theirs.id) == (2, 0, 1)
     assert bot.chats.pictures(mine.id) == []
     assert bot.files() == [f"{blocker.id}-0.png", f"{theirs.id}-0.png"]
-    assert not bot.dispatch._dispatcher.runs
+    assert not bot.dispatch._dispatcher._active
     assert bot.dispatch.progress(mine.id) is None
 
 
@@ -88,6 +88,6 @@ async def test_cancelled_between_claim_and_first_step(make: Make) -> None:
     assert await bot.cancel(job.id)
     gate.open()
     await bot.quiet()
-    await bot.until(lambda: not bot.dispatch._dispatcher.runs)
+    await bot.until(lambda: not bot.dispatch._dispatcher._active)
     assert bot.chats.pictures(job.id) == []
     assert bot.files() == []

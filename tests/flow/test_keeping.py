@@ -143,7 +143,7 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     assert await keeping(bot).sweep() == 1
     page = await history_service.page(bot.house, bot.actor(), before=None, limit=9, pictured=True)
     assert page.entries == ()
-    card = bot.dispatch._showing._presenter.job(await bot.job(job.id), (), None, None)
+    card = bot.dispatch._sync._presenter.job(await bot.job(job.id), (), None, None)
     assert "no longer kept" in card.status
     assert [b.press.action for row in card.buttons for b in row] == ["reroll"]
     await bot.restart()

@@ -54,7 +54,7 @@ async def test_pictures_that_came_before_the_loss_are_not_drawn_again(make: Make
     engine = FakeEngine(pause=gate)
     bot = await make(engine=engine)
     job = await bot.ask(count="16", platform="web", shown=False)
-    runs = bot.dispatch._dispatcher.runs
+    runs = bot.dispatch._dispatcher._active
     gate.let(job.request.steps)
     # The first batch has come and is stored, the second one is under way.
     await bot.until(lambda: gate.reached > job.request.steps and job.id in runs and not runs[job.id].writing)

@@ -53,27 +53,27 @@ async def test_no_table_keeps_what_has_ended(make: Make) -> None:
         await crowd(bot, first)
     dispatch = bot.dispatch
     await bot.until(lambda: not dispatch._dispatcher._tasks)
-    showing, live, scheduler = dispatch._showing, dispatch.live, dispatch._queue._scheduler
+    sync, live, scheduler = dispatch._sync, dispatch.live, dispatch._queue._scheduler
     kept = (
-        dispatch._dispatcher.runs,
-        dispatch._delivery._lanes,
-        dispatch._delivery._jobs,
-        dispatch._promises._open,
-        dispatch._feed._window._open,
-        scheduler._of_job,
-        scheduler._of_person,
+        dispatch._dispatcher._active,
+        dispatch._delivery._senders,
+        dispatch._delivery._changed_jobs,
+        dispatch._dispatcher._calibration._open,
+        dispatch._batcher._in_flight._batches,
+        scheduler._by_job,
+        scheduler._by_person,
         scheduler._pictures,
-        scheduler._ages,
-        scheduler._mates,
-        scheduler._of_model,
-        scheduler._passed,
-        *(table for tree in scheduler._trees.values() for table in (tree._lines, tree._people, tree._places._tags)),
+        scheduler._by_age,
+        scheduler._by_batch,
+        scheduler._by_model,
+        scheduler._passes,
+        *(table for lane in scheduler._lanes.values() for table in (lane._queues, lane._people, lane._places._tags)),
         live._done,
         live._count,
-        live._watchers,
-        showing._last,
-        showing._unreachable,
-        showing._tries,
+        live._viewers,
+        sync._last_shown,
+        sync._unreachable,
+        sync._tries,
     )
     assert [len(table) for table in kept] == [0] * len(kept)
 

@@ -118,7 +118,7 @@ async def test_a_pause_outlives_a_restart_and_is_ended_by_another_process(make: 
     await pause(bot, "pause")
     await bot.restart()
     job = await bot.ask()
-    assert bot.dispatch._feed.held
+    assert bot.dispatch._batcher.held
     assert (await bot.job(job.id)).state is JobState.QUEUED
     await elsewhere(bot, "DELETE FROM options WHERE place_id = 0 AND name = 'state'")
     await bot.delivered(job.id)
@@ -137,20 +137,20 @@ async def test_what_another_process_queued_or_cancelled_is_taken_up(make: Make) 
     await bot.until(lambda: bot.dispatch.waiting(held.id) is not None)
     await written(bot, f"UPDATE jobs SET state = 'cancelled' WHERE id IN ({drawn.id}, {waits.id})")
     await bot.until(lambda: waits.id not in bot.dispatch._queue)
-    await bot.until(lambda: bot.dispatch._dispatcher.runs[drawn.id].cancelled)
+    await bot.until(lambda: bot.dispatch._dispatcher._active[drawn.id].cancelled)
     gate.open()
     await bot.delivered(held.id)
     assert {(await bot.job(job.id)).state for job in (drawn, waits)} == {JobState.CANCELLED}
 
 
-async def test_others_are_told_of_foreign_writes_and_of_no_others(make: Make) -> None:
+async def test_delivery_looks_after_foreign_writes_and_no_others(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bot = await make()
     told: list[bool] = []
 
     async def tell() -> None:
         told.append(True)
 
-    bot.dispatch.refresh.append(tell)
+    monkeypatch.setattr(bot.dispatch._delivery, "scan", tell)
     await bot.delivered((await bot.ask()).id)
     for _ in range(20):
         bot.clock.advance(1.0)
@@ -160,7 +160,7 @@ async def test_others_are_told_of_foreign_writes_and_of_no_others(make: Make) ->
     await bot.until(lambda: told)
 
 
-async def test_a_look_that_failed_is_made_up_for(make: Make) -> None:
+async def test_a_check_that_failed_is_repeated(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bot = await make()
     tries: list[int] = []
 
@@ -169,7 +169,7 @@ async def test_a_look_that_failed_is_made_up_for(make: Make) -> None:
         if len(tries) == 1:
             raise Unavailable("unavailable.database.locked")
 
-    bot.dispatch.refresh.append(fail_once)
+    monkeypatch.setattr(bot.dispatch._delivery, "scan", fail_once)
     await written(bot, "INSERT INTO options (place_id, name, value) VALUES (7, 'words', '\"off\"')")
     await bot.until(lambda: len(tries) == 2)
 
@@ -214,17 +214,17 @@ async def test_a_job_that_others_pass_while_it_is_drawn_says_so_and_goes_on(make
         await bot.until(lambda: bot.dispatch.progress(small.id) == number / 8)
 
     await step(1)
-    assert not bot.dispatch.live.preempted(large.id), "one step of another's is no pause yet"
+    assert not bot.dispatch.live.is_preempted(large.id), "one step of another's is no pause yet"
     await step(2)
     await step(3)
     await bot.until(lambda: status() == text("en", "card.running.preempted", percent=50))
     gate.open()
     await bot.delivered(large.id)
     await bot.delivered(small.id)
-    assert not bot.dispatch.live.preempted(large.id)
+    assert not bot.dispatch.live.is_preempted(large.id)
 
 
-async def test_what_was_promised_is_measured(make: Make) -> None:
+async def test_predicted_waits_are_measured(make: Make) -> None:
     gate = Gate()
     bot = await make(engine=FakeEngine(pause=gate))
     gate.open()
@@ -238,7 +238,7 @@ async def test_what_was_promised_is_measured(make: Make) -> None:
 
     def said() -> float:
         samples = (s for family in bot.registry.collect() for s in family.samples)
-        return sum(s.value for s in samples if s.name == "easel_promises_total")
+        return sum(s.value for s in samples if s.name == "easel_eta_predictions_total")
 
     assert said() == 1
-    assert bot.dispatch._promises._open == {}
+    assert bot.dispatch._dispatcher._calibration._open == {}

@@ -162,14 +162,14 @@ async def test_only_those_who_look_are_sent_previews(make: Make) -> None:
     gate.let(2)
     await bot.until(lambda: gate.reached == 3)
     live = bot.dispatch.live
-    assert not live.sights(job.id)
-    with live.subscribe(job.id, looking=True) as changes:
+    assert not live.previews(job.id)
+    with live.subscribe(job.id, previews=True) as changes:
         await bot.until(lambda: f"{job.id}:0" in bot.engine.previewed)
         gate.let(1)
-        while not live.sights(job.id):
+        while not live.previews(job.id):
             async with asyncio.timeout(10):
                 await anext(changes)
-        assert opened(live.sights(job.id)[0].data).size == (24, 24)
+        assert opened(live.previews(job.id)[0].data).size == (24, 24)
     await bot.until(lambda: not bot.engine.previewed)
     gate.open()
     await bot.delivered(job.id)
@@ -179,8 +179,8 @@ async def test_who_looked_before_it_began_sees_it_too(make: Make) -> None:
     gate = Gate()
     bot = await make(engine=FakeEngine(pause=gate))
     first, second = await bot.ask(), await bot.ask("another", size="128x64")
-    with bot.dispatch.live.subscribe(second.id, looking=True):
+    with bot.dispatch.live.subscribe(second.id, previews=True):
         gate.let(first.request.steps + 2)
-        await bot.until(lambda: bot.dispatch.live.sights(second.id))
+        await bot.until(lambda: bot.dispatch.live.previews(second.id))
     gate.open()
     await bot.delivered(second.id)

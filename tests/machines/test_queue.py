@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from bot.core.ports import Ticket
-from bot.queue.job_queue import AGED_EVERY, MANY, Scheduler
-from bot.queue.work_item import WorkItem
+from bot.queue.fair_queue import WorkItem
+from bot.queue.job_queue import AGED_EVERY, BULK_ABOVE, Scheduler
 from engine.contract import Lane
 
 LIMIT = 4
@@ -108,8 +108,8 @@ class Queue(RuleBasedStateMachine):
         assert next(iter(self.lines[key])) == job_id, "begun out of order with themselves"
         assert [*work.indexes, *work.later] == job.waits, "pictures lost or doubled"
         assert not set(work.indexes) & ({*job.out} | job.drawn)
-        assert work.bill is not None
-        assert work.bill.each == COSTS[job.kind]
+        assert work.charge is not None
+        assert work.charge.seconds_per_picture == COSTS[job.kind]
         job.out += work.indexes
         job.begun = True
         older = list(self.bounds)
@@ -131,16 +131,16 @@ class Queue(RuleBasedStateMachine):
         mine = sum(len(job.waits) + len(job.out) for job in self.jobs.values() if job.person == key[1])
         ticket = self.jobs[next(iter(line))]
         large = len(ticket.waits) + len(ticket.out) + len(ticket.drawn) > 4
-        return Lane.BULK if large or mine > MANY else Lane.INTERACTIVE
+        return Lane.BULK if large or mine > BULK_ABOVE else Lane.INTERACTIVE
 
     @rule(nth=st.integers(0, 3), share=st.floats(0.2, 3.0))
     def finish(self, nth: int, share: float) -> None:
         """A batch is drawn, in more or less time than was thought; what found no room waits again."""
         for work in self._batch(nth):
-            assert work.bill is not None
+            assert work.charge is not None
             job = self.jobs[work.ticket.job_id]
             for index in work.indexes:
-                self.scheduler.settle(work.bill, work.bill.each * share)
+                self.scheduler.settle(work.charge, work.charge.seconds_per_picture * share)
                 job.out.remove(index)
                 job.drawn.add(index)
             self._give_back(work)
@@ -180,9 +180,9 @@ class Queue(RuleBasedStateMachine):
         return self.batches.pop(nth % len(self.batches)) if self.batches else ()
 
     def _refund(self, work: WorkItem) -> None:
-        assert work.bill is not None
+        assert work.charge is not None
         for index in work.indexes:
-            self.scheduler.settle(work.bill, 0.0)
+            self.scheduler.settle(work.charge, 0.0)
             self.jobs[work.ticket.job_id].out.remove(index)
 
     def _give_back(self, work: WorkItem) -> None:
@@ -275,10 +275,10 @@ class Shares(RuleBasedStateMachine):
             self.scheduler._since_aged = 0
             (work,) = self.scheduler.take(LIMIT, lead)
             person = work.ticket.person_id
-            assert work.bill is not None
-            self.served[person] += work.bill.each * len(work.indexes)  # type: ignore[assignment]  # seconds
+            assert work.charge is not None
+            self.served[person] += work.charge.seconds_per_picture * len(work.indexes)  # type: ignore[assignment]  # seconds
             for _ in work.indexes:
-                self.scheduler.settle(work.bill, work.bill.each)
+                self.scheduler.settle(work.charge, work.charge.seconds_per_picture)
             self._check()
             self.waiting[person] -= 1
             if not self.waiting[person]:

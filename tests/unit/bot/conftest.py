@@ -14,13 +14,14 @@ from bot import runner
 from bot.commands.model import Invocation
 from bot.context import AppContext
 from bot.core.cards import Card
+from bot.core.events import EventBus
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture
 from bot.core.ports import QueuePosition, Ticket
 from bot.core.quotas import Limit
-from bot.dispatch.live import Live
+from bot.delivery.live import Live
 from bot.history import store as history_rows
 from bot.quotas.store import ledger
 from bot.storage import blobs, jobs, pictures
@@ -144,7 +145,7 @@ class World:
                 await pictures.add(tx, drawn, now=now)
             await ledger.settle(tx, job_id, painted=n, now=now)
             await history_rows.index_job(tx, job)
-        self.live.changed(job_id)
+        self.live.wake(job_id)
 
 
 PNG = bytes.fromhex(
@@ -158,7 +159,7 @@ PNG = bytes.fromhex(
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Quota 5 a day; 4 pictures at once in chats, 16 on the page."""
     async with await Database.open(tmp_path / "easel.db") as db:
-        backlog, clock, live = RecordingBacklog(), FakeClock(), Live()
+        backlog, clock, live = RecordingBacklog(), FakeClock(), Live(EventBus())
         profiles = [demo()]
         engine = FakeEngine(profiles)
         await engine.start()

@@ -103,12 +103,12 @@ async def test_watching_shows_now_then_each_change_then_ends(world: World, studi
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(watch())
         await waiting.wait()
-        world.live.changed(shown.job_id)  # nothing is different: nothing is shown
+        world.live.wake(shown.job_id)  # nothing is different: nothing is shown
         waiting.clear()
         async with world.house.db.write() as tx:
             await jobs.claim(tx, [shown.job_id], now=1.0)
         for _ in range(20):
-            world.live.changed(shown.job_id)
+            world.live.wake(shown.job_id)
         await waiting.wait()
         await world.paint_running(shown.job_id)
     assert [card.tone for card in seen] == [Tone.WAITING, Tone.RUNNING, Tone.DONE]

@@ -233,7 +233,7 @@ class House:
 
     def watched(self) -> int:
         """Jobs that somebody watches."""
-        return len(self.dispatch.live._watchers)
+        return len(self.dispatch.live._viewers)
 
 
 def error_of(answer: Json) -> tuple[str, str]:

@@ -111,7 +111,7 @@ async def test_a_card_that_is_asked_for_once_is_nobody_who_looks(held: House) ->
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     assert (await held.get(f"/api/jobs/{job}"))[1]["card"]["coming"]["previews"] == {}
-    assert not held.dispatch.live.looking(job)
+    assert not held.dispatch.live.wants_previews(job)
 
 
 @pytest.mark.parametrize("path", ["/api/jobs/999/preview/0", "/api/jobs/1/preview/x"])

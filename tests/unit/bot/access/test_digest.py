@@ -13,6 +13,7 @@ from bot.access import store as access_rows
 from bot.access.digest import EVERY, AccessDigest
 from bot.core.access import AccessDecision, AccessMode, Newcomer, Owners, SubjectKind
 from bot.core.cards import Card
+from bot.core.events import EventBus, MessagesAdded
 from bot.storage import messages, people
 from bot.storage.codec import load_card
 from bot.storage.database import Database
@@ -30,11 +31,13 @@ class Desk:
         self.owners = Owners({"chat": ("1",), "board": ("2",), "club": ()})
         self.digest: AccessDigest
         self.posts = 0
+        self.bus = EventBus()
+        self.bus.subscribe(MessagesAdded, self._posted)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """A service that runs while the block does."""
-        self.digest = AccessDigest(self.db, self.owners, RULES, posted=self._posted, clock=self.clock)
+        self.digest = AccessDigest(self.db, self.owners, RULES, bus=self.bus, clock=self.clock)
         task = asyncio.create_task(self.digest.run())
         yield
         await self.rest()
@@ -45,7 +48,7 @@ class Desk:
         """Somebody asks to come in."""
         async with self.db.write() as tx:
             found = await access_rows.add(tx, platform, kind, name, name=name, now=self.clock.now())
-        self.digest.asked()
+        self.digest.wake()
         return found
 
     async def rest(self) -> None:
@@ -71,7 +74,7 @@ class Desk:
             found = await messages.wanted(tx)
         return [load_card(m.card) for m in found if m.address.platform == platform]
 
-    def _posted(self) -> None:
+    def _posted(self, _event: MessagesAdded) -> None:
         self.posts += 1
 
 
@@ -133,7 +136,7 @@ async def test_who_came_while_nobody_owned_it_is_told_to_the_first_owner(desk: D
         async with desk.db.write() as tx:
             await people.put_owner(tx, "chat", "5", "Eve", locale="zh_CN", now=0.0)
         desk.owners.claimed([("chat", "5")])
-        desk.digest.asked()
+        desk.digest.wake()
         (card,) = await desk.told()
         assert "申请" in card.status
 
@@ -158,7 +161,7 @@ async def test_a_crowd_is_one_card_that_says_how_many_more(desk: Desk) -> None:
         async with desk.db.write() as tx:
             for number in range(30):
                 await access_rows.add(tx, "chat", SubjectKind.PLACE, str(number), name="A server", now=1.0)
-        desk.digest.asked()
+        desk.digest.wake()
         await desk.passes(EVERY)
         _, card = await desk.told()
         assert numbers(card) == [2, 3, 4, 5, 6]

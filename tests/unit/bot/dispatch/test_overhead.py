@@ -8,9 +8,8 @@ from bot.core.ports import Ticket
 from bot.core.recipes import batch_key, recipes_of
 from bot.core.requests import DrawRequest
 from bot.dispatch.batcher import Batcher, InFlightBatch
-from bot.dispatch.overhead import KEPT, SPAN, Overhead
-from bot.queue.duration_estimate import DurationEstimate
 from bot.queue.job_queue import JobQueue
+from bot.queue.timing import KEPT_SPANS, SPAN, DurationEstimate, Overhead
 from engine.contract import Image
 from tests.fakes.clock import FakeClock
 
@@ -44,7 +43,7 @@ def test_one_long_halt_is_no_rule() -> None:
     overhead = Overhead()
     overhead.busy(0.0)
     now = 0.0
-    for n in range(KEPT * SPAN):
+    for n in range(KEPT_SPANS * SPAN):
         now += 5000.0 if n == SPAN else 1.3
         overhead.drawn(1.0, now)
     overhead.stored(1.0)
@@ -60,7 +59,7 @@ class Line:
     def __init__(self) -> None:
         self.clock, self.overhead = FakeClock(), Overhead()
         self.queue = JobQueue()
-        self.feed = Batcher(self.queue, DurationEstimate(), 2, overhead=self.overhead, clock=self.clock)
+        self.batcher = Batcher(self.queue, DurationEstimate(), 2, overhead=self.overhead, clock=self.clock)
         self.jobs = 0
 
     def put(self) -> None:
@@ -68,17 +67,17 @@ class Line:
         self.queue.put(Ticket(self.jobs, self.jobs, 1, (*batch_key(REQUEST), self.jobs)))
 
     def begin(self) -> InFlightBatch:
-        lead = self.feed.lead("")
+        lead = self.batcher.lead("")
         assert lead is not None
-        works = self.feed.take(1, lead)
-        return self.feed.begin([(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
+        works = self.batcher.take(1, lead)
+        return self.batcher.begin([(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
 
     def draw(self, seconds: float, elapsed: float) -> None:
         batch = self.begin()
         self.clock.advance(elapsed)
         (recipe,) = batch.recipes
-        self.feed.note(batch, Image(recipe.id, b"", width=192, height=192, seconds=seconds))
-        self.feed.end(batch)
+        self.batcher.on_event(batch, Image(recipe.id, b"", width=192, height=192, seconds=seconds))
+        self.batcher.end(batch)
 
 
 def test_time_between_batches_counts_while_somebody_waits() -> None:
@@ -98,9 +97,9 @@ def test_time_in_which_nobody_waits_or_the_service_is_paused_does_not_count(paus
     if paused:
         line.put()
     line.draw(2.0, 2.0)
-    line.feed.hold(paused)
+    line.batcher.hold(paused)
     line.clock.advance(1000.0)
-    line.feed.hold(False)
+    line.batcher.hold(False)
     if not paused:
         line.put()
     line.draw(2.0, 3.0)
@@ -113,6 +112,6 @@ def test_what_was_lost_or_cancelled_is_not_measured() -> None:
     line.put()
     batch = line.begin()
     line.clock.advance(1000.0)
-    line.feed.end(batch)
+    line.batcher.end(batch)
     line.draw(2.0, 3.0)
     assert line.overhead.factor() == pytest.approx(1.5)

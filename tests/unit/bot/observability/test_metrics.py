@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bot.observability.metrics import Metrics
-from engine.contract import Phase
+from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
+from tests.fakes.engine import FakeEngine
 
 
-def test_counters_and_what_is_read_when_asked() -> None:
+async def test_counters_and_what_is_read_when_asked() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    length, phase = 3, Phase.WARMING
-    metrics.watch(lambda: length, lambda: phase)
+    queue, engine = [1, 2, 3], FakeEngine(auto_warm=False)
+    metrics.watch(queue, engine)
     metrics.painted("demo", 0.4)
     metrics.jobs.labels("painted").inc()
     metrics.delivery_failures.labels("chat", "gone").inc()
@@ -21,15 +21,16 @@ def test_counters_and_what_is_read_when_asked() -> None:
         return registry.get_sample_value(name, labels)
 
     assert value("easel_queue_length") == 3
-    assert value("easel_engine_phase", phase="warming") == 1
+    assert value("easel_engine_phase", phase="starting") == 1
     assert value("easel_engine_phase", phase="warm") == 0
-    length, phase = 0, Phase.WARM
+    queue.clear()
+    await engine.recover()
     assert value("easel_queue_length") == 0
-    assert value("easel_engine_phase", phase="warming") == 0
+    assert value("easel_engine_phase", phase="starting") == 0
     assert value("easel_engine_phase", phase="warm") == 1
     assert value("easel_jobs_total", outcome="painted") == 1
     assert value("easel_pictures_total", model="demo") == 1
-    assert value("easel_picture_seconds_count", model="demo") == 1
+    assert value("easel_image_duration_seconds_count", model="demo") == 1
     assert value("easel_delivery_failures_total", platform="chat", why="gone") == 1
     assert b"easel_engine_lost_total" in generate_latest(registry)
 
@@ -39,3 +40,21 @@ def test_two_services_do_not_share_counters() -> None:
     Metrics(one).jobs.labels("failed").inc()
     Metrics(two)
     assert two.get_sample_value("easel_jobs_total", {"outcome": "failed"}) is None
+
+
+def test_renamed_metrics_are_exported_under_both_names() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.painted("demo", 0.4)
+    for outcome, ratio in ((EtaOutcome.WITHIN, 1.0), (EtaOutcome.LATE, 3.0), (EtaOutcome.LATE, 4.0)):
+        metrics.predicted(EtaResult(outcome, ratio))
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    for name in ("easel_image_duration_seconds", "easel_picture_seconds"):
+        assert (value(f"{name}_count", model="demo"), value(f"{name}_sum", model="demo")) == (1, 0.4)
+    for name in ("easel_eta_error_ratio", "easel_promise_error_ratio"):
+        assert (value(f"{name}_count"), value(f"{name}_sum")) == (3, 8.0)
+    assert [value("easel_eta_predictions_total", outcome=o) for o in ("within", "late", "early")] == [1, 2, None]
+    assert [value("easel_promises_total", kept=o) for o in ("true", "late", "early")] == [1, 2, None]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.ports import Ticket
+from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
-from bot.queue.work_item import WorkItem
 
 
 def ticket(job_id: int, person: int = 1, count: int = 1, key: str = "a") -> Ticket:
@@ -45,7 +45,7 @@ def test_the_rest_of_a_job_keeps_its_place_among_its_persons() -> None:
     assert order(queue) == [2], "while a batch has a job, no other batch gets it"
     rest = piece.rest()
     assert rest is not None
-    queue.give_back(rest)
+    queue.put_front(rest)
     assert order(queue) == [1, 2]
     head = queue.lead(lambda *_: True)
     assert head is not None
@@ -65,23 +65,23 @@ def test_removing() -> None:
 async def test_moved_wakes_after_each_change() -> None:
     queue = JobQueue()
     queue.put(ticket(1))
-    await queue.moved()
-    waiting = asyncio.create_task(queue.moved())
+    await queue.wait_changed()
+    waiting = asyncio.create_task(queue.wait_changed())
     await asyncio.sleep(0)
     assert not waiting.done()
-    queue.touch()
+    queue.notify()
     await waiting
 
 
 async def test_filled_wakes_when_there_is_work() -> None:
     queue = JobQueue()
-    waiting = asyncio.create_task(queue.filled())
+    waiting = asyncio.create_task(queue.wait_nonempty())
     await asyncio.sleep(0)
     assert not waiting.done()
     queue.put(ticket(1))
     await waiting
     queue.remove(1)
-    again = asyncio.create_task(queue.filled())
+    again = asyncio.create_task(queue.wait_nonempty())
     await asyncio.sleep(0)
     assert not again.done()
     again.cancel()
@@ -101,7 +101,7 @@ def test_every_picture_is_handed_out_once(jobs: list[tuple[int, int, str]], limi
         handed += [(w.ticket.job_id, i) for w in pieces for i in w.indexes]
         for piece in pieces:
             if (rest := piece.rest()) is not None:
-                queue.give_back(rest)
+                queue.put_front(rest)
     assert sorted(handed) == [(job_id, i) for job_id, (_, count, _) in enumerate(jobs) for i in range(count)]
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from bot.core.ports import Ticket
-from bot.queue.hierarchical_fair_queue import CROWD, Weights
-from bot.queue.job_queue import AGED_EVERY, LOOK_AHEAD, MANY, PASSED_MOST, Scheduler
-from bot.queue.work_item import WorkItem
+from bot.queue.fair_queue import CROWD, Weights, WorkItem
+from bot.queue.job_queue import AGED_EVERY, BULK_ABOVE, LOOK_AHEAD, MAX_PASSES, Scheduler
 from engine.contract import Lane
 
 
@@ -59,9 +58,9 @@ class Line:
     def draw(self, taken: Sequence[WorkItem]) -> None:
         """Everything that was taken is drawn in the time that was expected."""
         for work in taken:
-            assert work.bill is not None
+            assert work.charge is not None
             for _ in work.indexes:
-                self.scheduler.settle(work.bill, work.bill.each)
+                self.scheduler.settle(work.charge, work.charge.seconds_per_picture)
 
 
 def test_nobody_waits() -> None:
@@ -136,7 +135,7 @@ def test_large_requests_go_when_nothing_urgent_waits() -> None:
 
 def test_many_small_requests_are_as_one_large_one() -> None:
     line = Line()
-    for _ in range(MANY + 1):
+    for _ in range(BULK_ABOVE + 1):
         line.put(1)
     other = line.put(2)
     assert line.take() == [(other, 1)]
@@ -148,12 +147,12 @@ def test_many_small_requests_are_as_one_large_one() -> None:
 
 def test_what_is_being_drawn_counts_as_much_as_what_waits() -> None:
     line = Line()
-    for _ in range(MANY):
+    for _ in range(BULK_ABOVE):
         line.put(1, kind="a")
     lead = line.scheduler.lead(line.fits)
     assert lead is not None
     taken = line.scheduler.take(8, lead)
-    assert sum(len(work.indexes) for work in taken) == MANY
+    assert sum(len(work.indexes) for work in taken) == BULK_ABOVE
     mine = line.put(1)
     assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.BULK, mine)]
     line.draw(taken[:1])
@@ -224,7 +223,7 @@ def test_a_large_job_is_taken_in_pieces() -> None:
     assert (piece.indexes, piece.later) == ((0, 1, 2, 3), (4, 5))
     rest = piece.rest()
     assert rest is not None
-    assert (rest.indexes, rest.later, rest.started, rest.bill) == ((4, 5), (), True, None)
+    assert (rest.indexes, rest.later, rest.started, rest.charge) == ((4, 5), (), True, None)
 
 
 def test_another_kind_or_lane_stays_out_of_the_batch() -> None:
@@ -283,7 +282,7 @@ def test_the_loaded_model_goes_before_so_often() -> None:
     for person in range(2, 12):
         line.put(person, model="a")
         served += line.take(loaded="a")
-    assert [job_id for job_id, _ in served].index(other) == PASSED_MOST
+    assert [job_id for job_id, _ in served].index(other) == MAX_PASSES
 
 
 def test_another_model_is_taken_when_nobody_wants_the_loaded_one() -> None:
@@ -313,7 +312,7 @@ def test_nobody_is_looked_for_further_than_so_far() -> None:
 @pytest.mark.parametrize(("measured", "turns"), [(3.0, 2), (1.0, 4)])
 def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
     line = Line()
-    for _ in range(MANY):
+    for _ in range(BULK_ABOVE):
         line.put(1)
         line.put(2)
     led = []
@@ -322,8 +321,8 @@ def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
         assert lead is not None
         (work,) = line.scheduler.take(1, lead)
         led.append(work.ticket.person_id)
-        assert work.bill is not None
-        line.scheduler.settle(work.bill, measured if work.ticket.person_id == 1 else work.bill.each)
+        assert work.charge is not None
+        line.scheduler.settle(work.charge, measured if work.ticket.person_id == 1 else work.charge.seconds_per_picture)
     assert led.count(1) == turns
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 import pytest
 
 from bot.core.ports import RetryLater
-from bot.delivery.chat_sender import FETCHED_AT_ONCE, FETCHED_EVERY, LONGEST_PAUSE, ChatSender, Urgency
+from bot.delivery.service import FETCHED_AT_ONCE, FETCHED_EVERY, LONGEST_PAUSE, ChatSender, Urgency
 from tests.fakes.clock import FakeClock
 
 PAUSE = 10.0
 
 
 class Shown:
-    """What a lane has shown, and when."""
+    """What a sender has synced, and when."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -24,7 +24,7 @@ class Shown:
         self.ids: list[tuple[int, float]] = []
         self.plan: dict[int, list[Exception | int]] = {}
 
-    async def __call__(self, message_id: int) -> int:
+    async def sync(self, message_id: int) -> int:
         self.ids.append((message_id, self.clock.now() - self.start))
         planned = self.plan.get(message_id)
         result = planned.pop(0) if planned else True
@@ -42,25 +42,25 @@ async def turns(condition: Callable[[], bool]) -> None:
 
 
 async def until_over(task: asyncio.Task[None], clock: FakeClock) -> None:
-    """Let time pass, second by second, until the lane has nothing left to do."""
+    """Let time pass, second by second, until the sender has nothing left to do."""
     for _ in range(5000):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if task.done():
             return await task
         clock.advance(1)
-    raise AssertionError("the lane never ended")
+    raise AssertionError("the sender never ended")
 
 
 async def test_the_most_urgent_first_and_a_pause_between() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.WAITING)
-    lane.want(2, Urgency.PROGRESS)
-    lane.want(3, Urgency.NEW)
-    lane.want(4, Urgency.FINAL)
-    await until_over(asyncio.ensure_future(lane.run()), clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.WAITING)
+    sender.request(2, Urgency.PROGRESS)
+    sender.request(3, Urgency.NEW)
+    sender.request(4, Urgency.FINAL)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
     assert [message_id for message_id, _ in shown.ids] == [4, 3, 2, 1]
     times = [at for _, at in shown.ids]
     assert all(b - a >= PAUSE for a, b in itertools.pairwise(times))
@@ -69,24 +69,24 @@ async def test_the_most_urgent_first_and_a_pause_between() -> None:
 async def test_wanting_again_is_one_showing_and_keeps_the_greater_urgency() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.NEW)
-    lane.want(2, Urgency.PROGRESS)
-    lane.want(2, Urgency.FINAL)
-    lane.want(2, Urgency.WAITING)
-    await until_over(asyncio.ensure_future(lane.run()), clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.NEW)
+    sender.request(2, Urgency.PROGRESS)
+    sender.request(2, Urgency.FINAL)
+    sender.request(2, Urgency.WAITING)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
     assert [message_id for message_id, _ in shown.ids] == [2, 1]
 
 
 async def test_what_comes_while_it_waits_may_overtake() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.PROGRESS)
-    lane.want(2, Urgency.PROGRESS)
-    task = asyncio.ensure_future(lane.run())
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.PROGRESS)
+    sender.request(2, Urgency.PROGRESS)
+    task = asyncio.ensure_future(sender.run())
     await turns(lambda: len(shown.ids) == 1)
-    lane.want(3, Urgency.FINAL)
+    sender.request(3, Urgency.FINAL)
     await until_over(task, clock)
     assert [message_id for message_id, _ in shown.ids] == [1, 3, 2]
 
@@ -95,10 +95,10 @@ async def test_busy_holds_the_whole_chat() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [RetryLater(60)]
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.FINAL)
-    lane.want(2, Urgency.NEW)
-    await until_over(asyncio.ensure_future(lane.run()), clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.FINAL)
+    sender.request(2, Urgency.NEW)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
     assert [message_id for message_id, _ in shown.ids] == [1, 1, 2]
     assert shown.ids[1][1] >= 60
 
@@ -107,15 +107,15 @@ async def test_a_failure_holds_only_itself_and_longer_each_time(caplog: pytest.L
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [RuntimeError("planted")] * 12
-    lane = ChatSender(shown, 0.0, clock)
-    lane.want(1, Urgency.FINAL)
-    lane.want(2, Urgency.PROGRESS)
-    await until_over(asyncio.ensure_future(lane.run()), clock)
+    sender = ChatSender(shown, 0.0, clock)
+    sender.request(1, Urgency.FINAL)
+    sender.request(2, Urgency.PROGRESS)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
     assert [message_id for message_id, _ in shown.ids][:2] == [1, 2]
     tries = [at for message_id, at in shown.ids if message_id == 1]
     pauses = [b - a for a, b in itertools.pairwise(tries)]
     assert len(tries) == 13
-    # Time moves in seconds here, and the lane needs some turns of the loop to see it.
+    # Time moves in seconds here, and the sender needs some turns of the loop to see it.
     for n, pause in enumerate(pauses, start=1):
         least = min(LONGEST_PAUSE, 2**n)
         assert least <= pause <= least + 5
@@ -126,10 +126,10 @@ async def test_what_was_not_spoken_costs_no_pause() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [False]
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.FINAL)
-    lane.want(2, Urgency.PROGRESS)
-    task = asyncio.ensure_future(lane.run())
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.FINAL)
+    sender.request(2, Urgency.PROGRESS)
+    task = asyncio.ensure_future(sender.run())
     await turns(lambda: len(shown.ids) == 2)
     assert shown.ids == [(1, 0.0), (2, 0.0)]
     await until_over(task, clock)
@@ -138,12 +138,12 @@ async def test_what_was_not_spoken_costs_no_pause() -> None:
 async def test_stop_ends_a_lane_that_waits() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.FINAL)
-    lane.want(2, Urgency.FINAL)
-    task = asyncio.ensure_future(lane.run())
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.FINAL)
+    sender.request(2, Urgency.FINAL)
+    task = asyncio.ensure_future(sender.run())
     await turns(lambda: clock.asleep() == 1)
-    lane.stop()
+    sender.stop()
     await task
     assert len(shown.ids) == 1
     assert clock.asleep() == 0
@@ -152,20 +152,20 @@ async def test_stop_ends_a_lane_that_waits() -> None:
 async def test_files_that_are_fetched_leave_room_for_a_picture_that_is_due() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, 1.0, clock)
+    sender = ChatSender(shown, 1.0, clock)
     for message_id in range(1, 61):
-        lane.want(message_id, Urgency.FETCHED)
-    running = asyncio.ensure_future(lane.run())
+        sender.request(message_id, Urgency.FETCHED)
+    running = asyncio.ensure_future(sender.run())
     while clock.now() - shown.start < 60:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if len(shown.ids) == 8:
-            lane.want(100, Urgency.FINAL)
+            sender.request(100, Urgency.FINAL)
         clock.advance(0.5)
     fetched = [message_id for message_id, _ in shown.ids if message_id != 100]
     assert len(fetched) <= FETCHED_AT_ONCE + 60 / FETCHED_EVERY
     assert [message_id for message_id, _ in shown.ids].index(100) == 8
-    lane.stop()
+    sender.stop()
     await running
 
 
@@ -173,10 +173,10 @@ async def test_many_files_in_one_message_count_as_many() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan = {message_id: [FETCHED_AT_ONCE] for message_id in (1, 2)}
-    lane = ChatSender(shown, 1.0, clock)
-    lane.want(1, Urgency.FETCHED)
-    lane.want(2, Urgency.FETCHED)
-    await until_over(asyncio.ensure_future(lane.run()), clock)
+    sender = ChatSender(shown, 1.0, clock)
+    sender.request(1, Urgency.FETCHED)
+    sender.request(2, Urgency.FETCHED)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
     (_, first), (_, second) = shown.ids
     assert second - first >= FETCHED_EVERY
 
@@ -184,9 +184,9 @@ async def test_many_files_in_one_message_count_as_many() -> None:
 async def test_a_lane_is_remembered_until_fetched_files_are_made_up_for() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    lane = ChatSender(shown, 1.0, clock)
-    lane.want(1, Urgency.FETCHED)
-    running = asyncio.ensure_future(lane.run())
+    sender = ChatSender(shown, 1.0, clock)
+    sender.request(1, Urgency.FETCHED)
+    running = asyncio.ensure_future(sender.run())
     await turns(lambda: clock.asleep() == 1)
     assert [message_id for message_id, _ in shown.ids] == [1]
     clock.advance(1.5)
@@ -200,10 +200,10 @@ async def test_a_clock_that_is_set_back_holds_nothing_up(days: int) -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[2] = [RetryLater(3), RuntimeError("planted"), True]
-    lane = ChatSender(shown, PAUSE, clock)
-    lane.want(1, Urgency.NEW)
-    lane.want(2, Urgency.NEW)
-    running = asyncio.ensure_future(lane.run())
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.NEW)
+    sender.request(2, Urgency.NEW)
+    running = asyncio.ensure_future(sender.run())
     await turns(lambda: clock.asleep() == 1)
     clock.jump(-days * 86400)
     await until_over(running, clock)

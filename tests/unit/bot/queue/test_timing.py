@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.core.ports import Ticket
-from bot.queue.duration_estimate import KEPT, KINDS, DurationEstimate
+from bot.queue.timing import KEPT, KINDS, DurationEstimate
 
 
 def ticket(kind: str | int, model: str = "", work: int = 0) -> Ticket:
