@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from bot.storage.database import Database
 
 # No clock decides a test: on a busy machine any example may take long.
 settings.register_profile("easel", deadline=None, print_blob=True)
@@ -38,3 +41,10 @@ def _own_logging() -> Iterator[None]:
         if one.level != level:
             one.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database file with the shipped tables."""
+    async with await Database.open(tmp_path / "easel.db") as opened:
+        yield opened

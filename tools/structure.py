@@ -76,7 +76,7 @@ async def walk() -> tuple[set[Path], set[Path]]:
     sys.path.insert(0, str(ROOT))
     from tests.fakes.engine import FakeEngine  # noqa: PLC0415 - after the path is set
     from tests.fakes.surface import ABLE, FakeSurface  # noqa: PLC0415
-    from tests.flow.house import Bot  # noqa: PLC0415
+    from tests.flow.harness import Bot  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         engine = FakeEngine()

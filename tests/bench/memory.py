@@ -16,7 +16,7 @@ import psutil
 
 import adapters.cli.serve  # what the service and its page import counts as imports
 import adapters.web.service  # noqa: F401 - so does the page
-from tests.bench.house import ask, fake, finished, house
+from tests.bench.harness import ask, fake, finished, running_easel
 
 WARM_JOBS = 50
 """Jobs before the first look at a service at work."""
@@ -31,7 +31,7 @@ async def main(jobs: int, warm: int = WARM_JOBS) -> dict[str, float]:
     """Draw with an engine that has no device, and look at this process's memory."""
     found = {"imports": _mib()}
     with tempfile.TemporaryDirectory() as folder:
-        async with house(Path(folder), fake) as easel:
+        async with running_easel(Path(folder), fake) as easel:
             found["started"] = _mib()
             for n in range(warm + jobs):
                 if n == warm:

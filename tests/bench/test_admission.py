@@ -90,15 +90,15 @@ async def fill(db: Database) -> None:
             await credit_rows.give(tx, f"gift {person}", gift, given_by="operator", now=NOW)
 
 
-async def admit(house: AppContext, who: Actor, numbers: itertools.count[int]) -> list[float]:
+async def admit(ctx: AppContext, who: Actor, numbers: itertools.count[int]) -> list[float]:
     """Ask for pictures, one after the other; returns how long each answer took."""
     seconds = []
     for _ in range(ROUNDS):
         ref = EventRef(f"bench:{next(numbers)}", Address("chat", "channel"))
         begin = time.perf_counter()
-        await draw(house, who, HERE, DrawForm("an apple"), ref)
+        await draw(ctx, who, HERE, DrawForm("an apple"), ref)
         seconds.append(time.perf_counter() - begin)
-    async with house.db.write() as tx:
+    async with ctx.db.write() as tx:
         # Drawn meanwhile: nobody has a thousand that wait.
         for job_id in await jobs.waiting_ids(tx):
             await ledger.settle(tx, job_id, painted=1, now=NOW)
@@ -115,7 +115,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
             await fill(db)
             numbers = itertools.count(JOBS + 1)
             for name, rule in RULES.items():
-                house = AppContext(
+                ctx = AppContext(
                     db=db,
                     backlog=RecordingBacklog(),
                     clock=FakeClock(NOW),
@@ -124,8 +124,8 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
                     quota=parse_terms(rule),
                 )
                 for who in (ORDINARY, FLOODER):
-                    await admit(house, who, numbers)
-                    found[f"{who.name}, {name}"] = await admit(house, who, numbers)
+                    await admit(ctx, who, numbers)
+                    found[f"{who.name}, {name}"] = await admit(ctx, who, numbers)
             # Whoever has nothing left is told so as fast.
             poor = AppContext(
                 db, RecordingBacklog(), FakeClock(NOW), lambda: (demo(),), tmp_path / "p", parse_terms("9/week")

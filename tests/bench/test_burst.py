@@ -41,7 +41,7 @@ async def admitted(folder: Path, slower: float) -> tuple[list[float], int]:
             await commit()
 
         db._writer.commit = slow  # type: ignore[method-assign]
-        house = AppContext(
+        ctx = AppContext(
             db=db,
             backlog=RecordingBacklog(),
             clock=FakeClock(1_800_000_000.0),
@@ -54,7 +54,7 @@ async def admitted(folder: Path, slower: float) -> tuple[list[float], int]:
         async def ask(n: int) -> float:
             who = Actor("chat", str(n), f"Person {n}", handle=f"person{n}")
             ref = EventRef(f"burst:{n}", Address("chat", f"alone {n}"))
-            await draw(house, who, Place("chat", None, f"alone {n}"), DrawForm("an apple"), ref)
+            await draw(ctx, who, Place("chat", None, f"alone {n}"), DrawForm("an apple"), ref)
             return time.perf_counter() - begin
 
         return sorted(await asyncio.gather(*(ask(n) for n in range(PEOPLE)))), commits

@@ -17,7 +17,7 @@ from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.storage.database import Database
-from tests.bench.million import COLLECTOR, fill, megabytes
+from tests.bench.large_history import COLLECTOR, fill, megabytes
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
@@ -63,11 +63,11 @@ def test_searching_a_million_pictures(benchmark: BenchmarkFixture, tmp_path: Pat
             f"\nfilled in {filled:.0f} s ({before:.0f} MB), indexed in {indexed:.0f} s"
             f" (longest transaction {longest * 1000:.0f} ms; {megabytes(db.path):.0f} MB)"
         )
-        house = _house(db, tmp_path)
+        ctx = _context(db, tmp_path)
         worst = 0.0
         for who in (COLLECTOR, 77):
             for name, query in COLLECTORS.items():
-                seconds = runner.run(_timed(house, who, query))
+                seconds = runner.run(_timed(ctx, who, query))
                 p99 = percentile(seconds, 99)
                 worst = max(worst, p99)
                 print(  # noqa: T201 - for whoever measures
@@ -76,7 +76,7 @@ def test_searching_a_million_pictures(benchmark: BenchmarkFixture, tmp_path: Pat
         actor = Actor("chat", str(COLLECTOR))
         one = parse_query("portrait lighthouse")
         measured(benchmark)(
-            lambda: runner.run(history_service.sought(house, actor, one, before=None, limit=9)),
+            lambda: runner.run(history_service.sought(ctx, actor, one, before=None, limit=9)),
             rounds=300,
             warmup_rounds=5,
         )
@@ -95,19 +95,19 @@ async def _index(db: Database) -> tuple[float, float]:
     return longest, time.perf_counter() - began
 
 
-async def _timed(house: AppContext, who: int, query: str) -> list[float]:
+async def _timed(ctx: AppContext, who: int, query: str) -> list[float]:
     actor = Actor("chat", str(who))
     seconds, before = [], None
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        page = await history_service.sought(house, actor, parse_query(query), before=before, limit=9)
+        page = await history_service.sought(ctx, actor, parse_query(query), before=before, limit=9)
         seconds.append(time.perf_counter() - start)
         # Page after page, and from the newest again at the end.
         before = page.entries[-1].job.id if page.older else None
     return seconds
 
 
-def _house(db: Database, folder: Path) -> AppContext:
+def _context(db: Database, folder: Path) -> AppContext:
     return AppContext(
         db=db,
         backlog=RecordingBacklog(),

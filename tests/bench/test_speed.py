@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.bench.house import ask, house, stuck
+from tests.bench.harness import ask, running_easel, stuck
 from tests.e2e.service import Service, easel, until
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
@@ -45,7 +45,7 @@ def worker(module: str, *args: object) -> Any:
 def test_admission(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """One request from the form to its committed row and its place in the queue (limit: 10 ms)."""
     with asyncio.Runner() as runner:
-        context = house(tmp_path, stuck)
+        context = running_easel(tmp_path, stuck)
         easel = runner.run(context.__aenter__())
         measured(benchmark)(lambda: runner.run(ask(easel)), rounds=300, warmup_rounds=20)
         runner.run(context.__aexit__(None, None, None))
@@ -58,7 +58,7 @@ def test_answers_while_the_engine_is_busy(benchmark: BenchmarkFixture, tmp_path:
 
     async def measure() -> list[float]:
         seconds = []
-        async with house(tmp_path) as easel:
+        async with running_easel(tmp_path) as easel:
             busy = [await ask(easel, "a castle", size="512x512", steps="50", count="16") for _ in range(2)]
             async with asyncio.timeout(60):
                 while easel.dispatch.progress(busy[0]) in {None, 0.0}:  # noqa: ASYNC110 - it is not watched

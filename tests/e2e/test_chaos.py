@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.chaos import ChaosRun, stand_in
 from tests.e2e.service import Service
-from tests.e2e.storm import Storm, stand_in
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ async def _run(folder: Path, seed: int, *, operations: int, kills: float, people
     print(f"seed {seed}")  # noqa: T201 - to run it again
     async with stand_in().serve() as telegram:
         service = Service(folder)
-        storm = Storm(service, telegram, seed, people)
+        storm = ChaosRun(service, telegram, seed, people)
         service.env.update(storm.environment())
         await asyncio.to_thread(service.start)
         try:

@@ -30,18 +30,18 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, hub: Hub) -> Path:
+def folder(tmp_path: Path, hub: Hub) -> Path:
     """A folder whose models.toml and .env name the stand-in."""
-    folder = tmp_path / "house"
+    folder = tmp_path / "easel"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "models.toml").write_text(TABLE)
     (folder / ".env").write_text(f"HF_ENDPOINT={hub.url}\nHF_TOKEN=hf_secret\nEASEL_MODEL=mine\n")
     return folder
 
 
-def test_the_first_start_fetches_the_model_and_says_how_far_it_is(house: Path, hub: Hub) -> None:
+def test_the_first_start_fetches_the_model_and_says_how_far_it_is(folder: Path, hub: Hub) -> None:
     hub.cuts[BIG] = [5_000_000]
-    service = Service(house, NO_CACHE)
+    service = Service(folder, NO_CACHE)
     service.start()
     try:
         assert "downloading mine: 17 MB of 17 MB (100 %)" in service.log
@@ -49,17 +49,17 @@ def test_the_first_start_fetches_the_model_and_says_how_far_it_is(house: Path, h
     finally:
         service.end()
     assert {a.headers.get("authorization") for a in hub.asked} == {"Bearer hf_secret"}
-    assert f'"{COMMIT}"' in (house / "data" / "models" / "pins.json").read_text()
+    assert f'"{COMMIT}"' in (folder / "data" / "models" / "pins.json").read_text()
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=5000000-"]
 
 
-def test_ctrl_c_beside_a_silent_hub_and_on_again(house: Path, hub: Hub) -> None:
+def test_ctrl_c_beside_a_silent_hub_and_on_again(folder: Path, hub: Hub) -> None:
     hub.stalls[BIG] = 3_000_000
     command = [sys.executable, "-m", "adapters.cli.main", "model", "pull", "mine"]
     blob = hashlib.sha256((hub.folder / BIG).read_bytes()).hexdigest()
-    part = house / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "blobs" / f"{blob}.part"
+    part = folder / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "blobs" / f"{blob}.part"
     with subprocess.Popen(
-        command, cwd=house, env=environment(NO_CACHE), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment(NO_CACHE), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as pulling:
         until(lambda: part.exists() and part.stat().st_size > 2_000_000, 60, "some of it is here")
         pulling.send_signal(signal.SIGINT)
@@ -71,7 +71,7 @@ def test_ctrl_c_beside_a_silent_hub_and_on_again(house: Path, hub: Hub) -> None:
 
     hub.stalls.clear()
     hub.asked_storage.clear()
-    done = easel("model", "pull", "mine", cwd=house, env=NO_CACHE)
+    done = easel("model", "pull", "mine", cwd=folder, env=NO_CACHE)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
     assert done.stdout.startswith(f"{REPO} is here: ")
     assert f"downloading {REPO}: 17 MB of 17 MB (100 %)" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.discord_house import DiscordHouse
+from tests.e2e.discord_harness import DiscordHarness
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.engine import FakeEngine
 
@@ -33,17 +33,17 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.fixture
-async def house(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[DiscordHouse]:
+async def bot(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[DiscordHarness]:
     engine = FakeEngine()
     await engine.start()
-    one = DiscordHouse(tmp_path, discord, engine)
+    one = DiscordHarness(tmp_path, discord, engine)
     await one.start()
     yield one
     await one.stop()
 
 
-async def test_bad_input_is_one_private_sentence(house: DiscordHouse) -> None:
-    discord = house.discord
+async def test_bad_input_is_one_private_sentence(bot: DiscordHarness) -> None:
+    discord = bot.discord
     bob = discord.person("Bob")
     for locale, column in (("en-US", 2), ("zh-CN", 3)):
         person = discord.person("Somebody", locale=locale)
@@ -58,5 +58,5 @@ async def test_bad_input_is_one_private_sentence(house: DiscordHouse) -> None:
             if locale == "zh-CN":
                 assert any("\u4e00" <= c <= "\u9fff" for c in shown), shown
     assert bob.sees() == []
-    assert await house.count("jobs") == 0
-    assert await house.count("ledger") == 0
+    assert await bot.count("jobs") == 0
+    assert await bot.count("ledger") == 0

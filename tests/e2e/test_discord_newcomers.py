@@ -8,30 +8,30 @@ from pathlib import Path
 import pytest
 
 from bot.core.access import AccessMode
-from tests.e2e.discord_house import DiscordHouse
+from tests.e2e.discord_harness import DiscordHarness
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.fakes.engine import FakeEngine
 
-Start = Callable[[], Awaitable[DiscordHouse]]
+Start = Callable[[], Awaitable[DiscordHarness]]
 
 
 @pytest.fixture
 async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:
     """A function that starts a whole Easel that asks its owners; ended when the test ends."""
-    houses: list[DiscordHouse] = []
+    started: list[DiscordHarness] = []
 
-    async def begin() -> DiscordHouse:
+    async def begin() -> DiscordHarness:
         engine = FakeEngine()
         await engine.start()
-        house = DiscordHouse(tmp_path, discord, engine, access=AccessMode.APPROVE)
-        await house.start()
-        houses.append(house)
-        return house
+        bot = DiscordHarness(tmp_path, discord, engine, access=AccessMode.APPROVE)
+        await bot.start()
+        started.append(bot)
+        return bot
 
     yield begin
-    for house in houses:
-        await house.stop()
+    for bot in started:
+        await bot.stop()
 
 
 def owner(discord: FakeDiscord) -> Person:
@@ -53,7 +53,7 @@ async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:
 
 async def test_the_applications_owner_lets_a_server_in(start: Start, discord: FakeDiscord) -> None:
     eve = owner(discord)
-    house = await start()
+    bot = await start()
     ada, bob = discord.person("Ada", manages=True), discord.person("Bob")
     card = await (await ada.draw("a red apple", seed="7")).answer()
     assert "asked" in card.text
@@ -70,9 +70,9 @@ async def test_the_applications_owner_lets_a_server_in(start: Start, discord: Fa
     await discord.world.until(lambda: bool(card.attachments) and bool(other.attachments), "both pictures")
     await discord.world.until(lambda: "easel:allow:1" not in told.buttons, "the answered digest")
     await discord.world.until(lambda: any("let you in" in m.text for m in ada.sees()), "a word to who asked first")
-    await house.settled()
-    assert await house.charged() == 2
-    assert await house.count("jobs") == 2
+    await bot.settled()
+    assert await bot.charged() == 2
+    assert await bot.count("jobs") == 2
     third = await (await discord.person("Cy").draw("a plum")).answer()
     await discord.world.until(lambda: bool(third.attachments), "a member's picture")
 
@@ -82,18 +82,18 @@ async def test_a_persons_own_installation_is_their_own_and_makes_nobody_an_admin
     discord: FakeDiscord,
 ) -> None:
     eve = owner(discord)
-    house = await start()
+    bot = await start()
     ada = discord.person("Ada", manages=True)
     foreign = discord.foreign()
     card = await (await ada.draw("a red apple", channel=foreign)).answer()
     told = await digest(discord, eve, "a red apple")
     assert str(ada.user.id) in told.text
-    assert await house.count("places") == 0
+    assert await bot.count("places") == 0
     set_here = await (await ada.run("quota set", channel=foreign, rule="1/day")).answer()
     assert "server" in set_here.text
-    assert await house.count("policies") == 0
+    assert await bot.count("policies") == 0
 
     await (await eve.press(told, "easel:refuse:1")).acknowledged()
     await discord.world.until(lambda: "nothing was charged" in card.text.lower(), "the refusal on the card")
-    assert await house.charged() == 0
+    assert await bot.charged() == 0
     await discord.world.until(lambda: any("not let you in" in m.text for m in ada.direct_messages()), "a word")

@@ -59,7 +59,7 @@ class Chats:
         self.stand_in.mend()
 
 
-class House:
+class KillHarness:
     """The running service, its rows, and the person."""
 
     def __init__(self, service: Service, chats: Chats) -> None:
@@ -157,10 +157,10 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def harness(tmp_path: Path) -> AsyncIterator[KillHarness]:
     async with TelegramStandIn().serve() as stand_in:
         chats = Chats(stand_in)
-        one = House(Service(tmp_path, {**chats.environment(), "EASEL_WEB_PORT": "0"}), chats)
+        one = KillHarness(Service(tmp_path, {**chats.environment(), "EASEL_WEB_PORT": "0"}), chats)
         one.start()
         try:
             yield one
@@ -168,30 +168,30 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             await asyncio.to_thread(one.service.end)
 
 
-async def test_the_service_is_killed_in_every_state(house: House) -> None:
+async def test_the_service_is_killed_in_every_state(harness: KillHarness) -> None:
     for state in STATES:
-        engine = await house.bring_to(state)
-        house.service.process.kill()
-        await asyncio.to_thread(house.service.process.wait)
-        assert house.state(house.jobs) == state
+        engine = await harness.bring_to(state)
+        harness.service.process.kill()
+        await asyncio.to_thread(harness.service.process.wait)
+        assert harness.state(harness.jobs) == state
         if state == "queued":
             engine.resume()
         # Killed alone, in the middle of a step as well: its engine must not stay behind and hold the device.
         await asyncio.to_thread(engine.wait, 5)
-        house.start()
-        await house.mend()
-    await house.one_more()
-    house.check_once()
+        harness.start()
+        await harness.mend()
+    await harness.one_more()
+    harness.check_once()
     # What was being drawn was begun again; nothing else was.
-    assert house.query("SELECT attempts FROM jobs") == [(int(state == "running"),) for state in (*STATES, "")]
+    assert harness.query("SELECT attempts FROM jobs") == [(int(state == "running"),) for state in (*STATES, "")]
 
 
-async def test_the_engine_is_killed_in_every_state(house: House) -> None:
+async def test_the_engine_is_killed_in_every_state(harness: KillHarness) -> None:
     for state in STATES:
-        engine = await house.bring_to(state)
+        engine = await harness.bring_to(state)
         engine.kill()
         await asyncio.to_thread(engine.wait, 5)
-        await house.mend()
-    await house.one_more()
-    house.check_once()
-    assert house.query("SELECT attempts FROM jobs") == [(int(state == "running"),) for state in (*STATES, "")]
+        await harness.mend()
+    await harness.one_more()
+    harness.check_once()
+    assert harness.query("SELECT attempts FROM jobs") == [(int(state == "running"),) for state in (*STATES, "")]

@@ -16,8 +16,8 @@ from bot.core.people import Place
 from bot.features import COMMANDS
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -26,27 +26,29 @@ PUBLIC = "https://easel.example"
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def bot(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A page that asks everybody for its token."""
-    gate = Gate()
+    gate = StepGate()
     gate.open()
     settings = settings_of(public_url=PUBLIC)
-    async with House(tmp_path / "house", FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
+    async with WebHarness(tmp_path / "easel", FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
         yield one
 
 
-async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_once(house: House, tmp_path: Path) -> None:
+async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_once(
+    bot: WebHarness, tmp_path: Path
+) -> None:
     need_chromium()
-    await house.drawn_by_actor()
+    await bot.drawn_by_actor()
     verb = COMMANDS.by_name["export"]
-    card = await house.studio.command(Invocation(house.actor, Place("web", None, "page"), verb, EventRef("export")))
+    card = await bot.studio.command(Invocation(bot.actor, Place("web", None, "page"), verb, EventRef("export")))
     path = card.facts[0].value.removeprefix(PUBLIC)
     async with asyncio.timeout(20):
         while True:
-            if await status(house, path) == 200:
+            if await status(bot, path) == 200:
                 break
             await asyncio.sleep(0.01)
-    url = str(house.client.make_url("/"))
+    url = str(bot.client.make_url("/"))
     downloads = tmp_path / "downloads"
     downloads.mkdir()
 
@@ -80,6 +82,6 @@ async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_onc
         assert archive.testzip() is None
 
 
-async def status(house: House, path: str) -> int:
-    async with house.client.get(path) as response:
+async def status(bot: WebHarness, path: str) -> int:
+    async with bot.client.get(path) as response:
         return response.status

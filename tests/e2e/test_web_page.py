@@ -28,7 +28,7 @@ return images.length > 0 && images.every((image) => image.complete && image.natu
 
 
 @pytest.fixture(scope="module")
-def house(request: pytest.FixtureRequest) -> Service:
+def served(request: pytest.FixtureRequest) -> Service:
     """The module's service; not started where there is no browser to look at it."""
     need_chromium()
     service = request.getfixturevalue("module_service")
@@ -85,9 +85,9 @@ def is_red(colour: tuple[int, int, int]) -> bool:
     return red > 110 and red > green + 60 and red > blue + 60
 
 
-def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) -> None:
+def test_a_picture_by_keyboard_alone(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     assert browser.focused() == "prompt"
     # Watch every state that is shown, also those between two looks of this test.
     browser.js(
@@ -132,16 +132,16 @@ def test_a_picture_by_keyboard_alone(house: Service, open_browser: OpenBrowser) 
     browser.keys(Keys.ENTER)
     again = after(browser, job)
     assert drawn(browser, again) == 1
-    assert house.call(f"/api/jobs/{again}")["card"]["pictures"][0]["seed"] != "7"
+    assert served.call(f"/api/jobs/{again}")["card"]["pictures"][0]["seed"] != "7"
     assert browser.complaints() == []
-    assert {address.split("/")[2] for address in browser.requested()} == {house.url.split("/")[2]}
+    assert {address.split("/")[2] for address in browser.requested()} == {served.url.split("/")[2]}
 
 
 def test_a_picture_is_downloaded_with_its_recipe_in_it(
-    house: Service, open_browser: OpenBrowser, tmp_path: Path
+    served: Service, open_browser: OpenBrowser, tmp_path: Path
 ) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     folder = tmp_path / "downloads"
     folder.mkdir()
     browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
@@ -157,9 +157,9 @@ def test_a_picture_is_downloaded_with_its_recipe_in_it(
     assert "Seed: 11" in parameters
 
 
-def test_cancel_stops_the_drawing_and_keeps_the_focus(house: Service, open_browser: OpenBrowser) -> None:
+def test_cancel_stops_the_drawing_and_keeps_the_focus(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     job = draw(browser, f"{APPLE} --count 16 --steps 50")
     cancel = f'.job[data-job="{job}"] [data-action=cancel]'
     browser.until(lambda: browser.all(cancel), "a cancel button")
@@ -168,7 +168,7 @@ def test_cancel_stops_the_drawing_and_keeps_the_focus(house: Service, open_brows
     browser.until(f"return document.querySelector('.job[data-job=\"{job}\"]')?.dataset.tone === 'stopped'", "stopped")
     assert browser.text(f'.job[data-job="{job}"] .job-status') == text("en", "card.cancelled")
     assert browser.js("return document.activeElement.closest('.job')?.dataset.job") == str(job)
-    assert house.call(f"/api/jobs/{job}")["card"]["tone"] == "stopped"
+    assert served.call(f"/api/jobs/{job}")["card"]["tone"] == "stopped"
     assert browser.complaints() == []
 
 
@@ -190,10 +190,10 @@ REFUSED: list[tuple[str, str, str, dict[str, str | int]]] = [
 
 @pytest.mark.parametrize(("lang", "locale"), [("en-GB", "en"), ("zh-CN", "zh_CN")])
 def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_lost(
-    house: Service, open_browser: OpenBrowser, lang: str, locale: str
+    served: Service, open_browser: OpenBrowser, lang: str, locale: str
 ) -> None:
     browser = open_browser(lang=lang)
-    browser.open(house.url)
+    browser.open(served.url)
     assert browser.js("return document.documentElement.lang").startswith(lang[:2])
     assert browser.text("#draw") == text(locale, "web.draw")
     browser.js("document.getElementById('advanced').open = true")
@@ -218,9 +218,9 @@ def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_lost(
     drawn(browser, job)
 
 
-def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(house: Service, open_browser: OpenBrowser) -> None:
+def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser(lang="zh-CN")
-    browser.open(house.url)
+    browser.open(served.url)
     before = newest(browser)
     browser.write("prompt", "夜空中的一只猫")
     browser.js(
@@ -235,9 +235,9 @@ def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(house: Service,
     drawn(browser, after(browser, before))
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(house: Service, open_browser: OpenBrowser) -> None:
+def test_a_phone_shows_everything_without_scrolling_sideways(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser(lang="zh-CN", width=360, height=740)
-    browser.open(house.url)
+    browser.open(served.url)
     browser.js("document.getElementById('advanced').open = true")
     hostile = f"<img src=x onerror=alert(1)>{'long' * 40} & <b>bold</b>"
     job = draw(browser, f"{hostile} --count 4 --size wide")
@@ -287,10 +287,10 @@ def contrast(browser: Browser, selector: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_in_light_and_dark(house: Service, open_browser: OpenBrowser, scheme: str) -> None:
+def test_words_can_be_read_in_light_and_dark(served: Service, open_browser: OpenBrowser, scheme: str) -> None:
     browser = open_browser()
     browser.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
-    browser.open(house.url)
+    browser.open(served.url)
     wall = luminance(browser.js("return getComputedStyle(document.body).backgroundColor"))
     assert wall > 0.7 if scheme == "light" else wall < 0.05
     drawn(browser, draw(browser, APPLE))
@@ -306,9 +306,9 @@ def test_words_can_be_read_in_light_and_dark(house: Service, open_browser: OpenB
     assert moving == 0
 
 
-def test_every_control_has_a_name_and_its_turn(house: Service, open_browser: OpenBrowser) -> None:
+def test_every_control_has_a_name_and_its_turn(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     job = draw(browser, f"{APPLE} --count 2")
     drawn(browser, job)
     browser.js("document.getElementById('advanced').open = true")
@@ -347,9 +347,9 @@ def test_every_control_has_a_name_and_its_turn(house: Service, open_browser: Ope
     assert order == [*form, "draw"]
 
 
-def test_everything_goes_on_after_a_restart(house: Service, open_browser: OpenBrowser) -> None:
+def test_everything_goes_on_after_a_restart(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     first = draw(browser, f"{APPLE} --seed 21")
     drawn(browser, first)
     running = draw(browser, f"{APPLE} --count 2 --steps 50 --seed 31")
@@ -364,15 +364,15 @@ def test_everything_goes_on_after_a_restart(house: Service, open_browser: OpenBr
     assert browser.one("#prompt").get_attribute("value") == "half a thou"
 
     # A restart too, with the page left open: it says that nobody answers, and comes back by itself.
-    house.stop()
+    served.stop()
     away = text("en", "web.away")
     browser.until(lambda: browser.text("#engine-banner-text") == away, away)
     browser.one("#prompt").send_keys("ght", Keys.ENTER)
     sentence = text("en", "web.error.away")
     browser.until(lambda: browser.text("#error") == sentence, sentence)
-    house.start(ready=False)
+    served.start(ready=False)
     browser.until(lambda: browser.text("#engine-banner-text") != away, "the page sees that it is back", 90)
-    house.wait_ready()
+    served.wait_ready()
     assert drawn(browser, running) == 2
     browser.until("return document.getElementById('engine-banner').hidden", "nothing is wrong any more")
 
@@ -389,14 +389,14 @@ def test_everything_goes_on_after_a_restart(house: Service, open_browser: OpenBr
     browser.one("[data-action=seed]").click()
     grown = after(browser, first)
     assert drawn(browser, grown) == 2
-    assert [p["seed"] for p in house.call(f"/api/jobs/{grown}")["card"]["pictures"]] == ["21", "22"]
+    assert [p["seed"] for p in served.call(f"/api/jobs/{grown}")["card"]["pictures"]] == ["21", "22"]
     edges = browser.colours(".picture img", *EDGES)
     assert all(is_blue(colour) for colour in edges)
 
 
-def test_a_seed_is_copied_and_pasted(house: Service, open_browser: OpenBrowser) -> None:
+def test_a_seed_is_copied_and_pasted(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     drawn(browser, draw(browser, f"{APPLE} --seed 9223372036854775807"))
     copy = '.job-buttons [title="{}"]'
     browser.until(lambda: browser.all(copy.format(text("en", "web.copy_seed"))), "the button beside the pictures")
@@ -411,12 +411,12 @@ def test_a_seed_is_copied_and_pasted(house: Service, open_browser: OpenBrowser) 
     browser.until(lambda: browser.all(copy.format(text("en", "web.copy_seed"))), "the button's own words")
 
 
-def test_older_pictures_come_on_request(house: Service, open_browser: OpenBrowser) -> None:
-    jobs = [house.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(30)]
+def test_older_pictures_come_on_request(served: Service, open_browser: OpenBrowser) -> None:
+    jobs = [served.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(30)]
     for job in jobs:
-        house.finished(job)
+        served.finished(job)
     browser = open_browser()
-    browser.open(house.url)
+    browser.open(served.url)
     tiles = "return [...document.querySelectorAll('.tile img')].map((image) => Number(image.src.split('/').at(-2)))"
     browser.until(lambda: len(browser.js(tiles)) >= 24, "the newest")
     assert browser.js(tiles)[:24] == sorted(jobs, reverse=True)[:24]

@@ -11,8 +11,8 @@ import pytest
 from bot.cards.i18n import text
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -35,17 +35,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def app(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A page whose engine draws when it is let."""
-    gate = Gate()
+    gate = StepGate()
     gate.open()
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings_of()).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings_of()).opened() as one:
         yield one
 
 
-async def look(house: House, scene: Callable[[str], None]) -> None:
+async def look(app: WebHarness, scene: Callable[[str], None]) -> None:
     """Play what the person at the browser does, in a thread beside the page's loop."""
-    await asyncio.to_thread(scene, str(house.client.make_url("/")))
+    await asyncio.to_thread(scene, str(app.client.make_url("/")))
 
 
 def states(browser: Browser) -> list[tuple[int, str, str, int, int]]:
@@ -56,18 +56,20 @@ def done(browser: Browser, *jobs: int) -> bool:
     return {job for job, tone, _, pictures, _ in states(browser) if tone == "done" and pictures} >= set(jobs)
 
 
-async def parent_of(house: House, job: int) -> int:
-    async with house.db.read() as tx:
+async def parent_of(app: WebHarness, job: int) -> int:
+    async with app.db.read() as tx:
         rows = list(await tx.execute_fetchall("SELECT parent_id FROM jobs WHERE id = ?", (job,)))
     return int(rows[0][0])
 
 
 @pytest.mark.parametrize("hold", ["focus", "pointer"])
-async def test_a_job_that_ends_leaves_the_picture_that_is_worked_on(house: House, browser: Browser, hold: str) -> None:
+async def test_a_job_that_ends_leaves_the_picture_that_is_worked_on(
+    app: WebHarness, browser: Browser, hold: str
+) -> None:
     loop = asyncio.get_running_loop()
-    first = (await house.drawn("a red apple"))["job_id"]
-    house.gate.shut()
-    second = (await house.ask("a green pear"))["job_id"]
+    first = (await app.drawn("a red apple"))["job_id"]
+    app.gate.shut()
+    second = (await app.ask("a green pear"))["job_id"]
     vary = f'.job[data-job="{first}"] [data-action=vary]'
 
     def scene(url: str) -> None:
@@ -82,7 +84,7 @@ async def test_a_job_that_ends_leaves_the_picture_that_is_worked_on(house: House
             )
             browser.command("Input.dispatchMouseEvent", type="mouseMoved", x=x + 9, y=y + 9)
         place = browser.js("return document.querySelector(arguments[0]).getBoundingClientRect().top", vary)
-        loop.call_soon_threadsafe(house.gate.open)
+        loop.call_soon_threadsafe(app.gate.open)
         browser.until(lambda: done(browser, first, second), "the second one beside the first")
         assert (
             abs(browser.js("return document.querySelector(arguments[0]).getBoundingClientRect().top", vary) - place) < 2
@@ -96,15 +98,17 @@ async def test_a_job_that_ends_leaves_the_picture_that_is_worked_on(house: House
         browser.until(lambda: done(browser, first, second, second + 1), "the variation")
         assert browser.complaints() == []
 
-    await look(house, scene)
-    assert await parent_of(house, second + 1) == first
+    await look(app, scene)
+    assert await parent_of(app, second + 1) == first
 
 
-async def test_a_card_that_ends_between_press_and_release_still_takes_the_click(house: House, browser: Browser) -> None:
+async def test_a_card_that_ends_between_press_and_release_still_takes_the_click(
+    app: WebHarness, browser: Browser
+) -> None:
     loop = asyncio.get_running_loop()
-    first = (await house.drawn("a red apple"))["job_id"]
-    house.gate.shut()
-    second = (await house.ask("a green pear"))["job_id"]
+    first = (await app.drawn("a red apple"))["job_id"]
+    app.gate.shut()
+    second = (await app.ask("a green pear"))["job_id"]
     vary = f'.job[data-job="{first}"] [data-action=vary]'
 
     def scene(url: str) -> None:
@@ -116,24 +120,24 @@ async def test_a_card_that_ends_between_press_and_release_still_takes_the_click(
         )
         at = {"x": x + 9, "y": y + 9, "button": "left", "clickCount": 1}
         browser.command("Input.dispatchMouseEvent", type="mousePressed", **at)
-        loop.call_soon_threadsafe(house.gate.open)
+        loop.call_soon_threadsafe(app.gate.open)
         browser.until(lambda: done(browser, second), "the second one")
         browser.command("Input.dispatchMouseEvent", type="mouseReleased", **at)
         browser.until(lambda: done(browser, second + 1), "the variation")
 
-    await look(house, scene)
-    assert await parent_of(house, second + 1) == first
+    await look(app, scene)
+    assert await parent_of(app, second + 1) == first
 
 
 async def test_all_open_jobs_are_shown_drawn_ones_first_and_all_their_results_stay(
-    house: House, browser: Browser
+    app: WebHarness, browser: Browser
 ) -> None:
     loop = asyncio.get_running_loop()
-    house.gate.shut()
+    app.gate.shut()
     # Of another size each: no two share a batch, so that most of them wait in line.
-    jobs = [(await house.ask(f"picture {n}", size=f"{64 + 16 * n}x64"))["job_id"] for n in range(MANY - 1)]
-    jobs.append((await house.ask("the last", steps="50"))["job_id"])
-    await house.until(lambda: house.gate.reached)
+    jobs = [(await app.ask(f"picture {n}", size=f"{64 + 16 * n}x64"))["job_id"] for n in range(MANY - 1)]
+    jobs.append((await app.ask("the last", steps="50"))["job_id"])
+    await app.until(lambda: app.gate.reached)
 
     def scene(url: str) -> None:
         for _ in range(2):  # and after a reload
@@ -147,24 +151,24 @@ async def test_all_open_jobs_are_shown_drawn_ones_first_and_all_their_results_st
         browser.requested()
 
         def drawing() -> bool:
-            loop.call_soon_threadsafe(house.gate.let, 1)
+            loop.call_soon_threadsafe(app.gate.let, 1)
             return any(tone == "running" for _, tone, *_ in states(browser))
 
         browser.until(drawing, "one that is drawn")
         tones = [tone for _, tone, *_ in states(browser)]
         assert tones == sorted(tones, key=["running", "waiting", "done"].index)
         assert all(canvas for _, tone, _, _, canvas in states(browser) if tone == "running")
-        loop.call_soon_threadsafe(house.gate.open)
+        loop.call_soon_threadsafe(app.gate.open)
         browser.until(lambda: done(browser, *jobs), "all results")
         asked = [url for url in browser.requested() if "/api/jobs/" in url and "/preview/" not in url]
         assert asked == [], "every job comes by the one stream"
         assert browser.complaints() == []
 
-    await look(house, scene)
+    await look(app, scene)
 
 
-async def test_what_was_said_goes_away_when_it_holds_no_more(house: House, browser: Browser) -> None:
-    job = (await house.drawn("a red apple"))["job_id"]
+async def test_what_was_said_goes_away_when_it_holds_no_more(app: WebHarness, browser: Browser) -> None:
+    job = (await app.drawn("a red apple"))["job_id"]
 
     def scene(url: str) -> None:
         browser.open(url)
@@ -189,4 +193,4 @@ async def test_what_was_said_goes_away_when_it_holds_no_more(house: House, brows
         browser.js("window.fetch = ask")
         browser.until(lambda: not browser.text(error) and not browser.text("#error"), "no such word any more")
 
-    await look(house, scene)
+    await look(app, scene)

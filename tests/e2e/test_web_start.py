@@ -17,9 +17,9 @@ from engine.catalogue import demo
 from engine.contract import Capability, Range
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
-from tests.fakes.given import BLUE, GREEN, picture
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, settings_of
+from tests.fakes.source_images import BLUE, GREEN, picture
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -67,17 +67,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def app(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A page with two models that draw at once."""
-    gate = Gate()
+    gate = StepGate()
     gate.open()
-    async with House(tmp_path, FakeEngine([demo(), OTHER], pause=gate), gate, settings_of()).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine([demo(), OTHER], pause=gate), gate, settings_of()).opened() as one:
         yield one
 
 
-async def look(house: House, scene: Callable[[str], None]) -> None:
+async def look(app: WebHarness, scene: Callable[[str], None]) -> None:
     """Play what the person at the browser does, in a thread beside the page's loop."""
-    await asyncio.to_thread(scene, str(house.client.make_url("/")))
+    await asyncio.to_thread(scene, str(app.client.make_url("/")))
 
 
 def newest(browser: Browser) -> int:
@@ -114,13 +114,13 @@ def facts(browser: Browser) -> dict[str, str]:
 
 
 async def test_a_drawing_starts_from_a_picture_and_is_seen_to_come(
-    house: House, browser: Browser, tmp_path: Path
+    app: WebHarness, browser: Browser, tmp_path: Path
 ) -> None:
     (tmp_path / "green.png").write_bytes(picture(300, 200, GREEN))
     loop = asyncio.get_running_loop()
 
     def step() -> bool:
-        loop.call_soon_threadsafe(house.gate.let, 1)
+        loop.call_soon_threadsafe(app.gate.let, 1)
         return bool(browser.js("return seen.length"))
 
     def scene(url: str) -> None:
@@ -135,7 +135,7 @@ async def test_a_drawing_starts_from_a_picture_and_is_seen_to_come(
         browser.one("#strength").send_keys(*[Keys.ARROW_LEFT] * 8)
         job = draw(browser, "a red apple --seed 7 --steps 50")
         browser.until(step, "a preview in place of the picture")
-        loop.call_soon_threadsafe(house.gate.open)
+        loop.call_soon_threadsafe(app.gate.open)
         assert drawn(browser, job) == 1
 
         # An eighth of the sides, as the engine made it.
@@ -152,11 +152,11 @@ async def test_a_drawing_starts_from_a_picture_and_is_seen_to_come(
         assert (browser.focused(), browser.all("input[name=preset][value=like]")) == ("image", [])
         assert browser.complaints() == []
 
-    house.gate.shut()
-    await look(house, scene)
+    app.gate.shut()
+    await look(app, scene)
 
 
-async def test_a_picture_is_pasted_dropped_or_refused(house: House, browser: Browser) -> None:
+async def test_a_picture_is_pasted_dropped_or_refused(app: WebHarness, browser: Browser) -> None:
     def give(kind: str, name: str, mime: str, data: bytes) -> None:
         browser.js(GIVE, kind, name, mime, base64.b64encode(data).decode())
 
@@ -180,10 +180,10 @@ async def test_a_picture_is_pasted_dropped_or_refused(house: House, browser: Bro
         assert browser.js("return document.getElementById('error').previousElementSibling.id") == "image-field"
         browser.complaints()  # the refusal's status
 
-    await look(house, scene)
+    await look(app, scene)
 
 
-async def test_one_picture_is_varied_and_enlarged(house: House, browser: Browser) -> None:
+async def test_one_picture_is_varied_and_enlarged(app: WebHarness, browser: Browser) -> None:
     def scene(url: str) -> None:
         browser.open(url)
         drawn(browser, draw(browser, "a red apple --seed 7"))
@@ -196,10 +196,10 @@ async def test_one_picture_is_varied_and_enlarged(house: House, browser: Browser
         assert facts(browser).items() >= {"Upscaled": "2×", "Size": "384x384"}.items()
         assert browser.complaints() == []
 
-    await look(house, scene)
+    await look(app, scene)
 
 
-async def test_models_are_chosen_and_sizes_follow(house: House, browser: Browser) -> None:
+async def test_models_are_chosen_and_sizes_follow(app: WebHarness, browser: Browser) -> None:
     def scene(url: str) -> None:
         browser.open(url)
         assert browser.one("#model").is_displayed()
@@ -213,12 +213,12 @@ async def test_models_are_chosen_and_sizes_follow(house: House, browser: Browser
         shown = {button.get_attribute("data-action") for button in browser.all(".job-buttons [data-action]")}
         assert shown == {"reroll", "seed", "vary"}
 
-    await look(house, scene)
+    await look(app, scene)
 
 
-async def test_a_drawing_is_kept_and_found_again(house: House, browser: Browser) -> None:
+async def test_a_drawing_is_kept_and_found_again(app: WebHarness, browser: Browser) -> None:
     for prompt in ("a dog on a hill", "山水画，云雾", "a cat"):
-        await house.drawn(prompt)
+        await app.drawn(prompt)
 
     def shown() -> list[str]:
         return list(browser.js("return [...document.querySelectorAll('#tiles .tile')].map((tile) => tile.title)"))
@@ -248,4 +248,4 @@ async def test_a_drawing_is_kept_and_found_again(house: House, browser: Browser)
         browser.one("#only-favourites").click()
         browser.until(lambda: len(shown()) == 3, "all of them again")
 
-    await look(house, scene)
+    await look(app, scene)

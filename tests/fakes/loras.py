@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.fakes.original import unet_name
+from tests.fakes.single_files import unet_name
 
 RANK = 4
 

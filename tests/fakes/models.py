@@ -100,23 +100,23 @@ SMALL = {"sd15": small_sd15, "sdxl": small_sdxl, "z_image": small_z_image}
 
 def single_file(folder: Path, path: Path) -> Path:
     """Write the SD 1.5 or SDXL pipeline in a folder as one file, in the layout that it was first published in."""
-    from tests.fakes import original, pipelines  # noqa: PLC0415
+    from tests.fakes import pipelines, single_files  # noqa: PLC0415
 
-    return original.single_file(pipelines.load(folder), path)
+    return single_files.single_file(pipelines.load(folder), path)
 
 
 def transformer_alone(folder: Path, path: Path, *, layout: str = "diffusers") -> Path:
     """Write the transformer or UNet of a pipeline as one file, in diffusers' layout or the ``original`` one."""
     from safetensors.torch import load_file, save_file  # noqa: PLC0415
 
-    from tests.fakes import original, pipelines  # noqa: PLC0415
+    from tests.fakes import pipelines, single_files  # noqa: PLC0415
 
     if layout == "diffusers":
         part = folder / ("unet" if (folder / "unet").is_dir() else "transformer")
         tensors = load_file(part / "diffusion_pytorch_model.safetensors")
     else:
         pipe = pipelines.load(folder)
-        found = original.unet(pipe.unet) if hasattr(pipe, "unet") else original.z_image(pipe.transformer)
+        found = single_files.unet(pipe.unet) if hasattr(pipe, "unet") else single_files.z_image(pipe.transformer)
         tensors = {f"model.diffusion_model.{name}": tensor.contiguous() for name, tensor in found.items()}
     save_file(tensors, path)
     return path

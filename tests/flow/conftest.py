@@ -10,7 +10,7 @@ import pytest
 from bot.core.ports import Abilities
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import ABLE, FakeSurface
-from tests.flow.house import Bot
+from tests.flow.harness import Bot
 
 Make = Callable[..., Awaitable[Bot]]
 

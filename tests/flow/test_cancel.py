@@ -7,12 +7,12 @@ import asyncio
 from bot.core.cards import Tone
 from bot.core.jobs import JobState
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
 
 
 async def test_a_waiting_job_is_never_drawn(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     first = await bot.ask(size="192x192")
     await bot.reaches(first.id, JobState.RUNNING)
@@ -31,7 +31,7 @@ async def test_a_waiting_job_is_never_drawn(make: Make) -> None:
 
 
 async def test_a_running_job_leaves_the_engine_and_its_batch_mate_goes_on(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     blocker = await bot.ask(size="256x144")
     await bot.reaches(blocker.id, JobState.RUNNING)
@@ -58,7 +58,7 @@ async def test_a_running_job_leaves_the_engine_and_its_batch_mate_goes_on(make: 
 
 
 async def test_of_many_cancels_one_wins(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask(count="2")
     await bot.reaches(job.id, JobState.RUNNING)
@@ -79,7 +79,7 @@ async def test_a_painted_job_can_not_be_cancelled(make: Make) -> None:
 
 async def test_cancelled_between_claim_and_first_step(make: Make) -> None:
     """The engine may hear of the drop before it has heard of the recipe; the job must not be drawn to its end."""
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask(count="4")
     for _ in range(200):

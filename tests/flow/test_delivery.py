@@ -15,15 +15,15 @@ from bot.storage import messages
 from bot.storage.codec import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
-from tests.flow.house import CHAT, Bot
+from tests.flow.harness import CHAT, Bot
 
 
-async def shown_and_held(make: Make, *, count: str = "1") -> tuple[Bot, Job, Gate]:
+async def shown_and_held(make: Make, *, count: str = "1") -> tuple[Bot, Job, StepGate]:
     """A job whose first card is shown, and whose drawing waits for the gate."""
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask(count=count)
     await bot.until(lambda: bot.chats.messages and gate.reached)
@@ -83,15 +83,15 @@ async def test_what_could_be_shown_nowhere_is_said_at_the_next_command(
     bot.chats.shut |= {CHAT, "@1"}
     gate.open()
     await bot.delivered(job.id)
-    told = await missed.find_missed(bot.house, bot.actor())
+    told = await missed.find_missed(bot.ctx, bot.actor())
     assert told is not None
     assert "/history" in told.notice
     assert "can be shown nowhere" in caplog.text
-    assert await missed.find_missed(bot.house, bot.actor("2")) is None
+    assert await missed.find_missed(bot.ctx, bot.actor("2")) is None
     await bot.restart()
-    assert await missed.find_missed(bot.house, bot.actor()) == told
-    await missed.mark_told(bot.house, bot.actor(), told)
-    assert await missed.find_missed(bot.house, bot.actor()) is None
+    assert await missed.find_missed(bot.ctx, bot.actor()) == told
+    await missed.mark_told(bot.ctx, bot.actor(), told)
+    assert await missed.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> None:
@@ -99,8 +99,8 @@ async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> 
     bot.chats.shut |= {CHAT, "@1"}
     job = await bot.ask()
     await bot.reaches(job.id, JobState.FAILED)
-    await bot.until(lambda: missed.find_missed(bot.house, bot.actor()))
-    told = await missed.find_missed(bot.house, bot.actor(locale="zh_CN"))
+    await bot.until(lambda: missed.find_missed(bot.ctx, bot.actor()))
+    told = await missed.find_missed(bot.ctx, bot.actor(locale="zh_CN"))
     assert told is not None
     assert "没有成功" in told.notice
 
@@ -113,7 +113,7 @@ async def test_nothing_is_missed_of_what_was_cancelled_or_shown(make: Make) -> N
     await bot.quiet()
     shown = await bot.ask()
     await bot.delivered(shown.id)
-    assert await missed.find_missed(bot.house, bot.actor()) is None
+    assert await missed.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_chat_that_is_shut_gives_way_to_the_private_one(make: Make) -> None:
@@ -128,11 +128,11 @@ async def test_a_chat_that_is_shut_gives_way_to_the_private_one(make: Make) -> N
     assert i18n.text("en", "note.elsewhere") in seen.card.notes
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     await bot.quiet()
-    assert await missed.find_missed(bot.house, bot.actor()) is None
+    assert await missed.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_first_card_that_nothing_takes_goes_to_the_private_chat_and_its_picture_too(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     bot.chats.shut.add(CHAT)
     job = await bot.ask()
@@ -207,7 +207,7 @@ async def test_who_can_not_be_sent_the_pictures_is_told_later(make: Make) -> Non
     gate.open()
     await bot.delivered(job.id)
     assert bot.chats.pictures(job.id) == []
-    assert await missed.find_missed(bot.house, bot.actor()) is not None
+    assert await missed.find_missed(bot.ctx, bot.actor()) is not None
 
 
 async def test_originals_that_a_chat_does_not_take_go_to_the_person(make: Make) -> None:
@@ -268,7 +268,7 @@ async def test_a_surface_that_raises_keeps_its_lane(make: Make) -> None:
 
 
 async def test_a_text_card_whose_send_stays_unclear_does_not_fill_the_chat(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     bot.surface.plan(Call.SEND, *[Fault.UNCLEAR_SENT] * 20)
     job = await bot.ask()
@@ -332,7 +332,7 @@ async def test_a_private_card_goes_to_the_person_where_that_is_possible(make: Ma
 
 
 async def test_a_private_answer_that_can_not_be_edited_any_more_waits_in_history(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(replace(ABLE_SAFE, private_send=False), FakeEngine(pause=gate))
     job = await bot.ask(private=True, answered=True, event="e")
     async with bot.db.write() as tx:
@@ -350,7 +350,7 @@ async def test_a_job_that_is_shown_nowhere_is_delivered_at_once(make: Make) -> N
 
 
 async def test_the_first_answer_is_the_adapters_and_delivery_goes_on_from_there(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(ABLE_SAFE, FakeEngine(pause=gate))
     job = await bot.ask(answered=True, event="e")
     gate.open()
@@ -420,7 +420,7 @@ async def test_part_of_a_job_fails_and_the_rest_is_refunded(make: Make) -> None:
 
 
 async def test_progress_is_coalesced_to_what_the_chat_allows(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(replace(ABLE, edit_every=1000.0), FakeEngine(pause=gate))
     job = await bot.ask()
     await bot.until(lambda: bot.chats.messages)

@@ -22,10 +22,10 @@ from bot.privacy import service as privacy_service
 from bot.privacy.service import forget
 from bot.privacy.store import exports as export_rows
 from bot.storage import pictures
-from tests.fakes.given import picture
+from tests.fakes.source_images import picture
 from tests.fakes.surface import ABLE
 from tests.flow.conftest import Make
-from tests.flow.house import CHAT, Bot
+from tests.flow.harness import CHAT, Bot
 
 HERE = Place("chat", None, CHAT)
 LINK = "https://easel.example/"
@@ -36,7 +36,7 @@ def ref(event: str = "export", user: str = "1") -> EventRef:
 
 
 def linked(bot: Bot) -> AppContext:
-    return replace(bot.house, link=LINK)
+    return replace(bot.ctx, link=LINK)
 
 
 def sent(bot: Bot, user: str = "1") -> list[bytes]:
@@ -68,7 +68,7 @@ async def two_people(bot: Bot) -> tuple[int, int, int]:
     second = await bot.ask("a sea", image=picture())
     await bot.delivered(second.id)
     bobs = EventRef("chat:bob", Address("chat", CHAT, user="2"))
-    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress("reroll", second.id), bobs)
+    third = await job_actions.reroll(bot.ctx, bot.actor("2"), HERE, ButtonPress("reroll", second.id), bobs)
     await bot.delivered(first.id)
     await bot.delivered(third.id)
     await bot.ask("the secret of Bob", user="2")
@@ -80,7 +80,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     first, second, third = await two_people(bot)
     async with bot.db.write() as tx:
         await history_rows.add_favourite(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
-    assert await privacy_service.request_export(bot.house, bot.actor(), ref()) is None
+    assert await privacy_service.request_export(bot.ctx, bot.actor(), ref()) is None
     await bot.until(lambda: sent(bot))
     files = unpacked(*sent(bot))
     kept = {f"{first}-{i}.png" for i in range(4)} | {f"{second}-0.png"}
@@ -99,7 +99,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     assert b"Bob" not in b"".join(files.values())
     assert b"user 2" not in b"".join(files.values())
     # Bob drew from Ann's picture; it is in his own export no more than she is.
-    await privacy_service.request_export(bot.house, bot.actor("2"), ref("bobs", "2"))
+    await privacy_service.request_export(bot.ctx, bot.actor("2"), ref("bobs", "2"))
     await bot.until(lambda: sent(bot, "2"))
     bobs = unpacked(*sent(bot, "2"))
     assert [name for name in bobs if name.startswith("inputs/")] == []
@@ -109,7 +109,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
 async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:
     bot = await make(replace(ABLE, max_file=6000))
     await two_people(bot)
-    await privacy_service.request_export(bot.house, bot.actor(), ref())
+    await privacy_service.request_export(bot.ctx, bot.actor(), ref())
     await bot.until(lambda: bool(exports(bot)) and len(sent(bot)) == len(exports(bot)))
     await bot.quiet()
     parts = sent(bot)
@@ -126,28 +126,28 @@ async def test_one_at_a_time_and_one_an_hour(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     bot.dispatch.detach("chat")
-    await privacy_service.request_export(bot.house, bot.actor(), ref())
+    await privacy_service.request_export(bot.ctx, bot.actor(), ref())
     with pytest.raises(BadInput) as running:
-        await privacy_service.request_export(bot.house, bot.actor(), ref("2"))
+        await privacy_service.request_export(bot.ctx, bot.actor(), ref("2"))
     assert running.value.key == "refusal.export.running"
     await bot.dispatch.attach("chat", bot.surface)
     await bot.until(lambda: sent(bot))
     with pytest.raises(OverQuota) as soon:
-        await privacy_service.request_export(bot.house, bot.actor(), ref("3"))
+        await privacy_service.request_export(bot.ctx, bot.actor(), ref("3"))
     assert soon.value.key == "refusal.export.soon"
     assert 0 < float(soon.value.params["wait"]) <= 3600
     bot.clock.advance(3601)
-    await privacy_service.request_export(bot.house, bot.actor(), ref("4"))
+    await privacy_service.request_export(bot.ctx, bot.actor(), ref("4"))
     await bot.until(lambda: len(sent(bot)) == 2)
     with pytest.raises(NotFound):
-        await privacy_service.request_export(bot.house, bot.actor("nobody"), ref("5"))
+        await privacy_service.request_export(bot.ctx, bot.actor("nobody"), ref("5"))
 
 
 async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     bot = await make()
-    house = linked(bot)
+    ctx = linked(bot)
     await bot.delivered((await bot.ask()).id)
-    link = await privacy_service.request_export(house, bot.actor(), EventRef("e"))
+    link = await privacy_service.request_export(ctx, bot.actor(), EventRef("e"))
     assert link is not None
     assert link.startswith(f"{LINK}exports/")
     token = link.rpartition("/")[2]
@@ -156,7 +156,7 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
 
     async def ready() -> bool:
         try:
-            file = await privacy_service.fetch_export(house, token)
+            file = await privacy_service.fetch_export(ctx, token)
         except Unavailable:
             return False
         assert "person.json" in unpacked(file.path.read_bytes())
@@ -165,15 +165,15 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     await bot.until(ready)
     for wrong in (token, "x" * 22, ""):
         with pytest.raises(NotFound) as refused:
-            await privacy_service.fetch_export(house, wrong)
+            await privacy_service.fetch_export(ctx, wrong)
         assert refused.value.key == "refusal.export.link"
     bot.clock.advance(3601)
-    second = await privacy_service.request_export(house, bot.actor(), EventRef("f"))
+    second = await privacy_service.request_export(ctx, bot.actor(), EventRef("f"))
     assert second is not None
     await bot.until(lambda: "2-1.zip" in exports(bot))
     bot.clock.advance(86401)
     with pytest.raises(NotFound):
-        await privacy_service.fetch_export(house, second.rpartition("/")[2])
+        await privacy_service.fetch_export(ctx, second.rpartition("/")[2])
     await bot.until(lambda: exports(bot) == [])
 
 
@@ -193,7 +193,7 @@ async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make)
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with pytest.raises(Unavailable) as refused:
-        await privacy_service.request_export(bot.house, bot.actor(), EventRef("e"))
+        await privacy_service.request_export(bot.ctx, bot.actor(), EventRef("e"))
     assert refused.value.key == "refusal.export.nowhere"
 
 
@@ -210,7 +210,7 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
         patched.setattr("bot.privacy.export_worker.ZipParts.add_file", hang)
         # As after a kill: what was begun stays where it is.
         patched.setattr("bot.privacy.export_worker.ZipParts.discard", lambda _: asyncio.sleep(0))
-        await privacy_service.request_export(bot.house, bot.actor(), ref())
+        await privacy_service.request_export(bot.ctx, bot.actor(), ref())
         await reached.wait()
         (bot.folder / "exports" / "1-2.zip.part").touch()
         (bot.folder / "exports" / "77-1.zip").touch()
@@ -227,7 +227,7 @@ async def test_forgetting_takes_exports_with_it(make: Make) -> None:
     await bot.delivered((await bot.ask()).id)
     link = await privacy_service.request_export(linked(bot), bot.actor(), EventRef("e"))
     await bot.until(lambda: exports(bot) == ["1-1.zip"])
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     assert exports(bot) == []
     assert link is not None
     with pytest.raises(NotFound):
@@ -241,13 +241,13 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     await bot.delivered((await bot.ask()).id)
     with monkeypatch.context() as patched:
         patched.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
-        await privacy_service.request_export(bot.house, bot.actor(), ref())
+        await privacy_service.request_export(bot.ctx, bot.actor(), ref())
         await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
     (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]
     assert seen.card is not None
     assert "disk" in seen.card.status
     assert exports(bot) == []
-    await privacy_service.request_export(bot.house, bot.actor(), ref("again"))
+    await privacy_service.request_export(bot.ctx, bot.actor(), ref("again"))
     await bot.until(lambda: sent(bot))
 
 

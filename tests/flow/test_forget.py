@@ -21,11 +21,11 @@ from bot.history import store as history_rows
 from bot.privacy.service import forget, losses
 from bot.storage import blobs, pictures
 from tests.fakes.engine import FakeEngine
-from tests.fakes.given import picture
+from tests.fakes.source_images import picture
+from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
-from tests.flow.house import CHAT, Bot
+from tests.flow.harness import CHAT, Bot
 
 WORD = "xyzzymarker"
 HERE = Place("chat", None, CHAT)
@@ -62,7 +62,7 @@ async def drawn(bot: Bot) -> tuple[int, int, int]:
     await bot.delivered(first.id)
     await bot.delivered(second.id)
     ref = EventRef("chat:bob", Address("chat", CHAT, user="2"))
-    third = await job_actions.reroll(bot.house, bot.actor("2"), HERE, ButtonPress("reroll", first.id), ref)
+    third = await job_actions.reroll(bot.ctx, bot.actor("2"), HERE, ButtonPress("reroll", first.id), ref)
     await bot.delivered(third.id)
     return first.id, second.id, third.id
 
@@ -75,9 +75,9 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
         await history_rows.add_favourite(tx, 1, await pictures.of_job(tx, third), now=1.0)
         await history_rows.add_favourite(tx, 2, await pictures.of_job(tx, first), now=1.0)
     before = await ledger(bot)
-    lost = await losses(bot.house, bot.actor())
+    lost = await losses(bot.ctx, bot.actor())
     assert (lost.jobs, lost.waiting, lost.pictures, lost.favourites) == (2, 0, 5, 4)
-    assert await forget(bot.house, bot.actor()) == lost
+    assert await forget(bot.ctx, bot.actor()) == lost
     for job_id in (first, second):
         await gone(bot, job_id)
         assert bot.chats.shown(job_id) == []
@@ -92,16 +92,16 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
     assert [line for line in said if "'chat:bob'" not in line and f" 2_{WORD}" not in line] == []
     assert said
     assert "user 1" not in rows
-    page = await history_service.page(bot.house, bot.actor(), before=None, limit=9, pictured=False)
+    page = await history_service.page(bot.ctx, bot.actor(), before=None, limit=9, pictured=False)
     assert page.entries == ()
-    assert await losses(bot.house, bot.actor()) == replace(lost, jobs=0, pictures=0, favourites=0)
+    assert await losses(bot.ctx, bot.actor()) == replace(lost, jobs=0, pictures=0, favourites=0)
 
 
 async def test_what_is_too_old_to_delete_is_emptied(make: Make) -> None:
     bot = await make()
     first, second, _ = await drawn(bot)
     bot.chats.old |= set(bot.chats.messages)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     for job_id in (first, second):
         await gone(bot, job_id)
         assert bot.chats.pictures(job_id) == []
@@ -114,7 +114,7 @@ async def test_what_is_too_old_to_delete_is_emptied(make: Make) -> None:
 async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:
     bot = await make()
     first, _, _ = await drawn(bot)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     ref = EventRef("chat:late", Address("chat", CHAT, user="2"))
     for user in ("1", "2"):
         for action in ("reroll", "seed", "vary", "upscale", "original"):
@@ -124,12 +124,12 @@ async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:
 
 
 async def test_what_waits_and_what_is_drawn_is_stopped_and_refunded(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     running = await bot.ask(WORD, count="2")
     await bot.until(lambda: gate.reached)
     waiting = await bot.ask(f"another {WORD}", size="square", steps="5")
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     gate.open()
     for job in (running, waiting):
         assert (await bot.job(job.id)).state is JobState.CANCELLED
@@ -147,7 +147,7 @@ async def test_a_painted_job_that_is_forgotten_is_delivered_to_nobody(make: Make
         bot.surface.plan(call, *[Fault.BUSY] * 3)
     job = await bot.ask(WORD, count="4")
     await bot.reaches(job.id, JobState.PAINTED)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     await bot.delivered(job.id)
     await gone(bot, job.id)
     assert (bot.chats.shown(job.id), bot.chats.pictures(job.id)) == ([], [])
@@ -166,7 +166,7 @@ async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(blobs, "remove_all", hang)
         bot.surface.plan(Call.REMOVE, *[Fault.BUSY] * 9)
-        forgetting = asyncio.create_task(forget(bot.house, bot.actor()))
+        forgetting = asyncio.create_task(forget(bot.ctx, bot.actor()))
         await reached.wait()
         assert len(bot.files()) == 9, "the rows are gone, the files are not"
         await bot.kill()
@@ -186,7 +186,7 @@ async def test_killed_while_messages_are_taken_away(make: Make, fault: Fault) ->
     bot = await make()
     first, second, _ = await drawn(bot)
     bot.surface.plan(Call.REMOVE, None, fault)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     await bot.until(bot.surface.killed.is_set)
     await bot.restart()
     for job_id in (first, second):
@@ -198,10 +198,10 @@ async def test_a_first_answer_that_comes_later_is_taken_away_too(make: Make) -> 
     """The adapter was still sending it when its job was forgotten."""
     bot = await make()
     job = await bot.ask(WORD, answered=True, event="chat:slow")
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     name = bot.chats.put(Seen(CHAT, None))
     address = Address("chat", CHAT, user="1", message=name)
-    await messages.bind_answer(bot.house, job.id, EventRef("chat:slow"), address)
+    await messages.bind_answer(bot.ctx, job.id, EventRef("chat:slow"), address)
     await gone(bot, job.id)
     assert name in bot.chats.deleted
 
@@ -222,7 +222,7 @@ async def test_what_is_being_sent_meanwhile_is_taken_away_once_it_is_there(
     monkeypatch.setattr(bot.surface, "send", slow)
     job = await bot.ask(WORD)
     await bot.until(sent.is_set)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     answer.set()
     await gone(bot, job.id)
     assert bot.chats.shown(job.id) == []
@@ -232,5 +232,5 @@ async def test_someone_who_never_drew_is_told_so(make: Make) -> None:
     bot = await make()
     for ask in (forget, losses):
         with pytest.raises(NotFound) as refused:
-            await ask(bot.house, bot.actor("nobody"))
+            await ask(bot.ctx, bot.actor("nobody"))
         assert refused.value.key == "refusal.forget.nothing"

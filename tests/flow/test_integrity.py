@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bot.core.errors import Unavailable
+from tests.fakes.job_rows import damage
 from tests.flow.conftest import Make
-from tests.store.rows import damage
 
 
 async def test_it_is_noticed_at_start_and_while_it_runs(make: Make, caplog: pytest.LogCaptureFixture) -> None:

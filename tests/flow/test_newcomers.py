@@ -14,7 +14,7 @@ from bot.core.people import Actor
 from bot.storage.database import Database
 from tests.fakes.surface import Seen
 from tests.flow.conftest import Make
-from tests.flow.house import Bot
+from tests.flow.harness import Bot
 
 OWNER = Actor("chat", "9", "Eve", is_owner=True)
 
@@ -50,7 +50,7 @@ async def test_held_allowed_and_delivered_with_kills_between(make: Make) -> None
     assert digest.card is not None
     assert digest.card.buttons[0][0].press == ButtonPress("allow", 1)
 
-    await newcomers.allow(bot.house, OWNER, 1)
+    await newcomers.allow(bot.ctx, OWNER, 1)
     # Killed before the queue was told: the rows are the truth.
     await bot.restart()
     await bot.delivered(job.id)
@@ -70,9 +70,9 @@ async def test_a_digest_that_nobody_can_be_sent_loses_nothing(make: Make) -> Non
     await bot.quiet()
     assert notices(bot, "9") == []
     # It could not be delivered, and nothing is lost: it can be listed and answered.
-    (knocks, total) = await newcomers.list_requests(bot.house)
+    (knocks, total) = await newcomers.list_requests(bot.ctx)
     assert (total, knocks[0].prompt, knocks[0].waiting) == (1, "a red apple", 1)
-    await newcomers.allow(bot.house, OWNER, knocks[0].newcomer.id)
+    await newcomers.allow(bot.ctx, OWNER, knocks[0].newcomer.id)
     await bot.delivered(job.id)
 
 
@@ -80,7 +80,7 @@ async def test_the_refused_are_told_on_their_card_and_beside_it(make: Make) -> N
     bot = await guarded(make)
     job = await bot.ask()
     await bot.quiet()
-    await newcomers.refuse(bot.house, OWNER, 1)
+    await newcomers.refuse(bot.ctx, OWNER, 1)
     await bot.until(lambda: notices(bot, "1"))
     await bot.quiet()
     (card,) = bot.chats.shown(job.id)
@@ -94,7 +94,7 @@ async def test_an_answer_by_another_process_is_followed_while_it_runs(make: Make
     drawn, ended = await bot.ask(), await bot.ask(user="2")
     await bot.quiet()
     async with await Database.open(bot.folder / "easel.db") as db:
-        beside = replace(bot.house, db=db, backlog=IdleBacklog())
+        beside = replace(bot.ctx, db=db, backlog=IdleBacklog())
         await newcomers.allow(beside, OWNER, 1)
         await newcomers.refuse(beside, OWNER, 2)
     await bot.delivered(drawn.id)

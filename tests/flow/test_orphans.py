@@ -18,10 +18,10 @@ from bot.privacy.retention_worker import RetentionWorker
 from bot.storage import messages, orphans
 from bot.storage.codec import dump_card
 from tests.fakes.engine import FakeEngine
-from tests.fakes.given import picture
+from tests.fakes.source_images import picture
+from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
-from tests.flow.house import CHAT, Bot
+from tests.flow.harness import CHAT, Bot
 
 DAY = 86400.0
 
@@ -88,7 +88,7 @@ async def test_with_an_older_database_what_is_newer_stays(make: Make) -> None:
 
 
 async def test_what_a_kill_left_is_put_aside_for_days(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     gate.open()
     bot = await make(engine=FakeEngine(pause=gate))
     kept = (await drawn(bot, 1))[0]

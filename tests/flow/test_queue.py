@@ -19,10 +19,10 @@ from bot.storage import group_commit, options
 from bot.storage.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import FakeSurface
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
-from tests.flow.house import Bot
+from tests.flow.harness import Bot
 
 
 async def elsewhere(bot: Bot, statement: str) -> None:
@@ -97,7 +97,7 @@ async def test_a_restart_may_find_more_than_may_wait(make: Make) -> None:
 
 
 async def test_nothing_is_begun_while_the_service_is_paused(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     first = await bot.ask(user="1", size="192x192")
     await bot.reaches(first.id, JobState.RUNNING)
@@ -125,7 +125,7 @@ async def test_a_pause_outlives_a_restart_and_is_ended_by_another_process(make: 
 
 
 async def test_what_another_process_queued_or_cancelled_is_taken_up(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     drawn = await bot.ask(user="1", size="192x192")
     await bot.reaches(drawn.id, JobState.RUNNING)
@@ -193,7 +193,7 @@ async def test_large_requests_are_handed_over_as_bulk(make: Make) -> None:
 
 
 async def test_a_job_that_others_pass_while_it_is_drawn_says_so_and_goes_on(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     page = FakeSurface()
     await bot.dispatch.attach("web", page)
@@ -225,7 +225,7 @@ async def test_a_job_that_others_pass_while_it_is_drawn_says_so_and_goes_on(make
 
 
 async def test_predicted_waits_are_measured(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     gate.open()
     await bot.delivered((await bot.ask(user="1")).id)

@@ -18,10 +18,10 @@ from bot.storage import jobs, messages
 from bot.storage.codec import dump_card
 from engine.contract import BadRecipe
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
-from tests.flow.gate import Gate
-from tests.flow.house import CHAT
+from tests.flow.harness import CHAT
 
 
 async def test_killed_while_it_waits(make: Make) -> None:
@@ -40,7 +40,7 @@ async def test_killed_while_it_waits(make: Make) -> None:
 
 
 async def test_killed_while_it_is_drawn(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask(count="2")
     await bot.until(lambda: gate.reached)
@@ -53,7 +53,7 @@ async def test_killed_while_it_is_drawn(make: Make) -> None:
 
 
 async def test_killed_too_often_while_it_is_drawn(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     reached = gate.further()
     job = await bot.ask()
@@ -84,7 +84,7 @@ async def test_killed_when_it_is_painted(make: Make) -> None:
 
 async def test_killed_after_the_edit_arrived(make: Make) -> None:
     bot = await make()
-    gate = Gate()
+    gate = StepGate()
     bot.engine._pause = gate
     job = await bot.ask()
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -126,7 +126,7 @@ async def test_killed_before_the_adapter_made_its_first_answer(make: Make) -> No
 @pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
 async def test_killed_while_a_picture_is_sent_anew(make: Make, fault: Fault) -> None:
     """The card was deleted, so the picture is sent anew; after a kill it is never sent again by itself."""
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask()
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -150,7 +150,7 @@ async def test_killed_while_a_picture_is_sent_anew(make: Make, fault: Fault) -> 
 
 
 async def test_killed_while_a_picture_is_sent_anew_where_sends_are_safe(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(ABLE_SAFE, FakeEngine(pause=gate))
     job = await bot.ask()
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -170,7 +170,7 @@ async def test_killed_while_a_picture_is_sent_anew_where_sends_are_safe(make: Ma
 @pytest.mark.parametrize("painted", [False, True])
 async def test_killed_while_the_first_card_is_sent(make: Make, fault: Fault, painted: bool) -> None:
     """It is not sent again; the picture comes as a new message, once."""
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     bot.surface.plan(Call.SEND, fault)
     job = await bot.ask()
@@ -195,7 +195,7 @@ async def test_killed_while_the_first_card_is_sent(make: Make, fault: Fault, pai
 
 
 async def test_killed_while_the_first_card_is_sent_and_the_job_fails(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate, fail=lambda _recipe: BadRecipe("planted")))
     bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
     job = await bot.ask()
@@ -208,11 +208,11 @@ async def test_killed_while_the_first_card_is_sent_and_the_job_fails(make: Make)
 
 
 async def test_killed_while_the_first_card_is_sent_and_the_job_is_forgotten(make: Make) -> None:
-    bot = await make(engine=FakeEngine(pause=Gate()))
+    bot = await make(engine=FakeEngine(pause=StepGate()))
     bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
     job = await bot.ask()
     await bot.until(bot.surface.killed.is_set)
-    await forget(bot.house, bot.actor())
+    await forget(bot.ctx, bot.actor())
     await bot.restart()
     await bot.quiet()
     assert bot.surface.calls == [Call.SEND]
@@ -238,7 +238,7 @@ async def test_a_refusal_that_a_kill_met_is_said(make: Make, fault: Fault) -> No
 @pytest.mark.parametrize("able", [ABLE, ABLE_SAFE])
 async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make, able: Abilities) -> None:
     """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
-    gate = Gate()
+    gate = StepGate()
     bot = await make(able, FakeEngine(pause=gate))
     job = await bot.ask()
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -259,7 +259,7 @@ async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make,
 
 
 async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask()
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -272,12 +272,12 @@ async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> No
     bot.chats.shut |= {CHAT, "@1"}
     await bot.restart()
     await bot.delivered(job.id)
-    await bot.until(lambda: missed.find_missed(bot.house, bot.actor()))
+    await bot.until(lambda: missed.find_missed(bot.ctx, bot.actor()))
 
 
 @pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
 async def test_killed_while_an_album_is_sent(make: Make, fault: Fault) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     job = await bot.ask(count="3")
     await bot.until(lambda: bot.chats.shown(job.id))
@@ -312,7 +312,7 @@ async def test_a_cancel_that_was_not_shown_yet_is_shown_after_a_restart(make: Ma
 
 
 async def test_a_stop_puts_what_is_drawn_back_and_counts_no_attempt(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     running = await bot.ask(size="192x192", count="2")
     await bot.until(lambda: gate.reached)
@@ -356,7 +356,7 @@ async def test_a_platform_that_comes_later_gets_what_waited_for_it(make: Make) -
 
 async def test_jobs_that_were_drawn_when_it_was_killed_are_tried_one_by_one(make: Make) -> None:
     """One of them may have been what killed it."""
-    gate = Gate()
+    gate = StepGate()
     engine = FakeEngine(pause=gate, auto_warm=False)
     bot = await make(engine=engine)
     both = [await bot.ask(user="1"), await bot.ask(user="2")]
@@ -381,13 +381,13 @@ async def test_after_a_backup_without_pictures_it_starts_and_says_what_is_missin
     next(bot.pictures.rglob(f"{lost.id}-0.png")).unlink()
     await bot.restart()
     assert "1 of 2 pictures have no file" in caplog.text
-    card = await listing.last(bot.house, bot.actor())
+    card = await listing.last(bot.ctx, bot.actor())
     assert any("no longer kept" in note for note in card.notes)
     assert len(card.facts) == 2
     ref = EventRef("original", Address("chat", "100", user="1"))
     with pytest.raises(NotFound) as refused:
         await job_actions.originals(
-            bot.house, bot.actor(), Place("chat", None, "100"), ButtonPress("original", lost.id), ref
+            bot.ctx, bot.actor(), Place("chat", None, "100"), ButtonPress("original", lost.id), ref
         )
     assert refused.value.key == "refusal.picture.not_found"
     await bot.delivered((await bot.ask()).id)

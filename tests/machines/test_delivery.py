@@ -20,9 +20,9 @@ from bot.core.errors import NotFound
 from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.privacy.service import forget
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, FakeSurface, Fault
-from tests.flow.gate import Gate
-from tests.flow.house import TICK, Bot
+from tests.flow.harness import TICK, Bot
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Delivery(RuleBasedStateMachine):
         # In memory where there is such a place: 200 runs wait for the disk's fsync else.
         memory = Path("/dev/shm")
         self.folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
-        self.gate = Gate()
+        self.gate = StepGate()
         self.safe = safe
         self.jobs: dict[int, Expected] = {}
 
@@ -137,7 +137,7 @@ class Delivery(RuleBasedStateMachine):
     def forget(self) -> None:
         """Whoever asked has everything forgotten so far."""
         if self.jobs:
-            self.do(forget(self.bot.house, self.bot.actor()))
+            self.do(forget(self.bot.ctx, self.bot.actor()))
             for expected in self.jobs.values():
                 expected.forgotten = True
             self.settle()

@@ -36,9 +36,9 @@ from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
 from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
+from tests.fakes.empty_database import empty_database
+from tests.fakes.job_rows import REQUEST, drawn_picture
 from tests.machines.ledger_oracle import DEFAULT, GUILDS, NO_BOUND, OPEN, WAITING, Changed, Expected, Extra, Oracle
-from tests.store.fresh import fresh
-from tests.store.rows import REQUEST, drawn_picture
 from tests.unit.bot.conftest import RecordingBacklog
 
 pytestmark = pytest.mark.timeout(600)
@@ -77,11 +77,11 @@ class Ledger(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.looks = itertools.cycle(pair for both in itertools.product(PEOPLE, GUILDS) for pair in (both, ("", "")))
         path = Path(self.folder.name)
-        (path / "easel.db").write_bytes(fresh())
+        (path / "easel.db").write_bytes(empty_database())
         self.db = self.run(Database.open(path / "easel.db"))
         # Nothing is killed here: waiting for the disk would be most of the time.
         self.run(self.db._writer.execute_fetchall("PRAGMA synchronous = OFF"))
-        self.house = AppContext(
+        self.ctx = AppContext(
             db=self.db,
             backlog=RecordingBacklog(),
             clock=self.clock,
@@ -214,7 +214,7 @@ class Ledger(RuleBasedStateMachine):
         who, guild = data.draw(st.sampled_from(PEOPLE)), data.draw(st.sampled_from(GUILDS))
         count = data.draw(st.integers(1, 4))
         form = DrawForm("an apple", count=str(count))
-        self.ask(who, guild, count, lambda actor, place, ref: draw(self.house, actor, place, form, ref))
+        self.ask(who, guild, count, lambda actor, place, ref: draw(self.ctx, actor, place, form, ref))
 
     def draw_until_refused(self, data: st.DataObject) -> None:
         """What lies beyond the rules is where credits matter."""
@@ -222,14 +222,14 @@ class Ledger(RuleBasedStateMachine):
         count = data.draw(st.integers(1, 3))
         form = DrawForm("an apple", count=str(count))
         for _ in range(6):
-            if not self.ask(who, guild, count, lambda actor, place, ref: draw(self.house, actor, place, form, ref)):
+            if not self.ask(who, guild, count, lambda actor, place, ref: draw(self.ctx, actor, place, form, ref)):
                 return
 
     def the_same_event_again(self, data: st.DataObject) -> None:
         event = data.draw(st.sampled_from(sorted(self.events)))
         was = self.oracle.expected[self.events[event]]
         form = DrawForm("an apple", count=str(was.count))
-        job = self.run(draw(self.house, Actor("chat", was.who, was.who), self.place(was.guild), form, EventRef(event)))
+        job = self.run(draw(self.ctx, Actor("chat", was.who, was.who), self.place(was.guild), form, EventRef(event)))
         assert job.id == self.events[event]
 
     def press_reroll(self, data: st.DataObject) -> None:
@@ -243,7 +243,7 @@ class Ledger(RuleBasedStateMachine):
         again, asked = 0, False
         try:
             asked = self.ask(
-                who, was.guild, was.count, lambda actor, place, ref: reroll(self.house, actor, place, press, ref)
+                who, was.guild, was.count, lambda actor, place, ref: reroll(self.ctx, actor, place, press, ref)
             )
         except Repeated as repeated:
             again = repeated.job.id
@@ -290,7 +290,7 @@ class Ledger(RuleBasedStateMachine):
                 moved = await jobs.move(tx, job_id, JobState.HELD, JobState.QUEUED, now=self.clock.now())
                 asking = await self.asking(tx, job.who, job.guild)
                 found = await rule_rows.for_one(tx, asking.actor, asking.place.guild, asking.person.id)
-                await reserve(tx, self.house, asking, stored, found)
+                await reserve(tx, self.ctx, asking, stored, found)
                 return moved
 
         share = self.oracle.share(job.who, job.guild, job.count)
@@ -362,7 +362,7 @@ class Ledger(RuleBasedStateMachine):
     def press_cancel(self, data: st.DataObject) -> None:
         """Whoever asked presses cancel, at whatever state it is, as often as they like."""
         job_id, was = self.pick(data)
-        _, won = self.run(cancel(self.house, job_id))
+        _, won = self.run(cancel(self.ctx, job_id))
         assert won is (was.state in WAITING)
         if won:
             self.oracle.end(job_id, "cancelled")
@@ -395,7 +395,7 @@ class Ledger(RuleBasedStateMachine):
         guild, number = data.draw(st.sampled_from(GUILDS)), data.draw(st.sampled_from((0, 1, 1, 2, 3, 6)))
         boss, before = Actor("chat", "boss", is_admin=True), self.oracle.rules[guild]
         try:
-            self.run(quota_service.set_rule(self.house, boss, self.place(guild), f"{number}/day"))
+            self.run(quota_service.set_rule(self.ctx, boss, self.place(guild), f"{number}/day"))
         except OverQuota:
             assert number > self.oracle.default()
         else:
@@ -407,7 +407,7 @@ class Ledger(RuleBasedStateMachine):
         guild = data.draw(st.sampled_from(GUILDS))
         boss, before = Actor("chat", "boss", is_admin=True), self.oracle.rules[guild]
         try:
-            self.run(quota_service.reset(self.house, boss, self.place(guild)))
+            self.run(quota_service.reset(self.ctx, boss, self.place(guild)))
         except NotFound:
             assert before is None
         else:
@@ -417,7 +417,7 @@ class Ledger(RuleBasedStateMachine):
     def owner_sets_rule(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(2, 8))
         before = self.oracle.rules["owner"]
-        self.run(quota_service.set_rule(self.house, OWNER, Place("chat", None, "dm"), f"{number}/day"))
+        self.run(quota_service.set_rule(self.ctx, OWNER, Place("chat", None, "dm"), f"{number}/day"))
         self.oracle.rules["owner"] = number
         self.logged("owner", before, number)
 
@@ -429,7 +429,7 @@ class Ledger(RuleBasedStateMachine):
         for who in PEOPLE:
             self.run(
                 quota_service.set_rule(
-                    self.house, where, Place("chat", None, "dm"), typed, quota_service.Whom(person=who)
+                    self.ctx, where, Place("chat", None, "dm"), typed, quota_service.Whom(person=who)
                 )
             )
         self.oracle.at_once = number
@@ -450,7 +450,7 @@ class Ledger(RuleBasedStateMachine):
         actor = OWNER if guild is None else Actor("chat", "boss", is_admin=True)
         where = Place("chat", None, "dm") if guild is None else self.place(guild)
         words = {"person": who, "number": str(number), "span": f"{hours}h", "name": who}
-        self.run(quota_service.give(self.house, actor, where, event=event, kind=kind, **words))
+        self.run(quota_service.give(self.ctx, actor, where, event=event, kind=kind, **words))
 
     def the_same_gift_again(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, 5))
@@ -527,7 +527,7 @@ class Ledger(RuleBasedStateMachine):
         who, guild = next(self.looks)
         if not who:
             return
-        shown = self.run(quota_service.show(self.house, Actor("chat", who), self.place(guild)))
+        shown = self.run(quota_service.show(self.ctx, Actor("chat", who), self.place(guild)))
         assert shown.left == self.oracle.left(who, guild)
         assert sum(credit.left for credit in shown.credits) == sum(self.oracle.rooms(who, guild)[2:])
 

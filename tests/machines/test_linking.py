@@ -28,7 +28,7 @@ from bot.storage import jobs, people
 from bot.storage.database import Database, Tx
 from engine.catalogue import demo
 from tests.fakes.clock import FakeClock
-from tests.store.rows import REQUEST, spend
+from tests.fakes.job_rows import REQUEST, spend
 from tests.unit.bot.conftest import RecordingBacklog
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Counted:
 class Linking(RuleBasedStateMachine):
     """Four accounts, two of them on one platform. The oracle is a set for each person of what counts for it."""
 
-    house: AppContext
+    ctx: AppContext
     runner: asyncio.Runner
     clock: FakeClock
 
@@ -98,8 +98,8 @@ class Linking(RuleBasedStateMachine):
     @rule(asks=NAME, types=NAME)
     def join(self, asks: str, types: str) -> None:
         one, other = self.groups[asks], self.groups[types]
-        code = self.run(linking.ask(self.house, self._actor(asks)))
-        joining = linking.join(self.house, self._actor(types), code)
+        code = self.run(linking.ask(self.ctx, self._actor(asks)))
+        joining = linking.join(self.ctx, self._actor(types), code)
         if one == other:
             with pytest.raises(BadInput):
                 self.run(joining)
@@ -115,9 +115,9 @@ class Linking(RuleBasedStateMachine):
         group, alone = self.groups[name], frozenset({name})
         if group == alone:
             with pytest.raises(NotAllowed):
-                self.run(linking.part(self.house, self._actor(name)))
+                self.run(linking.part(self.ctx, self._actor(name)))
         else:
-            self.run(linking.part(self.house, self._actor(name)))
+            self.run(linking.part(self.ctx, self._actor(name)))
             counted = self.counts.pop(group)
             self._regroup({alone: set(counted), group - alone: set(counted)})
 
@@ -145,11 +145,11 @@ class Linking(RuleBasedStateMachine):
         return Actor(name.partition(":")[0], f"{self.example}/{name}", name)
 
     async def _remember(self, name: str) -> None:
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             await people.remember(tx, self._actor(name), now=self.clock.now())
 
     async def _draw(self, name: str, count: int, free: int = 0) -> int:
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             return await self._add(tx, name, count, free)
 
     async def _add(self, tx: Tx, name: str, count: int, free: int) -> int:
@@ -165,7 +165,7 @@ class Linking(RuleBasedStateMachine):
 
     async def _borrow(self, name: str, pictures: int, lent_for: float) -> int:
         now = self.clock.now()
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             job_id = await self._add(tx, name, pictures, pictures)
             person = await people.remember(tx, self._actor(name), now=now)
             grant = Grant(person.id, None, CreditKind.BORROWED, pictures, by_owner=True, expires_at=now + lent_for)
@@ -175,7 +175,7 @@ class Linking(RuleBasedStateMachine):
         return job_id
 
     async def _settle(self, job_id: int, painted: int) -> bool:
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             rows = await tx.execute_fetchall("SELECT count(*) FROM ledger WHERE job_id = ?", (job_id,))
             await ledger.settle(tx, job_id, painted=painted, now=self.clock.now())
             return bool(next(iter(rows))[0] == 1)
@@ -185,7 +185,7 @@ class Linking(RuleBasedStateMachine):
         now = self.clock.now()
         owners, used = {}, {}
         measure = Measure(now - WEEK, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True)
-        async with self.house.db.read() as tx:
+        async with self.ctx.db.read() as tx:
             rows = await tx.execute_fetchall(
                 "SELECT a.name, p.id FROM accounts a JOIN people p ON p.id = a.person_id WHERE a.user_id IN (?, ?, ?, ?)",
                 [f"{self.example}/{name}" for name in NAMES],
@@ -216,7 +216,7 @@ def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
             """The machine on this database."""
 
         Here.runner, Here.clock = runner, clock
-        Here.house = AppContext(
+        Here.ctx = AppContext(
             db=db,
             backlog=RecordingBacklog(),
             clock=clock,

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from bot.core.access import AccessMode
-from tests.e2e.telegram.house import GAP, TelegramHouse
+from tests.e2e.telegram.harness import GAP, TelegramHarness
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_limits import Flood
 from tests.fakes.telegram_world import Chat, Msg
-from tests.flow.gate import Gate
 
-Start = Callable[..., Awaitable[TelegramHouse]]
+Start = Callable[..., Awaitable[TelegramHarness]]
 
 
 @pytest.fixture
@@ -29,22 +29,22 @@ async def telegram() -> AsyncIterator[TelegramStandIn]:
 @pytest.fixture
 async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Start]:
     """Start an Easel; it is ended with the test."""
-    started: list[TelegramHouse] = []
+    started: list[TelegramHarness] = []
 
     async def begin(
-        gate: Gate | None = None, *, quota: int = 50, access: AccessMode = AccessMode.OPEN
-    ) -> TelegramHouse:
+        gate: StepGate | None = None, *, quota: int = 50, access: AccessMode = AccessMode.OPEN
+    ) -> TelegramHarness:
         engine = FakeEngine(pause=gate) if gate else FakeEngine()
         await engine.start()
-        house = TelegramHouse(tmp_path, telegram, engine, quota=quota, access=access)
-        started.append(house)
-        await house.start()
-        return house
+        bot = TelegramHarness(tmp_path, telegram, engine, quota=quota, access=access)
+        started.append(bot)
+        await bot.start()
+        return bot
 
     yield begin
-    for house in started:
-        await house.stop()
-        await house.engine.aclose()
+    for bot in started:
+        await bot.stop()
+        await bot.engine.aclose()
 
 
 @pytest.fixture

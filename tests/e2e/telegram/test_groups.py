@@ -6,9 +6,9 @@ import pytest
 
 from bot.cards import i18n
 from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Person
-from tests.flow.gate import Gate
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_draw_in_a_group(start: Start, telegram: TelegramStandIn, group: C
 async def test_plain_talk_and_others_commands_are_left_alone(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     for words in ("hello all", "/draw@other_bot a cat", "/weather", "draw a cat"):
         telegram.writes(group, bob, words)
     telegram.writes(group, bob, "/draw a dog")
@@ -50,7 +50,7 @@ async def test_plain_talk_and_others_commands_are_left_alone(
     telegram.writes(group, bob, "nice!", reply_to=card)
     await telegram.until(lambda: not telegram.updates)
     assert len(group.by_bot()) == 1
-    assert await house.count("jobs") == 1
+    assert await bot.count("jobs") == 1
 
 
 async def test_draw_without_a_prompt_says_what_to_write(
@@ -66,8 +66,8 @@ async def test_draw_without_a_prompt_says_what_to_write(
 async def test_others_may_reroll_but_not_cancel(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
-    gate = Gate()
-    house = await start(gate)
+    gate = StepGate()
+    bot = await start(gate)
     telegram.writes(group, bob, "/draw a cat")
     card = await telegram.until(lambda: next((m for m in group.by_bot() if m.labels), None))
     query = telegram.presses(card, boss, "cancel")
@@ -78,13 +78,13 @@ async def test_others_may_reroll_but_not_cancel(
     await telegram.until(lambda: card.photo is not None)
     telegram.presses(card, boss, "reroll")
     await telegram.until(lambda: len(photos(group)) == 2)
-    assert await house.count("people") == 2
+    assert await bot.count("people") == 2
 
 
 async def test_a_button_of_another_chat_does_nothing(
     start: Start, telegram: TelegramStandIn, group: Chat, ann: Chat, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(ann, ann.members[ann.id], "a secret cat")
     await telegram.until(lambda: photos(ann))
     telegram.writes(group, bob, "/draw a dog")
@@ -92,7 +92,7 @@ async def test_a_button_of_another_chat_does_nothing(
     query = telegram.sends_press(card, bob, "easel:reroll:1")
     await telegram.until(lambda: query.answered)
     assert query.alert
-    assert await house.count("jobs") == 2
+    assert await bot.count("jobs") == 2
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_a_button_on_a_message_that_telegram_has_forgotten_works(
 async def test_admins_set_the_quota_and_others_are_told_who_may(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(group, bob, "/quota set 3/day")
     await telegram.until(lambda: len(group.by_bot()) == 1)
     assert "管理员" in group.by_bot()[0].words
@@ -139,8 +139,8 @@ async def test_admins_set_the_quota_and_others_are_told_who_may(
     assert "2" in group.by_bot()[3].words
     telegram.writes(group, bob, "/quota show")
     await telegram.until(lambda: len(group.by_bot()) == 5)
-    assert await house.count("jobs") == 0
-    assert await house.count("policies") == 1
+    assert await bot.count("jobs") == 0
+    assert await bot.count("policies") == 1
 
 
 async def test_nobody_is_asked_about_for_a_look_at_the_quota(
@@ -155,12 +155,12 @@ async def test_nobody_is_asked_about_for_a_look_at_the_quota(
 async def test_when_telegram_does_not_tell_who_is_admin_nothing_changes(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     telegram.refuse("getChatMember", 500, "Internal Server Error")
     telegram.writes(group, boss, "/quota set 3/day")
     (notice,) = await telegram.until(group.by_bot)
     assert "nothing was changed" in notice.words
-    assert await house.count("policies") == 0
+    assert await bot.count("policies") == 0
 
 
 async def test_how_to_write_a_verb(
@@ -188,7 +188,7 @@ async def test_how_to_write_a_verb(
 async def test_whom_a_verb_means(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     bob.username = "Bob_Paints"
     carl = telegram.person("Carl")
     group.members[carl.id] = carl
@@ -205,7 +205,7 @@ async def test_whom_a_verb_means(
         seen = len(group.by_bot())
         telegram.writes(group, boss, words, **content)
         await telegram.until(lambda n=seen: len(group.by_bot()) == n + 1)  # type: ignore[misc]
-    async with house.db.read() as tx:
+    async with bot.db.read() as tx:
         rows = await tx.execute_fetchall("SELECT json_extract(subject, '$.user_id') FROM audit ORDER BY id")
     assert [row[0] for row in rows] == [str(bob.id), str(bob.id), str(carl.id), str(carl.id)]
     telegram.writes(group, bob, "/draw a dog")
@@ -220,7 +220,7 @@ async def test_whom_a_verb_means(
 async def test_an_admin_of_one_group_reaches_into_no_other(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     other = telegram.group("Sculptors", boss, admin=bob)
     telegram.writes(group, boss, f"/easel log {other.id}")
     await telegram.until(lambda: len(group.by_bot()) == 1)
@@ -228,10 +228,10 @@ async def test_an_admin_of_one_group_reaches_into_no_other(
     telegram.writes(other, boss, "/easel pause")
     await telegram.until(lambda: len(other.by_bot()) == 1)
     assert "Only admins" in other.by_bot()[0].words
-    assert await house.count("audit") == 0
+    assert await bot.count("audit") == 0
     telegram.writes(group, boss, "/easel log here")
     await telegram.until(lambda: len(group.by_bot()) == 2)
-    assert await house.count("audit") == 1
+    assert await bot.count("audit") == 1
 
 
 async def test_limits_tell_admins_how_to_go_on(
@@ -261,22 +261,22 @@ async def test_what_is_ones_own_is_asked_for_in_private(
 
 
 async def test_an_anonymous_admin_is_an_admin(start: Start, telegram: TelegramStandIn, group: Chat) -> None:
-    house = await start()
+    bot = await start()
     shared = Person(1087968824, "Group", None, is_bot=True, username="GroupAnonymousBot")
     telegram.writes(group, shared, "/quota set 3/day", sender_chat=group)
     await telegram.until(group.by_bot)
-    assert await house.count("policies") == 1
+    assert await bot.count("policies") == 1
 
 
 async def test_whoever_writes_as_the_group_gets_no_private_picture_in_it(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     shared = Person(1087968824, "Group", None, is_bot=True, username="GroupAnonymousBot")
     telegram.writes(group, shared, "/draw a cat --private", sender_chat=group)
     (notice,) = await telegram.until(group.by_bot)
     assert "https://t.me/easel_bot" in notice.words
-    await house.settled()
+    await bot.settled()
     assert photos(group) == []
 
 
@@ -327,7 +327,7 @@ async def test_a_topic_of_a_forum_gets_its_answers(
 async def test_a_group_that_becomes_a_supergroup_gets_its_picture(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    gate = Gate()
+    gate = StepGate()
     await start(gate)
     telegram.writes(group, bob, "/draw a cat")
     await telegram.until(group.by_bot)
@@ -341,7 +341,7 @@ async def test_a_group_that_becomes_a_supergroup_gets_its_picture(
 async def test_what_a_group_has_set_goes_with_it_into_the_supergroup(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person, boss: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(group, boss, "/quota set 1/day")
     await telegram.until(group.by_bot)
     telegram.writes(group, bob, "/draw a cat")
@@ -355,36 +355,36 @@ async def test_what_a_group_has_set_goes_with_it_into_the_supergroup(
     await telegram.until(lambda: len(new.by_bot()) == 2)
     telegram.writes(new, bob, "/draw a dog")
     await telegram.until(lambda: photos(new))
-    assert await house.count("places") == 1
+    assert await bot.count("places") == 1
 
 
 async def test_somebody_who_writes_as_a_channel_is_told_to_write_as_themselves(
     start: Start, telegram: TelegramStandIn, group: Chat
 ) -> None:
-    house = await start()
+    bot = await start()
     shared = Person(136817688, "Channel", None, is_bot=True, username="Channel_Bot")
     channel = Chat(-3001, "channel", "News")
     telegram.writes(group, shared, "/draw a cat", sender_chat=channel)
     (notice,) = await telegram.until(group.by_bot)
     assert notice.words == i18n.text("en", "telegram.as_channel")
     await telegram.until(lambda: not telegram.updates)
-    assert await house.count("jobs") == 0
+    assert await bot.count("jobs") == 0
 
 
 async def test_other_bots_are_not_answered(start: Start, telegram: TelegramStandIn, group: Chat, bob: Person) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(group, Person(77, "Echo", None, is_bot=True, username="echo_bot"), "/draw a cat")
     telegram.writes(group, telegram.world.bot, "/draw a dog")
     telegram.writes(group, bob, "/draw a bird")
     await telegram.until(lambda: photos(group))
     await telegram.until(lambda: not telegram.updates)
-    assert await house.count("jobs") == 1
+    assert await bot.count("jobs") == 1
 
 
 async def test_a_forged_page_takes_no_cards_place(
     start: Start, telegram: TelegramStandIn, group: Chat, ann: Chat, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     person = ann.members[ann.id]
     telegram.writes(group, person, "/draw a cat")
     (card,) = await telegram.until(lambda: photos(group))
@@ -396,16 +396,16 @@ async def test_a_forged_page_takes_no_cards_place(
         await telegram.until(lambda query=query: query.answered)  # type: ignore[misc]
         assert query.alert
         assert (message.words, message.photo is not None) == (words, True)
-    await house.settled()
+    await bot.settled()
     assert card.photo is not None
 
 
 async def test_an_administrator_is_one_whatever_else_telegram_tells_of_them(
     start: Start, telegram: TelegramStandIn, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     group = telegram.group("Painters", admin=bob)
     group.bare_admins = telegram.loose = True
     telegram.writes(group, bob, "/quota set 3/day")
     await telegram.until(group.by_bot)
-    assert await house.count("policies") == 1
+    assert await bot.count("policies") == 1

@@ -9,14 +9,14 @@ from tests.fakes.telegram import TelegramStandIn
 async def test_a_word_is_refused_and_a_report_ends_with_a_cover(start: Start, telegram: TelegramStandIn) -> None:
     boss, bob, cleo = telegram.person("Boss"), telegram.person("Bob"), telegram.person("Cleo")
     group = telegram.group("Painters", bob, cleo, admin=boss)
-    house = await start()
+    bot = await start()
 
     telegram.writes(group, boss, "/easel log here")
     await telegram.until(lambda: any("are posted here" in m.words for m in group.by_bot()))
     telegram.writes(group, bob, "/draw a n.u.d.e woman")
     await telegram.until(lambda: any("“nude” is not drawn" in m.words for m in group.by_bot()))
     await telegram.until(lambda: any("A request was refused." in m.words for m in group.by_bot()))
-    assert await house.count("jobs") == 0
+    assert await bot.count("jobs") == 0
 
     telegram.writes(group, bob, "/draw a duck")
     (card,) = await telegram.until(lambda: photos(group))

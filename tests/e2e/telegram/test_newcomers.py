@@ -17,7 +17,7 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
     eve = owner(telegram)
-    house = await start(access=AccessMode.APPROVE)
+    bot = await start(access=AccessMode.APPROVE)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a red apple --seed 7")
     card = await telegram.until(lambda: next(iter(ann.by_bot()), None))
@@ -31,9 +31,9 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
         telegram.writes(ann, person, f"and a pear {number}")
     await telegram.until(lambda: len(ann.by_bot()) == 2)
     await telegram.until(lambda: not telegram.updates)
-    await house.settled()
+    await bot.settled()
     assert len(ann.by_bot()) == 2
-    assert (await house.count("jobs"), await house.count("access"), await house.count("messages")) == (1, 1, 3)
+    assert (await bot.count("jobs"), await bot.count("access"), await bot.count("messages")) == (1, 1, 3)
 
     # So is each sort of command, which costs a row: a stranger may type for ever.
     for number in range(3):
@@ -41,13 +41,13 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
             telegram.writes(ann, person, text)
     await telegram.until(lambda: len(ann.by_bot()) == 6)
     await telegram.until(lambda: not telegram.updates)
-    await house.settled()
-    assert (len(ann.by_bot()), await house.count("messages")) == (6, 7)
+    await bot.settled()
+    assert (len(ann.by_bot()), await bot.count("messages")) == (6, 7)
 
     # A press by somebody else does nothing, wherever it comes from.
     forged = telegram.sends_press(card, person, "easel:allow:1")
     await telegram.until(lambda: forged.answered)
-    assert await house.count("ledger") == 0
+    assert await bot.count("ledger") == 0
     telegram.presses(digest, eve.members[eve.id], "easel:allow:1")
     await telegram.until(lambda: card.photo is not None)
     assert "Seed: 7" in card.words
@@ -62,8 +62,8 @@ async def test_a_claim_makes_the_sender_an_owner_while_it_runs(
 ) -> None:
     from bot.access import claims  # noqa: PLC0415 - as the command line does beside the service
 
-    house = await start(access=AccessMode.APPROVE)
-    code = await claims.claim_code(house.db, house.dispatch._clock)
+    bot = await start(access=AccessMode.APPROVE)
+    code = await claims.claim_code(bot.db, bot.dispatch._clock)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "/claim AAAA-AAAA")
     await telegram.until(lambda: any("4 tries" in m.words for m in ann.by_bot()))

@@ -28,7 +28,7 @@ def said() -> io.StringIO:
 async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_forgotten(
     start: Start, telegram: TelegramStandIn, ann: Chat, said: io.StringIO
 ) -> None:
-    house = await start()
+    bot = await start()
     person = next(iter(ann.members.values()))
     group = telegram.group("Painters", person)
     telegram.writes(ann, person, f"a {WORD} apple --count 2")
@@ -41,7 +41,7 @@ async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_fo
     telegram.cut("sendPhoto")
     telegram.writes(ann, person, f"/draw another {WORD}")
     await telegram.until(lambda: ("sendMessage", 400) in telegram.refused)
-    await house.settled()
+    await bot.settled()
     telegram.mend()
     # Of a message that may have arrived or not, nobody knows the number: only people can delete it.
     for message in ann.by_bot():
@@ -67,8 +67,8 @@ async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_fo
     assert old.photo != before
     assert old.markup is None
     assert not any(WORD in m.words for m in (*group.by_bot(), *ann.by_bot()))
-    assert await house.count("pictures") == 0
-    assert not list((house.folder / "pictures").rglob("*.png"))
+    assert await bot.count("pictures") == 0
+    assert not list((bot.folder / "pictures").rglob("*.png"))
     lines = said.getvalue()
     assert WORD not in lines
     assert "Telegram refused" in lines, "there was something to be logged"

@@ -6,9 +6,9 @@ import pytest
 
 from bot.cards import i18n
 from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat, Person
-from tests.flow.gate import Gate
 
 
 @pytest.fixture
@@ -26,21 +26,21 @@ def group(telegram: TelegramStandIn, bob: Person) -> Chat:
 async def test_a_group_without_photos_gets_the_reason_and_the_asker_the_pictures(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    house = await start()
+    bot = await start()
     private = telegram.private(bob)
     group.photos_allowed = group.documents_allowed = False
     telegram.writes(group, bob, "/draw a cat --count 2")
     await telegram.until(lambda: len(photos(private)) == 2)
-    await house.settled()
+    await bot.settled()
     (card,) = group.by_bot()
     assert i18n.text("en", "note.no_pictures.apart") in card.words
-    assert await house.number("SELECT count(*) FROM jobs WHERE state = 'delivered'") == 1
+    assert await bot.number("SELECT count(*) FROM jobs WHERE state = 'delivered'") == 1
 
 
 async def test_a_closed_topic_is_answered_in_the_private_chat(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    gate = Gate()
+    gate = StepGate()
     await start(gate)
     private = telegram.private(bob)
     telegram.writes(group, bob, "/draw a cat", thread=33)
@@ -69,7 +69,7 @@ async def test_a_closed_topic_without_a_private_chat_is_answered_in_the_group(
 async def test_a_group_that_removes_the_bot_leaves_the_picture_to_the_private_chat(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
-    gate = Gate()
+    gate = StepGate()
     await start(gate)
     private = telegram.private(bob)
     telegram.writes(group, bob, "/draw a cat")

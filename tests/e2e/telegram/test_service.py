@@ -22,11 +22,11 @@ from bot.core.errors import Unavailable
 from bot.core.messages import EventRef
 from bot.settings import Settings
 from tests.e2e.telegram.conftest import Start, photos
-from tests.e2e.telegram.house import TelegramHouse
+from tests.e2e.telegram.harness import TelegramHarness
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat
-from tests.flow.gate import Gate
 
 
 def settings(telegram: TelegramStandIn, **more: Any) -> TelegramSettings:
@@ -42,25 +42,25 @@ async def test_a_token_that_can_not_be_one_turns_the_platform_off_and_says_so(
 ) -> None:
     engine = FakeEngine()
     await engine.start()
-    house = TelegramHouse(tmp_path, telegram, engine)
-    house.settings = settings(telegram, token="nonsense")
-    await house.start()
-    await house.ended()
+    bot = TelegramHarness(tmp_path, telegram, engine)
+    bot.settings = settings(telegram, token="nonsense")
+    await bot.start()
+    await bot.ended()
     (line,) = [r for r in caplog.records if r.levelname == "CRITICAL"]
     assert "Telegram is off" in line.getMessage()
     assert "EASEL_TELEGRAM_TOKEN" in line.getMessage()
     assert "nonsense" not in caplog.text
-    (problem,) = await house.studio.healthy()
+    (problem,) = await bot.studio.healthy()
     assert "EASEL_TELEGRAM_TOKEN" in problem
-    await house.stop()
+    await bot.stop()
     await engine.aclose()
 
 
-async def problems(house: TelegramHouse, words: str) -> None:
+async def problems(bot: TelegramHarness, words: str) -> None:
     """Wait until what keeps this Easel from drawing contains these words; empty: until nothing does."""
     async with asyncio.timeout(30):
         while True:
-            found = await house.studio.healthy()
+            found = await bot.studio.healthy()
             if (words and words in str(found)) or not (words or found):
                 return
             await asyncio.sleep(0.01)
@@ -78,12 +78,12 @@ async def test_a_refusal_is_said_and_tried_again(
     description: str,
 ) -> None:
     telegram.refuse(method, status, description, times=float("inf"))
-    house = await start()
-    await problems(house, "EASEL_TELEGRAM_TOKEN")
+    bot = await start()
+    await problems(bot, "EASEL_TELEGRAM_TOKEN")
     telegram.mend()
     telegram.writes(ann, ann.members[ann.id], "a cat")
     await telegram.until(lambda: photos(ann))
-    await problems(house, "")
+    await problems(bot, "")
     assert "Telegram is off" in caplog.text
     assert telegram.token not in caplog.text
 
@@ -91,7 +91,7 @@ async def test_a_refusal_is_said_and_tried_again(
 async def test_a_second_reader_is_said_and_waited_for(
     start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = await start()
+    bot = await start()
     await telegram.until(lambda: telegram.polled)
     url = f"{telegram.url}/bot{telegram.token}/getUpdates"
     async with aiohttp.ClientSession() as http, http.post(url, data={"timeout": "0"}) as answer:
@@ -99,7 +99,7 @@ async def test_a_second_reader_is_said_and_waited_for(
     await telegram.until(lambda: ("getUpdates", 409) in telegram.refused)
     telegram.writes(ann, ann.members[ann.id], "a cat")
     await telegram.until(lambda: photos(ann))
-    await problems(house, "")
+    await problems(bot, "")
     (line,) = [r for r in caplog.records if r.levelname == "CRITICAL"]
     assert "Another program reads this bot's messages" in line.getMessage()
 
@@ -122,7 +122,7 @@ async def test_menus_that_telegram_puts_off_are_set_later(start: Start, telegram
 
 
 async def test_a_slow_answer_holds_nobody_else_up(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
-    house = await start()
+    bot = await start()
     bob = telegram.person("Bob")
     group = telegram.group("Painters", admin=bob)
     telegram.held.add("getChatMember")
@@ -135,13 +135,13 @@ async def test_a_slow_answer_holds_nobody_else_up(start: Start, telegram: Telegr
     assert telegram.updates[0]["update_id"] == 1001
     telegram.answer("getChatMember")
     await telegram.until(lambda: not telegram.updates)
-    assert await house.count("policies") == 1
-    assert await house.count("jobs") == 2
+    assert await bot.count("policies") == 1
+    assert await bot.count("jobs") == 2
 
 
 async def test_slow_answers_in_any_number_hold_nobody_up(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     """Each handler that waits for Telegram leaves its place to others."""
-    house = await start()
+    bot = await start()
     telegram.held.add("getChatMember")
     bosses = [telegram.person(f"Boss {n}") for n in range(20)]
     groups = [telegram.group(f"Group {n}", admin=boss) for n, boss in enumerate(bosses)]
@@ -151,18 +151,18 @@ async def test_slow_answers_in_any_number_hold_nobody_up(start: Start, telegram:
     await telegram.until(lambda: photos(ann))
     telegram.answer("getChatMember")
     await telegram.until(lambda: not telegram.updates)
-    assert await house.count("policies") == 20
+    assert await bot.count("policies") == 20
 
 
 async def test_a_press_behind_many_messages_is_answered_before_them(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
-    house = await start()
+    bot = await start()
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
     (card,) = await telegram.until(lambda: photos(ann))
     await telegram.until(lambda: telegram.polled and not telegram.updates)
-    draw: Callable[..., Awaitable[ShownJob]] = house.studio.draw
+    draw: Callable[..., Awaitable[ShownJob]] = bot.studio.draw
     admitted: list[str] = []
     before: list[int] = []
 
@@ -171,7 +171,7 @@ async def test_a_press_behind_many_messages_is_answered_before_them(
         admitted.append(args[3].event)
         return shown
 
-    house.studio.draw = counted  # type: ignore[method-assign, assignment]
+    bot.studio.draw = counted  # type: ignore[method-assign, assignment]
     for n in range(120):
         chat = telegram.private(telegram.person(f"Person {n}"))
         telegram.writes(chat, chat.members[chat.id], "a dog")
@@ -191,7 +191,7 @@ async def test_a_press_behind_many_messages_is_answered_before_them(
 async def test_what_could_be_shown_nowhere_is_said_at_the_next_message(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
-    gate = Gate()
+    gate = StepGate()
     await start(gate)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
@@ -230,8 +230,8 @@ async def test_an_unreachable_telegram_is_tried_again_until_it_is_there(
     telegram = TelegramStandIn()
     async with telegram.serve():
         port = int(telegram.url.rpartition(":")[2])
-    house = TelegramHouse(tmp_path, telegram, engine)
-    await house.start()
+    bot = TelegramHarness(tmp_path, telegram, engine)
+    await bot.start()
     async with asyncio.timeout(30):
         while caplog.text.count("can't be reached") < 3:  # noqa: ASYNC110 - log lines tell nobody that they come
             await asyncio.sleep(0.01)
@@ -239,7 +239,7 @@ async def test_an_unreachable_telegram_is_tried_again_until_it_is_there(
         ann = telegram.private(telegram.person("Ann"))
         telegram.writes(ann, ann.members[ann.id], "a cat")
         await telegram.until(lambda: photos(ann))
-        await house.stop()
+        await bot.stop()
     assert telegram.token not in caplog.text
     await engine.aclose()
 
@@ -259,9 +259,9 @@ async def test_a_telegram_that_goes_away_for_a_while_loses_nothing(
 class Failing:
     """Makes ``Studio.draw`` fail so many times before it works."""
 
-    def __init__(self, house: TelegramHouse, times: float, error: Exception) -> None:
+    def __init__(self, bot: TelegramHarness, times: float, error: Exception) -> None:
         self.calls: list[str] = []
-        draw: Callable[..., Awaitable[ShownJob]] = house.studio.draw
+        draw: Callable[..., Awaitable[ShownJob]] = bot.studio.draw
 
         async def failing(*args: Any) -> ShownJob:
             ref: EventRef = args[3]
@@ -271,7 +271,7 @@ class Failing:
             return await draw(*args)
 
         self.error = error
-        house.studio.draw = failing  # type: ignore[method-assign, assignment]
+        bot.studio.draw = failing  # type: ignore[method-assign, assignment]
 
     async def never(self, *_: Any) -> None:
         raise self.error
@@ -280,24 +280,24 @@ class Failing:
 async def test_an_update_is_not_confirmed_until_its_handler_has_saved(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
-    house = await start()
+    bot = await start()
     await telegram.until(lambda: telegram.polled)
     error = Unavailable("unavailable.disk_full")
-    failing = Failing(house, 4, error)
-    post: Callable[..., Awaitable[None]] = house.studio.post
+    failing = Failing(bot, 4, error)
+    post: Callable[..., Awaitable[None]] = bot.studio.post
 
     async def failing_post(*args: Any) -> None:
         if len(failing.calls) <= 4:
             raise error
         await post(*args)
 
-    house.studio.post = failing_post  # type: ignore[method-assign, assignment]
+    bot.studio.post = failing_post  # type: ignore[method-assign, assignment]
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
     telegram.writes(ann, person, "a dog")
     await telegram.until(lambda: len(photos(ann)) == 2)
     assert failing.calls == ["telegram:update:1001"] * 5 + ["telegram:update:1002"]
-    assert await house.count("jobs") == 2
+    assert await bot.count("jobs") == 2
     # The sender is told once, and at once.
     (told,) = await telegram.until(lambda: [m for m in ann.by_bot() if m.photo is None])
     assert told.words == f"{i18n.text('en', 'unavailable.disk_full')} {i18n.text('en', 'telegram.held')}"
@@ -306,9 +306,9 @@ async def test_an_update_is_not_confirmed_until_its_handler_has_saved(
 async def test_an_update_that_fails_is_answered_and_passed_at_once(
     start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = await start()
+    bot = await start()
     await telegram.until(lambda: telegram.polled)
-    failing = Failing(house, 1, OverflowError("Python int too large to convert to SQLite INTEGER"))
+    failing = Failing(bot, 1, OverflowError("Python int too large to convert to SQLite INTEGER"))
     bob = telegram.private(telegram.person("Bob"))
     telegram.writes(ann, ann.members[ann.id], "poison")
     telegram.writes(bob, bob.members[bob.id], "a cat")
@@ -343,11 +343,11 @@ async def test_a_press_whose_rights_telegram_does_not_tell_is_answered(
 async def test_what_can_not_be_stored_is_said_at_once(
     start: Start, telegram: TelegramStandIn, ann: Chat, caplog: pytest.LogCaptureFixture, key: str, said: str
 ) -> None:
-    house = await start()
+    bot = await start()
     await telegram.until(lambda: telegram.polled)
-    full = Failing(house, 99, Unavailable(key, path="/srv/secret/easel.db"))
+    full = Failing(bot, 99, Unavailable(key, path="/srv/secret/easel.db"))
     # The refusal can't be saved either.
-    house.studio.post = full.never  # type: ignore[method-assign, assignment]
+    bot.studio.post = full.never  # type: ignore[method-assign, assignment]
     telegram.writes(ann, ann.members[ann.id], "a cat")
     (answer,) = await telegram.until(ann.by_bot)
     assert answer.words == f"{i18n.text('en', said)} {i18n.text('en', 'telegram.held')}"
@@ -359,10 +359,10 @@ async def test_so_much_that_can_not_be_stored_keeps_nobody_from_being_told(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
     """Telegram tells 100 updates at a time: those that wait must leave room for others' to be answered."""
-    house = await start()
+    bot = await start()
     await telegram.until(lambda: telegram.polled)
-    full = Failing(house, float("inf"), Unavailable("unavailable.disk_full"))
-    house.studio.post = full.never  # type: ignore[method-assign, assignment]
+    full = Failing(bot, float("inf"), Unavailable("unavailable.disk_full"))
+    bot.studio.post = full.never  # type: ignore[method-assign, assignment]
     chats = [telegram.private(telegram.person(f"Person {n}")) for n in range(130)]
     for chat in chats:
         telegram.writes(chat, chat.members[chat.id], "a cat")
@@ -372,14 +372,14 @@ async def test_so_much_that_can_not_be_stored_keeps_nobody_from_being_told(
 async def test_a_press_that_always_fails_is_answered_too(
     start: Start, telegram: TelegramStandIn, ann: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(ann, ann.members[ann.id], "a cat")
     (card,) = await telegram.until(lambda: photos(ann))
 
     async def failing(*_: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(house.studio, "press", failing)
+    monkeypatch.setattr(bot.studio, "press", failing)
     query = telegram.presses(card, ann.members[ann.id], "reroll")
     await telegram.until(lambda: query.answered)
     assert query.text == i18n.text("en", "refusal.unavailable.internal")
@@ -399,11 +399,11 @@ async def test_an_update_that_the_library_can_not_read_stops_nothing(
 
 async def test_nothing_is_imported_or_asked_before_run(tmp_path: Path, telegram: TelegramStandIn) -> None:
     engine = FakeEngine()
-    house = TelegramHouse(tmp_path, telegram, engine)
-    await house.start()
-    service = TelegramService(house.settings, house.core, house.studio, house.rate_limiter, house.options)
+    bot = TelegramHarness(tmp_path, telegram, engine)
+    await bot.start()
+    service = TelegramService(bot.settings, bot.core, bot.studio, bot.rate_limiter, bot.options)
     assert service.surface.abilities().pictures_in_card == 1
-    await house.stop()
+    await bot.stop()
     await engine.aclose()
 
 

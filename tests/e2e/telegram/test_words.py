@@ -36,7 +36,7 @@ BAD = [
 async def test_bad_input_gets_one_sentence_and_costs_nothing(
     start: Start, telegram: TelegramStandIn, language: str
 ) -> None:
-    house = await start()
+    bot = await start()
     person = telegram.person("Ann", language)
     chat = telegram.private(person)
     for n, (typed, english, chinese) in enumerate(BAD, 1):
@@ -47,15 +47,15 @@ async def test_bad_input_gets_one_sentence_and_costs_nothing(
         assert (english if language == "en" else chinese) in refusal.words
         assert bool(re.search("[\u4e00-\u9fff]", refusal.words)) is (language != "en")
         assert len(refusal.words.splitlines()) == 1
-    assert await house.count("jobs") == 0
-    assert await house.count("ledger") == 0
+    assert await bot.count("jobs") == 0
+    assert await bot.count("ledger") == 0
 
 
 @pytest.mark.parametrize("cut_at", [4096])
 async def test_a_prompt_that_the_app_cuts_in_two_is_one_refusal(
     start: Start, telegram: TelegramStandIn, ann: Chat, cut_at: int
 ) -> None:
-    house = await start()
+    bot = await start()
     person = ann.members[ann.id]
     whole = "a very long prompt " * 264
     telegram.writes(ann, person, whole[:cut_at])
@@ -63,11 +63,11 @@ async def test_a_prompt_that_the_app_cuts_in_two_is_one_refusal(
     telegram.writes(ann, person, "a cat")
     await telegram.until(lambda: photos(ann))
     assert len(ann.by_bot()) == 2
-    assert await house.count("jobs") == 1
+    assert await bot.count("jobs") == 1
 
 
 async def test_the_quota_says_what_is_left(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
-    house = await start(quota=2)
+    bot = await start(quota=2)
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
     await telegram.until(lambda: photos(ann))
@@ -77,7 +77,7 @@ async def test_the_quota_says_what_is_left(start: Start, telegram: TelegramStand
     telegram.writes(ann, person, "/quota")
     await telegram.until(lambda: len(ann.by_bot()) == 3)
     assert "1 more picture" in ann.by_bot()[2].words
-    assert await house.charged() == 1
+    assert await bot.charged() == 1
 
 
 async def test_owners_have_no_quota(start: Start, telegram: TelegramStandIn) -> None:
@@ -99,12 +99,12 @@ async def test_help(start: Start, telegram: TelegramStandIn, ann: Chat, command:
 
 
 async def test_an_unknown_command_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
-    house = await start()
+    bot = await start()
     telegram.writes(ann, ann.members[ann.id], "/imagine a cat")
     (notice,) = await telegram.until(ann.by_bot)
     assert "/imagine" in notice.words
     assert "/help" in notice.words
-    assert await house.count("jobs") == 0
+    assert await bot.count("jobs") == 0
 
 
 async def test_a_photo_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
@@ -167,19 +167,19 @@ async def test_a_command_is_known_however_it_is_typed(
 async def test_other_commands_of_a_group_are_left_alone(
     start: Start, telegram: TelegramStandIn, ann: Chat, typed: str
 ) -> None:
-    house = await start()
+    bot = await start()
     person = ann.members[ann.id]
     group = telegram.group("Painters", person)
     telegram.writes(group, person, typed)
     await telegram.until(lambda: telegram.polled and not telegram.updates)
-    assert await house.count("jobs") == 0
+    assert await bot.count("jobs") == 0
     assert group.by_bot() == []
 
 
 async def test_a_photo_with_a_command_and_an_album_get_one_sentence(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
-    house = await start()
+    bot = await start()
     person = ann.members[ann.id]
     group = telegram.group("Painters", person)
     data = io.BytesIO()
@@ -190,5 +190,5 @@ async def test_a_photo_with_a_command_and_an_album_get_one_sentence(
     for _ in range(3):
         telegram.sends_photo(ann, person, data.getvalue(), album="album-7")
     await telegram.until(lambda: not telegram.updates)
-    await house.settled()
+    await bot.settled()
     assert [m.words for m in ann.by_bot()] == [notice.words]

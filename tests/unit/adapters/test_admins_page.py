@@ -1,4 +1,4 @@
-"""What the guide for admins tells people to type is understood, on every surface; and it tells of every verb of theirs."""
+"""What the guide for admins tells people to type is understood, on every surface; and it names every command of theirs."""
 
 from __future__ import annotations
 

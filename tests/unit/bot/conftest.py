@@ -45,9 +45,9 @@ def ref(event: str = "e", *, answered: bool = False, channel: str | None = "chan
     return EventRef(event, None if channel is None else Address("chat", channel), answered)
 
 
-async def run(house: AppContext, call: Invocation) -> Card:
+async def run(ctx: AppContext, call: Invocation) -> Card:
     """Run a command that is answered by a card."""
-    result = await runner.run(house, call)
+    result = await runner.run(ctx, call)
     assert result.card is not None
     return result.card
 
@@ -98,10 +98,10 @@ class RecordingBacklog:
 
 @dataclass
 class World:
-    """A house, what stands around it, and helpers that look into its rows."""
+    """A ctx, what stands around it, and helpers that look into its rows."""
 
     db: Database
-    house: AppContext
+    ctx: AppContext
     backlog: RecordingBacklog
     clock: FakeClock
     engine: FakeEngine
@@ -110,23 +110,23 @@ class World:
     profiles: list[Profile] = field(default_factory=list)
 
     async def job(self, job_id: int) -> Job:
-        async with self.house.db.read() as tx:
+        async with self.ctx.db.read() as tx:
             job = await jobs.get(tx, job_id)
         assert job is not None
         return job
 
     async def count(self, table: str) -> int:
-        async with self.house.db.read() as tx:
+        async with self.ctx.db.read() as tx:
             return int(next(iter(await tx.execute_fetchall(f"SELECT count(*) FROM {table}")))[0])
 
     async def counted(self) -> int:
-        async with self.house.db.read() as tx:
+        async with self.ctx.db.read() as tx:
             rows = await tx.execute_fetchall("SELECT coalesce(sum(reserved + charged), 0) FROM ledger")
         return int(next(iter(rows))[0])
 
     async def paint(self, job_id: int, painted: int | None = None) -> None:
         """Do what drawing does to the rows and files; all pictures when no number is given."""
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             await jobs.claim(tx, [job_id], now=self.clock.now())
         await self.paint_running(job_id, painted)
 
@@ -135,11 +135,11 @@ class World:
         job = await self.job(job_id)
         n = job.request.count if painted is None else painted
         now = self.clock.now()
-        async with self.house.db.write() as tx:
+        async with self.ctx.db.write() as tx:
             assert await jobs.move(tx, job_id, JobState.RUNNING, JobState.PAINTED, now=now, seconds=0.5)
             for index in range(n):
                 path = blobs.name(job_id, index, job.created_at)
-                await blobs.write(self.house.pictures, path, PNG)
+                await blobs.write(self.ctx.pictures, path, PNG)
                 info = ImageInfo(width=192, height=192, seconds=0.25)
                 drawn = DrawnPicture(job_id, index, job.request.seed + index, path, len(PNG), info)
                 await pictures.add(tx, drawn, now=now)
@@ -163,7 +163,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         profiles = [demo()]
         engine = FakeEngine(profiles)
         await engine.start()
-        house = AppContext(
+        ctx = AppContext(
             db=db,
             backlog=backlog,
             clock=clock,
@@ -184,12 +184,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             quota=Limit(5),
             max_counts={"web": 16},
         )
-        yield World(db, house, backlog, clock, engine, studio, live, profiles)
+        yield World(db, ctx, backlog, clock, engine, studio, live, profiles)
 
 
 @pytest.fixture
-def house(world: World) -> AppContext:
-    return world.house
+def ctx(world: World) -> AppContext:
+    return world.ctx
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ async def test_presets_become_rules_of_the_place_alone(world: World) -> None:
     await typed(world, ADMIN, HERE, "quota set", {"rule": "1/day", "role": "r"})
     await typed(world, ADMIN, HERE, "easel preset", {"preset": "open"})
     await asked(world, ADA, HERE)
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         rows = await tx.execute_fetchall("SELECT count(*) FROM policies")
     assert [row[0] for row in rows] == [0]
     await typed(world, ADMIN, HERE, "easel preset", {"preset": "paused"})
@@ -314,5 +314,5 @@ async def test_a_number_that_no_row_has_is_not_found(world: World, name: str, nu
 
 async def last(world: World) -> int:
     """Number of the newest change."""
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         return (await audit_rows.recent(tx, 1))[0].id

@@ -47,14 +47,14 @@ async def is_written(world: World) -> bool:
 
 async def test_who_may_acts_and_a_card_is_a_result(world: World) -> None:
     command = Command(name="try", permission=Permission.ADMIN, handler=writes)
-    assert await runner.run(world.house, invocation(command, ADMIN)) == CommandResult(card=CARD)
+    assert await runner.run(world.ctx, invocation(command, ADMIN)) == CommandResult(card=CARD)
     assert await is_written(world)
 
 
 async def test_who_may_not_changes_nothing(world: World) -> None:
     command = Command(name="try", permission=Permission.ADMIN, handler=writes)
     with pytest.raises(NotAllowed):
-        await runner.run(world.house, invocation(command, ADA))
+        await runner.run(world.ctx, invocation(command, ADA))
     assert not await is_written(world)
 
 
@@ -62,7 +62,7 @@ async def test_who_may_not_changes_nothing(world: World) -> None:
 async def test_rights_come_first_where_the_handler_opens_no_transaction(world: World, handler: object) -> None:
     command = Command(name="try", permission=Permission.OWNER, handler=handler)  # type: ignore[arg-type]  # one of two
     with pytest.raises(NotAllowed) as refused:
-        await runner.run(world.house, invocation(command, ADMIN))
+        await runner.run(world.ctx, invocation(command, ADMIN))
     assert refused.value.key == "refusal.rights.owner"
 
 
@@ -75,10 +75,10 @@ async def test_a_ban_refuses_what_it_does_not_exempt(world: World, while_banned:
     async with world.db.write() as tx:
         await moderation_rows.put_ban(tx, Ban("chat", "1", where, None, "", "operator", 0.0))
     if while_banned:
-        await runner.run(world.house, invocation(command, ADA))
+        await runner.run(world.ctx, invocation(command, ADA))
     else:
         with pytest.raises(NotAllowed):
-            await runner.run(world.house, invocation(command, ADA))
+            await runner.run(world.ctx, invocation(command, ADA))
     assert await is_written(world) is while_banned
 
 
@@ -103,10 +103,10 @@ async def test_a_command_on_a_job_needs_access_to_it(
     command = Command(action="try", permission=permission, handler=writes, on_job=True)
     call = invocation(command, actor, place, await a_job(world))
     if error is None:
-        await runner.run(world.house, call)
+        await runner.run(world.ctx, call)
     else:
         with pytest.raises(error):
-            await runner.run(world.house, call)
+            await runner.run(world.ctx, call)
     assert await is_written(world) is (error is None)
 
 

@@ -105,7 +105,7 @@ async def test_watching_shows_now_then_each_change_then_ends(world: World, studi
         await waiting.wait()
         world.live.wake(shown.job_id)  # nothing is different: nothing is shown
         waiting.clear()
-        async with world.house.db.write() as tx:
+        async with world.ctx.db.write() as tx:
             await jobs.claim(tx, [shown.job_id], now=1.0)
         for _ in range(20):
             world.live.wake(shown.job_id)
@@ -130,7 +130,7 @@ async def test_the_first_answer_of_an_adapter(world: World, studio: Studio, work
         await studio.bound(shown.job_id, it, replace(it.address, message="77"))
     else:
         await studio.unbound(shown.job_id, it)
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         (row,) = await messages.of_job(tx, shown.job_id)
     assert row.state is (MessageState.SHOWN if works else MessageState.WANTED)
     assert row.address.message == ("77" if works else None)
@@ -141,7 +141,7 @@ async def test_a_notice_is_posted_once(world: World, studio: Studio) -> None:
     card = studio.help("zh_CN")
     for _ in range(2):
         await studio.post(ref("help"), card)
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         (row,) = await messages.wanted(tx)
     assert (row.kind, row.address, load_card(row.card)) == (MessageKind.NOTICE, Address("chat", "channel"), card)
     assert world.backlog.posts == 2
@@ -165,13 +165,13 @@ async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypa
     await world.engine.break_down(UnknownModel("There is no such folder."))
     assert await studio.healthy() == ("There is no such folder.",)
     await world.engine.recover()
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("PRAGMA user_version")
 
     def locked() -> object:
         raise Unavailable("unavailable.database.locked")
 
-    monkeypatch.setattr(world.house.db, "write", locked)
+    monkeypatch.setattr(world.ctx.db, "write", locked)
     assert await studio.healthy() == (studio.text("unavailable.database.locked", "en"),)
 
 

@@ -11,7 +11,7 @@ import pytest
 from adapters.cli import lock
 from adapters.cli.main import run
 from bot.storage.database import Database
-from tests.store.rows import a_job, damage
+from tests.fakes.job_rows import add_job, damage
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     async def fill() -> None:
         async with await Database.open(folder / "easel.db") as db, db.write() as tx:
-            await a_job(tx)
+            await add_job(tx)
 
     asyncio.run(fill())
     return folder

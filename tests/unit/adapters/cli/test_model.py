@@ -39,8 +39,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "house"
+def folder(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "easel"
     write(folder, {"data/models.toml": TABLES.encode(), ".env": f"HF_ENDPOINT={hub.url}\nEASEL_MODEL=mine\n".encode()})
     monkeypatch.chdir(folder)
     for name in [name for name in os.environ if name.startswith(("HF_", "EASEL_", "LC_", "HUGGING_FACE_"))]:
@@ -50,7 +50,7 @@ def house(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def model(house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Model:
+def model(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Model:
     """Run one command; returns the exit code and what it said."""
 
     def run(*args: str) -> tuple[int, str, str]:
@@ -68,12 +68,12 @@ def line(listed: str, name: str) -> str:
     return next(line for line in listed.splitlines() if line.lstrip("* ").startswith(f"{name} "))
 
 
-def test_a_model_from_the_hub_and_back(model: Model, house: Path, hub: Hub) -> None:
+def test_a_model_from_the_hub_and_back(model: Model, folder: Path, hub: Hub) -> None:
     code, out, err = model("list")
     assert (code, err) == (0, "")
     assert line(out, "mine") == f"* mine            not here  [Mine; {REPO}; MIT]"
     assert line(out, "demo").startswith("  demo            bundled  [")
-    assert out.splitlines()[-1] == f"Models are kept in {house / 'data' / 'models'}."
+    assert out.splitlines()[-1] == f"Models are kept in {folder / 'data' / 'models'}."
     assert hub.asked == []
 
     code, out, err = model("pull", "mine")
@@ -101,15 +101,15 @@ def test_a_newer_commit_is_taken_and_the_old_files_go(model: Model, hub: Hub) ->
     ]
 
 
-def test_beside_a_running_service(model: Model, house: Path, hub: Hub) -> None:
+def test_beside_a_running_service(model: Model, folder: Path, hub: Hub) -> None:
     model("pull", "mine")
     vae = "vae/diffusion_pytorch_model.safetensors"
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, vae: bytes_(60_000, 9)})
-    with lock.held(house / "data"):
+    with lock.held(folder / "data"):
         code, out, err = model("pull", "mine")
         assert (code, out.count("\n")) == (0, 1)
         assert "is started again" in err
-        assert (house / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "snapshots" / COMMIT).is_dir()
+        assert (folder / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "snapshots" / COMMIT).is_dir()
 
         for name in ("mine", REPO, SINGLE):
             code, out, err = model("remove", name)
@@ -118,15 +118,15 @@ def test_beside_a_running_service(model: Model, house: Path, hub: Hub) -> None:
     assert model("remove", "mine")[0] == 0
 
 
-def test_what_has_no_name_is_listed_too(model: Model, house: Path) -> None:
-    write(house / "data" / "models", {"models--owner--other/blobs/x": bytes(2_000_000)})
+def test_what_has_no_name_is_listed_too(model: Model, folder: Path) -> None:
+    write(folder / "data" / "models", {"models--owner--other/blobs/x": bytes(2_000_000)})
     assert "Also here: owner/other, 2.0 MB." in model("list")[1]
     code, out, _ = model("remove", "owner/other")
     assert (code, out) == (0, "owner/other is removed: 2.0 MB freed.\n")
 
 
-def test_a_base_is_not_removed_with_what_stands_on_it(model: Model, house: Path) -> None:
-    base = house / "data" / "models" / "models--stabilityai--stable-diffusion-xl-base-1.0"
+def test_a_base_is_not_removed_with_what_stands_on_it(model: Model, folder: Path) -> None:
+    base = folder / "data" / "models" / "models--stabilityai--stable-diffusion-xl-base-1.0"
     write(base, {"blobs/x": b"base"})
     assert model("pull", SINGLE)[0] == 0
     assert "not whole" in line(model("list")[1], "single")

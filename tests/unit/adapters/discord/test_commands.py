@@ -207,7 +207,7 @@ async def test_notices_are_private(fake: FakeDiscord) -> None:
 
 
 @pytest.mark.parametrize("manages", [True, False])
-async def test_a_verb_says_who_asks_where_and_what_was_picked(
+async def test_a_command_says_who_asks_where_and_what_was_picked(
     fake: FakeDiscord, scripted: Scripted, *, manages: bool
 ) -> None:
     bob, role = fake.person("Bob"), str(fake.world.guild_id + 1)
@@ -239,7 +239,7 @@ async def test_numbers_and_choices_are_handed_over_as_they_are_typed(fake: FakeD
     assert [call.args for call in scripted.calls] == [{"number": "12"}, {"preset": "club"}, {}]
 
 
-async def test_what_a_verb_refuses_is_private_though_what_it_sets_is_not(fake: FakeDiscord, scripted: Scripted) -> None:
+async def test_a_refusal_is_private_though_a_changed_setting_is_public(fake: FakeDiscord, scripted: Scripted) -> None:
     scripted.refusal = NotAllowed("refusal.rights.admin")
     ada, bob = fake.person("Ada"), fake.person("Bob")
     answer = await (await ada.run("easel pause")).answer()
@@ -248,7 +248,7 @@ async def test_what_a_verb_refuses_is_private_though_what_it_sets_is_not(fake: F
     assert bob.sees() == []
 
 
-async def test_a_verb_that_draws_is_answered_by_the_jobs_card(fake: FakeDiscord, scripted: Scripted) -> None:
+async def test_a_command_that_draws_is_answered_by_the_jobs_card(fake: FakeDiscord, scripted: Scripted) -> None:
     scripted.card = waiting(9)
     card = await (await fake.person("Ada").run("again", number=3)).answer()
     assert card.buttons == {"easel:cancel:9": "Cancel"}

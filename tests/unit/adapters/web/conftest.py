@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def app(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A bot that draws at once."""
-    gate = Gate()
+    gate = StepGate()
     gate.open()
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings_of()).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings_of()).opened() as one:
         yield one
 
 
 @pytest.fixture
-async def held(house: House) -> House:
+async def held(app: WebHarness) -> WebHarness:
     """The same, held before the first step until its gate is opened."""
-    house.gate.shut()
-    return house
+    app.gate.shut()
+    return app

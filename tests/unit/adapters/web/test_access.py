@@ -20,8 +20,8 @@ from adapters.web.settings import TOKEN_FILE
 from bot.core.errors import BadInput
 from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, app_of, error_of, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, app_of, error_of, settings_of
 
 TOKEN = "k" * 32
 PUBLIC = "https://easel.example"
@@ -49,36 +49,36 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return seen
 
 
-async def opened(folder: Path, token: str = TOKEN, **settings: Any) -> AsyncIterator[House]:
-    gate = Gate()
+async def opened(folder: Path, token: str = TOKEN, **settings: Any) -> AsyncIterator[WebHarness]:
+    gate = StepGate()
     gate.open()
-    async with House(folder, FakeEngine(pause=gate), gate, settings_of(**settings), token).opened() as one:
+    async with WebHarness(folder, FakeEngine(pause=gate), gate, settings_of(**settings), token).opened() as one:
         yield one
 
 
 @pytest.fixture
-async def exposed(tmp_path: Path) -> AsyncIterator[House]:
+async def exposed(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A page that listens on all addresses."""
     async for one in opened(tmp_path, host="0.0.0.0"):
         yield one
 
 
 @pytest.fixture
-async def proxied(tmp_path: Path) -> AsyncIterator[House]:
+async def proxied(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A page on the loopback alone, behind a proxy of its owner."""
     async for one in opened(tmp_path, public_url=PUBLIC):
         yield one
 
 
-async def status(house: House, path: str, **headers: str) -> int:
-    async with house.client.get(path, headers=headers, allow_redirects=False) as response:
+async def status(app: WebHarness, path: str, **headers: str) -> int:
+    async with app.client.get(path, headers=headers, allow_redirects=False) as response:
         return response.status
 
 
 @pytest.mark.parametrize("address", ["192.168.1.77", "172.17.0.1", "8.8.8.8", "fd00::5", "::ffff:192.168.1.77", ""])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:7860", "[::1]", LAN])
 async def test_another_machine_gets_nothing_by_any_name(
-    exposed: House, peer: dict[str, str], address: str, host: str
+    exposed: WebHarness, peer: dict[str, str], address: str, host: str
 ) -> None:
     peer["address"] = address
     for path in OWNERS:
@@ -93,24 +93,24 @@ async def test_another_machine_gets_nothing_by_any_name(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-async def test_this_machine_needs_no_token(exposed: House, peer: dict[str, str], address: str) -> None:
+async def test_this_machine_needs_no_token(exposed: WebHarness, peer: dict[str, str], address: str) -> None:
     peer["address"] = address
     for path in OWNERS:
         assert await status(exposed, path) in {200, 404}, path
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Host"])
-async def test_a_proxy_on_this_machine_is_not_this_machine(exposed: House, header: str) -> None:
+async def test_a_proxy_on_this_machine_is_not_this_machine(exposed: WebHarness, header: str) -> None:
     assert await status(exposed, "/api/info", **{header: "1.2.3.4"}) == 401
 
 
-async def test_a_page_for_this_machine_alone_says_how_to_let_a_proxy_in(house: House) -> None:
-    code, answer = await house.get("/api/info", headers={"X-Forwarded-For": "1.2.3.4"})
+async def test_a_page_for_this_machine_alone_says_how_to_let_a_proxy_in(app: WebHarness) -> None:
+    code, answer = await app.get("/api/info", headers={"X-Forwarded-For": "1.2.3.4"})
     key, text = error_of(answer)
     assert (code, key, "EASEL_WEB_PUBLIC_URL" in text) == (403, "refusal.web.proxied", True)
 
 
-async def test_behind_a_proxy_of_one_s_own_all_need_the_token(proxied: House) -> None:
+async def test_behind_a_proxy_of_one_s_own_all_need_the_token(proxied: WebHarness) -> None:
     # A proxy's usual settings hand on neither who asks nor under which name.
     for host in ("easel.example", "127.0.0.1:7860", "localhost"):
         assert await status(proxied, "/api/info", Host=host) == 401
@@ -121,7 +121,9 @@ async def test_behind_a_proxy_of_one_s_own_all_need_the_token(proxied: House) ->
     assert await status(proxied, "/metrics", **{"X-Forwarded-For": "1.2.3.4"}) == 401
 
 
-async def test_probes_answer_everybody_and_say_no_more_than_yes_or_no(exposed: House, peer: dict[str, str]) -> None:
+async def test_probes_answer_everybody_and_say_no_more_than_yes_or_no(
+    exposed: WebHarness, peer: dict[str, str]
+) -> None:
     assert await status(exposed, "/healthz", Host=LAN) == 200
     await exposed.engine.lose("the secret of the device")
     assert await exposed.get("/readyz", headers={"Host": LAN}) == (503, {"ready": False})
@@ -130,12 +132,12 @@ async def test_probes_answer_everybody_and_say_no_more_than_yes_or_no(exposed: H
 
 
 @pytest.mark.parametrize("bad", ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer é"])
-async def test_a_wrong_token_is_none(exposed: House, peer: dict[str, str], bad: str) -> None:
+async def test_a_wrong_token_is_none(exposed: WebHarness, peer: dict[str, str], bad: str) -> None:
     assert peer
     assert await status(exposed, "/api/info", Host=LAN, Authorization=bad) == 401
 
 
-async def test_the_link_gives_a_cookie_and_hides_the_token(exposed: House, peer: dict[str, str]) -> None:
+async def test_the_link_gives_a_cookie_and_hides_the_token(exposed: WebHarness, peer: dict[str, str]) -> None:
     assert peer
     async with exposed.client.get(
         f"/?token={TOKEN}&lang=zh", headers={"Host": f"{LAN}:7860"}, allow_redirects=False
@@ -160,13 +162,13 @@ async def test_the_link_gives_a_cookie_and_hides_the_token(exposed: House, peer:
     assert (await exposed.post("/api/draw", body, headers=headers))[0] == 201
 
 
-async def test_the_cookie_of_a_page_by_https_is_sent_by_https_alone(proxied: House) -> None:
+async def test_the_cookie_of_a_page_by_https_is_sent_by_https_alone(proxied: WebHarness) -> None:
     for host, secure in (("easel.example", True), ("127.0.0.1:7860", False)):
         async with proxied.client.get(f"/?token={TOKEN}", headers={"Host": host}, allow_redirects=False) as response:
             assert ("Secure" in response.headers["Set-Cookie"]) is secure
 
 
-async def test_a_link_with_a_wrong_token_says_so(exposed: House, peer: dict[str, str]) -> None:
+async def test_a_link_with_a_wrong_token_says_so(exposed: WebHarness, peer: dict[str, str]) -> None:
     assert peer
     async with exposed.client.get("/?token=wrong", headers={"Host": LAN, "Accept": "text/html"}) as response:
         assert response.status == 401
@@ -178,9 +180,9 @@ async def test_a_link_with_a_wrong_token_says_so(exposed: House, peer: dict[str,
 
 async def test_without_a_token_nothing_is_right(tmp_path: Path, peer: dict[str, str]) -> None:
     assert peer
-    async for house in opened(tmp_path, token=""):
+    async for app in opened(tmp_path, token=""):
         for headers in ({}, {"Authorization": "Bearer "}, {"Cookie": "easel_7860="}):
-            assert await status(house, "/?token=", **headers) == 403
+            assert await status(app, "/?token=", **headers) == 403
 
 
 # ---- The token's own file
@@ -205,8 +207,10 @@ async def test_which_pages_others_can_reach(settings: dict[str, str], exposed: b
     assert found.exposed is exposed
     assert bool(access.token_of(found, tmp_path)) is exposed
     assert (tmp_path / TOKEN_FILE).exists() is exposed
-    app = app_of(tmp_path, found)
-    findings = [finding async for finding in checks.platform(app.core, app.platforms[0]) if finding.name == "page"]
+    config = app_of(tmp_path, found)
+    findings = [
+        finding async for finding in checks.platform(config.core, config.platforms[0]) if finding.name == "page"
+    ]
     assert bool(findings) is exposed
     for finding in findings:
         assert str(tmp_path / TOKEN_FILE) in finding.found
@@ -261,10 +265,10 @@ def test_a_file_without_a_token_is_one_sentence(tmp_path: Path) -> None:
     refused()
 
 
-async def test_the_service_gives_its_link_where_others_can_reach_it(house: House, tmp_path: Path) -> None:
+async def test_the_service_gives_its_link_where_others_can_reach_it(app: WebHarness, tmp_path: Path) -> None:
     port = unused_port()
     settings, core = settings_of(host="0.0.0.0", port=port), Settings(_env_file=None, data_dir=tmp_path)
-    page = service.build(settings, core, house.studio, house.registry)
+    page = service.build(settings, core, app.studio, app.registry)
     await page.start()
     url = page.url
     try:
@@ -274,7 +278,7 @@ async def test_the_service_gives_its_link_where_others_can_reach_it(house: House
             assert str(response.url) == url
     finally:
         await page.stop()
-    local = service.build(settings_of(port=port), core, house.studio, house.registry)
+    local = service.build(settings_of(port=port), core, app.studio, app.registry)
     await local.start()
     assert local.link is None
     await local.stop()

@@ -13,8 +13,8 @@ from aiohttp import ClientResponse, FormData
 
 from adapters.web import bodies
 from bot.core.errors import BadInput
-from tests.fakes.given import picture
-from tests.unit.adapters.web.house import House, error_of
+from tests.fakes.source_images import picture
+from tests.unit.adapters.web.harness import WebHarness, error_of
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
 JSON = {"Content-Type": "application/json"}
@@ -26,13 +26,13 @@ def many_keys(size: int) -> bytes:
     return json.dumps({str(number): 0 for number in range(size // 10)}).encode()
 
 
-async def send(house: House, data: bytes, headers: dict[str, str]) -> ClientResponse:
-    return await house.client.post("/api/draw", data=io.BytesIO(data), headers=headers)
+async def send(app: WebHarness, data: bytes, headers: dict[str, str]) -> ClientResponse:
+    return await app.client.post("/api/draw", data=io.BytesIO(data), headers=headers)
 
 
-async def test_a_large_json_body_is_refused_by_its_length_alone(house: House) -> None:
+async def test_a_large_json_body_is_refused_by_its_length_alone(app: WebHarness) -> None:
     # Not a byte of it is sent: only what it says of itself counts.
-    status, answer = await house.raw(
+    status, answer = await app.raw(
         "POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n"
         "Content-Length: 25165824\r\nConnection: close\r\n\r\n"
     )
@@ -40,11 +40,11 @@ async def test_a_large_json_body_is_refused_by_its_length_alone(house: House) ->
     assert "64 KiB" in answer
 
 
-async def test_the_largest_json_body_takes_the_loop_a_moment_and_names_one_key(house: House) -> None:
+async def test_the_largest_json_body_takes_the_loop_a_moment_and_names_one_key(app: WebHarness) -> None:
     data = many_keys(bodies.MAX_JSON - 10_000)
     parts = [bodies._object(data) for _ in range(3)]
     assert len(parts[0]) > 5_000
-    async with await send(house, data, JSON) as response:
+    async with await send(app, data, JSON) as response:
         assert response.status == 400
         text = error_of(await response.json())[1]
     assert "0: unknown field" in text
@@ -68,28 +68,28 @@ async def test_validation_makes_one_error_however_many_keys_are_wrong(monkeypatc
     assert str(caught.value.params["problem"]).startswith("key: ")
 
 
-async def test_deep_nesting_is_one_sentence(house: House) -> None:
+async def test_deep_nesting_is_one_sentence(app: WebHarness) -> None:
     for deep in (b"[" * 30_000 + b"]" * 30_000, b'{"key":' * 8_000 + b"1" + b"}" * 8_000):
-        async with await send(house, deep, JSON) as response:
+        async with await send(app, deep, JSON) as response:
             assert response.status == 400
             key, text = error_of(await response.json())
         assert (key, len(text) < 200) == ("refusal.web.body", True)
 
 
-async def test_a_compressed_body_is_not_unpacked(house: House) -> None:
+async def test_a_compressed_body_is_not_unpacked(app: WebHarness) -> None:
     for headers in (JSON, MULTIPART):
-        async with await send(house, b"x", {**headers, "Content-Encoding": "br"}) as response:
+        async with await send(app, b"x", {**headers, "Content-Encoding": "br"}) as response:
             assert response.status in {400, 415}
-    assert await house.count("jobs") == 0
+    assert await app.count("jobs") == 0
 
 
-async def test_a_multipart_body_says_its_length_and_is_not_too_long(house: House) -> None:
+async def test_a_multipart_body_says_its_length_and_is_not_too_long(app: WebHarness) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b"--xxxx\r\n"
 
-    async with house.client.post("/api/draw", data=endless(), headers=MULTIPART) as response:
+    async with app.client.post("/api/draw", data=endless(), headers=MULTIPART) as response:
         assert (response.status, error_of(await response.json())[0]) == (411, "refusal.web.length")
-    status, _ = await house.raw(
+    status, _ = await app.raw(
         f"POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: {MULTIPART['Content-Type']}\r\n"
         f"Content-Length: {bodies.MAX_MULTIPART + 1}\r\nConnection: close\r\n\r\n"
     )
@@ -123,45 +123,45 @@ FORMS: list[tuple[str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("what", "body", "named"), FORMS, ids=[what for what, _, _ in FORMS])
-async def test_a_form_that_is_none_is_one_sentence(house: House, what: str, body: bytes, named: str) -> None:
-    async with await send(house, body, MULTIPART) as response:
+async def test_a_form_that_is_none_is_one_sentence(app: WebHarness, what: str, body: bytes, named: str) -> None:
+    async with await send(app, body, MULTIPART) as response:
         assert response.status == 400, what
         key, text = error_of(await response.json())
     assert (key, named in text, len(text) < 300) == ("refusal.web.body", True, True)
-    assert await house.count("jobs") == 0
+    assert await app.count("jobs") == 0
 
 
-async def test_text_in_a_form_has_the_limit_of_json(house: House) -> None:
-    status, answer = await house.upload({"key": UUID, "prompt": "a" * bodies.MAX_JSON}, {})
+async def test_text_in_a_form_has_the_limit_of_json(app: WebHarness) -> None:
+    status, answer = await app.upload({"key": UUID, "prompt": "a" * bodies.MAX_JSON}, {})
     assert (status, error_of(answer)[0]) == (413, "refusal.web.too_large")
 
 
-async def test_one_picture_has_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_picture_has_a_limit(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_PICTURE", 1000)
-    status, answer = await house.upload({"key": UUID, "prompt": "a"}, {"image": b"x" * 1001})
+    status, answer = await app.upload({"key": UUID, "prompt": "a"}, {"image": b"x" * 1001})
     assert (status, error_of(answer)[0]) == (413, "refusal.web.too_large")
 
 
-async def test_a_file_field_that_nothing_was_chosen_for_is_none(house: House) -> None:
-    async with await send(house, GOOD + part("image", b"", '; filename=""') + END, MULTIPART) as response:
+async def test_a_file_field_that_nothing_was_chosen_for_is_none(app: WebHarness) -> None:
+    async with await send(app, GOOD + part("image", b"", '; filename=""') + END, MULTIPART) as response:
         assert response.status == 201
 
 
 @pytest.mark.parametrize("content", list(map(str, (JSON["Content-Type"], MULTIPART["Content-Type"]))))
 async def test_a_body_that_comes_too_slowly_is_given_up(
-    house: House, content: str, monkeypatch: pytest.MonkeyPatch
+    app: WebHarness, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.0)
     monkeypatch.setattr(bodies, "RATE", 10**9)
-    before = house.answering()
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    before = app.answering()
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.client.port)
     writer.write(
-        f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{house.client.port}\r\nContent-Type: {content}\r\n"
+        f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{app.client.port}\r\nContent-Type: {content}\r\n"
         "Content-Length: 50\r\nConnection: close\r\n\r\n--xx".encode()
     )
     assert b" 408 " in await reader.readline()
     writer.close()
-    await house.until(lambda: house.answering() <= before)
+    await app.until(lambda: app.answering() <= before)
 
 
 async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> None:
@@ -179,33 +179,33 @@ async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> No
 
 
 async def test_an_upload_that_finds_no_memory_is_told_when_to_come_back(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "WAIT_SECONDS", 0.01)
-    holder = next(h for h in house.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
+    holder = next(h for h in app.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
     holder._bodies = bodies.BodyReader(most=10)
     data = FormData(default_to_multipart=True)
     data.add_field("image", picture(), filename="x.png")
-    async with house.client.post("/api/draw", data=data) as response:
+    async with app.client.post("/api/draw", data=data) as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "1"
         assert error_of(await response.json())[0] == "unavailable.web.uploads"
 
 
-async def test_memory_is_given_back_when_an_upload_breaks_off(house: House) -> None:
-    holder = next(h for h in house.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
+async def test_memory_is_given_back_when_an_upload_breaks_off(app: WebHarness) -> None:
+    holder = next(h for h in app.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
     before = holder._bodies._free
-    _, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", app.client.port)
     writer.write(
-        f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{house.client.port}\r\nContent-Type: {MULTIPART['Content-Type']}\r\n"
+        f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{app.client.port}\r\nContent-Type: {MULTIPART['Content-Type']}\r\n"
         "Content-Length: 5000000\r\n\r\n--xxxx\r\n".encode()
     )
-    await house.until(lambda: holder._bodies._free < before)
+    await app.until(lambda: holder._bodies._free < before)
     writer.close()
-    await house.until(lambda: holder._bodies._free == before)
+    await app.until(lambda: holder._bodies._free == before)
 
 
-async def test_a_refused_picture_does_not_stay_in_memory(house: House) -> None:
+async def test_a_refused_picture_does_not_stay_in_memory(app: WebHarness) -> None:
     size = 2 * 2**20
 
     def large() -> set[int]:
@@ -218,9 +218,9 @@ async def test_a_refused_picture_does_not_stay_in_memory(house: House) -> None:
     before = large()
     gc.disable()
     try:
-        status, _ = await house.upload({"key": UUID, "prompt": "a"}, {"image": b"no picture" * (size // 10)})
+        status, _ = await app.upload({"key": UUID, "prompt": "a"}, {"image": b"no picture" * (size // 10)})
         assert status == 400
         # The thread that read it may need a moment to end its frames; what is in a cycle stays without a collection.
-        await house.until(lambda: large() <= before)
+        await app.until(lambda: large() <= before)
     finally:
         gc.enable()

@@ -11,16 +11,16 @@ import pytest
 from adapters.web import service
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
-from tests.unit.adapters.web.house import House, error_of
+from tests.unit.adapters.web.harness import WebHarness, error_of
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api", "/api/", "/api/nowhere", "/api/jobs", "/api/jobs/1/", "/%00"])
-async def test_an_address_that_is_none(house: House, path: str) -> None:
-    status, answer = await house.get(path, params={"lang": "zh"})
+async def test_an_address_that_is_none(app: WebHarness, path: str) -> None:
+    status, answer = await app.get(path, params={"lang": "zh"})
     assert status == 404
-    assert error_of(answer) == ("refusal.web.not_found", house.studio.text("refusal.web.not_found", "zh_CN"))
+    assert error_of(answer) == ("refusal.web.not_found", app.studio.text("refusal.web.not_found", "zh_CN"))
 
 
 @pytest.mark.parametrize(
@@ -38,27 +38,29 @@ async def test_an_address_that_is_none(house: House, path: str) -> None:
         ("POST", "/healthz", {"GET", "HEAD"}),
     ],
 )
-async def test_a_method_that_an_address_does_not_take(house: House, method: str, path: str, allowed: set[str]) -> None:
-    async with house.client.request(method, path) as response:
+async def test_a_method_that_an_address_does_not_take(
+    app: WebHarness, method: str, path: str, allowed: set[str]
+) -> None:
+    async with app.client.request(method, path) as response:
         assert response.status == 405
         assert set(response.headers["Allow"].split(",")) == allowed
         assert error_of(await response.json())[0] == "refusal.web.method"
 
 
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/static/main.js", "/api/info", "/api/history", "/api/quota"])
-async def test_head_is_get_without_the_body(house: House, path: str) -> None:
-    async with house.client.get(path) as response:
+async def test_head_is_get_without_the_body(app: WebHarness, path: str) -> None:
+    async with app.client.get(path) as response:
         full = await response.read()
-    async with house.client.head(path) as response:
+    async with app.client.head(path) as response:
         assert response.status == 200
         assert await response.read() == b""
         assert int(response.headers["Content-Length"]) == len(full)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/api/draw", 405), ("/api/history?limit=0", 400)])
-async def test_somebody_at_the_address_bar_reads_the_sentence_itself(house: House, path: str, status: int) -> None:
+async def test_somebody_at_the_address_bar_reads_the_sentence_itself(app: WebHarness, path: str, status: int) -> None:
     headers = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-    async with house.client.get(path, headers=headers) as response:
+    async with app.client.get(path, headers=headers) as response:
         assert response.status == status
         assert response.content_type == "text/plain"
         text = await response.text()
@@ -68,18 +70,18 @@ async def test_somebody_at_the_address_bar_reads_the_sentence_itself(house: Hous
 
 @pytest.mark.parametrize(("lang", "locale"), [("en", "en"), ("zh", "zh_CN")])
 async def test_what_nobody_expected_is_an_apology_here_and_a_stack_trace_in_the_log(
-    house: House, lang: str, locale: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: WebHarness, lang: str, locale: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> Any:
         raise RuntimeError("a secret of the inside")
 
     for name in ("draw", "press", "card", "items", "quota_show", "picture", "healthy"):
-        monkeypatch.setattr(house.studio, name, broken)
+        monkeypatch.setattr(app.studio, name, broken)
     asks = [
-        house.post(f"/api/draw?lang={lang}", {"key": UUID, "prompt": "a cat"}),
-        house.post(f"/api/press?lang={lang}", {"key": UUID, "id": "easel:reroll:1"}),
+        app.post(f"/api/draw?lang={lang}", {"key": UUID, "prompt": "a cat"}),
+        app.post(f"/api/press?lang={lang}", {"key": UUID, "id": "easel:reroll:1"}),
         *(
-            house.get(f"{path}?lang={lang}")
+            app.get(f"{path}?lang={lang}")
             for path in (
                 "/api/jobs/1",
                 "/api/jobs/1/events",
@@ -94,34 +96,34 @@ async def test_what_nobody_expected_is_an_apology_here_and_a_stack_trace_in_the_
         caplog.clear()
         status, answer = await ask
         assert status == 500
-        assert error_of(answer) == ("error.web", house.studio.text("error.web", locale))
+        assert error_of(answer) == ("error.web", app.studio.text("error.web", locale))
         (record,) = [r for r in caplog.records if r.name.startswith("adapters.web")]
         assert record.levelname == "ERROR"
         assert record.exc_info is not None
         assert "a secret of the inside" in caplog.text
 
 
-async def test_a_refusal_is_no_fault_and_is_not_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_is_no_fault_and_is_not_logged(app: WebHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
-    await house.post("/api/draw", {"key": UUID, "prompt": ""})
-    await house.get("/nowhere")
-    await house.get("/", headers={"Host": "evil.com"})
+    await app.post("/api/draw", {"key": UUID, "prompt": ""})
+    await app.get("/nowhere")
+    await app.get("/", headers={"Host": "evil.com"})
     assert not [r for r in caplog.records if r.name.startswith("adapters.web")]
 
 
 async def test_what_was_asked_for_can_not_break_a_line_of_the_log(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr(house.studio, "picture", broken)
-    await house.raw("GET /pictures/1/1%0aERROR%20forged.png HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+    monkeypatch.setattr(app.studio, "picture", broken)
+    await app.raw("GET /pictures/1/1%0aERROR%20forged.png HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
     assert "\nERROR forged" not in caplog.text
 
 
-async def test_a_body_that_can_not_be_unpacked(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    status, answer = await house.raw(
+async def test_a_body_that_can_not_be_unpacked(app: WebHarness, caplog: pytest.LogCaptureFixture) -> None:
+    status, answer = await app.raw(
         "POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         "Content-Length: 2\r\nConnection: close\r\n\r\n{}"
     )
@@ -132,34 +134,34 @@ async def test_a_body_that_can_not_be_unpacked(house: House, caplog: pytest.LogC
 
 
 async def test_a_browser_that_leaves_before_it_has_said_all_is_no_fault(
-    house: House, caplog: pytest.LogCaptureFixture
+    app: WebHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", house.client.port)
-    head = f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{house.client.port}\r\nContent-Type: application/json\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", app.client.port)
+    head = f"POST /api/draw HTTP/1.1\r\nHost: 127.0.0.1:{app.client.port}\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 999\r\n\r\n{{".encode())
     await writer.drain()
     # "Begun" is a moment before the handler runs; it waits for the rest of the body from its first step on.
-    await house.until(lambda: house.server.handler.requests_count)
-    assert house.answering()
+    await app.until(lambda: app.server.handler.requests_count)
+    assert app.answering()
     writer.close()
     await writer.wait_closed()
-    await house.until(lambda: not house.answering())
+    await app.until(lambda: not app.answering())
     assert not [r for r in caplog.records if r.levelname in {"ERROR", "WARNING"}]
-    assert await house.count("jobs") == 0
+    assert await app.count("jobs") == 0
 
 
-async def test_a_drawing_that_fails_says_why(house: House) -> None:
+async def test_a_drawing_that_fails_says_why(app: WebHarness) -> None:
     def fail(recipe: Recipe) -> EngineError:
         return BadRecipe("RuntimeError: a secret of the inside")
 
-    engine: FakeEngine = house.engine
+    engine: FakeEngine = app.engine
     engine._fail = fail
-    card = await house.drawn()
+    card = await app.drawn()
     assert card["tone"] == "problem"
-    assert card["status"] == house.studio.text("error.engine.bad_recipe", "en")
+    assert card["status"] == app.studio.text("error.engine.bad_recipe", "en")
     assert "secret" not in str(card)
     assert card["pictures"] == []
-    assert await house.charged() == 0
+    assert await app.charged() == 0
 
 
 SECRET = "a-search-that-nobody-shall-read"
@@ -179,17 +181,17 @@ MALFORMED = [
 
 @pytest.mark.parametrize("request_text", MALFORMED, ids=range(len(MALFORMED)))
 async def test_a_malformed_request_is_not_repeated_in_the_log(
-    house: House, request_text: str, caplog: pytest.LogCaptureFixture
+    app: WebHarness, request_text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    status, _ = await house.raw(request_text)
+    status, _ = await app.raw(request_text)
     assert status in {400, 403, 415}
     assert SECRET not in caplog.text
 
 
-async def test_a_malformed_request_is_one_quiet_line(house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_malformed_request_is_one_quiet_line(app: WebHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    await house.raw(MALFORMED[0])
+    await app.raw(MALFORMED[0])
     (record,) = [r for r in caplog.records if r.name == service.LOGGER]
     assert (record.levelname, record.exc_info) == ("INFO", None)
     assert "BadStatusLine" in record.getMessage()

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from adapters.web.guard import HEADERS, Guard
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, error_of, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
 PUBLIC = "https://easel.example:8443/draw/"
@@ -253,9 +253,9 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_rebound_name_reads_nothing(house: House, path: str) -> None:
-    headers = {"Host": f"localhost.evil.com:{house.client.port}"}
-    async with house.client.get(path, headers=headers) as response:
+async def test_a_rebound_name_reads_nothing(app: WebHarness, path: str) -> None:
+    headers = {"Host": f"localhost.evil.com:{app.client.port}"}
+    async with app.client.get(path, headers=headers) as response:
         assert response.status == 403
         key, text = error_of(await response.json())
     assert key == "refusal.web.host"
@@ -263,22 +263,22 @@ async def test_a_rebound_name_reads_nothing(house: House, path: str) -> None:
     assert "EASEL_WEB_PUBLIC_URL" in text
 
 
-async def test_a_long_or_strange_name_is_shown_short_and_as_it_is(house: House) -> None:
-    _, answer = await house.get("/", headers={"Host": "a" * 5000})
+async def test_a_long_or_strange_name_is_shown_short_and_as_it_is(app: WebHarness) -> None:
+    _, answer = await app.get("/", headers={"Host": "a" * 5000})
     assert len(error_of(answer)[1]) < 250
-    _, answer = await house.get("/?lang=zh", headers={"Host": "@error.web"})
+    _, answer = await app.get("/?lang=zh", headers={"Host": "@error.web"})
     assert " @error.web " in error_of(answer)[1]
 
 
-async def test_no_name_at_all_is_refused(house: House) -> None:
+async def test_no_name_at_all_is_refused(app: WebHarness) -> None:
     for request in ("GET /api/info HTTP/1.0\r\n\r\n", "GET /api/info HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"):
-        status, answer = await house.raw(request)
+        status, answer = await app.raw(request)
         assert status == 403
         assert "refusal.web.host" in answer
 
 
-async def test_two_names_are_refused(house: House) -> None:
-    status, answer = await house.raw("GET /api/info HTTP/1.1\r\nHost: HOST\r\nHost: evil.com\r\n\r\n")
+async def test_two_names_are_refused(app: WebHarness) -> None:
+    status, answer = await app.raw("GET /api/info HTTP/1.1\r\nHost: HOST\r\nHost: evil.com\r\n\r\n")
     assert status == 400
     assert "version" not in answer
 
@@ -293,40 +293,40 @@ FOREIGN: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-async def test_another_site_starts_nothing(house: House, headers: dict[str, str]) -> None:
+async def test_another_site_starts_nothing(app: WebHarness, headers: dict[str, str]) -> None:
     for path, body in (
         ("/api/draw", {"key": UUID, "prompt": "a cat"}),
         ("/api/press", {"key": UUID, "id": "easel:reroll:1"}),
         ("/", {}),
     ):
-        status, answer = await house.post(path, body, headers=headers)
+        status, answer = await app.post(path, body, headers=headers)
         assert (status, error_of(answer)[0]) == (403, "refusal.web.origin")
-    assert await house.count("jobs") == 0
+    assert await app.count("jobs") == 0
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_every_method_that_may_change_something_is_looked_at(house: House, method: str) -> None:
-    async with house.client.request(method, "/api/draw", headers={"Origin": "https://evil.com"}) as response:
+async def test_every_method_that_may_change_something_is_looked_at(app: WebHarness, method: str) -> None:
+    async with app.client.request(method, "/api/draw", headers={"Origin": "https://evil.com"}) as response:
         assert response.status == 403
         assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
-async def test_its_own_page_may(house: House) -> None:
-    own = {"Origin": f"http://127.0.0.1:{house.client.port}", "Sec-Fetch-Site": "same-origin"}
-    status, _ = await house.post("/api/draw", {"key": UUID, "prompt": "a cat"}, headers=own)
+async def test_its_own_page_may(app: WebHarness) -> None:
+    own = {"Origin": f"http://127.0.0.1:{app.client.port}", "Sec-Fetch-Site": "same-origin"}
+    status, _ = await app.post("/api/draw", {"key": UUID, "prompt": "a cat"}, headers=own)
     assert status == 201
 
 
 @pytest.fixture
-async def published(tmp_path: Path) -> AsyncIterator[House]:
-    gate = Gate()
+async def published(tmp_path: Path) -> AsyncIterator[WebHarness]:
+    gate = StepGate()
     gate.open()
     settings = settings_of(host="0.0.0.0", public_url=PUBLIC)
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 
 
-async def test_a_page_behind_a_proxy_may(published: House) -> None:
+async def test_a_page_behind_a_proxy_may(published: WebHarness) -> None:
     own: dict[str, Any] = {
         "Authorization": f"Bearer {published.token}",
         "Origin": "https://easel.example:8443",
@@ -340,8 +340,8 @@ async def test_a_page_behind_a_proxy_may(published: House) -> None:
         assert (await published.post("/api/draw", body, headers={**own, "Origin": bad}))[0] == 403
 
 
-async def test_every_answer_has_the_headers(house: House) -> None:
-    job = (await house.drawn())["job_id"]
+async def test_every_answer_has_the_headers(app: WebHarness) -> None:
+    job = (await app.drawn())["job_id"]
     seen = set()
     for method, path, headers in (
         ("GET", "/", {}),
@@ -360,7 +360,7 @@ async def test_every_answer_has_the_headers(house: House) -> None:
         ("GET", "/readyz", {}),
         ("HEAD", "/", {}),
     ):
-        async with house.client.request(method, path, headers=headers) as response:
+        async with app.client.request(method, path, headers=headers) as response:
             seen.add(response.status)
             assert {name: response.headers.get(name) for name in HEADERS} == HEADERS, f"{method} {path}"
             assert "no-cache" in response.headers["Cache-Control"]
@@ -369,8 +369,8 @@ async def test_every_answer_has_the_headers(house: House) -> None:
     assert seen == {200, 403, 404, 405, 415}
 
 
-async def test_nothing_of_the_page_may_come_from_elsewhere(house: House) -> None:
-    async with house.client.get("/") as response:
+async def test_nothing_of_the_page_may_come_from_elsewhere(app: WebHarness) -> None:
+    async with app.client.get("/") as response:
         policy = dict(part.strip().split(" ", 1) for part in response.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert {policy[what] for what in ("script-src", "style-src", "img-src", "connect-src", "form-action")} == {"'self'"}

@@ -1,4 +1,4 @@
-"""Connections: a full house lets go of idle ones, half requests end, and a lack of descriptors is no flood of the log."""
+"""Connections: idle ones close when all are taken, half requests end, and a lack of descriptors does not flood the log."""
 
 from __future__ import annotations
 

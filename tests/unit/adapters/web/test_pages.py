@@ -14,23 +14,23 @@ from bot.core.messages import EventRef
 from bot.core.people import Place
 from bot.features import COMMANDS
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import House, error_of, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
 
 EXPORT = COMMANDS.by_name["export"]
 PUBLIC = "https://easel.example"
 
 
 @pytest.fixture
-async def public(tmp_path: Path) -> AsyncIterator[House]:
-    gate = Gate()
+async def public(tmp_path: Path) -> AsyncIterator[WebHarness]:
+    gate = StepGate()
     gate.open()
     settings = settings_of(public_url=PUBLIC)
-    async with House(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings, "t" * 32).opened() as one:
         yield one
 
 
-async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(public: House) -> None:
+async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(public: WebHarness) -> None:
     await public.drawn_by_actor()
     card = await public.studio.command(Invocation(public.actor, Place("web", None, "page"), EXPORT, EventRef("e")))
     (link,) = [fact.value for fact in card.facts]
@@ -82,7 +82,7 @@ async def test_it_is_fetched_once_by_its_link_and_a_look_does_not_use_it_up(publ
         assert (status, error_of(answer)[0]) == (404, "refusal.export.link")
 
 
-async def test_the_page_of_a_link_is_in_the_reader_s_language_and_needs_no_token(public: House) -> None:
+async def test_the_page_of_a_link_is_in_the_reader_s_language_and_needs_no_token(public: WebHarness) -> None:
     await public.drawn_by_actor()
     card = await public.studio.command(Invocation(public.actor, Place("web", None, "page"), EXPORT, EventRef("e")))
     path = card.facts[0].value.removeprefix(PUBLIC)
@@ -98,6 +98,6 @@ async def test_the_page_of_a_link_is_in_the_reader_s_language_and_needs_no_token
 
 
 @pytest.mark.parametrize("token", ["x" * 22, "short", "%2e%2e%2f" * 5, "x" * 5000, "é" * 22])
-async def test_any_other_link_is_none(public: House, token: str) -> None:
+async def test_any_other_link_is_none(public: WebHarness, token: str) -> None:
     status, answer = await public.get(f"/exports/{token}")
     assert (status, error_of(answer)[0]) == (404, "refusal.export.link")

@@ -21,30 +21,30 @@ from bot.cards import i18n
 from bot.core.errors import BadInput
 from engine.contract import EngineError
 from tests.fakes.engine import FakeEngine
-from tests.flow.gate import Gate
-from tests.unit.adapters.web.house import CORE, House, app_of, settings_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import CORE, WebHarness, app_of, settings_of
 
 STOP_SECONDS = 3.0
 """What the page may take to stop."""
 
 
 @pytest.fixture
-async def cold(tmp_path: Path) -> AsyncIterator[House]:
+async def cold(tmp_path: Path) -> AsyncIterator[WebHarness]:
     """A bot whose engine does not get warm by itself."""
-    gate = Gate()
+    gate = StepGate()
     gate.open()
-    async with House(tmp_path, FakeEngine(pause=gate, auto_warm=False), gate, settings_of()).opened() as one:
+    async with WebHarness(tmp_path, FakeEngine(pause=gate, auto_warm=False), gate, settings_of()).opened() as one:
         yield one
 
 
-async def test_alive(cold: House) -> None:
+async def test_alive(cold: WebHarness) -> None:
     async with cold.client.get("/healthz") as response:
         assert (response.status, await response.text()) == (200, "ok")
     async with cold.client.head("/healthz") as response:
         assert response.status == 200
 
 
-async def test_ready_only_while_the_engine_is_warm(cold: House) -> None:
+async def test_ready_only_while_the_engine_is_warm(cold: WebHarness) -> None:
     assert await cold.get("/readyz") == (503, {"ready": False, "problems": ["The engine is starting."]})
     await cold.engine.recover()
     assert await cold.get("/readyz") == (200, {"ready": True, "problems": []})
@@ -57,20 +57,20 @@ async def test_ready_only_while_the_engine_is_warm(cold: House) -> None:
     assert (await cold.get("/readyz"))[1]["problems"] == ["The model's folder is damaged."]
 
 
-async def test_not_ready_while_the_database_can_not_be_written(house: House) -> None:
-    await house.db._writer.execute_fetchall("PRAGMA busy_timeout = 1")
-    other = sqlite3.connect(house.folder / "easel.db", isolation_level=None)
+async def test_not_ready_while_the_database_can_not_be_written(app: WebHarness) -> None:
+    await app.db._writer.execute_fetchall("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(app.folder / "easel.db", isolation_level=None)
     try:
-        async with house.db._writing:  # nobody else is in the middle of a transaction then
+        async with app.db._writing:  # nobody else is in the middle of a transaction then
             other.execute("BEGIN IMMEDIATE")
-        status, answer = await house.get("/readyz")
+        status, answer = await app.get("/readyz")
     finally:
         other.close()
-    assert (status, answer["problems"]) == (503, [house.studio.text("unavailable.database.locked", "en")])
-    assert (await house.get("/readyz"))[0] == 200
+    assert (status, answer["problems"]) == (503, [app.studio.text("unavailable.database.locked", "en")])
+    assert (await app.get("/readyz"))[0] == 200
 
 
-async def test_metrics_are_prometheus_s(held: House) -> None:
+async def test_metrics_are_prometheus_s(held: WebHarness) -> None:
     await held.ask()
     await held.until(lambda: held.gate.reached)
     await held.ask("another one", size="256x144")
@@ -83,7 +83,7 @@ async def test_metrics_are_prometheus_s(held: House) -> None:
     assert [phase for phase, value in phases.items() if value] == ["warm"]
 
 
-async def test_info_is_what_the_form_needs(cold: House) -> None:
+async def test_info_is_what_the_form_needs(cold: WebHarness) -> None:
     status, info = await cold.get("/api/info", headers={"Accept-Language": "zh-CN"})
     assert "ink" in info["styles"]
     assert status == 200
@@ -100,7 +100,7 @@ async def test_info_is_what_the_form_needs(cold: House) -> None:
     assert info["texts"] == cold.studio.texts("web.", "zh_CN")
 
 
-async def test_every_phase_has_its_sentence(cold: House) -> None:
+async def test_every_phase_has_its_sentence(cold: WebHarness) -> None:
     said: set[str] = set()
     for act in (cold.engine.lose, cold.engine.recover, lambda: cold.engine.break_down(EngineError("No model."))):
         await act()
@@ -111,10 +111,10 @@ async def test_every_phase_has_its_sentence(cold: House) -> None:
     assert info["engine"]["problem"] == "No model."
 
 
-async def test_the_owner_at_the_page_has_no_quota(house: House) -> None:
-    status, answer = await house.get("/api/quota")
+async def test_the_owner_at_the_page_has_no_quota(app: WebHarness) -> None:
+    status, answer = await app.get("/api/quota")
     assert status == 200
-    assert answer["card"]["status"] == house.studio.text("card.quota.unlimited", "en")
+    assert answer["card"]["status"] == app.studio.text("card.quota.unlimited", "en")
 
 
 # ---- Start and stop
@@ -127,8 +127,8 @@ def taken() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-async def test_a_port_that_is_in_use_raises(house: House, taken: int) -> None:
-    page = service.build(settings_of(port=taken), CORE, house.studio, house.registry)
+async def test_a_port_that_is_in_use_raises(app: WebHarness, taken: int) -> None:
+    page = service.build(settings_of(port=taken), CORE, app.studio, app.registry)
     with pytest.raises(BadInput) as caught:
         await page.start()
     assert str(taken) in str(caught.value.params["reason"])
@@ -153,9 +153,9 @@ async def test_a_port_that_is_in_use_is_one_sentence_that_names_it(tmp_path: Pat
 
 async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_path: Path) -> None:
     host = "203.0.113.7"  # for documentation alone: nobody has it
-    app = app_of(tmp_path, settings_of(host=host, port=unused_port()))
+    config = app_of(tmp_path, settings_of(host=host, port=unused_port()))
     with pytest.raises(BadInput) as caught:
-        async with opened(app, lambda _: FakeEngine()):
+        async with opened(config, lambda _: FakeEngine()):
             pytest.fail("it was opened")
     assert caught.value.key == "cli.port.in_use"
     assert caught.value.params["host"] == host
@@ -165,9 +165,9 @@ async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_pat
     ("host", "named"),
     [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost"), ("0.0.0.0", "127.0.0.1")],
 )
-async def test_it_listens_where_it_says(house: House, host: str, named: str) -> None:
+async def test_it_listens_where_it_says(app: WebHarness, host: str, named: str) -> None:
     port = unused_port()
-    page = service.build(settings_of(host=host, port=port), CORE, house.studio, house.registry)
+    page = service.build(settings_of(host=host, port=port), CORE, app.studio, app.registry)
     await page.start()
     url = page.url
     try:
@@ -179,7 +179,7 @@ async def test_it_listens_where_it_says(house: House, host: str, named: str) -> 
         await page.stop()
 
 
-async def test_a_stop_ends_what_is_open_and_frees_the_port(held: House) -> None:
+async def test_a_stop_ends_what_is_open_and_frees_the_port(held: WebHarness) -> None:
     port = unused_port()
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
@@ -200,33 +200,35 @@ async def test_a_stop_ends_what_is_open_and_frees_the_port(held: House) -> None:
     assert held.watched() == 0
 
 
-async def test_a_probe_is_answered_however_slow_the_database_is(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_probe_is_answered_however_slow_the_database_is(
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pages, "READY_SECONDS", 0.01)
-    async with house.db._writing:
-        status, answer = await house.get("/readyz")
+    async with app.db._writing:
+        status, answer = await app.get("/readyz")
         assert (status, answer["ready"]) == (503, False)
-        assert answer["problems"] == [house.studio.text("health.slow", "en", seconds="0.01")]
-        async with house.client.get("/metrics") as response:
+        assert answer["problems"] == [app.studio.text("health.slow", "en", seconds="0.01")]
+        async with app.client.get("/metrics") as response:
             assert response.status == 200
     monkeypatch.undo()
-    assert (await house.get("/readyz"))[0] == 200
+    assert (await app.get("/readyz"))[0] == 200
 
 
-async def test_probes_are_answered_while_every_thread_is_busy(house: House) -> None:
+async def test_probes_are_answered_while_every_thread_is_busy(app: WebHarness) -> None:
     loop, release = asyncio.get_running_loop(), threading.Event()
     busy = [loop.run_in_executor(None, release.wait) for _ in range(64)]
     try:
         for path in ("/metrics", "/healthz"):
-            async with asyncio.timeout(STOP_SECONDS), house.client.get(path) as response:
+            async with asyncio.timeout(STOP_SECONDS), app.client.get(path) as response:
                 assert response.status == 200
     finally:
         release.set()
         await asyncio.gather(*busy)
 
 
-async def test_idle_connections_do_not_stop_the_page(house: House) -> None:
+async def test_idle_connections_do_not_stop_the_page(app: WebHarness) -> None:
     port = unused_port()
-    page = service.build(settings_of(port=port), CORE, house.studio, house.registry)
+    page = service.build(settings_of(port=port), CORE, app.studio, app.registry)
     await page.start()
     assert page._listener is not None
     page._listener._most = 20
@@ -251,9 +253,9 @@ async def test_the_start_says_loudly_that_others_can_reach_the_page(
     tmp_path: Path, exposed: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     host = "0.0.0.0" if exposed else "127.0.0.1"
-    app = app_of(tmp_path, settings_of(host=host, port=unused_port()))
-    async with opened(app, lambda _: FakeEngine()) as easel:
-        serve._announce(easel, app)
+    config = app_of(tmp_path, settings_of(host=host, port=unused_port()))
+    async with opened(config, lambda _: FakeEngine()) as easel:
+        serve._announce(easel, config)
         (page,) = easel.services
     said = capsys.readouterr().out
     if not exposed:

@@ -11,13 +11,13 @@ from aiohttp import ClientError, web
 
 from adapters.web import sse
 from bot.core.errors import NotFound
-from tests.unit.adapters.web.house import Event, House, error_of, events
+from tests.unit.adapters.web.harness import Event, WebHarness, error_of, events
 
 PATIENCE = 10.0
 """Seconds until a test gives up on what should happen by itself."""
 
 
-async def test_cards_come_in_order_and_then_the_end(held: House) -> None:
+async def test_cards_come_in_order_and_then_the_end(held: WebHarness) -> None:
     job = (await held.ask(count="2"))["job_id"]
     async with held.client.get(f"/api/jobs/{job}/events") as response:
         assert response.status == 200
@@ -44,13 +44,13 @@ async def test_cards_come_in_order_and_then_the_end(held: House) -> None:
     assert held.watched() == 0
 
 
-async def test_a_job_that_has_ended_is_one_card_and_the_end(house: House) -> None:
-    job = (await house.drawn())["job_id"]
-    async with house.client.get(f"/api/jobs/{job}/events") as response:
+async def test_a_job_that_has_ended_is_one_card_and_the_end(app: WebHarness) -> None:
+    job = (await app.drawn())["job_id"]
+    async with app.client.get(f"/api/jobs/{job}/events") as response:
         assert [event.kind async for event in events(response)] == ["retry", "card", "end"]
 
 
-async def test_a_cancelled_job_ends_its_stream(held: House) -> None:
+async def test_a_cancelled_job_ends_its_stream(held: WebHarness) -> None:
     job = (await held.ask())["job_id"]
     async with held.client.get(f"/api/jobs/{job}/events") as response:
         seen = []
@@ -61,7 +61,7 @@ async def test_a_cancelled_job_ends_its_stream(held: House) -> None:
     assert [seen[-2].data["card"]["tone"], seen[-1].kind] == ["stopped", "end"]
 
 
-async def test_several_browsers_see_the_same_end(held: House) -> None:
+async def test_several_browsers_see_the_same_end(held: WebHarness) -> None:
     job = (await held.ask())["job_id"]
     watching = [asyncio.ensure_future(held.final(job)) for _ in range(4)]
     await held.until(held.watched)
@@ -70,22 +70,22 @@ async def test_several_browsers_see_the_same_end(held: House) -> None:
     assert all(card == cards[0] for card in cards)
 
 
-async def test_the_card_is_in_the_language_of_the_request_for_it(house: House) -> None:
-    status, answer = await house.post("/api/draw?lang=zh", {"key": house.key(), "prompt": "a cat"})
+async def test_the_card_is_in_the_language_of_the_request_for_it(app: WebHarness) -> None:
+    status, answer = await app.post("/api/draw?lang=zh", {"key": app.key(), "prompt": "a cat"})
     assert status == 201
-    assert "画好了" in (await house.final(answer["card"]["job_id"]))["status"]
+    assert "画好了" in (await app.final(answer["card"]["job_id"]))["status"]
 
 
 @pytest.mark.parametrize("job", ["1", "0", "-1", "1.0", "x", "９", "9" * 30, "9" * 5000, "1%2F2", "%00", "../1"])
-async def test_what_is_not_there_is_refused_before_the_stream(house: House, job: str) -> None:
+async def test_what_is_not_there_is_refused_before_the_stream(app: WebHarness, job: str) -> None:
     for path in (f"/api/jobs/{job}/events", f"/api/jobs/{job}"):
-        status, answer = await house.get(path)
+        status, answer = await app.get(path)
         assert status == 404
         assert error_of(answer)[0] in {"refusal.job.not_found", "refusal.web.not_found"}
-    assert house.watched() == 0
+    assert app.watched() == 0
 
 
-async def test_head_does_not_wait_for_a_job(held: House) -> None:
+async def test_head_does_not_wait_for_a_job(held: WebHarness) -> None:
     job = (await held.ask())["job_id"]
     async with asyncio.timeout(PATIENCE), held.client.head(f"/api/jobs/{job}/events") as response:
         assert response.status == 405
@@ -93,7 +93,7 @@ async def test_head_does_not_wait_for_a_job(held: House) -> None:
         assert response.status == 200
 
 
-async def test_a_quiet_stream_is_kept_open(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_stream_is_kept_open(held: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "BEAT_SECONDS", 0.01)
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
@@ -106,7 +106,7 @@ async def test_a_quiet_stream_is_kept_open(held: House, monkeypatch: pytest.Monk
     assert kinds[-2:] == ["card", "end"]
 
 
-async def test_a_browser_that_leaves_leaves_nothing_behind(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_browser_that_leaves_leaves_nothing_behind(held: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "BEAT_SECONDS", 0.01)
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
@@ -122,7 +122,7 @@ async def test_a_browser_that_leaves_leaves_nothing_behind(held: House, monkeypa
     assert len((await held.final(job))["pictures"]) == 1, "the job goes on"
 
 
-async def test_a_stop_ends_streams_at_once(held: House) -> None:
+async def test_a_stop_ends_streams_at_once(held: WebHarness) -> None:
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     response = await held.client.get(f"/api/jobs/{job}/events")
@@ -135,7 +135,7 @@ async def test_a_stop_ends_streams_at_once(held: House) -> None:
     assert held.watched() == 0
 
 
-async def test_a_stop_leaves_no_stream_that_is_just_opening(held: House) -> None:
+async def test_a_stop_leaves_no_stream_that_is_just_opening(held: WebHarness) -> None:
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     asking = asyncio.ensure_future(held.client.get(f"/api/jobs/{job}/events"))
@@ -148,7 +148,7 @@ async def test_a_stop_leaves_no_stream_that_is_just_opening(held: House) -> None
 
 @pytest.mark.parametrize("error", [NotFound("refusal.job.not_found"), RuntimeError("the disk's secret name")])
 async def test_a_stream_that_breaks_in_the_middle_just_ends(
-    held: House, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    held: WebHarness, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
@@ -170,7 +170,7 @@ async def test_a_stream_that_breaks_in_the_middle_just_ends(
     assert (await held.get(f"/api/jobs/{job}"))[0] == 200
 
 
-async def test_one_stream_follows_several_jobs_and_says_which_are_gone(held: House) -> None:
+async def test_one_stream_follows_several_jobs_and_says_which_are_gone(held: WebHarness) -> None:
     jobs = [(await held.ask(f"picture {n}"))["job_id"] for n in range(3)]
     await held.until(lambda: held.gate.reached)
     query = "&".join(f"job={job}" for job in (*jobs, 999, jobs[0]))
@@ -188,7 +188,7 @@ async def test_one_stream_follows_several_jobs_and_says_which_are_gone(held: Hou
     assert held.watched() == 0
 
 
-async def test_one_stream_shows_the_previews_of_all(held: House) -> None:
+async def test_one_stream_shows_the_previews_of_all(held: WebHarness) -> None:
     job = (await held.ask(steps="50"))["job_id"]
     await held.until(lambda: held.gate.reached)
     async with held.client.get(f"/api/events?job={job}") as response:
@@ -201,13 +201,13 @@ async def test_one_stream_shows_the_previews_of_all(held: House) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "job=x", "job=1&job=-1", "&".join(f"job={n}" for n in range(1, 202)), "job="])
-async def test_a_stream_names_its_jobs(house: House, query: str) -> None:
-    status, answer = await house.get(f"/api/events?{query}")
+async def test_a_stream_names_its_jobs(app: WebHarness, query: str) -> None:
+    status, answer = await app.get(f"/api/events?{query}")
     assert (status, error_of(answer)[0]) == (400, "refusal.web.body")
 
 
 async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
-    held: House, monkeypatch: pytest.MonkeyPatch
+    held: WebHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sse, "MOST", 2)
     job = (await held.ask())["job_id"]
@@ -224,7 +224,7 @@ async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
     assert (await held.final(job))["final"]
 
 
-async def test_a_browser_that_takes_nothing_is_left(held: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_browser_that_takes_nothing_is_left(held: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stuck(*_: Any) -> None:
         await asyncio.Event().wait()
 
@@ -240,7 +240,7 @@ async def test_a_browser_that_takes_nothing_is_left(held: House, monkeypatch: py
     await held.until(lambda: not held.watched())
 
 
-async def test_unfinished_jobs_are_all_there_those_that_are_drawn_first(held: House) -> None:
+async def test_unfinished_jobs_are_all_there_those_that_are_drawn_first(held: WebHarness) -> None:
     jobs = [(await held.ask(f"picture {n}", size=f"{64 + 16 * n}x64"))["job_id"] for n in range(26)]
     await held.until(lambda: held.gate.reached)
     async with held.db.read() as tx:

@@ -61,7 +61,7 @@ async def test_the_older_person_stays(world: World) -> None:
     await drawn(world, ADA, HERE, "1")
     await drawn(world, WEB, PAGE, "2")
     await join(world, WEB, ADA)
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         both = [await people.find(tx, a.platform, a.user_id) for a in (ADA, WEB)]
     assert {person.id for person in both if person is not None} == {1}
     assert await world.count("people") == 1
@@ -86,7 +86,7 @@ async def test_favourites_of_each_other_become_ones_own(world: World) -> None:
     await drawn(world, BOB, HERE, "2")
     await world.studio.press(BOB, HERE, ButtonPress("favourite", theirs), ref("3"))
     assert await world.studio.items(ADA, query="cat is:favourite") == ()
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("UPDATE accounts SET platform = 'mail' WHERE user_id = '2'")
     await join(world, ADA, replace(BOB, platform="mail"))
     assert [c.job_id for c in await world.studio.items(ADA, query="cat is:favourite")] == [theirs]

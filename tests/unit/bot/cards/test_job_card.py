@@ -19,7 +19,7 @@ from bot.core.ports import Eta, QueuePosition
 from bot.features import COMMANDS
 from engine.catalogue import demo
 from engine.contract import ERRORS, SAFER, Capability, Profile
-from tests.unit.bot.cards.made import job, pictures
+from tests.unit.bot.cards.factories import make_job, make_pictures
 
 FOLDER = Path("pictures")
 
@@ -77,7 +77,7 @@ def presses(card: Card) -> list[ButtonPress]:
 )
 def test_a_waiting_card_says_where_it_stands(waiting: QueuePosition | None, english: str, chinese: str) -> None:
     for locale, status in zip(LOCALES, (english, chinese), strict=True):
-        found = card(job(JobState.QUEUED, locale=locale), waiting=waiting)
+        found = card(make_job(JobState.QUEUED, locale=locale), waiting=waiting)
         assert (found.tone, found.status, found.final) == (Tone.WAITING, status, False)
         assert presses(found) == [ButtonPress("cancel", 12)]
         assert (found.prompt, found.asker, found.job_id) == ("a red apple", "Ann", 12)
@@ -85,18 +85,18 @@ def test_a_waiting_card_says_where_it_stands(waiting: QueuePosition | None, engl
 
 
 def test_a_running_card_says_how_far_it_is() -> None:
-    found = card(job(JobState.RUNNING), progress=0.456)
+    found = card(make_job(JobState.RUNNING), progress=0.456)
     assert (found.tone, found.status, found.progress) == (Tone.RUNNING, "Drawing 2 pictures: 45 %.", 0.456)
     assert presses(found) == [ButtonPress("cancel", 12)]
     assert not found.final
-    assert card(job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
+    assert card(make_job(JobState.RUNNING, count=1)).status == "Drawing 1 picture."
 
 
 def test_a_job_that_was_handed_over_and_not_begun_says_that_it_waits() -> None:
-    found = card(job(JobState.RUNNING), progress=0.0)
+    found = card(make_job(JobState.RUNNING), progress=0.0)
     assert (found.tone, found.status, found.progress) == (Tone.WAITING, "2 pictures are next to be drawn.", None)
-    assert card(job(JobState.RUNNING, count=1), progress=0.0).status == "1 picture is next to be drawn."
-    assert card(job(JobState.RUNNING), progress=0.01).tone is Tone.RUNNING
+    assert card(make_job(JobState.RUNNING, count=1), progress=0.0).status == "1 picture is next to be drawn."
+    assert card(make_job(JobState.RUNNING), progress=0.01).tone is Tone.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_a_job_that_was_handed_over_and_not_begun_says_that_it_waits() -> None:
     ],
 )
 def test_a_job_that_others_pass_says_that_it_waits_and_keeps_its_share(locale: str, status: str) -> None:
-    found = card(job(JobState.RUNNING, locale=locale), progress=0.456, preempted=True)
+    found = card(make_job(JobState.RUNNING, locale=locale), progress=0.456, preempted=True)
     assert (found.tone, found.status, found.progress) == (Tone.WAITING, status, 0.456)
-    assert card(job(JobState.DELIVERED), pictures(2), preempted=True).tone is Tone.DONE
+    assert card(make_job(JobState.DELIVERED), make_pictures(2), preempted=True).tone is Tone.DONE
 
 
 @pytest.mark.parametrize("state", [JobState.PAINTED, JobState.DELIVERED])
 def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None:
-    found = card(job(state), pictures(2))
+    found = card(make_job(state), make_pictures(2))
     assert (found.tone, found.status, found.progress, found.final) == (Tone.DONE, "Done: 2 pictures.", None, True)
     assert [(f.label, f.value) for f in found.facts] == [
         ("Seed", "7, 8"),
@@ -134,23 +134,23 @@ def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None
 
 
 def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
-    found = card(job(JobState.PAINTED, style="ink", negative="text", guidance=2.5, count=1), pictures(1))
+    found = card(make_job(JobState.PAINTED, style="ink", negative="text", guidance=2.5, count=1), make_pictures(1))
     assert {"Style": "ink", "Negative prompt": "text", "Guidance": "2.5"}.items() <= {
         f.label: f.value for f in found.facts
     }.items()
 
 
 def test_a_single_picture_has_both_buttons_in_one_row() -> None:
-    found = card(job(JobState.PAINTED, count=1), pictures(1))
+    found = card(make_job(JobState.PAINTED, count=1), make_pictures(1))
     assert labels(found) == [["Reroll", "From this seed", "Favourite"], ["Vary", "Upscale"]]
 
 
 def test_what_the_model_can_not_do_has_no_button() -> None:
     def shown(profile: Profile | None, count: int = 2, size: int = 256) -> list[list[str]]:
-        drawn = tuple(replace(p, width=size, height=size) for p in pictures(count))
+        drawn = tuple(replace(p, width=size, height=size) for p in make_pictures(count))
         return labels(
             card_of(
-                job(JobState.PAINTED, count=count),
+                make_job(JobState.PAINTED, count=count),
                 drawn,
                 pictures_dir=FOLDER,
                 buttons=COMMANDS.job_buttons,
@@ -170,7 +170,7 @@ def test_what_the_model_can_not_do_has_no_button() -> None:
 
 @given(st.integers(1, 16), st.sampled_from(LOCALES))
 def test_buttons_fit_every_platform(count: int, locale: str) -> None:
-    found = card(job(JobState.PAINTED, count=count, locale=locale), pictures(count, seed=2**63 - 20))
+    found = card(make_job(JobState.PAINTED, count=count, locale=locale), make_pictures(count, seed=2**63 - 20))
     # Chats have four pictures at most; the page takes any number of rows.
     assert len(found.buttons) <= (5 if count <= 4 else 13)
     assert all(len(row) <= 5 for row in found.buttons)
@@ -182,58 +182,65 @@ def test_buttons_fit_every_platform(count: int, locale: str) -> None:
 
 
 def test_a_variation_says_what_it_varies() -> None:
-    same = tuple(replace(p, seed=7) for p in pictures(2))
-    found = card(job(JobState.PAINTED, variation=0.25, variation_seed=90), same)
+    same = tuple(replace(p, seed=7) for p in make_pictures(2))
+    found = card(make_job(JobState.PAINTED, variation=0.25, variation_seed=90), same)
     assert facts(found).items() >= {"Seed": "7", "Variation": "0.25", "Variation seed": "90, 91"}.items()
     assert not {"Strength", "Upscaled"} & facts(found).keys()
 
 
 def test_a_start_from_a_picture_and_an_upscaling_are_facts() -> None:
-    assert facts(card(job(JobState.PAINTED, image="inputs/a.png", strength=0.6), pictures(2)))["Strength"] == "0.6"
-    found = card(job(JobState.PAINTED, image="pictures/a.png", strength=0.35, upscale=2.0, count=1), pictures(1))
+    assert (
+        facts(card(make_job(JobState.PAINTED, image="inputs/a.png", strength=0.6), make_pictures(2)))["Strength"]
+        == "0.6"
+    )
+    found = card(
+        make_job(JobState.PAINTED, image="pictures/a.png", strength=0.35, upscale=2.0, count=1), make_pictures(1)
+    )
     assert facts(found).items() >= {"Upscaled": "2×", "Strength": "0.35"}.items()
 
 
 def test_the_models_own_negative_prompt_is_called_so() -> None:
     own = replace(demo(), negative_default="ugly")
     for negative, label in (("ugly", "Negative prompt (the model's usual one)"), ("hats", "Negative prompt")):
-        made = job(JobState.PAINTED, negative=negative)
+        made = make_job(JobState.PAINTED, negative=negative)
         assert (
-            facts(card_of(made, pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, profile=own))[label]
+            facts(card_of(made, make_pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, profile=own))[
+                label
+            ]
             == negative
         )
 
 
 def test_what_the_engine_says_of_a_picture_is_said_once() -> None:
-    drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in pictures(2))
-    found = card(job(JobState.PAINTED), drawn)
+    drawn = tuple(replace(p, notes=("prompt_cut", "of a later engine")) for p in make_pictures(2))
+    found = card(make_job(JobState.PAINTED), drawn)
     assert found.notes == ("The prompt is longer than this model can read; its end was ignored.",)
     safer = (replace(drawn[0], notes=()), replace(drawn[1], notes=(SAFER,)))
-    assert "safer precision" in card(job(JobState.PAINTED), safer).notes[0]
+    assert "safer precision" in card(make_job(JobState.PAINTED), safer).notes[0]
 
 
 def test_what_is_to_come_is_said_until_it_is_there() -> None:
-    assert card(job(JobState.QUEUED)).coming == PendingImages(2, 256, 144, enlarge=3)
-    assert card(job(JobState.RUNNING)).coming == PendingImages(2, 256, 144, enlarge=3)
-    assert card(job(JobState.FAILED)).coming is None
+    assert card(make_job(JobState.QUEUED)).coming == PendingImages(2, 256, 144, enlarge=3)
+    assert card(make_job(JobState.RUNNING)).coming == PendingImages(2, 256, 144, enlarge=3)
+    assert card(make_job(JobState.FAILED)).coming is None
 
 
 def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> None:
-    found = card(job(JobState.PAINTED, count=3), pictures(3)[1:])
+    found = card(make_job(JobState.PAINTED, count=3), make_pictures(3)[1:])
     assert found.notes == ("1 picture could not be drawn and was not charged.",)
     assert [b.label for b in found.buttons[1]] == ["Seed of 2", "Seed of 3"]
     assert found.facts[0].value == "8, 9"
 
 
 def test_pictures_that_are_no_longer_kept() -> None:
-    found = card(job(JobState.DELIVERED))
+    found = card(make_job(JobState.DELIVERED))
     assert found.status == "Done, but the pictures are no longer kept."
     assert (presses(found), found.notes) == ([ButtonPress("reroll", 12)], ())
     assert found.facts[0].value == "7"
 
 
 def test_a_cancelled_card_can_be_drawn_again() -> None:
-    found = card(job(JobState.CANCELLED))
+    found = card(make_job(JobState.CANCELLED))
     assert (found.tone, found.status, found.final) == (Tone.STOPPED, "Cancelled. Nothing was charged.", True)
     assert presses(found) == [ButtonPress("reroll", 12)]
 
@@ -241,41 +248,41 @@ def test_a_cancelled_card_can_be_drawn_again() -> None:
 @pytest.mark.parametrize("code", sorted(ERRORS))
 @pytest.mark.parametrize("locale", LOCALES)
 def test_a_failed_card_says_why(code: str, locale: str) -> None:
-    found = card(job(JobState.FAILED, error=error_key(code), locale=locale))
+    found = card(make_job(JobState.FAILED, error=error_key(code), locale=locale))
     assert (found.tone, found.final) == (Tone.PROBLEM, True)
     assert "error." not in found.status
     assert presses(found) == [ButtonPress("reroll", 12)]
 
 
 def test_reasons_differ() -> None:
-    assert len({card(job(JobState.FAILED, error=error_key(code))).status for code in ERRORS}) == len(ERRORS)
+    assert len({card(make_job(JobState.FAILED, error=error_key(code))).status for code in ERRORS}) == len(ERRORS)
 
 
 @pytest.mark.parametrize("error", ["", "nothing.of.ours"])
 def test_a_failure_without_a_known_reason_still_is_a_sentence(error: str) -> None:
-    assert card(job(JobState.FAILED, error=error)).status == "The drawing failed; try again. Nothing was charged."
+    assert card(make_job(JobState.FAILED, error=error)).status == "The drawing failed; try again. Nothing was charged."
     assert error_key("nothing") == "error.engine.failed"
 
 
 def test_notes_of_the_request_and_of_the_surface_are_said() -> None:
-    made = job(JobState.PAINTED, notes=("note.negative.ignored",))
-    found = card_of(made, pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, notes=("note.unclear",))
+    made = make_job(JobState.PAINTED, notes=("note.negative.ignored",))
+    found = card_of(made, make_pictures(2), pictures_dir=FOLDER, buttons=COMMANDS.job_buttons, notes=("note.unclear",))
     assert [note[:10] for note in found.notes] == ["This model", "The pictur"]
 
 
 def test_another_attempt_is_said_while_it_matters() -> None:
-    assert "restarted" in card(job(JobState.QUEUED, attempts=1)).notes[0]
-    assert card(job(JobState.DELIVERED, attempts=1), pictures(2)).notes == ()
+    assert "restarted" in card(make_job(JobState.QUEUED, attempts=1)).notes[0]
+    assert card(make_job(JobState.DELIVERED, attempts=1), make_pictures(2)).notes == ()
 
 
 def test_a_private_job_has_a_private_card() -> None:
-    assert card(job(JobState.QUEUED, private=True)).private
-    assert unclear(job(JobState.PAINTED, private=True)).private
-    assert not card(job(JobState.QUEUED)).private
+    assert card(make_job(JobState.QUEUED, private=True)).private
+    assert unclear(make_job(JobState.PAINTED, private=True)).private
+    assert not card(make_job(JobState.QUEUED)).private
 
 
 def test_the_unclear_card_carries_the_button_that_sends() -> None:
-    found = unclear(job(JobState.PAINTED))
+    found = unclear(make_job(JobState.PAINTED))
     assert (presses(found), found.final) == ([ButtonPress("original", 12)], True)
 
 

@@ -169,7 +169,7 @@ def line_of(verb: Command) -> st.SearchStrategy[dict[str, str]]:
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
-def test_every_verb_is_read_as_it_was_written(name: str, data: st.DataObject) -> None:
+def test_every_command_is_parsed_as_written(name: str, data: st.DataObject) -> None:
     verb = BY_NAME[name]
     args = data.draw(line_of(verb))
     typed_args = [

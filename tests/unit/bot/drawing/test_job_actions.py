@@ -25,7 +25,7 @@ ADMIN = replace(BOB, is_admin=True)
 
 
 async def a_job(world: World, prompt: str = "an apple --seed 7", **form: str) -> Job:
-    return await draw(world.house, ADA, HERE, DrawForm(prompt, **form), ref("first"))  # type: ignore[arg-type]
+    return await draw(world.ctx, ADA, HERE, DrawForm(prompt, **form), ref("first"))  # type: ignore[arg-type]
 
 
 async def press(world: World, who: Actor, where: Place, what: ButtonPress, event: str = "press") -> int:
@@ -46,7 +46,7 @@ async def test_reroll_is_the_same_request_with_a_new_seed(world: World) -> None:
 
 @pytest.mark.parametrize(("count", "index", "seed", "drawn"), [("1", 0, 7, 2), ("2", 1, 8, 2), ("3", 2, 9, 3)])
 async def test_seed_draws_from_that_picture_upward(world: World, count: str, index: int, seed: int, drawn: int) -> None:
-    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple --seed 7", count=count), ref("f", channel=None))
+    first = await draw(world.ctx, OWNER, PAGE, DrawForm("an apple --seed 7", count=count), ref("f", channel=None))
     pressed = await world.studio.press(OWNER, PAGE, ButtonPress("seed", first.id, index), ref("p", channel=None))
     assert pressed.new is not None
     again = (await world.job(pressed.new.job_id)).request
@@ -75,9 +75,9 @@ async def test_there_is_no_such_picture(world: World, index: int) -> None:
 
 
 async def test_of_the_page_s_16_a_chat_rerolls_4(world: World) -> None:
-    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple", count="16"), ref("f", channel=None))
+    first = await draw(world.ctx, OWNER, PAGE, DrawForm("an apple", count="16"), ref("f", channel=None))
     me = replace(OWNER, platform="chat")
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await messages.add_card(tx, "shown", first.id, Address("chat", "channel"), MessageState.SHOWN)
     again = await world.job(await press(world, me, HERE, ButtonPress("reroll", first.id)))
     assert again.request.count == 4
@@ -129,14 +129,14 @@ async def test_upscale_begins_with_the_pictures_own_file(world: World) -> None:
     request = made.request
     assert (request.width, request.height, request.seed, request.count) == (384, 384, 8, 1)
     assert (request.strength, request.upscale, request.prompt) == (0.35, 2.0, first.request.prompt)
-    assert (world.house.pictures.parent / request.image).is_file()
+    assert (world.ctx.pictures.parent / request.image).is_file()
     assert await refused(world, ButtonPress("upscale", first.id, 2)) == "refusal.picture.not_found"
 
 
 async def test_upscale_of_a_file_that_is_gone(world: World) -> None:
     first = await a_job(world)
     await world.paint(first.id)
-    for path in world.house.pictures.rglob("*.png"):
+    for path in world.ctx.pictures.rglob("*.png"):
         path.unlink()
     assert await refused(world, ButtonPress("upscale", first.id, 0)) == "refusal.picture.not_found"
 
@@ -144,7 +144,7 @@ async def test_upscale_of_a_file_that_is_gone(world: World) -> None:
 async def test_the_largest_can_not_be_upscaled(world: World) -> None:
     first = await a_job(world)
     await world.paint(first.id)
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("UPDATE pictures SET width = 512, height = 512")
     assert await refused(world, ButtonPress("upscale", first.id, 0)) == "refusal.upscale.largest"
 
@@ -216,7 +216,7 @@ async def test_cancel_refunds_and_tells_the_queue(world: World) -> None:
 
 async def test_cancel_while_it_is_drawn(world: World) -> None:
     first = await a_job(world)
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await jobs.claim(tx, [first.id], now=1.0)
     await world.studio.press(ADA, HERE, ButtonPress("cancel", first.id), ref("c"))
     assert (await world.job(first.id)).state is JobState.CANCELLED
@@ -254,7 +254,7 @@ async def test_who_may_cancel(world: World) -> None:
 
 async def test_an_admin_of_a_place_that_it_was_not_asked_in_may_not_cancel(world: World) -> None:
     first = await a_job(world)
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await messages.add_card(tx, "there", first.id, Address("chat", THERE.channel), MessageState.SHOWN)
     with pytest.raises(NotAllowed):
         await world.studio.press(ADMIN, THERE, ButtonPress("cancel", first.id), ref("c"))
@@ -281,7 +281,7 @@ async def test_originals_are_posted_where_the_adapter_only_saves(world: World) -
         pressed = await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("o"))
         assert (pressed.files, pressed.card, pressed.new) == ((), None, None)
         assert pressed.notice == world.studio.text("studio.originals.sent", "en")
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         rows = [m for m in await messages.of_job(tx, first.id) if m.kind is MessageKind.DOCUMENT]
     assert [(messages.indexes_of(row), row.state) for row in rows] == [((1,), MessageState.WANTED)]
 
@@ -301,7 +301,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def drawn(world: World) -> Job:
     """A painted job of an owner's, whom no quota stops, so that only the buttons decide."""
-    first = await draw(world.house, BOSS, HERE, DrawForm("an apple", count="2"), ref("first"))
+    first = await draw(world.ctx, BOSS, HERE, DrawForm("an apple", count="2"), ref("first"))
     await world.paint(first.id)
     return first
 
@@ -330,7 +330,7 @@ async def test_quick_presses_of_one_button_are_one_job(world: World, action: str
 
 @pytest.mark.parametrize("action", DRAWING)
 async def test_the_page_s_quick_presses_show_the_same_job(world: World, action: str) -> None:
-    first = await draw(world.house, OWNER, PAGE, DrawForm("an apple"), ref("f", channel=None))
+    first = await draw(world.ctx, OWNER, PAGE, DrawForm("an apple"), ref("f", channel=None))
     await world.paint(first.id)
     made = set()
     for n in range(3):
@@ -362,7 +362,7 @@ async def test_a_press_after_a_cancelled_one_is_a_new_job(world: World) -> None:
 
 async def test_a_press_that_waited_behind_the_first_is_still_the_same_press(world: World) -> None:
     first = await drawn(world)
-    async with world.house.db.write():
+    async with world.ctx.db.write():
         one = asyncio.ensure_future(tap(world, ButtonPress("reroll", first.id), "1"))
         two = asyncio.ensure_future(tap(world, ButtonPress("reroll", first.id), "2"))
         await until(lambda: len(world.db._writing._waiters or ()) == 2)
@@ -383,7 +383,7 @@ async def test_a_job_from_before_the_clock_was_set_back_is_no_earlier_press(worl
 
 
 async def coming(world: World, job_id: int) -> list[tuple[int, ...]]:
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         rows = await messages.of_job(tx, job_id)
     return [messages.indexes_of(row) for row in rows if row.kind is MessageKind.DOCUMENT]
 
@@ -425,7 +425,7 @@ async def test_the_same_file_is_not_sent_twice_at_once_to_the_same_place(world: 
     assert await coming(world, first.id) == [(1,), (0, 2)], "what is on its way already is left out"
     await world.studio.press(ADA, ALONE, ButtonPress("original", first.id, 1), ref("dm", channel="dm"))
     assert (await coming(world, first.id))[2:] == [(1,)], "another place"
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute("UPDATE messages SET state = 'shown', card = '' WHERE kind = 'document'")
     world.clock.advance(EACH)
     await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("again"))

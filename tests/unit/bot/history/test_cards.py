@@ -15,11 +15,11 @@ from bot.drawing.styles import BUILT_IN
 from bot.history.cards import HistoryLine, help_card, history_card
 from engine import catalogue
 from engine.families.z_image.spec import z_image_turbo
-from tests.unit.bot.cards.made import job
+from tests.unit.bot.cards.factories import make_job
 
 
 def test_history_numbers_its_lines_and_turns_pages() -> None:
-    lines = [HistoryLine(job(JobState.DELIVERED), 7), HistoryLine(job(JobState.FAILED), None)]
+    lines = [HistoryLine(make_job(JobState.DELIVERED), 7), HistoryLine(make_job(JobState.FAILED), None)]
     found = history_card(lines, "en", older=True)
     assert [(f.label, f.value) for f in found.facts] == [
         ("1", "#12 a red apple (seed 7)"),
@@ -30,7 +30,7 @@ def test_history_numbers_its_lines_and_turns_pages() -> None:
 
 
 def test_later_pages_lead_back_to_the_newest() -> None:
-    found = history_card([HistoryLine(job(JobState.DELIVERED), 7)], "en", older=True, first=False)
+    found = history_card([HistoryLine(make_job(JobState.DELIVERED), 7)], "en", older=True, first=False)
     assert [b.press for b in found.buttons[0]] == [ButtonPress("page", 12), ButtonPress("page", 0)]
     end = history_card([], "en", first=False)
     assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", ButtonPress("page", 0))
@@ -42,7 +42,7 @@ def test_an_empty_history_says_how_to_begin() -> None:
 
 
 def test_long_prompts_are_shortened_to_one_line() -> None:
-    found = history_card([HistoryLine(job(JobState.DELIVERED, typed="a\nb " * 100), 7)], "en")
+    found = history_card([HistoryLine(make_job(JobState.DELIVERED, typed="a\nb " * 100), 7)], "en")
     assert "\n" not in found.facts[0].value
     assert len(found.facts[0].value) < 80
 

@@ -183,7 +183,7 @@ async def test_again_is_for_what_one_may_see_and_counts(world: World) -> None:
 async def test_again_of_many_takes_as_many_as_a_chat_does(world: World) -> None:
     page = Actor("web", "local", is_owner=True)
     job_id = await drawn(world, "a cat --count 9", actor=page, place=PAGE)
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("UPDATE jobs SET person_id = ?", (1,))
         await tx.execute_fetchall("UPDATE accounts SET platform = 'chat', user_id = '1'")
     card = await typed(world, "again", {"number": str(job_id)}, actor=replace(ADA, is_owner=True), place=ALONE)
@@ -193,7 +193,7 @@ async def test_again_of_many_takes_as_many_as_a_chat_does(world: World) -> None:
 
 async def test_again_needs_the_picture_that_it_began_with(world: World) -> None:
     cat = await drawn(world, "a cat")
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("UPDATE jobs SET image = 'inputs/gone.png' WHERE id = ?", (cat,))
     with pytest.raises(NotFound, match=r"refusal\.again\.start_gone"):
         await typed(world, "again", {"number": str(cat)})

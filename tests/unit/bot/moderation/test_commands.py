@@ -42,19 +42,19 @@ BAD = "a nude woman on a beach"
 
 @pytest.fixture
 def ours(world: World) -> World:
-    """The same house with owners, as the settings would name them."""
-    world.house = replace(world.house, owners=Owners({"chat": ["8"], "other": []}))
+    """The same ctx with owners, as the settings would name them."""
+    world.ctx = replace(world.ctx, owners=Owners({"chat": ["8"], "other": []}))
     return world
 
 
 async def ask(
-    house: AppContext, prompt: str = "a red apple", *, who: Actor = ADA, where: Place = HERE, event: str = "e"
+    ctx: AppContext, prompt: str = "a red apple", *, who: Actor = ADA, where: Place = HERE, event: str = "e"
 ) -> Job:
-    return await draw(house, who, where, DrawForm(prompt), ref(event))
+    return await draw(ctx, who, where, DrawForm(prompt), ref(event))
 
 
 async def type_(
-    house: AppContext,
+    ctx: AppContext,
     name: str,
     *,
     who: Actor = ADMIN,
@@ -63,23 +63,23 @@ async def type_(
     **args: str,
 ) -> Card:
     verb = COMMANDS.by_name[name]
-    return await run_command(house, Invocation(who, where, verb, EventRef("t"), args, names or {}))
+    return await run_command(ctx, Invocation(who, where, verb, EventRef("t"), args, names or {}))
 
 
 async def notices(world: World) -> list[tuple[Message, Card]]:
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         found = [m for m in await messages.wanted(tx) if m.kind is MessageKind.NOTICE]
     return [(message, load_card(message.card)) for message in found]
 
 
-async def refused(house: AppContext, times: int, *, who: Actor = ADA) -> None:
+async def refused(ctx: AppContext, times: int, *, who: Actor = ADA) -> None:
     for number in range(times):
         with pytest.raises(Moderated):
-            await ask(house, BAD, who=who, event=f"bad{number}")
+            await ask(ctx, BAD, who=who, event=f"bad{number}")
 
 
 async def strict(world: World, job: Job) -> Strictness:
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         return await moderation_rows.strictness_of_job(tx, job.id)
 
 
@@ -88,7 +88,7 @@ async def strict(world: World, job: Job) -> Strictness:
 
 async def test_where_everybody_reads_listed_words_are_refused_and_cost_nothing(world: World) -> None:
     with pytest.raises(Moderated) as caught:
-        await ask(world.house, "a N U D E woman")
+        await ask(world.ctx, "a N U D E woman")
     assert (caught.value.key, caught.value.params["word"]) == ("refusal.words.refused", "nude")
     assert await world.count("jobs") == await world.count("ledger") == 0
     assert world.backlog.tickets == []
@@ -96,80 +96,80 @@ async def test_where_everybody_reads_listed_words_are_refused_and_cost_nothing(w
 
 @pytest.mark.parametrize("where", [ADULT, ALONE, PAGE])
 async def test_among_adults_and_alone_they_are_not(world: World, where: Place) -> None:
-    job = await ask(world.house, BAD, who=OWNER if where is PAGE else ADA, where=where)
+    job = await ask(world.ctx, BAD, who=OWNER if where is PAGE else ADA, where=where)
     assert job.request.notes == ()
     assert await strict(world, job) is Strictness.OFF
 
 
 @pytest.mark.parametrize("where", [HERE, ADULT, ALONE, PAGE])
 async def test_sexualised_minors_are_refused_everywhere(world: World, where: Place) -> None:
-    await type_(world.house, "easel words", level="off")
+    await type_(world.ctx, "easel words", level="off")
     for who in (ADA, OWNER):
         with pytest.raises(Moderated) as caught:
-            await ask(world.house, "a nude child", who=who, where=where)
+            await ask(world.ctx, "a nude child", who=who, where=where)
         assert caught.value.key == "refusal.words.forbidden"
 
 
 @pytest.mark.parametrize(("level", "notes"), [("off", ()), ("warn", (WARNED,)), ("spoiler", (HIDDEN,))])
 async def test_a_place_is_as_strict_as_its_admins_say(world: World, level: str, notes: tuple[str, ...]) -> None:
-    await type_(world.house, "easel words", level=level)
-    bad = await ask(world.house, BAD)
+    await type_(world.ctx, "easel words", level=level)
+    bad = await ask(world.ctx, BAD)
     assert bad.request.notes == notes
     assert await strict(world, bad) is Strictness(level)
-    assert (await ask(world.house, event="good")).request.notes == ()
+    assert (await ask(world.ctx, event="good")).request.notes == ()
     with pytest.raises(Moderated):
-        await ask(world.house, BAD, where=THERE, event="elsewhere")
+        await ask(world.ctx, BAD, where=THERE, event="elsewhere")
 
 
 async def test_what_admins_say_holds_among_adults_too(world: World) -> None:
-    await type_(world.house, "easel words", level="refuse")
+    await type_(world.ctx, "easel words", level="refuse")
     with pytest.raises(Moderated):
-        await ask(world.house, BAD, where=ADULT)
+        await ask(world.ctx, BAD, where=ADULT)
 
 
 async def test_an_owner_says_it_for_everywhere_where_nobody_has(world: World) -> None:
-    await type_(world.house, "easel words", who=BOSS, where=ALONE, level="spoiler")
-    assert (await ask(world.house, BAD)).request.notes == (HIDDEN,)
-    assert (await ask(world.house, BAD, where=ALONE, event="2")).request.notes == (HIDDEN,)
-    await type_(world.house, "easel words", where=THERE, level="refuse")
+    await type_(world.ctx, "easel words", who=BOSS, where=ALONE, level="spoiler")
+    assert (await ask(world.ctx, BAD)).request.notes == (HIDDEN,)
+    assert (await ask(world.ctx, BAD, where=ALONE, event="2")).request.notes == (HIDDEN,)
+    await type_(world.ctx, "easel words", where=THERE, level="refuse")
     with pytest.raises(Moderated):
-        await ask(world.house, BAD, where=THERE, event="3")
+        await ask(world.ctx, BAD, where=THERE, event="3")
 
 
 async def test_old_prompts_are_looked_at_again(world: World) -> None:
-    await type_(world.house, "easel words", level="warn")
-    job = await ask(world.house, BAD)
-    again = await reroll(world.house, ADA, ALONE, ButtonPress("reroll", job.id), ref("alone"))
+    await type_(world.ctx, "easel words", level="warn")
+    job = await ask(world.ctx, BAD)
+    again = await reroll(world.ctx, ADA, ALONE, ButtonPress("reroll", job.id), ref("alone"))
     assert again.request.notes == ()
-    await type_(world.house, "easel words", level="refuse")
+    await type_(world.ctx, "easel words", level="refuse")
     for press in (reroll, vary):
         with pytest.raises(Moderated):
-            await press(world.house, ADA, HERE, ButtonPress("vary", job.id, 0), ref(press.__name__))
+            await press(world.ctx, ADA, HERE, ButtonPress("vary", job.id, 0), ref(press.__name__))
 
 
 async def test_what_is_not_wanted_in_a_picture_is_not_looked_at(world: World) -> None:
-    job = await draw(world.house, ADA, HERE, DrawForm("a red apple", negative="nude, gore", guidance="2"), ref())
+    job = await draw(world.ctx, ADA, HERE, DrawForm("a red apple", negative="nude, gore", guidance="2"), ref())
     assert job.request.negative
 
 
 async def test_operators_have_words_of_their_own(world: World) -> None:
-    house = replace(world.house, words=word_list(read_own(["apple", "-nude"])))
+    ctx = replace(world.ctx, words=word_list(read_own(["apple", "-nude"])))
     with pytest.raises(Moderated):
-        await ask(house, "two APPLES")
-    assert (await ask(house, BAD)).request.notes == ()
+        await ask(ctx, "two APPLES")
+    assert (await ask(ctx, BAD)).request.notes == ()
 
 
 async def test_the_place_s_log_is_told_with_the_text_as_data(world: World) -> None:
-    await type_(world.house, "easel log")
-    await refused(world.house, 1)
+    await type_(world.ctx, "easel log")
+    await refused(world.ctx, 1)
     ((message, card),) = await notices(world)
     assert message.address == Address("chat", "channel")
     assert (card.prompt, card.asker) == (BAD, "Ada")
     assert "“nude”" in card.notes[0]
     assert world.backlog.posts == 1
-    await type_(world.house, "easel log", level="off")
+    await type_(world.ctx, "easel log", level="off")
     with pytest.raises(Moderated):
-        await ask(world.house, BAD, event="later")
+        await ask(world.ctx, BAD, event="later")
     assert len(await notices(world)) == 1
 
 
@@ -177,43 +177,43 @@ async def test_the_place_s_log_is_told_with_the_text_as_data(world: World) -> No
 
 
 async def test_who_goes_on_has_to_wait_longer_each_time(world: World) -> None:
-    await refused(world.house, FREE)
-    await ask(world.house, event="still")
+    await refused(world.ctx, FREE)
+    await ask(world.ctx, event="still")
     waits = []
     for number in range(8):
         with pytest.raises(Moderated):
-            await ask(world.house, BAD, event=f"more{number}")
+            await ask(world.ctx, BAD, event=f"more{number}")
         with pytest.raises(NotAllowed) as caught:
-            await ask(world.house, event=f"good{number}")
+            await ask(world.ctx, event=f"good{number}")
         assert caught.value.key == "refusal.words.wait"
         seconds = float(caught.value.params["wait"])
         waits.append(seconds)
         world.clock.advance(seconds)
     assert waits[:6] == [60, 120, 240, 480, 960, 960]
-    await ask(world.house, event="at last")
-    await ask(world.house, who=BOB, event="others")
+    await ask(world.ctx, event="at last")
+    await ask(world.ctx, who=BOB, event="others")
 
 
 async def test_waiting_is_no_strike_and_fades(world: World) -> None:
-    await refused(world.house, FREE + 1)
+    await refused(world.ctx, FREE + 1)
     for number in range(5):
         with pytest.raises(NotAllowed):
-            await ask(world.house, BAD, event=f"soon{number}")
+            await ask(world.ctx, BAD, event=f"soon{number}")
     world.clock.advance(FADES * (FREE + 1))
-    await refused(world.house, FREE)
-    await ask(world.house, event="fine")
+    await refused(world.ctx, FREE)
+    await ask(world.ctx, event="fine")
 
 
 async def test_another_account_of_the_same_person_waits_too(world: World) -> None:
-    await refused(world.house, FREE + 1)
+    await refused(world.ctx, FREE + 1)
     other = Actor("web", "1")
     await link(world, other)
     with pytest.raises(NotAllowed):
-        await ask(world.house, who=other, where=ALONE)
+        await ask(world.ctx, who=other, where=ALONE)
 
 
 async def link(world: World, other: Actor, to: Actor = ADA) -> None:
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         person = await people.remember(tx, to, now=0.0)
         await people.remember(tx, other, now=0.0)
         await tx.execute(
@@ -226,24 +226,24 @@ async def link(world: World, other: Actor, to: Actor = ADA) -> None:
 
 
 async def test_a_ban_says_when_it_ends_and_ends(ours: World) -> None:
-    await type_(ours.house, "easel ban", person="1", span="3 days", reason="@everyone spam")
+    await type_(ours.ctx, "easel ban", person="1", span="3 days", reason="@everyone spam")
     with pytest.raises(NotAllowed) as caught:
-        await ask(ours.house)
+        await ask(ours.ctx)
     assert ours.studio.refused(caught.value, "en").status == (
         "You can't draw here for now (@everyone spam); you can again in 3 days."
     )
-    await ask(ours.house, where=THERE, event="there")
-    await ask(ours.house, who=BOB, event="bob")
+    await ask(ours.ctx, where=THERE, event="there")
+    await ask(ours.ctx, who=BOB, event="bob")
     ours.clock.advance(3 * 86400)
-    await ask(ours.house, event="later")
+    await ask(ours.ctx, event="later")
 
 
 async def test_a_ban_stops_presses_that_draw(ours: World) -> None:
-    job = await ask(ours.house)
+    job = await ask(ours.ctx)
     await ours.paint(job.id)
-    await type_(ours.house, "easel ban", person="1")
+    await type_(ours.ctx, "easel ban", person="1")
     with pytest.raises(NotAllowed) as caught:
-        await reroll(ours.house, ADA, HERE, ButtonPress("reroll", job.id), ref("again"))
+        await reroll(ours.ctx, ADA, HERE, ButtonPress("reroll", job.id), ref("again"))
     assert caught.value.key == "refusal.banned.for_good"
 
 
@@ -261,10 +261,10 @@ async def test_a_ban_stops_presses_that_draw(ours: World) -> None:
 )
 @pytest.mark.parametrize("who", [ADA, BOB], ids=["their own picture", "somebody else's, never seen before"])
 async def test_a_ban_is_looked_at_at_every_press(ours: World, action: str, who: Actor) -> None:
-    job = await ask(ours.house)
+    job = await ask(ours.ctx)
     await ours.paint(job.id)
-    await type_(ours.house, "easel log")
-    await type_(ours.house, "easel ban", person=who.user_id)
+    await type_(ours.ctx, "easel log")
+    await type_(ours.ctx, "easel ban", person=who.user_id)
     with pytest.raises(NotAllowed) as caught:
         await ours.studio.press(who, HERE, ButtonPress(action, job.id, 0), ref("p"))
     assert caught.value.key == "refusal.banned.for_good"
@@ -283,43 +283,43 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
 KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "claim": {"code": "x"}}
 
 
-async def run(house: AppContext, name: str, args: dict[str, str]) -> Card:
+async def run(ctx: AppContext, name: str, args: dict[str, str]) -> Card:
     verb = COMMANDS.by_name[name]
-    return await run_command(house, Invocation(ADA, HERE, verb, EventRef("t"), args))
+    return await run_command(ctx, Invocation(ADA, HERE, verb, EventRef("t"), args))
 
 
-async def test_every_verb_of_anybody_s_is_decided_on() -> None:
+async def test_every_command_that_anybody_may_give_is_listed() -> None:
     assert {v.name for v in COMMANDS.typed if v.permission is Permission.ANYBODY} == SHOWS_OR_MAKES.keys() | KEPT.keys()
 
 
 @pytest.mark.parametrize("name", SHOWS_OR_MAKES)
 async def test_a_ban_is_looked_at_at_every_command_that_shows_or_makes_something(ours: World, name: str) -> None:
-    await ask(ours.house)
-    await type_(ours.house, "easel ban", person="1", span="1h")
+    await ask(ours.ctx)
+    await type_(ours.ctx, "easel ban", person="1", span="1h")
     with pytest.raises(NotAllowed) as caught:
-        await run(ours.house, name, SHOWS_OR_MAKES[name])
+        await run(ours.ctx, name, SHOWS_OR_MAKES[name])
     assert caught.value.key == "refusal.banned"
 
 
 @pytest.mark.parametrize("name", KEPT)
 async def test_a_ban_takes_nobody_s_own_data_away(ours: World, name: str) -> None:
-    job = await ask(ours.house)
+    job = await ask(ours.ctx)
     await ours.paint(job.id)
-    await type_(ours.house, "easel ban", person="1")
+    await type_(ours.ctx, "easel ban", person="1")
     said = "done"
     try:
-        await run(ours.house, name, KEPT[name])
+        await run(ours.ctx, name, KEPT[name])
     except Refusal as refusal:
         said = refusal.key
     assert not said.startswith("refusal.banned")
 
 
 async def test_the_banned_keep_their_history_and_may_cancel_their_own(ours: World) -> None:
-    old, running = await ask(ours.house, event="1"), await ask(ours.house, event="2")
+    old, running = await ask(ours.ctx, event="1"), await ask(ours.ctx, event="2")
     await ours.paint(old.id)
-    async with ours.house.db.write() as tx:
+    async with ours.ctx.db.write() as tx:
         await tx.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (running.id,))
-    await type_(ours.house, "easel ban", person="1")
+    await type_(ours.ctx, "easel ban", person="1")
     assert len((await ours.studio.history(ADA, HERE)).pictures) == 1
     assert (await ours.studio.press(ADA, HERE, ButtonPress("page", 0), ref("page"))).card is not None
     await ours.studio.press(ADA, HERE, ButtonPress("cancel", running.id), ref("stop"))
@@ -327,37 +327,37 @@ async def test_the_banned_keep_their_history_and_may_cancel_their_own(ours: Worl
 
 
 async def test_the_banned_turn_no_pages_of_a_search(ours: World) -> None:
-    job = await ask(ours.house)
+    job = await ask(ours.ctx)
     await ours.paint(job.id)
-    await type_(ours.house, "search", who=ADA, words="apple")
-    await type_(ours.house, "easel ban", person="1")
+    await type_(ours.ctx, "search", who=ADA, words="apple")
+    await type_(ours.ctx, "easel ban", person="1")
     with pytest.raises(NotAllowed):
         await ours.studio.press(ADA, HERE, ButtonPress("page", 0, 1), ref("page"))
 
 
 async def test_only_an_owner_s_ban_stops_an_admin_of_a_place(ours: World) -> None:
-    job = await ask(ours.house)
+    job = await ask(ours.ctx)
     await ours.paint(job.id)
-    await type_(ours.house, "easel ban", person="9")
-    await type_(ours.house, "easel bans")
+    await type_(ours.ctx, "easel ban", person="9")
+    await type_(ours.ctx, "easel bans")
     await ours.studio.press(ADMIN, HERE, ButtonPress("hide", job.id, 0), ref("h"))
-    await type_(ours.house, "easel ban", who=BOSS, where=ALONE, person="9")
-    waiting = await ask(ours.house, event="w")
+    await type_(ours.ctx, "easel ban", who=BOSS, where=ALONE, person="9")
+    waiting = await ask(ours.ctx, event="w")
     for action, about in (("hide", job), ("cancel", waiting)):
         with pytest.raises(NotAllowed) as caught:
             await ours.studio.press(ADMIN, HERE, ButtonPress(action, about.id, 0), ref("h2"))
         assert caught.value.key == "refusal.banned.for_good"
     with pytest.raises(NotAllowed):
-        await type_(ours.house, "easel unban", person="9")
+        await type_(ours.ctx, "easel unban", person="9")
 
 
 async def test_what_the_banned_have_waiting_is_cancelled_and_refunded(ours: World) -> None:
-    running, waiting = await ask(ours.house, event="1"), await ask(ours.house, event="2")
-    elsewhere = await ask(ours.house, where=THERE, event="3")
-    bobs = await ask(ours.house, who=BOB, event="4")
-    async with ours.house.db.write() as tx:
+    running, waiting = await ask(ours.ctx, event="1"), await ask(ours.ctx, event="2")
+    elsewhere = await ask(ours.ctx, where=THERE, event="3")
+    bobs = await ask(ours.ctx, who=BOB, event="4")
+    async with ours.ctx.db.write() as tx:
         await tx.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (running.id,))
-    card = await type_(ours.house, "easel ban", person="chat:1", names={"person": "Ada"})
+    card = await type_(ours.ctx, "easel ban", person="chat:1", names={"person": "Ada"})
     assert card.status == "Ada can't draw here any more, until /easel unban."
     states = {job.id: (await ours.job(job.id)).state for job in (running, waiting, elsewhere, bobs)}
     assert states == {
@@ -373,45 +373,45 @@ async def test_what_the_banned_have_waiting_is_cancelled_and_refunded(ours: Worl
 async def test_every_account_of_the_person_is_banned(ours: World) -> None:
     other = Actor("chat", "77")
     await link(ours, other)
-    await type_(ours.house, "easel ban", person="77", span="1h")
+    await type_(ours.ctx, "easel ban", person="77", span="1h")
     with pytest.raises(NotAllowed):
-        await ask(ours.house)
+        await ask(ours.ctx)
 
 
 async def test_owners_ban_everywhere_and_are_never_banned(ours: World) -> None:
-    await type_(ours.house, "easel ban", who=BOSS, where=ALONE, person="1", span="1h")
+    await type_(ours.ctx, "easel ban", who=BOSS, where=ALONE, person="1", span="1h")
     for where in (HERE, THERE, ALONE):
         with pytest.raises(NotAllowed):
-            await ask(ours.house, where=where, event=str(where))
+            await ask(ours.ctx, where=where, event=str(where))
     with pytest.raises(NotAllowed) as caught:
-        await type_(ours.house, "easel ban", person="8")
+        await type_(ours.ctx, "easel ban", person="8")
     assert caught.value.key == "refusal.ban.owner"
     await link(ours, Actor("chat", "88"), to=BOSS)
     with pytest.raises(NotAllowed):
-        await type_(ours.house, "easel ban", person="88")
+        await type_(ours.ctx, "easel ban", person="88")
 
 
 @pytest.mark.parametrize("who", [ADA, replace(ADMIN, is_admin=False)])
 @pytest.mark.parametrize("verb", ["easel ban", "easel unban", "easel bans", "easel words", "easel log"])
 async def test_only_admins_may(ours: World, verb: str, who: Actor) -> None:
     with pytest.raises(NotAllowed):
-        await type_(ours.house, verb, who=who, person="2", level="off")
+        await type_(ours.ctx, verb, who=who, person="2", level="off")
     with pytest.raises(NotAllowed):
-        await type_(ours.house, verb, who=ADMIN, where=ALONE, person="2", level="off")
+        await type_(ours.ctx, verb, who=ADMIN, where=ALONE, person="2", level="off")
     assert await ours.count("audit") == await ours.count("bans") == await ours.count("options") == 0
 
 
 async def test_bans_are_listed_undone_and_taken_back(ours: World) -> None:
-    await ask(ours.house)
-    await type_(ours.house, "easel ban", person="1", span="2h", reason="spam")
-    await type_(ours.house, "easel ban", where=THERE, person="2")
-    card = await type_(ours.house, "easel bans")
+    await ask(ours.ctx)
+    await type_(ours.ctx, "easel ban", person="1", span="2h", reason="spam")
+    await type_(ours.ctx, "easel ban", where=THERE, person="2")
+    card = await type_(ours.ctx, "easel bans")
     assert [(f.label, f.value) for f in card.facts] == [("Ada (chat:1)", "2 hours · spam")]
-    await type_(ours.house, "easel unban", person="1")
-    assert (await type_(ours.house, "easel bans")).status == "Nobody is banned here."
+    await type_(ours.ctx, "easel unban", person="1")
+    assert (await type_(ours.ctx, "easel bans")).status == "Nobody is banned here."
     with pytest.raises(NotFound):
-        await type_(ours.house, "easel unban", person="2")
-    async with ours.house.db.write() as tx:
+        await type_(ours.ctx, "easel unban", person="2")
+    async with ours.ctx.db.write() as tx:
         entry = (await audit_rows.of_place(tx, "chat", "guild"))[0]
         assert entry.action == "easel unban"
         await changes.undo_change(tx, entry.id, {kind.name: kind for kind in (BAN, OPTION)}, HERE, by="chat:9", now=1.0)
@@ -424,7 +424,7 @@ async def test_bans_are_listed_undone_and_taken_back(ours: World) -> None:
 
 async def test_a_name_that_nobody_knows_is_no_person(ours: World) -> None:
     with pytest.raises(BadInput) as caught:
-        await type_(ours.house, "easel ban", person="@ada")
+        await type_(ours.ctx, "easel ban", person="@ada")
     assert "@ada" in ours.studio.refused(caught.value, "en").status
 
 
@@ -433,9 +433,9 @@ async def test_a_name_that_nobody_knows_is_no_person(ours: World) -> None:
 
 async def test_the_log_is_a_channel_of_the_same_place(ours: World) -> None:
     with pytest.raises(BadInput):
-        await type_(ours.house, "easel log", channel="elsewhere")
-    await type_(ours.house, "easel log", channel="logs", names={"channel": "mod-log"})
-    async with ours.house.db.read() as tx:
+        await type_(ours.ctx, "easel log", channel="elsewhere")
+    await type_(ours.ctx, "easel log", channel="logs", names={"channel": "mod-log"})
+    async with ours.ctx.db.read() as tx:
         rows = list(await tx.execute_fetchall("SELECT value FROM options"))
     assert [json.loads(row[0]) for row in rows] == [{"platform": "chat", "chat": "logs"}]
 
@@ -444,16 +444,16 @@ async def test_the_log_is_a_channel_of_the_same_place(ours: World) -> None:
 
 
 async def painted(world: World, *, count: str = "1", private: bool = False, where: Place = HERE) -> Job:
-    job = await draw(world.house, ADA, where, DrawForm("@everyone a duck", count=count, private=private), ref("drawn"))
+    job = await draw(world.ctx, ADA, where, DrawForm("@everyone a duck", count=count, private=private), ref("drawn"))
     await world.paint(job.id)
     return job
 
 
 async def test_a_report_goes_to_the_log_once_with_the_picture_covered(ours: World) -> None:
-    await type_(ours.house, "easel log")
+    await type_(ours.ctx, "easel log")
     job = await painted(ours, count="2")
     for who in (BOB, BOB, ADMIN):
-        await report(ours.house, who, HERE, ButtonPress("report", job.id))
+        await report(ours.ctx, who, HERE, ButtonPress("report", job.id))
     told = await notices(ours)
     assert len(told) == 2
     message, card = told[0]
@@ -465,7 +465,7 @@ async def test_a_report_goes_to_the_log_once_with_the_picture_covered(ours: Worl
 
 async def test_without_a_log_the_owners_are_told_alone(ours: World) -> None:
     job = await painted(ours)
-    await report(ours.house, BOB, HERE, ButtonPress("report", job.id, 0))
+    await report(ours.ctx, BOB, HERE, ButtonPress("report", job.id, 0))
     ((message, _),) = await notices(ours)
     assert message.address == Address("chat", "8", user="8", private=True)
 
@@ -474,7 +474,7 @@ async def test_without_anybody_it_is_said_so(world: World) -> None:
     job = await painted(world)
     with pytest.raises(Unavailable):
         await world.studio.press(BOB, HERE, ButtonPress("report", job.id, 0), ref("press"))
-    await type_(world.house, "easel log")
+    await type_(world.ctx, "easel log")
     pressed = await world.studio.press(BOB, HERE, ButtonPress("report", job.id, 0), ref("press"))
     assert pressed.notice == "Thank you. The admins of this place have been told."
 
@@ -483,7 +483,7 @@ async def test_without_anybody_it_is_said_so(world: World) -> None:
 async def test_what_nobody_else_sees_is_not_reported(ours: World, private: bool, where: Place) -> None:
     job = await painted(ours, private=private, where=where)
     with pytest.raises(NotFound):
-        await report(ours.house, ADA, where, ButtonPress("report", job.id, 0))
+        await report(ours.ctx, ADA, where, ButtonPress("report", job.id, 0))
     assert not any(b.press.action == "report" for row in (await ours.studio.card(ADA, job.id)).buttons for b in row)
 
 
@@ -499,7 +499,7 @@ async def test_an_admin_of_its_place_hides_a_picture(ours: World) -> None:
     await ours.studio.press(ADMIN, HERE, ButtonPress("hide", job.id, 1), ref("h"))
     assert [p.spoiler for p in (await ours.studio.card(ADA, job.id)).pictures] == [False, True]
     assert ours.backlog.changes[-1] == job.id
-    async with ours.house.db.read() as tx:
+    async with ours.ctx.db.read() as tx:
         assert [p.flag for p in await pictures.of_job(tx, job.id)] == ["", SPOILER]
 
 
@@ -507,13 +507,13 @@ async def test_an_admin_of_its_place_hides_a_picture(ours: World) -> None:
 
 
 async def test_forgetting_empties_what_the_log_was_told(ours: World) -> None:
-    await type_(ours.house, "easel log")
-    await refused(ours.house, 1)
-    await refused(ours.house, 1, who=BOB)
-    await forget(ours.house, ADA)
+    await type_(ours.ctx, "easel log")
+    await refused(ours.ctx, 1)
+    await refused(ours.ctx, 1, who=BOB)
+    await forget(ours.ctx, ADA)
     ((_, card),) = await notices(ours)
     assert card.asker == "Bob"
-    async with ours.house.db.read() as tx:
+    async with ours.ctx.db.read() as tx:
         rows = await tx.execute_fetchall("SELECT count(*) FROM messages WHERE card LIKE '%Ada%'")
     assert next(iter(rows))[0] == 0
 
@@ -527,9 +527,9 @@ async def test_a_contact_sheet_with_a_covered_picture_is_covered(ours: World) ->
 
 @pytest.mark.parametrize("days", [2, 400])
 async def test_nobody_waits_for_refusals_of_a_clock_that_was_set_back(world: World, days: int) -> None:
-    await refused(world.house, FREE + 1)
+    await refused(world.ctx, FREE + 1)
     world.clock.jump(-days * 86400)
-    await ask(world.house)
-    await refused(world.house, 1)
+    await ask(world.ctx)
+    await refused(world.ctx, 1)
     with pytest.raises(NotAllowed):
-        await ask(world.house, event="now it counts again")
+        await ask(world.ctx, event="now it counts again")

@@ -30,7 +30,7 @@ async def say(world: World, name: str, actor: Actor = ADA, place: Place = HERE, 
 
 
 async def drawn(world: World) -> int:
-    job = await draw(world.house, ADA, HERE, DrawForm("an apple", count="2"), ref("draw"))
+    job = await draw(world.ctx, ADA, HERE, DrawForm("an apple", count="2"), ref("draw"))
     await world.paint(job.id)
     return job.id
 
@@ -68,7 +68,7 @@ async def test_how_long_pictures_are_kept_is_said_and_set_and_undone(world: Worl
     card = await say(world, "easel keep", ADMIN, span="30 days")
     assert "30 days" in card.status
     assert "7 天" in (await say(world, "easel keep", replace(ADMIN, locale="zh_CN"), span="1周")).status
-    async with world.house.db.write() as tx:
+    async with world.ctx.db.write() as tx:
         place_id = await people.find_place(tx, HERE)
         assert place_id is not None
         assert await options.get(tx, place_id, DAYS) == 7
@@ -88,7 +88,7 @@ async def test_an_owner_alone_says_it_for_everywhere_and_a_place_can_only_shorte
     assert any("owner" in note for note in here.notes)
     assert "3 days" in (await say(world, "easel keep", ADMIN, span="3 days")).status
     assert "10 days" in (await say(world, "easel keep", BOSS, ALONE)).status
-    async with world.house.db.read() as tx:
+    async with world.ctx.db.read() as tx:
         assert await options.get(tx, options.SERVICE, DAYS) == 10
 
 

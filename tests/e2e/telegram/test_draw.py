@@ -1,0 +1,241 @@
+"""People in Telegram, from a prompt to a picture and back, by the real client and the real core."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.step_gate import StepGate
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_world import Chat
+
+
+async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    gate = StepGate()
+    bot = await start(gate)
+    person = ann.members[ann.id]
+    asked = telegram.writes(ann, person, "a red apple on a blue background --seed 7")
+
+    card = await telegram.until(lambda: next(iter(ann.by_bot()), None))
+    assert card.reply_to is asked
+    assert "a red apple on a blue background" in card.code()
+    assert card.button("easel:cancel:1")
+    gate.let(4)
+    await telegram.until(lambda: "█" in card.words)
+    gate.open()
+    await telegram.until(lambda: card.photo is not None)
+    assert "Seed: 7" in card.words
+    assert "7" in card.code()
+    assert any("█" in words for words in card.past)
+    assert len(ann.by_bot()) == 1
+
+    query = telegram.presses(card, person, "reroll")
+    second = await telegram.until(lambda: next(iter(photos(ann)[1:]), None))
+    assert query.answered
+    assert second.reply_to is card
+    assert "Seed: 7 " not in second.words
+
+    await bot.stop()
+    await bot.start()
+    telegram.presses(card, person, "easel:seed:1:0")
+    third = await telegram.until(lambda: next((m for m in photos(ann) if m.reply_to is card and m is not second), None))
+    album = await telegram.until(lambda: [m for m in photos(ann) if m.reply_to is third])
+    assert len(album) == 1
+    assert third.photo is not None
+    assert card.photo is not None
+    assert third.photo.data == card.photo.data
+    assert await bot.count("jobs") == 3
+    assert await bot.charged() == 4
+    assert await bot.reserved() == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+async def test_several_pictures(start: Start, telegram: TelegramStandIn, ann: Chat, count: int) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], f"a cat --count {count} --seed 3")
+    await telegram.until(lambda: len(photos(ann)) == count)
+    card, *beside = photos(ann)
+    assert all(m.reply_to is card for m in beside)
+    assert len({m.photo.data for m in photos(ann) if m.photo}) == count
+    for index in range(count):
+        assert card.button(f"easel:seed:1:{index}")
+    if count > 2:
+        assert len({m.album for m in beside}) == 1
+
+
+async def test_a_kill_between_saving_and_confirming_draws_once(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    bot = await start()
+    await telegram.until(lambda: telegram.polled)
+    telegram.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    await bot.settled()
+    await bot.kill()
+    assert len(telegram.updates) == 1
+    telegram.mend()
+    await bot.start()
+    await telegram.until(lambda: not telegram.updates)
+    telegram.writes(ann, ann.members[ann.id], "a dog")
+    await telegram.until(lambda: len(photos(ann)) == 2)
+    assert len(ann.by_bot()) == 2
+    assert await bot.count("jobs") == 2
+    assert await bot.charged() == 2
+
+
+async def test_a_press_that_comes_twice_draws_once(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    bot = await start()
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    (card,) = await telegram.until(lambda: photos(ann))
+    await telegram.until(lambda: not telegram.updates)
+    await telegram.until(lambda: telegram.polled)
+    telegram.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
+    telegram.presses(card, ann.members[ann.id], "reroll")
+    await telegram.until(lambda: len(photos(ann)) == 2)
+    await bot.settled()
+    await bot.kill()
+    telegram.mend()
+    await bot.start()
+    await telegram.until(lambda: not telegram.updates)
+    assert await bot.count("jobs") == 2
+
+
+async def test_a_refusal_comes_once_though_the_update_comes_twice(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    bot = await start()
+    await telegram.until(lambda: telegram.polled)
+    telegram.refuse("getUpdates", 502, "Bad Gateway", times=float("inf"))
+    telegram.writes(ann, ann.members[ann.id], "a cat --count 99")
+    await telegram.until(lambda: len(ann.by_bot()) == 1)
+    await bot.settled()
+    await bot.kill()
+    telegram.mend()
+    await bot.start()
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    assert len(ann.by_bot()) == 2
+
+
+async def test_cancel_by_button(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    gate = StepGate()
+    bot = await start(gate)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    card = await telegram.until(lambda: next((m for m in ann.by_bot() if m.labels), None))
+    query = telegram.presses(card, ann.members[ann.id], "cancel")
+    await telegram.until(lambda: "Cancelled" in card.words)
+    await telegram.until(lambda: query.answered)
+    assert await bot.charged() == 0
+    assert await bot.reserved() == 0
+
+
+async def test_cancel_by_command(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    gate = StepGate()
+    bot = await start(gate)
+    for prompt in ("a cat", "a dog"):
+        telegram.writes(ann, ann.members[ann.id], prompt)
+    await telegram.until(lambda: len(ann.by_bot()) == 2)
+    telegram.writes(ann, ann.members[ann.id], "/cancel")
+    await telegram.until(lambda: [m for m in ann.by_bot() if "2 drawings were cancelled" in m.words])
+    assert await bot.reserved() == 0
+    telegram.writes(ann, ann.members[ann.id], "/cancel")
+    await telegram.until(lambda: [m for m in ann.by_bot() if "Nothing of yours" in m.words])
+
+
+async def test_a_card_that_was_deleted_comes_anew_with_the_picture(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    gate = StepGate()
+    await start(gate)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    card = await telegram.until(lambda: next(iter(ann.by_bot()), None))
+    telegram.deletes(card)
+    gate.open()
+    await telegram.until(lambda: photos(ann))
+    assert len(ann.by_bot()) == 1
+
+
+async def test_whoever_blocks_the_bot_finds_the_picture_in_the_history(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    gate = StepGate()
+    await start(gate)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(ann.by_bot)
+    ann.blocked = True
+    gate.open()
+    await telegram.until(lambda: ("sendPhoto", 403) in telegram.refused)
+    ann.blocked = False
+    telegram.writes(ann, ann.members[ann.id], "/history")
+    sheet = await telegram.until(lambda: next(iter(photos(ann)), None))
+    assert "a cat" in sheet.words
+
+
+async def test_history_turns_pages(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    person = ann.members[ann.id]
+    for n in range(10):
+        telegram.writes(ann, person, f"picture number {n}")
+        await telegram.until(lambda n=n: len(photos(ann)) == n + 1)  # type: ignore[misc]
+    telegram.writes(ann, person, "/history")
+    sheet = await telegram.until(
+        lambda: next((m for m in photos(ann) if "picture number 9" in m.words and m.labels == ["Older"]), None)
+    )
+    assert "picture number 0" not in sheet.words
+    query = telegram.presses(sheet, person, "page")
+    await telegram.until(lambda: "picture number 0" in sheet.words)
+    await telegram.until(lambda: query.answered)
+    telegram.presses(sheet, person, "easel:page:0")
+    await telegram.until(lambda: "picture number 9" in sheet.words)
+
+
+async def test_originals_come_as_documents(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], "a cat --seed 5")
+    (card,) = await telegram.until(lambda: photos(ann))
+    query = telegram.sends_press(card, ann.members[ann.id], "easel:original:1:0")
+    document = await telegram.until(lambda: next((m.document for m in ann.by_bot() if m.document), None))
+    assert document.data.startswith(b"\x89PNG")
+    assert b"parameters" in document.data
+    await telegram.until(lambda: query.answered)
+    assert query.text
+
+
+async def test_flood_control_is_honoured(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    telegram.refuse("sendMessage", 429, "Too Many Requests: retry after 1", times=1, retry_after=1)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    assert len(ann.by_bot()) == 1
+
+
+async def test_a_storm_of_prompts_never_meets_flood_control(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    for n in range(15):
+        telegram.writes(ann, ann.members[ann.id], f"picture number {n}")
+    await telegram.until(lambda: len(photos(ann)) == 15)
+    assert telegram.refused == []
+
+
+async def test_the_smart_dashes_of_telegrams_apps_are_flags(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    telegram.writes(ann, ann.members[ann.id], "a cat —seed 7 —size 192x192")
+    (card,) = await telegram.until(lambda: photos(ann))
+    assert "Seed: 7" in card.words
+    assert "192" in card.words
+
+
+async def test_nothing_that_people_write_becomes_markup(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    evil = "<b>@everyone_here</b> *x* [a](tg://user?id=1) http://example.com"
+    telegram.writes(ann, ann.members[ann.id], evil)
+    (card,) = await telegram.until(lambda: photos(ann))
+    assert evil in card.code()
+    assert card.mentions() == []
+    telegram.writes(ann, ann.members[ann.id], "a cat --seed @everyone_here")
+    refusal = (await telegram.until(lambda: ann.by_bot()[1:]))[0]
+    assert refusal.mentions() == []
+    assert "everyone_here" in refusal.words

@@ -1,0 +1,208 @@
+"""The whole bot for tests: a real SQLite file, the fake engine, recording surfaces; killed and started at will."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from bot import runner
+from bot.commands.model import CommandResult, Invocation
+from bot.context import AppContext
+from bot.core.access import AccessMode, Owners
+from bot.core.cards import ButtonPress
+from bot.core.jobs import Job, JobState
+from bot.core.messages import Address, EventRef, Message
+from bot.core.people import Actor, Place
+from bot.core.ports import Moderator, Surface
+from bot.core.quotas import Limit
+from bot.core.requests import DrawForm
+from bot.dispatch.service import Dispatch
+from bot.drawing.admission import draw
+from bot.features import COMMANDS
+from bot.observability.metrics import Metrics
+from bot.storage import jobs, messages
+from bot.storage.database import Database
+from tests.fakes.clock import FakeClock
+from tests.fakes.engine import FakeEngine
+from tests.fakes.surface import Chats, FakeSurface
+
+CHAT = "100"
+TICK = 0.25
+
+
+class Bot:
+    """One data folder, and the service that works on it now."""
+
+    def __init__(self, folder: Path, engine: FakeEngine, surfaces: dict[str, Surface]) -> None:
+        self.folder = folder
+        self.pictures = folder / "pictures"
+        self.engine = engine
+        self.surfaces = surfaces
+        self.clock = FakeClock()
+        self.owners = Owners()
+        self.access: dict[str, AccessMode] = {}
+        self._events = 0
+        self.moderator: Moderator | None = None
+        """Looks at pictures from the next start on."""
+
+    @property
+    def chats(self) -> Chats:
+        """What people see on the platform ``chat``."""
+        surface = self.surfaces["chat"]
+        assert isinstance(surface, FakeSurface)
+        return surface.chats
+
+    @property
+    def surface(self) -> FakeSurface:
+        """The platform ``chat``."""
+        surface = self.surfaces["chat"]
+        assert isinstance(surface, FakeSurface)
+        return surface
+
+    async def start(self) -> None:
+        """A new process on the same folder."""
+        self.db = await Database.open(self.folder / "easel.db")
+        self.registry = CollectorRegistry()
+        self.dispatch = Dispatch(
+            self.db,
+            self.pictures,
+            self.engine,
+            clock=self.clock,
+            metrics=Metrics(self.registry),
+            owners=self.owners,
+            access=self.access,
+            moderator=self.moderator,
+        )
+        self.ctx = AppContext(
+            db=self.db,
+            backlog=self.dispatch,
+            clock=self.clock,
+            profiles=self.engine.profiles,
+            pictures=self.pictures,
+            quota=Limit(50),
+            max_counts={"web": 16},
+            owners=self.owners,
+            access=self.access,
+        )
+        await self.dispatch.start()
+        for platform, surface in self.surfaces.items():
+            await self.dispatch.attach(platform, surface)
+
+    async def stop(self) -> None:
+        """End as SIGTERM does."""
+        await self.dispatch.stop()
+        await self.db.close()
+
+    async def kill(self) -> None:
+        """End as ``kill -9`` does: nothing is put in order, whatever was under way stays as it is."""
+        task = self.dispatch._task
+        assert task is not None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self.db.close()
+
+    async def restart(self) -> None:
+        """Kill it and start it again."""
+        await self.kill()
+        await self.start()
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Let time pass until the condition holds; it may be a plain or an async function."""
+        async with asyncio.timeout(20):
+            while True:
+                result = condition()
+                if asyncio.iscoroutine(result):
+                    result = await result
+                if result:
+                    return
+                await asyncio.sleep(0.001)
+                self.clock.advance(TICK)
+
+    async def quiet(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass until no lane is open and nothing waits to be looked at, or until it is enough."""
+
+        def still() -> bool:
+            delivery = self.dispatch._delivery
+            # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
+            idle = bool(delivery._wake._waiters) and not delivery._wake.is_set()
+            return enough() or (idle and not (delivery._senders or delivery._changed_jobs or delivery._added))
+
+        for _ in range(3):
+            await self.until(still)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+
+    def actor(self, user: str = "1", platform: str = "chat", *, locale: str = "en") -> Actor:
+        return Actor(platform, user, name=f"user {user}", locale=locale)
+
+    async def ask(
+        self,
+        prompt: str = "a red apple",
+        *,
+        user: str = "1",
+        platform: str = "chat",
+        chat: str = CHAT,
+        thread: str | None = None,
+        event: str | None = None,
+        answered: bool = False,
+        shown: bool = True,
+        **form: Any,
+    ) -> Job:
+        """Ask for pictures as a surface would."""
+        self._events += 1
+        address = Address(platform, chat, thread=thread, user=user) if shown else None
+        ref = EventRef(event or f"{platform}:{self._events}", address, answered)
+        place = Place(platform, None, chat)
+        return await draw(self.ctx, self.actor(user, platform), place, DrawForm(prompt, **form), ref)
+
+    async def cancel(self, job_id: int, *, user: str = "1", platform: str = "chat", chat: str = CHAT) -> bool:
+        """Press Cancel; returns whether that ended the job."""
+        ref = EventRef(f"cancel:{job_id}:{user}")
+        actor, place = self.actor(user, platform), Place(platform, None, chat)
+        return not (await self.press(actor, place, ButtonPress("cancel", job_id), ref)).notice
+
+    async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> CommandResult:
+        """Press a button as a surface would."""
+        return await runner.run(self.ctx, Invocation(actor, place, COMMANDS.by_action[press.action], ref, press=press))
+
+    async def job(self, job_id: int) -> Job:
+        async with self.db.read() as tx:
+            job = await jobs.get(tx, job_id)
+        assert job is not None
+        return job
+
+    async def rows(self, job_id: int) -> tuple[Message, ...]:
+        async with self.db.read() as tx:
+            return await messages.of_job(tx, job_id)
+
+    async def reaches(self, job_id: int, *states: JobState) -> Job:
+        """Wait until the job is in one of these states."""
+
+        async def there() -> bool:
+            return (await self.job(job_id)).state in states
+
+        await self.until(there)
+        return await self.job(job_id)
+
+    async def delivered(self, job_id: int) -> Job:
+        return await self.reaches(job_id, JobState.DELIVERED)
+
+    async def ledger(self, job_id: int) -> tuple[int, int, int]:
+        """(lines, what is still reserved, what is charged) of one job."""
+        async with self.db.read() as tx:
+            rows = list(
+                await tx.execute_fetchall(
+                    "SELECT count(*), coalesce(sum(reserved), 0), coalesce(sum(charged), 0) FROM ledger"
+                    " WHERE job_id = ?",
+                    (job_id,),
+                )
+            )
+        return rows[0][0], rows[0][1], rows[0][2]
+
+    def files(self) -> list[str]:
+        """Every file in the pictures folder, by name."""
+        return sorted(path.name for path in self.pictures.rglob("*") if path.is_file())

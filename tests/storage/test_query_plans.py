@@ -1,0 +1,154 @@
+"""Hot queries go by an index: none of them reads a whole table, however many jobs there were."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from bot.access import store as access_rows
+from bot.access import store as code_attempts
+from bot.access import store as codes
+from bot.access.store import CodeKind
+from bot.accounts import store as account_rows
+from bot.audit import store as audit_rows
+from bot.core.access import AccessDecision, Newcomer, SubjectKind
+from bot.core.jobs import JobState
+from bot.core.people import Actor, Place
+from bot.core.quotas import Scope, Unit
+from bot.history import store as history_rows
+from bot.history.queries import parse_query
+from bot.moderation import store as moderation_rows
+from bot.places import store
+from bot.privacy.store import exports, forgetting
+from bot.privacy.store import retention as retention_rows
+from bot.quotas.rules import Asker, Measure
+from bot.quotas.store import credits as credits_
+from bot.quotas.store import ledger
+from bot.quotas.store import rules as rule_rows
+from bot.storage import jobs, messages, options, people, pictures
+from bot.storage import people as owners
+from bot.storage.database import Database, Tx
+from tests.fakes.job_rows import add_job
+
+ASKER = Asker(1, 1, "c")
+MEASURES = (
+    Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True),
+    Measure(0.0, Unit.POINTS, in_place=True, in_channel=True, by_owner=False),
+)
+
+PERSON = Newcomer(1, "chat", SubjectKind.PERSON, "1", "", AccessDecision.ASKED, 1.0)
+PLACE = Newcomer(2, "chat", SubjectKind.PLACE, "g", "", AccessDecision.ASKED, 1.0)
+
+
+async def _search(tx: Tx, query: str) -> object:
+    person = await people.remember(tx, Actor("web", "1"), now=1.0)
+    await add_job(tx, reserve=False)
+    return await history_rows.find_jobs(tx, person.id, parse_query(query), limit=9, before=7)
+
+
+async def _join(tx: Tx) -> int:
+    ids = [(await people.remember(tx, Actor(platform, "1"), now=1.0)).id for platform in ("web", "chat")]
+    return await account_rows.join(tx, ids[0], ids[1])
+
+
+async def _part(tx: Tx) -> int:
+    await _join(tx)
+    person = await people.find(tx, "chat", "1")
+    assert person is not None
+    return await account_rows.part(tx, person.account_id, now=1.0)
+
+
+HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
+    "job": lambda tx: jobs.get(tx, 1),
+    "job of an event": lambda tx: jobs.by_event(tx, "e"),
+    "queued jobs": lambda tx: jobs.in_state(tx, JobState.QUEUED),
+    "ids of queued jobs": jobs.waiting_ids,
+    "painted jobs": lambda tx: jobs.in_state(tx, JobState.PAINTED),
+    "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
+    "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),
+    "files to start from": jobs.starts,
+    "another id for a place": lambda tx: store.move_place(tx, "telegram", "1", "2"),
+    "move": lambda tx: jobs.move(tx, 1, JobState.QUEUED, JobState.RUNNING, now=1.0),
+    "account": lambda tx: people.find(tx, "web", "1"),
+    "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
+    "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada", handle="ada"), now=1.0),
+    "account of a handle": lambda tx: people.named(tx, "telegram", "ada"),
+    "options of a place": lambda tx: options.read(tx, 1),
+    "changes of a place": lambda tx: audit_rows.of_place(tx, "discord", "g"),
+    "a change": lambda tx: audit_rows.get(tx, 1),
+    "was it undone": lambda tx: audit_rows.undone(tx, 1),
+    "pictures": lambda tx: pictures.of_job(tx, 1),
+    "pictures of jobs": lambda tx: pictures.of_jobs(tx, [1, 2]),
+    "used": lambda tx: ledger.used(tx, ASKER, MEASURES, now=1.0),
+    "oldest use": lambda tx: ledger.oldest(tx, ASKER, MEASURES[1], now=1.0),
+    "waiting jobs of somebody": lambda tx: ledger.waiting(tx, ASKER, but=1),
+    "settle": lambda tx: ledger.settle(tx, 1, painted=0, now=1.0),
+    "rules": lambda tx: rule_rows.concerning(tx, "discord", "g"),
+    "rules for somebody": lambda tx: rule_rows.for_one(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
+    "credits": lambda tx: credits_.available(tx, ASKER, now=1.0),
+    "borrowed and due": lambda tx: ledger.beside(tx, ASKER, since=0.0, now=1.0),
+    "give back": lambda tx: credits_.give_back(tx, 1, 1, by_owner=True, now=1.0),
+    "grant of an event": lambda tx: credits_.of_event(tx, "e"),
+    "one rule": lambda tx: rule_rows.get(tx, Scope(), by_owner=True),
+    "newcomer": lambda tx: access_rows.find(tx, "chat", SubjectKind.PERSON, "1"),
+    "newcomers who wait": lambda tx: access_rows.open_requests(tx, ("chat",)),
+    "newcomers to tell of": lambda tx: access_rows.open_requests(tx, ("chat", "web"), untold=True),
+    "how many newcomers": lambda tx: access_rows.count_open(tx, ("chat", "web")),
+    "asked here since": lambda tx: access_rows.has_asked(tx, 1, None, since=1.0),
+    "held for a person": lambda tx: access_rows.held(tx, PERSON),
+    "held for a place": lambda tx: access_rows.held(tx, PLACE),
+    "a code": lambda tx: codes.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
+    "an owner's language": lambda tx: owners.language_of_owner(tx, "chat", "1"),
+    "messages of a job": lambda tx: messages.of_job(tx, 1),
+    "wanted messages": messages.wanted,
+    "begun messages": messages.begun,
+    "a ban": lambda tx: moderation_rows.binding_ban(tx, 1, 2, now=1.0),
+    "bans of a place": lambda tx: moderation_rows.bans_of_place(tx, 2, now=1.0),
+    "what a ban stops": lambda tx: moderation_rows.waiting_jobs(tx, "chat", "1", 2),
+    "strikes": lambda tx: moderation_rows.strikes_of(tx, 1),
+    "how strict": lambda tx: moderation_rows.strictness_of_job(tx, 1),
+    "where a place's log is": lambda tx: moderation_rows.log_channel_of(tx, 1),
+    "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
+    "old pictures": lambda tx: retention_rows.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
+    "old pictures' rows": lambda tx: retention_rows.unkeep(tx, "pictures", [1, 2]),
+    "exports that are wanted": exports.wanted,
+    "last export": lambda tx: exports.last(tx, 1),
+    "a link": lambda tx: exports.by_digest(tx, "d"),
+    "jobs of an export": lambda tx: exports.batch(tx, 1, "pictures", after=0, limit=9),
+    "what forgetting takes": lambda tx: forgetting.losses(tx, 1),
+    "jobs to stop": lambda tx: forgetting.waiting(tx, 1),
+    "forgotten jobs that are shown": messages.unwanted_jobs,
+    "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
+    "search": lambda tx: _search(tx, "cat 山水 seed:7 model:demo after:1970 before:2030"),
+    "search for anything since a day": lambda tx: _search(tx, "after:1970"),
+    "favourites": lambda tx: history_rows.favourites_page(
+        tx, 1, parse_query("is:favourite after:1970"), limit=9, before=7
+    ),
+    "kept of jobs": lambda tx: history_rows.favourites_among(tx, 1, [1, 2]),
+    "what is theirs and kept": lambda tx: history_rows.by_their_own(tx, [1, 2]),
+    "jobs by their ids": lambda tx: jobs.of_ids(tx, [1, 2]),
+    "the next to be indexed": lambda tx: jobs.pictured(tx, up_to=9, limit=9),
+    "a search of before": lambda tx: history_rows.get_search(tx, 1, 1),
+    "wrong codes": lambda tx: code_attempts.attempts_left(tx, 1, 1.0),
+    "joining two people": _join,
+    "parting an account": _part,
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+async def test_no_hot_query_scans_a_table(db: Database, name: str) -> None:
+    seen: list[str] = []
+    async with db.write() as tx:
+        await tx.set_trace_callback(seen.append)
+        await HOT[name](tx)
+        await tx.set_trace_callback(None)  # type: ignore[arg-type]  # sqlite3 takes None to stop
+        statements = [sql for sql in seen if sql.lstrip()[:6] in {"SELECT", "UPDATE"}]
+        assert statements
+        for sql in statements:
+            plan = [row[3] for row in await tx.execute_fetchall(f"EXPLAIN QUERY PLAN {sql}")]
+            # A partial index holds what is open (or starts from a picture) alone: to walk it is as good as a search.
+            # So is what the full-text index gives for words (M).
+            small = ("_open", "jobs_started", "VIRTUAL TABLE INDEX 192:M", "found_config")
+            walks = [s for s in plan if s.startswith("SCAN") and not any(part in s for part in small)]
+            assert not walks, f"{sql}: {plan}"

@@ -1,0 +1,250 @@
+"""The page over the real bot for tests: Studio, dispatch and a SQLite file, with an engine that needs no device."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientResponse, FormData, web
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
+
+from adapters.cli.clock import SystemClock
+from adapters.cli.environment import AppSettings
+from adapters.web.identity import PLACE
+from adapters.web.platform import PLATFORM
+from adapters.web.service import CLOSE_SECONDS, application, connection_options
+from adapters.web.settings import WebSettings
+from bot.core.messages import EventRef
+from bot.core.people import Actor
+from bot.core.quotas import Limit
+from bot.core.requests import DrawForm
+from bot.dispatch.service import Dispatch
+from bot.observability.metrics import Metrics
+from bot.settings import Settings
+from bot.storage.database import Database
+from bot.studio import Studio
+from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
+
+Json = dict[str, Any]
+Client = TestClient[web.Request, web.Application]
+
+LANGUAGES = {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9,en;q=0.8"}
+"""What browsers send."""
+
+WAIT_SECONDS = 20.0
+"""When a test gives up; nothing here takes so long."""
+
+
+CORE = Settings(_env_file=None)
+
+
+def settings_of(**given: Any) -> WebSettings:
+    """The page's settings, none of them from a file of this machine."""
+    return WebSettings(_env_file=None, **given)
+
+
+def app_of(folder: Path, settings: WebSettings) -> AppSettings:
+    """All settings for a data folder where the page alone is on."""
+    return AppSettings(Settings(_env_file=None, data_dir=folder), (PLATFORM.configured(settings),))
+
+
+class Server(TestServer):
+    """Runs the application as the service does: a handler is not cancelled when its browser leaves."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        options = {**connection_options(), "lingering_time": 0.1, "shutdown_timeout": CLOSE_SECONDS}
+        options |= {"handler_cancellation": False}
+        return web.AppRunner(self.app, **{**kwargs, **options})
+
+
+@dataclass(slots=True)
+class Event:
+    """One event of a stream; a comment is a kind of its own."""
+
+    kind: str
+    data: Json = field(default_factory=dict)
+
+
+async def events(response: ClientResponse) -> AsyncIterator[Event]:
+    """Read a stream as a browser does, block by block."""
+    lines: list[str] = []
+    async for raw in response.content:
+        line = raw.decode().rstrip("\n")
+        if line:
+            lines.append(line)
+            continue
+        fields = dict(one.split(": ", 1) for one in lines)
+        lines = []
+        if "" in fields:
+            yield Event("comment")
+        elif "retry" in fields:
+            yield Event("retry", {"ms": int(fields["retry"])})
+        else:
+            yield Event(fields["event"], json.loads(fields["data"]))
+
+
+class WebHarness:
+    """A bot with its page on a free port, and a browser's side of it."""
+
+    def __init__(
+        self, folder: Path, engine: FakeEngine, gate: StepGate, settings: WebSettings, token: str = ""
+    ) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.gate = gate
+        self.settings = settings
+        self.token = token
+        self._keys = 0
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[WebHarness]:
+        """Build it as the composition root does, and end it in the opposite order."""
+        async with await Database.open(self.folder / "easel.db") as self.db:
+            self.registry = CollectorRegistry()
+            clock, pictures = SystemClock(), self.folder / "pictures"
+            self.dispatch = Dispatch(self.db, pictures, self.engine, clock=clock, metrics=Metrics(self.registry))
+            self.studio = Studio(
+                self.db,
+                self.engine,
+                self.dispatch,
+                self.dispatch.live,
+                clock=clock,
+                pictures=pictures,
+                sheets=self.folder / "sheets",
+                quota=Limit(50),
+                max_counts={"web": 16},
+                link=self.settings.public_url or "",
+            )
+            await self.engine.start()
+            await self.dispatch.start()
+            self.server = Server(application(self.settings, self.studio, self.registry, self.token))
+            async with TestClient(self.server) as self.client:
+                yield self
+                self.gate.open()
+            await self.dispatch.stop()
+            await self.engine.aclose()
+
+    @property
+    def actor(self) -> Actor:
+        """Who sits at the page."""
+        return Actor("web", "local", is_admin=True, is_owner=True)
+
+    def key(self) -> str:
+        """A new name for one request."""
+        self._keys += 1
+        return f"00000000-{self._keys}"
+
+    async def get(self, path: str, **how: Any) -> tuple[int, Json]:
+        """Ask; returns status and JSON."""
+        async with self.client.get(path, **how) as response:
+            return response.status, await response.json()
+
+    async def post(self, path: str, body: object, **how: Any) -> tuple[int, Json]:
+        """Send JSON; returns status and JSON."""
+        async with self.client.post(path, json=body, **how) as response:
+            return response.status, await response.json()
+
+    async def upload(self, form: Json, files: Mapping[str, bytes], **how: Any) -> tuple[int, Json]:
+        """Send a request for pictures as a browser's form does; returns status and JSON."""
+        data = FormData(default_to_multipart=True)
+        for name, value in form.items():
+            data.add_field(name, value)
+        for name, content in files.items():
+            data.add_field(name, io.BytesIO(content), filename=f"{name}.png", content_type="application/octet-stream")
+        async with self.client.post("/api/draw", data=data, **how) as response:
+            return response.status, await response.json()
+
+    async def raw(self, request: str) -> tuple[int, str]:
+        """Send what no client library would send; returns status and the whole answer. ``HOST`` becomes the real one."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.client.port)
+        try:
+            writer.write(request.replace("HOST", f"127.0.0.1:{self.client.port}").encode())
+            answer = (await reader.read()).decode()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+        return int(answer.split(" ", 2)[1]), answer
+
+    async def ask(self, prompt: str = "a red apple", **form: str) -> Json:
+        """Ask for pictures; returns the card."""
+        status, answer = await self.post("/api/draw", {"key": self.key(), "prompt": prompt, **form})
+        assert status == 201, answer
+        card: Json = answer["card"]
+        return card
+
+    async def drawn(self, prompt: str = "a red apple", **form: str) -> Json:
+        """Ask for pictures and wait until they are there; returns the final card."""
+        return await self.final((await self.ask(prompt, **form))["job_id"])
+
+    async def started(self, files: Mapping[str, bytes], **form: str) -> Json:
+        """Ask for pictures that start from one, and wait until they are there; returns the final card."""
+        status, answer = await self.upload({"key": self.key(), "prompt": "a red apple", **form}, files)
+        assert status == 201, answer
+        return await self.final(answer["card"]["job_id"])
+
+    async def final(self, job: int) -> Json:
+        """Follow a job to its end."""
+        async with self.client.get(f"/api/jobs/{job}/events") as response:
+            last = [event async for event in events(response) if event.kind == "card"][-1]
+        card: Json = last.data["card"]
+        assert card["final"]
+        return card
+
+    async def drawn_by_actor(self) -> None:
+        """Draw a picture without the page, and wait until it is there."""
+        shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), EventRef(self.key()))
+        async for _ in self.studio.watch(self.actor, shown.job_id):
+            pass
+
+    async def press(self, button: str, **how: Any) -> tuple[int, Json]:
+        """Press a button."""
+        return await self.post("/api/press", {"id": button, "key": self.key()}, **how)
+
+    async def count(self, table: str) -> int:
+        """Rows of a table."""
+        async with self.db.read() as tx:
+            rows = list(await tx.execute_fetchall(f"SELECT count(*) FROM {table}"))
+        return int(rows[0][0])
+
+    async def charged(self) -> int:
+        """Pictures that were charged, in all."""
+        async with self.db.read() as tx:
+            rows = list(await tx.execute_fetchall("SELECT coalesce(sum(charged), 0) FROM ledger"))
+        return int(rows[0][0])
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that happens by itself."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.001)
+
+    def answering(self) -> int:
+        """Browsers whose connection still has a task here; the application's own tasks come and go as well."""
+        return sum("RequestHandler" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    def watched(self) -> int:
+        """Jobs that somebody watches."""
+        return len(self.dispatch.live._viewers)
+
+
+def error_of(answer: Json) -> tuple[str, str]:
+    """Key and sentence of an error, which is made of nothing else."""
+    assert set(answer) == {"error"}
+    assert set(answer["error"]) == {"key", "text"}
+    key, text = answer["error"]["key"], answer["error"]["text"]
+    assert text
+    assert text != key
+    assert "\n" not in text
+    assert not re.search(r"\{[a-z_]+\}", text), "a field was left open"
+    return key, text
