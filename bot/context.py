@@ -1,4 +1,4 @@
-"""What every use case works with."""
+"""The contexts of use cases: the service's (AppContext) and the one of a single request (AdmissionContext)."""
 
 from __future__ import annotations
 
@@ -9,36 +9,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.core.access import AccessMode, Owners
+from bot.core.people import Actor, Person, Place
 from bot.core.ports import Backlog, Clock
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history.download_limits import DownloadLimits
-from bot.moderation.word_list import WordList, shipped
-from bot.storage.database import Transactions
+from bot.moderation.word_list import WordList, shipped_words
+from bot.storage import options
+from bot.storage.database import Transactions, Tx
+from bot.storage.options import Options
 from engine.contract import Profile
+
+MAX_COUNT = 4
+"""Most pictures in one request on a platform without a setting of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """The outside of the use cases, handed in once by Studio.
+    """The services and settings that use cases need. Studio creates it once.
 
     Attributes:
-        db: Where the rows are.
+        db: The database.
         backlog: The queue.
-        clock: Time.
-        profiles: What can be asked for now; the first is the default.
-        pictures: Folder of the pictures' files.
-        quota: The owner's rule for everybody (``EASEL_QUOTA``).
-        max_counts: Most pictures in one request, by platform; 4 where a platform says nothing.
-        sheets: Folder for contact sheets, which are thrown away after a day; beside ``pictures`` unless it is given.
-        owners: Who runs this Easel, live.
-        access: Who may come in, by platform; everybody where a platform says nothing.
-        link: Address of the page for others (``EASEL_WEB_PUBLIC_URL``); empty where it has none.
-        words: Finds what is not drawn everywhere.
-        styles: What ``--style`` may name, by name.
+        clock: The current time.
+        profiles: Returns the models that are served now; the first is the default.
+        pictures: Folder of the picture files.
+        default_quota: The owner's rule for everybody (``EASEL_QUOTA``).
+        max_counts: Most pictures in one request, by platform; ``MAX_COUNT`` for any other.
+        sheets: Folder for contact sheets, which are deleted after a day; None: next to ``pictures``.
+        owners: The live list of owners.
+        access_modes: Who may draw, by platform; everybody on any other.
+        public_url: Address of the web page for others (``EASEL_WEB_PUBLIC_URL``); empty if it has none.
+        word_list: Finds forbidden words.
+        styles: The styles that ``--style`` may name, by name.
         rng: Draws seeds.
-        fetches: How often each person may have original files sent.
-        reading: Held while a given picture is read: large ones take much memory, so they come one by one.
+        download_limits: Limits how often each person downloads original files.
+        image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
     """
 
     db: Transactions
@@ -46,18 +52,46 @@ class AppContext:
     clock: Clock
     profiles: Callable[[], tuple[Profile, ...]]
     pictures: Path
-    quota: Limit | RuleTerms
+    default_quota: Limit | RuleTerms
     max_counts: Mapping[str, int] = field(default_factory=dict)
     sheets: Path | None = None
     owners: Owners = field(default_factory=Owners)
-    access: Mapping[str, AccessMode] = field(default_factory=dict)
-    link: str = ""
-    words: WordList = field(default_factory=shipped)
+    access_modes: Mapping[str, AccessMode] = field(default_factory=dict)
+    public_url: str = ""
+    word_list: WordList = field(default_factory=shipped_words)
     styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
     rng: random.Random = field(default_factory=random.SystemRandom)
-    fetches: DownloadLimits = field(default_factory=DownloadLimits)
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    download_limits: DownloadLimits = field(default_factory=DownloadLimits)
+    image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def max_count(self, platform: str) -> int:
-        """Most pictures in one request on this platform."""
-        return self.max_counts.get(platform, 4)
+        """Return the most pictures in one request on this platform."""
+        return self.max_counts.get(platform, MAX_COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionContext:
+    """Who requests something, and where. Every check between the request and the queue reads it.
+
+    Attributes:
+        actor: The account that acts.
+        place: Where.
+        person: The person whose account it is.
+        place_id: Row of the server or group; None in direct messages and on the page.
+        now: Unix seconds.
+        options: Options of the place and of the whole service.
+    """
+
+    actor: Actor
+    place: Place
+    person: Person
+    place_id: int | None
+    now: float
+    options: Options
+
+
+async def load_admission_context(
+    tx: Tx, actor: Actor, place: Place, person: Person, *, place_id: int | None, now: float
+) -> AdmissionContext:
+    """Return the context of a request, with the options read from the database."""
+    return AdmissionContext(actor, place, person, place_id, now, await options.read(tx, place_id))

@@ -36,7 +36,7 @@ from bot.history import cards as history_cards
 from bot.history import listing, queries
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry
-from bot.moderation.word_list import WordList, shipped
+from bot.moderation.word_list import WordList, shipped_words
 from bot.places import options as place_options
 from bot.privacy import service as privacy_service
 from bot.quotas import cards as quota_cards
@@ -102,13 +102,13 @@ class Studio:
             clock=clock,
             profiles=engine.profiles,
             pictures=pictures,
-            quota=quota,
+            default_quota=quota,
             max_counts=max_counts or {},
             sheets=sheets,
             owners=known,
-            words=words or shipped(),
-            access=access or {},
-            link=link,
+            word_list=words or shipped_words(),
+            access_modes=access or {},
+            public_url=link,
             styles=styles,
         )
 
@@ -306,7 +306,7 @@ class Studio:
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
-        return quota_cards.quota_card(await quota_service.show(self._ctx, actor, place), actor.locale)
+        return quota_cards.quota_card(await quota_service.show_quota(self._ctx, actor, place), actor.locale)
 
     def styles(self) -> tuple[str, ...]:
         """Names of the styles that can be asked for; the operator's own first."""

@@ -25,7 +25,7 @@ from bot.core import recipes
 from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.drawing import flags, request_rules, source_image
-from bot.moderation.word_list import shipped
+from bot.moderation.word_list import shipped_words
 from bot.provenance import a1111, png
 from bot.storage import blobs
 from bot.storage.blobs import MIN_FREE_BYTES
@@ -55,10 +55,10 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
     if form.style is not None:
         for problem in known.problems:
             warn(problem.key, **problem.params)
-    request = request_rules.check(
-        replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, start=start
+    request = request_rules.check_form(
+        replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, source=start
     )
-    found = shipped().look(request.prompt)
+    found = shipped_words().find(request.prompt)
     if found is not None and found.forbidden:
         # Forbidden everywhere, so also here, where no other check of words runs.
         raise BadInput("refusal.words.forbidden")

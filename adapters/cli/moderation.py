@@ -11,7 +11,7 @@ from pathlib import Path
 from adapters.cli.checks import Finding
 from adapters.cli.output import text
 from bot.core.errors import BadInput
-from bot.moderation.word_list import CustomWords, WordList, read_own, shipped, word_list
+from bot.moderation.word_list import CustomWords, WordList, build_word_list, parse_custom_words, shipped_words
 from bot.settings import Settings
 from engine.contract import EngineError
 from engine.moderation import folder
@@ -62,17 +62,17 @@ def _own(path: Path) -> CustomWords | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("cli.words", path=str(path), reason=str(error)) from error
-    return read_own(lines)
+    return parse_custom_words(lines)
 
 
 def _words(path: Path) -> WordList:
     own = _own(path)
     if own is None:
-        return shipped()
+        return shipped_words()
     for number, why in own.bad:
         # Never the word itself: it must not reach a log.
         log.warning("%s, line %d is left out: %s", path, number, why)
-    return word_list(own)
+    return build_word_list(own)
 
 
 @asynccontextmanager

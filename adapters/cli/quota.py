@@ -11,8 +11,8 @@ from adapters.cli.output import echo, text
 from adapters.cli.parsers import check_ids
 from bot.core.errors import NotFound
 from bot.core.quotas import QuotaRule, RuleTerms, Scope
-from bot.quotas import operator
-from bot.quotas.rules import format_terms, parse_terms
+from bot.quotas import service
+from bot.quotas.rules.terms import format_terms, parse_terms
 from bot.storage.database import Database
 
 
@@ -27,15 +27,15 @@ async def _main(args: argparse.Namespace) -> None:
     default = parse_terms(settings.quota)
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         if args.action == "show":
-            _show(await operator.show_quotas(db), default)
+            _show(await service.list_rules(db), default)
             return
         check_ids(args.platform, args.place, args.channel, args.role, args.person)
         scope = Scope(args.platform, args.place, channel=args.channel, role=args.role, person=args.person)
         if args.action == "set":
-            terms = await operator.set_quota(db, SystemClock(), " ".join(args.rule), scope)
+            terms = await service.set_operator_rule(db, SystemClock(), " ".join(args.rule), scope)
             echo("cli.quota.set", rule=format_terms(terms), scope=_words(scope))
             return
-        gone = await operator.reset_quota(db, SystemClock(), scope)
+        gone = await service.reset_operator_rules(db, SystemClock(), scope)
         if not gone:
             raise NotFound("cli.quota.none", scope=_words(scope))
         for terms in gone:

@@ -11,15 +11,26 @@ from adapters.cli.checks import Finding
 from adapters.cli.output import text
 from bot.cards import i18n
 from bot.core.errors import BadInput
-from bot.drawing.styles import CSV, TOML, LeftOut, Library, Style, library, read_csv, read_toml
+from bot.drawing.styles import (
+    CSV_FILE,
+    TOML_FILE,
+    ProblemHandler,
+    Style,
+    StyleLibrary,
+    merge_styles,
+    read_csv,
+    read_toml,
+)
 from engine.regular_files import read_text
 
-_READERS: Mapping[str, Callable[[str, LeftOut], dict[str, Style]]] = MappingProxyType({TOML: read_toml, CSV: read_csv})
+_READERS: Mapping[str, Callable[[str, ProblemHandler], dict[str, Style]]] = MappingProxyType(
+    {TOML_FILE: read_toml, CSV_FILE: read_csv}
+)
 
 log = logging.getLogger(__name__)
 
 
-def load(data_dir: Path) -> Library:
+def load(data_dir: Path) -> StyleLibrary:
     """Read both files; invalid entries are left out. Blocking."""
     files: dict[str, dict[str, Style]] = {}
     problems: list[BadInput] = []
@@ -31,10 +42,10 @@ def load(data_dir: Path) -> Library:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             problems.append(BadInput("cli.styles.file", file=name, reason=reason))
-    return library(files, problems)
+    return merge_styles(files, problems)
 
 
-def logged(data_dir: Path) -> Library:
+def logged(data_dir: Path) -> StyleLibrary:
     """Read both files; log the entries that are left out and the built-in styles that are replaced."""
     found = load(data_dir)
     for problem in (*found.problems, *found.replaced):

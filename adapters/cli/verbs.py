@@ -21,7 +21,7 @@ from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.ports import QueuePosition, Ticket
 from bot.features import COMMANDS
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 from bot.settings import Settings
 from bot.storage.database import Database
 from engine.contract import Profile
@@ -50,9 +50,9 @@ async def _main(call: Invocation) -> None:
             clock=SystemClock(),
             profiles=lambda: _profiles(settings),
             pictures=settings.data_dir / environment.PICTURES,
-            quota=parse_terms(settings.quota),
+            default_quota=parse_terms(settings.quota),
             owners=owners,
-            access=app.access(),
+            access_modes=app.access(),
         )
         result = await runner.run(house, call)
         assert result.card is not None, f"{call.command.name} has no answer"

@@ -21,7 +21,7 @@ from bot.core.access import Owners
 from bot.core.waits import Backoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 from bot.storage import permissions
 from bot.storage.database import Database
 from bot.studio import Studio

@@ -12,13 +12,13 @@ ALLOW = "allow"
 ALLOW_FEW = "allowfew"
 REFUSE = "refuse"
 
-SHOWN = 5
+MAX_SHOWN = 5
 """So many are shown with their buttons: Discord has five rows."""
 
 _NAME_CHARS, _PROMPT_CHARS = 32, 60
 
 
-def card(
+def requests_card(
     knocks: Sequence[AccessRequest], total: int, locale: str, *, said: str = "", about: Newcomer | None = None
 ) -> Card:
     """Return the list of those who wait, for an owner's eyes alone.
@@ -30,7 +30,7 @@ def card(
         said: A sentence to begin with instead of how many wait: what came of an answer.
         about: Whom that answer was about.
     """
-    shown = knocks[:SHOWN]
+    shown = knocks[:MAX_SHOWN]
     count = text(locale, "card.newcomers", n=total) if total else text(locale, "card.newcomers.none")
     notes = [count] if said else []
     if shown:
@@ -48,7 +48,7 @@ def card(
     )
 
 
-def answered(newcomer: Newcomer, jobs: int, locale: str, *, rule: str = "") -> str:
+def answer_text(newcomer: Newcomer, jobs: int, locale: str, *, rule: str = "") -> str:
     """Return what came of an owner's answer, and how many requests are drawn now."""
     # By the number alone: a name is data, and belongs where surfaces show data.
     number = newcomer.id
@@ -59,7 +59,7 @@ def answered(newcomer: Newcomer, jobs: int, locale: str, *, rule: str = "") -> s
     return text(locale, "card.newcomer.allowed", number=number, n=jobs)
 
 
-def told(newcomer: Newcomer, verdict: AccessDecision, locale: str) -> Card:
+def decision_card(newcomer: Newcomer, verdict: AccessDecision, locale: str) -> Card:
     """Return what the newcomer is told of an owner's answer. To a person it is said in private."""
     allowed = verdict is AccessDecision.ALLOWED
     sentence = text(locale, "card.welcome" if allowed else "card.unwelcome")
@@ -68,7 +68,7 @@ def told(newcomer: Newcomer, verdict: AccessDecision, locale: str) -> Card:
     )
 
 
-def name_of(newcomer: Newcomer, locale: str) -> str:
+def newcomer_name(newcomer: Newcomer, locale: str) -> str:
     """Return what a newcomer is called; names may be empty or borrowed, so the id stands beside it."""
     name = _clip(newcomer.name, _NAME_CHARS) or "?"
     if newcomer.kind is SubjectKind.PLACE:
@@ -78,7 +78,7 @@ def name_of(newcomer: Newcomer, locale: str) -> str:
 
 def _fact(knock: AccessRequest, locale: str) -> Fact:
     newcomer = knock.newcomer
-    parts = [name_of(newcomer, locale)]
+    parts = [newcomer_name(newcomer, locale)]
     if newcomer.kind is SubjectKind.PLACE and knock.asker:
         parts.append(_clip(knock.asker, _NAME_CHARS))
     if knock.prompt:

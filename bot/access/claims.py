@@ -68,7 +68,7 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
         now = ctx.clock.now()
         person = await people.remember(tx, actor, now=now)
         tries, wait = await code_attempts.attempts_left(tx, person.account_id, now)
-        if not tries or (tries < code_attempts.ATTEMPTS and await codes.is_guessed_much(tx, now)):
+        if not tries or (tries < code_attempts.ATTEMPTS and await codes.is_guessed_often(tx, now)):
             raise NotAllowed("refusal.claim.wait", wait=wait)
         redeemed = await codes.redeem_code(tx, CodeKind.CLAIM, typed, now)
         if redeemed.found:
@@ -96,6 +96,6 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
 async def _serve(ctx: AppContext, owner: Actor) -> None:
     """Who has asked for a picture and then claims the bot waits for nobody's answer."""
     async with ctx.db.read() as tx:
-        own = await access_rows.find(tx, owner.platform, SubjectKind.PERSON, owner.user_id)
+        own = await access_rows.find_newcomer(tx, owner.platform, SubjectKind.PERSON, owner.user_id)
     if own is not None and own.verdict is AccessDecision.ASKED:
         await newcomers.allow(ctx, owner, own.id)

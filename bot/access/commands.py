@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.access import cards as present
 from bot.access import claims, newcomers
 from bot.access.cards import ALLOW, ALLOW_FEW, REFUSE
-from bot.access.newcomers import Answered
+from bot.access.newcomers import AnswerResult
 from bot.cards.i18n import text
 from bot.commands.arguments import NUMBER
 from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
@@ -18,7 +18,7 @@ from bot.core.texts import bounded, shown
 
 async def _waiting(ctx: AppContext, call: Invocation) -> Card:
     knocks, total = await newcomers.list_requests(ctx)
-    return present.card(knocks, total, call.actor.locale)
+    return present.requests_card(knocks, total, call.actor.locale)
 
 
 async def _allow(ctx: AppContext, call: Invocation) -> Card:
@@ -47,12 +47,12 @@ async def _claim(ctx: AppContext, call: Invocation) -> Card:
     return Card(Tone.INFO, sentence, private=True, final=True)
 
 
-async def _card(ctx: AppContext, answered: Answered, locale: str) -> Card:
+async def _card(ctx: AppContext, answered: AnswerResult, locale: str) -> Card:
     newcomer, moved = answered.newcomer, answered.moved
     jobs = len(moved.queued)
-    said = present.answered(newcomer, jobs, locale, rule=answered.rule)
+    said = present.answer_text(newcomer, jobs, locale, rule=answered.rule)
     knocks, total = await newcomers.list_requests(ctx)
-    return present.card(knocks, total, locale, said=said, about=newcomer)
+    return present.requests_card(knocks, total, locale, said=said, about=newcomer)
 
 
 def _number(call: Invocation) -> int:

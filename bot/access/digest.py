@@ -17,7 +17,7 @@ from bot.storage import messages, options, people
 from bot.storage.codec import dump_card
 from bot.storage.database import Database, Tx
 
-EVERY = 600.0
+DIGEST_SECONDS = 600.0
 """Seconds between two digests."""
 
 _LAST = "digest_at"
@@ -89,16 +89,16 @@ class AccessDigest:
             return pause
         async with self._db.write() as tx:
             fresh = await access_rows.open_requests(tx, self._platforms, untold=True)
-            knocks = [await access_rows.knock(tx, newcomer) for newcomer in fresh[: present.SHOWN]]
+            knocks = [await access_rows.access_request(tx, newcomer) for newcomer in fresh[: present.MAX_SHOWN]]
             if not fresh:
                 return None
             now = self._clock.now()
             for platform, user_id in everybody:
                 locale = await people.language_of_owner(tx, platform, user_id)
-                card = present.card(knocks, len(fresh), locale)
+                card = present.requests_card(knocks, len(fresh), locale)
                 address = Address(platform, chat=user_id, user=user_id, private=True)
                 await messages.add_notice(tx, f"digest:{now:.3f}:{platform}:{user_id}", address, dump_card(card))
-            await access_rows.told(tx, [newcomer.id for newcomer in fresh], now=now)
+            await access_rows.mark_told(tx, [newcomer.id for newcomer in fresh], now=now)
             await options.put(tx, options.SERVICE, _LAST, now)
         self._bus.publish(MessagesAdded())
         log.info("owners are told that %d ask to come in", len(fresh))
@@ -110,4 +110,4 @@ class AccessDigest:
             return 0.0
         # A clock that was set back shall not keep owners waiting.
         since = self._clock.now() - last
-        return max(0.0, EVERY - since) if since >= 0 else 0.0
+        return max(0.0, DIGEST_SECONDS - since) if since >= 0 else 0.0

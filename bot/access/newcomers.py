@@ -9,7 +9,7 @@ from bot.access import cards as present
 from bot.access import store as access_rows
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
-from bot.context import AppContext
+from bot.context import AdmissionContext, AppContext, load_admission_context
 from bot.core.access import AccessDecision, AccessMode, AccessRequest, Newcomer, SubjectKind, guarded
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal, Uninvited
 from bot.core.jobs import Job, JobState, ticket_of
@@ -18,11 +18,10 @@ from bot.core.people import Actor, Person, Place
 from bot.core.quotas import Scope
 from bot.moderation import bans
 from bot.moderation import store as moderation_rows
-from bot.places.admission_context import AdmissionContext, load
 from bot.quotas import changes as rule_changes
-from bot.quotas import rules
-from bot.quotas.reservation import reserve
+from bot.quotas.rules.terms import format_terms, parse_terms
 from bot.quotas.store import rules as rule_rows
+from bot.quotas.usage import reserve
 from bot.storage import jobs, messages, people
 from bot.storage.codec import dump_card
 from bot.storage.database import Tx
@@ -30,14 +29,14 @@ from bot.storage.database import Tx
 UNLISTED = "refusal.access.list"
 
 
-def subject_of(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
+def access_subject(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
     """Return whom an owner is asked about, with id and name: a server or group stands for all who write in it."""
     if place.guild is not None:
         return SubjectKind.PLACE, place.guild, place.name
     return SubjectKind.PERSON, actor.user_id, actor.name
 
 
-async def check_access(tx: Tx, ctx: AppContext, asking: AdmissionContext) -> bool:
+async def check_access(tx: Tx, ctx: AppContext, context: AdmissionContext) -> bool:
     """Return whether the request is held until an owner answers.
 
     Nobody's first request is refused where owners are asked: it is kept, once for each person, and drawn when they are
@@ -46,12 +45,12 @@ async def check_access(tx: Tx, ctx: AppContext, asking: AdmissionContext) -> boo
     Raises:
         Uninvited: An owner has refused them, or they wait for an answer already, or are not on the list.
     """
-    actor, place = asking.actor, asking.place
-    rule = ctx.access.get(actor.platform, AccessMode.OPEN)
+    actor, place = context.actor, context.place
+    rule = ctx.access_modes.get(actor.platform, AccessMode.OPEN)
     if actor.is_owner or rule is AccessMode.OPEN:
         return False
-    kind, subject, name = subject_of(actor, place)
-    known = await access_rows.find(tx, actor.platform, kind, subject)
+    kind, subject, name = access_subject(actor, place)
+    known = await access_rows.find_newcomer(tx, actor.platform, kind, subject)
     if known is not None and known.verdict is AccessDecision.ALLOWED:
         return False
     if known is not None and known.verdict is AccessDecision.REFUSED:
@@ -59,30 +58,30 @@ async def check_access(tx: Tx, ctx: AppContext, asking: AdmissionContext) -> boo
     if rule is AccessMode.LIST:
         raise Uninvited("refusal.access.list")
     if known is None:
-        await access_rows.add(tx, actor.platform, kind, subject, name=name, now=asking.now)
-    elif await access_rows.has_asked(tx, asking.person.id, asking.place_id, since=known.asked_at):
+        await access_rows.add_newcomer(tx, actor.platform, kind, subject, name=name, now=context.now)
+    elif await access_rows.has_asked(tx, context.person.id, context.place_id, since=known.asked_at):
         raise Uninvited("refusal.access.waiting" if ctx.owners.everybody() else "refusal.access.unowned")
     return True
 
 
 async def is_stranger(ctx: AppContext, actor: Actor, place: Place) -> bool:
     """Whether no owner has let somebody in here, though that is needed."""
-    if actor.is_owner or ctx.access.get(actor.platform, AccessMode.OPEN) is AccessMode.OPEN:
+    if actor.is_owner or ctx.access_modes.get(actor.platform, AccessMode.OPEN) is AccessMode.OPEN:
         return False
-    kind, subject, _ = subject_of(actor, place)
+    kind, subject, _ = access_subject(actor, place)
     async with ctx.db.read() as tx:
-        known = await access_rows.find(tx, actor.platform, kind, subject)
+        known = await access_rows.find_newcomer(tx, actor.platform, kind, subject)
     return known is None or known.verdict is not AccessDecision.ALLOWED
 
 
 async def record_request(ctx: AppContext, actor: Actor, place: Place) -> None:
     """Keep that somebody who is not on the list has asked, once: so that owners can find and allow them."""
-    kind, subject, name = subject_of(actor, place)
+    kind, subject, name = access_subject(actor, place)
     async with ctx.db.read() as tx:
-        if await access_rows.find(tx, actor.platform, kind, subject) is not None:
+        if await access_rows.find_newcomer(tx, actor.platform, kind, subject) is not None:
             return
     async with ctx.db.write() as tx:
-        await access_rows.add(tx, actor.platform, kind, subject, name=name, now=ctx.clock.now())
+        await access_rows.add_newcomer(tx, actor.platform, kind, subject, name=name, now=ctx.clock.now())
 
 
 REFUSED = "error.access.refused"
@@ -110,10 +109,10 @@ async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, 
         if job is None or job.state is not JobState.HELD:
             continue
         try:
-            asking = await _asking(tx, job, now)
-            bans.check_ban(asking, await moderation_rows.binding_ban(tx, job.person_id, job.place_id, now=now))
-            quota_rules = await rule_rows.for_one(tx, asking.actor, asking.place.guild, job.person_id)
-            await reserve(tx, ctx, asking, job, quota_rules)
+            context = await _context_of_job(tx, job, now)
+            bans.check_ban(context, await moderation_rows.active_ban(tx, job.person_id, job.place_id, now=now))
+            quota_rules = await rule_rows.rules_of_person(tx, context.actor, context.place.guild, job.person_id)
+            await reserve(tx, ctx, context, job, quota_rules)
         except Refusal as refusal:
             await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
             ended.append(job)
@@ -133,7 +132,7 @@ async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> Re
     return ReleasedJobs(ended=ended)
 
 
-def announce(ctx: AppContext, moved: ReleasedJobs) -> None:
+def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
     """Say to the queue and to delivery what was committed."""
     for job in moved.queued:
         ctx.backlog.put(ticket_of(job))
@@ -141,7 +140,7 @@ def announce(ctx: AppContext, moved: ReleasedJobs) -> None:
         ctx.backlog.forget(job.id)
 
 
-async def _asking(tx: Tx, job: Job, now: float) -> AdmissionContext:
+async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
     """Who asked where, as the rows know it."""
     account = await people.account(tx, job.account_id)
     place = Place(account.platform, None, "")
@@ -150,7 +149,7 @@ async def _asking(tx: Tx, job: Job, now: float) -> AdmissionContext:
     roles = await jobs.roles_of(tx, job.id)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
     person = Person(job.person_id, job.account_id, account.name)
-    return await load(tx, actor, place, person, place_id=job.place_id, now=now)
+    return await load_admission_context(tx, actor, place, person, place_id=job.place_id, now=now)
 
 
 def _reason(refusal: Refusal) -> str:
@@ -162,7 +161,7 @@ def _reason(refusal: Refusal) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerResult:
     """What came of an answer.
 
     Attributes:
@@ -177,14 +176,14 @@ class Answered:
 
 
 async def _get(tx: Tx, subject: Subject) -> Value:
-    found = await access_rows.get(tx, int(subject["number"] or 0))
+    found = await access_rows.get_newcomer(tx, int(subject["number"] or 0))
     return None if found is None else {"verdict": found.verdict.value}
 
 
 async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:
     # Nobody who has come is forgotten by an undo: without a value they wait for an answer.
     verdict = AccessDecision.ASKED if value is None else AccessDecision(str(value["verdict"]))
-    await access_rows.decide(tx, int(subject["number"] or 0), verdict, by=set_by, now=now)
+    await access_rows.set_decision(tx, int(subject["number"] or 0), verdict, by=set_by, now=now)
 
 
 ACCESS = Undoable("access", _get, _put)
@@ -196,13 +195,15 @@ drawn or ended by an answer stay as they are when it is undone.
 async def list_requests(ctx: AppContext) -> tuple[tuple[AccessRequest, ...], int]:
     """Return the first who wait for an answer, oldest first, and how many wait in all."""
     async with ctx.db.read() as tx:
-        found = await access_rows.open_requests(tx, guarded(ctx.access))
-        return tuple([await access_rows.knock(tx, newcomer) for newcomer in found[: present.SHOWN]]), len(found)
+        found = await access_rows.open_requests(tx, guarded(ctx.access_modes))
+        return tuple([await access_rows.access_request(tx, newcomer) for newcomer in found[: present.MAX_SHOWN]]), len(
+            found
+        )
 
 
 async def allow(
     ctx: AppContext, actor: Actor, number: int, rule: str | None = None, *, first: bool = False
-) -> Answered:
+) -> AnswerResult:
     """Let a newcomer in, and queue what they have asked for meanwhile, in one transaction.
 
     Args:
@@ -216,55 +217,55 @@ async def allow(
         NotFound: There is no such newcomer.
         BadInput: The rule can't be read, or an answer was given already.
     """
-    terms = None if rule is None else rules.parse_terms(rule)
+    terms = None if rule is None else parse_terms(rule)
     async with ctx.db.write() as tx:
-        newcomer = await _asked(tx, number, first=first)
+        newcomer = await _undecided(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
         await changes.apply_change(tx, _change("easel allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
         if terms is not None:
             place, person = (newcomer.subject, None) if newcomer.kind is SubjectKind.PLACE else (None, newcomer.subject)
             scope = Scope(platform=newcomer.platform, place=place, person=person)
-            await rule_changes.rule_change(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
-        held = await access_rows.held(tx, newcomer)
+            await rule_changes.change_rule(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
+        held = await access_rows.held_jobs(tx, newcomer)
         # After the rule: it holds for these requests too.
         moved = await release_held_jobs(tx, ctx, held, now=now)
-        await _tell(tx, newcomer, AccessDecision.ALLOWED, held)
-    announce(ctx, moved)
+        await _notify(tx, newcomer, AccessDecision.ALLOWED, held)
+    publish(ctx, moved)
     ctx.backlog.posted()
     newcomer = replace(newcomer, verdict=AccessDecision.ALLOWED, decided_by=by)
-    return Answered(newcomer, moved, "" if terms is None else rules.format_terms(terms))
+    return AnswerResult(newcomer, moved, "" if terms is None else format_terms(terms))
 
 
-async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = False) -> Answered:
+async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = False) -> AnswerResult:
     """Leave a newcomer outside, and end what they have asked for. Raises as ``allow`` does."""
     async with ctx.db.write() as tx:
-        newcomer = await _asked(tx, number, first=first)
+        newcomer = await _undecided(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
         await changes.apply_change(tx, _change("easel refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
-        held = await access_rows.held(tx, newcomer)
+        held = await access_rows.held_jobs(tx, newcomer)
         moved = await dismiss_held_jobs(tx, held, now=now)
-        await _tell(tx, newcomer, AccessDecision.REFUSED, held)
-    announce(ctx, moved)
+        await _notify(tx, newcomer, AccessDecision.REFUSED, held)
+    publish(ctx, moved)
     ctx.backlog.posted()
-    return Answered(replace(newcomer, verdict=AccessDecision.REFUSED, decided_by=by), moved)
+    return AnswerResult(replace(newcomer, verdict=AccessDecision.REFUSED, decided_by=by), moved)
 
 
 async def admit_held_at_start(ctx: AppContext) -> None:
     """Queue what waits for an answer that nobody has to give any more: a platform was opened to all. At start."""
-    opened = [platform for platform, rule in ctx.access.items() if rule is AccessMode.OPEN]
+    opened = [platform for platform, rule in ctx.access_modes.items() if rule is AccessMode.OPEN]
     async with ctx.db.read() as tx:
         if not (found := await access_rows.open_requests(tx, opened)):
             return
     async with ctx.db.write() as tx:
-        held = [job_id for newcomer in found for job_id in await access_rows.held(tx, newcomer)]
+        held = [job_id for newcomer in found for job_id in await access_rows.held_jobs(tx, newcomer)]
         moved = await release_held_jobs(tx, ctx, held, now=ctx.clock.now())
-    announce(ctx, moved)
+    publish(ctx, moved)
 
 
-async def _asked(tx: Tx, number: int, *, first: bool) -> Newcomer:
-    newcomer = await access_rows.get(tx, number)
+async def _undecided(tx: Tx, number: int, *, first: bool) -> Newcomer:
+    newcomer = await access_rows.get_newcomer(tx, number)
     if newcomer is None:
         raise NotFound("refusal.access.not_found", number=number)
     if first and newcomer.verdict is not AccessDecision.ASKED:
@@ -281,7 +282,7 @@ def _change(action: str, newcomer: Newcomer, verdict: AccessDecision) -> Change:
     return Change(ACCESS, action, {"number": newcomer.id}, {"verdict": verdict.value}, None)
 
 
-async def _tell(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tuple[int, ...]) -> None:
+async def _notify(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tuple[int, ...]) -> None:
     """Tell whoever has asked first: a card that changes hours later is easily missed. Others see it on their cards."""
     for job_id in held[:1]:
         job = await jobs.get(tx, job_id)
@@ -290,5 +291,5 @@ async def _tell(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tuple
             continue
         # Beside the card, not in its place: without the card's own message, and without the right to edit it.
         near = replace(cards[0].address, message=None, token=None, expires=None)
-        card = present.told(newcomer, verdict, job.locale)
+        card = present.decision_card(newcomer, verdict, job.locale)
         await messages.add_notice(tx, f"access:{job_id}", near, dump_card(card))

@@ -21,18 +21,18 @@ _RECENT = 100
 """So many of a person's last jobs are looked at for one that was asked for here."""
 
 
-async def find(tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
+async def find_newcomer(tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
     """Return the row of a server, group or person; None when they never asked."""
     where = "WHERE platform = ? AND kind = ? AND subject = ?"
     return await _NEWCOMERS.select_one(tx, where, (platform, kind.value, subject))
 
 
-async def get(tx: aiosqlite.Connection, number: int) -> Newcomer | None:
+async def get_newcomer(tx: aiosqlite.Connection, number: int) -> Newcomer | None:
     """Return a row by its number, or None."""
     return await _NEWCOMERS.select_one(tx, "WHERE id = ?", (number,))
 
 
-async def add(
+async def add_newcomer(
     tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str, *, name: str, now: float
 ) -> Newcomer:
     """Write down that somebody asks to come in; whoever has a row already keeps it as it is."""
@@ -41,12 +41,12 @@ async def add(
         " ON CONFLICT (platform, kind, subject) DO NOTHING",
         (platform, kind.value, subject, name, now),
     )
-    newcomer = await find(tx, platform, kind, subject)
+    newcomer = await find_newcomer(tx, platform, kind, subject)
     assert newcomer is not None
     return newcomer
 
 
-async def decide(tx: aiosqlite.Connection, number: int, verdict: AccessDecision, *, by: str, now: float) -> None:
+async def set_decision(tx: aiosqlite.Connection, number: int, verdict: AccessDecision, *, by: str, now: float) -> None:
     """Keep an owner's answer. ASKED takes it back: they wait from now on, and may ask once more."""
     await tx.execute_fetchall(
         "UPDATE access SET state = ?, decided_by = ?, decided_at = ?,"
@@ -81,7 +81,7 @@ async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
     return int(next(iter(rows))[0])
 
 
-async def told(tx: aiosqlite.Connection, numbers: Sequence[int], *, now: float) -> None:
+async def mark_told(tx: aiosqlite.Connection, numbers: Sequence[int], *, now: float) -> None:
     """Owners are told of these; in the transaction that writes the messages."""
     for number in numbers:
         await tx.execute_fetchall("UPDATE access SET told_at = ? WHERE id = ?", (now, number))
@@ -106,14 +106,14 @@ class _HeldJob:
 _HELD = RowMapper(_HeldJob, "jobs")
 
 
-async def held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:
+async def held_jobs(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:
     """Return the ids of the jobs that wait for an answer about a newcomer, oldest first."""
-    return tuple(job.id for job in await _held(tx, newcomer))
+    return tuple(job.id for job in await _held_rows(tx, newcomer))
 
 
-async def knock(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
+async def access_request(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
     """Return a newcomer with the first request that waits."""
-    held = await _held(tx, newcomer)
+    held = await _held_rows(tx, newcomer)
     if not held:
         return AccessRequest(newcomer)
     first = held[0]
@@ -121,7 +121,7 @@ async def knock(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
     return AccessRequest(newcomer, asker=first.asker, prompt="" if first.private else first.typed, waiting=len(held))
 
 
-async def _held(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[_HeldJob, ...]:
+async def _held_rows(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[_HeldJob, ...]:
     if newcomer.kind is SubjectKind.PERSON:
         # The words of the partial index jobs_waiting. Of a person with several accounts, this one's alone.
         where = (
@@ -165,7 +165,7 @@ class CodeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Redeemed:
+class RedeemedCode:
     """What came of a typed code.
 
     Attributes:
@@ -217,7 +217,7 @@ async def create_code(tx: aiosqlite.Connection, kind: CodeKind, account_id: int 
     return f"{code[: _LENGTH // 2]}-{code[_LENGTH // 2 :]}"
 
 
-async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: float) -> Redeemed:
+async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: float) -> RedeemedCode:
     """Use a code. Nothing is raised for a wrong one: the try that it cost has to be committed.
 
     A wrong code counts against each link's code that begins alike, so that nobody wears out the codes of all others.
@@ -248,14 +248,14 @@ async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now:
             meant.append(stored)
     if right is not None:
         await tx.execute_fetchall("UPDATE codes SET used_at = ? WHERE id = ?", (now, right.id))
-        return Redeemed(found=True, account_id=right.account_id)
+        return RedeemedCode(found=True, account_id=right.account_id)
     for stored in meant:
         await tx.execute_fetchall("UPDATE codes SET tries_left = max(0, tries_left - 1) WHERE id = ?", (stored.id,))
     tries_left = max((stored.tries_left - 1 for stored in meant if stored.tries_left), default=0)
-    return Redeemed(found=False, tries_left=tries_left, live=bool(meant))
+    return RedeemedCode(found=False, tries_left=tries_left, live=bool(meant))
 
 
-async def is_guessed_much(tx: aiosqlite.Connection, now: float) -> bool:
+async def is_guessed_often(tx: aiosqlite.Connection, now: float) -> bool:
     """Whether the number of wrong claim codes leaves each person one try."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"

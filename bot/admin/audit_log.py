@@ -19,12 +19,12 @@ from bot.core.jobs import ServiceState
 from bot.core.people import Actor, Place
 from bot.moderation.bans import BAN
 from bot.places.options import OPTION
-from bot.quotas.changes import CREDIT, POLICY
+from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.storage import options, people
 from bot.storage.database import Tx
 
 KINDS: Mapping[str, Undoable] = MappingProxyType(
-    {kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, POLICY)}
+    {kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, QUOTA_RULE)}
 )
 """By their names."""
 

@@ -17,7 +17,8 @@ from bot.core.jobs import ServiceState
 from bot.core.quotas import QuotaRule
 from bot.core.strictness import Strictness
 from bot.quotas.cards import terms_text, why_card
-from bot.quotas.rules import format_terms, load_terms, zone_of
+from bot.quotas.rules.limits import time_zone
+from bot.quotas.rules.terms import format_terms, load_terms
 
 Value = Mapping[str, object] | str | None
 
@@ -191,7 +192,7 @@ def admin_role_card(role: str, locale: str, *, named: bool) -> Card:
 
 def timezone_card(zone: str, now: float, locale: str) -> Card:
     """Return the time zone, and what time it is there now: a wrong one is seen by that."""
-    time = f"{datetime.fromtimestamp(now, zone_of(zone)):%H:%M}"
+    time = f"{datetime.fromtimestamp(now, time_zone(zone)):%H:%M}"
     return _said(text(locale, "card.place.timezone", zone=zone, time=time))
 
 

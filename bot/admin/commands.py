@@ -21,10 +21,10 @@ from bot.core.errors import NotAllowed, OverQuota
 from bot.core.jobs import ServiceState
 from bot.core.quotas import RuleTerms, Scope
 from bot.places import options as place_options
-from bot.places.options import option_change, parse_zone, set_here
+from bot.places.options import parse_zone, set_option, set_place_option
 from bot.quotas import changes as rule_changes
-from bot.quotas.quota_status import TIMEZONE
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
+from bot.quotas.usage import TIMEZONE
 from bot.storage import options
 from bot.storage.database import Tx
 
@@ -43,15 +43,15 @@ async def _preset(ctx: AppContext, call: Invocation) -> Card:
         raise NotAllowed("refusal.rights.no_place")
     now, narrower = ctx.clock.now(), False
     async with ctx.db.write() as tx:
-        await set_here(tx, call, place_options.PAUSED, True if preset == "paused" else None, now=now)
+        await set_place_option(tx, call, place_options.PAUSED, True if preset == "paused" else None, now=now)
         if preset == "open":
-            for policy in await rule_changes.own_rule(tx, call.place):
+            for policy in await rule_changes.place_rules(tx, call.place):
                 await _rule(tx, call, policy.scope, None, now)
         elif preset in PRESETS:
             scope, terms = Scope(call.place.platform, call.place.guild), parse_terms(PRESETS[preset])
             await _rule(tx, call, scope, terms, now)
             try:
-                await rule_changes.check_ceiling(tx, ctx, scope, terms)
+                await rule_changes.check_owner_ceiling(tx, ctx, scope, terms)
             except OverQuota:
                 # A preset says how a place is meant to be; in what the owner gives less of, that binds.
                 narrower = True
@@ -60,18 +60,18 @@ async def _preset(ctx: AppContext, call: Invocation) -> Card:
 
 async def _rule(tx: Tx, call: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
     by = changes.actor_label(call.actor)
-    await rule_changes.rule_change(tx, scope, terms, by_owner=False, by=by, now=now, action=call.command.name)
+    await rule_changes.change_rule(tx, scope, terms, by_owner=False, by=by, now=now, action=call.command.name)
 
 
 async def _pause(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_here(tx, call, place_options.PAUSED, True, now=ctx.clock.now())
+        await set_place_option(tx, call, place_options.PAUSED, True, now=ctx.clock.now())
     return present.paused_card(call.actor.locale, paused=True)
 
 
 async def _resume(ctx: AppContext, call: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_here(tx, call, place_options.PAUSED, None, now=ctx.clock.now())
+        await set_place_option(tx, call, place_options.PAUSED, None, now=ctx.clock.now())
     return present.paused_card(call.actor.locale, paused=False)
 
 
@@ -86,7 +86,7 @@ async def _admins(ctx: AppContext, call: Invocation) -> Card:
         known = await permissions.named(tx, call.place)
         # Naming a role once more takes it off the list: there is one verb for both.
         named = tuple(r for r in known if r != role) if role in known else (*known, role)
-        await set_here(tx, call, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
+        await set_place_option(tx, call, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
     return present.admin_role_card(call.names.get("role", role), call.actor.locale, named=role in named)
 
 
@@ -95,7 +95,7 @@ async def _timezone(ctx: AppContext, call: Invocation) -> Card:
     zone = await asyncio.to_thread(parse_zone, call.args["zone"])
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
-        await set_here(tx, call, TIMEZONE, zone, now=now)
+        await set_place_option(tx, call, TIMEZONE, zone, now=now)
     return present.timezone_card(zone, now, call.actor.locale)
 
 
@@ -117,7 +117,7 @@ async def _service(ctx: AppContext, call: Invocation) -> Card:
         if await options.service_state(tx) is not state:
             value = None if state is ServiceState.RUN else state.value
             by, verb = changes.actor_label(call.actor), call.command.name
-            await option_change(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
+            await set_option(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
     ctx.backlog.hold(state is ServiceState.PAUSE)
     return present.service_card(state, call.actor.locale)
 

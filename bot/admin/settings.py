@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.access import store as access_rows
-from bot.access.newcomers import subject_of
+from bot.access.newcomers import access_subject
 from bot.commands import permissions
 from bot.context import AppContext
 from bot.core.access import AccessDecision, AccessMode
@@ -18,8 +18,8 @@ from bot.moderation import store as moderation_rows
 from bot.moderation import word_check
 from bot.places import options as place_options
 from bot.privacy import service as privacy_service
-from bot.quotas.quota_status import TIMEZONE, bind
 from bot.quotas.store import rules as rule_rows
+from bot.quotas.usage import TIMEZONE, load_rules
 from bot.storage import options, people
 from bot.storage.database import Tx
 
@@ -74,22 +74,22 @@ async def effective_settings(ctx: AppContext, actor: Actor, place: Place) -> Eff
         place_id = await people.find_place(tx, place)
         said = await options.read(tx, place_id)
         own = said.here
-        found = await rule_rows.concerning(tx, place.platform, place.guild)
+        found = await rule_rows.rules_of_place(tx, place.platform, place.guild)
         special = tuple(p for p in found if _special(p, place))
-        kind, subject, _ = subject_of(actor, place)
-        newcomer = await access_rows.find(tx, place.platform, kind, subject)
+        kind, subject, _ = access_subject(actor, place)
+        newcomer = await access_rows.find_newcomer(tx, place.platform, kind, subject)
         zone = own.get(TIMEZONE)
         return EffectiveSettings(
             place=place.guild is not None,
-            reasons=(await bind(tx, ctx, anybody, place, None)).reasons,
+            reasons=(await load_rules(tx, ctx, anybody, place, None)).reasons,
             special=special,
             names=await _names(tx, place.platform, special),
-            access=ctx.access.get(place.platform, AccessMode.OPEN),
+            access=ctx.access_modes.get(place.platform, AccessMode.OPEN),
             verdict=None if newcomer is None else newcomer.verdict,
             words=word_check.strictness_of_place(place, said),
             keep_days=kept.days,
             zone=zone if isinstance(zone, str) else UTC,
-            log=own.get(moderation_rows.LOG) not in (None, moderation_rows.NOWHERE),
+            log=own.get(moderation_rows.LOG_CHANNEL) not in (None, moderation_rows.LOG_OFF),
             paused=own.get(place_options.PAUSED) is True,
             state=said.state,
             roles=len(await permissions.named(tx, place)),

@@ -1,17 +1,16 @@
-"""Quota rules, credits, and what is left under them."""
+"""Types of quotas: limits, rules, credits, and what is left under them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 POINT = 1000
-"""Points are counted in thousandths: a picture of the reference model at its native size and usual steps costs one point."""
+"""Thousandths of a point. A picture of the reference model at its native size and default steps costs one point."""
 
 
 class Window(StrEnum):
-    """What a limit looks back over: so much time up to now, or a calendar day in the place's time zone."""
+    """The time window of a limit: a length of time up to now, or a calendar day in the place's time zone."""
 
     HOUR = "hour"
     DAY = "day"
@@ -20,12 +19,12 @@ class Window(StrEnum):
 
     @property
     def seconds(self) -> int:
-        """Length in seconds; a calendar day's is nominal (clocks are changed)."""
+        """Length in seconds; nominal for a calendar day, which may be longer or shorter when clocks change."""
         return {"hour": 3600, "day": 86400, "week": 604800, "calendar": 86400}[self.value]
 
 
 class Unit(StrEnum):
-    """What a limit counts. A picture's points follow its pixels, its steps and its model."""
+    """The unit of a limit. A picture's points depend on its pixels, its steps and its model."""
 
     PICTURES = "pictures"
     POINTS = "points"
@@ -33,7 +32,7 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many pictures, or whole points, in a window; ``amount`` None is unlimited."""
+    """An amount of pictures, or of whole points, in a window; ``amount`` None is unlimited."""
 
     amount: int | None
     window: Window = Window.DAY
@@ -41,12 +40,12 @@ class Limit:
 
     @property
     def total(self) -> int | None:
-        """The amount as it is counted: pictures, or thousandths of a point."""
+        """The amount in the unit of the ledger: pictures, or thousandths of a point."""
         return self.amount if self.amount is None or self.unit is Unit.PICTURES else self.amount * POINT
 
 
 class Dimension(StrEnum):
-    """What a rule can say something about; each is decided for itself. The values are the fields of Terms."""
+    """A property that rules limit; each is resolved separately. The values are the fields of RuleTerms."""
 
     LIMITS = "limits"
     AT_ONCE = "at_once"
@@ -58,15 +57,15 @@ class Dimension(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleTerms:
-    """What a rule says; None (or no limits) where it says nothing and a less specific rule holds.
+    """The content of a rule; None (or no limits) leaves a dimension to a less specific rule.
 
     Attributes:
-        limits: Each of them binds. A single unlimited one exempts: nothing holds but what these terms name themselves.
-        at_once: Most requests that may wait or be drawn at a time.
+        limits: All of them apply. A single unlimited one exempts: then only what these terms set applies.
+        at_once: Most unfinished requests at a time.
         count: Most pictures in one request.
         pixels: Largest picture, as width times height.
         steps: Most denoising steps.
-        models: Names of the models that may be asked for.
+        models: Names of the allowed models.
     """
 
     limits: tuple[Limit, ...] = ()
@@ -78,19 +77,19 @@ class RuleTerms:
 
     @property
     def exempt(self) -> bool:
-        """Whether nothing is limited but what these terms name."""
+        """Whether nothing is limited except what these terms set."""
         return any(limit.amount is None for limit in self.limits)
 
-    def names(self, dimension: Dimension) -> bool:
-        """Whether these terms themselves say a value in this dimension (no limit at all is one of limits)."""
+    def sets(self, dimension: Dimension) -> bool:
+        """Return whether these terms set a value in this dimension; an unlimited limit is a value."""
         return bool(self.limits) if dimension is Dimension.LIMITS else getattr(self, dimension.value) is not None
 
-    def speaks_of(self, dimension: Dimension) -> bool:
-        """Whether less specific rules count no more in this dimension."""
-        return self.exempt or self.names(dimension)
+    def decides(self, dimension: Dimension) -> bool:
+        """Return whether these terms override less specific rules in this dimension."""
+        return self.exempt or self.sets(dimension)
 
-    def most(self, dimension: Dimension) -> int | None:
-        """Return the largest value that is allowed in AT_ONCE, COUNT, PIXELS or STEPS; None: any."""
+    def maximum(self, dimension: Dimension) -> int | None:
+        """Return the largest allowed value in AT_ONCE, COUNT, PIXELS or STEPS; None: any."""
         return {
             Dimension.AT_ONCE: self.at_once,
             Dimension.COUNT: self.count,
@@ -101,9 +100,9 @@ class RuleTerms:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whom a rule is for; None means any.
+    """Whom a rule applies to; None means any.
 
-    The more specific rule wins: person before role, role before channel, channel before place, place before platform.
+    The most specific rule wins: person beats role, role beats channel, channel beats place, place beats platform.
     ``place`` is the guild's id, ``person`` the platform's user id.
     """
 
@@ -116,7 +115,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class QuotaRule:
-    """A stored quota rule. ``by_owner`` rules are ceilings; a place's own rules can only narrow them."""
+    """A stored quota rule. An owner's rules (``by_owner``) are ceilings; a place's own rules can only be tighter."""
 
     id: int
     scope: Scope
@@ -129,12 +128,12 @@ class Allowance:
     """What is left under one limit.
 
     Attributes:
-        limit: Which.
-        used: What counts in its window, in pictures or thousandths of a point.
-        left: What may still be asked for, likewise; None is unlimited.
-        returns_at: Unix seconds when ``returns`` more become free; None when nothing is used.
+        limit: The limit.
+        used: Usage in its window, in pictures or thousandths of a point.
+        left: What may still be used, in the same unit; None is unlimited.
+        returns_at: Unix seconds when ``returns`` more become free; None if nothing is used.
         returns: See returns_at.
-        in_place: It counts what was drawn in this place alone.
+        in_place: Only usage in this place counts.
         by_owner: An owner's rule, or one of the place's own.
     """
 
@@ -148,7 +147,7 @@ class Allowance:
 
 
 class CreditKind(StrEnum):
-    """BONUS pictures are given; BORROWED ones count as drawn once their time is over."""
+    """BONUS credits are a gift. Spent BORROWED credits count as usage once they expire."""
 
     BONUS = "bonus"
     BORROWED = "borrowed"
@@ -156,14 +155,14 @@ class CreditKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Pictures on top of the rules, as far as they are not spent.
+    """Unspent pictures beyond the rules.
 
     Attributes:
         id: Its row.
         kind: See CreditKind.
-        left: Pictures that are not spent.
-        expires_at: Unix seconds; what is left then is gone.
-        by_owner: Lifts the owner's rule too; else the place's own alone.
+        left: Unspent pictures.
+        expires_at: Unix seconds; unspent pictures are gone then.
+        by_owner: It lifts the owner's rules too; otherwise only the place's own.
     """
 
     id: int
@@ -175,14 +174,14 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """How somebody stands in a place.
+    """A person's quota status in a place.
 
     Attributes:
-        left: Pictures of one point each that they may ask for now, credits included; None is unlimited.
-        allowances: Each limit that binds; the tightest first.
-        credits: What they may spend here, the first to expire first.
-        terms: What binds each single request, owner's and place's together; its limits are empty.
-        waiting: How many of their requests wait or are being drawn, as far as ``terms.at_once`` counts them.
+        left: How many pictures of one point each they may request now, credits included; None is unlimited.
+        allowances: Each limit that applies, the tightest first.
+        credits: Unspent credits, the first to expire first.
+        terms: What applies to each single request, both sides combined; its limits are empty.
+        waiting: How many unfinished requests ``terms.at_once`` counts.
         now: Unix seconds.
     """
 
@@ -196,20 +195,16 @@ class QuotaStatus:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why something holds for somebody: which rules bind in one dimension.
+    """The rules that apply to a person in one dimension, and the rules that they override.
 
     Attributes:
-        dimension: Which.
+        dimension: The dimension.
         by_owner: The owner's rules, or the place's own.
-        rules: Those that bind: one, or that of each role that matches alike, the most generous first.
-        instead: Less specific rules that say something too, and don't count; the most specific first.
+        rules: The rules that apply: one, or those of several roles.
+        overridden: Less specific rules that do not apply; the most specific first.
     """
 
     dimension: Dimension
     by_owner: bool
     rules: tuple[QuotaRule, ...]
-    instead: tuple[QuotaRule, ...] = ()
-
-
-Names = Mapping[str, str]
-"""What a platform calls roles, channels and people, by their ids; data."""
+    overridden: tuple[QuotaRule, ...] = ()

@@ -18,7 +18,7 @@ from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
 from bot.drawing import job_actions
 from bot.history import store as history_rows
-from bot.moderation.image_moderation import UNFIT, ImageModeration, Unfit
+from bot.moderation.image_moderation import IMAGE_REJECTED, ImageModeration, ImageRejected
 from bot.observability.metrics import Metrics
 from bot.provenance.metadata import MetadataWriter
 from bot.quotas.store import ledger
@@ -93,8 +93,8 @@ class ImageFiles:
             flag = await self._moderation.flag(job, index, image.data)
             data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
             stored = await self._write(active, path, data)
-        except Unfit:
-            active.failed[index] = UNFIT
+        except ImageRejected:
+            active.failed[index] = IMAGE_REJECTED
         except Unavailable as e:
             log.error("picture %s can't be stored: %s", recipe.id, e.key)
             active.failed[index] = UNSTORED

@@ -1,4 +1,4 @@
-"""Admit a request: checked, reserved, stored and queued in one transaction, once for each event."""
+"""Admission of a request: checks it, reserves quota, stores the job and queues it, once for each event."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bot.access import newcomers
-from bot.context import AppContext
-from bot.core.errors import Conflict, Moderated, Unavailable, Uninvited
-from bot.core.jobs import Job, JobState, ticket_of
+from bot.context import AdmissionContext, AppContext, load_admission_context
+from bot.core.errors import Conflict, Moderated, NotAllowed, Unavailable, Uninvited
+from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
-from bot.drawing.request_rules import check
+from bot.drawing.request_rules import check_form
 from bot.drawing.source_image import staged_source
 from bot.moderation import bans, word_check
 from bot.moderation import store as moderation_rows
-from bot.places import admission_context
-from bot.places import options as place_options
-from bot.quotas.quota_status import channel_of
-from bot.quotas.reservation import reserve
+from bot.places.options import PAUSED
+from bot.quotas import usage
 from bot.quotas.store import rules as rule_rows
 from bot.storage import blobs, inputs, jobs, messages, people
 from bot.storage.database import Tx
 from bot.storage.inputs import Staged
 
-AT_ONCE = 2.0
-"""Seconds within which presses of the same button by the same person are one press."""
+DOUBLE_PRESS_SECONDS = 2.0
+"""Two presses of the same button by the same person within this time are one press."""
 
 
-class Repeated(Exception):
-    """The same person pressed the same button a moment ago; ``job`` is what that press has made."""
+class RepeatedPress(Exception):
+    """The same person pressed the same button a moment ago; ``job`` is the job of that press."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(f"job {job.id} was just made by this button")
@@ -40,11 +38,11 @@ class Repeated(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Pressing:
-    """The press that asks for a job.
+class PressedButton:
+    """The button press that requests a job.
 
     Attributes:
-        button: Which button of the parent's card, such as ``vary:0``.
+        button: The button of the parent's card, such as ``vary:0``.
         at: When it was pressed, in Unix seconds.
     """
 
@@ -52,13 +50,27 @@ class Pressing:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """The arguments of ``admit``, passed on together."""
+
+    actor: Actor
+    place: Place
+    request: DrawRequest
+    ref: EventRef
+    parent_id: int | None
+    files: Sequence[Staged]
+    pressed: PressedButton | None
+
+
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
-    """Admit a request as typed; the same event again returns its job. Raises Refusal, and then nothing is stored."""
-    most = ctx.max_count(actor.platform)
+    """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
+    max_count = ctx.max_count(actor.platform)
     if form.image is None and form.mask is None:
-        return await admit(ctx, actor, place, check(form, ctx.profiles(), most, ctx.rng, ctx.styles), ref)
-    async with staged_source(ctx, form.image, form.mask) as (start, files):
-        request = check(form, ctx.profiles(), most, ctx.rng, ctx.styles, start=start)
+        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles)
+        return await admit(ctx, actor, place, request, ref)
+    async with staged_source(ctx, form.image, form.mask) as (source, files):
+        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, source=source)
         return await admit(ctx, actor, place, request, ref, files=files)
 
 
@@ -71,58 +83,48 @@ async def admit(
     *,
     parent_id: int | None = None,
     files: Sequence[Staged] = (),
-    pressing: Pressing | None = None,
+    pressed: PressedButton | None = None,
 ) -> Job:
     """Admit a checked request.
 
     Args:
-        ctx: What use cases work with.
-        actor: Who asks.
+        ctx: The use cases' context.
+        actor: Who requests it.
         place: Where.
-        request: What for; its seed is fixed.
-        ref: The event behind it, and where its card belongs.
-        parent_id: The job that it was made from by a button.
-        files: What it starts from, kept with it.
-        pressing: The press of a button of ``parent_id``, if it was one.
+        request: The request; its seed is fixed.
+        ref: The event behind it, and the address of its card.
+        parent_id: The job whose button or command made it.
+        files: The source image's files, kept with the job.
+        pressed: The press of a button of ``parent_id``, if it was one.
 
     Returns:
-        The stored job; the one that is there already when the same event came before.
+        The stored job; the existing one if the same event came before.
 
     Raises:
-        OverQuota: Says how many are left and when more come back.
-        Uninvited: No owner has let them in.
-        Moderated: Its words are not drawn here.
-        NotAllowed: They are banned, or were refused too often of late.
-        Repeated: They pressed the same button less than ``AT_ONCE`` ago; nothing is stored.
-        Conflict: The same event came before with another request (only where ``ref`` has a digest).
-        Unavailable: No disk space, the queue is full, or the database can't be written.
+        OverQuota: The quota does not allow it; says how many are left and when more come back.
+        Uninvited: No owner has allowed the person or the place.
+        Moderated: The prompt has words that are refused here.
+        NotAllowed: The place is paused, or the person is banned or was refused too often recently.
+        RepeatedPress: The person pressed the same button within ``DOUBLE_PRESS_SECONDS``; nothing is stored.
+        Conflict: The same event came before with another request (only if ``ref`` has a digest).
+        Unavailable: The disk is full, the queue is full or drained, or the database can't be written.
     """
     if await blobs.free_bytes(ctx.pictures) < blobs.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     try:
-        return await _admit(ctx, actor, place, request, ref, parent_id=parent_id, files=files, pressing=pressing)
+        return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed))
     except Moderated as refusal:
-        # What was refused was undone with its transaction.
+        # The refusal rolled its transaction back, so it is recorded in another one.
         await word_check.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
         raise
     except Uninvited as refusal:
-        # What was refused was undone with its transaction.
         if refusal.key == newcomers.UNLISTED:
             await newcomers.record_request(ctx, actor, place)
         raise
 
 
-async def _admit(
-    ctx: AppContext,
-    actor: Actor,
-    place: Place,
-    request: DrawRequest,
-    ref: EventRef,
-    *,
-    parent_id: int | None,
-    files: Sequence[Staged],
-    pressing: Pressing | None,
-) -> Job:
+async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
+    ref = admission.ref
     with ExitStack() as seat:
         async with ctx.db.write() as tx:
             job = await jobs.by_event(tx, ref.event)
@@ -130,11 +132,11 @@ async def _admit(
                 if ref.digest and await jobs.digest_of(tx, job.id) not in {"", ref.digest}:
                     raise Conflict("refusal.event.other")
                 return job
-            job = await _store(tx, ctx, actor, place, request=request, ref=ref, parent_id=parent_id, pressing=pressing)
+            job = await _check_and_store(tx, ctx, admission)
             if job.state is JobState.QUEUED:
-                # The next one's body may run before this one is committed and in the queue.
+                # The next transaction may start before this job is committed and queued: keep its room.
                 seat.enter_context(ctx.backlog.seat())
-            for file in files:
+            for file in admission.files:
                 await inputs.keep(file)
         if job.state is JobState.QUEUED:
             ctx.backlog.put(ticket_of(job))
@@ -145,44 +147,25 @@ async def _admit(
     return job
 
 
-def _room(ctx: AppContext) -> None:
-    """Raises Unavailable when as many wait as may; asked while nobody else can be admitted, so the bound is exact."""
-    seconds = ctx.backlog.full()
-    if seconds is not None:
-        raise Unavailable("unavailable.queue_full", wait=seconds)
-
-
-async def _store(
-    tx: Tx,
-    ctx: AppContext,
-    actor: Actor,
-    place: Place,
-    *,
-    request: DrawRequest,
-    ref: EventRef,
-    parent_id: int | None,
-    pressing: Pressing | None,
-) -> Job:
+async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Job:
+    """Check ban, pause, access, words and quota; store the job, its reservation and its card's message."""
+    actor, place, ref, pressed = admission.actor, admission.place, admission.ref, admission.pressed
     now = ctx.clock.now()
     person = await people.remember(tx, actor, now=now)
-    if pressing is not None and parent_id is not None:
-        # The earlier press may have waited for its turn: its job is then younger than this press.
-        since, until = pressing.at - AT_ONCE, max(now, pressing.at) + AT_ONCE
-        job = await jobs.pressed(tx, person.id, parent_id, pressing.button, since=since, until=until)
-        if job is not None:
-            raise Repeated(job)
+    if pressed is not None and admission.parent_id is not None:
+        await _check_not_repeated(tx, person.id, admission.parent_id, pressed, now=now)
     place_id = await people.remember_place(tx, place, now=now)
-    # Concurrently: each waits longer for the database's thread than it works there.
-    asking, ban, strikes, quota_rules = await asyncio.gather(
-        admission_context.load(tx, actor, place, person, place_id=place_id, now=now),
-        moderation_rows.binding_ban(tx, person.id, place_id, now=now),
-        moderation_rows.strikes_of(tx, person.id),
-        rule_rows.for_one(tx, actor, place.guild, person.id),
+    # Concurrently: each statement waits longer for the database's thread than it runs there.
+    context, ban, strikes, quota_rules = await asyncio.gather(
+        load_admission_context(tx, actor, place, person, place_id=place_id, now=now),
+        moderation_rows.active_ban(tx, person.id, place_id, now=now),
+        moderation_rows.get_strikes(tx, person.id),
+        rule_rows.rules_of_person(tx, actor, place.guild, person.id),
     )
-    bans.check_ban(asking, ban)
-    place_options.check_not_paused(asking)
-    held = await newcomers.check_access(tx, ctx, asking)
-    request, strictness = word_check.check_words(ctx, asking, request, strikes)
+    bans.check_ban(context, ban)
+    _check_not_paused(context)
+    held = await newcomers.check_access(tx, ctx, context)
+    request, strictness = word_check.check_words(ctx, context, admission.request, strikes)
     job = await jobs.add(
         tx,
         jobs.NewJob(
@@ -195,19 +178,43 @@ async def _store(
             locale=actor.locale,
             asker=actor.name,
             created_at=now,
-            parent_id=parent_id,
-            channel=channel_of(place),
+            parent_id=admission.parent_id,
+            channel=usage.channel_of(place),
             strictness=strictness,
-            # A held one is decided on later, when nobody is there to ask for them.
+            # A held job is decided on later, when the platform can't be asked for the roles.
             roles=actor.roles if held else (),
-            pressed="" if pressing is None else pressing.button,
+            pressed="" if pressed is None else pressed.button,
             digest=ref.digest,
         ),
     )
     if not held:
-        await reserve(tx, ctx, asking, job, quota_rules)
-        _room(ctx)
+        await usage.reserve(tx, ctx, context, job, quota_rules)
+        _check_queue_room(ctx)
     if ref.address is not None:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED
         await messages.add_card(tx, ref.event, job.id, ref.address, state)
     return job
+
+
+async def _check_not_repeated(tx: Tx, person_id: int, parent_id: int, pressed: PressedButton, *, now: float) -> None:
+    """Raise RepeatedPress if the person pressed this button a moment ago."""
+    # The earlier press may have waited for its transaction: then its job is younger than this press.
+    since, until = pressed.at - DOUBLE_PRESS_SECONDS, max(now, pressed.at) + DOUBLE_PRESS_SECONDS
+    job = await jobs.pressed(tx, person_id, parent_id, pressed.button, since=since, until=until)
+    if job is not None:
+        raise RepeatedPress(job)
+
+
+def _check_not_paused(context: AdmissionContext) -> None:
+    """Raise Unavailable while the service is drained, NotAllowed in a paused place. Owners are not exempt."""
+    if context.options.state is ServiceState.DRAIN:
+        raise Unavailable("refusal.paused.drain")
+    if context.options.here.get(PAUSED) is True:
+        raise NotAllowed("refusal.paused.place")
+
+
+def _check_queue_room(ctx: AppContext) -> None:
+    """Raise Unavailable if the queue is full. Inside the transaction no other job is admitted, so the limit is exact."""
+    seconds = ctx.backlog.full()
+    if seconds is not None:
+        raise Unavailable("unavailable.queue_full", wait=seconds)

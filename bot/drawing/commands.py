@@ -15,7 +15,7 @@ from bot.core import recipes
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.drawing import job_actions
-from bot.drawing.admission import Repeated
+from bot.drawing.admission import RepeatedPress
 from engine.contract import Capability, Profile
 
 
@@ -24,7 +24,7 @@ async def _reroll(ctx: AppContext, call: Invocation) -> CommandResult:
 
 
 async def _seed(ctx: AppContext, call: Invocation) -> CommandResult:
-    return await _admitted(call, job_actions.from_seed(ctx, call.actor, call.place, call.pressed, call.ref))
+    return await _admitted(call, job_actions.draw_from_seed(ctx, call.actor, call.place, call.pressed, call.ref))
 
 
 async def _vary(ctx: AppContext, call: Invocation) -> CommandResult:
@@ -39,14 +39,14 @@ async def _admitted(call: Invocation, admission: Awaitable[Job]) -> CommandResul
     """Return the new job. A repeated press returns the job of the first one, or says that it is coming."""
     try:
         return CommandResult(new=await admission)
-    except Repeated as repeated:
+    except RepeatedPress as repeated:
         if call.ref.address is None:
             return CommandResult(new=repeated.job)
         return CommandResult(notice=text(call.actor.locale, "studio.press.repeated"))
 
 
 async def _again(ctx: AppContext, call: Invocation) -> CommandResult:
-    return CommandResult(new=await job_actions.again(ctx, call.actor, call.place, job_number(call), call.ref))
+    return CommandResult(new=await job_actions.draw_again(ctx, call.actor, call.place, job_number(call), call.ref))
 
 
 async def _original(ctx: AppContext, call: Invocation) -> CommandResult:

@@ -52,13 +52,13 @@ _STOPS = frozenset(".!?…'\"")
 _MULTIPLIERS = frozenset("十百千万亿萬億")
 
 
-def amount(field: str, text: str) -> str:
+def strip_unit(field: str, text: str) -> str:
     """Return a number's digits without the unit that its flag may have (``4张``, ``20 steps``); other text as it is."""
     found = _AMOUNTS[field].fullmatch(text)
     return found["number"] if found else text
 
 
-def end_of(field: str, plain: str, start: int, limit: int) -> int | None:
+def value_end(field: str, plain: str, start: int, limit: int) -> int | None:
     """Return where the number or the size that begins at ``start`` ends, its unit included.
 
     Args:
@@ -78,7 +78,7 @@ def end_of(field: str, plain: str, start: int, limit: int) -> int | None:
     return None
 
 
-def wide(char: str) -> bool:
+def is_wide(char: str) -> bool:
     """Whether it is a character of a script that is written without spaces."""
     return unicodedata.east_asian_width(char) in {"W", "F"}
 
@@ -88,13 +88,13 @@ def _closes(plain: str, end: int, limit: int, *, number: bool) -> bool:
         return True
     if number and plain[end] in _MULTIPLIERS:
         return False
-    if wide(plain[end]):
+    if is_wide(plain[end]):
         return True
     if plain[end] in _STOPS:
         rest = end
         while rest < limit and plain[rest] in _STOPS | _CLOSING:
             rest += 1
-        return rest == limit or plain[rest].isspace() or wide(plain[rest])
+        return rest == limit or plain[rest].isspace() or is_wide(plain[rest])
     return plain[end] in _CLOSING and (end + 1 == limit or not plain[end + 1].isdigit())
 
 
@@ -126,7 +126,7 @@ _FLAGS = (
     _Flag("private", "private", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no"}
-NAMES = tuple(flag.name for flag in _FLAGS)
+FLAG_NAMES = tuple(flag.name for flag in _FLAGS)
 """Every flag's name, without the dashes and without aliases."""
 
 # Sides that other programs take one by one, and what else they call what Easel has.
@@ -250,12 +250,14 @@ def _unknown(typed: str) -> BadInput:
         return BadInput("refusal.flag.side", flag=shown(typed))
     near = _MEANT.get(name) or nearest(name, _KNOWN)
     if near is None:
-        return BadInput("refusal.flag.none_near", flag=shown(typed), known=", ".join(f"--{known}" for known in NAMES))
+        return BadInput(
+            "refusal.flag.none_near", flag=shown(typed), known=", ".join(f"--{known}" for known in FLAG_NAMES)
+        )
     return BadInput("refusal.flag.unknown", flag=shown(typed), nearest=f"--{near}")
 
 
 def _in_word(char: str) -> bool:
-    return char.isalnum() and not wide(char)
+    return char.isalnum() and not is_wide(char)
 
 
 def _goes_on(plain: str, end: int) -> bool:
@@ -293,7 +295,7 @@ def _unquoted(text: _Text, flag: _Flag, start: int) -> tuple[str, int]:
         value = text.typed(start, end).strip().rstrip(",，、;；")
     else:
         limit = _next_flag(plain, start, len(plain))
-        known = end_of(flag.field, plain, start, limit) if flag.field in _NUMBERS else None
+        known = value_end(flag.field, plain, start, limit) if flag.field in _NUMBERS else None
         if known is not None:
             return plain[start:known], known
         word = _WORD.match(plain, start, limit)

@@ -24,14 +24,14 @@ _COEFFICIENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Bare:
+class StrippedImage:
     """A file with its pixels alone, and how they were meant to stand: Exif's orientation, 1 to 8."""
 
     data: bytes
     orientation: int
 
 
-def bare(data: bytes) -> Bare | None:
+def strip_metadata(data: bytes) -> StrippedImage | None:
     """Return a JPEG or a PNG without texts, profiles and Exif; None for other files and for what can't be walked."""
     try:
         if data.startswith(JPEG):
@@ -43,7 +43,7 @@ def bare(data: bytes) -> Bare | None:
     return None
 
 
-def orientation(exif: bytes) -> int:
+def exif_orientation(exif: bytes) -> int:
     """Return Exif's orientation, 1 to 8; 1 where it is not said, or can't be read."""
     exif = exif.removeprefix(_EXIF)
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
@@ -90,7 +90,7 @@ def _all_fine(data: bytes) -> bool:
     return bool(fine) and all(len(found) >= _COEFFICIENTS for found in fine.values())
 
 
-def _bare_jpeg(data: bytes) -> Bare:
+def _bare_jpeg(data: bytes) -> StrippedImage:
     kept, exif, end = [JPEG[:2]], b"", 2
     for marker, start, stop in _segments(data):
         if marker == _SOS:
@@ -102,7 +102,7 @@ def _bare_jpeg(data: bytes) -> Bare:
         if not about or (marker in _KEPT_SEGMENTS and content.startswith(_KEPT_SEGMENTS[marker])):
             kept.append(data[start - 4 : stop])
         end = stop
-    return Bare(b"".join([*kept, data[end:]]), orientation(exif))
+    return StrippedImage(b"".join([*kept, data[end:]]), exif_orientation(exif))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -126,7 +126,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
-def _bare_png(data: bytes) -> Bare:
+def _bare_png(data: bytes) -> StrippedImage:
     kept, exif, at = [PNG], b"", len(PNG)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -137,4 +137,4 @@ def _bare_png(data: bytes) -> Bare:
         if name[:1].isupper() or name == b"tRNS":
             kept.append(data[at:end])
         at = end
-    return Bare(b"".join(kept), orientation(exif))
+    return StrippedImage(b"".join(kept), exif_orientation(exif))

@@ -18,28 +18,28 @@ from bot.core.messages import EventRef, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawRequest
-from bot.drawing.admission import Pressing, admit
+from bot.drawing.admission import PressedButton, admit
 from bot.quotas.store import ledger
 from bot.storage import blobs, inputs, jobs, messages, paths, people, pictures
 from bot.storage.database import Tx
 from engine.contract import Capability, ImageInfo, Profile
 
 REPEATED = "note.again"
-"""Note of a request that repeats another job's: every pixel is meant to be the same."""
+"""Note of a request that repeats a job: it should draw identical pictures."""
 
 OTHER_REVISION = "other_revision"
 OTHER_SETUP = "other_setup"
 OTHER_PRECISION = "other_precision"
 OTHER_DEVICE = "other_device"
 
-CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
-"""Notes of a picture that was drawn again otherwise than the first time."""
+SETUP_CHANGE_CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
+"""Notes of a repeated picture whose setup differs from the first time."""
 
 
 def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
-    """Return what is not as it was then. What was not written down then (by an older Easel) counts as the same."""
+    """Return the notes for what differs between two setups. Values that an older Easel did not record count as equal."""
     found = []
-    # A model of no hub has no revision, so one that has changed places there is another.
+    # A model that is not from the hub has no revision, so a move to or from the hub is a change.
     if then.precision and then.revision != now.revision:
         found.append(OTHER_REVISION)
     pairs = (
@@ -66,21 +66,21 @@ async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
     async with ctx.db.write() as tx:
         job = await _job(tx, job_id)
         now = ctx.clock.now()
-        won = False
+        cancelled = False
         if job.state in _STOPPABLE:
-            won = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
-        if won:
+            cancelled = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
+        if cancelled:
             await ledger.refund(tx, job.id, now=now)
         after = await _job(tx, job_id)
-    if won:
+    if cancelled:
         ctx.backlog.forget(job_id)
         ctx.backlog.changed(job_id)
-    return after, won
+    return after, cancelled
 
 
 @dataclass(frozen=True, slots=True)
-class Originals:
-    """Pictures whose files were asked for; ``sent`` when delivery sends them by itself."""
+class OriginalFiles:
+    """The requested original files; ``sent`` if delivery sends them on its own."""
 
     job: Job
     pictures: tuple[Picture, ...]
@@ -88,15 +88,15 @@ class Originals:
 
 
 async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
-    """Admit the same request with a new seed. Raises Refusal, or Repeated."""
-    pressing = _pressing(ctx, press)
+    """Admit the same request with a new seed. Raises Refusal or RepeatedPress."""
+    pressed = _pressed(ctx, press)
     job = await _parent(ctx, press.job_id)
     request = recipes.reroll(job.request, ctx.rng)
-    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
-async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
-    """Admit a job's recipe once more, seed and all: the same pictures where model, precision and device are the same.
+async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
+    """Admit a job's request again with the same seed. The pictures are identical if model, precision and device are.
 
     Raises Refusal.
     """
@@ -104,23 +104,23 @@ async def again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: E
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
-    return await _again(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
 
 
-async def from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
-    """Admit the request that begins with this picture's seed: it again, then its neighbours. Raises Refusal, or Repeated."""
-    pressing = _pressing(ctx, press)
+async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
+    """Admit the request that starts at this picture's seed and counts up. Raises Refusal or RepeatedPress."""
+    pressed = _pressed(ctx, press)
     job = await _parent(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
     request = recipes.from_seed(job.request, index)
-    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
-    """Admit small changes of this picture, each around its seed. Raises Refusal, or Repeated."""
-    pressing = _pressing(ctx, press)
+    """Admit variations of this picture, around its seed. Raises Refusal or RepeatedPress."""
+    pressed = _pressed(ctx, press)
     job = await _parent(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
@@ -129,15 +129,15 @@ async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, 
     if Capability.VARY not in profile.can:
         raise BadInput("refusal.vary.model", model=profile.title)
     request = recipes.vary(job.request, index, ctx.rng)
-    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
-    """Admit this picture drawn again from its own file, twice as large or as large as the model allows.
+    """Admit an upscaling of this picture, to twice its size or the largest that the model allows.
 
-    Raises Refusal, or Repeated.
+    Raises Refusal or RepeatedPress.
     """
-    pressing = _pressing(ctx, press)
+    pressed = _pressed(ctx, press)
     async with ctx.db.read() as tx:
         job = await _job(tx, press.job_id)
         found = await pictures.of_job(tx, job.id)
@@ -152,13 +152,13 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
         raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
     image = inputs.of_picture(ctx.pictures, picture.path)
     request = recipes.upscale(job.request, picture.index, image, size)
-    return await _again(ctx, actor, place, ref, parent=job, request=request, pressing=pressing)
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
-async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Originals:
-    """Find the files of a job, or of one picture of it; where the adapter only saves, delivery is asked to send them.
+async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> OriginalFiles:
+    """Return the files of a job or of one of its pictures; if the adapter can't answer itself, delivery sends them.
 
-    The same file is never on its way to the same place twice at once.
+    A file that delivery already sends to the same place is not sent twice.
 
     Raises:
         NotFound: There is no such picture, or its file is gone.
@@ -173,29 +173,29 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
     found = tuple([p for p in found if await blobs.is_there(ctx.pictures, p.path)])
     if not found:
         raise NotFound("refusal.picture.not_found")
-    who = (actor.platform, actor.user_id) if person is None else person.id
-    what = (job.id, press.index, place)
+    person_key = (actor.platform, actor.user_id) if person is None else person.id
+    file_key = (job.id, press.index, place)
     if ref.address is None or ref.answered:
-        if ctx.fetches.is_repeated(who, what, ctx.clock.monotonic()):
-            return Originals(job, (), sent=True)
-        _take(ctx, who, what)
-        return Originals(job, found, sent=False)
+        if ctx.download_limits.is_repeated(person_key, file_key, ctx.clock.monotonic()):
+            return OriginalFiles(job, (), sent=True)
+        _count_download(ctx, person_key, file_key)
+        return OriginalFiles(job, found, sent=False)
     async with ctx.db.write() as tx:
         if await messages.by_event(tx, ref.event) is not None:
-            return Originals(job, found, sent=True)
-        coming = await messages.files_coming(tx, job.id, ref.address)
-        found = tuple(p for p in found if p.index not in coming) if coming is not messages.ALL else ()
+            return OriginalFiles(job, found, sent=True)
+        pending = await messages.files_coming(tx, job.id, ref.address)
+        found = tuple(p for p in found if p.index not in pending) if pending is not messages.ALL else ()
         if found:
-            _take(ctx, who, what)
-            indexes = [p.index for p in found] if coming or press.index is not None else []
+            _count_download(ctx, person_key, file_key)
+            indexes = [p.index for p in found] if pending or press.index is not None else []
             await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
     if found:
         ctx.backlog.posted()
-    return Originals(job, found, sent=True)
+    return OriginalFiles(job, found, sent=True)
 
 
-def _take(ctx: AppContext, who: Hashable, what: Hashable) -> None:
-    wait = ctx.fetches.take(who, what, ctx.clock.monotonic())
+def _count_download(ctx: AppContext, person_key: Hashable, file_key: Hashable) -> None:
+    wait = ctx.download_limits.take(person_key, file_key, ctx.clock.monotonic())
     if wait > 0:
         raise OverQuota("refusal.originals.often", wait=wait)
 
@@ -208,8 +208,8 @@ def _profile(ctx: AppContext, model: str) -> Profile:
     raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
 
 
-def _pressing(ctx: AppContext, press: ButtonPress) -> Pressing:
-    return Pressing(f"{press.action}:{press.index or 0}", ctx.clock.now())
+def _pressed(ctx: AppContext, press: ButtonPress) -> PressedButton:
+    return PressedButton(f"{press.action}:{press.index or 0}", ctx.clock.now())
 
 
 async def _parent(ctx: AppContext, job_id: int) -> Job:
@@ -224,7 +224,7 @@ async def _job(tx: Tx, job_id: int) -> Job:
     return job
 
 
-async def _again(
+async def _admit_child(
     ctx: AppContext,
     actor: Actor,
     place: Place,
@@ -233,14 +233,14 @@ async def _again(
     parent: Job,
     request: DrawRequest,
     note: str = "",
-    pressing: Pressing | None = None,
+    pressed: PressedButton | None = None,
 ) -> Job:
     _profile(ctx, request.model)
     for name in (request.image, request.mask):
         if name and await asyncio.to_thread(paths.locate, ctx.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
-    # What the parent repeated says nothing of its child.
+    # The parent's own REPEATED note does not apply to its child.
     notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
-    # A job of the page may have had more pictures than a chat takes.
+    # A job of the web page may have more pictures than a chat allows.
     request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
-    return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressing=pressing)
+    return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressed=pressed)

@@ -1,7 +1,8 @@
-"""Whether a model reads the language that a prompt is in, as far as its script tells."""
+"""Checks a draw form against its model's profile: sizes, numbers, prompts, styles and languages."""
 
 from __future__ import annotations
 
+import math
 import random
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,107 @@ from bot.core.recipes import MAX_SEED, draw_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
 from bot.drawing import flags
-from bot.drawing.flags import amount
-from bot.drawing.sizes import size_like, size_of
-from bot.drawing.styles import BUILT_IN, Style, find, listing
+from bot.drawing.flags import RATIO, SIZE, strip_unit
+from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
 from engine.contract import Capability, NegativePromptSupport, Profile, Range
+
+PRESET_RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}
+"""The ratios of the presets, width to height."""
+
+_PRESET_NAMES = {
+    "方形": "square",
+    "正方形": "square",
+    "竖版": "portrait",
+    "竖图": "portrait",
+    "横版": "landscape",
+    "横图": "landscape",
+    "长图": "tall",
+    "竖屏": "tall",
+    "宽图": "wide",
+    "宽屏": "wide",
+}
+
+
+def parse_size(text: str | None, profile: Profile) -> tuple[int, int]:
+    """Return (width, height) in pixels for ``WxH``, ``W:H`` or a preset's name; for None the native square.
+
+    Raises:
+        BadInput: It is no size, is too small, too large or off the grid, or its ratio does not fit the limits of the
+            sides; names the nearest allowed size.
+    """
+    if text is None:
+        return _preset("square", profile)
+    folded = fold(text)
+    name = _PRESET_NAMES.get(folded, folded)
+    if name in PRESET_RATIOS:
+        return _preset(name, profile)
+    if pixels := SIZE.fullmatch(folded):
+        width, height = whole(pixels["width"]), whole(pixels["height"])
+        assert width is not None
+        assert height is not None
+        return _checked_pixels(width, height, folded, profile)
+    if ratio := RATIO.fullmatch(folded):
+        across, down = float(ratio["across"]), float(ratio["down"])
+        if across > 0 and down > 0:
+            return _at_native_area(across, down, profile)
+    example = "{}x{}".format(*_preset("square", profile))
+    raise BadInput("refusal.size.not_understood", value=shown(text), example=example)
+
+
+def size_for_image(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the size at the native area whose ratio is nearest to a picture's, within the limits of the sides."""
+    for name, (across, down) in PRESET_RATIOS.items():
+        if math.isclose(width * down, height * across):
+            return _preset(name, profile)
+    return _at_area(width, height, profile)
+
+
+def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the nearest size that is on the model's grid and within the limits of its sides."""
+    return _nearest_side(width, profile), _nearest_side(height, profile)
+
+
+def _nearest_side(side: float, profile: Profile) -> int:
+    low = math.ceil(profile.side.low / profile.multiple)
+    high = profile.side.high // profile.multiple
+    return min(max(round(side / profile.multiple), low), high) * profile.multiple
+
+
+def _checked_pixels(width: int, height: int, typed: str, profile: Profile) -> tuple[int, int]:
+    value, right = shown(typed), "{}x{}".format(*nearest_size(width, height, profile))
+    if min(width, height) < profile.side.low:
+        raise BadInput("refusal.size.too_small", value=value, low=profile.side.low, nearest=right)
+    if max(width, height) > profile.side.high:
+        raise BadInput("refusal.size.too_large", value=value, high=profile.side.high, nearest=right)
+    if width % profile.multiple or height % profile.multiple:
+        raise BadInput("refusal.size.off_grid", value=value, multiple=profile.multiple, nearest=right)
+    return width, height
+
+
+def _preset(name: str, profile: Profile) -> tuple[int, int]:
+    known = profile.presets.get(name)
+    return known if known is not None else _at_area(*PRESET_RATIOS[name], profile)
+
+
+def _at_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
+    """Return the size of a ratio whose area is nearest to the native square's, within the limits of the sides."""
+    native = profile.side.default
+    ratio = across / down
+    return _nearest_side(native * math.sqrt(ratio), profile), _nearest_side(native / math.sqrt(ratio), profile)
+
+
+def _at_native_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
+    for name, (a, d) in PRESET_RATIOS.items():
+        if math.isclose(across * d, down * a):
+            return _preset(name, profile)
+    native, ratio = profile.side.default, across / down
+    sides = native * math.sqrt(ratio), native / math.sqrt(ratio)
+    size = _at_area(across, down, profile)
+    # Rounding to the grid changes a side by half a step at most. More means a limit was hit and the ratio is lost.
+    if any(abs(side - got) > profile.multiple / 2 + 1e-6 for side, got in zip(sides, size, strict=True)):
+        raise BadInput("refusal.size.ratio", value=f"{across:g}:{down:g}", nearest="{}x{}".format(*size))
+    return size
+
 
 _SCRIPTS = {
     "CJK": {"zh", "ja"},
@@ -28,14 +126,14 @@ _SCRIPTS = {
     "THAI": {"th"},
     "DEVANAGARI": {"hi", "mr", "ne"},
 }
-"""Languages (BCP 47) by the first word of their letters' names in Unicode. Latin letters tell too little, and Greek ones
-are often signs."""
+"""Languages (BCP 47) by the first word of their letters' Unicode names. Latin is left out because too many languages
+use it, and Greek because its letters are often symbols."""
 
 
 def reads_language(text: str, profile: Profile) -> bool:
-    """Return False where some of the text is in a script of none of the model's languages."""
+    """Return False if the text has a script that none of the model's languages uses."""
     known = set(profile.languages)
-    # ASCII is most of what comes, and its letters are all Latin.
+    # ASCII letters are Latin; skipping them makes the common case fast.
     scripts = {
         unicodedata.name(char, "").partition(" ")[0] for char in set(text) if char.isalpha() and not char.isascii()
     }
@@ -43,36 +141,36 @@ def reads_language(text: str, profile: Profile) -> bool:
 
 
 MAX_TYPED = 10_000
-"""Longer texts, flags and all, are refused unread: above every platform's longest message and every model's limit."""
+"""Longest prompt in characters, flags included. It is above every platform's longest message and every model's limit."""
 
-RANDOM = -1
-"""The seed that other programs take for a random one."""
+RANDOM_SEED = -1
+"""The seed that means a random one in other programs."""
 
 STRENGTH = Range(0.6, 0.05, 1.0)
-"""How far to move away from a picture to start from: less than 0.05 would change nothing that can be seen."""
+"""How much of a source image is redrawn. Below 0.05 no change would be visible."""
 
 
-def check(
+def check_form(
     form: DrawForm,
     profiles: Sequence[Profile],
     max_count: int,
     rng: random.Random,
     styles: Mapping[str, Style] = BUILT_IN,
     *,
-    start: SourceImage | None = None,
+    source: SourceImage | None = None,
 ) -> DrawRequest:
-    """Read the flags in the prompt, then check everything against the model's profile.
+    """Parse the flags in the prompt, and check every field against the model's profile.
 
     Args:
-        form: As typed, flags in the prompt and all.
-        profiles: What can be asked for; the first is the default.
+        form: The form as typed, with flags in the prompt.
+        profiles: The models that are served; the first is the default.
         max_count: Most pictures in one request here.
-        rng: Draws the seed where none was typed.
-        styles: What ``--style`` may name.
-        start: The form's picture, once it is read.
+        rng: Draws the seed if none was typed.
+        styles: The styles that ``--style`` may name.
+        source: The form's source image, decoded and staged.
 
     Raises:
-        BadInput: One sentence on what was wrong and what to do.
+        BadInput: A field is wrong; says what and how to correct it.
     """
     if len(form.prompt) > MAX_TYPED:
         raise BadInput("refusal.prompt.too_long", length=len(form.prompt), limit=profiles[0].prompt_chars)
@@ -81,12 +179,12 @@ def check(
     if not typed:
         raise BadInput("refusal.prompt.empty")
     profile = _profile(form.model, profiles)
-    strength = _strength(form.strength, start, profile)
+    strength = _strength(form.strength, source, profile)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
-    width, height = _size(form.size, start, profile)
-    if start is not None and start.white is not None and not _shown_in(start, start.white, width, height):
+    width, height = _size(form.size, source, profile)
+    if source is not None and source.white is not None and not _is_box_kept(source, source.white, width, height):
         raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
     negative, notes = _negative(form.negative, style, profile, guidance)
     if not reads_language(typed, profile):
@@ -105,8 +203,8 @@ def check(
         style=style.name if style else "",
         private=bool(form.private),
         notes=notes,
-        image=start.image if start else "",
-        mask=start.mask if start else "",
+        image=source.image if source else "",
+        mask=source.mask if source else "",
         strength=strength,
     )
 
@@ -125,10 +223,10 @@ def _profile(name: str | None, profiles: Sequence[Profile]) -> Profile:
 def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
     if name is None:
         return None
-    style = find(name, styles)
+    style = find_style(name, styles)
     if style is None:
         by_name = {fold(known): known for known in styles}
-        value, known, near = shown(name), listing(styles), nearest(fold(name), by_name)
+        value, known, near = shown(name), list_names(styles), nearest(fold(name), by_name)
         if near is None:
             raise BadInput("refusal.style.none_near", value=value, known=known)
         raise BadInput("refusal.style.unknown", value=value, nearest=by_name[near], known=known)
@@ -146,14 +244,14 @@ def _prompt(typed: str, style: Style | None, limit: int) -> str:
     return prompt
 
 
-def _strength(text: str | None, start: SourceImage | None, profile: Profile) -> float:
-    if start is None:
+def _strength(text: str | None, source: SourceImage | None, profile: Profile) -> float:
+    if source is None:
         if text is not None:
             raise BadInput("refusal.strength.no_image")
         return 1.0
     if Capability.IMAGE not in profile.can:
         raise BadInput("refusal.image.model", model=profile.title)
-    if start.mask and Capability.MASK not in profile.can:
+    if source.mask and Capability.MASK not in profile.can:
         raise BadInput("refusal.mask.model", model=profile.title)
     if text is None:
         return STRENGTH.default
@@ -166,23 +264,23 @@ def _strength(text: str | None, start: SourceImage | None, profile: Profile) -> 
     return strength
 
 
-def _size(text: str | None, start: SourceImage | None, profile: Profile) -> tuple[int, int]:
-    if text is None and start is not None:
-        return size_like(start.width, start.height, profile)
-    return size_of(text, profile)
+def _size(text: str | None, source: SourceImage | None, profile: Profile) -> tuple[int, int]:
+    if text is None and source is not None:
+        return size_for_image(source.width, source.height, profile)
+    return parse_size(text, profile)
 
 
-def _shown_in(start: SourceImage, box: tuple[int, int, int, int], width: int, height: int) -> bool:
-    """Whether any of a box is in the middle of the picture, which is all that is kept of it at another ratio."""
+def _is_box_kept(source: SourceImage, box: tuple[int, int, int, int], width: int, height: int) -> bool:
+    """Return whether part of a box stays in the picture when its centre is cropped to another ratio."""
     left, top, right, bottom = box
-    across = min(start.width, start.height * width / height) / 2
-    down = min(start.height, start.width * height / width) / 2
-    x, y = start.width / 2, start.height / 2
+    across = min(source.width, source.height * width / height) / 2
+    down = min(source.height, source.width * height / width) / 2
+    x, y = source.width / 2, source.height / 2
     return left < x + across and right > x - across and top < y + down and bottom > y - down
 
 
 def _negative(text: str | None, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
-    """Return the negative prompt that the model will follow, and what the person should know about it."""
+    """Return the negative prompt that the model will follow, and notes for the person."""
     typed = clean(text or "")
     ignored = {
         NegativePromptSupport.ALWAYS: "",
@@ -190,9 +288,9 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
         NegativePromptSupport.NEVER: "note.negative.ignored",
     }[profile.negative]
     if ignored:
-        # What does nothing is not kept: neither the card nor the picture's metadata may pretend that it did.
+        # An ignored negative prompt is dropped, so that neither the card nor the metadata claims that it had an effect.
         return "", (ignored,) if typed else ()
-    # An empty one that was really given keeps the model's usual one away.
+    # An empty one that was typed replaces the model's default.
     wanted = profile.negative_default if text is None else typed
     negative = style.apply_negative(wanted) if style else wanted
     if len(negative) > profile.prompt_chars:
@@ -203,7 +301,7 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
 def _steps(text: str | None, limits: Range[int]) -> int:
     if text is None:
         return limits.default
-    steps = whole(amount("steps", fold(text)))
+    steps = whole(strip_unit("steps", fold(text)))
     if steps is None:
         raise BadInput("refusal.steps.not_number", value=shown(text), low=limits.low, high=limits.high)
     if not limits.low <= steps <= limits.high:
@@ -231,19 +329,19 @@ def _seed(text: str | None, rng: random.Random) -> int:
     seed = whole(text)
     if seed is None:
         raise BadInput("refusal.seed.not_number", value=shown(text))
-    if seed == RANDOM:
+    if seed == RANDOM_SEED:
         return draw_seed(rng)
     if not 0 <= seed <= MAX_SEED:
         raise BadInput("refusal.seed.range", value=shown(text), high=str(MAX_SEED))
     return seed
 
 
-def _count(text: str | None, most: int) -> int:
+def _count(text: str | None, max_count: int) -> int:
     if text is None:
         return 1
-    count = whole(amount("count", fold(text)))
+    count = whole(strip_unit("count", fold(text)))
     if count is None:
-        raise BadInput("refusal.count.not_number", value=shown(text), most=most)
-    if not 1 <= count <= most:
-        raise BadInput("refusal.count.range", value=shown(text), most=most)
+        raise BadInput("refusal.count.not_number", value=shown(text), most=max_count)
+    if not 1 <= count <= max_count:
+        raise BadInput("refusal.count.range", value=shown(text), most=max_count)
     return count

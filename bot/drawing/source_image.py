@@ -27,10 +27,10 @@ MAX_SIDE = 4096
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
 
-MASK_LEAST = 16
+MASK_THRESHOLD = 16
 """Of 255: where a mask is darker, nothing that could be seen is drawn anew."""
 
-FOREIGN = (
+UNSUPPORTED_FORMATS = (
     ("HEIC", re.compile(rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|(?:mif1|msf1)....(?:....)*?hei[cxms])", re.DOTALL)),
     ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
     ("PDF", re.compile(rb"%PDF-")),
@@ -143,7 +143,7 @@ def _opened(data: bytes, what: str) -> _Opened:
     try:
         return _decoded(data, what)
     except BadInput as refusal:
-        bare = image_containers.bare(data)
+        bare = image_containers.strip_metadata(data)
         if refusal.key == f"refusal.{what}.too_large" or bare is None:
             raise
         return _decoded(_ended(bare.data), what).turned(bare.orientation)
@@ -167,7 +167,7 @@ def _decoded(data: bytes, what: str) -> _Opened:
         raise _too_large(what) from None
     except UnidentifiedImageError:
         begin = data[:_BEGINNING]
-        if (name := next((name for name, pattern in FOREIGN if pattern.match(begin)), None)) is not None:
+        if (name := next((name for name, pattern in UNSUPPORTED_FORMATS if pattern.match(begin)), None)) is not None:
             raise BadInput(f"refusal.{what}.format", format=name) from None
         raise BadInput(f"refusal.{what}.unreadable") from None
     except Exception:  # noqa: BLE001 - Pillow's readers raise whatever the bytes lead them to
@@ -180,7 +180,7 @@ def _orientation(found: Image.Image) -> int:
         value = found.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - what is said about the pixels is no reason to refuse them
         exif = found.info.get("exif")
-        value = image_containers.orientation(exif) if isinstance(exif, bytes) else 1
+        value = image_containers.exif_orientation(exif) if isinstance(exif, bytes) else 1
     return value if isinstance(value, int) and value in _TRANSPOSED else 1
 
 
@@ -273,7 +273,7 @@ def _encoded(picture: Image.Image) -> NormalizedImage:
     bare.paste(picture)
     out = io.BytesIO()
     bare.save(out, "PNG", compress_level=1)
-    white = bare.point(lambda value: value >= MASK_LEAST and 255).getbbox() if bare.mode == "L" else None
+    white = bare.point(lambda value: value >= MASK_THRESHOLD and 255).getbbox() if bare.mode == "L" else None
     return NormalizedImage(out.getvalue(), bare.width, bare.height, white)
 
 
@@ -294,7 +294,7 @@ async def staged_source(
     """
     if image is None:
         raise BadInput("refusal.mask.no_image")
-    async with ctx.reading:
+    async with ctx.image_lock:
         plain = await asyncio.to_thread(normalize_image, image)
         plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
     async with AsyncExitStack() as stack:

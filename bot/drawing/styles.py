@@ -64,23 +64,23 @@ ALIASES: Mapping[str, str] = {
 """Other names that people type for built-in styles."""
 
 
-TOML, CSV = "styles.toml", "styles.csv"
+TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
 """The operator's files in the data folder."""
 
-NAME_CHARS = 64
-TEXT_CHARS = 4000
-MOST = 1000
+MAX_NAME_CHARS = 64
+MAX_TEXT_CHARS = 4000
+MAX_STYLES = 1000
 """Most styles that one file may hold."""
 
 _LISTED_CHARS = 600
 _BREAKS = 100
 _GAPS = re.compile(r"[\s_-]+")
 
-LeftOut: TypeAlias = Callable[[BadInput], None]
+ProblemHandler: TypeAlias = Callable[[BadInput], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class StyleLibrary:
     """The styles that can be asked for.
 
     Attributes:
@@ -96,7 +96,7 @@ class Library:
     replaced: tuple[BadInput, ...] = ()
 
 
-def library(files: Mapping[str, Mapping[str, Style]], problems: Sequence[BadInput] = ()) -> Library:
+def merge_styles(files: Mapping[str, Mapping[str, Style]], problems: Sequence[BadInput] = ()) -> StyleLibrary:
     """Put the operator's styles and the built-in ones together; names differ in more than case, width, spaces and dashes.
 
     Args:
@@ -108,7 +108,7 @@ def library(files: Mapping[str, Mapping[str, Style]], problems: Sequence[BadInpu
     left_out = list(problems)
     for file, found in files.items():
         for style in found.values():
-            key = key_of(style.name)
+            key = style_key(style.name)
             if key in own:
                 left_out.append(BadInput("cli.styles.twice", file=file, name=shown(style.name), other=own[key][0]))
             else:
@@ -116,26 +116,26 @@ def library(files: Mapping[str, Mapping[str, Style]], problems: Sequence[BadInpu
     replaced = [
         BadInput("cli.styles.replaced", file=own[key][0], name=name)
         for name in BUILT_IN
-        if (key := key_of(name)) in own
+        if (key := style_key(name)) in own
     ]
     styles = {style.name: style for _, style in own.values()}
-    styles |= {name: style for name, style in BUILT_IN.items() if key_of(name) not in own}
-    return Library(styles, len(own), tuple(left_out), tuple(replaced))
+    styles |= {name: style for name, style in BUILT_IN.items() if style_key(name) not in own}
+    return StyleLibrary(styles, len(own), tuple(left_out), tuple(replaced))
 
 
-def key_of(name: str) -> str:
+def style_key(name: str) -> str:
     """Return what two names have in common that people take for one: ``Film  noir`` and ``film-noir``."""
     return _GAPS.sub("-", fold(name)).strip("-")
 
 
-def find(name: str, styles: Mapping[str, Style]) -> Style | None:
+def find_style(name: str, styles: Mapping[str, Style]) -> Style | None:
     """Return the style of that name, whatever its case, width of letters, spaces and dashes; None when there is none."""
-    wanted = key_of(name)
-    by_name = {key_of(known): style for known, style in styles.items()}
-    return by_name.get(wanted) or by_name.get(key_of(ALIASES.get(wanted, "")))
+    wanted = style_key(name)
+    by_name = {style_key(known): style for known, style in styles.items()}
+    return by_name.get(wanted) or by_name.get(style_key(ALIASES.get(wanted, "")))
 
 
-def listing(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     """Return names for a sentence: as many as fit into some lines, and how many more there are."""
     listed, left = [], list(names)
     room = _LISTED_CHARS
@@ -145,7 +145,7 @@ def listing(names: Iterable[str]) -> str:
     return ", ".join(listed) + (f" … (+{len(left)})" if left else "")
 
 
-def read_toml(text: str, left_out: LeftOut | None = None) -> dict[str, Style]:
+def read_toml(text: str, left_out: ProblemHandler | None = None) -> dict[str, Style]:
     """Read ``styles.toml``: a table for each style, with ``prompt`` and ``negative``.
 
     Args:
@@ -167,13 +167,13 @@ def read_toml(text: str, left_out: LeftOut | None = None) -> dict[str, Style]:
             or not table.keys() <= {"prompt", "negative"}
             or not all(isinstance(value, str) for value in table.values())
         ):
-            _leave_out(BadInput("cli.styles.table", file=TOML, name=shown(name)), left_out)
+            _leave_out(BadInput("cli.styles.table", file=TOML_FILE, name=shown(name)), left_out)
             continue
-        _put(styles, Style(name.strip(), **table), TOML, left_out)
+        _put(styles, Style(name.strip(), **table), TOML_FILE, left_out)
     return styles
 
 
-def read_csv(text: str, left_out: LeftOut | None = None) -> dict[str, Style]:
+def read_csv(text: str, left_out: ProblemHandler | None = None) -> dict[str, Style]:
     """Read A1111's ``styles.csv`` (columns name, prompt, negative_prompt; older files have ``text`` for ``prompt``).
 
     Rows without a name, or without both texts, are separators there and are left out.
@@ -208,12 +208,12 @@ def read_csv(text: str, left_out: LeftOut | None = None) -> dict[str, Style]:
             broken += 1
             if broken > _BREAKS:
                 raise ValueError("hardly a line of it is a row of texts in quotation marks") from None
-            _leave_out(BadInput("cli.styles.line", file=CSV, line=start + at + 1), left_out)
+            _leave_out(BadInput("cli.styles.line", file=CSV_FILE, line=start + at + 1), left_out)
             start += at + 1
     return styles
 
 
-def _row(styles: dict[str, Style], header: list[str], row: list[str], left_out: LeftOut | None) -> None:
+def _row(styles: dict[str, Style], header: list[str], row: list[str], left_out: ProblemHandler | None) -> None:
     found = dict(zip(header, row, strict=False))
     name = found.get("name", "").strip()
     prompt = found.get("prompt") or found.get("text") or ""
@@ -221,26 +221,26 @@ def _row(styles: dict[str, Style], header: list[str], row: list[str], left_out: 
     if not name or not (prompt or negative):
         return
     if len(row) > len(header) and any(column.strip() for column in row[len(header) :]):
-        _leave_out(BadInput("cli.styles.columns", file=CSV, name=shown(name)), left_out)
+        _leave_out(BadInput("cli.styles.columns", file=CSV_FILE, name=shown(name)), left_out)
         return
-    _put(styles, Style(name, prompt, negative), CSV, left_out)
+    _put(styles, Style(name, prompt, negative), CSV_FILE, left_out)
 
 
-def _put(styles: dict[str, Style], style: Style, file: str, left_out: LeftOut | None) -> None:
-    if len(styles) >= MOST:
-        raise ValueError(f"it has more than {MOST} styles")
+def _put(styles: dict[str, Style], style: Style, file: str, left_out: ProblemHandler | None) -> None:
+    if len(styles) >= MAX_STYLES:
+        raise ValueError(f"it has more than {MAX_STYLES} styles")
     name = style.name
-    if not key_of(name) or len(name) > NAME_CHARS or clean(name) != name or "\n" in name:
-        _leave_out(BadInput("cli.styles.name", file=file, name=shown(name), most=NAME_CHARS), left_out)
-    elif max(len(style.prompt), len(style.negative)) > TEXT_CHARS:
-        _leave_out(BadInput("cli.styles.long", file=file, name=shown(name), most=TEXT_CHARS), left_out)
+    if not style_key(name) or len(name) > MAX_NAME_CHARS or clean(name) != name or "\n" in name:
+        _leave_out(BadInput("cli.styles.name", file=file, name=shown(name), most=MAX_NAME_CHARS), left_out)
+    elif max(len(style.prompt), len(style.negative)) > MAX_TEXT_CHARS:
+        _leave_out(BadInput("cli.styles.long", file=file, name=shown(name), most=MAX_TEXT_CHARS), left_out)
     elif name in styles:
         _leave_out(BadInput("cli.styles.twice", file=file, name=shown(name), other=file), left_out)
     else:
         styles[name] = replace(style, prompt=clean(style.prompt), negative=clean(style.negative))
 
 
-def _leave_out(problem: BadInput, left_out: LeftOut | None) -> None:
+def _leave_out(problem: BadInput, left_out: ProblemHandler | None) -> None:
     if left_out is None:
         raise problem
     left_out(problem)

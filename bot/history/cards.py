@@ -11,7 +11,7 @@ from bot.core.errors import Key
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
 from bot.core.texts import shown
-from bot.drawing.styles import listing
+from bot.drawing.styles import list_names
 from engine.contract import NegativePromptSupport, Profile
 
 PAGE = "page"
@@ -116,7 +116,7 @@ def help_card(
         lines.append(("help.no", {}))
     if styles:
         example = f'"{styles[0]}"' if " " in styles[0] else styles[0]
-        lines.append(("help.style", {"example": shown(example), "known": listing(styles)}))
+        lines.append(("help.style", {"example": shown(example), "known": list_names(styles)}))
     if len(profiles) > 1:
         lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
     lines.append(("help.private", {}))

@@ -135,7 +135,7 @@ async def clamp(tx: Tx, now: float) -> None:
         return
     if moved := await moderation_rows.clamp_bans(tx, now=now):
         log.warning("%d bans were set in the future, by a clock that was set back since; they begin now", moved)
-    if moved := await ledger.clamp(tx, now=now):
+    if moved := await ledger.clamp_future(tx, now=now):
         log.warning(
             "%d lines of the ledger are of the future, of a clock that was set back since: they count now", moved
         )

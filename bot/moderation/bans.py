@@ -6,22 +6,21 @@ from dataclasses import dataclass
 
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
-from bot.context import AppContext
+from bot.context import AdmissionContext, AppContext
 from bot.core.errors import NotAllowed, NotFound
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.moderation import store as moderation_rows
 from bot.moderation.store import Ban
-from bot.places.admission_context import AdmissionContext
 from bot.quotas.store import ledger
 from bot.storage import jobs, people
 from bot.storage.database import Tx
 
 
-def check_ban(asking: AdmissionContext, ban: Ban | None) -> None:
+def check_ban(context: AdmissionContext, ban: Ban | None) -> None:
     """Raise NotAllowed, which says when the ban ends; ``ban`` is the longest ban that binds the person. Owners are exempt."""
-    if ban is not None and not asking.actor.is_owner:
-        raise _refusal(ban, asking.now)
+    if ban is not None and not context.actor.is_owner:
+        raise _refusal(ban, context.now)
 
 
 async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
@@ -38,7 +37,7 @@ async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywh
     if actor.is_owner:
         return
     place_id = None if everywhere else await people.find_place(tx, place)
-    ban = await moderation_rows.ban_of_account(
+    ban = await moderation_rows.active_ban_of_account(
         tx, actor.platform, actor.user_id, moderation_rows.EVERYWHERE if place_id is None else place_id, now=now
     )
     if ban is not None:

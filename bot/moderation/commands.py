@@ -20,22 +20,22 @@ from bot.moderation import cards as present
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BanTarget
 from bot.moderation.cards import HIDE
-from bot.moderation.word_check import WORDS
-from bot.places.options import option_change
+from bot.moderation.word_check import STRICTNESS_OPTION
+from bot.places.options import set_option
 from bot.storage import people
 from engine.contract import Profile
 
 
 async def _words(ctx: AppContext, call: Invocation) -> Card:
     level = Strictness(call.args["level"])
-    await _set(ctx, call, WORDS, level.value)
+    await _set(ctx, call, STRICTNESS_OPTION, level.value)
     return present.words_card(level, call.actor.locale)
 
 
 async def _log(ctx: AppContext, call: Invocation) -> Card:
     channel = call.args.get("channel", call.place.channel)
-    if call.args.get("level") == moderation_rows.NOWHERE:
-        await _set(ctx, call, moderation_rows.LOG, moderation_rows.NOWHERE)
+    if call.args.get("level") == moderation_rows.LOG_OFF:
+        await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.LOG_OFF)
         return present.log_card(None, call.actor.locale)
     here = channel == call.place.channel
     # A channel counts only when its surface has found it in this place: an id alone may be of anybody's.
@@ -50,7 +50,7 @@ async def _log(ctx: AppContext, call: Invocation) -> Card:
         user=call.actor.user_id if alone else None,
         private=alone,
     )
-    await _set(ctx, call, moderation_rows.LOG, moderation_rows.log_channel_value(address))
+    await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.log_channel_value(address))
     return present.log_card("" if here else call.names["channel"], call.actor.locale)
 
 
@@ -97,7 +97,7 @@ async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> N
     async with ctx.db.write() as tx:
         place_id = await people.remember_place(tx, call.place, now=now)
         by = changes.actor_label(call.actor)
-        await option_change(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
+        await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
 def _who(call: Invocation) -> BanTarget:

@@ -16,13 +16,13 @@ from bot.storage.codec import dump_card
 from bot.storage.database import Database
 from engine.contract import SafetyVerdict
 
-UNFIT = "error.moderation.picture"
+IMAGE_REJECTED = "error.moderation.picture"
 """Catalogue key: the picture was drawn, but its place does not want it."""
 
 log = logging.getLogger(__name__)
 
 
-class Unfit(Exception):
+class ImageRejected(Exception):
     """The picture is not kept."""
 
 
@@ -50,7 +50,7 @@ class ImageModeration:
         verdict = await self._moderator.judge(data)
         if verdict is SafetyVerdict.UNSAFE and strict is Strictness.REFUSE:
             await self._tell(job, index)
-            raise Unfit
+            raise ImageRejected
         return hidden if verdict is SafetyVerdict.SAFE else SPOILER
 
     async def _strictness(self, job: Job) -> Strictness:

@@ -11,7 +11,6 @@ import aiosqlite
 from bot.core.jobs import JobState
 from bot.core.messages import Address
 from bot.core.strictness import Strictness, strictness_of
-from bot.moderation.strikes import Strikes
 from bot.storage import options
 from bot.storage.codec import dump_address, load_address
 from bot.storage.sql import RowMapper
@@ -41,6 +40,14 @@ class Ban:
     reason: str
     set_by: str
     set_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strikes:
+    """How often an account was refused, and when last (Unix seconds)."""
+
+    count: int
+    last_at: float
 
 
 _BANS = RowMapper(Ban, "bans")
@@ -77,7 +84,7 @@ async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
     return cursor.rowcount
 
 
-async def binding_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
+async def active_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
     """Return the ban that holds longest for any account of a person, in this place or everywhere; None for the free."""
     return await _BANS.fetch_one(
         tx,
@@ -89,7 +96,7 @@ async def binding_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | 
     )
 
 
-async def ban_of_account(
+async def active_ban_of_account(
     tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float
 ) -> Ban | None:
     """Return the ban that holds longest for an account, in this place or everywhere; None for the free.
@@ -130,7 +137,7 @@ async def waiting_jobs(
     return tuple((int(row[0]), JobState(row[1])) for row in rows)
 
 
-async def strikes_of(tx: aiosqlite.Connection, person_id: int) -> Strikes | None:
+async def get_strikes(tx: aiosqlite.Connection, person_id: int) -> Strikes | None:
     """Return the strikes of the person's account that has most of them; None when there are none."""
     rows = await tx.execute_fetchall(
         "SELECT strikes.count, strikes.last_at FROM accounts JOIN strikes ON strikes.account_id = accounts.id"
@@ -155,10 +162,10 @@ async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness
     return next((strictness_of(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
 
 
-LOG = "log"
-"""The option: an address, or ``NOWHERE``."""
+LOG_CHANNEL = "log"
+"""The option: an address, or ``LOG_OFF``."""
 
-NOWHERE = "off"
+LOG_OFF = "off"
 """The value of a place that wants to be told nothing, not even what the owners would be."""
 
 
@@ -170,10 +177,10 @@ def log_channel_value(address: Address) -> Mapping[str, object]:
 
 async def log_channel_of(tx: aiosqlite.Connection, place_id: int | None) -> Address | None:
     """Return where a place is told, or else the owners of everything; None is nowhere. None stands for direct messages."""
-    value = (await options.read(tx, place_id)).binding(LOG)
-    return None if value in (None, NOWHERE) else load_address(json.dumps(value))
+    value = (await options.read(tx, place_id)).binding(LOG_CHANNEL)
+    return None if value in (None, LOG_OFF) else load_address(json.dumps(value))
 
 
 async def log_is_off(tx: aiosqlite.Connection, place_id: int) -> bool:
     """Whether the place's own admins want to be told nothing."""
-    return await options.get(tx, place_id, LOG) == NOWHERE
+    return await options.get(tx, place_id, LOG_CHANNEL) == LOG_OFF

@@ -1,50 +1,59 @@
-"""Whether the words of a request may be drawn in this place, and whether its person has to wait before the next one."""
+"""The word check of a request: whether its prompt may be drawn here, and the wait after repeated refusals."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.context import AppContext
+from bot.context import AdmissionContext, AppContext
 from bot.core.errors import Moderated, NotAllowed
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawRequest
 from bot.core.strictness import HIDDEN, WARNED, Strictness, strictness_of
-from bot.moderation import cards as present
+from bot.moderation import cards as moderation_cards
 from bot.moderation import reports
 from bot.moderation import store as moderation_rows
-from bot.moderation import strikes as rules
-from bot.moderation.strikes import Strikes
-from bot.places.admission_context import AdmissionContext
+from bot.moderation.store import Strikes
 from bot.storage import people
 from bot.storage.options import Options
 
-WORDS = "words"
-"""Option of a place, or of the service: how strict it is."""
+STRICTNESS_OPTION = "words"
+"""Option of a place, or of the service: its strictness."""
+
+FREE_STRIKES = 2
+"""Refusals in a row without a wait: people may try other words."""
+
+FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
+"""Seconds to wait after the first refusal beyond ``FREE_STRIKES``. Each further one doubles the wait, up to an hour."""
+
+STRIKE_FADE_SECONDS = 900.0
+"""Seconds after which one refusal is forgotten."""
 
 
 def check_words(
-    ctx: AppContext, asking: AdmissionContext, request: DrawRequest, strikes: Strikes | None
+    ctx: AppContext, context: AdmissionContext, request: DrawRequest, strikes: Strikes | None
 ) -> tuple[DrawRequest, Strictness]:
-    """Return the request, with a note where the place only warns or hides, and how strict the place is: its pictures
-    are judged by that. What is not wanted in a picture is not looked at.
+    """Check the prompt of a request; the negative prompt is not checked.
+
+    Returns:
+        The request, with a note if its place warns or hides; and the strictness by which its pictures are judged.
 
     Raises:
-        Moderated: The place does not draw such words, or nobody does.
-        NotAllowed: They were refused too often of late and have to wait.
+        Moderated: The prompt has words that are refused in this place, or everywhere.
+        NotAllowed: The person was refused too often recently and has to wait.
     """
-    seconds = rules.wait(strikes, asking.now)
-    if seconds > 0 and not asking.actor.is_owner:
+    seconds = strike_wait(strikes, context.now)
+    if seconds > 0 and not context.actor.is_owner:
         raise NotAllowed("refusal.words.wait", wait=seconds)
-    # A parent's notes say nothing of its child: it may be asked for in another place.
+    # A parent's notes do not apply to its child, which may be requested in another place.
     notes = tuple(note for note in request.notes if note not in {HIDDEN, WARNED})
-    found = ctx.words.look(request.prompt)
-    strict = strictness_of_place(asking.place, asking.options)
+    found = ctx.word_list.find(request.prompt)
+    strictness = strictness_of_place(context.place, context.options)
     if found is None:
-        return replace(request, notes=notes), strict
+        return replace(request, notes=notes), strictness
     if found.forbidden:
         raise Moderated("refusal.words.forbidden")
-    match strict:
+    match strictness:
         case Strictness.REFUSE:
             raise Moderated("refusal.words.refused", word=found.word)
         case Strictness.WARN:
@@ -53,37 +62,55 @@ def check_words(
             notes = (*notes, HIDDEN)
         case Strictness.OFF:
             pass
-    return replace(request, notes=notes), strict
+    return replace(request, notes=notes), strictness
 
 
 def strictness_of_place(place: Place, options: Options) -> Strictness:
-    """Return how strict a place is: as its admins have set it, else as the owners have for all; where nobody has said
-    anything, words are refused where everybody reads them, and neither in places for adults nor where one is alone.
+    """Return a place's strictness: its admins' setting, else the owners' for all places.
+
+    Without either it is REFUSE in public channels, and OFF in age-restricted channels and direct messages.
     """
-    for said in (strictness_of(options.here.get(WORDS)), strictness_of(options.everywhere.get(WORDS))):
-        if said is not None:
-            return said
+    for setting in (options.here.get(STRICTNESS_OPTION), options.everywhere.get(STRICTNESS_OPTION)):
+        if (strictness := strictness_of(setting)) is not None:
+            return strictness
     return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
+
+
+def add_strike(before: Strikes | None, now: float) -> Strikes:
+    """Return the strikes after another refusal; earlier ones fade with time."""
+    if before is None:
+        return Strikes(1, now)
+    faded = int(max(0.0, now - before.last_at) // STRIKE_FADE_SECONDS)
+    return Strikes(max(0, before.count - faded) + 1, now)
+
+
+def strike_wait(strikes: Strikes | None, now: float) -> float:
+    """Return the seconds until the person may request something again; 0 if they may now."""
+    if strikes is None or strikes.count <= FREE_STRIKES:
+        return 0.0
+    seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(strikes.count - FREE_STRIKES - 1, 30))
+    # A refusal in the future predates a clock that was set back: no wait.
+    return max(0.0, strikes.last_at + seconds - now) if strikes.last_at <= now else 0.0
 
 
 async def record_refusal(
     ctx: AppContext, actor: Actor, place: Place, ref: EventRef, *, request: DrawRequest, refusal: Moderated
 ) -> None:
-    """Count a refusal against whoever asked, and tell the place's log of it. What was refused was undone already."""
+    """Count a refusal as a strike of the account, and post it to the place's log channel. Owners get no strikes."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, place, now=now)
-        before = await moderation_rows.strikes_of(tx, person.id)
+        before = await moderation_rows.get_strikes(tx, person.id)
         if not actor.is_owner:
-            await moderation_rows.put_strikes(tx, person.account_id, rules.added(before, now))
-        told = await reports.post_to_log(
+            await moderation_rows.put_strikes(tx, person.account_id, add_strike(before, now))
+        posted = await reports.post_to_log(
             tx,
-            # By account, so that forgetting finds it.
+            # The account's id is in the name, so that forgetting a person finds it.
             f"refused:{person.account_id}:{ref.event}",
             place_id,
-            lambda locale: present.refused_card(refusal, actor, place, request.typed, locale),
+            lambda locale: moderation_cards.refused_card(refusal, actor, place, request.typed, locale),
             locale=place.locale or actor.locale,
         )
-    if told:
+    if posted:
         ctx.backlog.posted()

@@ -10,13 +10,12 @@ from zoneinfo import available_timezones
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.commands.model import Invocation
-from bot.context import AppContext
+from bot.context import AdmissionContext, AppContext
 from bot.core.errors import BadInput, NotAllowed, Unavailable
 from bot.core.jobs import ServiceState
 from bot.core.people import Place
 from bot.core.texts import fold, shown
 from bot.places import store
-from bot.places.admission_context import AdmissionContext
 from bot.storage import options, people
 from bot.storage.database import Tx
 
@@ -26,16 +25,16 @@ PAUSED = "paused"
 """Option of a place: true while nothing new is taken on there. What waits is drawn."""
 
 
-def check_not_paused(asking: AdmissionContext) -> None:
+def check_not_paused(context: AdmissionContext) -> None:
     """Refuse what is new in a paused place, and everywhere while the service is being drained; owners' requests too.
 
     Raises:
         NotAllowed: The place's admins have paused it.
         Unavailable: The owners take on nothing new.
     """
-    if asking.options.state is ServiceState.DRAIN:
+    if context.options.state is ServiceState.DRAIN:
         raise Unavailable("refusal.paused.drain")
-    if asking.options.here.get(PAUSED) is True:
+    if context.options.here.get(PAUSED) is True:
         raise NotAllowed("refusal.paused.place")
 
 
@@ -91,7 +90,7 @@ OPTION = Undoable("option", _get, _put)
 """Subject: ``place_id`` (0 is the whole service) and ``name``. Value: ``{"value": ...}``."""
 
 
-async def option_change(
+async def set_option(
     tx: Tx, place_id: int | None, name: str, value: object, *, action: str, place: Place, by: str, now: float
 ) -> None:
     """Set an option of a place, or of the whole service where ``place_id`` is None, and write down who did.
@@ -113,7 +112,7 @@ async def option_change(
     )
 
 
-async def set_here(tx: Tx, call: Invocation, name: str, value: object, *, now: float) -> None:
+async def set_place_option(tx: Tx, call: Invocation, name: str, value: object, *, now: float) -> None:
     """Set an option of the place where a verb is typed; None takes it away.
 
     Raises:
@@ -125,7 +124,7 @@ async def set_here(tx: Tx, call: Invocation, name: str, value: object, *, now: f
     if await options.get(tx, place_id, name) == value:
         return  # nothing to read in the log, and nothing to undo
     by = changes.actor_label(call.actor)
-    await option_change(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
+    await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
 async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:

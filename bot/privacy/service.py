@@ -16,7 +16,7 @@ from bot.core.jobs import JobState
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
-from bot.places.options import option_change
+from bot.places.options import set_option
 from bot.privacy.store import exports, forgetting
 from bot.privacy.store.forgetting import Forgotten, Losses
 from bot.quotas.store import ledger
@@ -42,7 +42,7 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
         Unavailable: There is neither a chat to send it to nor an address of the page.
     """
     now = ctx.clock.now()
-    token = secrets.token_urlsafe(_TOKEN_BYTES) if ctx.link else ""
+    token = secrets.token_urlsafe(_TOKEN_BYTES) if ctx.public_url else ""
     if not token and ref.address is None:
         raise Unavailable("refusal.export.nowhere")
     address = None if token else ref.address
@@ -60,7 +60,7 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
         digest = _digest(token) if token else ""
         await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
     ctx.backlog.posted()
-    return f"{ctx.link.rstrip('/')}/{PATH}/{token}" if token else None
+    return f"{ctx.public_url.rstrip('/')}/{PATH}/{token}" if token else None
 
 
 async def check_export(ctx: AppContext, token: str) -> None:
@@ -202,7 +202,7 @@ async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str)
     async with ctx.db.write() as tx:
         place_id = await people.remember_place(tx, place, now=now)
         by = changes.actor_label(actor)
-        await option_change(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
+        await set_option(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
         return await _kept(tx, place, place_id)
 
 

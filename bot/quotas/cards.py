@@ -9,7 +9,8 @@ from bot.cards.i18n import text
 from bot.core.cards import Card, Fact, Tone
 from bot.core.errors import Key
 from bot.core.quotas import Allowance, CreditKind, Dimension, Limit, QuotaRule, QuotaStatus, Reason, RuleTerms, Unit
-from bot.quotas.rules import format_pixels, points
+from bot.quotas.rules.limits import format_points
+from bot.quotas.rules.terms import format_pixels
 
 
 def limit_text(limit: Limit, locale: str) -> str:
@@ -138,7 +139,7 @@ def _allowance_facts(allowance: Allowance, locale: str, now: float) -> list[tupl
         if allowance.returns_at is not None:
             wait = max(0.0, allowance.returns_at - now)
             if allowance.limit.unit is Unit.POINTS:
-                returns = text(locale, "quota.returns_points", amount=points(allowance.returns), wait=wait)
+                returns = text(locale, "quota.returns_points", amount=format_points(allowance.returns), wait=wait)
             else:
                 returns = text(locale, "quota.returns", n=allowance.returns, wait=wait)
             facts.append(("fact.quota.returns", returns))
@@ -146,7 +147,7 @@ def _allowance_facts(allowance: Allowance, locale: str, now: float) -> list[tupl
 
 
 def _amount(allowance: Allowance, amount: int) -> str:
-    return points(amount) if allowance.limit.unit is Unit.POINTS else str(amount)
+    return format_points(amount) if allowance.limit.unit is Unit.POINTS else str(amount)
 
 
 def _why(reason: Reason, locale: str, name: str) -> str:
@@ -154,7 +155,7 @@ def _why(reason: Reason, locale: str, name: str) -> str:
     what = _said(first, reason.dimension, locale)
     by = text(locale, "quota.by.setting" if not first.id else "quota.by.owner" if first.by_owner else "quota.by.place")
     scope = _scope(first, locale, name)
-    if not reason.instead:
+    if not reason.overridden:
         line = text(locale, "quota.why", what=what, scope=scope, by=by)
     else:
         other = _listed(
@@ -165,7 +166,7 @@ def _why(reason: Reason, locale: str, name: str) -> str:
                     what=_said(policy, reason.dimension, locale),
                     scope=_scope(policy, locale, name),
                 )
-                for policy in reason.instead
+                for policy in reason.overridden
             ],
             locale,
         )
@@ -176,7 +177,7 @@ def _why(reason: Reason, locale: str, name: str) -> str:
 def _said(policy: QuotaRule, dimension: Dimension, locale: str) -> str:
     """Return what a rule says in one dimension; one that lets everything off says so for each."""
     terms = policy.terms
-    if not terms.names(dimension):
+    if not terms.sets(dimension):
         return text(locale, f"quota.any.{dimension}")
     return terms_text(
         replace(

@@ -10,18 +10,18 @@ from bot.core.people import Actor
 from bot.core.quotas import CreditKind
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
-from bot.quotas.service import Whom
+from bot.quotas.service import RuleTarget
 
 
 async def _show(ctx: AppContext, call: Invocation) -> Card:
     who, name = await _about(ctx, call)
-    standing = await quota_service.show(ctx, who, call.place)
+    standing = await quota_service.show_quota(ctx, who, call.place)
     return quota_cards.quota_card(standing, call.actor.locale, name=name)
 
 
 async def _why(ctx: AppContext, call: Invocation) -> Card:
     who, name = await _about(ctx, call)
-    reasons = await quota_service.why(ctx, who, call.place)
+    reasons = await quota_service.explain(ctx, who, call.place)
     known = not name or bool(who.roles) or call.place.guild is None
     return quota_cards.why_card(reasons, call.actor.locale, name=name, roles_known=known)
 
@@ -34,7 +34,7 @@ async def _set(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _reset(ctx: AppContext, call: Invocation) -> Card:
-    terms = await quota_service.reset(ctx, call.actor, call.place, _whom(call))
+    terms = await quota_service.reset_rule(ctx, call.actor, call.place, _whom(call))
     if call.place.guild is None:
         return quota_cards.ceiling_card(None, call.actor.locale, person=_named(call, "person"))
     return quota_cards.quota_reset_card(terms, call.actor.locale, **_names(call))
@@ -49,7 +49,7 @@ async def _lend(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _give(ctx: AppContext, call: Invocation, kind: CreditKind) -> Card:
-    given = await quota_service.give(
+    given = await quota_service.give_credits(
         ctx,
         call.actor,
         call.place,
@@ -75,14 +75,14 @@ async def _about(ctx: AppContext, call: Invocation) -> tuple[Actor, str]:
     person = call.args.get("person")
     if person is None:
         return call.actor, ""
-    who = await quota_service.other(
+    who = await quota_service.find_other(
         ctx, call.actor, call.place, person, name=call.names.get("person", ""), roles=call.roles.get("person", ())
     )
     return who, "" if who is call.actor else who.name
 
 
-def _whom(call: Invocation) -> Whom:
-    return Whom(role=call.args.get("role"), channel=call.args.get("channel"), person=call.args.get("person"))
+def _whom(call: Invocation) -> RuleTarget:
+    return RuleTarget(role=call.args.get("role"), channel=call.args.get("channel"), person=call.args.get("person"))
 
 
 def _names(call: Invocation) -> dict[str, str | None]:

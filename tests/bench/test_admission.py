@@ -20,7 +20,7 @@ from bot.core.quotas import CreditKind
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.maintenance.store import ledger_check
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
@@ -87,7 +87,7 @@ async def fill(db: Database) -> None:
             await tx.execute_fetchall(statement, {"count": JOBS} if ":count" in statement else {})
         for person in (1, 77):
             gift = Grant(person, None, CreditKind.BONUS, 100_000, by_owner=True, expires_at=NOW + DAY)
-            await credit_rows.give(tx, f"gift {person}", gift, given_by="operator", now=NOW)
+            await credit_rows.add_grant(tx, f"gift {person}", gift, given_by="operator", now=NOW)
 
 
 async def admit(ctx: AppContext, who: Actor, numbers: itertools.count[int]) -> list[float]:
@@ -121,7 +121,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
                     clock=FakeClock(NOW),
                     profiles=lambda: (demo(),),
                     pictures=tmp_path / "pictures",
-                    quota=parse_terms(rule),
+                    default_quota=parse_terms(rule),
                 )
                 for who in (ORDINARY, FLOODER):
                     await admit(ctx, who, numbers)

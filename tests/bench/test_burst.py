@@ -15,7 +15,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 from bot.storage.database import Database
 from engine.catalogue import demo
 from tests.bench.test_speed import measured, percentile
@@ -47,7 +47,7 @@ async def admitted(folder: Path, slower: float) -> tuple[list[float], int]:
             clock=FakeClock(1_800_000_000.0),
             profiles=lambda: (demo(),),
             pictures=folder / "pictures",
-            quota=parse_terms("50/day"),
+            default_quota=parse_terms("50/day"),
         )
         begin = time.perf_counter()
 

@@ -114,5 +114,5 @@ def _context(db: Database, folder: Path) -> AppContext:
         clock=FakeClock(),
         profiles=FakeEngine().profiles,
         pictures=folder,
-        quota=Limit(None),
+        default_quota=Limit(None),
     )

@@ -429,7 +429,7 @@ async def test_what_the_bot_draws_again_is_the_same_picture(engine: Engine, tmp_
         # Beside another's picture, which may share its steps.
         other = await bot.ask("夜空中的一只猫", user="2", steps="3")
         ref = EventRef("again", Address("chat", CHAT, user="1"))
-        again = await job_actions.again(bot.ctx, bot.actor(), Place("chat", None, CHAT), first.id, ref)
+        again = await job_actions.draw_again(bot.ctx, bot.actor(), Place("chat", None, CHAT), first.id, ref)
         await bot.delivered(again.id)
         await bot.delivered(other.id)
         card = bot.chats.shown(again.id)[0].card

@@ -12,7 +12,7 @@ from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture
 from bot.core.requests import DrawRequest
-from bot.quotas.rules import Asker
+from bot.quotas.rules.limits import UsageKey
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.storage import jobs, people
@@ -81,11 +81,11 @@ async def add_job(
 
 
 async def spend(
-    tx: aiosqlite.Connection, asker: Asker, job_id: int, pictures: int, *, by_owner: bool, now: float
+    tx: aiosqlite.Connection, asker: UsageKey, job_id: int, pictures: int, *, by_owner: bool, now: float
 ) -> None:
     """Pay for a job's pictures with what somebody may spend now."""
-    credits_ = await credit_rows.available(tx, asker, now=now)
-    await credit_rows.spend(tx, credits_, job_id, pictures, by_owner=by_owner, now=now)
+    credits_ = await credit_rows.available_credits(tx, asker, now=now)
+    await credit_rows.spend_credits(tx, credits_, job_id, pictures, by_owner=by_owner, now=now)
 
 
 def damage(db: Path) -> None:

@@ -83,10 +83,10 @@ class Bot:
             clock=self.clock,
             profiles=self.engine.profiles,
             pictures=self.pictures,
-            quota=Limit(50),
+            default_quota=Limit(50),
             max_counts={"web": 16},
             owners=self.owners,
-            access=self.access,
+            access_modes=self.access,
         )
         await self.dispatch.start()
         for platform, surface in self.surfaces.items():

@@ -46,12 +46,12 @@ async def test_everybody_is_answered_and_drawn_for(make: Make, days: int) -> Non
 @pytest.mark.parametrize("restart", [False, True])
 async def test_nobody_s_quota_is_used_up_for_longer(make: Make, days: int, restart: bool) -> None:
     bot = await make()
-    bot.ctx = replace(bot.ctx, quota=Limit(2))
+    bot.ctx = replace(bot.ctx, default_quota=Limit(2))
     await bot.delivered((await bot.ask(count="2")).id)
     bot.clock.jump(-days * DAY)
     if restart:
         await bot.restart()
-        bot.ctx = replace(bot.ctx, quota=Limit(2))
+        bot.ctx = replace(bot.ctx, default_quota=Limit(2))
 
     async def refused() -> float:
         try:
@@ -88,7 +88,7 @@ async def test_a_ban_is_as_long_as_it_was_meant(make: Make, days: int, restart: 
 
     async def put_right() -> bool:
         async with bot.db.read() as tx:
-            found = await moderation_rows.ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
+            found = await moderation_rows.active_ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
         return found is not None and found.until is not None and found.until - bot.clock.now() <= 3 * DAY
 
     await bot.until(put_right)
@@ -106,6 +106,6 @@ async def test_a_clock_that_is_not_set_yet_changes_no_ban(make: Make) -> None:
     bot.clock.jump(-bot.clock.now())
     await bot.restart()
     async with bot.db.read() as tx:
-        found = await moderation_rows.ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
+        found = await moderation_rows.active_ban_of_account(tx, "chat", "1", 0, now=bot.clock.now())
     assert found is not None
     assert found.until == pytest.approx(until, abs=60)

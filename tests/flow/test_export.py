@@ -36,7 +36,7 @@ def ref(event: str = "export", user: str = "1") -> EventRef:
 
 
 def linked(bot: Bot) -> AppContext:
-    return replace(bot.ctx, link=LINK)
+    return replace(bot.ctx, public_url=LINK)
 
 
 def sent(bot: Bot, user: str = "1") -> list[bytes]:

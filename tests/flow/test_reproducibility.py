@@ -16,7 +16,7 @@ from tests.flow.harness import CHAT, Bot
 
 async def once_more(bot: Bot, job_id: int, event: str, *, locale: str = "en") -> Job:
     place, ref = Place("chat", None, CHAT), EventRef(event, Address("chat", CHAT, user="1"))
-    job = await job_actions.again(bot.ctx, bot.actor(locale=locale), place, job_id, ref)
+    job = await job_actions.draw_again(bot.ctx, bot.actor(locale=locale), place, job_id, ref)
     return await bot.delivered(job.id)
 
 

@@ -151,7 +151,7 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     assert bot.chats.pictures(job.id) == shown, "what the platform holds is its own"
     assert [seen.edits for seen in bot.chats.messages.values()] == edits
     ref = EventRef("again", Address("chat", CHAT, user="1"))
-    again = await job_actions.from_seed(bot.ctx, bot.actor(), ALONE, ButtonPress("seed", job.id, 0), ref)
+    again = await job_actions.draw_from_seed(bot.ctx, bot.actor(), ALONE, ButtonPress("seed", job.id, 0), ref)
     assert again.request.seed == 7
     await bot.delivered(again.id)
 

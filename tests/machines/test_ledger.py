@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bot.audit import changes
-from bot.context import AppContext
+from bot.context import AdmissionContext, AppContext, load_admission_context
 from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound, OverQuota, Refusal
 from bot.core.jobs import MAX_ATTEMPTS, MOVES, Job, JobState
@@ -23,15 +23,14 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.quotas import CreditKind, Limit
 from bot.core.requests import DrawForm
-from bot.drawing.admission import AT_ONCE, Repeated, draw
+from bot.drawing.admission import DOUBLE_PRESS_SECONDS, RepeatedPress, draw
 from bot.drawing.job_actions import cancel, reroll
 from bot.maintenance.store import ledger_check
-from bot.places.admission_context import AdmissionContext, load
 from bot.quotas import service as quota_service
-from bot.quotas.changes import CREDIT, POLICY
-from bot.quotas.reservation import reserve
+from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
+from bot.quotas.usage import reserve
 from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
 from engine.catalogue import demo
@@ -49,7 +48,7 @@ HOUR = 3600
 PEOPLE = ("ada", "bob")
 SETTLED = ("failed", "cancelled", "painted", "delivered")
 OWNER = Actor("chat", "eve", "Eve", is_owner=True)
-KINDS = {kind.name: kind for kind in (POLICY, CREDIT)}
+KINDS = {kind.name: kind for kind in (QUOTA_RULE, CREDIT)}
 
 
 def some(*verbs: str) -> st.SearchStrategy[list[str]]:
@@ -87,7 +86,7 @@ class Ledger(RuleBasedStateMachine):
             clock=self.clock,
             profiles=lambda: (demo(),),
             pictures=path / "pictures",
-            quota=Limit(DEFAULT),
+            default_quota=Limit(DEFAULT),
         )
         self.do(data, verbs)
 
@@ -239,13 +238,16 @@ class Ledger(RuleBasedStateMachine):
         press = ButtonPress("reroll", job_id)
         # The same button again at once is no new request.
         made, at = self.pressed.get((who, job_id), (job_id, 0.0))
-        repeats = self.clock.now() - at < AT_ONCE and self.oracle.expected[made].state not in {"cancelled", "failed"}
+        repeats = self.clock.now() - at < DOUBLE_PRESS_SECONDS and self.oracle.expected[made].state not in {
+            "cancelled",
+            "failed",
+        }
         again, asked = 0, False
         try:
             asked = self.ask(
                 who, was.guild, was.count, lambda actor, place, ref: reroll(self.ctx, actor, place, press, ref)
             )
-        except Repeated as repeated:
+        except RepeatedPress as repeated:
             again = repeated.job.id
         assert again == 0 or (repeats and again == made)
         assert not (asked and repeats)
@@ -277,7 +279,7 @@ class Ledger(RuleBasedStateMachine):
         now, actor = self.clock.now(), Actor("chat", who, who)
         person = await people.remember(tx, actor, now=now)
         place_id = await people.remember_place(tx, self.place(guild), now=now)
-        return await load(tx, actor, self.place(guild), person, place_id=place_id, now=now)
+        return await load_admission_context(tx, actor, self.place(guild), person, place_id=place_id, now=now)
 
     def an_owner_lets_it_in(self, data: st.DataObject) -> None:
         """It counts from now on, and stays held where it does not fit."""
@@ -289,7 +291,7 @@ class Ledger(RuleBasedStateMachine):
                 assert stored is not None
                 moved = await jobs.move(tx, job_id, JobState.HELD, JobState.QUEUED, now=self.clock.now())
                 asking = await self.asking(tx, job.who, job.guild)
-                found = await rule_rows.for_one(tx, asking.actor, asking.place.guild, asking.person.id)
+                found = await rule_rows.rules_of_person(tx, asking.actor, asking.place.guild, asking.person.id)
                 await reserve(tx, self.ctx, asking, stored, found)
                 return moved
 
@@ -407,7 +409,7 @@ class Ledger(RuleBasedStateMachine):
         guild = data.draw(st.sampled_from(GUILDS))
         boss, before = Actor("chat", "boss", is_admin=True), self.oracle.rules[guild]
         try:
-            self.run(quota_service.reset(self.ctx, boss, self.place(guild)))
+            self.run(quota_service.reset_rule(self.ctx, boss, self.place(guild)))
         except NotFound:
             assert before is None
         else:
@@ -429,7 +431,7 @@ class Ledger(RuleBasedStateMachine):
         for who in PEOPLE:
             self.run(
                 quota_service.set_rule(
-                    self.ctx, where, Place("chat", None, "dm"), typed, quota_service.Whom(person=who)
+                    self.ctx, where, Place("chat", None, "dm"), typed, quota_service.RuleTarget(person=who)
                 )
             )
         self.oracle.at_once = number
@@ -450,7 +452,7 @@ class Ledger(RuleBasedStateMachine):
         actor = OWNER if guild is None else Actor("chat", "boss", is_admin=True)
         where = Place("chat", None, "dm") if guild is None else self.place(guild)
         words = {"person": who, "number": str(number), "span": f"{hours}h", "name": who}
-        self.run(quota_service.give(self.ctx, actor, where, event=event, kind=kind, **words))
+        self.run(quota_service.give_credits(self.ctx, actor, where, event=event, kind=kind, **words))
 
     def the_same_gift_again(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, 5))
@@ -527,7 +529,7 @@ class Ledger(RuleBasedStateMachine):
         who, guild = next(self.looks)
         if not who:
             return
-        shown = self.run(quota_service.show(self.ctx, Actor("chat", who), self.place(guild)))
+        shown = self.run(quota_service.show_quota(self.ctx, Actor("chat", who), self.place(guild)))
         assert shown.left == self.oracle.left(who, guild)
         assert sum(credit.left for credit in shown.credits) == sum(self.oracle.rooms(who, guild)[2:])
 

@@ -20,7 +20,7 @@ from bot.core.errors import BadInput, NotAllowed
 from bot.core.jobs import JobState
 from bot.core.people import Actor
 from bot.core.quotas import CreditKind, Limit, Unit
-from bot.quotas.rules import Asker, Measure
+from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
@@ -169,8 +169,8 @@ class Linking(RuleBasedStateMachine):
             job_id = await self._add(tx, name, pictures, pictures)
             person = await people.remember(tx, self._actor(name), now=now)
             grant = Grant(person.id, None, CreditKind.BORROWED, pictures, by_owner=True, expires_at=now + lent_for)
-            await credit_rows.give(tx, f"test:{next(EVENTS)}", grant, given_by="operator", now=now)
-            await spend(tx, Asker(person.id), job_id, pictures, by_owner=True, now=now)
+            await credit_rows.add_grant(tx, f"test:{next(EVENTS)}", grant, given_by="operator", now=now)
+            await spend(tx, UsageKey(person.id), job_id, pictures, by_owner=True, now=now)
             await ledger.settle(tx, job_id, painted=pictures, now=now)
         return job_id
 
@@ -192,7 +192,7 @@ class Linking(RuleBasedStateMachine):
             )
             owners = {str(row[0]): int(row[1]) for row in rows}
             for person_id in set(owners.values()):
-                used[person_id] = (await ledger.used(tx, Asker(person_id), [measure], now=now))[measure]
+                used[person_id] = (await ledger.sum_used(tx, UsageKey(person_id), [measure], now=now))[measure]
             marks = ", ".join(str(job_id) for job_id in self.drawn)
             rows = await tx.execute_fetchall(
                 "SELECT j.id, j.person_id FROM jobs j JOIN ledger l ON l.job_id = j.id AND l.person_id = j.person_id"
@@ -222,7 +222,7 @@ def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
             clock=clock,
             profiles=lambda: (demo(),),
             pictures=tmp_path,
-            quota=Limit(None),
+            default_quota=Limit(None),
         )
         checks = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
         run_state_machine_as_test(

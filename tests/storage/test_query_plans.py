@@ -22,7 +22,7 @@ from bot.moderation import store as moderation_rows
 from bot.places import store
 from bot.privacy.store import exports, forgetting
 from bot.privacy.store import retention as retention_rows
-from bot.quotas.rules import Asker, Measure
+from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import credits as credits_
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
@@ -31,7 +31,7 @@ from bot.storage import people as owners
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job
 
-ASKER = Asker(1, 1, "c")
+ASKER = UsageKey(1, 1, "c")
 MEASURES = (
     Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True),
     Measure(0.0, Unit.POINTS, in_place=True, in_channel=True, by_owner=False),
@@ -80,33 +80,33 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "was it undone": lambda tx: audit_rows.undone(tx, 1),
     "pictures": lambda tx: pictures.of_job(tx, 1),
     "pictures of jobs": lambda tx: pictures.of_jobs(tx, [1, 2]),
-    "used": lambda tx: ledger.used(tx, ASKER, MEASURES, now=1.0),
-    "oldest use": lambda tx: ledger.oldest(tx, ASKER, MEASURES[1], now=1.0),
-    "waiting jobs of somebody": lambda tx: ledger.waiting(tx, ASKER, but=1),
+    "used": lambda tx: ledger.sum_used(tx, ASKER, MEASURES, now=1.0),
+    "oldest use": lambda tx: ledger.oldest_use(tx, ASKER, MEASURES[1], now=1.0),
+    "waiting jobs of somebody": lambda tx: ledger.count_waiting(tx, ASKER, exclude=1),
     "settle": lambda tx: ledger.settle(tx, 1, painted=0, now=1.0),
-    "rules": lambda tx: rule_rows.concerning(tx, "discord", "g"),
-    "rules for somebody": lambda tx: rule_rows.for_one(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
-    "credits": lambda tx: credits_.available(tx, ASKER, now=1.0),
-    "borrowed and due": lambda tx: ledger.beside(tx, ASKER, since=0.0, now=1.0),
-    "give back": lambda tx: credits_.give_back(tx, 1, 1, by_owner=True, now=1.0),
-    "grant of an event": lambda tx: credits_.of_event(tx, "e"),
-    "one rule": lambda tx: rule_rows.get(tx, Scope(), by_owner=True),
-    "newcomer": lambda tx: access_rows.find(tx, "chat", SubjectKind.PERSON, "1"),
+    "rules": lambda tx: rule_rows.rules_of_place(tx, "discord", "g"),
+    "rules for somebody": lambda tx: rule_rows.rules_of_person(tx, Actor("discord", "1", roles=("r", "s")), "g", 1),
+    "credits": lambda tx: credits_.available_credits(tx, ASKER, now=1.0),
+    "borrowed and due": lambda tx: ledger.other_uses(tx, ASKER, since=0.0, now=1.0),
+    "give back": lambda tx: credits_.return_credits(tx, 1, 1, by_owner=True, now=1.0),
+    "grant of an event": lambda tx: credits_.grant_of_event(tx, "e"),
+    "one rule": lambda tx: rule_rows.get_rule(tx, Scope(), by_owner=True),
+    "newcomer": lambda tx: access_rows.find_newcomer(tx, "chat", SubjectKind.PERSON, "1"),
     "newcomers who wait": lambda tx: access_rows.open_requests(tx, ("chat",)),
     "newcomers to tell of": lambda tx: access_rows.open_requests(tx, ("chat", "web"), untold=True),
     "how many newcomers": lambda tx: access_rows.count_open(tx, ("chat", "web")),
     "asked here since": lambda tx: access_rows.has_asked(tx, 1, None, since=1.0),
-    "held for a person": lambda tx: access_rows.held(tx, PERSON),
-    "held for a place": lambda tx: access_rows.held(tx, PLACE),
+    "held for a person": lambda tx: access_rows.held_jobs(tx, PERSON),
+    "held for a place": lambda tx: access_rows.held_jobs(tx, PLACE),
     "a code": lambda tx: codes.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
     "an owner's language": lambda tx: owners.language_of_owner(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
-    "a ban": lambda tx: moderation_rows.binding_ban(tx, 1, 2, now=1.0),
+    "a ban": lambda tx: moderation_rows.active_ban(tx, 1, 2, now=1.0),
     "bans of a place": lambda tx: moderation_rows.bans_of_place(tx, 2, now=1.0),
     "what a ban stops": lambda tx: moderation_rows.waiting_jobs(tx, "chat", "1", 2),
-    "strikes": lambda tx: moderation_rows.strikes_of(tx, 1),
+    "strikes": lambda tx: moderation_rows.get_strikes(tx, 1),
     "how strict": lambda tx: moderation_rows.strictness_of_job(tx, 1),
     "where a place's log is": lambda tx: moderation_rows.log_channel_of(tx, 1),
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),

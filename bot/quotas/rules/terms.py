@@ -12,10 +12,10 @@ from bot.core.errors import BadInput
 from bot.core.quotas import Dimension, Limit, RuleTerms, Unit, Window
 from bot.core.texts import fold, shown, whole
 
-MOST = 1_000_000
+MAX_AMOUNT = 1_000_000
 """Most pictures, points or requests that a rule may name; more is unlimited in all but name."""
 
-MOST_SIDE = 16384
+MAX_SIDE = 16384
 """Longest side that a rule may name, in pixels."""
 
 _WINDOWS = {
@@ -159,8 +159,8 @@ def _unlimited(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
 
 
 def _size(terms: RuleTerms, found: re.Match[str]) -> RuleTerms:
-    width = _checked(found, found["width"], most=MOST_SIDE)
-    height = _checked(found, found["height"], most=MOST_SIDE) if found["height"] else width
+    width = _checked(found, found["width"], most=MAX_SIDE)
+    height = _checked(found, found["height"], most=MAX_SIDE) if found["height"] else width
     return _once(terms, found, Dimension.PIXELS, width * height)
 
 
@@ -176,13 +176,13 @@ def _counted(dimension: Dimension) -> Callable[[RuleTerms, re.Match[str]], RuleT
 
 
 def _once(terms: RuleTerms, found: re.Match[str], dimension: Dimension, value: Any) -> RuleTerms:
-    if terms.names(dimension):
+    if terms.sets(dimension):
         raise BadInput("refusal.quota.twice", value=shown(found[0]))
     said: dict[str, Any] = {dimension.value: value}
     return replace(terms, **said)
 
 
-def _checked(found: re.Match[str], digits: str, *, low: int = 1, most: int = MOST) -> int:
+def _checked(found: re.Match[str], digits: str, *, low: int = 1, most: int = MAX_AMOUNT) -> int:
     number = whole(digits)
     assert number is not None, "the patterns match digits alone"
     if number > most:

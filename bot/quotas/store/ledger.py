@@ -1,4 +1,4 @@
-"""The ledger: what is reserved, charged and refunded for each job, and what of it counts in a window."""
+"""SQL of the ledger: reservations, charges and refunds of jobs, and the usage in a window."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from dataclasses import dataclass, replace
 import aiosqlite
 
 from bot.core.quotas import POINT, Unit
-from bot.quotas.rules import Asker, Measure, Use, WaitingJobs, counted
+from bot.quotas.rules.limits import Measure, UsageEntry, UsageKey, sum_entries
+from bot.quotas.rules.rule_resolution import WaitingJobs
 from bot.quotas.store import credits as credit_rows
-from bot.quotas.store.credits import PlacedUse
 from bot.storage.sql import RowMapper
 
 SLOT_SECONDS = 900
-"""Length of a slot of the tallies; the migration that made them has it too."""
+"""Length of a tally's slot, in seconds; the migration that created the tallies has the same number."""
 
 _TALLIED_SECONDS = 9 * 86400
-"""For so long the tallies are kept; the trigger of the ledger has it too."""
+"""How long tallies are kept; the ledger's trigger has the same number."""
 
 _NEWEST = 1000
-"""Number of the newest lines that are searched for one in the future."""
+"""How many of the newest entries are searched for one in the future."""
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerLine:
-    """A line of the ledger. Lines are only ever added.
+class LedgerEntry:
+    """An entry of the ledger. Entries are only ever added.
 
     Attributes:
+        job_id: The job.
+        person_id: Its person.
+        place_id: Its place; None in direct messages and on the page.
+        channel: Its channel; empty outside of places.
         kind: ``reserve``, ``charge`` or ``refund``.
         reserved: Change of the job's reserved pictures.
         charged: Pictures that were charged.
-        cost_each: Cost of one picture, in thousandths of a point.
-        free: Change of the pictures that an operator's credits pay for.
+        cost_each: The cost of one picture, in thousandths of a point.
+        free: Change of the pictures that an owner's credits pay for.
         free_here: Change of the pictures that the place's own credits pay for.
         counted_at: When it counts, in Unix seconds.
         written_at: When it was written, in Unix seconds.
@@ -53,10 +57,32 @@ class LedgerLine:
     written_at: float
 
 
-_LINES = RowMapper(LedgerLine, "ledger")
-_USES = RowMapper(
-    PlacedUse,
-    columns={"at": "counted_at", "owner": "reserved - free", "own": "reserved - free - free_here"},
+@dataclass(frozen=True, slots=True)
+class _PlacedUse:
+    """A UsageEntry with the place and the channel where it was requested."""
+
+    at: float
+    owner: int
+    place: int
+    cost_each: int
+    place_id: int | None
+    channel: str
+
+
+_ENTRIES = RowMapper(LedgerEntry, "ledger")
+_JOB_USES = RowMapper(
+    _PlacedUse, columns={"at": "counted_at", "owner": "reserved - free", "place": "reserved - free - free_here"}
+)
+_LOAN_USES = RowMapper(
+    _PlacedUse,
+    columns={
+        "at": "c.expires_at",
+        "owner": "sum(u.pictures) * c.by_owner",
+        "place": "sum(u.pictures)",
+        "cost_each": "l.cost_each",
+        "place_id": "l.place_id",
+        "channel": "l.channel",
+    },
 )
 _WAITING = RowMapper(
     WaitingJobs,
@@ -67,16 +93,26 @@ _WAITING = RowMapper(
         "first": "min(id)",
     },
 )
-# The lines of one slot from a moment on; a charge changes no sum.
+# The entries of one slot after a moment. A charge changes no sum.
 _EDGE = (
     "ledger WHERE person_id = ? AND counted_at > ? AND counted_at < ?"
     " AND CAST(counted_at / 900 AS INTEGER) = ? AND kind <> 'charge'"
 )
-# What an account drew that was parted from this person's since, and what was borrowed.
-_BESIDE = (
-    f"SELECT {_USES.columns} FROM ledger"  # noqa: S608
+_SPENDING = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
+_EXPIRED = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING place > 0"
+# Loans of person ?1 that expired after ?2 and until ?3: they count as drawn from then on.
+_OVERDUE = (
+    f"SELECT {_LOAN_USES.columns} FROM credits c {_SPENDING} WHERE c.person_id = ?1 AND {_EXPIRED}"  # noqa: S608 - constants
+    # Loans that the person shared with an account that was unlinked since.
+    f" UNION ALL SELECT {_LOAN_USES.columns} FROM carried_credits k"
+    f" JOIN credits c ON c.id = k.credit_id {_SPENDING} AND u.written_at <= k.until"
+    f" WHERE k.person_id = ?1 AND c.person_id <> ?1 AND {_EXPIRED}"
+)
+# Usage without an entry of the person's own: jobs of accounts that were unlinked since, and overdue loans.
+_OTHER_USES = (
+    f"SELECT {_JOB_USES.columns} FROM ledger"  # noqa: S608 - constants
     " WHERE job_id IN (SELECT job_id FROM carried WHERE person_id = ?1) AND person_id <> ?1"
-    f" AND counted_at > ?2 AND kind <> 'charge' UNION ALL {credit_rows.DUE}"
+    f" AND counted_at > ?2 AND kind <> 'charge' UNION ALL {_OVERDUE}"
 )
 
 
@@ -93,21 +129,21 @@ async def reserve(
     free: int = 0,
     free_here: int = 0,
 ) -> None:
-    """Count a job's pictures from now on. Raises sqlite3.IntegrityError when the job has a reservation already.
+    """Count a job's pictures from now on. Raises sqlite3.IntegrityError if the job has a reservation already.
 
     Args:
         tx: A writing transaction.
-        job_id: Which job.
-        person_id: Whose.
-        place_id: Where; None in direct messages and on the page.
-        pictures: How many.
+        job_id: The job.
+        person_id: Its person.
+        place_id: Its place; None in direct messages and on the page.
+        pictures: How many pictures.
         now: Unix seconds.
-        channel: Where in the place.
-        cost_each: What each of them costs, in thousandths of a point.
-        free: How many of them an owner's credits pay for; ``credits.spend`` takes them.
-        free_here: How many the place's own credits pay for.
+        channel: The channel in the place.
+        cost_each: The cost of each picture, in thousandths of a point.
+        free: How many of them an owner's credits pay for; ``credits.spend_credits`` takes these.
+        free_here: How many of them the place's own credits pay for.
     """
-    line = LedgerLine(
+    entry = LedgerEntry(
         job_id=job_id,
         person_id=person_id,
         place_id=place_id,
@@ -121,23 +157,23 @@ async def reserve(
         counted_at=now,
         written_at=now,
     )
-    await _LINES.insert(tx, line)
+    await _ENTRIES.insert(tx, entry)
 
 
 async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: float) -> None:
-    """End a job's reservation: charge what was painted and refund the rest. Doing it again changes nothing.
+    """End a job's reservation: charge the painted pictures and refund the rest. Repeating it changes nothing.
 
-    What was not painted gives credits back first: an owner's, then the place's own.
+    The refund returns credits first: an owner's, then the place's own.
 
     Args:
-        tx: A writing transaction; the one that moves the job to PAINTED, CANCELLED or FAILED.
-        job_id: Which job; one without a reservation is left alone.
+        tx: The writing transaction that moves the job to PAINTED, CANCELLED or FAILED.
+        job_id: The job; one without a reservation is ignored.
         painted: How many pictures it has; at most as many as were reserved.
         now: Unix seconds.
     """
-    # What is settled counts from when it was reserved, so a slow queue takes nobody's quota for longer.
-    # A settled job has a charge or a refund already: it is found once only.
-    reservation = await _LINES.select_one(
+    # A charge counts from the time of its reservation, so a slow queue does not use up a quota for longer.
+    # A settled job has a charge or a refund already, so it is not found again.
+    reservation = await _ENTRIES.select_one(
         tx,
         "r WHERE job_id = ? AND kind = 'reserve'"
         " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.job_id = r.job_id AND s.kind <> 'reserve')",
@@ -148,34 +184,34 @@ async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: fl
     if not 0 <= painted <= reservation.reserved:
         raise ValueError(f"job {job_id} has {painted} pictures, but {reservation.reserved} were reserved")
     missing = reservation.reserved - painted
-    back = min(missing, reservation.free)
-    back_here = min(missing - back, reservation.free_here)
-    await credit_rows.give_back(tx, job_id, back, by_owner=True, now=now)
-    await credit_rows.give_back(tx, job_id, back_here, by_owner=False, now=now)
+    returned = min(missing, reservation.free)
+    returned_here = min(missing - returned, reservation.free_here)
+    await credit_rows.return_credits(tx, job_id, returned, by_owner=True, now=now)
+    await credit_rows.return_credits(tx, job_id, returned_here, by_owner=False, now=now)
     settled = replace(reservation, written_at=now)
-    for line in (
+    for entry in (
         replace(settled, kind="charge", reserved=-painted, charged=painted, free=0, free_here=0),
-        replace(settled, kind="refund", reserved=-missing, charged=0, free=-back, free_here=-back_here),
+        replace(settled, kind="refund", reserved=-missing, charged=0, free=-returned, free_here=-returned_here),
     ):
-        if line.reserved:
-            await _LINES.insert(tx, line)
+        if entry.reserved:
+            await _ENTRIES.insert(tx, entry)
 
 
 async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
-    """Give all of a job's reservation back: it was cancelled or has failed. Doing it again changes nothing."""
+    """Refund all of a job's reservation: it was cancelled or has failed. Repeating it changes nothing."""
     await settle(tx, job_id, painted=0, now=now)
 
 
-async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
-    """Let what was counted in the future count from now on; returns how many lines there were.
+async def clamp_future(tx: aiosqlite.Connection, *, now: float) -> int:
+    """Move the entries that were counted in the future to now; returns how many there were.
 
-    It was counted before the clock was set back, and would take people's quotas until that future has come.
+    They predate a clock that was set back, and would use up quotas until that future has come.
     """
     newest = await tx.execute_fetchall("SELECT counted_at FROM ledger ORDER BY id DESC LIMIT ?", (_NEWEST,))
     if not any(row[0] > now for row in newest):
         return 0
     people = "(SELECT person_id FROM ledger WHERE counted_at > ?1)"
-    # The tallies of these people anew: what was counted in the future has also cleared what was old from there.
+    # Rebuild these people's tallies: entries in the future have also removed tallies that were too old from there.
     await tx.execute_fetchall(f"DELETE FROM tallies WHERE person_id IN {people}", (now,))  # noqa: S608 - constants
     await tx.execute_fetchall(
         "INSERT INTO tallies SELECT person_id, CAST(min(counted_at, ?1) / 900 AS INTEGER), coalesce(place_id, 0), channel,"  # noqa: S608 - constants
@@ -188,111 +224,117 @@ async def clamp(tx: aiosqlite.Connection, *, now: float) -> int:
     return cursor.rowcount
 
 
-async def used(
-    tx: aiosqlite.Connection, asker: Asker, measures: Sequence[Measure], *, now: float
+async def sum_used(
+    tx: aiosqlite.Connection, key: UsageKey, measures: Sequence[Measure], *, now: float
 ) -> Mapping[Measure, int]:
-    """Return what counts for each limit, in its unit, however much somebody drew: whole slots of the tallies are summed
-    up, and only the slot in which a window begins is read line by line.
+    """Return the usage for each measure, in its unit.
+
+    Whole slots come from the tallies. Only the slot in which a window begins is read entry by entry, so the time does
+    not grow with the person's usage.
     """
     if not measures:
         return {}
-    sums = [f"coalesce(sum(CASE WHEN slot > ?{_where(m)} THEN {_column(m)} END), 0)" for m in measures]
-    values = [value for m in measures for value in (_slot(m.since), *_values(m, asker))]
-    # Each of these selects is one number: what counts of the slot in which a window begins.
-    edges = [f"(SELECT coalesce(sum({_value(m)}), 0) FROM {_EDGE}{_where(m)})" for m in measures]  # noqa: S608
-    bounds = [value for m in measures for value in (*_edge(m, asker), *_values(m, asker))]
+    sums = [f"coalesce(sum(CASE WHEN slot > ?{_where(m)} THEN {_tally_column(m)} END), 0)" for m in measures]
+    values = [value for m in measures for value in (_slot(m.since), *_where_values(m, key))]
+    # Each of these selects returns one number: the usage in the slot in which a window begins.
+    edges = [f"(SELECT coalesce(sum({_entry_amount(m)}), 0) FROM {_EDGE}{_where(m)})" for m in measures]  # noqa: S608
+    edge_values = [value for m in measures for value in (*_edge_values(m, key), *_where_values(m, key))]
     first = min(_slot(measure.since) for measure in measures)
     rows, uses = await asyncio.gather(
         tx.execute_fetchall(
             f"SELECT {', '.join((*sums, *edges))} FROM tallies WHERE person_id = ? AND slot > ?",  # noqa: S608
-            (*values, *bounds, asker.person_id, first),
+            (*values, *edge_values, key.person_id, first),
         ),
-        beside(tx, asker, since=min(measure.since for measure in measures), now=now),
+        other_uses(tx, key, since=min(measure.since for measure in measures), now=now),
     )
-    row, others = next(iter(rows)), counted(measures, uses)
+    row, others = next(iter(rows)), sum_entries(measures, uses)
     whole, parts = row[: len(measures)], row[len(measures) :]
     return {m: n + edge + others[m] for m, n, edge in zip(measures, whole, parts, strict=True)}
 
 
-async def oldest(tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, now: float) -> tuple[float, int] | None:
-    """Return when the oldest of what counts for a limit was counted, and how much it was; None where nothing counts."""
-    found = await _oldest_line(tx, asker, measure)
+async def oldest_use(
+    tx: aiosqlite.Connection, key: UsageKey, measure: Measure, *, now: float
+) -> tuple[float, int] | None:
+    """Return when the oldest usage of a measure was counted, and its amount; None if there is none."""
+    found = await _oldest_entry(tx, key, measure)
     if not found:
         rows = await tx.execute_fetchall(
             f"SELECT slot FROM tallies WHERE person_id = ? AND slot > ?{_where(measure)}"  # noqa: S608 - constants
-            f" GROUP BY slot HAVING sum({_column(measure)}) > 0 ORDER BY slot LIMIT 1",
-            (asker.person_id, _slot(measure.since), *_values(measure, asker)),
+            f" GROUP BY slot HAVING sum({_tally_column(measure)}) > 0 ORDER BY slot LIMIT 1",
+            (key.person_id, _slot(measure.since), *_where_values(measure, key)),
         )
         for row in rows:
-            # Just before the slot begins; a slot's lines are told by the slot.
-            found = await _oldest_line(tx, asker, replace(measure, since=row[0] * SLOT_SECONDS - 1.0), slot=row[0])
-    found += [(u.at, n) for u in await beside(tx, asker, since=measure.since, now=now) if (n := u.counts(measure)) > 0]
+            # From just before the slot: its number selects its entries.
+            found = await _oldest_entry(tx, key, replace(measure, since=row[0] * SLOT_SECONDS - 1.0), slot=row[0])
+    found += [
+        (u.at, n) for u in await other_uses(tx, key, since=measure.since, now=now) if (n := u.counts(measure)) > 0
+    ]
     first = min((at for at, _ in found), default=None)
     return None if first is None else (first, sum(n for at, n in found if at == first))
 
 
-async def _oldest_line(
-    tx: aiosqlite.Connection, asker: Asker, measure: Measure, *, slot: int | None = None
+async def _oldest_entry(
+    tx: aiosqlite.Connection, key: UsageKey, measure: Measure, *, slot: int | None = None
 ) -> list[tuple[float, int]]:
     rows = await tx.execute_fetchall(
-        f"SELECT counted_at, sum({_value(measure)}) AS n FROM {_EDGE}{_where(measure)}"  # noqa: S608 - constants
+        f"SELECT counted_at, sum({_entry_amount(measure)}) AS n FROM {_EDGE}{_where(measure)}"  # noqa: S608 - constants
         " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at LIMIT 1",
-        (*_edge(measure, asker, slot), *_values(measure, asker)),
+        (*_edge_values(measure, key, slot), *_where_values(measure, key)),
     )
     return [(row[0], row[1]) for row in rows]
 
 
-async def waiting(tx: aiosqlite.Connection, asker: Asker, *, but: int = 0) -> WaitingJobs:
-    """Return how many of somebody's jobs are held, queued or running; without the job ``but``, which is asked for."""
+async def count_waiting(tx: aiosqlite.Connection, key: UsageKey, *, exclude: int = 0) -> WaitingJobs:
+    """Return how many jobs of a person are held, queued or running, without the job ``exclude``."""
     found = await _WAITING.fetch(
         tx,
-        # The same words as in the partial index jobs_waiting, so that it is used.
+        # The condition of the partial index jobs_waiting, word for word, so that SQLite uses it.
         f"SELECT {_WAITING.columns} FROM jobs"  # noqa: S608 - constants
         " WHERE person_id = ? AND state IN ('held', 'queued', 'running') AND id <> ?",
-        (asker.place_id, asker.place_id, asker.channel, asker.person_id, but),
+        (key.place_id, key.place_id, key.channel, key.person_id, exclude),
     )
     return found[0]
 
 
-async def beside(tx: aiosqlite.Connection, asker: Asker, *, since: float, now: float) -> tuple[Use, ...]:
-    """Return what counts beside one's own jobs: what was borrowed and is due, and what a parted account drew."""
+async def other_uses(tx: aiosqlite.Connection, key: UsageKey, *, since: float, now: float) -> tuple[UsageEntry, ...]:
+    """Return the usage beyond the person's own jobs: overdue loans, and jobs of accounts that were unlinked since."""
     return tuple(
-        Use(
+        UsageEntry(
             at=use.at,
             owner=use.owner,
-            own=use.own,
+            place=use.place,
             cost_each=use.cost_each,
-            here=asker.is_here(use.place_id),
-            in_channel=asker.is_here(use.place_id, use.channel),
+            here=key.is_here(use.place_id),
+            in_channel=key.is_here(use.place_id, use.channel),
         )
-        for use in await _USES.fetch(tx, _BESIDE, (asker.person_id, since, now))
+        for use in await _JOB_USES.fetch(tx, _OTHER_USES, (key.person_id, since, now))
     )
 
 
 def _slot(at: float) -> int:
-    """Return the slot of a moment, as the triggers of the ledger do."""
+    """Return the slot of a moment, as the ledger's triggers compute it."""
     return int(at / SLOT_SECONDS)
 
 
-def _edge(measure: Measure, asker: Asker, slot: int | None = None) -> tuple[int | float, ...]:
+def _edge_values(measure: Measure, key: UsageKey, slot: int | None = None) -> tuple[int | float, ...]:
     slot = _slot(measure.since) if slot is None else slot
-    # A second more: which slot a line is in is told by the division alone.
-    return asker.person_id, measure.since, (slot + 1) * SLOT_SECONDS + 1.0, slot
+    # One second more: the division alone decides to which slot an entry belongs.
+    return key.person_id, measure.since, (slot + 1) * SLOT_SECONDS + 1.0, slot
 
 
 def _where(measure: Measure) -> str:
     return " AND place_id = ?" * measure.in_place + " AND channel = ?" * measure.in_channel
 
 
-def _values(measure: Measure, asker: Asker) -> tuple[int | str | None, ...]:
-    return (*((asker.place_id,) * measure.in_place), *((asker.channel,) * measure.in_channel))
+def _where_values(measure: Measure, key: UsageKey) -> tuple[int | str | None, ...]:
+    return (*((key.place_id,) * measure.in_place), *((key.channel,) * measure.in_channel))
 
 
-def _column(measure: Measure) -> str:
+def _tally_column(measure: Measure) -> str:
     side = "owner" if measure.by_owner else "own"
     return f"{side}_cost" if measure.unit is Unit.POINTS else side
 
 
-def _value(measure: Measure) -> str:
+def _entry_amount(measure: Measure) -> str:
     pictures = "reserved - free" if measure.by_owner else "reserved - free - free_here"
     return f"({pictures}) * cost_each" if measure.unit is Unit.POINTS else f"({pictures})"

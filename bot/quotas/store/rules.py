@@ -1,4 +1,4 @@
-"""Quota rules: set, found for one request, listed and taken away."""
+"""SQL of quota rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aiosqlite
 
 from bot.core.people import Actor
 from bot.core.quotas import QuotaRule, RuleTerms, Scope
-from bot.quotas.rules import dump_terms, load_terms
+from bot.quotas.rules.terms import dump_terms, load_terms
 from bot.storage.sql import Converter, RowMapper
 
 
@@ -19,12 +19,12 @@ def _dumped(terms: RuleTerms) -> str:
 
 @lru_cache(maxsize=1024)
 def _terms(text: str) -> RuleTerms:
-    # A place may have hundreds of rules for its roles, read at each request, and few of them differ.
+    # Every request reads the rules of a place. There may be hundreds for its roles, and few of them differ.
     return load_terms(json.loads(text))
 
 
 _RULES = RowMapper(QuotaRule, "policies", converters={"terms": Converter(_terms, _dumped)})
-# The same words as in the unique index policies_once, so that it is used.
+# The expressions of the unique index policies_once, word for word, so that SQLite uses it.
 _KEY = (
     "by_owner = ? AND coalesce(platform, '') = ? AND coalesce(place, '') = ?"
     " AND coalesce(channel, '') = ? AND coalesce(role, '') = ? AND coalesce(person, '') = ?"
@@ -32,16 +32,16 @@ _KEY = (
 _NEAR = "by_owner IN (0, 1) AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?)"
 
 
-async def put(
+async def put_rule(
     tx: aiosqlite.Connection, scope: Scope, terms: RuleTerms, *, by_owner: bool, set_by: str, now: float
 ) -> None:
-    """Set the rule of a scope, in the place of the one that there is.
+    """Set the rule of a scope; an existing one is replaced.
 
     Args:
         tx: A writing transaction.
         scope: Whom it is for; ``place`` is the guild's id, ``person`` the platform's user id.
-        terms: What it says.
-        by_owner: An operator's rule, or one of the place's own.
+        terms: Its terms.
+        by_owner: An owner's rule, or one of the place's own.
         set_by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
     """
@@ -64,13 +64,13 @@ async def put(
     )
 
 
-async def get(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
-    """Return the rule of exactly this scope, or None."""
+async def get_rule(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
+    """Return the rule of exactly this scope; None if there is none."""
     return await _RULES.select_one(tx, f"WHERE {_KEY}", _key(scope, by_owner=by_owner))
 
 
-async def remove(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
-    """Take the rule of exactly this scope away; returns it, or None when there was none."""
+async def remove_rule(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
+    """Delete the rule of exactly this scope; returns it, or None if there was none."""
     return await _RULES.fetch_one(
         tx,
         f"DELETE FROM policies WHERE {_KEY} RETURNING {_RULES.columns}",  # noqa: S608 - constants
@@ -78,21 +78,21 @@ async def remove(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> Q
     )
 
 
-async def concerning(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[QuotaRule, ...]:
-    """Return all rules that may bind anybody on this platform and, where a guild's id is given, in that place."""
+async def rules_of_place(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[QuotaRule, ...]:
+    """Return the rules that may apply to anybody on this platform and, if a guild's id is given, in that place."""
     return await _RULES.select(tx, f"WHERE {_NEAR} ORDER BY id", (platform, place or ""))
 
 
-async def for_one(
+async def rules_of_person(
     tx: aiosqlite.Connection, actor: Actor, place: str | None, person_id: int | None
 ) -> tuple[QuotaRule, ...]:
-    """Return the rules that may bind somebody: those of others' roles and for other people are left out.
+    """Return the rules that may apply to a person. Rules for other roles and other people are left out.
 
     Args:
         tx: A transaction.
         actor: The account that acts, with its roles.
         place: The guild's id.
-        person_id: Whose account it is; rules for any of their accounts on this platform are theirs. None: not known.
+        person_id: The person; rules for any of their accounts on this platform apply to them. None: not known.
     """
     roles = ", ".join("?" * len(actor.roles))
     return await _RULES.select(
@@ -105,7 +105,7 @@ async def for_one(
 
 
 async def all_rules(tx: aiosqlite.Connection) -> tuple[QuotaRule, ...]:
-    """Return every rule: the operators' first, each kind in the order in which it was made."""
+    """Return every rule: the owner's first, then those of places, each in the order of creation."""
     return await _RULES.select(tx, "ORDER BY by_owner DESC, id")
 
 

@@ -15,7 +15,7 @@ from bot.commands.model import Arg, ArgType, Permission
 from bot.core.durations import parse_span
 from bot.features import COMMANDS
 from bot.places.options import parse_zone
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGES = sorted(DOCS.glob("admins*.md"))

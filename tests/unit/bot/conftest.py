@@ -169,7 +169,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             clock=clock,
             profiles=lambda: tuple(profiles),
             pictures=tmp_path / "pictures",
-            quota=Limit(5),
+            default_quota=Limit(5),
             max_counts={"web": 16},
             rng=random.Random(1),
         )

@@ -56,7 +56,7 @@ async def test_the_doctor_says_how_many_wait_and_nothing_when_nobody_does(tmp_pa
     async with await Database.open(tmp_path / "easel.db") as db:
         assert await checks.newcomers(settings) is None
         async with db.write() as tx:
-            await access_rows.add(tx, "telegram", SubjectKind.PERSON, "1", name="Ada", now=1.0)
+            await access_rows.add_newcomer(tx, "telegram", SubjectKind.PERSON, "1", name="Ada", now=1.0)
         finding = await checks.newcomers(settings)
     assert finding is not None
     assert (finding.ok, "1" in finding.found) == (True, True)

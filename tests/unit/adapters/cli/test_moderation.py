@@ -11,7 +11,7 @@ import pytest
 
 from adapters.cli.moderation import classifier, finding, words
 from bot.core.errors import BadInput
-from bot.moderation.word_list import shipped
+from bot.moderation.word_list import shipped_words
 from bot.settings import Settings
 from tests.fakes.classifiers import looks_like_one
 
@@ -22,14 +22,14 @@ async def test_words_are_read_and_bad_lines_named_without_what_they_say(
     (tmp_path / "words.txt").write_text("\ufeff# ours\r\npotato\r\n-nude\r\n-loli\r\n???\r\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         found = await words(tmp_path)
-    assert found.look("a potato") is not None
-    assert found.look("a nude") is None
+    assert found.find("a potato") is not None
+    assert found.find("a nude") is None
     assert [("line 4" in m, "line 5" in m) for m in caplog.messages] == [(True, False), (False, True)]
     assert "loli" not in caplog.text
 
 
 async def test_without_a_file_the_words_are_the_shipped_ones(tmp_path: Path) -> None:
-    assert await words(tmp_path) is shipped()
+    assert await words(tmp_path) is shipped_words()
 
 
 async def test_a_file_in_another_encoding_is_said_so(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ VERB = COMMANDS.by_name
 
 @pytest.fixture
 def unowned(world: World) -> AppContext:
-    return replace(world.ctx, owners=Owners({"chat": ()}), access={"chat": AccessMode.APPROVE})
+    return replace(world.ctx, owners=Owners({"chat": ()}), access_modes={"chat": AccessMode.APPROVE})
 
 
 async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: AppContext) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.access import store as access_rows
-from bot.access.digest import EVERY, AccessDigest
+from bot.access.digest import DIGEST_SECONDS, AccessDigest
 from bot.core.access import AccessDecision, AccessMode, Newcomer, Owners, SubjectKind
 from bot.core.cards import Card
 from bot.core.events import EventBus, MessagesAdded
@@ -47,7 +47,7 @@ class Desk:
     async def comes(self, name: str, platform: str = "chat", kind: SubjectKind = SubjectKind.PERSON) -> Newcomer:
         """Somebody asks to come in."""
         async with self.db.write() as tx:
-            found = await access_rows.add(tx, platform, kind, name, name=name, now=self.clock.now())
+            found = await access_rows.add_newcomer(tx, platform, kind, name, name=name, now=self.clock.now())
         self.digest.wake()
         return found
 
@@ -95,12 +95,12 @@ async def test_the_first_is_told_at_once_and_what_follows_together_after_ten_min
         assert [numbers(card) for card in await desk.told()] == [[1]]
         for name in ("Bo", "Cy", "Di"):
             await desk.comes(name)
-        await desk.passes(EVERY - 1)
+        await desk.passes(DIGEST_SECONDS - 1)
         assert len(await desk.told()) == 1
         await desk.passes(2)
         assert [numbers(card) for card in await desk.told()] == [[1], [2, 3, 4]]
         assert desk.posts == 2
-        await desk.passes(10 * EVERY)
+        await desk.passes(10 * DIGEST_SECONDS)
         assert len(await desk.told()) == 2
 
 
@@ -121,7 +121,7 @@ async def test_a_restart_tells_nobody_sooner_and_nothing_twice(desk: Desk) -> No
     desk.clock.advance(60)
     async with desk.running():
         await desk.comes("Bo")
-        await desk.passes(EVERY - 61)
+        await desk.passes(DIGEST_SECONDS - 61)
         assert len(await desk.told()) == 1
         await desk.passes(2)
         assert [numbers(card) for card in await desk.told()] == [[1], [2]]
@@ -131,7 +131,7 @@ async def test_who_came_while_nobody_owned_it_is_told_to_the_first_owner(desk: D
     desk.owners = Owners({"chat": ()})
     async with desk.running():
         await desk.comes("Ann")
-        await desk.passes(EVERY)
+        await desk.passes(DIGEST_SECONDS)
         assert await desk.told() == []
         async with desk.db.write() as tx:
             await people.put_owner(tx, "chat", "5", "Eve", locale="zh_CN", now=0.0)
@@ -149,8 +149,8 @@ async def test_those_who_are_only_listed_or_answered_are_told_of_to_nobody(desk:
         await desk.rest()
         found = await desk.comes("Cy")
         async with desk.db.write() as tx:
-            await access_rows.decide(tx, found.id, AccessDecision.ALLOWED, by="chat:1", now=1.0)
-        await desk.passes(EVERY)
+            await access_rows.set_decision(tx, found.id, AccessDecision.ALLOWED, by="chat:1", now=1.0)
+        await desk.passes(DIGEST_SECONDS)
         assert [numbers(card) for card in await desk.told()] == [[2]]
 
 
@@ -160,9 +160,9 @@ async def test_a_crowd_is_one_card_that_says_how_many_more(desk: Desk) -> None:
         await desk.rest()
         async with desk.db.write() as tx:
             for number in range(30):
-                await access_rows.add(tx, "chat", SubjectKind.PLACE, str(number), name="A server", now=1.0)
+                await access_rows.add_newcomer(tx, "chat", SubjectKind.PLACE, str(number), name="A server", now=1.0)
         desk.digest.wake()
-        await desk.passes(EVERY)
+        await desk.passes(DIGEST_SECONDS)
         _, card = await desk.told()
         assert numbers(card) == [2, 3, 4, 5, 6]
         assert "30" in card.status

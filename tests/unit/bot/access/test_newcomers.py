@@ -37,7 +37,7 @@ OWNER = Actor("chat", "9", "Eve", is_owner=True)
 
 
 def guarded(world: World, rule: AccessMode = AccessMode.APPROVE, owners: tuple[str, ...] = ("9",)) -> AppContext:
-    return replace(world.ctx, access={"chat": rule}, owners=Owners({"chat": owners}))
+    return replace(world.ctx, access_modes={"chat": rule}, owners=Owners({"chat": owners}))
 
 
 async def ask(
@@ -154,7 +154,7 @@ async def test_the_roles_that_somebody_had_when_they_asked_count_when_they_are_l
     ctx = guarded(world)
     admin = replace(OWNER, is_owner=False, is_admin=True)
     await quota_service.set_rule(ctx, admin, HERE, "count 1")
-    await quota_service.set_rule(ctx, admin, HERE, "count 2", quota_service.Whom(role="painters"))
+    await quota_service.set_rule(ctx, admin, HERE, "count 2", quota_service.RuleTarget(role="painters"))
     painter = await ask(ctx, "1", replace(ADA, roles=("readers", "painters")), HERE, count="2")
     reader = await ask(ctx, "2", replace(BOB, roles=("readers",)), HERE, count="2")
     moved = (await newcomers.allow(ctx, OWNER, 1)).moved
@@ -280,7 +280,7 @@ async def test_an_answer_is_in_the_log_and_can_be_undone(world: World) -> None:
         world.clock.advance(1)
         kinds = {newcomers.ACCESS.name: newcomers.ACCESS}
         await changes.undo_change(tx, entry.id, kinds, None, by="chat:9", now=world.clock.now())
-        newcomer = await access_rows.get(tx, 1)
+        newcomer = await access_rows.get_newcomer(tx, 1)
     assert newcomer is not None
     assert newcomer.verdict is AccessDecision.ASKED
     # They wait again, and a new request is kept.
@@ -292,7 +292,7 @@ async def test_the_list_shows_names_and_prompts_as_data(world: World) -> None:
     rude = Actor("chat", "1", "@card.held **Ada**\n" + "x" * 200)
     await ask(ctx, "1", rude, prompt="a [link](http://evil.example) " + "y" * 300)
     knocks, total = await newcomers.list_requests(ctx)
-    shown = present.card(knocks, total, "zh_CN")
+    shown = present.requests_card(knocks, total, "zh_CN")
     (fact,) = shown.facts
     assert fact.value.startswith("@card.held **Ada** xxx")
     assert "\n" not in fact.value

@@ -54,10 +54,10 @@ async def test_whoever_was_given_pictures_before_is_no_stranger(tmp_path: Path) 
 
 async def test_a_second_row_of_the_same_is_the_first(db: Database) -> None:
     async with db.write() as tx:
-        first = await access_rows.add(tx, "chat", SubjectKind.PERSON, "1", name="Ada", now=1.0)
-        await access_rows.decide(tx, first.id, AccessDecision.REFUSED, by="chat:9", now=2.0)
-        again = await access_rows.add(tx, "chat", SubjectKind.PERSON, "1", name="Not Ada", now=3.0)
-        place = await access_rows.add(tx, "chat", SubjectKind.PLACE, "1", name="A group", now=3.0)
+        first = await access_rows.add_newcomer(tx, "chat", SubjectKind.PERSON, "1", name="Ada", now=1.0)
+        await access_rows.set_decision(tx, first.id, AccessDecision.REFUSED, by="chat:9", now=2.0)
+        again = await access_rows.add_newcomer(tx, "chat", SubjectKind.PERSON, "1", name="Not Ada", now=3.0)
+        place = await access_rows.add_newcomer(tx, "chat", SubjectKind.PLACE, "1", name="A group", now=3.0)
         assert (again.id, again.name, again.verdict) == (first.id, "Ada", AccessDecision.REFUSED)
         assert place.id != first.id
         assert [n.id for n in await access_rows.open_requests(tx, ("chat",))] == [place.id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.access import store as access_rows
-from bot.access.store import CLAIM_TRIES, CODE_SECONDS, CODE_TRIES, CodeKind, Redeemed
+from bot.access.store import CLAIM_TRIES, CODE_SECONDS, CODE_TRIES, CodeKind, RedeemedCode
 from bot.storage.database import Database
 
 
@@ -14,7 +14,7 @@ async def _create(db: Database, kind: CodeKind = CodeKind.CLAIM, account: int | 
         return await access_rows.create_code(tx, kind, account, now)
 
 
-async def _redeem(db: Database, typed: str, kind: CodeKind = CodeKind.CLAIM, now: float = 1.0) -> Redeemed:
+async def _redeem(db: Database, typed: str, kind: CodeKind = CodeKind.CLAIM, now: float = 1.0) -> RedeemedCode:
     async with db.write() as tx:
         return await access_rows.redeem_code(tx, kind, typed, now)
 
@@ -36,12 +36,12 @@ async def test_a_code_is_used_once_however_it_is_typed(db: Database, as_typed: o
     assert callable(as_typed)
     code = await _create(db)
     assert (await _redeem(db, as_typed(code))).found
-    assert await _redeem(db, code) == Redeemed(found=False)
+    assert await _redeem(db, code) == RedeemedCode(found=False)
 
 
 async def test_a_code_ends_after_ten_minutes(db: Database) -> None:
     code = await _create(db)
-    assert await _redeem(db, code, now=CODE_SECONDS) == Redeemed(found=False)
+    assert await _redeem(db, code, now=CODE_SECONDS) == RedeemedCode(found=False)
     assert (await _redeem(db, code, now=CODE_SECONDS - 0.1)).found
 
 
@@ -57,14 +57,14 @@ async def test_no_number_of_wrong_tries_ends_a_claim(db: Database) -> None:
     code = await _create(db)
     for n in range(CLAIM_TRIES + 10):
         async with db.read() as tx:
-            assert await access_rows.is_guessed_much(tx, 1.0) is (n >= CLAIM_TRIES)
+            assert await access_rows.is_guessed_often(tx, 1.0) is (n >= CLAIM_TRIES)
         assert (await _redeem(db, "WRONG-ONE")).live
     assert (await _redeem(db, code)).found
 
 
 async def test_a_new_claim_code_ends_the_one_before(db: Database) -> None:
     first, second = await _create(db), await _create(db)
-    assert await _redeem(db, first) == Redeemed(found=False, tries_left=CLAIM_TRIES - 1, live=True)
+    assert await _redeem(db, first) == RedeemedCode(found=False, tries_left=CLAIM_TRIES - 1, live=True)
     assert (await _redeem(db, second)).found
 
 
@@ -72,8 +72,8 @@ async def test_a_link_code_says_whose_it_is_and_is_no_claim(db: Database) -> Non
     await _accounts(db, 2)
     first, second = await _create(db, CodeKind.LINK, 1), await _create(db, CodeKind.LINK, 2)
     assert not (await _redeem(db, first)).found
-    assert await _redeem(db, second, CodeKind.LINK) == Redeemed(found=True, account_id=2)
-    assert await _redeem(db, first, CodeKind.LINK) == Redeemed(found=True, account_id=1)
+    assert await _redeem(db, second, CodeKind.LINK) == RedeemedCode(found=True, account_id=2)
+    assert await _redeem(db, first, CodeKind.LINK) == RedeemedCode(found=True, account_id=1)
 
 
 async def test_guesses_wear_out_only_the_code_that_they_begin_like(db: Database) -> None:

@@ -55,7 +55,7 @@ BUILT = {
         for what in ("image", "mask")
         for why in ("unreadable", "damaged", "too_large", "format")
     ),
-    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *job_actions.CODES)),
+    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *job_actions.SETUP_CHANGE_CODES)),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 

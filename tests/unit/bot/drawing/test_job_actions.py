@@ -15,7 +15,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from bot.drawing.admission import AT_ONCE, draw
+from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
 from bot.history.download_limits import BURST, EACH
 from bot.storage import jobs, messages
 from bot.studio import Studio
@@ -347,7 +347,7 @@ async def test_a_later_press_another_button_and_another_person_s_are_their_own_j
     assert (await tap(world, ButtonPress("vary", first.id, 1), "2")).new is not None
     assert (await tap(world, ButtonPress("seed", first.id, 0), "3")).new is not None
     assert (await tap(world, ButtonPress("vary", first.id, 0), "4", BOB)).new is not None
-    world.clock.advance(AT_ONCE)
+    world.clock.advance(DOUBLE_PRESS_SECONDS)
     assert (await tap(world, ButtonPress("vary", first.id, 0), "5")).new is not None
     assert await world.count("jobs") == 6
 

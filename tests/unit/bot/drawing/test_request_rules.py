@@ -1,4 +1,4 @@
-"""Bad input, each with its refusal; good input, each with what it becomes."""
+"""Checks of a draw form: each bad input with its refusal, each good one with its result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from bot.core.errors import BadInput, Refusal
 from bot.core.recipes import draw_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
-from bot.drawing.request_rules import STRENGTH, check
+from bot.drawing.request_rules import STRENGTH, check_form, reads_language
 from bot.drawing.styles import Style
 from engine import catalogue
+from engine.catalogue import demo
 from engine.contract import Capability, NegativePromptSupport, Range
 from engine.families.z_image.spec import z_image_turbo
 
@@ -26,7 +27,7 @@ STYLES = {"sketch": Style("sketch", "sketch of {prompt}, pencil", "colour")}
 
 def ask(prompt: str, model: str | None = None, **given: str | bool) -> DrawRequest:
     form = DrawForm(prompt, model=model, **given)  # type: ignore[arg-type]
-    return check(form, (DEMO, TURBO, FREE), 4, random.Random(0), STYLES)
+    return check_form(form, (DEMO, TURBO, FREE), 4, random.Random(0), STYLES)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_a_negative_prompt_that_does_nothing_is_said_so(
     model: str, guidance: str | None, negative: str, notes: tuple[str, ...]
 ) -> None:
     form = DrawForm("a cat --no text", model=model, guidance=guidance)
-    request = check(form, (DEMO, TURBO, FREE), 4, random.Random(0))
+    request = check_form(form, (DEMO, TURBO, FREE), 4, random.Random(0))
     assert (request.negative, request.notes) == (negative, notes)
 
 
@@ -164,7 +165,7 @@ def test_minus_one_is_a_random_seed() -> None:
 
 def test_the_same_rng_draws_the_same_seed() -> None:
     assert ask("a cat").seed == ask("a dog").seed
-    one = check(DrawForm("cat"), (DEMO,), 4, random.Random(1)).seed
+    one = check_form(DrawForm("cat"), (DEMO,), 4, random.Random(1)).seed
     assert one != ask("a cat").seed
 
 
@@ -185,7 +186,7 @@ def test_the_same_rng_draws_the_same_seed() -> None:
 )
 def test_any_form_is_in_range_or_refused(form: DrawForm) -> None:
     try:
-        request = check(form, (DEMO, TURBO), 16, random.Random(0))
+        request = check_form(form, (DEMO, TURBO), 16, random.Random(0))
     except Refusal:
         return
     profile = {p.name: p for p in (DEMO, TURBO)}[request.model]
@@ -202,10 +203,10 @@ def test_any_form_is_in_range_or_refused(form: DrawForm) -> None:
 def test_limits_count_both_ends() -> None:
     profile = replace(DEMO, steps=Range(5, 2, 9))
     for steps in ("2", "9"):
-        assert check(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0)).steps == int(steps)
+        assert check_form(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0)).steps == int(steps)
     for steps in ("1", "10"):
         with pytest.raises(BadInput):
-            check(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0))
+            check_form(DrawForm("cat", steps=steps), (profile,), 4, random.Random(0))
 
 
 START = SourceImage("inputs/a.png", 300, 400)
@@ -214,7 +215,7 @@ MASKED = replace(START, mask="inputs/b.png")
 
 def begin(prompt: str = "a cat", start: SourceImage = START, **profile: object) -> DrawRequest:
     made = replace(DEMO, **profile)  # type: ignore[arg-type]
-    return check(DrawForm(prompt), (made,), 4, random.Random(0), start=start)
+    return check_form(DrawForm(prompt), (made,), 4, random.Random(0), source=start)
 
 
 def test_a_start_has_its_own_ratio_and_the_usual_strength() -> None:
@@ -289,14 +290,37 @@ def test_the_models_own_negative_prompt_is_taken_where_nobody_says_anything(
 ) -> None:
     own = replace(FREE, negative_default="ugly")
     form = DrawForm("a cat", negative=negative, style=style)
-    assert check(form, (own,), 4, random.Random(0), STYLES).negative == becomes
+    assert check_form(form, (own,), 4, random.Random(0), STYLES).negative == becomes
     # Where it does nothing it is not pretended to.
     deaf = replace(own, negative=NegativePromptSupport.NEVER)
-    assert check(DrawForm("a cat"), (deaf,), 4, random.Random(0)).negative == ""
+    assert check_form(DrawForm("a cat"), (deaf,), 4, random.Random(0)).negative == ""
 
 
 def test_a_language_that_the_model_does_not_read_is_said() -> None:
     english = replace(DEMO, languages=("en",))
     form = DrawForm("一只猫 --no text")
-    assert check(form, (english,), 4, random.Random(0)).notes == ("note.negative.needs_guidance", "note.language")
+    assert check_form(form, (english,), 4, random.Random(0)).notes == ("note.negative.needs_guidance", "note.language")
     assert ask("一只猫").notes == ()
+
+
+BOTH = demo()
+ENGLISH = replace(BOTH, languages=("en",))
+
+
+@pytest.mark.parametrize(
+    ("text", "english", "both"),
+    [
+        ("a red apple", True, True),
+        ("ein Bär, déjà vu, π ≈ 3, ☕ “quoted” — 100 €", True, True),
+        ("一只猫", False, True),
+        ("a cat named 猫", False, True),
+        ("ひらがな", False, False),
+        ("カタカナ", False, False),
+        ("고양이", False, False),
+        ("красное яблоко", False, False),
+        ("تفاحة", False, False),
+        ("，。！：", True, True),
+    ],
+)
+def test_the_script_tells(text: str, english: bool, both: bool) -> None:
+    assert (reads_language(text, ENGLISH), reads_language(text, BOTH)) == (english, both)

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from bot.cards import i18n
 from bot.core.errors import BadInput
-from bot.drawing.styles import BUILT_IN, CSV, TOML, Library, Style, find, library, listing, read_csv, read_toml
+from bot.drawing.styles import (
+    BUILT_IN,
+    CSV_FILE,
+    TOML_FILE,
+    Style,
+    StyleLibrary,
+    find_style,
+    list_names,
+    merge_styles,
+    read_csv,
+    read_toml,
+)
 
 
 def test_a_template_takes_the_prompt_in_or_follows_it() -> None:
@@ -24,7 +35,7 @@ def test_a_template_takes_the_prompt_in_or_follows_it() -> None:
     [("INK", "ink"), ("ｉｎｋ", "ink"), ("水墨", "ink"), ("watercolor", "watercolour"), ("oil", None)],
 )
 def test_styles_are_found_by_the_names_people_type(typed: str, name: str | None) -> None:
-    style = find(typed, BUILT_IN)
+    style = find_style(typed, BUILT_IN)
     assert (style and style.name) == name
 
 
@@ -57,10 +68,10 @@ def test_the_older_csv_is_read() -> None:
     assert read_csv("name,text\nOil,oil painting\n") == {"Oil": Style("Oil", "oil painting")}
 
 
-def read(toml: str = "", csv: str = "") -> Library:
+def read(toml: str = "", csv: str = "") -> StyleLibrary:
     problems: list[BadInput] = []
-    files = {TOML: read_toml(toml, problems.append), CSV: read_csv(csv, problems.append) if csv else {}}
-    return library(files, problems)
+    files = {TOML_FILE: read_toml(toml, problems.append), CSV_FILE: read_csv(csv, problems.append) if csv else {}}
+    return merge_styles(files, problems)
 
 
 def said(problems: tuple[BadInput, ...]) -> list[str]:
@@ -79,7 +90,7 @@ def test_an_own_style_takes_the_place_of_a_built_in_one_and_that_is_said() -> No
     found = read('[INK]\nprompt = "my ink"\n')
     assert "ink" not in found.styles
     for name in ("ink", "INK", "水墨"):
-        style = find(name, found.styles)
+        style = find_style(name, found.styles)
         assert style is not None
         assert style.prompt == "my ink"
     assert said(found.replaced) == ["styles.toml: your own style takes the place of the built-in style “ink”."]
@@ -138,19 +149,19 @@ def test_any_file_is_read_or_refused(toml: str, rows: str) -> None:
             continue
         said(tuple(problems))
         for name, style in found.items():
-            assert find(name, found) is not None
+            assert find_style(name, found) is not None
             assert (style.name, name.strip()) == (name, name)
 
 
 @pytest.mark.parametrize("typed", ["film noir", "FILM-NOIR", "film_noir", "Ｆilm  noir", "film\u2060 noir"])
 def test_names_of_several_words_are_found(typed: str) -> None:
-    assert find(typed, {"Film Noir": Style("Film Noir")}) == Style("Film Noir")
+    assert find_style(typed, {"Film Noir": Style("Film Noir")}) == Style("Film Noir")
 
 
 def test_a_long_list_is_cut() -> None:
-    assert listing(["a", "b"]) == "a, b"
-    assert listing(["@a"]) == "@a"
-    many = listing(f"style {number}" for number in range(500))
+    assert list_names(["a", "b"]) == "a, b"
+    assert list_names(["@a"]) == "@a"
+    many = list_names(f"style {number}" for number in range(500))
     assert len(many) < 700
     assert many.endswith(")")
 

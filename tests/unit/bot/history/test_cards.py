@@ -10,7 +10,7 @@ from bot.cards.i18n import LOCALES
 from bot.core.cards import ButtonPress
 from bot.core.jobs import JobState
 from bot.drawing import flags
-from bot.drawing.sizes import RATIOS
+from bot.drawing.request_rules import PRESET_RATIOS
 from bot.drawing.styles import BUILT_IN
 from bot.history.cards import HistoryLine, help_card, history_card
 from engine import catalogue
@@ -50,15 +50,15 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 @pytest.mark.parametrize("locale", LOCALES)
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (catalogue.demo(), z_image_turbo())
-    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(RATIOS), 4, locale).notes)
+    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale).notes)
     # Strength needs a starting picture, which nothing takes yet.
-    assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.NAMES) - {"strength"}
-    for word in (*BUILT_IN, *RATIOS, "256x144"):
+    assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.FLAG_NAMES) - {"strength"}
+    for word in (*BUILT_IN, *PRESET_RATIOS, "256x144"):
         assert word in notes
 
 
 def test_help_leaves_out_what_the_model_ignores() -> None:
-    notes = "\n".join(help_card((z_image_turbo(),), (), tuple(RATIOS), 4, "en").notes)
+    notes = "\n".join(help_card((z_image_turbo(),), (), tuple(PRESET_RATIOS), 4, "en").notes)
     assert "--no" not in notes
     assert "--model" not in notes
     assert "--style" not in notes

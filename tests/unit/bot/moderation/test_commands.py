@@ -25,8 +25,8 @@ from bot.features import COMMANDS
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BAN
 from bot.moderation.reports import report
-from bot.moderation.strikes import FADES, FREE
-from bot.moderation.word_list import read_own, word_list
+from bot.moderation.word_check import FREE_STRIKES, STRIKE_FADE_SECONDS
+from bot.moderation.word_list import build_word_list, parse_custom_words
 from bot.places.options import OPTION
 from bot.privacy.service import forget
 from bot.storage import messages, people, pictures
@@ -153,7 +153,7 @@ async def test_what_is_not_wanted_in_a_picture_is_not_looked_at(world: World) ->
 
 
 async def test_operators_have_words_of_their_own(world: World) -> None:
-    ctx = replace(world.ctx, words=word_list(read_own(["apple", "-nude"])))
+    ctx = replace(world.ctx, word_list=build_word_list(parse_custom_words(["apple", "-nude"])))
     with pytest.raises(Moderated):
         await ask(ctx, "two APPLES")
     assert (await ask(ctx, BAD)).request.notes == ()
@@ -177,7 +177,7 @@ async def test_the_place_s_log_is_told_with_the_text_as_data(world: World) -> No
 
 
 async def test_who_goes_on_has_to_wait_longer_each_time(world: World) -> None:
-    await refused(world.ctx, FREE)
+    await refused(world.ctx, FREE_STRIKES)
     await ask(world.ctx, event="still")
     waits = []
     for number in range(8):
@@ -195,17 +195,17 @@ async def test_who_goes_on_has_to_wait_longer_each_time(world: World) -> None:
 
 
 async def test_waiting_is_no_strike_and_fades(world: World) -> None:
-    await refused(world.ctx, FREE + 1)
+    await refused(world.ctx, FREE_STRIKES + 1)
     for number in range(5):
         with pytest.raises(NotAllowed):
             await ask(world.ctx, BAD, event=f"soon{number}")
-    world.clock.advance(FADES * (FREE + 1))
-    await refused(world.ctx, FREE)
+    world.clock.advance(STRIKE_FADE_SECONDS * (FREE_STRIKES + 1))
+    await refused(world.ctx, FREE_STRIKES)
     await ask(world.ctx, event="fine")
 
 
 async def test_another_account_of_the_same_person_waits_too(world: World) -> None:
-    await refused(world.ctx, FREE + 1)
+    await refused(world.ctx, FREE_STRIKES + 1)
     other = Actor("web", "1")
     await link(world, other)
     with pytest.raises(NotAllowed):
@@ -527,7 +527,7 @@ async def test_a_contact_sheet_with_a_covered_picture_is_covered(ours: World) ->
 
 @pytest.mark.parametrize("days", [2, 400])
 async def test_nobody_waits_for_refusals_of_a_clock_that_was_set_back(world: World, days: int) -> None:
-    await refused(world.ctx, FREE + 1)
+    await refused(world.ctx, FREE_STRIKES + 1)
     world.clock.jump(-days * 86400)
     await ask(world.ctx)
     await refused(world.ctx, 1)

@@ -10,7 +10,7 @@ from bot.core.access import AccessDecision, SubjectKind
 from bot.core.people import Place
 from bot.core.quotas import Scope
 from bot.places.store import move_place
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 from bot.quotas.store import rules as rule_rows
 from bot.storage import options, people
 from bot.storage.database import Database, Tx
@@ -28,10 +28,10 @@ async def settle(tx: Tx, place: Place) -> int:
     assert place.guild is not None
     place_id = await people.remember_place(tx, place, now=1.0)
     assert place_id is not None
-    newcomer = await access_rows.add(tx, "chat", SubjectKind.PLACE, place.guild, name="", now=1.0)
-    await access_rows.decide(tx, newcomer.id, AccessDecision.ALLOWED, by="chat:9", now=2.0)
+    newcomer = await access_rows.add_newcomer(tx, "chat", SubjectKind.PLACE, place.guild, name="", now=1.0)
+    await access_rows.set_decision(tx, newcomer.id, AccessDecision.ALLOWED, by="chat:9", now=2.0)
     for scope in (Scope("chat", place.guild), Scope("chat", place.guild, channel=place.channel)):
-        await rule_rows.put(tx, scope, parse_terms("3/day"), by_owner=False, set_by="chat:8", now=1.0)
+        await rule_rows.put_rule(tx, scope, parse_terms("3/day"), by_owner=False, set_by="chat:8", now=1.0)
     await options.put(tx, place_id, "words", "warn")
     for subject in ("", *map(json.dumps, subjects(place))):
         await audit_rows.add(
@@ -43,11 +43,11 @@ async def settle(tx: Tx, place: Place) -> int:
 async def seen(tx: Tx, place: Place) -> list[object]:
     """What is found under a place's id."""
     assert place.guild is not None
-    newcomer = await access_rows.find(tx, "chat", SubjectKind.PLACE, place.guild)
+    newcomer = await access_rows.find_newcomer(tx, "chat", SubjectKind.PLACE, place.guild)
     place_id = await people.find_place(tx, place)
     return [
         None if newcomer is None else newcomer.verdict,
-        [p.scope for p in await rule_rows.concerning(tx, "chat", place.guild)],
+        [p.scope for p in await rule_rows.rules_of_place(tx, "chat", place.guild)],
         dict((await options.read(tx, place_id)).here),
         [json.loads(e.subject) for e in reversed(await audit_rows.of_place(tx, "chat", place.guild)) if e.subject],
     ]
@@ -76,7 +76,7 @@ async def test_what_is_known_under_the_new_id_stays(db: Database) -> None:
     async with db.write() as tx:
         await settle(tx, OLD)
         place_id = await settle(tx, NEW)
-        await rule_rows.remove(tx, Scope("chat", "new"), by_owner=False)
+        await rule_rows.remove_rule(tx, Scope("chat", "new"), by_owner=False)
         await move_place(tx, "chat", "old", "new")
         assert await people.find_place(tx, NEW) == place_id
         verdict, scopes, said, _ = await seen(tx, NEW)

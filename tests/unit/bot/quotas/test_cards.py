@@ -32,7 +32,7 @@ from bot.quotas.cards import (
     terms_text,
     why_card,
 )
-from bot.quotas.rules import parse_terms
+from bot.quotas.rules.terms import parse_terms
 
 NOW = 1_000_000.0
 FIVE = Allowance(Limit(5), 3, 2, NOW + 7200, 1)

@@ -21,8 +21,8 @@ from bot.core.quotas import Limit, Scope
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.features import COMMANDS
-from bot.quotas import operator
-from bot.quotas.changes import CREDIT, POLICY
+from bot.quotas import service
+from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 from tests.unit.bot.conftest import run as run_command
@@ -175,7 +175,7 @@ async def test_an_owner_in_a_direct_message_sets_the_ceiling(ctx: AppContext) ->
     with pytest.raises(OverQuota):  # in a place, an owner is one of its admins
         await say(ctx, BOSS, HERE, "quota set", rule="3/day")
     await say(ctx, BOSS, ALONE, "quota set", person="1", rule="9/day")
-    assert [(p.scope, p.by_owner) for p in await operator.show_quotas(ctx.db)] == [
+    assert [(p.scope, p.by_owner) for p in await service.list_rules(ctx.db)] == [
         (Scope(), True),
         (Scope("chat", person="1"), True),
     ]
@@ -274,7 +274,7 @@ async def test_many_at_once_never_spend_more_than_was_given(world: World, ctx: A
 
 
 async def undo(ctx: AppContext, number: int, place: Place | None) -> None:
-    kinds = {kind.name: kind for kind in (POLICY, CREDIT)}
+    kinds = {kind.name: kind for kind in (QUOTA_RULE, CREDIT)}
     async with ctx.db.write() as tx:
         await changes.undo_change(tx, number, kinds, place, by="chat:2", now=ctx.clock.now())
 
@@ -325,7 +325,7 @@ async def test_a_calendar_day_ends_at_the_places_own_midnight(world: World, ctx:
 
 
 async def test_points_are_what_a_large_picture_costs(ctx: AppContext) -> None:
-    everybody = replace(ctx, quota=Limit(None))
+    everybody = replace(ctx, default_quota=Limit(None))
     await say(everybody, ADMIN, HERE, "quota set", rule="5 points/day")
     form = DrawForm("an apple", size="384x384")  # four times 192x192
     await draw(everybody, ADA, HERE, form, ref("1"))

@@ -14,9 +14,9 @@ from bot.core.people import Actor, Place
 from bot.core.quotas import Allowance, Limit, RuleTerms, Scope, Window
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from bot.quotas import operator
+from bot.quotas import service
 from bot.quotas import service as quota_service
-from bot.quotas.rules import dump_terms
+from bot.quotas.rules.terms import dump_terms
 from tests.unit.bot.conftest import ADA, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
@@ -28,7 +28,7 @@ def day(number: int | None, window: Window = Window.DAY) -> RuleTerms:
 
 
 async def rules(ctx: AppContext) -> list[tuple[Scope, RuleTerms, bool]]:
-    return [(p.scope, p.terms, p.by_owner) for p in await operator.show_quotas(ctx.db)]
+    return [(p.scope, p.terms, p.by_owner) for p in await service.list_rules(ctx.db)]
 
 
 async def test_a_place_s_rule_counts_in_that_place_alone(world: World, ctx: AppContext) -> None:
@@ -53,8 +53,8 @@ async def test_admins_use_counts_too(ctx: AppContext) -> None:
 
 @pytest.mark.parametrize(("rule", "hours"), [("2/hour", 1), ("2/day", 24), ("2/week", 168)])
 async def test_every_window_is_looked_back_over(world: World, ctx: AppContext, rule: str, hours: int) -> None:
-    everybody = replace(ctx, quota=Limit(None))
-    await operator.set_quota(ctx.db, world.clock, rule, GUILD)
+    everybody = replace(ctx, default_quota=Limit(None))
+    await service.set_operator_rule(ctx.db, world.clock, rule, GUILD)
     await draw(everybody, ADA, HERE, DrawForm("an apple", count="2"), ref("1"))
     world.clock.advance(hours * 3600 - 1)
     with pytest.raises(OverQuota):
@@ -81,7 +81,7 @@ async def test_rules_inside_the_ceiling(ctx: AppContext, rule: str) -> None:
 
 
 async def test_the_owner_s_rule_for_a_place_is_its_ceiling(world: World, ctx: AppContext) -> None:
-    await operator.set_quota(ctx.db, world.clock, "20/day", GUILD)
+    await service.set_operator_rule(ctx.db, world.clock, "20/day", GUILD)
     assert await quota_service.set_rule(ctx, ADMIN, HERE, "20/day") == day(20)
     with pytest.raises(OverQuota):
         await quota_service.set_rule(ctx, ADMIN, THERE, "20/day")
@@ -89,7 +89,7 @@ async def test_the_owner_s_rule_for_a_place_is_its_ceiling(world: World, ctx: Ap
 
 async def test_a_role_s_rule(ctx: AppContext) -> None:
     await quota_service.set_rule(ctx, ADMIN, HERE, "1/day")
-    await quota_service.set_rule(ctx, ADMIN, HERE, "3/day", quota_service.Whom(role="r"))
+    await quota_service.set_rule(ctx, ADMIN, HERE, "3/day", quota_service.RuleTarget(role="r"))
     friend = Actor("chat", "3", "Cy", roles=("r",))
     await draw(ctx, friend, HERE, DrawForm("an apple", count="3"), ref("1"))
     with pytest.raises(OverQuota):
@@ -113,37 +113,37 @@ async def test_what_is_refused(world: World, who: Actor, place: Place, rule: str
 
 
 async def test_show_tells_the_rules_that_bind(world: World, ctx: AppContext) -> None:
-    nothing = await quota_service.show(ctx, ADA, HERE)
+    nothing = await quota_service.show_quota(ctx, ADA, HERE)
     assert (nothing.left, nothing.allowances) == (5, (Allowance(Limit(5), 0, 5),))
     await draw(ctx, ADA, HERE, DrawForm("an apple", count="2"), ref("1"))
     world.clock.advance(60)
     await quota_service.set_rule(ctx, ADMIN, HERE, "3/day")
     back = world.clock.now() - 60 + 86400
-    here = await quota_service.show(ctx, ADA, HERE)
+    here = await quota_service.show_quota(ctx, ADA, HERE)
     assert here.left == 1
     assert here.allowances == (
         Allowance(Limit(3), 2, 1, back, 2, in_place=True, by_owner=False),
         Allowance(Limit(5), 2, 3, back, 2),
     )
-    there = await quota_service.show(ctx, ADA, THERE)
+    there = await quota_service.show_quota(ctx, ADA, THERE)
     assert (there.left, len(there.allowances)) == (3, 1)
-    assert (await quota_service.show(ctx, OWNER, PAGE)).left is None
+    assert (await quota_service.show_quota(ctx, OWNER, PAGE)).left is None
     assert await world.count("people") == 1  # to look stores nobody
 
 
 async def test_operators_set_show_and_reset(world: World, ctx: AppContext) -> None:
     db, clock = ctx.db, world.clock
-    assert await operator.set_quota(db, clock, "7 / week", Scope()) == day(7, Window.WEEK)
-    await operator.set_quota(db, clock, "unlimited", Scope(platform="chat", person="1"))
+    assert await service.set_operator_rule(db, clock, "7 / week", Scope()) == day(7, Window.WEEK)
+    await service.set_operator_rule(db, clock, "unlimited", Scope(platform="chat", person="1"))
     await quota_service.set_rule(ctx, ADMIN, HERE, "1/day")
     assert await rules(ctx) == [
         (Scope(), day(7, Window.WEEK), True),
         (Scope(platform="chat", person="1"), day(None), True),
         (GUILD, day(1), False),
     ]
-    assert await operator.reset_quota(db, clock, GUILD) == (day(1),)
-    assert await operator.reset_quota(db, clock, GUILD) == ()
-    assert await operator.reset_quota(db, clock, Scope()) == (day(7, Window.WEEK),)
+    assert await service.reset_operator_rules(db, clock, GUILD) == (day(1),)
+    assert await service.reset_operator_rules(db, clock, GUILD) == ()
+    assert await service.reset_operator_rules(db, clock, Scope()) == (day(7, Window.WEEK),)
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,19 @@ async def test_operators_set_show_and_reset(world: World, ctx: AppContext) -> No
 )
 async def test_scopes_that_mean_nothing(world: World, ctx: AppContext, scope: Scope) -> None:
     with pytest.raises(BadInput):
-        await operator.set_quota(ctx.db, world.clock, "1/day", scope)
+        await service.set_operator_rule(ctx.db, world.clock, "1/day", scope)
     with pytest.raises(BadInput):
-        await operator.reset_quota(ctx.db, world.clock, scope)
+        await service.reset_operator_rules(ctx.db, world.clock, scope)
     assert await rules(ctx) == []
 
 
 async def test_every_change_is_written_down_for_those_whom_it_concerns(world: World, ctx: AppContext) -> None:
     await quota_service.set_rule(ctx, ADMIN, HERE, "1/day")
-    await quota_service.set_rule(ctx, ADMIN, HERE, "2/day", quota_service.Whom(role="r"))
+    await quota_service.set_rule(ctx, ADMIN, HERE, "2/day", quota_service.RuleTarget(role="r"))
     await quota_service.set_rule(ctx, ADMIN, HERE, "3/day")
     await quota_service.set_rule(ctx, ADMIN, HERE, "3/day")  # changes nothing
-    await operator.reset_quota(ctx.db, world.clock, GUILD)
-    await operator.set_quota(ctx.db, world.clock, "9/day", GUILD)
+    await service.reset_operator_rules(ctx.db, world.clock, GUILD)
+    await service.set_operator_rule(ctx.db, world.clock, "9/day", GUILD)
     async with ctx.db.read() as tx:
         entries = await audit_rows.recent(tx)
     told = [(e.actor, e.action, e.place, e.before, e.after) for e in entries]

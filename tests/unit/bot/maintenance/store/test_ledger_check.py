@@ -9,7 +9,7 @@ import pytest
 from bot.core.jobs import JobState
 from bot.core.quotas import CreditKind
 from bot.maintenance.store import check, ledger_check
-from bot.quotas.rules import Asker
+from bot.quotas.rules.limits import UsageKey
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
@@ -17,7 +17,7 @@ from bot.storage import jobs, pictures
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job, drawn_picture, spend
 
-ADA = Asker(1, 1)
+ADA = UsageKey(1, 1)
 
 
 async def all_is_well(tx: Tx) -> None:
@@ -26,7 +26,7 @@ async def all_is_well(tx: Tx) -> None:
         held = state == "held"
         await add_job(tx, event=str(number), guild="g", state=JobState(state), reserve=not held and number != 1)
     bonus = Grant(1, None, CreditKind.BONUS, 2, by_owner=True, expires_at=5000.0)
-    await credit_rows.give(tx, "gift", bonus, given_by="operator", now=1000.0)
+    await credit_rows.add_grant(tx, "gift", bonus, given_by="operator", now=1000.0)
     await spend(tx, ADA, 1, 2, by_owner=True, now=1000.0)
     await ledger.reserve(tx, job_id=1, person_id=1, place_id=1, pictures=2, now=1000.0, free=2)
     await jobs.move(tx, 1, JobState.RUNNING, JobState.PAINTED, now=1001.0)

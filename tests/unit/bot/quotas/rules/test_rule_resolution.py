@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from bot.core.errors import OverQuota
 from bot.core.people import Actor, Place
 from bot.core.quotas import Dimension, Limit, QuotaRule, RuleTerms, Scope
-from bot.quotas.rules import Bindings, bind, check_ceiling, parse_terms, rate
+from bot.quotas.rules.rule_resolution import EffectiveRules, check_ceiling, rate, resolve_rules
+from bot.quotas.rules.terms import parse_terms
 
 ANN = Actor("discord", "ann", roles=("painter", "guest"))
 GUILD = Place("discord", "guild", "channel")
@@ -26,12 +27,12 @@ def own(number: int, terms: str, **scope: str) -> QuotaRule:
     return QuotaRule(number, Scope(**scope), parse_terms(terms), by_owner=False)
 
 
-def found(*policies: QuotaRule, actor: Actor = ANN, place: Place = GUILD) -> Bindings:
-    return bind(actor, place, policies, DEFAULT)
+def found(*policies: QuotaRule, actor: Actor = ANN, place: Place = GUILD) -> EffectiveRules:
+    return resolve_rules(actor, place, policies, DEFAULT)
 
 
-def ids(bindings: Bindings, dimension: Dimension = Dimension.LIMITS, *, by_owner: bool = True) -> tuple[int, ...]:
-    reason = bindings.of(dimension, by_owner=by_owner)
+def ids(bindings: EffectiveRules, dimension: Dimension = Dimension.LIMITS, *, by_owner: bool = True) -> tuple[int, ...]:
+    reason = bindings.reason(dimension, by_owner=by_owner)
     return () if reason is None else tuple(policy.id for policy in reason.rules)
 
 
@@ -49,10 +50,10 @@ LADDER = (
 def test_the_most_specific_of_the_owners_rules_wins_and_stands_before_the_others() -> None:
     for size in range(1, len(LADDER) + 1):
         for rules in (LADDER[:size], LADDER[:size][::-1]):
-            reason = found(*rules).of(Dimension.LIMITS, by_owner=True)
+            reason = found(*rules).reason(Dimension.LIMITS, by_owner=True)
             assert reason is not None
             assert [policy.id for policy in reason.rules] == [size]
-            assert [policy.id for policy in reason.instead] == list(range(size - 1, -1, -1))
+            assert [policy.id for policy in reason.overridden] == list(range(size - 1, -1, -1))
 
 
 def test_each_dimension_is_decided_for_itself() -> None:
@@ -63,7 +64,7 @@ def test_each_dimension_is_decided_for_itself() -> None:
     ]
     bindings = found(*rules)
     assert (ids(bindings), ids(bindings, Dimension.COUNT), ids(bindings, Dimension.STEPS)) == ((0,), (3,), (2,))
-    assert bindings.terms() == RuleTerms(count=8, steps=9)
+    assert bindings.request_terms() == RuleTerms(count=8, steps=9)
 
 
 def test_the_tighter_of_the_owners_and_the_places_own_binds() -> None:
@@ -71,7 +72,7 @@ def test_the_tighter_of_the_owners_and_the_places_own_binds() -> None:
         rule(1, "at-once 4 count 4 models demo,sdxl size 512x512"),
         own(2, "at-once 2 count 9 models demo,sd15 size 1024x1024", **HERE),
     ]
-    assert found(*rules).terms() == RuleTerms(at_once=2, count=4, pixels=512 * 512, models=frozenset({"demo"}))
+    assert found(*rules).request_terms() == RuleTerms(at_once=2, count=4, pixels=512 * 512, models=frozenset({"demo"}))
 
 
 def test_rules_for_others_do_not_bind() -> None:
@@ -92,22 +93,22 @@ def test_rules_for_others_do_not_bind() -> None:
 
 def test_a_rule_for_a_person_is_for_all_their_accounts() -> None:
     mine = rule(1, "1/day", platform="discord", person="old")
-    assert ids(bind(ANN, GUILD, [mine], DEFAULT, accounts=("old",))) == (1,)
-    assert ids(bind(ANN, GUILD, [mine], DEFAULT)) == (0,)
+    assert ids(resolve_rules(ANN, GUILD, [mine], DEFAULT, accounts=("old",))) == (1,)
+    assert ids(resolve_rules(ANN, GUILD, [mine], DEFAULT)) == (0,)
 
 
 def test_of_several_roles_the_most_generous_counts() -> None:
     rules = [rule(n, f"count {n} models m{n}", **HERE, role=r) for n, r in ((3, "painter"), (9, "guest"))]
     bindings = found(*rules)
-    assert bindings.terms() == RuleTerms(count=9, models=frozenset({"m3", "m9"}))
-    assert found(*rules, rule(5, "unlimited", **HERE, role="guest")).terms() == RuleTerms()
+    assert bindings.request_terms() == RuleTerms(count=9, models=frozenset({"m3", "m9"}))
+    assert found(*rules, rule(5, "unlimited", **HERE, role="guest")).request_terms() == RuleTerms()
 
 
 def test_an_exempt_role_is_let_off_everything_but_what_its_rule_names() -> None:
     rules = [rule(1, "5/day count 1 steps 9"), rule(2, "unlimited steps 20", **HERE, role="painter")]
     bindings = found(*rules)
     assert ids(bindings) == (2,)
-    assert bindings.terms() == RuleTerms(steps=20)
+    assert bindings.request_terms() == RuleTerms(steps=20)
 
 
 def test_a_stored_rule_for_everybody_stands_before_the_setting() -> None:
@@ -153,10 +154,10 @@ def holds(policy: QuotaRule) -> bool:
 
 @given(POLICIES)
 def test_no_rule_that_holds_is_more_specific_than_one_that_binds(policies: list[QuotaRule]) -> None:
-    bindings = bind(ANN, GUILD, policies, DEFAULT)
+    bindings = resolve_rules(ANN, GUILD, policies, DEFAULT)
     for by_owner in (True, False):
         for dimension in (Dimension.LIMITS, Dimension.COUNT, Dimension.STEPS):
-            rows = [p for p in policies if p.by_owner is by_owner and holds(p) and p.terms.speaks_of(dimension)]
+            rows = [p for p in policies if p.by_owner is by_owner and holds(p) and p.terms.decides(dimension)]
             ranks = {p.id: [getattr(p.scope, part) is None for part in RANKS] for p in rows}
             best = {p.id for p in rows if ranks[p.id] == min(ranks.values())}
             chosen = set(ids(bindings, dimension, by_owner=by_owner)) - {0}
@@ -166,10 +167,10 @@ def test_no_rule_that_holds_is_more_specific_than_one_that_binds(policies: list[
 @given(POLICIES)
 def test_a_place_never_widens(policies: list[QuotaRule]) -> None:
     owners = [policy for policy in policies if policy.by_owner]
-    before, after = bind(ANN, GUILD, owners, DEFAULT), bind(ANN, GUILD, policies, DEFAULT)
-    assert before.of(Dimension.LIMITS, by_owner=True) == after.of(Dimension.LIMITS, by_owner=True)
+    before, after = resolve_rules(ANN, GUILD, owners, DEFAULT), resolve_rules(ANN, GUILD, policies, DEFAULT)
+    assert before.reason(Dimension.LIMITS, by_owner=True) == after.reason(Dimension.LIMITS, by_owner=True)
     for dimension in (Dimension.COUNT, Dimension.STEPS):
-        ceiling, allowed = before.terms().most(dimension), after.terms().most(dimension)
+        ceiling, allowed = before.request_terms().maximum(dimension), after.request_terms().maximum(dimension)
         assert ceiling is None or (allowed is not None and allowed <= ceiling)
 
 
@@ -205,7 +206,7 @@ def test_a_place_never_widens(policies: list[QuotaRule]) -> None:
 )
 def test_a_place_never_promises_more_than_the_owner_gives(wanted: str, ceiling: str, inside: bool) -> None:
     place = Scope(**HERE)
-    bindings = bind(Actor("discord", ""), GUILD, [], parse_terms(ceiling))
+    bindings = resolve_rules(Actor("discord", ""), GUILD, [], parse_terms(ceiling))
     if inside:
         check_ceiling(parse_terms(wanted), place, bindings)
         return
@@ -216,7 +217,7 @@ def test_a_place_never_promises_more_than_the_owner_gives(wanted: str, ceiling: 
 
 
 def test_letting_somebody_off_a_places_own_rules_promises_nothing() -> None:
-    bindings = bind(ANN, GUILD, [], DEFAULT)
+    bindings = resolve_rules(ANN, GUILD, [], DEFAULT)
     for scope in (Scope(**HERE, role="painter"), Scope(**HERE, person="ann"), Scope(**HERE, channel="channel")):
         check_ceiling(parse_terms("unlimited"), scope, bindings)
         with pytest.raises(OverQuota):
@@ -232,7 +233,9 @@ def test_the_ceiling_is_the_owners_most_specific_rule_there() -> None:
             rule(4, "500/day", platform="discord", person="ann"),
             own(5, "7/day", **HERE),
         ]
-        reason = bind(Actor(place.platform, "", roles=roles), place, rules, DEFAULT).of(Dimension.LIMITS, by_owner=True)
+        reason = resolve_rules(Actor(place.platform, "", roles=roles), place, rules, DEFAULT).reason(
+            Dimension.LIMITS, by_owner=True
+        )
         assert reason is not None
         return rate(reason.rules[0].terms.limits[0]) * 86400
 

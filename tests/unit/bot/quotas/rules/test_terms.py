@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from bot.core.errors import BadInput
 from bot.core.quotas import Dimension, Limit, RuleTerms, Unit, Window
-from bot.quotas.rules import dump_terms, format_limit, format_pixels, format_terms, load_terms, parse_limit, parse_terms
+from bot.quotas.rules.terms import (
+    dump_terms,
+    format_limit,
+    format_pixels,
+    format_terms,
+    load_terms,
+    parse_limit,
+    parse_terms,
+)
 
 POINTS = Unit.POINTS
 
@@ -174,7 +182,7 @@ def test_any_text_is_a_rule_or_refused(typed: str) -> None:
         terms = parse_terms(typed)
     except BadInput:
         return
-    assert any(terms.names(dimension) for dimension in Dimension)
+    assert any(terms.sets(dimension) for dimension in Dimension)
 
 
 def test_rules_of_an_older_easel_are_read() -> None:

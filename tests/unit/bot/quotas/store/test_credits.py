@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from bot.core.quotas import CreditKind
-from bot.quotas.rules import Asker, Use
+from bot.quotas.rules.limits import UsageEntry, UsageKey
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job, spend
 
-ADA = Asker(1, 1, "c")
-ELSEWHERE = Asker(1, 2)
+ADA = UsageKey(1, 1, "c")
+ELSEWHERE = UsageKey(1, 2)
 OWNERS = Grant(1, None, CreditKind.BONUS, 3, by_owner=True, expires_at=500.0)
 PLACES = Grant(1, 1, CreditKind.BONUS, 2, by_owner=False, expires_at=400.0)
 
@@ -24,11 +24,11 @@ async def give(tx: Tx, **grants: Grant) -> None:
     """Somebody, a place, a job of two pictures there without a reservation, and what they are given."""
     await add_job(tx, event="1", guild="g", count=2, reserve=False)
     for event, grant in grants.items():
-        await credit_rows.give(tx, event, grant, given_by="operator", now=100.0)
+        await credit_rows.add_grant(tx, event, grant, given_by="operator", now=100.0)
 
 
-async def left(tx: Tx, asker: Asker = ADA, now: float = 200.0) -> list[tuple[int, int]]:
-    return [(credit.id, credit.left) for credit in await credit_rows.available(tx, asker, now=now)]
+async def left(tx: Tx, asker: UsageKey = ADA, now: float = 200.0) -> list[tuple[int, int]]:
+    return [(credit.id, credit.left) for credit in await credit_rows.available_credits(tx, asker, now=now)]
 
 
 async def test_what_somebody_may_spend_and_where(db: Database) -> None:
@@ -36,8 +36,8 @@ async def test_what_somebody_may_spend_and_where(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, owners=OWNERS, places=PLACES, here=here, theirs=replace(OWNERS, expires_at=199.0))
         assert await left(tx) == [(3, 3), (2, 2), (1, 3)]
-        assert await left(tx, ELSEWHERE) == await left(tx, Asker(1)) == [(1, 3)]
-        assert await left(tx, Asker(2)) == []
+        assert await left(tx, ELSEWHERE) == await left(tx, UsageKey(1)) == [(1, 3)]
+        assert await left(tx, UsageKey(2)) == []
         assert await left(tx, now=300.0) == [(2, 2), (1, 3)]
         assert await left(tx, now=500.0) == []
 
@@ -47,7 +47,7 @@ async def test_the_first_to_expire_is_spent_first_and_comes_back_last(db: Databa
         await give(tx, late=replace(OWNERS, expires_at=900.0), soon=OWNERS, places=PLACES)
         await spend(tx, ADA, 1, 4, by_owner=True, now=200.0)
         assert await left(tx) == [(3, 2), (1, 2)]
-        await credit_rows.give_back(tx, 1, 2, by_owner=True, now=210.0)
+        await credit_rows.return_credits(tx, 1, 2, by_owner=True, now=210.0)
         assert await left(tx) == [(3, 2), (2, 1), (1, 3)]
         with pytest.raises(ValueError, match="1 credits are missing"):
             await spend(tx, ADA, 1, 3, by_owner=False, now=200.0)
@@ -81,13 +81,13 @@ async def test_what_is_given_back_too_late_is_gone(db: Database) -> None:
 async def test_an_event_gives_once_and_can_be_taken_back(db: Database) -> None:
     async with db.write() as tx:
         await give(tx, owners=OWNERS)
-        await credit_rows.give(tx, "owners", replace(OWNERS, pictures=9), given_by="operator", now=150.0)
-        assert await credit_rows.of_event(tx, "owners") == OWNERS
+        await credit_rows.add_grant(tx, "owners", replace(OWNERS, pictures=9), given_by="operator", now=150.0)
+        assert await credit_rows.grant_of_event(tx, "owners") == OWNERS
         await spend(tx, ADA, 1, 2, by_owner=True, now=200.0)
-        await credit_rows.revoke(tx, "owners", now=210.0)
-        assert (await left(tx), await credit_rows.of_event(tx, "owners")) == ([], None)
-        assert await credit_rows.was_given(tx, "owners")
-        await credit_rows.give(tx, "owners", OWNERS, given_by="operator", now=220.0)
+        await credit_rows.revoke_grant(tx, "owners", now=210.0)
+        assert (await left(tx), await credit_rows.grant_of_event(tx, "owners")) == ([], None)
+        assert await credit_rows.was_granted(tx, "owners")
+        await credit_rows.add_grant(tx, "owners", OWNERS, given_by="operator", now=220.0)
         assert await left(tx) == [(1, 1)]
 
 
@@ -101,15 +101,15 @@ async def test_what_was_borrowed_and_spent_is_due_once_its_time_is_over(db: Data
         await ledger.reserve(
             tx, job_id=1, person_id=1, place_id=1, pictures=2, now=200.0, cost_each=250, channel="c", free=2
         )
-        assert await ledger.beside(tx, ADA, since=0.0, now=399.0) == ()
-        places = Use(400.0, 0, 1, 250, here=True, in_channel=True)
-        assert await ledger.beside(tx, ADA, since=0.0, now=400.0) == (places,)
-        owners = Use(500.0, 2, 2, 250, here=False, in_channel=False)
-        assert await ledger.beside(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
-        assert await ledger.beside(tx, ELSEWHERE, since=500.0, now=900.0) == ()
+        assert await ledger.other_uses(tx, ADA, since=0.0, now=399.0) == ()
+        places = UsageEntry(400.0, 0, 1, 250, here=True, in_channel=True)
+        assert await ledger.other_uses(tx, ADA, since=0.0, now=400.0) == (places,)
+        owners = UsageEntry(500.0, 2, 2, 250, here=False, in_channel=False)
+        assert await ledger.other_uses(tx, ELSEWHERE, since=400.0, now=500.0) == (owners,)
+        assert await ledger.other_uses(tx, ELSEWHERE, since=500.0, now=900.0) == ()
         # Nothing is due for what was given back.
-        await credit_rows.give_back(tx, 1, 2, by_owner=True, now=600.0)
-        assert await ledger.beside(tx, ELSEWHERE, since=400.0, now=500.0) == ()
+        await credit_rows.return_credits(tx, 1, 2, by_owner=True, now=600.0)
+        assert await ledger.other_uses(tx, ELSEWHERE, since=400.0, now=500.0) == ()
 
 
 async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) -> None:
@@ -121,5 +121,5 @@ async def test_what_a_parted_account_had_borrowed_is_due_for_both(db: Database) 
         await tx.execute("INSERT INTO carried_credits (person_id, credit_id, until) VALUES (2, 1, 250.0)")
         await spend(tx, ADA, 2, 1, by_owner=True, now=300.0)
         await ledger.reserve(tx, job_id=2, person_id=1, place_id=1, pictures=1, now=300.0, free=1)
-        assert [use.owner for use in await ledger.beside(tx, ADA, since=0.0, now=500.0)] == [2, 1]
-        assert [use.owner for use in await ledger.beside(tx, Asker(2), since=0.0, now=500.0)] == [2]
+        assert [use.owner for use in await ledger.other_uses(tx, ADA, since=0.0, now=500.0)] == [2, 1]
+        assert [use.owner for use in await ledger.other_uses(tx, UsageKey(2), since=0.0, now=500.0)] == [2]

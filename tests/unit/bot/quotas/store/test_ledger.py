@@ -16,7 +16,9 @@ from bot.audit import store as audit_rows
 from bot.core.jobs import JobState
 from bot.core.people import Actor
 from bot.core.quotas import Limit, RuleTerms, Scope, Unit, Window
-from bot.quotas.rules import Asker, Measure, Use, WaitingJobs, counted, parse_terms
+from bot.quotas.rules.limits import Measure, UsageEntry, UsageKey, sum_entries
+from bot.quotas.rules.rule_resolution import WaitingJobs
+from bot.quotas.rules.terms import parse_terms
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, people
@@ -25,12 +27,12 @@ from tests.fakes.empty_database import empty_database
 from tests.fakes.job_rows import add_job
 
 EVERYWHERE = Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True)
-ADA = Asker(1, 1, "c")
+ADA = UsageKey(1, 1, "c")
 
 
-async def used(db: Database, *measures: Measure, asker: Asker = ADA, now: float = 1000.0) -> list[int]:
+async def used(db: Database, *measures: Measure, asker: UsageKey = ADA, now: float = 1000.0) -> list[int]:
     async with db.read() as tx:
-        found = await ledger.used(tx, asker, measures, now=now)
+        found = await ledger.sum_used(tx, asker, measures, now=now)
     return [found[measure] for measure in measures]
 
 
@@ -43,7 +45,7 @@ async def test_a_reservation_counts_from_when_it_was_made(db: Database) -> None:
     later, latest = replace(EVERYWHERE, since=100.0), replace(EVERYWHERE, since=200.0)
     assert await used(db, EVERYWHERE, here, later, latest) == [6, 2, 4, 0]
     assert await used(db, replace(here, since=99.0), replace(here, in_channel=True)) == [2, 0]
-    assert await used(db, here, asker=Asker(1)) == [0]
+    assert await used(db, here, asker=UsageKey(1)) == [0]
     assert await used(db) == []
 
 
@@ -59,14 +61,14 @@ async def test_what_was_counted_before_the_clock_was_set_back_counts_from_now_on
         await ledger.settle(tx, 3, painted=1, now=then)
         await add_job(tx, event="5", user="2", count=1, now=now - 60)
     async with db.write() as tx:
-        assert await ledger.clamp(tx, now=now) == 4
-        assert await ledger.clamp(tx, now=now) == 0
+        assert await ledger.clamp_future(tx, now=now) == 4
+        assert await ledger.clamp_future(tx, now=now) == 0
         await ledger.settle(tx, open_job, painted=3, now=now)
     day, here = replace(EVERYWHERE, since=now - 86400), replace(EVERYWHERE, since=now - 86400, in_place=True)
     assert await used(db, day, here, now=now) == [8, 5]
     assert await used(db, replace(day, since=now), now=now + 86400) == [0]
     async with db.read() as tx:
-        assert await ledger.oldest(tx, ADA, replace(day, since=now - 60), now=now) == (now, 4)
+        assert await ledger.oldest_use(tx, ADA, replace(day, since=now - 60), now=now) == (now, 4)
         whole = await tx.execute_fetchall("SELECT sum(owner) FROM tallies WHERE person_id = 1")
     assert [row[0] for row in whole] == [9]
 
@@ -85,7 +87,7 @@ async def test_points_follow_what_each_picture_costs(db: Database) -> None:
 async def test_the_oldest_of_what_counts(db: Database) -> None:
     async def oldest(measure: Measure) -> tuple[float, int] | None:
         async with db.read() as tx:
-            return await ledger.oldest(tx, ADA, measure, now=1000.0)
+            return await ledger.oldest_use(tx, ADA, measure, now=1000.0)
 
     assert await oldest(EVERYWHERE) is None
     async with db.write() as tx:
@@ -128,7 +130,7 @@ def test_tallies_say_what_the_lines_say(
                 costs["free_here"] = min(free_here, pictures - costs["free"])
                 await ledger.reserve(tx, **whose, **costs, channel=channel, now=at)  # type: ignore[arg-type]
                 uses.append(
-                    Use(
+                    UsageEntry(
                         at,
                         pictures - costs["free"],
                         pictures - costs["free"] - costs["free_here"],
@@ -141,16 +143,16 @@ def test_tallies_say_what_the_lines_say(
             if moved and lines:
                 await add_job(tx, event="other", user="2", reserve=False)
                 await tx.execute("UPDATE ledger SET person_id = 2")
-                assert set((await ledger.used(tx, ADA, measures, now=9999.0)).values()) == {0}
+                assert set((await ledger.sum_used(tx, ADA, measures, now=9999.0)).values()) == {0}
                 asker = replace(ADA, person_id=2)
-            assert await ledger.used(tx, asker, measures, now=9999.0) == counted(measures, uses)
+            assert await ledger.sum_used(tx, asker, measures, now=9999.0) == sum_entries(measures, uses)
             for measure in measures:
                 known = [(use.at, use.counts(measure)) for use in uses if use.counts(measure)]
                 first = min((at for at, _ in known), default=None)
                 expected = None if first is None else (first, sum(n for at, n in known if at == first))
-                assert await ledger.oldest(tx, asker, measure, now=9999.0) == expected
+                assert await ledger.oldest_use(tx, asker, measure, now=9999.0) == expected
 
-    uses: list[Use] = []
+    uses: list[UsageEntry] = []
     measures = [
         Measure(since, unit, in_place=in_place, in_channel=in_channel, by_owner=by_owner)
         for since in dict.fromkeys(sinces)
@@ -179,7 +181,7 @@ async def test_what_a_parted_account_drew_counts_too(db: Database) -> None:
     measures = EVERYWHERE, replace(EVERYWHERE, in_place=True), replace(EVERYWHERE, since=200.0)
     assert await used(db, *measures) == [5, 4, 0]
     async with db.read() as tx:
-        assert await ledger.oldest(tx, ADA, measures[1], now=1000.0) == (200.0, 4)
+        assert await ledger.oldest_use(tx, ADA, measures[1], now=1000.0) == (200.0, 4)
 
 
 async def test_how_many_wait(db: Database) -> None:
@@ -193,8 +195,8 @@ async def test_how_many_wait(db: Database) -> None:
             await add_job(tx, event=event, state=JobState(state), guild=guild)
         await add_job(tx, event="5", user="2")
         await tx.execute("UPDATE jobs SET channel = 'c' WHERE id = 4")
-        assert await ledger.waiting(tx, ADA) == WaitingJobs(3, 2, 1, first=1)
-        assert await ledger.waiting(tx, Asker(1), but=1) == WaitingJobs(2, 0, 0, first=2)
+        assert await ledger.count_waiting(tx, ADA) == WaitingJobs(3, 2, 1, first=1)
+        assert await ledger.count_waiting(tx, UsageKey(1), exclude=1) == WaitingJobs(2, 0, 0, first=2)
 
 
 @pytest.mark.parametrize("painted", [0, 1, 2])
@@ -241,26 +243,26 @@ async def test_rules_are_set_replaced_found_and_taken_away(db: Database) -> None
             RuleTerms((Limit(n, w),)) for n, w in ((5, Window.DAY), (3, Window.DAY), (None, Window.WEEK))
         )
         for scope in (everybody, here, role, Scope(platform="discord", place="h"), Scope(platform="telegram")):
-            await rule_rows.put(tx, scope, five, by_owner=True, set_by="operator", now=1.0)
-        await rule_rows.put(tx, here, three, by_owner=False, set_by="discord:1", now=1.0)
-        await rule_rows.put(tx, here, again, by_owner=True, set_by="operator", now=2.0)
-        found = await rule_rows.concerning(tx, "discord", "g")
+            await rule_rows.put_rule(tx, scope, five, by_owner=True, set_by="operator", now=1.0)
+        await rule_rows.put_rule(tx, here, three, by_owner=False, set_by="discord:1", now=1.0)
+        await rule_rows.put_rule(tx, here, again, by_owner=True, set_by="operator", now=2.0)
+        found = await rule_rows.rules_of_place(tx, "discord", "g")
         assert [(p.scope, p.terms, p.by_owner) for p in found] == [
             (everybody, five, True),
             (here, again, True),
             (role, five, True),
             (here, three, False),
         ]
-        assert [p.scope for p in await rule_rows.concerning(tx, "telegram", None)] == [
+        assert [p.scope for p in await rule_rows.rules_of_place(tx, "telegram", None)] == [
             everybody,
             Scope(platform="telegram"),
         ]
         assert len(await rule_rows.all_rules(tx)) == 6
-        gone = await rule_rows.remove(tx, here, by_owner=True)
+        gone = await rule_rows.remove_rule(tx, here, by_owner=True)
         assert gone is not None
         assert gone.terms == again
-        assert await rule_rows.remove(tx, here, by_owner=True) is None
-        kept = await rule_rows.get(tx, here, by_owner=False)
+        assert await rule_rows.remove_rule(tx, here, by_owner=True) is None
+        kept = await rule_rows.get_rule(tx, here, by_owner=False)
         assert kept is not None
         assert kept.terms == three
 
@@ -273,9 +275,9 @@ async def test_rules_for_others_and_for_other_roles_are_left_out(db: Database) -
     ann = Actor("discord", "ann", roles=("s", "t"))
     async with db.write() as tx:
         for scope in scopes:
-            await rule_rows.put(tx, scope, every, by_owner=True, set_by="operator", now=1.0)
+            await rule_rows.put_rule(tx, scope, every, by_owner=True, set_by="operator", now=1.0)
         person = await people.remember(tx, ann, now=1.0)
-        found = await rule_rows.for_one(tx, ann, "g", person.id)
+        found = await rule_rows.rules_of_person(tx, ann, "g", person.id)
         assert [p.scope for p in found] == [scopes[0], scopes[1], scopes[4], scopes[6]]
         assert {p.terms for p in found} == {every}
         # Cy is the same person, as linked accounts are.
@@ -283,10 +285,10 @@ async def test_rules_for_others_and_for_other_roles_are_left_out(db: Database) -
             "INSERT INTO accounts (person_id, platform, user_id, created_at) VALUES (?, 'discord', 'cy', 1.0)",
             (person.id,),
         )
-        assert [p.scope for p in await rule_rows.for_one(tx, replace(ann, roles=()), "g", person.id)] == [
+        assert [p.scope for p in await rule_rows.rules_of_person(tx, replace(ann, roles=()), "g", person.id)] == [
             scopes[i] for i in (0, 1, 3, 4)
         ]
-        assert [p.scope for p in await rule_rows.for_one(tx, Actor("discord", "new"), None, None)] == [Scope()]
+        assert [p.scope for p in await rule_rows.rules_of_person(tx, Actor("discord", "new"), None, None)] == [Scope()]
 
 
 async def test_changes_are_written_down_newest_first(db: Database) -> None:

@@ -1,9 +1,11 @@
-"""What is left, what credits pay for, and what a refusal says."""
+"""Limits: time windows, costs, what is left, what credits pay for, and the refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,27 +14,121 @@ from hypothesis import strategies as st
 from bot.core.errors import OverQuota
 from bot.core.people import Actor, Place
 from bot.core.quotas import Allowance, Limit, QuotaRule, RuleTerms, Scope, Unit, Window
-from bot.quotas.rules import (
-    Bindings,
+from bot.quotas.rules.limits import (
     CreditBalance,
     CreditSplit,
     Remaining,
+    UsageEntry,
+    cost_each,
+    format_points,
+    measures_of,
+    over_quota,
+    pictures_left,
+    remaining,
+    returns_at,
+    split_credits,
+    sum_entries,
+    tightest,
+    time_zone,
+    window_start,
+)
+from bot.quotas.rules.rule_resolution import (
+    EffectiveRules,
     RequestedAmounts,
-    Use,
     WaitingJobs,
-    bind,
     check_request,
     check_waiting,
-    counted,
-    left,
-    measures,
-    over,
-    parse_terms,
-    points,
-    room,
-    share,
-    tightest,
+    resolve_rules,
 )
+from bot.quotas.rules.terms import parse_terms
+from engine.catalogue import demo
+from engine.contract import Profile
+from engine.families.registry import known_models
+from engine.families.z_image.spec import z_image_turbo
+from tests.fakes.job_rows import REQUEST
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def moment(text: str, zone: ZoneInfo = BERLIN) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
+
+
+def test_windows_roll() -> None:
+    assert [1e9 - window_start(w, 1e9, UTC) for w in (Window.HOUR, Window.DAY, Window.WEEK)] == [3600, 86400, 604800]
+    assert returns_at(Window.HOUR, 1e9 - 60, 1e9, UTC) == 1e9 + 3540
+
+
+@pytest.mark.parametrize(
+    ("now", "begin", "end"),
+    [
+        ("2026-11-24T00:00:00", "2026-11-24T00:00:00", "2026-11-25T00:00:00"),
+        ("2026-11-24T23:59:59", "2026-11-24T00:00:00", "2026-11-25T00:00:00"),
+        ("2026-03-29T12:00:00", "2026-03-29T00:00:00", "2026-03-30T00:00:00"),  # 23 hours long
+        ("2026-10-25T12:00:00", "2026-10-25T00:00:00", "2026-10-26T00:00:00"),  # 25 hours long
+    ],
+)
+def test_a_calendar_day_is_the_places_own(now: str, begin: str, end: str) -> None:
+    # What was counted on the stroke of midnight is of this day.
+    assert (
+        window_start(Window.CALENDAR, moment(now), BERLIN)
+        < moment(begin)
+        <= window_start(Window.CALENDAR, moment(now), BERLIN) + 1
+    )
+    assert returns_at(Window.CALENDAR, moment(begin), moment(now), BERLIN) == moment(end)
+
+
+def test_days_have_their_length() -> None:
+    days = [moment(f"2026-{day}T12:00:00") for day in ("03-29", "10-25", "11-24")]
+    lengths = [returns_at(Window.CALENDAR, 0.0, d, BERLIN) - window_start(Window.CALENDAR, d, BERLIN) for d in days]
+    assert [round(length / 3600) for length in lengths] == [23, 25, 24]
+
+
+@given(st.floats(0, 4e9), st.sampled_from(("UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Pacific/Apia")))
+def test_now_is_always_inside(now: float, name: str) -> None:
+    zone = time_zone(name)
+    for window in Window:
+        assert window_start(window, now, zone) < now
+        assert now < returns_at(window, now, now, zone)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "Mars/Olympus", "../../etc/passwd", "\0"])
+def test_what_is_no_zone_is_utc(name: object) -> None:
+    assert time_zone(name) is UTC
+
+
+PROFILES = {spec.profile.name: spec.profile for spec in known_models()}
+
+
+def cost(profile: Profile, width: int, height: int, steps: int) -> int:
+    return cost_each(replace(REQUEST, width=width, height=height, steps=steps, model=profile.name), profile)
+
+
+def test_a_usual_picture_costs_a_point() -> None:
+    assert cost(z_image_turbo(), 1024, 1024, 8) == 1000
+    assert cost(demo(), 192, 192, 8) == 1000
+    assert cost_each(REQUEST, None) == 1000
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "steps", "expected"), [(2048, 2048, 8, 4000), (512, 512, 8, 250), (1024, 1024, 16, 2000)]
+)
+def test_it_follows_pixels_and_steps(width: int, height: int, steps: int, expected: int) -> None:
+    assert cost(z_image_turbo(), width, height, steps) == expected
+
+
+def test_it_follows_the_model() -> None:
+    costs = {name: p.cost for name, p in PROFILES.items()}
+    assert costs["z-image"] == pytest.approx(28 / 8 * 2)
+    assert costs["sdxl"] == pytest.approx(2_567_463_684 / 6_154_908_736 * 30 / 8 * 2)
+    assert costs["sd15"] < 0.25 < costs["z-image-turbo"] < costs["sdxl"] < costs["z-image"]
+    sdxl = PROFILES["sdxl"]
+    assert cost(sdxl, 1024, 1024, 30) == round(1000 * sdxl.cost)
+
+
+def test_nothing_is_for_nothing() -> None:
+    assert cost(replace(demo(), cost=1e-9), 64, 64, 1) == 1
+
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -40,19 +136,19 @@ ANN = Actor("discord", "ann", roles=("painter", "guest"))
 GUILD = Place("discord", "guild", "channel")
 
 
-def bound(owner: str, own: str = "", **scope: str) -> Bindings:
+def bound(owner: str, own: str = "", **scope: str) -> EffectiveRules:
     rules = [QuotaRule(1, Scope("discord", "guild", **scope), parse_terms(own), by_owner=False)] if own else []
-    return bind(ANN, GUILD, rules, parse_terms(owner))
+    return resolve_rules(ANN, GUILD, rules, parse_terms(owner))
 
 
-def rooms(bindings: Bindings, uses: Sequence[Use], cost_each: int = 1000) -> tuple[Remaining, Remaining]:
-    used = counted(measures(bindings, NOW, UTC), uses)
-    owner, own = (room(bindings, used, NOW, UTC, by_owner=b, cost_each=cost_each) for b in (True, False))
+def rooms(bindings: EffectiveRules, uses: Sequence[UsageEntry], cost_each: int = 1000) -> tuple[Remaining, Remaining]:
+    used = sum_entries(measures_of(bindings, NOW, UTC), uses)
+    owner, own = (remaining(bindings, used, NOW, UTC, by_owner=b, cost_each=cost_each) for b in (True, False))
     return owner, own
 
 
-def used(at: float, pictures: int, *, here: bool = True, cost_each: int = 1000, free_here: int = 0) -> Use:
-    return Use(at, pictures, pictures - free_here, cost_each, here, here)
+def used(at: float, pictures: int, *, here: bool = True, cost_each: int = 1000, free_here: int = 0) -> UsageEntry:
+    return UsageEntry(at, pictures, pictures - free_here, cost_each, here, here)
 
 
 def test_each_limit_of_a_rule_binds_and_the_tightest_is_first() -> None:
@@ -64,13 +160,13 @@ def test_each_limit_of_a_rule_binds_and_the_tightest_is_first() -> None:
     ]
 
 
-def test_windows_roll() -> None:
+def test_uses_leave_their_window() -> None:
     uses = [used(NOW - DAY, 5), used(NOW - DAY + 1, 2), used(NOW - 1, 1)]
     assert rooms(bound("5/day"), uses)[0].pictures == 2
 
 
 def test_a_rule_for_a_place_or_channel_counts_what_was_drawn_there() -> None:
-    uses = [used(NOW - 10, 7, here=False), used(NOW - 5, 1), Use(NOW - 5, 1, 1, here=True)]
+    uses = [used(NOW - 10, 7, here=False), used(NOW - 5, 1), UsageEntry(NOW - 5, 1, 1, here=True)]
     owner, own = rooms(bound("50/day", "8/day"), uses)
     assert (owner.pictures, own.pictures, own.allowances[0].in_place) == (41, 6, True)
     assert rooms(bound("50/day", "8/day", channel="channel"), uses)[1].pictures == 7
@@ -87,7 +183,7 @@ def test_a_large_picture_does_not_cost_what_a_small_one_does() -> None:
     owner, _ = rooms(bindings, uses, cost_each=4000)
     assert (owner.pictures, owner.allowances[0].used, owner.allowances[0].left) == (8, 4250, 35_750)
     assert rooms(bindings, uses, cost_each=250)[0].pictures == 143
-    assert [points(n) for n in (0, 250, 4250, 40_000, 1)] == ["0", "0.25", "4.25", "40", "0.001"]
+    assert [format_points(n) for n in (0, 250, 4250, 40_000, 1)] == ["0", "0.25", "4.25", "40", "0.001"]
 
 
 def test_of_several_roles_the_most_generous_counts() -> None:
@@ -95,8 +191,8 @@ def test_of_several_roles_the_most_generous_counts() -> None:
         QuotaRule(n, Scope("discord", "guild", role=role), parse_terms(f"{n}/day"), by_owner=True)
         for n, role in ((3, "painter"), (9, "guest"))
     ]
-    bindings = bind(ANN, GUILD, rules, Limit(50))
-    found = room(bindings, counted(measures(bindings, NOW, UTC), []), NOW, UTC, by_owner=True)
+    bindings = resolve_rules(ANN, GUILD, rules, Limit(50))
+    found = remaining(bindings, sum_entries(measures_of(bindings, NOW, UTC), []), NOW, UTC, by_owner=True)
     assert found.allowances[0].limit == Limit(9)
 
 
@@ -115,12 +211,14 @@ def test_credits_pay_for_no_more_than_they_have_to(
         if free + free_here <= wanted and wanted - free <= owner_left and wanted - free - free_here <= own_left
     ]
     purse = CreditBalance(owners, own)
-    found = share(Remaining(owner_left), Remaining(own_left), purse, wanted)
+    found = split_credits(Remaining(owner_left), Remaining(own_left), purse, wanted)
     assert found == (CreditSplit(*min(ways)) if ways else None)
-    assert (wanted <= left(Remaining(owner_left), Remaining(own_left), purse)) is bool(ways)
+    assert (wanted <= pictures_left(Remaining(owner_left), Remaining(own_left), purse)) is bool(ways)
 
 
-def refusal(wanted: int, owner: str, own: str = "", uses: Sequence[Use] = (), cost_each: int = 1000) -> OverQuota:
+def refusal(
+    wanted: int, owner: str, own: str = "", uses: Sequence[UsageEntry] = (), cost_each: int = 1000
+) -> OverQuota:
     mine, theirs = rooms(bound(owner, own), uses, cost_each)
     blamed = tightest(mine, theirs, CreditBalance())
     first = min((u.at for u in uses), default=None)
@@ -129,8 +227,8 @@ def refusal(wanted: int, owner: str, own: str = "", uses: Sequence[Use] = (), co
         allowance = Allowance(
             allowance.limit, allowance.used, allowance.left, first + DAY, 2, allowance.in_place, allowance.by_owner
         )
-    rest = int(left(mine, theirs, CreditBalance()))
-    return over(allowance, left=rest, wanted=wanted, cost_each=cost_each, now=NOW)
+    rest = int(pictures_left(mine, theirs, CreditBalance()))
+    return over_quota(allowance, left=rest, count=wanted, cost_each=cost_each, now=NOW)
 
 
 def test_a_refusal_says_how_many_are_left_and_when_more_come_back() -> None:
@@ -206,20 +304,22 @@ def test_only_so_many_may_wait(owner: str, own: str, scope: dict[str, str], wait
     owner=st.lists(st.builds(Limit, st.integers(0, 20), st.sampled_from(Window), st.sampled_from(Unit)), max_size=2),
     own=st.lists(st.builds(Limit, st.integers(0, 20), st.sampled_from(Window), st.sampled_from(Unit)), max_size=2),
     uses=st.lists(
-        st.builds(Use, st.floats(NOW - 8 * DAY, NOW), st.integers(0, 3), st.just(0), st.sampled_from((250, 4000))),
+        st.builds(
+            UsageEntry, st.floats(NOW - 8 * DAY, NOW), st.integers(0, 3), st.just(0), st.sampled_from((250, 4000))
+        ),
         max_size=8,
     ),
     wanted=st.integers(1, 16),
 )
 def test_a_place_never_lets_anybody_have_more(
-    owner: list[Limit], own: list[Limit], uses: list[Use], wanted: int
+    owner: list[Limit], own: list[Limit], uses: list[UsageEntry], wanted: int
 ) -> None:
-    alone = bind(ANN, GUILD, [], RuleTerms(tuple(owner)))
-    both = bind(
+    alone = resolve_rules(ANN, GUILD, [], RuleTerms(tuple(owner)))
+    both = resolve_rules(
         ANN,
         GUILD,
         [QuotaRule(1, Scope("discord", "guild"), RuleTerms(tuple(own)), by_owner=False)],
         RuleTerms(tuple(owner)),
     )
-    fits, still = (share(*rooms(b, uses), CreditBalance(), wanted) is not None for b in (alone, both))
+    fits, still = (split_credits(*rooms(b, uses), CreditBalance(), wanted) is not None for b in (alone, both))
     assert fits or not still

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, Refusal
-from bot.drawing.sizes import RATIOS, nearest, size_of
+from bot.drawing.request_rules import PRESET_RATIOS, nearest_size, parse_size
 from engine import catalogue
 from engine.contract import Profile, Range
 from engine.families.z_image.spec import z_image_turbo
@@ -50,7 +50,7 @@ def allowed(size: tuple[int, int], profile: Profile) -> bool:
     ],
 )
 def test_sizes_are_understood(typed: str | None, size: tuple[int, int]) -> None:
-    assert size_of(typed, TURBO) == size
+    assert parse_size(typed, TURBO) == size
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_sizes_are_understood(typed: str | None, size: tuple[int, int]) -> None:
 )
 def test_wrong_sizes_name_the_nearest_right_one(typed: str, profile: Profile, key: str, nearest_size: str) -> None:
     with pytest.raises(BadInput) as refused:
-        size_of(typed, profile)
+        parse_size(typed, profile)
     assert (refused.value.key, refused.value.params["nearest"]) == (key, nearest_size)
 
 
@@ -92,12 +92,12 @@ def test_wrong_sizes_name_the_nearest_right_one(typed: str, profile: Profile, ke
     ],
 )
 def test_a_size_may_be_written_as_people_write_it(typed: str) -> None:
-    assert size_of(typed, DEMO) == (192, 192)
+    assert parse_size(typed, DEMO) == (192, 192)
 
 
 @pytest.mark.parametrize("typed", ["16/9", "16:9", "16∶9", "16⁄9", "\u200f16:9", "16:\ufe0f9", "１６：９"])
 def test_a_ratio_may_be_written_as_people_write_it(typed: str) -> None:
-    assert size_of(typed, TURBO) == size_of("wide", TURBO)
+    assert parse_size(typed, TURBO) == parse_size("wide", TURBO)
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,15 @@ def test_a_ratio_may_be_written_as_people_write_it(typed: str) -> None:
 )
 def test_what_is_no_size_is_refused_with_an_example(typed: str) -> None:
     with pytest.raises(BadInput) as refused:
-        size_of(typed, DEMO)
+        parse_size(typed, DEMO)
     assert refused.value.key == "refusal.size.not_understood"
     assert refused.value.params["example"] == "192x192"
 
 
-@given(PROFILES, st.sampled_from(sorted(RATIOS)))
+@given(PROFILES, st.sampled_from(sorted(PRESET_RATIOS)))
 def test_presets_are_allowed_and_near_their_ratio(profile: Profile, name: str) -> None:
-    width, height = size_of(name, profile)
-    across, down = RATIOS[name]
+    width, height = parse_size(name, profile)
+    across, down = PRESET_RATIOS[name]
     assert allowed((width, height), profile)
     # Each side is off by half a step of the grid at most.
     slack = profile.multiple / 2 / min(width, height)
@@ -123,12 +123,12 @@ def test_presets_are_allowed_and_near_their_ratio(profile: Profile, name: str) -
 @given(PROFILES, st.integers(1, 400), st.integers(1, 400))
 def test_a_ratio_gives_its_shape_at_the_native_area_or_is_refused(profile: Profile, across: int, down: int) -> None:
     ideal = [profile.side.default * math.sqrt(across / down), profile.side.default * math.sqrt(down / across)]
-    size = outcome(lambda: size_of(f"{across}:{down}", profile))
+    size = outcome(lambda: parse_size(f"{across}:{down}", profile))
     if isinstance(size, Refusal):
         assert size.key == "refusal.size.ratio"
         low, high = profile.side.low + profile.multiple, profile.side.high - profile.multiple
         assert min(ideal) < low or max(ideal) > high
-        assert allowed(size_of(str(size.params["nearest"]), profile), profile)
+        assert allowed(parse_size(str(size.params["nearest"]), profile), profile)
         return
     assert allowed(size, profile)
     assert all(abs(side - wish) <= profile.multiple / 2 + 1e-6 for side, wish in zip(size, ideal, strict=True))
@@ -136,18 +136,18 @@ def test_a_ratio_gives_its_shape_at_the_native_area_or_is_refused(profile: Profi
 
 @given(PROFILES, SIDES, SIDES)
 def test_pixels_are_taken_as_they_are_or_refused_with_a_right_size(profile: Profile, width: int, height: int) -> None:
-    size = outcome(lambda: size_of(f"{width}x{height}", profile))
+    size = outcome(lambda: parse_size(f"{width}x{height}", profile))
     if allowed((width, height), profile):
         assert size == (width, height)
     else:
         assert isinstance(size, Refusal)
-        assert allowed(size_of(str(size.params["nearest"]), profile), profile)
+        assert allowed(parse_size(str(size.params["nearest"]), profile), profile)
 
 
 @given(PROFILES, st.integers(-100, 5000), st.integers(-100, 5000))
 def test_no_allowed_size_is_nearer_than_the_nearest(profile: Profile, width: int, height: int) -> None:
     sides = [s for s in range(profile.side.low, profile.side.high + 1) if s % profile.multiple == 0]
-    for asked, got in zip((width, height), nearest(width, height, profile), strict=True):
+    for asked, got in zip((width, height), nearest_size(width, height, profile), strict=True):
         assert got in sides
         assert abs(asked - got) == min(abs(asked - side) for side in sides)
 
@@ -155,7 +155,7 @@ def test_no_allowed_size_is_nearer_than_the_nearest(profile: Profile, width: int
 @given(st.text(), PROFILES)
 def test_any_text_is_a_size_or_refused(typed: str, profile: Profile) -> None:
     try:
-        size = size_of(typed, profile)
+        size = parse_size(typed, profile)
     except BadInput:
         return
     assert allowed(size, profile)
