@@ -11,6 +11,7 @@ from bot import features, runner
 from bot.access import newcomers
 from bot.access import newcomers as gate
 from bot.cards import i18n, job_card
+from bot.cards.job_buttons import Stage
 from bot.commands import parser
 from bot.commands.model import Command, Invocation
 from bot.context import AppContext
@@ -152,6 +153,15 @@ class Studio:
     async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
         """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
         await shield(messages.bind_answer(self._ctx, job_id, ref, address))
+
+    async def card_pressed(self, press: ButtonPress, address: Address) -> None:
+        """A person has pressed a button of the message at ``address``, which has this button.
+
+        Where this is the card of an unfinished job whose message's id was lost by a kill, the card is edited again.
+        """
+        command = self.commands.by_action.get(press.action)
+        if command is not None and command.button is not None and Stage.OPEN in command.button.stages:
+            await shield(messages.bind_lost_card(self._ctx, press.job_id, address))
 
     async def unbound(self, job_id: int, ref: EventRef) -> None:
         """The adapter could not make the first answer: delivery sends the card by itself."""

@@ -61,6 +61,8 @@ class CallbackQueries:
             if command.on_private_card and not _is_on_private_card(query.message, query):
                 # A client may send any data from any message.
                 raise NotAllowed("telegram.not_a_page")
+            if isinstance(query.message, Message) and _has_button(query.message, query):
+                await self._studio.card_pressed(press, _at_pressed(near))
             actor = await self._with_rights(actor, query.message, command)
             pressed = await self._studio.press(
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)
@@ -71,8 +73,7 @@ class CallbackQueries:
         self._background.answer(query.id, pressed.notice)
         if pressed.card is not None and pressed.card.job_id is None:
             # A turned page; delivery shows the cards of jobs.
-            here = replace(near, message=near.reply_to, reply_to=None)
-            self._background.start(self._show(query.id, here, pressed.card), "a page could not be turned")
+            self._background.start(self._show(query.id, _at_pressed(near), pressed.card), "a page could not be turned")
 
     async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, command: Command) -> Actor:
         """Look up whether the actor is an admin here, if the button needs the right."""
@@ -106,5 +107,15 @@ def _is_on_private_card(message: Message | InaccessibleMessage, query: CallbackQ
         return False
     if isinstance(message, InaccessibleMessage):
         return True  # too old for Telegram to send its buttons; nobody else is in this chat
+    return _has_button(message, query)
+
+
+def _has_button(message: Message, query: CallbackQuery) -> bool:
+    """Whether the message has the pressed button: a client may send any data from any message."""
     rows = message.reply_markup.inline_keyboard if message.reply_markup else []
     return any(button.callback_data == query.data for row in rows for button in row)
+
+
+def _at_pressed(near: Address) -> Address:
+    """Return the address of the message that ``near`` answers."""
+    return replace(near, message=near.reply_to, reply_to=None)

@@ -29,17 +29,20 @@ async def unbind_answer(ctx: AppContext, job_id: int, ref: EventRef) -> None:
 
 
 async def bind_lost_card(ctx: AppContext, job_id: int, address: Address) -> None:
-    """Somebody has pressed a button of a job's card at ``address``.
+    """A person has pressed a button of a job's card at ``address``, which has the id of the message.
 
-    Where Easel was killed before it stored the id of the card's message, it is stored now, and the card is edited again.
+    Where Easel was killed before it stored that id, it is stored now, and the card is edited again.
     """
+    if address.message is None:
+        raise ValueError(f"the address of the card of job {job_id} has no message")
     async with ctx.db.read() as tx:
-        if not await store.has_lost_card(tx, job_id, address):
+        if await store.lost_card(tx, job_id, address) is None:
             return
     async with ctx.db.write() as tx:
-        bound = await store.bind_lost_card(tx, job_id, address)
-    if bound:
-        ctx.backlog.changed(job_id)
+        message = await store.lost_card(tx, job_id, address)
+        if message is not None:
+            await store.bind_lost_card(tx, message, address.message)
+    ctx.backlog.changed(job_id)
 
 
 async def post_notice(ctx: AppContext, ref: EventRef, card: Card) -> None:

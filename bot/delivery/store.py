@@ -192,28 +192,24 @@ async def shows_result(tx: Tx, item: MessageItem) -> bool:
     return any(row.kind in RESULT_KINDS and row.state is MessageState.UNCLEAR for row in rows)
 
 
-async def has_lost_card(tx: Tx, job_id: int, address: Address) -> bool:
-    """Whether the job's card was sent to this chat and the id of its message is unknown."""
-    return any(
-        message.kind is MessageKind.CARD
-        and message.state is MessageState.SHOWN
-        and message.address.message is None
-        and (message.address.platform, message.address.chat) == (address.platform, address.chat)
-        for message in await messages.of_job(tx, job_id)
-    )
+async def lost_card(tx: Tx, job_id: int, at: Address) -> Message | None:
+    """Return the job's card that was sent to the chat of ``at`` and whose message's id is unknown; None without one."""
+    for message in await messages.of_job(tx, job_id):
+        here = (message.address.platform, message.address.chat) == (at.platform, at.chat)
+        lost = message.state is MessageState.SHOWN and message.address.message is None
+        if message.kind is MessageKind.CARD and lost and here:
+            return message
+    return None
 
 
-async def bind_lost_card(tx: Tx, job_id: int, address: Address) -> bool:
-    """Record the message of a card whose message's id was unknown; returns whether a row was changed.
-
-    A row is changed only where it has no message id and is in the same chat.
-    """
-    cursor = await tx.execute(
+async def bind_lost_card(tx: Tx, message: Message, message_id: str) -> None:
+    """Record the id of a lost card's message."""
+    address = replace(message.address, message=message_id)
+    await tx.execute_fetchall(
         "UPDATE messages SET message = ?, address = ?, updated_at = (julianday('now') - 2440587.5) * 86400.0"
-        " WHERE job_id = ? AND kind = 'card' AND state = 'shown' AND message IS NULL AND platform = ? AND chat = ?",
-        (address.message, dump_address(address), job_id, address.platform, address.chat),
+        " WHERE id = ? AND state = 'shown' AND message IS NULL",
+        (address.message, dump_address(address), message.id),
     )
-    return cursor.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bot.core.cards import ButtonPress, Card, Tone
@@ -192,6 +194,30 @@ async def test_killed_while_the_first_card_is_sent(make: Make, fault: Fault, pai
     assert bot.surface.calls == [Call.SEND, Call.SEND]
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     assert [m.state for m in await bot.rows(job.id)] == [MessageState.SHOWN]
+
+
+async def test_a_lost_card_is_bound_once_and_in_its_own_chat_alone(make: Make) -> None:
+    gate = Gate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
+    job = await bot.ask()
+    await bot.until(bot.surface.killed.is_set)
+    await bot.restart()
+    await bot.quiet()
+    here = Address("chat", CHAT, user="2", message="1")
+    for stranger in (replace(here, chat="999"), replace(here, platform="web")):
+        await missed.bind_lost_card(bot.house, job.id, stranger)
+        assert [row.address.message for row in await bot.rows(job.id)] == [None]
+    await missed.bind_lost_card(bot.house, job.id, here)
+    await missed.bind_lost_card(bot.house, job.id, replace(here, message="2"))
+    assert [row.address for row in await bot.rows(job.id)] == [replace(here, user="1")], (
+        "the asker's, not the presser's"
+    )
+    gate.open()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert bot.surface.calls.count(Call.SEND) == 1
+    assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
 
 
 async def test_killed_while_the_first_card_is_sent_and_the_job_fails(make: Make) -> None:

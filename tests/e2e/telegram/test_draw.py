@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from bot.delivery.message_sync import MessageSync
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
@@ -84,6 +87,43 @@ async def test_a_kill_between_saving_and_confirming_draws_once(
     assert len(ann.by_bot()) == 2
     assert await bot.count("jobs") == 2
     assert await bot.charged() == 2
+
+
+async def test_a_press_on_a_card_whose_id_a_kill_has_lost_brings_it_back(
+    start: Start, telegram: TelegramStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob may not cancel Ann's job, but his press brings the message's id: the card is edited again."""
+    ann, bob = telegram.person("Ann"), telegram.person("Bob")
+    group = telegram.group("Friends", ann, bob)
+    gate, sent = Gate(), asyncio.Event()
+
+    async def never_recorded(*_args: object, **_more: object) -> None:
+        sent.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MessageSync, "_record_shown", never_recorded)
+        house = await start(gate)
+        telegram.writes(group, ann, "/draw a cat")
+        await asyncio.wait_for(sent.wait(), 30)
+        await house.kill()
+    (card,) = group.by_bot()
+    await house.start()
+    assert await house.number("SELECT count(*) FROM messages WHERE state = 'shown' AND message IS NULL") == 1
+    telegram.writes(group, bob, "/help")
+    answer = await telegram.until(lambda: next((m for m in group.by_bot() if m is not card), None))
+
+    forged = telegram.sends_press(answer, bob, "easel:cancel:1")
+    await telegram.until(lambda: forged.answered)
+    assert await house.number("SELECT count(*) FROM messages WHERE message IS NULL") == 1, "another message's button"
+    query = telegram.presses(card, bob, "cancel")
+    await telegram.until(lambda: query.answered)
+    assert await house.number("SELECT count(*) FROM messages WHERE message IS NULL") == 0
+    gate.let(4)
+    await telegram.until(lambda: "█" in card.words)
+    gate.open()
+    await telegram.until(lambda: card.photo is not None)
+    assert group.by_bot() == [card, answer]
 
 
 async def test_a_press_that_comes_twice_draws_once(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
