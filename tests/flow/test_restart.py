@@ -197,7 +197,7 @@ async def test_killed_while_the_first_card_is_sent(make: Make, fault: Fault, pai
 
 
 async def test_a_lost_card_is_bound_once_and_in_its_own_chat_alone(make: Make) -> None:
-    gate = Gate()
+    gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
     job = await bot.ask()
@@ -206,10 +206,10 @@ async def test_a_lost_card_is_bound_once_and_in_its_own_chat_alone(make: Make) -
     await bot.quiet()
     here = Address("chat", CHAT, user="2", message="1")
     for stranger in (replace(here, chat="999"), replace(here, platform="web")):
-        await missed.bind_lost_card(bot.house, job.id, stranger)
+        await missed.bind_lost_card(bot.ctx, job.id, stranger)
         assert [row.address.message for row in await bot.rows(job.id)] == [None]
-    await missed.bind_lost_card(bot.house, job.id, here)
-    await missed.bind_lost_card(bot.house, job.id, replace(here, message="2"))
+    await missed.bind_lost_card(bot.ctx, job.id, here)
+    await missed.bind_lost_card(bot.ctx, job.id, replace(here, message="2"))
     assert [row.address for row in await bot.rows(job.id)] == [replace(here, user="1")], (
         "the asker's, not the presser's"
     )

@@ -95,7 +95,7 @@ async def test_a_press_on_a_card_whose_id_a_kill_has_lost_brings_it_back(
     """Bob may not cancel Ann's job, but his press brings the message's id: the card is edited again."""
     ann, bob = telegram.person("Ann"), telegram.person("Bob")
     group = telegram.group("Friends", ann, bob)
-    gate, sent = Gate(), asyncio.Event()
+    gate, sent = StepGate(), asyncio.Event()
 
     async def never_recorded(*_args: object, **_more: object) -> None:
         sent.set()
@@ -103,22 +103,22 @@ async def test_a_press_on_a_card_whose_id_a_kill_has_lost_brings_it_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(MessageSync, "_record_shown", never_recorded)
-        house = await start(gate)
+        bot = await start(gate)
         telegram.writes(group, ann, "/draw a cat")
         await asyncio.wait_for(sent.wait(), 30)
-        await house.kill()
+        await bot.kill()
     (card,) = group.by_bot()
-    await house.start()
-    assert await house.number("SELECT count(*) FROM messages WHERE state = 'shown' AND message IS NULL") == 1
+    await bot.start()
+    assert await bot.number("SELECT count(*) FROM messages WHERE state = 'shown' AND message IS NULL") == 1
     telegram.writes(group, bob, "/help")
     answer = await telegram.until(lambda: next((m for m in group.by_bot() if m is not card), None))
 
     forged = telegram.sends_press(answer, bob, "easel:cancel:1")
     await telegram.until(lambda: forged.answered)
-    assert await house.number("SELECT count(*) FROM messages WHERE message IS NULL") == 1, "another message's button"
+    assert await bot.number("SELECT count(*) FROM messages WHERE message IS NULL") == 1, "another message's button"
     query = telegram.presses(card, bob, "cancel")
     await telegram.until(lambda: query.answered)
-    assert await house.number("SELECT count(*) FROM messages WHERE message IS NULL") == 0
+    assert await bot.number("SELECT count(*) FROM messages WHERE message IS NULL") == 0
     gate.let(4)
     await telegram.until(lambda: "█" in card.words)
     gate.open()
