@@ -1,4 +1,4 @@
-"""Every verb on every surface: a command on Discord and Telegram, a form at the terminal, and words in both languages."""
+"""Every command on every surface: Discord and Telegram, a form at the terminal, and words in both languages."""
 
 from __future__ import annotations
 

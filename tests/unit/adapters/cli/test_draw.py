@@ -91,10 +91,10 @@ def test_a_phones_picture_stands_upright(run: Run, tmp_path: Path) -> None:
     [
         (["--image", "nothing.png"], "nothing.png can't be read (No such file or directory)"),
         (["--image", "."], "can't be read"),
-        (["--image", "letter.png"], "no picture that can be read"),
+        (["--image", "letter.png"], "start picture can't be read"),
         (["--image", "bomb.png"], "more than 50 million"),
-        (["--image", "red.png", "--mask", "letter.png"], "The mask is no picture"),
-        (["--mask", "mask.png"], "there is no picture"),
+        (["--image", "red.png", "--mask", "letter.png"], "The mask can't be read"),
+        (["--mask", "mask.png"], "needs a start picture"),
         (["--image", "red.png", "--mask", "dark.png"], "Nothing in the mask is white"),
         (["--image", "red.png", "--mask", "side.png", "--size", "64x192"], "cut off at 64x192"),
         (["--image", "red.png", "--strength", "7"], "The strength 7 is out of range"),
@@ -115,7 +115,7 @@ def test_what_the_engine_notes_is_said_once(run: Run, capsys: pytest.CaptureFixt
     assert run("--count", "3") == 0
     out, err = capsys.readouterr()
     assert out.split() == ["a-1.png", "a-2.png", "a-3.png"]
-    assert err == "easel: The prompt is longer than this model reads; its end was left out.\n"
+    assert err == "easel: The prompt is longer than this model can read; its end was ignored.\n"
     assert SAFER not in err
 
 
