@@ -14,7 +14,7 @@ from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core.errors import Refusal
 from bot.moderation import bans
-from bot.storage import job_visibility
+from bot.storage import jobs
 from bot.storage.database import Transactions, Tx
 
 
@@ -41,11 +41,11 @@ async def run(ctx: AppContext, call: Invocation) -> CommandResult:
 
 async def _check(ctx: AppContext, call: Invocation, tx: Tx) -> None:
     command, actor, place = call.command, call.actor, call.place
-    job = await job_visibility.visible(tx, actor, place, job_number(call)) if command.on_job else None
+    job = await jobs.get_visible(tx, actor, place, job_number(call)) if command.on_job else None
     await permissions.check(tx, actor, place, command.permission, job)
     if command.while_banned:
         return
-    if command.permission is Permission.AUTHOR and job is not None and await job_visibility.is_own(tx, actor, job):
+    if command.permission is Permission.AUTHOR and job is not None and await jobs.is_own(tx, actor, job):
         return  # nobody is kept from ending what is drawn for them
     everywhere = command.permission is not Permission.ANYBODY
     await bans.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=everywhere)

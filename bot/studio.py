@@ -42,7 +42,7 @@ from bot.places import options as place_options
 from bot.privacy import service as privacy_service
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
-from bot.storage import blobs, people
+from bot.storage import data_files, people
 from bot.storage.database import Database
 from bot.storage.shield import shield
 from engine.contract import READY, Engine, EngineState, Profile
@@ -186,7 +186,7 @@ class Studio:
 
         It is the same in every place, and always private.
         """
-        return await listing.last(self._ctx, actor, before)
+        return await listing.history_page(self._ctx, actor, before)
 
     async def items(
         self, actor: Actor, before: int | None = None, limit: int = 24, query: str | None = None
@@ -196,10 +196,10 @@ class Studio:
         With ``query``, only those with pictures that a search for it finds. Raises BadInput when it can't be read.
         """
         if query is None:
-            page = await history_service.page(self._ctx, actor, before=before, limit=limit, pictured=False)
+            page = await history_service.get_page(self._ctx, actor, before=before, limit=limit, pictured=False)
         else:
             sought = queries.parse_query(query)
-            page = await history_service.sought(self._ctx, actor, sought, before=before, limit=limit, others=False)
+            page = await history_service.search(self._ctx, actor, sought, before=before, limit=limit, others=False)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def unfinished(self, actor: Actor, limit: int = 200) -> tuple[Card, ...]:
@@ -209,7 +209,7 @@ class Studio:
 
     async def card(self, actor: Actor, job_id: int) -> Card:
         """The card of one's own job as it is now. Raises NotFound."""
-        return self._card(await history_service.one(self._ctx, actor, job_id))
+        return self._card(await history_service.get_entry(self._ctx, actor, job_id))
 
     async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncGenerator[Card]:
         """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
@@ -234,7 +234,7 @@ class Studio:
         """
         last: dict[int, Card | None] = {}
         left = set(job_ids)
-        own = await history_service.own_of(self._ctx, actor, left)
+        own = await history_service.own_among(self._ctx, actor, left)
         with self._live.subscribe_all(own, previews=previews) as changes:
             for job_id in sorted(left - own):
                 yield job_id, None
@@ -263,8 +263,8 @@ class Studio:
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """The file of one's own picture. Raises NotFound."""
-        job, picture = await history_service.picture(self._ctx, actor, job_id, index)
-        if not await blobs.is_there(self._ctx.pictures, picture.path):
+        job, picture = await history_service.get_picture(self._ctx, actor, job_id, index)
+        if not await data_files.exists(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return job_card.file_of(job, picture, self._ctx.pictures)
 
@@ -278,7 +278,7 @@ class Studio:
 
     async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
         """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
-        await history_service.one(self._ctx, actor, job_id)
+        await history_service.get_entry(self._ctx, actor, job_id)
         return self._live.previews(job_id).get(index)
 
     async def command(self, call: Invocation) -> Card:
@@ -300,7 +300,7 @@ class Studio:
     async def named(self, platform: str, handle: str) -> Account:
         """The account that was seen last with this handle (``@name``). Raises NotFound, which says what else to do."""
         async with self._ctx.db.read() as tx:
-            account = await people.named(tx, platform, handle.removeprefix("@"))
+            account = await people.find_by_handle(tx, platform, handle.removeprefix("@"))
         if account is None:
             raise NotFound("refusal.person_unknown", person=shown(handle))
         return account
@@ -364,14 +364,14 @@ class Studio:
             problems.append(state.problem or self.text(f"health.engine.{state.phase}", "en"))
         try:
             await self._db.probe()
-            if await blobs.free_bytes(self._ctx.pictures) < blobs.MIN_FREE_BYTES:
+            if await data_files.free_bytes(self._ctx.pictures) < data_files.MIN_FREE_BYTES:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:
             problems.append(self.text(e.key, "en", **e.params))
         return (*problems, *self._connection_problems.values())
 
     async def _shown(self, job: Job) -> ShownJob:
-        return ShownJob(job.id, self._card(await history_service.of_job(self._ctx, job)))
+        return ShownJob(job.id, self._card(await history_service.entry_of(self._ctx, job)))
 
     def _card(self, entry: HistoryEntry) -> Card:
         job, backlog = entry.job, self._ctx.backlog

@@ -19,10 +19,10 @@ from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
 from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
 from bot.core.access import guarded
-from bot.maintenance.store import check
+from bot.maintenance import store
 from bot.settings import Settings
-from bot.storage import permissions
-from bot.storage.blobs import MIN_FREE_BYTES
+from bot.storage import data_files
+from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, models_file, upscaler_file
 from engine.contract import EngineError
 
@@ -141,7 +141,7 @@ def folder(settings: Settings) -> Finding:
     path = settings.data_dir.absolute()
     try:
         for place in (path, path / environment.PICTURES):
-            permissions.make_folder(place)
+            data_files.make_folder(place)
             with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
                 pass
         free = shutil.disk_usage(path).free
@@ -154,7 +154,7 @@ def folder(settings: Settings) -> Finding:
 async def database(settings: Settings) -> Finding:
     """Check the database's version and integrity."""
     path = settings.data_dir / environment.DATABASE
-    health = await check.look(path)
+    health = await store.health(path)
     if health is None:
         return Finding("database", True, text("cli.doctor.database.none"))
     if health.problem:
@@ -166,7 +166,7 @@ async def database(settings: Settings) -> Finding:
 
 async def clock(settings: Settings) -> Finding | None:
     """Check the machine's clock; None if it is not doubted."""
-    known = await check.doubted_since(settings.data_dir / environment.DATABASE)
+    known = await store.clock_doubted_since(settings.data_dir / environment.DATABASE)
     if known is None:
         return None
     last = f"{datetime.fromtimestamp(known, UTC):%Y-%m-%d %H:%M} UTC"
@@ -175,7 +175,7 @@ async def clock(settings: Settings) -> Finding | None:
 
 async def ledger(settings: Settings) -> Finding:
     """Check that reservations, charges and refunds balance for every job and credit."""
-    faults = await check.ledger(settings.data_dir / environment.DATABASE)
+    faults = await store.ledger_faults(settings.data_dir / environment.DATABASE)
     if faults is None:
         return Finding("ledger", True, text("cli.doctor.ledger.none"))
     if faults:
@@ -189,7 +189,7 @@ async def ledger(settings: Settings) -> Finding:
 async def newcomers(app: AppSettings) -> Finding | None:
     """Count the newcomers who wait for an owner's answer; None if there are none."""
     guarded_platforms = guarded(app.access(enabled_only=False))
-    waiting = await check.newcomers(app.core.data_dir / environment.DATABASE, guarded_platforms)
+    waiting = await store.count_newcomers(app.core.data_dir / environment.DATABASE, guarded_platforms)
     return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None
 
 

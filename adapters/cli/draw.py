@@ -26,9 +26,9 @@ from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.drawing import flags, request_rules, source_image
 from bot.moderation.word_list import shipped_words
-from bot.provenance import a1111, png
-from bot.storage import blobs
-from bot.storage.blobs import MIN_FREE_BYTES
+from bot.provenance import a1111, metadata
+from bot.storage import data_files
+from bot.storage.data_files import MIN_FREE_BYTES
 from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
@@ -181,9 +181,9 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
 
 
 async def _write(path: Path, image: Image, text: str) -> None:
-    data = await asyncio.to_thread(png.embed, image.data, {a1111.KEYWORD: text})
+    data = await asyncio.to_thread(metadata.embed_texts, image.data, {a1111.KEYWORD: text})
     # The file is outside the data folder: the person's umask decides who may read it.
-    await blobs.write(path.parent, path.name, data, mode=0o666)
+    await data_files.write(path.parent, path.name, data, mode=0o666)
     try:
         tqdm.write(str(path), file=sys.stdout)
         sys.stdout.flush()

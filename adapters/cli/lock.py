@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bot.core.errors import BadInput
-from bot.storage import permissions
+from bot.storage import data_files
 
 LOCK = "easel.lock"
 HOLDER = "easel.pid"
@@ -25,16 +25,16 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: Another service holds it, which the sentence names, or the folder is not writable.
     """
-    lock = FileLock(folder / LOCK, timeout=0, mode=permissions.FILE)
+    lock = FileLock(folder / LOCK, timeout=0, mode=data_files.FILE_MODE)
     try:
-        permissions.make_folder(folder)
+        data_files.make_folder(folder)
         lock.acquire()
     except Timeout:
         raise BadInput("cli.data.in_use", folder=str(folder), holder=_holder(folder)) from None
     except OSError as error:
         raise BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error)) from None
     try:
-        with permissions.open_new(folder / HOLDER) as file:
+        with data_files.open_new(folder / HOLDER) as file:
             file.write(f"{os.getpid()} {platform.node()}\n".encode())
         yield
         (folder / HOLDER).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from bot.core.waits import Backoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.quotas.rules.terms import parse_terms
-from bot.storage import permissions
+from bot.storage import data_files
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.contract import Engine, EngineConfig, EngineError
@@ -116,7 +116,7 @@ async def opened(
     except EngineError as error:
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:
-        await asyncio.to_thread(permissions.tighten, settings.data_dir, environment.PICTURES)
+        await asyncio.to_thread(data_files.restrict_permissions, settings.data_dir, environment.PICTURES)
         db = await stack.enter_async_context(await Database.open(settings.data_dir / environment.DATABASE))
         owners = app.owners()
         await refresh_owners(db, owners)

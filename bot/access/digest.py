@@ -94,7 +94,7 @@ class AccessDigest:
                 return None
             now = self._clock.now()
             for platform, user_id in everybody:
-                locale = await people.language_of_owner(tx, platform, user_id)
+                locale = await people.owner_locale(tx, platform, user_id)
                 card = present.requests_card(knocks, len(fresh), locale)
                 address = Address(platform, chat=user_id, user=user_id, private=True)
                 await messages.add_notice(tx, f"digest:{now:.3f}:{platform}:{user_id}", address, dump_card(card))

@@ -142,10 +142,10 @@ def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
 
 async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
     """Who asked where, as the rows know it."""
-    account = await people.account(tx, job.account_id)
+    account = await people.get_account(tx, job.account_id)
     place = Place(account.platform, None, "")
     if job.place_id is not None:
-        place = replace(await people.place(tx, job.place_id), channel=job.channel)
+        place = replace(await people.get_place(tx, job.place_id), channel=job.channel)
     roles = await jobs.roles_of(tx, job.id)
     actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
     person = Person(job.person_id, job.account_id, account.name)

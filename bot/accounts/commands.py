@@ -21,7 +21,7 @@ async def _link(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _unlink(ctx: AppContext, call: Invocation) -> Card:
-    await linking.part(ctx, call.actor)
+    await linking.unlink(ctx, call.actor)
     return _card(text(call.actor.locale, "card.unlinked"))
 
 

@@ -44,22 +44,22 @@ async def join(ctx: AppContext, actor: Actor, typed: str) -> str:
     raise NotAllowed("refusal.link.wait", wait=wait)
 
 
-async def part(ctx: AppContext, actor: Actor) -> None:
+async def unlink(ctx: AppContext, actor: Actor) -> None:
     """Give the account that acts a person of its own, with what was asked for by it. Raises NotAllowed."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
-        if await account_rows.accounts(tx, person.id) < 2:
+        if await account_rows.count_accounts(tx, person.id) < 2:
             raise NotAllowed("refusal.unlink.single")
-        await account_rows.part(tx, person.account_id, now=now)
+        await account_rows.split_account(tx, person.account_id, now=now)
 
 
 async def _join(tx: Tx, person_id: int, account_id: int) -> str:
     # A refusal from here on undoes the transaction: the code is not used up by it.
-    other = await account_rows.owner_of(tx, account_id)
+    other = await account_rows.person_of(tx, account_id)
     if other == person_id:
         raise BadInput("refusal.link.same")
     if await account_rows.platforms(tx, other) & await account_rows.platforms(tx, person_id):
         raise NotAllowed("refusal.link.platform")
-    await account_rows.join(tx, other, person_id)
-    return (await people.account(tx, account_id)).name
+    await account_rows.merge_people(tx, other, person_id)
+    return (await people.get_account(tx, account_id)).name

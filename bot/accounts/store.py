@@ -23,13 +23,13 @@ async def platforms(tx: aiosqlite.Connection, person_id: int) -> frozenset[str]:
     return frozenset(str(row[0]) for row in rows)
 
 
-async def accounts(tx: aiosqlite.Connection, person_id: int) -> int:
+async def count_accounts(tx: aiosqlite.Connection, person_id: int) -> int:
     """Return how many accounts a person has."""
     rows = await tx.execute_fetchall("SELECT count(*) FROM accounts WHERE person_id = ?", (person_id,))
     return int(next(iter(rows))[0])
 
 
-async def owner_of(tx: aiosqlite.Connection, account_id: int) -> int:
+async def person_of(tx: aiosqlite.Connection, account_id: int) -> int:
     """Return whose an account is. Raises LookupError when there is none."""
     rows = await tx.execute_fetchall("SELECT person_id FROM accounts WHERE id = ?", (account_id,))
     for row in rows:
@@ -37,7 +37,7 @@ async def owner_of(tx: aiosqlite.Connection, account_id: int) -> int:
     raise LookupError(f"there is no account {account_id}")
 
 
-async def join(tx: aiosqlite.Connection, one: int, other: int) -> int:
+async def merge_people(tx: aiosqlite.Connection, one: int, other: int) -> int:
     """Make one person of two; returns the one that stays, which is the older. What either has is theirs from now on."""
     stays, goes = min(one, other), max(one, other)
     # What one kept of the other's is one's own now: the index marks favourites among one's own alone.
@@ -56,12 +56,12 @@ async def join(tx: aiosqlite.Connection, one: int, other: int) -> int:
     return stays
 
 
-async def part(tx: aiosqlite.Connection, account_id: int, *, now: float) -> int:
+async def split_account(tx: aiosqlite.Connection, account_id: int, *, now: float) -> int:
     """Give an account a person of its own, with what was asked for by it; returns that person.
 
     What either has drawn of late counts against the quotas of both; credits stay where they are.
     """
-    old = await owner_of(tx, account_id)
+    old = await person_of(tx, account_id)
     rows = await tx.execute_fetchall(
         "INSERT INTO people (name, created_at) SELECT name, ? FROM accounts WHERE id = ? RETURNING id",
         (now, account_id),

@@ -103,5 +103,5 @@ async def _whom(tx: Tx, subject: dict[str, object]) -> str:
 
 async def _place(tx: Tx, entry: AuditEntry) -> str:
     place_id = await people.find_place(tx, Place(str(entry.platform), entry.place, ""))
-    known = None if place_id is None else await people.place(tx, place_id)
+    known = None if place_id is None else await people.get_place(tx, place_id)
     return str(entry.place) if known is None or not known.name else known.name

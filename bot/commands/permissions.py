@@ -6,7 +6,7 @@ from bot.commands.model import Permission
 from bot.core.errors import NotAllowed
 from bot.core.jobs import Job
 from bot.core.people import Actor, Place
-from bot.storage import job_visibility, options, people
+from bot.storage import jobs, options, people
 from bot.storage.database import Tx
 
 ADMIN_ROLES = "admin_roles"
@@ -57,7 +57,7 @@ async def check(tx: Tx, actor: Actor, place: Place, permission: Permission, job:
         return
     from_here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
     if permission is Permission.AUTHOR:
-        if not (await job_visibility.is_own(tx, actor, job) or (from_here and actor.is_admin)):
+        if not (await jobs.is_own(tx, actor, job) or (from_here and actor.is_admin)):
             raise NotAllowed("refusal.cancel.not_yours")
     elif not (from_here and await is_admin(tx, actor, place)):
         raise NotAllowed("refusal.rights.admin")

@@ -25,7 +25,7 @@ _DRAWN_BELOW = 2**32
 """Seeds that Easel draws stay below this: short to read, and exact everywhere."""
 
 
-def draw_seed(rng: random.Random) -> int:
+def new_seed(rng: random.Random) -> int:
     """Return a new seed, 0 to 2**32 - 1."""
     return rng.randrange(_DRAWN_BELOW)
 
@@ -150,7 +150,7 @@ def _after(seed: int, index: int) -> int:
 
 
 def _other_seed(seed: int, rng: random.Random) -> int:
-    other = draw_seed(rng)
+    other = new_seed(rng)
     while other == seed:
-        other = draw_seed(rng)
+        other = new_seed(rng)
     return other

@@ -28,7 +28,7 @@ from bot.delivery.store import (
     shows_result,
 )
 from bot.observability.metrics import Metrics
-from bot.storage import messages, paths
+from bot.storage import data_files, messages
 from bot.storage.codec import load_card
 from bot.storage.database import Database
 from bot.storage.retry import persist
@@ -162,7 +162,9 @@ class MessageSync:
         """
         if not card.pictures:
             return card
-        own = await asyncio.to_thread(lambda: tuple(f for f in card.pictures if paths.sendable(self._folder, f.path)))
+        own = await asyncio.to_thread(
+            lambda: tuple(f for f in card.pictures if data_files.is_sendable(self._folder, f.path))
+        )
         if len(own) == len(card.pictures):
             return card
         log.warning("message %d names files that are not Easel's; they are not sent", message_id)

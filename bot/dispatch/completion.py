@@ -22,7 +22,7 @@ from bot.moderation.image_moderation import IMAGE_REJECTED, ImageModeration, Ima
 from bot.observability.metrics import Metrics
 from bot.provenance.metadata import MetadataWriter
 from bot.quotas.store import ledger
-from bot.storage import blobs, jobs, pictures
+from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database, Tx
 from bot.storage.retry import persist
 from engine.contract import Image
@@ -88,7 +88,7 @@ class ImageFiles:
         """
         job, recipe = active.job, active.recipes[index]
         self._metrics.painted(recipe.model, image.seconds)
-        path = blobs.name(job.id, index, job.created_at)
+        path = data_files.picture_path(job.id, index, job.created_at)
         try:
             flag = await self._moderation.flag(job, index, image.data)
             data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
@@ -141,7 +141,7 @@ class ImageFiles:
     async def _try_write(self, path: str, data: bytes) -> bool:
         """Write a file; returns False when the disk is full. Raises Unavailable for any other fault."""
         try:
-            await blobs.write(self._folder, path, data)
+            await data_files.write(self._folder, path, data)
         except Unavailable as e:
             if e.key != _FULL:
                 raise
@@ -245,7 +245,7 @@ class Completion:
         """Remove the files of the job's pictures, which get no rows."""
         for done in active.done.values():
             try:
-                await blobs.remove(self._folder, done.path)
+                await data_files.remove(self._folder, done.path)
             except OSError:
                 log.warning("an orphan file of job %d stays until the next start", active.job.id, exc_info=True)
         active.done.clear()

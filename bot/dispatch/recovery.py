@@ -22,7 +22,7 @@ from bot.dispatch.completion import LOST
 from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
-from bot.storage import blobs, inputs, jobs, messages, options, orphans, pictures
+from bot.storage import data_files, inputs, jobs, messages, options, orphans, pictures
 from bot.storage.database import Database
 from bot.storage.orphans import OrphanScan
 
@@ -58,14 +58,14 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
         await messages.opening_wanted(tx)
         begun = await messages.begun(tx)
         edited = await messages.stale(tx)
-        known = await pictures.paths(tx)
+        known = await pictures.all_paths(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
         # The files' times are the disk's, so they are compared with the machine's clock.
-        arrived = await orphans.arrived(tx, found, inputs=bool(given.whole), now=time.time())
+        arrived = await orphans.note_arrival(tx, found, inputs=bool(given.whole), now=time.time())
         unknown = found.pictures.keys() - known
-        own, forgotten = await orphans.own(tx, found, unknown)
+        own, forgotten = await orphans.made_here(tx, found, unknown)
         # The page may accept requests already; their source images get rows in a later transaction.
-        first, named = await orphans.since(tx), await jobs.starts(tx)
+        first, named = await orphans.trusted_since(tx), await jobs.source_files(tx)
         loose = [
             path for path, made in given.whole.items() if f"{inputs.FOLDER}/{path.name}" not in named and made >= first
         ]
@@ -77,8 +77,8 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
         aside = [(f"{folder.name}/{path}", folder / path) for path in own]
         aside += [(f"{inputs.FOLDER}/{path.name}", path) for path in loose]
         try:
-            await asyncio.to_thread(blobs.unlink, half)
-            moved = await asyncio.to_thread(orphans.put_aside, inputs.data_folder(folder), aside, now)
+            await asyncio.to_thread(data_files.unlink, half)
+            moved = await asyncio.to_thread(orphans.quarantine, inputs.data_folder(folder), aside, now)
         except OSError as e:
             raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
     for message in begun:
@@ -116,7 +116,7 @@ def _log_mismatches(
             "%d files that no row knows were moved into the folder %s; they are removed from there after %d days",
             moved,
             orphans.FOLDER,
-            orphans.KEPT_SECONDS // 86400,
+            orphans.QUARANTINE_SECONDS // 86400,
         )
     lost = sorted(set(known) - found.pictures.keys())
     if lost:

@@ -25,9 +25,8 @@ from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.recovery import ExternalChanges, recover
-from bot.history.indexer import keep_indexed
-from bot.maintenance.clock import ClockSetback
-from bot.maintenance.integrity import keep_checked
+from bot.history.indexer import run_indexer
+from bot.maintenance.checks import ClockSetback, watch_integrity
 from bot.moderation.image_moderation import ImageModeration
 from bot.observability.metrics import Metrics
 from bot.privacy.export_worker import ExportWorker
@@ -268,9 +267,9 @@ class Dispatch:
                 tasks.create_task(self._external.run(), name="external changes"),
                 tasks.create_task(self._retention.run(), name="retention"),
                 tasks.create_task(self._exports.run(), name="exports"),
-                tasks.create_task(keep_indexed(self._db, self._clock), name="history"),
+                tasks.create_task(run_indexer(self._db, self._clock), name="history"),
                 tasks.create_task(self._digest.run(), name="digest"),
-                tasks.create_task(keep_checked(self._db, self._clock), name="integrity"),
+                tasks.create_task(watch_integrity(self._db, self._clock), name="integrity"),
             ]
             await self._dispatcher.run()
             for task in background:

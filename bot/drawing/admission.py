@@ -21,7 +21,7 @@ from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED
 from bot.quotas import usage
 from bot.quotas.store import rules as rule_rows
-from bot.storage import blobs, inputs, jobs, messages, people
+from bot.storage import data_files, inputs, jobs, messages, people
 from bot.storage.database import Tx
 from bot.storage.inputs import Staged
 
@@ -109,7 +109,7 @@ async def admit(
         Conflict: The same event came before with another request (only if ``ref`` has a digest).
         Unavailable: The disk is full, the queue is full or drained, or the database can't be written.
     """
-    if await blobs.free_bytes(ctx.pictures) < blobs.MIN_FREE_BYTES:
+    if await data_files.free_bytes(ctx.pictures) < data_files.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     try:
         return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed))
@@ -137,7 +137,7 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
                 # The next transaction may start before this job is committed and queued: keep its room.
                 seat.enter_context(ctx.backlog.seat())
             for file in admission.files:
-                await inputs.keep(file)
+                await inputs.commit(file)
         if job.state is JobState.QUEUED:
             ctx.backlog.put(ticket_of(job))
         else:
@@ -200,7 +200,7 @@ async def _check_not_repeated(tx: Tx, person_id: int, parent_id: int, pressed: P
     """Raise RepeatedPress if the person pressed this button a moment ago."""
     # The earlier press may have waited for its transaction: then its job is younger than this press.
     since, until = pressed.at - DOUBLE_PRESS_SECONDS, max(now, pressed.at) + DOUBLE_PRESS_SECONDS
-    job = await jobs.pressed(tx, person_id, parent_id, pressed.button, since=since, until=until)
+    job = await jobs.find_pressed(tx, person_id, parent_id, pressed.button, since=since, until=until)
     if job is not None:
         raise RepeatedPress(job)
 

@@ -20,7 +20,7 @@ from bot.core.pictures import Picture
 from bot.core.requests import DrawRequest
 from bot.drawing.admission import PressedButton, admit
 from bot.quotas.store import ledger
-from bot.storage import blobs, inputs, jobs, messages, paths, people, pictures
+from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx
 from engine.contract import Capability, ImageInfo, Profile
 
@@ -142,7 +142,7 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
         job = await _job(tx, press.job_id)
         found = await pictures.of_job(tx, job.id)
     picture = next((p for p in found if p.index == (press.index or 0)), None)
-    if picture is None or not await blobs.is_there(ctx.pictures, picture.path):
+    if picture is None or not await data_files.exists(ctx.pictures, picture.path):
         raise NotFound("refusal.picture.not_found")
     profile = _profile(ctx, job.request.model)
     if Capability.IMAGE not in profile.can:
@@ -150,7 +150,7 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
     size = recipes.upscaled(picture.width, picture.height, profile)
     if size is None:
         raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
-    image = inputs.of_picture(ctx.pictures, picture.path)
+    image = inputs.from_picture(ctx.pictures, picture.path)
     request = recipes.upscale(job.request, picture.index, image, size)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
@@ -170,7 +170,7 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
         person = await people.find(tx, actor.platform, actor.user_id)
     if press.index is not None:
         found = tuple(p for p in found if p.index == press.index)
-    found = tuple([p for p in found if await blobs.is_there(ctx.pictures, p.path)])
+    found = tuple([p for p in found if await data_files.exists(ctx.pictures, p.path)])
     if not found:
         raise NotFound("refusal.picture.not_found")
     person_key = (actor.platform, actor.user_id) if person is None else person.id
@@ -237,7 +237,7 @@ async def _admit_child(
 ) -> Job:
     _profile(ctx, request.model)
     for name in (request.image, request.mask):
-        if name and await asyncio.to_thread(paths.locate, ctx.pictures, name) is None:
+        if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
     # The parent's own REPEATED note does not apply to its child.
     notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from bot.core.errors import BadInput
-from bot.core.recipes import MAX_SEED, draw_seed
+from bot.core.recipes import MAX_SEED, new_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
 from bot.drawing import flags
@@ -325,12 +325,12 @@ def _guidance(text: str | None, limits: Range[float]) -> float:
 
 def _seed(text: str | None, rng: random.Random) -> int:
     if text is None:
-        return draw_seed(rng)
+        return new_seed(rng)
     seed = whole(text)
     if seed is None:
         raise BadInput("refusal.seed.not_number", value=shown(text))
     if seed == RANDOM_SEED:
-        return draw_seed(rng)
+        return new_seed(rng)
     if not 0 <= seed <= MAX_SEED:
         raise BadInput("refusal.seed.range", value=shown(text), high=str(MAX_SEED))
     return seed

@@ -47,12 +47,12 @@ class Album:
 HISTORY = Album()
 
 
-def found(number: int) -> Album:
+def found_album(number: int) -> Album:
     """What was searched for."""
     return Album(number, "card.found", "card.found.none", "card.found.end", "card.found.older")
 
 
-def favourites(number: int) -> Album:
+def favourites_album(number: int) -> Album:
     """What one keeps."""
     return Album(number, "card.favourites", "card.favourites.none", "card.favourites.end", "card.favourites.older")
 
@@ -85,7 +85,7 @@ def history_card(
     rows = (tuple(buttons),) if buttons else ()
     if not lines:
         status = text(locale, album.empty if first else album.end)
-        notes = (text(locale, "card.found.filters"),) if album == found(album.number or 0) else ()
+        notes = (text(locale, "card.found.filters"),) if album == found_album(album.number or 0) else ()
         return Card(Tone.INFO, status, notes=notes, buttons=rows, private=True, final=True)
     return Card(
         Tone.INFO,

@@ -12,11 +12,11 @@ from bot.history.cards import PAGE
 
 
 async def _search(ctx: AppContext, call: Invocation) -> Card:
-    return await listing.first_found(ctx, call.actor, call.args.get("words", ""))
+    return await listing.search(ctx, call.actor, call.args.get("words", ""))
 
 
 async def _favourites(ctx: AppContext, call: Invocation) -> Card:
-    return await listing.first_found(ctx, call.actor, listing.FAVOURITES)
+    return await listing.search(ctx, call.actor, listing.FAVOURITES)
 
 
 async def _favourite(ctx: AppContext, call: Invocation) -> CommandResult:
@@ -30,11 +30,11 @@ async def _page(ctx: AppContext, call: Invocation) -> Card:
     # Job 0 stands for the newest page.
     before = press.job_id or None
     if press.index is not None:
-        return await listing.turned(ctx, call.actor, call.place, press.index, before)
+        return await listing.turn_page(ctx, call.actor, call.place, press.index, before)
     if before is not None:
         # The button of somebody else's page turns nothing.
-        await service.one(ctx, call.actor, before)
-    return await listing.last(ctx, call.actor, before)
+        await service.get_entry(ctx, call.actor, before)
+    return await listing.history_page(ctx, call.actor, before)
 
 
 COMMANDS = (

@@ -22,14 +22,14 @@ _PAUSE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-async def keep_indexed(db: Database, clock: Clock) -> None:
+async def run_indexer(db: Database, clock: Clock) -> None:
     """Work for ever; cancel it to end. What it has done is in the rows, and the next start goes on with the rest."""
     while True:
         try:
-            indexed = await _all(db, clock, history_rows.index_some)
+            indexed = await _all(db, clock, history_rows.index_batch)
             if indexed:
                 log.info("the history from before is indexed")
-            await _all(db, clock, history_rows.merge_some)
+            await _all(db, clock, history_rows.merge_batch)
         except Unavailable as e:
             # The database says once itself what is wrong with it; this may go on for hours.
             log.debug("the history can't be indexed now (%s)", e.key)
@@ -44,7 +44,7 @@ async def _all(db: Database, clock: Clock, some: Callable[[Tx], Awaitable[bool]]
     while True:
         # Looked at first without a lock: almost always nothing is left to do.
         async with db.read() as tx:
-            if not await history_rows.unindexed(tx):
+            if not await history_rows.has_unindexed(tx):
                 return more
         async with db.write() as tx:
             if not await some(tx):

@@ -23,8 +23,8 @@ from bot.history.cards import Album
 from bot.history.contact_sheet import contact_sheet
 from bot.history.service import HistoryEntry, HistoryPage
 from bot.moderation import bans
-from bot.storage import blobs, paths, people
-from bot.storage.paths import SHEET
+from bot.storage import data_files, people
+from bot.storage.data_files import SHEET_NAME
 
 KEPT_SECONDS = 86400
 """A stored notice that shows a sheet is sent within this time, or without it."""
@@ -41,10 +41,10 @@ async def sheet_of(folder: Path, paths: Sequence[Path | None], alt: str) -> Pict
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
     """
-    await blobs.clear_old(folder, SHEET, KEPT_SECONDS)
+    await data_files.clear_old(folder, SHEET_NAME, KEPT_SECONDS)
     sheet = await asyncio.to_thread(contact_sheet, paths)
     name = f"{hashlib.sha256(sheet.data).hexdigest()[:24]}.png"
-    path = await blobs.write(folder, name, sheet.data)
+    path = await data_files.write(folder, name, sheet.data)
     return PictureFile(
         path=path, name="easel-history.png", mime="image/png", width=sheet.width, height=sheet.height, alt=alt
     )
@@ -57,30 +57,30 @@ FAVOURITES = "is:favourite"
 """The search behind the list of favourites."""
 
 
-async def last(ctx: AppContext, actor: Actor, before: int | None = None) -> Card:
+async def history_page(ctx: AppContext, actor: Actor, before: int | None = None) -> Card:
     """Return one's own last pictures, older than job ``before``."""
-    page = await history_service.page(ctx, actor, before=before, limit=JOBS, pictured=True)
+    page = await history_service.get_page(ctx, actor, before=before, limit=JOBS, pictured=True)
     return await _card(ctx, actor, page, history_cards.HISTORY, first=before is None)
 
 
-async def first_found(ctx: AppContext, actor: Actor, typed: str) -> Card:
+async def search(ctx: AppContext, actor: Actor, typed: str) -> Card:
     """Return the newest pictures that a search finds, and keep the search for the page's buttons. Raises BadInput."""
     grammar.parse_query(typed)
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
         number = await history_rows.add_search(tx, person.account_id, typed.strip(), now=now)
-    return await found(ctx, actor, number)
+    return await search_page(ctx, actor, number)
 
 
-async def turned(ctx: AppContext, actor: Actor, place: Place, number: int, before: int | None) -> Card:
+async def turn_page(ctx: AppContext, actor: Actor, place: Place, number: int, before: int | None) -> Card:
     """Return a page of a search that a button has turned. Raises NotFound, and NotAllowed for the banned."""
     async with ctx.db.read() as tx:
         await bans.check_actor(tx, actor, place, now=ctx.clock.now())
-    return await found(ctx, actor, number, before)
+    return await search_page(ctx, actor, number, before)
 
 
-async def found(ctx: AppContext, actor: Actor, number: int, before: int | None = None) -> Card:
+async def search_page(ctx: AppContext, actor: Actor, number: int, before: int | None = None) -> Card:
     """Return a page of a search that was made earlier, older than job ``before``. Raises NotFound."""
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
@@ -88,8 +88,8 @@ async def found(ctx: AppContext, actor: Actor, number: int, before: int | None =
     if typed is None:
         raise NotFound("refusal.search.over")
     query = grammar.parse_query(typed)
-    page = await history_service.sought(ctx, actor, query, before=before, limit=JOBS)
-    album = history_cards.favourites(number) if typed == FAVOURITES else history_cards.found(number)
+    page = await history_service.search(ctx, actor, query, before=before, limit=JOBS)
+    album = history_cards.favourites_album(number) if typed == FAVOURITES else history_cards.found_album(number)
     return await _card(ctx, actor, page, album, first=before is None)
 
 
@@ -101,8 +101,8 @@ async def _card(ctx: AppContext, actor: Actor, page: HistoryPage, album: Album, 
     if entries:
         alt = i18n.text(actor.locale, album.some, n=len(lines))
         shown = [_shown(entry).path for entry in entries]
-        files = await asyncio.to_thread(lambda: [paths.regular(ctx.pictures, path) for path in shown])
-        sheet = await sheet_of(ctx.sheets or ctx.pictures.parent / paths.SHEETS, files, alt)
+        files = await asyncio.to_thread(lambda: [data_files.regular_file(ctx.pictures, path) for path in shown])
+        sheet = await sheet_of(ctx.sheets or ctx.pictures.parent / data_files.SHEETS, files, alt)
         covered = any(_shown(entry).flag == SPOILER for entry in entries)
         sheet = replace(sheet, spoiler=covered)
         missing = files.count(None)

@@ -1,18 +1,46 @@
-"""Searches as typed, and the segmentation of text into words."""
+"""Search queries: their grammar, and the words that they are matched by."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from bot.core.errors import BadInput
 from bot.core.recipes import MAX_SEED
 from bot.core.texts import bounded, fold, lower, shown
-from bot.history.model import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search, read. Everything must hold; an empty one finds all.
+
+    Attributes:
+        words: As ``bot.history.queries.search_terms`` gives them.
+        model: A profile's name, folded.
+        seed: 0 to 2**63 - 1: any picture of the job has it.
+        size: As (width, height) in pixels.
+        favourite: Only what the person keeps as a favourite.
+        since: Only what was asked for at this moment or later, in Unix seconds.
+        until: Only what was asked for before it, in Unix seconds.
+    """
+
+    words: tuple[str, ...] = ()
+    model: str | None = None
+    seed: int | None = None
+    size: tuple[int, int] | None = None
+    favourite: bool = False
+    since: float | None = None
+    until: float | None = None
+
+    @property
+    def only_favourites(self) -> bool:
+        """Whether nothing is said of the pictures but that they are favourites: others' are among them then."""
+        return self.favourite and not self.words and (self.model, self.seed, self.size) == (None, None, None)
+
 
 WORD_CHARS = 64
 """What is longer is cut: nobody types it, and it may be a file that was pasted."""
@@ -35,12 +63,12 @@ _PLAIN = re.compile(r"[a-z0-9]+")
 _ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)|(?P<sign>[^\w\s])")
 
 
-def words(text: str) -> tuple[str, ...]:
+def index_terms(text: str) -> tuple[str, ...]:
     """Return what stored text can be found by, each word once: folded, without diacritics; 猫咪 gives 猫, 咪 and 猫咪."""
     return tuple(dict.fromkeys(_cut(text, singles=True)))
 
 
-def sought(text: str) -> tuple[str, ...]:
+def search_terms(text: str) -> tuple[str, ...]:
     """Return the words that stored text must have, each once; 猫 gives 猫, 小猫咪 gives 小猫 and 猫咪."""
     return tuple(dict.fromkeys(_cut(text, singles=False)))
 
@@ -117,7 +145,7 @@ def parse_query(typed: str) -> Query:
             query = replace(query, favourite=True)
         else:
             plain.append(part)
-    words = sought(" ".join(plain))
+    words = search_terms(" ".join(plain))
     if len(words) > MOST_WORDS:
         raise BadInput("refusal.search.long", most=QUERY_CHARS)
     query = replace(query, words=words)

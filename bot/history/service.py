@@ -12,8 +12,8 @@ from bot.core.jobs import Job, JobState
 from bot.core.people import Actor
 from bot.core.pictures import Picture
 from bot.history import store as history_rows
-from bot.history.model import Query
-from bot.storage import job_visibility, jobs, people, pictures
+from bot.history.queries import Query
+from bot.storage import jobs, people, pictures
 from bot.storage.database import Tx
 
 
@@ -37,7 +37,7 @@ class HistoryPage:
 EMPTY = HistoryPage((), older=False)
 
 
-async def page(ctx: AppContext, actor: Actor, *, before: int | None, limit: int, pictured: bool) -> HistoryPage:
+async def get_page(ctx: AppContext, actor: Actor, *, before: int | None, limit: int, pictured: bool) -> HistoryPage:
     """Return one's own jobs, newest first.
 
     Args:
@@ -55,7 +55,7 @@ async def page(ctx: AppContext, actor: Actor, *, before: int | None, limit: int,
         return await _page(tx, person.id, found, limit)
 
 
-async def sought(
+async def search(
     ctx: AppContext, actor: Actor, query: Query, *, before: int | None, limit: int, others: bool = True
 ) -> HistoryPage:
     """Return the jobs with pictures that a search finds, newest first: one's own, and of favourites alone others' too.
@@ -89,16 +89,16 @@ async def unfinished(ctx: AppContext, actor: Actor, *, limit: int) -> HistoryPag
         return await _page(tx, person.id, await jobs.open_of_person(tx, person.id, limit=limit + 1), limit)
 
 
-async def one(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
+async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
     """Return one's own job. Raises NotFound."""
     async with ctx.db.read() as tx:
-        job = await job_visibility.own(tx, actor, job_id)
+        job = await jobs.get_own(tx, actor, job_id)
         return HistoryEntry(
             job, await pictures.of_job(tx, job.id), await history_rows.favourites_among(tx, job.person_id, [job.id])
         )
 
 
-async def own_of(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
+async def own_among(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
     """Return those of these jobs that are one's own."""
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
@@ -107,7 +107,7 @@ async def own_of(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> fro
         return frozenset(job.id for job in await jobs.of_ids(tx, tuple(job_ids)) if job.person_id == person.id)
 
 
-async def of_job(ctx: AppContext, job: Job) -> HistoryEntry:
+async def entry_of(ctx: AppContext, job: Job) -> HistoryEntry:
     """Return a job that was just looked at, with its pictures; one that is not painted has none yet."""
     if job.state not in {JobState.PAINTED, JobState.DELIVERED}:
         return HistoryEntry(job, ())
@@ -115,9 +115,9 @@ async def of_job(ctx: AppContext, job: Job) -> HistoryEntry:
         return HistoryEntry(job, await pictures.of_job(tx, job.id))
 
 
-async def picture(ctx: AppContext, actor: Actor, job_id: int, index: int) -> tuple[Job, Picture]:
+async def get_picture(ctx: AppContext, actor: Actor, job_id: int, index: int) -> tuple[Job, Picture]:
     """Return one's own picture. Raises NotFound."""
-    entry = await one(ctx, actor, job_id)
+    entry = await get_entry(ctx, actor, job_id)
     for found in entry.pictures:
         if found.index == index:
             return entry.job, found

@@ -10,7 +10,7 @@ from bot.core import recipes
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.history import queries
-from bot.history.model import Query
+from bot.history.queries import Query
 from bot.storage import jobs
 
 BATCH = 100
@@ -32,7 +32,7 @@ async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
     marks = ", ".join("?" * len(some))
     ids = [job.id for job in some]
     await tx.execute_fetchall(f"DELETE FROM found WHERE rowid IN ({marks})", ids)  # noqa: S608 - question marks
-    kept = await by_their_own(tx, ids)
+    kept = await own_favourites(tx, ids)
     # A generator: the words are made on the database's thread, not on the event loop.
     await tx.executemany(
         "INSERT INTO found (rowid, words) VALUES (?, ?)",
@@ -65,17 +65,17 @@ async def find_jobs(
     return tuple(row[0] for row in rows)
 
 
-async def unindexed(tx: aiosqlite.Connection) -> bool:
+async def has_unindexed(tx: aiosqlite.Connection) -> bool:
     """Whether ``index_some`` or ``merge_some`` has anything to do."""
     return bool(list(await tx.execute_fetchall('SELECT 1 FROM indexing WHERE "left" > 0 OR stale > 0')))
 
 
-async def index_some(tx: aiosqlite.Connection) -> bool:
+async def index_batch(tx: aiosqlite.Connection) -> bool:
     """Index some of the jobs that were drawn before there was an index, newest first. Returns whether any are left."""
     left = next(iter(await tx.execute_fetchall('SELECT "left" FROM indexing')))[0]
     if not left:
         return False
-    some = await jobs.pictured(tx, up_to=left, limit=BATCH)
+    some = await jobs.with_pictures(tx, up_to=left, limit=BATCH)
     if some:
         # FTS5 collects rows in memory as long as their numbers rise: downwards, each would be a piece by itself.
         await index_jobs(tx, some[::-1])
@@ -84,7 +84,7 @@ async def index_some(tx: aiosqlite.Connection) -> bool:
     return left > 0
 
 
-async def merge_some(tx: aiosqlite.Connection) -> bool:
+async def merge_batch(tx: aiosqlite.Connection) -> bool:
     """Take some of what was removed out of the index's pages too. Returns whether there may be more."""
     stale = next(iter(await tx.execute_fetchall("SELECT stale FROM indexing")))[0]
     if not stale:
@@ -135,7 +135,7 @@ def _marks(query: Query) -> Iterable[str]:
 
 # No word has an underscore, and what ends in one is not stemmed.
 def _model(name: str) -> str:
-    return f"_model_{'_'.join(queries.sought(name))}_"
+    return f"_model_{'_'.join(queries.search_terms(name))}_"
 
 
 def _seed(seed: int) -> str:
@@ -153,7 +153,7 @@ def _words(job: Job, *, favourite: bool) -> str:
     seeds = dict.fromkeys(recipes.seed_of(request, index) for index in range(request.count))
     terms = [
         _ANY,
-        *queries.words(text),
+        *queries.index_terms(text),
         _model(request.model),
         _size(request.width, request.height),
         *(_seed(seed) for seed in seeds),
@@ -162,10 +162,10 @@ def _words(job: Job, *, favourite: bool) -> str:
     return " ".join(f"{job.account_id}_{term}" for term in terms)
 
 
-MOST = 999
+MAX_NUMBER = 999
 """Numbers run up to this and begin again: three digits have room in a button."""
 
-KEPT = 50
+MAX_SEARCHES = 50
 """So many of the last searches of an account are kept."""
 
 
@@ -191,7 +191,7 @@ async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, n
         " ON CONFLICT (account_id, number) DO UPDATE SET query = excluded.query, at = excluded.at",
         (account_id, number, query, now),
     )
-    for row in rows[KEPT - 1 :]:
+    for row in rows[MAX_SEARCHES - 1 :]:
         if row[0] != number:
             await tx.execute_fetchall("DELETE FROM searches WHERE account_id = ? AND number = ?", (account_id, row[0]))
     return int(number)
@@ -207,7 +207,7 @@ async def get_search(tx: aiosqlite.Connection, account_id: int, number: int) -> 
 
 def _free(used: set[int]) -> int:
     last = max(used, default=0)
-    return last + 1 if last < MOST else min(set(range(1, MOST + 1)) - used)
+    return last + 1 if last < MAX_NUMBER else min(set(range(1, MAX_NUMBER + 1)) - used)
 
 
 _NEWEST = 2**62
@@ -247,7 +247,7 @@ async def is_favourite(tx: aiosqlite.Connection, person_id: int, job_id: int) ->
     return bool(await favourites_among(tx, person_id, [job_id]))
 
 
-async def by_their_own(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
+async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
     """Return which of these jobs have a picture that whoever asked for it keeps."""
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(

@@ -57,7 +57,7 @@ async def notify_admins(
         return True
     everybody = ctx.owners.everybody()
     for platform, user_id in everybody:
-        theirs = await owners.language_of_owner(tx, platform, user_id)
+        theirs = await owners.owner_locale(tx, platform, user_id)
         address = Address(platform, user_id, user=user_id, private=True)
         await messages.add_notice(tx, f"{event}:{platform}:{user_id}", address, dump_card(card(theirs)), job_id)
     return bool(everybody)

@@ -22,9 +22,9 @@ from bot.core.ports import Clock, Surface
 from bot.core.waits import until
 from bot.privacy.store import exports
 from bot.privacy.store.exports import Export
-from bot.storage import blobs, inputs, messages, paths, permissions
-from bot.storage.blobs import sync
+from bot.storage import data_files, inputs, messages
 from bot.storage.codec import dump_card
+from bot.storage.data_files import sync_folder
 from bot.storage.database import Database
 from bot.storage.shield import shield
 
@@ -100,9 +100,9 @@ class ZipParts:
         if self._zip is not None and self._most is not None and self._size + more > self._most:
             self._finish()
         if self._zip is None:
-            permissions.make_folder(self._folder)
+            data_files.make_folder(self._folder)
             self._path = self._folder / f"{self._stem}-{len(self.files) + 1}.zip{_TEMPORARY}"
-            permissions.open_new(self._path).close()
+            data_files.open_new(self._path).close()
             self._zip = zipfile.ZipFile(self._path, "w", allowZip64=True)
             self._size = _END_BYTES
         self._size += more
@@ -116,7 +116,7 @@ class ZipParts:
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
         self.files.append(self._path.replace(self._path.with_suffix("")))
-        sync(self._folder)
+        sync_folder(self._folder)
 
     def _discard(self) -> None:
         if self._zip is not None:
@@ -199,14 +199,14 @@ class ExportWorker:
     async def _sweep(self) -> None:
         async with self._db.write() as tx:
             await exports.expire(tx, now=self._clock.now())
-            known = await exports.known(tx, now=self._clock.now())
+            known = await exports.kept_ids(tx, now=self._clock.now())
         await exports.sweep(self._pictures, known)
         # Contact sheets are thumbnails of pictures; whoever makes one clears old ones, but nobody may make one.
-        await blobs.clear_old(self._data / paths.SHEETS, paths.SHEET, exports.KEPT_SECONDS)
+        await data_files.clear_old(self._data / data_files.SHEETS, data_files.SHEET_NAME, exports.KEPT_SECONDS)
 
     async def _make_all(self) -> None:
         async with self._db.read() as tx:
-            found = await exports.wanted(tx)
+            found = await exports.pending(tx)
         for export in found:
             if export.address is not None and export.address.platform not in self._surfaces:
                 continue  # how large its files may be is known when its platform comes
@@ -221,7 +221,7 @@ class ExportWorker:
                 await self._failed(export, Unavailable(key))
 
     async def _make(self, export: Export) -> None:
-        if await blobs.free_bytes(self._pictures) < blobs.MIN_FREE_BYTES:
+        if await data_files.free_bytes(self._pictures) < data_files.MIN_FREE_BYTES:
             raise Unavailable("unavailable.disk_full")
         most = None if export.address is None else self._surfaces[export.address.platform].abilities().max_file
         parts = ZipParts(self._data / exports.FOLDER, str(export.id), most)
@@ -248,12 +248,12 @@ class ExportWorker:
                 break
             await parts.add_rows(f"jobs-{batch.jobs[0]['id']}-{batch.last_id}.json", batch.jobs)
             for file in batch.files:
-                path = await asyncio.to_thread(paths.locate, self._pictures, file.path)
+                path = await asyncio.to_thread(data_files.locate, self._pictures, file.path)
                 if path is None:
                     parts.left_out.append(file.name)
                     continue
                 await parts.add_file(file.name, path)
-                if await blobs.free_bytes(self._pictures) < blobs.MIN_FREE_BYTES:
+                if await data_files.free_bytes(self._pictures) < data_files.MIN_FREE_BYTES:
                     raise Unavailable("unavailable.disk_full")
             last = batch.last_id
         if parts.left_out:
@@ -262,7 +262,7 @@ class ExportWorker:
     async def _hand_over(self, export: Export, files: list[Path]) -> bool:
         """Write down that it is there, and what is to be sent; returns whether it is still wanted."""
         async with self._db.write() as tx:
-            if not await exports.made(tx, export.id):
+            if not await exports.mark_ready(tx, export.id):
                 return False
             if export.address is None:
                 return True

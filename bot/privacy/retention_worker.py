@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock
-from bot.maintenance.clock import CONFIRMED_AFTER, Belief, ClockTrust
-from bot.privacy.store import retention as retention_rows
-from bot.privacy.store.retention import Old
-from bot.storage import blobs, inputs, jobs, orphans
+from bot.maintenance.checks import CONFIRMED_AFTER, ClockTrust, TrustedTime
+from bot.privacy.store import deletion as retention_rows
+from bot.privacy.store.deletion import OldPicture
+from bot.storage import data_files, inputs, jobs, orphans
 from bot.storage.database import Database
 
 EVERY = 3600.0
@@ -41,7 +41,7 @@ class RetentionWorker:
     """Looks at start and every hour. What was swept is only out of the rows first, then out of the folder."""
 
     def __init__(
-        self, db: Database, folder: Path, clock: Clock, *, free_percent: float = 0.0, disk: Disk = blobs.disk
+        self, db: Database, folder: Path, clock: Clock, *, free_percent: float = 0.0, disk: Disk = data_files.disk_usage
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -85,20 +85,20 @@ class RetentionWorker:
         by_rule = await self._by_rule(belief)
         by_disk = await self._by_disk(belief)
         if not belief.held:
-            await asyncio.to_thread(orphans.purge, inputs.data_folder(self._folder), belief.now)
+            await asyncio.to_thread(orphans.purge_quarantine, inputs.data_folder(self._folder), belief.now)
         if by_rule or by_disk:
             log.info("swept %d pictures by the places' rules, %d because the disk is full", by_rule, by_disk)
         return by_rule + by_disk
 
-    async def _by_rule(self, belief: Belief) -> int:
+    async def _by_rule(self, belief: TrustedTime) -> int:
         async with self._db.read() as tx:
-            rules = await retention_rows.rules(tx)
+            rules = await retention_rows.retention_days(tx)
         if not rules:
             return 0
         if belief.held:
             self._tell(belief)
             return 0
-        swept, held = 0, list[Old]()
+        swept, held = 0, list[OldPicture]()
         before = belief.now - max(DAY, min(rules.values()) * DAY)
         cursor = (0.0, 0)
         # One walk for all rules, page by page, so that nobody waits for it.
@@ -115,15 +115,15 @@ class RetentionWorker:
         self._told = self._told and belief.doubted
         return swept + await self._unkeep_all(held)
 
-    async def _unkeep_all(self, over: Sequence[Old]) -> int:
+    async def _unkeep_all(self, over: Sequence[OldPicture]) -> int:
         return sum([await self._unkeep(over[start : start + BATCH]) for start in range(0, len(over), BATCH)])
 
     async def _is_much(self, over: int) -> bool:
         """Whether the number of pictures is larger than on a usual day."""
         async with self._db.read() as tx:
-            return over > max(MUCH, MUCH_SHARE * await retention_rows.count(tx))
+            return over > max(MUCH, MUCH_SHARE * await retention_rows.count_pictures(tx))
 
-    def _tell(self, belief: Belief) -> None:
+    def _tell(self, belief: TrustedTime) -> None:
         """Say once that nothing is removed by age."""
         if not self._told:
             self._told = True
@@ -134,14 +134,14 @@ class RetentionWorker:
                 CONFIRMED_AFTER // 3600,
             )
 
-    async def _by_disk(self, belief: Belief) -> int:
+    async def _by_disk(self, belief: TrustedTime) -> int:
         if not self._free_percent:
             return 0
         swept, cursor = 0, (0.0, 0)
         before = belief.now - DAY
         if await self._is_full():
             # What no row knows goes before what somebody may still look at.
-            await asyncio.to_thread(orphans.purge, inputs.data_folder(self._folder), belief.now, kept=DAY)
+            await asyncio.to_thread(orphans.purge_quarantine, inputs.data_folder(self._folder), belief.now, kept=DAY)
         while await self._is_full():
             page = await self._page(before, cursor, BATCH)
             if not page:
@@ -158,18 +158,20 @@ class RetentionWorker:
             return False  # nothing was painted yet
         return free < total * self._free_percent / 100
 
-    async def _page(self, before: float, after: tuple[float, int], limit: int) -> tuple[Old, ...]:
+    async def _page(self, before: float, after: tuple[float, int], limit: int) -> tuple[OldPicture, ...]:
         async with self._db.read() as tx:
-            return await retention_rows.oldest(tx, before=before, after=after, limit=limit)
+            return await retention_rows.old_pictures(tx, before=before, after=after, limit=limit)
 
-    async def _unkeep(self, over: Iterable[Old]) -> int:
+    async def _unkeep(self, over: Iterable[OldPicture]) -> int:
         async with self._db.write() as tx:
-            gone = await retention_rows.unkeep(tx, self._folder.name, list(dict.fromkeys(old.job_id for old in over)))
-        await blobs.remove_all(self._folder, gone.pictures)
+            gone = await retention_rows.delete_pictures(
+                tx, self._folder.name, list(dict.fromkeys(old.job_id for old in over))
+            )
+        await data_files.remove_pictures(self._folder, gone.pictures)
         if gone.inputs:
             # In a writing transaction, so that no job that names one of them comes in meanwhile.
             async with self._db.write(alone=True) as tx:
-                named = await jobs.starts(tx)
+                named = await jobs.source_files(tx)
                 await inputs.remove(self._folder, [name for name in gone.inputs if name not in named])
         return len(gone.pictures)
 

@@ -17,10 +17,10 @@ from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
 from bot.places.options import set_option
-from bot.privacy.store import exports, forgetting
-from bot.privacy.store.forgetting import Forgotten, Losses
+from bot.privacy.store import deletion, exports
+from bot.privacy.store.deletion import Forgotten, Losses
 from bot.quotas.store import ledger
-from bot.storage import blobs, inputs, jobs, options, paths, people
+from bot.storage import data_files, inputs, jobs, options, people
 from bot.storage.database import Tx
 
 AGAIN_AFTER = 3600.0
@@ -50,7 +50,7 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
             raise NotFound("refusal.export.nothing")
-        last = await exports.last(tx, person.id)
+        last = await exports.latest(tx, person.id)
         if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
             if not last.ready:
                 raise BadInput("refusal.export.running")
@@ -84,7 +84,7 @@ async def fetch_export(ctx: AppContext, token: str) -> PictureFile:
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         export, path = await _good(tx, ctx, token)
-        await exports.use(tx, export.id, now=now)
+        await exports.mark_used(tx, export.id, now=now)
     return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
 
 
@@ -95,7 +95,7 @@ async def _good(tx: Tx, ctx: AppContext, token: str) -> tuple[exports.Export, Pa
     if not export.ready:
         raise Unavailable("refusal.export.not_ready")
     folder = inputs.data_folder(ctx.pictures) / exports.FOLDER
-    path = await asyncio.to_thread(paths.regular, folder, f"{export.id}-1.zip")
+    path = await asyncio.to_thread(data_files.regular_file, folder, f"{export.id}-1.zip")
     if path is None:
         raise NotFound("refusal.export.link")
     return export, path
@@ -111,7 +111,7 @@ async def losses(ctx: AppContext, actor: Actor) -> Losses:
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
             raise NotFound("refusal.forget.nothing")
-        return await forgetting.losses(tx, person.id)
+        return await deletion.losses(tx, person.id)
 
 
 async def forget(ctx: AppContext, actor: Actor) -> Losses:
@@ -129,12 +129,12 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
             raise NotFound("refusal.forget.nothing")
-        lost = await forgetting.losses(tx, person.id)
-        for job_id, state in await forgetting.waiting(tx, person.id):
+        lost = await deletion.losses(tx, person.id)
+        for job_id, state in await deletion.open_jobs(tx, person.id):
             if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
                 await ledger.refund(tx, job_id, now=now)
                 stopped.append(job_id)
-        gone = await forgetting.forget(tx, person.id)
+        gone = await deletion.forget(tx, person.id)
     for job_id in stopped:
         ctx.backlog.forget(job_id)
     for job_id in gone.jobs:
@@ -144,13 +144,13 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
 
 
 async def _remove_files(ctx: AppContext, gone: Forgotten) -> None:
-    await blobs.remove_all(ctx.pictures, gone.pictures)
+    await data_files.remove_pictures(ctx.pictures, gone.pictures)
     await exports.remove_files(ctx.pictures, gone.exports)
     if not gone.inputs:
         return
     # In a writing transaction, so that no job that names one of them comes in meanwhile.
     async with ctx.db.write(alone=True) as tx:
-        named = await jobs.starts(tx)
+        named = await jobs.source_files(tx)
         await inputs.remove(ctx.pictures, [name for name in gone.inputs if name not in named])
 
 

@@ -1,12 +1,56 @@
-"""Writes into each picture what it was made from."""
+"""Text chunks of a PNG: reads and writes them, and writes a picture's generation parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+from PIL import Image as PilImage
+from PIL.PngImagePlugin import PngImageFile, PngInfo, putchunk
 
 from bot.core.jobs import Job
-from bot.provenance import a1111, png
+from bot.provenance import a1111
 from engine.contract import Image, Profile, Recipe
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_END = len(_SIGNATURE) + 4 + 4 + 13 + 4
+"""The signature, then IHDR: length, name, 13 bytes, checksum. It is always the first chunk."""
+
+
+def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+    """Return the PNG with these text chunks right behind its header; all other bytes stay as they are.
+
+    As A1111 does through Pillow: tEXt for text that fits Latin-1, else iTXt in UTF-8.
+
+    Args:
+        data: A PNG.
+        texts: Text by keyword (1 to 79 Latin-1 characters).
+
+    Raises:
+        ValueError: It is no PNG.
+    """
+    if data[: len(_SIGNATURE)] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < _HEADER_END:
+        raise ValueError("no PNG: its signature or its header is missing")
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    out = io.BytesIO()
+    out.write(data[:_HEADER_END])
+    for name, content, _ in info.chunks:
+        putchunk(out, name, content)
+    out.write(data[_HEADER_END:])
+    return out.getvalue()
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """Return the text chunks of a PNG. Raises ValueError when it is none."""
+    try:
+        with PilImage.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            assert isinstance(picture, PngImageFile)
+            picture.load()  # chunks behind the pixels count too
+            return {str(keyword): str(text) for keyword, text in picture.text.items()}
+    except (OSError, SyntaxError) as e:
+        raise ValueError(f"no PNG that can be read: {e}") from e
 
 
 class MetadataWriter:
@@ -30,4 +74,4 @@ class MetadataWriter:
             precision=image.precision,
             revision=image.revision,
         )
-        return png.embed(image.data, {a1111.KEYWORD: text})
+        return embed_texts(image.data, {a1111.KEYWORD: text})

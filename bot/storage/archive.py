@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bot.core.errors import BadInput, Unavailable
-from bot.storage import backup, blobs, options, orphans, paths, permissions
+from bot.storage import backup, data_files, options, orphans
 from bot.storage.backup import Progress, megabytes
 
 _MANIFEST = "manifest.json"
 _DATABASE = "easel.db"
-_PICTURE = re.compile(rf"{paths.PICTURES}/{paths.PICTURE.pattern}", re.ASCII)
-_INPUT = re.compile(rf"{paths.INPUTS}/{paths.INPUT.pattern}", re.ASCII)
+_PICTURE = re.compile(rf"{data_files.PICTURES}/{data_files.PICTURE_PATH.pattern}", re.ASCII)
+_INPUT = re.compile(rf"{data_files.INPUTS}/{data_files.INPUT_NAME.pattern}", re.ASCII)
 _SQLITE = b"SQLite format 3\0"
 _HEADER_BYTES = 1024
 _LEFT_SECONDS = 86400
@@ -125,7 +125,7 @@ def save(
         except sqlite3.Error as error:
             raise Unavailable("cli.backup.failed", path=str(folder.db), reason=str(error)) from error
         pictures_dir = folder.path / folder.pictures
-        there = [(name, path) for name in names if (path := paths.locate(pictures_dir, name)) is not None]
+        there = [(name, path) for name in names if (path := data_files.locate(pictures_dir, name)) is not None]
         total = copy.stat().st_size + sum(path.stat().st_size + _HEADER_BYTES for _, path in there)
         _room(target.parent, total)
         manifest: dict[str, object] = {
@@ -136,7 +136,7 @@ def save(
         }
         written = _write(part, manifest, ((_DATABASE, copy), *there), total, progress)
         part.replace(target)
-        blobs.sync(target.parent)
+        data_files.sync_folder(target.parent)
     return Saved(version, written, len(names) - written, target.stat().st_size)
 
 
@@ -158,13 +158,13 @@ def restore(folder: Folder, source: Path, progress: Progress | None = None) -> R
     """
     if not source.is_file():
         raise BadInput("cli.restore.none", path=str(source))
-    permissions.make_folder(folder.path)
+    data_files.make_folder(folder.path)
     try:
         with _beside(folder.db, 1) as (part,):
             if _is_database(source):
                 _room(folder.path, source.stat().st_size)
                 shutil.copyfile(source, part)
-                part.chmod(permissions.FILE)
+                part.chmod(data_files.FILE_MODE)
                 members: Sequence[tarfile.TarInfo] = ()
                 version = backup.check(part)
                 _check_paths(part, folder.pictures)
@@ -174,11 +174,11 @@ def restore(folder: Folder, source: Path, progress: Progress | None = None) -> R
                     members, version = _unpack(archive, folder, part, progress)
             old = _put_aside(folder.db)
             part.replace(folder.db)
-            blobs.sync(folder.path)
+            data_files.sync_folder(folder.path)
     except (tarfile.TarError, EOFError) as error:
         raise BadInput("cli.restore.damaged", reason=str(error)) from error
     names = backup.files(folder.db, folder.pictures)
-    missing = sum(paths.locate(folder.path / folder.pictures, name) is None for name in names)
+    missing = sum(data_files.locate(folder.path / folder.pictures, name) is None for name in names)
     return Restored(version, len(members), missing, old)
 
 
@@ -197,7 +197,7 @@ def _write(
     """
     digests: dict[str, str] = {}
     done = 0
-    with permissions.open_new(part) as out:
+    with data_files.open_new(part) as out:
         with tarfile.open(fileobj=out, mode="w") as archive:
             _add_manifest(archive, manifest)
             for name, path in files:
@@ -266,12 +266,12 @@ def _unpack(
     _note_arrival(part)
     for member in stored:
         top, _, rest = member.name.partition("/")
-        if paths.is_linked(folder.path / top, rest):
+        if data_files.is_linked(folder.path / top, rest):
             raise BadInput("cli.restore.linked", path=str(folder.path / member.name))
     done = databases[0].size
     for member in stored:
         place = folder.path / member.name
-        permissions.make_folder(place.parent)
+        data_files.make_folder(place.parent)
         half = place.with_name(f"{place.name}.{secrets.token_hex(4)}.part")
         _extract(archive, member, half)
         half.replace(place)
@@ -322,7 +322,7 @@ def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, ob
 
 def _check_paths(part: Path, pictures: str) -> None:
     """Raise BadInput where a row names a file by a name that Easel does not give: it may be any file of this machine."""
-    if (strange := backup.strange_path(part, pictures)) is not None:
+    if (strange := backup.foreign_path(part, pictures)) is not None:
         raise BadInput("cli.restore.strange", name=strange)
 
 
@@ -339,7 +339,7 @@ def _note_arrival(part: Path) -> None:
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
     source = archive.extractfile(member)
     assert source is not None  # regular files alone come here
-    with permissions.open_new(place) as target:
+    with data_files.open_new(place) as target:
         shutil.copyfileobj(source, target, _BLOCK)
         if place.stat().st_size > member.size:
             raise tarfile.ReadError("longer than it says")
@@ -358,7 +358,7 @@ def _put_aside(db: Path) -> Path | None:
         number += 1
         aside = db.with_name(f"{db.name}.before-restore-{number}")
     try:
-        backup.rest(db)
+        backup.checkpoint(db)
     except sqlite3.Error:
         # It is damaged, which is why somebody restores: its log goes with it, or it would be taken for the new one's.
         for end in ("-wal", "-shm"):
@@ -368,12 +368,12 @@ def _put_aside(db: Path) -> Path | None:
         os.link(db, aside)
     except OSError:  # a file system without links
         shutil.copyfile(db, aside)
-    blobs.sync(db.parent)
+    data_files.sync_folder(db.parent)
     return aside
 
 
 def _room(folder: Path, size: int) -> None:
-    needed = size + blobs.MIN_FREE_BYTES
+    needed = size + data_files.MIN_FREE_BYTES
     if shutil.disk_usage(folder).free < needed:
         raise Unavailable("unavailable.backup_room", size=megabytes(needed), path=str(folder))
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bot.core.errors import BadInput, Unavailable
-from bot.storage import blobs, inputs, paths, permissions
+from bot.storage import data_files, inputs
 from bot.storage.codec import load_card
 from bot.storage.migrate import shipped
 
@@ -47,7 +47,7 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> int:
         sqlite3.Error: The database can't be read, or is damaged.
         OSError: The target can't be written.
     """
-    permissions.open_new(target).close()
+    data_files.open_new(target).close()
     with closing(_open(source)) as db, closing(sqlite3.connect(target, isolation_level=None)) as to:
         db.execute("PRAGMA query_only = ON")
         # An open read transaction holds the state that is copied: without it, each commit of the service would make
@@ -105,7 +105,7 @@ def _problem(db: sqlite3.Connection) -> str:
     return "rows that point nowhere" if db.execute("PRAGMA foreign_key_check").fetchone() else ""
 
 
-def strange_path(path: Path, pictures: str) -> str | None:
+def foreign_path(path: Path, pictures: str) -> str | None:
     """Return a file's name out of a copy's rows that is none of Easel's; None where all are.
 
     Args:
@@ -115,18 +115,18 @@ def strange_path(path: Path, pictures: str) -> str | None:
     with closing(_open(path)) as db:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         for (name,) in db.execute("SELECT path FROM pictures"):
-            if not paths.PICTURE.fullmatch(name):
+            if not data_files.PICTURE_PATH.fullmatch(name):
                 return str(name)
         if version > 1:
             for row in db.execute("SELECT image, mask FROM jobs WHERE image <> '' OR mask <> ''"):
                 for name in row:
-                    if name and not paths.is_start(name, pictures):
+                    if name and not data_files.is_source(name, pictures):
                         return str(name)
         for (card,) in db.execute("SELECT card FROM messages WHERE card <> ''"):
             # A card has the whole path on the machine where it was made; the folder's own part of it is Easel's.
             for file in _files_of(card):
                 ends = ("/".join(file.parts[-depth:]) for depth in _DEPTHS)
-                if not any(paths.is_sent(end, pictures) for end in ends):
+                if not any(data_files.is_card_file(end, pictures) for end in ends):
                     return str(file)
     return None
 
@@ -149,11 +149,11 @@ def files(path: Path, pictures: str) -> tuple[str, ...]:
         stored = [f"{pictures}/{row[0]}" for row in db.execute("SELECT path FROM pictures ORDER BY id")]
         (version,) = db.execute("PRAGMA user_version").fetchone()
         rows = db.execute("SELECT image, mask FROM jobs WHERE image <> ''").fetchall() if version > 1 else []
-    given = {name for row in rows for name in row if name.startswith(f"{inputs.FOLDER}/") and name != inputs.UNKEPT}
+    given = {name for row in rows for name in row if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
     return (*stored, *sorted(given))
 
 
-def rest(path: Path) -> None:
+def checkpoint(path: Path) -> None:
     """Bring everything of a database that nobody uses into its one file, before it is put aside.
 
     Raises:
@@ -186,8 +186,10 @@ def before_migration(path: Path, known: int) -> Path | None:
     if not 0 < version < known:
         return None
     size = sum(p.stat().st_size for p in (path, path.with_name(f"{path.name}-wal")) if p.exists())
-    if shutil.disk_usage(path.parent).free < size + blobs.MIN_FREE_BYTES:
-        raise Unavailable("unavailable.backup_room", size=megabytes(size + blobs.MIN_FREE_BYTES), path=str(path.parent))
+    if shutil.disk_usage(path.parent).free < size + data_files.MIN_FREE_BYTES:
+        raise Unavailable(
+            "unavailable.backup_room", size=megabytes(size + data_files.MIN_FREE_BYTES), path=str(path.parent)
+        )
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.bak.part")
     try:
         # Another process may have changed it since: the copy says itself which version it is.
@@ -198,7 +200,7 @@ def before_migration(path: Path, known: int) -> Path | None:
         made = part.replace(path.with_name(f"{path.name}.v{version}.bak"))
     finally:
         part.unlink(missing_ok=True)
-    blobs.sync(path.parent)
+    data_files.sync_folder(path.parent)
     _keep_last(path)
     return made
 
@@ -214,7 +216,7 @@ def _keep_last(path: Path) -> None:
         for found in path.parent.glob(f"{path.name}.v*.bak")
         if (match := _BAK.fullmatch(found.name.removeprefix(path.name))) is not None
     )
-    blobs.unlink([found for _, found in copies[:-_KEPT]])
+    data_files.unlink([found for _, found in copies[:-_KEPT]])
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import aiosqlite
 
 from bot.core.errors import Unavailable
-from bot.storage import backup, migrate, permissions
+from bot.storage import backup, data_files, migrate
 from bot.storage.group_commit import GroupCommit
 from bot.storage.migrate import Migration
 from bot.storage.shield import shield
@@ -254,7 +254,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _make(path: Path) -> None:
-    permissions.make_folder(path.parent)
+    data_files.make_folder(path.parent)
     # Prompts and short-lived tokens are in it: for its owner's eyes. SQLite gives the log beside it the same mode.
     path.touch(mode=0o600, exist_ok=True)
 

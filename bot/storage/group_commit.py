@@ -12,10 +12,10 @@ import aiosqlite
 
 from bot.storage.shield import shield
 
-MOST = 32
+MAX_MEMBERS = 32
 """Members of a group at most."""
 
-LONGEST_SECONDS = 0.05
+MAX_OPEN_SECONDS = 0.05
 """A group takes no further member once this has passed since its BEGIN, so that its first member does not wait long."""
 
 
@@ -76,7 +76,7 @@ class GroupCommit:
         try:
             if alone:
                 await self._commit()
-            group = await self._begin(1 if alone else MOST)
+            group = await self._begin(1 if alone else MAX_MEMBERS)
             try:
                 yield self._connection
                 if not self._connection.in_transaction:
@@ -143,7 +143,7 @@ class GroupCommit:
             if group is not None and (
                 not self._waiting
                 or group.joined >= group.most
-                or asyncio.get_running_loop().time() - group.begun >= LONGEST_SECONDS
+                or asyncio.get_running_loop().time() - group.begun >= MAX_OPEN_SECONDS
             ):
                 await self._commit()
         finally:

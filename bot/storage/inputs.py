@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.storage import blobs, paths
+from bot.storage import data_files
 
-FOLDER = paths.INPUTS
+FOLDER = data_files.INPUTS
 """Where they lie in the data folder."""
 
-UNKEPT = f"{FOLDER}/unkept"
+DELETED = f"{FOLDER}/unkept"
 """Stands in a job for a file that is not kept any more: it can't be drawn again."""
 
 _TEMPORARY = ".part"
@@ -44,7 +44,7 @@ def data_folder(pictures: Path) -> Path:
     return pictures.parent
 
 
-def of_picture(pictures: Path, path: str) -> str:
+def from_picture(pictures: Path, path: str) -> str:
     """Return a stored picture's name as one to start from; ``path`` is relative to the pictures folder."""
     return f"{pictures.name}/{path}"
 
@@ -58,11 +58,11 @@ async def stage(pictures: Path, data: bytes) -> Staged:
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     folder = data_folder(pictures) / FOLDER
     file = f"{digest}.png"
-    temporary = await blobs.write(folder, f"{file}.{secrets.token_hex(4)}{_TEMPORARY}", data)
+    temporary = await data_files.write(folder, f"{file}.{secrets.token_hex(4)}{_TEMPORARY}", data)
     return Staged(f"{FOLDER}/{file}", folder / file, temporary)
 
 
-async def keep(staged: Staged) -> None:
+async def commit(staged: Staged) -> None:
     """Give the file its name: in the transaction that stores the job, so that no sweep comes between.
 
     Raises:
@@ -71,12 +71,12 @@ async def keep(staged: Staged) -> None:
 
     def rename() -> None:
         staged.temporary.replace(staged.path)
-        blobs.sync(staged.path.parent)
+        data_files.sync_folder(staged.path.parent)
 
     try:
         await asyncio.to_thread(rename)
     except OSError as e:
-        raise blobs.unwritable(staged.path.parent) from e
+        raise data_files.unwritable(staged.path.parent) from e
 
 
 async def discard(staged: Staged) -> None:
@@ -94,7 +94,7 @@ async def remove(pictures: Path, names: Collection[str]) -> None:
 
     def clear() -> None:
         files = [name.removeprefix(f"{FOLDER}/") for name in names if name.startswith(f"{FOLDER}/")]
-        blobs.unlink([folder / file for file in files if paths.INPUT.fullmatch(file)])
+        data_files.unlink([folder / file for file in files if data_files.INPUT_NAME.fullmatch(file)])
 
     await asyncio.to_thread(clear)
 
@@ -115,7 +115,7 @@ async def scan(pictures: Path) -> InputScan:
     def look() -> InputScan:
         # Files' times are the disk's, so they are compared with the machine's clock.
         left = time.time() - _LEFT_SECONDS
-        files = blobs.own_files(data_folder(pictures) / FOLDER, paths.INPUT)
+        files = data_files.list_files(data_folder(pictures) / FOLDER, data_files.INPUT_NAME)
         whole = {path: made for path, made in files if path.suffix == ".png"}
         return InputScan(whole, [path for path, made in files if path not in whole and made < left])
 

@@ -1,4 +1,4 @@
-"""The table of jobs: one row per event, and the guarded changes of a job's state."""
+"""The table of jobs: one row per event, guarded changes of state, and who may see a job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import aiosqlite
 
+from bot.core.errors import NotFound
 from bot.core.jobs import MOVES, Job, JobState
+from bot.core.people import Actor, Place
 from bot.core.requests import DrawRequest
 from bot.core.strictness import Strictness
-from bot.storage import inputs, paths
+from bot.storage import data_files, inputs, messages, people
+from bot.storage.database import Tx
 from bot.storage.sql import Converter, RowMapper
 
 _ENDED = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
@@ -47,7 +50,7 @@ class NewJob:
 
 def _source_file(name: str) -> str:
     """Return the name of a source file; a row from another machine's backup must not name any file of this one."""
-    return name if not name or paths.is_confined(name) else inputs.UNKEPT
+    return name if not name or data_files.is_confined(name) else inputs.DELETED
 
 
 _SOURCE = Converter(_source_file, str)
@@ -156,7 +159,7 @@ async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
     return await _JOBS.select_one(tx, "WHERE event = ?", (event,))
 
 
-async def pressed(
+async def find_pressed(
     tx: aiosqlite.Connection, person_id: int, parent_id: int, button: str, *, since: float, until: float
 ) -> Job | None:
     """Return the newest job that a person's press of a button of another job made, or None; not a cancelled or failed one.
@@ -196,7 +199,7 @@ async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
     return frozenset(row[0] for row in rows)
 
 
-async def starts(tx: aiosqlite.Connection) -> frozenset[str]:
+async def source_files(tx: aiosqlite.Connection) -> frozenset[str]:
     """Return the files that any job starts from, relative to the data folder: rerolls need them as long as it is kept."""
     # The same words as in the partial index jobs_started, so that it is used.
     rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
@@ -232,7 +235,7 @@ async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job,
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
 
 
-async def pictured(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
+async def with_pictures(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
     """Return jobs of anybody that have pictures, with ids up to ``up_to``, newest first."""
     where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
     return await _JOBS.select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
@@ -245,3 +248,35 @@ async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -
         (person_id, moment),
     )
     return next((int(row[0]) for row in rows), None)
+
+
+async def get_own(tx: Tx, actor: Actor, job_id: int) -> Job:
+    """Return one's own job. Raises NotFound, also when it is somebody else's."""
+    job = await get(tx, job_id)
+    if job is None or not await is_own(tx, actor, job):
+        raise NotFound("refusal.job.not_found")
+    return job
+
+
+async def get_visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
+    """Return a job that is one's own, or that was shown in this chat and is not private.
+
+    Raises:
+        NotFound: There is none, it is not for their eyes, or whoever asked for it had it forgotten.
+    """
+    job = await get(tx, job_id)
+    if job is None:
+        raise NotFound("refusal.job.not_found")
+    if not await is_own(tx, actor, job) and (
+        job.request.private or not await messages.was_shown_in(tx, job.id, place.platform, place.channel)
+    ):
+        raise NotFound("refusal.job.not_found")
+    if job.forgotten:
+        raise NotFound("refusal.job.forgotten")
+    return job
+
+
+async def is_own(tx: Tx, actor: Actor, job: Job) -> bool:
+    """Whether the account that acts belongs to the person who asked for the job."""
+    person = await people.find(tx, actor.platform, actor.user_id)
+    return person is not None and person.id == job.person_id

@@ -18,21 +18,21 @@ from pathlib import Path
 
 import aiosqlite
 
-from bot.storage import blobs, options, paths, permissions
+from bot.storage import data_files, options
 from bot.storage.sql import RowMapper
 
 FOLDER = "orphans"
 """Where files that no row knows lie in the data folder, each sweep's in a folder of its own."""
 
-KEPT_SECONDS = 7 * 86400.0
+QUARANTINE_SECONDS = 7 * 86400.0
 """How long they lie there."""
 
 SINCE = "files_since"
 """Option of the service: files that were written before this moment (Unix seconds, the disk's time) are left alone,
 since this database came into the folder later."""
 
-SHARE = 0.2
-FEW = 20
+MAX_SHARE = 0.2
+MAX_FEW = 20
 """More than this share of all files, and more than this number, are not put aside: a kill does not leave that many."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -63,7 +63,7 @@ class OrphanScan:
 
 def job_of(path: str) -> int:
     """Return the number of a picture's job."""
-    match = paths.PICTURE.fullmatch(path)
+    match = data_files.PICTURE_PATH.fullmatch(path)
     assert match is not None
     return int(match[1])
 
@@ -74,10 +74,10 @@ def scan(folder: Path) -> OrphanScan:
     For a thread. Raises OSError when a folder can't be read.
     """
     found = OrphanScan()
-    for year in permissions.day_folders(folder, 4):
-        for month in permissions.day_folders(year, 2):
-            for day in permissions.day_folders(month, 2):
-                for path, made in blobs.own_files(day, permissions.PICTURE_FILE):
+    for year in data_files.day_folders(folder, 4):
+        for month in data_files.day_folders(year, 2):
+            for day in data_files.day_folders(month, 2):
+                for path, made in data_files.list_files(day, data_files.PICTURE_NAME):
                     if path.suffix == ".part":
                         found.half.append(path)
                     else:
@@ -85,7 +85,7 @@ def scan(folder: Path) -> OrphanScan:
     return found
 
 
-async def arrived(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, now: float) -> bool:
+async def note_arrival(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, now: float) -> bool:
     """Look whether this database came into the folder after its files, and remember it; returns whether it just did.
 
     It did where a file belongs to a later job than it ever had. Its next jobs get higher numbers than those files have,
@@ -108,7 +108,7 @@ async def arrived(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, 
     return True
 
 
-async def since(tx: aiosqlite.Connection) -> float:
+async def trusted_since(tx: aiosqlite.Connection) -> float:
     """Return the moment before which files are not this database's; 0 where all are."""
     value = await options.get(tx, options.SERVICE, SINCE)
     return float(value) if isinstance(value, int | float) else 0.0
@@ -124,7 +124,7 @@ class _Job:
 _JOBS = RowMapper(_Job, "jobs")
 
 
-async def own(
+async def made_here(
     tx: aiosqlite.Connection, found: OrphanScan, unknown: Iterable[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return which of these pictures this database has certainly made, and which of them somebody had forgotten.
@@ -132,7 +132,7 @@ async def own(
     It has made what its own job would be called, on the job's day and within the job's count, and what was written since
     it is in this folder.
     """
-    first = await since(tx)
+    first = await trusted_since(tx)
     by_job: dict[int, list[str]] = {}
     for path in unknown:
         if found.pictures[path] >= first:
@@ -141,7 +141,7 @@ async def own(
     for job_id, there in by_job.items():
         job = await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))
         if job is not None:
-            names = {blobs.name(job_id, index, job.created_at) for index in range(job.count)}
+            names = {data_files.picture_path(job_id, index, job.created_at) for index in range(job.count)}
             made.update(names.intersection(there))
             if job.forgotten:
                 forgotten.update(names.intersection(there))
@@ -150,10 +150,10 @@ async def own(
 
 def too_many(orphans: int, everything: int) -> bool:
     """Whether there are more orphans than a kill leaves."""
-    return orphans > max(FEW, SHARE * everything)
+    return orphans > max(MAX_FEW, MAX_SHARE * everything)
 
 
-def put_aside(data: Path, files: Collection[tuple[str, Path]], now: float) -> int:
+def quarantine(data: Path, files: Collection[tuple[str, Path]], now: float) -> int:
     """Move files into a new folder under ``orphans``; returns how many. For a thread. Raises OSError.
 
     Args:
@@ -170,7 +170,7 @@ def put_aside(data: Path, files: Collection[tuple[str, Path]], now: float) -> in
         place = data / FOLDER / f"{stamp}-{number}"
     for name, path in files:
         target = place / name
-        permissions.make_folder(target.parent)
+        data_files.make_folder(target.parent)
         try:
             path.rename(target)
         except FileNotFoundError:
@@ -182,7 +182,7 @@ def put_aside(data: Path, files: Collection[tuple[str, Path]], now: float) -> in
     return len(files)
 
 
-def purge(data: Path, now: float, *, kept: float = KEPT_SECONDS) -> int:
+def purge_quarantine(data: Path, now: float, *, kept: float = QUARANTINE_SECONDS) -> int:
     """Remove what was put aside longer ago than ``kept`` seconds; returns how many folders. For a thread. Raises OSError."""
     gone = 0
     folder = data / FOLDER

@@ -33,7 +33,7 @@ async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Per
     return person
 
 
-async def named(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
+async def find_by_handle(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
     """Return the account that was seen last with this handle (without ``@``), or None."""
     return await _ACCOUNTS.select_one(
         tx, "WHERE platform = ? AND handle = ? AND handle <> ''", (platform, handle.lower())
@@ -64,7 +64,7 @@ async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person 
     return await _PEOPLE.select_one(tx, "WHERE platform = ? AND user_id = ?", (platform, user_id))
 
 
-async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
+async def get_account(tx: aiosqlite.Connection, account_id: int) -> Account:
     """Return an account by its id. Raises LookupError when there is none."""
     found = await _ACCOUNTS.select_one(tx, "WHERE id = ?", (account_id,))
     if found is None:
@@ -72,7 +72,7 @@ async def account(tx: aiosqlite.Connection, account_id: int) -> Account:
     return found
 
 
-async def place(tx: aiosqlite.Connection, place_id: int) -> Place:
+async def get_place(tx: aiosqlite.Connection, place_id: int) -> Place:
     """Return a server or group by its id, without a channel. Raises LookupError when there is none."""
     found = await _PLACES.select_one(tx, "WHERE id = ?", (place_id,))
     if found is None:
@@ -114,7 +114,7 @@ async def get_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> tu
     return next(((str(row[0]), str(row[1])) for row in rows), None)
 
 
-async def language_of_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
+async def owner_locale(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
     """Return the language to write to an owner in: that of their last request, else of their claim, else English."""
     rows = await tx.execute_fetchall(
         "SELECT locale FROM jobs WHERE person_id = (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)"

@@ -1,4 +1,4 @@
-"""The table of pictures; ``bot.storage.blobs`` stores their files."""
+"""The table of pictures; ``bot.storage.data_files`` stores their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiosqlite
 
 from bot.core.pictures import DrawnPicture, Picture
-from bot.storage import paths as names
+from bot.storage import data_files as names
 from bot.storage.sql import Converter, RowMapper
 
 
@@ -61,6 +61,6 @@ async def of_jobs(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> dict[int,
     return found
 
 
-async def paths(tx: aiosqlite.Connection) -> frozenset[str]:
+async def all_paths(tx: aiosqlite.Connection) -> frozenset[str]:
     """Return the paths of all pictures. Files under other paths have no row."""
     return frozenset(row[0] for row in await tx.execute_fetchall("SELECT path FROM pictures"))

@@ -19,7 +19,7 @@ from bot.core.people import Actor, Place
 from bot.core.quotas import CreditKind
 from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
-from bot.maintenance.store import ledger_check
+from bot.maintenance import store
 from bot.quotas.rules.terms import parse_terms
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
@@ -140,7 +140,7 @@ def test_admission_with_a_million_jobs(benchmark: BenchmarkFixture, tmp_path: Pa
                 found["Flooder, refused"].append(time.perf_counter() - begin)
             begin = time.perf_counter()
             async with db.read() as tx:
-                assert await ledger_check.faults(tx) == ()
+                assert await store.faults(tx) == ()
             benchmark.extra_info["the doctor's look at the ledger, s"] = time.perf_counter() - begin
         return found
 

@@ -76,7 +76,7 @@ def test_searching_a_million_pictures(benchmark: BenchmarkFixture, tmp_path: Pat
         actor = Actor("chat", str(COLLECTOR))
         one = parse_query("portrait lighthouse")
         measured(benchmark)(
-            lambda: runner.run(history_service.sought(ctx, actor, one, before=None, limit=9)),
+            lambda: runner.run(history_service.search(ctx, actor, one, before=None, limit=9)),
             rounds=300,
             warmup_rounds=5,
         )
@@ -90,7 +90,7 @@ async def _index(db: Database) -> tuple[float, float]:
     while more:
         start = time.perf_counter()
         async with db.write() as tx:
-            more = await history_rows.index_some(tx)
+            more = await history_rows.index_batch(tx)
         longest = max(longest, time.perf_counter() - start)
     return longest, time.perf_counter() - began
 
@@ -100,7 +100,7 @@ async def _timed(ctx: AppContext, who: int, query: str) -> list[float]:
     seconds, before = [], None
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        page = await history_service.sought(ctx, actor, parse_query(query), before=before, limit=9)
+        page = await history_service.search(ctx, actor, parse_query(query), before=before, limit=9)
         seconds.append(time.perf_counter() - start)
         # Page after page, and from the newest again at the end.
         before = page.entries[-1].job.id if page.older else None

@@ -10,13 +10,13 @@ from bot.cards import i18n
 from bot.core.cards import Tone
 from bot.core.errors import Unavailable
 from bot.core.jobs import JobState
-from bot.storage import blobs
+from bot.storage import data_files
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
 from tests.flow.harness import Bot
 
-WRITE = blobs.write
+WRITE = data_files.write
 
 
 async def test_a_picture_that_can_not_be_stored_is_refunded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ async def test_a_picture_that_can_not_be_stored_is_refunded(make: Make, monkeypa
             raise Unavailable("unavailable.pictures.unwritable")
         return await WRITE(folder, path, data)
 
-    monkeypatch.setattr(blobs, "write", write)
+    monkeypatch.setattr(data_files, "write", write)
     bot = await make()
     job = await bot.ask(count="2")
     failed = await bot.reaches(job.id, JobState.FAILED)
@@ -45,7 +45,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = True
         self.refused = 0
-        monkeypatch.setattr(blobs, "write", self._write)
+        monkeypatch.setattr(data_files, "write", self._write)
 
     async def _write(self, folder: Path, path: str, data: bytes) -> Path:
         if self.full:

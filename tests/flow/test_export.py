@@ -240,7 +240,7 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with monkeypatch.context() as patched:
-        patched.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
+        patched.setattr("bot.storage.data_files.MIN_FREE_BYTES", 2**62)
         await privacy_service.request_export(bot.ctx, bot.actor(), ref())
         await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
     (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]
@@ -260,7 +260,7 @@ async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> No
 
     async def ready() -> bool:
         async with bot.db.read() as tx:
-            last = await export_rows.last(tx, 1)
+            last = await export_rows.latest(tx, 1)
         return last is not None and last.ready
 
     await bot.until(ready)

@@ -19,7 +19,7 @@ from bot.drawing import job_actions
 from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.privacy.service import forget, losses
-from bot.storage import blobs, pictures
+from bot.storage import data_files, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
@@ -92,7 +92,7 @@ async def test_nothing_is_left_but_what_was_counted(make: Make, safe: bool) -> N
     assert [line for line in said if "'chat:bob'" not in line and f" 2_{WORD}" not in line] == []
     assert said
     assert "user 1" not in rows
-    page = await history_service.page(bot.ctx, bot.actor(), before=None, limit=9, pictured=False)
+    page = await history_service.get_page(bot.ctx, bot.actor(), before=None, limit=9, pictured=False)
     assert page.entries == ()
     assert await losses(bot.ctx, bot.actor()) == replace(lost, jobs=0, pictures=0, favourites=0)
 
@@ -164,7 +164,7 @@ async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: 
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr(blobs, "remove_all", hang)
+        patched.setattr(data_files, "remove_pictures", hang)
         bot.surface.plan(Call.REMOVE, *[Fault.BUSY] * 9)
         forgetting = asyncio.create_task(forget(bot.ctx, bot.actor()))
         await reached.wait()

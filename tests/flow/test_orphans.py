@@ -124,7 +124,7 @@ async def test_what_a_kill_left_is_put_aside_for_days(make: Make) -> None:
 async def test_too_many_at_once_are_no_rest_of_a_kill(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(orphans, "FEW", 2)
+    monkeypatch.setattr(orphans, "MAX_FEW", 2)
     bot = await make()
     files = await drawn(bot, 4)
     async with bot.db.write() as tx:

@@ -407,7 +407,7 @@ async def test_after_a_backup_without_pictures_it_starts_and_says_what_is_missin
     next(bot.pictures.rglob(f"{lost.id}-0.png")).unlink()
     await bot.restart()
     assert "1 of 2 pictures have no file" in caplog.text
-    card = await listing.last(bot.ctx, bot.actor())
+    card = await listing.history_page(bot.ctx, bot.actor())
     assert any("no longer kept" in note for note in card.notes)
     assert len(card.facts) == 2
     ref = EventRef("original", Address("chat", "100", user="1"))

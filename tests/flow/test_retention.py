@@ -20,7 +20,7 @@ from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.privacy.retention_worker import DAY, RetentionWorker
 from bot.privacy.service import DAYS
-from bot.storage import blobs, options, people, pictures
+from bot.storage import data_files, options, people, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
@@ -141,7 +141,7 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     await keep(bot, 1)
     bot.clock.advance(2 * DAY)
     assert await keeping(bot).sweep() == 1
-    page = await history_service.page(bot.ctx, bot.actor(), before=None, limit=9, pictured=True)
+    page = await history_service.get_page(bot.ctx, bot.actor(), before=None, limit=9, pictured=True)
     assert page.entries == ()
     card = bot.dispatch._sync._presenter.job(await bot.job(job.id), (), None, None)
     assert "no longer kept" in card.status
@@ -215,7 +215,7 @@ async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: 
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr(blobs, "remove_all", hang)
+        patched.setattr(data_files, "remove_pictures", hang)
         sweep = asyncio.create_task(keeping(bot).sweep())
         await reached.wait()
         assert numbers(bot) == {old.id, young.id}

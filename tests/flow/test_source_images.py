@@ -13,7 +13,7 @@ from bot.core.pictures import Picture
 from bot.core.requests import DrawForm
 from bot.drawing import job_actions
 from bot.drawing.admission import draw
-from bot.provenance import png
+from bot.provenance import metadata
 from bot.storage import jobs, pictures
 from engine.contract import PROMPT_CUT, Event, Image
 from tests.fakes.engine import FakeEngine
@@ -50,7 +50,7 @@ async def test_a_picture_to_start_from_is_in_what_is_drawn(make: Make) -> None:
     await bot.delivered(job.id)
     drawn = await file_of(bot, job)
     assert (opened(drawn).size, is_near(opened(drawn).getpixel((120, 80)), RED)) == ((240, 160), True)
-    assert "Denoising strength: 0.05" in png.read(drawn)["parameters"]
+    assert "Denoising strength: 0.05" in metadata.read_texts(drawn)["parameters"]
     # The same again with all of it forgotten is another picture.
     other = await ask(bot, replace(GIVEN, strength="1"), "other")
     await bot.delivered(other.id)
@@ -87,7 +87,7 @@ async def test_it_is_still_there_after_a_kill_and_goes_with_its_job(make: Make) 
     assert (bot.folder / job.request.image).exists()
     async with bot.db.write() as tx:
         await tx.execute_fetchall("UPDATE jobs SET image = '', mask = ''")
-        assert not await jobs.starts(tx)
+        assert not await jobs.source_files(tx)
     await bot.restart()
     assert not (bot.folder / job.request.image).exists()
 
@@ -116,7 +116,7 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     await bot.delivered(large.id)
     drawn = await file_of(bot, large)
     assert opened(drawn).size == (384, 384)
-    assert {"Size: 192x192", "Hires upscale: 2"} <= set(png.read(drawn)["parameters"].split(", "))
+    assert {"Size: 192x192", "Hires upscale: 2"} <= set(metadata.read_texts(drawn)["parameters"].split(", "))
     # It is mixed with the picture that it enlarges, so it is near to that one.
     found = opened(drawn).getpixel((192, 192))
     assert isinstance(found, tuple)
@@ -147,7 +147,7 @@ async def test_what_the_engine_says_of_a_picture_reaches_its_card_and_its_file(m
     (stored,) = await pictures_of(bot, job)
     assert (stored.precision, stored.revision, stored.notes) == ("bf16", "0123456789abcdef", (PROMPT_CUT,))
     assert {"Precision: bf16", "Model revision: 0123456789"} <= set(
-        png.read(await file_of(bot, job))["parameters"].split(", ")
+        metadata.read_texts(await file_of(bot, job))["parameters"].split(", ")
     )
     (seen,) = bot.chats.shown(job.id)
     assert seen.card is not None

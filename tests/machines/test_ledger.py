@@ -25,7 +25,7 @@ from bot.core.quotas import CreditKind, Limit
 from bot.core.requests import DrawForm
 from bot.drawing.admission import DOUBLE_PRESS_SECONDS, RepeatedPress, draw
 from bot.drawing.job_actions import cancel, reroll
-from bot.maintenance.store import ledger_check
+from bot.maintenance import store
 from bot.quotas import service as quota_service
 from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.quotas.store import ledger
@@ -93,7 +93,7 @@ class Ledger(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "runner"):
             try:
-                assert self.change(ledger_check.faults) == ()
+                assert self.change(store.faults) == ()
             finally:
                 self.run(self.db.close())
                 self.runner.close()

@@ -115,9 +115,9 @@ class Linking(RuleBasedStateMachine):
         group, alone = self.groups[name], frozenset({name})
         if group == alone:
             with pytest.raises(NotAllowed):
-                self.run(linking.part(self.ctx, self._actor(name)))
+                self.run(linking.unlink(self.ctx, self._actor(name)))
         else:
-            self.run(linking.part(self.ctx, self._actor(name)))
+            self.run(linking.unlink(self.ctx, self._actor(name)))
             counted = self.counts.pop(group)
             self._regroup({alone: set(counted), group - alone: set(counted)})
 

@@ -20,8 +20,8 @@ from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.moderation import store as moderation_rows
 from bot.places import store
-from bot.privacy.store import exports, forgetting
-from bot.privacy.store import retention as retention_rows
+from bot.privacy.store import deletion, exports
+from bot.privacy.store import deletion as retention_rows
 from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import credits as credits_
 from bot.quotas.store import ledger
@@ -49,14 +49,14 @@ async def _search(tx: Tx, query: str) -> object:
 
 async def _join(tx: Tx) -> int:
     ids = [(await people.remember(tx, Actor(platform, "1"), now=1.0)).id for platform in ("web", "chat")]
-    return await account_rows.join(tx, ids[0], ids[1])
+    return await account_rows.merge_people(tx, ids[0], ids[1])
 
 
 async def _part(tx: Tx) -> int:
     await _join(tx)
     person = await people.find(tx, "chat", "1")
     assert person is not None
-    return await account_rows.part(tx, person.account_id, now=1.0)
+    return await account_rows.split_account(tx, person.account_id, now=1.0)
 
 
 HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
@@ -67,13 +67,13 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "painted jobs": lambda tx: jobs.in_state(tx, JobState.PAINTED),
     "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
     "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),
-    "files to start from": jobs.starts,
+    "files to start from": jobs.source_files,
     "another id for a place": lambda tx: store.move_place(tx, "telegram", "1", "2"),
     "move": lambda tx: jobs.move(tx, 1, JobState.QUEUED, JobState.RUNNING, now=1.0),
     "account": lambda tx: people.find(tx, "web", "1"),
     "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
     "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada", handle="ada"), now=1.0),
-    "account of a handle": lambda tx: people.named(tx, "telegram", "ada"),
+    "account of a handle": lambda tx: people.find_by_handle(tx, "telegram", "ada"),
     "options of a place": lambda tx: options.read(tx, 1),
     "changes of a place": lambda tx: audit_rows.of_place(tx, "discord", "g"),
     "a change": lambda tx: audit_rows.get(tx, 1),
@@ -99,7 +99,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "held for a person": lambda tx: access_rows.held_jobs(tx, PERSON),
     "held for a place": lambda tx: access_rows.held_jobs(tx, PLACE),
     "a code": lambda tx: codes.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
-    "an owner's language": lambda tx: owners.language_of_owner(tx, "chat", "1"),
+    "an owner's language": lambda tx: owners.owner_locale(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.begun,
@@ -110,14 +110,14 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "how strict": lambda tx: moderation_rows.strictness_of_job(tx, 1),
     "where a place's log is": lambda tx: moderation_rows.log_channel_of(tx, 1),
     "shown in this chat": lambda tx: messages.was_shown_in(tx, 1, "web", "c"),
-    "old pictures": lambda tx: retention_rows.oldest(tx, before=9.0, after=(1.0, 1), limit=9),
-    "old pictures' rows": lambda tx: retention_rows.unkeep(tx, "pictures", [1, 2]),
-    "exports that are wanted": exports.wanted,
-    "last export": lambda tx: exports.last(tx, 1),
+    "old pictures": lambda tx: retention_rows.old_pictures(tx, before=9.0, after=(1.0, 1), limit=9),
+    "old pictures' rows": lambda tx: retention_rows.delete_pictures(tx, "pictures", [1, 2]),
+    "exports that are wanted": exports.pending,
+    "last export": lambda tx: exports.latest(tx, 1),
     "a link": lambda tx: exports.by_digest(tx, "d"),
     "jobs of an export": lambda tx: exports.batch(tx, 1, "pictures", after=0, limit=9),
-    "what forgetting takes": lambda tx: forgetting.losses(tx, 1),
-    "jobs to stop": lambda tx: forgetting.waiting(tx, 1),
+    "what forgetting takes": lambda tx: deletion.losses(tx, 1),
+    "jobs to stop": lambda tx: deletion.open_jobs(tx, 1),
     "forgotten jobs that are shown": messages.unwanted_jobs,
     "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
     "search": lambda tx: _search(tx, "cat 山水 seed:7 model:demo after:1970 before:2030"),
@@ -126,9 +126,9 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
         tx, 1, parse_query("is:favourite after:1970"), limit=9, before=7
     ),
     "kept of jobs": lambda tx: history_rows.favourites_among(tx, 1, [1, 2]),
-    "what is theirs and kept": lambda tx: history_rows.by_their_own(tx, [1, 2]),
+    "what is theirs and kept": lambda tx: history_rows.own_favourites(tx, [1, 2]),
     "jobs by their ids": lambda tx: jobs.of_ids(tx, [1, 2]),
-    "the next to be indexed": lambda tx: jobs.pictured(tx, up_to=9, limit=9),
+    "the next to be indexed": lambda tx: jobs.with_pictures(tx, up_to=9, limit=9),
     "a search of before": lambda tx: history_rows.get_search(tx, 1, 1),
     "wrong codes": lambda tx: code_attempts.attempts_left(tx, 1, 1.0),
     "joining two people": _join,

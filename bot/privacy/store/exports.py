@@ -10,11 +10,11 @@ from pathlib import Path
 import aiosqlite
 
 from bot.core.messages import Address
-from bot.storage import blobs, inputs, paths
+from bot.storage import data_files, inputs
 from bot.storage.codec import dump_address, load_address
 from bot.storage.sql import Converter, RowMapper
 
-FOLDER = paths.EXPORTS
+FOLDER = data_files.EXPORTS
 """Where they lie in the data folder."""
 
 KEPT_SECONDS = 86400.0
@@ -92,12 +92,12 @@ async def add(
     return int(next(iter(rows))[0])
 
 
-async def last(tx: aiosqlite.Connection, person_id: int) -> Export | None:
+async def latest(tx: aiosqlite.Connection, person_id: int) -> Export | None:
     """Return the last one that a person asked for, while it is kept."""
     return await _EXPORTS.select_one(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))
 
 
-async def wanted(tx: aiosqlite.Connection) -> tuple[Export, ...]:
+async def pending(tx: aiosqlite.Connection) -> tuple[Export, ...]:
     """Return those that are still to be made, oldest first."""
     return await _EXPORTS.select(tx, "WHERE state = 'wanted' ORDER BY id")
 
@@ -107,13 +107,13 @@ async def by_digest(tx: aiosqlite.Connection, digest: str) -> Export | None:
     return await _EXPORTS.select_one(tx, "WHERE digest = ? AND digest <> ''", (digest,))
 
 
-async def made(tx: aiosqlite.Connection, export_id: int) -> bool:
+async def mark_ready(tx: aiosqlite.Connection, export_id: int) -> bool:
     """Its files are there. Returns whether it is still wanted: its person may have been forgotten meanwhile."""
     cursor = await tx.execute("UPDATE exports SET state = 'ready' WHERE id = ? AND state = 'wanted'", (export_id,))
     return cursor.rowcount == 1
 
 
-async def use(tx: aiosqlite.Connection, export_id: int, *, now: float) -> bool:
+async def mark_used(tx: aiosqlite.Connection, export_id: int, *, now: float) -> bool:
     """Use its link; returns whether this call did (it works once)."""
     cursor = await tx.execute("UPDATE exports SET used_at = ? WHERE id = ? AND used_at IS NULL", (now, export_id))
     return cursor.rowcount == 1
@@ -133,7 +133,7 @@ async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
     )
 
 
-async def known(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
+async def kept_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
     """Return the numbers of those whose files are kept: not when their link was used over an hour ago."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM exports WHERE state = 'ready' AND coalesce(used_at, ?) >= ?", (now, now - _FETCHED_SECONDS)
@@ -209,8 +209,8 @@ async def remove_files(pictures: Path, exports: Collection[int]) -> None:
     numbers = {str(number) for number in exports}
 
     def clear() -> None:
-        files = blobs.own_files(folder, paths.EXPORT)
-        blobs.unlink([path for path, _ in files if path.name.partition("-")[0] in numbers])
+        files = data_files.list_files(folder, data_files.EXPORT_NAME)
+        data_files.unlink([path for path, _ in files if path.name.partition("-")[0] in numbers])
 
     await asyncio.to_thread(clear)
 
@@ -221,9 +221,9 @@ async def sweep(pictures: Path, known: Collection[int]) -> int:
 
     def clear() -> int:
         kept = {str(number) for number in known}
-        files = [path for path, _ in blobs.own_files(folder, paths.EXPORT)]
+        files = [path for path, _ in data_files.list_files(folder, data_files.EXPORT_NAME)]
         over = [path for path in files if path.suffix != ".zip" or path.name.partition("-")[0] not in kept]
-        blobs.unlink(over)
+        data_files.unlink(over)
         return len(over)
 
     return await asyncio.to_thread(clear)
@@ -240,7 +240,7 @@ def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
         files.append(ExportFile(picture["file"], f"{pictures}/{path}"))
     given = [str(job.pop("image")), str(job.pop("mask"))]
     if job["parent_id"] is None:
-        files += [ExportFile(n, n) for n in given if n.startswith(f"{inputs.FOLDER}/") and n != inputs.UNKEPT]
+        files += [ExportFile(n, n) for n in given if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
     return files
 
 

@@ -24,7 +24,7 @@ from bot.core.quotas import Limit
 from bot.delivery.live import Live
 from bot.history import store as history_rows
 from bot.quotas.store import ledger
-from bot.storage import blobs, jobs, pictures
+from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.catalogue import demo
@@ -138,8 +138,8 @@ class World:
         async with self.ctx.db.write() as tx:
             assert await jobs.move(tx, job_id, JobState.RUNNING, JobState.PAINTED, now=now, seconds=0.5)
             for index in range(n):
-                path = blobs.name(job_id, index, job.created_at)
-                await blobs.write(self.ctx.pictures, path, PNG)
+                path = data_files.picture_path(job_id, index, job.created_at)
+                await data_files.write(self.ctx.pictures, path, PNG)
                 info = ImageInfo(width=192, height=192, seconds=0.25)
                 drawn = DrawnPicture(job_id, index, job.request.seed + index, path, len(PNG), info)
                 await pictures.add(tx, drawn, now=now)

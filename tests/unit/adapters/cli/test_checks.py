@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import checks, environment
-from bot.maintenance.store import clocks
-from bot.maintenance.store.clocks import Doubt
+from bot.maintenance import store
+from bot.maintenance.store import Doubt
 from bot.settings import Settings
 from bot.storage.database import Database
 from tests.fakes import upscalers
@@ -110,7 +110,7 @@ async def test_a_clock_that_is_doubted_is_named(settings: Settings) -> None:
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         for doubt, said in ((None, None), (Doubt(1_700_000_000.0, 60.0), "2023-11-14 22:13 UTC")):
             async with db.write() as tx:
-                await clocks.write(tx, 1_800_000_000.0, doubt)
+                await store.write_clock(tx, 1_800_000_000.0, doubt)
             found = await checks.clock(settings)
             if said is None:
                 assert found is None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from bot.core.errors import OverQuota, Refusal
-from bot.storage import blobs, jobs
+from bot.storage import data_files, jobs
 from engine.contract import Phase
 from tests.fakes.source_images import picture
 from tests.unit.adapters.web.harness import LANGUAGES, Json, WebHarness, error_of
@@ -368,7 +368,7 @@ async def test_nothing_that_the_page_refuses_names_a_command_of_chats(app: WebHa
 
 async def test_a_full_disk_is_said_and_nothing_is_kept(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(app.folder)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=blobs.MIN_FREE_BYTES - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=data_files.MIN_FREE_BYTES - 1))
     status, answer = await app.post("/api/draw", {"key": UUID, "prompt": "a cat"}, params={"lang": "zh"})
     assert status == 503
     assert error_of(answer) == ("unavailable.disk_full", app.studio.text("unavailable.disk_full", "zh_CN"))

@@ -37,7 +37,7 @@ async def test_what_both_keep_is_kept_once(db: Database) -> None:
         other = await people.remember(tx, Actor("chat", "1"), now=1.0)
         for person in (one, other):
             await tx.execute_fetchall("INSERT INTO favourites VALUES (?, ?, ?, 1.0)", (person.id, job_id, picture.id))
-        assert await account_rows.join(tx, other.id, one.id) == one.id
+        assert await account_rows.merge_people(tx, other.id, one.id) == one.id
         rows = list(await tx.execute_fetchall("SELECT person_id, job_id FROM favourites"))
         assert [tuple(row) for row in rows] == [(one.id, job_id)]
         assert await account_rows.platforms(tx, one.id) == {"web", "chat"}
@@ -50,8 +50,8 @@ async def test_only_what_a_quota_still_looks_at_is_carried(db: Database) -> None
         recent = await add_job(tx, event="recent", now=now - 10)
         one = await people.remember(tx, Actor("web", "1"), now=now)
         other = await people.remember(tx, Actor("chat", "1"), now=now)
-        await account_rows.join(tx, one.id, other.id)
-        new = await account_rows.part(tx, other.account_id, now=now)
+        await account_rows.merge_people(tx, one.id, other.id)
+        new = await account_rows.split_account(tx, other.account_id, now=now)
         rows = list(await tx.execute_fetchall("SELECT person_id, job_id FROM carried"))
         assert [tuple(row) for row in rows] == [(new, recent)]
 

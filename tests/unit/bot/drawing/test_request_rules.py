@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, Refusal
-from bot.core.recipes import draw_seed
+from bot.core.recipes import new_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.drawing.request_rules import STRENGTH, check_form, reads_language
 from bot.drawing.styles import Style
@@ -160,7 +160,7 @@ def test_units_belong_to_their_values() -> None:
 
 def test_minus_one_is_a_random_seed() -> None:
     drawn = random.Random(0)
-    assert ask("cat --seed -1").seed == ask("cat", seed="−1").seed == ask("cat").seed == draw_seed(drawn)
+    assert ask("cat --seed -1").seed == ask("cat", seed="−1").seed == ask("cat").seed == new_seed(drawn)
 
 
 def test_the_same_rng_draws_the_same_seed() -> None:

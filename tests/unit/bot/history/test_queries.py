@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import BadInput
-from bot.history.model import Query
-from bot.history.queries import parse_query
+from bot.history.queries import Query, parse_query
 
 
 def day(year: int, month: int = 1, day: int = 1) -> float:

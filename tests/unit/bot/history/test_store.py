@@ -174,11 +174,11 @@ async def test_what_was_removed_leaves_the_pages_of_the_index(db: Database) -> N
     more = True
     while more:
         async with db.write() as tx:
-            more = await history_rows.merge_some(tx)
+            more = await history_rows.merge_batch(tx)
     async with db.read() as tx:
         assert not await secret(tx)
         assert len(await found(tx, "cat", limit=99)) == 40
-        assert not await history_rows.unindexed(tx)
+        assert not await history_rows.has_unindexed(tx)
 
 
 async def test_what_was_drawn_before_the_index_is_indexed_bit_by_bit(
@@ -194,20 +194,20 @@ async def test_what_was_drawn_before_the_index_is_indexed_bit_by_bit(
         more = True
         while more:
             async with db.write() as tx:
-                more = await history_rows.index_some(tx)
+                more = await history_rows.index_batch(tx)
                 seen.append(await found(tx, "cat"))
         assert seen == [ids[:-4:-1], ids[::-1]]
         async with db.read() as tx:
-            assert not await history_rows.unindexed(tx)
+            assert not await history_rows.has_unindexed(tx)
 
 
 async def test_searches_keep_their_number_and_the_oldest_make_room(tx: Tx) -> None:
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
     numbers = [
         await history_rows.add_search(tx, person.account_id, f"q{n}", now=float(n))
-        for n in range(history_rows.KEPT + 2)
+        for n in range(history_rows.MAX_SEARCHES + 2)
     ]
-    assert numbers == list(range(1, history_rows.KEPT + 3))
+    assert numbers == list(range(1, history_rows.MAX_SEARCHES + 3))
     assert await history_rows.get_search(tx, person.account_id, 1) is None
     assert await history_rows.get_search(tx, person.account_id, 3) == "q2"
     assert await history_rows.add_search(tx, person.account_id, "q2", now=999.0) == 3
@@ -216,7 +216,7 @@ async def test_searches_keep_their_number_and_the_oldest_make_room(tx: Tx) -> No
 
 
 async def test_search_numbers_never_grow_beyond_a_button(tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_rows, "MOST", 60)
+    monkeypatch.setattr(history_rows, "MAX_NUMBER", 60)
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
     numbers = [await history_rows.add_search(tx, person.account_id, f"q{n}", now=float(n)) for n in range(150)]
     assert max(numbers) == 60

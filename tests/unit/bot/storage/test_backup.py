@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import BadInput, Unavailable
-from bot.maintenance.store import ledger_check
+from bot.maintenance import store
 from bot.storage import archive, backup
 from bot.storage.archive import Folder
 from bot.storage.database import Database
@@ -114,7 +114,7 @@ def test_it_is_one_state_of_the_database_while_another_process_writes(
 async def faults(path: Path) -> list[str]:
     """What does not come out in the ledger of a copy."""
     async with await Database.open(path) as db, db.read() as tx:
-        return [fault.what for fault in await ledger_check.faults(tx)]
+        return [fault.what for fault in await store.faults(tx)]
 
 
 def count(path: Path, table: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import Unavailable
-from bot.maintenance.store import check
+from bot.maintenance import store
 from bot.storage import people
 from bot.storage.database import Database
 from tests.fakes.job_rows import add_job, damage
@@ -211,7 +211,7 @@ NAMES = ("easel.db", "easel.db-shm", "easel.db-wal")
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from bot.maintenance.store import check
+from bot.maintenance import store as check
 from bot.storage.database import Database
 from tests.fakes.job_rows import add_job, damage
 
@@ -278,9 +278,9 @@ async def test_a_damaged_page_is_noticed_by_a_look_and_in_use(tmp_path: Path, ca
     path = tmp_path / "easel.db"
     async with await Database.open(path) as db:
         await _add(db)
-        assert await check.verdict(path) == ""
+        assert await store.integrity_problem(path) == ""
     damage(path)
-    found = await check.verdict(path)
+    found = await store.integrity_problem(path)
     assert found
     async with await Database.open(path) as db:
         await db.probe()
@@ -301,9 +301,9 @@ async def test_a_check_that_is_cancelled_ends(db: Database) -> None:
             " INSERT INTO audit (at, actor, action) SELECT i, 'a', 'b' FROM n"
         )
     for _ in range(3):
-        task = asyncio.create_task(check.verdict(db.path))
+        task = asyncio.create_task(store.integrity_problem(db.path))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert await check.verdict(db.path) == ""
+    assert await store.integrity_problem(db.path) == ""

@@ -157,7 +157,7 @@ async def test_pictures_come_in_order_and_replace_themselves(db: Database) -> No
         assert [(p.index, p.seed, p.bytes) for p in found] == [(0, 7, 3), (1, 8, 5)]
         assert await pictures.of_jobs(tx, [two, one]) == {one: found, two: ()}
         assert await pictures.of_jobs(tx, []) == {}
-        assert await pictures.paths(tx) == {f"2026/01/02/{one}-0.png", f"2026/01/02/{one}-1.png"}
+        assert await pictures.all_paths(tx) == {f"2026/01/02/{one}-0.png", f"2026/01/02/{one}-1.png"}
 
 
 async def test_a_picture_keeps_how_it_was_drawn(db: Database) -> None:
@@ -185,8 +185,8 @@ async def test_the_files_that_jobs_start_from_are_known(db: Database) -> None:
     async with db.write() as tx:
         await add_job(tx, event="1")
         await add_job(tx, event="2", state=F)
-        assert await jobs.starts(tx) == {REQUEST.image, REQUEST.mask}
+        assert await jobs.source_files(tx) == {REQUEST.image, REQUEST.mask}
         await tx.execute_fetchall("UPDATE jobs SET mask = '' WHERE event = '2'")
         await tx.execute_fetchall("DELETE FROM ledger WHERE job_id = 1")
         await tx.execute_fetchall("DELETE FROM jobs WHERE event = '1'")
-        assert await jobs.starts(tx) == {REQUEST.image}
+        assert await jobs.source_files(tx) == {REQUEST.image}

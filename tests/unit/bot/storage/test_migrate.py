@@ -120,7 +120,7 @@ async def test_rows_of_the_first_tables_go_on(tmp_path: Path) -> None:
     async with await Database.open(path) as db, db.read() as tx:
         job = await jobs.get(tx, 1)
         (picture,) = await pictures.of_job(tx, 1)
-        assert await jobs.starts(tx) == frozenset()
+        assert await jobs.source_files(tx) == frozenset()
     assert job is not None
     request = job.request
     assert (request.image, request.mask, request.strength, request.variation, request.upscale) == (
@@ -205,7 +205,7 @@ async def test_the_last_two_copies_stay(tmp_path: Path) -> None:
 async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "easel.db"
     _version_two(path)
-    monkeypatch.setattr("bot.storage.blobs.MIN_FREE_BYTES", 2**62)
+    monkeypatch.setattr("bot.storage.data_files.MIN_FREE_BYTES", 2**62)
     with pytest.raises(Unavailable) as refused:
         await Database.open(path)
     assert refused.value.key == "unavailable.backup_room"

@@ -27,17 +27,17 @@ async def test_a_new_name_is_kept_and_an_empty_one_is_not(db: Database) -> None:
 
 async def test_whoever_was_seen_last_with_a_handle_is_meant_by_it(db: Database) -> None:
     async with db.write() as tx:
-        assert await people.named(tx, "telegram", "ada") is None
-        assert await people.named(tx, "telegram", "") is None
+        assert await people.find_by_handle(tx, "telegram", "ada") is None
+        assert await people.find_by_handle(tx, "telegram", "") is None
         await people.remember(tx, Actor("telegram", "1", "Ada", handle="Ada_L"), now=1.0)
         await people.remember(tx, Actor("telegram", "3", "Cy"), now=1.0)
-        found = await people.named(tx, "telegram", "ada_L")
+        found = await people.find_by_handle(tx, "telegram", "ada_L")
         assert found is not None
         assert (found.user_id, found.name) == ("1", "Ada")
-        assert await people.named(tx, "discord", "ada_l") is None
+        assert await people.find_by_handle(tx, "discord", "ada_l") is None
         # The name was given back, and taken by somebody else.
         await people.remember(tx, Actor("telegram", "2", "Bob", handle="ada_l"), now=2.0)
-        found = await people.named(tx, "telegram", "ada_l")
+        found = await people.find_by_handle(tx, "telegram", "ada_l")
         assert found is not None
         assert found.user_id == "2"
 

@@ -1,14 +1,16 @@
-"""Takes out of the rows what a person asked for and what came of it; what was counted stays, as numbers."""
+"""SQL that deletes: everything of a person's, and pictures that are older than a place keeps them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import aiosqlite
 
 from bot.core.jobs import JobState
 from bot.core.messages import MessageState
-from bot.storage import messages
+from bot.storage import inputs, messages
+from bot.storage.sql import RowMapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ async def losses(tx: aiosqlite.Connection, person_id: int) -> Losses:
     return Losses(*counts)
 
 
-async def waiting(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int, JobState], ...]:
+async def open_jobs(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int, JobState], ...]:
     """Return a person's jobs that can still be stopped, with their states."""
     rows = await tx.execute_fetchall(
         "SELECT id, state FROM jobs WHERE person_id = ? AND state IN ('held', 'queued', 'running') ORDER BY id",
@@ -136,3 +138,104 @@ async def _unsaid(tx: aiosqlite.Connection, person_id: int) -> None:
 
 async def _column(tx: aiosqlite.Connection, sql: str, person_id: int) -> tuple[object, ...]:
     return tuple(row[0] for row in await tx.execute_fetchall(sql, (person_id,)))
+
+
+@dataclass(frozen=True, slots=True)
+class OldPicture:
+    """A picture that may be swept.
+
+    Attributes:
+        created_at: Unix seconds.
+        id: Its number.
+        job_id: Its job.
+        place_id: Where that was asked for; None in direct messages and on the page.
+    """
+
+    created_at: float
+    id: int
+    job_id: int
+    place_id: int | None
+
+
+_OLD = RowMapper(
+    OldPicture, columns={"created_at": "p.created_at", "id": "p.id", "job_id": "p.job_id", "place_id": "j.place_id"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedFiles:
+    """What left the rows, as files: in the pictures folder, and what jobs were given (relative to the data folder)."""
+
+    pictures: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+async def old_pictures(
+    tx: aiosqlite.Connection, *, before: float, limit: int, after: tuple[float, int] = (0.0, 0)
+) -> tuple[OldPicture, ...]:
+    """Return pictures of delivered jobs, oldest first; jobs with a favourite are left out whole.
+
+    Args:
+        tx: A transaction.
+        before: Only pictures that are older than this moment (Unix seconds).
+        limit: At most so many.
+        after: Only those behind this one (when it was made, and its number).
+    """
+    # Cross join: by the pictures' age, whatever SQLite thinks of the tables' sizes.
+    return await _OLD.fetch(
+        tx,
+        f"SELECT {_OLD.columns} FROM pictures p CROSS JOIN jobs j ON j.id = p.job_id"  # noqa: S608 - constants
+        " WHERE (p.created_at, p.id) > (?, ?) AND p.created_at < ? AND j.state = 'delivered'"
+        " AND NOT EXISTS (SELECT 1 FROM favourites f WHERE f.job_id = p.job_id)"
+        " ORDER BY p.created_at, p.id LIMIT ?",
+        (*after, before, limit),
+    )
+
+
+async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collection[int]) -> DeletedFiles:
+    """Take the pictures of these jobs out of the rows.
+
+    Left alone are jobs that somebody has made a favourite of meanwhile, and pictures that an open job starts from. What
+    a job itself was given to start from is not kept longer than its pictures.
+
+    Args:
+        tx: A writing transaction.
+        folder: Name of the pictures folder.
+        job_ids: Which.
+    """
+    if not job_ids:
+        return DeletedFiles()
+    # The same words as in the partial index jobs_open, so that it is used.
+    open_ = await tx.execute_fetchall(
+        "SELECT image FROM jobs WHERE state IN ('held', 'queued', 'running', 'painted') AND image <> ''"
+    )
+    needed = {row[0] for row in open_}
+    marks = ", ".join("?" * len(job_ids))
+    rows = await tx.execute_fetchall(
+        f"SELECT job_id, path FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
+        " AND NOT EXISTS (SELECT 1 FROM favourites f WHERE f.job_id = p.job_id)",
+        tuple(job_ids),
+    )
+    busy = {job_id for job_id, path in rows if f"{folder}/{path}" in needed}
+    going = sorted({job_id for job_id, _ in rows} - busy)
+    given: list[str] = []
+    for job_id in going:
+        await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
+        given += next(iter(await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE id = ?", (job_id,))))
+        await tx.execute_fetchall(
+            "UPDATE jobs SET image = ?, mask = '' WHERE id = ? AND image LIKE ?",
+            (inputs.DELETED, job_id, f"{inputs.FOLDER}/%"),
+        )
+    own = {name: None for name in given if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
+    return DeletedFiles(tuple(path for job_id, path in rows if job_id not in busy), tuple(own))
+
+
+async def retention_days(tx: aiosqlite.Connection) -> dict[int, float]:
+    """Return for how many days pictures are kept, by place (0 is everywhere); places without a rule are missing."""
+    rows = await tx.execute_fetchall("SELECT place_id, value FROM options WHERE name = 'keep_days'")
+    return {row[0]: float(row[1]) for row in rows}
+
+
+async def count_pictures(tx: aiosqlite.Connection) -> int:
+    """Return how many pictures there are."""
+    return int(next(iter(await tx.execute_fetchall("SELECT count(*) FROM pictures")))[0])

@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.jobs import JobState
 from bot.core.quotas import CreditKind
-from bot.maintenance.store import check, ledger_check
+from bot.maintenance import store
 from bot.quotas.rules.limits import UsageKey
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
@@ -40,10 +40,10 @@ async def all_is_well(tx: Tx) -> None:
 async def test_all_is_well(db: Database) -> None:
     async with db.write() as tx:
         await all_is_well(tx)
-        assert await ledger_check.faults(tx) == ()
+        assert await store.faults(tx) == ()
         # What somebody had forgotten was charged all the same.
         await tx.execute("DELETE FROM pictures")
-        assert await ledger_check.faults(tx) == ()
+        assert await store.faults(tx) == ()
 
 
 LINE = "INSERT INTO ledger (job_id, person_id, place_id, kind, reserved, charged, counted_at, written_at) VALUES"
@@ -79,23 +79,23 @@ async def test_each_fault_is_found(db: Database, spoil: str, what: str, number: 
     async with db.write() as tx:
         await all_is_well(tx)
         await tx.execute(spoil)
-        assert ledger_check.Fault(what, number) in await ledger_check.faults(tx)
+        assert store.Fault(what, number) in await store.faults(tx)
 
 
 async def test_the_doctor_looks_at_a_file_that_a_service_uses(tmp_path: Path) -> None:
     path = tmp_path / "easel.db"
-    assert await check.ledger(path) is None
+    assert await store.ledger_faults(path) is None
     async with await Database.open(path) as db:
         async with db.write() as tx:
             await all_is_well(tx)
-        assert await check.ledger(path) == ()
+        assert await store.ledger_faults(path) == ()
         async with db.write() as tx:
             await tx.execute("DELETE FROM ledger WHERE job_id = 2")
-        found = await check.ledger(path)
+        found = await store.ledger_faults(path)
         assert found is not None
-        assert found[0] == ledger_check.Fault("job never reserved", 2)
+        assert found[0] == store.Fault("job never reserved", 2)
         async with db.write() as tx:
             await tx.execute("PRAGMA user_version = 1")
-        assert await check.ledger(path) is None
+        assert await store.ledger_faults(path) is None
     path.write_bytes(b"no database, but long enough to be looked at" * 99)
-    assert await check.ledger(path) is None
+    assert await store.ledger_faults(path) is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from bot.provenance.a1111 import KEYWORD, parameters
-from bot.provenance.png import embed, read
+from bot.provenance.metadata import embed_texts, read_texts
 from engine.contract import Recipe
 from tests.unit.bot.provenance.readers import as_a1111
 
@@ -42,8 +42,8 @@ def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 @given(TEXTS)
 def test_any_text_is_read_back(text: str) -> None:
-    data = embed(picture(), {KEYWORD: text})
-    assert read(data) == {KEYWORD: text}
+    data = embed_texts(picture(), {KEYWORD: text})
+    assert read_texts(data) == {KEYWORD: text}
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.info[KEYWORD] == text
 
@@ -51,7 +51,7 @@ def test_any_text_is_read_back(text: str) -> None:
 @given(TEXTS)
 def test_nothing_but_the_text_is_added_right_behind_the_header(text: str) -> None:
     plain = picture()
-    before, after = chunks(plain), chunks(embed(plain, {KEYWORD: text}))
+    before, after = chunks(plain), chunks(embed_texts(plain, {KEYWORD: text}))
     assert after[0][0] == b"IHDR"
     assert after[1][0] in {b"tEXt", b"iTXt"}
     assert [after[0], *after[2:]] == before
@@ -63,14 +63,14 @@ def test_nothing_but_the_text_is_added_right_behind_the_header(text: str) -> Non
 def test_the_chunk_is_the_one_that_a1111_would_choose(text: str, chunk: bytes) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text(KEYWORD, text)
-    name, content = chunks(embed(picture(), {KEYWORD: text}))[1]
+    name, content = chunks(embed_texts(picture(), {KEYWORD: text}))[1]
     assert (name, content) == info.chunks[0][:2]
     assert name == chunk
 
 
 def test_a_chinese_prompt_survives_the_whole_way() -> None:
     recipe = Recipe("1:0", "demo", "夜空中的一只猫\n戴帽子", "文字", 192, 192, 8, 2.0, 2**63 - 1)
-    data = embed(picture(), {KEYWORD: parameters(recipe, "Easel demo")})
+    data = embed_texts(picture(), {KEYWORD: parameters(recipe, "Easel demo")})
     with Image.open(io.BytesIO(data)) as opened:
         found = as_a1111(opened.info["parameters"])
     assert (found.prompt, found.negative) == ("夜空中的一只猫\n戴帽子", "文字")
@@ -78,12 +78,12 @@ def test_a_chinese_prompt_survives_the_whole_way() -> None:
 
 
 def test_several_texts_keep_their_order() -> None:
-    assert list(read(embed(picture(), {"b": "1", "a": "2"})).items()) == [("b", "1"), ("a", "2")]
+    assert list(read_texts(embed_texts(picture(), {"b": "1", "a": "2"})).items()) == [("b", "1"), ("a", "2")]
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a" + b"\0" * 60, picture()[:20], b"\x89PNG\r\n\x1a\n" + b"\0" * 60])
 def test_what_is_no_png_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="no PNG"):
-        embed(data, {KEYWORD: "x"})
+        embed_texts(data, {KEYWORD: "x"})
     with pytest.raises(ValueError, match="no PNG"):
-        read(data)
+        read_texts(data)

@@ -1,4 +1,4 @@
-"""The machine's clock: whether it can be trusted, and what to correct after it was set back."""
+"""Background checks: whether the clock can be trusted, and whether the database file is whole."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock
-from bot.maintenance.store import clocks
-from bot.maintenance.store.clocks import Doubt
+from bot.maintenance import store
+from bot.maintenance.store import Doubt
 from bot.moderation import store as moderation_rows
 from bot.quotas.store import ledger
 from bot.storage.database import Database, Tx
@@ -31,7 +31,7 @@ _SLACK = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class TrustedTime:
     """What the clock says, and what of it is believed.
 
     Attributes:
@@ -58,7 +58,7 @@ class ClockTrust:
         self._db = db
         self._clock = clock
 
-    async def look(self, ran: float = 0.0) -> Belief:
+    async def look(self, ran: float = 0.0) -> TrustedTime:
         """Look at the clock.
 
         Args:
@@ -69,8 +69,8 @@ class ClockTrust:
         """
         now = self._clock.now()
         async with self._db.write() as tx:
-            seen, doubt = await clocks.read(tx)
-            newest = await clocks.newest(tx)
+            seen, doubt = await store.read_clock(tx)
+            newest = await store.newest_request(tx)
             if seen > now + _SLACK:
                 # It was set back: whatever was doubted is over, and what was stored in the future says nothing.
                 seen, doubt = 0.0, None
@@ -83,12 +83,12 @@ class ClockTrust:
                 doubt = Doubt(doubt.known, 0.0)
             else:
                 doubt = Doubt(doubt.known, doubt.ran + ran) if doubt.ran + ran < CONFIRMED_AFTER else None
-            await clocks.write(tx, now, doubt)
+            await store.write_clock(tx, now, doubt)
         if doubt is None:
-            return Belief(now)
+            return TrustedTime(now)
         ahead = now - doubt.known
         held = ahead > HELD_AFTER
-        return Belief(doubt.known if held else now, doubted=True, held=held, ahead=ahead)
+        return TrustedTime(doubt.known if held else now, doubted=True, held=held, ahead=ahead)
 
 
 SLACK = 5.0
@@ -139,3 +139,17 @@ async def clamp(tx: Tx, now: float) -> None:
         log.warning(
             "%d lines of the ledger are of the future, of a clock that was set back since: they count now", moved
         )
+
+
+EVERY = 6 * 3600.0
+"""Seconds between two looks: each reads the whole file."""
+
+
+async def watch_integrity(db: Database, clock: Clock) -> None:
+    """Look until cancelled; what is found is logged, and told by ``Database.probe``."""
+    while True:
+        try:
+            db.found_damaged(await store.integrity_problem(db.path))
+        except Exception:  # the service goes on without
+            log.exception("the database could not be checked; again in %g h", EVERY / 3600)
+        await clock.sleep(EVERY)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.storage import permissions
+from bot.storage import data_files
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 
@@ -43,7 +43,7 @@ def test_what_others_could_read_is_tightened_once(tmp_path: Path, caplog: pytest
     for path in (data, outside, *tmp_path.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
-    assert permissions.tighten(data) == 15
+    assert data_files.restrict_permissions(data) == 15
     assert {name: mode(data / name) for name in OWN[:-1]} == dict.fromkeys(OWN[:-1], 0o600)
     folders = (
         "pictures",
@@ -58,9 +58,9 @@ def test_what_others_could_read_is_tightened_once(tmp_path: Path, caplog: pytest
     assert {name: mode(data / name) for name in folders} == dict.fromkeys(folders, 0o700)
     assert {name: mode(data / name) for name in OTHERS} == dict.fromkeys(OTHERS, 0o644)
     assert (mode(outside), mode(outside / "02"), mode(outside / "02" / "1-0.png")) == (0o755, 0o755, 0o644)
-    assert permissions.tighten(data) == 0
+    assert data_files.restrict_permissions(data) == 0
     caplog.clear()
-    assert permissions.tighten(tmp_path / "nothing") == 0
+    assert data_files.restrict_permissions(tmp_path / "nothing") == 0
     assert caplog.text == "", "at a first start there is nothing to say"
 
 
@@ -68,5 +68,5 @@ def test_a_new_file_is_never_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     with pytest.raises(OSError, match=r"symbolic|loop"):
-        permissions.open_new(tmp_path / "link")
+        data_files.open_new(tmp_path / "link")
     assert (tmp_path / "mine").read_bytes() == b"mine"

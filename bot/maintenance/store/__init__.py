@@ -1,1 +1,0 @@
-"""SQL of maintenance: checks of the database file, of the ledger and of the clock."""
