@@ -215,7 +215,7 @@ class MessageSync:
             await self._give_up(item)
         else:
             async with self._db.write() as tx:
-                await messages.wanted_again(tx, item.message.id, at_new_message(item.message.address))
+                await messages.resend(tx, item.message.id, at_new_message(item.message.address))
             self._bus.publish(JobChanged(job.id))
 
     def _retry_without_pictures(self, item: MessageItem) -> bool:
@@ -284,7 +284,7 @@ class MessageSync:
             await self._give_up(item)
             return
         async with self._db.write() as tx:
-            sent_again = await messages.redirected(tx, message.id, address)
+            sent_again = await messages.redirect(tx, message.id, address)
         if sent_again:
             log.warning("message %d goes elsewhere: its chat can't be written to", message.id)
             self._forget(message.id)
@@ -333,7 +333,7 @@ class MessageSync:
     async def _remove(self, surface: Surface, item: MessageItem) -> None:
         """The job was forgotten: remove one of its messages; the others follow, each in a sync of its own."""
         message, job = item.message, item.job
-        places = messages.places_of(message) if message.state is MessageState.SHOWN and job is not None else ()
+        places = messages.addresses_of(message) if message.state is MessageState.SHOWN and job is not None else ()
         if places and job is not None:
             try:
                 await surface.remove(places[0], self._presenter.job(job, (), None, None))
@@ -342,9 +342,9 @@ class MessageSync:
         async with self._db.write() as tx:
             if len(places) > 1:
                 left = messages.FINAL + ",".join(place.message or "" for place in places[1:])
-                await messages.shown(tx, message.id, message.address, left)
+                await messages.mark_shown(tx, message.id, message.address, left)
             else:
-                await messages.taken_away(tx, message.id)
+                await messages.mark_gone(tx, message.id)
                 if job is not None:
                     await settle_job(tx, job.id, now=self._clock.now())
         self._forget(message.id)

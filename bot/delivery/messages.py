@@ -17,14 +17,14 @@ from bot.storage.codec import dump_card
 async def bind_answer(ctx: AppContext, job_id: int, ref: EventRef, address: Address) -> None:
     """The adapter has shown a job's card at ``address``; delivery edits it there from now on."""
     async with ctx.db.write() as tx:
-        await messages.bound(tx, job_id, ref.event, address)
+        await messages.bind(tx, job_id, ref.event, address)
     ctx.backlog.changed(job_id)
 
 
 async def unbind_answer(ctx: AppContext, job_id: int, ref: EventRef) -> None:
     """The adapter could not show a job's card; delivery sends it."""
     async with ctx.db.write() as tx:
-        await messages.unbound(tx, job_id, ref.event)
+        await messages.unbind(tx, job_id, ref.event)
     ctx.backlog.changed(job_id)
 
 

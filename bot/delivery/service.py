@@ -200,7 +200,7 @@ class Delivery:
         """Look for everything that is still to be shown: at start, and when a platform comes (back)."""
         async with self._db.read() as tx:
             painted = await jobs.in_state(tx, JobState.PAINTED)
-            stale = await messages.stale(tx)
+            stale = await messages.stale_cards(tx)
             unwanted = await messages.unwanted_jobs(tx)
         self._changed_jobs.update(job.id for job in painted)
         self._changed_jobs.update(message.job_id for message in stale if message.job_id is not None)

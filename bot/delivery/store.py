@@ -88,8 +88,8 @@ async def record_shown(
     """
     message, job = item.message, item.job
     if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
-        await messages.shown(tx, message.id, address, digest)
-    if job is not None and await messages.unwanted(tx, job.id):
+        await messages.mark_shown(tx, message.id, address, digest)
+    if job is not None and await messages.has_unwanted(tx, job.id):
         return True  # the job was forgotten while this was being sent
     if job is None or not item.ended:
         return False
@@ -136,7 +136,7 @@ class SendIntents:
     async def begin(self, message: Message, digest: str) -> bool:
         """Record the intent to send what ``digest`` names; returns whether this call did it."""
         async with self._db.write() as tx:
-            return await messages.begin(tx, message.id, digest)
+            return await messages.begin_sending(tx, message.id, digest)
 
     async def take_back(self, message: Message) -> None:
         """Withdraw the intent: the message was not sent, or may be sent again."""
@@ -157,7 +157,7 @@ class SendIntents:
 
         async def write() -> None:
             async with self._db.write() as tx:
-                await messages.out_of_reach(tx, message.id)
+                await messages.mark_unreachable(tx, message.id)
 
         await persist(write, self._clock)
 
@@ -171,7 +171,7 @@ class SendIntents:
             if not await messages.move(tx, message.id, old, MessageState.UNCLEAR):
                 return False, job
             if job is not None and job.forgotten:
-                await messages.taken_away(tx, message.id)
+                await messages.mark_gone(tx, message.id)
             elif job is not None:
                 card = dump_card(self._presenter.unclear(job))
                 await messages.add_notice(tx, f"unclear:{message.id}", at_new_message(message.address), card, job.id)

@@ -55,9 +55,9 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
                 await jobs.requeue(tx, job.id, now=now, lost=True)
             elif await jobs.move(tx, job.id, JobState.RUNNING, JobState.FAILED, now=now, error=LOST):
                 await ledger.refund(tx, job.id, now=now)
-        await messages.opening_wanted(tx)
-        begun = await messages.begun(tx)
-        edited = await messages.stale(tx)
+        await messages.reset_opening(tx)
+        begun = await messages.sending(tx)
+        edited = await messages.stale_cards(tx)
         known = await pictures.all_paths(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
         # The files' times are the disk's, so they are compared with the machine's clock.

@@ -183,7 +183,7 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
     async with ctx.db.write() as tx:
         if await messages.by_event(tx, ref.event) is not None:
             return OriginalFiles(job, found, sent=True)
-        pending = await messages.files_coming(tx, job.id, ref.address)
+        pending = await messages.pending_files(tx, job.id, ref.address)
         found = tuple(p for p in found if p.index not in pending) if pending is not messages.ALL else ()
         if found:
             _count_download(ctx, person_key, file_key)

@@ -270,7 +270,7 @@ class ExportWorker:
                 file = PictureFile(path, f"easel-export-{number}.zip", "application/zip", 0, 0)
                 card = Card(Tone.INFO, "", pictures=(file,), private=True)
                 event = f"export:{export.id}:{number}"
-                await messages.add_parcel(tx, event, alone(export.address), dump_card(card))
+                await messages.add_document(tx, event, alone(export.address), dump_card(card))
         return True
 
     async def _failed(self, export: Export, refusal: Refusal) -> None:

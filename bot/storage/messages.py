@@ -66,7 +66,7 @@ async def add_files(
     )
 
 
-async def files_coming(tx: aiosqlite.Connection, job_id: int, address: Address) -> frozenset[int] | None:
+async def pending_files(tx: aiosqlite.Connection, job_id: int, address: Address) -> frozenset[int] | None:
     """Return the pictures whose original files are on their way to a place; ``ALL`` (None) for every picture of the job."""
     coming: set[int] = set()
     for message in await _select(tx, f"WHERE kind = 'document' AND job_id = ? AND {_OPEN}", (job_id,)):
@@ -84,7 +84,7 @@ def _place(address: Address) -> tuple[str | None, ...]:
     return address.platform, address.chat, address.thread
 
 
-async def add_parcel(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
+async def add_document(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
     """Add files that belong to no job, WANTED: the pictures of a card, sent to its person as they are, once."""
     return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
 
@@ -93,7 +93,7 @@ ALL = None
 """Stands for every picture of a job."""
 
 
-def places_of(message: Message) -> tuple[Address, ...]:
+def addresses_of(message: Message) -> tuple[Address, ...]:
     """Where a shown message is: its card, or each of the messages that its files came in."""
     if message.kind in {MessageKind.CARD, MessageKind.NOTICE}:
         return () if message.address.message is None else (message.address,)
@@ -136,7 +136,7 @@ async def _add(
     return int(next(iter(rows))[0])
 
 
-async def bound(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
+async def bind(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
     """The adapter's first answer is at ``address``: OPENING (or WANTED, after a restart) becomes SHOWN.
 
     Returns whether a row was changed; the row's own message is not known to be final, so delivery edits it next.
@@ -149,7 +149,7 @@ async def bound(tx: aiosqlite.Connection, job_id: int, event: str, address: Addr
     return cursor.rowcount == 1
 
 
-async def unbound(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
+async def unbind(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
     """The adapter could not make the first answer: delivery sends the card. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -168,7 +168,7 @@ async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new
     return cursor.rowcount == 1
 
 
-async def begin(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
+async def begin_sending(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
     """Write the intent to send what ``digest`` names: WANTED becomes SENDING. Returns whether this call did it."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'sending', shown = ?, updated_at = {_NOW} WHERE id = ? AND state = 'wanted'",  # noqa: S608 - a constant
@@ -177,7 +177,7 @@ async def begin(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
     return cursor.rowcount == 1
 
 
-async def out_of_reach(tx: aiosqlite.Connection, message_id: int) -> bool:
+async def mark_unreachable(tx: aiosqlite.Connection, message_id: int) -> bool:
     """A card was sent or not, and the id of its message is not known: SENDING becomes SHOWN without an id.
 
     Returns whether a row was changed.
@@ -185,7 +185,7 @@ async def out_of_reach(tx: aiosqlite.Connection, message_id: int) -> bool:
     return await move(tx, message_id, MessageState.SENDING, MessageState.SHOWN)
 
 
-async def shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
+async def mark_shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
     """The message is at ``address`` and shows what ``digest`` names. Returns whether the row is there."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, {_SAID},"  # noqa: S608 - constants
@@ -195,7 +195,7 @@ async def shown(tx: aiosqlite.Connection, message_id: int, address: Address, dig
     return cursor.rowcount == 1
 
 
-async def taken_away(tx: aiosqlite.Connection, message_id: int) -> bool:
+async def mark_gone(tx: aiosqlite.Connection, message_id: int) -> bool:
     """What the message showed is forgotten, and it is gone. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'gone', unwanted = 0, card = '', shown = '', updated_at = {_NOW} WHERE id = ?",  # noqa: S608 - a constant
@@ -204,7 +204,7 @@ async def taken_away(tx: aiosqlite.Connection, message_id: int) -> bool:
     return cursor.rowcount == 1
 
 
-async def unwanted(tx: aiosqlite.Connection, job_id: int) -> bool:
+async def has_unwanted(tx: aiosqlite.Connection, job_id: int) -> bool:
     """Whether something still shows a job that was forgotten."""
     rows = await tx.execute_fetchall("SELECT 1 FROM messages WHERE unwanted = 1 AND job_id = ? LIMIT 1", (job_id,))
     return any(True for _ in rows)
@@ -216,7 +216,7 @@ async def unwanted_jobs(tx: aiosqlite.Connection) -> tuple[int, ...]:
     return tuple(row[0] for row in rows)
 
 
-async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+async def resend(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
     """The shown message is gone: delivery sends it anew near ``address``. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, shown = '', updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -226,7 +226,7 @@ async def wanted_again(tx: aiosqlite.Connection, message_id: int, address: Addre
     return cursor.rowcount == 1
 
 
-async def redirected(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+async def redirect(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
     """Nothing can be sent where the message belongs: delivery sends it to ``address``. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -236,7 +236,7 @@ async def redirected(tx: aiosqlite.Connection, message_id: int, address: Address
     return cursor.rowcount == 1
 
 
-async def opening_wanted(tx: aiosqlite.Connection) -> int:
+async def reset_opening(tx: aiosqlite.Connection) -> int:
     """At start: whoever was to make a first answer is gone; delivery sends those cards. Returns how many."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening' AND {_OPEN}"  # noqa: S608 - a constant
@@ -266,12 +266,12 @@ async def wanted(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     return await _select(tx, f"WHERE state = 'wanted' AND {_OPEN} ORDER BY id")
 
 
-async def begun(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+async def sending(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     """Return the messages whose intent to send was written and nothing after it, oldest first."""
     return await _select(tx, f"WHERE state = 'sending' AND {_OPEN} ORDER BY id")
 
 
-async def stale(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+async def stale_cards(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     """Return cards that are shown but not as the last thing that their ended job has to say (after a restart)."""
     return await _select(
         tx,

@@ -336,7 +336,7 @@ async def test_a_private_answer_that_can_not_be_edited_any_more_waits_in_history
     bot = await make(replace(ABLE_SAFE, private_send=False), FakeEngine(pause=gate))
     job = await bot.ask(private=True, answered=True, event="e")
     async with bot.db.write() as tx:
-        assert await messages.bound(tx, job.id, "e", Address("chat", CHAT, message="gone", private=True))
+        assert await messages.bind(tx, job.id, "e", Address("chat", CHAT, message="gone", private=True))
     gate.open()
     await bot.delivered(job.id)
     assert bot.chats.messages == {}
@@ -359,7 +359,7 @@ async def test_the_first_answer_is_the_adapters_and_delivery_goes_on_from_there(
     assert bot.surface.calls == []
     there = Address("chat", CHAT, message=bot.chats.put(Seen(CHAT, None)))
     async with bot.db.write() as tx:
-        assert await messages.bound(tx, job.id, "e", there)
+        assert await messages.bind(tx, job.id, "e", there)
     bot.dispatch.changed(job.id)
     await bot.delivered(job.id)
     assert bot.surface.calls == [Call.FINAL]
@@ -371,7 +371,7 @@ async def test_an_answer_that_failed_is_sent_by_delivery(make: Make) -> None:
     job = await bot.ask(answered=True, event="e")
     await bot.reaches(job.id, JobState.PAINTED)
     async with bot.db.write() as tx:
-        assert await messages.unbound(tx, job.id, "e")
+        assert await messages.unbind(tx, job.id, "e")
     bot.dispatch.changed(job.id)
     await bot.delivered(job.id)
     assert len(bot.chats.pictures(job.id)) == 1

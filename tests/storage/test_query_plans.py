@@ -102,7 +102,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "an owner's language": lambda tx: owners.owner_locale(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
-    "begun messages": messages.begun,
+    "begun messages": messages.sending,
     "a ban": lambda tx: moderation_rows.active_ban(tx, 1, 2, now=1.0),
     "bans of a place": lambda tx: moderation_rows.bans_of_place(tx, 2, now=1.0),
     "what a ban stops": lambda tx: moderation_rows.waiting_jobs(tx, "chat", "1", 2),
@@ -119,7 +119,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "what forgetting takes": lambda tx: deletion.losses(tx, 1),
     "jobs to stop": lambda tx: deletion.open_jobs(tx, 1),
     "forgotten jobs that are shown": messages.unwanted_jobs,
-    "whether a job is shown": lambda tx: messages.unwanted(tx, 1),
+    "whether a job is shown": lambda tx: messages.has_unwanted(tx, 1),
     "search": lambda tx: _search(tx, "cat 山水 seed:7 model:demo after:1970 before:2030"),
     "search for anything since a day": lambda tx: _search(tx, "after:1970"),
     "favourites": lambda tx: history_rows.favourites_page(

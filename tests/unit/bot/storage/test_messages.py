@@ -66,11 +66,11 @@ async def test_an_answer_is_bound_once(db: Database) -> None:
     async with db.write() as tx:
         job_id = await add_job(tx)
         await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.OPENING)
-        assert not await messages.bound(tx, job_id, "other", there)
-        assert not await messages.bound(tx, job_id + 1, "e", there)
-        assert await messages.bound(tx, job_id, "e", there)
-        assert not await messages.bound(tx, job_id, "e", there)
-        assert not await messages.unbound(tx, job_id, "e")
+        assert not await messages.bind(tx, job_id, "other", there)
+        assert not await messages.bind(tx, job_id + 1, "e", there)
+        assert await messages.bind(tx, job_id, "e", there)
+        assert not await messages.bind(tx, job_id, "e", there)
+        assert not await messages.unbind(tx, job_id, "e")
         (message,) = await messages.of_job(tx, job_id)
     assert (message.state, message.address) == (MessageState.SHOWN, there)
 
@@ -80,8 +80,8 @@ async def test_an_answer_that_failed_is_wanted(db: Database) -> None:
         job_id = await add_job(tx)
         await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.OPENING)
         assert await messages.wanted(tx) == ()
-        assert await messages.unbound(tx, job_id, "e")
-        assert not await messages.unbound(tx, job_id, "e")
+        assert await messages.unbind(tx, job_id, "e")
+        assert not await messages.unbind(tx, job_id, "e")
         (message,) = await messages.wanted(tx)
     assert message.job_id == job_id
 
@@ -90,8 +90,8 @@ async def test_at_start_what_was_to_be_answered_is_wanted(db: Database) -> None:
     async with db.write() as tx:
         job_id = await add_job(tx)
         await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.OPENING)
-        assert await messages.opening_wanted(tx) == 1
-        assert await messages.opening_wanted(tx) == 0
+        assert await messages.reset_opening(tx) == 1
+        assert await messages.reset_opening(tx) == 0
         assert [m.job_id for m in await messages.wanted(tx)] == [job_id]
 
 
@@ -101,10 +101,10 @@ async def test_an_intent_is_written_once_and_found_again(db: Database) -> None:
         message_id = await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.WANTED)
         assert await messages.move(tx, message_id, MessageState.WANTED, MessageState.SENDING)
         assert not await messages.move(tx, message_id, MessageState.WANTED, MessageState.SENDING)
-        assert [m.id for m in await messages.begun(tx)] == [message_id]
+        assert [m.id for m in await messages.sending(tx)] == [message_id]
         assert await messages.wanted(tx) == ()
-        assert await messages.shown(tx, message_id, Address("discord", "dm", message="3"), "final:x")
-        assert await messages.begun(tx) == ()
+        assert await messages.mark_shown(tx, message_id, Address("discord", "dm", message="3"), "final:x")
+        assert await messages.sending(tx) == ()
         message = await messages.get(tx, message_id)
     assert message is not None
     assert (message.state, message.address.chat, message.shown) == (MessageState.SHOWN, "dm", "final:x")
@@ -114,9 +114,9 @@ async def test_a_shown_message_may_be_wanted_again(db: Database) -> None:
     async with db.write() as tx:
         job_id = await add_job(tx)
         message_id = await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.WANTED)
-        assert not await messages.wanted_again(tx, message_id, ADDRESS)
-        await messages.shown(tx, message_id, Address("discord", "5", message="3"), "final:x")
-        assert await messages.wanted_again(tx, message_id, Address("discord", "5"))
+        assert not await messages.resend(tx, message_id, ADDRESS)
+        await messages.mark_shown(tx, message_id, Address("discord", "5", message="3"), "final:x")
+        assert await messages.resend(tx, message_id, Address("discord", "5"))
         (message,) = await messages.wanted(tx)
     assert (message.address.message, message.shown) == (None, "")
 
@@ -134,10 +134,10 @@ async def test_cards_that_did_not_say_their_last(db: Database, state: JobState, 
     async with db.write() as tx:
         job_id = await add_job(tx)
         message_id = await messages.add_card(tx, "e", job_id, ADDRESS, MessageState.WANTED)
-        await messages.shown(tx, message_id, Address("discord", "5", message="3"), shown)
+        await messages.mark_shown(tx, message_id, Address("discord", "5", message="3"), shown)
         if state is not JobState.QUEUED:
             assert await jobs.move(tx, job_id, JobState.QUEUED, state, now=1.0)
-        assert [m.id for m in await messages.stale(tx)] == ([message_id] if found else [])
+        assert [m.id for m in await messages.stale_cards(tx)] == ([message_id] if found else [])
 
 
 async def test_where_a_job_was_shown(db: Database) -> None:
@@ -150,7 +150,7 @@ async def test_where_a_job_was_shown(db: Database) -> None:
         assert not await messages.was_shown_in(tx, job_id, "other", "1")
         assert not await messages.was_shown_in(tx, other, "chat", "1")
         # A private card went to the person alone: its buttons count there, and not in the channel.
-        await messages.shown(tx, message_id, Address("chat", "dm9", message="3"), "x")
+        await messages.mark_shown(tx, message_id, Address("chat", "dm9", message="3"), "x")
         assert await messages.was_shown_in(tx, job_id, "chat", "dm9")
         assert not await messages.was_shown_in(tx, job_id, "chat", "1")
 
