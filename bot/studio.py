@@ -312,7 +312,7 @@ class Studio:
     def owned(self, platform: str, ids: Iterable[str]) -> None:
         """The platform says whose the bot is: these user ids are owners from now on."""
         self._ctx.owners.told(platform, ids)
-        self._ctx.backlog.asked()
+        self._ctx.backlog.access_requested()
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
         """What is left, when more come back, and which rule binds."""
@@ -375,7 +375,7 @@ class Studio:
 
     def _card(self, entry: HistoryEntry) -> Card:
         job, backlog = entry.job, self._ctx.backlog
-        card = self._presenter.job(job, entry.pictures, backlog.waiting(job.id), backlog.progress(job.id))
+        card = self._presenter.job(job, entry.pictures, backlog.position(job.id), backlog.progress(job.id))
         if not entry.kept:
             return card
         kept = {picture.index for picture in entry.pictures if picture.id in entry.kept}

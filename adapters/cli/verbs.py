@@ -86,33 +86,33 @@ def _profiles(settings: Settings) -> tuple[Profile, ...]:
 class IdleBacklog:
     """Implements ``bot.core.ports.Backlog`` without a queue: a running service finds the rows."""
 
-    def put(self, ticket: Ticket) -> None:
+    def enqueue(self, ticket: Ticket) -> None:
         """The service finds the row."""
 
-    def full(self) -> float | None:
+    def retry_after(self) -> float | None:
         """Never full."""
         return None
 
-    def seat(self) -> AbstractContextManager[None]:
+    def reserve(self) -> AbstractContextManager[None]:
         """Never full."""
         return nullcontext()
 
-    def hold(self, on: bool) -> None:
+    def set_paused(self, on: bool) -> None:
         """The service reads the option."""
 
-    def forget(self, job_id: int) -> None:
+    def job_cancelled(self, job_id: int) -> None:
         """The service finds the row."""
 
-    def changed(self, job_id: int) -> None:
+    def job_changed(self, job_id: int) -> None:
         """The service finds the row."""
 
-    def posted(self) -> None:
+    def messages_added(self) -> None:
         """The service finds the row."""
 
-    def asked(self) -> None:
+    def access_requested(self) -> None:
         """The service finds the row."""
 
-    def waiting(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
+    def position(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
         """Not known here."""
         return None
 

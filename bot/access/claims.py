@@ -89,7 +89,7 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
         raise NotAllowed("refusal.claim.wait", wait=wait)
     await refresh_owners(ctx.db, ctx.owners)
     await _serve(ctx, replace(actor, is_owner=True))
-    ctx.backlog.asked()
+    ctx.backlog.access_requested()
     return True
 
 

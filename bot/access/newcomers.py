@@ -135,9 +135,9 @@ async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> Re
 def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
     """Say to the queue and to delivery what was committed."""
     for job in moved.queued:
-        ctx.backlog.put(ticket_of(job))
+        ctx.backlog.enqueue(ticket_of(job))
     for job in moved.ended:
-        ctx.backlog.forget(job.id)
+        ctx.backlog.job_cancelled(job.id)
 
 
 async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
@@ -232,7 +232,7 @@ async def allow(
         moved = await release_held_jobs(tx, ctx, held, now=now)
         await _notify(tx, newcomer, AccessDecision.ALLOWED, held)
     publish(ctx, moved)
-    ctx.backlog.posted()
+    ctx.backlog.messages_added()
     newcomer = replace(newcomer, verdict=AccessDecision.ALLOWED, decided_by=by)
     return AnswerResult(newcomer, moved, "" if terms is None else format_terms(terms))
 
@@ -248,7 +248,7 @@ async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = Fa
         moved = await dismiss_held_jobs(tx, held, now=now)
         await _notify(tx, newcomer, AccessDecision.REFUSED, held)
     publish(ctx, moved)
-    ctx.backlog.posted()
+    ctx.backlog.messages_added()
     return AnswerResult(replace(newcomer, verdict=AccessDecision.REFUSED, decided_by=by), moved)
 
 

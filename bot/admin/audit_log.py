@@ -61,7 +61,7 @@ async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> Audi
             permissions.check_appoints(actor)
         line = await _line(tx, undone)
         held = await options.service_state(tx) is ServiceState.PAUSE
-    ctx.backlog.hold(held)
+    ctx.backlog.set_paused(held)
     await claims.refresh_owners(ctx.db, ctx.owners)
     return line
 

@@ -118,7 +118,7 @@ async def _service(ctx: AppContext, call: Invocation) -> Card:
             value = None if state is ServiceState.RUN else state.value
             by, verb = changes.actor_label(call.actor), call.command.name
             await set_option(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
-    ctx.backlog.hold(state is ServiceState.PAUSE)
+    ctx.backlog.set_paused(state is ServiceState.PAUSE)
     return present.service_card(state, call.actor.locale)
 
 

@@ -172,35 +172,35 @@ class Ticket:
 class QueuePositions(Protocol):
     """Positions and expected waits of the jobs in the queue."""
 
-    def waiting(self, job_id: int) -> QueuePosition | None:
+    def position(self, job_id: int) -> QueuePosition | None:
         """Return where a job stands; None when it does not wait."""
 
 
 class Backlog(QueuePositions, Protocol):
     """Dispatch as the use cases see it. The rows are the truth; they call this after a commit."""
 
-    def put(self, ticket: Ticket) -> None:
+    def enqueue(self, ticket: Ticket) -> None:
         """A queued job was committed: it may be begun."""
 
-    def full(self) -> float | None:
+    def retry_after(self) -> float | None:
         """Return None while there is room for another job; otherwise the seconds after which to try again."""
 
-    def seat(self) -> AbstractContextManager[None]:
+    def reserve(self) -> AbstractContextManager[None]:
         """Reserve room for a job until the block ends, while its row is not yet committed."""
 
-    def hold(self, on: bool) -> None:
+    def set_paused(self, on: bool) -> None:
         """Begin no new jobs while ``on``; requests still wait."""
 
-    def forget(self, job_id: int) -> None:
+    def job_cancelled(self, job_id: int) -> None:
         """The job was cancelled: it leaves the queue, or the engine within one step."""
 
-    def changed(self, job_id: int) -> None:
+    def job_changed(self, job_id: int) -> None:
         """The card of a job may look different now."""
 
-    def posted(self) -> None:
+    def messages_added(self) -> None:
         """Notices, files or exports to be sent were committed."""
 
-    def asked(self) -> None:
+    def access_requested(self) -> None:
         """A newcomer waits for an owner's answer, or the owners have changed."""
 
     def progress(self, job_id: int) -> float | None:

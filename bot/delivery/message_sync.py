@@ -174,7 +174,7 @@ class MessageSync:
         message = item.message
         if self._unreachable.get(message.id) == message.address and not item.ended:
             return False
-        card = self._presenter.job(job, item.stored, self._queue.waiting(job.id), self._live.progress(job.id))
+        card = self._presenter.job(job, item.stored, self._queue.position(job.id), self._live.progress(job.id))
         card = await self._without_foreign_files(replace(card, pictures=card.pictures[: _limit(surface)]), message.id)
         if message.address.elsewhere:
             card = self._presenter.elsewhere(card)

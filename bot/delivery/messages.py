@@ -18,14 +18,14 @@ async def bind_answer(ctx: AppContext, job_id: int, ref: EventRef, address: Addr
     """The adapter has shown a job's card at ``address``; delivery edits it there from now on."""
     async with ctx.db.write() as tx:
         await messages.bind(tx, job_id, ref.event, address)
-    ctx.backlog.changed(job_id)
+    ctx.backlog.job_changed(job_id)
 
 
 async def unbind_answer(ctx: AppContext, job_id: int, ref: EventRef) -> None:
     """The adapter could not show a job's card; delivery sends it."""
     async with ctx.db.write() as tx:
         await messages.unbind(tx, job_id, ref.event)
-    ctx.backlog.changed(job_id)
+    ctx.backlog.job_changed(job_id)
 
 
 async def bind_lost_card(ctx: AppContext, job_id: int, address: Address) -> None:
@@ -42,7 +42,7 @@ async def bind_lost_card(ctx: AppContext, job_id: int, address: Address) -> None
         message = await store.lost_card(tx, job_id, address)
         if message is not None:
             await store.bind_lost_card(tx, message, address.message)
-    ctx.backlog.changed(job_id)
+    ctx.backlog.job_changed(job_id)
 
 
 async def post_notice(ctx: AppContext, ref: EventRef, card: Card) -> None:
@@ -51,7 +51,7 @@ async def post_notice(ctx: AppContext, ref: EventRef, card: Card) -> None:
         raise ValueError(f"there is nowhere to post the answer to {ref.event}")
     async with ctx.db.write() as tx:
         await messages.add_notice(tx, ref.event, ref.address, dump_card(card))
-    ctx.backlog.posted()
+    ctx.backlog.messages_added()
 
 
 @dataclass(frozen=True, slots=True)

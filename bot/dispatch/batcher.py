@@ -135,16 +135,16 @@ class Batcher:
         self._overhead = overhead
         self._clock = clock
         self._in_flight = InFlight(slots)
-        self._held = False
+        self._paused = False
 
     @property
-    def held(self) -> bool:
+    def paused(self) -> bool:
         """Whether nothing new is begun."""
-        return self._held
+        return self._paused
 
-    def hold(self, on: bool) -> None:
-        """Begin nothing new while ``on``; what has begun is drawn to the end."""
-        self._held = on
+    def set_paused(self, on: bool) -> None:
+        """Begin nothing new while ``on``; jobs that were begun are drawn to the end."""
+        self._paused = on
         if on and self._in_flight.is_empty():
             self._overhead.idle()
         self._queue.notify()
@@ -155,7 +155,7 @@ class Batcher:
 
     def lead(self, loaded: str) -> WorkItem | None:
         """Return the item that begins the next batch; None while there is none. ``loaded``: the model on the device."""
-        return None if self._held else self._queue.lead(self._in_flight.fits, loaded)
+        return None if self._paused else self._queue.lead(self._in_flight.fits, loaded)
 
     def take(self, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead`` begins out of the queue; ``per_step`` of its pictures share a step."""
@@ -215,7 +215,7 @@ class Batcher:
         for recipe_id in list(batch.remaining):
             self._settle(batch, recipe_id)
         self._in_flight.remove(batch)
-        if self._in_flight.is_empty() and (self._held or not len(self._queue)):
+        if self._in_flight.is_empty() and (self._paused or not len(self._queue)):
             self._overhead.idle()
         self._queue.notify()
 

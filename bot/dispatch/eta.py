@@ -164,7 +164,7 @@ class EtaEstimator:
     ) -> None:
         """Args:
         queue: What waits.
-        batcher: Says whether the service is held, and which jobs urgent work overtakes.
+        batcher: Says whether the service is paused, and which jobs urgent work overtakes.
         active: What is being drawn.
         live: Has the progress of that.
         estimate: Device seconds for one picture; pictures that are drawn together share them.
@@ -186,7 +186,7 @@ class EtaEstimator:
         self._total = 0.0
         self._shown: dict[int, int] = {}
 
-    def waiting(self, job_id: int) -> QueuePosition | None:
+    def position(self, job_id: int) -> QueuePosition | None:
         """Return position (1 is next) and expected wait; None for a job that does not wait or was begun."""
         if job_id not in self._queue:
             return None
@@ -198,7 +198,7 @@ class EtaEstimator:
             # The job came after a long queue was read.
             return QueuePosition(self._queue.approximate_position(job_id), None)
         drawing = self._seconds_in_flight(found.lane)
-        if found.seconds is None or drawing is None or self._batcher.held:
+        if found.seconds is None or drawing is None or self._batcher.paused:
             return QueuePosition(found.position, None)
         expected = (found.seconds + drawing) * self._overhead.factor() + self._overhead.tail()
         now = self._clock.monotonic()
@@ -219,7 +219,7 @@ class EtaEstimator:
         self._shown = shown
         return improved
 
-    def full(self, limit: int) -> float | None:
+    def retry_after(self, limit: int) -> float | None:
         """Return None while fewer than ``limit`` jobs wait; otherwise the seconds until a tenth of them is drawn."""
         if len(self._queue) < limit:
             return None

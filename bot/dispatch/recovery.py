@@ -187,8 +187,8 @@ class ExternalChanges:
         known, begun = set(self._queue), tuple(self._active)
         async with self._db.read() as tx:
             waiting = await jobs.waiting_ids(tx)
-            held = await options.service_state(tx) is ServiceState.PAUSE
-        self._batcher.hold(held)
+            paused = await options.service_state(tx) is ServiceState.PAUSE
+        self._batcher.set_paused(paused)
         for job_id in sorted(known - waiting) + [i for i in begun if i not in waiting]:
             await self._cancel_if_gone(job_id)
         missing = sorted(waiting - known)

@@ -179,7 +179,7 @@ class Dispatch:
         await self._external.start()
         await self._setback.start()
         async with self._db.read() as tx:
-            self.hold(await options.service_state(tx) is ServiceState.PAUSE)
+            self.set_paused(await options.service_state(tx) is ServiceState.PAUSE)
         for job in await recover(self._db, self._folder, self._sync, self._clock):
             self._dispatcher.enqueue(ticket_of(job), solo=job.attempts > 0)
         await self._delivery.scan()
@@ -214,16 +214,16 @@ class Dispatch:
         """The platform is off; its messages wait."""
         self._surfaces.pop(platform, None)
 
-    def put(self, ticket: Ticket) -> None:
+    def enqueue(self, ticket: Ticket) -> None:
         """See ``Backlog``."""
         self._dispatcher.enqueue(ticket)
 
-    def full(self) -> float | None:
+    def retry_after(self) -> float | None:
         """See ``Backlog``."""
-        return self._eta.full(self._limit - self._reserved)
+        return self._eta.retry_after(self._limit - self._reserved)
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
+    def reserve(self) -> Iterator[None]:
         """See ``Backlog``."""
         self._reserved += 1
         try:
@@ -231,29 +231,29 @@ class Dispatch:
         finally:
             self._reserved -= 1
 
-    def hold(self, on: bool) -> None:
+    def set_paused(self, on: bool) -> None:
         """See ``Backlog``."""
-        self._batcher.hold(on)
+        self._batcher.set_paused(on)
 
-    def forget(self, job_id: int) -> None:
+    def job_cancelled(self, job_id: int) -> None:
         """See ``Backlog``."""
         self._dispatcher.cancel(job_id)
 
-    def changed(self, job_id: int) -> None:
+    def job_changed(self, job_id: int) -> None:
         """See ``Backlog``."""
         self._bus.publish(JobChanged(job_id))
 
-    def posted(self) -> None:
+    def messages_added(self) -> None:
         """See ``Backlog``."""
         self._bus.publish(MessagesAdded())
 
-    def asked(self) -> None:
+    def access_requested(self) -> None:
         """See ``Backlog``."""
         self._digest.wake()
 
-    def waiting(self, job_id: int) -> QueuePosition | None:
+    def position(self, job_id: int) -> QueuePosition | None:
         """See ``Backlog``."""
-        return self._eta.waiting(job_id)
+        return self._eta.position(job_id)
 
     def progress(self, job_id: int) -> float | None:
         """See ``Backlog``."""
@@ -290,4 +290,4 @@ class Dispatch:
             if seen != self._queue.version:
                 seen = self._queue.version
                 for job_id in self._eta.improved():
-                    self.changed(job_id)
+                    self.job_changed(job_id)

@@ -135,15 +135,15 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
             job = await _check_and_store(tx, ctx, admission)
             if job.state is JobState.QUEUED:
                 # The next transaction may start before this job is committed and queued: keep its room.
-                seat.enter_context(ctx.backlog.seat())
+                seat.enter_context(ctx.backlog.reserve())
             for file in admission.files:
                 await inputs.commit(file)
         if job.state is JobState.QUEUED:
-            ctx.backlog.put(ticket_of(job))
+            ctx.backlog.enqueue(ticket_of(job))
         else:
-            ctx.backlog.changed(job.id)
+            ctx.backlog.job_changed(job.id)
             if job.state is JobState.HELD:
-                ctx.backlog.asked()
+                ctx.backlog.access_requested()
     return job
 
 
@@ -215,6 +215,6 @@ def _check_not_paused(context: AdmissionContext) -> None:
 
 def _check_queue_room(ctx: AppContext) -> None:
     """Raise Unavailable if the queue is full. Inside the transaction no other job is admitted, so the limit is exact."""
-    seconds = ctx.backlog.full()
+    seconds = ctx.backlog.retry_after()
     if seconds is not None:
         raise Unavailable("unavailable.queue_full", wait=seconds)

@@ -73,8 +73,8 @@ async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
             await ledger.refund(tx, job.id, now=now)
         after = await _job(tx, job_id)
     if cancelled:
-        ctx.backlog.forget(job_id)
-        ctx.backlog.changed(job_id)
+        ctx.backlog.job_cancelled(job_id)
+        ctx.backlog.job_changed(job_id)
     return after, cancelled
 
 
@@ -190,7 +190,7 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
             indexes = [p.index for p in found] if pending or press.index is not None else []
             await messages.add_files(tx, ref.event, job.id, ref.address, MessageKind.DOCUMENT, indexes=indexes)
     if found:
-        ctx.backlog.posted()
+        ctx.backlog.messages_added()
     return OriginalFiles(job, found, sent=True)
 
 

@@ -159,5 +159,5 @@ async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) ->
             await history_rows.index_job(tx, job)
     if job.person_id == person.id:
         # The page shows its stars.
-        ctx.backlog.changed(job.id)
+        ctx.backlog.job_changed(job.id)
     return keep

@@ -101,8 +101,8 @@ async def ban(
                 await ledger.refund(tx, job_id, now=now)
                 stopped.append(job_id)
     for job_id in stopped:
-        ctx.backlog.forget(job_id)
-        ctx.backlog.changed(job_id)
+        ctx.backlog.job_cancelled(job_id)
+        ctx.backlog.job_changed(job_id)
     return len(stopped)
 
 

@@ -87,7 +87,7 @@ async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
         )
         if not told:
             raise Unavailable("refusal.report.nobody")
-    ctx.backlog.posted()
+    ctx.backlog.messages_added()
 
 
 async def hide(ctx: AppContext, press: ButtonPress) -> None:
@@ -95,7 +95,7 @@ async def hide(ctx: AppContext, press: ButtonPress) -> None:
     async with ctx.db.write() as tx:
         for picture in await _pictures(tx, press):
             await pictures.put_flag(tx, picture.id, SPOILER)
-    ctx.backlog.changed(press.job_id)
+    ctx.backlog.job_changed(press.job_id)
 
 
 async def _job(tx: Tx, press: ButtonPress) -> Job:

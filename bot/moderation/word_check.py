@@ -113,4 +113,4 @@ async def record_refusal(
             locale=place.locale or actor.locale,
         )
     if posted:
-        ctx.backlog.posted()
+        ctx.backlog.messages_added()

@@ -59,7 +59,7 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
                 raise OverQuota("refusal.export.soon", wait=last.asked_at + AGAIN_AFTER - now)
         digest = _digest(token) if token else ""
         await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
-    ctx.backlog.posted()
+    ctx.backlog.messages_added()
     return f"{ctx.public_url.rstrip('/')}/{PATH}/{token}" if token else None
 
 
@@ -136,9 +136,9 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
                 stopped.append(job_id)
         gone = await deletion.forget(tx, person.id)
     for job_id in stopped:
-        ctx.backlog.forget(job_id)
+        ctx.backlog.job_cancelled(job_id)
     for job_id in gone.jobs:
-        ctx.backlog.changed(job_id)
+        ctx.backlog.job_changed(job_id)
     await _remove_files(ctx, gone)
     return lost
 

@@ -190,7 +190,7 @@ async def check_quota(
 
 
 def _eta(ctx: AppContext, job_id: int) -> float | None:
-    position = ctx.backlog.waiting(job_id)
+    position = ctx.backlog.position(job_id)
     # The upper end: a promise must not be too early.
     return None if position is None or position.eta is None else position.eta.high
 

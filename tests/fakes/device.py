@@ -142,7 +142,7 @@ class Device:
         job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
         self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
         self.queue.put(ticket_of(job))
-        waiting = self.eta.waiting(job_id) if self.predicting else None
+        waiting = self.eta.position(job_id) if self.predicting else None
         if waiting is not None and waiting.eta is not None:
             self.predicted.append(waiting.eta)
 

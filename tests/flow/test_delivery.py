@@ -149,7 +149,7 @@ async def test_an_answer_that_nothing_takes_goes_to_the_private_chat(make: Make)
     bot.chats.shut.add(CHAT)
     async with bot.db.write() as tx:
         await messages.add_notice(tx, "n", Address("chat", CHAT, user="1"), dump_card(Card(Tone.INFO, "Hello.")))
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(lambda: bot.chats.messages)
     assert [seen.chat for seen in bot.chats.messages.values()] == ["@1"]
 
@@ -217,7 +217,7 @@ async def test_originals_that_a_chat_does_not_take_go_to_the_person(make: Make) 
     bot.chats.bare.add(CHAT)
     async with bot.db.write() as tx:
         await messages.add_files(tx, "o", job.id, Address("chat", CHAT, user="1"), MessageKind.DOCUMENT)
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(lambda: [m for m in bot.chats.messages.values() if m.originals])
     assert [m.chat for m in bot.chats.messages.values() if m.originals] == ["@1"]
 
@@ -360,7 +360,7 @@ async def test_the_first_answer_is_the_adapters_and_delivery_goes_on_from_there(
     there = Address("chat", CHAT, message=bot.chats.put(Seen(CHAT, None)))
     async with bot.db.write() as tx:
         assert await messages.bind(tx, job.id, "e", there)
-    bot.dispatch.changed(job.id)
+    bot.dispatch.job_changed(job.id)
     await bot.delivered(job.id)
     assert bot.surface.calls == [Call.FINAL]
     assert len(bot.chats.pictures(job.id)) == 1
@@ -372,7 +372,7 @@ async def test_an_answer_that_failed_is_sent_by_delivery(make: Make) -> None:
     await bot.reaches(job.id, JobState.PAINTED)
     async with bot.db.write() as tx:
         assert await messages.unbind(tx, job.id, "e")
-    bot.dispatch.changed(job.id)
+    bot.dispatch.job_changed(job.id)
     await bot.delivered(job.id)
     assert len(bot.chats.pictures(job.id)) == 1
 
@@ -384,7 +384,7 @@ async def test_a_notice_is_sent_once(make: Make) -> None:
     for _ in range(2):
         async with bot.db.write() as tx:
             await messages.add_notice(tx, ref.event, ref.address, dump_card(Card(Tone.PROBLEM, "No.", final=True)))
-        bot.dispatch.posted()
+        bot.dispatch.messages_added()
         await bot.until(lambda: bot.chats.messages)
         await bot.quiet()
     assert [seen.card.status for seen in bot.chats.messages.values() if seen.card] == ["No."]
@@ -397,7 +397,7 @@ async def test_originals_are_sent_when_asked_for(make: Make) -> None:
     before = len(bot.chats.messages)
     async with bot.db.write() as tx:
         await messages.add_files(tx, "press:1", job.id, Address("chat", CHAT), MessageKind.DOCUMENT, indexes=(2,))
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(lambda: len(bot.chats.messages) > before)
     (seen,) = list(bot.chats.messages.values())[before:]
     assert seen.originals

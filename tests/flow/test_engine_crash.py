@@ -18,7 +18,7 @@ async def test_a_job_of_a_lost_batch_waits_and_is_drawn_again(make: Make) -> Non
     await engine.lose()
     again = await bot.reaches(job.id, JobState.QUEUED)
     assert again.attempts == 1
-    assert bot.dispatch.waiting(job.id) is not None
+    assert bot.dispatch.position(job.id) is not None
     assert bot.dispatch.progress(job.id) is None
     gate.open()
     await engine.recover()

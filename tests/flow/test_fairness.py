@@ -28,8 +28,8 @@ async def test_who_asks_much_does_not_hold_others_up(make: Make) -> None:
     bot = await make(engine=FakeEngine(auto_warm=False))
     many = [await bot.ask("much", user="1", size="192x192", count="4") for _ in range(5)]
     one = await bot.ask("little", user="2", size="256x144")
-    assert bot.dispatch.waiting(many[0].id) is not None
-    place = bot.dispatch.waiting(one.id)
+    assert bot.dispatch.position(many[0].id) is not None
+    place = bot.dispatch.position(one.id)
     assert place is not None
     # Twenty pictures are a flood: whoever asks for one passes it.
     assert place.position == 1
@@ -52,7 +52,7 @@ async def test_a_waiting_card_shows_that_it_moved_up(make: Make) -> None:
     await bot.delivered(first.id)
     await bot.reaches(second.id, JobState.RUNNING)
     await bot.until(lambda: bot.chats.shown(third.id)[0].card != before)
-    place = bot.dispatch.waiting(third.id)
+    place = bot.dispatch.position(third.id)
     assert place is not None
     assert place.position == 1
     assert place.eta is None or 0 < place.eta.low <= place.eta.high

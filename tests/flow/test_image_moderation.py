@@ -127,10 +127,10 @@ async def test_the_time_that_moderation_takes_is_promised_too(make: Make) -> Non
     bot.moderator = Slow([SAFE])
     await bot.restart()
     await bot.delivered((await ask(bot, count=1)).id)
-    bot.dispatch.hold(True)
+    bot.dispatch.set_paused(True)
     job = await bot.ask(user="2", event="another")
-    bot.dispatch.hold(False)
-    waiting = bot.dispatch.waiting(job.id)
+    bot.dispatch.set_paused(False)
+    waiting = bot.dispatch.position(job.id)
     assert waiting is not None
     assert waiting.eta is not None
     assert waiting.eta.high > 300.0

@@ -171,7 +171,7 @@ async def test_a_stored_card_sends_no_file_that_is_not_easels(make: Make) -> Non
     async with bot.db.write() as tx:
         card = dump_card(Card(Tone.INFO, "a page", pictures=files))
         await messages.add_notice(tx, "foreign", Address("chat", CHAT, user="1"), card)
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(lambda: bot.chats.messages)
     (seen,) = bot.chats.messages.values()
     assert seen.card is not None

@@ -92,8 +92,8 @@ async def test_a_restart_may_find_more_than_may_wait(make: Make) -> None:
     metrics = Metrics(CollectorRegistry())
     bot.dispatch = Dispatch(bot.db, bot.pictures, bot.engine, clock=bot.clock, metrics=metrics, limit=1)
     await bot.dispatch.start()
-    assert [bot.dispatch.waiting(job.id) is not None for job in jobs] == [True] * 3
-    assert bot.dispatch.full() is not None
+    assert [bot.dispatch.position(job.id) is not None for job in jobs] == [True] * 3
+    assert bot.dispatch.retry_after() is not None
 
 
 async def test_nothing_is_begun_while_the_service_is_paused(make: Make) -> None:
@@ -101,15 +101,15 @@ async def test_nothing_is_begun_while_the_service_is_paused(make: Make) -> None:
     bot = await make(engine=FakeEngine(pause=gate))
     first = await bot.ask(user="1", size="192x192")
     await bot.reaches(first.id, JobState.RUNNING)
-    bot.dispatch.hold(True)
+    bot.dispatch.set_paused(True)
     second = await bot.ask(user="2", size="256x144")
     gate.open()
     await bot.delivered(first.id)
     assert (await bot.job(second.id)).state is JobState.QUEUED
-    waiting = bot.dispatch.waiting(second.id)
+    waiting = bot.dispatch.position(second.id)
     assert waiting is not None
     assert waiting.eta is None
-    bot.dispatch.hold(False)
+    bot.dispatch.set_paused(False)
     await bot.delivered(second.id)
 
 
@@ -118,7 +118,7 @@ async def test_a_pause_outlives_a_restart_and_is_ended_by_another_process(make: 
     await pause(bot, "pause")
     await bot.restart()
     job = await bot.ask()
-    assert bot.dispatch._batcher.held
+    assert bot.dispatch._batcher.paused
     assert (await bot.job(job.id)).state is JobState.QUEUED
     await elsewhere(bot, "DELETE FROM options WHERE place_id = 0 AND name = 'state'")
     await bot.delivered(job.id)
@@ -132,9 +132,9 @@ async def test_what_another_process_queued_or_cancelled_is_taken_up(make: Make) 
     waits = await bot.ask(user="2", size="256x144")
     held = await bot.ask(user="3", size="144x256")
     await bot.cancel(held.id, user="3")
-    assert bot.dispatch.waiting(held.id) is None
+    assert bot.dispatch.position(held.id) is None
     await written(bot, f"UPDATE jobs SET state = 'queued' WHERE id = {held.id}")
-    await bot.until(lambda: bot.dispatch.waiting(held.id) is not None)
+    await bot.until(lambda: bot.dispatch.position(held.id) is not None)
     await written(bot, f"UPDATE jobs SET state = 'cancelled' WHERE id IN ({drawn.id}, {waits.id})")
     await bot.until(lambda: waits.id not in bot.dispatch._queue)
     await bot.until(lambda: bot.dispatch._dispatcher._active[drawn.id].cancelled)
@@ -229,11 +229,11 @@ async def test_predicted_waits_are_measured(make: Make) -> None:
     bot = await make(engine=FakeEngine(pause=gate))
     gate.open()
     await bot.delivered((await bot.ask(user="1")).id)
-    bot.dispatch.hold(True)
+    bot.dispatch.set_paused(True)
     job = await bot.ask(user="2")
-    assert bot.dispatch.waiting(job.id) is not None
-    bot.dispatch.hold(False)
-    bot.dispatch.waiting(job.id)
+    assert bot.dispatch.position(job.id) is not None
+    bot.dispatch.set_paused(False)
+    bot.dispatch.position(job.id)
     await bot.delivered(job.id)
 
     def said() -> float:

@@ -252,7 +252,7 @@ async def test_a_refusal_that_a_kill_met_is_said(make: Make, fault: Fault) -> No
     bot.surface.plan(Call.SEND, fault)
     async with bot.db.write() as tx:
         await messages.add_notice(tx, "n", Address("chat", CHAT, user="1"), dump_card(Card(Tone.PROBLEM, "No.")))
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(bot.surface.killed.is_set)
     await bot.restart()
     await bot.until(lambda: bot.chats.messages)

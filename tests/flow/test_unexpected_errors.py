@@ -68,7 +68,7 @@ async def test_rows_that_can_not_be_read_hold_nothing_up(make: Make, caplog: pyt
         await tx.execute("UPDATE messages SET address = replace(address, 'platform', 'plat') WHERE event = 'address'")
         await tx.execute("UPDATE messages SET card = '{\"tone\": \"secret prompt\"}' WHERE event = 'card'")
         await messages.add_notice(tx, "good", secret, dump_card(good))
-    bot.dispatch.posted()
+    bot.dispatch.messages_added()
     await bot.until(lambda: bot.chats.messages)
     await bot.quiet()
     assert [seen.card for seen in bot.chats.messages.values()] == [good]

@@ -64,31 +64,31 @@ class RecordingBacklog:
         self.come_back: float | None = None
         self.asks = 0
 
-    def put(self, ticket: Ticket) -> None:
+    def enqueue(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
 
-    def full(self) -> float | None:
+    def retry_after(self) -> float | None:
         return self.come_back
 
-    def seat(self) -> AbstractContextManager[None]:
+    def reserve(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def forget(self, job_id: int) -> None:
+    def job_cancelled(self, job_id: int) -> None:
         self.forgotten.append(job_id)
 
-    def changed(self, job_id: int) -> None:
+    def job_changed(self, job_id: int) -> None:
         self.changes.append(job_id)
 
-    def posted(self) -> None:
+    def messages_added(self) -> None:
         self.posts += 1
 
-    def hold(self, on: bool) -> None:
+    def set_paused(self, on: bool) -> None:
         self.holds.append(on)
 
-    def asked(self) -> None:
+    def access_requested(self) -> None:
         self.asks += 1
 
-    def waiting(self, job_id: int) -> QueuePosition | None:
+    def position(self, job_id: int) -> QueuePosition | None:
         ids = [t.job_id for t in self.tickets if t.job_id not in self.forgotten]
         return QueuePosition(ids.index(job_id) + 1, None) if job_id in ids else None
 

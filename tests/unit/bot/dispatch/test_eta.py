@@ -71,7 +71,7 @@ class World:
         self.batcher.begin([(item, recipes_of(job_id, REQUEST)[:1])], 1)
 
     def middle(self, job_id: int) -> float:
-        waiting = self.eta.waiting(job_id)
+        waiting = self.eta.position(job_id)
         assert waiting is not None
         assert waiting.eta is not None
         assert waiting.eta.high == pytest.approx(waiting.eta.low / INITIAL_RANGE[0] * INITIAL_RANGE[1])
@@ -81,8 +81,8 @@ class World:
 def test_unknown_time_but_known_place() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 2, KIND))
-    assert world.eta.waiting(1) == QueuePosition(1, None)
-    assert world.eta.waiting(2) is None
+    assert world.eta.position(1) == QueuePosition(1, None)
+    assert world.eta.position(2) is None
 
 
 def test_everything_before_it_counts_and_itself() -> None:
@@ -91,7 +91,7 @@ def test_everything_before_it_counts_and_itself() -> None:
     world.queue.put(Ticket(2, 1, 1, KIND))
     world.queue.put(Ticket(3, 2, 1, KIND))
     world.running()
-    assert [world.eta.waiting(n).position for n in (1, 3, 2)] == [1, 2, 3]  # type: ignore[union-attr]
+    assert [world.eta.position(n).position for n in (1, 3, 2)] == [1, 2, 3]  # type: ignore[union-attr]
     assert world.middle(1) == pytest.approx(12.0 + 6.0)
     assert world.middle(3) == pytest.approx(12.0 + 6.0 + 3.0)
     assert world.middle(2) == pytest.approx(12.0 + 6.0 + 3.0 + 3.0)
@@ -115,14 +115,14 @@ def test_a_kind_that_nothing_is_known_of_hides_the_time_behind_it() -> None:
     world.queue.put(Ticket(2, 2, 1, ("another",)))
     world.queue.put(Ticket(3, 3, 1, KIND))
     assert world.middle(1) == pytest.approx(3.0)
-    assert world.eta.waiting(3) == QueuePosition(3, None)
+    assert world.eta.position(3) == QueuePosition(3, None)
 
 
 def test_nobody_knows_when_while_the_service_is_paused() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
-    world.batcher.hold(True)
-    assert world.eta.waiting(1) == QueuePosition(1, None)
+    world.batcher.set_paused(True)
+    assert world.eta.position(1) == QueuePosition(1, None)
 
 
 def test_urgent_work_does_not_wait_for_what_is_set_aside_for_it() -> None:
@@ -139,31 +139,31 @@ def test_what_changes_in_the_queue_is_seen() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.queue.put(Ticket(2, 2, 4, KIND))
-    assert world.eta.waiting(2) == QueuePosition(2, None)
+    assert world.eta.position(2) == QueuePosition(2, None)
     world.queue.remove(1)
-    assert world.eta.waiting(2) == QueuePosition(1, None)
+    assert world.eta.position(2) == QueuePosition(1, None)
     lead = world.queue.lead(lambda *_: True)
     assert lead is not None
     (piece,) = world.queue.take(2, lead)
     rest = piece.rest()
     assert rest is not None
     world.queue.put_front(rest)
-    assert world.eta.waiting(2) is None, "partly drawn: it does not wait any more"
+    assert world.eta.position(2) is None, "partly drawn: it does not wait any more"
 
 
 def test_a_long_queue_is_not_read_at_each_change() -> None:
     world = World(seconds=3.0)
     for n in range(1, SMALL_QUEUE + 4):
         world.queue.put(Ticket(n, n, 1, (n,)))
-    assert world.eta.waiting(5) == QueuePosition(5, None)
+    assert world.eta.position(5) == QueuePosition(5, None)
     world.queue.remove(1)
-    assert world.eta.waiting(5) == QueuePosition(5, None), "as of a moment ago"
+    assert world.eta.position(5) == QueuePosition(5, None), "as of a moment ago"
     world.queue.put(Ticket(999, 999, 1, KIND))
-    assert world.eta.waiting(999) == QueuePosition(SMALL_QUEUE + 3, None), "about behind each other's first"
+    assert world.eta.position(999) == QueuePosition(SMALL_QUEUE + 3, None), "about behind each other's first"
     world.queue.put(Ticket(1000, 1000, 1, KIND, bulk=True))
-    assert world.eta.waiting(1000) == QueuePosition(SMALL_QUEUE + 4, None), "about at the end"
+    assert world.eta.position(1000) == QueuePosition(SMALL_QUEUE + 4, None), "about at the end"
     world.clock.advance(REREAD_EVERY)
-    assert world.eta.waiting(5) == QueuePosition(4, None)
+    assert world.eta.position(5) == QueuePosition(4, None)
 
 
 def test_who_has_moved_up_noticeably_is_named() -> None:
@@ -181,13 +181,13 @@ def test_who_has_moved_up_noticeably_is_named() -> None:
 
 def test_a_full_queue_says_when_to_come_back() -> None:
     world = World(seconds=60.0)
-    assert world.eta.full(1) is None
+    assert world.eta.retry_after(1) is None
     world.queue.put(Ticket(1, 1, 1, KIND))
-    assert world.eta.full(1) == MIN_RETRY
+    assert world.eta.retry_after(1) == MIN_RETRY
     for n in range(2, 41):
         world.queue.put(Ticket(n, n, 1, KIND))
-    assert world.eta.full(41) is None
-    assert world.eta.full(40) == pytest.approx(40 * 60 / 10)
+    assert world.eta.retry_after(41) is None
+    assert world.eta.retry_after(40) == pytest.approx(40 * 60 / 10)
 
 
 def test_time_beside_the_device_is_promised_too() -> None:
@@ -200,15 +200,15 @@ def test_time_beside_the_device_is_promised_too() -> None:
     for n in range(2, 401):
         world.queue.put(Ticket(n, n, 1, KIND))
     world.clock.advance(REREAD_EVERY)
-    assert world.eta.full(400) == pytest.approx(401 * 3.0 * 1.5 / 10)
+    assert world.eta.retry_after(400) == pytest.approx(401 * 3.0 * 1.5 / 10)
 
 
 def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
     world = World(seconds=10.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
-    world.eta.waiting(1)
+    world.eta.position(1)
     world.clock.advance(4.0)
-    world.eta.waiting(1)
+    world.eta.position(1)
     world.clock.advance(4.0)
     result = world.calibration.complete(1, now=world.clock.monotonic())
     assert result is not None
@@ -312,6 +312,6 @@ def ends(eta: Eta) -> tuple[float, float]:
 def test_nothing_is_learnt_from_what_was_cancelled() -> None:
     world = World(seconds=10.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
-    world.eta.waiting(1)
+    world.eta.position(1)
     world.calibration.forget(1)
     assert world.calibration.complete(1, now=world.clock.monotonic()) is None

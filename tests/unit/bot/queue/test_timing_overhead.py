@@ -97,9 +97,9 @@ def test_time_in_which_nobody_waits_or_the_service_is_paused_does_not_count(paus
     if paused:
         line.put()
     line.draw(2.0, 2.0)
-    line.batcher.hold(paused)
+    line.batcher.set_paused(paused)
     line.clock.advance(1000.0)
-    line.batcher.hold(False)
+    line.batcher.set_paused(False)
     if not paused:
         line.put()
     line.draw(2.0, 3.0)
