@@ -6,12 +6,15 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from adapters.cli import parsers, platforms
-from adapters.cli.parsers import Actions
+from adapters.cli import platforms
+
+if TYPE_CHECKING:
+    from adapters.cli.parsers import Actions
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -19,7 +22,19 @@ Command = Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports an error of the line in one sentence."""
+    """Reports an error of the line in one sentence. ``fill`` adds the arguments when a line first needs them."""
+
+    def __init__(
+        self, *args: Any, fill: Callable[[argparse.ArgumentParser], None] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._fill = fill
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"easel: {message} ({self.prog} --help)\n")
@@ -79,8 +94,10 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"easel {version('easel')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, text: str, module: str) -> _Parser:
-        command: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def add(
+        name: str, text: str, module: str, fill: Callable[[argparse.ArgumentParser], None] | None = None
+    ) -> _Parser:
+        command: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False, fill=fill)
         command.set_defaults(module=module)
         return command
 
@@ -88,10 +105,13 @@ def _parser() -> _Parser:
     _draw(add("draw", "Draw without a server, and write the pictures to files.", "draw"))
     doctor = add("doctor", "Look at everything that can be wrong, and say what to do about it.", "doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    quota = _quota(
-        add("quota", "Set, show or reset the quota rules of this Easel, and what it means for somebody.", "quota")
-    )
-    parsers.add(lambda name, text: add(name, text, "verbs"), quota)
+    add("quota", "Set, show or reset the quota rules of this Easel, and what it means for somebody.", "quota", _quota)
+    for name, text in (
+        ("place", "Set what holds in a server or group, or everywhere."),
+        ("access", "Answer those who want to come in."),
+        ("service", "Pause or drain the whole service, or let it run."),
+    ):
+        add(name, text, "registry_commands", partial(_of_registry, name))
     bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
@@ -154,7 +174,20 @@ def _model(command: argparse.ArgumentParser) -> None:
             action.add_argument("name", metavar="NAME", help="a model's name, or its id on the hub (owner/name)")
 
 
-def _quota(command: argparse.ArgumentParser) -> Actions:
+def _of_registry(word: str, command: argparse.ArgumentParser) -> None:
+    # Imported here: the registry imports every feature.
+    from adapters.cli import parsers  # noqa: PLC0415 - see above
+
+    parsers.add(word, command)
+
+
+def _quota(command: argparse.ArgumentParser) -> None:
+    from adapters.cli import parsers  # noqa: PLC0415 - as above
+
+    parsers.add_actions("quota", _rules(command))
+
+
+def _rules(command: argparse.ArgumentParser) -> Actions:
     actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
     for name, text in (
         ("set", "Set a rule: N/hour, N/day, N/week or unlimited, and what else the guide for admins names."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -40,7 +40,6 @@ _ABOUT: Mapping[str, str] = MappingProxyType(
         "easel bans": "List who is shut out.",
         "easel changes": "List who changed what.",
         "easel undo": "Take a change back.",
-        "easel service": "Pause or drain the whole service, or let it run.",
         "easel waiting": "List who waits to be let in.",
         "easel allow": "Let somebody in.",
         "easel refuse": "Keep somebody out.",
@@ -48,47 +47,39 @@ _ABOUT: Mapping[str, str] = MappingProxyType(
 )
 
 
-def words_of(verb: Command) -> tuple[str, ...] | None:
+def words_of(command: Command) -> tuple[str, ...] | None:
     """Return a command's words here; None if it has no parser, or one of its own."""
-    if verb.name in OWN_FORMS or verb.personal:
+    if command.name in OWN_FORMS or command.personal:
         return None
-    command, _, sub = verb.name.partition(" ")
-    if verb.name == "easel service":
+    first, _, sub = command.name.partition(" ")
+    if command.name == "easel service":
         return ("service",)
-    if command == "quota":
-        return (command, sub)
-    return ("access" if verb.permission is Permission.OWNER else "place", sub)
+    if first == "quota":
+        return (first, sub)
+    return ("access" if command.permission is Permission.OWNER else "place", sub)
 
 
-def add(new: Callable[[str, str], argparse.ArgumentParser], quota: Actions) -> None:
-    """Add the parsers of all commands.
-
-    Args:
-        new: Creates a parser by name and description.
-        quota: The actions of `easel quota`.
-    """
-    groups: dict[str, Actions] = {"quota": quota}
-    about = {
-        "place": "Set what holds in a server or group, or everywhere.",
-        "access": "Answer those who want to come in.",
-    }
-    for verb in COMMANDS.typed:
-        words = words_of(verb)
-        if words is None:
-            continue
-        if len(words) == 1:
-            form = new(words[0], _ABOUT[verb.name])
-        else:
-            if words[0] not in groups:
-                groups[words[0]] = new(words[0], about[words[0]]).add_subparsers(required=True, metavar="ACTION")
-            text = _ABOUT[verb.name]
-            form = groups[words[0]].add_parser(words[1], help=text, description=text, allow_abbrev=False)
-        _fill(form, verb)
+def add(word: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command that a word stands for, or an action for each command of the group."""
+    command = next((command for command in COMMANDS.typed if words_of(command) == (word,)), None)
+    if command is None:
+        add_actions(word, parser.add_subparsers(required=True, metavar="ACTION"))
+    else:
+        _fill(parser, command)
 
 
-def args_of(verb: Command, found: argparse.Namespace) -> dict[str, str]:
+def add_actions(word: str, actions: Actions) -> None:
+    """Add an action for each command of a group, such as ``quota``."""
+    for command in COMMANDS.typed:
+        words = words_of(command)
+        if words is not None and words[0] == word:
+            text = _ABOUT[command.name]
+            _fill(actions.add_parser(words[1], help=text, description=text, allow_abbrev=False), command)
+
+
+def args_of(command: Command, found: argparse.Namespace) -> dict[str, str]:
     """Return a command's arguments as typed."""
-    values = {arg.name: getattr(found, arg.name) for arg in verb.args}
+    values = {arg.name: getattr(found, arg.name) for arg in command.args}
     return {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in values.items() if v is not None}
 
 
@@ -112,9 +103,9 @@ def check_ids(platform: str | None, *ids: str | None) -> None:
             raise BadInput("cli.id", value=shown(value))
 
 
-def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
-    form.set_defaults(module="verbs", verb=verb.name)
-    for arg in verb.args:
+def _fill(form: argparse.ArgumentParser, command: Command) -> None:
+    form.set_defaults(module="registry_commands", command=command.name)
+    for arg in command.args:
         several = "+" if arg.type in {ArgType.TEXT, ArgType.SPAN} else None
         choices = arg.choices or None
         text = _help(arg)
@@ -130,10 +121,10 @@ def _fill(form: argparse.ArgumentParser, verb: Command) -> None:
                 choices=choices,
                 help=text,
             )
-    if verb.permission is Permission.OWNER:
+    if command.permission is Permission.OWNER:
         form.set_defaults(platform=None, place=None)
         return
-    needed = verb.name in PLACED
+    needed = command.name in PLACED
     form.add_argument(
         "--platform", choices=platforms.names(), required=needed, help="the platform of the place, or of ids"
     )

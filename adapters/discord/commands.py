@@ -12,7 +12,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import locale_str
 
-from adapters.discord import verbs
+from adapters.discord import registry_commands
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
@@ -133,7 +133,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
                 app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
                 for name, callback in plain
             ),
-            *verbs.build(self._about, self._verb),
+            *registry_commands.build(self._about, self._registry_command),
         ]
 
     async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -179,19 +179,21 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
 
         await self._notice(interaction, work())
 
-    async def _verb(self, interaction: discord.Interaction, verb: Command, values: Mapping[str, object]) -> None:
+    async def _registry_command(
+        self, interaction: discord.Interaction, command: Command, values: Mapping[str, object]
+    ) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        given, ref = verbs.picked(values), ref_of(interaction, private=verb.private)
-        call = Invocation(actor, place, verb, ref, given.args, given.names, given.roles)
+        given, ref = registry_commands.picked(values), ref_of(interaction, private=command.private)
+        call = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
 
         async def work() -> InteractionAnswer:
             card = await self._studio.command(call)
             if card.job_id is not None:
                 return InteractionAnswer(card, card.job_id)
             # Everybody may see a new setting; a refusal is private.
-            return InteractionAnswer(replace(card, private=verb.private))
+            return InteractionAnswer(replace(card, private=command.private))
 
-        await self._replies.respond(interaction, ref, actor.locale, work(), private=verb.private)
+        await self._replies.respond(interaction, ref, actor.locale, work(), private=command.private)
 
     async def _notice(self, interaction: discord.Interaction, work: Awaitable[InteractionAnswer]) -> None:
         ref = ref_of(interaction, private=True)

@@ -27,11 +27,11 @@ from adapters.telegram.commands import MessageCommands
 from adapters.telegram.identity import PLATFORM
 from adapters.telegram.polling import Polling
 from adapters.telegram.rate_limit import RateLimiter
+from adapters.telegram.registry_commands import RegistryCommands
 from adapters.telegram.replies import MissedNotices, ReplyPoster
 from adapters.telegram.routing import ChatMigrations, IgnoredSenders
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
-from adapters.telegram.verbs import Verbs
 from bot.commands.model import Permission
 from bot.core.errors import Unavailable
 from bot.features import COMMANDS
@@ -128,7 +128,7 @@ class TelegramService(PlatformService):
         dispatcher.include_router(IgnoredSenders(self._studio, replies, ALL_COMMANDS).router())
         missed = MissedNotices(self._studio, replies)
         for router in (
-            Verbs(self._studio, me, self._owners, admins, replies).router(),
+            RegistryCommands(self._studio, me, self._owners, admins, replies).router(),
             MessageCommands(self._studio, me, self._owners, background, replies).router(),
         ):
             router.message.middleware(missed)

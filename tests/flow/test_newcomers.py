@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapters.cli.verbs import IdleBacklog
+from adapters.cli.registry_commands import IdleBacklog
 from bot.access import newcomers
 from bot.cards import i18n
 from bot.core.access import AccessMode, Owners

@@ -72,7 +72,7 @@ def at_the_terminal(line: str) -> str:
         if found.action == "set":
             parse_terms(" ".join(found.rule))
         return f"quota {found.action}"
-    verb = BY_NAME[found.verb]
+    verb = BY_NAME[found.command]
     for name, value in parsers.args_of(verb, found).items():
         check(next(arg for arg in verb.args if arg.name == name), value)
     return verb.name

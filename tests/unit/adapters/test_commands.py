@@ -10,8 +10,8 @@ import pytest
 from discord.app_commands import locale_str
 
 from adapters.cli import main, parsers
-from adapters.discord import verbs as discord_verbs
-from adapters.telegram import verbs as telegram_verbs
+from adapters.discord import registry_commands as discord_commands
+from adapters.telegram import registry_commands as telegram_commands
 from adapters.telegram.service import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
 from bot.cards import i18n
 from bot.commands.model import ArgType, Command
@@ -32,10 +32,10 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
-def test_every_command_has_its_words_in_both_languages(verb: Command) -> None:
-    keys = [f"discord.command.{verb.name.replace(' ', '.')}"]
-    for arg in verb.args:
+@pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
+def test_every_command_has_its_words_in_both_languages(command: Command) -> None:
+    keys = [f"discord.command.{command.name.replace(' ', '.')}"]
+    for arg in command.args:
         keys += [f"discord.option.{arg.name}", f"discord.option.{arg.name}.about", f"argument.{arg.name}"]
         keys += [f"choice.{choice}" for choice in arg.choices]
     for key, locale in itertools.product(keys, i18n.LOCALES):
@@ -49,13 +49,13 @@ def test_every_command_has_its_words_in_both_languages(verb: Command) -> None:
             assert " " not in said
 
 
-@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
-def test_every_command_is_accepted_on_telegram(verb: Command) -> None:
-    assert verb.name.partition(" ")[0] in telegram_verbs.FIRST_WORDS
+@pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
+def test_every_command_is_accepted_on_telegram(command: Command) -> None:
+    assert command.name.partition(" ")[0] in telegram_commands.FIRST_WORDS
 
 
 def test_what_telegram_lists_exists() -> None:
-    known = {"draw", "history", "cancel", "help", *telegram_verbs.FIRST_WORDS}
+    known = {"draw", "history", "cancel", "help", *telegram_commands.FIRST_WORDS}
     assert known >= {*IN_PRIVATE, *IN_GROUPS, *FOR_ADMINS}
     # Admins' commands are shown to nobody else.
     assert "easel" not in {*IN_PRIVATE, *IN_GROUPS}
@@ -64,13 +64,13 @@ def test_what_telegram_lists_exists() -> None:
 def test_every_command_is_a_slash_command_within_discords_limits() -> None:
     async def nothing(*_: object) -> None: ...
 
-    built = discord_verbs.build(locale_str, nothing)
+    built = discord_commands.build(locale_str, nothing)
     names = set()
     for command in built:
         subs = list(getattr(command, "commands", []))
         assert len(subs) <= 25
         names |= {f"{command.name} {sub.name}" for sub in subs} or {command.name}
-    assert names == {verb.name for verb in COMMANDS.typed}
+    assert names == {command.name for command in COMMANDS.typed}
     assert len(built) + 3 <= 100
 
 
@@ -78,33 +78,35 @@ def parser() -> argparse.ArgumentParser:
     return main._parser()
 
 
-def line_of(verb: Command, *, optional: bool) -> list[str] | None:
-    words = parsers.words_of(verb)
+def line_of(command: Command, *, optional: bool) -> list[str] | None:
+    words = parsers.words_of(command)
     if words is None:
         return None
     line = [*words]
-    for arg in verb.args:
+    for arg in command.args:
         value = [arg.choices[0]] if arg.choices else VALUES[arg.type]
         if arg.required:
             line += value
         elif optional:
             line += [f"--{arg.name}", *value]
-    return [*line, "--platform", "discord", "--place", "55"] if verb.name in parsers.PLACED else line
+    return [*line, "--platform", "discord", "--place", "55"] if command.name in parsers.PLACED else line
 
 
-@pytest.mark.parametrize("verb", COMMANDS.typed, ids=lambda verb: verb.name)
-def test_every_command_has_a_terminal_form_or_is_personal(verb: Command) -> None:
-    line = line_of(verb, optional=True)
+@pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
+def test_every_command_has_a_terminal_form_or_is_personal(command: Command) -> None:
+    line = line_of(command, optional=True)
     if line is None:
-        assert verb.name in AT_NO_TERMINAL | OWN_FORMS
+        assert command.name in AT_NO_TERMINAL | OWN_FORMS
         return
     found = parser().parse_args(line)
-    assert (found.module, found.verb) == ("verbs", verb.name)
-    said = parsers.args_of(verb, found)
-    assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.type]) for arg in verb.args}
-    bare = line_of(verb, optional=False)
+    assert (found.module, found.command) == ("registry_commands", command.name)
+    said = parsers.args_of(command, found)
+    assert said == {arg.name: arg.choices[0] if arg.choices else " ".join(VALUES[arg.type]) for arg in command.args}
+    bare = line_of(command, optional=False)
     assert bare is not None
-    assert set(parsers.args_of(verb, parser().parse_args(bare))) == {arg.name for arg in verb.args if arg.required}
+    assert set(parsers.args_of(command, parser().parse_args(bare))) == {
+        arg.name for arg in command.args if arg.required
+    }
 
 
 def test_the_operator_sets_reads_and_takes_back(

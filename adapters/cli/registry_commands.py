@@ -33,8 +33,8 @@ TERMINAL = "cli"
 
 def main(args: argparse.Namespace) -> int:
     """Run a command and print its result. Returns 0; raises Refusal."""
-    verb = COMMANDS.by_name[args.verb]
-    asyncio.run(_main(_call(verb, args)))
+    command = COMMANDS.by_name[args.command]
+    asyncio.run(_main(_call(command, args)))
     return 0
 
 
@@ -59,22 +59,22 @@ async def _main(call: Invocation) -> None:
         echo_card(result.card)
 
 
-def _call(verb: Command, found: argparse.Namespace) -> Invocation:
+def _call(command: Command, found: argparse.Namespace) -> Invocation:
     """Return the operator's invocation: as an owner, in the named place."""
-    args = args_of(verb, found)
-    people = [args[arg.name] for arg in verb.args if arg.type is ArgType.PERSON and arg.name in args]
+    args = args_of(command, found)
+    people = [args[arg.name] for arg in command.args if arg.type is ArgType.PERSON and arg.name in args]
     if found.platform is None and (found.place is not None or any(":" not in person for person in people)):
         raise BadInput("refusal.quota.scope_platform")
-    ids = [args.get(arg.name) for arg in verb.args if arg.type in {ArgType.PERSON, ArgType.ROLE, ArgType.CHANNEL}]
+    ids = [args.get(arg.name) for arg in command.args if arg.type in {ArgType.PERSON, ArgType.ROLE, ArgType.CHANNEL}]
     check_ids(found.platform, found.place, *ids)
-    if verb.name == "easel log" and not args:
+    if command.name == "easel log" and not args:
         raise BadInput("cli.place.log")
     platform = found.platform or TERMINAL
     actor = Actor(platform, OPERATOR, OPERATOR, is_owner=True, locale=language())
     # Channel ids are not resolved: the operator may read and write everything anyway.
-    names = {arg.name: args[arg.name] for arg in verb.args if arg.type is ArgType.CHANNEL and arg.name in args}
+    names = {arg.name: args[arg.name] for arg in command.args if arg.type is ArgType.CHANNEL and arg.name in args}
     return Invocation(
-        actor, Place(platform, found.place, ""), verb, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
+        actor, Place(platform, found.place, ""), command, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
     )
 
 

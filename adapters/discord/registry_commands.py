@@ -11,13 +11,12 @@ import discord
 from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from bot.commands.model import Arg, ArgType
-from bot.commands.model import Command as CommandEntry
+from bot.commands.model import Arg, ArgType, Command
 from bot.features import COMMANDS
 
-Answering: TypeAlias = Callable[[discord.Interaction, CommandEntry, Mapping[str, object]], Awaitable[None]]
+Answering: TypeAlias = Callable[[discord.Interaction, Command, Mapping[str, object]], Awaitable[None]]
 About: TypeAlias = Callable[[str], locale_str]
-Command: TypeAlias = app_commands.Command[Any, ..., None]
+AppCommand: TypeAlias = app_commands.Command[Any, ..., None]
 
 MOST = 10**12
 """Largest whole number that an option takes; Discord's own limit is 2^53."""
@@ -56,25 +55,25 @@ _TYPES: Mapping[ArgType, Any] = {
 }
 
 
-def build(about: About, answering: Answering) -> list[Command | app_commands.Group]:
+def build(about: About, answering: Answering) -> list[AppCommand | app_commands.Group]:
     """Return a command for each name of one word, and a group for each first word of the others.
 
     Args:
         about: Returns the English text of a key with the key of its translations.
         answering: Runs a command with the values that discord.py passes.
     """
-    built: dict[str, Command | app_commands.Group] = {}
-    for verb in COMMANDS.typed:
-        name, _, sub = verb.name.partition(" ")
-        command = _command(verb, sub or name, about, answering)
+    built: dict[str, AppCommand | app_commands.Group] = {}
+    for command in COMMANDS.typed:
+        name, _, sub = command.name.partition(" ")
+        app_command = _command(command, sub or name, about, answering)
         if not sub:
-            built[name] = command
+            built[name] = app_command
             continue
         if name not in built:
             built[name] = app_commands.Group(name=name, description=about(f"discord.command.{name}"))
         group = built[name]
         assert isinstance(group, app_commands.Group), f"/{name} is a command by itself"
-        group.add_command(command)
+        group.add_command(app_command)
     return list(built.values())
 
 
@@ -103,17 +102,17 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
     return found
 
 
-def _command(verb: CommandEntry, name: str, about: About, answering: Answering) -> Command:
-    callback = _callback(verb, answering)
-    if verb.args:
-        names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in verb.args}
+def _command(command: Command, name: str, about: About, answering: Answering) -> AppCommand:
+    callback = _callback(command, answering)
+    if command.args:
+        names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in command.args}
         callback = app_commands.rename(**names)(callback)
-        callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in verb.args})(
+        callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in command.args})(
             callback
         )
-    if chosen := {arg.name: _choices(arg, about) for arg in verb.args if arg.type is ArgType.CHOICE}:
+    if chosen := {arg.name: _choices(arg, about) for arg in command.args if arg.type is ArgType.CHOICE}:
         callback = app_commands.choices(**chosen)(callback)
-    key = f"discord.command.{verb.name.replace(' ', '.')}"
+    key = f"discord.command.{command.name.replace(' ', '.')}"
     return app_commands.Command(name=name, description=about(key), callback=callback)
 
 
@@ -121,19 +120,19 @@ def _choices(arg: Arg, about: About) -> list[Choice[str | int | float]]:
     return [Choice(name=about(f"choice.{value}"), value=value) for value in arg.choices]
 
 
-def _callback(verb: CommandEntry, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
+def _callback(command: Command, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
     async def callback(interaction: discord.Interaction, **values: object) -> None:
-        await answering(interaction, verb, values)
+        await answering(interaction, command, values)
 
     # discord.py builds the options from the signature, which only the table knows.
-    setattr(callback, "__signature__", inspect.Signature(list(_parameters(verb))))  # noqa: B010 - mypy knows no such attribute
+    setattr(callback, "__signature__", inspect.Signature(list(_parameters(command))))  # noqa: B010 - mypy knows no such attribute
     return callback
 
 
-def _parameters(verb: CommandEntry) -> Iterable[inspect.Parameter]:
+def _parameters(command: Command) -> Iterable[inspect.Parameter]:
     kind = inspect.Parameter.KEYWORD_ONLY
     yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
-    for arg in sorted(verb.args, key=lambda arg: not arg.required):
+    for arg in sorted(command.args, key=lambda arg: not arg.required):
         of_type = _TYPES[arg.type]
         if arg.required:
             yield inspect.Parameter(arg.name, kind, annotation=of_type)

@@ -32,7 +32,7 @@ class _Given:
     names: dict[str, str] = field(default_factory=dict)
 
 
-class Verbs:
+class RegistryCommands:
     """Handlers of the table's commands. They only save; delivery shows the results.
 
     Args:
@@ -52,7 +52,7 @@ class Verbs:
 
     def router(self) -> Router:
         """Return the route of all first words of the table."""
-        router = Router(name="verbs")
+        router = Router(name="registry")
         router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
         return router
 
@@ -62,16 +62,16 @@ class Verbs:
         update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
         try:
-            verb, rest = self._studio.find_command(kind, _written(message, self._me.username))
-            kind = verb.name
-            if verb.personal and verb.private and is_group(message.chat):
+            command, rest = self._studio.find_command(kind, _written(message, self._me.username))
+            kind = command.name
+            if command.personal and command.private and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
-                card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{verb.name}")
+                card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{command.name}")
             else:
-                given = await self._given(message, actor, verb, rest, alone=not line.rest)
-                actor = await self._with_rights(message, actor, verb, given.args)
+                given = await self._given(message, actor, command, rest, alone=not line.rest)
+                actor = await self._with_rights(message, actor, command, given.args)
                 card = await self._studio.command(
-                    Invocation(actor, place_of(message), verb, ref, given.args, given.names)
+                    Invocation(actor, place_of(message), command, ref, given.args, given.names)
                 )
         except Refusal as refusal:
             # Every try of a code is answered with the number of tries left.
@@ -80,14 +80,14 @@ class Verbs:
         if card.job_id is None:  # delivery shows the cards of jobs
             await self._replies.post(message, actor, update_id, card, kind=kind)
 
-    async def _given(self, message: Message, actor: Actor, verb: Command, rest: str, *, alone: bool) -> _Given:
+    async def _given(self, message: Message, actor: Actor, command: Command, rest: str, *, alone: bool) -> _Given:
         """Parse the arguments and resolve the people and chats that they name."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
-        given = _Given(self._studio.parse_arguments(verb, rest, near))
-        for arg in verb.args:
+        given = _Given(self._studio.parse_arguments(command, rest, near))
+        for arg in command.args:
             value = given.args.get(arg.name)
-            if arg.type is ArgType.ROLE and (value is not None or len(verb.args) == 1):
+            if arg.type is ArgType.ROLE and (value is not None or len(command.args) == 1):
                 raise BadInput("telegram.no_roles")
             if value is None:
                 continue
@@ -122,10 +122,10 @@ class Verbs:
             raise NotAllowed("telegram.no_admin_there")
         given.names[name] = value
 
-    async def _with_rights(self, message: Message, actor: Actor, verb: Command, args: Mapping[str, str]) -> Actor:
+    async def _with_rights(self, message: Message, actor: Actor, command: Command, args: Mapping[str, str]) -> Actor:
         """Look up whether the actor is an admin here, if the command depends on it."""
-        needed = verb.permission is Permission.ADMIN or "person" in args
-        if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or verb.name in _HINTS):
+        needed = command.permission is Permission.ADMIN or "person" in args
+        if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or command.name in _HINTS):
             return actor
         try:
             return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
