@@ -18,7 +18,7 @@ import torch
 from engine import catalogue, upscaler_file
 from engine.contract import EngineError, UnknownModel
 from engine.diffusion import device as devices
-from engine.diffusion.memory import abilities
+from engine.diffusion.memory import probe
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import Plan
 from engine.diffusion.upscaler import Upscaler
@@ -84,8 +84,8 @@ def _plan(request: ProbeRequest, device: torch.device, kept: int) -> Plan:
     width, height = spec.profile.presets["square"]
     file = Path(spec.transformer)
     size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
-    looked = abilities.look(device, kept)
-    return plan(spec.profile, width, height, looked, request.precision, abilities.libraries(), gguf=size)
+    looked = probe.probe_device(device, kept)
+    return plan(spec.profile, width, height, looked, request.precision, probe.libraries(), gguf=size)
 
 
 if __name__ == "__main__":

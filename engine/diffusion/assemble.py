@@ -211,7 +211,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
     except UnknownModel as e:
         raise UnknownModel(f"The model in {path} can't be loaded: {e}.") from e
     except Exception as e:
-        raise UnknownModel(f"The model in {path} can't be loaded: {_meaning(e)}.") from e
+        raise UnknownModel(f"The model in {path} can't be loaded: {_explain(e)}.") from e
     finally:
         for name in _EXPECTED_LOGS:
             logging.getLogger(name).removeFilter(_is_news)
@@ -221,7 +221,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return _EXPECTED_LOGS[record.name] not in record.getMessage()
 
 
-def _meaning(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """Return what a library's exception says about the files, without its advice to programmers."""
     text = " ".join(str(error).split())
     for pattern in (_EXPECTED, _MISMATCH, _DECODED):

@@ -64,14 +64,14 @@ def release(device: torch.device) -> None:
 
 
 @dataclass(slots=True)
-class Took:
+class Elapsed:
     """Seconds that a block of work took."""
 
     seconds: float = 0.0
 
 
 @dataclass(slots=True)
-class Busy:
+class BusyTimer:
     """Measures the device's busy time.
 
     Attributes:
@@ -87,11 +87,11 @@ class Busy:
         self.seconds, self.since = 0.0, time.monotonic()
 
     @contextmanager
-    def at_work(self) -> Iterator[Took]:
+    def measure(self) -> Iterator[Elapsed]:
         """Add the block's time."""
-        took, began = Took(), time.monotonic()
+        elapsed, began = Elapsed(), time.monotonic()
         try:
-            yield took
+            yield elapsed
         finally:
-            took.seconds = time.monotonic() - began
-            self.seconds += took.seconds
+            elapsed.seconds = time.monotonic() - began
+            self.seconds += elapsed.seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from weakref import WeakSet
@@ -13,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from engine import catalogue
+from engine.backoff import Backoff
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview
 from engine.diffusion import init_image
-from engine.diffusion.device import Busy, release, title
+from engine.diffusion.device import BusyTimer, release, title
+from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
-from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
+from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg, to_uint8
 from engine.diffusion.memory import apply
-from engine.diffusion.postprocess import meaning, rounded
-from engine.diffusion.prompts import Prompts
-from engine.diffusion.ration import Ration
+from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import BatchKey, DecodedImage, OutputHandler, RequestState, StepProgress
 from engine.diffusion.step_scheduler import BatchTuner, StepScheduler
 from engine.families.base import Family
@@ -79,7 +80,7 @@ class StepExecutor:
         outputs: Receives progress, pictures and failures.
         encoder: Turns pixels into files; the caller owns it.
         device: Device whose memory is given back after a failure.
-        busy: Counts how long the device works.
+        busy_timer: Measures how long the device works.
         upscaler: Enlarges initial images.
         clock: Monotonic seconds.
     """
@@ -90,9 +91,9 @@ class StepExecutor:
         outputs: OutputHandler,
         encoder: ImageEncoder,
         device: torch.device,
-        busy: Busy | None = None,
+        busy_timer: BusyTimer | None = None,
         *,
-        upscaler: init_image.Enlarges | None = None,
+        upscaler: init_image.ImageUpscaler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
@@ -100,15 +101,17 @@ class StepExecutor:
         self._encoder = encoder
         self._device = device
         self._device_kind = device_kind(title(device))
-        self._busy = busy or Busy()
+        self._busy_timer = busy_timer or BusyTimer()
         self._upscaler = upscaler
         self._open: dict[int, RequestState] = {}
         self._caps: dict[BatchKey, int] = {}
         self._tiled: WeakSet[Family] = WeakSet()
         self._tuner = BatchTuner()
-        self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
+        self._retries: defaultdict[tuple[str, str, str], Backoff] = defaultdict(
+            lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
+        )
         self._scheduler = StepScheduler(self._max_batch)
-        self.prompts = Prompts()
+        self.prompts = PromptCache()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -140,7 +143,7 @@ class StepExecutor:
         ready = [r for r in batch if r.denoise is not None or self._begin(r, family)]
         if ready and self._denoise(ready, family):
             for request in ready:
-                if request.denoise is not None and request.denoise.over:
+                if request.denoise is not None and request.denoise.finished:
                     self._finish(request, family, request.denoise)
 
     def _unavailable(self, key: BatchKey, error: EngineError) -> None:
@@ -169,28 +172,28 @@ class StepExecutor:
 
     def _begin(self, request: RequestState, family: Family) -> bool:
         """Prepare a request for its first step; False if it needs more time, or has failed."""
-        request.init_image = request.init_image or init_image.Starting(request.recipe, self._upscaler)
+        request.reader = request.reader or init_image.InitImageReader(request.recipe, self._upscaler)
         denoise = None
         try:
-            with self._busy.at_work() as took:
-                if request.init_image.go_on(INIT_IMAGE_SECONDS):
-                    denoise = self._start_denoising(request, family, request.init_image.start)
+            with self._busy_timer.measure() as elapsed:
+                if request.reader.read_for(INIT_IMAGE_SECONDS):
+                    denoise = self._start_denoising(request, family, request.reader.image)
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
             log.warning("A recipe can't be begun: %r", error)
-            self._fail(request, meaning(error))
+            self._fail(request, engine_error(error))
             return False
-        request.seconds += took.seconds
+        request.seconds += elapsed.seconds
         if denoise is None:
             return False
-        request.init_image, request.denoise = None, denoise
+        request.reader, request.denoise = None, denoise
         request.begun = True
         request.steps = denoise.steps
         request.weight = 1 if denoise.negative is None else 2
         return True
 
-    def _start_denoising(self, request: RequestState, family: Family, start: InitImage | None) -> DenoiseState:
+    def _start_denoising(self, request: RequestState, family: Family, image: InitImage | None) -> DenoiseState:
         """Encode the prompts and make the noise."""
         recipe = request.recipe
         name = f"{recipe.model} {self._models.precision(request.key)}"
@@ -199,23 +202,23 @@ class StepExecutor:
         if family.guided(recipe.guidance):
             # NegativePromptSupport.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
             negative = self.prompts.embed(family, name, recipe.negative if recipe.guidance > 1 else "")
-        return family.begin(recipe, prompt, negative, start)
+        return family.begin(recipe, prompt, negative, image)
 
     def _denoise(self, batch: Sequence[RequestState], family: Family) -> bool:
         """Take one step; False if it failed, and its requests are tried again or have ended."""
         states = [r.denoise for r in batch if r.denoise is not None]
         for request, state in zip(batch, states, strict=True):
-            state.looked = self._outputs.wants_preview(request.ticket)
+            state.wants_preview = self._outputs.wants_preview(request.ticket)
         try:
-            with self._busy.at_work() as took:
+            with self._busy_timer.measure() as elapsed:
                 family.step(states)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
             log.warning("A step of %d failed: %r", len(batch), e)
-            error = meaning(e)
+            error = engine_error(e)
         else:
-            self._report_step(batch, states, family, took.seconds)
+            self._report_step(batch, states, family, elapsed.seconds)
             return True
         # Outside of the except block, which keeps the failed step's tensors alive.
         release(self._device)
@@ -234,7 +237,7 @@ class StepExecutor:
         self._outputs.on_step(progress, seconds)
         now = time.monotonic()
         for request, state in zip(batch, states, strict=True):
-            if state.looked and not state.over and now - request.previewed_at >= PREVIEW_SECONDS:
+            if state.wants_preview and not state.finished and now - request.previewed_at >= PREVIEW_SECONDS:
                 request.previewed_at = now
                 self._preview(request, family, state)
 
@@ -246,7 +249,7 @@ class StepExecutor:
                 self._outputs.on_preview(ticket, Preview(recipe_id, data, JPEG))
 
         try:
-            with self._busy.at_work():
+            with self._busy_timer.measure():
                 pixels = family.preview(state)
         except torch.AcceleratorError:
             raise
@@ -272,16 +275,16 @@ class StepExecutor:
     def _finish(self, request: RequestState, family: Family, state: DenoiseState) -> None:
         """Decode a picture, check it, and hand it over or draw it again."""
         try:
-            with self._busy.at_work() as took:
+            with self._busy_timer.measure() as elapsed:
                 finite = bool(torch.isfinite(state.latents).all())
-                pixels = rounded(self._decode(request, family, state)) if finite else None
+                pixels = to_uint8(self._decode(request, family, state)) if finite else None
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
             log.warning("A picture can't be decoded: %r", e)
-            error = meaning(e)
+            error = engine_error(e)
         else:
-            request.seconds += took.seconds
+            request.seconds += elapsed.seconds
             if pixels is None:
                 self._overflowed(request)
             else:
@@ -295,7 +298,7 @@ class StepExecutor:
         try:
             return family.finish(state)
         except Exception as e:
-            if family in self._tiled or not isinstance(meaning(e), OutOfMemory):
+            if family in self._tiled or not isinstance(engine_error(e), OutOfMemory):
                 raise
             log.warning("%dx%d is decoded in tiles from now on: %r", request.recipe.width, request.recipe.height, e)
             self._tiled.add(family)
@@ -325,7 +328,7 @@ class StepExecutor:
             if request.flat is None or not flat:
                 # The precision was the reason, not the prompt.
                 self._set_default_precision(model, image.precision)
-        elif flat and not init_image.is_plain(state.start):
+        elif flat and not init_image.is_plain(state.init_image):
             safer = self._models.safer_precision(request.key)
             if safer is not None and self._may_retry(model, safer, "flat"):
                 request.flat = image
@@ -339,7 +342,11 @@ class StepExecutor:
             return True
         if any(r.retried and (r.recipe.model, r.precision) == (model, precision) for r in self._open.values()):
             return True
-        return self._ration.take((model, precision, why))
+        backoff = self._retries[model, precision, why]
+        if backoff.resting:
+            return False
+        backoff.fail()
+        return True
 
     def _retry(self, request: RequestState, precision: str) -> None:
         """Draw a request again in another precision, after those that have begun in this one."""

@@ -168,7 +168,7 @@ def _check_whole(files: Files, path: Path) -> None:
         raise UnknownModel(
             f"{path} can't be loaded as one file: {files.spec.title}'s transformer goes over a base, as transformer."
         )
-    _check_kin(files, path, tensors, "single file")
+    _check_family(files, path, tensors, "single file")
     _check_objective(path, tensors)
     missing = [
         title
@@ -184,11 +184,11 @@ def _check_whole(files: Files, path: Path) -> None:
 
 def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
-        _check_kin(files, path, gguf_header.header(path), "transformer")
+        _check_family(files, path, gguf_header.header(path), "transformer")
         return
     tensors = header(path)
     _check_formats(path, tensors)
-    _check_kin(files, path, tensors, "transformer")
+    _check_family(files, path, tensors, "transformer")
 
 
 def _check_formats(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
@@ -221,23 +221,25 @@ def _check_lora(files: Files, path: Path) -> None:
     if not able:
         kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, tensors)) else "no LoRA"
         raise UnknownModel(f"{path} is {kind}; give a LoRA for {files.spec.title}.")
-    _check_kin(files, path, tensors, "LoRA")
+    _check_family(files, path, tensors, "LoRA")
 
 
-def _check_kin(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:
+def _check_family(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
     family = files.spec
-    kin = _kin(tensors)
-    foreign = "" if kin else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")
-    if not kin and not foreign:
+    families = _families_of(tensors)
+    foreign = (
+        "" if families else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")
+    )
+    if not families and not foreign:
         if what == "LoRA":  # one for text encoders alone may be of any family
             return
         raise UnknownModel(f"The {what} {path} is of no family that Easel can draw with.")
     ours, widths = _width(files), sorted(set(_widths(tensors, family.keys.width_pattern)))
     other_width = bool(ours) and any(width != ours for width in widths)
-    if family in kin and not other_width:
+    if family in families and not other_width:
         return
-    whose = foreign or _title(kin, tensors, own=family in kin)
+    whose = foreign or _title(families, tensors, own=family in families)
     sizes = f" ({widths[0]} channels where it has {ours})" if widths and ours else ""
     raise UnknownModel(
         f"The {what} {path} is made for {whose}, and the model in {files.folder} is {family.title}{sizes}; "
@@ -245,25 +247,25 @@ def _check_kin(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what
     )
 
 
-def _kin(tensors: Iterable[str]) -> tuple[FamilySpec, ...]:
+def _families_of(tensors: Iterable[str]) -> tuple[FamilySpec, ...]:
     """Return the families of the architecture that these tensor names belong to; none where it has no family."""
     names = tuple(tensors)
     pattern = next((s.keys.pattern for s in specs().values() if any(map(s.keys.pattern.search, names))), None)
     return tuple(spec for spec in specs().values() if spec.keys.pattern == pattern)
 
 
-def _title(kin: tuple[FamilySpec, ...], tensors: Mapping[str, TensorInfo], *, own: bool) -> str:
+def _title(families: tuple[FamilySpec, ...], tensors: Mapping[str, TensorInfo], *, own: bool) -> str:
     """Return the title of the model that a file of an architecture is made for.
 
     Args:
-        kin: Families of the architecture.
+        families: Families of the architecture.
         tensors: What the file holds.
         own: Whether the pipeline that it should go into is of the architecture too.
     """
-    keys = kin[0].keys
-    titles = dict(keys.unsupported) | {spec.keys.width: spec.title for spec in kin if spec.keys.width}
+    keys = families[0].keys
+    titles = dict(keys.unsupported) | {spec.keys.width: spec.title for spec in families if spec.keys.width}
     by_width = next((titles[width] for width in _widths(tensors, keys.width_pattern) if width in titles), "")
-    return by_width or keys.architecture + (" of another size" if own or len(kin) > 1 else "")
+    return by_width or keys.architecture + (" of another size" if own or len(families) > 1 else "")
 
 
 def _widths(tensors: Mapping[str, TensorInfo], pattern: re.Pattern[str]) -> Iterator[int]:

@@ -24,42 +24,42 @@ PLAIN_MOST = 8
 """Of 255: a picture whose colours differ by no more counts as one colour, as JPEG or scaling leave it."""
 
 
-class Enlarges(Protocol):
+class ImageUpscaler(Protocol):
     """An upscaler (``engine.diffusion.upscaler``)."""
 
     @property
     def digest(self) -> str:
         """Digest of the model, after its first use."""
 
-    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+    def upscale(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
         """Yield between tiles; return the RGB picture enlarged by an integer factor. Raises EngineError."""
 
 
-class Starting:
-    """Reads a initial image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
+class InitImageReader:
+    """Reads an initial image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
 
     Attributes:
-        start: The result of ``read`` when it is complete; None before, or for recipes that start from noise.
+        image: The result of ``read`` when it is complete; None before, or for recipes that start from noise.
     """
 
-    def __init__(self, recipe: Recipe, upscaler: Enlarges | None) -> None:
-        self._reading = read(recipe, upscaler)
-        self.start: InitImage | None = None
+    def __init__(self, recipe: Recipe, upscaler: ImageUpscaler | None) -> None:
+        self._steps = read(recipe, upscaler)
+        self.image: InitImage | None = None
 
-    def go_on(self, seconds: float) -> bool:
-        """Continue for about ``seconds``; return whether ``start`` is complete. Raises what ``read`` raises."""
+    def read_for(self, seconds: float) -> bool:
+        """Continue for about ``seconds``; return whether ``image`` is complete. Raises what ``read`` raises."""
         until = time.monotonic() + seconds
         while True:
             try:
-                next(self._reading)
+                next(self._steps)
             except StopIteration as end:
-                self.start = end.value
+                self.image = end.value
                 return True
             if time.monotonic() >= until:
                 return False
 
 
-def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, None, InitImage | None]:
+def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[None, None, InitImage | None]:
     """Read a recipe's initial image, scaled and cropped to its size; return None for a recipe that starts from noise.
 
     Yields while the upscaler works.
@@ -79,7 +79,7 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
     picture = _open(recipe.image, "picture")
     by = ""
     if upscaler is not None and picture.width < recipe.width and picture.height < recipe.height:
-        picture = yield from upscaler.enlarge(picture)
+        picture = yield from upscaler.upscale(picture)
         by = upscaler.digest
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch needs a writable array
     if not recipe.mask:
@@ -90,11 +90,11 @@ def read(recipe: Recipe, upscaler: Enlarges | None = None) -> Generator[None, No
     return InitImage(pixels, (grey / 255).astype(np.float32), by)
 
 
-def is_plain(start: InitImage | None) -> bool:
+def is_plain(image: InitImage | None) -> bool:
     """Whether the initial image is of one colour, so that a result of one colour is no sign of overflow."""
-    if start is None:
+    if image is None:
         return False
-    colours = start.pixels.reshape(-1, 3)
+    colours = image.pixels.reshape(-1, 3)
     return int(np.ptp(colours, axis=0).max()) <= PLAIN_MOST
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.utils.logging import disable_progress_bar
@@ -12,12 +15,13 @@ from diffusers.utils.logging import disable_progress_bar
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import device as devices
-from engine.diffusion import files, optimizations
+from engine.diffusion import files
 from engine.diffusion.assemble import assemble
-from engine.diffusion.memory import abilities, apply
+from engine.diffusion.errors import first_line, is_out_of_memory
+from engine.diffusion.memory import apply, probe
 from engine.diffusion.memory.plan import plan, refit, safer
+from engine.diffusion.memory.probe import bytes_by_device, trimming
 from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
-from engine.diffusion.memory.usage import bytes_by_device, trimming
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
 from engine.families.registry import model_class, spec_of
@@ -27,6 +31,8 @@ from engine.hub.fetch import fetch, fetch_file
 from engine.hub.needs import needs
 from engine.hub.selection import WHOLE
 from engine.spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 _WARM_STEPS = 2
 """Steps of the warm-up picture: the first one initialises kernels, the second shows the time of a step."""
@@ -42,7 +48,7 @@ class _Found:
 
 @dataclass(slots=True)
 class Loader:
-    """Loads models on one device. Obeys ``engine.diffusion.model_manager.Loads``.
+    """Loads models on one device. Obeys ``engine.diffusion.model_manager.ModelLoader``.
 
     Args:
         asked_device: ``EASEL_DEVICE``.
@@ -50,7 +56,7 @@ class Loader:
         models_dir: Folder of downloaded models.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Called with the progress of a download.
-        kept: Bytes of the device that are reserved for something else.
+        reserved: Bytes of the device that are reserved for something else.
         step_cache: ``EASEL_STEP_CACHE``.
 
     Raises:
@@ -62,7 +68,7 @@ class Loader:
     models_dir: str
     compile_with: str
     report: ProgressCallback
-    kept: int = 0
+    reserved: int = 0
     step_cache: int = 1
     device: torch.device = field(init=False)
     title: str = field(init=False)
@@ -86,7 +92,7 @@ class Loader:
         return devices.memory(self.device)
 
     def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
-        """See Loads."""
+        """See ModelLoader."""
         error: LoadError | None = None
         try:
             found = self._find(spec)
@@ -95,23 +101,23 @@ class Loader:
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # a broken model must not end the process
-            error = self._meaning(spec, e)
+            error = self._load_error(spec, e)
         if error is not None:
             raise error
 
     def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
-        """See Loads."""
+        """See ModelLoader."""
         disable_progress_bar()  # progress goes through the pipe
         try:
             found = self._find(spec)
             files.check(found.files)
-            look = abilities.look(self.device, self.kept)
-            made = self._plan_for(spec, found.files, precision, look, stay=stay)
+            device = probe.probe_device(self.device, self.reserved)
+            made = self._plan_for(spec, found.files, precision, device, stay=stay)
             family = self._family(spec, found.files, made)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
-            error = self._meaning(spec, e)
+            error = self._load_error(spec, e)
         else:
             self._plan, self._gguf = made, _gguf_bytes(found.files)
             return LoadedModel(spec, family, made.precision, made.sentence, found.revision)
@@ -120,12 +126,12 @@ class Loader:
         raise error
 
     def unload(self, loaded: LoadedModel) -> None:
-        """See Loads."""
+        """See ModelLoader."""
         loaded.family.close()
         devices.release(self.device)
 
     def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
-        """See Loads."""
+        """See ModelLoader."""
         assert self._plan is not None
         fitted = refit(self._plan, loaded.spec.profile, width, height, gguf=self._gguf)
         if fitted.tile_vae:
@@ -134,9 +140,9 @@ class Loader:
         return min(fitted.batch, catalogue.batch_of(width * height))
 
     def safer(self, precision: str) -> str | None:
-        """See Loads."""
+        """See ModelLoader."""
         # A GGUF file can't be loaded in another precision.
-        return None if precision == "gguf" else safer(precision, abilities.look(self.device))
+        return None if precision == "gguf" else safer(precision, probe.probe_device(self.device))
 
     def _find(self, spec: ModelSpec) -> _Found:
         """Return where the files are, downloading what is missing; raises FetchError."""
@@ -161,10 +167,10 @@ class Loader:
         located = files.locate(spec, folder_of, file_of)
         return _Found(located, revisions[0] if revisions else spec.revision)
 
-    def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, look: Device, *, stay: bool) -> Plan:
+    def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, device: Device, *, stay: bool) -> Plan:
         width, height = spec.profile.presets["square"]
         asked = precision or self.asked_precision
-        made = plan(spec.profile, width, height, look, asked, abilities.libraries(), gguf=_gguf_bytes(located))
+        made = plan(spec.profile, width, height, device, asked, probe.libraries(), gguf=_gguf_bytes(located))
         if stay and made.on == CPU != self.device.type and self._plan is not None and self._plan.on != CPU:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made
@@ -172,17 +178,17 @@ class Loader:
     def _without(self, loaded: LoadedModel) -> Device:
         """Return the device with the memory that would be free without the loaded model."""
         assert self._plan is not None
-        look, weights = abilities.look(self.device, self.kept), bytes_by_device(loaded.family.pipe)
+        device, weights = probe.probe_device(self.device, self.reserved), bytes_by_device(loaded.family.pipe)
         there, here = weights.get(self.device.type, 0), weights.get(CPU, 0)
-        if look.kind != CUDA:  # one memory for both
+        if device.kind != CUDA:  # one memory for both
             both = sum(weights.values())
-            return replace(look, free=look.free + both, host_free=look.host_free + both)
+            return replace(device, free=device.free + both, host_free=device.host_free + both)
         # Some kinds of offloading hide the weights from their modules.
         here = max(here, self._plan.host_bytes)
         there = max(there, torch.cuda.memory_allocated(self.device))
-        return replace(look, free=min(look.free + there, look.total), host_free=look.host_free + here)
+        return replace(device, free=min(device.free + there, device.total), host_free=device.host_free + here)
 
-    def _meaning(self, spec: ModelSpec, error: Exception) -> LoadError:
+    def _load_error(self, spec: ModelSpec, error: Exception) -> LoadError:
         """Return the LoadError for an exception, without the frames that keep its tensors alive."""
         title = spec.profile.title
         passing = isinstance(error, FetchError) and error.passing
@@ -191,12 +197,10 @@ class Loader:
                 found = error
             case FetchError():
                 found = UnknownModel(str(error))
-            case torch.OutOfMemoryError() | MemoryError():
-                found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
-            case _ if "can't allocate memory" in str(error):  # the CPU allocator raises a plain RuntimeError
+            case _ if is_out_of_memory(error):
                 found = OutOfMemory(f"{title} does not fit the memory of {self.title}.")
             case _:
-                text = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
+                text = first_line(error).rstrip(".")
                 found = EngineError(f"{title} can't be loaded ({type(error).__name__}: {text}); look at its files.")
         found.__cause__ = found.__context__ = None
         return LoadError(found.with_traceback(None), passing=passing)
@@ -211,9 +215,9 @@ class Loader:
             apply.settle(pipe, made, device)
         family: Family = model_class(spec.profile.family)(pipe, device)
         family.step_cache = StepCache(self.step_cache)
-        optimizations.arrange(family)
+        set_memory_format(family)
         if self.compile_with:
-            optimizations.compile_blocks(family, self.compile_with, warm_recipe(spec))
+            compile_blocks(family, self.compile_with, warm_recipe(spec))
         return family
 
 
@@ -229,3 +233,46 @@ def warm_recipe(spec: ModelSpec) -> Recipe:
     width, height = profile.presets["square"]
     steps = max(profile.steps.low, min(profile.steps.default, _WARM_STEPS))
     return Recipe("warm", profile.name, "warm", "", width, height, steps, 0.0, 0)
+
+
+_REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
+"""Backends of ``torch.compile`` that an optional package registers when it is imported."""
+
+
+def set_memory_format(family: Family) -> None:
+    """Choose the memory format of the VAE: on a CPU, channels last takes 0.7 of the time."""
+    if family.device.type == "cpu":
+        family.pipe.vae.to(memory_format=torch.channels_last)
+
+
+def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
+    """Compile the denoiser's repeated blocks and try them; return whether they are used.
+
+    Only the identical blocks are compiled, so that the compiler runs once for all of them. A failure (no compiler, no
+    such backend) is logged and undone, and the model draws without compilation.
+
+    Args:
+        family: A loaded model.
+        backend: Of ``torch.compile``, such as ``inductor`` or ``tensorrt``.
+        recipe: A small picture, of which one step is drawn as a test.
+    """
+    denoiser = family.denoiser
+    try:
+        if backend in _REGISTERED_BY:
+            import_module(_REGISTERED_BY[backend])
+        denoiser.compile_repeated_blocks(backend=backend, dynamic=True)
+        drawing = family.begin(recipe, family.encode(recipe.prompt), None)
+        family.step([drawing])
+    except torch.AcceleratorError:
+        raise
+    except Exception as e:  # noqa: BLE001  # compilers raise many kinds of exceptions
+        log.warning("EASEL_COMPILE=%s does not work here and is left out: %s", backend, " ".join(str(e).split())[:300])
+        _undo(denoiser)
+        return False
+    return True
+
+
+def _undo(denoiser: Any) -> None:
+    for module in denoiser.modules():
+        # The attribute in which nn.Module.compile stores its result; None means not compiled.
+        module._compiled_call_impl = None  # noqa: SLF001

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.backoff import Backoff
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.fingerprint import setup_digest
-from engine.diffusion.ration import Ration
 from engine.diffusion.request_state import BatchKey
 from engine.families.base import Family
 from engine.spec import ModelSpec
@@ -136,7 +137,9 @@ class ModelManager:
         self._defaults: dict[str, str] = {}
         self._fits: dict[tuple[int, int], int] = {}
         self._revisions: dict[str, str] = {}
-        self._ration = Ration(FIRST_PAUSE, LONGEST_PAUSE, clock)
+        self._backoffs: defaultdict[tuple[str, str], Backoff] = defaultdict(
+            lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
+        )
         self._refused: dict[tuple[str, str], EngineError] = {}
 
     @property
@@ -219,7 +222,7 @@ class ModelManager:
         stay = before is not None and before.spec is spec and bool(precision)
         what = f"{spec.profile.name} in {precision}" if precision else spec.profile.name
         if before is not None:
-            if self._ration.left(key):
+            if self._backoffs[key].resting:
                 raise LoadError(self._refused[key])
             try:
                 self._loader.check(spec, precision, before, stay=stay)
@@ -233,7 +236,7 @@ class ModelManager:
         except LoadError as e:
             failed = e
         else:
-            self._ration.forget(key)
+            self._backoffs[key].succeed()
             return now
         # Outside of the except block, which would keep the failed load's tensors alive.
         if before is None:
@@ -242,7 +245,7 @@ class ModelManager:
             )
         else:
             # Each further try would unload a model that works.
-            self._ration.take(key)
+            self._backoffs[key].fail()
             self._refused[key] = failed.error
             self._put_back(before, what, failed.error)
         raise failed

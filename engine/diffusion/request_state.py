@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from engine.diffusion.init_image import Starting
+    from engine.diffusion.init_image import InitImageReader
     from engine.families.denoise_state import DenoiseState
 
 
@@ -72,7 +72,7 @@ class RequestState:
         alone: It shares no step, because a batch that it was in has failed.
         begun: Its denoising has begun.
         passed: How often another request was scheduled before it.
-        init_image: The picture to start from, while it is read; None before and after.
+        reader: Reads its initial image; None before and after.
         denoise: Its denoising; None before the first step.
         seconds: Time that the device spent on it.
         retried: It is drawn a second time, in a safer precision, because its first picture was ``flat`` or overflowed.
@@ -89,7 +89,7 @@ class RequestState:
     alone: bool = False
     begun: bool = False
     passed: int = 0
-    init_image: Starting | None = None
+    reader: InitImageReader | None = None
     denoise: DenoiseState | None = None
     seconds: float = 0.0
     retried: bool = False
@@ -114,13 +114,13 @@ class RequestState:
         """What changed its pixels besides the model: the upscaler's digest, the step cache; mostly empty."""
         if self.denoise is None:
             return ""
-        upscaler = "" if self.denoise.start is None else self.denoise.start.upscaler
+        upscaler = "" if self.denoise.init_image is None else self.denoise.init_image.upscaler
         step_cache = f"step cache {self.denoise.cached}" if self.denoise.cached else ""
         return " ".join(filter(None, (upscaler, step_cache)))
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""
-        self.init_image = self.denoise = None
+        self.reader = self.denoise = None
         self.steps = self.recipe.steps
         self.begun = False
         self.precision = precision

@@ -1,4 +1,4 @@
-"""Enlarges a initial image with the operator's upscaler, so that drawing over it starts from sharp edges."""
+"""Enlarges an initial image with the operator's upscaler, so that drawing over it starts from sharp edges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from engine import upscaler_file
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.device import release
-from engine.diffusion.postprocess import meaning
+from engine.diffusion.errors import engine_error
 from engine.regular_files import open_regular
 
 TILE = 192
@@ -60,7 +60,7 @@ class Upscaler:
         self._on = device
         self._working = working
         self._model: Any = None
-        self._told = 0.0
+        self._reported_at = 0.0
         self.digest = ""
 
     def check(self) -> None:
@@ -73,7 +73,7 @@ class Upscaler:
         self._load(torch.device("cpu"))
         gc.collect()
 
-    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+    def upscale(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
         """Enlarge an RGB picture tile by tile: yield between tiles, and return it enlarged by an integer factor.
 
         It runs on the CPU where it does not fit the device next to the loaded model.
@@ -82,18 +82,18 @@ class Upscaler:
             EngineError: As ``check``, or the model's output is not finite.
         """
         if self._model is None:
-            self._put(self._spared(lambda: self._load(self._on)))
+            self._put(self._with_cpu_fallback(lambda: self._load(self._on)))
         scale: int = self._model.scale
-        given = torch.from_numpy(np.array(picture, np.uint8))
-        height, width, _ = given.shape
+        pixels = torch.from_numpy(np.array(picture, np.uint8))
+        height, width, _ = pixels.shape
         # In main memory and as bytes: the whole picture is never held in a larger form.
         found = torch.empty(height * scale, width * scale, 3, dtype=torch.uint8)
-        tile = max(height, width) if self._model.tiling.name == "INTERNAL" else TILE
-        for top, y, y_end in spans(height, tile):
-            for left, x, x_end in spans(width, tile):
-                seen = self._spared(partial(self._tile, given[top : top + tile, left : left + tile]))
-                kept = seen[(y - top) * scale : (y_end - top) * scale, (x - left) * scale : (x_end - left) * scale]
-                found[y * scale : y_end * scale, x * scale : x_end * scale] = kept
+        side = max(height, width) if self._model.tiling.name == "INTERNAL" else TILE
+        for top, y, y_end in spans(height, side):
+            for left, x, x_end in spans(width, side):
+                tile = self._with_cpu_fallback(partial(self._tile, pixels[top : top + side, left : left + side]))
+                inner = tile[(y - top) * scale : (y_end - top) * scale, (x - left) * scale : (x_end - left) * scale]
+                found[y * scale : y_end * scale, x * scale : x_end * scale] = inner
                 yield
         return Pillow.fromarray(found.numpy())
 
@@ -105,16 +105,16 @@ class Upscaler:
     def _put(self, model: Any) -> None:
         self._model = model
         for layer in model.model.modules():
-            layer.register_forward_hook(self._tell)
+            layer.register_forward_hook(self._report_working)
         with open_regular(self._path) as file:
             self.digest = file_digest(file, "sha256").hexdigest()[:_CHARS]
 
-    def _spared(self, work: Callable[[], T]) -> T:
+    def _with_cpu_fallback(self, work: Callable[[], T]) -> T:
         """Return the result of ``work``; when the device has too little memory, use the CPU until the model is unloaded."""
         try:
             return work()
         except Exception as e:
-            if self._on.type == "cpu" or not isinstance(meaning(e), OutOfMemory):
+            if self._on.type == "cpu" or not isinstance(engine_error(e), OutOfMemory):
                 raise
             log.warning("The upscaler does not fit the device now and computes on the processor: %r", e)
         # Outside of the except block, which keeps the tensors of the failed call alive.
@@ -124,9 +124,9 @@ class Upscaler:
         release(self._device)
         return work()
 
-    def _tell(self, *_: object) -> None:
-        if (now := time.monotonic()) - self._told >= WORKING_SECONDS:
-            self._told = now
+    def _report_working(self, *_: object) -> None:
+        if (now := time.monotonic()) - self._reported_at >= WORKING_SECONDS:
+            self._reported_at = now
             self._working()
 
     @torch.inference_mode()
@@ -151,7 +151,7 @@ class Upscaler:
                 f"EASEL_UPSCALER: {self._path} is of no kind that {upscaler_file.LIBRARY} knows; give an ESRGAN, a SwinIR or the like."
             ) from e
         except Exception as e:  # its architectures raise many kinds of exceptions
-            raise UnknownModel(f"EASEL_UPSCALER: {self._path} can't be loaded ({_said(e)}).") from e
+            raise UnknownModel(f"EASEL_UPSCALER: {self._path} can't be loaded ({_describe(e)}).") from e
         self._check_kind(model)
         return model.eval()
 
@@ -189,10 +189,10 @@ def _library() -> Any:
         return import_module(upscaler_file.LIBRARY)
     except Exception as e:  # a torchvision for another PyTorch raises many kinds of exceptions
         raise EngineError(
-            f"EASEL_UPSCALER needs {upscaler_file.LIBRARY}, which can't be imported ({_said(e)}): install the torchvision that "
+            f"EASEL_UPSCALER needs {upscaler_file.LIBRARY}, which can't be imported ({_describe(e)}): install the torchvision that "
             "goes with your PyTorch."
         ) from e
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -117,7 +117,7 @@ class Family(ABC):
 
     @torch.no_grad()
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
     ) -> DenoiseState:
         """Return the state of a recipe before its first step."""
         # A copy: schedulers keep state between steps.
@@ -125,45 +125,53 @@ class Family(ABC):
         self.schedule(scheduler, recipe)
         noise, generator = noise_of(recipe, self._shape(recipe))
         noise = noise.to(self.device)
-        drawing = DenoiseState(
-            recipe, prompt, negative, scheduler, scheduler.timesteps.cpu(), generator, noise, noise, start=start
+        state = DenoiseState(
+            recipe,
+            prompt,
+            negative,
+            scheduler,
+            scheduler.timesteps.cpu(),
+            generator,
+            noise,
+            noise,
+            init_image=init_image,
         )
-        if start is None:
-            drawing.latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
-            self._enter(drawing, 0)
+        if init_image is None:
+            state.latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+            self._enter(state, 0)
         else:
-            self._start_from(drawing, start)
-        return drawing
+            self._start_from_image(state, init_image)
+        return state
 
     @torch.no_grad()
-    def step(self, drawings: Sequence[DenoiseState]) -> None:
-        """Take one step of each drawing, and the steps after it that the step cache extrapolates.
+    def step(self, states: Sequence[DenoiseState]) -> None:
+        """Take one step of each picture, and the steps after it that the step cache extrapolates.
 
         Args:
-            drawings: Unfinished drawings of the same size. When the step raises, none of them has changed.
+            states: Unfinished pictures of the same size. When the step raises, none of them has changed.
         """
-        inputs = [_scaled(d) for d in drawings]
-        guided = [i for i, d in enumerate(drawings) if d.negative is not None]
-        rows = [*range(len(drawings)), *guided]
-        embeddings = [*(d.prompt for d in drawings), *(e for d in drawings if (e := d.negative) is not None)]
-        times = torch.stack([drawings[i].times[drawings[i].done].float() for i in rows]).to(self.device)
-        found = self.forward([inputs[i] for i in rows], times, embeddings, [drawings[i].recipe for i in rows])
-        predicted = [found[i : i + 1] for i in range(len(drawings))]
-        for place, i in enumerate(guided, len(drawings)):
-            predicted[i] = self.guide(predicted[i], found[place : place + 1], drawings[i].recipe.guidance)
-        for drawing, prediction in zip(drawings, predicted, strict=True):
-            self.step_cache.note(drawing, prediction)
-            self._advance(drawing, prediction)
-            while (guess := self.step_cache.guess(drawing)) is not None:
-                self._advance(drawing, guess)
-                drawing.cached = self.step_cache.every
+        inputs = [_scaled(s) for s in states]
+        guided = [i for i, s in enumerate(states) if s.negative is not None]
+        rows = [*range(len(states)), *guided]
+        embeddings = [*(s.prompt for s in states), *(e for s in states if (e := s.negative) is not None)]
+        times = torch.stack([states[i].timesteps[states[i].done].float() for i in rows]).to(self.device)
+        found = self.forward([inputs[i] for i in rows], times, embeddings, [states[i].recipe for i in rows])
+        predicted = [found[i : i + 1] for i in range(len(states))]
+        for place, i in enumerate(guided, len(states)):
+            predicted[i] = self.guide(predicted[i], found[place : place + 1], states[i].recipe.guidance)
+        for state, prediction in zip(states, predicted, strict=True):
+            self.step_cache.note(state, prediction)
+            self._advance(state, prediction)
+            while (guess := self.step_cache.guess(state)) is not None:
+                self._advance(state, guess)
+                state.cached = self.step_cache.every
 
     @torch.no_grad()
-    def preview(self, drawing: DenoiseState) -> NDArray[np.uint8]:
+    def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
         """Return a preview of the finished picture, (height / 8, width / 8, 3)."""
         if self._rgb is None:
             self._rgb = self._fit_rgb()
-        latents = drawing.latents if drawing.clean is None else drawing.clean
+        latents = state.latents if state.denoised is None else state.denoised
         flat = latents[0].flatten(1).T.float()
         pixels = torch.cat([flat, flat.new_ones(len(flat), 1)], 1) @ self._rgb
         square = pixels.reshape(*latents.shape[2:], 3).clamp(0, 1)
@@ -171,23 +179,19 @@ class Family(ABC):
         return found
 
     @torch.no_grad()
-    def finish(self, drawing: DenoiseState) -> NDArray[np.float32]:
+    def finish(self, state: DenoiseState) -> NDArray[np.float32]:
         """Return the finished picture, (height, width, 3) from 0 to 1. Pixels outside the mask are the source's."""
-        pixels = self.decode(drawing.latents)
-        start = drawing.start
-        if start is not None and start.mask is not None:
-            mask = start.mask[..., None]
-            kept = start.pixels.astype(np.float32) / 255
-            pixels = (pixels * mask + kept * (1 - mask)).astype(np.float32)
+        pixels = self.decode(state.latents)
+        init_image = state.init_image
+        if init_image is not None and init_image.mask is not None:
+            mask = init_image.mask[..., None]
+            original = init_image.pixels.astype(np.float32) / 255
+            pixels = (pixels * mask + original * (1 - mask)).astype(np.float32)
         return pixels
-
-    def free(self) -> None:
-        """Release what a call of the pipeline would release at its end: parts that were moved to the device."""
-        self.pipe.maybe_free_model_hooks()
 
     def close(self) -> None:
         """Drop the pipeline, so that its memory is freed."""
-        self.free()
+        self.pipe.maybe_free_model_hooks()  # parts that were moved to the device
         self.pipe = None
 
     def _shape(self, recipe: Recipe) -> tuple[int, int, int, int]:
@@ -198,40 +202,40 @@ class Family(ABC):
     def _channels(self) -> int:
         return int(self.denoiser.config.in_channels)
 
-    def _start_from(self, drawing: DenoiseState, start: InitImage) -> None:
+    def _start_from_image(self, state: DenoiseState, init_image: InitImage) -> None:
         """Skip the first steps and noise the initial image, as far as the recipe's strength says (as img2img does)."""
-        recipe, scheduler = drawing.recipe, drawing.scheduler
+        recipe, scheduler = state.recipe, state.scheduler
         order = scheduler.order
-        given = torch.from_numpy(start.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        kept = self.encode_pixels(given)
+        pixels = torch.from_numpy(init_image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        init_latents = self.encode_pixels(pixels)
         skipped = int(max(recipe.steps - min(recipe.steps * recipe.strength, recipe.steps), 0))
         skipped = min(skipped, recipe.steps - 1)
-        drawing.times = drawing.times[skipped * order :]
-        self._enter(drawing, skipped * order)
-        drawing.latents = _noised(drawing, kept, 0)
-        if start.mask is not None:
-            drawing.kept = kept
-            mask = torch.from_numpy(start.mask)[None, None]
-            drawing.mask = torch.nn.functional.interpolate(mask, kept.shape[2:], mode="area").to(self.device)
+        state.timesteps = state.timesteps[skipped * order :]
+        self._enter(state, skipped * order)
+        state.latents = _noised(state, init_latents, 0)
+        if init_image.mask is not None:
+            state.init_latents = init_latents
+            mask = torch.from_numpy(init_image.mask)[None, None]
+            state.mask = torch.nn.functional.interpolate(mask, init_latents.shape[2:], mode="area").to(self.device)
 
     @staticmethod
-    def _enter(drawing: DenoiseState, index: int) -> None:
+    def _enter(state: DenoiseState, index: int) -> None:
         # Otherwise the scheduler would search for the step by comparing timesteps.
-        if hasattr(drawing.scheduler, "set_begin_index"):
-            drawing.scheduler.set_begin_index(index)
+        if hasattr(state.scheduler, "set_begin_index"):
+            state.scheduler.set_begin_index(index)
 
     @staticmethod
-    def _advance(drawing: DenoiseState, prediction: Tensor) -> None:
-        scheduler, time = drawing.scheduler, drawing.times[drawing.done]
-        more = {"generator": drawing.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
-        if drawing.looked:
-            drawing.clean = _clean(drawing, prediction)
-        latents = scheduler.step(prediction, time, drawing.latents, **more, return_dict=False)[0]
-        drawing.done += 1
-        if drawing.mask is not None and drawing.kept is not None:
-            kept = drawing.kept if drawing.over else _noised(drawing, drawing.kept, drawing.done)
-            latents = kept * (1 - drawing.mask) + latents * drawing.mask
-        drawing.latents = latents
+    def _advance(state: DenoiseState, prediction: Tensor) -> None:
+        scheduler, time = state.scheduler, state.timesteps[state.done]
+        more = {"generator": state.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        if state.wants_preview:
+            state.denoised = _denoised(state, prediction)
+        latents = scheduler.step(prediction, time, state.latents, **more, return_dict=False)[0]
+        state.done += 1
+        if state.mask is not None and state.init_latents is not None:
+            init_latents = state.init_latents if state.finished else _noised(state, state.init_latents, state.done)
+            latents = init_latents * (1 - state.mask) + latents * state.mask
+        state.latents = latents
 
     def _fit_rgb(self) -> Tensor:
         """Return (channels + 1, 3): the least-squares linear map from this VAE's latents to RGB, on random clouds."""
@@ -246,33 +250,33 @@ class Family(ABC):
         return found.to(self.device)
 
 
-def _scaled(drawing: DenoiseState) -> Tensor:
-    scale = getattr(drawing.scheduler, "scale_model_input", None)
+def _scaled(state: DenoiseState) -> Tensor:
+    scale = getattr(state.scheduler, "scale_model_input", None)
     if scale is None:
-        return drawing.latents
-    found: Tensor = scale(drawing.latents, drawing.times[drawing.done])
+        return state.latents
+    found: Tensor = scale(state.latents, state.timesteps[state.done])
     return found
 
 
-def _noised(drawing: DenoiseState, latents: Tensor, step: int) -> Tensor:
-    """Return clean latents with the drawing's noise added for step ``step`` (0-based)."""
-    scheduler, time = drawing.scheduler, drawing.times[step : step + 1]
+def _noised(state: DenoiseState, latents: Tensor, step: int) -> Tensor:
+    """Return clean latents with the picture's noise added for step ``step`` (0-based)."""
+    scheduler, time = state.scheduler, state.timesteps[step : step + 1]
     add = getattr(scheduler, "scale_noise", None)
     if add is not None:
-        found: Tensor = add(latents, time, drawing.noise)
+        found: Tensor = add(latents, time, state.noise)
     else:
-        found = scheduler.add_noise(latents, drawing.noise, time)
+        found = scheduler.add_noise(latents, state.noise, time)
     return found
 
 
-def _clean(drawing: DenoiseState, prediction: Tensor) -> Tensor | None:
+def _denoised(state: DenoiseState, prediction: Tensor) -> Tensor | None:
     """Return the finished latents that the prediction implies; None for schedulers without sigmas."""
-    scheduler = drawing.scheduler
+    scheduler = state.scheduler
     if not hasattr(scheduler, "sigmas") or getattr(scheduler.config, "prediction_type", "epsilon") != "epsilon":
         return None
     # For flow matching and noise prediction alike, sample = clean + sigma * prediction.
-    sigma = scheduler.sigmas[len(scheduler.timesteps) - drawing.steps + drawing.done]
-    found: Tensor = drawing.latents - float(sigma) * prediction
+    sigma = scheduler.sigmas[len(scheduler.timesteps) - state.steps + state.done]
+    found: Tensor = state.latents - float(sigma) * prediction
     return found
 
 

@@ -55,43 +55,43 @@ class DenoiseState:
         prompt: Embedding of the prompt.
         negative: Embedding of the negative prompt; None if the guidance uses none.
         scheduler: Scheduler of this picture alone.
-        times: Its timesteps, on the CPU; fewer than ``recipe.steps`` with an initial image.
+        timesteps: Its timesteps, on the CPU; fewer than ``recipe.steps`` with an initial image.
         generator: Random generator of this picture alone, for schedulers that add noise.
         latents: (1, channels, height / 8, width / 8), float32.
         noise: Initial noise, of the same shape.
-        start: The initial image.
-        kept: Latents of the initial image, if a mask keeps a part of it.
+        init_image: The initial image.
+        init_latents: Latents of the initial image, if a mask keeps a part of it.
         mask: That mask, (1, 1, height / 8, width / 8).
         done: Steps that are done.
         cached: One step out of this number is computed in the middle; 0: all steps were computed so far.
-        past: Timestep and prediction of the last two computed steps; empty if no step will be extrapolated.
-        clean: The last step's estimate of the finished latents; kept for previews only.
-        looked: Previews are wanted, so ``clean`` is kept.
+        predictions: Timestep and prediction of the last two computed steps; empty if no step will be extrapolated.
+        denoised: The last step's estimate of the finished latents; kept for previews only.
+        wants_preview: Previews are wanted, so ``denoised`` is kept.
     """
 
     recipe: Recipe
     prompt: Embedding
     negative: Embedding | None
     scheduler: Any
-    times: Tensor
+    timesteps: Tensor
     generator: torch.Generator
     latents: Tensor
     noise: Tensor
-    start: InitImage | None = None
-    kept: Tensor | None = None
+    init_image: InitImage | None = None
+    init_latents: Tensor | None = None
     mask: Tensor | None = None
     done: int = 0
     cached: int = 0
-    past: tuple[tuple[float, Tensor], ...] = ()
-    clean: Tensor | None = None
-    looked: bool = False
+    predictions: tuple[tuple[float, Tensor], ...] = ()
+    denoised: Tensor | None = None
+    wants_preview: bool = False
 
     @property
     def steps(self) -> int:
         """Steps in all."""
-        return len(self.times)
+        return len(self.timesteps)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether no step is left."""
         return self.done >= self.steps

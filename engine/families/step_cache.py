@@ -33,32 +33,37 @@ class StepCache:
 
     every: int = 1
 
-    def note(self, drawing: DenoiseState, prediction: Tensor) -> None:
-        """Store the computed prediction of the drawing's next step."""
-        if self._fits(drawing):
+    def note(self, state: DenoiseState, prediction: Tensor) -> None:
+        """Store the computed prediction of the picture's next step."""
+        if self._is_cacheable(state):
             # A copy, since a view would keep the whole batch's tensor alive.
-            drawing.past = (*drawing.past, (_time(drawing), prediction.clone()))[-2:]
+            state.predictions = (*state.predictions, (_time(state), prediction.clone()))[-2:]
 
-    def guess(self, drawing: DenoiseState) -> Tensor | None:
+    def guess(self, state: DenoiseState) -> Tensor | None:
         """Return the extrapolated prediction of the next step; None where it must be computed, or where none is left."""
-        if drawing.over or len(drawing.past) < 2 or not self._fits(drawing) or not self._skips(drawing):
+        if (
+            state.finished
+            or len(state.predictions) < 2
+            or not self._is_cacheable(state)
+            or not self._is_extrapolated(state)
+        ):
             return None
-        (before, one), (last, two) = drawing.past
-        return two + (two - one) * ((_time(drawing) - last) / (last - before))
+        (before, one), (last, two) = state.predictions
+        return two + (two - one) * ((_time(state) - last) / (last - before))
 
-    def _fits(self, drawing: DenoiseState) -> bool:
-        scheduler = drawing.scheduler
+    def _is_cacheable(self, state: DenoiseState) -> bool:
+        scheduler = state.scheduler
         return (
             self.every > 1
-            and drawing.steps >= LEAST_STEPS
+            and state.steps >= LEAST_STEPS
             and isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
             and not scheduler.config.stochastic_sampling
         )
 
-    def _skips(self, drawing: DenoiseState) -> bool:
-        first = max(3, int(drawing.steps * FIRST_SHARE))
-        return first <= drawing.done < drawing.steps - LAST and (drawing.done - first) % self.every != 0
+    def _is_extrapolated(self, state: DenoiseState) -> bool:
+        first = max(3, int(state.steps * FIRST_SHARE))
+        return first <= state.done < state.steps - LAST and (state.done - first) % self.every != 0
 
 
-def _time(drawing: DenoiseState) -> float:
-    return float(drawing.times[drawing.done])
+def _time(state: DenoiseState) -> float:
+    return float(state.timesteps[state.done])

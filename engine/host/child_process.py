@@ -8,10 +8,9 @@ import logging
 import os
 import signal
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -47,46 +46,6 @@ _LAST_LINES = 8
 
 class ChildFailed(Exception):
     """A child can't be started, has ended, was silent for too long or sent something that is not a message."""
-
-
-class RestartBackoff:
-    """Pauses between starts: each start that fails doubles the next pause, up to a limit.
-
-    Args:
-        first: The first pause in seconds.
-        longest: The longest pause in seconds.
-        clock: Monotonic seconds.
-
-    Attributes:
-        failures: Starts in a row that failed.
-    """
-
-    def __init__(self, first: float, longest: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._first = first
-        self._longest = longest
-        self._clock = clock
-        self._until = float("-inf")
-        self.failures = 0
-
-    @property
-    def pause(self) -> float:
-        """Seconds before the next start."""
-        return min(self._longest, self._first * 2.0 ** min(max(0, self.failures - 1), 30))
-
-    @property
-    def resting(self) -> bool:
-        """Whether the pause after the last failure is not over."""
-        return self._clock() < self._until
-
-    def fail(self) -> None:
-        """Count a start that failed; its pause begins."""
-        self.failures += 1
-        self._until = self._clock() + self.pause
-
-    def succeed(self) -> None:
-        """Begin again with the first pause."""
-        self.failures = 0
-        self._until = float("-inf")
 
 
 class ChildProcess(Generic[M]):

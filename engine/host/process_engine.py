@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import catalogue, upscaler_file
+from engine.backoff import Backoff
 from engine.contract import (
     ERRORS,
     EngineConfig,
@@ -27,7 +28,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host import wire
-from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, module_command
+from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
 from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs, ready
@@ -238,7 +239,7 @@ class ProcessEngine:
 
     async def _run(self) -> None:
         """Start children until the engine is broken; cancel it to end the child."""
-        backoff = RestartBackoff(self._timeouts.first_pause, self._timeouts.longest_pause)
+        backoff = Backoff(self._timeouts.first_pause, self._timeouts.longest_pause)
         was_warm = False
         while True:
             end = await self._run_child()

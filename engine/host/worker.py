@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineError, Image, Preview, UnknownModel
-from engine.diffusion.device import Busy
+from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
@@ -51,24 +51,24 @@ class Worker:
             setup.models_dir,
             setup.compile,
             report_download,
-            kept=_upscaler_bytes(setup),
+            reserved=_upscaler_bytes(setup),
             step_cache=setup.step_cache,
         )
         loads = _LoadReporter(send, loader)
-        self._busy = Busy()
+        self._busy_timer = BusyTimer()
         self._models = ModelManager(setup.models, loader, loads)
         self._encoder = ImageEncoder()
         outputs = _RequestReporter(send, inbox, self._report_image)
         self._upscaler = _upscaler(setup, loader, send)
         self._executor = StepExecutor(
-            self._models, outputs, self._encoder, loader.device, self._busy, upscaler=self._upscaler
+            self._models, outputs, self._encoder, loader.device, self._busy_timer, upscaler=self._upscaler
         )
         self._loader = loader
         self._models.load_default()
         pixels, seconds = self._warm_up(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
             os.nice(5)  # the chats answer first
-        self._busy.restart()
+        self._busy_timer.restart()
         # From now on a model is warm as soon as it is loaded.
         loads.announce(pixels, seconds)
 
@@ -111,8 +111,10 @@ class Worker:
 
     def _report_image(self, ticket: int, image: Image) -> None:
         encoded = self._executor.prompts.encoded
-        warm_seconds = time.monotonic() - self._busy.since
-        self._send(wire.ImageReady(ticket, image, self._loader.memory(), self._busy.seconds, warm_seconds, encoded))
+        warm_seconds = time.monotonic() - self._busy_timer.since
+        self._send(
+            wire.ImageReady(ticket, image, self._loader.memory(), self._busy_timer.seconds, warm_seconds, encoded)
+        )
 
 
 def _upscaler_bytes(setup: wire.Setup) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.backoff import Backoff
 from engine.contract import SafetyVerdict
-from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, module_command
+from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
 from engine.moderation import folder as folders
 from engine.moderation import wire
 
@@ -81,7 +82,7 @@ class ProcessModerator:
         self._command = command
         self._lock = asyncio.Lock()
         self._child: ChildProcess[wire.Message] | None = None
-        self._backoff = RestartBackoff(self._timeouts.rest, self._timeouts.rest, clock)
+        self._backoff = Backoff(self._timeouts.rest, self._timeouts.rest, clock)
         self._closed = False
         self._warming: asyncio.Task[None] | None = None
 

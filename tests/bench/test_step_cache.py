@@ -52,7 +52,7 @@ def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDAr
         away = family.encode("") if family.guided(guidance) else None
         drawing = family.begin(recipe, family.encode(prompt), away)
         computed = 0
-        while not drawing.over:
+        while not drawing.finished:
             family.step([drawing])
             computed += 1
         found.append(family.finish(drawing).clip(0, 1) * 255)

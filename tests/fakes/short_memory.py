@@ -14,13 +14,13 @@ import torch
 
 from engine.contract import OutOfMemory
 from engine.diffusion import loader
-from engine.diffusion.memory import abilities
+from engine.diffusion.memory import probe
 from engine.host import child
 
 
 def main(when: str, what: str) -> None:
     """Replace the part of the loader that notices, and run the child."""
-    vars(abilities)["_cpu_bf16"] = lambda: False
+    vars(probe)["_cpu_bf16"] = lambda: False
     name, _, times = what.partition("*")
     left = [int(times or 10**6)]
 

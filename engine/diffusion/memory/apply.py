@@ -8,13 +8,72 @@ from typing import Any
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers import PipelineQuantizationConfig
 from diffusers.hooks import HookRegistry, apply_group_offloading, apply_layerwise_casting
 
-from engine.diffusion.memory import quantise
 from engine.diffusion.memory.estimate import TILE
-from engine.diffusion.memory.quantise import DTYPES
 from engine.diffusion.memory.types import Plan
 from engine.families.spec import DENOISERS, TEXT_ENCODER
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8": torch.float8_e4m3fn,
+}
+"""PyTorch's dtype for each format."""
+
+
+def quantised_parts(plan: Plan, names: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (name, ``int8`` or ``nf4``) for each part of a pipeline that the plan quantises.
+
+    Args:
+        plan: The plan.
+        names: Names of the pipeline's parts.
+    """
+    for name in names:
+        if name in DENOISERS and plan.precision in ("int8", "nf4"):
+            yield name, plan.precision
+        elif name.startswith(TEXT_ENCODER) and plan.text_encoder == "int8":
+            yield name, "int8"
+
+
+def quantization_config(plan: Plan, names: tuple[str, ...]) -> PipelineQuantizationConfig | None:
+    """Return the ``quantization_config`` of ``from_pretrained``; None where nothing is quantised."""
+    found = {name: _part_config(name, how, plan) for name, how in quantised_parts(plan, names)}
+    return PipelineQuantizationConfig(quant_mapping=found) if found else None
+
+
+def quantise_linear(module: torch.nn.Module) -> None:
+    """Quantise the linear layers of a loaded part to int8, with a scale per row, unless the part is quantised already."""
+    # An optional dependency, which takes a second to import.
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
+
+    if not is_quantised(module):
+        quantize_(module, Int8WeightOnlyConfig(version=2))
+
+
+def is_quantised(module: torch.nn.Module) -> bool:
+    """Whether a library has quantised this part's weights."""
+    return any(type(p) is not torch.nn.Parameter for p in module.parameters()) or (
+        getattr(module, "hf_quantizer", None) is not None
+    )
+
+
+def _part_config(name: str, how: str, plan: Plan) -> Any:
+    # diffusers and transformers each have their own class of the same name.
+    if name.startswith(TEXT_ENCODER):
+        import transformers as loads  # noqa: PLC0415
+    else:
+        import diffusers as loads  # noqa: PLC0415
+    if how == "nf4":
+        return loads.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[plan.compute]
+        )
+    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415
+
+    return loads.TorchAoConfig(Int8WeightOnlyConfig(version=2))
+
 
 _HOST = torch.device("cpu")
 
@@ -27,7 +86,7 @@ def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
         names: Names of the pipeline's parts, as in its ``model_index.json``.
     """
     found: dict[str, Any] = {"dtype": loaded_in(plan)}
-    config = quantise.config(plan, names)
+    config = quantization_config(plan, names)
     if config is not None:
         found["quantization_config"] = config
     return found
@@ -52,11 +111,11 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
         pipe.vae, dtype=DTYPES[plan.vae]
     )  # the override in diffusers warns of parts that a VAE does not have
     tile(pipe, plan.tile_vae)
-    for name, how in quantise.parts(plan, tuple(modules)):
+    for name, how in quantised_parts(plan, tuple(modules)):
         if how == "int8":
-            quantise.in_place(modules[name])
+            quantise_linear(modules[name])
     for name, module in modules.items():
-        if _cast(name, plan) and not quantise.quantised(module):
+        if _cast(name, plan) and not is_quantised(module):
             cast(module, DTYPES[plan.storage], DTYPES[plan.compute])
     if plan.offload == "model":
         take_turns([m for n, m in modules.items()], device)

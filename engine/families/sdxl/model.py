@@ -30,12 +30,12 @@ class SDXL(UNetFamily):
         return Embedding((states, second[0][0]), cut)
 
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
     ) -> DenoiseState:
         """See Family. SDXL was trained with zeros for an empty prompt; its pipeline uses them where negative is empty."""
         if negative is not None and not recipe.negative and self.pipe.config.get("force_zeros_for_empty_prompt"):
             negative = Embedding(tuple(torch.zeros_like(t) for t in negative.tensors))
-        return super().begin(recipe, prompt, negative, start)
+        return super().begin(recipe, prompt, negative, init_image)
 
     def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
         """Return the pooled prompts and SDXL's size conditioning (arXiv 2307.01952, section 2.2).

@@ -152,7 +152,7 @@ def test_a_mask_is_never_shown_to_it(file: Path, tmp_path: Path, seen: list[tupl
 def test_in_tiles_it_is_the_same_picture_as_at_once(size: tuple[int, int], scale: int, tmp_path: Path) -> None:
     # Beyond a tile's edge the model sees nothing, so that whatever is too near to one shows.
     path = upscalers.write(tmp_path / "up.safetensors", scale=scale, reach=MARGIN)
-    found = np.asarray(to_its_end(Upscaler(path, CPU).enlarge(noise(*size))))
+    found = np.asarray(to_its_end(Upscaler(path, CPU).upscale(noise(*size))))
     assert np.abs(found.astype(int) - whole(path, noise(*size))).max() <= 1
 
 
@@ -173,41 +173,41 @@ def test_tiles_cover_a_side_once_and_keep_away_from_their_edges(length: int) -> 
 
 
 def test_of_a_large_picture_it_sees_tiles(file: Path, seen: list[tuple[int, ...]]) -> None:
-    to_its_end(Upscaler(file, CPU).enlarge(noise(300, 400)))
+    to_its_end(Upscaler(file, CPU).upscale(noise(300, 400)))
     assert seen == [(1, 3, TILE, TILE)] * 6
 
 
 def test_that_it_is_at_work_is_said_within_a_tile_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.diffusion.upscaler, "WORKING_SECONDS", 0.0)
     told: list[None] = []
-    to_its_end(Upscaler(file, CPU, lambda: told.append(None)).enlarge(noise(9, 9)))
+    to_its_end(Upscaler(file, CPU, lambda: told.append(None)).upscale(noise(9, 9)))
     assert len(told) > 1
 
 
 def test_one_that_makes_its_own_tiles_sees_all_at_once(tmp_path: Path, seen: list[tuple[int, ...]]) -> None:
     path = upscalers.write(tmp_path / "up.safetensors", reach=2 * MARGIN, tiling=upscalers.ModelTiling.INTERNAL)
-    found = to_its_end(Upscaler(path, CPU).enlarge(noise(200, 250)))
+    found = to_its_end(Upscaler(path, CPU).upscale(noise(200, 250)))
     assert seen == [(1, 3, 250, 200)]
     assert np.array_equal(np.asarray(found), whole(path, noise(200, 250)))
 
 
 def test_one_that_adds_noise_adds_the_same_again(tmp_path: Path) -> None:
     upscaler = Upscaler(upscalers.write(tmp_path / "up.safetensors", noise=0.2), CPU)
-    first = np.asarray(to_its_end(upscaler.enlarge(noise(9, 9))))
+    first = np.asarray(to_its_end(upscaler.upscale(noise(9, 9))))
     torch.rand(5)
-    assert np.array_equal(np.asarray(to_its_end(upscaler.enlarge(noise(9, 9)))), first)
+    assert np.array_equal(np.asarray(to_its_end(upscaler.upscale(noise(9, 9)))), first)
 
 
 def test_it_is_loaded_when_it_is_needed_and_once_until_it_is_let_go_of(file: Path, loads: Loads) -> None:
     upscaler = Upscaler(file, CPU)
     assert loads.devices == []
-    first = to_its_end(upscaler.enlarge(noise(9, 9)))
-    assert np.array_equal(np.asarray(to_its_end(upscaler.enlarge(noise(9, 9)))), np.asarray(first))
+    first = to_its_end(upscaler.upscale(noise(9, 9)))
+    assert np.array_equal(np.asarray(to_its_end(upscaler.upscale(noise(9, 9)))), np.asarray(first))
     assert len(loads.devices) == 1
     upscaler.unload()
     gc.collect()
     assert loads.models[0]() is None
-    to_its_end(upscaler.enlarge(noise(9, 9)))
+    to_its_end(upscaler.upscale(noise(9, 9)))
     assert len(loads.devices) == 2
 
 
@@ -218,14 +218,14 @@ def test_looked_at_when_the_engine_starts_it_is_not_kept(file: Path, loads: Load
     assert loads.models[0]() is None
     assert upscaler.digest == ""
     with pytest.raises(EngineError):  # nothing can be computed there
-        to_its_end(upscaler.enlarge(noise(2, 2)))
+        to_its_end(upscaler.upscale(noise(2, 2)))
     assert loads.devices == ["cpu", "meta"]
 
 
 def test_its_digest_is_of_what_is_in_the_file(file: Path, tmp_path: Path) -> None:
     def digest(path: Path) -> str:
         upscaler = Upscaler(path, CPU)
-        to_its_end(upscaler.enlarge(noise(2, 2)))
+        to_its_end(upscaler.upscale(noise(2, 2)))
         return upscaler.digest
 
     moved = tmp_path / "other.safetensors"
@@ -240,7 +240,7 @@ def refusal(path: Path) -> EngineError:
     assert str(caught.value).startswith("EASEL_UPSCALER")
     assert "\n" not in str(caught.value)
     with pytest.raises(EngineError, match="EASEL_UPSCALER"):
-        to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
+        to_its_end(Upscaler(path, CPU).upscale(noise(2, 2)))
     return caught.value
 
 
@@ -312,7 +312,7 @@ def test_a_library_that_does_not_go_with_this_torch(
 def test_weights_that_are_no_numbers_end_in_a_sentence(tmp_path: Path) -> None:
     path = upscalers.write(tmp_path / "up.safetensors", shift=(float("nan"), 0, 0))
     with pytest.raises(EngineError, match=r"up\.safetensors gave numbers that are no picture"):
-        to_its_end(Upscaler(path, CPU).enlarge(noise(2, 2)))
+        to_its_end(Upscaler(path, CPU).upscale(noise(2, 2)))
 
 
 def paint(executor: StepExecutor, *recipes: Recipe, first: int = 0) -> None:
@@ -378,7 +378,7 @@ class Slow:
         self.done = False
         self.closed = False
 
-    def enlarge(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
+    def upscale(self, picture: Pillow.Image) -> Generator[None, None, Pillow.Image]:
         try:
             while not self.done:
                 self.tiles += 1
@@ -453,11 +453,11 @@ def test_what_does_not_fit_the_device_is_computed_by_the_processor(
     monkeypatch.setattr(upscalers.ModelLoader, "load_from_file", load)
     monkeypatch.setattr(upscalers.Local, "forward", compute)
     upscaler = Upscaler(file, torch.device("meta"))
-    found = np.asarray(to_its_end(upscaler.enlarge(noise(9, TILE + 1))))
+    found = np.asarray(to_its_end(upscaler.upscale(noise(9, TILE + 1))))
     assert np.array_equal(found, whole(file, noise(9, TILE + 1)))
     assert moved == ([] if when == "loading" else [CPU])
     assert tried[:3] == (["cpu"] * 3 if when == "loading" else ["meta", "cpu", "cpu"])
     upscaler.unload()
     tried.clear()
-    to_its_end(upscaler.enlarge(noise(2, 2)))
+    to_its_end(upscaler.upscale(noise(2, 2)))
     assert tried[0] == ("cpu" if when == "loading" else "meta"), "the device is tried again"

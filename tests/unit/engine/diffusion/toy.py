@@ -59,27 +59,27 @@ class Toy(Family):
         return Embedding((torch.tensor([float("nan") if prompt == "nan" else 0.0]),), cut=prompt == "long")
 
     def begin(
-        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, start: InitImage | None = None
+        self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
     ) -> DenoiseState:
-        self.starts.append(start)
+        self.starts.append(init_image)
         times, nothing = torch.arange(recipe.steps), torch.zeros(1)
-        return DenoiseState(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, start)
+        return DenoiseState(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, init_image)
 
-    def step(self, drawings: Sequence[DenoiseState]) -> None:
-        seeds = [d.recipe.seed for d in drawings]
+    def step(self, states: Sequence[DenoiseState]) -> None:
+        seeds = [s.recipe.seed for s in states]
         self.batches.append(seeds)
-        self.on_step(seeds, drawings[0].done + 1)
-        for drawing in drawings:
-            drawing.done += 1
-            drawing.latents = drawing.prompt.tensors[0] + float(drawing.recipe.seed)
+        self.on_step(seeds, states[0].done + 1)
+        for state in states:
+            state.done += 1
+            state.latents = state.prompt.tensors[0] + float(state.recipe.seed)
 
-    def preview(self, drawing: DenoiseState) -> NDArray[np.uint8]:
-        self.previewed.append(drawing.recipe.seed)
-        return np.full((2, 2, 3), drawing.recipe.seed, np.uint8)
+    def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
+        self.previewed.append(state.recipe.seed)
+        return np.full((2, 2, 3), state.recipe.seed, np.uint8)
 
-    def finish(self, drawing: DenoiseState) -> NDArray[np.float32]:
-        self.on_finish(drawing.recipe.seed)
-        found = np.full((8, 8, 3), self.colour(drawing.recipe.seed), np.float32)
+    def finish(self, state: DenoiseState) -> NDArray[np.float32]:
+        self.on_finish(state.recipe.seed)
+        found = np.full((8, 8, 3), self.colour(state.recipe.seed), np.float32)
         found[0, 0, 1] = 0.5  # of one colour it is only where a test wants that
         return found
 

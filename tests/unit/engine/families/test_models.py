@@ -63,7 +63,7 @@ def drawn(family: Family, of: Recipe, start: InitImage | None = None) -> Picture
 
 
 def together(family: Family, drawings: Sequence[DenoiseState]) -> list[Picture]:
-    while left := [d for d in drawings if not d.over]:
+    while left := [d for d in drawings if not d.finished]:
         family.step(left)
     return [family.finish(d).clip(0, 1) for d in drawings]
 
@@ -161,7 +161,7 @@ def test_the_last_words_that_clip_reads(family: Family) -> None:
 
 def test_a_preview_is_a_small_picture_of_the_picture(family: Family) -> None:
     one = begun(family, recipe())
-    one.looked = True
+    one.wants_preview = True
     family.step([one])
     found = family.preview(one)
     assert found.shape == (6, 8, 3)

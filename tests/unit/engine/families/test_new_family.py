@@ -91,7 +91,7 @@ def begun(family: Any, recipe: Recipe, start: InitImage | None = None) -> Denois
 
 
 def together(family: Any, states: list[DenoiseState]) -> list[NDArray[np.float32]]:
-    while left := [state for state in states if not state.over]:
+    while left := [state for state in states if not state.finished]:
         family.step(left)
     return [family.finish(state).clip(0, 1) for state in states]
 

@@ -69,8 +69,8 @@ def drawn(family: Curve, *recipes: Recipe) -> list[float]:
             recipe = waiting.pop(0)
             under_way.append(family.begin(recipe, Embedding(()), None))
         family.step(under_way)
-        over += [d for d in under_way if d.over]
-        under_way = [d for d in under_way if not d.over]
+        over += [d for d in under_way if d.finished]
+        under_way = [d for d in under_way if not d.finished]
     return [float(d.latents) for d in sorted(over, key=lambda d: d.recipe.seed)]
 
 
@@ -80,14 +80,14 @@ def test_which_steps_are_computed(steps: int, every: int) -> None:
     family.step_cache = StepCache(every)
     drawing = family.begin(replace(TOY, steps=steps), Embedding(()), None)
     computed = []
-    while not drawing.over:
+    while not drawing.finished:
         computed.append(drawing.done)
         family.step([drawing])
     assert drawing.done == steps
     guessed = set(range(steps)) - set(computed)
     if every == 1 or steps < LEAST_STEPS:
         assert not guessed
-        assert drawing.past == ()
+        assert drawing.predictions == ()
         assert drawing.cached == 0
         return
     assert drawing.cached == every

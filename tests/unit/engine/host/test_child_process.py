@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.host.child_process import ChildFailed, ChildProcess, RestartBackoff, child_environment, exit_reason
+from engine.host.child_process import ChildFailed, ChildProcess, child_environment, exit_reason
 from engine.moderation import wire
 
 WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -47,26 +47,6 @@ def test_easels_own_settings_stay_outside_and_what_is_given_goes_first(monkeypat
     assert found["PATH"] == os.environ["PATH"]
     assert "HF_HUB_OFFLINE" not in found
     assert child_environment({}, offline=True)["HF_HUB_OFFLINE"] == "1"
-
-
-def test_the_pause_between_starts_grows_to_its_longest() -> None:
-    now = [0.0]
-    backoff = RestartBackoff(1.0, 60.0, lambda: now[0])
-    assert (backoff.pause, backoff.resting) == (1, False)
-    pauses = []
-    for _ in range(8):
-        backoff.fail()
-        pauses.append(backoff.pause)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    resting = [backoff.resting]
-    now[0] = 60.0
-    resting.append(backoff.resting)
-    assert resting == [True, False]
-    backoff.failures = 10**6
-    assert backoff.pause == 60
-    backoff.fail()
-    backoff.succeed()
-    assert (backoff.pause, backoff.failures, backoff.resting) == (1, 0, False)
 
 
 @pytest.mark.parametrize(

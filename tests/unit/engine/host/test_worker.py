@@ -27,7 +27,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, upscaler: str) -> int:
     found: list[int] = []
 
     def loader(*_: Any, **given: Any) -> None:
-        found.append(given["kept"])
+        found.append(given["reserved"])
         raise LoadError(EngineError("that is enough"))
 
     monkeypatch.setattr(worker, "Loader", loader)

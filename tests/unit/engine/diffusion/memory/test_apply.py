@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 
 from engine.catalogue import demo
 from engine.contract import Recipe
-from engine.diffusion.memory import apply, quantise
+from engine.diffusion.memory import apply
+from engine.diffusion.memory.apply import DTYPES
 from engine.diffusion.memory.estimate import Estimate
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.quantise import DTYPES
 from engine.diffusion.memory.types import Plan
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
@@ -60,8 +60,8 @@ def drawn(pipe: Any, prompts: Sequence[str] = ("a red apple on a table",), side:
         recipe = Recipe("r", "demo", prompt, "", side, side, 4, 0.0, 1)
         pictures.append(family.begin(recipe, family.encode(prompt), None))
         family.step(pictures[:1])
-    while not pictures[0].over:
-        family.step([p for p in pictures if not p.over])
+    while not pictures[0].finished:
+        family.step([p for p in pictures if not p.finished])
     found: NDArray[np.float32] = family.finish(pictures[0]).clip(0, 1)
     return found
 
@@ -99,7 +99,7 @@ def test_a_loaded_pipeline_is_quantised_too(exact: NDArray[np.float32]) -> None:
     made = planned("int8")
     pipe = DiffusionPipeline.from_pretrained(DEMO.source, local_files_only=True, dtype=apply.loaded_in(made))
     apply.settle(pipe, made, CPU)
-    assert quantise.quantised(pipe.transformer)
+    assert apply.is_quantised(pipe.transformer)
     assert np.array_equal(drawn(pipe), drawn(loaded(made))), "loaded small or made small, it is the same"
 
 
@@ -158,7 +158,7 @@ def test_gguf_really_runs(
     mean, most = error(drawn(pipe), exact)
     was = DEMO.parameters["transformer"] * 4
     print(f"GGUF {kind}: {was} to {now} bytes, off by {mean:.2f}/255, at most {most:.1f}/255")  # noqa: T201 - shown by -rP
-    assert quantise.quantised(pipe.transformer)
+    assert apply.is_quantised(pipe.transformer)
     assert now == pytest.approx(size, rel=0.01), "the plan takes the file's size for the weights'"
     assert now < was / smaller
     assert 0 < mean < mean_at_most

@@ -13,9 +13,8 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel, ZImageTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, Qwen3Config, Qwen3Model
 
-from engine.diffusion.memory.apply import tile
+from engine.diffusion.memory.apply import DTYPES, quantise_linear, tile
 from engine.diffusion.memory.estimate import BYTES, Estimate, weights
-from engine.diffusion.memory.quantise import DTYPES, in_place
 from engine.families.registry import spec_of
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
@@ -160,7 +159,7 @@ def test_weights_of_small_models_are_within_a_tenth(family: str, precision: str,
 def _as(part: Any, precision: str) -> torch.nn.Module:
     found: torch.nn.Module = copy.deepcopy(part)
     if precision == "int8":
-        in_place(found)
+        quantise_linear(found)
         return found
     return found.to(DTYPES[precision])
 

@@ -47,7 +47,7 @@ def pixels(found: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def drawn(model: ZImage, drawing: DenoiseState) -> NDArray[np.int16]:
-    while not drawing.over:
+    while not drawing.finished:
         model.step([drawing])
     return pixels(model.finish(drawing))
 
@@ -74,7 +74,7 @@ def test_alone_or_joining_later_or_set_aside_it_is_the_same_picture(model: ZImag
     model.step([first])
     model.step([second, first])
     model.step([third])  # the others are set aside
-    while rest := [d for d in (third, first, second) if not d.over]:
+    while rest := [d for d in (third, first, second) if not d.finished]:
         model.step(rest)
     for drawing, expected in zip((first, second, third), alone, strict=True):
         assert np.abs(pixels(model.finish(drawing)) - expected).max() <= 1
@@ -144,7 +144,7 @@ def test_a_small_variation_is_near_and_a_large_one_is_not(model: ZImage) -> None
 def test_a_preview_shows_what_is_coming(model: ZImage) -> None:
     recipe = replace(RED, width=192, height=192, steps=8)
     drawing = begun(model, recipe)
-    drawing.looked = True
+    drawing.wants_preview = True
     for _ in range(4):
         model.step([drawing])
     early = model.preview(drawing)

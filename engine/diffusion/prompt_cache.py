@@ -11,7 +11,7 @@ BYTES = 256 * 2**20
 """Capacity in bytes: about 100 of the longest embeddings of Z-Image, or thousands of usual ones."""
 
 
-class Prompts:
+class PromptCache:
     """Encodes each prompt on its own, so that its embedding does not depend on the batch.
 
     Attributes:

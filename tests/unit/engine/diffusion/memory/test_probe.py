@@ -1,5 +1,8 @@
+""""""
+
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +10,12 @@ import psutil
 import pytest
 import torch
 
-from engine.diffusion.memory import abilities
+from engine.diffusion.memory import probe
 from engine.diffusion.memory.types import Device
 
 
 def test_the_processor_is_looked_at() -> None:
-    found = abilities.look(torch.device("cpu"))
+    found = probe.probe_device(torch.device("cpu"))
     assert found.kind == "cpu"
     assert found.total == psutil.virtual_memory().total
     assert 0 < found.free == found.host_free
@@ -24,11 +27,11 @@ def test_the_processor_is_looked_at() -> None:
 def test_bf16_counts_only_where_the_processor_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("amx_bf16", "avx512_bf16"):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True}, raising=False)
-        assert abilities.look(torch.device("cpu")).bf16
+        assert probe.probe_device(torch.device("cpu")).bf16
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    assert not abilities.look(torch.device("cpu")).bf16
+    assert not probe.probe_device(torch.device("cpu")).bf16
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not abilities.look(torch.device("cpu")).bf16
+    assert not probe.probe_device(torch.device("cpu")).bf16
 
 
 def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,16 +41,16 @@ def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "memory_allocated", lambda d: 1)
     monkeypatch.setattr(cuda, "get_device_name", lambda d: "NVIDIA GeForce RTX 2060")
     monkeypatch.setattr(cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
-    monkeypatch.setattr(abilities, "_casts", lambda device, dtype: True)
-    found = abilities.look(torch.device("cuda", 0))
+    monkeypatch.setattr(probe, "_casts", lambda device, dtype: True)
+    found = probe.probe_device(torch.device("cuda", 0))
     assert (found.free, found.total) == (7, 8), "what PyTorch keeps and does not use is free too"
     assert (found.name, found.bf16, found.stream) == ("NVIDIA GeForce RTX 2060", False, True)
 
 
 def test_what_is_kept_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     def seen(found: Device, kept: int) -> tuple[int, int]:
-        monkeypatch.setattr(abilities, "_look", lambda _: found)
-        left = abilities.look(torch.device("cpu"), kept)
+        monkeypatch.setattr(probe, "_probe", lambda _: found)
+        left = probe.probe_device(torch.device("cpu"), kept)
         return left.free, left.host_free
 
     card = Device("cuda", "a card", total=9, free=8, host_free=7, bf16=True, fp8=True, stream=True)
@@ -59,23 +62,61 @@ def test_what_is_kept_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_number_format_that_a_device_refuses_is_no_ability() -> None:
     # Nothing can be read back from the meta device.
-    assert not abilities._casts(torch.device("meta"), torch.float8_e4m3fn)
-    assert abilities._casts(torch.device("cpu"), torch.float8_e4m3fn)
+    assert not probe._casts(torch.device("meta"), torch.float8_e4m3fn)
+    assert probe._casts(torch.device("cpu"), torch.float8_e4m3fn)
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert abilities.limit_left(tmp_path) is None
+    assert probe.limit_left(tmp_path) is None
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert abilities.limit_left(tmp_path) is None
+    assert probe.limit_left(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
-    assert abilities.limit_left(tmp_path) == 550
-    monkeypatch.setattr(abilities, "_CGROUP", tmp_path)
-    assert abilities.host_free() == 550
+    assert probe.limit_left(tmp_path) == 550
+    monkeypatch.setattr(probe, "_CGROUP", tmp_path)
+    assert probe.host_free() == 550
 
 
 def test_libraries_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"torchao", "gguf"} <= abilities.libraries()
-    monkeypatch.setattr(abilities, "find_spec", lambda name: None)
-    assert abilities.libraries() == frozenset()
+    assert {"torchao", "gguf"} <= probe.libraries()
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    assert probe.libraries() == frozenset()
+
+
+MIB = 2**20
+
+
+def grown() -> int:
+    """Make large tensors and keep small ones, as quantising does; return by how many bytes the process grew."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    kept: list[torch.Tensor] = []
+    older: list[torch.Tensor] = []
+    for number in range(60):
+        large = torch.ones((8 + 4 * (number % 3)) * MIB // 4)
+        kept.append(large.to(torch.int8))
+        _ = large * 2
+        older = [*older[-1:], large]
+    del large, older, _
+    return process.memory_info().rss - before - sum(t.nbytes for t in kept)
+
+
+@pytest.mark.skipif(probe._glibc() is None, reason="glibc alone is told to")
+def test_what_is_made_smaller_leaves_no_room_behind() -> None:
+    with probe.trimming():
+        assert grown() < 16 * MIB
+
+
+def test_it_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_glibc", lambda: None)
+    with probe.trimming():
+        pass
+
+
+def test_without_the_library_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert probe._glibc() is None

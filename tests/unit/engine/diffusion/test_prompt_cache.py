@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from engine.diffusion.prompts import Prompts
+from engine.diffusion.prompt_cache import PromptCache
 from tests.unit.engine.diffusion.toy import Toy
 
 ONE = 4
@@ -9,7 +9,7 @@ ONE = 4
 
 def test_the_last_ones_are_remembered_by_their_bytes() -> None:
     toy = Toy()
-    prompts = Prompts(most=2 * ONE)
+    prompts = PromptCache(most=2 * ONE)
     for prompt in ("a", "b", "a", "c", "a", "b"):
         prompts.embed(toy, "toy", prompt)
     assert toy.encoded == ["a", "b", "c", "b"]
@@ -19,7 +19,7 @@ def test_the_last_ones_are_remembered_by_their_bytes() -> None:
 
 def test_models_do_not_share_what_they_read() -> None:
     toy = Toy()
-    prompts = Prompts()
+    prompts = PromptCache()
     prompts.embed(toy, "one", "a")
     prompts.embed(toy, "two", "a")
     assert toy.encoded == ["a", "a"]
@@ -27,7 +27,7 @@ def test_models_do_not_share_what_they_read() -> None:
 
 def test_one_that_is_too_large_is_kept_until_the_next() -> None:
     toy = Toy()
-    prompts = Prompts(most=1)
+    prompts = PromptCache(most=1)
     prompts.embed(toy, "toy", "a")
     prompts.embed(toy, "toy", "a")
     assert toy.encoded == ["a"]
@@ -35,7 +35,7 @@ def test_one_that_is_too_large_is_kept_until_the_next() -> None:
 
 def test_cleared_it_keeps_nothing() -> None:
     toy = Toy()
-    prompts = Prompts()
+    prompts = PromptCache()
     prompts.embed(toy, "toy", "a")
     prompts.clear()
     assert prompts.nbytes == 0
