@@ -1,4 +1,4 @@
-"""What owners are shown of those who ask to come in, and what newcomers are told. Names and prompts are data."""
+"""Cards of access: owners' list of newcomers, and the answers that newcomers get."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ ALLOW_FEW = "allowfew"
 REFUSE = "refuse"
 
 MAX_SHOWN = 5
-"""So many are shown with their buttons: Discord has five rows."""
+"""Newcomers on one card, each with a row of buttons: Discord allows five rows."""
 
 _NAME_CHARS, _PROMPT_CHARS = 32, 60
 
 
 def requests_card(
-    knocks: Sequence[AccessRequest], total: int, locale: str, *, said: str = "", about: Newcomer | None = None
+    requests: Sequence[AccessRequest], total: int, locale: str, *, result: str = "", about: Newcomer | None = None
 ) -> Card:
-    """Return the list of those who wait, for an owner's eyes alone.
+    """Return the private list of waiting newcomers for an owner.
 
     Args:
-        knocks: Some of them, oldest first; the first SHOWN are shown.
+        requests: Their requests, oldest first; the first ``MAX_SHOWN`` are shown.
         total: How many wait in all.
         locale: The owner's language.
-        said: A sentence to begin with instead of how many wait: what came of an answer.
-        about: Whom that answer was about.
+        result: The result of an answer, which replaces the count as the first sentence.
+        about: The newcomer of that answer.
     """
-    shown = knocks[:MAX_SHOWN]
+    shown = requests[:MAX_SHOWN]
     count = text(locale, "card.newcomers", n=total) if total else text(locale, "card.newcomers.none")
-    notes = [count] if said else []
+    notes = [count] if result else []
     if shown:
         notes.append(text(locale, "note.newcomers.how", few=FEW))
     if total > len(shown):
         notes.append(text(locale, "note.newcomers.more", n=total - len(shown)))
     return Card(
         Tone.INFO,
-        said or count,
+        result or count,
         notes=tuple(notes),
-        facts=tuple(_fact(knock, locale) for knock in (*([AccessRequest(about)] if about else []), *shown)),
-        buttons=tuple(_row(knock.newcomer, locale) for knock in shown),
+        facts=tuple(_fact(request, locale) for request in (*([AccessRequest(about)] if about else []), *shown)),
+        buttons=tuple(_row(request.newcomer, locale) for request in shown),
         private=True,
         final=True,
     )
 
 
 def answer_text(newcomer: Newcomer, jobs: int, locale: str, *, rule: str = "") -> str:
-    """Return what came of an owner's answer, and how many requests are drawn now."""
-    # By the number alone: a name is data, and belongs where surfaces show data.
+    """Return the result of an owner's answer, and how many requests are drawn now."""
+    # The number without the name: names are data, and only facts show data.
     number = newcomer.id
     if newcomer.verdict is AccessDecision.REFUSED:
         return text(locale, "card.newcomer.refused", number=number)
@@ -60,7 +60,7 @@ def answer_text(newcomer: Newcomer, jobs: int, locale: str, *, rule: str = "") -
 
 
 def decision_card(newcomer: Newcomer, verdict: AccessDecision, locale: str) -> Card:
-    """Return what the newcomer is told of an owner's answer. To a person it is said in private."""
+    """Return the notice to a newcomer about an owner's answer; private for a person."""
     allowed = verdict is AccessDecision.ALLOWED
     sentence = text(locale, "card.welcome" if allowed else "card.unwelcome")
     return Card(
@@ -69,20 +69,20 @@ def decision_card(newcomer: Newcomer, verdict: AccessDecision, locale: str) -> C
 
 
 def newcomer_name(newcomer: Newcomer, locale: str) -> str:
-    """Return what a newcomer is called; names may be empty or borrowed, so the id stands beside it."""
+    """Return a newcomer's name and id. Names alone may be empty or not unique."""
     name = _clip(newcomer.name, _NAME_CHARS) or "?"
     if newcomer.kind is SubjectKind.PLACE:
         return text(locale, "newcomer.place", name=name, id=newcomer.subject)
     return text(locale, "newcomer.person", name=name, id=newcomer.subject)
 
 
-def _fact(knock: AccessRequest, locale: str) -> Fact:
-    newcomer = knock.newcomer
+def _fact(request: AccessRequest, locale: str) -> Fact:
+    newcomer = request.newcomer
     parts = [newcomer_name(newcomer, locale)]
-    if newcomer.kind is SubjectKind.PLACE and knock.asker:
-        parts.append(_clip(knock.asker, _NAME_CHARS))
-    if knock.prompt:
-        parts.append(_clip(knock.prompt, _PROMPT_CHARS))
+    if newcomer.kind is SubjectKind.PLACE and request.asker:
+        parts.append(_clip(request.asker, _NAME_CHARS))
+    if request.prompt:
+        parts.append(_clip(request.prompt, _PROMPT_CHARS))
     return Fact(f"{newcomer.id} · {newcomer.platform.capitalize()}", " · ".join(parts))
 
 

@@ -50,9 +50,9 @@ async def _claim(ctx: AppContext, call: Invocation) -> Card:
 async def _card(ctx: AppContext, answered: AnswerResult, locale: str) -> Card:
     newcomer, moved = answered.newcomer, answered.moved
     jobs = len(moved.queued)
-    said = present.answer_text(newcomer, jobs, locale, rule=answered.rule)
+    result = present.answer_text(newcomer, jobs, locale, rule=answered.rule)
     knocks, total = await newcomers.list_requests(ctx)
-    return present.requests_card(knocks, total, locale, said=said, about=newcomer)
+    return present.requests_card(knocks, total, locale, result=result, about=newcomer)
 
 
 def _number(call: Invocation) -> int:

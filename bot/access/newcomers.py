@@ -1,11 +1,11 @@
-"""Newcomers: whether they may come in, owners' answers, and the requests held until then."""
+"""Access of newcomers: the check at a request, owners' answers, and the jobs that are held until then."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bot.access import cards as present
+from bot.access import cards as access_cards
 from bot.access import store as access_rows
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
@@ -27,10 +27,14 @@ from bot.storage.codec import dump_card
 from bot.storage.database import Tx
 
 UNLISTED = "refusal.access.list"
+"""Catalogue key: only people whom an owner has allowed may draw."""
+
+REFUSED = "error.access.refused"
+"""Catalogue key: an owner has refused the newcomer."""
 
 
 def access_subject(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
-    """Return whom an owner is asked about, with id and name: a server or group stands for all who write in it."""
+    """Return kind, id and name of the newcomer that an owner decides on: the server or group, else the person."""
     if place.guild is not None:
         return SubjectKind.PLACE, place.guild, place.name
     return SubjectKind.PERSON, actor.user_id, actor.name
@@ -39,15 +43,15 @@ def access_subject(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
 async def check_access(tx: Tx, ctx: AppContext, context: AdmissionContext) -> bool:
     """Return whether the request is held until an owner answers.
 
-    Nobody's first request is refused where owners are asked: it is kept, once for each person, and drawn when they are
-    allowed. Nothing else is stored of strangers, however much they write.
+    Where owners are asked, the first request of each person is held and drawn once they are allowed. Nothing else is
+    stored of strangers.
 
     Raises:
-        Uninvited: An owner has refused them, or they wait for an answer already, or are not on the list.
+        Uninvited: An owner has refused them, a request of theirs is held already, or they are not on the list.
     """
     actor, place = context.actor, context.place
-    rule = ctx.access_modes.get(actor.platform, AccessMode.OPEN)
-    if actor.is_owner or rule is AccessMode.OPEN:
+    mode = ctx.access_modes.get(actor.platform, AccessMode.OPEN)
+    if actor.is_owner or mode is AccessMode.OPEN:
         return False
     kind, subject, name = access_subject(actor, place)
     known = await access_rows.find_newcomer(tx, actor.platform, kind, subject)
@@ -55,8 +59,8 @@ async def check_access(tx: Tx, ctx: AppContext, context: AdmissionContext) -> bo
         return False
     if known is not None and known.verdict is AccessDecision.REFUSED:
         raise Uninvited("refusal.access.refused")
-    if rule is AccessMode.LIST:
-        raise Uninvited("refusal.access.list")
+    if mode is AccessMode.LIST:
+        raise Uninvited(UNLISTED)
     if known is None:
         await access_rows.add_newcomer(tx, actor.platform, kind, subject, name=name, now=context.now)
     elif await access_rows.has_asked(tx, context.person.id, context.place_id, since=known.asked_at):
@@ -65,7 +69,7 @@ async def check_access(tx: Tx, ctx: AppContext, context: AdmissionContext) -> bo
 
 
 async def is_stranger(ctx: AppContext, actor: Actor, place: Place) -> bool:
-    """Whether no owner has let somebody in here, though that is needed."""
+    """Return whether the person or place still needs an owner's permission."""
     if actor.is_owner or ctx.access_modes.get(actor.platform, AccessMode.OPEN) is AccessMode.OPEN:
         return False
     kind, subject, _ = access_subject(actor, place)
@@ -75,7 +79,7 @@ async def is_stranger(ctx: AppContext, actor: Actor, place: Place) -> bool:
 
 
 async def record_request(ctx: AppContext, actor: Actor, place: Place) -> None:
-    """Keep that somebody who is not on the list has asked, once: so that owners can find and allow them."""
+    """Store a newcomer who is not on the list, once, so that owners can find and allow them."""
     kind, subject, name = access_subject(actor, place)
     async with ctx.db.read() as tx:
         if await access_rows.find_newcomer(tx, actor.platform, kind, subject) is not None:
@@ -84,17 +88,13 @@ async def record_request(ctx: AppContext, actor: Actor, place: Place) -> None:
         await access_rows.add_newcomer(tx, actor.platform, kind, subject, name=name, now=ctx.clock.now())
 
 
-REFUSED = "error.access.refused"
-"""Catalogue key: an owner has not let them in."""
-
-
 @dataclass(frozen=True, slots=True)
 class ReleasedJobs:
-    """Jobs that wait no more for an answer.
+    """Jobs that are no longer held.
 
     Attributes:
-        queued: These are drawn now.
-        ended: These are not; their cards say why.
+        queued: Jobs that will be drawn.
+        ended: Jobs that will not; their cards say why.
     """
 
     queued: Sequence[Job] = ()
@@ -102,7 +102,7 @@ class ReleasedJobs:
 
 
 async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
-    """Queue held jobs, each with its reservation. What no rule lets through any more ends, and says why."""
+    """Queue held jobs, each with its reservation. A job that is refused now is cancelled with the reason."""
     queued, ended = [], []
     for job_id in job_ids:
         job = await jobs.get(tx, job_id)
@@ -123,7 +123,7 @@ async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, 
 
 
 async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
-    """End held jobs of somebody who was not let in. Nothing was reserved, so nothing is given back."""
+    """Cancel the held jobs of a refused newcomer. They have no reservation, so nothing is refunded."""
     ended = []
     for job_id in job_ids:
         job = await jobs.get(tx, job_id)
@@ -133,7 +133,7 @@ async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> Re
 
 
 def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
-    """Say to the queue and to delivery what was committed."""
+    """Tell the queue and delivery about committed changes."""
     for job in moved.queued:
         ctx.backlog.enqueue(ticket_of(job))
     for job in moved.ended:
@@ -141,7 +141,7 @@ def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
 
 
 async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
-    """Who asked where, as the rows know it."""
+    """Return the context of a stored job."""
     account = await people.get_account(tx, job.account_id)
     place = Place(account.platform, None, "")
     if job.place_id is not None:
@@ -162,12 +162,12 @@ def _reason(refusal: Refusal) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AnswerResult:
-    """What came of an answer.
+    """The result of an owner's answer.
 
     Attributes:
-        newcomer: Whom it was about, as they stand now.
-        moved: What became of their requests.
-        rule: The rule that was set for them, in words; empty for none.
+        newcomer: The newcomer, with the decision.
+        moved: Their jobs that were held.
+        rule: The rule that was set for them, as typed; empty for none.
     """
 
     newcomer: Newcomer
@@ -181,37 +181,36 @@ async def _get(tx: Tx, subject: Subject) -> Value:
 
 
 async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:
-    # Nobody who has come is forgotten by an undo: without a value they wait for an answer.
+    # An undo does not delete a newcomer: without a value, they wait for an answer again.
     verdict = AccessDecision.ASKED if value is None else AccessDecision(str(value["verdict"]))
     await access_rows.set_decision(tx, int(subject["number"] or 0), verdict, by=set_by, now=now)
 
 
 ACCESS = Undoable("access", _get, _put)
-"""Subject: ``number``, the newcomer's. Value: ``{"verdict": "asked" | "allowed" | "refused"}``. Requests that were
-drawn or ended by an answer stay as they are when it is undone.
+"""Subject: the newcomer's ``number``. Value: ``{"verdict": "asked" | "allowed" | "refused"}``. An undo does not change
+jobs that the answer queued or cancelled.
 """
 
 
 async def list_requests(ctx: AppContext) -> tuple[tuple[AccessRequest, ...], int]:
-    """Return the first who wait for an answer, oldest first, and how many wait in all."""
+    """Return the first newcomers that wait for an answer, oldest first, and how many wait in all."""
     async with ctx.db.read() as tx:
         found = await access_rows.open_requests(tx, guarded(ctx.access_modes))
-        return tuple([await access_rows.access_request(tx, newcomer) for newcomer in found[: present.MAX_SHOWN]]), len(
-            found
-        )
+        shown = [await access_rows.access_request(tx, newcomer) for newcomer in found[: access_cards.MAX_SHOWN]]
+        return tuple(shown), len(found)
 
 
 async def allow(
     ctx: AppContext, actor: Actor, number: int, rule: str | None = None, *, first: bool = False
 ) -> AnswerResult:
-    """Let a newcomer in, and queue what they have asked for meanwhile, in one transaction.
+    """Allow a newcomer and queue their held jobs, in one transaction.
 
     Args:
-        ctx: What use cases work with.
+        ctx: The use cases' context.
         actor: An owner.
-        number: The newcomer's.
-        rule: A quota of their own, such as ``5/day``; the usual ones hold without it.
-        first: Only where nobody has answered yet: a button may be old.
+        number: The newcomer's number.
+        rule: A quota of their own, such as ``5/day``; None: the usual rules apply.
+        first: Fail if an owner has answered already: the button's card may be old.
 
     Raises:
         NotFound: There is no such newcomer.
@@ -219,7 +218,7 @@ async def allow(
     """
     terms = None if rule is None else parse_terms(rule)
     async with ctx.db.write() as tx:
-        newcomer = await _undecided(tx, number, first=first)
+        newcomer = await _get_newcomer(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
         await changes.apply_change(tx, _change("easel allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
@@ -228,7 +227,7 @@ async def allow(
             scope = Scope(platform=newcomer.platform, place=place, person=person)
             await rule_changes.change_rule(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
         held = await access_rows.held_jobs(tx, newcomer)
-        # After the rule: it holds for these requests too.
+        # After the rule, which applies to these jobs too.
         moved = await release_held_jobs(tx, ctx, held, now=now)
         await _notify(tx, newcomer, AccessDecision.ALLOWED, held)
     publish(ctx, moved)
@@ -238,9 +237,9 @@ async def allow(
 
 
 async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = False) -> AnswerResult:
-    """Leave a newcomer outside, and end what they have asked for. Raises as ``allow`` does."""
+    """Refuse a newcomer and cancel their held jobs. Raises as ``allow`` does."""
     async with ctx.db.write() as tx:
-        newcomer = await _undecided(tx, number, first=first)
+        newcomer = await _get_newcomer(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
         await changes.apply_change(tx, _change("easel refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
@@ -253,8 +252,8 @@ async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = Fa
 
 
 async def admit_held_at_start(ctx: AppContext) -> None:
-    """Queue what waits for an answer that nobody has to give any more: a platform was opened to all. At start."""
-    opened = [platform for platform, rule in ctx.access_modes.items() if rule is AccessMode.OPEN]
+    """At start: queue the jobs that are held on platforms that are open to everybody now."""
+    opened = [platform for platform, mode in ctx.access_modes.items() if mode is AccessMode.OPEN]
     async with ctx.db.read() as tx:
         if not (found := await access_rows.open_requests(tx, opened)):
             return
@@ -264,7 +263,7 @@ async def admit_held_at_start(ctx: AppContext) -> None:
     publish(ctx, moved)
 
 
-async def _undecided(tx: Tx, number: int, *, first: bool) -> Newcomer:
+async def _get_newcomer(tx: Tx, number: int, *, first: bool) -> Newcomer:
     newcomer = await access_rows.get_newcomer(tx, number)
     if newcomer is None:
         raise NotFound("refusal.access.not_found", number=number)
@@ -283,13 +282,13 @@ def _change(action: str, newcomer: Newcomer, verdict: AccessDecision) -> Change:
 
 
 async def _notify(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tuple[int, ...]) -> None:
-    """Tell whoever has asked first: a card that changes hours later is easily missed. Others see it on their cards."""
+    """Send a notice for the first held job, since a card that changes hours later is easily missed."""
     for job_id in held[:1]:
         job = await jobs.get(tx, job_id)
         cards = [m for m in await messages.of_job(tx, job_id) if m.kind is MessageKind.CARD]
         if job is None or not cards:
             continue
-        # Beside the card, not in its place: without the card's own message, and without the right to edit it.
-        near = replace(cards[0].address, message=None, token=None, expires=None)
-        card = present.decision_card(newcomer, verdict, job.locale)
-        await messages.add_notice(tx, f"access:{job_id}", near, dump_card(card))
+        # A new message in the card's chat: without the card's message id and without its edit token.
+        address = replace(cards[0].address, message=None, token=None, expires=None)
+        card = access_cards.decision_card(newcomer, verdict, job.locale)
+        await messages.add_notice(tx, f"access:{job_id}", address, dump_card(card))

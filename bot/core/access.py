@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 FEW = "5/day"
-"""The small quota that an owner's button gives."""
+"""The quota that an owner's button "allow a few" sets."""
 
 
 class AccessMode(StrEnum):
-    """Who may draw on a platform: anybody; anybody whom an owner has allowed, who is asked at the first request; or
-    those alone whom an owner has allowed, who is not asked.
+    """Who may draw on a platform.
+
+    OPEN: everybody. APPROVE: people and places that an owner has allowed; owners are asked at the first request. LIST:
+    the same, but owners are not asked.
     """
 
     OPEN = "open"
@@ -20,20 +22,20 @@ class AccessMode(StrEnum):
     LIST = "list"
 
 
-def guarded(rules: Mapping[str, AccessMode]) -> tuple[str, ...]:
-    """Return the platforms on which not everybody may draw."""
-    return tuple(platform for platform, rule in rules.items() if rule is not AccessMode.OPEN)
+def guarded(modes: Mapping[str, AccessMode]) -> tuple[str, ...]:
+    """Return the platforms that are not open to everybody."""
+    return tuple(platform for platform, mode in modes.items() if mode is not AccessMode.OPEN)
 
 
 class SubjectKind(StrEnum):
-    """Who is let in: a server or group with all its members, or a person in a chat of their own."""
+    """The kind of newcomer: a server or group with all its members, or a person in direct messages."""
 
     PLACE = "place"
     PERSON = "person"
 
 
 class AccessDecision(StrEnum):
-    """What an owner has answered so far."""
+    """An owner's answer; ASKED while there is none."""
 
     ASKED = "asked"
     ALLOWED = "allowed"
@@ -42,17 +44,17 @@ class AccessDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """One row for whoever came, however often they ask.
+    """A person, server or group that needs an owner's permission.
 
     Attributes:
-        id: Its number, by which owners answer.
+        id: The number that owners answer by.
         platform: As in Actor.
-        kind: See Guest.
+        kind: See SubjectKind.
         subject: The guild's id, or the person's user id.
         name: What the platform calls them; data, never markup.
-        verdict: See Verdict.
-        asked_at: Unix seconds; of the last time that they began to wait.
-        told_at: When owners were told; None when they were not.
+        verdict: See AccessDecision.
+        asked_at: When they last started to wait, in Unix seconds.
+        told_at: When a digest mentioned them; None if none did.
         decided_by: Who answered last, ``platform:user id`` or ``operator``.
     """
 
@@ -69,13 +71,13 @@ class Newcomer:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """A newcomer with what they want.
+    """A newcomer with their first held request.
 
     Attributes:
-        newcomer: Who.
-        asker: Name of the person whose request is the first that waits; empty when none does.
-        prompt: That request's prompt; empty where it is private.
-        waiting: How many requests wait.
+        newcomer: The newcomer.
+        asker: Name of the person who made the first held request; empty if there is none.
+        prompt: Its prompt; empty if it is private.
+        waiting: How many of their requests are held.
     """
 
     newcomer: Newcomer
@@ -85,8 +87,8 @@ class AccessRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Of(Container[str]):
-    """The owners on one platform; looks at what is known each time that it is asked."""
+class _PlatformOwners(Container[str]):
+    """A live view of the owners on one platform."""
 
     owners: Owners
     platform: str
@@ -96,10 +98,10 @@ class _Of(Container[str]):
 
 
 class Owners:
-    """Live: whoever was handed ``of(platform)`` sees a claim at once.
+    """The live list of owners: a claim counts at once.
 
     Args:
-        named: User ids by platform, as the settings have them. Its keys are the platforms that are on.
+        named: User ids by platform, from the settings. Its keys are the platforms that are on.
     """
 
     def __init__(self, named: Mapping[str, Iterable[str]] | None = None) -> None:
@@ -113,11 +115,11 @@ class Owners:
         return tuple(self._named)
 
     def of(self, platform: str) -> Container[str]:
-        """Return the owners' user ids on a platform, now and later."""
-        return _Of(self, platform)
+        """Return a live view of the owners' user ids on a platform."""
+        return _PlatformOwners(self, platform)
 
     def ids(self, platform: str) -> frozenset[str]:
-        """Return the user ids that are known now."""
+        """Return the owners' current user ids on a platform."""
         nobody: frozenset[str] = frozenset()
         return (
             self._named.get(platform, nobody) | self._told.get(platform, nobody) | self._claimed.get(platform, nobody)
@@ -128,11 +130,11 @@ class Owners:
         return tuple((platform, user_id) for platform in self._named for user_id in sorted(self.ids(platform)))
 
     def told(self, platform: str, ids: Iterable[str]) -> None:
-        """The platform itself says whose the bot is; replaces what it said before."""
+        """Set the owners that the platform itself reports; replaces those that it reported before."""
         self._told[platform] = frozenset(ids)
 
     def claimed(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Platform and user id of all who have claimed the bot, as the rows have them now."""
+        """Set the platform and user id of everybody who has claimed the bot."""
         found: dict[str, set[str]] = {}
         for platform, user_id in rows:
             found.setdefault(platform, set()).add(user_id)
