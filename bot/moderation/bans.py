@@ -1,4 +1,4 @@
-"""Bans: the check at every request, press and command, and setting and lifting them."""
+"""Bans: the check at requests, buttons and commands, and the changes that set and lift them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from bot.storage.database import Tx
 
 
 def check_ban(context: AdmissionContext, ban: Ban | None) -> None:
-    """Raise NotAllowed, which says when the ban ends; ``ban`` is the longest ban that binds the person. Owners are exempt."""
+    """Raise NotAllowed with the end of the ban. ``ban`` is the person's longest active ban. Owners are exempt."""
     if ban is not None and not context.actor.is_owner:
         raise _refusal(ban, context.now)
 
 
 async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
-    """Raise NotAllowed, with when it ends, for who is banned and presses or types something other than a request.
+    """Raise NotAllowed, with the end of the ban, if a banned person uses a button or a command. Owners are exempt.
 
     Args:
         tx: A transaction.
-        actor: Who.
+        actor: The account that acts.
         place: Where.
         now: Unix seconds.
-        everywhere: Only a ban by an owner counts, which holds in all places: no admin shuts another one out of the
-            administration of their place.
+        everywhere: Count only bans that apply everywhere, which owners set. An admin can't ban another admin from
+            the administration of their place.
     """
     if actor.is_owner:
         return
@@ -55,7 +55,7 @@ def _refusal(ban: Ban, now: float) -> NotAllowed:
 
 
 MAX_REASON = 200
-"""Characters of a reason that are kept: the person reads it in one sentence."""
+"""Longest stored reason, in characters: the person reads it in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,17 @@ class BanTarget:
 
 
 async def ban(
-    ctx: AppContext, actor: Actor, place: Place, who: BanTarget, *, seconds: float | None, reason: str
+    ctx: AppContext, actor: Actor, place: Place, target: BanTarget, *, seconds: float | None, reason: str
 ) -> int:
-    """Shut somebody out: of the place where it is typed, or, by an owner in a direct message, of all.
+    """Ban a person from the place, or, if an owner does it in a direct message, from all places.
 
-    What they have waiting there is cancelled and refunded.
+    Their held and queued jobs there are cancelled and refunded.
 
     Args:
-        ctx: What use cases work with.
-        actor: Who does it; their right is checked already.
+        ctx: The use cases' context.
+        actor: The admin, whose permission is checked already.
         place: Where.
-        who: Whom; it holds for all accounts of the same person.
+        target: Whom; the ban applies to all accounts of the same person.
         seconds: For how long; None is for good.
         reason: In the admin's words; empty for none.
 
@@ -88,49 +88,49 @@ async def ban(
         NotAllowed: It is an owner's account.
     """
     now = ctx.clock.now()
-    stopped: list[int] = []
+    cancelled: list[int] = []
     async with ctx.db.write() as tx:
-        await _check(tx, ctx, who)
+        await _check_not_owner(tx, ctx, target)
         place_id = await _place_id(tx, place, now)
         value = {"until": None if seconds is None else now + seconds, "reason": reason[:MAX_REASON]}
         await changes.apply_change(
-            tx, _change("easel ban", who, place, place_id, value), by=changes.actor_label(actor), now=now
+            tx, _change("easel ban", target, place, place_id, value), by=changes.actor_label(actor), now=now
         )
-        for job_id, state in await moderation_rows.waiting_jobs(tx, who.platform, who.user_id, place_id):
+        for job_id, state in await moderation_rows.waiting_jobs(tx, target.platform, target.user_id, place_id):
             if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
                 await ledger.refund(tx, job_id, now=now)
-                stopped.append(job_id)
-    for job_id in stopped:
+                cancelled.append(job_id)
+    for job_id in cancelled:
         ctx.backlog.job_cancelled(job_id)
         ctx.backlog.job_changed(job_id)
-    return len(stopped)
+    return len(cancelled)
 
 
-async def unban(ctx: AppContext, actor: Actor, place: Place, who: BanTarget) -> None:
-    """Let somebody in again. Raises NotFound when they were not shut out here."""
+async def unban(ctx: AppContext, actor: Actor, place: Place, target: BanTarget) -> None:
+    """Lift a ban. Raises NotFound if the person is not banned here."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         place_id = await _place_id(tx, place, now)
-        if await moderation_rows.get_ban(tx, who.platform, who.user_id, place_id) is None:
+        if await moderation_rows.get_ban(tx, target.platform, target.user_id, place_id) is None:
             raise NotFound("refusal.ban.none")
         await changes.apply_change(
-            tx, _change("easel unban", who, place, place_id, None), by=changes.actor_label(actor), now=now
+            tx, _change("easel unban", target, place, place_id, None), by=changes.actor_label(actor), now=now
         )
 
 
 async def list_bans(ctx: AppContext, place: Place) -> tuple[Ban, ...]:
-    """Return the bans that hold in a place; those that hold everywhere, in a direct message."""
+    """Return the active bans of a place; in a direct message, those that apply everywhere."""
     async with ctx.db.read() as tx:
         place_id = moderation_rows.EVERYWHERE if place.guild is None else await people.find_place(tx, place)
         return () if place_id is None else await moderation_rows.bans_of_place(tx, place_id, now=ctx.clock.now())
 
 
-async def _check(tx: Tx, ctx: AppContext, who: BanTarget) -> None:
-    """Nobody shuts an owner out, by whichever of their accounts."""
-    person = await people.find(tx, who.platform, who.user_id)
+async def _check_not_owner(tx: Tx, ctx: AppContext, target: BanTarget) -> None:
+    """Raise NotAllowed if the account, or another one of its person, is an owner's."""
+    person = await people.find(tx, target.platform, target.user_id)
     for platform, user_id in ctx.owners.everybody():
         same = person is not None and (other := await people.find(tx, platform, user_id)) and other.id == person.id
-        if same or (platform, user_id) == (who.platform, who.user_id):
+        if same or (platform, user_id) == (target.platform, target.user_id):
             raise NotAllowed("refusal.ban.owner")
 
 
@@ -138,8 +138,8 @@ async def _place_id(tx: Tx, place: Place, now: float) -> int:
     return await people.remember_place(tx, place, now=now) or moderation_rows.EVERYWHERE
 
 
-def _change(action: str, who: BanTarget, place: Place, place_id: int, value: Value) -> Change:
-    subject: Subject = {"platform": who.platform, "user_id": who.user_id, "place_id": place_id}
+def _change(action: str, target: BanTarget, place: Place, place_id: int, value: Value) -> Change:
+    subject: Subject = {"platform": target.platform, "user_id": target.user_id, "place_id": place_id}
     return Change(BAN, action, subject, value, None if place.guild is None else place)
 
 

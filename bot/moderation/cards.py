@@ -1,4 +1,4 @@
-"""Cards of moderation: what an admin is told of refusals and reports, and what their own verbs answer."""
+"""Cards of moderation: notices of refusals and reports, and the answers of its commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HIDE = "hide"
 
 
 def refused_card(refusal: Refusal, actor: Actor, place: Place, typed: str, locale: str) -> Card:
-    """Return what a place's log says of a request that was refused; the prompt is data."""
+    """Return the log channel's notice of a refused request; the prompt is data."""
     return Card(
         Tone.PROBLEM,
         text(locale, "card.moderation.refused"),
@@ -33,7 +33,7 @@ def refused_card(refusal: Refusal, actor: Actor, place: Place, typed: str, local
 
 
 def withheld_card(job: Job, index: int, locale: str) -> Card:
-    """Return what a place's log says of a picture that was drawn and not kept."""
+    """Return the log channel's notice of a rejected picture."""
     return Card(
         Tone.PROBLEM,
         text(locale, "card.moderation.withheld"),
@@ -47,7 +47,7 @@ def withheld_card(job: Job, index: int, locale: str) -> Card:
 def report_card(
     job: Job, pictures: Sequence[Picture], reporter: Actor, place: Place, *, folder: Path, locale: str
 ) -> Card:
-    """Return what admins are told of a report: the pictures are covered, and a button hides them where they are shown."""
+    """Return the notice of a report: the pictures behind spoilers, and a button that hides them everywhere."""
     index = pictures[0].index if len(pictures) == 1 else None
     hide = Button(text(locale, "button.hide"), ButtonPress(HIDE, job.id, index), danger=True)
     return Card(
@@ -71,47 +71,47 @@ def report_card(
 
 
 def words_card(level: Strictness, locale: str) -> Card:
-    """Return what a place's word list does from now on."""
+    """Return the answer to a new strictness of a place."""
     match level:
         case Strictness.OFF:
-            said = text(locale, "card.words.off")
+            status = text(locale, "card.words.off")
         case Strictness.WARN:
-            said = text(locale, "card.words.warn")
+            status = text(locale, "card.words.warn")
         case Strictness.REFUSE:
-            said = text(locale, "card.words.refuse")
+            status = text(locale, "card.words.refuse")
         case Strictness.SPOILER:
-            said = text(locale, "card.words.spoiler")
-    return Card(Tone.INFO, said, private=True, final=True)
+            status = text(locale, "card.words.spoiler")
+    return Card(Tone.INFO, status, private=True, final=True)
 
 
-def log_card(where: str | None, locale: str) -> Card:
-    """Return where reports and refusals go from now on: a channel's name, nothing for here, None for nowhere."""
-    if where is None:
-        said = text(locale, "card.log.off")
-    elif where:
-        said = text(locale, "card.log.there", channel=where)
+def log_card(channel: str | None, locale: str) -> Card:
+    """Return the answer to a new log channel: its name; empty for this channel, None for none."""
+    if channel is None:
+        status = text(locale, "card.log.off")
+    elif channel:
+        status = text(locale, "card.log.there", channel=channel)
     else:
-        said = text(locale, "card.log.here")
-    return Card(Tone.INFO, said, private=True, final=True)
+        status = text(locale, "card.log.here")
+    return Card(Tone.INFO, status, private=True, final=True)
 
 
-def banned_card(who: str, seconds: float | None, stopped: int, locale: str) -> Card:
-    """Return who is shut out now, for how long (None: for good), and how many of their jobs were stopped."""
+def banned_card(who: str, seconds: float | None, cancelled: int, locale: str) -> Card:
+    """Return who is banned now, for how long (None: for good), and how many of their jobs were cancelled."""
     if seconds is None:
-        said = text(locale, "card.ban.for_good", person=who)
+        status = text(locale, "card.ban.for_good", person=who)
     else:
-        said = text(locale, "card.ban", person=who, wait=seconds)
-    notes = (text(locale, "card.ban.stopped", n=stopped),) if stopped else ()
-    return Card(Tone.INFO, said, notes=notes, private=True, final=True)
+        status = text(locale, "card.ban", person=who, wait=seconds)
+    notes = (text(locale, "card.ban.stopped", n=cancelled),) if cancelled else ()
+    return Card(Tone.INFO, status, notes=notes, private=True, final=True)
 
 
 def unbanned_card(who: str, locale: str) -> Card:
-    """Return that somebody may draw again."""
+    """Return the answer to a lifted ban."""
     return Card(Tone.INFO, text(locale, "card.unban", person=who), private=True, final=True)
 
 
 def bans_card(bans: Sequence[tuple[str, float | None, str]], locale: str) -> Card:
-    """Return who is shut out: each one's name or id, the seconds that are left (None: for good), and why."""
+    """Return the list of bans: each person's name or id, the seconds left (None: for good), and the reason."""
     if not bans:
         return Card(Tone.INFO, text(locale, "card.bans.none"), private=True, final=True)
     facts = []

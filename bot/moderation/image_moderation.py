@@ -1,4 +1,4 @@
-"""What becomes of a finished picture: shown, covered, or not kept, by its place's strictness and a classifier's verdict."""
+"""Moderation of finished pictures: show, hide or reject them, by strictness and the classifier's verdict."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from bot.storage.database import Database
 from engine.contract import SafetyVerdict
 
 IMAGE_REJECTED = "error.moderation.picture"
-"""Catalogue key: the picture was drawn, but its place does not want it."""
+"""Catalogue key: the picture was drawn and rejected."""
 
 log = logging.getLogger(__name__)
 
 
 class ImageRejected(Exception):
-    """The picture is not kept."""
+    """The picture was rejected and must not be stored."""
 
 
 class ImageModeration:
-    """Looks at pictures while the device draws on. What it can't judge is covered, never lost."""
+    """Judges pictures while the device draws on. A picture that can't be judged is hidden, not rejected."""
 
     def __init__(self, db: Database, moderator: Moderator | None, bus: EventBus) -> None:
         """Args:
-        db: Where the rows are.
-        moderator: Judges pictures; None: nobody does.
-        bus: Told when there is a notice for a place's log.
+        db: The database.
+        moderator: The classifier; None: pictures are not judged.
+        bus: Receives MessagesAdded after a notice for a log channel.
         """
         self._db = db
         self._moderator = moderator
         self._bus = bus
 
     async def flag(self, job: Job, index: int, data: bytes) -> str:
-        """Return the flag of a picture: ``spoiler``, or nothing. Raises Unfit when it must not be kept."""
+        """Return the flag of a picture: ``spoiler`` or empty. Raises ImageRejected if it must not be stored."""
         hidden = SPOILER if HIDDEN in job.request.notes else ""
         if self._moderator is None:
             return hidden
-        strict = await self._strictness(job)
-        if strict is Strictness.OFF:
+        strictness = await self._strictness(job)
+        if strictness is Strictness.OFF:
             return hidden
         verdict = await self._moderator.judge(data)
-        if verdict is SafetyVerdict.UNSAFE and strict is Strictness.REFUSE:
-            await self._tell(job, index)
+        if verdict is SafetyVerdict.UNSAFE and strictness is Strictness.REFUSE:
+            await self._post_withheld(job, index)
             raise ImageRejected
         return hidden if verdict is SafetyVerdict.SAFE else SPOILER
 
@@ -58,10 +58,10 @@ class ImageModeration:
             async with self._db.read() as tx:
                 return await moderation_rows.strictness_of_job(tx, job.id)
         except Unavailable as e:
-            log.warning("nobody can say how strict job %d's place is (%s)", job.id, e.key)
+            log.warning("the strictness of job %d can't be read (%s); unsafe pictures are hidden", job.id, e.key)
             return Strictness.SPOILER
 
-    async def _tell(self, job: Job, index: int) -> None:
+    async def _post_withheld(self, job: Job, index: int) -> None:
         try:
             async with self._db.write() as tx:
                 address = await moderation_rows.log_channel_of(tx, job.place_id)
@@ -70,7 +70,7 @@ class ImageModeration:
                 card = dump_card(withheld_card(job, index, job.locale))
                 await messages.add_notice(tx, f"withheld:{job.id}:{index}", address, card)
         except Unavailable as e:
-            # Whoever asked is told by their card.
-            log.warning("the log of job %d's place can't be told (%s)", job.id, e.key)
+            # The job's card says it too.
+            log.warning("job %d: the log channel gets no notice of the rejected picture (%s)", job.id, e.key)
             return
         self._bus.publish(MessagesAdded())

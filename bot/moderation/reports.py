@@ -12,10 +12,9 @@ from bot.core.messages import Address
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.strictness import SPOILER
-from bot.moderation import cards as present
+from bot.moderation import cards as moderation_cards
 from bot.moderation import store as moderation_rows
 from bot.storage import jobs, messages, people, pictures
-from bot.storage import people as owners
 from bot.storage.codec import dump_card
 from bot.storage.database import Tx
 
@@ -23,15 +22,15 @@ from bot.storage.database import Tx
 async def post_to_log(
     tx: Tx, event: str, place_id: int | None, card: Callable[[str], Card], *, locale: str, job_id: int | None = None
 ) -> bool:
-    """Post a notice in the log of a place, or in the owners' where it has none. Returns whether there is any.
+    """Post a notice to a place's log channel, or to the one for all places. Returns False if there is none.
 
     Args:
         tx: A writing transaction.
-        event: Unique name of what is told; the same again is told once.
-        place_id: Of the server or group; None in direct messages.
-        card: Makes the notice in a language.
-        locale: The log's language.
-        job_id: The job that it is about, so that its buttons work there.
+        event: Unique name of the notice; the same name is posted once.
+        place_id: The server or group; None in direct messages.
+        card: Returns the notice in a language.
+        locale: The log channel's language.
+        job_id: The job that the notice is about, so that its buttons work there.
     """
     address = await moderation_rows.log_channel_of(tx, place_id)
     if address is None:
@@ -50,25 +49,25 @@ async def notify_admins(
     locale: str,
     job_id: int | None = None,
 ) -> bool:
-    """The same, but where no log is named the owners are told in direct messages. Returns whether anybody is told."""
+    """Post a notice to the log channel, else to each owner in direct messages. Returns whether anybody gets it."""
     if await moderation_rows.log_is_off(tx, place_id):
         return False
     if await post_to_log(tx, event, place_id, card, locale=locale, job_id=job_id):
         return True
-    everybody = ctx.owners.everybody()
-    for platform, user_id in everybody:
-        theirs = await owners.owner_locale(tx, platform, user_id)
+    owners = ctx.owners.everybody()
+    for platform, user_id in owners:
+        owner_locale = await people.owner_locale(tx, platform, user_id)
         address = Address(platform, user_id, user=user_id, private=True)
-        await messages.add_notice(tx, f"{event}:{platform}:{user_id}", address, dump_card(card(theirs)), job_id)
-    return bool(everybody)
+        await messages.add_notice(tx, f"{event}:{platform}:{user_id}", address, dump_card(card(owner_locale)), job_id)
+    return bool(owners)
 
 
 async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress) -> None:
-    """Tell the admins of the place, once for each person and picture, with the picture covered.
+    """Report a picture to the admins of its place, once for each person and picture. The picture is shown as a spoiler.
 
     Raises:
-        NotFound: There is no such picture, or it was drawn for its asker alone.
-        Unavailable: There is nobody who could be told.
+        NotFound: There is no such picture, or it is private.
+        Unavailable: There is neither a log channel nor an owner.
     """
     async with ctx.db.write() as tx:
         job = await _job(tx, press)
@@ -76,22 +75,22 @@ async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
         if job.place_id is None or job.request.private:
             raise NotFound("refusal.picture.not_found")
         person = await people.remember(tx, actor, now=ctx.clock.now())
-        told = await notify_admins(
+        posted = await notify_admins(
             tx,
             ctx,
             f"report:{job.id}:{'all' if press.index is None else press.index}:{person.id}",
             job.place_id,
-            lambda locale: present.report_card(job, found, actor, place, folder=ctx.pictures, locale=locale),
+            lambda locale: moderation_cards.report_card(job, found, actor, place, folder=ctx.pictures, locale=locale),
             locale=place.locale or actor.locale,
             job_id=job.id,
         )
-        if not told:
+        if not posted:
             raise Unavailable("refusal.report.nobody")
     ctx.backlog.messages_added()
 
 
 async def hide(ctx: AppContext, press: ButtonPress) -> None:
-    """Cover a picture wherever its card is shown, or all pictures of the job. Raises NotFound."""
+    """Hide a picture, or all pictures of the job, behind a spoiler wherever they are shown. Raises NotFound."""
     async with ctx.db.write() as tx:
         for picture in await _pictures(tx, press):
             await pictures.put_flag(tx, picture.id, SPOILER)

@@ -1,4 +1,4 @@
-"""SQL of moderation: bans, strikes, the strictness of a job and log channels."""
+"""SQL of moderation: bans, strikes, the strictness of jobs, and log channels."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from bot.storage.codec import dump_address, load_address
 from bot.storage.sql import RowMapper
 
 EVERYWHERE = 0
-"""Stands for the place of a ban that holds everywhere."""
+"""The place id of a ban that applies everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """One account's ban; it holds for every account of the same person.
+    """A ban of one account; it applies to every account of the same person.
 
     Attributes:
-        platform: Whose account.
-        user_id: Which.
-        place_id: Of which server or group; ``EVERYWHERE`` of all.
+        platform: The account's platform.
+        user_id: The account's user id there.
+        place_id: The server or group; ``EVERYWHERE`` for all.
         until: Unix seconds; None is for good.
-        reason: In the words of whoever set it; data.
+        reason: In the admin's words; data.
         set_by: ``platform:user id``.
         set_at: Unix seconds.
     """
@@ -54,27 +54,27 @@ _BANS = RowMapper(Ban, "bans")
 
 
 async def get_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> Ban | None:
-    """Return the ban of exactly this account and place, also one that has ended; None when there is none."""
+    """Return the ban of exactly this account and place, even if it has ended; None if there is none."""
     return await _BANS.select_one(
         tx, "WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
 
 
 async def put_ban(tx: aiosqlite.Connection, ban: Ban) -> None:
-    """Set a ban; one that is there already is replaced."""
+    """Store a ban; an existing one is replaced."""
     keys = ("platform", "user_id", "place_id")
     await _BANS.insert(tx, ban, f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {_BANS.excluded(*keys)}")
 
 
 async def remove_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> None:
-    """Take a ban away, if there is one."""
+    """Delete a ban, if there is one."""
     await tx.execute_fetchall(
         "DELETE FROM bans WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
 
 
 async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
-    """Let bans that were set in the future begin now, each for as long as it was meant; returns how many there were.
+    """Move bans that were set in the future to now, with their duration unchanged; returns how many there were.
 
     They were set before the clock was set back, and would hold for as much longer.
     """
@@ -85,7 +85,7 @@ async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
 
 
 async def active_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
-    """Return the ban that holds longest for any account of a person, in this place or everywhere; None for the free."""
+    """Return the longest active ban of any account of a person, in this place or everywhere; None if there is none."""
     return await _BANS.fetch_one(
         tx,
         f"SELECT {_BANS.qualified('bans')} FROM accounts JOIN bans"  # noqa: S608 - constants
@@ -99,9 +99,9 @@ async def active_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | N
 async def active_ban_of_account(
     tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float
 ) -> Ban | None:
-    """Return the ban that holds longest for an account, in this place or everywhere; None for the free.
+    """Return the longest active ban of an account, in this place or everywhere; None if there is none.
 
-    It may be set for another account of the same person, or for an account that has never asked for anything.
+    It may be of another account of the same person. The account may have no row yet.
     """
     return await _BANS.select_one(
         tx,
@@ -115,7 +115,7 @@ async def active_ban_of_account(
 
 
 async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
-    """Return the bans that hold in a place (``EVERYWHERE``: in all), newest first."""
+    """Return the active bans of a place (``EVERYWHERE``: those that apply everywhere), newest first."""
     return await _BANS.select(
         tx,
         "WHERE place_id = ? AND (until IS NULL OR until > ?) ORDER BY set_at DESC LIMIT ?",
@@ -126,9 +126,9 @@ async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, 
 async def waiting_jobs(
     tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int
 ) -> tuple[tuple[int, JobState], ...]:
-    """Return the jobs that wait of the person who has this account, in one place (``EVERYWHERE``: in all)."""
+    """Return the held and queued jobs of an account's person in a place (``EVERYWHERE``: in all places)."""
     rows = await tx.execute_fetchall(
-        # The same words as in the partial index jobs_waiting, so that it is used.
+        # The condition of the partial index jobs_waiting, word for word, so that SQLite uses it.
         "SELECT id, state FROM jobs WHERE state IN ('held', 'queued', 'running') AND state <> 'running'"
         " AND person_id = (SELECT person_id FROM accounts WHERE platform = ?1 AND user_id = ?2)"
         " AND (?3 = 0 OR place_id = ?3) ORDER BY id",
@@ -138,7 +138,7 @@ async def waiting_jobs(
 
 
 async def get_strikes(tx: aiosqlite.Connection, person_id: int) -> Strikes | None:
-    """Return the strikes of the person's account that has most of them; None when there are none."""
+    """Return the strikes of the person's account that has the most; None if there are none."""
     rows = await tx.execute_fetchall(
         "SELECT strikes.count, strikes.last_at FROM accounts JOIN strikes ON strikes.account_id = accounts.id"
         " WHERE accounts.person_id = ? ORDER BY strikes.count DESC, strikes.last_at DESC LIMIT 1",
@@ -148,7 +148,7 @@ async def get_strikes(tx: aiosqlite.Connection, person_id: int) -> Strikes | Non
 
 
 async def put_strikes(tx: aiosqlite.Connection, account_id: int, strikes: Strikes) -> None:
-    """Keep an account's strikes."""
+    """Store an account's strikes."""
     await tx.execute_fetchall(
         "INSERT INTO strikes (account_id, count, last_at) VALUES (?, ?, ?)"
         " ON CONFLICT (account_id) DO UPDATE SET count = excluded.count, last_at = excluded.last_at",
@@ -157,30 +157,30 @@ async def put_strikes(tx: aiosqlite.Connection, account_id: int, strikes: Strike
 
 
 async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness:
-    """Return it; OFF for a job that is not there."""
+    """Return the strictness by which a job's pictures are judged; OFF if there is no such job."""
     rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))
     return next((strictness_of(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
 
 
 LOG_CHANNEL = "log"
-"""The option: an address, or ``LOG_OFF``."""
+"""Option of a place: the address of its log channel, or ``LOG_OFF``."""
 
 LOG_OFF = "off"
-"""The value of a place that wants to be told nothing, not even what the owners would be."""
+"""The value of LOG_CHANNEL for no notices at all, not even to the owners."""
 
 
 def log_channel_value(address: Address) -> Mapping[str, object]:
-    """Return an address as the option's value."""
+    """Return the option's value for an address."""
     value: Mapping[str, object] = json.loads(dump_address(address))
     return value
 
 
 async def log_channel_of(tx: aiosqlite.Connection, place_id: int | None) -> Address | None:
-    """Return where a place is told, or else the owners of everything; None is nowhere. None stands for direct messages."""
+    """Return a place's log channel, else the one for all places; None if there is none. ``place_id`` None: no place."""
     value = (await options.read(tx, place_id)).binding(LOG_CHANNEL)
     return None if value in (None, LOG_OFF) else load_address(json.dumps(value))
 
 
 async def log_is_off(tx: aiosqlite.Connection, place_id: int) -> bool:
-    """Whether the place's own admins want to be told nothing."""
+    """Return whether the place's admins have turned notices off."""
     return await options.get(tx, place_id, LOG_CHANNEL) == LOG_OFF
