@@ -48,7 +48,7 @@ def main(_args: argparse.Namespace) -> int:
         raise BadInput("cli.serve.nothing", settings=", ".join(variables))
     # Files made from here on, those of libraries and models included, are readable by this user alone.
     os.umask(0o077)
-    logs.set_up(app.core, more_secrets=app.secrets())
+    logs.configure(app.core, more_secrets=app.secrets())
     process_limits.raise_files()
     process_limits.return_memory()
     with lock.held(app.core.data_dir):

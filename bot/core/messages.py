@@ -1,4 +1,4 @@
-"""Where a card is shown: addresses, the events that caused them, and the stored messages."""
+"""Messages in chats: their addresses, the platform events behind them, and their stored form."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a message is or shall be. Stored as it is, so that a restart can go on with it.
+    """Where a message is, or is to be sent. Stored whole, so that a restart can continue with it.
 
     Attributes:
-        platform: Which surface speaks to it.
+        platform: The platform.
         chat: Channel or chat id.
         thread: Thread or topic id.
-        reply_to: Id of the message that is answered.
+        reply_to: Id of the message that it answers.
         message: Id of the shown message; None until it is known.
-        user: The asker's platform id, for direct messages.
-        token: A short-lived right to edit (Discord's interaction token).
-        expires: When the token ends, in Unix seconds.
+        user: The asker's id on the platform, for direct messages.
+        token: A short-lived token for edits (Discord's interaction token).
+        expires: When the token expires, in Unix seconds.
         private: Shown to the asker alone (Discord's ephemeral messages).
-        elsewhere: Not where it was asked for, since nothing can be sent there.
+        elsewhere: Another chat than the request's, since nothing can be sent there.
     """
 
     platform: str
@@ -36,7 +36,7 @@ class Address:
 
 
 def at_new_message(address: Address) -> Address:
-    """Return the same place, for another message than the one that is there."""
+    """Return the address of a new message in the same chat."""
     return replace(address, message=None)
 
 
@@ -60,7 +60,7 @@ class EventRef:
 
 
 class MessageKind(StrEnum):
-    """A job's card, a single notice (a refusal, an answer to a command), or files sent beside a card."""
+    """A job's card, a notice (a refusal, the answer to a command), an album of pictures, or files as documents."""
 
     CARD = "card"
     NOTICE = "notice"
@@ -69,10 +69,15 @@ class MessageKind(StrEnum):
 
 
 class MessageState(StrEnum):
-    """OPENING: the adapter is sending it. WANTED: delivery must send it. SENDING: its intent is written and a send that
-    can't be repeated may have happened. SHOWN: it is there, edits go to it; a card without the id of its message may be
-    there, nobody can reach it, and the job's last card comes as a new message. UNCLEAR: nobody knows whether its pictures
-    were shown, and they are not sent again. GONE: it can't be shown any more.
+    """States of a message.
+
+    - OPENING: the adapter sends it as the first answer.
+    - WANTED: delivery has to send it.
+    - SENDING: its intent is stored, and a send that must not be repeated may have been carried out.
+    - SHOWN: it is in the chat, and edits go to it. A card whose message's id is unknown may be in the chat; it can't be
+      edited until a press on it brings the id, and the final card is a new message.
+    - UNCLEAR: it is unknown whether its pictures were shown; they are not sent again.
+    - GONE: it can't be shown any more.
     """
 
     OPENING = "opening"
@@ -85,7 +90,18 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message. ``card`` holds a notice's card; a job's card is made from the job each time."""
+    """A stored message.
+
+    Attributes:
+        id: Its id in the database.
+        kind: What it is.
+        state: Its state.
+        address: Where it is, or is to be sent.
+        job_id: The job that it is about; None for other notices.
+        card: A notice's card as JSON, or the indexes of files; empty for a job's card, which is made from the job.
+        shown: Digest of what was shown last, or in SENDING of what is being sent; ids of the messages for files.
+        unwanted: Its job was forgotten, and it is to be removed.
+    """
 
     id: int
     kind: MessageKind
@@ -94,8 +110,4 @@ class Message:
     job_id: int | None = None
     card: str = ""
     shown: str = ""
-    """Digest of what was shown last, so that the same card is not sent twice; while SENDING, of what is being sent; of
-    files, the ids of their messages.
-    """
     unwanted: bool = False
-    """What it shows was forgotten: it is to be taken away."""

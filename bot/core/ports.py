@@ -83,7 +83,7 @@ class Surface(Protocol):
         """
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
-        """Send pictures besides the card: as an album to look at, or as the original files of any type.
+        """Send pictures in messages of their own: as an album to view, or as the original files of any type.
 
         Where the address is private, they go to the person alone or it raises Gone. Returns the ids of the messages.
 

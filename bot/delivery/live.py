@@ -129,7 +129,7 @@ class Live:
         return self._previews.get(job_id, {})
 
     def wants_previews(self, job_id: int) -> bool:
-        """Whether anybody views the job's previews."""
+        """Whether the job's previews are viewed."""
         return job_id in self._preview_viewers
 
     def viewers(self, job_id: int) -> int:
@@ -151,7 +151,7 @@ class Live:
 
         Args:
             job_id: Which.
-            previews: View its previews too; the engine makes them only while somebody does.
+            previews: View its previews too. The engine makes them only while they are viewed.
         """
         with self.subscribe_all((job_id,), previews=previews) as changes:
             yield changes

@@ -24,7 +24,7 @@ ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, Job
 """States in which a job's card is final."""
 
 RESULT_KINDS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
-"""Messages that show a job's result to the person who asked; a DOCUMENT may be for anybody."""
+"""Messages that show a job's result to the person who asked; a DOCUMENT may be for another person."""
 
 _ENDED_SQL = "state IN ('painted', 'delivered', 'failed')"
 
@@ -255,7 +255,7 @@ async def missed_by(tx: aiosqlite.Connection, platform: str, user_id: str) -> Mi
 
 
 async def clear_missed(tx: aiosqlite.Connection, platform: str, user_id: str, latest: int) -> None:
-    """The person behind an account was told of everything up to the job ``latest``."""
+    """The person behind an account was told of all missed jobs up to ``latest``."""
     await tx.execute_fetchall(
         f"UPDATE jobs SET missed = 0 WHERE missed = 1 AND id <= ? AND {_ENDED_SQL} AND person_id ="  # noqa: S608 - a constant
         " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)",

@@ -66,7 +66,7 @@ class Dispatcher:
         active: The jobs that are being drawn.
         files: Stores pictures.
         completion: Stores the outcome of a job.
-        live: Told of progress.
+        live: Gets the progress and previews.
         calibration: Told when a job's pictures are there.
         overhead: Told how long it takes to store pictures.
         bus: Told when a job's card may look different.

@@ -145,7 +145,7 @@ class ExternalChanges:
         queue: The waiting jobs that this process knows.
         batcher: Told whether the service is paused.
         active: The jobs that are being drawn.
-        dispatcher: Told of new and of cancelled jobs.
+        dispatcher: Gets new jobs and drops cancelled ones.
         delivery: Looks for new messages after a change.
         owners: Read again after a change.
         digest: Told that the owners may have changed.

@@ -78,13 +78,13 @@ class Dispatch:
         folder: Where pictures are kept.
         engine: Draws; its owner starts and closes it.
         clock: Time.
-        metrics: Counts.
+        metrics: Gets counts and durations.
         limit: Most waiting jobs.
         weights: Weights of places and people in the queue; equal by default.
         keep_free: Percentage of the disk to keep free by removing the oldest pictures; 0 turns that off.
-        owners: Who is told of newcomers; nobody by default.
-        access: Who may come in, by platform; everybody by default.
-        moderator: Classifies finished pictures; nobody does by default.
+        owners: Those who are notified of newcomers; none by default.
+        access: Access mode by platform; open by default.
+        moderator: Classifies finished pictures; not classified by default.
         """
         self._db = db
         self._folder = folder

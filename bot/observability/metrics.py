@@ -83,7 +83,7 @@ class Metrics:
         self._old.predicted(result)
 
     def painted(self, model: str, seconds: float) -> None:
-        """One picture took so many seconds of the device."""
+        """A picture was drawn in this many device seconds."""
         self.pictures.labels(model).inc()
         self._image_seconds.labels(model).observe(seconds)
         self._old.seconds.labels(model).observe(seconds)

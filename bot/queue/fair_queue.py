@@ -113,7 +113,7 @@ class FairQueue:
         """A flow has no work left; its tag is remembered while it is ahead of the virtual time."""
         del self._waiting[key]
         if not self._waiting:
-            # Nobody competes: the next flow starts anew.
+            # No flow competes: the next one starts anew.
             self._virtual_time = 0.0
             self._tags.clear()
             self._heap.clear()

@@ -38,7 +38,7 @@ class DurationEstimate:
         self._rates = _Medians()
 
     def measured(self, ticket: Ticket, seconds: float) -> None:
-        """One picture of this ticket took so many device seconds."""
+        """One picture of this ticket took this many device seconds."""
         self._kinds.add(ticket.batch_key, seconds)
         if ticket.work:
             self._rates.add(ticket.model, seconds / ticket.work)
@@ -105,7 +105,7 @@ class Overhead:
         self._since = None
 
     def drawn(self, seconds: float, now: float) -> None:
-        """A picture that took so many device seconds is drawn."""
+        """A picture is drawn; it took this many device seconds."""
         if self._since is None:
             return
         self._elapsed += now - self._since
@@ -123,7 +123,7 @@ class Overhead:
             self._since = now
 
     def stored(self, seconds: float) -> None:
-        """The last picture of a job was stored so many seconds after it was drawn."""
+        """The last picture of a job was stored this many seconds after it was drawn."""
         self._tails.append(seconds)
 
     def factor(self) -> float:

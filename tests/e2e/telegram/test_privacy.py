@@ -21,7 +21,7 @@ WORD = "xyzzymarker"
 def said() -> io.StringIO:
     """All that is logged, as a service logs it when it is asked for everything."""
     stream = io.StringIO()
-    logs.set_up(Settings(_env_file=None, log_level="DEBUG"), stream=stream)
+    logs.configure(Settings(_env_file=None, log_level="DEBUG"), stream=stream)
     return stream
 
 

@@ -27,9 +27,9 @@ def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
-def test_secrets_are_struck_out_wherever_they_are(form: LogFormat) -> None:
+def test_secrets_are_redacted_wherever_they_are(form: LogFormat) -> None:
     stream = io.StringIO()
-    logs.set_up(settings(form), more_secrets=[TELEGRAM, DISCORD, "hf_secret_token"], stream=stream)
+    logs.configure(settings(form), more_secrets=[TELEGRAM, DISCORD, "hf_secret_token"], stream=stream)
     log = logging.getLogger("some.library")
     log.info("GET https://api.telegram.org/bot%s/getMe", TELEGRAM)
     log.info("quoted %s", quote(TELEGRAM, safe=""))
@@ -46,15 +46,15 @@ def test_secrets_are_struck_out_wherever_they_are(form: LogFormat) -> None:
     written = stream.getvalue()
     for secret in (TELEGRAM, DISCORD, quote(TELEGRAM, safe=""), "hf_secret_token", quote(PASSWORD, safe="")):
         assert secret not in written
-    assert written.count(logs.STRUCK) >= 6
+    assert written.count(logs.REDACTED) >= 6
     assert "RuntimeError" in written
     if form is LogFormat.JSON:
         assert all("message" in json.loads(line) for line in written.splitlines())
 
 
-def test_the_decoded_password_of_a_proxy_is_struck_out_too() -> None:
+def test_the_decoded_password_of_a_proxy_is_redacted_too() -> None:
     stream = io.StringIO()
-    logs.set_up(settings(), stream=stream)
+    logs.configure(settings(), stream=stream)
     logging.getLogger().error("refused: %s", PASSWORD)
     assert PASSWORD not in stream.getvalue()
 
@@ -62,7 +62,7 @@ def test_the_decoded_password_of_a_proxy_is_struck_out_too() -> None:
 def test_level_and_warnings() -> None:
     stream = io.StringIO()
     quiet = settings().model_copy(update={"log_level": "WARNING"})
-    logs.set_up(quiet, stream=stream)
+    logs.configure(quiet, stream=stream)
     logging.getLogger("x").info("not said")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -72,7 +72,7 @@ def test_level_and_warnings() -> None:
 
 
 def test_short_words_are_not_torn() -> None:
-    redacting = logs.Redacting(logging.Formatter("%(message)s"), ["", "ab"])
+    redacting = logs.RedactingFormatter(logging.Formatter("%(message)s"), ["", "ab"])
     record = logging.LogRecord("x", logging.INFO, "", 0, "a cab", None, None)
     assert redacting.format(record) == "a cab"
 
@@ -91,7 +91,7 @@ class Clock:
 
 def bounded(stream: io.StringIO, clock: Clock) -> logging.Logger:
     log = logging.getLogger("easel.test.bounded")
-    log.handlers[:] = [logs.Bounded(stream, clock)]
+    log.handlers[:] = [logs.BurstLimitHandler(stream, clock)]
     log.propagate = False
     log.setLevel(logging.INFO)
     return log
@@ -112,7 +112,7 @@ def test_one_fault_can_not_fill_the_log() -> None:
     assert written.count("are left out for 60 s") == 2
     log.info("routine")
     assert stream.getvalue().endswith("routine\n")
-    clock.time += logs.WINDOW
+    clock.time += logs.BURST_SECONDS
     log.info("routine again")
     rest = stream.getvalue().removeprefix(written)
     assert f"{10_000 - logs.BURST} lines like this one were left out: socket.accept() out of system resource\n" in rest
