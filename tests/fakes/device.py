@@ -39,7 +39,7 @@ def two_cores(pixels: int, together: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that somebody will make."""
+    """A request of a person at a time."""
 
     at: float
     person: int
@@ -53,7 +53,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Asked:
-    """What came of it."""
+    """A request and its job."""
 
     ask: Ask
     job: Job
@@ -79,7 +79,7 @@ class _Row:
 
 @dataclass
 class Device:
-    """One device, the queue before it, and everybody who asks."""
+    """One device, the queue before it, and the people who request pictures."""
 
     step: Callable[[int, int], float] = two_cores
     switch: float = 0.0
@@ -119,7 +119,7 @@ class Device:
         return self.clock.now()
 
     def run(self, asks: Iterable[Ask], until: Callable[[], bool] = lambda: False) -> None:
-        """Let everybody ask in their time, and draw until nothing is left, or until it is enough."""
+        """Make the requests at their times, and draw until nothing is left or ``until`` holds."""
         coming = sorted(asks, key=lambda ask: ask.at)
         coming.reverse()
         while not until():
@@ -130,10 +130,10 @@ class Device:
             if team:
                 self._draw(team)
             elif coming:
-                # A little more, or rounding would keep the clock before it for ever.
+                # A little more: rounding could keep the clock just before that time.
                 self.clock.advance(coming[-1].at - self.now() + 1e-6)
             else:
-                assert not len(self.queue), "somebody waits, and the device is idle"
+                assert not len(self.queue), "jobs wait while the device is idle"
                 return
 
     def _put(self, ask: Ask) -> None:

@@ -12,7 +12,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert backoff.pause == 60.0
 
 
-def test_a_success_begins_again() -> None:
+def test_a_success_restarts_with_the_first_pause() -> None:
     backoff = Backoff(first=5.0, longest=300.0)
     backoff.fail()
     backoff.fail()
@@ -20,7 +20,7 @@ def test_a_success_begins_again() -> None:
     assert (backoff.pause, backoff.fail()) == (5.0, 5.0)
 
 
-def test_what_the_other_side_asks_for_is_waited() -> None:
+def test_a_requested_pause_is_the_least_pause() -> None:
     backoff = Backoff(first=1.0, longest=60.0)
     assert backoff.fail(at_least=90.0) == 90.0
     assert backoff.fail(at_least=0.5) == 2.0

@@ -1,4 +1,4 @@
-"""Progress in memory, and waking whoever watches."""
+"""Live state of jobs: progress, previews, and waking viewers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_many_changes_are_one_step() -> None:
         await waiting
 
 
-async def test_every_watcher_wakes_and_none_is_kept() -> None:
+async def test_every_viewer_wakes_and_none_is_kept() -> None:
     live = Live(EventBus())
     with live.subscribe(1) as one, live.subscribe(1) as two:
         await anext(one)
@@ -76,7 +76,7 @@ def test_previews_are_there_while_it_is_drawn() -> None:
         assert not live.previews(1)
 
 
-async def test_a_preview_wakes_those_who_watch() -> None:
+async def test_a_preview_wakes_viewers() -> None:
     live = Live(EventBus())
     live.begin(1, 1)
     with live.subscribe(1, previews=True) as changes:
@@ -85,7 +85,7 @@ async def test_a_preview_wakes_those_who_watch() -> None:
         await anext(changes)
 
 
-def test_the_first_who_looks_and_the_last_who_leaves_are_told_of() -> None:
+def test_the_first_and_the_last_viewer_of_previews_are_published() -> None:
     live, told = watched()
     live.begin(1, 1)
     with live.subscribe(1):
@@ -101,7 +101,7 @@ def test_the_first_who_looks_and_the_last_who_leaves_are_told_of() -> None:
     assert not live._preview_viewers
 
 
-async def test_several_jobs_are_watched_at_once_and_a_step_names_those_that_changed() -> None:
+async def test_several_jobs_are_viewed_at_once_and_a_step_gives_the_changed_ones() -> None:
     live, looked = watched()
     with live.subscribe_all([1, 2, 3], previews=True) as changes:
         assert await anext(changes) == (1, 2, 3)

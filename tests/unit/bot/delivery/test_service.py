@@ -1,4 +1,4 @@
-"""One chat's deliveries: the most urgent first, no faster than the chat allows."""
+"""The sender of a chat: the most urgent message first, at the pace that the chat allows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_the_most_urgent_first_and_a_pause_between() -> None:
     assert all(b - a >= PAUSE for a, b in itertools.pairwise(times))
 
 
-async def test_wanting_again_is_one_showing_and_keeps_the_greater_urgency() -> None:
+async def test_a_repeated_request_is_one_sync_with_the_greater_urgency() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     sender = ChatSender(shown, PAUSE, clock)
@@ -78,7 +78,7 @@ async def test_wanting_again_is_one_showing_and_keeps_the_greater_urgency() -> N
     assert [message_id for message_id, _ in shown.ids] == [2, 1]
 
 
-async def test_what_comes_while_it_waits_may_overtake() -> None:
+async def test_a_request_during_a_pause_may_overtake() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     sender = ChatSender(shown, PAUSE, clock)
@@ -91,7 +91,7 @@ async def test_what_comes_while_it_waits_may_overtake() -> None:
     assert [message_id for message_id, _ in shown.ids] == [1, 3, 2]
 
 
-async def test_busy_holds_the_whole_chat() -> None:
+async def test_retry_later_pauses_the_whole_chat() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [RetryLater(60)]
@@ -103,7 +103,7 @@ async def test_busy_holds_the_whole_chat() -> None:
     assert shown.ids[1][1] >= 60
 
 
-async def test_a_failure_holds_only_itself_and_longer_each_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_delays_its_own_message_and_longer_each_time(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [RuntimeError("planted")] * 12
@@ -122,7 +122,7 @@ async def test_a_failure_holds_only_itself_and_longer_each_time(caplog: pytest.L
     assert "message 1" in caplog.text
 
 
-async def test_what_was_not_spoken_costs_no_pause() -> None:
+async def test_a_sync_without_a_call_costs_no_pause() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[1] = [False]
@@ -135,7 +135,7 @@ async def test_what_was_not_spoken_costs_no_pause() -> None:
     await until_over(task, clock)
 
 
-async def test_stop_ends_a_lane_that_waits() -> None:
+async def test_stop_ends_a_sender_that_waits() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     sender = ChatSender(shown, PAUSE, clock)
@@ -149,7 +149,7 @@ async def test_stop_ends_a_lane_that_waits() -> None:
     assert clock.asleep() == 0
 
 
-async def test_files_that_are_fetched_leave_room_for_a_picture_that_is_due() -> None:
+async def test_requested_files_leave_room_for_a_finished_picture() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     sender = ChatSender(shown, 1.0, clock)
@@ -181,7 +181,7 @@ async def test_many_files_in_one_message_count_as_many() -> None:
     assert second - first >= FETCHED_EVERY
 
 
-async def test_a_lane_is_remembered_until_fetched_files_are_made_up_for() -> None:
+async def test_a_sender_stays_until_requested_files_are_paid_for() -> None:
     clock = FakeClock()
     shown = Shown(clock)
     sender = ChatSender(shown, 1.0, clock)
@@ -196,7 +196,7 @@ async def test_a_lane_is_remembered_until_fetched_files_are_made_up_for() -> Non
 
 
 @pytest.mark.parametrize("days", [2, 400])
-async def test_a_clock_that_is_set_back_holds_nothing_up(days: int) -> None:
+async def test_a_clock_that_is_set_back_delays_nothing(days: int) -> None:
     clock = FakeClock()
     shown = Shown(clock)
     shown.plan[2] = [RetryLater(3), RuntimeError("planted"), True]

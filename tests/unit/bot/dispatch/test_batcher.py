@@ -1,4 +1,4 @@
-"""Enough is with the engine that it never waits, and little enough that the queue still decides who is next."""
+"""How much may be with the engine at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_idle_engine_takes_anything() -> None:
     assert InFlight(1).fits(item(solo=True))
 
 
-def test_the_next_batch_waits_there_and_no_more() -> None:
+def test_one_more_batch_fits_and_no_second() -> None:
     in_flight = InFlight(8)
     in_flight.add(batch())
     assert in_flight.fits(item())
@@ -36,7 +36,7 @@ def test_the_next_batch_waits_there_and_no_more() -> None:
     assert in_flight.fits(item()), "half a batch is left beside the one that is drawn"
 
 
-def test_never_more_batches_than_it_is_worth() -> None:
+def test_never_more_batches_than_slots() -> None:
     in_flight = InFlight(2)
     for _ in range(2):
         assert in_flight.fits(item())
@@ -54,7 +54,7 @@ def test_large_pictures_fill_it_one_by_one() -> None:
     assert in_flight.fits(item()), "the last one is drawn: the next may come"
 
 
-def test_a_short_one_is_let_past_long_ones() -> None:
+def test_a_short_picture_fits_though_it_overtakes_long_ones() -> None:
     in_flight = InFlight(8)
     for _ in range(2):
         in_flight.add(batch(steps=50))
@@ -62,7 +62,7 @@ def test_a_short_one_is_let_past_long_ones() -> None:
     assert not in_flight.fits(item(50))
 
 
-def test_a_long_one_that_is_nearly_done_is_not_passed() -> None:
+def test_a_long_picture_that_is_nearly_done_is_not_overtaken() -> None:
     in_flight = InFlight(8)
     nearly = [batch(steps=50), batch(steps=50)]
     for one in nearly:
@@ -73,7 +73,7 @@ def test_a_long_one_that_is_nearly_done_is_not_passed() -> None:
     assert not in_flight.fits(item(8))
 
 
-def test_what_was_in_a_lost_batch_is_alone() -> None:
+def test_an_item_of_a_lost_batch_is_alone() -> None:
     in_flight = InFlight(8)
     one = batch(1)
     in_flight.add(one)
@@ -83,7 +83,7 @@ def test_what_was_in_a_lost_batch_is_alone() -> None:
     assert not in_flight.fits(item())
 
 
-def test_strangers_change_nothing() -> None:
+def test_unknown_recipes_change_nothing() -> None:
     one = batch(1)
     one.discard("nobody")
     one.set_progress("nobody", 0.5)

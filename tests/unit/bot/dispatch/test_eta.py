@@ -1,4 +1,4 @@
-"""Where a job stands, and when its pictures will be there."""
+"""Positions, expected waits, and learning from earlier predictions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class World:
         item = WorkItem(ticket, (0,), charge=Charge(ticket, lane, 1.0, 1.0, 1.0))
         self.batcher.begin([(item, recipes_of(job_id, REQUEST)[:1])], 1)
 
-    def middle(self, job_id: int) -> float:
+    def expected(self, job_id: int) -> float:
         waiting = self.eta.position(job_id)
         assert waiting is not None
         assert waiting.eta is not None
@@ -78,64 +78,64 @@ class World:
         return waiting.eta.low / INITIAL_RANGE[0]
 
 
-def test_unknown_time_but_known_place() -> None:
+def test_a_position_without_a_known_wait() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 2, KIND))
     assert world.eta.position(1) == QueuePosition(1, None)
     assert world.eta.position(2) is None
 
 
-def test_everything_before_it_counts_and_itself() -> None:
+def test_the_wait_covers_the_work_before_a_job_and_its_own() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 2, KIND))
     world.queue.put(Ticket(2, 1, 1, KIND))
     world.queue.put(Ticket(3, 2, 1, KIND))
     world.running()
     assert [world.eta.position(n).position for n in (1, 3, 2)] == [1, 2, 3]  # type: ignore[union-attr]
-    assert world.middle(1) == pytest.approx(12.0 + 6.0)
-    assert world.middle(3) == pytest.approx(12.0 + 6.0 + 3.0)
-    assert world.middle(2) == pytest.approx(12.0 + 6.0 + 3.0 + 3.0)
+    assert world.expected(1) == pytest.approx(12.0 + 6.0)
+    assert world.expected(3) == pytest.approx(12.0 + 6.0 + 3.0)
+    assert world.expected(2) == pytest.approx(12.0 + 6.0 + 3.0 + 3.0)
     for index in range(4):
         world.live.step(9, index, 0.5)
-    assert world.middle(1) == pytest.approx(6.0 + 6.0)
+    assert world.expected(1) == pytest.approx(6.0 + 6.0)
 
 
-def test_what_is_left_of_a_running_job_is_counted_once() -> None:
+def test_the_rest_of_a_running_job_is_counted_once() -> None:
     world = World(seconds=3.0)
     run = world.running()
     run.painting = {0, 1}
     world.queue.put(Ticket(9, 1, 4, KIND), (2, 3))
     world.queue.put(Ticket(1, 2, 1, KIND))
-    assert world.middle(1) == pytest.approx(6.0 + 6.0 + 3.0)
+    assert world.expected(1) == pytest.approx(6.0 + 6.0 + 3.0)
 
 
-def test_a_kind_that_nothing_is_known_of_hides_the_time_behind_it() -> None:
+def test_waits_after_an_unmeasured_kind_are_unknown() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.queue.put(Ticket(2, 2, 1, ("another",)))
     world.queue.put(Ticket(3, 3, 1, KIND))
-    assert world.middle(1) == pytest.approx(3.0)
+    assert world.expected(1) == pytest.approx(3.0)
     assert world.eta.position(3) == QueuePosition(3, None)
 
 
-def test_nobody_knows_when_while_the_service_is_paused() -> None:
+def test_waits_are_unknown_while_the_service_is_paused() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.batcher.set_paused(True)
     assert world.eta.position(1) == QueuePosition(1, None)
 
 
-def test_urgent_work_does_not_wait_for_what_is_set_aside_for_it() -> None:
+def test_urgent_work_does_not_wait_for_work_that_it_overtakes() -> None:
     world = World(seconds=3.0)
     world.running()
     world.in_flight(9, Lane.BULK)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.queue.put(Ticket(2, 2, 1, KIND, bulk=True))
-    assert world.middle(1) == pytest.approx(3.0)
-    assert world.middle(2) == pytest.approx(12.0 + 3.0 + 3.0)
+    assert world.expected(1) == pytest.approx(3.0)
+    assert world.expected(2) == pytest.approx(12.0 + 3.0 + 3.0)
 
 
-def test_what_changes_in_the_queue_is_seen() -> None:
+def test_positions_follow_changes_of_the_queue() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.queue.put(Ticket(2, 2, 4, KIND))
@@ -151,7 +151,7 @@ def test_what_changes_in_the_queue_is_seen() -> None:
     assert world.eta.position(2) is None, "partly drawn: it does not wait any more"
 
 
-def test_a_long_queue_is_not_read_at_each_change() -> None:
+def test_a_long_queue_is_not_read_after_each_change() -> None:
     world = World(seconds=3.0)
     for n in range(1, SMALL_QUEUE + 4):
         world.queue.put(Ticket(n, n, 1, (n,)))
@@ -166,7 +166,7 @@ def test_a_long_queue_is_not_read_at_each_change() -> None:
     assert world.eta.position(5) == QueuePosition(4, None)
 
 
-def test_who_has_moved_up_noticeably_is_named() -> None:
+def test_noticeably_improved_positions_are_returned() -> None:
     world = World()
     for n in range(1, 41):
         world.queue.put(Ticket(n, n, 1, KIND))
@@ -190,20 +190,20 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert world.eta.retry_after(40) == pytest.approx(40 * 60 / 10)
 
 
-def test_time_beside_the_device_is_promised_too() -> None:
+def test_overhead_is_part_of_the_wait() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 2, KIND))
     world.overhead.busy(0.0)
     world.overhead.drawn(3.0, 4.5)
     world.overhead.stored(2.0)
-    assert world.middle(1) == pytest.approx(6.0 * 1.5 + 2.0)
+    assert world.expected(1) == pytest.approx(6.0 * 1.5 + 2.0)
     for n in range(2, 401):
         world.queue.put(Ticket(n, n, 1, KIND))
     world.clock.advance(REREAD_EVERY)
     assert world.eta.retry_after(400) == pytest.approx(401 * 3.0 * 1.5 / 10)
 
 
-def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
+def test_a_prediction_is_compared_with_the_actual_wait() -> None:
     world = World(seconds=10.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.eta.position(1)
@@ -221,7 +221,7 @@ def test_a_promise_is_measured_by_when_the_pictures_come() -> None:
     ("took", "kept"),
     [(6.9, EtaOutcome.EARLY), (7.1, EtaOutcome.WITHIN), (15.9, EtaOutcome.WITHIN), (16.1, EtaOutcome.LATE)],
 )
-def test_a_promise_can_be_broken_on_either_side(took: float, kept: EtaOutcome) -> None:
+def test_a_prediction_can_be_early_or_late(took: float, kept: EtaOutcome) -> None:
     calibration = EtaCalibration()
     calibration.record(1, 10.0, calibration.predict(10.0, Lane.BULK, now=0.0), Lane.BULK, now=0.0)
     assert outcome(calibration, 1, took) is kept
@@ -241,13 +241,13 @@ def test_the_range_is_learnt_for_each_lane_and_length(share: float) -> None:
     assert ends(calibration.predict(10.0, Lane.BULK, now=now)) == (low, high), "others of its lane learn for themselves"
 
 
-def test_a_range_that_has_learnt_nothing_is_that_of_the_nearest_that_has() -> None:
+def test_a_new_category_uses_the_range_of_the_nearest() -> None:
     calibration = EtaCalibration()
     now = learn(calibration, 10.0, Lane.BULK, *[4.0] * 30)
     learnt = shares(calibration, 10.0, Lane.BULK, now)
     assert learnt[1] > INITIAL_RANGE[1]
-    for middle, lane in ((1.0, Lane.BULK), (1000.0, Lane.BULK), (1000.0, Lane.INTERACTIVE)):
-        assert shares(calibration, middle, lane, now) == pytest.approx(learnt)
+    for expected, lane in ((1.0, Lane.BULK), (1000.0, Lane.BULK), (1000.0, Lane.INTERACTIVE)):
+        assert shares(calibration, expected, lane, now) == pytest.approx(learnt)
     now = learn(calibration, 1.0, Lane.INTERACTIVE, *[1.0] * 5, now=now)
     assert shares(calibration, 1000.0, Lane.BULK, now) == pytest.approx(learnt), "its own lane comes first"
     own = shares(calibration, 1.0, Lane.INTERACTIVE, now)
@@ -255,7 +255,7 @@ def test_a_range_that_has_learnt_nothing_is_that_of_the_nearest_that_has() -> No
     assert own != pytest.approx(learnt)
 
 
-def test_what_is_overdue_widens_the_range_before_it_comes() -> None:
+def test_an_overdue_prediction_widens_the_range() -> None:
     calibration = EtaCalibration()
     calibration.record(1, 10.0, calibration.predict(10.0, Lane.BULK, now=0.0), Lane.BULK, now=0.0)
     assert ends(calibration.predict(10.0, Lane.BULK, now=15.9)) == pytest.approx((7.0, 16.0))
@@ -283,7 +283,7 @@ def outcome(calibration: EtaCalibration, job_id: int, now: float) -> EtaOutcome:
 
 def learn(
     calibration: EtaCalibration,
-    middle: float,
+    expected: float,
     lane: Lane,
     *shares: float,
     now: float = 0.0,
@@ -291,25 +291,25 @@ def learn(
 ) -> float:
     """Complete one prediction after another at these multiples of the expected wait; returns the time then."""
     for n, share in enumerate(shares):
-        calibration.record(n, middle, calibration.predict(middle, lane, now=now), lane, now=now)
-        now += middle * share
+        calibration.record(n, expected, calibration.predict(expected, lane, now=now), lane, now=now)
+        now += expected * share
         result = outcome(calibration, n, now)
         if found is not None:
             found.append(result)
     return now
 
 
-def shares(calibration: EtaCalibration, middle: float, lane: Lane, now: float) -> tuple[float, float]:
-    """The ends of a range as shares of what is expected."""
-    low, high = ends(calibration.predict(middle, lane, now=now))
-    return low / middle, high / middle
+def shares(calibration: EtaCalibration, expected: float, lane: Lane, now: float) -> tuple[float, float]:
+    """Return the ends of a range as multiples of the expected wait."""
+    low, high = ends(calibration.predict(expected, lane, now=now))
+    return low / expected, high / expected
 
 
 def ends(eta: Eta) -> tuple[float, float]:
     return eta.low, eta.high
 
 
-def test_nothing_is_learnt_from_what_was_cancelled() -> None:
+def test_nothing_is_learnt_from_a_cancelled_job() -> None:
     world = World(seconds=10.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.eta.position(1)

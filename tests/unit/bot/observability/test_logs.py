@@ -27,7 +27,7 @@ def settings(form: LogFormat = LogFormat.CONSOLE) -> Settings:
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
-def test_secrets_are_redacted_wherever_they_are(form: LogFormat) -> None:
+def test_secrets_are_redacted_in_every_part_of_a_record(form: LogFormat) -> None:
     stream = io.StringIO()
     logs.configure(settings(form), more_secrets=[TELEGRAM, DISCORD, "hf_secret_token"], stream=stream)
     log = logging.getLogger("some.library")
@@ -71,13 +71,13 @@ def test_level_and_warnings() -> None:
     assert len(logging.getLogger().handlers) == 1
 
 
-def test_short_words_are_not_torn() -> None:
+def test_short_secrets_are_not_redacted() -> None:
     redacting = logs.RedactingFormatter(logging.Formatter("%(message)s"), ["", "ab"])
     record = logging.LogRecord("x", logging.INFO, "", 0, "a cab", None, None)
     assert redacting.format(record) == "a cab"
 
 
-def test_the_settings_own_words_are_no_secrets() -> None:
+def test_settings_without_secrets_have_none() -> None:
     assert set(logs.secrets_of(Settings(_env_file=None))) == set()
 
 
@@ -97,7 +97,7 @@ def bounded(stream: io.StringIO, clock: Clock) -> logging.Logger:
     return log
 
 
-def test_one_fault_can_not_fill_the_log() -> None:
+def test_one_fault_cannot_fill_the_log() -> None:
     stream, clock = io.StringIO(), Clock()
     log = bounded(stream, clock)
     for number in range(10_000):
@@ -121,7 +121,7 @@ def test_one_fault_can_not_fill_the_log() -> None:
     assert stream.getvalue().endswith("another fault 7\n")
 
 
-def test_lines_that_say_what_happens_are_all_written() -> None:
+def test_info_lines_are_not_limited() -> None:
     stream = io.StringIO()
     log = bounded(stream, Clock())
     for number in range(500):

@@ -8,7 +8,7 @@ from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
 from tests.fakes.engine import FakeEngine
 
 
-async def test_counters_and_what_is_read_when_asked() -> None:
+async def test_counters_and_gauges() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     queue, engine = [1, 2, 3], FakeEngine(auto_warm=False)

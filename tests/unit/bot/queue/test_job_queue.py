@@ -1,4 +1,4 @@
-"""The queue orders ids, hands out batches, and never has a job in two of them."""
+"""The queue of jobs: batches, and never one job in two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def take(queue: JobQueue, limit: int) -> tuple[WorkItem, ...]:
     return () if lead is None else queue.take(limit, lead)
 
 
-def test_putting_twice_is_putting_once() -> None:
+def test_a_job_is_added_once() -> None:
     queue = JobQueue()
     queue.put(ticket(1, count=3))
     queue.put(ticket(1, count=3))
@@ -37,7 +37,7 @@ def test_putting_twice_is_putting_once() -> None:
     assert take(queue, 8) == ()
 
 
-def test_the_rest_of_a_job_keeps_its_place_among_its_persons() -> None:
+def test_the_rest_of_a_job_stays_first_in_its_persons_queue() -> None:
     queue = JobQueue()
     queue.put(ticket(1, count=3))
     queue.put(ticket(2))
@@ -62,7 +62,7 @@ def test_removing() -> None:
     assert order(queue) == []
 
 
-async def test_moved_wakes_after_each_change() -> None:
+async def test_wait_changed_returns_after_each_change() -> None:
     queue = JobQueue()
     queue.put(ticket(1))
     await queue.wait_changed()
@@ -73,7 +73,7 @@ async def test_moved_wakes_after_each_change() -> None:
     await waiting
 
 
-async def test_filled_wakes_when_there_is_work() -> None:
+async def test_wait_nonempty_returns_once_there_is_work() -> None:
     queue = JobQueue()
     waiting = asyncio.create_task(queue.wait_nonempty())
     await asyncio.sleep(0)

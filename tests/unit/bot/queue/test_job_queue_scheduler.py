@@ -1,4 +1,4 @@
-"""Urgent before bulk, fair between places and people, and what can share a batch goes together."""
+"""The scheduler: urgent before bulk, fair between places and people, shared batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.contract import Lane
 
 
 class Line:
-    """A scheduler, and who was begun."""
+    """A scheduler, and the jobs that were begun."""
 
     def __init__(self, costs: Mapping[int, float] | None = None, weights: Weights | None = None) -> None:
         self.costs = costs or {}
@@ -45,7 +45,7 @@ class Line:
         return [(work.ticket.job_id, len(work.indexes)) for work in taken]
 
     def people(self, batches: int) -> list[int]:
-        """Whose work leads the next batches of one picture."""
+        """Return the people whose items begin the next batches of one picture."""
         found = []
         for _ in range(batches):
             lead = self.scheduler.lead(self.fits, "m")
@@ -56,14 +56,14 @@ class Line:
         return found
 
     def draw(self, taken: Sequence[WorkItem]) -> None:
-        """Everything that was taken is drawn in the time that was expected."""
+        """End everything that was taken in the expected time."""
         for work in taken:
             assert work.charge is not None
             for _ in work.indexes:
                 self.scheduler.settle(work.charge, work.charge.seconds_per_picture)
 
 
-def test_nobody_waits() -> None:
+def test_an_empty_queue_has_no_batch() -> None:
     assert Line().take() == []
 
 
@@ -76,7 +76,7 @@ def test_people_take_turns_whatever_they_have_waiting() -> None:
     assert line.people(6) == [1, 2, 1, 2, 1, 1]
 
 
-def test_who_asks_for_dearer_pictures_has_fewer_turns() -> None:
+def test_people_with_more_expensive_pictures_have_fewer_turns() -> None:
     line = Line({1: 3.0, 2: 1.0})
     for _ in range(3):
         line.put(1)
@@ -85,7 +85,7 @@ def test_who_asks_for_dearer_pictures_has_fewer_turns() -> None:
     assert line.people(8).count(2) == 6
 
 
-def test_who_did_not_ask_has_saved_nothing_up() -> None:
+def test_idle_time_gives_no_credit() -> None:
     line = Line()
     for _ in range(7):
         line.put(1)
@@ -95,7 +95,7 @@ def test_who_did_not_ask_has_saved_nothing_up() -> None:
     assert line.people(4).count(1) == 2, "the newcomer does not catch up on what it has not asked for"
 
 
-def test_places_take_turns_however_many_crowd_into_one() -> None:
+def test_places_take_turns_whatever_the_number_of_people_in_one() -> None:
     line = Line()
     for person in range(3):
         for _ in range(4):
@@ -107,7 +107,7 @@ def test_places_take_turns_however_many_crowd_into_one() -> None:
     assert sum(person < 20 for person in led) == 6
 
 
-def test_a_place_counts_for_as_many_as_wait_in_it_up_to_a_crowd() -> None:
+def test_the_weight_of_a_place_is_its_number_of_people_up_to_a_limit() -> None:
     line = Line()
     for person in range(3 * CROWD):
         for _ in range(8):
@@ -133,7 +133,7 @@ def test_large_requests_go_when_nothing_urgent_waits() -> None:
     assert [line.take(), line.take()] == [[(small, 1)], [(large, 1)]]
 
 
-def test_many_small_requests_are_as_one_large_one() -> None:
+def test_many_small_requests_are_bulk_like_one_large_one() -> None:
     line = Line()
     for _ in range(BULK_ABOVE + 1):
         line.put(1)
@@ -145,7 +145,7 @@ def test_many_small_requests_are_as_one_large_one() -> None:
     assert another not in line.scheduler
 
 
-def test_what_is_being_drawn_counts_as_much_as_what_waits() -> None:
+def test_pictures_in_flight_count_as_much_as_waiting_ones() -> None:
     line = Line()
     for _ in range(BULK_ABOVE):
         line.put(1, kind="a")
@@ -159,7 +159,7 @@ def test_what_is_being_drawn_counts_as_much_as_what_waits() -> None:
     assert [(lane, work.ticket.job_id) for lane, work in line.scheduler.order()] == [(Lane.INTERACTIVE, mine)]
 
 
-def test_people_are_not_begun_out_of_order_with_themselves() -> None:
+def test_the_jobs_of_a_person_begin_in_order() -> None:
     line = Line()
     large = line.put(1, 6, bulk=True)
     small = line.put(1)
@@ -167,7 +167,7 @@ def test_people_are_not_begun_out_of_order_with_themselves() -> None:
     assert line.take(8) == [(small, 1)]
 
 
-def test_bulk_does_not_go_because_the_urgent_does_not_fit() -> None:
+def test_bulk_does_not_overtake_urgent_work_that_does_not_fit() -> None:
     line = Line()
     line.put(1, 6, bulk=True)
     line.put(2)
@@ -175,7 +175,7 @@ def test_bulk_does_not_go_because_the_urgent_does_not_fit() -> None:
     assert line.take() == []
 
 
-def test_whoever_waited_longest_goes_now_and_then() -> None:
+def test_the_oldest_item_goes_regularly() -> None:
     line = Line()
     large = line.put(1, 6, bulk=True)
     led = []
@@ -186,7 +186,7 @@ def test_whoever_waited_longest_goes_now_and_then() -> None:
     assert led.index((large, 6)) == AGED_EVERY - 1
 
 
-def test_whoever_waited_longest_is_waited_for_when_it_does_not_fit() -> None:
+def test_the_engine_waits_for_the_oldest_item_when_it_does_not_fit() -> None:
     line = Line()
     first = line.put(1)
     line.fits = lambda work, _: work.ticket.job_id != first
@@ -199,7 +199,7 @@ def test_whoever_waited_longest_is_waited_for_when_it_does_not_fit() -> None:
     assert line.take() == [(first, 1)]
 
 
-def test_bulk_that_does_not_fit_holds_nothing_urgent_up() -> None:
+def test_bulk_that_does_not_fit_does_not_delay_urgent_work() -> None:
     line = Line()
     line.put(1, 6, bulk=True)
     line.fits = lambda _, lane: lane is Lane.INTERACTIVE
@@ -208,7 +208,7 @@ def test_bulk_that_does_not_fit_holds_nothing_urgent_up() -> None:
         assert line.take() != []
 
 
-def test_others_fill_the_room_that_is_left() -> None:
+def test_other_jobs_fill_the_batch() -> None:
     line = Line()
     jobs = [line.put(1, 2, "a"), line.put(2, 1, "a"), line.put(3, 4, "a")]
     assert line.take(4) == [(jobs[0], 2), (jobs[1], 1), (jobs[2], 1)]
@@ -252,7 +252,7 @@ def test_one_person_alone_fills_a_batch() -> None:
     assert len(line.take(8)) == 8
 
 
-def test_nobody_gets_more_than_a_batch_ahead_by_sharing() -> None:
+def test_sharing_gives_a_person_at_most_one_batch_of_surplus() -> None:
     line = Line()
     for _ in range(40):
         line.put(1, kind="a", bulk=True)
@@ -267,7 +267,7 @@ def test_nobody_gets_more_than_a_batch_ahead_by_sharing() -> None:
     assert max(served.values()) - min(served.values()) <= 2 * (1 + 4)
 
 
-def test_who_does_not_fit_lets_others_past() -> None:
+def test_an_item_that_does_not_fit_is_passed() -> None:
     line = Line()
     first, second = line.put(1), line.put(2)
     line.fits = lambda work, _: work.ticket.job_id != first
@@ -275,7 +275,7 @@ def test_who_does_not_fit_lets_others_past() -> None:
     assert line.take() == []
 
 
-def test_the_loaded_model_goes_before_so_often() -> None:
+def test_the_loaded_model_passes_others_a_limited_number_of_times() -> None:
     line = Line()
     other = line.put(1, model="b")
     served = []
@@ -285,7 +285,7 @@ def test_the_loaded_model_goes_before_so_often() -> None:
     assert [job_id for job_id, _ in served].index(other) == MAX_PASSES
 
 
-def test_another_model_is_taken_when_nobody_wants_the_loaded_one() -> None:
+def test_another_model_is_taken_when_no_item_needs_the_loaded_one() -> None:
     line = Line()
     first = line.put(1, model="b")
     line.put(2, model="a")
@@ -300,7 +300,7 @@ def test_the_loaded_model_is_found_however_far_back() -> None:
     assert line.take(loaded="a") == [(last, 1)]
 
 
-def test_nobody_is_looked_for_further_than_so_far() -> None:
+def test_the_search_for_an_item_is_limited() -> None:
     line = Line()
     for person in range(1, LOOK_AHEAD + 1):
         line.put(person, place=person)
@@ -310,7 +310,7 @@ def test_nobody_is_looked_for_further_than_so_far() -> None:
 
 
 @pytest.mark.parametrize(("measured", "turns"), [(3.0, 2), (1.0, 4)])
-def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
+def test_measured_time_is_charged(measured: float, turns: int) -> None:
     line = Line()
     for _ in range(BULK_ABOVE):
         line.put(1)
@@ -326,7 +326,7 @@ def test_what_was_measured_is_charged(measured: float, turns: int) -> None:
     assert led.count(1) == turns
 
 
-def test_the_order_is_what_would_be_begun() -> None:
+def test_the_order_is_the_order_of_batches() -> None:
     line = Line({1: 2.0})
     for person in (1, 1, 2, 3, 3, 2, 1):
         line.put(person, place=person % 2)

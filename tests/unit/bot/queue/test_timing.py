@@ -1,4 +1,4 @@
-"""The median of what was measured last; kinds that nobody has drawn yet by their work."""
+"""Expected durations: medians of measurements, and estimates for unmeasured kinds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_unknown_until_measured() -> None:
     assert estimate.seconds(ticket("b")) is None
 
 
-def test_one_odd_value_changes_little() -> None:
+def test_an_outlier_changes_little() -> None:
     estimate = DurationEstimate()
     for seconds in (2.0, 2.0, 90.0):
         estimate.measured(ticket("a"), seconds)
@@ -34,7 +34,7 @@ def test_a_change_of_device_is_followed() -> None:
     assert estimate.seconds(ticket("a")) == 1.0
 
 
-def test_what_was_seen_longest_ago_is_forgotten() -> None:
+def test_the_least_recently_measured_kind_is_forgotten() -> None:
     estimate = DurationEstimate()
     for kind in range(KINDS):
         estimate.measured(ticket(kind), 1.0)
@@ -44,7 +44,7 @@ def test_what_was_seen_longest_ago_is_forgotten() -> None:
     assert estimate.seconds(ticket(0)) == 1.0
 
 
-def test_an_unknown_kind_takes_what_others_of_its_model_took_for_their_work() -> None:
+def test_an_unmeasured_kind_is_estimated_at_the_rate_of_its_model() -> None:
     estimate = DurationEstimate()
     estimate.measured(ticket("small", "slow", 100), 3.0)
     estimate.measured(ticket("small", "quick", 100), 1.0)
@@ -55,7 +55,7 @@ def test_an_unknown_kind_takes_what_others_of_its_model_took_for_their_work() ->
     assert estimate.seconds(ticket("large", "slow", 400)) == 20.0, "measured beats scaled"
 
 
-def test_before_anything_was_measured_only_how_they_compare_matters() -> None:
+def test_without_measurements_costs_are_proportional_to_work() -> None:
     estimate = DurationEstimate()
     assert estimate.cost(ticket("large", "m", 400)) == pytest.approx(4 * estimate.cost(ticket("small", "m", 100)))
     assert estimate.cost(ticket("none")) > 0

@@ -1,4 +1,4 @@
-"""How much longer the service takes than the device."""
+"""The overhead of the service over the device."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_device_is_never_expected_faster_than_it_is() -> None:
     assert overhead.factor() == 1.0
 
 
-def test_one_long_halt_is_no_rule() -> None:
+def test_an_outlier_does_not_change_the_factor() -> None:
     overhead = Overhead()
     overhead.busy(0.0)
     now = 0.0
@@ -54,7 +54,7 @@ def test_one_long_halt_is_no_rule() -> None:
 
 
 class Line:
-    """A queue and what feeds an engine from it."""
+    """A queue and its batcher."""
 
     def __init__(self) -> None:
         self.clock, self.overhead = FakeClock(), Overhead()
@@ -80,7 +80,7 @@ class Line:
         self.batcher.end(batch)
 
 
-def test_time_between_batches_counts_while_somebody_waits() -> None:
+def test_time_between_batches_counts_while_jobs_wait() -> None:
     line = Line()
     line.put()
     line.put()
@@ -91,7 +91,7 @@ def test_time_between_batches_counts_while_somebody_waits() -> None:
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_time_in_which_nobody_waits_or_the_service_is_paused_does_not_count(paused: bool) -> None:
+def test_idle_and_paused_time_does_not_count(paused: bool) -> None:
     line = Line()
     line.put()
     if paused:
@@ -106,7 +106,7 @@ def test_time_in_which_nobody_waits_or_the_service_is_paused_does_not_count(paus
     assert line.overhead.factor() == pytest.approx(5.0 / 4.0)
 
 
-def test_what_was_lost_or_cancelled_is_not_measured() -> None:
+def test_lost_and_cancelled_pictures_are_not_measured() -> None:
     line = Line()
     line.put()
     line.put()
