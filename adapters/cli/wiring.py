@@ -18,7 +18,7 @@ from adapters.cli.output import refusal_of
 from adapters.platform import PlatformContext, PlatformService
 from bot.access.claims import refresh_owners
 from bot.core.access import Owners
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.quotas.rules.terms import parse_terms
@@ -75,7 +75,7 @@ class Easel:
 
     async def _keep(self, service: PlatformService) -> None:
         """Run one platform and restart it after an unexpected error; the other platforms are not affected."""
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        backoff = ExponentialBackoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while True:
                 try:

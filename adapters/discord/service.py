@@ -24,7 +24,7 @@ from adapters.discord.surface import DiscordSurface
 from adapters.discord.webhooks import use_once
 from adapters.platform import PlatformService
 from bot.core.errors import Unavailable
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 from bot.settings import Settings
 from bot.studio import Studio
 
@@ -99,8 +99,8 @@ class DiscordService(PlatformService):
         use_endpoints(self._settings)
         use_once()
         _quieten()
-        away = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        refused = Backoff(FIRST_REFUSED, LONGEST_REFUSED)
+        away = ExponentialBackoff(FIRST_PAUSE, LONGEST_PAUSE)
+        refused = ExponentialBackoff(FIRST_REFUSED, LONGEST_REFUSED)
         while True:
             try:
                 await self._serve()
@@ -119,7 +119,7 @@ class DiscordService(PlatformService):
             self._studio.connection_problem(PLATFORM, f"{problem}; Easel tries again by itself.")
             await self._sleep(pause)
 
-    def _counted(self, backoff: Backoff) -> Backoff:
+    def _counted(self, backoff: ExponentialBackoff) -> ExponentialBackoff:
         """Return the back-off of one kind of failure, reset if the last connection lasted."""
         if self._lasted:
             backoff.succeed()

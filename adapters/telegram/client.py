@@ -21,7 +21,7 @@ from adapters.telegram.errors import CALL_ERRORS, REFUSED, UNREACHABLE, describe
 from adapters.telegram.identity import PLATFORM
 from adapters.telegram.settings import TelegramSettings
 from bot.core.errors import Unavailable
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 from bot.settings import Settings
 from bot.studio import Studio
 
@@ -92,9 +92,9 @@ log = logging.getLogger(__name__)
 
 _SECONDS = 10
 
-_UNREACHABLE = partial(Backoff, 1.0, 60.0)
-_REFUSED = partial(Backoff, 2.0, 300.0)
-_FAILING = partial(Backoff, 0.5, 15.0)
+_UNREACHABLE = partial(ExponentialBackoff, 1.0, 60.0)
+_REFUSED = partial(ExponentialBackoff, 2.0, 300.0)
+_FAILING = partial(ExponentialBackoff, 0.5, 15.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class PollingOptions:
 
     poll: int = 25
     answer: int = 20
-    unreachable: Callable[[], Backoff] = _UNREACHABLE
-    refused: Callable[[], Backoff] = _REFUSED
-    failing: Callable[[], Backoff] = _FAILING
+    unreachable: Callable[[], ExponentialBackoff] = _UNREACHABLE
+    refused: Callable[[], ExponentialBackoff] = _REFUSED
+    failing: Callable[[], ExponentialBackoff] = _FAILING
 
 
 class ApiRetrier:
@@ -166,7 +166,7 @@ class ApiRetrier:
                 return result
             await asyncio.sleep(pause)
 
-    def _report_refusal(self, key: str, error: TelegramAPIError, backoff: Backoff) -> float:
+    def _report_refusal(self, key: str, error: TelegramAPIError, backoff: ExponentialBackoff) -> float:
         """Report a refusal of the bot itself; returns the seconds to wait."""
         problem = self._studio.text(key, "en")
         level = logging.WARNING if backoff.tries else logging.CRITICAL

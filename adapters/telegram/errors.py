@@ -27,7 +27,7 @@ from aiohttp import ClientConnectorError, InvalidURL
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
 from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class TokenRefusals:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._backoff = Backoff(first=2.0, longest=60.0)
+        self._backoff = ExponentialBackoff(first=2.0, longest=60.0)
         self._until = 0.0
 
     def met(self) -> float:

@@ -9,7 +9,7 @@ from bot.core.ports import Clock
 
 
 @dataclass(slots=True)
-class Backoff:
+class ExponentialBackoff:
     """Exponential back-off of one series of tries.
 
     Attributes:

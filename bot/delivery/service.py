@@ -15,7 +15,7 @@ from bot.core.events import JobChanged, MessagesAdded
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Message, MessageKind, MessageState
 from bot.core.ports import Clock, RetryLater, Surface
-from bot.core.waits import Backoff, until
+from bot.core.waits import ExponentialBackoff, until
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.store import ENDED
 from bot.storage import jobs, messages
@@ -67,7 +67,7 @@ class Sync(Protocol):
 @dataclass(slots=True)
 class _Entry:
     urgency: Urgency
-    backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_PAUSE, LONGEST_PAUSE))
+    backoff: ExponentialBackoff = field(default_factory=lambda: ExponentialBackoff(_FIRST_PAUSE, LONGEST_PAUSE))
     not_before: float = 0.0
 
 

@@ -13,7 +13,7 @@ from bot.core.errors import Unavailable
 from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
-from bot.core.waits import Backoff, until
+from bot.core.waits import ExponentialBackoff, until
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
 from bot.drawing import job_actions
@@ -129,7 +129,7 @@ class ImageFiles:
             self._count_waiting(-1)
 
     async def _write_when_room(self, active: ActiveJob, path: str, data: bytes) -> bool:
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        backoff = ExponentialBackoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while not (active.cancelled or self._stop.is_set()):
             await until(self._stop, backoff.fail(), self._clock)
             if active.cancelled or self._stop.is_set():

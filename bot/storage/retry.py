@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock
+from bot.core.waits import ExponentialBackoff
 
 T = TypeVar("T")
 
-LONGEST_PAUSE = 30.0
-"""Seconds between two tries."""
+_FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""First and longest pause between two tries, in seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ async def persist(
         clock: Time.
         waits: Called with True when it has to wait, and with False when that is over.
     """
-    pause = 0.5
+    backoff = ExponentialBackoff(_FIRST_PAUSE, LONGEST_PAUSE)
     said = ""
     try:
         while True:
@@ -39,8 +40,7 @@ async def persist(
                     said = e.key
                     log.warning("the database can't be written (%s); this is tried until it can", e.key)
                     waits(True)
-                await clock.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
+                await clock.sleep(backoff.fail())
     finally:
         if said:
             waits(False)

@@ -11,7 +11,7 @@ from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
 from bot.core.access import AccessMode
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 from bot.settings import Settings
 from tests.e2e.harness import OWNER, PlatformHarness
 from tests.fakes.engine import FakeEngine
@@ -19,7 +19,7 @@ from tests.fakes.telegram import TelegramStandIn
 
 GAP = 0.02
 """Seconds between two messages that the stand-in of these tests asks for; the adapter keeps a little more."""
-SHORT = partial(Backoff, 0.05, 0.5)
+SHORT = partial(ExponentialBackoff, 0.05, 0.5)
 
 
 class TelegramHarness(PlatformHarness):

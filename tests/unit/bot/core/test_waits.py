@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from bot.core.waits import Backoff
+from bot.core.waits import ExponentialBackoff
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    backoff = Backoff(first=1.0, longest=60.0)
+    backoff = ExponentialBackoff(first=1.0, longest=60.0)
     assert [backoff.fail() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     backoff.tries = 10**6
     assert backoff.pause == 60.0
 
 
 def test_a_success_restarts_with_the_first_pause() -> None:
-    backoff = Backoff(first=5.0, longest=300.0)
+    backoff = ExponentialBackoff(first=5.0, longest=300.0)
     backoff.fail()
     backoff.fail()
     backoff.succeed()
@@ -21,6 +21,6 @@ def test_a_success_restarts_with_the_first_pause() -> None:
 
 
 def test_a_requested_pause_is_the_least_pause() -> None:
-    backoff = Backoff(first=1.0, longest=60.0)
+    backoff = ExponentialBackoff(first=1.0, longest=60.0)
     assert backoff.fail(at_least=90.0) == 90.0
     assert backoff.fail(at_least=0.5) == 2.0
