@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint bench soak chaos
+.PHONY: help setup serve test test-fast lint bench soak chaos
 
 help:
 	@echo "make serve   start Easel; the page is at http://127.0.0.1:7860"
 	@echo "make test    run the tests"
+	@echo "make test-fast  run those that need neither the real engine nor a browser, in some minutes"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speed and memory, measured on this machine"
 	@echo "make soak    long runs that look for leaks"
@@ -26,6 +27,11 @@ serve: setup
 # that no worker waits for them at the end.
 test: setup
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Without real engines, whole services and long searches for a counterexample.
+test-fast: setup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	    -m "not slow and not browser and not bench and not soak and not chaos"
 
 lint: setup
 	$(BIN)/ruff check .

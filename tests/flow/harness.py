@@ -29,6 +29,7 @@ from bot.storage.database import Database
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Chats, FakeSurface
+from tests.fakes.watched_event import WatchedEvent
 
 CHAT = "100"
 TICK = 0.25
@@ -88,6 +89,7 @@ class Bot:
             owners=self.owners,
             access_modes=self.access,
         )
+        self._wake = self.dispatch._delivery._wake = WatchedEvent()
         await self.dispatch.start()
         for platform, surface in self.surfaces.items():
             await self.dispatch.attach(platform, surface)
@@ -123,12 +125,12 @@ class Bot:
                 self.clock.advance(TICK)
 
     async def quiet(self, enough: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until no lane is open and nothing waits to be looked at, or until it is enough."""
+        """Let time pass until delivery has nothing left to do, or until ``enough`` holds."""
 
         def still() -> bool:
             delivery = self.dispatch._delivery
-            # The intake may hold what it has taken off its list: only when it waits again has everything been seen.
-            idle = bool(delivery._wake._waiters) and not delivery._wake.is_set()
+            # The intake may hold entries that it has taken off its list: it has seen all of them when it waits again.
+            idle = self._wake.idle
             return enough() or (idle and not (delivery._senders or delivery._changed_jobs or delivery._added))
 
         for _ in range(3):

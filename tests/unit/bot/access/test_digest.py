@@ -18,6 +18,7 @@ from bot.storage import messages, people
 from bot.storage.codec import load_card
 from bot.storage.database import Database
 from tests.fakes.clock import FakeClock
+from tests.fakes.watched_event import WatchedEvent
 
 RULES = {"chat": AccessMode.APPROVE, "board": AccessMode.APPROVE, "club": AccessMode.LIST}
 
@@ -38,6 +39,7 @@ class Desk:
     async def running(self) -> AsyncIterator[None]:
         """A service that runs while the block does."""
         self.digest = AccessDigest(self.db, self.owners, RULES, bus=self.bus, clock=self.clock)
+        self._wake = self.digest._wake = WatchedEvent()
         task = asyncio.create_task(self.digest.run())
         yield
         await self.rest()
@@ -55,9 +57,8 @@ class Desk:
         """Wait until it does nothing more without time passing or somebody new."""
 
         def still() -> bool:
-            wake = self.digest._wake
             asleep = any(not event.is_set() for _, event in self.clock._sleepers)
-            return asleep or (bool(wake._waiters) and not wake.is_set())
+            return asleep or self._wake.idle
 
         async with asyncio.timeout(10):
             while not still():  # noqa: ASYNC110 - it tells nobody that it rests

@@ -365,7 +365,7 @@ async def test_a_press_that_waited_behind_the_first_is_still_the_same_press(worl
     async with world.ctx.db.write():
         one = asyncio.ensure_future(tap(world, ButtonPress("reroll", first.id), "1"))
         two = asyncio.ensure_future(tap(world, ButtonPress("reroll", first.id), "2"))
-        await until(lambda: len(world.db._writing._waiters or ()) == 2)
+        await until(lambda: world.db._groups._waiting == 2)
         # Somebody else writes for long.
         world.clock.advance(60)
     came = await asyncio.gather(one, two)

@@ -170,8 +170,9 @@ def test_nothing_is_replaced_unless_it_is_wanted(folder: Folder, tmp_path: Path)
 def test_without_room_nothing_is_written(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.tar"
     archive.save(folder, target, pictures=True)
+    usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as full:
-        full.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
         with pytest.raises(Unavailable) as refused:
             archive.save(folder, tmp_path / "b.tar", pictures=True)
         assert refused.value.key == "unavailable.backup_room"

@@ -30,7 +30,7 @@ async def the_turn(db: Database) -> AsyncIterator[None]:
 
 
 async def until_waiting(db: Database, count: int) -> None:
-    while len(db._writing._waiters or ()) < count:  # noqa: ASYNC110 - no event says so
+    while db._groups._waiting < count:  # noqa: ASYNC110 - no event says so
         await asyncio.sleep(0)
 
 
