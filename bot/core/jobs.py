@@ -1,4 +1,4 @@
-"""Jobs, their states, the table of legal moves, and what the queue has to know of a job."""
+"""Jobs: their states, the legal moves between states, and the queue's ticket for a job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bot.core.recipes import batch_key, steps_of
 from bot.core.requests import DrawRequest
 
 MAX_ATTEMPTS = 3
-"""How often a job may be begun again after the engine was lost, before it fails and is refunded."""
+"""A job fails and is refunded if the engine is lost more often than this while it draws it."""
 
 
 class JobState(StrEnum):
-    """Where a job is. HELD waits for approval; PAINTED has its pictures stored; DELIVERED has been shown."""
+    """State of a job. HELD: waits for approval. PAINTED: its pictures are stored. DELIVERED: it has been shown."""
 
     HELD = "held"
     QUEUED = "queued"
@@ -35,15 +35,15 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
     JobState.FAILED: frozenset(),
 }
-"""Every legal move. ``bot.storage.jobs.move`` is the only function that makes one."""
+"""Legal moves from each state. Only ``bot.storage.jobs.move`` changes a state."""
 
 OPEN = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING, JobState.PAINTED})
-"""States that something still has to happen in."""
+"""States that a job does not stay in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One stored request. Times are Unix seconds."""
+    """A stored job. Times are Unix seconds."""
 
     id: int
     state: JobState
@@ -59,20 +59,20 @@ class Job:
     ended_at: float | None = None
     seconds: float = 0.0
     error: str = ""
-    """Catalogue key of why it failed; empty otherwise."""
+    """Catalogue key of the reason why it failed; empty if it has not."""
     parent_id: int | None = None
     channel: str = ""
-    """Where in the place it was asked for; empty in direct messages and on the page."""
+    """Channel of the place where it was requested; empty in direct messages and on the page."""
     forgotten: bool = False
-    """Its person had it forgotten: its prompt and its pictures are gone."""
+    """Its person has deleted their data: its prompt and its pictures are gone."""
 
 
 BULK_FROM = 5
-"""Requests for so many pictures are bulk: more than a chat can ask for at once, so from the page or a program."""
+"""A request for this many pictures or more is bulk. Chats can't request that many; the page and programs can."""
 
 
 def ticket_of(job: Job) -> Ticket:
-    """Return a job's ticket."""
+    """Return the job's ticket for the queue."""
     request = job.request
     return Ticket(
         job.id,
@@ -81,7 +81,7 @@ def ticket_of(job: Job) -> Ticket:
         batch_key(request),
         request.model,
         work_of(request),
-        # Steps are shared by pictures of one size, whatever their number of steps.
+        # Pictures of one size share steps, even if their numbers of steps differ.
         share=(request.model, request.width, request.height),
         place=-job.person_id if job.place_id is None else job.place_id,
         bulk=request.count >= BULK_FROM,
@@ -89,12 +89,12 @@ def ticket_of(job: Job) -> Ticket:
 
 
 def work_of(request: DrawRequest) -> int:
-    """Return what one of its pictures costs to draw, in pixels times steps: enough to tell short from long."""
+    """Return the work of drawing one of its pictures, in pixels times steps."""
     return request.width * request.height * steps_of(request)
 
 
 class ServiceState(StrEnum):
-    """RUN: as usual. DRAIN: nothing new is taken on, what waits is drawn. PAUSE: requests wait, nothing new is begun."""
+    """RUN: normal operation. DRAIN: new requests are refused, queued ones are drawn. PAUSE: requests are queued, none starts."""
 
     RUN = "run"
     DRAIN = "drain"

@@ -1,4 +1,4 @@
-"""Who asks and where: actors, people and places."""
+"""People, their accounts, and places."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Actor:
     Attributes:
         platform: ``discord``, ``telegram`` or ``web``.
         user_id: The platform's own id, as text.
-        name: What the platform shows; data, never markup.
-        roles: Ids of the roles that the account has in the place where it acts.
-        is_admin: May set rules in the place where it acts (Manage Server; a group's administrator).
-        is_owner: Runs this Easel (named in the settings, or sits at the local page).
-        locale: ``en`` or ``zh_CN``: the language that its platform reports, mapped to one that Easel speaks.
-        handle: What others write to name the account (Telegram's ``@name``, without the ``@``), where there is such a thing.
+        name: Display name; data, never markup.
+        roles: Ids of the account's roles in the place where it acts.
+        is_admin: Whether it may set rules in the place where it acts (Manage Server; a group's administrator).
+        is_owner: Whether it is an operator of this Easel (named in the settings, or using the local page).
+        locale: ``en`` or ``zh_CN``: the language that the platform reports, mapped to one of Easel's.
+        handle: The account's unique name (Telegram's ``@name``, without the ``@``); empty if it has none.
     """
 
     platform: str
@@ -32,16 +32,16 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is asked.
+    """The place that a request comes from.
 
     Attributes:
         platform: As in Actor.
-        guild: Discord server or Telegram group whose admins set rules here; None in direct messages and on the page.
-        channel: The channel or chat that messages are shown in.
-        thread: A thread or forum topic inside the channel.
-        age_restricted: Whether the platform marks the channel as for adults.
-        locale: The place's own language, if it has one.
-        name: What the platform calls it; data, never markup.
+        guild: Id of the Discord server or Telegram group; None in direct messages and on the page.
+        channel: Id of the channel or chat.
+        thread: Id of the thread or forum topic in the channel.
+        age_restricted: Whether the platform marks the channel as adults-only.
+        locale: The place's language, if the platform reports one.
+        name: Display name; data, never markup.
     """
 
     platform: str
@@ -55,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One human being, with one or more accounts."""
+    """A person, by one of their accounts. A person has one or more accounts, at most one on each platform."""
 
     id: int
     account_id: int
@@ -64,7 +64,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What one human being is on one platform."""
+    """An account on a platform."""
 
     platform: str
     user_id: str

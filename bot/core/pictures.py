@@ -58,7 +58,7 @@ class Picture(ImageInfo):
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A file that a surface may show; ``name`` is safe to offer as a file name."""
+    """A file that a surface may show. ``name`` is safe as a file name."""
 
     path: Path
     name: str
@@ -66,11 +66,11 @@ class PictureFile:
     width: int
     height: int
     alt: str = ""
-    """The prompt, for people who can't see the picture; data, never markup."""
+    """Alternative text: the prompt. It is data, never markup."""
     index: int | None = None
-    """0-based within its job; None for a file that is no single picture."""
+    """0-based within its job; None if the file is not one picture."""
     seed: int | None = None
     spoiler: bool = False
-    """Shown behind a cover, until somebody wants to see it."""
+    """The surface covers it until somebody uncovers it."""
     favourite: bool = False
-    """Whoever looks keeps it as a favourite, where that is known."""
+    """Whether it is a favourite of the viewer; False if the viewer is unknown."""

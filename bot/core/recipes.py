@@ -1,28 +1,32 @@
-"""From a checked request to the recipes of its pictures, and to the requests that buttons make of it."""
+"""Recipes of a request's pictures, and the requests that buttons derive from a request."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from bot.core.requests import DrawRequest
 from engine.contract import Profile, Recipe
 
 MAX_SEED = 2**63 - 1
-"""Largest seed: what SQLite and torch hold in a signed integer."""
+"""Largest seed: the largest signed 64-bit integer, which SQLite and torch can hold."""
 
 VARIATION = 0.25
-"""How much of the noise a variation takes from another seed: small enough to know the picture again."""
+"""Share of a variation's noise that comes from another seed: small enough that the picture is recognisable."""
 
 UPSCALE = 2.0
-"""How many times as wide a picture becomes."""
+"""Factor by which an upscale enlarges width and height."""
 
 UPSCALE_STRENGTH = 0.35
-"""Enough to draw details that the small picture had no room for, too little to change what it shows."""
+"""Strength of an upscale: it adds detail and keeps the content."""
 
 _DRAWN_BELOW = 2**32
-"""Seeds that Easel draws stay below this: short to read, and exact everywhere."""
+"""Seeds that Easel chooses are below this: short to read, and exact in JavaScript."""
+
+
+_SHARED = frozenset(f.name for f in fields(Recipe)) & frozenset(f.name for f in fields(DrawRequest))
+"""Attributes that a recipe takes from its request by name."""
 
 
 def new_seed(rng: random.Random) -> int:
@@ -31,12 +35,12 @@ def new_seed(rng: random.Random) -> int:
 
 
 def seed_of(request: DrawRequest, index: int) -> int:
-    """Return the seed of picture ``index`` (0-based); after the largest seed comes 0. Variations share theirs."""
+    """Return the seed of picture ``index`` (0-based). It wraps to 0 after the largest seed. Variations share one seed."""
     return request.seed if request.variation else _after(request.seed, index)
 
 
 def variation_seed_of(request: DrawRequest, index: int) -> int:
-    """Return the other seed of picture ``index`` (0-based); 0 where it is no variation."""
+    """Return the variation seed of picture ``index`` (0-based); 0 if the request is no variation."""
     return _after(request.variation_seed, index) if request.variation else 0
 
 
@@ -45,52 +49,41 @@ def recipes_of(job_id: int, request: DrawRequest, data: Path | None = None) -> t
 
     Args:
         job_id: The job.
-        request: What is asked for.
-        data: The folder that the names of files to start from are relative to.
+        request: Its request.
+        data: The data folder, which the names of source files are relative to.
     """
-    image, mask = (str((data or Path()) / name) if name else "" for name in (request.image, request.mask))
+    shared = {name: getattr(request, name) for name in _SHARED}
+    shared |= {name: str((data or Path()) / shared[name]) for name in ("image", "mask") if shared[name]}
     return tuple(
         Recipe(
             id=f"{job_id}:{index}",
-            model=request.model,
-            prompt=request.prompt,
-            negative=request.negative,
-            width=request.width,
-            height=request.height,
-            steps=request.steps,
-            guidance=request.guidance,
-            seed=seed_of(request, index),
-            image=image,
-            mask=mask,
-            strength=request.strength,
-            variation=request.variation,
-            variation_seed=variation_seed_of(request, index),
+            **shared | {"seed": seed_of(request, index), "variation_seed": variation_seed_of(request, index)},
         )
         for index in range(request.count)
     )
 
 
 def batch_key(request: DrawRequest) -> tuple[str | int | float, ...]:
-    """Return what is equal for requests that the engine can draw in one batch."""
+    """Return the key that requests share if the engine can draw them in one batch."""
     return request.model, request.width, request.height, steps_of(request), request.guidance
 
 
 def steps_of(request: DrawRequest) -> int:
-    """Return how many steps are really taken: a start from a picture skips those that would have led to it."""
+    """Return the number of steps that are computed. A source image replaces the first ones, according to ``strength``."""
     return max(1, int(request.steps * request.strength)) if request.image else request.steps
 
 
 def reroll(request: DrawRequest, rng: random.Random) -> DrawRequest:
-    """Return the same request with a new seed; of variations, with other ones around the same seed."""
+    """Return the same request with a new seed; a variation keeps its seed and gets a new variation seed."""
     if request.variation:
         return replace(request, variation_seed=_other_seed(request.variation_seed, rng))
     return replace(request, seed=_other_seed(request.seed, rng))
 
 
 def from_seed(request: DrawRequest, index: int) -> DrawRequest:
-    """Return the request that draws from picture ``index``'s seed upward: that picture again, then its neighbours.
+    """Return the request that draws picture ``index`` again, and pictures of the seeds that follow.
 
-    It asks for as many pictures as the first one did, and for 2 at least. Of a variation, the other seed counts upward.
+    Its count is that of the first request, at least 2. For a variation, the variation seed counts upward.
     """
     return replace(
         request,
@@ -101,9 +94,9 @@ def from_seed(request: DrawRequest, index: int) -> DrawRequest:
 
 
 def vary(request: DrawRequest, index: int, rng: random.Random) -> DrawRequest:
-    """Return the request for small changes of picture ``index``: around its seed, each towards a seed of its own.
+    """Return the request for variations of picture ``index``: each mixes its seed with a variation seed of its own.
 
-    It asks for as many pictures as the first one did, and for 2 at least. Those of a variation are around the same seed.
+    Its count is that of the first request, at least 2.
     """
     return replace(
         request,
@@ -115,13 +108,13 @@ def vary(request: DrawRequest, index: int, rng: random.Random) -> DrawRequest:
 
 
 def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int]) -> DrawRequest:
-    """Return the request that draws picture ``index`` again from its own file, larger: the same prompt, the same seed.
+    """Return the request that enlarges picture ``index``: its file is the source image; prompt and seed stay.
 
     Args:
-        request: What the picture was drawn by.
-        index: Which of its pictures.
+        request: The picture's request.
+        index: 0-based.
         image: The picture's file, relative to the data folder.
-        size: As ``upscaled`` gives it.
+        size: Width and height in pixels, from ``upscaled``.
     """
     return replace(
         request,
@@ -139,7 +132,7 @@ def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int])
 
 
 def upscaled(width: int, height: int, profile: Profile) -> tuple[int, int] | None:
-    """Return twice the sides, or the most that the model's limits and grid allow; None when nothing larger is."""
+    """Return twice the width and height, or the most that the model's limits and grid allow; None if that is not larger."""
     factor = min(UPSCALE, profile.side.high / width, profile.side.high / height)
     larger = tuple(int(side * factor + 1e-6) // profile.multiple * profile.multiple for side in (width, height))
     return (larger[0], larger[1]) if larger[0] > width and larger[1] > height else None

@@ -1,4 +1,4 @@
-"""What somebody asks for: the form as typed, and the request once it is checked."""
+"""Draw requests: the form as typed, the source image, and the checked request."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class DrawForm:
-    """A request as it was typed; nothing is checked yet. None means: not given.
+    """A request as typed, not yet checked. None means: not given.
 
-    ``prompt`` may hold flags (``--size 3:4``); a field that is given wins over a flag. Numbers stay text, so that
-    what was really typed can be named in a refusal and large seeds lose no digits. ``image`` is the file of a picture
-    to start from, and ``mask`` one of what to draw anew in it (white), as they were given.
+    ``prompt`` may hold flags (``--size 3:4``); a field takes precedence over a flag. Numbers stay text, so that a refusal
+    can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
+    mask, white where the picture is drawn anew.
     """
 
     prompt: str
@@ -31,14 +31,14 @@ class DrawForm:
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """A picture to start from, once it is read: its file, its mask's, and its sides in pixels.
+    """A decoded and stored source image.
 
     Attributes:
         image: Name of its file, relative to the data folder.
         width: Pixels.
         height: Pixels.
         mask: Name of its mask's file; empty for none.
-        white: Box (left, top, right, bottom), in pixels, around all that the mask draws anew; None without a mask.
+        white: Bounding box (left, top, right, bottom) of the mask's white area, in pixels; None without a mask.
     """
 
     image: str
@@ -50,28 +50,28 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """A checked request; everything is in range for its model, and the seed is fixed.
+    """A checked request: all values are in range for its model, and the seed is fixed.
 
     Attributes:
-        prompt: What the model is given, after style.
-        typed: The prompt as its author wrote it, without flags.
-        negative: Empty for nothing.
+        prompt: The prompt for the model, with the style's words.
+        typed: The prompt as typed, without flags.
+        negative: The negative prompt; empty for none.
         width: Pixels, on the model's grid.
         height: Pixels, on the model's grid.
         steps: In the profile's range.
         guidance: In the profile's range.
-        seed: 0 to 2**63 - 1; picture i has seed + i, unless they are variations of one.
+        seed: 0 to 2**63 - 1; picture i has seed + i, except variations, which share it.
         count: 1 to 4 in chats, to 16 on the page and the command line.
         model: A profile's name.
         style: Name of a style, or empty.
-        private: Shown to its asker alone.
-        notes: Catalogue keys of what the person should know (such as an ignored negative prompt).
-        image: File of the picture to start from, relative to the data folder; empty for none.
+        private: Only its author sees the job.
+        notes: Catalogue keys of notes for the person, such as an ignored negative prompt.
+        image: File of the source image, relative to the data folder; empty for none.
         mask: File of its mask, likewise.
         strength: How far to move away from ``image``, above 0 to 1.
-        variation: How much of the noise is another seed's, 0 to 1; above 0, all pictures have the same ``seed``.
-        variation_seed: That other seed, 0 to 2**63 - 1; picture i has variation_seed + i.
-        upscale: How many times as wide as ``image`` it becomes; 0 where it is no upscaling.
+        variation: Share of the noise that comes from the variation seed, 0 to 1; above 0, all pictures share ``seed``.
+        variation_seed: 0 to 2**63 - 1; picture i has variation_seed + i.
+        upscale: Factor by which ``image`` is enlarged; 0 if the request is no upscale.
     """
 
     prompt: str
