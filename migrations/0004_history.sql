@@ -11,7 +11,7 @@ CREATE TABLE favourites (
 CREATE INDEX favourites_by_picture ON favourites (picture_id);
 CREATE INDEX favourites_by_job ON favourites (job_id);
 
--- The words of each job that has pictures; the rowid is the job's id. bot/policy/segment.py makes them, each begins with
+-- The words of each job that has pictures; the rowid is the job's id. bot/history/queries.py makes them, each begins with
 -- the number of the account that asked ("12_cat"): one's own words are one short list, however much others have drawn,
 -- and none has to change when accounts are joined or parted. Neither positions nor sizes: the newest comes first.
 CREATE VIRTUAL TABLE found USING fts5 (words, tokenize = "porter ascii tokenchars '_'", detail = none, columnsize = 0);

@@ -155,7 +155,7 @@ async def health(path: Path) -> Health | None:
     except sqlite3.Error as error:
         return Health(0, known, str(error))
     problem = "" if verdict == "ok" else str(verdict)
-    return Health(version, known, problem or ("rows that point nowhere" if orphans else ""))
+    return Health(version, known, problem or ("rows refer to missing rows" if orphans else ""))
 
 
 async def integrity_problem(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""Backups as one file: a plain tar with a copy of the database and, where wanted, the files that its rows name.
+"""Backups: a tar file with a copy of the database and, optionally, the files that its rows name.
 
-For a thread. Nothing of it is under its own name before it is whole.
+All functions block: run them in a thread. Files get their final names when they are complete.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _LEFT_SECONDS = 86400
 _BLOCK = 2**20
 
 _FORMAT = 2
-"""Since 2, a second manifest at the archive's end has the SHA-256 of each file."""
+"""Version 2 has a second manifest at the end, with the SHA-256 of each file."""
 
 _MANIFEST_BYTES = 64 * 2**20
-"""A larger manifest is none of Easel's."""
+"""Easel's manifests are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The data folder of a service: its database and its pictures lie in it under these names."""
+    """The data folder of a service, and the names of its database and its pictures folder."""
 
     path: Path
     database: str = _DATABASE
@@ -51,19 +51,19 @@ class Folder:
 
     @property
     def db(self) -> Path:
-        """The database."""
+        """Path of the database."""
         return self.path / self.database
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What is in a backup.
+    """Content of a backup.
 
     Attributes:
-        version: Of the database.
-        files: How many pictures.
-        missing: How many more its rows name.
-        size: Of the whole, in bytes.
+        version: Version of the database.
+        files: Number of picture and source files.
+        missing: Number of files that its rows name and that were missing.
+        size: Bytes of the backup.
     """
 
     version: int
@@ -74,13 +74,13 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore has done.
+    """Result of a restore.
 
     Attributes:
-        version: Of the database that is there now.
-        files: How many pictures came with it.
-        missing: How many pictures its rows name and the folder has not.
-        old: Where the database is that was there before; None where there was none.
+        version: Version of the restored database.
+        files: Number of restored picture and source files.
+        missing: Number of files that its rows name and the folder does not have.
+        old: Path of the previous database; None if there was none.
     """
 
     version: int
@@ -92,18 +92,18 @@ class Restored:
 def save(
     folder: Folder, target: Path, *, pictures: bool, overwrite: bool = False, progress: Progress | None = None
 ) -> Saved:
-    """Write a backup of a service's data, which may be running meanwhile.
+    """Write a backup of a data folder; its service may be running.
 
     Args:
-        folder: Its data folder.
+        folder: The data folder.
         target: The file to write.
-        pictures: Whether the pictures go into it too.
-        overwrite: Whether a file that is there may be replaced.
-        progress: Told how far it is.
+        pictures: Whether to include pictures and source files.
+        overwrite: Whether an existing file may be replaced.
+        progress: Called with the progress.
 
     Raises:
-        BadInput: There is nothing to back up, or the file is there already.
-        Unavailable: There is no room, or the database can't be read.
+        BadInput: There is nothing to back up, or the file exists.
+        Unavailable: The disk has too little space, or the database can't be read.
         OSError: The file can't be written.
     """
     if not folder.db.is_file():
@@ -112,13 +112,13 @@ def save(
         raise BadInput("cli.backup.folder", path=str(target))
     if target.exists() and not overwrite:
         raise BadInput("cli.backup.exists", path=str(target))
-    _clear(target)
+    _clear_partial(target)
     size = sum(p.stat().st_size for p in (folder.db, folder.db.with_name(f"{folder.database}-wal")) if p.exists())
-    _room(target.parent, 2 * size)
-    with _beside(target, 2) as (copy, part):
+    _check_space(target.parent, 2 * size)
+    with _partial_files(target, 2) as (copy, part):
         try:
             version = backup.copy(folder.db, copy, progress)
-            # Before anything is replaced: a copy of a damaged database is no backup, and the last one may be good.
+            # Before the target is replaced: the last backup may be intact.
             if problem := backup.problem(copy):
                 raise Unavailable("cli.backup.damaged", path=str(folder.db), reason=problem)
             names = backup.files(copy, folder.pictures) if pictures else ()
@@ -127,7 +127,7 @@ def save(
         pictures_dir = folder.path / folder.pictures
         there = [(name, path) for name in names if (path := data_files.locate(pictures_dir, name)) is not None]
         total = copy.stat().st_size + sum(path.stat().st_size + _HEADER_BYTES for _, path in there)
-        _room(target.parent, total)
+        _check_space(target.parent, total)
         manifest: dict[str, object] = {
             "format": _FORMAT,
             "version": version,
@@ -141,28 +141,28 @@ def save(
 
 
 def restore(folder: Folder, source: Path, progress: Progress | None = None) -> Restored:
-    """Put a backup in the place of a service's data; no service may run, and whoever calls this holds its lock.
+    """Replace a service's data by a backup. No service may be running; the caller holds its lock.
 
-    Everything is checked before anything is touched, pictures come before the database that names them, and the
-    database is changed in one step. The old one stays beside it.
+    Everything is checked before anything is changed. Pictures are restored before the database that names them, and the
+    database is replaced atomically. The previous database is retained next to it.
 
     Args:
         folder: The data folder.
-        source: What ``save`` wrote, or a bare copy of the database.
-        progress: Told how far it is.
+        source: A file of ``save``, or a plain copy of the database.
+        progress: Called with the progress.
 
     Raises:
-        BadInput: There is no such file, or it is damaged, not Easel's, or made by newer code.
-        Unavailable: There is no room, or another process uses the database.
+        BadInput: There is no such file, or it is damaged, not a backup of Easel, or newer than this code.
+        Unavailable: The disk has too little space, or another process uses the database.
         OSError: A file can't be written.
     """
     if not source.is_file():
         raise BadInput("cli.restore.none", path=str(source))
     data_files.make_folder(folder.path)
     try:
-        with _beside(folder.db, 1) as (part,):
+        with _partial_files(folder.db, 1) as (part,):
             if _is_database(source):
-                _room(folder.path, source.stat().st_size)
+                _check_space(folder.path, source.stat().st_size)
                 shutil.copyfile(source, part)
                 part.chmod(data_files.FILE_MODE)
                 members: Sequence[tarfile.TarInfo] = ()
@@ -172,7 +172,7 @@ def restore(folder: Folder, source: Path, progress: Progress | None = None) -> R
             else:
                 with tarfile.open(source, "r:") as archive:
                     members, version = _unpack(archive, folder, part, progress)
-            old = _put_aside(folder.db)
+            old = _retain_old(folder.db)
             part.replace(folder.db)
             data_files.sync_folder(folder.path)
     except (tarfile.TarError, EOFError) as error:
@@ -190,10 +190,9 @@ def _is_database(path: Path) -> bool:
 def _write(
     part: Path, manifest: dict[str, object], files: Sequence[tuple[str, Path]], total: int, progress: Progress | None
 ) -> int:
-    """Write the archive; returns how many of the pictures are in it (some may have been swept meanwhile).
+    """Write the archive; return how many of the files are in it (some may have been deleted meanwhile).
 
-    The manifest comes first, so that it says what is to follow, and again at the end with the files' digests, which are
-    known only then.
+    The manifest comes first, to describe the content, and again at the end with the files' digests.
     """
     digests: dict[str, str] = {}
     done = 0
@@ -228,7 +227,7 @@ def _add_manifest(archive: tarfile.TarFile, manifest: dict[str, object]) -> None
 
 
 class _Digested(io.RawIOBase):
-    """A file that is being read, and the SHA-256 of what was read of it."""
+    """A readable file that computes the SHA-256 of what is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
@@ -236,11 +235,11 @@ class _Digested(io.RawIOBase):
         self.sha256 = hashlib.sha256()
 
     def readable(self) -> bool:
-        """It can be read."""
+        """Return True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Read and count."""
+        """Read, and update the digest."""
         data = self._file.read(size)
         self.sha256.update(data)
         return data
@@ -249,7 +248,7 @@ class _Digested(io.RawIOBase):
 def _unpack(
     archive: tarfile.TarFile, folder: Folder, part: Path, progress: Progress | None
 ) -> tuple[Sequence[tarfile.TarInfo], int]:
-    """Check everything, then put the pictures in their places and the database into ``part``."""
+    """Check everything, then restore the pictures and source files, and write the database to ``part``."""
     members = archive.getmembers()
     databases = [m for m in members if m.name == _DATABASE]
     stored = [m for m in members if m.name not in {_DATABASE, _MANIFEST}]
@@ -258,7 +257,7 @@ def _unpack(
     if len(databases) != 1 or strange:
         raise BadInput("cli.restore.not_easel")
     total = sum(m.size for m in members)
-    _room(folder.path, total)
+    _check_space(folder.path, total)
     _check_digests(archive, members)
     _extract(archive, databases[0], part)
     version = backup.check(part)
@@ -284,21 +283,21 @@ def _unpack(
 
 
 def _check_digests(archive: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
-    """Read everything once and compare it with what was saved. Raises BadInput naming the file that differs.
+    """Compare all files with their digests. Raises BadInput, which names the first file that differs.
 
-    Backups from before there were digests have none.
+    Backups of format 1 have no digests.
     """
     manifests = [_manifest(archive, member) for member in members if member.name == _MANIFEST]
     if not manifests or manifests[0].get("format") == 1:
         return
     digests = manifests[-1].get("sha256")
     if not isinstance(digests, dict):
-        # The end is missing, or a header before it can't be read, at which tarfile takes the archive to end.
+        # The end is missing, or a damaged header made tarfile stop before it.
         raise BadInput("cli.restore.damaged", reason="its end is missing")
     files = [member for member in members if member.name != _MANIFEST]
     for member in files:
         source = archive.extractfile(member)
-        assert source is not None  # regular files alone come here
+        assert source is not None  # only regular files come here
         sha256 = hashlib.sha256()
         while block := source.read(_BLOCK):
             sha256.update(block)
@@ -310,7 +309,7 @@ def _check_digests(archive: tarfile.TarFile, members: Sequence[tarfile.TarInfo])
 
 def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, object]:
     source = archive.extractfile(member)
-    assert source is not None  # regular files alone come here
+    assert source is not None  # only regular files come here
     try:
         read = json.loads(source.read(_MANIFEST_BYTES))
     except (ValueError, RecursionError):
@@ -321,13 +320,13 @@ def _manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, ob
 
 
 def _check_paths(part: Path, pictures: str) -> None:
-    """Raise BadInput where a row names a file by a name that Easel does not give: it may be any file of this machine."""
+    """Raise BadInput if a row has a file name that Easel does not give: it could name any file of this machine."""
     if (strange := backup.foreign_path(part, pictures)) is not None:
         raise BadInput("cli.restore.strange", name=strange)
 
 
 def _note_arrival(part: Path) -> None:
-    """Have the next start know that what lies in the folder already is not this database's: it is swept by nobody."""
+    """Record that existing files in the folder are not this database's, so that no sweep removes them."""
     with closing(sqlite3.connect(part, isolation_level=None)) as db:
         if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'options'").fetchone():
             db.execute(
@@ -338,7 +337,7 @@ def _note_arrival(part: Path) -> None:
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
     source = archive.extractfile(member)
-    assert source is not None  # regular files alone come here
+    assert source is not None  # only regular files come here
     with data_files.open_new(place) as target:
         shutil.copyfileobj(source, target, _BLOCK)
         if place.stat().st_size > member.size:
@@ -348,8 +347,8 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> 
             os.fsync(target.fileno())
 
 
-def _put_aside(db: Path) -> Path | None:
-    """Keep the database that is there under another name as well; returns it."""
+def _retain_old(db: Path) -> Path | None:
+    """Link or copy the present database to another name; return that path."""
     if not db.exists():
         return None
     aside = db.with_name(f"{db.name}.before-restore")
@@ -360,27 +359,27 @@ def _put_aside(db: Path) -> Path | None:
     try:
         backup.checkpoint(db)
     except sqlite3.Error:
-        # It is damaged, which is why somebody restores: its log goes with it, or it would be taken for the new one's.
+        # It is damaged, the usual reason for a restore. Its log moves with it: SQLite would apply it to the new file.
         for end in ("-wal", "-shm"):
             if (beside := db.with_name(db.name + end)).exists():
                 beside.replace(aside.with_name(aside.name + end))
     try:
         os.link(db, aside)
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         shutil.copyfile(db, aside)
     data_files.sync_folder(db.parent)
     return aside
 
 
-def _room(folder: Path, size: int) -> None:
+def _check_space(folder: Path, size: int) -> None:
     needed = size + data_files.MIN_FREE_BYTES
     if shutil.disk_usage(folder).free < needed:
         raise Unavailable("unavailable.backup_room", size=megabytes(needed), path=str(folder))
 
 
 @contextmanager
-def _beside(path: Path, count: int) -> Iterator[tuple[Path, ...]]:
-    """Names for half-written files beside a file; whatever is left of them is removed."""
+def _partial_files(path: Path, count: int) -> Iterator[tuple[Path, ...]]:
+    """Yield names of partial files next to a file; remove what is left of them afterwards."""
     parts = tuple(path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for _ in range(count))
     try:
         yield parts
@@ -390,8 +389,8 @@ def _beside(path: Path, count: int) -> Iterator[tuple[Path, ...]]:
                 part.with_name(part.name + end).unlink(missing_ok=True)
 
 
-def _clear(path: Path) -> None:
-    """Remove half-written files that a kill has left beside a file, a day ago or more."""
+def _clear_partial(path: Path) -> None:
+    """Remove partial files next to a file that a crash left at least a day ago."""
     for part in path.parent.glob(f".{path.name}.*.part"):
         if part.stat().st_mtime < time.time() - _LEFT_SECONDS:
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Copies of the database: by SQLite's online backup, whole and consistent while a service writes. For a thread."""
+"""Copies of the database by SQLite's online backup, also while a service writes. All functions block: run in a thread."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from bot.storage.codec import load_card
 from bot.storage.migrate import shipped
 
 _PAGES = 2000
-"""Pages that are copied in one go: 8 MiB."""
+"""Pages that are copied at once: 8 MiB."""
 
-_PATIENCE_SECONDS = 30.0
+_BUSY_SECONDS = 30.0
 
 _KEPT = 2
-"""Copies from before a migration that are kept."""
+"""Number of copies from before migrations that are retained."""
 
 _BAK = re.compile(r"\.v(\d+)\.bak")
 
 _DEPTHS = (2, 5)
-"""Of how many parts the path of a file in a stored card is, from the folder in the data folder on: sheets, pictures."""
+"""Numbers of path components of a stored card's file, relative to the data folder: sheets, pictures."""
 
 Progress = Callable[[int, int], None]
-"""Told how much is done, of how much, in bytes."""
+"""Called with the bytes that are done and the bytes in all."""
 
 
 def copy(source: Path, target: Path, progress: Progress | None = None) -> int:
-    """Copy a database that others may be writing to; returns its version.
+    """Copy a database that other processes may write to; return its version.
 
-    The copy is one state of it: what is committed meanwhile is not in it. It needs no other file beside it.
+    The copy is a snapshot, without later commits, in a single file.
 
     Args:
         source: The database.
-        target: A new file; for its owner's eyes.
-        progress: Called after each piece.
+        target: A new file; only its owner may read it.
+        progress: Called after each step.
 
     Raises:
         sqlite3.Error: The database can't be read, or is damaged.
@@ -50,25 +50,24 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> int:
     data_files.open_new(target).close()
     with closing(_open(source)) as db, closing(sqlite3.connect(target, isolation_level=None)) as to:
         db.execute("PRAGMA query_only = ON")
-        # An open read transaction holds the state that is copied: without it, each commit of the service would make
-        # the copying begin again.
+        # The read transaction holds the snapshot: without it, each commit of the service would restart the copy.
         db.execute("BEGIN")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (size,) = db.execute("PRAGMA page_size").fetchone()
         told = None if progress is None else _told(progress, size)
         db.backup(to, pages=_PAGES, progress=told)
         db.execute("ROLLBACK")
-        # The copy has the log's mode in its header; it shall be whole by itself.
+        # The header of the copy says WAL mode, which would need a second file.
         to.execute("PRAGMA journal_mode = DELETE")
     _sync(target)
     return int(version)
 
 
 def check(path: Path) -> int:
-    """Check a copy that is about to be used; returns its version.
+    """Check a copy before it is used; return its version.
 
     Raises:
-        BadInput: It is damaged, no database of Easel's, or made by newer code.
+        BadInput: It is damaged, not a database of Easel, or newer than this code.
     """
     known = len(shipped())
     try:
@@ -89,7 +88,7 @@ def check(path: Path) -> int:
 
 
 def problem(path: Path) -> str:
-    """Return SQLite's own words on what is wrong with a copy; empty when it is whole."""
+    """Return SQLite's message about damage of a copy; empty if there is none."""
     try:
         with closing(_open(path)) as db:
             db.execute("PRAGMA query_only = ON")
@@ -102,11 +101,11 @@ def _problem(db: sqlite3.Connection) -> str:
     (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         return str(verdict)
-    return "rows that point nowhere" if db.execute("PRAGMA foreign_key_check").fetchone() else ""
+    return "rows refer to missing rows" if db.execute("PRAGMA foreign_key_check").fetchone() else ""
 
 
 def foreign_path(path: Path, pictures: str) -> str | None:
-    """Return a file's name out of a copy's rows that is none of Easel's; None where all are.
+    """Return a file name in a copy's rows that Easel does not give; None if there is none.
 
     Args:
         path: A checked copy.
@@ -123,7 +122,7 @@ def foreign_path(path: Path, pictures: str) -> str | None:
                     if name and not data_files.is_source(name, pictures):
                         return str(name)
         for (card,) in db.execute("SELECT card FROM messages WHERE card <> ''"):
-            # A card has the whole path on the machine where it was made; the folder's own part of it is Easel's.
+            # A card has the absolute path on the machine of the backup; only its end is Easel's.
             for file in _files_of(card):
                 ends = ("/".join(file.parts[-depth:]) for depth in _DEPTHS)
                 if not any(data_files.is_card_file(end, pictures) for end in ends):
@@ -135,11 +134,11 @@ def _files_of(card: str) -> tuple[Path, ...]:
     try:
         return tuple(file.path for file in load_card(card).pictures)
     except ValueError:
-        return ()  # no card, or one that is not shown either
+        return ()  # an unreadable card is not shown
 
 
 def files(path: Path, pictures: str) -> tuple[str, ...]:
-    """Return the files that a copy's rows name, relative to the data folder: pictures, and what jobs started from.
+    """Return the files that a copy's rows name, relative to the data folder: pictures, source images and masks.
 
     Args:
         path: A checked copy.
@@ -154,7 +153,7 @@ def files(path: Path, pictures: str) -> tuple[str, ...]:
 
 
 def checkpoint(path: Path) -> None:
-    """Bring everything of a database that nobody uses into its one file, before it is put aside.
+    """Write the log of an unused database into its main file, before the file is moved.
 
     Raises:
         Unavailable: Another process uses it.
@@ -171,13 +170,13 @@ def checkpoint(path: Path) -> None:
 
 
 def before_migration(path: Path, known: int) -> Path | None:
-    """Copy a database that is about to be changed to ``<name>.v<version>.bak``; the last two such copies stay.
+    """Copy a database to ``<name>.v<version>.bak`` before its migration; the last two copies are retained.
 
     Returns:
-        The copy; None when there is nothing to change: no tables yet, or the newest ones.
+        The copy; None if no migration is due: the file is new or up to date.
 
     Raises:
-        Unavailable: There is no room for it, or the database is damaged.
+        Unavailable: The disk has too little space, or the database is damaged.
         sqlite3.Error: The database can't be read.
         OSError: The folder can't be written.
     """
@@ -192,10 +191,10 @@ def before_migration(path: Path, known: int) -> Path | None:
         )
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.bak.part")
     try:
-        # Another process may have changed it since: the copy says itself which version it is.
+        # Another process may have migrated it since: the version is that of the copy.
         version = copy(path, part)
         if problem(part):
-            # Older copies may be good, and only two are kept; a migration of a damaged database may lose more.
+            # Only two copies are retained, and the older ones may be intact; a migration could lose more data.
             raise Unavailable("unavailable.database.damaged", path=str(path))
         made = part.replace(path.with_name(f"{path.name}.v{version}.bak"))
     finally:
@@ -220,9 +219,9 @@ def _keep_last(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Not read-only: beside a crashed service's log, SQLite has to make its index anew.
+    # Not read-only: after a crash, SQLite has to rebuild the index of the log.
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
 
 
 def _told(progress: Progress, size: int) -> Callable[[int, int, int], None]:

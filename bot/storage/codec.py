@@ -1,4 +1,4 @@
-"""How addresses and cards are written into a column: JSON by pydantic, read back as the same frozen dataclasses."""
+"""JSON of addresses and cards in columns: written and validated by pydantic."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def dump_card(card: Card) -> str:
 
 
 def load_card(text: str) -> Card:
-    """Read a stored card. Raises ValueError for text that ``dump_card`` did not write."""
+    """Return the card of its JSON. Raises ValueError if ``dump_card`` did not write it."""
     return _read(_cards(), text)
 
 
 def dump_address(address: Address) -> str:
-    """Return the address as JSON. It holds the short-lived token: for its column alone, never for a log."""
+    """Return the address as JSON. It contains the interaction token: never log it."""
     return _addresses().dump_json(address, exclude_defaults=True).decode()
 
 
 def load_address(text: str) -> Address:
-    """Read a stored address. Raises ValueError for text that ``dump_address`` did not write."""
+    """Return the address of its JSON. Raises ValueError if ``dump_address`` did not write it."""
     return _read(_addresses(), text)
 
 
@@ -51,6 +51,6 @@ def _read(adapter: TypeAdapter[T], text: str) -> T:
     try:
         return adapter.validate_json(text)
     except ValidationError as e:
-        # pydantic's own error repeats what it has read: tokens and prompts, which belong into no log.
-        problem = f"{e.title}: {e.error_count()} of its fields can't be read"
+        # pydantic's own error quotes the input: tokens and prompts, which must not be logged.
+        problem = f"{e.title}: {e.error_count()} invalid fields"
     raise ValueError(problem)

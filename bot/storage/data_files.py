@@ -22,49 +22,49 @@ from bot.core.errors import Unavailable
 log = logging.getLogger(__name__)
 
 PICTURES = "pictures"
-"""Where pictures lie in the data folder."""
+"""Folder of pictures, in the data folder."""
 
 INPUTS = "inputs"
-"""Where pictures that people give lie in the data folder."""
+"""Folder of source images and masks, in the data folder."""
 
 SHEETS = "sheets"
-"""Where contact sheets lie in the data folder."""
+"""Folder of contact sheets, in the data folder."""
 
 EXPORTS = "exports"
-"""Where exports lie in the data folder."""
+"""Folder of exports, in the data folder."""
 
 PICTURE_PATH = re.compile(r"\d{4}/\d{2}/\d{2}/(\d{1,18})-(\d{1,4})\.png", re.ASCII)
-"""A picture's path in the pictures folder: its day, its job and its index."""
+"""Path of a picture in the pictures folder: its day, its job and its index."""
 
 INPUT_NAME = re.compile(r"[0-9a-f]{64}\.png", re.ASCII)
-"""What somebody gave to start from, in its folder: named by its SHA-256."""
+"""Name of a source image or mask: its SHA-256."""
 
 SHEET_NAME = re.compile(r"[0-9a-f]{24}\.png", re.ASCII)
-"""A contact sheet in its folder."""
+"""Name of a contact sheet."""
 
 EXPORT_NAME = re.compile(r"\d{1,18}-\d{1,6}\.zip", re.ASCII)
-"""A part of an export in its folder."""
+"""Name of a part of an export: the export and the number of the part."""
 
 PARTIAL = re.compile(r"(\.[0-9a-f]{8})?\.part", re.ASCII)
-"""What stands behind the name of a file that is not whole yet."""
+"""Suffix of a file that is still being written."""
 
 NO_FILE = "0000/00/00/0-0.png"
-"""Stands for a path that no picture can have: there never is such a file."""
+"""A path that no picture has: this file never exists."""
 
 
 def is_confined(path: str) -> bool:
-    """Whether a relative path with ``/`` stays inside the folder that it is relative to; links are not looked at."""
+    """Whether a relative path with ``/`` stays inside its folder. Links are not followed."""
     return not set(path) & {"\\", "\0", ":"} and all(part not in {"", ".", ".."} for part in path.split("/"))
 
 
 def is_partial(name: str, whole: re.Pattern[str]) -> bool:
-    """Whether this is the name of a half-written file whose whole name matches."""
+    """Whether this is the name of a partial file of a file whose name matches."""
     match = re.fullmatch(rf"({whole.pattern})(({PARTIAL.pattern})+)", name, re.ASCII)
     return match is not None
 
 
 def is_linked(folder: Path, path: str) -> bool:
-    """Whether anything on the way from a folder to ``path`` is a link; the folder itself may be one. For a thread."""
+    """Whether any part of ``path`` inside the folder is a link; the folder itself may be one. Blocks: run in a thread."""
     place = folder
     for part in path.split("/"):
         place = place / part
@@ -74,11 +74,11 @@ def is_linked(folder: Path, path: str) -> bool:
 
 
 def regular_file(folder: Path, path: str) -> Path | None:
-    """Return where a regular file inside a folder is; None for everything else, links among it. For a thread.
+    """Return the path of a regular file inside a folder; None for links and everything else. Blocks: run in a thread.
 
     Args:
-        folder: A folder of Easel's; it may be a link itself.
-        path: Relative to it, with ``/``.
+        folder: A folder of the data folder; it may be a link itself.
+        path: Relative to the folder, with ``/``.
     """
     if not is_confined(path) or is_linked(folder, path):
         return None
@@ -90,9 +90,11 @@ def regular_file(folder: Path, path: str) -> Path | None:
 
 
 def locate(pictures: Path, name: str) -> Path | None:
-    """Return the file behind a name that is relative to the data folder, as jobs keep it: a picture, or what was given.
+    """Return the file of a picture, a source image or a mask; None if there is none. Blocks: run in a thread.
 
-    None where there is none, or where it does not lie inside the folder that it belongs in. For a thread.
+    Args:
+        pictures: The pictures folder.
+        name: Relative to the data folder, as in the rows of jobs.
     """
     folder, _, rest = name.partition("/")
     if folder == pictures.name:
@@ -101,7 +103,7 @@ def locate(pictures: Path, name: str) -> Path | None:
 
 
 def is_source(name: str, pictures: str) -> bool:
-    """Whether this is a name that Easel writes into a job for a file to start from."""
+    """Whether this is a name that Easel gives to a job's source file."""
     folder, _, rest = name.partition("/")
     if folder == pictures:
         return PICTURE_PATH.fullmatch(rest) is not None
@@ -109,16 +111,16 @@ def is_source(name: str, pictures: str) -> bool:
 
 
 def is_card_file(name: str, pictures: str) -> bool:
-    """Whether a path, relative to the data folder, is one that Easel writes into a stored card."""
+    """Whether this path, relative to the data folder, is one that Easel writes into stored cards."""
     folder, _, rest = name.partition("/")
     patterns = {pictures: PICTURE_PATH, SHEETS: SHEET_NAME, EXPORTS: EXPORT_NAME}
     return folder in patterns and patterns[folder].fullmatch(rest) is not None
 
 
 def is_sendable(pictures: Path, path: Path) -> bool:
-    """Whether a stored card's file is one of Easel's own, in this data folder and without links. For a thread.
+    """Whether the file of a stored card may be sent: a file of this data folder, not behind a link. Blocks: run in a thread.
 
-    A row may come out of somebody else's backup: it must not name any file of this machine.
+    A row may come from another machine's backup; it must not name arbitrary files of this machine.
     """
     data = pictures.parent.absolute()
     try:
@@ -132,13 +134,13 @@ def is_sendable(pictures: Path, path: Path) -> bool:
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 PICTURE_NAME = re.compile(r"\d{1,18}-\d{1,4}\.png", re.ASCII)
-"""A picture's name in the folder of its day."""
+"""Name of a picture in the folder of its day."""
 
 _OTHERS = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and the ones above it that are missing, for their owner alone. Raises OSError."""
+    """Make a folder and its missing parents; only their owner may use them. Raises OSError."""
     missing = []
     place = path
     while not place.exists():
@@ -146,25 +148,25 @@ def make_folder(path: Path) -> None:
         place = place.parent
     for folder in reversed(missing):
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    path.mkdir(exist_ok=True)  # raises where it is no folder
+    path.mkdir(exist_ok=True)  # raises if it is no folder
 
 
 def open_new(path: Path, mode: int = FILE_MODE) -> BinaryIO:
-    """Open a file to be written from its beginning; never through a link. Raises OSError.
+    """Open a file for writing and empty it; never through a link. Raises OSError.
 
     Args:
         path: The file.
-        mode: Its permissions where it is new, less the umask; its owner alone may read it otherwise.
+        mode: Permissions of a new file, reduced by the umask.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def restrict_permissions(data: Path, pictures: str = PICTURES) -> int:
-    """Take from others what they may do with the files that Easel has made in its data folder; returns how many.
+    """Remove the group's and others' permissions of Easel's files in the data folder; return how many had any.
 
-    Earlier versions wrote pictures for everybody to read. Links are not followed, and files that Easel did not make stay
-    as they are. For a thread.
+    Earlier versions wrote world-readable pictures. Links are not followed; other files are left alone. Blocks: run in a
+    thread.
     """
     if os.name != "posix":
         return 0
@@ -175,9 +177,11 @@ def restrict_permissions(data: Path, pictures: str = PICTURES) -> int:
         except FileNotFoundError:
             continue  # not made yet
         except OSError as error:
-            log.warning("%s may be read by others, and that can't be changed: %s", path, error.strerror or error)
+            log.warning(
+                "other users may read %s, and its permissions can't be changed: %s", path, error.strerror or error
+            )
     if done:
-        log.info("%d files and folders could be read by others; only their owner can now", done)
+        log.info("removed other users' permissions from %d files and folders", done)
     return done
 
 
@@ -185,7 +189,7 @@ def _take(path: Path) -> bool:
     mode = path.lstat().st_mode
     if not mode & _OTHERS or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return False
-    # By its descriptor: between the look and the change it may have become a link.
+    # By its descriptor: it may have become a link since it was examined.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~_OTHERS)
@@ -195,7 +199,7 @@ def _take(path: Path) -> bool:
 
 
 def _made(data: Path, pictures: str) -> Iterator[Path]:
-    """Everything that Easel makes, each folder after what is in it: a private folder has nothing to tighten inside."""
+    """Yield what Easel makes, each folder after its content: the files of a private folder need no change."""
     for name in (INPUTS, SHEETS, EXPORTS):
         yield from _files(data / name)
     for year in day_folders(data / pictures, 4):
@@ -210,7 +214,7 @@ def _made(data: Path, pictures: str) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder that others may look into, then the folder."""
+    """Yield the files of a folder that others may read, then the folder."""
     try:
         mode = folder.lstat().st_mode
     except OSError:
@@ -224,7 +228,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def day_folders(folder: Path, digits: int) -> Iterator[Path]:
-    """Yield the folders whose names have that number of digits, without following links. For a thread."""
+    """Yield the folders whose names have that number of digits; links are not followed. Blocks: run in a thread."""
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):
@@ -233,7 +237,7 @@ def day_folders(folder: Path, digits: int) -> Iterator[Path]:
 
 
 MIN_FREE_BYTES = 64 * 2**20
-"""No request is admitted when less than this is free: room for what is being painted, and for the database."""
+"""Requests are refused below this free space: it is for pictures that are being drawn, and for the database."""
 
 _TEMPORARY = ".part"
 
@@ -241,19 +245,19 @@ _TEMPORARY = ".part"
 def picture_path(job_id: int, index: int, created_at: float) -> str:
     """Return a picture's path relative to the pictures folder: ``YYYY/MM/DD/<job>-<index>.png``.
 
-    The day is that on which the job was asked for (UTC), so a picture that is drawn anew replaces its file.
+    The day is that of the request (UTC), so a picture that is drawn again replaces its file.
     """
     return f"{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}-{index}.png"
 
 
 async def write(folder: Path, path: str, data: bytes, *, mode: int = FILE_MODE) -> Path:
-    """Store a file; once this returns it survives a crash. Returns where it is.
+    """Write a file durably and atomically: it survives a crash after this returns. Returns its path.
 
     Args:
         folder: The folder.
-        path: The file in it.
-        data: Its content.
-        mode: Its permissions, less the umask.
+        path: Relative to the folder.
+        data: The content.
+        mode: Permissions, reduced by the umask.
 
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
@@ -266,51 +270,50 @@ async def write(folder: Path, path: str, data: bytes, *, mode: int = FILE_MODE) 
 
 
 async def remove(folder: Path, path: str) -> None:
-    """Remove a file; one that is not there is no error."""
+    """Remove a file; a missing file is no error."""
     await asyncio.to_thread((folder / path).unlink, missing_ok=True)
 
 
 async def remove_pictures(folder: Path, names: Collection[str]) -> None:
-    """Remove pictures that rows have named; what can't be removed now is logged, and swept at the next start.
+    """Remove the files of deleted picture rows. A failure is logged; the next start removes the file.
 
-    A path that Easel would not have written, or that leads through a link, is left alone: rows may come out of a foreign
-    backup.
+    Paths that Easel would not write, and paths through links, are skipped: rows may come from another machine's backup.
     """
 
     def clear() -> None:
         own = [path for path in names if PICTURE_PATH.fullmatch(path) and not is_linked(folder, path)]
         if len(own) < len(names):
-            log.warning("%d rows named files that are not Easel's; these files stay", len(names) - len(own))
+            log.warning("%d rows named files that Easel did not write; they are kept", len(names) - len(own))
         unlink([folder / path for path in own])
 
     await asyncio.to_thread(clear)
 
 
 def unlink(paths: Iterable[Path]) -> None:
-    """Remove files; what can't be removed now is logged, and swept at the next start. For a thread."""
+    """Remove files. A failure is logged; the next start removes the file. Blocks: run in a thread."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s could not be removed (%s); it is swept at the next start", path.name, error)
+            log.warning("%s could not be removed (%s); the next start removes it", path.name, error)
 
 
 async def clear_old(folder: Path, names: re.Pattern[str], seconds: float) -> None:
-    """Remove the files of a folder that were written longer ago, where their names match; whole and half-written ones."""
+    """Remove files whose names match and that are older than ``seconds``, partial ones included."""
     await asyncio.to_thread(clear_old_now, folder, names, seconds)
 
 
 def clear_old_now(folder: Path, names: re.Pattern[str], seconds: float) -> None:
-    """Do what ``clear_old`` does. For a thread."""
-    # Files' times are the disk's, so they are compared with the machine's clock.
+    """Do what ``clear_old`` does. Blocks: run in a thread."""
+    # Modification times are the file system's, so they are compared with the machine's clock.
     left = time.time() - seconds
     unlink([path for path, made in list_files(folder, names) if made < left])
 
 
 def list_files(folder: Path, names: re.Pattern[str]) -> list[tuple[Path, float]]:
-    """Return the regular files of a folder whose names match, whole or half-written, with when they were written.
+    """Return the regular files of a folder whose names match, partial ones included, with their modification times.
 
-    Neither links nor files that Easel did not make are among them. For a thread.
+    Links are skipped. Blocks: run in a thread.
     """
     found = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
@@ -324,18 +327,18 @@ def list_files(folder: Path, names: re.Pattern[str]) -> list[tuple[Path, float]]
 
 
 async def exists(folder: Path, path: str) -> bool:
-    """Whether a picture's file is there: a regular file inside the folder, reached without links."""
+    """Whether a picture's file exists: a regular file inside the folder, not behind a link."""
     return await asyncio.to_thread(lambda: regular_file(folder, path) is not None)
 
 
 async def disk_usage(folder: Path) -> tuple[int, int]:
-    """Return the size of the folder's disk and how much of it is free, in bytes. Raises OSError."""
+    """Return the size and the free space of the folder's file system, in bytes. Raises OSError."""
     usage = await asyncio.to_thread(shutil.disk_usage, folder)
     return usage.total, usage.free
 
 
 async def free_bytes(folder: Path) -> int:
-    """Return how much room the folder's disk has; the folder is made when it is not there. Raises Unavailable."""
+    """Return the free space of the folder's file system, in bytes; makes the folder if needed. Raises Unavailable."""
 
     def look() -> int:
         make_folder(folder)
@@ -350,7 +353,7 @@ async def free_bytes(folder: Path) -> int:
 def _write(path: Path, data: bytes, mode: int) -> Path:
     new_folder = not path.parent.exists()
     make_folder(path.parent)
-    # A name of its own: the same file may be written twice at once.
+    # A unique name: the same file may be written twice concurrently.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         with open_new(temporary, mode) as file:
@@ -361,14 +364,14 @@ def _write(path: Path, data: bytes, mode: int) -> Path:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    # The new name is durable once its folder is, and that one's once those above it are (YYYY/MM/DD).
+    # A new name is durable once its folder is synced; a new folder once its parents are (YYYY/MM/DD).
     for parent in list(path.parents)[: 4 if new_folder else 1]:
         sync_folder(parent)
     return path
 
 
 def sync_folder(folder: Path) -> None:
-    """Return once the names in a folder survive a crash. Raises OSError. Windows can't open a folder, and needs no such thing."""
+    """Make the names in a folder durable. Windows can't open a folder and does not need this. Raises OSError."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -379,5 +382,5 @@ def sync_folder(folder: Path) -> None:
 
 
 def unwritable(folder: Path) -> Unavailable:
-    """Return the refusal that says that a folder can't be written."""
+    """Return the error for a folder that can't be written."""
     return Unavailable("unavailable.pictures.unwritable", path=str(folder))

@@ -1,4 +1,4 @@
-"""The database file: one writer that commits in groups, one reader beside it, and transactions that always end."""
+"""The database: opens the file, and hands out transactions of one writer and one reader."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from bot.storage.migrate import Migration
 from bot.storage.shield import shield
 
 Tx: TypeAlias = aiosqlite.Connection
-"""An open transaction, as ``Database.write`` and ``Database.read`` hand it out and the functions of the store take it."""
+"""An open transaction, from ``Database.write`` or ``Database.read``."""
 
 BUSY_SECONDS = 5.0
-"""How long a statement waits for another process (``easel quota`` beside the service) before it gives up."""
+"""How long a statement waits for another process (such as ``easel quota``) that holds the lock."""
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +54,16 @@ class Transactions(Protocol):
 
 
 class Database:
-    """An open database. Get one by ``open``; end it by ``close`` (or use it as an async context manager).
+    """An open database. ``open`` opens it; ``close`` closes it, as does leaving it as an async context manager.
 
-    ``write`` and ``read`` hand out a connection as ``tx``, which the functions of ``bot.store`` take. Neither may be
-    nested in itself in one task: the inner one would wait for the outer one for ever.
+    ``write`` and ``read`` yield a transaction for the functions of the stores. A task must not nest ``write`` in
+    ``write``, nor ``read`` in ``read``: it would deadlock.
     """
 
     def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, version: int) -> None:
         self.path = path
         self.version = version
-        """Number of the last migration that was applied."""
+        """Number of the last applied migration."""
         self._writer = writer
         self._reader = reader
         self._identity = _identity(path)
@@ -77,15 +77,15 @@ class Database:
     async def open(
         cls, path: Path, *, migrations: Sequence[Migration] | None = None, busy_seconds: float = BUSY_SECONDS
     ) -> Database:
-        """Open the file, make it if there is none, and bring its tables up to date.
+        """Open the file, create it if it is missing, and apply migrations.
 
         Args:
-            path: The file; its folder is made too.
-            migrations: What to apply instead of the shipped ones.
+            path: The file; its folder is created too.
+            migrations: Migrations to apply instead of the shipped ones.
             busy_seconds: How long to wait for another process's lock.
 
         Raises:
-            Unavailable: It is newer than this code, locked, damaged, not writable, or the disk is full.
+            Unavailable: The file is newer than this code, locked, damaged or not writable, or the disk is full.
         """
         try:
             await asyncio.to_thread(_make, path)
@@ -95,11 +95,11 @@ class Database:
         try:
             writer = await _connect(path, busy_seconds, opened)
             await _use_wal(writer, busy_seconds)
-            # FULL: a commit is durable when it returns (NORMAL may lose the last ones when the power fails).
+            # FULL: a commit is durable when it returns (NORMAL may lose the last ones in a power failure).
             await writer.execute_fetchall("PRAGMA synchronous = FULL")
-            # What is forgotten shall not stay in the file's free pages.
+            # Deleted data must not remain in the file's free pages.
             await writer.execute_fetchall("PRAGMA secure_delete = ON")
-            # Before foreign keys are on: a migration may rebuild a table that others point to.
+            # Before foreign keys are on: a migration may rebuild a table that others refer to.
             steps = migrate.shipped() if migrations is None else migrations
             if 0 < await migrate.version_of(writer) < len(steps):
                 await _copied_first(path, len(steps))
@@ -115,7 +115,7 @@ class Database:
         return cls(path, writer, reader, version)
 
     async def close(self) -> None:
-        """Wait for the open transactions and close the file."""
+        """Wait for open transactions and close the file."""
         async with self._groups.outside(), self._reading:
             await shield(self._reader.close())
             await shield(self._writer.close())
@@ -128,13 +128,13 @@ class Database:
 
     @asynccontextmanager
     async def write(self, *, alone: bool = False) -> AsyncIterator[Tx]:
-        """A transaction that may write: committed and durable when the block ends, undone when it raises.
+        """Begin a writing transaction: it is durable when the block ends, and rolled back if the block raises.
 
-        It may share its commit with others (``bot.storage.group_commit``), and sees what they have written before.
+        It may share its commit with others (``bot.storage.group_commit``) and sees their earlier writes.
 
         Args:
-            alone: It sees only what is committed. For a body that changes more than rows: files that it deletes do not
-                come back when a commit fails.
+            alone: It shares its commit with no other. For a body that also deletes files: they don't come back if a
+                commit fails.
 
         Raises:
             Unavailable: Another process holds the database, the disk is full, or the file can't be written.
@@ -151,27 +151,27 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
-        """A transaction that sees one state of the database throughout and can't write. Raises Unavailable."""
+        """Begin a reading transaction, which sees one snapshot of the database. Raises Unavailable."""
         async with self._reading:
             try:
                 await self._reader.execute_fetchall("BEGIN")
                 yield self._reader
                 await self._reader.commit()
             except BaseException as e:
-                # Also when BEGIN or COMMIT itself was cancelled or failed: the connection's thread takes statements in
-                # order, so this comes after them, and it does nothing where no transaction is open.
+                # Also after BEGIN or COMMIT was cancelled or has failed: the connection's thread runs statements in
+                # order, so this runs after them. Without an open transaction it does nothing.
                 await shield(self._reader.rollback())
                 self._explain(e)
                 raise
 
     async def probe(self) -> None:
-        """Commit a tiny write, so that it is known whether the next one can be.
+        """Check by a small write whether the database can be written.
 
         Raises:
-            Unavailable: The file can't be written, is not there any more, is damaged, or the disk is full.
+            Unavailable: The file can't be written, was moved or is damaged, or the disk is full.
         """
         if await asyncio.to_thread(_identity, self.path) != self._identity:
-            # SQLite goes on in a file that nobody finds any more: all of it is gone with this process.
+            # SQLite goes on writing to a file that has no name any more: its content ends with this process.
             raise Unavailable("unavailable.database.moved", path=str(self.path))
         async with self.write() as tx:
             await tx.execute_fetchall(
@@ -181,7 +181,7 @@ class Database:
             )
         async with self._groups.outside():
             try:
-                # A commit is in the log alone; this writes to the file itself, and waits for nobody.
+                # A commit writes to the log only. This writes to the file itself, without waiting for readers.
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
             except BaseException as e:
                 self._explain(e)
@@ -190,22 +190,22 @@ class Database:
             raise Unavailable("unavailable.database.damaged", path=str(self.path))
 
     def found_damaged(self, reason: str) -> None:
-        """Somebody has looked whether the file is whole: say so while it is not. Empty: it is whole."""
+        """Record the result of an integrity check: the problem, or empty if there is none."""
         if reason and reason != self._damage:
             log.critical("THE DATABASE %s IS DAMAGED (%s): stop Easel and restore a backup", self.path, reason)
         elif self._damage and not reason:
-            log.warning("the database %s is whole again", self.path)
+            log.warning("the database %s has no damage any more", self.path)
         self._damage = reason
 
     async def foreign_version(self) -> int:
-        """A number that changes whenever another process has committed something, and never by this one's writes.
+        """Return a number that changes with each commit of another process, and never with this one's.
 
         Raises:
             Unavailable: The file can't be read.
         """
         async with self._groups.outside():
             try:
-                # Of the writer, for whom only commits of other connections count; the reader never writes.
+                # The writer's number counts commits of other connections, and the reader never commits.
                 rows = await self._writer.execute_fetchall("PRAGMA data_version")
             except BaseException as e:
                 self._explain(e)
@@ -213,7 +213,7 @@ class Database:
         return int(next(iter(rows))[0])
 
     def _explain(self, error: BaseException) -> None:
-        """Raise the sentence for an error of SQLite's that has one, and log what lasts: once, however often it fails."""
+        """Raise Unavailable for an SQLite error that has a sentence, and log a lasting problem once."""
         try:
             _explain(error, self.path)
         except Unavailable as e:
@@ -231,8 +231,8 @@ class Database:
 
 
 def _explain(error: BaseException, path: Path) -> None:
-    """Raise the sentence for an error of SQLite's that has one; a fault of the code (wrong SQL, say) stays what it is."""
-    # The low byte names the error, the others tell its sorts apart. Errors of the sqlite3 module itself have none.
+    """Raise Unavailable for an SQLite error that has a sentence. Other errors, such as wrong SQL, are bugs."""
+    # The low byte is the primary error code. Errors of the sqlite3 module itself have no code.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
         raise Unavailable("unavailable.database.locked") from error
@@ -245,7 +245,7 @@ def _explain(error: BaseException, path: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file this is, whatever it is called; None where there is none."""
+    """Return the file's device and inode; None if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -255,7 +255,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _make(path: Path) -> None:
     data_files.make_folder(path.parent)
-    # Prompts and short-lived tokens are in it: for its owner's eyes. SQLite gives the log beside it the same mode.
+    # It holds prompts and tokens, so only its owner may read it. SQLite gives the log file the same mode.
     path.touch(mode=0o600, exist_ok=True)
 
 
@@ -267,18 +267,18 @@ async def _copied_first(path: Path, known: int) -> None:
         key = "unavailable.disk_full" if full else "unavailable.database.unwritable"
         raise Unavailable(key, path=str(path)) from e
     if made is not None:
-        log.info("the database is changed for this version; %s is a copy of how it was", made.name)
+        log.info("the database is migrated to this version; %s is a copy of the old one", made.name)
 
 
 async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:
-    # isolation_level None: transactions begin and end where this module says so.
+    # isolation_level None: this module begins and ends transactions explicitly.
     connection = await aiosqlite.connect(path, isolation_level=None, timeout=busy_seconds)
     opened.append(connection)
     return connection
 
 
 async def _use_wal(connection: aiosqlite.Connection, busy_seconds: float) -> None:
-    # The switch to WAL is refused at once, without the wait for a lock, while another process opens the file too.
+    # While another process opens the file, SQLite refuses the switch to WAL at once instead of waiting for the lock.
     loop = asyncio.get_running_loop()
     end = loop.time() + busy_seconds
     while True:

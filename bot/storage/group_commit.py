@@ -1,4 +1,4 @@
-"""Group commit: transactions that wait for the same connection share one commit, and each still fails alone."""
+"""Group commit: transactions that wait for one connection share a commit; each can fail by itself."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import aiosqlite
 from bot.storage.shield import shield
 
 MAX_MEMBERS = 32
-"""Members of a group at most."""
+"""Maximum number of members of a group."""
 
 MAX_OPEN_SECONDS = 0.05
-"""A group takes no further member once this has passed since its BEGIN, so that its first member does not wait long."""
+"""A group accepts no member later than this after its BEGIN, so that its first member does not wait long."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """One transaction of SQLite's, and what its members wait for.
+    """An SQLite transaction that several members share.
 
     Attributes:
-        begun: When it began, in seconds of the loop's clock.
-        most: Members at most.
-        changes: ``total_changes`` of the connection at its begin.
-        done: Ends with the commit; holds the error where that failed.
-        joined: Members so far, those that failed too.
+        begun: When it began, by the loop's clock (seconds).
+        most: Maximum number of members.
+        changes: ``total_changes`` of the connection at the beginning.
+        done: Done when the group is committed; holds the error if that failed.
+        joined: Number of members so far, failed ones included.
     """
 
     begun: float
@@ -39,25 +39,26 @@ class _Group:
 
 
 class GroupCommit:
-    """The transactions of one connection: one body runs at a time, and several that follow each other share a commit.
+    """The transactions of one connection. One body runs at a time; consecutive ones share a commit.
 
-    The first member of a group begins SQLite's transaction. Each further one begins a savepoint: what it did is undone
-    alone when its body raises. A member that ends while others wait leaves the commit to them. No member returns before
-    the commit, and all fail where it fails. A transaction that nobody waits behind is a BEGIN, its body and a COMMIT.
+    The first member of a group begins the SQLite transaction. Each further member begins a savepoint, to which it is
+    rolled back if its body raises. A member that ends while others wait leaves the commit to them. No member returns
+    before the commit; if the commit fails, all members fail. Without contention, a transaction is a BEGIN, its body and
+    a COMMIT.
     """
 
     def __init__(self, connection: aiosqlite.Connection, turn: asyncio.Lock) -> None:
-        """``turn`` is held while a body runs, and by whoever needs the connection outside of a transaction."""
+        """``turn`` is held while a body runs, and while the connection is used outside of a transaction."""
         self._connection = connection
         self._turn = turn
         self._waiting = 0
         self._group: _Group | None = None
         self.changes = 0
-        """Rows that committed transactions have changed so far."""
+        """Number of rows that committed transactions have changed."""
 
     @asynccontextmanager
     async def outside(self) -> AsyncIterator[aiosqlite.Connection]:
-        """The connection while no transaction is open."""
+        """Yield the connection while no transaction is open."""
         await self._acquire()
         try:
             await self._commit()
@@ -67,10 +68,10 @@ class GroupCommit:
 
     @asynccontextmanager
     async def transaction(self, *, alone: bool = False) -> AsyncIterator[aiosqlite.Connection]:
-        """A transaction that may write: durable when the block ends, undone when it raises.
+        """Begin a transaction: it is durable when the block ends, and rolled back if the block raises.
 
         Args:
-            alone: It shares its commit with no other, and what came before is committed when its body begins.
+            alone: It shares its commit with no other; earlier members are committed before its body begins.
         """
         await self._acquire()
         try:
@@ -80,14 +81,14 @@ class GroupCommit:
             try:
                 yield self._connection
                 if not self._connection.in_transaction:
-                    # The body has caught an error for which SQLite ends the whole transaction.
-                    raise sqlite3.OperationalError("the transaction was undone by an earlier error")
+                    # The body has caught an error at which SQLite rolls the whole transaction back.
+                    raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
             except BaseException as e:
                 await shield(self._undo(group, e))
                 raise
         finally:
             await self._pass_on()
-        # A cancellation comes after the commit: this member is part of it.
+        # This member is part of the commit: a cancellation takes effect after it.
         await shield(group.done)
 
     async def _acquire(self) -> None:
@@ -96,7 +97,7 @@ class GroupCommit:
             await self._turn.acquire()
         except BaseException:
             if self._waiting == 1 and not self._turn.locked():
-                # The member before has left the commit to this one.
+                # The previous member has left the commit to this one.
                 await shield(self._commit_for_others())
             raise
         finally:
@@ -117,27 +118,27 @@ class GroupCommit:
             group.joined += 1
             await self._connection.execute_fetchall(f"SAVEPOINT member_{group.joined}")
         except BaseException as e:
-            # Also when it was only cancelled: the connection's thread takes statements in order, so this comes after it.
+            # Also after a cancellation: the connection's thread runs statements in order, so this runs after it.
             await shield(self._undo(group, e))
             raise
         return group
 
     async def _undo(self, group: _Group | None, error: BaseException) -> None:
-        """Undo the member that runs; the others' part is kept where SQLite has kept it."""
+        """Roll the running member back; the other members' changes stay unless SQLite has rolled them back."""
         if group is None or group.joined == 1:
             self._group = None
-            # It does nothing where no transaction is open.
+            # Without an open transaction this does nothing.
             await self._connection.rollback()
             return
         try:
-            # Savepoints of earlier members stay below this one until the commit: each has a name of its own.
+            # The savepoints of earlier members exist until the commit, so each has its own name.
             await self._connection.execute_fetchall(f"ROLLBACK TO member_{group.joined}")
         except sqlite3.Error as undoing:
-            # SQLite has ended the whole transaction, as it does when the disk is full.
+            # SQLite has rolled the whole transaction back, as it does when the disk is full.
             await self._fail(group, error if isinstance(error, sqlite3.Error) else undoing)
 
     async def _pass_on(self) -> None:
-        """Let the next one begin its body; commit first where none waits, or the group has been open for long enough."""
+        """Let the next member begin; commit first if none waits, or if the group is full or has been open long enough."""
         group = self._group
         try:
             if group is not None and (
@@ -150,14 +151,14 @@ class GroupCommit:
             self._turn.release()
 
     async def _commit(self) -> None:
-        """Commit the open group, if there is one, and release its members; an error is theirs."""
+        """Commit the open group, if there is one, and release its members. They get the error if it fails."""
         group = self._group
         if group is None:
             return
         try:
             await shield(self._end(group))
         finally:
-            # Only where the loop is shutting down and has cancelled every task.
+            # It has an effect only when the loop shuts down and has cancelled every task.
             group.done.cancel()
 
     async def _end(self, group: _Group) -> None:
@@ -173,6 +174,6 @@ class GroupCommit:
     async def _fail(self, group: _Group, error: Exception) -> None:
         self._group = None
         group.done.set_exception(error)
-        # Seen, although a member that was cancelled does not look.
+        # Mark the exception as retrieved: a cancelled member does not await it.
         group.done.exception()
         await self._connection.rollback()

@@ -1,4 +1,4 @@
-"""Pictures that people give to start from, as files: named by what is in them, kept as long as a job names them."""
+"""Files of source images and masks: named by their content, stored as long as a job needs them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 from bot.storage import data_files
 
 FOLDER = data_files.INPUTS
-"""Where they lie in the data folder."""
+"""Their folder, in the data folder."""
 
 DELETED = f"{FOLDER}/unkept"
-"""Stands in a job for a file that is not kept any more: it can't be drawn again."""
+"""Name in the row of a job whose source image was deleted: the job can't be drawn again."""
 
 _TEMPORARY = ".part"
 
 _LEFT_SECONDS = 3600
-"""A half-written file that is older was left by a kill; younger ones may be somebody's request that comes in now."""
+"""Older partial files were left by a crash; younger ones may belong to a request that is being admitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A file that is on the disk, under a name that nobody looks for yet.
+    """A file that is written under a temporary name.
 
     Attributes:
-        name: What it will be called, relative to the data folder.
-        path: Where it will be.
-        temporary: Where it is.
+        name: Its final name, relative to the data folder.
+        path: Its final path.
+        temporary: Its present path.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Staged:
 
 
 def data_folder(pictures: Path) -> Path:
-    """Return the data folder, which the names of files to start from are relative to: the pictures' folder lies in it."""
+    """Return the data folder, which holds the pictures folder and which the names of source files are relative to."""
     return pictures.parent
 
 
 def from_picture(pictures: Path, path: str) -> str:
-    """Return a stored picture's name as one to start from; ``path`` is relative to the pictures folder."""
+    """Return the source name of a stored picture; ``path`` is relative to the pictures folder."""
     return f"{pictures.name}/{path}"
 
 
 async def stage(pictures: Path, data: bytes) -> Staged:
-    """Write a PNG so that ``keep`` only has to rename it. Whoever calls this calls ``discard`` in the end.
+    """Write a PNG under a temporary name. The caller has to call ``discard`` in the end, also after ``commit``.
 
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
@@ -63,7 +63,7 @@ async def stage(pictures: Path, data: bytes) -> Staged:
 
 
 async def commit(staged: Staged) -> None:
-    """Give the file its name: in the transaction that stores the job, so that no sweep comes between.
+    """Give the file its final name: in the transaction that stores the job, so that no sweep runs in between.
 
     Raises:
         Unavailable: The folder can't be written.
@@ -80,15 +80,15 @@ async def commit(staged: Staged) -> None:
 
 
 async def discard(staged: Staged) -> None:
-    """Remove the file unless it was kept."""
+    """Remove the file unless it was committed."""
     await asyncio.to_thread(staged.temporary.unlink, missing_ok=True)
 
 
 async def remove(pictures: Path, names: Collection[str]) -> None:
-    """Remove files that no job names any more; in the writing transaction in which that was seen.
+    """Remove files that no job needs any more; in the writing transaction that found them.
 
-    Names of stored pictures, which jobs may start from too, are left to whoever keeps those; so is everything that is no
-    name of Easel's, since rows may come out of a foreign backup.
+    Only names that Easel gives to source files are removed: a job's source may also be a stored picture, and rows may
+    come from another machine's backup.
     """
     folder = data_folder(pictures) / FOLDER
 
@@ -101,8 +101,11 @@ async def remove(pictures: Path, names: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InputScan:
-    """What lies in the folder under names that Easel gives, without links: whole files and when each was written (the
-    disk's time), and half-written ones that nobody writes any more.
+    """The source files in the folder, without links.
+
+    Attributes:
+        whole: Modification times of the complete files (Unix seconds, the file system's time), by path.
+        half: Partial files that a crash has left.
     """
 
     whole: Mapping[Path, float]
@@ -110,10 +113,10 @@ class InputScan:
 
 
 async def scan(pictures: Path) -> InputScan:
-    """Return what is there. Raises OSError when the folder can't be read."""
+    """Return the source files in the folder. Raises OSError if it can't be read."""
 
     def look() -> InputScan:
-        # Files' times are the disk's, so they are compared with the machine's clock.
+        # Modification times are the file system's, so they are compared with the machine's clock.
         left = time.time() - _LEFT_SECONDS
         files = data_files.list_files(data_folder(pictures) / FOLDER, data_files.INPUT_NAME)
         whole = {path: made for path, made in files if path.suffix == ".png"}

@@ -75,23 +75,23 @@ async def move(
     seconds: float | None = None,
     lost: bool = False,
 ) -> bool:
-    """Change a job's state by compare-and-swap: the only function that does. Whoever gets True does what belongs to it.
+    """Change a job's state by compare-and-swap. No other function changes it. The caller that gets True does the rest.
 
     Args:
         tx: A writing transaction.
-        job_id: Which job.
-        frm: The state that it must be in.
-        to: The state that it shall be in.
-        now: Unix seconds; kept as the time it started (RUNNING) or ended (PAINTED, CANCELLED, FAILED).
-        error: Catalogue key of why it failed.
-        seconds: What drawing it took, where that is known now.
-        lost: Back to QUEUED because the engine was lost: the attempt counts.
+        job_id: The job.
+        frm: The expected state.
+        to: The new state.
+        now: Unix seconds: the job's start (RUNNING) or end (PAINTED, CANCELLED, FAILED).
+        error: Catalogue key of the reason why it failed.
+        seconds: Time that the device spent on it; None leaves the stored value.
+        lost: It returns to QUEUED because the engine was lost: count the attempt.
 
     Returns:
-        Whether this call made the move; False when the job is in another state, or there is none.
+        Whether this call changed the state; False if the job has another state or does not exist.
 
     Raises:
-        ValueError: The table of moves has no such move.
+        ValueError: The move is not legal.
     """
     if to not in MOVES[frm]:
         raise ValueError(f"a job can't go from {frm} to {to}")
@@ -118,35 +118,35 @@ async def move(
 
 
 async def claim(tx: aiosqlite.Connection, job_ids: Sequence[int], *, now: float) -> tuple[int, ...]:
-    """Move a batch from QUEUED to RUNNING; returns those that this call moved (the others were cancelled, say)."""
+    """Move jobs from QUEUED to RUNNING; return those that were moved. The others were cancelled, for example."""
     return tuple([i for i in job_ids if await move(tx, i, JobState.QUEUED, JobState.RUNNING, now=now)])
 
 
 async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bool) -> bool:
-    """Move from RUNNING back to QUEUED; ``lost`` counts the attempt (a graceful stop does not)."""
+    """Move a job from RUNNING back to QUEUED; ``lost`` counts the attempt (a graceful stop does not)."""
     return await move(tx, job_id, JobState.RUNNING, JobState.QUEUED, now=now, lost=lost)
 
 
 async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
-    """Return one job, or None."""
+    """Return a job, or None."""
     return await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))
 
 
 async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
-    """Return the roles that were kept with a job."""
+    """Return the roles that were stored with a job."""
     rows = await tx.execute_fetchall("SELECT roles FROM jobs WHERE id = ?", (job_id,))
     return next((tuple(json.loads(row[0])) for row in rows), ())
 
 
 async def digest_of(tx: aiosqlite.Connection, job_id: int) -> str:
-    """Return the digest of what was asked for that was kept with a job; empty where none was."""
+    """Return the digest of a job's request; empty if none was stored."""
     rows = await tx.execute_fetchall("SELECT digest FROM jobs WHERE id = ?", (job_id,))
     return next((str(row[0]) for row in rows), "")
 
 
 async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int) -> tuple[Job, ...]:
-    """Return a person's jobs that have not ended, at most so many: those that are drawn first, then the oldest first."""
-    # As constants, so that the index of those that wait is used.
+    """Return up to ``limit`` unfinished jobs of a person: running ones first, then the oldest first."""
+    # Constants, as in the partial index jobs_waiting: SQLite uses it only for the same words.
     return await _JOBS.select(
         tx,
         "WHERE state IN ('held', 'queued', 'running') AND person_id = ? ORDER BY state = 'running' DESC, id LIMIT ?",
@@ -155,22 +155,22 @@ async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int
 
 
 async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
-    """Return the job that an event caused, or None."""
+    """Return the job of an event, or None."""
     return await _JOBS.select_one(tx, "WHERE event = ?", (event,))
 
 
 async def find_pressed(
     tx: aiosqlite.Connection, person_id: int, parent_id: int, button: str, *, since: float, until: float
 ) -> Job | None:
-    """Return the newest job that a person's press of a button of another job made, or None; not a cancelled or failed one.
+    """Return the newest job that a person made by a button; None if there is none, or it was cancelled or failed.
 
     Args:
         tx: A transaction.
-        person_id: Whose press.
+        person_id: The person.
         parent_id: The job that the button belongs to.
-        button: Which button; see ``NewJob.pressed``.
-        since: Only jobs that were made after this moment (Unix seconds).
-        until: Only jobs that were made up to this moment: a later one is from before the clock was set back.
+        button: The button; see ``NewJob.pressed``.
+        since: Only jobs made after this time (Unix seconds).
+        until: Only jobs made up to this time: a later one was made before the clock was set back.
     """
     return await _JOBS.select_one(
         tx,
@@ -181,10 +181,10 @@ async def find_pressed(
 
 
 async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:
-    """Return the jobs in an open state (HELD, QUEUED, RUNNING, PAINTED), oldest first."""
+    """Return the jobs in one of the states HELD, QUEUED, RUNNING and PAINTED, oldest first."""
     return await _JOBS.select(
         tx,
-        # The same words as in the partial index jobs_open, so that it is used.
+        # The same words as in the partial index jobs_open: SQLite uses it only then.
         "WHERE state = ? AND state IN ('held', 'queued', 'running', 'painted') ORDER BY id",
         (state.value,),
     )
@@ -192,7 +192,7 @@ async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]
 
 async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
     """Return the ids of the queued jobs."""
-    # The same words as in the partial index jobs_open, so that it is used.
+    # The same words as in the partial index jobs_open: SQLite uses it only then.
     rows = await tx.execute_fetchall(
         "SELECT id FROM jobs WHERE state = 'queued' AND state IN ('held', 'queued', 'running', 'painted')"
     )
@@ -200,8 +200,8 @@ async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
 
 
 async def source_files(tx: aiosqlite.Connection) -> frozenset[str]:
-    """Return the files that any job starts from, relative to the data folder: rerolls need them as long as it is kept."""
-    # The same words as in the partial index jobs_started, so that it is used.
+    """Return the source files of all jobs, relative to the data folder. A reroll needs them as long as its job is stored."""
+    # The same words as in the partial index jobs_started: SQLite uses it only then.
     rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
     return frozenset(name for row in rows for name in row if name)
 
@@ -209,14 +209,14 @@ async def source_files(tx: aiosqlite.Connection) -> frozenset[str]:
 async def of_person(
     tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
 ) -> tuple[Job, ...]:
-    """Return a person's last jobs, newest first.
+    """Return a person's jobs, newest first.
 
     Args:
         tx: A transaction.
-        person_id: Whose.
-        limit: At most so many.
+        person_id: The person.
+        limit: Number of jobs at most.
         before: Only jobs with a smaller id.
-        pictured: Only jobs that have pictures.
+        pictured: Only jobs with pictures.
     """
     where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
     if pictured:
@@ -227,7 +227,7 @@ async def of_person(
 
 
 async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job, ...]:
-    """Return these jobs in this order; those that are not there are left out."""
+    """Return these jobs in this order; missing ones are left out."""
     if not job_ids:
         return ()
     marks = ", ".join("?" * len(job_ids))
@@ -236,13 +236,13 @@ async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job,
 
 
 async def with_pictures(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
-    """Return jobs of anybody that have pictures, with ids up to ``up_to``, newest first."""
+    """Return jobs with pictures of all people, with ids up to ``up_to``, newest first."""
     where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
     return await _JOBS.select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
 
 
 async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -> int | None:
-    """Return the id of a person's first job at a moment (Unix seconds) or later, or None."""
+    """Return the id of a person's first job at or after a time (Unix seconds), or None."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM jobs WHERE person_id = ? AND created_at >= ? ORDER BY created_at, id LIMIT 1",
         (person_id, moment),
@@ -251,7 +251,7 @@ async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -
 
 
 async def get_own(tx: Tx, actor: Actor, job_id: int) -> Job:
-    """Return one's own job. Raises NotFound, also when it is somebody else's."""
+    """Return a job of the actor. Raises NotFound, also if it is another person's."""
     job = await get(tx, job_id)
     if job is None or not await is_own(tx, actor, job):
         raise NotFound("refusal.job.not_found")
@@ -259,10 +259,10 @@ async def get_own(tx: Tx, actor: Actor, job_id: int) -> Job:
 
 
 async def get_visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
-    """Return a job that is one's own, or that was shown in this chat and is not private.
+    """Return a job that the actor may see: their own, or a public one that was shown in this chat.
 
     Raises:
-        NotFound: There is none, it is not for their eyes, or whoever asked for it had it forgotten.
+        NotFound: There is none, the actor may not see it, or its author has deleted their data.
     """
     job = await get(tx, job_id)
     if job is None:
@@ -277,6 +277,6 @@ async def get_visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
 
 
 async def is_own(tx: Tx, actor: Actor, job: Job) -> bool:
-    """Whether the account that acts belongs to the person who asked for the job."""
+    """Whether the actor is the author of the job, by any of their accounts."""
     person = await people.find(tx, actor.platform, actor.user_id)
     return person is not None and person.id == job.person_id

@@ -1,4 +1,4 @@
-"""What is shown where: a row is written before anything is sent, and says afterwards how that went."""
+"""The table of messages: a row is written before its message is sent, and records the outcome."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from bot.storage.sql import RowMapper
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
-# The same words as in the partial index messages_open: SQLite uses it only where it finds them.
+# The same words as in the partial index messages_open: SQLite uses it only then.
 _OPEN = "state IN ('opening', 'wanted', 'sending')"
-# What a notice says, and which files were sent by themselves, is kept until it is shown and no longer.
-_SAID = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '' ELSE card END"
+# The content of a notice, and of files without a job, is stored only until it is shown.
+_CLEAR_CARD = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '' ELSE card END"
 _OVER = frozenset({MessageState.SHOWN.value, MessageState.UNCLEAR.value, MessageState.GONE.value})
 _MESSAGES = RowMapper(Message, "messages", converters={"address": ADDRESS})
 
 log = logging.getLogger(__name__)
 
 FINAL = "final:"
-"""What the digest in ``shown`` starts with once a card was shown that nothing changes any more."""
+"""Prefix of the digest in ``shown`` of a card that will not change any more."""
 
 BARE = ":bare"
-"""What the digest ends with where the card was shown without its pictures, since its chat does not take them."""
+"""Suffix of the digest of a card that was shown without pictures, because its chat does not accept them."""
 
 
 async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: Address, state: MessageState) -> int:
-    """Add the card of a job: OPENING when the adapter makes the first answer, else WANTED. Returns the row's id.
+    """Add the card of a job: OPENING if the adapter sends the first answer, else WANTED. Returns the row's id.
 
-    The same event twice is one message: the row that is there stays as it is.
+    An event has one message: an existing row is left as it is.
     """
     return await _add(tx, MessageKind.CARD, state, event, address, job_id=job_id)
 
@@ -41,9 +41,9 @@ async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: A
 async def add_notice(
     tx: aiosqlite.Connection, event: str, address: Address, card_json: str, job_id: int | None = None
 ) -> int:
-    """Add a single notice, WANTED; ``card_json`` is ``codec.dump_card(card)``. The same event twice is one notice.
+    """Add a notice in state WANTED; ``card_json`` is ``codec.dump_card(card)``. An event has one notice.
 
-    ``job_id`` only where the notice is about a job: whoever sees the notice may then press that job's buttons there.
+    ``job_id`` only for a notice about a job: people who see the notice may then press that job's buttons there.
     """
     return await _add(tx, MessageKind.NOTICE, MessageState.WANTED, event, address, job_id=job_id, card=card_json)
 
@@ -57,9 +57,15 @@ async def add_files(
     *,
     indexes: Sequence[int] = (),
 ) -> int:
-    """Add an ALBUM or a DOCUMENT (the original files), WANTED; no indexes mean all pictures of the job.
+    """Add an ALBUM or a DOCUMENT (original files) in state WANTED. An event has one such message.
 
-    The same event twice is one sending.
+    Args:
+        tx: A writing transaction.
+        event: The event that asked for it.
+        job_id: The job.
+        address: Where to send it.
+        kind: ALBUM or DOCUMENT.
+        indexes: The pictures; empty for all of the job.
     """
     return await _add(
         tx, kind, MessageState.WANTED, event, address, job_id=job_id, card=",".join(str(i) for i in indexes)
@@ -67,7 +73,7 @@ async def add_files(
 
 
 async def pending_files(tx: aiosqlite.Connection, job_id: int, address: Address) -> frozenset[int] | None:
-    """Return the pictures whose original files are on their way to a place; ``ALL`` (None) for every picture of the job."""
+    """Return the pictures whose original files are still to be sent to a place; ``ALL`` (None) for all of the job."""
     coming: set[int] = set()
     for message in await _select(tx, f"WHERE kind = 'document' AND job_id = ? AND {_OPEN}", (job_id,)):
         if _place(message.address) == _place(address):
@@ -78,23 +84,23 @@ async def pending_files(tx: aiosqlite.Connection, job_id: int, address: Address)
 
 
 def _place(address: Address) -> tuple[str | None, ...]:
-    """Where others see what is sent; what is private goes to its person, wherever that is."""
+    """Return the place in which others see the message; a private message goes to its person, from any place."""
     if address.private:
         return address.platform, address.user
     return address.platform, address.chat, address.thread
 
 
 async def add_document(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
-    """Add files that belong to no job, WANTED: the pictures of a card, sent to its person as they are, once."""
+    """Add files that belong to no job, in state WANTED: the pictures of a card are sent to its person as files."""
     return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
 
 
 ALL = None
-"""Stands for every picture of a job."""
+"""All pictures of a job."""
 
 
 def addresses_of(message: Message) -> tuple[Address, ...]:
-    """Where a shown message is: its card, or each of the messages that its files came in."""
+    """Return the addresses of a shown message: that of its card, or of each message with its files."""
     if message.kind in {MessageKind.CARD, MessageKind.NOTICE}:
         return () if message.address.message is None else (message.address,)
     ids = message.shown.removeprefix(FINAL).split(",")
@@ -102,7 +108,7 @@ def addresses_of(message: Message) -> tuple[Address, ...]:
 
 
 def indexes_of(message: Message) -> tuple[int, ...]:
-    """The pictures that an ALBUM or a DOCUMENT is about; empty for all of its job."""
+    """Return the indexes of the pictures of an ALBUM or a DOCUMENT; empty for all of its job."""
     return tuple(int(i) for i in message.card.split(",") if i)
 
 
@@ -137,9 +143,9 @@ async def _add(
 
 
 async def bind(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
-    """The adapter's first answer is at ``address``: OPENING (or WANTED, after a restart) becomes SHOWN.
+    """Record the adapter's first answer: OPENING (or WANTED, after a restart) becomes SHOWN.
 
-    Returns whether a row was changed; the row's own message is not known to be final, so delivery edits it next.
+    Returns whether a row was changed. The message does not count as final, so delivery edits it next.
     """
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'shown', chat = ?, message = ?, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -150,7 +156,7 @@ async def bind(tx: aiosqlite.Connection, job_id: int, event: str, address: Addre
 
 
 async def unbind(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
-    """The adapter could not make the first answer: delivery sends the card. Returns whether a row was changed."""
+    """Let delivery send the card, because the adapter could not. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW}"  # noqa: S608 - a constant
         " WHERE event = ? AND job_id = ? AND kind = 'card' AND state = 'opening'",
@@ -160,16 +166,16 @@ async def unbind(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
 
 
 async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new: MessageState) -> bool:
-    """Change a message's state from ``old`` to ``new``; returns whether this call did it."""
+    """Change a message's state by compare-and-swap; return whether this call changed it."""
     cursor = await tx.execute(
-        f"UPDATE messages SET state = ?, {_SAID}, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - constants
+        f"UPDATE messages SET state = ?, {_CLEAR_CARD}, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - constants
         (new.value, new.value in _OVER, message_id, old.value),
     )
     return cursor.rowcount == 1
 
 
 async def begin_sending(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
-    """Write the intent to send what ``digest`` names: WANTED becomes SENDING. Returns whether this call did it."""
+    """Record that the content of ``digest`` is about to be sent: WANTED becomes SENDING. Returns whether this call did it."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'sending', shown = ?, updated_at = {_NOW} WHERE id = ? AND state = 'wanted'",  # noqa: S608 - a constant
         (digest, message_id),
@@ -178,7 +184,7 @@ async def begin_sending(tx: aiosqlite.Connection, message_id: int, digest: str) 
 
 
 async def mark_unreachable(tx: aiosqlite.Connection, message_id: int) -> bool:
-    """A card was sent or not, and the id of its message is not known: SENDING becomes SHOWN without an id.
+    """Record that a card may have been sent and its message id is unknown: SENDING becomes SHOWN without an id.
 
     Returns whether a row was changed.
     """
@@ -186,9 +192,9 @@ async def mark_unreachable(tx: aiosqlite.Connection, message_id: int) -> bool:
 
 
 async def mark_shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
-    """The message is at ``address`` and shows what ``digest`` names. Returns whether the row is there."""
+    """Record that the message is at ``address`` and shows the content of ``digest``. Returns whether the row exists."""
     cursor = await tx.execute(
-        f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, {_SAID},"  # noqa: S608 - constants
+        f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, {_CLEAR_CARD},"  # noqa: S608 - constants
         f" updated_at = {_NOW} WHERE id = ?",
         (address.platform, address.chat, address.message, dump_address(address), digest, True, message_id),
     )
@@ -196,7 +202,7 @@ async def mark_shown(tx: aiosqlite.Connection, message_id: int, address: Address
 
 
 async def mark_gone(tx: aiosqlite.Connection, message_id: int) -> bool:
-    """What the message showed is forgotten, and it is gone. Returns whether a row was changed."""
+    """Record that the message was removed, with its content. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'gone', unwanted = 0, card = '', shown = '', updated_at = {_NOW} WHERE id = ?",  # noqa: S608 - a constant
         (message_id,),
@@ -205,19 +211,19 @@ async def mark_gone(tx: aiosqlite.Connection, message_id: int) -> bool:
 
 
 async def has_unwanted(tx: aiosqlite.Connection, job_id: int) -> bool:
-    """Whether something still shows a job that was forgotten."""
+    """Whether a message still shows a job whose data was deleted."""
     rows = await tx.execute_fetchall("SELECT 1 FROM messages WHERE unwanted = 1 AND job_id = ? LIMIT 1", (job_id,))
     return any(True for _ in rows)
 
 
 async def unwanted_jobs(tx: aiosqlite.Connection) -> tuple[int, ...]:
-    """Return the forgotten jobs that something may still show, oldest first."""
+    """Return the jobs whose data was deleted and that a message may still show, oldest first."""
     rows = await tx.execute_fetchall("SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 ORDER BY job_id")
     return tuple(row[0] for row in rows)
 
 
 async def resend(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
-    """The shown message is gone: delivery sends it anew near ``address``. Returns whether a row was changed."""
+    """Let delivery send the message again near ``address``, because it was deleted. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, shown = '', updated_at = {_NOW}"  # noqa: S608 - a constant
         " WHERE id = ? AND state = 'shown'",
@@ -227,7 +233,7 @@ async def resend(tx: aiosqlite.Connection, message_id: int, address: Address) ->
 
 
 async def redirect(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
-    """Nothing can be sent where the message belongs: delivery sends it to ``address``. Returns whether a row was changed."""
+    """Let delivery send the message to ``address``, because its chat is closed. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
         " WHERE id = ? AND state IN ('wanted', 'sending')",
@@ -237,7 +243,7 @@ async def redirect(tx: aiosqlite.Connection, message_id: int, address: Address) 
 
 
 async def reset_opening(tx: aiosqlite.Connection) -> int:
-    """At start: whoever was to make a first answer is gone; delivery sends those cards. Returns how many."""
+    """After a restart, let delivery send the cards that adapters had to send. Returns how many."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening' AND {_OPEN}"  # noqa: S608 - a constant
     )
@@ -245,13 +251,13 @@ async def reset_opening(tx: aiosqlite.Connection) -> int:
 
 
 async def get(tx: aiosqlite.Connection, message_id: int) -> Message | None:
-    """Return one message, or None."""
+    """Return a message, or None."""
     found = await _select(tx, "WHERE id = ?", (message_id,))
     return found[0] if found else None
 
 
 async def by_event(tx: aiosqlite.Connection, event: str) -> Message | None:
-    """Return the message that an event caused, or None."""
+    """Return the message of an event, or None."""
     found = await _select(tx, "WHERE event = ?", (event,))
     return found[0] if found else None
 
@@ -262,17 +268,17 @@ async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Message, ...]:
 
 
 async def wanted(tx: aiosqlite.Connection) -> tuple[Message, ...]:
-    """Return what delivery has to send, oldest first."""
+    """Return the messages that delivery has to send, oldest first."""
     return await _select(tx, f"WHERE state = 'wanted' AND {_OPEN} ORDER BY id")
 
 
 async def sending(tx: aiosqlite.Connection) -> tuple[Message, ...]:
-    """Return the messages whose intent to send was written and nothing after it, oldest first."""
+    """Return the messages in state SENDING, oldest first."""
     return await _select(tx, f"WHERE state = 'sending' AND {_OPEN} ORDER BY id")
 
 
 async def stale_cards(tx: aiosqlite.Connection) -> tuple[Message, ...]:
-    """Return cards that are shown but not as the last thing that their ended job has to say (after a restart)."""
+    """Return the cards of ended jobs that do not show the end yet (after a restart)."""
     return await _select(
         tx,
         "WHERE kind = 'card' AND state = 'shown' AND shown NOT LIKE 'final:%' AND job_id IN"
@@ -281,7 +287,7 @@ async def stale_cards(tx: aiosqlite.Connection) -> tuple[Message, ...]:
 
 
 async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, chat: str) -> bool:
-    """Whether anything of this job was shown, or may have been, in that chat."""
+    """Whether a message about this job was sent, or may have been sent, in that chat."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM messages WHERE job_id = ? AND platform = ? AND chat = ? LIMIT 1", (job_id, platform, chat)
     )

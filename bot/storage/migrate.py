@@ -1,4 +1,4 @@
-"""Numbered SQL files, each applied together with its number in one transaction."""
+"""Migrations: numbered SQL files, each applied in one transaction with its number."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NAME = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step: the version that it leads to (1 is the first) and its statements."""
+    """One migration: the version that it leads to (the first is 1) and its statements."""
 
     version: int
     sql: str
 
 
 def shipped() -> tuple[Migration, ...]:
-    """Return the migrations of the ``migrations`` package in order; found from any working folder and from a wheel."""
+    """Return the migrations of the ``migrations`` package, in order."""
     found = sorted(
         (int(match[1]), file)
         for file in resources.files("migrations").iterdir()
@@ -34,15 +34,15 @@ def shipped() -> tuple[Migration, ...]:
 
 
 async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration]) -> int:
-    """Bring the database up to the last migration; returns its version.
+    """Apply the missing migrations; return the database's version.
 
     Args:
-        connection: In autocommit mode, with foreign keys not enforced (they are checked before each commit).
+        connection: In autocommit mode, without enforced foreign keys (they are checked before each commit).
         migrations: Numbered from 1 without gaps.
 
     Raises:
         Unavailable: The database was made by newer code.
-        sqlite3.Error: A statement failed; its whole migration is undone, the ones before it stay.
+        sqlite3.Error: A statement failed; its migration is rolled back, earlier ones stay.
     """
     if [m.version for m in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError("migrations must be numbered from 1 without gaps")
@@ -53,12 +53,14 @@ async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration
     for migration in migrations[version:]:
         await connection.execute_fetchall("BEGIN IMMEDIATE")
         try:
-            # Asked again inside: another process may have been quicker.
+            # Checked again in the transaction: another process may have applied it.
             if await version_of(connection) < migration.version:
                 for statement in _statements(migration.sql):
                     await connection.execute_fetchall(statement)
                 if await connection.execute_fetchall("PRAGMA foreign_key_check"):
-                    raise sqlite3.IntegrityError(f"migration {migration.version} leaves rows that point nowhere")
+                    raise sqlite3.IntegrityError(
+                        f"migration {migration.version} leaves rows that refer to missing rows"
+                    )
                 await connection.execute_fetchall(f"PRAGMA user_version = {migration.version}")
             await connection.commit()
         except BaseException as e:
@@ -69,7 +71,7 @@ async def apply(connection: aiosqlite.Connection, migrations: Sequence[Migration
 
 
 async def version_of(connection: aiosqlite.Connection) -> int:
-    """Return the number of the last migration that was applied; 0 for a new file."""
+    """Return the number of the last applied migration; 0 for a new file."""
     return int(next(iter(await connection.execute_fetchall("PRAGMA user_version")))[0])
 
 

@@ -1,4 +1,4 @@
-"""Options of a place, or of the whole service: one JSON value each, by name."""
+"""The table of options: JSON values by name, of a place or of the whole service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bot.core.jobs import ServiceState
 from bot.storage.sql import JSON, RowMapper
 
 SERVICE = 0
-"""Stands for the place of what holds everywhere."""
+"""Place id of the options of the whole service."""
 
 STATE = "state"
-"""Option of the service: a State."""
+"""Name of the service's option that holds its ServiceState."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +30,36 @@ _OPTIONS = RowMapper(_Option, "options", converters={"value": JSON})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is set for a place and for the whole service, read together.
+    """The options of a place and of the whole service.
 
     Attributes:
-        here: By the place's own admins, by name.
-        everywhere: By the owners, by name.
+        here: Values that the place's admins have set, by name.
+        everywhere: Values that the owners have set, by name.
     """
 
     here: Mapping[str, object] = field(default_factory=dict)
     everywhere: Mapping[str, object] = field(default_factory=dict)
 
     def binding(self, name: str) -> object:
-        """Return what holds: what the place has set, else what the owners have; None where nobody has said anything."""
+        """Return the effective value: the place's, else the service's, else None."""
         said = self.here.get(name)
         return self.everywhere.get(name) if said is None else said
 
     @property
     def state(self) -> ServiceState:
-        """What the owners have the whole service do."""
+        """The state that the owners have set."""
         value = self.everywhere.get(STATE)
         return ServiceState(value) if isinstance(value, str) and value in set(ServiceState) else ServiceState.RUN
 
 
 async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
-    """Return an option's value; None when it is not set."""
+    """Return an option's value; None if it is not set."""
     rows = await tx.execute_fetchall("SELECT value FROM options WHERE place_id = ? AND name = ?", (place_id, name))
     return next((json.loads(row[0]) for row in rows), None)
 
 
 async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
-    """Return every option that is set for a place and for the whole service; of the service alone with None."""
+    """Return the options of a place and of the service; with None, only those of the service."""
     rows = await _OPTIONS.select(tx, "WHERE place_id IN (?, ?)", (SERVICE, place_id))
     return Options(
         here={row.name: row.value for row in rows if row.place_id != SERVICE},
@@ -68,7 +68,7 @@ async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
 
 
 async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object) -> None:
-    """Set an option; None takes it away."""
+    """Set an option; None removes it."""
     if value is None:
         await tx.execute_fetchall("DELETE FROM options WHERE place_id = ? AND name = ?", (place_id, name))
         return
@@ -80,5 +80,5 @@ async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object)
 
 
 async def service_state(tx: aiosqlite.Connection) -> ServiceState:
-    """Return what the owners have the whole service do."""
+    """Return the state that the owners have set."""
     return (await read(tx, None)).state

@@ -1,7 +1,7 @@
-"""Files that no row knows: put aside for some days where this database certainly made them, and left alone otherwise.
+"""Orphans: picture files without a row. Those that this database made are quarantined for some days, then deleted.
 
-A database may be new, restored or another one than the files were made with. Then files without a row are not rubbish,
-but all that is left of somebody's pictures.
+The database may be new, restored or another one than the files were made with. Files without a row may then be all that
+is left of somebody's pictures, so they are left alone.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from bot.storage import data_files, options
 from bot.storage.sql import RowMapper
 
 FOLDER = "orphans"
-"""Where files that no row knows lie in the data folder, each sweep's in a folder of its own."""
+"""Folder of the quarantine, in the data folder; each sweep has a folder of its own there."""
 
 QUARANTINE_SECONDS = 7 * 86400.0
-"""How long they lie there."""
+"""How long orphans stay in the quarantine."""
 
 SINCE = "files_since"
-"""Option of the service: files that were written before this moment (Unix seconds, the disk's time) are left alone,
-since this database came into the folder later."""
+"""Option of the service: the time (Unix seconds, the file system's) when this database came into the data folder. Older
+files are left alone."""
 
 MAX_SHARE = 0.2
 MAX_FEW = 20
-"""More than this share of all files, and more than this number, are not put aside: a kill does not leave that many."""
+"""If more than this share and more than this number of all files are orphans, none is quarantined: a crash leaves fewer."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _ASIDE = re.compile(r"(\d{8}T\d{6}Z)(-\d+)?", re.ASCII)
 _HIGHEST = 10**12
-"""A larger number of a job is nobody's."""
+"""Job ids are smaller than this."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class OrphanScan:
-    """What lies in the pictures folder under names that Easel gives.
+    """The files in the pictures folder with names that Easel gives.
 
     Attributes:
-        pictures: When each was written (Unix seconds, the disk's time), by its path in the folder.
-        half: Half-written files.
+        pictures: Modification times (Unix seconds, the file system's), by path in the folder.
+        half: Partial files.
     """
 
     pictures: dict[str, float] = field(default_factory=dict)
@@ -57,21 +57,21 @@ class OrphanScan:
 
     @property
     def highest(self) -> int:
-        """The highest number of a job among them; 0 where there are none."""
+        """The highest job id among them; 0 if there are none."""
         return max((n for path in self.pictures if (n := job_of(path)) < _HIGHEST), default=0)
 
 
 def job_of(path: str) -> int:
-    """Return the number of a picture's job."""
+    """Return the job id of a picture's path."""
     match = data_files.PICTURE_PATH.fullmatch(path)
     assert match is not None
     return int(match[1])
 
 
 def scan(folder: Path) -> OrphanScan:
-    """Return what lies in the pictures folder: regular files under names that Easel gives, without following links.
+    """Return the regular files in the pictures folder with names that Easel gives; links are not followed.
 
-    For a thread. Raises OSError when a folder can't be read.
+    Blocks: run in a thread. Raises OSError if a folder can't be read.
     """
     found = OrphanScan()
     for year in data_files.day_folders(folder, 4):
@@ -86,16 +86,16 @@ def scan(folder: Path) -> OrphanScan:
 
 
 async def note_arrival(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, now: float) -> bool:
-    """Look whether this database came into the folder after its files, and remember it; returns whether it just did.
+    """Detect whether this database came into the folder after its files, and record that. Returns whether it did now.
 
-    It did where a file belongs to a later job than it ever had. Its next jobs get higher numbers than those files have,
-    or they would be written over them.
+    It did if a file belongs to a later job than the database has had. Its next jobs then get higher ids than the files
+    have, so that new pictures do not overwrite them.
 
     Args:
         tx: A writing transaction.
-        found: What lies in the pictures folder.
-        inputs: Whether anything was given to start from.
-        now: The machine's clock, as the files' times are.
+        found: The files in the pictures folder.
+        inputs: Whether there are source files.
+        now: Unix seconds of the machine's clock, which also times files.
     """
     rows = await tx.execute_fetchall("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
     last = next((int(row[0]) for row in rows), 0)
@@ -109,7 +109,7 @@ async def note_arrival(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: b
 
 
 async def trusted_since(tx: aiosqlite.Connection) -> float:
-    """Return the moment before which files are not this database's; 0 where all are."""
+    """Return the time before which files are not this database's; 0 if all are."""
     value = await options.get(tx, options.SERVICE, SINCE)
     return float(value) if isinstance(value, int | float) else 0.0
 
@@ -127,10 +127,10 @@ _JOBS = RowMapper(_Job, "jobs")
 async def made_here(
     tx: aiosqlite.Connection, found: OrphanScan, unknown: Iterable[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return which of these pictures this database has certainly made, and which of them somebody had forgotten.
+    """Return which of these pictures this database has made, and which of those belong to jobs with deleted data.
 
-    It has made what its own job would be called, on the job's day and within the job's count, and what was written since
-    it is in this folder.
+    It has made a file that is named like a picture of its own job, with the job's day and count, and that was written
+    since the database is in this folder.
     """
     first = await trusted_since(tx)
     by_job: dict[int, list[str]] = {}
@@ -149,16 +149,16 @@ async def made_here(
 
 
 def too_many(orphans: int, everything: int) -> bool:
-    """Whether there are more orphans than a kill leaves."""
+    """Whether there are more orphans than a crash leaves."""
     return orphans > max(MAX_FEW, MAX_SHARE * everything)
 
 
 def quarantine(data: Path, files: Collection[tuple[str, Path]], now: float) -> int:
-    """Move files into a new folder under ``orphans``; returns how many. For a thread. Raises OSError.
+    """Move files into a new folder of the quarantine; return how many. Blocks: run in a thread. Raises OSError.
 
     Args:
         data: The data folder.
-        files: Each by its name there and where it is.
+        files: For each, its name in the quarantine and its present path.
         now: Unix seconds.
     """
     if not files:
@@ -176,14 +176,14 @@ def quarantine(data: Path, files: Collection[tuple[str, Path]], now: float) -> i
         except FileNotFoundError:
             continue
         except OSError as error:
-            if error.errno != errno.EXDEV:  # a folder may be a link to another disk
+            if error.errno != errno.EXDEV:  # a folder may be a link to another file system
                 raise
             shutil.move(path, target)
     return len(files)
 
 
 def purge_quarantine(data: Path, now: float, *, kept: float = QUARANTINE_SECONDS) -> int:
-    """Remove what was put aside longer ago than ``kept`` seconds; returns how many folders. For a thread. Raises OSError."""
+    """Delete quarantined files after ``kept`` seconds; return how many folders. Blocks: run in a thread. Raises OSError."""
     gone = 0
     folder = data / FOLDER
     if not folder.is_dir() or folder.is_symlink():

@@ -1,4 +1,4 @@
-"""People, their accounts on platforms, and the places that they ask in."""
+"""The tables of people, accounts, places and owners."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PLACES = RowMapper(Place, "places", columns={"channel": "''"}, omit={"thread", 
 
 
 async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
-    """Return who acts; an account that is seen for the first time gets a person of its own, a new name is kept."""
+    """Return the person of an actor. A new account gets a person of its own; a changed name is stored."""
     person = await _remember(tx, actor, now=now)
     if actor.handle:
         handle = actor.handle.lower()
-        # Names are given back and taken by others: whoever was seen with it last is meant.
+        # Handles change hands: only the account that was seen with it last keeps it.
         await asyncio.gather(
             tx.execute_fetchall(
                 "UPDATE accounts SET handle = '' WHERE platform = ? AND handle = ? AND handle <> '' AND id <> ?",
@@ -34,7 +34,7 @@ async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Per
 
 
 async def find_by_handle(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
-    """Return the account that was seen last with this handle (without ``@``), or None."""
+    """Return the account that was last seen with this handle (without ``@``), or None."""
     return await _ACCOUNTS.select_one(
         tx, "WHERE platform = ? AND handle = ? AND handle <> ''", (platform, handle.lower())
     )
@@ -43,7 +43,7 @@ async def find_by_handle(tx: aiosqlite.Connection, platform: str, handle: str) -
 async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
     person = await find(tx, actor.platform, actor.user_id)
     if person is None:
-        # Side by side: the connection's thread takes statements in order, so the last row is the person's.
+        # Concurrently: the connection's thread runs statements in order, so the last row id is the person's.
         _, rows = await asyncio.gather(
             tx.execute_fetchall("INSERT INTO people (name, created_at) VALUES (?, ?)", (actor.name, now)),
             tx.execute_fetchall(
@@ -60,12 +60,12 @@ async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Pe
 
 
 async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person | None:
-    """Return who has this account, or None."""
+    """Return the person of an account, or None."""
     return await _PEOPLE.select_one(tx, "WHERE platform = ? AND user_id = ?", (platform, user_id))
 
 
 async def get_account(tx: aiosqlite.Connection, account_id: int) -> Account:
-    """Return an account by its id. Raises LookupError when there is none."""
+    """Return an account by its id. Raises LookupError if there is none."""
     found = await _ACCOUNTS.select_one(tx, "WHERE id = ?", (account_id,))
     if found is None:
         raise LookupError(f"there is no account {account_id}")
@@ -73,7 +73,7 @@ async def get_account(tx: aiosqlite.Connection, account_id: int) -> Account:
 
 
 async def get_place(tx: aiosqlite.Connection, place_id: int) -> Place:
-    """Return a server or group by its id, without a channel. Raises LookupError when there is none."""
+    """Return a place by its id, without a channel. Raises LookupError if there is none."""
     found = await _PLACES.select_one(tx, "WHERE id = ?", (place_id,))
     if found is None:
         raise LookupError(f"there is no place {place_id}")
@@ -81,7 +81,7 @@ async def get_place(tx: aiosqlite.Connection, place_id: int) -> Place:
 
 
 async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) -> int | None:
-    """Return the id of the server or group, kept from now on; None where there is none (direct messages, the page)."""
+    """Store a server or group and return its id; None in direct messages and on the page."""
     if place.guild is None:
         return None
     rows = await tx.execute_fetchall(
@@ -93,7 +93,7 @@ async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) 
 
 
 async def find_place(tx: aiosqlite.Connection, place: Place) -> int | None:
-    """Return the id of the server or group; None where there is none or nothing was asked for yet."""
+    """Return the id of a server or group; None if it is not stored, and in direct messages and on the page."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM places WHERE platform = ? AND guild = ?", (place.platform, place.guild)
     )
@@ -101,13 +101,13 @@ async def find_place(tx: aiosqlite.Connection, place: Place) -> int | None:
 
 
 async def all_owners(tx: aiosqlite.Connection) -> tuple[tuple[str, str], ...]:
-    """Return platform and user id of each."""
+    """Return the platform and user id of each owner."""
     rows = await tx.execute_fetchall("SELECT platform, user_id FROM owners")
     return tuple((str(row[0]), str(row[1])) for row in rows)
 
 
 async def get_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> tuple[str, str] | None:
-    """Return name and language of an owner; None when that account is none."""
+    """Return an owner's name and locale; None if the account is no owner's."""
     rows = await tx.execute_fetchall(
         "SELECT name, locale FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id)
     )
@@ -115,7 +115,7 @@ async def get_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> tu
 
 
 async def owner_locale(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
-    """Return the language to write to an owner in: that of their last request, else of their claim, else English."""
+    """Return the locale for messages to an owner: that of their last request, else of their claim, else English."""
     rows = await tx.execute_fetchall(
         "SELECT locale FROM jobs WHERE person_id = (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)"
         " ORDER BY id DESC LIMIT 1",
@@ -130,7 +130,7 @@ async def owner_locale(tx: aiosqlite.Connection, platform: str, user_id: str) ->
 async def put_owner(
     tx: aiosqlite.Connection, platform: str, user_id: str, name: str, *, locale: str, now: float
 ) -> None:
-    """Make an account an owner's; ``locale`` is the language that they spoke when they claimed the bot."""
+    """Store an owner. ``locale`` is the locale of the account when it claimed the bot."""
     await tx.execute_fetchall(
         "INSERT INTO owners (platform, user_id, name, locale, since) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (platform, user_id) DO UPDATE SET name = excluded.name, locale = excluded.locale",
@@ -139,5 +139,5 @@ async def put_owner(
 
 
 async def remove_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> None:
-    """Make an account nobody's any more."""
+    """Remove an owner."""
     await tx.execute_fetchall("DELETE FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))

@@ -1,4 +1,4 @@
-"""Writes that must not be given up at the first fault, since what they say is known nowhere else."""
+"""Retries writes that must not be lost while the database can't be written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.core.waits import ExponentialBackoff
 T = TypeVar("T")
 
 _FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""First and longest pause between two tries, in seconds."""
+"""First and longest pause between two attempts, in seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 async def persist(
     work: Callable[[], Awaitable[T]], clock: Clock, waits: Callable[[bool], None] = lambda _waiting: None
 ) -> T:
-    """Do this transaction, again and again while the database is locked or the disk is full. Cancel it to give up.
+    """Run a transaction, and retry it as long as the database can't be written. Cancel it to give up.
 
     Args:
         work: The transaction.
-        clock: Time.
-        waits: Called with True when it has to wait, and with False when that is over.
+        clock: Time source.
+        waits: Called with True before the first pause, and with False at the end.
     """
     backoff = ExponentialBackoff(_FIRST_PAUSE, LONGEST_PAUSE)
     said = ""
@@ -36,9 +36,9 @@ async def persist(
                 return await work()
             except Unavailable as e:
                 if e.key != said:
-                    # Once for each reason: many may wait, for hours.
+                    # Once for each reason: many transactions may wait for hours.
                     said = e.key
-                    log.warning("the database can't be written (%s); this is tried until it can", e.key)
+                    log.warning("the database can't be written (%s); retrying until it can", e.key)
                     waits(True)
                 await clock.sleep(backoff.fail())
     finally:

@@ -1,4 +1,4 @@
-"""Work that a cancellation may follow but not cut in two."""
+"""Shields short work from cancellation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 async def shield(work: Awaitable[T]) -> T:
-    """Await work that must not be left half done: a cancellation that comes meanwhile is raised after it.
+    """Await work that must not be interrupted; a cancellation meanwhile is raised after it.
 
-    For what has to happen together: a commit, or a commit and telling the queue of it. Keep such work short.
+    For steps that belong together, such as a commit and the queue's update. Keep the work short.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
