@@ -1,6 +1,6 @@
-"""The grammar of numbers and sizes behind flags: each is read whole, its unit included, or not at all.
+"""Parser of the flags in a prompt, such as ``--size 3:4``, and of the numbers and sizes that follow them.
 
-``plain`` stands for text in NFKC without invisible characters, as ``bot.drawing.flags`` and ``bot.core.texts.fold`` make it.
+``plain`` is text in NFKC without invisible characters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bot.core.errors import BadInput
 from bot.core.requests import DrawForm
 from bot.core.texts import invisible, nearest, shown
 
-# People's keyboards, and what they copy from: Latin, Cyrillic and Greek letters beside the signs.
+# Signs and Latin, Cyrillic and Greek letters that people type or paste as a multiplication sign or a colon.
 _TIMES = "xX×✕✖✗✘⨉⨯╳*хХχΧ"
 _COLON = ":∶꞉ː/⁄∕"
 _GAP = r"[^\S\n]*"
@@ -37,7 +37,7 @@ RATIO = re.compile(
 _AMOUNTS: Mapping[str, re.Pattern[str]] = {
     field: re.compile(rf"(?P<number>{number}){unit}", re.IGNORECASE)
     for field, number, unit in (
-        # A unit behind a space is one only where no word goes on: "4 张飞" is a name.
+        # After a space, it is a unit only if the word ends there: "4 张飞" is a name.
         ("count", _WHOLE, rf"(?:张|幅|个|(?:pictures?|images?|pics?)(?![a-z])|{_GAP}[张幅](?!\w))?"),
         ("steps", _WHOLE, rf"(?:步|steps?(?![a-z])|{_GAP}步(?!\w))?"),
         ("seed", _WHOLE, ""),
@@ -45,30 +45,31 @@ _AMOUNTS: Mapping[str, re.Pattern[str]] = {
         ("strength", _DECIMAL, ""),
     )
 }
-# What closes a value: the first before anything but a digit (1,000 goes on), the second before a space alone (7.5 and 7.x go on).
+# Characters that end a value: the first ones before anything but a digit (1,000 continues), the second ones only
+# before a space (7.5 and 7.x continue).
 _CLOSING = frozenset(",;:、—–―()[]{}<>«»“”‘’")
 _STOPS = frozenset(".!?…'\"")
-# Chinese words that a number goes on with (1万 is 10,000).
+# Chinese multipliers that continue a number (1万 is 10,000).
 _MULTIPLIERS = frozenset("十百千万亿萬億")
 
 
 def strip_unit(field: str, text: str) -> str:
-    """Return a number's digits without the unit that its flag may have (``4张``, ``20 steps``); other text as it is."""
+    """Return a number without the unit of its flag (``4张``, ``20 steps``); any other text unchanged."""
     found = _AMOUNTS[field].fullmatch(text)
     return found["number"] if found else text
 
 
 def value_end(field: str, plain: str, start: int, limit: int) -> int | None:
-    """Return where the number or the size that begins at ``start`` ends, its unit included.
+    """Return the end of the number or size that begins at ``start``, including its unit.
 
     Args:
-        field: Of the form: size, seed, count, steps, guidance or strength.
+        field: The form's field: size, seed, count, steps, guidance or strength.
         plain: The text.
         start: Where the value begins.
-        limit: Where the next flag begins, or the text's end.
+        limit: Where the next flag begins, or the text ends.
 
     Returns:
-        None where there is no such value, or where the text goes on in such a way that another was meant (``1_000``).
+        None if there is no such value, or if the text continues so that another value was meant (``1_000``).
     """
     patterns = (SIZE, RATIO) if field == "size" else (_AMOUNTS[field],)
     for pattern in patterns:
@@ -79,7 +80,7 @@ def value_end(field: str, plain: str, start: int, limit: int) -> int | None:
 
 
 def is_wide(char: str) -> bool:
-    """Whether it is a character of a script that is written without spaces."""
+    """Return whether a character is wide or full-width: from a script that is written without spaces."""
     return unicodedata.east_asian_width(char) in {"W", "F"}
 
 
@@ -99,7 +100,7 @@ def _closes(plain: str, end: int, limit: int, *, number: bool) -> bool:
 
 
 class _Value(Enum):
-    """What follows a flag's name."""
+    """The kind of value that follows a flag."""
 
     NOTHING = "nothing"
     WORD = "word"
@@ -127,11 +128,11 @@ _FLAGS = (
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no"}
 FLAG_NAMES = tuple(flag.name for flag in _FLAGS)
-"""Every flag's name, without the dashes and without aliases."""
+"""Names of the flags, without dashes and aliases."""
 
-# Sides that other programs take one by one, and what else they call what Easel has.
+# Flags of other programs: single sides, and other names of Easel's flags.
 _SIDES = frozenset({"width", "height", "w", "h", "x", "y"})
-_MEANT = {
+_SYNONYMS = {
     "cfg": "guidance",
     "cfg-scale": "guidance",
     "cfg_scale": "guidance",
@@ -152,7 +153,7 @@ _NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength"})
 _KNOWN = {flag.name: flag for flag in _FLAGS}
 _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
 
-# Two hyphens (of any kind), or one or two of the dashes that apps make of them.
+# Two hyphens of any kind, or the one or two dashes that apps replace them by.
 _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 _SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
 _WORD = re.compile(r"\S+")
@@ -164,12 +165,12 @@ _SINGLE = "'‘’‛"
 
 
 def parse(form: DrawForm) -> DrawForm:
-    """Take the flags out of ``form.prompt`` into the form's fields. A field that is given already wins over its flag.
+    """Move the flags in ``form.prompt`` to the form's fields. A field that is set already wins over its flag.
 
-    Where a flag comes twice, the later one counts; several ``--no`` add up. The same form comes back unchanged.
+    The last of several equal flags counts; several ``--no`` are combined.
 
     Raises:
-        BadInput: An unknown flag (the nearest known one is named), a flag without its value, an open quotation mark.
+        BadInput: An unknown flag (names the nearest one), a flag without its value, or an open quotation mark.
     """
     text = _Text(form.prompt)
     found: dict[str, str | bool] = {}
@@ -189,7 +190,7 @@ def parse(form: DrawForm) -> DrawForm:
 
 
 class _Text:
-    """A prompt, and its visible characters in NFKC with the place in the prompt that each came from."""
+    """A prompt, and its visible characters in NFKC, each with its index in the prompt."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -198,7 +199,7 @@ class _Text:
         for index, char in enumerate(text):
             if invisible(char):
                 continue
-            # Character by character: composing across characters changes nothing that flags are made of.
+            # Character by character: no flag depends on composition across characters.
             folded = unicodedata.normalize("NFKC", char)
             plain.append(folded)
             self._origin += [index] * len(folded)
@@ -206,17 +207,17 @@ class _Text:
         self.plain = "".join(plain)
 
     def typed(self, start: int, end: int) -> str:
-        """Return the prompt's own text between two positions of ``plain``."""
+        """Return the original text between two positions of ``plain``."""
         return self._text[self._origin[start] if start else 0 : self._origin[end]]
 
-    def parted(self, position: int) -> bool:
-        """Whether something invisible stands before this position of ``plain``."""
+    def has_invisible_before(self, position: int) -> bool:
+        """Return whether an invisible character precedes this position of ``plain``."""
         index = self._origin[position] - 1
         return index >= 0 and invisible(self._text[index])
 
 
 def _scan(text: _Text) -> Iterator[tuple[_Flag, str | bool, int, int]]:
-    """Yield each flag with its value and the stretch of ``text.plain`` that it takes."""
+    """Yield each flag with its value, its start and its end in ``text.plain``."""
     position = 0
     after_flag = 0
     while (head := _HEAD.search(text.plain, position)) is not None:
@@ -230,16 +231,16 @@ def _scan(text: _Text) -> Iterator[tuple[_Flag, str | bool, int, int]]:
 
 
 def _flag_at(text: _Text, head: re.Match[str], after_flag: int) -> _Flag | None:
-    """Return the known flag that ``head`` is, None where the dashes belong to the prompt; refuses an unknown flag."""
+    """Return the flag at ``head``; None if the dashes belong to the prompt. Raises BadInput for an unknown flag."""
     plain = text.plain
     start, end = head.span()
     before = plain[start - 1] if start > after_flag else " "
     flag = _KNOWN.get(head["name"].lower())
-    if flag is not None and not _goes_on(plain, end):
-        return None if (_in_word(before) and not text.parted(start)) or before in "-‐‒–—―−" else flag
+    if flag is not None and not _continues(plain, end):
+        return None if (_in_word(before) and not text.has_invisible_before(start)) or before in "-‐‒–—―−" else flag
     if not before.isspace() or head["dashes"][0] not in "-‐":
         return None
-    rest = _WORD.match(plain, end) if _goes_on(plain, end) else None
+    rest = _WORD.match(plain, end) if _continues(plain, end) else None
     typed = "--" + head["name"] + (rest[0] if rest else "")
     raise _unknown(typed)
 
@@ -248,7 +249,7 @@ def _unknown(typed: str) -> BadInput:
     name = typed.removeprefix("--").lower()
     if name in _SIDES:
         return BadInput("refusal.flag.side", flag=shown(typed))
-    near = _MEANT.get(name) or nearest(name, _KNOWN)
+    near = _SYNONYMS.get(name) or nearest(name, _KNOWN)
     if near is None:
         return BadInput(
             "refusal.flag.none_near", flag=shown(typed), known=", ".join(f"--{known}" for known in FLAG_NAMES)
@@ -260,13 +261,13 @@ def _in_word(char: str) -> bool:
     return char.isalnum() and not is_wide(char)
 
 
-def _goes_on(plain: str, end: int) -> bool:
-    """Whether the name goes on after ``end`` in letters that no flag's name has (``--société``)."""
+def _continues(plain: str, end: int) -> bool:
+    """Return whether the word continues after ``end`` with letters that no flag has (``--société``)."""
     return end < len(plain) and _in_word(plain[end])
 
 
 def _value(text: _Text, flag: _Flag, head: re.Match[str]) -> tuple[str | bool, int]:
-    """Read the value behind a flag's name; returns it and where it ends."""
+    """Return the value of a flag, and its end."""
     plain, end = text.plain, head.end()
     name = "--" + flag.name
     separator = _SEPARATOR.match(plain, end)
@@ -289,7 +290,7 @@ def _unquoted(text: _Text, flag: _Flag, start: int) -> tuple[str, int]:
     plain = text.plain
     name = "--" + flag.name
     if flag.value is _Value.TEXT:
-        # As in Midjourney, it goes on to the next flag; a line's end closes it too.
+        # As in Midjourney, it extends to the next flag, or to the end of the line.
         line = _LINE.match(plain, start)
         end = min(line.end(), _next_flag(plain, start, line.end())) if line else start
         value = text.typed(start, end).strip().rstrip(",，、;；")
@@ -307,11 +308,11 @@ def _unquoted(text: _Text, flag: _Flag, start: int) -> tuple[str, int]:
 
 
 def _next_flag(plain: str, start: int, end: int) -> int:
-    """Return where the next flag, known or not, begins in the stretch; ``end`` where there is none."""
+    """Return the start of the next flag, known or not, before ``end``; ``end`` if there is none."""
     position = start
     while (head := _HEAD.search(plain, position, end)) is not None:
         before = plain[head.start() - 1]
-        known = head["name"].lower() in _KNOWN and not _goes_on(plain, head.end())
+        known = head["name"].lower() in _KNOWN and not _continues(plain, head.end())
         if (known and not _in_word(before)) or (before.isspace() and head["dashes"][0] in "-‐"):
             return head.start()
         position = head.start() + 1
@@ -319,10 +320,10 @@ def _next_flag(plain: str, start: int, end: int) -> int:
 
 
 def _quoted(plain: str, start: int, name: str) -> tuple[tuple[int, int], int] | None:
-    """Find a quoted value: where its inside begins and ends, and where it is over. None where nothing is quoted."""
+    """Return the start and end inside the quotation marks, and the end after them; None if nothing is quoted."""
     opening = plain[start : start + 1]
     if opening and opening in _SINGLE:
-        # An apostrophe looks the same: the closing one must end a word.
+        # An apostrophe looks the same, so the closing mark must end a word.
         closing = re.compile(rf"[{_SINGLE}](?=\s|[,.;、。]|$)").search(plain, start + 1)
         return None if closing is None else ((start + 1, closing.start()), closing.end())
     closers = _QUOTES.get(opening)
@@ -335,9 +336,9 @@ def _quoted(plain: str, start: int, name: str) -> tuple[tuple[int, int], int] | 
 
 
 def _join(left: str, right: str) -> str:
-    """Close the gap that a flag left: one space, or the line break that was there."""
+    """Join the text around a removed flag with one space, or with the line break that was there."""
     gap = left[len(left.rstrip()) :] + right[: len(right) - len(right.lstrip())]
-    closed = right[:1] in _CLOSERS  # right behind the flag: "(a cat --seed 7)"
+    closed = right[:1] in _CLOSERS  # directly after the flag: "(a cat --seed 7)"
     left, right = left.rstrip(), right.lstrip()
     if not left or not right:
         return left or right

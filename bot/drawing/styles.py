@@ -1,4 +1,4 @@
-"""Styles: a template that a prompt is set into, and what the style keeps out. Built in, from TOML, or from A1111's CSV."""
+"""Styles: templates for the prompt and the negative prompt. Built in, from TOML, or from A1111's CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bot.core.texts import clean, fold, shown
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """``prompt`` holds ``{prompt}`` where the person's words go; without it they come first. Both may be empty."""
+    """A style. ``{prompt}`` in a template marks the person's text; without it, their text comes first. Both may be empty."""
 
     name: str
     prompt: str = ""
@@ -24,15 +24,15 @@ class Style:
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in this style."""
-        return _set_in(self.prompt, prompt)
+        return _fill(self.prompt, prompt)
 
     def apply_negative(self, negative: str) -> str:
-        """Return the negative prompt with what this style keeps out."""
-        return _set_in(self.negative, negative)
+        """Return the negative prompt in this style."""
+        return _fill(self.negative, negative)
 
 
-def _set_in(template: str, text: str) -> str:
-    # As A1111 does it. Replaced, not formatted: other braces are the style's own.
+def _fill(template: str, text: str) -> str:
+    # As A1111 does it. Replaced, not formatted: the template may have other braces.
     if "{prompt}" in template:
         return template.replace("{prompt}", text)
     return ", ".join(part for part in (text, template) if part)
@@ -49,7 +49,7 @@ BUILT_IN: Mapping[str, Style] = {
         Style("line", "{prompt}, line drawing, black ink on white paper", "colour, shading, photo"),
     )
 }
-"""The styles that every Easel has, by name."""
+"""The built-in styles, by name."""
 
 ALIASES: Mapping[str, str] = {
     "watercolor": "watercolour",
@@ -61,7 +61,7 @@ ALIASES: Mapping[str, str] = {
     "像素": "pixel",
     "线稿": "line",
 }
-"""Other names that people type for built-in styles."""
+"""Other names of built-in styles."""
 
 
 TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
@@ -70,10 +70,10 @@ TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
 MAX_NAME_CHARS = 64
 MAX_TEXT_CHARS = 4000
 MAX_STYLES = 1000
-"""Most styles that one file may hold."""
+"""Most styles in one file."""
 
-_LISTED_CHARS = 600
-_BREAKS = 100
+_MAX_LIST_CHARS = 600
+_MAX_BROKEN_ROWS = 100
 _GAPS = re.compile(r"[\s_-]+")
 
 ProblemHandler: TypeAlias = Callable[[BadInput], None]
@@ -81,13 +81,13 @@ ProblemHandler: TypeAlias = Callable[[BadInput], None]
 
 @dataclass(frozen=True, slots=True)
 class StyleLibrary:
-    """The styles that can be asked for.
+    """The available styles.
 
     Attributes:
         styles: By name; the operator's own first.
         own: How many are the operator's.
-        problems: What is left out of the operator's files, each with its sentence.
-        replaced: Built-in styles whose place one of the operator's takes, likewise.
+        problems: A message for each style of the operator's files that is left out.
+        replaced: A message for each built-in style that the operator has replaced.
     """
 
     styles: Mapping[str, Style]
@@ -97,20 +97,20 @@ class StyleLibrary:
 
 
 def merge_styles(files: Mapping[str, Mapping[str, Style]], problems: Sequence[BadInput] = ()) -> StyleLibrary:
-    """Put the operator's styles and the built-in ones together; names differ in more than case, width, spaces and dashes.
+    """Merge the operator's styles and the built-in ones. Names that differ only in case, width, spaces or dashes are equal.
 
     Args:
-        files: The styles of each file by the file's name. Of two styles of a name the first counts; an own one takes the
-            place of a built-in one.
-        problems: What was left out of the files already.
+        files: The styles of each file, by the file's name. The first of two styles with one name counts. The operator's
+            styles replace built-in ones.
+        problems: Messages for styles that the readers left out.
     """
     own: dict[str, tuple[str, Style]] = {}
-    left_out = list(problems)
+    messages = list(problems)
     for file, found in files.items():
         for style in found.values():
             key = style_key(style.name)
             if key in own:
-                left_out.append(BadInput("cli.styles.twice", file=file, name=shown(style.name), other=own[key][0]))
+                messages.append(BadInput("cli.styles.twice", file=file, name=shown(style.name), other=own[key][0]))
             else:
                 own[key] = (file, style)
     replaced = [
@@ -120,41 +120,41 @@ def merge_styles(files: Mapping[str, Mapping[str, Style]], problems: Sequence[Ba
     ]
     styles = {style.name: style for _, style in own.values()}
     styles |= {name: style for name, style in BUILT_IN.items() if style_key(name) not in own}
-    return StyleLibrary(styles, len(own), tuple(left_out), tuple(replaced))
+    return StyleLibrary(styles, len(own), tuple(messages), tuple(replaced))
 
 
 def style_key(name: str) -> str:
-    """Return what two names have in common that people take for one: ``Film  noir`` and ``film-noir``."""
+    """Return a key that is equal for names like ``Film  noir`` and ``film-noir``."""
     return _GAPS.sub("-", fold(name)).strip("-")
 
 
 def find_style(name: str, styles: Mapping[str, Style]) -> Style | None:
-    """Return the style of that name, whatever its case, width of letters, spaces and dashes; None when there is none."""
+    """Return the style of a name, ignoring case, width, spaces and dashes; None if there is none."""
     wanted = style_key(name)
     by_name = {style_key(known): style for known, style in styles.items()}
     return by_name.get(wanted) or by_name.get(style_key(ALIASES.get(wanted, "")))
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return names for a sentence: as many as fit into some lines, and how many more there are."""
+    """Return a list of names for a sentence, shortened to a few lines, with the number of the others."""
     listed, left = [], list(names)
-    room = _LISTED_CHARS
-    while left and len(left[0]) + 2 <= room:
-        room -= len(left[0]) + 2
+    chars = _MAX_LIST_CHARS
+    while left and len(left[0]) + 2 <= chars:
+        chars -= len(left[0]) + 2
         listed.append(left.pop(0))
     return ", ".join(listed) + (f" … (+{len(left)})" if left else "")
 
 
-def read_toml(text: str, left_out: ProblemHandler | None = None) -> dict[str, Style]:
+def read_toml(text: str, on_problem: ProblemHandler | None = None) -> dict[str, Style]:
     """Read ``styles.toml``: a table for each style, with ``prompt`` and ``negative``.
 
     Args:
-        text: What is in the file.
-        left_out: Told of each style that is no such table, and the others are returned; without it, the first one raises.
+        text: The file's content.
+        on_problem: Called for each invalid style, and the others are returned; without it, the first one raises.
 
     Raises:
-        ValueError: It is no TOML, or has too many styles.
-        BadInput: As above.
+        ValueError: It is not TOML, or has too many styles.
+        BadInput: A style is invalid, and there is no ``on_problem``.
     """
     try:
         tables = tomllib.loads(text)
@@ -167,24 +167,24 @@ def read_toml(text: str, left_out: ProblemHandler | None = None) -> dict[str, St
             or not table.keys() <= {"prompt", "negative"}
             or not all(isinstance(value, str) for value in table.values())
         ):
-            _leave_out(BadInput("cli.styles.table", file=TOML_FILE, name=shown(name)), left_out)
+            _report(BadInput("cli.styles.table", file=TOML_FILE, name=shown(name)), on_problem)
             continue
-        _put(styles, Style(name.strip(), **table), TOML_FILE, left_out)
+        _add(styles, Style(name.strip(), **table), TOML_FILE, on_problem)
     return styles
 
 
-def read_csv(text: str, left_out: ProblemHandler | None = None) -> dict[str, Style]:
+def read_csv(text: str, on_problem: ProblemHandler | None = None) -> dict[str, Style]:
     """Read A1111's ``styles.csv`` (columns name, prompt, negative_prompt; older files have ``text`` for ``prompt``).
 
-    Rows without a name, or without both texts, are separators there and are left out.
+    Rows without a name, or without both texts, are separators and are skipped.
 
     Args:
-        text: What is in the file.
-        left_out: Told of each row that can't be read, and the others are returned; without it, the first one raises.
+        text: The file's content.
+        on_problem: Called for each invalid row, and the others are returned; without it, the first one raises.
 
     Raises:
-        ValueError: There is no column ``name``, there are too many styles, or hardly a row can be read.
-        BadInput: As above.
+        ValueError: There is no column ``name``, there are too many styles, or too many rows are invalid.
+        BadInput: A row is invalid, and there is no ``on_problem``.
     """
     lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     try:
@@ -200,20 +200,20 @@ def read_csv(text: str, left_out: ProblemHandler | None = None) -> dict[str, Sty
         at = 0
         try:
             for row in rows:
-                _row(styles, header, row, left_out)
+                _add_row(styles, header, row, on_problem)
                 at = rows.line_num
             return styles
         except csv.Error:
-            # A quotation mark that is never closed takes all that follows: go on behind its line.
+            # An open quotation mark takes all that follows: continue after its line.
             broken += 1
-            if broken > _BREAKS:
+            if broken > _MAX_BROKEN_ROWS:
                 raise ValueError("hardly a line of it is a row of texts in quotation marks") from None
-            _leave_out(BadInput("cli.styles.line", file=CSV_FILE, line=start + at + 1), left_out)
+            _report(BadInput("cli.styles.line", file=CSV_FILE, line=start + at + 1), on_problem)
             start += at + 1
     return styles
 
 
-def _row(styles: dict[str, Style], header: list[str], row: list[str], left_out: ProblemHandler | None) -> None:
+def _add_row(styles: dict[str, Style], header: list[str], row: list[str], on_problem: ProblemHandler | None) -> None:
     found = dict(zip(header, row, strict=False))
     name = found.get("name", "").strip()
     prompt = found.get("prompt") or found.get("text") or ""
@@ -221,26 +221,26 @@ def _row(styles: dict[str, Style], header: list[str], row: list[str], left_out: 
     if not name or not (prompt or negative):
         return
     if len(row) > len(header) and any(column.strip() for column in row[len(header) :]):
-        _leave_out(BadInput("cli.styles.columns", file=CSV_FILE, name=shown(name)), left_out)
+        _report(BadInput("cli.styles.columns", file=CSV_FILE, name=shown(name)), on_problem)
         return
-    _put(styles, Style(name, prompt, negative), CSV_FILE, left_out)
+    _add(styles, Style(name, prompt, negative), CSV_FILE, on_problem)
 
 
-def _put(styles: dict[str, Style], style: Style, file: str, left_out: ProblemHandler | None) -> None:
+def _add(styles: dict[str, Style], style: Style, file: str, on_problem: ProblemHandler | None) -> None:
     if len(styles) >= MAX_STYLES:
         raise ValueError(f"it has more than {MAX_STYLES} styles")
     name = style.name
     if not style_key(name) or len(name) > MAX_NAME_CHARS or clean(name) != name or "\n" in name:
-        _leave_out(BadInput("cli.styles.name", file=file, name=shown(name), most=MAX_NAME_CHARS), left_out)
+        _report(BadInput("cli.styles.name", file=file, name=shown(name), most=MAX_NAME_CHARS), on_problem)
     elif max(len(style.prompt), len(style.negative)) > MAX_TEXT_CHARS:
-        _leave_out(BadInput("cli.styles.long", file=file, name=shown(name), most=MAX_TEXT_CHARS), left_out)
+        _report(BadInput("cli.styles.long", file=file, name=shown(name), most=MAX_TEXT_CHARS), on_problem)
     elif name in styles:
-        _leave_out(BadInput("cli.styles.twice", file=file, name=shown(name), other=file), left_out)
+        _report(BadInput("cli.styles.twice", file=file, name=shown(name), other=file), on_problem)
     else:
         styles[name] = replace(style, prompt=clean(style.prompt), negative=clean(style.negative))
 
 
-def _leave_out(problem: BadInput, left_out: ProblemHandler | None) -> None:
-    if left_out is None:
+def _report(problem: BadInput, on_problem: ProblemHandler | None) -> None:
+    if on_problem is None:
         raise problem
-    left_out(problem)
+    on_problem(problem)
