@@ -1,24 +1,24 @@
-"""How strict a place is about words and pictures."""
+"""Strictness of a place about words and pictures."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 HIDDEN = "note.words.spoiler"
-"""Note of a request whose words made its pictures hidden ones (``Strictness.SPOILER``)."""
+"""Note of a request whose pictures are hidden because of its words (``Strictness.SPOILER``)."""
 
 WARNED = "note.words.warn"
-"""Note of a request whose words were only warned of (``Strictness.WARN``)."""
+"""Note of a request with a warning about its words (``Strictness.WARN``)."""
 
 SPOILER = "spoiler"
-"""Flag of a picture that is shown behind a cover, until somebody wants to see it."""
+"""Flag of a picture that is shown behind a spoiler."""
 
 
 class Strictness(StrEnum):
-    """What follows when the word list finds something, or the classifier finds a picture unsafe.
+    """What happens to a request with listed words, and to a picture that the classifier finds unsafe.
 
-    OFF: nothing, and pictures are not looked at. WARN: it is drawn, with a note; an unsafe picture is hidden. REFUSE: it is
-    not drawn; an unsafe picture is not kept. SPOILER: it is drawn and hidden.
+    OFF: nothing, and pictures are not judged. WARN: it is drawn with a note; an unsafe picture is hidden. REFUSE: it is
+    refused; an unsafe picture is rejected. SPOILER: it is drawn and hidden.
     """
 
     OFF = "off"
@@ -28,5 +28,5 @@ class Strictness(StrEnum):
 
 
 def strictness_of(value: object) -> Strictness | None:
-    """Read the option ``words`` of a place; None where it is not set, or says nothing that this version knows."""
+    """Return the strictness of the option ``words``; None if it is not set or unknown."""
     return Strictness(value) if isinstance(value, str) and value in set(Strictness) else None

@@ -1,6 +1,6 @@
-"""JPEG and PNG files without what they say about themselves: pixels are read even where that can't be.
+"""JPEG and PNG containers: strips metadata, reads the Exif orientation, and finds truncated scans.
 
-Files come from anywhere: every length is checked before it is followed.
+Files are untrusted: every length is checked before it is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ JPEG_END = b"\xff\xd9"
 _EXIF = b"Exif\0\0"
 _ORIENTATION, _SHORT = 0x0112, 3
 _MOST_ENTRIES = 1000
-# JFIF and Adobe's colour transform decide what the pixels mean.
+# JFIF and Adobe's colour transform define the colour space.
 _KEPT_SEGMENTS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 _SOS, _EOI, _SOF2 = 0xDA, 0xD9, 0xC2
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -25,14 +25,14 @@ _COEFFICIENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class StrippedImage:
-    """A file with its pixels alone, and how they were meant to stand: Exif's orientation, 1 to 8."""
+    """A file without metadata, and its Exif orientation, 1 to 8."""
 
     data: bytes
     orientation: int
 
 
 def strip_metadata(data: bytes) -> StrippedImage | None:
-    """Return a JPEG or a PNG without texts, profiles and Exif; None for other files and for what can't be walked."""
+    """Return a JPEG or a PNG without texts, profiles and Exif; None for other or damaged files."""
     try:
         if data.startswith(JPEG):
             return _bare_jpeg(data)
@@ -44,7 +44,7 @@ def strip_metadata(data: bytes) -> StrippedImage | None:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return Exif's orientation, 1 to 8; 1 where it is not said, or can't be read."""
+    """Return the orientation of an Exif block, 1 to 8; 1 if there is none that can be read."""
     exif = exif.removeprefix(_EXIF)
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:
@@ -62,12 +62,12 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def is_progressive(data: bytes) -> bool:
-    """Whether a JPEG holds the whole picture several times, each time finer."""
+    """Return whether a JPEG is progressive."""
     return any(marker == _SOF2 for marker, _, _ in _segments(data))
 
 
 def has_all_scans(data: bytes) -> bool:
-    """Whether a progressive JPEG's last scan has begun: what is missing of it can hardly be seen."""
+    """Return whether a progressive JPEG has begun its last scan; missing rows of it are hardly visible."""
     try:
         return _all_fine(data)
     except IndexError:
@@ -75,7 +75,7 @@ def has_all_scans(data: bytes) -> bool:
 
 
 def _all_fine(data: bytes) -> bool:
-    # By component: the coefficients whose last bit a scan has.
+    # By component: the coefficients whose last bit is in a scan.
     fine: dict[int, set[int]] = {}
     for marker, start, end in _segments(data):
         content = data[start:end]
@@ -106,11 +106,11 @@ def _bare_jpeg(data: bytes) -> StrippedImage:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each marker with where its content begins and ends; compressed pixels are passed over."""
+    """Yield each marker with the start and end of its content; compressed data is skipped."""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF or data[at + 1] in {0x00, 0xFF} | _STANDALONE:
-            # Between a scan's header and the next marker.
+            # Compressed data, up to the next marker.
             at = data.find(b"\xff", at + 1)
             if at < 0:
                 return
@@ -133,7 +133,7 @@ def _bare_png(data: bytes) -> StrippedImage:
         name, end = data[at + 4 : at + 8], at + 12 + length
         if name == b"eXIf":
             exif = data[at + 8 : at + 8 + length]
-        # Chunks with a small first letter are not needed for the pixels, but for transparency.
+        # Chunks with a lower-case first letter are optional; tRNS is kept for transparency.
         if name[:1].isupper() or name == b"tRNS":
             kept.append(data[at:end])
         at = end

@@ -1,4 +1,4 @@
-"""The picture that a request starts from: decoded, made plain, and stored before its job."""
+"""Source images of requests: decodes, normalizes and stages them as files before their job is stored."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bot.storage import inputs
 from bot.storage.inputs import Staged
 
 MAX_PIXELS = 50_000_000
-"""More are refused by the file's header: decoded, that number takes up to 200 MB; larger sides are scaled down first."""
+"""Most pixels of a file, checked in its header: decoded, they take up to 200 MB."""
 
 MAX_SIDE = 4096
-"""Larger ones are kept smaller: twice the longest side that any model draws."""
+"""Longest side of a stored image, in pixels; larger ones are scaled down. It is twice the longest side of any model."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""What is read; Pillow's other readers start programs (EPS), or read what nobody sends."""
+"""Formats that are decoded. Pillow's other readers start programs (EPS) or read formats that nobody sends."""
 
 MASK_THRESHOLD = 16
-"""Of 255: where a mask is darker, nothing that could be seen is drawn anew."""
+"""Darkest grey of a mask, of 255, that counts as white. In darker areas no change would be visible."""
 
 UNSUPPORTED_FORMATS = (
     ("HEIC", re.compile(rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|(?:mif1|msf1)....(?:....)*?hei[cxms])", re.DOTALL)),
@@ -37,13 +37,13 @@ UNSUPPORTED_FORMATS = (
     ("SVG", re.compile(rb"(?=.*<svg\b)(?:\xef\xbb\xbf)?\s*<[?!s]", re.DOTALL)),
     ("Photoshop", re.compile(rb"8BPS")),
 )
-"""What people take for a picture that can be read, by how its file begins."""
+"""Formats that people send but Easel can't decode, by the first bytes of the file."""
 
 _BEGINNING = 1024
-"""Bytes of a file by which it is known."""
+"""Number of bytes by which a format is recognized."""
 
 _ROWS_MISSING, _SHARE_MISSING = 16, 0.05
-"""Most missing rows of a truncated JPEG that is still read: one block and a share of its height."""
+"""Most missing rows of a truncated JPEG that is still accepted: one block plus a share of its height."""
 
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,11 +54,11 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes Exif's orientation."""
+"""The transposition that undoes each Exif orientation."""
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = 5
-"""From this orientation on, width and height change places."""
+"""From this orientation on, width and height are swapped."""
 
 _NO_SHADES = frozenset({"1", "P", "PA"})
 
@@ -67,9 +67,13 @@ _PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
 
 @dataclass(frozen=True, slots=True)
 class NormalizedImage:
-    """A picture as it is kept: an upright PNG without transparency (RGB; a mask: grey), and its sides in pixels.
+    """An image as it is stored: an upright PNG without transparency, in RGB (a mask: in grey).
 
-    ``white`` is the box (left, top, right, bottom), in pixels, around all that a mask draws anew; None of a picture.
+    Attributes:
+        data: The PNG file.
+        width: Pixels.
+        height: Pixels.
+        white: Box (left, top, right, bottom), in pixels, around the white area of a mask; None for an image.
     """
 
     data: bytes
@@ -79,19 +83,19 @@ class NormalizedImage:
 
 
 def normalize_image(data: bytes) -> NormalizedImage:
-    """Return the picture upright, in RGB, its first frame, with white where it could be seen through.
+    """Decode an image's first frame and return it upright, in RGB, on a white background.
 
     Raises:
-        BadInput: It is no picture, is damaged, or has more than 50 million pixels.
+        BadInput: The file is no image, is damaged, or has more than ``MAX_PIXELS`` pixels.
     """
     return _encoded(_rgb(_opened(data, "image").picture))
 
 
 def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:
-    """Return the mask of a picture in grey, as large as ``plain`` keeps that one; what can be seen through is black.
+    """Decode an image's mask and return it in grey, on a black background, in the size of the normalized image.
 
     Raises:
-        BadInput: It is no picture, is of another size than the picture, or has nothing white in it.
+        BadInput: The file is no image, its size differs from the image's, or it has no white area.
     """
     found, wanted = _opened(data, "mask"), _size(image)
     if found.size != wanted:
@@ -112,13 +116,13 @@ def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A decoded picture of at most MAX_SIDE a side, and the size in pixels that it has in its file, both upright."""
+    """A decoded image with sides of at most MAX_SIDE, and its size in the file, both upright."""
 
     picture: Image.Image
     size: tuple[int, int]
 
     def turned(self, orientation: int) -> _Opened:
-        """Return it turned as Exif's orientation says."""
+        """Return the image with an Exif orientation undone."""
         method = _TRANSPOSED.get(orientation)
         if method is None:
             return self
@@ -127,7 +131,7 @@ class _Opened:
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """Return the upright size of a picture that was read before, from its header where that is whole."""
+    """Return the upright size of an image that was decoded before, from its header if that is intact."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as found:
             return found.size[::-1] if _orientation(found) >= _SIDEWAYS else found.size
@@ -136,9 +140,9 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _opened(data: bytes, what: str) -> _Opened:
-    """Decode the first frame, upright, in 8 bits and not too large; ``what`` is ``image`` or ``mask``.
+    """Decode the first frame, upright, in 8 bits and scaled down; ``what`` is ``image`` or ``mask``.
 
-    Where a JPEG or a PNG can't be read as it is, its pixels are read without what the file says about them.
+    If a JPEG or a PNG can't be decoded, it is decoded again without its metadata.
     """
     try:
         return _decoded(data, what)
@@ -146,7 +150,7 @@ def _opened(data: bytes, what: str) -> _Opened:
         bare = image_containers.strip_metadata(data)
         if refusal.key == f"refusal.{what}.too_large" or bare is None:
             raise
-        return _decoded(_ended(bare.data), what).turned(bare.orientation)
+        return _decoded(_with_end(bare.data), what).turned(bare.orientation)
 
 
 def _decoded(data: bytes, what: str) -> _Opened:
@@ -156,14 +160,14 @@ def _decoded(data: bytes, what: str) -> _Opened:
                 raise _too_large(what)
             size, orientation = found.size, _orientation(found)
             picture = _shrunk(found)
-            # What is rare (LAB, YCbCr) is made plain here, where it may fail.
+            # Rare modes (LAB, YCbCr) are converted here, where an error is handled.
             if picture.mode not in _PLAIN and not picture.has_transparency_data:
                 picture = picture.convert("RGB")
             return _Opened(picture, size).turned(orientation)
     except BadInput:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        # Pillow's own limit is higher, and comes first.
+        # Pillow's own limit is higher, but is checked first.
         raise _too_large(what) from None
     except UnidentifiedImageError:
         begin = data[:_BEGINNING]
@@ -175,50 +179,50 @@ def _decoded(data: bytes, what: str) -> _Opened:
 
 
 def _orientation(found: Image.Image) -> int:
-    """Return Exif's orientation, 1 to 8; 1 where the file says nothing of it that can be read."""
+    """Return the Exif orientation, 1 to 8; 1 if there is none that can be read."""
     try:
         value = found.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - what is said about the pixels is no reason to refuse them
+    except Exception:  # noqa: BLE001 - damaged metadata is no reason to refuse the image
         exif = found.info.get("exif")
         value = image_containers.exif_orientation(exif) if isinstance(exif, bytes) else 1
     return value if isinstance(value, int) and value in _TRANSPOSED else 1
 
 
 def _shrunk(found: Image.Image) -> Image.Image:
-    """Return a picture in 8 bits and of at most MAX_SIDE a side, before anything makes a copy of all its pixels."""
+    """Return the image in 8 bits with sides of at most MAX_SIDE, before any step copies all pixels."""
     large = max(found.size) > MAX_SIDE
     if large and (found.mode in _NO_SHADES or "transparency" in found.info):
-        # Pillow makes these smaller by leaving pixels out.
+        # Pillow would scale these modes down by leaving pixels out.
         picture = found.convert("RGBA" if found.has_transparency_data else "L" if found.mode == "1" else "RGB")
     else:
         picture = _eight_bits(found)
     if large:
-        # Of a JPEG, no more than is wanted is decoded.
+        # For a JPEG, this decodes at the reduced size.
         picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     else:
         picture.load()
     return picture
 
 
-def _ended(data: bytes) -> bytes:
-    """Return a JPEG with its end put back where nearly all of the picture is there; any other file as it is."""
+def _with_end(data: bytes) -> bytes:
+    """Return a truncated JPEG with its end marker if almost all rows are there; any other file unchanged."""
     if not data.startswith(image_containers.JPEG) or data.endswith(image_containers.JPEG_END):
         return data
     if image_containers.is_progressive(data):
-        whole = image_containers.has_all_scans(data)
+        complete = image_containers.has_all_scans(data)
     else:
-        # What was not decoded shows what was there before: black the first time, white the second.
-        seen = [_as_far_as_it_goes(data, fill) for fill in (0, 255)]
+        # Decode onto black, then onto white: rows that differ were not in the file.
+        seen = [_decoded_partly(data, fill) for fill in (0, 255)]
         if None in seen:
             return data
         first, second = (picture for picture in seen if picture is not None)
         missing = ImageChops.difference(first, second).getbbox()
         rows = 0 if missing is None else first.height - missing[1]
-        whole = rows <= min(_ROWS_MISSING + _SHARE_MISSING * first.height, first.height / 2)
-    return data + image_containers.JPEG_END if whole else data
+        complete = rows <= min(_ROWS_MISSING + _SHARE_MISSING * first.height, first.height / 2)
+    return data + image_containers.JPEG_END if complete else data
 
 
-def _as_far_as_it_goes(data: bytes, fill: int) -> Image.Image | None:
+def _decoded_partly(data: bytes, fill: int) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as found:
             assert isinstance(found, ImageFile.ImageFile)
@@ -229,7 +233,7 @@ def _as_far_as_it_goes(data: bytes, fill: int) -> Image.Image | None:
             try:
                 found.load()
             except OSError:
-                found.tile = []  # there is nothing more to load
+                found.tile = []  # nothing more to load
             return found.copy()
     except Exception:  # noqa: BLE001 - as above
         return None
@@ -240,7 +244,7 @@ def _too_large(what: str) -> BadInput:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    # Pillow clips wide greys instead of scaling them; wide colours it scales as it reads them.
+    # Pillow clips 16-bit and 32-bit greys instead of scaling them. It scales wide colours while it decodes them.
     if not picture.mode.startswith(("I", "F")):
         return picture
     wide = picture.convert("F")
@@ -260,7 +264,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            pass  # a profile that can't be read: the numbers are taken as they are
+            pass  # a damaged profile is ignored
         else:
             assert converted is not None
             return converted
@@ -268,7 +272,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def _encoded(picture: Image.Image) -> NormalizedImage:
-    # What the file said of itself (place, camera, profile) is not kept.
+    # A new image drops the file's metadata (location, camera, profile).
     bare = Image.new(picture.mode, picture.size)
     bare.paste(picture)
     out = io.BytesIO()
@@ -281,15 +285,15 @@ def _encoded(picture: Image.Image) -> NormalizedImage:
 async def staged_source(
     ctx: AppContext, image: bytes | None, mask: bytes | None
 ) -> AsyncIterator[tuple[SourceImage, tuple[Staged, ...]]]:
-    """Read what was given; yields the start and its files, which whoever stores the job keeps.
+    """Normalize an image and its mask, and stage them as files; yields both, and removes files that were not kept.
 
     Args:
-        ctx: What use cases work with.
-        image: The picture's file.
-        mask: Its mask's file, if there is one.
+        ctx: The use cases' context.
+        image: The image's file as it was sent; None if there is only a mask.
+        mask: The mask's file; None if there is none.
 
     Raises:
-        BadInput: A mask without a picture; no picture, a damaged one, one that is far too large.
+        BadInput: There is a mask without an image, or a file is no image, damaged or too large.
         Unavailable: The disk is full.
     """
     if image is None:
@@ -299,9 +303,9 @@ async def staged_source(
         plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
     async with AsyncExitStack() as stack:
         files = []
-        for one in (plain, plain_mask):
-            if one is not None:
-                files.append(await inputs.stage(ctx.pictures, one.data))
+        for normalized in (plain, plain_mask):
+            if normalized is not None:
+                files.append(await inputs.stage(ctx.pictures, normalized.data))
                 stack.push_async_callback(inputs.discard, files[-1])
         yield (
             SourceImage(

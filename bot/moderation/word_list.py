@@ -13,13 +13,13 @@ from importlib import resources
 UNSPACED = (
     "\u0e00-\u0eff\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
-"""For a class of characters: scripts whose words are not parted by spaces, or grow endings (Chinese, Japanese, Korean, Thai)."""
+"""Character class of scripts without spaces between words, or with suffixes (Chinese, Japanese, Korean, Thai)."""
 
-# Shown as nothing, though not all of them are format characters (Cf): fillers, and the joiner of graphemes.
+# Invisible characters outside of the category Cf: fillers, and the grapheme joiner.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _BLANK = "\u2800"  # a Braille cell without dots
 JOINT = "-"
-"""Stands for each mark that people put between the letters of one word. Other marks, and spaces, part words."""
+"""Replaces every mark that people put between the letters of a word. Other marks and spaces separate words."""
 
 _JOINTS = str.maketrans(dict.fromkeys("._*~+^`·•|\\/()[]{}<>#=&%", JOINT))
 _MANY_JOINTS = re.compile(f"{JOINT}{{4,}}")
@@ -27,25 +27,25 @@ _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t
 _LEET_TOKEN = re.compile(r"[a-z0-9@$!]+")
 _TRAILING = re.compile(r"!+$")
 _PIECES = re.compile(rf"[^\W_{UNSPACED}]+")
-# Four characters at most: what is wider apart are two words.
+# At most four characters; a wider gap separates words.
 _GAP = re.compile(r"[\W_]{1,4}")
 
 
 @cache
 def _lookalikes() -> Mapping[str, str]:
-    """Return what looks like which Latin letter. The file is read when it is first asked for."""
+    """Return the Latin letter of each look-alike. The file is read at the first call."""
     path = resources.files("bot.moderation") / "lookalikes.txt"
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     letters = {double: line[0] for line in lines for double in line[2:].strip()}
-    # A word of another alphabet shall be the same word in capitals: what only these look like goes for the small ones too.
+    # A word of another alphabet must fold alike in both cases, so look-alikes of capitals count for small letters too.
     return {**{double.casefold(): letter for double, letter in letters.items()}, **letters}
 
 
 def fold_confusables(text: str) -> str:
-    """Return text without width, case, accents, look-alikes and what can't be seen; whitespace becomes one space.
+    """Fold width, case, accents and look-alikes, and drop invisible characters; white space becomes one space.
 
-    ``i`` and ``l`` become one letter, since in capitals and beside digits nobody tells them apart, and so do the marks that
-    don't part words, of which three in a row are as good as more.
+    ``i`` and ``l`` become one letter, since capitals and digits make them look alike. Marks that do not separate words
+    become JOINT, at most three in a row.
     """
     letters = _lookalikes()
     folded = []
@@ -53,22 +53,22 @@ def fold_confusables(text: str) -> str:
         category = unicodedata.category(char)
         if category == "Cf" or category[0] == "M" or char in _INVISIBLE:
             continue
-        # Before its case is folded: a capital Nu looks like an N, a small one like a v.
+        # Look up before case folding: a capital Nu looks like an N, a small one like a v.
         folded.append(" " if char == _BLANK else letters.get(char) or char.casefold())
-    # Folding case may decompose and give letters with doubles of their own.
+    # Case folding may decompose, and the result may have look-alikes too.
     once = "".join(letters.get(char, char) for char in unicodedata.normalize("NFKD", "".join(folded)))
-    # Korean and the like are put together again, so that one letter is one character.
+    # Compose again, so that a Korean syllable is one character.
     plain = unicodedata.normalize("NFC", once).replace("l", "i").translate(_JOINTS)
     return " ".join(_MANY_JOINTS.sub(JOINT * 3, plain).split())
 
 
 def fold_leet(folded: str) -> str:
-    """Return folded text with the digits and signs that stand for letters inside of words as these letters."""
+    """Replace digits and signs inside of words by the letters that they stand for, in folded text."""
     return _LEET_TOKEN.sub(lambda found: _leet_letters(found[0]), folded)
 
 
 def join_spelled(folded: str) -> Iterator[str]:
-    """Yield the words of folded text that are written letter by letter, such as ``n u d e``, put together."""
+    """Yield the words that are spelled letter by letter, such as ``n u d e``, as joined words of folded text."""
     run: list[str] = []
     end = 0
     for piece in _PIECES.finditer(folded):
@@ -77,7 +77,7 @@ def join_spelled(folded: str) -> Iterator[str]:
             yield from _joined(run)
             run = []
         if letter:
-            # However often it is repeated.
+            # A repeated letter counts as one.
             run.append(piece[0])
         end = piece.end()
     yield from _joined(run)
@@ -86,7 +86,7 @@ def join_spelled(folded: str) -> Iterator[str]:
 def _leet_letters(token: str) -> str:
     if not any("a" <= char <= "z" for char in token):
         return token  # a number
-    # An exclamation mark at the end is one.
+    # An exclamation mark at the end is no letter.
     end = _TRAILING.search(token)
     word, rest = (token[: end.start()], token[end.start() :]) if end else (token, "")
     return word.translate(_LEET) + rest
@@ -98,10 +98,10 @@ def _joined(run: list[str]) -> Iterator[str]:
 
 
 MAX_WORD = 80
-"""Characters in a line of an operator's own words."""
+"""Longest line of an operator's own words, in characters."""
 
 _SHORT = 3
-"""Letters of a word that is too short to be looked for inside of letters that are spelled out."""
+"""Words of up to this many letters must match a spelled word completely."""
 
 _JOINED = f"{JOINT}{{0,3}}+"
 _BETWEEN = f"[{JOINT} ]{{0,4}}+"
@@ -112,7 +112,7 @@ _NO_LETTERS = re.compile(r"[\W\d_]+")
 _REPEATED = re.compile(r"(.)\1+")
 
 _NUMBERS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-_YOUNG = re.compile(
+_MINOR_AGE = re.compile(
     rf"(?<![\w.,-])(?:1[0-7]|[1-9]|{fold_confusables(_NUMBERS).replace(' ', '|')})[\s-]?(?:years?|yrs?|yo|y-o)(?:[\s-]?{fold_confusables('old')})?(?!\w)"
     r"|\bage[d:]?\s?(?:1[0-7]|[1-9])(?!\d)"
     r"|(?<![\d.])(?:1[0-7]|[1-9])\s?[岁歲]"
@@ -123,11 +123,11 @@ _YOUNG = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class WordMatch:
-    """A listed word in somebody's text.
+    """A listed word that was found in a text.
 
     Attributes:
-        word: As the list has it.
-        forbidden: It sexualises minors: refused everywhere.
+        word: The word as listed.
+        forbidden: The text sexualises minors, so it is refused everywhere.
     """
 
     word: str
@@ -136,12 +136,12 @@ class WordMatch:
 
 @dataclass(frozen=True, slots=True)
 class CustomWords:
-    """What an operator's file of words says, and which of its lines say nothing.
+    """The content of an operator's word file.
 
     Attributes:
-        added: Words beside the shipped ones.
-        removed: Shipped words that are none here.
-        bad: Numbers of lines that can't be used, from 1, each with why.
+        added: Words in addition to the shipped ones.
+        removed: Shipped words that are not listed here.
+        bad: Invalid lines: their number from 1, and the reason.
     """
 
     added: tuple[str, ...] = ()
@@ -151,7 +151,7 @@ class CustomWords:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Some words, each with its bare letters: only where these occur at all is it looked for with care."""
+    """Words, each with its bare letters. A text without these letters needs no closer search for the word."""
 
     words: tuple[tuple[str, str], ...]
 
@@ -159,13 +159,13 @@ class _Words:
     def of(cls, words: Iterable[str]) -> _Words:
         return cls(tuple((word, _bare_letters(fold_confusables(word))) for word in dict.fromkeys(words)))
 
-    def likely(self, bare: str) -> Iterator[str]:
+    def candidates(self, bare: str) -> Iterator[str]:
         return (word for word, letters in self.words if letters in bare)
 
 
 @dataclass(frozen=True, slots=True)
 class WordList:
-    """Finds listed words. Building one takes some ms; looking takes microseconds for an ordinary prompt."""
+    """Finds listed words. Building it takes milliseconds; a search of an ordinary prompt takes microseconds."""
 
     listed: _Words
     sexual: _Words
@@ -174,27 +174,27 @@ class WordList:
     innocent: _Words
 
     def find(self, text: str) -> WordMatch | None:
-        """Return the first listed word of a text, those first that are forbidden everywhere; None when there is none."""
-        seen = _ScannedText.of(text, self.innocent)
-        if (word := seen.first(self.forbidden)) is not None:
+        """Return the first listed word in a text, forbidden ones first; None if there is none."""
+        scanned = _ScannedText.of(text, self.innocent)
+        if (word := scanned.first(self.forbidden)) is not None:
             return WordMatch(word, forbidden=True)
-        sexual = seen.first(self.sexual)
+        sexual = scanned.first(self.sexual)
         if sexual is not None:
-            minor = seen.first(self.minors)
-            if minor is not None or seen.young():
+            minor = scanned.first(self.minors)
+            if minor is not None or scanned.mentions_minor_age():
                 return WordMatch(minor or sexual, forbidden=True)
-        word = seen.first(self.listed)
+        word = scanned.first(self.listed)
         return None if word is None else WordMatch(word)
 
 
 @dataclass(frozen=True, slots=True)
 class _ScannedText:
-    """A text in each form that is looked at, and where it only looks like a listed word."""
+    """A text in each searched form, and the spans of innocent words that contain listed ones."""
 
     forms: tuple[str, ...]
     runs: tuple[str, ...]
     bare: str
-    covered: tuple[tuple[tuple[int, int], ...], ...]
+    innocent_spans: tuple[tuple[tuple[int, int], ...], ...]
 
     @classmethod
     def of(cls, text: str, innocent: _Words) -> _ScannedText:
@@ -202,33 +202,35 @@ class _ScannedText:
         forms = tuple(dict.fromkeys((folded, fold_leet(folded))))
         runs = tuple(join_spelled(folded))
         bare = "\n".join(_bare_letters(form) for form in (*forms, *runs))
-        likely = list(innocent.likely(bare))
-        covered = tuple(tuple(span for word in likely for span in _matches(word, form, exact=True)) for form in forms)
-        runs = tuple(run for run in runs if not any(_spelled_in(run, word) for word in likely))
-        return cls(forms, runs, bare, covered)
+        likely = list(innocent.candidates(bare))
+        innocent_spans = tuple(
+            tuple(span for word in likely for span in _matches(word, form, exact=True)) for form in forms
+        )
+        runs = tuple(run for run in runs if not any(_is_spelled_in(run, word) for word in likely))
+        return cls(forms, runs, bare, innocent_spans)
 
     def first(self, words: _Words) -> str | None:
-        return next((word for word in words.likely(self.bare) if self._has(word)), None)
+        return next((word for word in words.candidates(self.bare) if self._has(word)), None)
 
     def _has(self, word: str) -> bool:
-        for form, covered in zip(self.forms, self.covered, strict=True):
+        for form, innocent_spans in zip(self.forms, self.innocent_spans, strict=True):
             for start, end in _matches(word, form):
-                if not any(low <= start and end <= high for low, high in covered):
+                if not any(low <= start and end <= high for low, high in innocent_spans):
                     return True
-        return any(_spelled_in(run, word) for run in self.runs)
+        return any(_is_spelled_in(run, word) for run in self.runs)
 
-    def young(self) -> bool:
-        return any(_YOUNG.search(form) for form in self.forms)
+    def mentions_minor_age(self) -> bool:
+        return any(_MINOR_AGE.search(form) for form in self.forms)
 
 
 @cache
 def shipped_words() -> WordList:
-    """Return the word list as it is shipped. It is read when it is first asked for."""
+    """Return the shipped word list. The file is read at the first call."""
     return build_word_list()
 
 
 def build_word_list(own: CustomWords | None = None) -> WordList:
-    """Return the shipped word list with an operator's own words. Reads a file: not for the event loop."""
+    """Return the shipped word list with an operator's own words. Blocking: it reads a file."""
     own = own or CustomWords()
     words = _read_file()
     removed, added = {fold_confusables(word) for word in own.removed}, {fold_confusables(word) for word in own.added}
@@ -238,7 +240,7 @@ def build_word_list(own: CustomWords | None = None) -> WordList:
 
     return WordList(
         listed=_Words.of([*kept("sexual"), *kept("gore"), *own.added]),
-        # As shipped: what an operator allows, they do not allow of children.
+        # As shipped: words that an operator removes stay forbidden together with minors.
         sexual=_Words.of(words["sexual"]),
         minors=_Words.of(words["minors"]),
         forbidden=_Words.of(words["forbidden"]),
@@ -247,7 +249,7 @@ def build_word_list(own: CustomWords | None = None) -> WordList:
 
 
 def parse_custom_words(lines: Sequence[str]) -> CustomWords:
-    """Read an operator's words: one a line, ``-word`` takes a shipped one away, ``#`` begins a remark."""
+    """Parse an operator's word file: one word per line; ``-word`` removes a shipped word; ``#`` starts a comment."""
     words = _read_file()
     known = {fold_confusables(word) for name in ("sexual", "gore") for word in words[name]}
     forbidden = {fold_confusables(word) for word in words["forbidden"]}
@@ -278,18 +280,18 @@ def _read_file() -> dict[str, list[str]]:
 
 
 def _bare_letters(folded: str) -> str:
-    """Return the letters alone, each once however often it is repeated."""
+    """Return the letters alone, with repetitions reduced to one."""
     return _REPEATED.sub(r"\1", _NO_LETTERS.sub("", folded))
 
 
 def _matches(word: str, form: str, *, exact: bool = False) -> Iterator[tuple[int, int]]:
-    """Yield where a word stands in folded text: whole, in scripts that part words; ``exact`` takes no letter for two."""
+    """Yield the spans of a word in folded text; in scripts with spaces, only of whole words. ``exact``: no repeated letters."""
     wanted = _word_pattern(word, exact=exact)
     for found in wanted.pattern.finditer(form):
         start = found.start()
         if wanted.whole_start and start and _WHOLE_LETTER.match(form, start - 1):
             continue
-        # With what may be a plural's s, or without what was none: "nude-sofa".
+        # With a possible plural s, or without it where it belongs to the next word: "nude-sofa".
         for end in (found.end(), found.end(1)):
             if not (wanted.whole_end and _WHOLE_LETTER.match(form, end)):
                 yield start, end
@@ -298,9 +300,9 @@ def _matches(word: str, form: str, *, exact: bool = False) -> Iterator[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class _WordPattern:
-    """How a word is looked for, and at which of its ends no letter may stand.
+    """The pattern of a word, and at which of its ends no letter may follow.
 
-    The ends are looked at by hand: in the pattern, the class of all letters would take most of the time to compile it.
+    The ends are checked in code: in the pattern, the class of all letters would take most of the compile time.
     """
 
     pattern: re.Pattern[str]
@@ -321,9 +323,9 @@ def _word_pattern(word: str, *, exact: bool) -> _WordPattern:
     return _WordPattern(re.compile(pattern), whole_start, whole_end)
 
 
-def _spelled_in(run: str, word: str) -> bool:
-    """Whether a word is in letters that somebody has spelled out. A short one must be all that there is, or every other
-    word would hold one.
+def _is_spelled_in(run: str, word: str) -> bool:
+    """Return whether a spelled word contains a listed one. A short word must match completely, since many words contain
+    one.
     """
     letters = "".join(_TOKENS.findall(fold_confusables(word)))
     found = re.search(_spread(letters, ""), run)
@@ -333,7 +335,7 @@ def _spelled_in(run: str, word: str) -> bool:
 
 
 def _spread(token: str, gap: str, *, exact: bool = False) -> str:
-    """Return a pattern for the letters of a word: each repeated at will, a double one at least twice, gaps in between."""
+    """Return the pattern of a word's letters: each may repeat, a double letter at least twice, with gaps between them."""
     if exact:
         return gap.join(re.escape(letter) for letter in token)
     parts = []

@@ -1,4 +1,4 @@
-"""Options of places: pauses, time zones, changes of them, and a place that gets another id."""
+"""Options of places: their changes, time zones, pauses, and places whose id has changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bot.storage.database import Tx
 log = logging.getLogger(__name__)
 
 PAUSED = "paused"
-"""Option of a place: true while nothing new is taken on there. What waits is drawn."""
+"""Option of a place: true while it admits no requests. Waiting jobs are still drawn."""
 
 
 def check_not_paused(context: AdmissionContext) -> None:
@@ -39,14 +39,14 @@ def check_not_paused(context: AdmissionContext) -> None:
 
 
 _CLOSE = 0.5
-"""How alike names must be, 0 to 1, for one to be meant by the other."""
+"""Least similarity, 0 to 1, of a name that is suggested."""
 
 
 def parse_zone(text: str) -> str:
-    """Return the IANA name of a time zone.
+    """Return the IANA name of a time zone, from its name or its city.
 
     Raises:
-        BadInput: There is none of that name; the nearest one is named.
+        BadInput: There is no such zone; names the nearest one.
     """
     wanted = fold(text).replace(" ", "_")
     names, cities = _names()
@@ -62,14 +62,14 @@ def parse_zone(text: str) -> str:
 
 @cache
 def _names() -> tuple[dict[str, str], dict[str, str]]:
-    """Every zone by its name, and by the city's part of it where that is no other's; in lower case."""
+    """Return the zones by name, and by city; keys are in lower case."""
     names: dict[str, str] = {}
     cities: dict[str, str] = {}
     for name in sorted(available_timezones()):
         names[name.lower()] = name
         area, _, city = name.rpartition("/")
         if area and not area.startswith(("Etc", "posix", "right", "SystemV")):
-            # Of "America/Indianapolis" and "America/Indiana/Indianapolis" the shorter one.
+            # The shorter one of "America/Indianapolis" and "America/Indiana/Indianapolis".
             known = cities.get(city.lower())
             cities[city.lower()] = name if known is None or len(name) < len(known) else known
     return names, cities
@@ -93,15 +93,15 @@ OPTION = Undoable("option", _get, _put)
 async def set_option(
     tx: Tx, place_id: int | None, name: str, value: object, *, action: str, place: Place, by: str, now: float
 ) -> None:
-    """Set an option of a place, or of the whole service where ``place_id`` is None, and write down who did.
+    """Set an option of a place, or of the whole service if ``place_id`` is None, and log the change.
 
     Args:
         tx: A writing transaction.
-        place_id: Whose.
-        name: Which.
-        value: What JSON can hold; None takes it away.
-        action: What the log calls it.
-        place: Where it was typed: its admins may read and undo it, unless it is the service's.
+        place_id: The place.
+        name: The option's name.
+        value: A JSON value; None removes the option.
+        action: The command's name in the audit log.
+        place: The place whose admins may read and undo the change, unless it is the service's option.
         by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
     """
@@ -113,22 +113,22 @@ async def set_option(
 
 
 async def set_place_option(tx: Tx, call: Invocation, name: str, value: object, *, now: float) -> None:
-    """Set an option of the place where a verb is typed; None takes it away.
+    """Set an option of the place where a command is typed; None removes it.
 
     Raises:
-        NotAllowed: It was typed in a direct message.
+        NotAllowed: The command was typed in a direct message.
     """
     place_id = await people.remember_place(tx, call.place, now=now)
     if place_id is None:
         raise NotAllowed("refusal.rights.no_place")
     if await options.get(tx, place_id, name) == value:
-        return  # nothing to read in the log, and nothing to undo
+        return  # no change to log
     by = changes.actor_label(call.actor)
     await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
 async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:
-    """Let everything that holds under a guild's old id hold under its new one. Raises Unavailable."""
+    """Move everything of a guild from its old id to its new one. Raises Unavailable."""
     async with ctx.db.write() as tx:
         await store.move_place(tx, platform, old, new)
     log.info("%s: the place %s is %s from now on", platform, old, new)

@@ -1,4 +1,4 @@
-"""A place that its platform has given another id: what was set and decided there goes on holding."""
+"""SQL that moves a place to the new id that its platform has given it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _RULES = (
     "UPDATE OR IGNORE policies SET place = ?3, channel = CASE channel WHEN ?2 THEN ?3 ELSE channel END"
     " WHERE by_owner IN (0, 1) AND coalesce(platform, '') = ?1 AND coalesce(place, '') = ?2"
 )
-# Changes name their place in what they changed as well, or they could not be undone any more.
+# The subjects of changes name the place too; otherwise they could not be undone.
 _SUBJECT = (
     "json_replace(subject, '$.place', ?3, '$.channel',"
     " CASE json_extract(subject, '$.channel') WHEN ?2 THEN ?3 ELSE json_extract(subject, '$.channel') END)"
@@ -27,13 +27,13 @@ _STATEMENTS = (
 
 
 async def move_place(tx: aiosqlite.Connection, platform: str, old: str, new: str) -> None:
-    """Give a place's rules, its approval, its options, bans and changes to another id; doing it again changes nothing.
+    """Move a place's rules, access decision, options, bans and changes to another id. Repeating it changes nothing.
 
     Args:
         tx: A writing transaction.
-        platform: Of both.
-        old: The guild's id until now.
-        new: Its id from now on. What is known under it already stays as it is.
+        platform: The platform.
+        old: The guild's old id.
+        new: Its new id. Rows that exist under it already stay as they are.
     """
     for statement in _STATEMENTS:
         await tx.execute_fetchall(statement, (platform, old, new))

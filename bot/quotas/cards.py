@@ -1,4 +1,4 @@
-"""Cards about quotas: what is left, why, what was set, and what was given."""
+"""Cards of quotas: the status, the rules and their reasons, and granted credits."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def terms_text(terms: RuleTerms, locale: str) -> str:
         parts.append(text(locale, "quota.steps", n=terms.steps))
     if terms.models is not None:
         parts.append(text(locale, "quota.models", known=", ".join(sorted(terms.models))))
-    return _listed(parts, locale)
+    return _join(parts, locale)
 
 
-def quota_card(standing: QuotaStatus, locale: str, *, name: str = "") -> Card:
-    """Return what is left for somebody, under which rules, and when more come back.
+def quota_card(status: QuotaStatus, locale: str, *, name: str = "") -> Card:
+    """Return a person's quota status: what is left, the rules, and when more comes back.
 
     Args:
-        standing: How they stand.
-        locale: The language of who asks.
-        name: Who they are, where an admin asks about somebody; empty for oneself.
+        status: The status.
+        locale: The reader's language.
+        name: The person's name if an admin asks about them; empty for the reader's own status.
     """
     return Card(
         Tone.INFO,
-        _left(standing, locale, name),
-        facts=_facts(locale, _standing_facts(standing, locale)),
+        _left(status, locale, name),
+        facts=_facts(locale, _status_facts(status, locale)),
         private=True,
         final=True,
     )
 
 
 def why_card(reasons: Sequence[Reason], locale: str, *, name: str = "", roles_known: bool = True) -> Card:
-    """Return which rule holds in each dimension, who set it, and what it takes the place of: one line each."""
+    """Return one line per dimension: the rule that applies, who set it, and the rules that it overrides."""
     if not reasons:
         return Card(Tone.INFO, text(locale, "card.quota.why_owner"), private=True, final=True)
     lines = [_why(reason, locale, name) for reason in reasons]
@@ -73,15 +73,15 @@ def why_card(reasons: Sequence[Reason], locale: str, *, name: str = "", roles_kn
 def quota_set_card(
     terms: RuleTerms, locale: str, *, role: str | None = None, channel: str | None = None, person: str | None = None
 ) -> Card:
-    """Return what was set, for everybody in the place to see; names are as the platform says them."""
-    facts = [*_whom(role, channel, person), ("fact.quota.limit", terms_text(terms, locale))]
+    """Return the public answer to a new rule; names are the platform's."""
+    facts = [*_target_facts(role, channel, person), ("fact.quota.limit", terms_text(terms, locale))]
     return Card(Tone.INFO, text(locale, _set_status(role, channel, person)), facts=_facts(locale, facts), final=True)
 
 
 def ceiling_card(terms: RuleTerms | None, locale: str, *, person: str | None = None) -> Card:
-    """Return the owner's rule that was set, or that it was taken away (None)."""
+    """Return the answer to a new owner's rule, or to its removal (None)."""
     status = text(locale, "card.quota.reset_ceiling") if terms is None else text(locale, "card.quota.set_ceiling")
-    facts = [*_whom(None, None, person)]
+    facts = [*_target_facts(None, None, person)]
     if terms is not None:
         facts.append(("fact.quota.limit", terms_text(terms, locale)))
     return Card(Tone.INFO, status, facts=_facts(locale, facts), final=True)
@@ -90,41 +90,41 @@ def ceiling_card(terms: RuleTerms | None, locale: str, *, person: str | None = N
 def quota_reset_card(
     terms: RuleTerms, locale: str, *, role: str | None = None, channel: str | None = None, person: str | None = None
 ) -> Card:
-    """Return what was taken away, for everybody in the place to see."""
-    facts = [*_whom(role, channel, person), ("fact.quota.before", terms_text(terms, locale))]
+    """Return the public answer to a removed rule."""
+    facts = [*_target_facts(role, channel, person), ("fact.quota.before", terms_text(terms, locale))]
     return Card(Tone.INFO, text(locale, "card.quota.reset"), facts=_facts(locale, facts), final=True)
 
 
 def given_card(pictures: int, kind: CreditKind, locale: str, *, wait: float, name: str, everywhere: bool) -> Card:
-    """Return what was given or lent: how many pictures, to whom, and for how long (``wait``, in seconds)."""
+    """Return the answer to granted or lent credits: how many, to whom, and for how long (``wait``, in seconds)."""
     key = "card.quota.granted" if kind is CreditKind.BONUS else "card.quota.lent"
     status = text(locale, key, n=pictures, name=name, wait=wait)
     note = text(locale, "note.quota.everywhere") if everywhere else text(locale, "note.quota.here")
     return Card(Tone.INFO, status, notes=(note,), final=True)
 
 
-def _left(standing: QuotaStatus, locale: str, name: str) -> str:
-    if standing.left is None:
+def _left(status: QuotaStatus, locale: str, name: str) -> str:
+    if status.left is None:
         return text(locale, "card.quota.unlimited_of", name=name) if name else text(locale, "card.quota.unlimited")
     if name:
-        return text(locale, "card.quota.left_of", n=standing.left, name=name)
-    return text(locale, "card.quota.left", n=standing.left)
+        return text(locale, "card.quota.left_of", n=status.left, name=name)
+    return text(locale, "card.quota.left", n=status.left)
 
 
-def _standing_facts(standing: QuotaStatus, locale: str) -> list[tuple[str, str]]:
+def _status_facts(status: QuotaStatus, locale: str) -> list[tuple[str, str]]:
     facts = []
-    for allowance in standing.allowances:
-        facts += _allowance_facts(allowance, locale, standing.now)
-    if not standing.allowances:
+    for allowance in status.allowances:
+        facts += _allowance_facts(allowance, locale, status.now)
+    if not status.allowances:
         facts.append(("fact.quota.limit", text(locale, "quota.unlimited")))
-    for credit in standing.credits:
+    for credit in status.credits:
         key = "quota.credit" if credit.kind is CreditKind.BONUS else "quota.borrowed"
-        value = text(locale, key, n=credit.left, wait=max(0.0, credit.expires_at - standing.now))
+        value = text(locale, key, n=credit.left, wait=max(0.0, credit.expires_at - status.now))
         facts.append(("fact.quota.credit", value))
-    if standing.terms != RuleTerms():
-        facts.append(("fact.quota.each", terms_text(standing.terms, locale)))
-    if standing.terms.at_once is not None:
-        facts.append(("fact.quota.waiting", str(standing.waiting)))
+    if status.terms != RuleTerms():
+        facts.append(("fact.quota.each", terms_text(status.terms, locale)))
+    if status.terms.at_once is not None:
+        facts.append(("fact.quota.waiting", str(status.waiting)))
     return facts
 
 
@@ -152,21 +152,21 @@ def _amount(allowance: Allowance, amount: int) -> str:
 
 def _why(reason: Reason, locale: str, name: str) -> str:
     first, *others = reason.rules
-    what = _said(first, reason.dimension, locale)
+    what = _value(first, reason.dimension, locale)
     by = text(locale, "quota.by.setting" if not first.id else "quota.by.owner" if first.by_owner else "quota.by.place")
     scope = _scope(first, locale, name)
     if not reason.overridden:
         line = text(locale, "quota.why", what=what, scope=scope, by=by)
     else:
-        other = _listed(
+        other = _join(
             [
                 text(
                     locale,
                     "quota.of_scope",
-                    what=_said(policy, reason.dimension, locale),
-                    scope=_scope(policy, locale, name),
+                    what=_value(rule, reason.dimension, locale),
+                    scope=_scope(rule, locale, name),
                 )
-                for policy in reason.overridden
+                for rule in reason.overridden
             ],
             locale,
         )
@@ -174,9 +174,9 @@ def _why(reason: Reason, locale: str, name: str) -> str:
     return f"{line} {text(locale, 'quota.why_generous')}" if others else line
 
 
-def _said(policy: QuotaRule, dimension: Dimension, locale: str) -> str:
-    """Return what a rule says in one dimension; one that lets everything off says so for each."""
-    terms = policy.terms
+def _value(rule: QuotaRule, dimension: Dimension, locale: str) -> str:
+    """Return a rule's value in one dimension; an exempting rule allows anything there."""
+    terms = rule.terms
     if not terms.sets(dimension):
         return text(locale, f"quota.any.{dimension}")
     return terms_text(
@@ -188,8 +188,8 @@ def _said(policy: QuotaRule, dimension: Dimension, locale: str) -> str:
     )
 
 
-def _scope(policy: QuotaRule, locale: str, name: str) -> str:
-    scope = policy.scope
+def _scope(rule: QuotaRule, locale: str, name: str) -> str:
+    scope = rule.scope
     if scope.person is not None:
         return name or text(locale, "quota.scope.you")
     if scope.role is not None:
@@ -211,12 +211,12 @@ def _set_status(role: str | None, channel: str | None, person: str | None) -> st
     return "card.quota.set" if channel is None else "card.quota.set_channel"
 
 
-def _whom(role: str | None, channel: str | None, person: str | None) -> list[tuple[str, str]]:
+def _target_facts(role: str | None, channel: str | None, person: str | None) -> list[tuple[str, str]]:
     named = (("fact.quota.role", role), ("fact.quota.channel", channel), ("fact.quota.person", person))
     return [(label, value) for label, value in named if value]
 
 
-def _listed(parts: Sequence[str], locale: str) -> str:
+def _join(parts: Sequence[str], locale: str) -> str:
     return text(locale, "quota.comma").join(parts)
 
 

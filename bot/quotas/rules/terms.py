@@ -1,4 +1,4 @@
-"""A rule's terms as people type them (``20/day at-once 2``), as they are written back, and as they are stored."""
+"""Terms of quota rules: parsing (``20/day at-once 2``), formatting, and the stored form."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bot.core.quotas import Dimension, Limit, RuleTerms, Unit, Window
 from bot.core.texts import fold, shown, whole
 
 MAX_AMOUNT = 1_000_000
-"""Most pictures, points or requests that a rule may name; more is unlimited in all but name."""
+"""Largest amount of pictures, points or requests in a rule; more would be unlimited in practice."""
 
 MAX_SIDE = 16384
-"""Longest side that a rule may name, in pixels."""
+"""Longest side in a rule, in pixels."""
 
 _WINDOWS = {
     Window.HOUR: ("hours", "hour", "hr", "h", "个小时", "小时", "时"),
@@ -29,7 +29,7 @@ _UNLIMITED = ("no limit", "unlimited", "none", "off", "不限量", "无限制", 
 
 
 def _any_of(names: Mapping[str, object] | tuple[str, ...]) -> str:
-    # Longest first, or "day" would be found in "days".
+    # Longest first, or "day" would match in "days".
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
@@ -47,11 +47,11 @@ _LIMIT_ZH = rf"每个?{_WINDOW}\s*{_NUMBER}\s*{_UNIT}"
 
 
 def parse_terms(text: str) -> RuleTerms:
-    """Read a rule: ``20/day``, ``5/hour 20/day``, ``40 points/day``, ``20/calendar day``, ``at-once 2``, ``count 2``,
+    """Parse a rule: ``20/day``, ``5/hour 20/day``, ``40 points/day``, ``20/calendar day``, ``at-once 2``, ``count 2``,
     ``size 1024x1024``, ``steps 12``, ``models demo,sdxl`` and ``unlimited``, in any order, in English and Chinese.
 
     Raises:
-        BadInput: A word is no part of a rule (it is named), a number is absurd, or something is said twice.
+        BadInput: A word is no part of a rule (names the word), a number is too large, or a part is there twice.
     """
     folded = fold(text)
     terms, at = RuleTerms(), _SKIPPED.match(folded)
@@ -72,7 +72,7 @@ def parse_terms(text: str) -> RuleTerms:
 
 
 def parse_limit(text: str) -> Limit:
-    """Read a rule that says one limit and nothing else. Raises BadInput for anything else."""
+    """Parse a rule with one limit and nothing else. Raises BadInput for anything else."""
     terms = parse_terms(text)
     if len(terms.limits) != 1 or replace(terms, limits=()) != RuleTerms():
         raise BadInput("refusal.quota.rule", value=shown(text))
@@ -80,7 +80,7 @@ def parse_limit(text: str) -> Limit:
 
 
 def format_limit(limit: Limit) -> str:
-    """Return the limit as ``parse_limit`` reads it and operators type it."""
+    """Return a limit as ``parse_limit`` reads it."""
     if limit.amount is None:
         return "unlimited"
     unit = " points" if limit.unit is Unit.POINTS else ""
@@ -89,7 +89,7 @@ def format_limit(limit: Limit) -> str:
 
 
 def format_terms(terms: RuleTerms) -> str:
-    """Return the terms as ``parse_terms`` reads them and operators type them."""
+    """Return terms as ``parse_terms`` reads them."""
     parts = [format_limit(limit) for limit in terms.limits]
     numbers = (("at-once", terms.at_once), ("count", terms.count), ("steps", terms.steps))
     parts += [f"{word} {number}" for word, number in numbers if number is not None]
@@ -101,38 +101,38 @@ def format_terms(terms: RuleTerms) -> str:
 
 
 def format_pixels(pixels: int) -> str:
-    """Return so many pixels as the size that is nearest to a square, such as ``1024x1024``."""
+    """Return a number of pixels as the size nearest to a square, such as ``1024x1024``."""
     short = next(side for side in range(math.isqrt(pixels), 0, -1) if pixels % side == 0)
     return f"{pixels // short}x{short}"
 
 
 def dump_terms(terms: RuleTerms) -> dict[str, Any]:
-    """Return what is stored, ready for JSON: only what is said."""
-    said: dict[str, Any] = {}
+    """Return terms as a JSON object, with only the values that are set."""
+    values: dict[str, Any] = {}
     if terms.limits:
-        said["limits"] = [
+        values["limits"] = [
             {"amount": limit.amount, "window": limit.window.value, "unit": limit.unit.value} for limit in terms.limits
         ]
     for name in ("at_once", "count", "pixels", "steps"):
         if (value := getattr(terms, name)) is not None:
-            said[name] = value
+            values[name] = value
     if terms.models is not None:
-        said["models"] = sorted(terms.models)
-    return said
+        values["models"] = sorted(terms.models)
+    return values
 
 
-def load_terms(said: Mapping[str, Any]) -> RuleTerms:
-    """Return stored terms; what an older Easel left out has its usual meaning."""
-    models = said.get("models")
+def load_terms(values: Mapping[str, Any]) -> RuleTerms:
+    """Return stored terms; values that an older Easel did not store get their default."""
+    models = values.get("models")
     return RuleTerms(
         limits=tuple(
             Limit(each["amount"], Window(each["window"]), Unit(each.get("unit", Unit.PICTURES)))
-            for each in said.get("limits", ())
+            for each in values.get("limits", ())
         ),
-        at_once=said.get("at_once"),
-        count=said.get("count"),
-        pixels=said.get("pixels"),
-        steps=said.get("steps"),
+        at_once=values.get("at_once"),
+        count=values.get("count"),
+        pixels=values.get("pixels"),
+        steps=values.get("steps"),
         models=None if models is None else frozenset(models),
     )
 
@@ -178,8 +178,8 @@ def _counted(dimension: Dimension) -> Callable[[RuleTerms, re.Match[str]], RuleT
 def _once(terms: RuleTerms, found: re.Match[str], dimension: Dimension, value: Any) -> RuleTerms:
     if terms.sets(dimension):
         raise BadInput("refusal.quota.twice", value=shown(found[0]))
-    said: dict[str, Any] = {dimension.value: value}
-    return replace(terms, **said)
+    values: dict[str, Any] = {dimension.value: value}
+    return replace(terms, **values)
 
 
 def _checked(found: re.Match[str], digits: str, *, low: int = 1, most: int = MAX_AMOUNT) -> int:
