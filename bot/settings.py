@@ -121,23 +121,25 @@ class Settings(EnvSettings):
     """The settings that no single platform owns."""
 
     model: str = Field(
-        "demo", description="What draws: demo (bundled), a hub id, or a folder with a diffusers pipeline."
+        "demo",
+        description="Default model: demo (bundled), a name or id of docs/models.md, a folder with a diffusers pipeline, or a table of models.toml.",
     )
-    data_dir: Path = Field(Path("data"), description="Where the database, the pictures and downloaded models are kept.")
+    data_dir: Path = Field(Path("data"), description="Folder of the database, the pictures and downloaded models.")
     quota: str = Field(
-        "50/day", description="Pictures a person may ask for, over all places: N/hour, N/day, N/week or unlimited."
+        "50/day",
+        description="Pictures that each person may ask for in all places together: N/hour, N/day, N/week or unlimited.",
     )
     queue_limit: int = Field(
         10_000,
         ge=1,
-        description="Requests that may wait; whoever comes then is told so at once, and when to come back.",
+        description="Most requests that may wait; further ones are refused, with the time to try again.",
     )
 
     keep_free: float = Field(
         10.0,
         ge=0,
         le=90,
-        description="Percentage of the disk that stays free: the oldest pictures make room, favourites never; 0: off.",
+        description="Percentage of the disk to keep free by removing the oldest pictures, never favourites; 0: off.",
     )
 
     proxy: str | None = Field(
@@ -145,9 +147,7 @@ class Settings(EnvSettings):
         description="Proxy for the chat platforms (http:// or socks5://); the environment's HTTPS_PROXY is not read.",
     )
 
-    engine: EngineKind = Field(
-        EngineKind.PROCESS, description="Where pictures are drawn: process (one device in a process of its own)."
-    )
+    engine: EngineKind = Field(EngineKind.PROCESS, description="Engine: process (one device in a separate process).")
     device: str = Field(
         "auto",
         pattern=r"^(auto|cuda(:\d+)?|mps|cpu)$",
@@ -155,49 +155,50 @@ class Settings(EnvSettings):
     )
     precision: Precision = Field(
         Precision.AUTO,
-        description="Number format of the weights: auto, bf16, fp16, fp8, int8, nf4 or fp32; auto takes the best that fits.",
+        description="Number format of the weights: auto, bf16, fp16, fp8, int8, nf4 or fp32; auto chooses the best that fits.",
     )
     idle_unload: float = Field(
         0.0,
         ge=0,
         le=MAX_IDLE_MINUTES,
-        description="Minutes without work after which the device's memory is given back; 0: never.",
+        description="Minutes without work until the model is unloaded from the device; 0: never.",
     )
     compile: str = Field(
         "",
         pattern=r"^[a-z_]*$",
-        description="Backend of torch.compile, such as inductor: a slower start and quicker steps; empty: off.",
+        description="Backend of torch.compile, such as inductor: a slower start and faster steps; empty: off.",
     )
     step_cache: int = Field(
         1,
         ge=1,
         le=3,
-        description="Z-Image drawings of 20 steps or more: one step in so many is computed and the others are guessed, 2 or 3; 1: all are computed.",
+        description="For Z-Image drawings of 20 steps or more: compute one step in 2 or 3 and extrapolate the others; 1: compute all.",
     )
     upscaler: Path | None = Field(
         None,
-        description="Upscaler model (.safetensors: ESRGAN, SwinIR and the like) that enlarges a picture before it is drawn again; empty: it is only scaled.",
+        description="File of an upscaler model (.safetensors: ESRGAN, SwinIR and similar) for Upscale and small initial images; empty: they are scaled with Lanczos.",
     )
 
     moderation_model: Path | None = Field(
         None,
-        description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not looked at.",
+        description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not checked.",
     )
     moderation_labels: CommaSeparated = Field(
         ("nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"),
         description="The classifier's labels that count as unsafe, separated by commas.",
     )
     moderation_threshold: float = Field(
-        0.5, gt=0, le=1, description="How sure the classifier must be, above 0 to 1, for a picture to count as unsafe."
+        0.5,
+        gt=0,
+        le=1,
+        description="Lowest score of the classifier, above 0 to 1, at which a picture counts as unsafe.",
     )
 
-    log_format: LogFormat = Field(
-        LogFormat.CONSOLE, description="Log lines for people (console) or for machines (json)."
-    )
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="Format of log lines: console or json.")
     log_level: str = Field(
         "INFO",
         pattern=r"^(DEBUG|INFO|WARNING|ERROR)$",
-        description="Least important lines that are logged: DEBUG, INFO, WARNING or ERROR.",
+        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
     @field_validator("data_dir", "upscaler", "moderation_model", mode="after")

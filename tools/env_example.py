@@ -6,8 +6,8 @@ from adapters.cli import platforms
 from bot.settings import Settings
 
 HEAD = """\
-# Easel's settings. Copy this file to .env and take the # away where you want another value; the environment wins over it.
-# What stands behind = is the default.
+# Easel's settings. Copy this file to .env and remove the # to change a value; the environment overrides this file.
+# The value after = is the default.
 """
 GROUPS = {
     "model": "Drawing",
@@ -17,14 +17,14 @@ GROUPS = {
 }
 BEYOND = """\
 
-## Beside the settings above
-# Folder with one file a setting, named like it in lower case (Docker secrets, systemd credentials); read from the environment alone.
+## Other variables
+# Folder with one file per setting, named like it in lower case (Docker secrets, systemd credentials); read from the environment only.
 #EASEL_SECRETS_DIR=
 # Another hub to download models from, such as a mirror.
 #HF_ENDPOINT=
-# Your token of the hub, for models that ask for one.
+# Your token for the hub, for models that need one.
 #HF_TOKEN=
-# Where the hub's own library keeps its cache.
+# Cache folder of the hub's own library.
 #HF_HOME=
 """
 

@@ -19,16 +19,14 @@ class DiscordSettings(ChatSettings):
 
     token: SecretStr | None = Field(None, description="Token of the Discord bot; Discord is off without it.")
     api_url: str | None = Field(
-        None, description="Another base for Discord's REST API, such as a proxy's; normally empty."
+        None, description="Base URL for Discord's REST API, such as a proxy's; empty: Discord's own."
     )
-    gateway_url: str | None = Field(None, description="Another address of Discord's gateway; normally empty.")
+    gateway_url: str | None = Field(None, description="URL of Discord's gateway; empty: Discord's own.")
     owners: OwnerIds = Field(
-        (), description="Discord user ids of this Easel's owners, separated by commas; no quota for them."
+        (), description="Discord user ids of this Easel's owners, separated by commas; owners have no quota."
     )
     access: AccessMode = Field(
         AccessMode.APPROVE,
-        description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only whom an owner has allowed).",
+        description="Who may draw on Discord: open (anybody), approve (an owner answers a server's first request), or list (only allowed ones).",
     )
-    proxy: str | None = Field(
-        None, description="Proxy for Discord alone (http:// or socks5://); EASEL_PROXY otherwise."
-    )
+    proxy: str | None = Field(None, description="Proxy for Discord only (http:// or socks5://); empty: EASEL_PROXY.")

@@ -19,15 +19,13 @@ class TelegramSettings(ChatSettings):
 
     token: SecretStr | None = Field(None, description="Token of the Telegram bot; Telegram is off without it.")
     api_url: str | None = Field(
-        None, description="Another base for Telegram's Bot API, such as a local Bot API server; normally empty."
+        None, description="Base URL for Telegram's Bot API, such as a local Bot API server; empty: Telegram's own."
     )
     owners: OwnerIds = Field(
-        (), description="Telegram user ids of this Easel's owners, separated by commas; no quota for them."
+        (), description="Telegram user ids of this Easel's owners, separated by commas; owners have no quota."
     )
     access: AccessMode = Field(
         AccessMode.APPROVE,
-        description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only whom an owner has allowed).",
+        description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only allowed ones).",
     )
-    proxy: str | None = Field(
-        None, description="Proxy for Telegram alone (http:// or socks5://); EASEL_PROXY otherwise."
-    )
+    proxy: str | None = Field(None, description="Proxy for Telegram only (http:// or socks5://); empty: EASEL_PROXY.")

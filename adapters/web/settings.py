@@ -23,18 +23,18 @@ class WebSettings(PlatformSettings):
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address that the page listens on; from anywhere but this machine, the page asks for its token.",
+        description="Address that the page listens on; other machines than this one need the page's token.",
     )
     port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#]",
-        description="Address under which others reach the page, behind a proxy of your own; its host is allowed.",
+        description="Public URL of the page behind your own proxy; its host is allowed.",
     )
     token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="Token that makes somebody the page's owner from anywhere but this machine, 16 characters or more; empty: one is made and kept in the data folder.",
+        description="Token for the page from other machines, 16 characters or more; empty: one is generated and kept in the data folder.",
     )
 
     @property
