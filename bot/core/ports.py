@@ -46,7 +46,6 @@ class Abilities:
         safe_resend: A repeated ``send`` with the same key shows one message (Discord's enforced nonce).
         pictures_in_card: How many pictures a card can show; the others are sent as an album.
         private_send: A private card can be sent as a new message to the person alone (a direct message).
-        max_count: Most pictures in one request here.
         max_file: Largest file that can be sent, in bytes.
     """
 
@@ -54,7 +53,6 @@ class Abilities:
     safe_resend: bool
     pictures_in_card: int
     private_send: bool
-    max_count: int = 4
     max_file: int = 8 * 2**20
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bot.access.claims import refresh_owners
@@ -23,7 +23,7 @@ from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, options, orphans, pictures
-from bot.storage.database import Database
+from bot.storage.database import Database, Tx
 from bot.storage.orphans import OrphanScan
 
 CHECK_EVERY = 1.0
@@ -46,50 +46,65 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
     now = clock.now()
     try:
         found = await asyncio.to_thread(orphans.scan, folder)
-        given = await inputs.scan(folder)
+        sources = await inputs.scan(folder)
     except OSError as e:
         raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
+    partial_files = [*found.half, *sources.half]
     async with db.write(alone=True) as tx:
-        for job in await jobs.in_state(tx, JobState.RUNNING):
-            if job.attempts < MAX_ATTEMPTS:
-                await jobs.requeue(tx, job.id, now=now, lost=True)
-            elif await jobs.move(tx, job.id, JobState.RUNNING, JobState.FAILED, now=now, error=LOST):
-                await ledger.refund(tx, job.id, now=now)
+        await _requeue_running(tx, now=now)
         await messages.reset_opening(tx)
-        begun = await messages.sending(tx)
-        edited = await messages.stale_cards(tx)
+        interrupted = await messages.sending(tx)
+        stale = await messages.stale_cards(tx)
         known = await pictures.all_paths(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
-        # The files' times are the disk's, so they are compared with the machine's clock.
-        arrived = await orphans.note_arrival(tx, found, inputs=bool(given.whole), now=time.time())
+        # File times are the disk's, so they are compared with the machine's clock.
+        arrived = await orphans.note_arrival(tx, found, inputs=bool(sources.whole), now=time.time())
         unknown = found.pictures.keys() - known
-        own, forgotten = await orphans.made_here(tx, found, unknown)
-        # The page may accept requests already; their source images get rows in a later transaction.
-        first, named = await orphans.trusted_since(tx), await jobs.source_files(tx)
-        loose = [
-            path for path, made in given.whole.items() if f"{inputs.FOLDER}/{path.name}" not in named and made >= first
-        ]
-        half = [*found.half, *given.half]
-        if orphans.too_many(len(own - forgotten), len(found.pictures)):
-            own = forgotten
-        if orphans.too_many(len(loose), len(given.whole)):
-            loose = []
-        aside = [(f"{folder.name}/{path}", folder / path) for path in own]
-        aside += [(f"{inputs.FOLDER}/{path.name}", path) for path in loose]
+        orphaned = await _orphaned_pictures(tx, found, unknown)
+        aside = [(f"{folder.name}/{path}", folder / path) for path in orphaned]
+        aside += [(f"{inputs.FOLDER}/{path.name}", path) for path in await _orphaned_sources(tx, sources.whole)]
         try:
-            await asyncio.to_thread(data_files.unlink, half)
+            await asyncio.to_thread(data_files.unlink, partial_files)
             moved = await asyncio.to_thread(orphans.quarantine, inputs.data_folder(folder), aside, now)
         except OSError as e:
             raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
-    for message in begun:
+    for message in interrupted:
         await sync.recover_interrupted(message)
-    sync.mark_maybe_final(message.id for message in edited)
-    _log_mismatches(found, known, left=unknown - own, moved=moved, arrived=arrived)
-    if waiting or begun or half:
+    sync.mark_maybe_final(message.id for message in stale)
+    _log_mismatches(found, known, left=unknown - orphaned, moved=moved, arrived=arrived)
+    if waiting or interrupted or partial_files:
         log.info(
-            "found %d waiting jobs, %d interrupted sends, %d half-written files", len(waiting), len(begun), len(half)
+            "found %d waiting jobs, %d interrupted sends, %d half-written files",
+            len(waiting),
+            len(interrupted),
+            len(partial_files),
         )
     return waiting
+
+
+async def _requeue_running(tx: Tx, *, now: float) -> None:
+    """Requeue the jobs that were being drawn; those that were lost MAX_ATTEMPTS times fail."""
+    for job in await jobs.in_state(tx, JobState.RUNNING):
+        if job.attempts < MAX_ATTEMPTS:
+            await jobs.requeue(tx, job.id, now=now, lost=True)
+        elif await jobs.move(tx, job.id, JobState.RUNNING, JobState.FAILED, now=now, error=LOST):
+            await ledger.refund(tx, job.id, now=now)
+
+
+async def _orphaned_pictures(tx: Tx, found: OrphanScan, unknown: Collection[str]) -> frozenset[str]:
+    """Return those of the unknown pictures that this database has made: only forgotten ones where they are too many."""
+    made_here, forgotten = await orphans.made_here(tx, found, unknown)
+    return forgotten if orphans.too_many(len(made_here - forgotten), len(found.pictures)) else made_here
+
+
+async def _orphaned_sources(tx: Tx, sources: Mapping[Path, float]) -> Collection[Path]:
+    """Return the source images without a job, of all by the time they were written; none where they are too many."""
+    # The web page may accept requests already; their source images get rows in a later transaction.
+    since, known = await orphans.trusted_since(tx), await jobs.source_files(tx)
+    orphaned = [
+        path for path, written in sources.items() if f"{inputs.FOLDER}/{path.name}" not in known and written >= since
+    ]
+    return () if orphans.too_many(len(orphaned), len(sources)) else orphaned
 
 
 def _log_mismatches(

@@ -407,7 +407,6 @@ def test_what_it_can_do() -> None:
     assert able.safe_resend
     assert able.private_send
     assert able.edit_every >= 1.0
-    assert able.max_count == 4
 
 
 async def test_a_cover_comes_with_an_edit_and_with_a_new_message(
