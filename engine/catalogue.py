@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.contract import Profile, Recipe, UnknownModel
+from engine.contract import Recipe, UnknownModel
 from engine.families.registry import DEMO, known_models
 from engine.folders import profile_of
 from engine.models_file import ModelsFile, read
@@ -78,23 +78,6 @@ def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready |
         if ready is not None and offered and ready(spec, models_dir):
             found[spec.profile.name] = spec
     return Catalogue(tuple(found.values()), problems)
-
-
-def profile_for(model: str) -> Profile:
-    """Return the profile for ``EASEL_MODEL``: ``demo``, the hub id or the name of a known model, or a folder.
-
-    Reads a folder's small JSON files, so call it at start-up and not on an event loop.
-
-    Raises:
-        UnknownModel: There is no such model, or the folder holds no pipeline that Easel can draw with. The message says
-            which and why.
-    """
-    return _spec(model, ModelsFile()).profile
-
-
-def demo() -> Profile:
-    """Return the profile of the bundled model."""
-    return next(spec.profile for spec in known_models() if spec.profile.name == DEMO)
 
 
 def batch(recipe: Recipe) -> int:

@@ -1,18 +1,41 @@
-"""`easel bench`: compares Easel with a plain diffusers loop on this machine."""
+"""`easel bench`: measures Easel next to a bare diffusers loop, in turns, so that all meet the same state of the machine."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
+import platform
+import statistics
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
-from adapters.cli.benchmark.run import measure
+from adapters.cli.benchmark import baseline
+from adapters.cli.benchmark.client import (
+    BenchmarkClient,
+    Burst,
+    BurstResult,
+    RecordingEngine,
+    burst,
+    long_recipe,
+    short_recipe,
+)
+from adapters.cli.environment import AppSettings
 from adapters.cli.output import refusal_of
+from adapters.cli.wiring import opened
 from bot.core.errors import Unavailable
-from engine.contract import EngineError
+from bot.settings import Settings
+from engine.contract import EngineConfig, EngineError, EngineState, Failed, Profile, Recipe
+from engine.hub.cache import present
 
 REQUESTS, ROUNDS, ACKS = 32, 5, 200
 QUICK_REQUESTS, QUICK_ROUNDS, QUICK_ACKS = 6, 1, 10
@@ -66,3 +89,201 @@ def _table(found: dict[str, Any]) -> str:
     if gpu := found.get("gpu"):
         facts["share of the device's peak"] = f"{100 * gpu['share_of_peak']:.0f} %"
     return "\n".join([*lines, *(f"{title:<35} {value}" for title, value in facts.items())])
+
+
+FLOP = 0.5e15
+"""Floating-point operations of Z-Image for 1024x1024 pixels in 8 steps (counted with torch's FlopCounterMode)."""
+
+Note = Callable[[str], None]
+
+
+async def measure(settings: Settings, requests: int, rounds: int, acks: int, note: Note) -> dict[str, Any]:
+    """Measure and return everything as JSON values.
+
+    Args:
+        settings: The settings; the data folder is not used.
+        requests: Pictures in a burst.
+        rounds: Bursts of each kind; the best of them counts.
+        acks: Requests whose answers are timed.
+        note: Called with the present phase.
+
+    Raises:
+        EngineError: The engine can't start.
+        Refusal: The settings can't be used.
+        RuntimeError: The baseline can't be run, or a job failed.
+    """
+    engines: list[RecordingEngine] = []
+
+    def make(config: EngineConfig) -> RecordingEngine:
+        # A temporary data folder, with the models that are already downloaded.
+        usual = environment.engine_config(settings)
+        engines.append(RecordingEngine(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
+        return engines[0]
+
+    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
+        apart = AppSettings(settings.model_copy(update={"data_dir": Path(folder)}))
+        async with opened(apart, make) as easel:
+            engine = engines[0]
+            note("loading")
+            await engine.warm()
+            profile = engine.profiles()[0]
+            client = BenchmarkClient(easel, engine)
+            runs = await _by_turns(client, settings, requests, rounds, note)
+            note("answers")
+            await client.burst(burst(profile, 2, 99).recipes)
+            blocking = await client.ask(long_recipe(profile))
+            await engine.stepping(blocking, 1)
+            answers = await client.acks(short_recipe(profile), acks, 0.02)
+            await client.cancel(blocking)
+            note("preemption")
+            preempted = [await client.preempt(long_recipe(profile), short_recipe(profile)) for _ in range(rounds)]
+            state = engine.state()
+            found = _report(state, profile, runs, answers, preempted)
+    return found
+
+
+class _Runs:
+    """Seconds of each burst, by system."""
+
+    def __init__(self, burst: Burst) -> None:
+        self.burst = burst
+        self.single: list[float] = []
+        self.batched: list[float] = []
+        self.engine: list[float] = []
+        self.served: list[BurstResult] = []
+        self.threads = 0
+        self.peak = 0.0
+
+
+async def _by_turns(client: BenchmarkClient, settings: Settings, requests: int, rounds: int, note: Note) -> _Runs:
+    profile = client.engine.profiles()[0]
+    runs = _Runs(burst(profile, requests, 1))
+    state = client.engine.state()
+    device = state.device.split()[0]
+    async with baseline.running(_folder(profile, settings), device, state.precision) as loop:
+        runs.threads, runs.peak = loop.threads, loop.peak
+        note("warming up")
+        await _round(client, loop, burst(profile, min(requests, 8), 0), _Runs(runs.burst), 0)
+        for n in range(rounds):
+            note(f"round {n + 1} of {rounds}")
+            # Other prompts each round, so that none is cached.
+            await _round(client, loop, burst(profile, requests, n + 1), runs, n)
+    return runs
+
+
+async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst, runs: _Runs, n: int) -> None:
+    """Let each system draw the burst once. The order rotates, since a machine's speed varies over time."""
+
+    async def single() -> None:
+        runs.single.append(await loop.draw([[recipe] for recipe in these.recipes]))
+
+    async def batched() -> None:
+        runs.batched.append(await loop.draw(these.batches()))
+
+    async def engine() -> None:
+        # Other prompts than the service's, which would else find them cached.
+        runs.engine.append(await _engine(client.engine, [replace(r, prompt=f"{r.prompt}.") for r in these.recipes]))
+
+    async def service() -> None:
+        runs.served.append(await client.burst(these.recipes))
+
+    turns = [single, batched, engine, service]
+    for turn in turns[n % 4 :] + turns[: n % 4]:
+        await turn()
+
+
+def _folder(profile: Profile, settings: Settings) -> str:
+    """Return the folder of the model's pipeline. Raises RuntimeError if there is none."""
+    if Path(profile.source).is_dir():
+        return profile.source
+    models_dir = environment.engine_config(settings).models_dir
+    found = present(profile.source, models_dir)
+    if found is None:
+        raise RuntimeError(f"the bare loop needs a folder or a hub id that is here: easel model pull {profile.name}")
+    return str(found)
+
+
+async def _engine(engine: RecordingEngine, recipes: Sequence[Recipe]) -> float:
+    began = time.perf_counter()
+    async with aclosing(engine.paint(recipes)) as events:
+        async for event in events:
+            if isinstance(event, Failed):
+                raise RuntimeError(f"the engine failed: {event.error}")
+    return time.perf_counter() - began
+
+
+def _report(
+    state: EngineState, profile: Profile, runs: _Runs, answers: list[float], preempted: list[int]
+) -> dict[str, Any]:
+    served = [s.seconds for s in runs.served]
+    first = [seconds for s in runs.served for seconds in s.first_step]
+    pictures = [seconds for s in runs.served for seconds in s.picture]
+    count = len(runs.burst.recipes)
+    rounds = {"bare_single": runs.single, "bare_batched": runs.batched, "engine": runs.engine, "service": served}
+    # The best of all rounds: disturbances only make a machine slower (as in Python's timeit).
+    best = {name: min(seconds) for name, seconds in rounds.items()}
+    idle = statistics.median(s.idle_share for s in runs.served)
+    own = {"idle_share": idle, "preempt_steps": max(preempted), "ack_ms_p99": _ms(answers, 99)}
+    found: dict[str, Any] = {
+        "machine": {**_machine(state), "threads": runs.threads},
+        "model": profile.name,
+        "plan": state.plan,
+        "requests": count,
+        "rounds": len(served),
+        "seconds": best,
+        "seconds_of_each_round": rounds,
+        "pictures_per_second": count / best["service"],
+        "ratios": {
+            "bare_batched_vs_single": best["bare_single"] / best["bare_batched"],
+            "engine_vs_bare_single": best["bare_single"] / best["engine"],
+            "engine_vs_bare_batched": best["bare_batched"] / best["engine"],
+            "service_vs_bare_single": best["bare_single"] / best["service"],
+            "service_vs_bare_batched": best["bare_batched"] / best["service"],
+            **own,
+        },
+        **own,
+        "ack_ms_p50": _ms(answers, 50),
+        "first_step_ms": {"p50": _ms(first, 50), "p99": _ms(first, 99)},
+        "picture_ms": {"p50": _ms(pictures, 50), "p99": _ms(pictures, 99)},
+        "prompts": {"drawn": count, "encoded": statistics.median(s.encoded for s in runs.served)},
+        "memory_bytes": state.memory,
+    }
+    if runs.peak:
+        work = sum(r.width * r.height * r.steps for r in runs.burst.recipes) / (2**20 * 8)
+        share = FLOP * work / best["service"] / runs.peak
+        found["gpu"] = {"peak_tflops": runs.peak / 1e12, "share_of_peak": share}
+    return found
+
+
+def _ms(seconds: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1] * 1000
+
+
+def _machine(state: EngineState) -> dict[str, str | int]:
+    """Return the machine's processor, cores, memory and device, and the versions that matter."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "memory_bytes": _main_memory(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "diffusers": version("diffusers"),
+        "device": state.device,
+        "precision": state.precision,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _main_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0

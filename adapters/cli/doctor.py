@@ -1,17 +1,242 @@
-"""`easel doctor`: one line for each check, and what to do about each that fails."""
+"""`easel doctor`: one line for each thing that can be wrong, and what to do about it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from platform import python_implementation, python_version
 
-from adapters.cli import checks, environment, styles
-from adapters.cli import moderation as moderated
-from adapters.cli.checks import Finding
+from adapters.cli import environment, lock, moderation, styles
+from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
+from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
+from bot.core.access import guarded
+from bot.core.errors import BadInput
+from bot.maintenance import store
+from bot.settings import Settings
+from bot.storage import data_files
+from bot.storage.data_files import MIN_FREE_BYTES
+from engine import catalogue, models_file, upscaler_file
+from engine.contract import EngineError
+
+OLDEST = (3, 11)
+GIB = 2**30
+_PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `easel doctor`: the thing that was checked, its state, and what to do if it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def check_python() -> Finding:
+    """Check the interpreter."""
+    found = f"{python_implementation()} {python_version()}"
+    return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
+
+
+async def check_torch(settings: Settings) -> tuple[Finding, Finding, str]:
+    """Check PyTorch and its device, the model's memory plan, and the upscaler, in a separate process."""
+    seen = await _probe(settings)
+    plan = Finding("plan", True, text("cli.doctor.plan.none"))
+    if isinstance(seen, Finding):
+        return seen, plan, ""
+    refused = seen.get("upscaler", "")
+    if "problem" in seen:
+        problem = f"PyTorch {seen['torch']}: {seen['problem']}"
+        return Finding("torch", False, problem, text("cli.doctor.device.do")), plan, refused
+    if "plan" in seen:
+        plan = Finding("plan", True, seen["plan"])
+    elif "unplanned" in seen:
+        # The engine's sentence includes the advice.
+        plan = Finding("plan", False, seen["unplanned"])
+    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan, refused
+
+
+async def _probe(settings: Settings) -> dict[str, str] | Finding:
+    config = environment.engine_config(settings)
+    asked = (config.device, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
+    command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
+    here = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=env,
+    )
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return Finding("torch", False, text("cli.doctor.torch.slow", n=_PROBE_SECONDS), text("cli.doctor.torch.do"))
+    if process.returncode != 0:
+        last = (err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        return Finding("torch", False, last, text("cli.doctor.torch.do"))
+    seen: dict[str, str] = json.loads(out)
+    return seen
+
+
+def check_model(settings: Settings) -> Finding:
+    """Check the model that EASEL_MODEL names. Blocking: reads its small files."""
+    try:
+        profile = _catalogue(settings).specs[0].profile
+    except EngineError as error:
+        return Finding("model", False, str(error), text("cli.doctor.model.do"))
+    if not Path(profile.source).exists():
+        return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
+    return Finding("model", True, f"{profile.title} ({profile.source})")
+
+
+def check_models(settings: Settings) -> Finding | None:
+    """Check the operator's own models; None if none is left out."""
+    try:
+        problems = _catalogue(settings).problems
+    except EngineError:
+        problems = models_file.read(settings.data_dir / environment.MODELS_FILE).problems
+    return Finding("models", False, " ".join(problems), text("cli.doctor.models.do")) if problems else None
+
+
+def _catalogue(settings: Settings) -> catalogue.Catalogue:
+    return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / environment.MODELS_FILE))
+
+
+def check_upscaler(settings: Settings, refused: str = "") -> Finding | None:
+    """Check the upscaler that EASEL_UPSCALER names, and its library; None if none is named.
+
+    Args:
+        settings: The settings.
+        refused: Error of loading it; empty if it was loaded, or could not be tried.
+    """
+    if settings.upscaler is None:
+        return None
+    # The engine's sentences include the advice.
+    if refused:
+        return Finding("upscaler", False, refused)
+    try:
+        upscaler_file.check(settings.upscaler.absolute())
+        upscaler_file.check_library()
+    except EngineError as error:
+        return Finding("upscaler", False, str(error))
+    return Finding("upscaler", True, text("cli.doctor.upscaler", path=str(settings.upscaler)))
+
+
+def check_folder(settings: Settings) -> Finding:
+    """Check the data folder and its free disk space."""
+    path = settings.data_dir.absolute()
+    try:
+        for place in (path, path / environment.PICTURES):
+            data_files.make_folder(place)
+            with tempfile.NamedTemporaryFile(dir=place, prefix=".easel-"):
+                pass
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        return Finding("folder", False, f"{path}: {error.strerror or error}", text("cli.doctor.folder.do"))
+    found = text("cli.doctor.folder.free", path=str(path), free=f"{free / GIB:.1f}")
+    return Finding("folder", free >= MIN_FREE_BYTES, found, text("cli.doctor.space.do"))
+
+
+async def check_database(settings: Settings) -> Finding:
+    """Check the database's version and integrity."""
+    path = settings.data_dir / environment.DATABASE
+    health = await store.health(path)
+    if health is None:
+        return Finding("database", True, text("cli.doctor.database.none"))
+    if health.problem:
+        return Finding("database", False, f"{path}: {health.problem}", text("cli.doctor.database.do"))
+    state = "newer" if health.version > health.known else "older" if health.version < health.known else "version"
+    found = text(f"cli.doctor.database.{state}", version=health.version, known=health.known)
+    return Finding("database", health.version <= health.known, found, text("cli.doctor.database.newer.do"))
+
+
+async def check_clock(settings: Settings) -> Finding | None:
+    """Check the machine's clock; None if it is not doubted."""
+    known = await store.clock_doubted_since(settings.data_dir / environment.DATABASE)
+    if known is None:
+        return None
+    last = f"{datetime.fromtimestamp(known, UTC):%Y-%m-%d %H:%M} UTC"
+    return Finding("clock", False, text("cli.doctor.clock.doubted", known=last), text("cli.doctor.clock.do"))
+
+
+async def check_ledger(settings: Settings) -> Finding:
+    """Check that reservations, charges and refunds balance for every job and credit."""
+    faults = await store.ledger_faults(settings.data_dir / environment.DATABASE)
+    if faults is None:
+        return Finding("ledger", True, text("cli.doctor.ledger.none"))
+    if faults:
+        first = f"{faults[0].what} ({faults[0].number})"
+        return Finding(
+            "ledger", False, text("cli.doctor.ledger.faults", n=len(faults), first=first), text("cli.doctor.ledger.do")
+        )
+    return Finding("ledger", True, text("cli.doctor.ledger.ok"))
+
+
+async def check_newcomers(app: AppSettings) -> Finding | None:
+    """Count the newcomers who wait for an owner's answer; None if there are none."""
+    guarded_platforms = guarded(app.access(enabled_only=False))
+    waiting = await store.count_newcomers(app.core.data_dir / environment.DATABASE, guarded_platforms)
+    return Finding("newcomers", True, text("cli.newcomers", n=waiting)) if waiting else None
+
+
+def check_moderation(settings: Settings) -> Finding | None:
+    """The operator's words and the picture classifier; None where neither is set up."""
+    try:
+        own = moderation.read_words(settings.data_dir / moderation.WORDS_FILE)
+        labels = moderation.unsafe_labels(settings)
+    except (BadInput, EngineError) as error:
+        return Finding(
+            "moderation", False, text(error.key, **error.params) if isinstance(error, BadInput) else str(error)
+        )
+    if own is None and not labels:
+        return None
+    added, removed = (0, 0) if own is None else (len(own.added), len(own.removed))
+    pictures = ", ".join(labels) or text("cli.doctor.moderation.none")
+    found = text("cli.doctor.moderation", added=added, removed=removed, pictures=pictures)
+    if own is not None and own.bad:
+        lines = ", ".join(str(number) for number, _ in own.bad)
+        advice = text("cli.doctor.moderation.do", file=moderation.WORDS_FILE, lines=lines)
+        return Finding("moderation", False, found, advice)
+    return Finding("moderation", True, found)
+
+
+def check_styles(data_dir: Path) -> Finding | None:
+    """The operator's styles; None where there are no files."""
+    found = styles.load(data_dir)
+    if not found.own and not found.problems:
+        return None
+    said = [text("cli.doctor.styles", n=found.own), *(text(each.key, **each.params) for each in found.replaced)]
+    problems = [text(each.key, **each.params) for each in found.problems]
+    advice = text("cli.doctor.styles.do") if problems else ""
+    return Finding("styles", not problems, " ".join([*said, *problems]), advice)
+
+
+async def check_platform(settings: Settings, one: ConfiguredPlatform) -> AsyncIterator[Finding]:
+    """Run a platform's own checks."""
+    context = CheckContext(settings, lambda: lock.holder_of(settings.data_dir))
+    async for result in one.check(context):
+        advice = "" if result.advice is None else _sentence(result.advice)
+        yield Finding(result.name, result.ok, _sentence(result.found), advice)
+
+
+def _sentence(message: CatalogueMessage) -> str:
+    return text(message.key, **message.params)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -34,28 +259,30 @@ async def _main(*, as_json: bool) -> int:
 async def _findings() -> AsyncIterator[Finding]:
     app = environment.load()
     settings = app.core
-    yield checks.python()
-    torch, plan, refused = await checks.torch(settings)
-    yield torch
-    yield await asyncio.to_thread(checks.model, settings)
-    if (left_out := await asyncio.to_thread(checks.models, settings)) is not None:
-        yield left_out
-    yield plan
-    if (upscaler := await asyncio.to_thread(checks.upscaler, settings, refused)) is not None:
-        yield upscaler
-    yield await asyncio.to_thread(checks.folder, settings)
-    yield await checks.database(settings)
-    yield await checks.ledger(settings)
-    if (clock := await checks.clock(settings)) is not None:
-        yield clock
-    if (waiting := await checks.newcomers(app)) is not None:
-        yield waiting
-    if (moderation := await asyncio.to_thread(moderated.finding, settings)) is not None:
-        yield moderation
-    if (styled := await asyncio.to_thread(styles.finding, settings.data_dir)) is not None:
-        yield styled
-    for platform in app.platforms:
-        async for finding in checks.platform(settings, platform):
+    yield check_python()
+    torch_found, plan, refused = await check_torch(settings)
+    yield torch_found
+    yield await asyncio.to_thread(check_model, settings)
+    optional = [
+        await asyncio.to_thread(check_models, settings),
+        plan,
+        await asyncio.to_thread(check_upscaler, settings, refused),
+    ]
+    for finding in filter(None, optional):
+        yield finding
+    yield await asyncio.to_thread(check_folder, settings)
+    yield await check_database(settings)
+    yield await check_ledger(settings)
+    optional = [
+        await check_clock(settings),
+        await check_newcomers(app),
+        await asyncio.to_thread(check_moderation, settings),
+        await asyncio.to_thread(check_styles, settings.data_dir),
+    ]
+    for finding in filter(None, optional):
+        yield finding
+    for one in app.platforms:
+        async for finding in check_platform(settings, one):
             yield finding
 
 

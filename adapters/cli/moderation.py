@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.cli.checks import Finding
-from adapters.cli.output import text
 from bot.core.errors import BadInput
 from bot.moderation.word_list import CustomWords, WordList, build_word_list, parse_custom_words, shipped_words
 from bot.settings import Settings
@@ -28,33 +26,15 @@ async def words(data_dir: Path) -> WordList:
     return await asyncio.to_thread(_words, data_dir / WORDS_FILE)
 
 
-def finding(settings: Settings) -> Finding | None:
-    """Return the finding of `easel doctor`; None if neither is set up."""
-    try:
-        own = _own(settings.data_dir / WORDS_FILE)
-        labels = _labels(settings)
-    except (BadInput, EngineError) as error:
-        said = text(error.key, **error.params) if isinstance(error, BadInput) else str(error)
-        return Finding("moderation", False, said)
-    if own is None and not labels:
-        return None
-    added, removed = (0, 0) if own is None else (len(own.added), len(own.removed))
-    pictures = ", ".join(labels) or text("cli.doctor.moderation.none")
-    found = text("cli.doctor.moderation", added=added, removed=removed, pictures=pictures)
-    if own is not None and own.bad:
-        lines = ", ".join(str(number) for number, _ in own.bad)
-        return Finding("moderation", False, found, text("cli.doctor.moderation.do", file=WORDS_FILE, lines=lines))
-    return Finding("moderation", True, found)
-
-
-def _labels(settings: Settings) -> tuple[str, ...]:
+def unsafe_labels(settings: Settings) -> tuple[str, ...]:
+    """Return the classifier's labels that count as unsafe; none without a classifier. Raises EngineError."""
     if settings.moderation_model is None:
         return ()
     labels = folder.read(settings.moderation_model, settings.moderation_labels)
     return tuple(labels.names[index] for index in labels.unsafe)
 
 
-def _own(path: Path) -> CustomWords | None:
+def read_words(path: Path) -> CustomWords | None:
     """Read the operator's file; None if there is none. Raises BadInput."""
     try:
         lines = read_text(path).splitlines()
@@ -66,7 +46,7 @@ def _own(path: Path) -> CustomWords | None:
 
 
 def _words(path: Path) -> WordList:
-    own = _own(path)
+    own = read_words(path)
     if own is None:
         return shipped_words()
     for number, why in own.bad:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from adapters.cli import claim, environment, lock, process_limits
+from adapters.cli import claim, environment, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
@@ -21,6 +22,8 @@ from bot.access import store as access_rows
 from bot.core.access import AccessMode, guarded
 from bot.core.errors import BadInput
 from bot.observability import logs
+
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 9.5
 """Seconds after a signal until the process is ended by force; rows and files survive a kill at any moment."""
@@ -37,8 +40,6 @@ UNOWNED: Mapping[AccessMode, str] = MappingProxyType(
 )
 """Keys of the sentences about a platform without an owner, by access rule."""
 
-log = logging.getLogger(__name__)
-
 
 def main(_args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit code; raises Refusal when it can't start."""
@@ -49,8 +50,8 @@ def main(_args: argparse.Namespace) -> int:
     # Files made from here on, those of libraries and models included, are readable by this user alone.
     os.umask(0o077)
     logs.configure(app.core, more_secrets=app.secrets())
-    process_limits.raise_files()
-    process_limits.return_memory()
+    raise_files()
+    return_memory()
     with lock.held(app.core.data_dir):
         return asyncio.run(_serve(app))
 
@@ -133,3 +134,41 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
 def _give_up() -> None:
     log.critical("the stop took over %g s; ending now, the next start puts right what was left", STOP_SECONDS)
     os._exit(1)
+
+
+MOST_FILES = 65_536
+"""Most open files that are requested; some systems allow millions."""
+
+LARGE_BLOCK = 2**20
+"""Bytes from which a freed block is returned to the system at once."""
+
+_M_MMAP_THRESHOLD = -3
+
+
+def return_memory() -> bool:
+    """Have the C library return large blocks to the system when they are freed; returns whether it will.
+
+    By default glibc adapts to keep blocks of up to 32 MiB: after large uploads the process would stay hundreds of MiB
+    larger.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK))
+
+
+def raise_files() -> None:
+    """Raise the soft limit of open files to the hard limit: every connection and child process needs some."""
+    try:
+        import resource  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("the limit of %d open files can't be raised: %s", soft, error)

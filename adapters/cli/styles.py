@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from adapters.cli.checks import Finding
-from adapters.cli.output import text
 from bot.cards import i18n
 from bot.core.errors import BadInput
 from bot.drawing.styles import (
@@ -51,15 +49,3 @@ def logged(data_dir: Path) -> StyleLibrary:
     for problem in (*found.problems, *found.replaced):
         log.warning("%s", i18n.text("en", problem.key, **problem.params))
     return found
-
-
-def finding(data_dir: Path) -> Finding | None:
-    """Return the finding of `easel doctor`; None if there are no files."""
-    found = load(data_dir)
-    if not found.own and not found.problems:
-        return None
-    said = [text("cli.doctor.styles", n=found.own), *(text(each.key, **each.params) for each in found.replaced)]
-    problems = [text(each.key, **each.params) for each in found.problems]
-    return Finding(
-        "styles", not problems, " ".join([*said, *problems]), text("cli.doctor.styles.do") if problems else ""
-    )

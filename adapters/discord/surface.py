@@ -43,7 +43,7 @@ NONCE_CHARS = 25
 
 
 class DiscordSurface:
-    """Shows cards in Discord (``bot.core.ports.Surface``). Without a connected client everything is Busy."""
+    """Shows cards in Discord (``bot.core.ports.Surface``). Without a connected client every call raises RetryLater."""
 
     def __init__(
         self, profiles: Callable[[], Sequence[Profile]], words: Words, now: Callable[[], float] = time.time
@@ -71,7 +71,7 @@ class DiscordSurface:
 
         Raises:
             Gone: It was deleted, or can't be edited any more (an ephemeral one after 15 minutes).
-            Busy: Discord's limits, or Discord can't be reached.
+            RetryLater: Discord's limits, or Discord can't be reached.
         """
         client = self._ready()
         if address.message is None:
@@ -107,7 +107,7 @@ class DiscordSurface:
 
         Raises:
             Gone: Neither the channel nor the person can be written to.
-            Busy: Discord's limits, or Discord can't be reached.
+            RetryLater: Discord's limits, or Discord can't be reached.
         """
         client = self._ready()
         private = card.private or address.private
@@ -146,7 +146,7 @@ class DiscordSurface:
 
         Raises:
             Gone: The channel or the person can't be written to.
-            Busy: Discord's limits, or Discord can't be reached.
+            RetryLater: Discord's limits, or Discord can't be reached.
             Unclear: The connection broke; they may have arrived.
         """
         client = self._ready()
@@ -174,7 +174,7 @@ class DiscordSurface:
 
         Raises:
             Gone: It is not there, or can't be deleted any more (an ephemeral one after 15 minutes).
-            Busy: Discord's limits, or Discord can't be reached.
+            RetryLater: Discord's limits, or Discord can't be reached.
         """
         client = self._ready()
         if address.message is None:

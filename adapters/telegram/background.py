@@ -35,7 +35,7 @@ async def retry_while_busy(call: Callable[[], Awaitable[None]], tries: int = TRI
         tries: How often it is made at most.
 
     Raises:
-        Busy: The rate limit still forbade the last try.
+        RetryLater: The rate limit still forbade the last try.
         TelegramRetryAfter: Telegram asked to wait at the last try.
     """
     for left in reversed(range(tries)):

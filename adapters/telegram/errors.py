@@ -1,4 +1,4 @@
-"""Errors of calls to Telegram, translated to the core's: Gone, Busy or Unclear."""
+"""Errors of calls to Telegram, translated to the core's: Gone, RetryLater or Unclear."""
 
 from __future__ import annotations
 

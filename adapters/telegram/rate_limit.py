@@ -56,7 +56,7 @@ class RateLimiter:
         """Reserve the chat while a call runs.
 
         Raises:
-            Busy: The rate limit forbids the call now.
+            RetryLater: The rate limit forbids the call now.
         """
         chat = self._chat(chat_id)
         wait = self._wait(chat, messages, group=chat_id < 0)

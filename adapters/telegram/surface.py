@@ -43,7 +43,7 @@ _AWAY = 5.0
 
 
 class TelegramSurface:
-    """``bot.core.ports.Surface`` for Telegram. Without a client everything is Busy.
+    """``bot.core.ports.Surface`` for Telegram. Without a client every call raises RetryLater.
 
     Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.

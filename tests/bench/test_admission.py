@@ -26,7 +26,7 @@ from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
 from bot.storage import jobs
 from bot.storage.database import Database
-from engine.catalogue import demo
+from engine.families.z_image.spec import demo
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
 from tests.unit.bot.conftest import RecordingBacklog

@@ -17,7 +17,7 @@ from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.quotas.rules.terms import parse_terms
 from bot.storage.database import Database
-from engine.catalogue import demo
+from engine.families.z_image.spec import demo
 from tests.bench.test_speed import measured, percentile
 from tests.fakes.clock import FakeClock
 from tests.unit.bot.conftest import RecordingBacklog

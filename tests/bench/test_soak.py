@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli.benchmark.workload import burst
-from engine import catalogue
+from adapters.cli.benchmark.client import burst
 from engine.contract import EngineConfig, Image
+from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from tests.bench.test_speed import worker
 
@@ -25,7 +25,7 @@ def test_the_service_over_twenty_thousand_jobs() -> None:
 
 async def test_the_engine_over_a_thousand_pictures(tmp_path: Path) -> None:
     """1,000 mixed pictures in one process: memory within 3 % of what it was after the first 50."""
-    profile = catalogue.demo()
+    profile = demo()
     engine = ProcessEngine(EngineConfig("demo", str(tmp_path)))
     await engine.start()
     sizes = []

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from engine.catalogue import demo
 from engine.contract import Recipe
 from engine.diffusion.loader import Loader
 from engine.families.base import Family
 from engine.families.step_cache import StepCache
+from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.bench.test_speed import measured
 

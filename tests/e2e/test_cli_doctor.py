@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from adapters.cli import checks, platforms
+from adapters.cli import doctor, platforms
 from bot.settings import Settings
 from bot.storage.database import Database
 from tests.e2e.conftest import Typed
@@ -92,7 +92,7 @@ async def test_the_database(tmp_path: Path, state: str) -> None:
     elif state == "damaged":
         path.write_bytes(b"no database at all, but long enough to be one" * 100)
     before = path.read_bytes()
-    found = await checks.database(Settings(_env_file=None, data_dir=data))
+    found = await doctor.check_database(Settings(_env_file=None, data_dir=data))
     assert found.ok is (state == "ours")
     if state == "newer":
         assert "999" in found.found
@@ -157,7 +157,7 @@ async def test_a_platform_that_cannot_be_reached(name: str, token: str) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     settings = platform.settings(_env_file=None, token=SecretStr(token), api_url=nowhere)
     core = Settings(_env_file=None)
-    (found,) = [finding async for finding in checks.platform(core, platform.configured(settings))]
+    (found,) = [finding async for finding in doctor.check_platform(core, platform.configured(settings))]
     assert not found.ok
     assert "reached" in found.found
     assert "secret" not in str(found)

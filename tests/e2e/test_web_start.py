@@ -13,8 +13,8 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
-from engine.catalogue import demo
 from engine.contract import Capability, Range
+from engine.families.z_image.spec import demo
 from tests.e2e.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, GREEN, picture

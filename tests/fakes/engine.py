@@ -29,6 +29,7 @@ from engine.contract import (
     Step,
     UnknownModel,
 )
+from engine.families.z_image.spec import demo
 
 Pause = Callable[[], Awaitable[object]]
 """Awaited before each step: sets how long a step takes, or what it waits for."""
@@ -68,7 +69,7 @@ class FakeEngine:
         *,
         auto_warm: bool = True,
     ) -> None:
-        self._profiles = tuple(profiles) if profiles is not None else (catalogue.demo(),)
+        self._profiles = tuple(profiles) if profiles is not None else (demo(),)
         self._pause = pause
         self._fail = fail
         self._auto_warm = auto_warm

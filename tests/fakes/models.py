@@ -12,11 +12,18 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from engine.catalogue import demo
+from engine import catalogue
+from engine.contract import Profile
 from engine.families.registry import spec_of
+from engine.families.z_image.spec import demo
 
 POISON = "zebra"
 """The word that a poisoned model can't take."""
+
+
+def profile_for(model: str) -> Profile:
+    """Return the profile of the default model that ``EASEL_MODEL`` names. Raises UnknownModel."""
+    return catalogue.specs(model, "", "")[0].profile
 
 
 def copy(folder: Path) -> Path:

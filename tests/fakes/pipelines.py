@@ -33,7 +33,7 @@ from transformers import (
     Qwen3Model,
 )
 
-from engine.catalogue import demo
+from engine.families.z_image.spec import demo
 
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 

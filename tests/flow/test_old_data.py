@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import checks
+from adapters.cli import doctor
 from bot.core.answers import ButtonResult
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotAllowed, OverQuota
@@ -169,6 +169,8 @@ async def test_a_ban_still_holds(bot: Bot) -> None:
 async def test_the_doctor_finds_nothing_wrong(bot: Bot) -> None:
     await bot.delivered(7)
     settings = Settings(_env_file=None, data_dir=bot.folder)
-    assert [found for found in (await checks.database(settings), await checks.ledger(settings)) if not found.ok] == []
+    assert [
+        found for found in (await doctor.check_database(settings), await doctor.check_ledger(settings)) if not found.ok
+    ] == []
     assert (await bot.job(6)).state is JobState.CANCELLED
     assert len(bot.files()) == 8

@@ -33,7 +33,7 @@ from bot.quotas.store import rules as rule_rows
 from bot.quotas.usage import reserve
 from bot.storage import jobs, people, pictures
 from bot.storage.database import Database, Tx
-from engine.catalogue import demo
+from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
 from tests.fakes.empty_database import empty_database
 from tests.fakes.job_rows import REQUEST, drawn_picture

@@ -26,7 +26,7 @@ from bot.quotas.store import ledger
 from bot.quotas.store.credits import Grant
 from bot.storage import jobs, people
 from bot.storage.database import Database, Tx
-from engine.catalogue import demo
+from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
 from tests.fakes.job_rows import REQUEST, spend
 from tests.unit.bot.conftest import RecordingBacklog

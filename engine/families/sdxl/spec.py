@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 
 from engine.contract import NegativePromptSupport, Profile, Range
@@ -52,23 +53,19 @@ def sdxl_turbo() -> Profile:
     Scheduler and timesteps are those of its repository.
     """
     return priced(
-        Profile(
+        replace(
+            sdxl(),
             name="sdxl-turbo",
             title="SDXL-Turbo",
             source="stabilityai/sdxl-turbo",
-            family="sdxl",
-            multiple=_MULTIPLE,
             side=Range(512, 256, 1024),
             presets=presets(512, unet_spec.TRAINED_MULTIPLE),
             steps=Range(4, 1, 4),
             guidance=Range(0.0, 0.0, 0.0),
             negative=NegativePromptSupport.NEVER,
             licence="Stability AI Non-Commercial",
-            pipeline=_PIPELINE,
             scheduler="EulerAncestralDiscreteScheduler",
             scheduler_config=_TRAILING,
-            prompt_tokens=unet_spec.CLIP_TOKENS,
-            parameters=_PARAMETERS,
         )
     )
 
@@ -79,23 +76,15 @@ def sdxl_lightning() -> Profile:
     It was distilled for exactly 4 steps, without guidance, at the trailing timesteps.
     """
     return priced(
-        Profile(
+        replace(
+            sdxl(),
             name="sdxl-lightning",
             title="SDXL-Lightning",
             source="ByteDance/SDXL-Lightning",
-            family="sdxl",
-            multiple=_MULTIPLE,
-            side=Range(1024, 512, 2048),
-            presets=presets(1024, unet_spec.TRAINED_MULTIPLE),
             steps=Range(4, 4, 4),
             guidance=Range(0.0, 0.0, 0.0),
             negative=NegativePromptSupport.NEVER,
-            licence="CreativeML Open RAIL++-M",
-            pipeline=_PIPELINE,
-            scheduler=unet_spec.EULER,
             scheduler_config=_TRAILING,
-            prompt_tokens=unet_spec.CLIP_TOKENS,
-            parameters=_PARAMETERS,
         )
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from importlib import resources
 
@@ -75,22 +76,14 @@ def z_image_turbo() -> Profile:
 def z_image() -> Profile:
     """Return the profile of Z-Image, which Turbo was distilled from. Published for guidance 3 to 5 and 28 to 50 steps."""
     return priced(
-        Profile(
+        replace(
+            z_image_turbo(),
             name="z-image",
             title="Z-Image",
             source="Tongyi-MAI/Z-Image",
-            family="z_image",
-            multiple=_MULTIPLE,
-            side=Range(1024, 512, 2048),
-            presets=presets(1024, _MULTIPLE),
             steps=Range(28, 1, 100),
             guidance=Range(4.0, 1.0, 10.0),
             negative=NegativePromptSupport.WITH_GUIDANCE,
-            languages=_LANGUAGES,
-            licence="Apache-2.0",
-            pipeline=_PIPELINE,
-            prompt_tokens=MAX_TOKENS,
-            parameters=_PARAMETERS,
         )
     )
 

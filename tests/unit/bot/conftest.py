@@ -27,8 +27,8 @@ from bot.quotas.store import ledger
 from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database
 from bot.studio import Studio
-from engine.catalogue import demo
 from engine.contract import ImageInfo, Profile
+from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 

@@ -9,6 +9,7 @@ import pytest
 from engine import catalogue, weights
 from engine.contract import NegativePromptSupport, Profile, Recipe, UnknownModel
 from engine.families.registry import known_models, of_pipeline, spec_of, specs
+from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.fakes import models
 
@@ -16,7 +17,7 @@ KNOWN = [spec.profile for spec in known_models()]
 
 
 def test_demo_needs_no_network_and_is_here() -> None:
-    profile = catalogue.profile_for("demo")
+    profile = models.profile_for("demo")
     assert (Path(profile.source) / "model_index.json").is_file()
     assert profile.presets == {
         "square": (192, 192),
@@ -30,7 +31,7 @@ def test_demo_needs_no_network_and_is_here() -> None:
 
 @pytest.mark.parametrize("name", ["Tongyi-MAI/Z-Image-Turbo", "tongyi-mai/z-image-turbo", "z-image-turbo"])
 def test_turbo_by_its_hub_id_or_name(name: str) -> None:
-    profile = catalogue.profile_for(name)
+    profile = models.profile_for(name)
     assert profile.title == "Z-Image-Turbo"
     assert (profile.steps.default, profile.guidance.high, profile.negative) == (8, 0.0, NegativePromptSupport.NEVER)
 
@@ -68,10 +69,8 @@ def test_names_are_unique() -> None:
 
 
 def test_the_bundled_models_parameters_are_its_files() -> None:
-    folder = Path(catalogue.demo().source)
-    assert {part: weights.parameters(folder / part) for part in catalogue.demo().parameters} == dict(
-        catalogue.demo().parameters
-    )
+    folder = Path(demo().source)
+    assert {part: weights.parameters(folder / part) for part in demo().parameters} == dict(demo().parameters)
 
 
 def test_what_each_model_is_drawn_with() -> None:
@@ -89,7 +88,7 @@ def test_what_each_model_is_drawn_with() -> None:
 
 
 def test_a_folder_says_its_own_size(tmp_path: Path) -> None:
-    profile = catalogue.profile_for(str(models.copy(tmp_path / "My Model!")))
+    profile = models.profile_for(str(models.copy(tmp_path / "My Model!")))
     assert (profile.name, profile.title, profile.family) == ("my-model", "My Model!", "z_image")
     assert (profile.side.low, profile.side.default, profile.side.high) == (96, 192, 384)
     assert Path(profile.source).is_absolute()
@@ -99,24 +98,24 @@ def test_a_strange_size_is_not_believed(tmp_path: Path) -> None:
     folder = models.copy(tmp_path / "model")
     config = folder / "vae" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "sample_size": "huge"}))
-    assert catalogue.profile_for(str(folder)).side.default == 1024
+    assert models.profile_for(str(folder)).side.default == 1024
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownModel, match=r"'no/such'.*demo, Tongyi-MAI/Z-Image-Turbo.*models\.toml\.$"):
-        catalogue.profile_for("no/such")
+        models.profile_for("no/such")
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match=r"holds no model_index\.json"):
-        catalogue.profile_for(str(tmp_path))
+        models.profile_for(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\udc80", '{"a": ' + "[" * 50_000])
 def test_a_damaged_index(tmp_path: Path, text: str) -> None:
     (tmp_path / "model_index.json").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(UnknownModel, match=r"model_index\.json.*copy the model again"):
-        catalogue.profile_for(str(tmp_path))
+        models.profile_for(str(tmp_path))
 
 
 @pytest.mark.parametrize("named", ["FluxPipeline", ["pipeline.py", "Mine"], None])
@@ -126,7 +125,7 @@ def test_a_class_that_nobody_here_draws_with(tmp_path: Path, named: object) -> N
         UnknownModel,
         match="can't draw with; it can with ZImagePipeline, StableDiffusionXLPipeline, StableDiffusionPipeline\\.",
     ):
-        catalogue.profile_for(str(tmp_path))
+        models.profile_for(str(tmp_path))
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
@@ -135,7 +134,7 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
         file.unlink()
     (folder / "tokenizer").rmdir()
     with pytest.raises(UnknownModel, match="'tokenizer' is missing"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 @pytest.mark.parametrize(("side", "expected"), [(0, 8), (64, 8), (192, 8), (512, 4), (768, 1), (1024, 1), (4096, 1)])
@@ -163,32 +162,32 @@ def folder_of(tmp_path: Path, kind: str, **unet: object) -> Path:
 def test_a_folder_of_every_class(tmp_path: Path, kind: str) -> None:
     spec = of_pipeline(kind)
     assert spec is not None
-    profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", kind)))
+    profile = models.profile_for(str(folder_of(tmp_path / "mine", kind)))
     assert (profile.family, profile.pipeline, profile.side.default) == (spec.name, kind, 1024)
     assert (profile.guidance.low, profile.negative, profile.licence) == (0.0, NegativePromptSupport.WITH_GUIDANCE, "")
 
 
 def test_a_unet_says_its_size(tmp_path: Path) -> None:
-    profile = catalogue.profile_for(str(folder_of(tmp_path / "mine", "StableDiffusionPipeline", sample_size=64)))
+    profile = models.profile_for(str(folder_of(tmp_path / "mine", "StableDiffusionPipeline", sample_size=64)))
     assert (profile.side.low, profile.side.default, profile.side.high) == (256, 512, 1024)
     assert profile.presets["wide"] == (704, 384)
 
 
 @pytest.mark.parametrize("name", ["sdxl-turbo", "SDXL-Turbo"])
 def test_a_folder_that_bears_a_known_name_has_its_defaults(tmp_path: Path, name: str) -> None:
-    profile = catalogue.profile_for(str(folder_of(tmp_path / name, "StableDiffusionXLPipeline")))
+    profile = models.profile_for(str(folder_of(tmp_path / name, "StableDiffusionXLPipeline")))
     assert (profile.name, profile.steps.high, profile.negative) == ("sdxl-turbo", 4, NegativePromptSupport.NEVER)
     assert profile.source == str(tmp_path / name)
     assert profile.side.default == 1024  # what its files say goes before what its name says
     # The name alone makes no Z-Image of it.
-    other = catalogue.profile_for(str(folder_of(tmp_path / "z-image", "StableDiffusionXLPipeline")))
+    other = models.profile_for(str(folder_of(tmp_path / "z-image", "StableDiffusionXLPipeline")))
     assert other.family == "sdxl"
 
 
 def test_a_unet_for_inpainting_alone(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "mine", "StableDiffusionInpaintPipeline", in_channels=9)
     with pytest.raises(UnknownModel, match="UNet of 9 channels"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 def test_a_refiner_is_no_whole_pipeline(tmp_path: Path) -> None:
@@ -196,13 +195,13 @@ def test_a_refiner_is_no_whole_pipeline(tmp_path: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder": [None, None]}))
     with pytest.raises(UnknownModel, match="names no text_encoder"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 def test_a_folder_that_wants_code(tmp_path: Path) -> None:
     folder = models.coded(tmp_path / "mine", tmp_path / "sprung")
     with pytest.raises(UnknownModel, match=r"scheduler.*\(trap\.Trap\).*runs no code"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def test_a_part_of_another_class(tmp_path: Path, kind: str, part: str, named: li
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {part: named}))
     with pytest.raises(UnknownModel, match=rf"has a {'.'.join(named)} as its {part}, which Easel can't draw with"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "vae/config.json"])
@@ -232,7 +231,7 @@ def test_a_config_that_is_no_file(tmp_path: Path, name: str) -> None:
         (folder / name).unlink()
         make(folder / name)
         with pytest.raises(UnknownModel, match=r"can't be read \(it is no regular file\)"):
-            catalogue.profile_for(str(folder))
+            models.profile_for(str(folder))
 
 
 def names(found: tuple[ModelSpec, ...]) -> list[str]:

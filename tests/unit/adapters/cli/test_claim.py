@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from pydantic import SecretStr
 
-from adapters.cli import checks, claim, serve
+from adapters.cli import claim, doctor, serve
 from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel
@@ -52,12 +52,12 @@ def test_it_prints_a_code_that_is_good_now_and_ends_the_one_before(
 
 async def test_the_doctor_says_how_many_wait_and_nothing_when_nobody_does(tmp_path: Path) -> None:
     settings = AppSettings(Settings(_env_file=None, data_dir=tmp_path), (TELEGRAM.configured(TelegramSettings()),))
-    assert await checks.newcomers(settings) is None
+    assert await doctor.check_newcomers(settings) is None
     async with await Database.open(tmp_path / "easel.db") as db:
-        assert await checks.newcomers(settings) is None
+        assert await doctor.check_newcomers(settings) is None
         async with db.write() as tx:
             await access_rows.add_newcomer(tx, "telegram", SubjectKind.PERSON, "1", name="Ada", now=1.0)
-        finding = await checks.newcomers(settings)
+        finding = await doctor.check_newcomers(settings)
     assert finding is not None
     assert (finding.ok, "1" in finding.found) == (True, True)
 

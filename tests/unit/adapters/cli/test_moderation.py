@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.cli.moderation import classifier, finding, words
+from adapters.cli.doctor import check_moderation
+from adapters.cli.moderation import classifier, words
 from bot.core.errors import BadInput
 from bot.moderation.word_list import shipped_words
 from bot.settings import Settings
@@ -65,7 +66,7 @@ def test_labels_are_separated_by_commas() -> None:
 
 def test_the_doctor_says_what_is_set_up_and_what_is_wrong(tmp_path: Path) -> None:
     def said(**more: Any) -> tuple[bool, str] | None:
-        found = finding(Settings(_env_file=None, data_dir=tmp_path, **more))
+        found = check_moderation(Settings(_env_file=None, data_dir=tmp_path, **more))
         return None if found is None else (found.ok, f"{found.found} {found.advice}")
 
     assert said() is None

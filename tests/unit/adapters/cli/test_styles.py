@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import draw, main, styles, wiring
+from adapters.cli import doctor, draw, main, styles, wiring
 from adapters.cli.environment import AppSettings
 from bot.settings import Settings
 from engine.contract import EngineConfig
@@ -49,14 +49,14 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 
 def test_the_doctor_names_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
-    assert styles.finding(tmp_path) is None
+    assert doctor.check_styles(tmp_path) is None
     (tmp_path / "styles.csv").write_text(CSV, encoding="utf-8")
-    found = styles.finding(tmp_path)
+    found = doctor.check_styles(tmp_path)
     assert found is not None
     assert (found.ok, found.found.startswith("1 style of your own. styles.csv: “Bad”")) == (False, True)
     assert "starts again" in found.advice
     (tmp_path / "styles.csv").write_text(CSV.replace("Bad,a,b,c\n", "ink,a,b\n"), encoding="utf-8")
-    found = styles.finding(tmp_path)
+    found = doctor.check_styles(tmp_path)
     assert found is not None
     assert (found.ok, "takes the place of the built-in style “ink”" in found.found) == (True, True)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 from pydantic import ValidationError
 
-from adapters.cli import checks
+from adapters.cli import doctor
 from adapters.web import access, service
 from adapters.web.settings import TOKEN_FILE
 from bot.core.errors import BadInput
@@ -209,7 +209,7 @@ async def test_which_pages_others_can_reach(settings: dict[str, str], exposed: b
     assert (tmp_path / TOKEN_FILE).exists() is exposed
     config = app_of(tmp_path, found)
     findings = [
-        finding async for finding in checks.platform(config.core, config.platforms[0]) if finding.name == "page"
+        finding async for finding in doctor.check_platform(config.core, config.platforms[0]) if finding.name == "page"
     ]
     assert bool(findings) is exposed
     for finding in findings:

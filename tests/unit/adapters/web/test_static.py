@@ -9,14 +9,14 @@ import pytest
 
 from adapters.web.pages import STATIC
 from bot.cards import i18n
-from engine import catalogue
+from engine.families.z_image.spec import demo
 
 SCRIPTS = sorted(STATIC.glob("*.js"))
 PAGE = STATIC / "index.html"
 IN_MARKUP = re.compile(r'data-(?:text|label|placeholder)="([a-z0-9_.]+)"')
 IN_SCRIPT = re.compile(r'\bt\("([a-z0-9_.]+)"')
 # Put together from the name of a preset, or chosen from a table.
-CHOSEN = {*(f"size.{name}" for name in (*catalogue.demo().presets, "like")), "vary", "upscale", "from_seed"}
+CHOSEN = {*(f"size.{name}" for name in (*demo().presets, "like")), "vary", "upscale", "from_seed"}
 
 
 def said() -> set[str]:

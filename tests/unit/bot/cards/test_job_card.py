@@ -17,8 +17,8 @@ from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
 from bot.features import COMMANDS
-from engine.catalogue import demo
 from engine.contract import ERRORS, SAFER, Capability, Profile
+from engine.families.z_image.spec import demo
 from tests.unit.bot.cards.factories import make_job, make_pictures
 
 FOLDER = Path("pictures")

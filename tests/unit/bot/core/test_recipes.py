@@ -24,8 +24,8 @@ from bot.core.recipes import (
     vary,
 )
 from bot.core.requests import DrawRequest
-from engine.catalogue import demo
 from engine.contract import Range, Recipe
+from engine.families.z_image.spec import demo
 
 REQUEST = DrawRequest(
     prompt="ink cat",

@@ -14,12 +14,10 @@ from bot.core.recipes import new_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.drawing.request_rules import STRENGTH, check_form, reads_language
 from bot.drawing.styles import Style
-from engine import catalogue
-from engine.catalogue import demo
 from engine.contract import Capability, NegativePromptSupport, Range
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 
-DEMO = catalogue.demo()
+DEMO = demo()
 TURBO = z_image_turbo()
 FREE = replace(DEMO, name="free", title="Free Model", negative=NegativePromptSupport.ALWAYS)
 STYLES = {"sketch": Style("sketch", "sketch of {prompt}, pencil", "colour")}

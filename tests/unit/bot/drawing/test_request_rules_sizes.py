@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, Refusal
 from bot.drawing.request_rules import PRESET_RATIOS, nearest_size, parse_size
-from engine import catalogue
 from engine.contract import Profile, Range
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 from tests.unit.bot.outcome import outcome
 
-DEMO = catalogue.demo()
+DEMO = demo()
 TURBO = z_image_turbo()
 # Limits that lie off the grid, and no presets of its own.
 ODD = replace(TURBO, multiple=24, side=Range(500, 100, 1000), presets={})

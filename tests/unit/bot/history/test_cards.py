@@ -13,8 +13,7 @@ from bot.drawing import flags
 from bot.drawing.request_rules import PRESET_RATIOS
 from bot.drawing.styles import BUILT_IN
 from bot.history.cards import HistoryLine, help_card, history_card
-from engine import catalogue
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 from tests.unit.bot.cards.factories import make_job
 
 
@@ -49,7 +48,7 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
-    profiles = (catalogue.demo(), z_image_turbo())
+    profiles = (demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale).notes)
     # Strength needs a starting picture, which nothing takes yet.
     assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.FLAG_NAMES) - {"strength"}

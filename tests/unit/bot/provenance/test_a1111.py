@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.provenance.a1111 import easel_version, parameters, sampler_of
-from engine.catalogue import demo
 from engine.contract import Recipe
+from engine.families.z_image.spec import demo
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
 RECIPE = Recipe(

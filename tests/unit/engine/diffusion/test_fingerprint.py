@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.catalogue import demo
 from engine.diffusion.fingerprint import device_kind, setup_digest, with_extras
+from engine.families.z_image.spec import demo
 from engine.spec import Lora, ModelSpec
 
 LORA = Lora("/models/loras/ink.safetensors", 0.8)

@@ -14,7 +14,6 @@ import pytest
 import torch
 from diffusers import ZImagePipeline
 
-from engine.catalogue import demo
 from engine.contract import EngineError, Image, OutOfMemory, Recipe, UnknownModel
 from engine.diffusion import loader as loader_module
 from engine.diffusion.executor import StepExecutor
@@ -24,6 +23,7 @@ from engine.diffusion.memory import probe
 from engine.diffusion.model_manager import LoadError, ModelManager
 from engine.diffusion.request_state import RequestState
 from engine.families.z_image.model import ZImage
+from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.fakes import models
 from tests.unit.engine.diffusion.toy import Ends, Quiet

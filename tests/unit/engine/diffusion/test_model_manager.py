@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.catalogue import demo
 from engine.contract import OutOfMemory, UnknownModel
 from engine.diffusion.model_manager import FIRST_PAUSE, LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import BatchKey
+from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy

@@ -21,7 +21,6 @@ from PIL import Image as Pillow
 from safetensors.torch import save_file
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from engine import catalogue
 from engine.contract import PROMPT_CUT, EngineConfig, Image, Recipe, UnknownModel
 from engine.diffusion import files
 from engine.diffusion.loader import Loader
@@ -81,7 +80,7 @@ def loader() -> Loader:
 
 @pytest.fixture
 def family(folder: Path) -> Any:
-    return loader().load(ModelSpec(catalogue.profile_for(str(folder))), "").family
+    return loader().load(ModelSpec(models.profile_for(str(folder))), "").family
 
 
 def begun(family: Any, recipe: Recipe, start: InitImage | None = None) -> DenoiseState:
@@ -112,14 +111,14 @@ def bare(pipe: Any, recipe: Recipe) -> NDArray[np.float32]:
 
 
 def test_its_folder_is_read(folder: Path) -> None:
-    profile = catalogue.profile_for(str(folder))
+    profile = models.profile_for(str(folder))
     assert (profile.family, profile.side.default, profile.prompt_tokens) == ("pixart_sigma", 64, 300)
-    assert catalogue.profile_for("pixart-sigma").source == "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS"
+    assert models.profile_for("pixart-sigma").source == "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS"
 
 
 def test_without_its_folder_it_is_unknown(folder: Path) -> None:
     with families.removed(), pytest.raises(UnknownModel, match="'PixArtSigmaPipeline', which Easel can't draw with"):
-        catalogue.profile_for(str(folder))
+        models.profile_for(str(folder))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from torch import Tensor
 
-from engine.catalogue import demo
 from engine.contract import Image, Recipe
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.fingerprint import setup_digest, with_extras
@@ -28,6 +27,7 @@ from engine.diffusion.request_state import RequestState
 from engine.families.base import Family
 from engine.families.denoise_state import DenoiseState, Embedding
 from engine.families.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
+from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.unit.engine.diffusion.toy import TOY, Ends, Quiet, Toy
 

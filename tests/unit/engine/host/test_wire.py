@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.catalogue import demo
 from engine.contract import Image, Lane, Preview, Recipe
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 from engine.host import wire
 from engine.host.frames import HEAD, WireError, lengths
 from engine.spec import Lora, ModelSpec

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.catalogue import demo
 from engine.contract import EngineError, UnknownModel
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
+from engine.families.z_image.spec import demo
 from engine.host import wire, worker
 from engine.host.inbox import Inbox
 from engine.spec import ModelSpec

@@ -5,8 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from engine.catalogue import demo
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 from engine.hub import cache
 from engine.hub.fetch import fetch, fetch_file
 from engine.hub.needs import CONFIGS, WITHOUT_DENOISER, Need, held, needs, ready

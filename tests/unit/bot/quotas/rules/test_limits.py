@@ -41,10 +41,9 @@ from bot.quotas.rules.rule_resolution import (
     resolve_rules,
 )
 from bot.quotas.rules.terms import parse_terms
-from engine.catalogue import demo
 from engine.contract import Profile
 from engine.families.registry import known_models
-from engine.families.z_image.spec import z_image_turbo
+from engine.families.z_image.spec import demo, z_image_turbo
 from tests.fakes.job_rows import REQUEST
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -18,7 +18,6 @@ from diffusers import AutoencoderKL, DiffusionPipeline, GGUFQuantizationConfig, 
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from engine.catalogue import demo
 from engine.contract import Recipe
 from engine.diffusion.memory import apply
 from engine.diffusion.memory.apply import DTYPES
@@ -28,6 +27,7 @@ from engine.diffusion.memory.types import Plan
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.model import ZImage
+from engine.families.z_image.spec import demo
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory.counting import nbytes
 from tests.unit.engine.diffusion.memory.devices import processor

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.catalogue import demo
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.types import GIB, Device, Plan
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
-from engine.families.z_image.spec import z_image, z_image_turbo
+from engine.families.z_image.spec import demo, z_image, z_image_turbo
 from tests.unit.engine.diffusion.memory.devices import card, processor
 
 TURBO = z_image_turbo()

@@ -13,10 +13,10 @@ from diffusers import ZImageImg2ImgPipeline, ZImagePipeline
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from engine.catalogue import demo
 from engine.contract import Recipe
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.z_image.model import ZImage
+from engine.families.z_image.spec import demo
 
 pytestmark = pytest.mark.slow
 

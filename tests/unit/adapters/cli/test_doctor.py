@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import checks, environment
+from adapters.cli import doctor, environment
 from bot.maintenance import store
 from bot.maintenance.store import Doubt
 from bot.settings import Settings
@@ -26,35 +26,35 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_model_of_the_operators_own(settings: Settings) -> None:
-    found = checks.model(settings.model_copy(update={"model": "mine"}))
+    found = doctor.check_model(settings.model_copy(update={"model": "mine"}))
     assert found.ok
     assert found.found == f"My own ({settings.data_dir / 'one.gguf'})"
 
 
 def test_one_that_is_still_on_the_hub(settings: Settings) -> None:
-    found = checks.model(settings.model_copy(update={"model": "far"}))
+    found = doctor.check_model(settings.model_copy(update={"model": "far"}))
     assert found.ok
     assert "owner/far" in found.found
 
 
 def test_a_mistake_in_the_file_is_named(settings: Settings) -> None:
-    assert checks.models(settings) is None
+    assert doctor.check_models(settings) is None
     (settings.data_dir / "models.toml").write_text("[mine]\nsource = 3\n[other]\nsauce = 1\n")
-    assert checks.model(settings.model_copy(update={"model": "demo"})).ok
+    assert doctor.check_model(settings.model_copy(update={"model": "demo"})).ok
     for chosen in ("demo", "nobody/nothing"):
-        found = checks.models(settings.model_copy(update={"model": chosen}))
+        found = doctor.check_models(settings.model_copy(update={"model": chosen}))
         assert found is not None
         assert not found.ok
         assert "models.toml, [mine], source: it must be a text" in found.found
         assert "models.toml, [other], sauce: there is no such key" in found.found
-    found = checks.model(settings.model_copy(update={"model": "mine"}))
+    found = doctor.check_model(settings.model_copy(update={"model": "mine"}))
     assert not found.ok
     assert "models.toml, [mine], source: it must be a text" in found.found
 
 
 def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def said(path: Path | None) -> tuple[bool, str] | None:
-        found = checks.upscaler(settings.model_copy(update={"upscaler": path}))
+        found = doctor.check_upscaler(settings.model_copy(update={"upscaler": path}))
         return None if found is None else (found.ok, found.found)
 
     path = settings.data_dir / "up.safetensors"
@@ -63,8 +63,10 @@ def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeyp
     upscalers.write(path)
     upscalers.put(monkeypatch)
     assert said(path) == (True, f"{path} enlarges pictures that are drawn again")
-    found = checks.upscaler(settings.model_copy(update={"upscaler": path}), "EASEL_UPSCALER: it enlarges nothing.")
-    assert found == checks.Finding("upscaler", False, "EASEL_UPSCALER: it enlarges nothing.")
+    found = doctor.check_upscaler(
+        settings.model_copy(update={"upscaler": path}), "EASEL_UPSCALER: it enlarges nothing."
+    )
+    assert found == doctor.Finding("upscaler", False, "EASEL_UPSCALER: it enlarges nothing.")
     monkeypatch.setitem(sys.modules, "spandrel", None)
     missing = said(path)
     assert missing is not None
@@ -94,7 +96,7 @@ async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
     monkeypatch.setenv("PYTHONPATH", str(library))
 
     async def said(path: Path | None) -> tuple[bool, str]:
-        torch, plan, refused = await checks.torch(settings.model_copy(update={"upscaler": path, "model": "demo"}))
+        torch, plan, refused = await doctor.check_torch(settings.model_copy(update={"upscaler": path, "model": "demo"}))
         assert torch.ok
         return plan.ok, refused
 
@@ -106,12 +108,12 @@ async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
 
 
 async def test_a_clock_that_is_doubted_is_named(settings: Settings) -> None:
-    assert await checks.clock(settings) is None
+    assert await doctor.check_clock(settings) is None
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
         for doubt, said in ((None, None), (Doubt(1_700_000_000.0, 60.0), "2023-11-14 22:13 UTC")):
             async with db.write() as tx:
                 await store.write_clock(tx, 1_800_000_000.0, doubt)
-            found = await checks.clock(settings)
+            found = await doctor.check_clock(settings)
             if said is None:
                 assert found is None
             else:

@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
-from adapters.cli import process_limits
+from adapters.cli import serve
 
 
 @pytest.mark.parametrize(
     ("soft", "hard", "wanted"),
     [
         (1024, 4096, (4096, 4096)),
-        (1024, 2**20, (process_limits.MOST_FILES, 2**20)),
-        (1024, resource.RLIM_INFINITY, (process_limits.MOST_FILES, resource.RLIM_INFINITY)),
+        (1024, 2**20, (serve.MOST_FILES, 2**20)),
+        (1024, resource.RLIM_INFINITY, (serve.MOST_FILES, resource.RLIM_INFINITY)),
         (4096, 4096, None),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
     ],
@@ -29,7 +29,7 @@ def test_the_service_raises_its_limit_of_open_files(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     given: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, values: given.append(values))
-    process_limits.raise_files()
+    serve.raise_files()
     assert given == ([] if wanted is None else [wanted])
 
 
@@ -42,15 +42,15 @@ def test_a_limit_that_can_not_be_raised_is_said(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     with caplog.at_level(logging.WARNING):
-        process_limits.raise_files()
+        serve.raise_files()
     assert "1024 open files" in caplog.text
 
 
 GROWN = """
 import resource, sys
-from adapters.cli import process_limits
+from adapters.cli import serve
 if sys.argv[1] == "yes":
-    assert process_limits.return_memory()
+    assert serve.return_memory()
 for _ in range(4):  # glibc learns from the first ones
     blocks = [bytearray(20 * 2**20) for _ in range(8)]
     small = [bytearray(1000) for _ in range(1000)]
