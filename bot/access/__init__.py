@@ -1,1 +1,1 @@
-"""Who may use this Easel: owners, claims, newcomers and their held requests."""
+"""Access: who may draw, newcomers and their held jobs, and claims of ownership."""

@@ -1,1 +1,1 @@
-"""From a typed request to a queued job: flags, sizes, styles, admission, and actions on finished jobs."""
+"""Drawing: the checks of a request, its admission, source images, styles, and actions on jobs."""

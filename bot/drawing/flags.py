@@ -185,8 +185,8 @@ def parse(form: DrawForm) -> DrawForm:
     prompt = kept[0].lstrip()
     for part in kept[1:]:
         prompt = _join(prompt, part)
-    given = {name: value for name, value in found.items() if getattr(form, name) is None}
-    return replace(form, prompt=prompt.strip(), **given)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
+    unset = {name: value for name, value in found.items() if getattr(form, name) is None}
+    return replace(form, prompt=prompt.strip(), **unset)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
 
 
 class _Text:

@@ -1,1 +1,1 @@
-"""Moderation: the word list, image verdicts, bans and reports."""
+"""Moderation: the word check, judged pictures, bans and reports."""

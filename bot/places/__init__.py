@@ -1,1 +1,1 @@
-"""Servers, groups and channels: their options, time zones and pauses."""
+"""Places: the options, time zones and pauses of servers and groups."""

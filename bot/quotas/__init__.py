@@ -1,1 +1,1 @@
-"""Quotas: rules, credits, the ledger and what is left."""
+"""Quotas: rules, usage, credits and the ledger."""

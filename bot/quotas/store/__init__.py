@@ -1,1 +1,1 @@
-"""SQL of quotas: the ledger, quota rules and credits."""
+"""SQL of quotas: rules, the ledger and credits."""
