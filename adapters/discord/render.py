@@ -10,6 +10,8 @@ from bot.core.cards import Button, Card, Tone
 
 PROMPT_CHARS = 1200
 """Most characters of a prompt that are shown, escapes included."""
+LINE_CHARS = 3000
+"""The same on cards that are about no job, such as the line that asks for a job again."""
 SENTENCE_CHARS = 600
 CONTENT_CHARS = 2000
 DESCRIPTION_CHARS, EMBED_CHARS = 4096, 6000
@@ -79,7 +81,9 @@ def _parts(card: Card) -> list[str]:
         done = round(max(0.0, min(1.0, card.progress)) * BAR)
         parts.append("▰" * done + "▱" * (BAR - done))
     if card.prompt:
-        parts.append("> " + escape(" ".join(card.prompt.split()), PROMPT_CHARS))
+        parts.append(
+            "> " + escape(" ".join(card.prompt.split()), PROMPT_CHARS if card.job_id is not None else LINE_CHARS)
+        )
     return parts + [escape(note, SENTENCE_CHARS) for note in card.notes]
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from aiogram import Router
 from aiogram.enums import ChatType
-from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update
+from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update, User
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
-from adapters.telegram.identity import address_near, is_group, place_of, presser_of, ref_of
+from adapters.telegram.identity import address_near, is_group, once, place_of, presser_of, private_chat, ref_of
 from bot.commands.model import Command, Permission
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotAllowed, Refusal
@@ -26,6 +26,7 @@ class CallbackQueries:
 
     Args:
         studio: The core.
+        me: The bot's account.
         surface: Shows a turned page.
         owners: User ids of this Easel's owners.
         background: Runs calls that need not be saved.
@@ -33,9 +34,17 @@ class CallbackQueries:
     """
 
     def __init__(
-        self, studio: Studio, surface: Surface, owners: Container[str], background: BackgroundCalls, admins: Admins
+        self,
+        studio: Studio,
+        me: User,
+        surface: Surface,
+        *,
+        owners: Container[str],
+        background: BackgroundCalls,
+        admins: Admins,
     ) -> None:
         self._studio = studio
+        self._me = me
         self._surface = surface
         self._owners = owners
         self._background = background
@@ -70,10 +79,26 @@ class CallbackQueries:
         except Refusal as refusal:
             self._background.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
             return
+        if pressed.card is not None and not command.updates:
+            await self._answer_in_private(query, actor, event_update.update_id, pressed.card)
+            return
         self._background.answer(query.id, pressed.notice)
         if pressed.card is not None and pressed.card.job_id is None:
             # A turned page; delivery shows the cards of jobs.
             self._background.start(self._show(query.id, _at_pressed(near), pressed.card), "a page could not be turned")
+
+    async def _answer_in_private(self, query: CallbackQuery, actor: Actor, update_id: int, card: Card) -> None:
+        """Send a card to the actor's private chat. A stranger, whose presses may be endless, gets it once."""
+        assert query.message is not None
+        near = address_near(query.message, actor)
+        grouped = is_group(query.message.chat)
+        address = private_chat(near) if grouped else near
+        ref = ref_of(update_id, address)
+        if await self._studio.is_stranger(actor, place_of(query.message)):
+            ref = once(address, f"press:{query.data}")
+        await self._studio.post(ref, replace(card, private=False))
+        notice = self._studio.text("telegram.sent_in_private", actor.locale, bot=f"@{self._me.username}")
+        self._background.answer(query.id, notice if grouped else "", alert=grouped)
 
     async def _with_rights(self, actor: Actor, message: Message | InaccessibleMessage, command: Command) -> Actor:
         """Look up whether the actor is an admin here, if the button needs the right."""

@@ -134,7 +134,9 @@ class TelegramService(PlatformService):
             router.message.middleware(missed)
             dispatcher.include_router(router)
         dispatcher.include_router(
-            CallbackQueries(self._studio, self.surface, self._owners, background, admins).router()
+            CallbackQueries(
+                self._studio, me, self.surface, owners=self._owners, background=background, admins=admins
+            ).router()
         )
         return dispatcher
 

@@ -1,4 +1,4 @@
-"""Commands on a job: reroll, draw from a seed, vary, upscale, draw again, original files, cancel."""
+"""Commands on a job: reroll, draw from a seed, vary, upscale, draw again, copy the prompt, original files, cancel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from bot.commands.model import Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import recipes
+from bot.core.cards import Card, Tone
+from bot.core.errors import NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
+from bot.drawing.prompt_line import is_whole, prompt_line
 from engine.contract import Capability, Profile
 
 
@@ -56,9 +59,31 @@ async def _original(ctx: AppContext, call: Invocation) -> CommandResult:
     return CommandResult(files=tuple(job_card.file_of(found.job, p, ctx.pictures) for p in found.pictures))
 
 
+async def _prompt(ctx: AppContext, call: Invocation) -> Card:
+    request = (await job_actions.get_job(ctx, call.pressed.job_id)).request
+    if not request.typed:
+        raise NotFound("refusal.prompt.gone")
+    profiles = ctx.profiles()
+    profile = next((profile for profile in profiles if profile.name == request.model), None)
+    locale = call.actor.locale
+    return Card(
+        Tone.INFO,
+        text(locale, "card.prompt"),
+        prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0]),
+        notes=() if is_whole(request) else (text(locale, "note.prompt.not_whole"),),
+        private=True,
+        final=True,
+        locale=locale,
+    )
+
+
 async def _cancel(ctx: AppContext, call: Invocation) -> CommandResult:
     job, won = await job_actions.cancel(ctx, call.pressed.job_id)
     return CommandResult(changed=job, notice="" if won else text(call.actor.locale, "refusal.job.ended"))
+
+
+def _has_prompt(job: Job, _picture: Picture | None, _profile: Profile | None) -> bool:
+    return bool(job.request.typed)
 
 
 def _can_vary(_job: Job, _picture: Picture | None, profile: Profile | None) -> bool:
@@ -99,6 +124,13 @@ COMMANDS = (
         handler=_upscale,
         on_job=True,
         button=JobButton(each=True, row=1, offered=_can_upscale),
+    ),
+    Command(
+        action="prompt",
+        permission=Permission.ANYBODY,
+        handler=_prompt,
+        on_job=True,
+        button=JobButton(row=1, offered=_has_prompt),
     ),
     Command(action=job_card.ORIGINAL, permission=Permission.ANYBODY, handler=_original, on_job=True),
     Command(

@@ -90,7 +90,7 @@ class OriginalFiles:
 async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit the same request with a new seed. Raises Refusal or RepeatedPress."""
     pressed = _pressed(ctx, press)
-    job = await _parent(ctx, press.job_id)
+    job = await get_job(ctx, press.job_id)
     request = recipes.reroll(job.request, ctx.rng)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
@@ -100,7 +100,7 @@ async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, r
 
     Raises Refusal.
     """
-    job = await _parent(ctx, job_id)
+    job = await get_job(ctx, job_id)
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
@@ -110,7 +110,7 @@ async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, r
 async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit the request that starts at this picture's seed and counts up. Raises Refusal or RepeatedPress."""
     pressed = _pressed(ctx, press)
-    job = await _parent(ctx, press.job_id)
+    job = await get_job(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
@@ -121,7 +121,7 @@ async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: But
 async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
     """Admit variations of this picture, around its seed. Raises Refusal or RepeatedPress."""
     pressed = _pressed(ctx, press)
-    job = await _parent(ctx, press.job_id)
+    job = await get_job(ctx, press.job_id)
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
@@ -212,7 +212,8 @@ def _pressed(ctx: AppContext, press: ButtonPress) -> PressedButton:
     return PressedButton(f"{press.action}:{press.index or 0}", ctx.clock.now())
 
 
-async def _parent(ctx: AppContext, job_id: int) -> Job:
+async def get_job(ctx: AppContext, job_id: int) -> Job:
+    """Return a job. Raises NotFound."""
     async with ctx.db.read() as tx:
         return await _job(tx, job_id)
 

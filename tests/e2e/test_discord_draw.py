@@ -101,6 +101,20 @@ async def test_from_draw_to_a_picture_reroll_restart_and_its_seed(
     assert all(not m.pings for m in ada.sees())
 
 
+async def test_the_prompt_is_copied_as_a_line_for_the_presser_alone(
+    start: Start, discord: FakeDiscord, ada: Person
+) -> None:
+    await start()
+    card = await finished(discord, await (await ada.draw("a **red** @everyone", seed="7")).answer())
+    bob = discord.person("Bob")
+    answer = await (await bob.press(card, "Copy prompt")).answer()
+    assert answer.only_for is not None
+    assert answer not in ada.sees()
+    assert "--size 192x192 --seed 7" in answer.text.replace("\\", "")
+    assert "**red**" not in answer.text
+    assert not answer.pings
+
+
 @pytest.mark.parametrize("count", [2, 4])
 async def test_several_pictures_with_a_seed_button_each(
     start: Start, discord: FakeDiscord, ada: Person, count: int

@@ -117,7 +117,7 @@ async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:
     await forget(bot.ctx, bot.actor())
     ref = EventRef("chat:late", Address("chat", CHAT, user="2"))
     for user in ("1", "2"):
-        for action in ("reroll", "seed", "vary", "upscale", "original"):
+        for action in ("reroll", "seed", "vary", "upscale", "original", "prompt"):
             with pytest.raises(NotFound) as refused:
                 await bot.press(bot.actor(user), HERE, ButtonPress(action, first, 0), ref)
             assert refused.value.key == "refusal.job.forgotten"

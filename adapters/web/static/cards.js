@@ -230,7 +230,9 @@ export class JobCard {
   }
 
   #answered(answer) {
-    this.#complain(answer.notice);
+    const { card } = answer;
+    // A card of no job is an answer in words.
+    this.#complain(card && card.job_id === null ? `${card.status}\n${card.prompt}` : answer.notice);
     this.house.onPressed(answer);
   }
 

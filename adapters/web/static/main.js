@@ -71,7 +71,7 @@ class Page {
   }
 
   #pressed({ new: next, card }) {
-    if (card) this.#changed(card);
+    if (card && card.job_id !== null) this.#changed(card);
     if (next) this.#began(next);
   }
 

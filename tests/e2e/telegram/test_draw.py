@@ -244,6 +244,22 @@ async def test_originals_come_as_documents(start: Start, telegram: TelegramStand
     assert query.text
 
 
+async def test_the_prompt_comes_as_a_line_that_can_be_sent_again(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    bot = await start()
+    telegram.writes(ann, ann.members[ann.id], "a *cat* --seed 5")
+    (card,) = await telegram.until(lambda: photos(ann))
+    query = telegram.presses(card, ann.members[ann.id], "Copy prompt")
+    answer = await telegram.until(lambda: next((m for m in ann.by_bot() if m is not card and m.code()), None))
+    await telegram.until(lambda: query.answered)
+    (line,) = answer.code()
+    assert line.startswith("a *cat* --size ")
+    telegram.writes(ann, ann.members[ann.id], line)
+    await telegram.until(lambda: len(photos(ann)) == 2)
+    assert await bot.number("SELECT count(DISTINCT prompt || seed || steps) FROM jobs") == 1
+
+
 async def test_flood_control_is_honoured(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     await start()
     telegram.refuse("sendMessage", 429, "Too Many Requests: retry after 1", times=1, retry_after=1)

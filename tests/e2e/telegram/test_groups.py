@@ -290,6 +290,22 @@ async def test_a_private_picture_goes_to_the_private_chat(
     assert group.by_bot() == []
 
 
+async def test_a_prompt_that_is_copied_in_a_group_goes_to_the_private_chat(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    await start()
+    private = telegram.private(boss)
+    telegram.writes(group, bob, "/draw a cat --seed 7")
+    (card,) = await telegram.until(lambda: photos(group))
+    query = telegram.presses(card, boss, "easel:prompt")
+    (line,) = await telegram.until(private.by_bot)
+    assert "--seed 7" in line.words
+    await telegram.until(lambda: query.answered)
+    assert query.alert
+    assert "@easel_bot" in str(query.text)
+    assert group.by_bot() == [card]
+
+
 async def test_without_a_private_chat_the_group_says_how_to_open_one(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:

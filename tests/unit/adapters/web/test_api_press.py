@@ -38,12 +38,14 @@ async def test_a_seed_button_draws_from_that_seed_upward(app: WebHarness) -> Non
 async def test_every_button_that_is_shown_works(app: WebHarness) -> None:
     card = await app.drawn(count="16")
     buttons = [button["id"] for row in card["buttons"] for button in row]
-    assert len(buttons) == 2 + 3 * 16
+    assert len(buttons) == 3 + 3 * 16
     for button in buttons:
         status, answer = await app.press(button)
         assert status == 200, answer
         if ":favourite:" in button:
             assert answer["notice"] == app.studio.text("studio.favourite.kept", "en")
+        elif ":prompt:" in button:
+            assert "--count 16" in answer["card"]["prompt"]
         else:
             assert answer["new"]["job_id"] > card["job_id"]
 

@@ -129,7 +129,7 @@ def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None
         (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
     ]
     each = [ButtonPress(action, 12, index) for action in ("seed", "vary", "upscale") for index in (0, 1)]
-    assert presses(found) == [ButtonPress("reroll", 12), ButtonPress("favourite", 12), *each]
+    assert presses(found) == [*(ButtonPress(a, 12) for a in ("reroll", "prompt", "favourite")), *each]
     assert (found.notes, found.coming) == ((), None)
 
 
@@ -140,9 +140,9 @@ def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
     }.items()
 
 
-def test_a_single_picture_has_both_buttons_in_one_row() -> None:
+def test_a_single_picture_has_two_rows_of_buttons() -> None:
     found = card(make_job(JobState.PAINTED, count=1), make_pictures(1))
-    assert labels(found) == [["Reroll", "From this seed", "Favourite"], ["Vary", "Upscale"]]
+    assert labels(found) == [["Reroll", "From this seed", "Favourite"], ["Vary", "Upscale", "Copy prompt"]]
 
 
 def test_what_the_model_can_not_do_has_no_button() -> None:
@@ -158,14 +158,14 @@ def test_what_the_model_can_not_do_has_no_button() -> None:
             )
         )
 
-    seeds = [["Reroll", "Favourite"], ["Seed of 1", "Seed of 2"]]
+    seeds = [["Reroll", "Copy prompt", "Favourite"], ["Seed of 1", "Seed of 2"]]
     varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
     assert shown(demo()) == [*seeds, *varied, *larger]
     assert shown(replace(demo(), can=frozenset({Capability.IMAGE}))) == [*seeds, *larger]
     assert shown(replace(demo(), can=frozenset({Capability.VARY}))) == [*seeds, *varied]
     assert shown(demo(), size=512) == [*seeds, *varied]
     assert shown(None) == seeds
-    assert shown(None, count=1) == [["Reroll", "From this seed", "Favourite"]]
+    assert shown(None, count=1) == [["Reroll", "From this seed", "Favourite"], ["Copy prompt"]]
 
 
 @given(st.integers(1, 16), st.sampled_from(LOCALES))
@@ -174,7 +174,7 @@ def test_buttons_fit_every_platform(count: int, locale: str) -> None:
     # Chats have four pictures at most; the page takes any number of rows.
     assert len(found.buttons) <= (5 if count <= 4 else 13)
     assert all(len(row) <= 5 for row in found.buttons)
-    assert len(set(presses(found))) == 3 * count + 2
+    assert len(set(presses(found))) == 3 * count + 3
     first = {press.action for row in found.buttons[:5] for press in [b.press for b in row]}
     assert {"reroll", "seed"} <= first
     assert all(len(button.label) <= 20 for row in found.buttons for button in row)

@@ -174,7 +174,7 @@ async def test_a_stranger_presses_only_where_it_was_shown(world: World, action: 
     await press(world, ADA, ALONE, ButtonPress(action, first.id), "4")
 
 
-EVERY = ["reroll", "seed", "vary", "upscale", "original", "cancel", "favourite"]
+EVERY = ["reroll", "seed", "vary", "upscale", "original", "prompt", "cancel", "favourite"]
 
 
 @pytest.mark.parametrize("action", EVERY)

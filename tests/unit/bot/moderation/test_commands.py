@@ -255,6 +255,7 @@ async def test_a_ban_stops_presses_that_draw(ours: World) -> None:
         "vary",
         "upscale",
         "original",
+        "prompt",
         "report",
         "favourite",
     ],
