@@ -235,7 +235,7 @@ class Studio:
         last: dict[int, Card | None] = {}
         left = set(job_ids)
         own = await history_service.own_among(self._ctx, actor, left)
-        with self._live.subscribe_all(own, previews=previews) as changes:
+        with self._live.subscribe(own, previews=previews) as changes:
             for job_id in sorted(left - own):
                 yield job_id, None
             left &= own

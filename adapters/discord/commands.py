@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Awaitable, Container, Mapping
 from dataclasses import replace
 
@@ -19,8 +18,6 @@ from adapters.discord.settings import LIMITS
 from bot.commands.model import Command, Invocation
 from bot.core.requests import DrawForm
 from bot.studio import Studio
-
-log = logging.getLogger(__name__)
 
 CHOICES, CHOICE_CHARS = 25, 100
 OPTIONS = ("prompt", "size", "count", "seed", "negative", "private")

@@ -44,12 +44,6 @@ def _translations(locale: str) -> gettext.GNUTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-def load() -> None:
-    """Read every catalogue now (it takes some 50 ms), so that the first answer does not wait for it."""
-    for locale in LOCALES:
-        _translations(locale)
-
-
 def known(key: str) -> bool:
     """Whether the catalogues have a message under that key."""
     return bool(key) and key in catalogue(LOCALES[0])

@@ -37,9 +37,6 @@ MOVES: Mapping[JobState, frozenset[JobState]] = {
 }
 """Legal moves from each state. Only ``bot.storage.jobs.move`` changes a state."""
 
-OPEN = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING, JobState.PAINTED})
-"""States that a job does not stay in."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -162,10 +162,6 @@ class Ticket:
     place: int = 0
     bulk: bool = False
 
-    def shares(self, other: Ticket) -> bool:
-        """Whether both can be in one batch."""
-        return (self.share or self.batch_key) == (other.share or other.batch_key)
-
 
 class QueuePositions(Protocol):
     """Positions and expected waits of the jobs in the queue."""

@@ -146,19 +146,13 @@ class Live:
             changes.add(job_id)
 
     @contextmanager
-    def subscribe(self, job_id: int, *, previews: bool = False) -> Iterator[Changes]:
-        """View a job: ``with live.subscribe(7) as changes: async for _ in changes: ...``.
+    def subscribe(self, job_ids: Collection[int], *, previews: bool = False) -> Iterator[Changes]:
+        """View jobs: ``with live.subscribe((7, 8)) as changes: async for _ in changes: ...``.
 
         Args:
-            job_id: Which.
-            previews: View its previews too. The engine makes them only while they are viewed.
+            job_ids: Which.
+            previews: View their previews too; the engine makes them only while somebody does.
         """
-        with self.subscribe_all((job_id,), previews=previews) as changes:
-            yield changes
-
-    @contextmanager
-    def subscribe_all(self, job_ids: Collection[int], *, previews: bool = False) -> Iterator[Changes]:
-        """View several jobs; otherwise as ``subscribe``."""
         changes = Changes(job_ids)
         for job_id in job_ids:
             self._viewers.setdefault(job_id, set()).add(changes)

@@ -242,11 +242,6 @@ async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Se
     return frozenset(row[0] for row in rows)
 
 
-async def is_favourite(tx: aiosqlite.Connection, person_id: int, job_id: int) -> bool:
-    """Whether a person keeps any picture of a job."""
-    return bool(await favourites_among(tx, person_id, [job_id]))
-
-
 async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
     """Return which of these jobs have a picture that whoever asked for it keeps."""
     marks = ", ".join("?" * len(job_ids))

@@ -10,9 +10,8 @@ from zoneinfo import available_timezones
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.commands.model import Invocation
-from bot.context import AdmissionContext, AppContext
-from bot.core.errors import BadInput, NotAllowed, Unavailable
-from bot.core.jobs import ServiceState
+from bot.context import AppContext
+from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Place
 from bot.core.texts import fold, shown
 from bot.places import store
@@ -23,19 +22,6 @@ log = logging.getLogger(__name__)
 
 PAUSED = "paused"
 """Option of a place: true while it admits no requests. Waiting jobs are still drawn."""
-
-
-def check_not_paused(context: AdmissionContext) -> None:
-    """Refuse what is new in a paused place, and everywhere while the service is being drained; owners' requests too.
-
-    Raises:
-        NotAllowed: The place's admins have paused it.
-        Unavailable: The owners take on nothing new.
-    """
-    if context.options.state is ServiceState.DRAIN:
-        raise Unavailable("refusal.paused.drain")
-    if context.options.here.get(PAUSED) is True:
-        raise NotAllowed("refusal.paused.place")
 
 
 _CLOSE = 0.5

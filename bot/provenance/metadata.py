@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 
-from PIL import Image as PilImage
-from PIL.PngImagePlugin import PngImageFile, PngInfo, putchunk
+from PIL.PngImagePlugin import PngInfo, putchunk
 
 from bot.core.jobs import Job
 from bot.provenance import a1111
@@ -40,17 +39,6 @@ def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
         putchunk(out, name, content)
     out.write(data[_HEADER_END:])
     return out.getvalue()
-
-
-def read_texts(data: bytes) -> dict[str, str]:
-    """Return the text chunks of a PNG. Raises ValueError when it is none."""
-    try:
-        with PilImage.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            assert isinstance(picture, PngImageFile)
-            picture.load()  # chunks behind the pixels count too
-            return {str(keyword): str(text) for keyword, text in picture.text.items()}
-    except (OSError, SyntaxError) as e:
-        raise ValueError(f"no PNG that can be read: {e}") from e
 
 
 class MetadataWriter:

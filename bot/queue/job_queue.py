@@ -222,7 +222,7 @@ class Scheduler:
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead``, which ``lead()`` has returned, begins: at most ``limit`` pictures.
 
-        The other items are first in their queues, can share the batch (``Ticket.shares``), are in the same lane, and
+        The other items are first in their queues, can share the batch (``Ticket.share``), are in the same lane, and
         their people are at most one batch ahead of those whose turn it is. Each item has its charge. Pictures that do
         not fit are in ``later`` of their item: put them back after the batch, so that no job is in two batches at once.
         """

@@ -7,7 +7,6 @@ is left of somebody's pictures, so they are left alone.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import shutil
@@ -39,8 +38,6 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _ASIDE = re.compile(r"(\d{8}T\d{6}Z)(-\d+)?", re.ASCII)
 _HIGHEST = 10**12
 """Job ids are smaller than this."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

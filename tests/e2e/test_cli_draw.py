@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.provenance import metadata
 from tests.e2e.conftest import Typed
 from tests.e2e.service import easel
+from tests.fakes.png_texts import read_texts
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_the_edge_is_blue_and_the_middle_red(apples: Path, name: str) -> None:
 
 
 def test_the_picture_says_how_it_was_made(apples: Path) -> None:
-    text = metadata.read_texts((apples / "a.png").read_bytes())["parameters"]
+    text = read_texts((apples / "a.png").read_bytes())["parameters"]
     assert text.splitlines()[0] == "a red apple on a blue background"
     assert re.search(r"^Steps: 8, .*Seed: 7, Size: 192x192", text, re.MULTILINE)
 
@@ -98,7 +98,7 @@ def test_nothing_but_the_pictures_is_left(apples: Path) -> None:
 def test_several_pictures_use_the_next_seeds_and_say_nothing_of_what_was_ignored(
     apples: Path, name: str, seed: int
 ) -> None:
-    said = metadata.read_texts((apples / name).read_bytes())["parameters"]
+    said = read_texts((apples / name).read_bytes())["parameters"]
     assert f"Seed: {seed}, Size: 192x192" in said
     assert "Negative prompt" not in said
 

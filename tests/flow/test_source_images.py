@@ -13,10 +13,10 @@ from bot.core.pictures import Picture
 from bot.core.requests import DrawForm
 from bot.drawing import job_actions
 from bot.drawing.admission import draw
-from bot.provenance import metadata
 from bot.storage import jobs, pictures
 from engine.contract import PROMPT_CUT, Event, Image
 from tests.fakes.engine import FakeEngine
+from tests.fakes.png_texts import read_texts
 from tests.fakes.source_images import RED, half_mask, opened, picture
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
@@ -50,7 +50,7 @@ async def test_a_picture_to_start_from_is_in_what_is_drawn(make: Make) -> None:
     await bot.delivered(job.id)
     drawn = await file_of(bot, job)
     assert (opened(drawn).size, is_near(opened(drawn).getpixel((120, 80)), RED)) == ((240, 160), True)
-    assert "Denoising strength: 0.05" in metadata.read_texts(drawn)["parameters"]
+    assert "Denoising strength: 0.05" in read_texts(drawn)["parameters"]
     # The same again with all of it forgotten is another picture.
     other = await ask(bot, replace(GIVEN, strength="1"), "other")
     await bot.delivered(other.id)
@@ -116,7 +116,7 @@ async def test_variations_and_an_upscaling_of_them(make: Make) -> None:
     await bot.delivered(large.id)
     drawn = await file_of(bot, large)
     assert opened(drawn).size == (384, 384)
-    assert {"Size: 192x192", "Hires upscale: 2"} <= set(metadata.read_texts(drawn)["parameters"].split(", "))
+    assert {"Size: 192x192", "Hires upscale: 2"} <= set(read_texts(drawn)["parameters"].split(", "))
     # It is mixed with the picture that it enlarges, so it is near to that one.
     found = opened(drawn).getpixel((192, 192))
     assert isinstance(found, tuple)
@@ -147,7 +147,7 @@ async def test_what_the_engine_says_of_a_picture_reaches_its_card_and_its_file(m
     (stored,) = await pictures_of(bot, job)
     assert (stored.precision, stored.revision, stored.notes) == ("bf16", "0123456789abcdef", (PROMPT_CUT,))
     assert {"Precision: bf16", "Model revision: 0123456789"} <= set(
-        metadata.read_texts(await file_of(bot, job))["parameters"].split(", ")
+        read_texts(await file_of(bot, job))["parameters"].split(", ")
     )
     (seen,) = bot.chats.shown(job.id)
     assert seen.card is not None
@@ -163,7 +163,7 @@ async def test_only_those_who_look_are_sent_previews(make: Make) -> None:
     await bot.until(lambda: gate.reached == 3)
     live = bot.dispatch.live
     assert not live.previews(job.id)
-    with live.subscribe(job.id, previews=True) as changes:
+    with live.subscribe((job.id,), previews=True) as changes:
         await bot.until(lambda: f"{job.id}:0" in bot.engine.previewed)
         gate.let(1)
         while not live.previews(job.id):
@@ -179,7 +179,7 @@ async def test_who_looked_before_it_began_sees_it_too(make: Make) -> None:
     gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
     first, second = await bot.ask(), await bot.ask("another", size="128x64")
-    with bot.dispatch.live.subscribe(second.id, previews=True):
+    with bot.dispatch.live.subscribe((second.id,), previews=True):
         gate.let(first.request.steps + 2)
         await bot.until(lambda: bot.dispatch.live.previews(second.id))
     gate.open()

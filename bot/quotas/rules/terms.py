@@ -71,16 +71,8 @@ def parse_terms(text: str) -> RuleTerms:
     return terms
 
 
-def parse_limit(text: str) -> Limit:
-    """Parse a rule with one limit and nothing else. Raises BadInput for anything else."""
-    terms = parse_terms(text)
-    if len(terms.limits) != 1 or replace(terms, limits=()) != RuleTerms():
-        raise BadInput("refusal.quota.rule", value=shown(text))
-    return terms.limits[0]
-
-
 def format_limit(limit: Limit) -> str:
-    """Return a limit as ``parse_limit`` reads it."""
+    """Return a limit as ``parse_terms`` reads it."""
     if limit.amount is None:
         return "unlimited"
     unit = " points" if limit.unit is Unit.POINTS else ""

@@ -15,9 +15,9 @@ import pytest
 
 from adapters.cli import draw, main
 from bot.core.errors import BadInput, Unavailable
-from bot.provenance import metadata
 from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
 from tests.fakes.engine import FakeEngine
+from tests.fakes.png_texts import read_texts
 from tests.fakes.source_images import RED, bomb, half_mask, opened, picture, side_mask, turned
 
 Run = Callable[..., int]
@@ -70,7 +70,7 @@ def test_a_picture_is_started_from(run: Run, tmp_path: Path) -> None:
     drawn = (tmp_path / "a.png").read_bytes()
     assert opened(drawn).size == (240, 160)
     assert near(opened(drawn).getpixel((120, 80)), RED)
-    said = metadata.read_texts(drawn)["parameters"].split(", ")
+    said = read_texts(drawn)["parameters"].split(", ")
     assert {"Denoising strength: 0.05", "Precision: bf16", "Model revision: abc"} <= set(said)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.cards.i18n import LOCALES, known, load, locale_of, text
+from bot.cards.i18n import LOCALES, known, locale_of, text
 from bot.core.errors import Key
 from bot.core.texts import shown
 
@@ -31,7 +31,6 @@ def test_any_tag_is_mapped_to_a_language_that_easel_speaks(tag: str | None, loca
 
 
 def test_the_persons_language_is_spoken() -> None:
-    load()
     assert text("en", "button.cancel") == "Cancel"
     assert text("zh-Hans", "button.cancel") == "取消"
 

@@ -35,7 +35,7 @@ def test_progress_is_the_share_of_all_pictures() -> None:
 
 async def test_many_changes_are_one_step() -> None:
     live = Live(EventBus())
-    with live.subscribe(1) as changes:
+    with live.subscribe((1,)) as changes:
         await anext(changes)
         for _ in range(10):
             live.wake(1)
@@ -52,7 +52,7 @@ async def test_many_changes_are_one_step() -> None:
 
 async def test_every_viewer_wakes_and_none_is_kept() -> None:
     live = Live(EventBus())
-    with live.subscribe(1) as one, live.subscribe(1) as two:
+    with live.subscribe((1,)) as one, live.subscribe((1,)) as two:
         await anext(one)
         await anext(two)
         live.wake(1)
@@ -66,7 +66,7 @@ def test_previews_are_there_while_it_is_drawn() -> None:
     live.add_preview(1, 0, b"early", "image/jpeg")
     assert not live.previews(1)
     live.begin(1, 2)
-    with live.subscribe(1, previews=True):
+    with live.subscribe((1,), previews=True):
         live.add_preview(1, 1, b"one", "image/jpeg")
         first = live.previews(1)[1]
         live.add_preview(1, 1, b"two", "image/jpeg")
@@ -79,7 +79,7 @@ def test_previews_are_there_while_it_is_drawn() -> None:
 async def test_a_preview_wakes_viewers() -> None:
     live = Live(EventBus())
     live.begin(1, 1)
-    with live.subscribe(1, previews=True) as changes:
+    with live.subscribe((1,), previews=True) as changes:
         await anext(changes)
         live.add_preview(1, 0, b"one", "image/jpeg")
         await anext(changes)
@@ -88,10 +88,10 @@ async def test_a_preview_wakes_viewers() -> None:
 def test_the_first_and_the_last_viewer_of_previews_are_published() -> None:
     live, told = watched()
     live.begin(1, 1)
-    with live.subscribe(1):
+    with live.subscribe((1,)):
         assert (told, live.wants_previews(1), live.viewers(1)) == ([], False, 1)
-        with live.subscribe(1, previews=True):
-            with live.subscribe(1, previews=True), live.subscribe(2, previews=True):
+        with live.subscribe((1,), previews=True):
+            with live.subscribe((1,), previews=True), live.subscribe((2,), previews=True):
                 assert told == [(1, True), (2, True)]
                 assert live.viewers(1) == 3
             assert (told, live.wants_previews(1)) == ([(1, True), (2, True), (2, False)], True)
@@ -103,7 +103,7 @@ def test_the_first_and_the_last_viewer_of_previews_are_published() -> None:
 
 async def test_several_jobs_are_viewed_at_once_and_a_step_gives_the_changed_ones() -> None:
     live, looked = watched()
-    with live.subscribe_all([1, 2, 3], previews=True) as changes:
+    with live.subscribe([1, 2, 3], previews=True) as changes:
         assert await anext(changes) == (1, 2, 3)
         live.wake(3)
         live.wake(1)
@@ -111,7 +111,7 @@ async def test_several_jobs_are_viewed_at_once_and_a_step_gives_the_changed_ones
         live.wake(9)
         assert await anext(changes) == (1, 3)
         assert [live.viewers(job_id) for job_id in (1, 2, 3, 9)] == [1, 1, 1, 0]
-        with live.subscribe(2) as other:
+        with live.subscribe((2,)) as other:
             assert await anext(other) == (2,)
             live.wake(2)
             assert await anext(other) == await anext(changes) == (2,)

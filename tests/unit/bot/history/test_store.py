@@ -155,7 +155,7 @@ async def test_a_job_without_pictures_is_found_no_more_and_its_favourites_are_go
     assert await found(tx, "cat") == [job.id]
     await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job.id,))
     assert await found(tx, "cat") == []
-    assert not await history_rows.is_favourite(tx, job.person_id, job.id)
+    assert not await history_rows.favourites_among(tx, job.person_id, [job.id])
 
 
 async def test_what_was_removed_leaves_the_pages_of_the_index(db: Database) -> None:

@@ -16,7 +16,6 @@ from bot.quotas.rules.terms import (
     format_pixels,
     format_terms,
     load_terms,
-    parse_limit,
     parse_terms,
 )
 
@@ -53,7 +52,6 @@ POINTS = Unit.POINTS
     ],
 )
 def test_limits_are_read(typed: str, limit: Limit) -> None:
-    assert parse_limit(typed) == limit
     assert parse_terms(typed) == RuleTerms((limit,))
 
 
@@ -145,12 +143,6 @@ def test_nothing_is_said_twice(typed: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse_terms(typed)
     assert refused.value.key == "refusal.quota.twice"
-
-
-@pytest.mark.parametrize("typed", ["5/hour 20/day", "20/day count 2", "at-once 2"])
-def test_one_limit_is_one_limit(typed: str) -> None:
-    with pytest.raises(BadInput):
-        parse_limit(typed)
 
 
 NUMBERS = st.none() | st.integers(1, 1_000_000)
