@@ -12,9 +12,9 @@ from bot.core.cards import Card, Tone
 async def _link(ctx: AppContext, call: Invocation) -> Card:
     locale, typed = call.actor.locale, call.args.get("code", "")
     if not typed:
-        code = await linking.ask(ctx, call.actor)
+        code = await linking.create_code(ctx, call.actor)
         return _card(text(locale, "card.link.code", code=code), text(locale, "card.link.careful"))
-    name = await linking.join(ctx, call.actor, typed)
+    name = await linking.link(ctx, call.actor, typed)
     if not name:
         return _card(text(locale, "card.link.joined"))
     return _card(text(locale, "card.link.joined_with", name=name))

@@ -1,4 +1,4 @@
-"""One person, several accounts: joined by a short code that one of them asks for and the other types, and parted again."""
+"""Linked accounts of one person: linked by a code that one account requests and the other types, and unlinked."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bot.storage import people
 from bot.storage.database import Tx
 
 
-async def ask(ctx: AppContext, actor: Actor) -> str:
-    """Make a code that joins another account to this one: for its owner's eyes alone, and for no log."""
+async def create_code(ctx: AppContext, actor: Actor) -> str:
+    """Return a new code that links another account to this one. It is secret: never log it."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
         return await access_rows.create_code(tx, CodeKind.LINK, person.account_id, now)
 
 
-async def join(ctx: AppContext, actor: Actor, typed: str) -> str:
-    """Make one person of the account that acts and the one whose code it types; returns that account's name.
+async def link(ctx: AppContext, actor: Actor, typed: str) -> str:
+    """Link the actor's account with the account of the typed code; return that account's name.
 
     Raises:
-        BadInput: The code is wrong (says how many tries are left), it is the account's own, or they are one already.
-        NotAllowed: Both have an account on the same platform, or too many wrong codes were typed.
+        BadInput: The code is wrong (it says how many attempts are left), or the accounts are linked already.
+        NotAllowed: Both people have an account on the same platform, or too many wrong codes were typed.
     """
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
@@ -35,17 +35,17 @@ async def join(ctx: AppContext, actor: Actor, typed: str) -> str:
             raise NotAllowed("refusal.link.wait", wait=wait)
         redeemed = await access_rows.redeem_code(tx, CodeKind.LINK, typed, now)
         if redeemed.found and redeemed.account_id is not None:
-            return await _join(tx, person.id, redeemed.account_id)
+            return await _link(tx, person.id, redeemed.account_id)
         tries = await access_rows.count_wrong_code(tx, person.account_id, now)
         _, wait = await access_rows.attempts_left(tx, person.account_id, now)
-    # After the commit: a wrong code has cost its try.
+    # After the commit, so that the wrong attempt is counted.
     if tries:
         raise BadInput("refusal.link.wrong", n=tries)
     raise NotAllowed("refusal.link.wait", wait=wait)
 
 
 async def unlink(ctx: AppContext, actor: Actor) -> None:
-    """Give the account that acts a person of its own, with what was asked for by it. Raises NotAllowed."""
+    """Give the actor's account a person of its own, with its jobs. Raises NotAllowed if it is not linked."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
@@ -54,8 +54,8 @@ async def unlink(ctx: AppContext, actor: Actor) -> None:
         await account_rows.split_account(tx, person.account_id, now=now)
 
 
-async def _join(tx: Tx, person_id: int, account_id: int) -> str:
-    # A refusal from here on undoes the transaction: the code is not used up by it.
+async def _link(tx: Tx, person_id: int, account_id: int) -> str:
+    # A refusal rolls the transaction back, so the code is not used up.
     other = await account_rows.person_of(tx, account_id)
     if other == person_id:
         raise BadInput("refusal.link.same")

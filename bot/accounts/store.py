@@ -1,4 +1,4 @@
-"""Makes one person of two, and parts an account from its person; no row is lost, and no quota gets any fresher by it."""
+"""SQL of linked accounts: merges two people, and splits an account off. Neither renews quotas."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from bot.history import store as history_rows
 from bot.storage import jobs
 
 CARRY_SECONDS = 9 * 86400.0
-"""What is older counts under no rule any more: the longest window is a week, and a calendar day may begin a day earlier."""
+"""Older use counts under no rule: the longest window is a week, and a calendar day may begin a day earlier."""
 
 MOVED = ("accounts", "jobs", "ledger", "credits", "exports")
-"""Tables whose rows simply change hands when two persons become one."""
+"""Tables whose rows get another person when two people are merged."""
 
 MERGED = ("favourites", "carried", "carried_credits")
-"""Tables that both may have the same row in."""
+"""Tables in which both people may have the same row."""
 
 
 async def platforms(tx: aiosqlite.Connection, person_id: int) -> frozenset[str]:
-    """Return where a person has accounts."""
+    """Return the platforms of a person's accounts."""
     rows = await tx.execute_fetchall("SELECT platform FROM accounts WHERE person_id = ?", (person_id,))
     return frozenset(str(row[0]) for row in rows)
 
 
 async def count_accounts(tx: aiosqlite.Connection, person_id: int) -> int:
-    """Return how many accounts a person has."""
+    """Return the number of a person's accounts."""
     rows = await tx.execute_fetchall("SELECT count(*) FROM accounts WHERE person_id = ?", (person_id,))
     return int(next(iter(rows))[0])
 
 
 async def person_of(tx: aiosqlite.Connection, account_id: int) -> int:
-    """Return whose an account is. Raises LookupError when there is none."""
+    """Return the id of an account's person. Raises LookupError if there is no such account."""
     rows = await tx.execute_fetchall("SELECT person_id FROM accounts WHERE id = ?", (account_id,))
     for row in rows:
         return int(row[0])
@@ -38,12 +38,12 @@ async def person_of(tx: aiosqlite.Connection, account_id: int) -> int:
 
 
 async def merge_people(tx: aiosqlite.Connection, one: int, other: int) -> int:
-    """Make one person of two; returns the one that stays, which is the older. What either has is theirs from now on."""
+    """Merge two people; return the id of the older one, which stays and gets all rows of the other."""
     stays, goes = min(one, other), max(one, other)
-    # What one kept of the other's is one's own now: the index marks favourites among one's own alone.
+    # Favourites of the other's jobs are now favourites of own jobs, which the search index marks.
     crossed = [
-        *await _kept_of(tx, keeper=stays, asker=goes),
-        *await _kept_of(tx, keeper=goes, asker=stays),
+        *await _favourites_of(tx, owner=stays, author=goes),
+        *await _favourites_of(tx, owner=goes, author=stays),
     ]
     for table in MERGED:
         await tx.execute_fetchall(f"UPDATE OR IGNORE {table} SET person_id = ? WHERE person_id = ?", (stays, goes))  # noqa: S608 - constants
@@ -57,9 +57,9 @@ async def merge_people(tx: aiosqlite.Connection, one: int, other: int) -> int:
 
 
 async def split_account(tx: aiosqlite.Connection, account_id: int, *, now: float) -> int:
-    """Give an account a person of its own, with what was asked for by it; returns that person.
+    """Give an account a new person, with the account's jobs; return the new person's id.
 
-    What either has drawn of late counts against the quotas of both; credits stay where they are.
+    Recent use of each person counts against the quotas of both. Credits stay with the old person.
     """
     old = await person_of(tx, account_id)
     rows = await tx.execute_fetchall(
@@ -79,7 +79,7 @@ async def split_account(tx: aiosqlite.Connection, account_id: int, *, now: float
 
 
 async def _carry(tx: aiosqlite.Connection, old: int, new: int, now: float) -> None:
-    """Have what each has used of late count for the other too."""
+    """Let the recent use of each person count for the other too."""
     since = now - CARRY_SECONDS
     await tx.execute_fetchall(
         "DELETE FROM carried WHERE person_id = ? AND job_id IN"
@@ -108,10 +108,10 @@ async def _carry(tx: aiosqlite.Connection, old: int, new: int, now: float) -> No
     )
 
 
-async def _kept_of(tx: aiosqlite.Connection, *, keeper: int, asker: int) -> list[int]:
+async def _favourites_of(tx: aiosqlite.Connection, *, owner: int, author: int) -> list[int]:
     rows = await tx.execute_fetchall(
         "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
         " WHERE f.person_id = ? AND j.person_id = ?",
-        (keeper, asker),
+        (owner, author),
     )
     return [int(row[0]) for row in rows]

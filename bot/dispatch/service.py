@@ -282,7 +282,7 @@ class Dispatch:
         while True:
             await self._clock.sleep(POSITIONS_EVERY)
             try:
-                await self._setback.look()
+                await self._setback.check()
             except Unavailable as e:
                 log.debug(
                     "what was stored in the future can't be put right (%s); again in %g s", e.key, POSITIONS_EVERY

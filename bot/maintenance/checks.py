@@ -18,51 +18,51 @@ log = logging.getLogger(__name__)
 DAY = 86400.0
 
 DOUBTED_AFTER = DAY
-"""A clock that is further ahead of the last thing that is known may have jumped: or the service was off, or idle."""
+"""A clock that is further ahead of the last known time may have jumped. Or the service was off or idle."""
 
-HELD_AFTER = 7 * DAY
-"""Further ahead than this, nothing is removed by age until the clock is confirmed."""
+PAUSED_AFTER = 7 * DAY
+"""If it is further ahead than this, nothing is deleted by age until the clock is confirmed."""
 
 CONFIRMED_AFTER = DAY
-"""Seconds that the service runs with the clock at the same pace until it is believed."""
+"""Seconds of service with a steady clock until a doubted clock is trusted."""
 
 _SLACK = 600.0
-"""By so much (in seconds) the clock may be corrected while the service runs."""
+"""Corrections of the clock up to this many seconds are normal while the service runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedTime:
-    """What the clock says, and what of it is believed.
+    """The present time, for deletion by age.
 
     Attributes:
-        now: What counts as now where something is removed by its age (Unix seconds): never later than the clock says.
+        now: The time to compare ages with (Unix seconds); never later than the clock's.
         doubted: The clock may have jumped.
-        held: It is so far ahead that nothing is removed by age; ``now`` is the last moment that is known then.
-        ahead: By how much it is ahead of that moment, in seconds.
+        paused: The clock is so far ahead that nothing is deleted by age; ``now`` is the last known time.
+        ahead: How far the clock is ahead of the last known time, in seconds.
     """
 
     now: float
     doubted: bool = False
-    held: bool = False
+    paused: bool = False
     ahead: float = 0.0
 
 
 class ClockTrust:
-    """Compares the clock with what it said last and with the newest request; both are in the database."""
+    """Compares the clock with its last stored time and with the newest request."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         """Args:
-        db: Where the rows are.
-        clock: Time.
+        db: The database.
+        clock: Time source.
         """
         self._db = db
         self._clock = clock
 
-    async def look(self, ran: float = 0.0) -> TrustedTime:
-        """Look at the clock.
+    async def check(self, ran: float = 0.0) -> TrustedTime:
+        """Check the clock.
 
         Args:
-            ran: Seconds that this process has slept since its last look, by a clock that can't be set; 0 for the first.
+            ran: Seconds since the last check, by the monotonic clock; 0 for the first check.
 
         Raises:
             Unavailable: The database can't be used.
@@ -72,7 +72,7 @@ class ClockTrust:
             seen, doubt = await store.read_clock(tx)
             newest = await store.newest_request(tx)
             if seen > now + _SLACK:
-                # It was set back: whatever was doubted is over, and what was stored in the future says nothing.
+                # It was set back: drop the doubt, and ignore times in the future.
                 seen, doubt = 0.0, None
             known = max([moment for moment in (seen + ran if seen else 0.0, newest) if 0 < moment <= now], default=now)
             ahead = now - known
@@ -87,40 +87,40 @@ class ClockTrust:
         if doubt is None:
             return TrustedTime(now)
         ahead = now - doubt.known
-        held = ahead > HELD_AFTER
-        return TrustedTime(doubt.known if held else now, doubted=True, held=held, ahead=ahead)
+        paused = ahead > PAUSED_AFTER
+        return TrustedTime(doubt.known if paused else now, doubted=True, paused=paused, ahead=ahead)
 
 
 SLACK = 5.0
-"""By so much (in seconds) the clock may be corrected without a word."""
+"""Corrections of the clock up to this many seconds are not logged."""
 
 EARLIEST = 1_735_689_600.0
-"""Unix seconds of 2025-01-01, before which Easel did not exist: a clock that says less is not set yet (a machine without
-a battery, just started), and nothing is changed by what it says."""
+"""2025-01-01 in Unix seconds. A clock before it is not set yet (a machine without a battery after its start), and rows
+are not changed by it."""
 
 
 class ClockSetback:
-    """Compares the clock that people read with one that can't be set."""
+    """Detects by the monotonic clock that the system clock was set back, and corrects rows in the future."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         """Args:
-        db: Where the rows are.
-        clock: Time.
+        db: The database.
+        clock: Time source.
         """
         self._db = db
         self._clock = clock
         self._offset = clock.now() - clock.monotonic()
 
     async def start(self) -> None:
-        """Put right what is of the future already. It is no reason not to start where the database can't do that now."""
+        """Correct rows in the future. The service starts even if the database can't be written now."""
         try:
             async with self._db.write() as tx:
                 await clamp(tx, self._clock.now())
         except Unavailable as e:
-            log.warning("what was stored in the future can't be put right (%s)", e.key)
+            log.warning("rows in the future can't be corrected (%s)", e.key)
 
-    async def look(self) -> None:
-        """Put the rows right if the clock was set back since the last look. Raises Unavailable; then look again."""
+    async def check(self) -> None:
+        """Correct the rows if the clock was set back since the last check. Raises Unavailable; then check again."""
         offset = self._clock.now() - self._clock.monotonic()
         if offset < self._offset - SLACK:
             async with self._db.write() as tx:
@@ -130,26 +130,24 @@ class ClockSetback:
 
 
 async def clamp(tx: Tx, now: float) -> None:
-    """Let what was stored in the future begin now where that decides until when something holds."""
+    """Let bans and ledger lines that begin in the future begin now."""
     if now < EARLIEST:
         return
     if moved := await moderation_rows.clamp_bans(tx, now=now):
-        log.warning("%d bans were set in the future, by a clock that was set back since; they begin now", moved)
+        log.warning("the clock was set back: %d bans that begin in the future begin now", moved)
     if moved := await ledger.clamp_future(tx, now=now):
-        log.warning(
-            "%d lines of the ledger are of the future, of a clock that was set back since: they count now", moved
-        )
+        log.warning("the clock was set back: %d ledger lines that count in the future count now", moved)
 
 
 EVERY = 6 * 3600.0
-"""Seconds between two looks: each reads the whole file."""
+"""Seconds between two checks; each reads the whole file."""
 
 
 async def watch_integrity(db: Database, clock: Clock) -> None:
-    """Look until cancelled; what is found is logged, and told by ``Database.probe``."""
+    """Check the database file until cancelled. Damage is logged and reported by ``Database.probe``."""
     while True:
         try:
             db.found_damaged(await store.integrity_problem(db.path))
-        except Exception:  # the service goes on without
+        except Exception:  # the service goes on without checks
             log.exception("the database could not be checked; again in %g h", EVERY / 3600)
         await clock.sleep(EVERY)

@@ -1,64 +1,29 @@
-"""SQL of maintenance: the last known time, the consistency of the ledger, and the health of the database file."""
+"""SQL of maintenance: consistency of the ledger, health of the database file, and the last known time."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import aiosqlite
 
 from bot.access import store as access_rows
 from bot.storage import migrate, options
 
-NAME = "clock"
-"""Option of the service: ``seen``, and where it is doubted ``known`` and ``ran``."""
+A = TypeVar("A")
+B = TypeVar("B")
 
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """The clock may have jumped.
-
-    Attributes:
-        known: The last moment before that (Unix seconds).
-        ran: Seconds that the service has run since then, while the clock kept its pace.
-    """
-
-    known: float
-    ran: float
-
-
-async def read_clock(tx: aiosqlite.Connection) -> tuple[float, Doubt | None]:
-    """Return what the clock said last (Unix seconds, 0 where nothing is known) and whether it is doubted."""
-    value = await options.get(tx, options.SERVICE, NAME)
-    if not isinstance(value, dict):
-        return 0.0, None
-    seen, known, ran = (value.get(name) for name in ("seen", "known", "ran"))
-    doubt = Doubt(float(known), float(ran)) if isinstance(known, int | float) and isinstance(ran, int | float) else None
-    return (float(seen) if isinstance(seen, int | float) else 0.0), doubt
-
-
-async def write_clock(tx: aiosqlite.Connection, seen: float, doubt: Doubt | None) -> None:
-    """Remember what the clock says now."""
-    value = {"seen": seen} if doubt is None else {"seen": seen, "known": doubt.known, "ran": doubt.ran}
-    await options.put(tx, options.SERVICE, NAME, value)
-
-
-async def newest_request(tx: aiosqlite.Connection) -> float:
-    """Return when the newest request came (Unix seconds); 0 where there is none."""
-    rows = await tx.execute_fetchall("SELECT created_at FROM jobs ORDER BY id DESC LIMIT 1")
-    return next((float(row[0]) for row in rows), 0.0)
-
-
-_MOST = 20
-"""So many faults of one sort are named."""
+_MAX_FAULTS = 20
+"""Maximum number of faults of one kind in a result."""
 
 _OPEN = "('queued', 'running')"
 
-# One row for each fault: its number. What a person had forgotten has no pictures any more, but was charged.
+# Sums of each job. A job with deleted data was charged, and has no pictures any more.
 _SUMS = (
     "SELECT j.id, j.state, j.count, coalesce(sum(l.kind = 'reserve'), 0) AS begun, coalesce(sum(l.reserved), 0) AS held,"
     " coalesce(sum(l.charged), 0) AS charged, coalesce(sum(l.free), 0) AS free, coalesce(sum(l.free_here), 0) AS free_here,"
@@ -86,7 +51,7 @@ _RETURNED = (
     "SELECT credit_id FROM credit_uses GROUP BY credit_id, job_id HAVING sum(pictures) < 0"
     " OR sum(kind = 'spend') <> 1 OR min(CASE kind WHEN 'spend' THEN pictures ELSE -pictures END) <= 0"
 )
-# Tallies are kept for nine days before somebody's newest; a week of them is compared.
+# Tallies are retained for nine days before a person's newest; a week is compared.
 _TALLIED = (
     "SELECT t.person_id FROM (SELECT person_id, max(slot) AS last FROM tallies GROUP BY person_id) t"
     " WHERE (SELECT sum(owner) || ' ' || sum(own) || ' ' || sum(owner_cost) || ' ' || sum(own_cost) FROM tallies"
@@ -99,19 +64,19 @@ _TALLIED = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that does not come out: what, in English for operators, and of which job, credit or person."""
+    """An inconsistency: what is wrong, in English for operators, and the id of the job, credit or person."""
 
     what: str
     number: int
 
 
 async def faults(tx: aiosqlite.Connection) -> tuple[Fault, ...]:
-    """Return what does not come out; nothing when all is well. Reads everything: for the doctor and for tests."""
+    """Return the inconsistencies of the ledger. It reads all rows: for ``easel doctor`` and tests."""
     which = ", ".join(f"({test})" for _, test in _FAULTS)
     found = []
     any_of = " OR ".join(f"({test})" for _, test in _FAULTS)
     for number, *broken in await tx.execute_fetchall(
-        f"SELECT id, {which} FROM ({_SUMS}) WHERE {any_of} LIMIT {_MOST}"  # noqa: S608 - constants
+        f"SELECT id, {which} FROM ({_SUMS}) WHERE {any_of} LIMIT {_MAX_FAULTS}"  # noqa: S608 - constants
     ):
         found += [Fault(f"job {what}", number) for (what, _), true in zip(_FAULTS, broken, strict=True) if true]
     for what, query in (
@@ -119,22 +84,22 @@ async def faults(tx: aiosqlite.Connection) -> tuple[Fault, ...]:
         ("credit given back wrongly", _RETURNED),
         ("person tallied wrongly", _TALLIED),
     ):
-        rows = await tx.execute_fetchall(f"{query} LIMIT {_MOST}")
+        rows = await tx.execute_fetchall(f"{query} LIMIT {_MAX_FAULTS}")
         found += [Fault(what, row[0]) for row in rows]
     return tuple(found)
 
 
-_PATIENCE_SECONDS = 5.0
+_BUSY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a look at the file found.
+    """Health of a database file.
 
     Attributes:
-        version: Number of the last migration that was applied.
+        version: Number of the last applied migration.
         known: Number of the last migration that this code knows.
-        problem: SQLite's own words on what is wrong; empty when the file is whole.
+        problem: SQLite's message about damage; empty if there is none.
     """
 
     version: int
@@ -143,7 +108,7 @@ class Health:
 
 
 async def health(path: Path) -> Health | None:
-    """Return the health of the file; None when there is none yet. A service may use it meanwhile."""
+    """Return the health of the database file; None if there is none. A service may be using it."""
     known = len(migrate.shipped())
     if not await asyncio.to_thread(path.exists):
         return None
@@ -159,78 +124,111 @@ async def health(path: Path) -> Health | None:
 
 
 async def integrity_problem(path: Path) -> str:
-    """Return SQLite's own words on what is wrong with a file that a service uses; empty when it is whole.
+    """Return SQLite's message about damage of a file that a service uses; empty if there is none.
 
-    It reads the whole file, in a thread; cancelled, it ends at once.
+    It reads the whole file in a thread. A cancellation ends it at once.
     """
     opened: list[sqlite3.Connection] = []
 
-    def look() -> str:
+    def check() -> str:
         uri = f"{path.absolute().as_uri()}?mode=rw"
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_SECONDS, check_same_thread=False)) as db:
+            with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)) as db:
                 opened.append(db)
                 db.execute("PRAGMA query_only = ON")
                 (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
                 return "" if found == "ok" else str(found)
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            # Locked, say, or cut short by a stop: that says nothing of the file.
+            # Other errors, such as a lock or an interruption, say nothing about the file.
             return str(error) if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} else ""
 
     try:
-        return await asyncio.to_thread(look)
+        return await asyncio.to_thread(check)
     except asyncio.CancelledError:
         for db in opened:
-            with suppress(sqlite3.ProgrammingError):  # it has just been closed
+            with suppress(sqlite3.ProgrammingError):  # already closed
                 db.interrupt()
         raise
 
 
+NAME = "clock"
+"""Option of the service: ``seen``; ``known`` and ``ran`` too while the clock is doubted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A possible jump of the clock.
+
+    Attributes:
+        known: The last known time before it (Unix seconds).
+        ran: Seconds that the service has run since then with a steady clock.
+    """
+
+    known: float
+    ran: float
+
+
+async def read_clock(tx: aiosqlite.Connection) -> tuple[float, Doubt | None]:
+    """Return the clock's last stored time (Unix seconds; 0 if unknown), and the doubt about it, if any."""
+    value = await options.get(tx, options.SERVICE, NAME)
+    if not isinstance(value, dict):
+        return 0.0, None
+    seen, known, ran = (value.get(name) for name in ("seen", "known", "ran"))
+    doubt = Doubt(float(known), float(ran)) if isinstance(known, int | float) and isinstance(ran, int | float) else None
+    return (float(seen) if isinstance(seen, int | float) else 0.0), doubt
+
+
+async def write_clock(tx: aiosqlite.Connection, seen: float, doubt: Doubt | None) -> None:
+    """Store the clock's present time, and the doubt about it."""
+    value = {"seen": seen} if doubt is None else {"seen": seen, "known": doubt.known, "ran": doubt.ran}
+    await options.put(tx, options.SERVICE, NAME, value)
+
+
+async def newest_request(tx: aiosqlite.Connection) -> float:
+    """Return the time of the newest request (Unix seconds); 0 if there is none."""
+    rows = await tx.execute_fetchall("SELECT created_at FROM jobs ORDER BY id DESC LIMIT 1")
+    return next((float(row[0]) for row in rows), 0.0)
+
+
 async def ledger_faults(path: Path) -> tuple[Fault, ...] | None:
-    """Return what does not come out in the ledger; None where the file can't be read, or is of another version."""
-    if not await asyncio.to_thread(path.exists):
-        return None
-    try:
-        async with _opened(path) as db:
-            return None if await _version(db) != len(migrate.shipped()) else await faults(db)
-    except sqlite3.Error:
-        return None
+    """Return the inconsistencies of the ledger; None if the file is missing, unreadable or of another version."""
+    return await _query(path, faults, None)
 
 
 async def count_newcomers(path: Path, platforms: Sequence[str]) -> int:
-    """Return how many wait for an owner's answer on these platforms; 0 where the file can't be read, or is of another version."""
-    if not await asyncio.to_thread(path.exists):
-        return 0
-    try:
-        async with _opened(path) as db:
-            return 0 if await _version(db) != len(migrate.shipped()) else await access_rows.count_open(db, platforms)
-    except sqlite3.Error:
-        return 0
+    """Return how many newcomers wait for an owner's decision on these platforms.
+
+    0 if the file is missing, unreadable or of another version.
+    """
+    return await _query(path, lambda db: access_rows.count_open(db, platforms), 0)
 
 
 async def clock_doubted_since(path: Path) -> float | None:
-    """Return the last moment (Unix seconds) before the clock may have jumped.
+    """Return the last known time (Unix seconds) before the clock may have jumped.
 
-    None where it is believed, or where the file can't be read, or is of another version.
+    None if the clock is trusted, or if the file is missing, unreadable or of another version.
     """
+    _, doubt = await _query(path, read_clock, (0.0, None))
+    return None if doubt is None else doubt.known
+
+
+async def _query(path: Path, query: Callable[[aiosqlite.Connection], Awaitable[A]], default: B) -> A | B:
+    """Return a query's result; the default if the file is missing, unreadable or of another version."""
     if not await asyncio.to_thread(path.exists):
-        return None
+        return default
     try:
         async with _opened(path) as db:
-            if await _version(db) != len(migrate.shipped()):
-                return None
-            _, doubt = await read_clock(db)
-            return None if doubt is None else doubt.known
+            return await query(db) if await _version(db) == len(migrate.shipped()) else default
     except sqlite3.Error:
-        return None
+        return default
 
 
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    # Not read-only: beside a crashed service's log, SQLite has to make its index anew.
+    # Not read-only: after a crash, SQLite has to rebuild the index of the log.
     uri = f"{(await asyncio.to_thread(path.absolute)).as_uri()}?mode=rw"
-    async with aiosqlite.connect(uri, uri=True, timeout=_PATIENCE_SECONDS) as db:
+    async with aiosqlite.connect(uri, uri=True, timeout=_BUSY_SECONDS) as db:
         await db.execute_fetchall("PRAGMA query_only = ON")
         yield db
 

@@ -1,4 +1,4 @@
-"""Cards about one's own data: taking it away, having it forgotten, how long pictures are kept."""
+"""Cards about a person's data: export, deletion and retention."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bot.core.cards import Card, Fact, Tone
 
 
 def export_card(link: str | None, locale: str) -> Card:
-    """Say that one's data is being put together: it comes by itself, or is fetched by the link."""
+    """Return the answer to an export request: its link, or that it will be sent."""
     if link is None:
         return Card(Tone.INFO, text(locale, "card.export.sent"), private=True, final=True)
     facts = (Fact(text(locale, "fact.export.link"), link),)
     return Card(Tone.INFO, text(locale, "card.export.link"), facts=facts, private=True, final=True)
 
 
-def forget_asked_card(locale: str, *, jobs: int, waiting: int, pictures: int, favourites: int) -> Card:
-    """Say exactly what would be lost, and how to go on."""
+def confirm_forget_card(locale: str, *, jobs: int, waiting: int, pictures: int, favourites: int) -> Card:
+    """Return the card that asks for confirmation: what the deletion would remove."""
     counts = (
         ("fact.forget.jobs", jobs),
         ("fact.forget.waiting", waiting),
@@ -36,7 +36,7 @@ def forget_asked_card(locale: str, *, jobs: int, waiting: int, pictures: int, fa
 
 
 def forgotten_card(locale: str, *, jobs: int, pictures: int) -> Card:
-    """Say that it is done."""
+    """Return the card of a completed deletion."""
     return Card(
         Tone.STOPPED,
         text(locale, "card.forget.done", n=pictures, jobs=jobs),
@@ -46,19 +46,19 @@ def forgotten_card(locale: str, *, jobs: int, pictures: int) -> Card:
     )
 
 
-def kept_card(locale: str, *, days: float | None, everywhere: float | None, whole: bool) -> Card:
-    """Say how long pictures are kept.
+def retention_card(locale: str, *, days: float | None, everywhere: float | None, whole: bool) -> Card:
+    """Return the card of a place's retention.
 
     Args:
-        locale: The person's language.
-        days: What holds; None is for good.
+        locale: The person's locale.
+        days: The effective retention in days; None is unlimited.
         everywhere: The owners' rule for the whole service.
-        whole: It is said of the whole service.
+        whole: Whether this is the retention of the whole service.
     """
     if days is None:
         status = text(locale, "card.keep.everywhere_for_good" if whole else "card.keep.for_good")
     else:
-        # As it was typed: Babel would make 4 weeks of 30 days.
+        # In days, as typed: Babel would round 30 days to 4 weeks.
         span = text(locale, "duration.days", n=math.ceil(days), days=durations.number(days, locale))
         status = text(locale, "card.keep.everywhere" if whole else "card.keep.here", span=span)
     notes = [text(locale, "card.keep.favourites")]

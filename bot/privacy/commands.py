@@ -20,7 +20,7 @@ async def _export(ctx: AppContext, call: Invocation) -> Card:
 async def _forget(ctx: AppContext, call: Invocation) -> Card:
     if fold(call.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
         lost = await privacy_service.losses(ctx, call.actor)
-        return privacy_cards.forget_asked_card(
+        return privacy_cards.confirm_forget_card(
             call.actor.locale,
             jobs=lost.jobs,
             waiting=lost.waiting,
@@ -37,7 +37,7 @@ async def _keep(ctx: AppContext, call: Invocation) -> Card:
         kept = await privacy_service.set_retention(ctx, call.actor, call.place, typed)
     else:
         kept = await privacy_service.show_retention(ctx, call.place)
-    return privacy_cards.kept_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
+    return privacy_cards.retention_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
 
 
 # What is stored of somebody is theirs, also while they are banned.

@@ -32,24 +32,24 @@ log = logging.getLogger(__name__)
 
 _END_BYTES = 22
 _ENTRY_BYTES = 128
-"""What an entry takes beside its name (twice) and its data, rounded up."""
+"""Overhead of an entry in bytes, without its data and its name (which is there twice), rounded up."""
 
 _TEMPORARY = ".part"
 
 
 class ZipParts:
-    """ZIP files that are filled one after the other. They have their final names once ``close`` has returned.
+    """Parts of an export: ZIP files, filled one after the other. They get their final names until ``close`` returns.
 
     Attributes:
-        files: The finished files, in order.
-        left_out: Names of files that no part could hold, or that are not there any more.
+        files: The complete parts, in order.
+        left_out: Names of files that are too large for any part, or that are missing.
     """
 
     def __init__(self, folder: Path, stem: str, most: int | None) -> None:
         """Args:
-        folder: Where they go.
-        stem: What their names begin with: ``<stem>-<number>.zip``.
-        most: Largest size of one, in bytes; None for a single file of any size.
+        folder: Their folder.
+        stem: Their names are ``<stem>-<number>.zip``.
+        most: Maximum size of a part in bytes; None for one part of any size.
         """
         self.files: list[Path] = []
         self.left_out: list[str] = []
@@ -61,42 +61,42 @@ class ZipParts:
         self._size = 0
 
     async def add_rows(self, name: str, rows: object) -> None:
-        """Add something as JSON."""
+        """Add a JSON file."""
         await shield(asyncio.to_thread(self._add_rows, name, rows))
 
     async def add_file(self, name: str, path: Path) -> None:
-        """Add a file as it is; PNGs don't get smaller."""
+        """Add a file without compression: PNGs don't get smaller."""
         await shield(asyncio.to_thread(self._add_file, name, path))
 
     async def close(self) -> list[Path]:
-        """Finish the last one; returns all."""
+        """Complete the last part; return all."""
         await shield(asyncio.to_thread(self._finish))
         return self.files
 
     async def discard(self) -> None:
-        """Remove everything."""
+        """Remove all parts."""
         await shield(asyncio.to_thread(self._discard))
 
     def _add_rows(self, name: str, rows: object) -> None:
         data = json.dumps(rows, ensure_ascii=False, indent=1).encode()
-        self._room(name, len(data)).writestr(_entry(name, zipfile.ZIP_DEFLATED), data)
+        self._part_for(name, len(data)).writestr(_entry(name, zipfile.ZIP_DEFLATED), data)
 
     def _add_file(self, name: str, path: Path) -> None:
         try:
             size = path.stat().st_size
-            if self._most is not None and _needs(name, size) + _END_BYTES > self._most:
+            if self._most is not None and _entry_size(name, size) + _END_BYTES > self._most:
                 self.left_out.append(name)
                 return
-            into = self._room(name, size)
+            into = self._part_for(name, size)
             with path.open("rb") as source, into.open(_entry(name, zipfile.ZIP_STORED), "w") as target:
                 while block := source.read(2**20):
                     target.write(block)
         except FileNotFoundError:
             self.left_out.append(name)
 
-    def _room(self, name: str, size: int) -> zipfile.ZipFile:
-        """Return the part that has room for an entry."""
-        more = _needs(name, size)
+    def _part_for(self, name: str, size: int) -> zipfile.ZipFile:
+        """Return a part with space for the entry."""
+        more = _entry_size(name, size)
         if self._zip is not None and self._most is not None and self._size + more > self._most:
             self._finish()
         if self._zip is None:
@@ -127,7 +127,7 @@ class ZipParts:
                 path.unlink(missing_ok=True)
 
 
-def _needs(name: str, size: int) -> int:
+def _entry_size(name: str, size: int) -> int:
     return size + 2 * len(name.encode()) + _ENTRY_BYTES
 
 
@@ -138,15 +138,15 @@ def _entry(name: str, how: int) -> zipfile.ZipInfo:
     return entry
 
 
-SWEEP_EVERY = 3600.0
-"""Seconds between two looks at what is too old."""
+SWEEP_INTERVAL = 3600.0
+"""Seconds between two removals of expired files."""
 
 _JOBS = 200
-"""Jobs that are read at once; nobody else can read meanwhile."""
+"""Jobs that are read in one transaction; other readers wait for it."""
 
 
 class ExportWorker:
-    """Rows say which exports are wanted; one that a kill has broken off is made anew at the next start."""
+    """Makes the exports that rows request. After a crash, an unfinished one is made again."""
 
     def __init__(
         self,
@@ -157,10 +157,10 @@ class ExportWorker:
         bus: EventBus,
     ) -> None:
         """Args:
-        db: Where the rows are.
-        pictures: Where pictures are kept; exports lie beside it.
-        surfaces: Who speaks to which platform.
-        clock: Time.
+        db: The database.
+        pictures: The pictures folder; the exports folder is next to it.
+        surfaces: The surfaces by platform.
+        clock: Time source.
         bus: Told when files or notices are to be sent.
         """
         self._db = db
@@ -185,37 +185,37 @@ class ExportWorker:
             self._wake.clear()
             try:
                 await self._sweep()
-                await self._make_all()
+                await self._make_pending()
             except Unavailable as e:
-                log.warning("exports could not be looked at (%s); again later", e.key)
-            except Exception:  # the service goes on without
-                log.exception("exports could not be looked at")
+                log.warning("exports could not be made (%s); trying again later", e.key)
+            except Exception:  # the service goes on
+                log.exception("exports could not be made")
             await self._idle()
 
     async def _idle(self) -> None:
-        """Wait until something may be wanted, or it is time to sweep."""
-        await until(self._wake, SWEEP_EVERY, self._clock)
+        """Wait for a request, or until the next sweep."""
+        await until(self._wake, SWEEP_INTERVAL, self._clock)
 
     async def _sweep(self) -> None:
         async with self._db.write() as tx:
             await exports.expire(tx, now=self._clock.now())
             known = await exports.kept_ids(tx, now=self._clock.now())
         await exports.sweep(self._pictures, known)
-        # Contact sheets are thumbnails of pictures; whoever makes one clears old ones, but nobody may make one.
+        # A new contact sheet clears old ones, but there may be no new one.
         await data_files.clear_old(self._data / data_files.SHEETS, data_files.SHEET_NAME, exports.KEPT_SECONDS)
 
-    async def _make_all(self) -> None:
+    async def _make_pending(self) -> None:
         async with self._db.read() as tx:
             found = await exports.pending(tx)
         for export in found:
             if export.address is not None and export.address.platform not in self._surfaces:
-                continue  # how large its files may be is known when its platform comes
+                continue  # the maximum size of its files is known once its platform is connected
             try:
                 await self._make(export)
             except Refusal as refusal:
                 log.warning("export %d could not be made: %s", export.id, refusal.key)
                 await self._failed(export, refusal)
-            except Exception as error:  # whatever it was, everybody else's go on
+            except Exception as error:  # other exports go on
                 log.exception("export %d could not be made", export.id)
                 key = "unavailable.disk_full" if isinstance(error, OSError) else "refusal.unavailable.internal"
                 await self._failed(export, Unavailable(key))
@@ -228,7 +228,7 @@ class ExportWorker:
         try:
             await self._fill(parts, export)
             files = await parts.close()
-            kept = await self._hand_over(export, files)
+            kept = await self._publish(export, files)
         except BaseException:
             await parts.discard()
             raise
@@ -259,8 +259,8 @@ class ExportWorker:
         if parts.left_out:
             await parts.add_rows("left-out.json", parts.left_out)
 
-    async def _hand_over(self, export: Export, files: list[Path]) -> bool:
-        """Write down that it is there, and what is to be sent; returns whether it is still wanted."""
+    async def _publish(self, export: Export, files: list[Path]) -> bool:
+        """Record that the export is ready, and add its messages; return False if it was deleted meanwhile."""
         async with self._db.write() as tx:
             if not await exports.mark_ready(tx, export.id):
                 return False
@@ -270,7 +270,7 @@ class ExportWorker:
                 file = PictureFile(path, f"easel-export-{number}.zip", "application/zip", 0, 0)
                 card = Card(Tone.INFO, "", pictures=(file,), private=True)
                 event = f"export:{export.id}:{number}"
-                await messages.add_document(tx, event, alone(export.address), dump_card(card))
+                await messages.add_document(tx, event, _private(export.address), dump_card(card))
         return True
 
     async def _failed(self, export: Export, refusal: Refusal) -> None:
@@ -278,10 +278,10 @@ class ExportWorker:
             await exports.drop(tx, export.id)
             if export.address is not None:
                 card = dump_card(job_card.refused(refusal, export.locale))
-                await messages.add_notice(tx, f"export:{export.id}:failed", alone(export.address), card)
+                await messages.add_notice(tx, f"export:{export.id}:failed", _private(export.address), card)
         self._bus.publish(MessagesAdded())
 
 
-def alone(address: Address) -> Address:
-    """The same person, alone, for a new message."""
+def _private(address: Address) -> Address:
+    """Return the address of a private new message to the same person."""
     return replace(address, message=None, reply_to=None, thread=None, private=True)

@@ -1,4 +1,4 @@
-"""What people and admins can do about stored pictures: export, forget and retention."""
+"""Privacy: export and deletion of a person's data, and the retention of pictures."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, options, people
 from bot.storage.database import Tx
 
-AGAIN_AFTER = 3600.0
-"""Seconds until somebody may ask again."""
+EXPORT_INTERVAL = 3600.0
+"""Seconds until a person may request another export."""
 
 PATH = "exports"
-"""Where the page hands exports out: ``/exports/<token>``."""
+"""Path of exports on the page: ``/exports/<token>``."""
 
 _TOKEN_BYTES = 16
 
 
 async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | None:
-    """Have one's own data put together; returns the link that it can be fetched by, None where it is sent.
+    """Request an export of the actor's data; return its link, or None if it will be sent to the chat.
 
     Raises:
-        NotFound: They have never drawn anything.
-        BadInput: One is being made.
-        OverQuota: They have asked within the hour.
-        Unavailable: There is neither a chat to send it to nor an address of the page.
+        NotFound: The actor has never drawn anything.
+        BadInput: An export is being made.
+        OverQuota: The last export was requested within the hour.
+        Unavailable: There is neither a chat to send it to nor a public address of the page.
     """
     now = ctx.clock.now()
     token = secrets.token_urlsafe(_TOKEN_BYTES) if ctx.public_url else ""
@@ -54,9 +54,9 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
         if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
             if not last.ready:
                 raise BadInput("refusal.export.running")
-            # One of the future was asked for before the clock was set back.
-            if now - AGAIN_AFTER < last.asked_at <= now:
-                raise OverQuota("refusal.export.soon", wait=last.asked_at + AGAIN_AFTER - now)
+            # A request in the future was made before the clock was set back.
+            if now - EXPORT_INTERVAL < last.asked_at <= now:
+                raise OverQuota("refusal.export.soon", wait=last.asked_at + EXPORT_INTERVAL - now)
         digest = _digest(token) if token else ""
         await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
     ctx.backlog.messages_added()
@@ -64,31 +64,31 @@ async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | 
 
 
 async def check_export(ctx: AppContext, token: str) -> None:
-    """Look at a link without using it.
+    """Check a link without using it.
 
     Raises:
-        NotFound: There is no such link, it was used, or it is over.
+        NotFound: There is no such link, it was used, or it has expired.
         Unavailable: The file is still being made.
     """
     async with ctx.db.read() as tx:
-        await _good(tx, ctx, token)
+        await _valid_export(tx, ctx, token)
 
 
 async def fetch_export(ctx: AppContext, token: str) -> PictureFile:
-    """Use a link; returns the file behind it.
+    """Use a link, which works once; return the file.
 
     Raises:
-        NotFound: There is no such link, it was used, or it is over.
+        NotFound: There is no such link, it was used, or it has expired.
         Unavailable: The file is still being made.
     """
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
-        export, path = await _good(tx, ctx, token)
+        export, path = await _valid_export(tx, ctx, token)
         await exports.mark_used(tx, export.id, now=now)
     return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
 
 
-async def _good(tx: Tx, ctx: AppContext, token: str) -> tuple[exports.Export, Path]:
+async def _valid_export(tx: Tx, ctx: AppContext, token: str) -> tuple[exports.Export, Path]:
     export = await exports.by_digest(tx, _digest(token))
     if export is None or export.used or abs(ctx.clock.now() - export.asked_at) >= exports.KEPT_SECONDS:
         raise NotFound("refusal.export.link")
@@ -106,7 +106,7 @@ def _digest(token: str) -> str:
 
 
 async def losses(ctx: AppContext, actor: Actor) -> Losses:
-    """Return what forgetting would take away. Raises NotFound for somebody who has never drawn anything."""
+    """Count what ``forget`` would delete. Raises NotFound if the actor has never drawn anything."""
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
@@ -115,13 +115,13 @@ async def losses(ctx: AppContext, actor: Actor) -> Losses:
 
 
 async def forget(ctx: AppContext, actor: Actor) -> Losses:
-    """Forget a person's pictures, prompts and history, on all of their accounts; returns what was lost.
+    """Delete a person's pictures, prompts and history, of all their accounts; return the counts.
 
-    What waits or is being drawn is cancelled and refunded first. Killed after the commit, the files that are left are
-    swept at the next start, and messages are still taken away.
+    Unfinished jobs are cancelled and refunded first. After a crash behind the commit, the next start removes the
+    remaining files and messages.
 
     Raises:
-        NotFound: They have never drawn anything.
+        NotFound: The actor has never drawn anything.
     """
     now = ctx.clock.now()
     stopped: list[int] = []
@@ -146,28 +146,23 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
 async def _remove_files(ctx: AppContext, gone: Forgotten) -> None:
     await data_files.remove_pictures(ctx.pictures, gone.pictures)
     await exports.remove_files(ctx.pictures, gone.exports)
-    if not gone.inputs:
-        return
-    # In a writing transaction, so that no job that names one of them comes in meanwhile.
-    async with ctx.db.write(alone=True) as tx:
-        named = await jobs.source_files(tx)
-        await inputs.remove(ctx.pictures, [name for name in gone.inputs if name not in named])
+    await deletion.remove_source_files(ctx.db, ctx.pictures, gone.inputs)
 
 
 DAYS = "keep_days"
-"""Option of a place, or of the whole service: a number of days; not set is for good."""
+"""Option of a place or of the whole service: retention in days; unlimited if not set."""
 
 _DAY = 86400
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionSpan:
-    """For how many days pictures are kept; None is for good.
+class Retention:
+    """Retention of pictures in days; None is unlimited.
 
     Attributes:
-        here: By this place's own rule.
-        everywhere: By the owners' rule.
-        whole: It is asked for the whole service, not for a place.
+        here: The place's rule.
+        everywhere: The owners' rule.
+        whole: Whether this is the retention of the whole service, not of a place.
     """
 
     here: float | None
@@ -176,22 +171,22 @@ class RetentionSpan:
 
     @property
     def days(self) -> float | None:
-        """What holds: the shorter one."""
+        """The effective retention: the shorter one."""
         given = [days for days in (self.here, self.everywhere) if days is not None]
         return min(given) if given else None
 
 
-async def show_retention(ctx: AppContext, place: Place) -> RetentionSpan:
-    """Return what holds in this place; in a direct message, for the whole service."""
+async def show_retention(ctx: AppContext, place: Place) -> Retention:
+    """Return the retention of this place; in a direct message, that of the whole service."""
     async with ctx.db.read() as tx:
-        return await _kept(tx, place, await people.find_place(tx, place))
+        return await _retention(tx, place, await people.find_place(tx, place))
 
 
-async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str) -> RetentionSpan:
-    """Set how long pictures of this place are kept; in a direct message, all of them. Rights were checked before.
+async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str) -> Retention:
+    """Set the retention of this place; in a direct message, of the whole service. The caller has checked permissions.
 
     Raises:
-        BadInput: No length of time, or less than a day.
+        BadInput: It is no duration, or less than a day.
     """
     days: float | None = None
     if not is_for_good(typed):
@@ -203,12 +198,12 @@ async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str)
         place_id = await people.remember_place(tx, place, now=now)
         by = changes.actor_label(actor)
         await set_option(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
-        return await _kept(tx, place, place_id)
+        return await _retention(tx, place, place_id)
 
 
-async def _kept(tx: Tx, place: Place, place_id: int | None) -> RetentionSpan:
+async def _retention(tx: Tx, place: Place, place_id: int | None) -> Retention:
     said = await options.read(tx, place_id)
-    return RetentionSpan(_days(said.here.get(DAYS)), _days(said.everywhere.get(DAYS)), whole=place.guild is None)
+    return Retention(_days(said.here.get(DAYS)), _days(said.everywhere.get(DAYS)), whole=place.guild is None)
 
 
 def _days(value: object) -> float | None:

@@ -44,13 +44,13 @@ _WHY = {
 
 
 class Transactions(Protocol):
-    """What use cases need of a database; see ``Database``."""
+    """The transactions of a database; see ``Database``."""
 
     def write(self, *, alone: bool = False) -> AbstractAsyncContextManager[Tx]:
-        """A transaction that may write."""
+        """Begin a writing transaction."""
 
     def read(self) -> AbstractAsyncContextManager[Tx]:
-        """A transaction that can't write."""
+        """Begin a reading transaction."""
 
 
 class Database:

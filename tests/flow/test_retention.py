@@ -238,7 +238,7 @@ async def many(bot: Bot, count: int) -> None:
 async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float
 ) -> None:
-    monkeypatch.setattr("bot.privacy.retention_worker.MUCH", 2)
+    monkeypatch.setattr("bot.privacy.retention_worker.MAX_DOUBTED", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)
@@ -260,7 +260,7 @@ async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
 
 
 async def test_a_clock_that_keeps_its_pace_for_a_day_is_believed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.privacy.retention_worker.MUCH", 2)
+    monkeypatch.setattr("bot.privacy.retention_worker.MAX_DOUBTED", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)

@@ -98,8 +98,8 @@ class Linking(RuleBasedStateMachine):
     @rule(asks=NAME, types=NAME)
     def join(self, asks: str, types: str) -> None:
         one, other = self.groups[asks], self.groups[types]
-        code = self.run(linking.ask(self.ctx, self._actor(asks)))
-        joining = linking.join(self.ctx, self._actor(types), code)
+        code = self.run(linking.create_code(self.ctx, self._actor(asks)))
+        joining = linking.link(self.ctx, self._actor(types), code)
         if one == other:
             with pytest.raises(BadInput):
                 self.run(joining)

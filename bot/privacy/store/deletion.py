@@ -1,21 +1,23 @@
-"""SQL that deletes: everything of a person's, and pictures that are older than a place keeps them."""
+"""SQL of deletion: of a person's data, and of pictures by age."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiosqlite
 
 from bot.core.jobs import JobState
 from bot.core.messages import MessageState
-from bot.storage import inputs, messages
+from bot.storage import inputs, jobs, messages
+from bot.storage.database import Transactions
 from bot.storage.sql import RowMapper
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What forgetting takes away: how many of each."""
+    """Counts of what the deletion of a person's data removes."""
 
     jobs: int
     waiting: int
@@ -25,13 +27,13 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What is left to do once the rows are gone.
+    """What is left to remove once the rows are deleted.
 
     Attributes:
         pictures: Files in the pictures folder.
-        inputs: Files that the jobs started from, relative to the data folder; other jobs may name them too.
-        exports: Numbers of exports whose files are to go.
-        jobs: Jobs that something still shows.
+        inputs: Source files of the jobs, relative to the data folder; other jobs may need them too.
+        exports: Ids of the exports whose files must be removed.
+        jobs: Jobs that messages still show.
     """
 
     pictures: tuple[str, ...]
@@ -51,7 +53,7 @@ _SHOWN = (
     "SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 )
 _NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
-# Its trigger takes the words that jobs are found by.
+# Its trigger deletes the jobs from the search index.
 _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
@@ -64,7 +66,7 @@ _NO_MESSAGES = (
     " WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
     " AND state IN ('opening', 'wanted', 'sending', 'shown')"
 )
-# What a place's log was told of refusals: the posted message is the admins', the copy here is not kept.
+# Messages to log channels about the person's refusals: the sent message stays, the copy here is deleted.
 _NO_REFUSALS = (
     "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
     " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
@@ -91,13 +93,13 @@ _ALL = (
 
 
 async def losses(tx: aiosqlite.Connection, person_id: int) -> Losses:
-    """Return what a person would lose."""
+    """Count what the deletion of a person's data would remove."""
     counts = [next(iter(await tx.execute_fetchall(sql, (person_id,))))[0] for sql in _COUNTS]
     return Losses(*counts)
 
 
 async def open_jobs(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int, JobState], ...]:
-    """Return a person's jobs that can still be stopped, with their states."""
+    """Return a person's unfinished jobs, with their states."""
     rows = await tx.execute_fetchall(
         "SELECT id, state FROM jobs WHERE person_id = ? AND state IN ('held', 'queued', 'running') ORDER BY id",
         (person_id,),
@@ -106,9 +108,9 @@ async def open_jobs(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int
 
 
 async def forget(tx: aiosqlite.Connection, person_id: int) -> Forgotten:
-    """Empty everything of a person's that says what they drew, and who they are; jobs that can be stopped must be.
+    """Delete a person's prompts, pictures, searches, exports and names. Their unfinished jobs must have been cancelled.
 
-    The ledger, the credits and how many jobs there were stay. Doing it again changes nothing.
+    The ledger, the credits and the rows of jobs stay, without content. It is idempotent.
     """
     paths = await _column(tx, _PATHS, person_id)
     named = await tx.execute_fetchall(
@@ -117,7 +119,7 @@ async def forget(tx: aiosqlite.Connection, person_id: int) -> Forgotten:
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
-    await _unsaid(tx, person_id)
+    await _cancel_notices(tx, person_id)
     shown = await _column(tx, _SHOWN, person_id)
     return Forgotten(
         tuple(str(path) for path in paths),
@@ -127,8 +129,8 @@ async def forget(tx: aiosqlite.Connection, person_id: int) -> Forgotten:
     )
 
 
-async def _unsaid(tx: aiosqlite.Connection, person_id: int) -> None:
-    """Notices to the person that wait to be sent (a page of the history, say) are not sent."""
+async def _cancel_notices(tx: aiosqlite.Connection, person_id: int) -> None:
+    """Cancel notices to the person that are still to be sent, such as a page of the history."""
     rows = await tx.execute_fetchall("SELECT platform, user_id FROM accounts WHERE person_id = ?", (person_id,))
     accounts = {(row[0], row[1]) for row in rows}
     for message in await messages.wanted(tx):
@@ -142,13 +144,13 @@ async def _column(tx: aiosqlite.Connection, sql: str, person_id: int) -> tuple[o
 
 @dataclass(frozen=True, slots=True)
 class OldPicture:
-    """A picture that may be swept.
+    """A picture that may be deleted by age.
 
     Attributes:
         created_at: Unix seconds.
-        id: Its number.
+        id: Its row.
         job_id: Its job.
-        place_id: Where that was asked for; None in direct messages and on the page.
+        place_id: Place of the job; None in direct messages and on the page.
     """
 
     created_at: float
@@ -164,7 +166,7 @@ _OLD = RowMapper(
 
 @dataclass(frozen=True, slots=True)
 class DeletedFiles:
-    """What left the rows, as files: in the pictures folder, and what jobs were given (relative to the data folder)."""
+    """Files of deleted rows: in the pictures folder, and source files (relative to the data folder)."""
 
     pictures: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
@@ -173,15 +175,15 @@ class DeletedFiles:
 async def old_pictures(
     tx: aiosqlite.Connection, *, before: float, limit: int, after: tuple[float, int] = (0.0, 0)
 ) -> tuple[OldPicture, ...]:
-    """Return pictures of delivered jobs, oldest first; jobs with a favourite are left out whole.
+    """Return pictures of delivered jobs, oldest first; jobs with a favourite are left out.
 
     Args:
         tx: A transaction.
-        before: Only pictures that are older than this moment (Unix seconds).
-        limit: At most so many.
-        after: Only those behind this one (when it was made, and its number).
+        before: Only pictures made before this time (Unix seconds).
+        limit: Number of pictures at most.
+        after: Only pictures after this one (its ``created_at`` and ``id``).
     """
-    # Cross join: by the pictures' age, whatever SQLite thinks of the tables' sizes.
+    # CROSS JOIN makes SQLite walk the pictures by age, whatever it knows about the sizes of the tables.
     return await _OLD.fetch(
         tx,
         f"SELECT {_OLD.columns} FROM pictures p CROSS JOIN jobs j ON j.id = p.job_id"  # noqa: S608 - constants
@@ -193,19 +195,18 @@ async def old_pictures(
 
 
 async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collection[int]) -> DeletedFiles:
-    """Take the pictures of these jobs out of the rows.
+    """Delete the rows of these jobs' pictures, and the names of the jobs' own source files.
 
-    Left alone are jobs that somebody has made a favourite of meanwhile, and pictures that an open job starts from. What
-    a job itself was given to start from is not kept longer than its pictures.
+    Jobs with a favourite, and jobs whose pictures an open job starts from, are left alone.
 
     Args:
         tx: A writing transaction.
         folder: Name of the pictures folder.
-        job_ids: Which.
+        job_ids: The jobs.
     """
     if not job_ids:
         return DeletedFiles()
-    # The same words as in the partial index jobs_open, so that it is used.
+    # The same words as in the partial index jobs_open: SQLite uses it only then.
     open_ = await tx.execute_fetchall(
         "SELECT image FROM jobs WHERE state IN ('held', 'queued', 'running', 'painted') AND image <> ''"
     )
@@ -231,11 +232,27 @@ async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collec
 
 
 async def retention_days(tx: aiosqlite.Connection) -> dict[int, float]:
-    """Return for how many days pictures are kept, by place (0 is everywhere); places without a rule are missing."""
+    """Return the retention in days by place id (0: the whole service). Places without a rule are missing."""
     rows = await tx.execute_fetchall("SELECT place_id, value FROM options WHERE name = 'keep_days'")
     return {row[0]: float(row[1]) for row in rows}
 
 
 async def count_pictures(tx: aiosqlite.Connection) -> int:
-    """Return how many pictures there are."""
+    """Return the number of pictures."""
     return int(next(iter(await tx.execute_fetchall("SELECT count(*) FROM pictures")))[0])
+
+
+async def remove_source_files(db: Transactions, pictures: Path, names: Collection[str]) -> None:
+    """Remove source files that no job names any more.
+
+    Args:
+        db: The database.
+        pictures: The pictures folder.
+        names: Relative to the data folder.
+    """
+    if not names:
+        return
+    # In a writing transaction, so that no job that names one of them is stored meanwhile.
+    async with db.write(alone=True) as tx:
+        needed = await jobs.source_files(tx)
+        await inputs.remove(pictures, [name for name in names if name not in needed])

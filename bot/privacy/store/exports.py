@@ -1,4 +1,4 @@
-"""Exports: who asked for one, what goes into it, and where its files lie until they are swept."""
+"""Exports: their rows, their content, and the removal of their files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bot.storage.codec import dump_address, load_address
 from bot.storage.sql import Converter, RowMapper
 
 FOLDER = data_files.EXPORTS
-"""Where they lie in the data folder."""
+"""Their folder, in the data folder."""
 
 KEPT_SECONDS = 86400.0
-"""How long files and links are good for."""
+"""How long files and links are valid."""
 
 _FETCHED_SECONDS = 3600.0
-"""How long somebody may take to fetch a file."""
+"""How long a file is retained after its link was used, so that the download can end."""
 
 
 def _load_address(text: str) -> Address | None:
@@ -34,16 +34,16 @@ def _dump_address(address: Address | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One asking for one's own data.
+    """A requested export of a person's data.
 
     Attributes:
-        id: Its number.
-        person_id: Whose data.
-        ready: Its files are there.
-        address: Where they are sent; None where they are fetched by a link.
-        locale: The person's language.
+        id: Its row.
+        person_id: The person.
+        ready: Whether its files exist.
+        address: Where they are sent; None if they are fetched by a link.
+        locale: The person's locale.
         asked_at: Unix seconds.
-        used: The link was used.
+        used: Whether the link was used.
     """
 
     id: int
@@ -65,7 +65,7 @@ _EXPORTS = RowMapper(
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A file that goes into an export: a name that is safe anywhere, and where it is relative to the data folder."""
+    """A file of an export: its portable name in the ZIP file, and its path relative to the data folder."""
 
     name: str
     path: str
@@ -73,7 +73,7 @@ class ExportFile:
 
 @dataclass(frozen=True, slots=True)
 class ExportBatch:
-    """Some of a person's jobs, as JSON can hold them, with the files that belong to them."""
+    """Some jobs of a person, as JSON values, and their files."""
 
     jobs: tuple[dict[str, object], ...]
     files: tuple[ExportFile, ...]
@@ -83,7 +83,7 @@ class ExportBatch:
 async def add(
     tx: aiosqlite.Connection, person_id: int, *, address: Address | None, digest: str, locale: str, now: float
 ) -> int:
-    """Ask for an export: sent to ``address``, or fetched by the link whose digest is given. Returns its number."""
+    """Add an export; it is sent to ``address``, or fetched by the link of this digest. Returns its id."""
     rows = await tx.execute_fetchall(
         "INSERT INTO exports (person_id, state, address, digest, locale, asked_at) VALUES (?, 'wanted', ?, ?, ?, ?)"
         " RETURNING id",
@@ -93,48 +93,48 @@ async def add(
 
 
 async def latest(tx: aiosqlite.Connection, person_id: int) -> Export | None:
-    """Return the last one that a person asked for, while it is kept."""
+    """Return the last export of a person, if it is still stored."""
     return await _EXPORTS.select_one(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))
 
 
 async def pending(tx: aiosqlite.Connection) -> tuple[Export, ...]:
-    """Return those that are still to be made, oldest first."""
+    """Return the exports that are still to be made, oldest first."""
     return await _EXPORTS.select(tx, "WHERE state = 'wanted' ORDER BY id")
 
 
 async def by_digest(tx: aiosqlite.Connection, digest: str) -> Export | None:
-    """Return the export behind a link."""
+    """Return the export of a link, or None."""
     return await _EXPORTS.select_one(tx, "WHERE digest = ? AND digest <> ''", (digest,))
 
 
 async def mark_ready(tx: aiosqlite.Connection, export_id: int) -> bool:
-    """Its files are there. Returns whether it is still wanted: its person may have been forgotten meanwhile."""
+    """Record that the files of an export exist. Returns False if it was deleted meanwhile, with its person's data."""
     cursor = await tx.execute("UPDATE exports SET state = 'ready' WHERE id = ? AND state = 'wanted'", (export_id,))
     return cursor.rowcount == 1
 
 
 async def mark_used(tx: aiosqlite.Connection, export_id: int, *, now: float) -> bool:
-    """Use its link; returns whether this call did (it works once)."""
+    """Record that the link was used; return whether this call did (it works once)."""
     cursor = await tx.execute("UPDATE exports SET used_at = ? WHERE id = ? AND used_at IS NULL", (now, export_id))
     return cursor.rowcount == 1
 
 
 async def drop(tx: aiosqlite.Connection, export_id: int) -> None:
-    """It could not be made: its person may ask again at once."""
+    """Delete an export that could not be made: the person may request another at once."""
     await tx.execute_fetchall("DELETE FROM exports WHERE id = ?", (export_id,))
 
 
 async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
-    """Take those out of the rows that are older than a day."""
+    """Delete the rows of expired exports."""
     await tx.execute_fetchall(
-        # Those of the future were asked for before the clock was set back.
+        # Requests in the future were made before the clock was set back.
         "DELETE FROM exports WHERE asked_at < ? OR asked_at > ?",
         (now - KEPT_SECONDS, now + KEPT_SECONDS),
     )
 
 
 async def kept_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
-    """Return the numbers of those whose files are kept: not when their link was used over an hour ago."""
+    """Return the ids of the exports whose files are retained: all but those whose link was used over an hour ago."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM exports WHERE state = 'ready' AND coalesce(used_at, ?) >= ?", (now, now - _FETCHED_SECONDS)
     )
@@ -142,7 +142,7 @@ async def kept_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
 
 
 async def person(tx: aiosqlite.Connection, person_id: int) -> dict[str, object]:
-    """Return who somebody is to this Easel: accounts, credits and favourites, as JSON can hold them."""
+    """Return a person's accounts, credits and favourites, as JSON values."""
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
         "accounts": await _dicts(
@@ -163,14 +163,14 @@ async def person(tx: aiosqlite.Connection, person_id: int) -> dict[str, object]:
 
 
 async def batch(tx: aiosqlite.Connection, person_id: int, pictures: str, *, after: int, limit: int) -> ExportBatch:
-    """Return a person's next jobs with their pictures, ledger lines and credits spent; ``last_id`` 0 when there are none.
+    """Return a person's next jobs with their pictures, ledger lines and spent credits; ``last_id`` is 0 at the end.
 
     Args:
         tx: A transaction.
-        person_id: Whose.
+        person_id: The person.
         pictures: Name of the pictures folder.
-        after: Only jobs with a larger number.
-        limit: At most so many.
+        after: Only jobs with a larger id.
+        limit: Number of jobs at most.
     """
     found = await _dicts(
         tx,
@@ -216,7 +216,7 @@ async def remove_files(pictures: Path, exports: Collection[int]) -> None:
 
 
 async def sweep(pictures: Path, known: Collection[int]) -> int:
-    """Remove the files of every export but these; returns how many. Only while none is made; other files stay."""
+    """Remove the files of all exports but these; return how many. Only while no export is being made."""
     folder = inputs.data_folder(pictures) / FOLDER
 
     def clear() -> int:
@@ -230,7 +230,10 @@ async def sweep(pictures: Path, known: Collection[int]) -> int:
 
 
 def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
-    """Take the files out of a job's row. What the job was given is its person's own only where no button made it."""
+    """Return the files of a job, and remove their paths from its row.
+
+    Source files belong to the person only if the job was not made by a button of another job.
+    """
     files = []
     stored = job["pictures"]
     assert isinstance(stored, list)
