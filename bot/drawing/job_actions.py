@@ -162,7 +162,7 @@ async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
 
     Raises:
         NotFound: There is no such picture, or its file is gone.
-        OverQuota: They have had many files sent of late; says when they may press again.
+        OverQuota: The person downloaded many files recently; says when they may press again.
     """
     async with ctx.db.read() as tx:
         job = await _job(tx, press.job_id)

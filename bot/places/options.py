@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 PAUSED = "paused"
 """Option of a place: true while it admits no requests. Waiting jobs are still drawn."""
 
-
 _CLOSE = 0.5
 """Least similarity, 0 to 1, of a name that is suggested."""
 

@@ -24,7 +24,7 @@ from bot.storage.database import Transactions, Tx
 
 @dataclass(frozen=True, slots=True)
 class RuleTarget:
-    """Whom a rule is for, as typed. Without any: everybody in the place, or, in an owner's direct message, everybody.
+    """The target of a rule, as typed. Without any field: everybody in the place, or everybody in an owner's direct message.
 
     ``person`` is a user id of the same platform, or ``platform:id``.
     """

@@ -135,14 +135,14 @@ ANN = Actor("discord", "ann", roles=("painter", "guest"))
 GUILD = Place("discord", "guild", "channel")
 
 
-def bound(owner: str, own: str = "", **scope: str) -> EffectiveRules:
+def effective_rules(owner: str, own: str = "", **scope: str) -> EffectiveRules:
     rules = [QuotaRule(1, Scope("discord", "guild", **scope), parse_terms(own), by_owner=False)] if own else []
     return resolve_rules(ANN, GUILD, rules, parse_terms(owner))
 
 
-def rooms(bindings: EffectiveRules, uses: Sequence[UsageEntry], cost_each: int = 1000) -> tuple[Remaining, Remaining]:
-    used = sum_entries(measures_of(bindings, NOW, UTC), uses)
-    owner, own = (remaining(bindings, used, NOW, UTC, by_owner=b, cost_each=cost_each) for b in (True, False))
+def both_sides(rules: EffectiveRules, uses: Sequence[UsageEntry], cost_each: int = 1000) -> tuple[Remaining, Remaining]:
+    used = sum_entries(measures_of(rules, NOW, UTC), uses)
+    owner, own = (remaining(rules, used, NOW, UTC, by_owner=b, cost_each=cost_each) for b in (True, False))
     return owner, own
 
 
@@ -151,7 +151,7 @@ def used(at: float, pictures: int, *, here: bool = True, cost_each: int = 1000, 
 
 
 def test_each_limit_of_a_rule_binds_and_the_tightest_is_first() -> None:
-    owner, own = rooms(bound("5/hour 20/day"), [used(NOW - 60, 2), used(NOW - 2 * HOUR, 17)])
+    owner, own = both_sides(effective_rules("5/hour 20/day"), [used(NOW - 60, 2), used(NOW - 2 * HOUR, 17)])
     assert (owner.pictures, own.pictures) == (1, float("inf"))
     assert [(a.limit, a.used, a.left) for a in owner.allowances] == [
         (Limit(20), 19, 1),
@@ -161,27 +161,27 @@ def test_each_limit_of_a_rule_binds_and_the_tightest_is_first() -> None:
 
 def test_uses_leave_their_window() -> None:
     uses = [used(NOW - DAY, 5), used(NOW - DAY + 1, 2), used(NOW - 1, 1)]
-    assert rooms(bound("5/day"), uses)[0].pictures == 2
+    assert both_sides(effective_rules("5/day"), uses)[0].pictures == 2
 
 
 def test_a_rule_for_a_place_or_channel_counts_what_was_drawn_there() -> None:
     uses = [used(NOW - 10, 7, here=False), used(NOW - 5, 1), UsageEntry(NOW - 5, 1, 1, here=True)]
-    owner, own = rooms(bound("50/day", "8/day"), uses)
+    owner, own = both_sides(effective_rules("50/day", "8/day"), uses)
     assert (owner.pictures, own.pictures, own.allowances[0].in_place) == (41, 6, True)
-    assert rooms(bound("50/day", "8/day", channel="channel"), uses)[1].pictures == 7
+    assert both_sides(effective_rules("50/day", "8/day", channel="channel"), uses)[1].pictures == 7
 
 
 def test_the_places_own_credits_lift_its_own_rule_alone() -> None:
-    owner, own = rooms(bound("50/day", "8/day"), [used(NOW - 5, 6, free_here=4)])
+    owner, own = both_sides(effective_rules("50/day", "8/day"), [used(NOW - 5, 6, free_here=4)])
     assert (owner.pictures, own.pictures) == (44, 6)
 
 
 def test_a_large_picture_does_not_cost_what_a_small_one_does() -> None:
-    bindings = bound("40 points/day")
+    rules = effective_rules("40 points/day")
     uses = [used(NOW - 5, 1, cost_each=4000), used(NOW - 5, 1, cost_each=250)]
-    owner, _ = rooms(bindings, uses, cost_each=4000)
+    owner, _ = both_sides(rules, uses, cost_each=4000)
     assert (owner.pictures, owner.allowances[0].used, owner.allowances[0].left) == (8, 4250, 35_750)
-    assert rooms(bindings, uses, cost_each=250)[0].pictures == 143
+    assert both_sides(rules, uses, cost_each=250)[0].pictures == 143
     assert [format_points(n) for n in (0, 250, 4250, 40_000, 1)] == ["0", "0.25", "4.25", "40", "0.001"]
 
 
@@ -190,8 +190,8 @@ def test_of_several_roles_the_most_generous_counts() -> None:
         QuotaRule(n, Scope("discord", "guild", role=role), parse_terms(f"{n}/day"), by_owner=True)
         for n, role in ((3, "painter"), (9, "guest"))
     ]
-    bindings = resolve_rules(ANN, GUILD, rules, Limit(50))
-    found = remaining(bindings, sum_entries(measures_of(bindings, NOW, UTC), []), NOW, UTC, by_owner=True)
+    effective = resolve_rules(ANN, GUILD, rules, Limit(50))
+    found = remaining(effective, sum_entries(measures_of(effective, NOW, UTC), []), NOW, UTC, by_owner=True)
     assert found.allowances[0].limit == Limit(9)
 
 
@@ -209,16 +209,16 @@ def test_credits_pay_for_no_more_than_they_have_to(
         for free_here in range(own + 1)
         if free + free_here <= wanted and wanted - free <= owner_left and wanted - free - free_here <= own_left
     ]
-    purse = CreditBalance(owners, own)
-    found = split_credits(Remaining(owner_left), Remaining(own_left), purse, wanted)
+    balance = CreditBalance(owners, own)
+    found = split_credits(Remaining(owner_left), Remaining(own_left), balance, wanted)
     assert found == (CreditSplit(*min(ways)) if ways else None)
-    assert (wanted <= pictures_left(Remaining(owner_left), Remaining(own_left), purse)) is bool(ways)
+    assert (wanted <= pictures_left(Remaining(owner_left), Remaining(own_left), balance)) is bool(ways)
 
 
 def refusal(
     wanted: int, owner: str, own: str = "", uses: Sequence[UsageEntry] = (), cost_each: int = 1000
 ) -> OverQuota:
-    mine, theirs = rooms(bound(owner, own), uses, cost_each)
+    mine, theirs = both_sides(effective_rules(owner, own), uses, cost_each)
     blamed = tightest(mine, theirs, CreditBalance())
     first = min((u.at for u in uses), default=None)
     allowance = blamed.allowances[0]
@@ -272,13 +272,13 @@ ASKED = RequestedAmounts(count=2, width=1024, height=512, steps=12, model="sdxl"
 )
 def test_one_request_alone_may_be_too_much(owner: str, own: str, key: str, params: dict[str, object]) -> None:
     with pytest.raises(OverQuota) as refused:
-        check_request(bound(owner, own), ASKED)
+        check_request(effective_rules(owner, own), ASKED)
     assert (refused.value.key, refused.value.params) == (f"refusal.quota.{key}", params)
 
 
 def test_what_keeps_to_every_rule_is_let_through() -> None:
-    check_request(bound("count 2 size 1024x512 steps 12 models sdxl", "count 2 steps 12"), ASKED)
-    check_waiting(bound("at-once 3", "at-once 2"), WaitingJobs(2, 1, 0, 7), lambda _: None)
+    check_request(effective_rules("count 2 size 1024x512 steps 12 models sdxl", "count 2 steps 12"), ASKED)
+    check_waiting(effective_rules("at-once 3", "at-once 2"), WaitingJobs(2, 1, 0, 7), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_what_keeps_to_every_rule_is_let_through() -> None:
     ],
 )
 def test_only_so_many_may_wait(owner: str, own: str, scope: dict[str, str], waiting: WaitingJobs) -> None:
-    bindings = bound(owner, own, **scope)
+    rules = effective_rules(owner, own, **scope)
     with pytest.raises(OverQuota) as refused:
-        check_waiting(bindings, waiting, lambda job_id: {7: 30.0}[job_id])
+        check_waiting(rules, waiting, lambda job_id: {7: 30.0}[job_id])
     assert (refused.value.key, refused.value.params["wait"]) == ("refusal.quota.at_once_eta", 30.0)
     with pytest.raises(OverQuota) as refused:
-        check_waiting(bindings, waiting, lambda _: None)
+        check_waiting(rules, waiting, lambda _: None)
     assert refused.value.key == "refusal.quota.at_once"
 
 
@@ -320,5 +320,5 @@ def test_a_place_never_lets_anybody_have_more(
         [QuotaRule(1, Scope("discord", "guild"), RuleTerms(tuple(own)), by_owner=False)],
         RuleTerms(tuple(owner)),
     )
-    fits, still = (split_credits(*rooms(b, uses), CreditBalance(), wanted) is not None for b in (alone, both))
+    fits, still = (split_credits(*both_sides(b, uses), CreditBalance(), wanted) is not None for b in (alone, both))
     assert fits or not still
