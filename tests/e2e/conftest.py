@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from adapters.cli import main
 from tests.e2e.service import Service
-from tests.fakes.discord import FakeDiscord, strict
 
 StartService = Callable[..., Service]
 Typed = Callable[..., tuple[int, str, str]]
@@ -35,13 +34,6 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return code, out, err
 
     return run
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    """A Discord that refuses what the real one would, and fails the test for it."""
-    async with strict() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

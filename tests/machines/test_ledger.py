@@ -40,7 +40,7 @@ from tests.fakes.job_rows import REQUEST, drawn_picture
 from tests.machines.ledger_oracle import DEFAULT, GUILDS, NO_BOUND, OPEN, WAITING, Changed, Expected, Extra, Oracle
 from tests.unit.bot.conftest import RecordingBacklog
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 T = TypeVar("T")
 

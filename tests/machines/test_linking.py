@@ -201,6 +201,7 @@ class Linking(RuleBasedStateMachine):
         return owners, {int(row[0]): int(row[1]) for row in rows}, used
 
 
+@pytest.mark.slow
 def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         db = runner.run(Database.open(tmp_path / "easel.db"))

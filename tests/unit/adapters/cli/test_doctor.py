@@ -87,6 +87,7 @@ def test_the_engine_is_told_of_it_by_its_whole_path(monkeypatch: pytest.MonkeyPa
     assert told == [str(tmp_path / "up.safetensors"), ""]
 
 
+@pytest.mark.slow
 async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

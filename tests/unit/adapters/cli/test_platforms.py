@@ -81,6 +81,7 @@ def test_its_settings_are_read_and_a_wrong_one_is_named(monkeypatch: pytest.Monk
     assert "none-at-all" not in problems
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("carrier")
 def test_the_doctor_runs_its_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def checks() -> dict[str, dict[str, object]]:

@@ -7,13 +7,14 @@ import io
 import json
 import shutil
 import sqlite3
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from bot.core.errors import OverQuota, Refusal
 from bot.storage import data_files, jobs
 from engine.contract import Phase
+from tests.fakes.bad_requests import BAD_REQUESTS
 from tests.fakes.source_images import picture
 from tests.unit.adapters.web.harness import LANGUAGES, Json, WebHarness, error_of
 
@@ -93,58 +94,14 @@ async def test_the_same_key_is_the_same_job(app: WebHarness) -> None:
     assert len(app.engine.painted) == 1
 
 
-class Bad(NamedTuple):
-    """A form, and what its sentences say in English and Chinese."""
-
-    what: str
-    form: Json
-    key: str
-    en: str
-    zh: str
-
-
-BAD = [
-    Bad("no prompt", {"prompt": ""}, "refusal.prompt.empty", "no prompt", "没有提示词"),
-    Bad("blank prompt", {"prompt": " \n\t　"}, "refusal.prompt.empty", "no prompt", "没有提示词"),
-    Bad("nothing but flags", {"prompt": "--seed 7"}, "refusal.prompt.empty", "no prompt", "没有提示词"),
-    Bad("5,000 characters", {"prompt": "a" * 5000}, "refusal.prompt.too_long", "5000 characters", "5000 个字符"),
-    Bad("5,000 Chinese ones", {"prompt": "猫" * 5000}, "refusal.prompt.too_long", "takes 2000", "2000 个"),
-    Bad("unknown flag", {"prompt": "a cat --sede 7"}, "refusal.flag.unknown", "did you mean --seed?", "--seed"),
-    Bad("off the grid", {"prompt": "a cat", "size": "200x200"}, "refusal.size.off_grid", "try 192x192", "192x192"),
-    Bad("too small", {"prompt": "a cat", "size": "16x16"}, "refusal.size.too_small", "try 64x64", "64x64"),
-    Bad("too large", {"prompt": "a cat", "size": "4096x4096"}, "refusal.size.too_large", "try 512x512", "512x512"),
-    Bad("no size", {"prompt": "a cat", "size": "big"}, "refusal.size.not_understood", "“big” is not a size", "“big”"),
-    Bad("count 0", {"prompt": "a cat", "count": "0"}, "refusal.count.range", "1 to 16", "1 到 16"),
-    Bad("count 17", {"prompt": "a cat", "count": "17"}, "refusal.count.range", "1 to 16", "1 到 16"),
-    Bad("count 99", {"prompt": "a cat", "count": "99"}, "refusal.count.range", "1 to 16", "1 到 16"),
-    Bad("count as a flag", {"prompt": "a cat —count 99"}, "refusal.count.range", "1 to 16", "1 到 16"),
-    Bad("count that is none", {"prompt": "a cat", "count": "many"}, "refusal.count.not_number", "“many”", "“many”"),
-    Bad("negative seed", {"prompt": "a cat", "seed": "-2"}, "refusal.seed.range", "-2 is out", "-2 超出"),
-    Bad("seed 2^63", {"prompt": "a cat", "seed": str(2**63)}, "refusal.seed.range", str(2**63), str(2**63)),
-    Bad("endless seed", {"prompt": "a cat", "seed": "9" * 5000}, "refusal.seed.range", "9…", "9…"),
-    Bad("seed that is none", {"prompt": "a cat", "seed": "seven"}, "refusal.seed.not_number", "“seven”", "“seven”"),
-    Bad("no steps", {"prompt": "a cat", "steps": "0"}, "refusal.steps.range", "1 to 50", "1 到 50"),
-    Bad("many steps", {"prompt": "a cat", "steps": "999"}, "refusal.steps.range", "999 steps", "999"),
-    Bad("steps that are none", {"prompt": "a cat", "steps": "1.5"}, "refusal.steps.not_number", "“1.5”", "“1.5”"),
-    Bad("guidance", {"prompt": "a cat", "guidance": "50"}, "refusal.guidance.range", "0 to 5", "0 到 5"),
-    Bad("guidance of none", {"prompt": "a cat", "guidance": "nan"}, "refusal.guidance.not_number", "“nan”", "“nan”"),
-    Bad("model", {"prompt": "a cat", "model": "nope"}, "refusal.model.unknown", "Easel has demo", "demo"),
-    Bad("style", {"prompt": "a cat", "style": "inkk"}, "refusal.style.unknown", "did you mean", "你是想用"),
-    Bad(
-        "a path for a model", {"prompt": "a cat", "model": "../../etc"}, "refusal.model.unknown", "../../etc", "../../"
-    ),
-]
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_bad_input_is_one_sentence_and_nothing_is_kept(app: WebHarness, language: str) -> None:
-    for bad in BAD:
-        status, answer = await app.post(
-            "/api/draw", {"key": app.key(), **bad.form}, headers={"Accept-Language": LANGUAGES[language]}
-        )
+    for bad in BAD_REQUESTS:
+        body = {"key": app.key(), "prompt": bad.prompt, **bad.fields}
+        status, answer = await app.post("/api/draw", body, headers={"Accept-Language": LANGUAGES[language]})
         key, text = error_of(answer)
         assert (status, key) == (400, bad.key), f"{bad.what}: {answer}"
-        assert (bad.en if language == "en" else bad.zh) in text, f"{bad.what}: {text}"
+        assert bad.words(language, most=16) in text, f"{bad.what}: {text}"
         assert any("\u4e00" <= c <= "\u9fff" for c in text) is (language == "zh"), text
     for table in ("jobs", "ledger", "pictures"):
         assert await app.count(table) == 0

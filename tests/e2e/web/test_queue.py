@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from bot.cards.i18n import text
-from tests.e2e.browser import Browser, need_chromium
-from tests.fakes.engine import FakeEngine
-from tests.fakes.step_gate import StepGate
-from tests.unit.adapters.web.harness import WebHarness, settings_of
+from tests.e2e.web.browser import Browser
+from tests.e2e.web.conftest import look
+from tests.unit.adapters.web.harness import WebHarness
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -23,29 +20,6 @@ return [...document.querySelectorAll('.job')].map((card) => [
   card.querySelectorAll('.picture img').length, card.querySelectorAll('.canvas').length,
 ]);
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One window for all tests here."""
-    need_chromium()
-    one = Browser(tmp_path_factory.mktemp("browser"))
-    yield one
-    one.close()
-
-
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[WebHarness]:
-    """A page whose engine draws when it is let."""
-    gate = StepGate()
-    gate.open()
-    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings_of()).opened() as one:
-        yield one
-
-
-async def look(app: WebHarness, scene: Callable[[str], None]) -> None:
-    """Play what the person at the browser does, in a thread beside the page's loop."""
-    await asyncio.to_thread(scene, str(app.client.make_url("/")))
 
 
 def states(browser: Browser) -> list[tuple[int, str, str, int, int]]:

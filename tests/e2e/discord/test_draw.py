@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from engine.contract import BadRecipe
-from tests.e2e.discord_harness import DiscordHarness
+from tests.e2e.discord.conftest import Start
+from tests.e2e.discord.harness import DiscordHarness
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_rest import never
 from tests.fakes.discord_world import Message
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 
-Start = Callable[..., Awaitable[DiscordHarness]]
-
 
 @pytest.fixture(autouse=True)
 def _within_limits(discord: FakeDiscord) -> Iterator[None]:
     yield
     assert discord.world.limited == 0
-
-
-@pytest.fixture
-async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:
-    """A function that starts a whole Easel; ended when the test ends."""
-    started: list[DiscordHarness] = []
-
-    async def begin(gate: StepGate | None = None, *, quota: int = 50) -> DiscordHarness:
-        engine = FakeEngine() if gate is None else FakeEngine(pause=gate)
-        await engine.start()
-        bot = DiscordHarness(tmp_path, discord, engine, quota=quota)
-        await bot.start()
-        started.append(bot)
-        return bot
-
-    yield begin
-    for bot in started:
-        await bot.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ from selenium.webdriver.common.keys import Keys
 from bot.cards.i18n import text
 from engine.contract import Capability, Range
 from engine.families.z_image.spec import demo
-from tests.e2e.browser import Browser, need_chromium
+from tests.e2e.web.browser import Browser
+from tests.e2e.web.conftest import look
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, GREEN, picture
 from tests.fakes.step_gate import StepGate
-from tests.unit.adapters.web.harness import WebHarness, settings_of
+from tests.unit.adapters.web.harness import WebHarness
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -57,27 +58,10 @@ document.body.dispatchEvent(
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One window for all tests here."""
-    need_chromium()
-    one = Browser(tmp_path_factory.mktemp("browser"))
-    yield one
-    one.close()
-
-
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[WebHarness]:
-    """A page with two models that draw at once."""
-    gate = StepGate()
-    gate.open()
-    async with WebHarness(tmp_path, FakeEngine([demo(), OTHER], pause=gate), gate, settings_of()).opened() as one:
-        yield one
-
-
-async def look(app: WebHarness, scene: Callable[[str], None]) -> None:
-    """Play what the person at the browser does, in a thread beside the page's loop."""
-    await asyncio.to_thread(scene, str(app.client.make_url("/")))
+def engine(engine_gate: StepGate) -> FakeEngine:
+    """Has two models."""
+    return FakeEngine([demo(), OTHER], pause=engine_gate)
 
 
 def newest(browser: Browser) -> int:

@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-
-import pytest
-
 from bot.core.access import AccessMode
-from tests.e2e.discord_harness import DiscordHarness
+from tests.e2e.discord.conftest import Start
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
-from tests.fakes.engine import FakeEngine
-
-Start = Callable[[], Awaitable[DiscordHarness]]
-
-
-@pytest.fixture
-async def start(tmp_path: Path, discord: FakeDiscord) -> AsyncIterator[Start]:
-    """A function that starts a whole Easel that asks its owners; ended when the test ends."""
-    started: list[DiscordHarness] = []
-
-    async def begin() -> DiscordHarness:
-        engine = FakeEngine()
-        await engine.start()
-        bot = DiscordHarness(tmp_path, discord, engine, access=AccessMode.APPROVE)
-        await bot.start()
-        started.append(bot)
-        return bot
-
-    yield begin
-    for bot in started:
-        await bot.stop()
 
 
 def owner(discord: FakeDiscord) -> Person:
@@ -53,10 +27,10 @@ async def digest(discord: FakeDiscord, eve: Person, text: str) -> Message:
 
 async def test_the_applications_owner_lets_a_server_in(start: Start, discord: FakeDiscord) -> None:
     eve = owner(discord)
-    bot = await start()
+    bot = await start(access=AccessMode.APPROVE)
     ada, bob = discord.person("Ada", manages=True), discord.person("Bob")
     card = await (await ada.draw("a red apple", seed="7")).answer()
-    assert "asked" in card.text
+    assert "Your request is kept" in card.text
     assert "easel:cancel:1" in card.buttons
     other = await (await bob.draw("a pear")).answer()
     again = await (await bob.draw("another pear")).answer()
@@ -82,7 +56,7 @@ async def test_a_persons_own_installation_is_their_own_and_makes_nobody_an_admin
     discord: FakeDiscord,
 ) -> None:
     eve = owner(discord)
-    bot = await start()
+    bot = await start(access=AccessMode.APPROVE)
     ada = discord.person("Ada", manages=True)
     foreign = discord.foreign()
     card = await (await ada.draw("a red apple", channel=foreign)).answer()

@@ -14,7 +14,7 @@ from bot.commands.model import Invocation
 from bot.core.messages import EventRef
 from bot.core.people import Place
 from bot.features import COMMANDS
-from tests.e2e.browser import Browser, need_chromium
+from tests.e2e.web.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, settings_of

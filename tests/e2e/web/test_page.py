@@ -11,8 +11,8 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
-from tests.e2e.browser import Browser, need_chromium
 from tests.e2e.service import Service
+from tests.e2e.web.browser import Browser, need_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
