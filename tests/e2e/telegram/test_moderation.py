@@ -22,7 +22,7 @@ async def test_a_word_is_refused_and_a_report_ends_with_a_cover(start: Start, te
     (card,) = await telegram.until(lambda: photos(group))
     query = telegram.presses(card, cleo, "Report")
     await telegram.until(lambda: query.answered)
-    assert "has been told" in query.text
+    assert "have been told" in query.text
     _, told = await telegram.until(lambda: shown if len(shown := photos(group)) == 2 else None)
     assert "Reported by: Cleo" in told.words
 

@@ -97,7 +97,7 @@ async def test_a_photo_is_no_prompt(start: Start, telegram: TelegramStandIn, ann
     Image.new("RGB", (10, 10)).save(buffer, "JPEG")
     telegram.sends_photo(ann, ann.members[ann.id], buffer.getvalue(), "like this")
     (notice,) = await telegram.until(ann.by_bot)
-    assert "as text" in notice.words
+    assert "write what to draw" in notice.words
 
 
 async def test_the_quota_of_a_private_chat_can_not_be_set(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:

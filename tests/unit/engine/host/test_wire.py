@@ -17,7 +17,20 @@ RECIPES = st.builds(
 )
 TICKETS = st.lists(NUMBERS).map(tuple)
 SECONDS, PAYLOAD, NOTES = st.floats(0, 1e6), st.binary(max_size=99), st.lists(TEXT, max_size=3).map(tuple)
-IMAGES = st.builds(Image, TEXT, PAYLOAD, NUMBERS, NUMBERS, SECONDS, TEXT, TEXT, TEXT, NOTES, TEXT, TEXT)
+IMAGES = st.builds(
+    Image,
+    TEXT,
+    PAYLOAD,
+    TEXT,
+    width=NUMBERS,
+    height=NUMBERS,
+    seconds=SECONDS,
+    precision=TEXT,
+    revision=TEXT,
+    notes=NOTES,
+    device=TEXT,
+    setup=TEXT,
+)
 MODELS = (
     (ModelSpec(demo()),),
     (ModelSpec(z_image_turbo(), "base", "a.gguf", (Lora("b.safetensors", 0.5),), "c0ffee"), ModelSpec(demo())),
