@@ -376,7 +376,7 @@ class Studio:
     def _card(self, entry: HistoryEntry) -> Card:
         job, backlog = entry.job, self._ctx.backlog
         card = self._presenter.job(job, entry.pictures, backlog.position(job.id), backlog.progress(job.id))
-        if not entry.kept:
+        if not entry.favourites:
             return card
-        kept = {picture.index for picture in entry.pictures if picture.id in entry.kept}
+        kept = {picture.index for picture in entry.pictures if picture.id in entry.favourites}
         return replace(card, pictures=tuple(replace(file, favourite=file.index in kept) for file in card.pictures))

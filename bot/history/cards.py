@@ -1,4 +1,4 @@
-"""Cards that are about no single job: history, help."""
+"""Cards of the history, of searches and of favourites, and the help card."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PAGE = "page"
 
 _STAR = "★ "
 _PROMPT_CHARS = 60
-"""How much of a prompt a line of the history shows."""
+"""Length of a prompt in a line of the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """One job of the history: its seed is that of its first picture, whose thumbnail is on the sheet."""
+    """A job in the history; ``seed`` is that of the picture whose thumbnail is on the contact sheet."""
 
     job: Job
     seed: int | None
@@ -32,9 +32,14 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """What a page of jobs is a page of: one's history, or where ``number`` is given, the stored search of that number.
+    """What a page belongs to: the history, or the stored search of a number.
 
-    The keys are those of its sentences: how many there are, that there are none, that there are no more, older ones.
+    Attributes:
+        number: Number of the stored search; None for the history.
+        some: Catalogue key for the number of jobs on the newest page.
+        empty: Catalogue key for an empty result.
+        end: Catalogue key for the end, behind the last page.
+        older: Catalogue key for a page of older jobs.
     """
 
     number: int | None = None
@@ -48,12 +53,12 @@ HISTORY = Album()
 
 
 def found_album(number: int) -> Album:
-    """What was searched for."""
+    """Return the album of a stored search."""
     return Album(number, "card.found", "card.found.none", "card.found.end", "card.found.older")
 
 
 def favourites_album(number: int) -> Album:
-    """What one keeps."""
+    """Return the album of the person's favourites."""
     return Album(number, "card.favourites", "card.favourites.none", "card.favourites.end", "card.favourites.older")
 
 
@@ -70,12 +75,11 @@ def history_card(
 
     Args:
         lines: The jobs, in the order of their thumbnails; the first is number 1.
-        locale: The person's language.
-        album: What it is a page of.
-        sheet: Their contact sheet, where there is one.
-        older: Whether there are older ones; the button's press names the last job that is shown here, and the next
-            page begins before it.
-        first: Whether this is the newest page. Others get a button to it: the press of job 0.
+        locale: The person's locale.
+        album: What the page belongs to.
+        sheet: Their contact sheet, if there is one.
+        older: Whether there are older jobs. The button names the last job of this page; the next page begins before it.
+        first: Whether this is the newest page. Other pages get a button to it, which names job 0.
     """
     buttons = []
     if older and lines:
@@ -102,7 +106,7 @@ def history_card(
 def help_card(
     profiles: Sequence[Profile], styles: Sequence[str], presets: Sequence[str], most: int, locale: str
 ) -> Card:
-    """Return what can be typed; ``profiles`` first is the default, ``most`` is the largest count here."""
+    """Return the help card; the first of ``profiles`` is the default, ``most`` is the maximum count in this place."""
     model = profiles[0]
     lines: list[tuple[str, Mapping[str, str | int]]] = [
         ("help.prompt", {}),

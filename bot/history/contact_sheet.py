@@ -1,7 +1,9 @@
-"""A contact sheet: thumbnails in a grid, each with its number. Works with files: for a thread, not for the event loop."""
+"""Contact sheets: draws numbered thumbnails in a grid, and stores them as files."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -10,8 +12,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from bot.core.pictures import PictureFile
+from bot.storage import data_files
+
 CELL = 256
 """Side of a thumbnail's square in pixels."""
+
+RETENTION_SECONDS = 86400
+"""How long a sheet is stored: a notice that is sent later comes without it."""
 
 _GAP = 8
 _PAPER = (24, 24, 27)
@@ -30,12 +38,12 @@ class Sheet:
 
 
 def contact_sheet(paths: Sequence[Path | None], *, cell: int = CELL, columns: int | None = None) -> Sheet:
-    """Return the pictures' thumbnails, numbered from 1 in reading order.
+    """Return the pictures' thumbnails, numbered from 1 in reading order. Blocks: run in a thread.
 
     Args:
-        paths: The pictures; None, and a file that can't be read, leave an empty square, so that numbers stay true.
-        cell: Side of each square in pixels; pictures fill it, small ones enlarged.
-        columns: How many side by side; as square as possible when not given.
+        paths: The pictures' files; None, and an unreadable file, leave an empty square.
+        cell: Side of each square in pixels; pictures are scaled to fit it.
+        columns: Pictures per row; by default, the grid is as square as possible.
 
     Raises:
         ValueError: There are no pictures.
@@ -60,6 +68,26 @@ def contact_sheet(paths: Sequence[Path | None], *, cell: int = CELL, columns: in
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return Sheet(out.getvalue(), sheet.width, sheet.height)
+
+
+async def store(folder: Path, paths: Sequence[Path | None], alt: str) -> PictureFile:
+    """Draw and store the contact sheet of these pictures; None leaves an empty square.
+
+    Args:
+        folder: The folder of contact sheets.
+        paths: The pictures' files, at least one.
+        alt: Alternative text.
+
+    Raises:
+        Unavailable: The disk is full, or the folder can't be written.
+    """
+    await data_files.clear_old(folder, data_files.SHEET_NAME, RETENTION_SECONDS)
+    sheet = await asyncio.to_thread(contact_sheet, paths)
+    name = f"{hashlib.sha256(sheet.data).hexdigest()[:24]}.png"
+    path = await data_files.write(folder, name, sheet.data)
+    return PictureFile(
+        path=path, name="easel-history.png", mime="image/png", width=sheet.width, height=sheet.height, alt=alt
+    )
 
 
 def _thumbnail(path: Path | None, cell: int) -> Image.Image | None:

@@ -1,4 +1,4 @@
-"""How often somebody may have original files sent, and which of them they have just been sent."""
+"""Rate limit for original files: a token bucket per person, and a window against double presses."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 BURST = 6
-"""Most presses for original files in a burst."""
+"""Presses for original files that may come in a burst."""
 
 EACH = 20.0
-"""Seconds until one more passes."""
+"""Seconds until another press is allowed."""
 
 AT_ONCE = 2.0
-"""Seconds within which presses for the same files are one press."""
+"""Presses for the same files within this many seconds count as one."""
 
 _PEOPLE = 1024
-"""People who are remembered before those who may press freely again are forgotten."""
+"""Above this number of people, those with a full bucket are dropped."""
 
 
 @dataclass(slots=True)
 class _Person:
     free_at: float = 0.0
-    """When every press that has passed is paid for, by the monotonic clock."""
+    """When the bucket is full again, by the monotonic clock."""
     last: dict[Hashable, float] = field(default_factory=dict)
 
 
 class DownloadLimits:
-    """A token bucket for each person; times are seconds of a monotonic clock. In memory: a restart forgives."""
+    """A token bucket per person; times are seconds of a monotonic clock. It is in memory only: a restart resets it."""
 
     def __init__(self) -> None:
         self._people: dict[Hashable, _Person] = {}
 
     def is_repeated(self, person: Hashable, what: Hashable, now: float) -> bool:
-        """Whether this person was let have just this a moment ago."""
+        """Whether the person got the same files a moment ago."""
         known = self._people.get(person)
         return known is not None and now - known.last.get(what, now - AT_ONCE) < AT_ONCE
 
     def take(self, person: Hashable, what: Hashable, now: float) -> float:
-        """Let somebody have files; returns 0, or how many seconds they have to wait first, and then nothing is taken."""
+        """Take a token; return 0, or the seconds to wait if there is none."""
         if len(self._people) > _PEOPLE:
             self._people = {key: one for key, one in self._people.items() if one.free_at > now}
         known = self._people.setdefault(person, _Person())

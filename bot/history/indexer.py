@@ -1,4 +1,4 @@
-"""Beside everything else: indexes what was drawn before there was an index, and merges away what was removed from it."""
+"""Background work on the search index: indexes old jobs, and merges removed entries away."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from bot.core.ports import Clock
 from bot.history import store as history_rows
 from bot.storage.database import Database, Tx
 
-LOOK_SECONDS = 3600.0
-"""Between two looks for something to merge away."""
+MERGE_INTERVAL = 3600.0
+"""Seconds between two merges."""
 
 _REST_SECONDS = 0.02
-"""After each transaction, so that others come in between: indexing a million old jobs takes minutes, admission goes on."""
+"""Pause in seconds after each transaction, for other writers: indexing a million old jobs takes minutes."""
 
 _PAUSE_SECONDS = 30.0
-"""After the database could not be written."""
+"""Pause in seconds after the database could not be written."""
 
 log = logging.getLogger(__name__)
 
 
 async def run_indexer(db: Database, clock: Clock) -> None:
-    """Work for ever; cancel it to end. What it has done is in the rows, and the next start goes on with the rest."""
+    """Work until cancelled. Progress is in the rows: the next start goes on with the rest."""
     while True:
         try:
             indexed = await _all(db, clock, history_rows.index_batch)
             if indexed:
-                log.info("the history from before is indexed")
+                log.info("all old jobs are indexed")
             await _all(db, clock, history_rows.merge_batch)
         except Unavailable as e:
-            # The database says once itself what is wrong with it; this may go on for hours.
+            # The database logs the problem itself, once; it may last for hours.
             log.debug("the history can't be indexed now (%s)", e.key)
             await clock.sleep(_PAUSE_SECONDS)
         else:
-            await clock.sleep(LOOK_SECONDS)
+            await clock.sleep(MERGE_INTERVAL)
 
 
 async def _all(db: Database, clock: Clock, some: Callable[[Tx], Awaitable[bool]]) -> bool:
-    """Do some until there is no more; returns whether there was more than one piece of it."""
+    """Run batches until nothing is left; return whether there was more than one."""
     more = False
     while True:
-        # Looked at first without a lock: almost always nothing is left to do.
+        # Check first without the write lock: almost always nothing is left.
         async with db.read() as tx:
             if not await history_rows.has_unindexed(tx):
                 return more

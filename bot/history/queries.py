@@ -16,16 +16,16 @@ from bot.core.texts import bounded, fold, lower, shown
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search, read. Everything must hold; an empty one finds all.
+    """A parsed search. All conditions must hold; an empty query matches all jobs.
 
     Attributes:
-        words: As ``bot.history.queries.search_terms`` gives them.
-        model: A profile's name, folded.
-        seed: 0 to 2**63 - 1: any picture of the job has it.
-        size: As (width, height) in pixels.
-        favourite: Only what the person keeps as a favourite.
-        since: Only what was asked for at this moment or later, in Unix seconds.
-        until: Only what was asked for before it, in Unix seconds.
+        words: Search terms; see ``search_terms``.
+        model: Name of a profile, folded.
+        seed: Seed of any picture of the job, 0 to 2**63 - 1.
+        size: (width, height) in pixels.
+        favourite: Only jobs with a favourite of the person.
+        since: Only jobs requested at or after this time (Unix seconds).
+        until: Only jobs requested before this time (Unix seconds).
     """
 
     words: tuple[str, ...] = ()
@@ -38,12 +38,12 @@ class Query:
 
     @property
     def only_favourites(self) -> bool:
-        """Whether nothing is said of the pictures but that they are favourites: others' are among them then."""
+        """Whether it asks for favourites and nothing else about the pictures: other people's are included then."""
         return self.favourite and not self.words and (self.model, self.seed, self.size) == (None, None, None)
 
 
 WORD_CHARS = 64
-"""What is longer is cut: nobody types it, and it may be a file that was pasted."""
+"""Longer words are cut: nobody types them, and they may come from a pasted file."""
 
 _UNSPACED = "".join(
     f"{chr(low)}-{chr(high)}"
@@ -64,12 +64,12 @@ _ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACE
 
 
 def index_terms(text: str) -> tuple[str, ...]:
-    """Return what stored text can be found by, each word once: folded, without diacritics; 猫咪 gives 猫, 咪 and 猫咪."""
+    """Return the terms that index a text, without duplicates: folded, without diacritics. 猫咪 gives 猫, 咪 and 猫咪."""
     return tuple(dict.fromkeys(_cut(text, singles=True)))
 
 
 def search_terms(text: str) -> tuple[str, ...]:
-    """Return the words that stored text must have, each once; 猫 gives 猫, 小猫咪 gives 小猫 and 猫咪."""
+    """Return the terms that a text must have to match, without duplicates. 猫 gives 猫, 小猫咪 gives 小猫 and 猫咪."""
     return tuple(dict.fromkeys(_cut(text, singles=False)))
 
 
@@ -86,21 +86,21 @@ def _cut(text: str, *, singles: bool) -> Iterator[str]:
                 yield from part
             yield from (one + other for one, other in pairwise(part))
         elif unicodedata.category(part) == "So":
-            # Emoji and the like: each stands for itself.
+            # Emoji and other symbols: each is a term.
             yield part
 
 
 def _fold(text: str) -> str:
-    # Folding case may bring diacritics of its own (İ), so both come apart twice.
+    # Folding case may produce new diacritics (İ), so the text is decomposed before and after.
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return unicodedata.normalize("NFC", "".join(c for c in apart if unicodedata.category(c) not in {"Mn", "Mc"}))
 
 
 QUERY_CHARS = 200
-"""Longest search that is taken, in characters."""
+"""Maximum length of a search in characters."""
 
 MOST_WORDS = 32
-"""More words than anybody types; pairs of Chinese characters count as words."""
+"""Maximum number of terms in a search; pairs of Chinese characters count as terms."""
 
 _KEYS: Mapping[str, str] = {
     "model": "model",
@@ -122,15 +122,14 @@ _SIZE = re.compile(r"(\d{1,5})[x×*](\d{1,5})", re.ASCII)
 
 
 def parse_query(typed: str) -> Query:
-    """Read a search. What looks like a filter and is none is words like any other.
+    """Parse a search. An unknown filter counts as words.
 
-    ``after`` counts from its day on and ``before`` up to the day before, by UTC; a year or a month stands for its first
-    day.
+    ``after`` includes its day, ``before`` ends with the day before, in UTC. A year or a month means its first day.
 
     Raises:
-        BadInput: Nothing was typed, it is too long, or a filter's value can't be read.
+        BadInput: It is empty or too long, or the value of a filter is invalid.
     """
-    # Invisible characters part words where they are stored, so they stay.
+    # Invisible characters separate words in the index, so they stay.
     folded = lower(typed)
     if len(folded) > QUERY_CHARS:
         raise BadInput("refusal.search.long", most=QUERY_CHARS)

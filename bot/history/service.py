@@ -1,4 +1,4 @@
-"""The history of a person: pages, searches, single jobs and favourites."""
+"""History: pages, searches, single jobs and favourites of a person."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bot.storage.database import Tx
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """A job with its pictures; ``kept`` are the ids of those that whoever looks keeps as favourites."""
+    """A job with its pictures; ``favourites`` are the ids of the pictures that are favourites of the viewer."""
 
     job: Job
     pictures: tuple[Picture, ...]
-    kept: frozenset[int] = frozenset()
+    favourites: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Some jobs, newest first; ``older`` when there are more behind them."""
+    """Some jobs, newest first; ``older`` says whether there are older ones."""
 
     entries: tuple[HistoryEntry, ...]
     older: bool
@@ -38,14 +38,14 @@ EMPTY = HistoryPage((), older=False)
 
 
 async def get_page(ctx: AppContext, actor: Actor, *, before: int | None, limit: int, pictured: bool) -> HistoryPage:
-    """Return one's own jobs, newest first.
+    """Return the actor's jobs, newest first.
 
     Args:
-        ctx: What use cases work with.
-        actor: Whose.
-        before: Only jobs with a smaller id; the newest when not given.
-        limit: At most so many.
-        pictured: Only jobs that have pictures.
+        ctx: The context.
+        actor: The actor.
+        before: Only jobs with a smaller id; None for the newest.
+        limit: Number of jobs at most.
+        pictured: Only jobs with pictures.
     """
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
@@ -58,15 +58,17 @@ async def get_page(ctx: AppContext, actor: Actor, *, before: int | None, limit: 
 async def search(
     ctx: AppContext, actor: Actor, query: Query, *, before: int | None, limit: int, others: bool = True
 ) -> HistoryPage:
-    """Return the jobs with pictures that a search finds, newest first: one's own, and of favourites alone others' too.
+    """Return the jobs with pictures that match a query, newest first.
+
+    They are the actor's own; a search for nothing but favourites also finds other people's jobs.
 
     Args:
-        ctx: What use cases work with.
-        actor: Who searches.
-        query: What for.
-        others: Whether others' pictures that one keeps can be shown at all.
-        before: Only jobs with a smaller id; the newest when not given.
-        limit: At most so many.
+        ctx: The context.
+        actor: The actor.
+        query: The query.
+        others: Whether favourites among other people's pictures can be shown.
+        before: Only jobs with a smaller id; None for the newest.
+        limit: Number of jobs at most.
     """
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
@@ -78,9 +80,9 @@ async def search(
 
 
 async def unfinished(ctx: AppContext, actor: Actor, *, limit: int) -> HistoryPage:
-    """Return one's own jobs that have not ended: those that are drawn first, then the oldest first.
+    """Return the actor's unfinished jobs: running ones first, then the oldest first.
 
-    ``older`` is True when there are more than ``limit``.
+    ``older`` is True if there are more than ``limit``.
     """
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
@@ -90,7 +92,7 @@ async def unfinished(ctx: AppContext, actor: Actor, *, limit: int) -> HistoryPag
 
 
 async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
-    """Return one's own job. Raises NotFound."""
+    """Return a job of the actor. Raises NotFound."""
     async with ctx.db.read() as tx:
         job = await jobs.get_own(tx, actor, job_id)
         return HistoryEntry(
@@ -99,7 +101,7 @@ async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
 
 
 async def own_among(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
-    """Return those of these jobs that are one's own."""
+    """Return which of these jobs are the actor's."""
     async with ctx.db.read() as tx:
         person = await people.find(tx, actor.platform, actor.user_id)
         if person is None:
@@ -108,7 +110,7 @@ async def own_among(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> 
 
 
 async def entry_of(ctx: AppContext, job: Job) -> HistoryEntry:
-    """Return a job that was just looked at, with its pictures; one that is not painted has none yet."""
+    """Return a job with its pictures; an unfinished job has none. The caller has checked access."""
     if job.state not in {JobState.PAINTED, JobState.DELIVERED}:
         return HistoryEntry(job, ())
     async with ctx.db.read() as tx:
@@ -116,7 +118,7 @@ async def entry_of(ctx: AppContext, job: Job) -> HistoryEntry:
 
 
 async def get_picture(ctx: AppContext, actor: Actor, job_id: int, index: int) -> tuple[Job, Picture]:
-    """Return one's own picture. Raises NotFound."""
+    """Return a picture of the actor, with its job. Raises NotFound."""
     entry = await get_entry(ctx, actor, job_id)
     for found in entry.pictures:
         if found.index == index:
@@ -125,7 +127,7 @@ async def get_picture(ctx: AppContext, actor: Actor, job_id: int, index: int) ->
 
 
 async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> HistoryPage:
-    """``found`` has one more than ``limit`` where there are more."""
+    """Return a page; ``found`` has one job more than ``limit`` if there are older ones."""
     shown = found[:limit]
     ids = [job.id for job in shown]
     stored, kept = await pictures.of_jobs(tx, ids), await history_rows.favourites_among(tx, person_id, ids)
@@ -134,9 +136,10 @@ async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> His
 
 
 async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) -> bool:
-    """Keep a picture, or all of a job where the press names none; what is kept already is let go.
+    """Make a picture a favourite, or all pictures of a job if the press names none. If they are favourites, unmark them.
 
-    The command runner has checked the actor's access to the job. Returns whether they are kept now. Raises NotFound.
+    The command runner has checked the actor's access to the job. Returns whether they are favourites now. Raises
+    NotFound.
     """
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
@@ -158,6 +161,6 @@ async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) ->
         if job.person_id == person.id:
             await history_rows.index_job(tx, job)
     if job.person_id == person.id:
-        # The page shows its stars.
+        # The page shows favourites.
         ctx.backlog.job_changed(job.id)
     return keep

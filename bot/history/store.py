@@ -14,7 +14,7 @@ from bot.history.queries import Query
 from bot.storage import jobs
 
 BATCH = 100
-"""Jobs that are indexed in one transaction at start: admission waits for no more."""
+"""Old jobs that are indexed in one transaction, which admission may have to wait for."""
 
 _PAGES = 64
 """Pages of the index that are merged in one transaction."""
@@ -23,17 +23,17 @@ _NEWEST_FIRST = 2**62
 
 
 async def index_job(tx: aiosqlite.Connection, job: Job) -> None:
-    """Index a job that has pictures, or index it anew."""
+    """Index a job with pictures; replace its present entry."""
     await index_jobs(tx, (job,))
 
 
 async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
-    """Index jobs that have pictures, or index them anew."""
+    """Index jobs with pictures; replace their present entries."""
     marks = ", ".join("?" * len(some))
     ids = [job.id for job in some]
     await tx.execute_fetchall(f"DELETE FROM found WHERE rowid IN ({marks})", ids)  # noqa: S608 - question marks
     kept = await own_favourites(tx, ids)
-    # A generator: the words are made on the database's thread, not on the event loop.
+    # A generator: it runs in the database's thread, not on the event loop.
     await tx.executemany(
         "INSERT INTO found (rowid, words) VALUES (?, ?)",
         ((job.id, _words(job, favourite=job.id in kept)) for job in some),
@@ -43,13 +43,13 @@ async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
 async def find_jobs(
     tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
 ) -> tuple[int, ...]:
-    """Return the ids of a person's own jobs with pictures that have all that is sought, newest first.
+    """Return the ids of a person's own jobs with pictures that match a query, newest first.
 
     Args:
         tx: A transaction.
-        person_id: Whose.
-        query: What.
-        limit: At most so many.
+        person_id: The person.
+        query: The query.
+        limit: Number of jobs at most.
         before: Only jobs with a smaller id.
     """
     accounts = [
@@ -66,18 +66,18 @@ async def find_jobs(
 
 
 async def has_unindexed(tx: aiosqlite.Connection) -> bool:
-    """Whether ``index_some`` or ``merge_some`` has anything to do."""
+    """Whether ``index_batch`` or ``merge_batch`` has work to do."""
     return bool(list(await tx.execute_fetchall('SELECT 1 FROM indexing WHERE "left" > 0 OR stale > 0')))
 
 
 async def index_batch(tx: aiosqlite.Connection) -> bool:
-    """Index some of the jobs that were drawn before there was an index, newest first. Returns whether any are left."""
+    """Index some of the jobs from before there was an index, newest first. Returns whether any are left."""
     left = next(iter(await tx.execute_fetchall('SELECT "left" FROM indexing')))[0]
     if not left:
         return False
     some = await jobs.with_pictures(tx, up_to=left, limit=BATCH)
     if some:
-        # FTS5 collects rows in memory as long as their numbers rise: downwards, each would be a piece by itself.
+        # FTS5 collects rows with rising ids in memory; with falling ids, each would make a segment of its own.
         await index_jobs(tx, some[::-1])
     left = some[-1].id - 1 if len(some) == BATCH else 0
     await tx.execute_fetchall('UPDATE indexing SET "left" = ?', (left,))
@@ -85,12 +85,12 @@ async def index_batch(tx: aiosqlite.Connection) -> bool:
 
 
 async def merge_batch(tx: aiosqlite.Connection) -> bool:
-    """Take some of what was removed out of the index's pages too. Returns whether there may be more."""
+    """Remove some deleted entries from the pages of the index. Returns whether there may be more."""
     stale = next(iter(await tx.execute_fetchall("SELECT stale FROM indexing")))[0]
     if not stale:
         return False
     before = tx.total_changes
-    # A negative number has all segments of the index merged into one, which those after it go on with.
+    # A negative number starts a merge of all segments into one; later calls continue it.
     await tx.execute_fetchall(
         "INSERT INTO found (found, rank) VALUES ('merge', ?)", (-_PAGES if stale == 1 else _PAGES,)
     )
@@ -100,7 +100,7 @@ async def merge_batch(tx: aiosqlite.Connection) -> bool:
 
 
 async def _between(tx: aiosqlite.Connection, person_id: int, query: Query) -> tuple[int | None, int]:
-    """Return the ids that a job of theirs may have: from, which is None where there is none, and up to."""
+    """Return the range of job ids in a query's time span: the first, or None if there is none, and the end."""
     low, high = 0, _NEWEST_FIRST
     if query.since is not None:
         first = await jobs.first_since(tx, person_id, query.since)
@@ -113,7 +113,7 @@ async def _between(tx: aiosqlite.Connection, person_id: int, query: Query) -> tu
 
 
 def _match(accounts: Sequence[int], query: Query) -> str:
-    """Return the query in FTS5's language; what was typed is in it as words of letters and digits alone, in quotes."""
+    """Return the query in FTS5's syntax. Typed terms are quoted and contain only letters, digits and symbols."""
     terms = [*query.words, *_marks(query)] or [_ANY]
     return " AND ".join("(" + " OR ".join(f'"{account}_{term}"' for account in accounts) + ")" for term in terms)
 
@@ -133,7 +133,7 @@ def _marks(query: Query) -> Iterable[str]:
         yield _FAVOURITE
 
 
-# No word has an underscore, and what ends in one is not stemmed.
+# No word contains an underscore, and the stemmer ignores terms that end in one.
 def _model(name: str) -> str:
     return f"_model_{'_'.join(queries.search_terms(name))}_"
 
@@ -148,7 +148,7 @@ def _size(width: int, height: int) -> str:
 
 def _words(job: Job, *, favourite: bool) -> str:
     request = job.request
-    # Most prompts are what was typed: nothing is cut twice.
+    # Most prompts equal the typed text: segment it once.
     text = "\n".join(dict.fromkeys((request.typed, request.prompt, request.negative, request.style, request.model)))
     seeds = dict.fromkeys(recipes.seed_of(request, index) for index in range(request.count))
     terms = [
@@ -163,19 +163,19 @@ def _words(job: Job, *, favourite: bool) -> str:
 
 
 MAX_NUMBER = 999
-"""Numbers run up to this and begin again: three digits have room in a button."""
+"""Numbers wrap after this: buttons have space for three digits."""
 
 MAX_SEARCHES = 50
-"""So many of the last searches of an account are kept."""
+"""Number of an account's last searches that are stored."""
 
 
 async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, now: float) -> int:
-    """Keep a search as it was typed; returns its number, from 1 to 999. The same one again keeps its number.
+    """Store a typed search; return its number, 1 to 999. A repeated search keeps its number.
 
     Args:
         tx: A writing transaction.
-        account_id: Who searches.
-        query: What was typed.
+        account_id: The account.
+        query: The typed text.
         now: Unix seconds.
     """
     rows = list(
@@ -198,7 +198,7 @@ async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, n
 
 
 async def get_search(tx: aiosqlite.Connection, account_id: int, number: int) -> str | None:
-    """Return what an account searched for under that number; None when it is kept no longer."""
+    """Return an account's search of this number; None if it is not stored any more."""
     rows = await tx.execute_fetchall(
         "SELECT query FROM searches WHERE account_id = ? AND number = ?", (account_id, number)
     )
@@ -215,7 +215,7 @@ _LATEST = 1e18
 
 
 async def add_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture], *, now: float) -> None:
-    """Keep these pictures; those that are kept already stay as they are."""
+    """Add favourites; existing ones stay as they are."""
     for picture in pictures:
         await tx.execute_fetchall(
             "INSERT INTO favourites (person_id, job_id, picture_id, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -224,7 +224,7 @@ async def add_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequ
 
 
 async def remove_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture]) -> None:
-    """Keep these pictures no longer."""
+    """Remove favourites."""
     for picture in pictures:
         await tx.execute_fetchall(
             "DELETE FROM favourites WHERE person_id = ? AND job_id = ? AND picture_id = ?",
@@ -233,7 +233,7 @@ async def remove_favourite(tx: aiosqlite.Connection, person_id: int, pictures: S
 
 
 async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Sequence[int]) -> frozenset[int]:
-    """Return the ids of the pictures of these jobs that a person keeps."""
+    """Return the ids of a person's favourites among the pictures of these jobs."""
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
         f"SELECT picture_id FROM favourites WHERE person_id = ? AND job_id IN ({marks})",  # noqa: S608 - question marks
@@ -243,7 +243,7 @@ async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Se
 
 
 async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
-    """Return which of these jobs have a picture that whoever asked for it keeps."""
+    """Return which of these jobs have a picture that is a favourite of their author."""
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
         "SELECT j.id FROM jobs j JOIN favourites f ON f.person_id = j.person_id AND f.job_id = j.id"  # noqa: S608 - question marks
@@ -256,7 +256,7 @@ async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> fr
 async def favourites_page(
     tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
 ) -> tuple[int, ...]:
-    """Return the ids of the jobs that a person keeps pictures of, newest first; of ``query``, its days alone count."""
+    """Return the ids of jobs with favourites of a person, newest first. Of ``query``, only its time span counts."""
     rows = await tx.execute_fetchall(
         "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
         " WHERE f.person_id = ? AND f.job_id < ? AND j.created_at >= ? AND j.created_at < ?"

@@ -1,7 +1,7 @@
-"""The ``parameters`` text as the A1111 family writes it, and as Civitai reads it.
+"""The ``parameters`` text: how a picture was drawn, as A1111 writes it and Civitai reads it.
 
-Three parts: the prompt, a line ``Negative prompt: ...``, and one last line ``Steps: 8, Sampler: Euler, ...``. Readers
-find the last line by its three or more ``Key: value`` pairs and its beginning with ``Steps: ``.
+It has three parts: the prompt, a line ``Negative prompt: ...``, and a last line ``Steps: 8, Sampler: Euler, ...``.
+Readers recognise the last line by ``Steps: `` and at least three ``Key: value`` pairs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from engine.contract import Profile, Recipe
 
 KEYWORD = "parameters"
-"""Under which A1111 looks for it in a PNG."""
+"""Keyword of the text in a PNG."""
 
 SAMPLERS: Mapping[str, str] = {
     "": "Euler",
@@ -30,21 +30,21 @@ SAMPLERS: Mapping[str, str] = {
     "HeunDiscreteScheduler": "Heun",
     "LMSDiscreteScheduler": "LMS",
 }
-"""A1111's names of diffusers' schedulers; a model of the flow-match kind that names none has Euler."""
+"""A1111's names of diffusers' schedulers. A flow-matching model without a named scheduler has Euler."""
 
 _COMMIT_CHARS = 10
 
 _NEGATIVE = "Negative prompt:"
 _QUOTED = re.compile(r'[,\n:]|^"')
-# Readers take a line that begins so as the negative prompt, or as the settings, even inside the prompt.
+# Readers take such a line as the negative prompt or the settings, even inside the prompt.
 _MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps:)")
-# A1111 takes the first at the beginning of the first line too, Civitai anywhere.
+# A1111 also reads the first marker at the beginning of the first line, Civitai anywhere.
 _MARKER = re.compile(r"Negative prompt:|^Steps: ")
 _NO_BREAK_SPACE = "\u00a0"
 
 
 def sampler_of(profile: Profile) -> str:
-    """Return A1111's name of what a model is drawn with."""
+    """Return A1111's name of a model's scheduler."""
     known = SAMPLERS.get(profile.scheduler, profile.scheduler.removesuffix("Scheduler"))
     return f"{known} Karras" if profile.scheduler_config.get("use_karras_sigmas") else known
 
@@ -61,19 +61,19 @@ def parameters(
 ) -> str:
     """Return the text for one picture.
 
-    A prompt whose own line begins with ``Negative prompt:`` or ``Steps:`` would be misread: that line is joined to the
-    one before it, and the marker's own space becomes one without a break, which looks alike and is a space to every
-    tokenizer. Other line breaks stay. As A1111 has it, an enlarged picture's Size is the one that it was enlarged
-    from, and Hires upscale says by how much.
+    A line of the prompt that begins with ``Negative prompt:`` or ``Steps:`` would be misread. It is joined to the line
+    before it, and the space in the marker becomes a no-break space, which looks the same and which tokenizers treat as a
+    space. Other line breaks stay. As in A1111, Size of an enlarged picture is the size before, and Hires upscale is the
+    factor.
 
     Args:
-        recipe: What decided the pixels.
-        model_title: The model's proper name.
-        sampler: As A1111 names it.
-        style: Name of the style whose words the prompt holds, if any.
-        upscale: How many times as wide it is as the picture that it enlarges; 0 where it enlarges none.
-        precision: Number format that it was drawn in; empty where nobody said.
-        revision: Commit of the model's files on their hub; empty for files that have none.
+        recipe: The picture's recipe.
+        model_title: The model's title.
+        sampler: A1111's name of the sampler.
+        style: Name of the request's style; empty for none.
+        upscale: Factor by which the picture was enlarged; 0 if it was not.
+        precision: Number format that it was drawn in; empty if unknown.
+        revision: Commit of the model's files on their hub; empty if they have none.
     """
     factor = upscale or 1.0
     settings = {
@@ -101,7 +101,7 @@ def parameters(
 
 
 def easel_version() -> str:
-    """Return the installed version, or ``0`` when Easel runs without being installed."""
+    """Return the installed version; ``0`` if Easel is not installed."""
     try:
         return version("easel")
     except PackageNotFoundError:
@@ -114,5 +114,5 @@ def _safe(text: str) -> str:
 
 
 def _quote(value: str) -> str:
-    # A1111 quotes as JSON what would end the value early.
+    # A1111 writes a value with separators as a JSON string.
     return json.dumps(value, ensure_ascii=False) if _QUOTED.search(value) else value

@@ -1,4 +1,4 @@
-"""Text chunks of a PNG: reads and writes them, and writes a picture's generation parameters."""
+"""PNG metadata: reads and writes text chunks, and embeds how a picture was drawn."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from engine.contract import Image, Profile, Recipe
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = len(_SIGNATURE) + 4 + 4 + 13 + 4
-"""The signature, then IHDR: length, name, 13 bytes, checksum. It is always the first chunk."""
+"""Length of the signature and of IHDR (length, name, 13 bytes, checksum), which is always the first chunk."""
 
 
 def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
-    """Return the PNG with these text chunks right behind its header; all other bytes stay as they are.
+    """Return the PNG with these text chunks after its header; all other bytes stay as they are.
 
-    As A1111 does through Pillow: tEXt for text that fits Latin-1, else iTXt in UTF-8.
+    As in A1111, text in Latin-1 becomes a tEXt chunk, other text an iTXt chunk in UTF-8.
 
     Args:
         data: A PNG.
         texts: Text by keyword (1 to 79 Latin-1 characters).
 
     Raises:
-        ValueError: It is no PNG.
+        ValueError: It is not a PNG.
     """
     if data[: len(_SIGNATURE)] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < _HEADER_END:
-        raise ValueError("no PNG: its signature or its header is missing")
+        raise ValueError("not a PNG: its signature or its header is missing")
     info = PngInfo()
     for keyword, text in texts.items():
         info.add_text(keyword, text)
@@ -42,16 +42,16 @@ def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
 
 
 class MetadataWriter:
-    """Adds the A1111 ``parameters`` chunk."""
+    """Embeds the A1111 ``parameters`` text in pictures."""
 
     def __init__(self, profiles: Callable[[], Sequence[Profile]]) -> None:
         """Args:
-        profiles: The models, for their proper names and their samplers.
+        profiles: Returns the profiles, for their titles and samplers.
         """
         self._profiles = profiles
 
     def embed(self, image: Image, job: Job, recipe: Recipe) -> bytes:
-        """Return the PNG with its metadata; its pixels stay as they are. Raises ValueError when it is no PNG."""
+        """Return the picture's file with its metadata; its pixels stay as they are. Raises ValueError if it is not a PNG."""
         profile = next((p for p in self._profiles() if p.name == recipe.model), None)
         text = a1111.parameters(
             recipe,

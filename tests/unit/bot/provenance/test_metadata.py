@@ -84,5 +84,5 @@ def test_several_texts_keep_their_order() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a" + b"\0" * 60, picture()[:20], b"\x89PNG\r\n\x1a\n" + b"\0" * 60])
 def test_what_is_no_png_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="no PNG"):
+    with pytest.raises(ValueError, match="not a PNG"):
         embed_texts(data, {KEYWORD: "x"})
