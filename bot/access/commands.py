@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.access import cards as present
+from bot.access import cards as access_cards
 from bot.access import claims, newcomers
 from bot.access.cards import ALLOW, ALLOW_FEW, REFUSE
 from bot.access.newcomers import AnswerResult
@@ -17,8 +17,8 @@ from bot.core.texts import bounded, shown
 
 
 async def _waiting(ctx: AppContext, call: Invocation) -> Card:
-    knocks, total = await newcomers.list_requests(ctx)
-    return present.requests_card(knocks, total, call.actor.locale)
+    requests, total = await newcomers.list_requests(ctx)
+    return access_cards.requests_card(requests, total, call.actor.locale)
 
 
 async def _allow(ctx: AppContext, call: Invocation) -> Card:
@@ -30,7 +30,7 @@ async def _allow_few(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _allowed(ctx: AppContext, call: Invocation, rule: str | None) -> Card:
-    # A button may be old: it answers only where nobody has.
+    # A button may be old: it must not change an answer.
     first = call.press is not None
     answered = await newcomers.allow(ctx, call.actor, _number(call), rule, first=first)
     return await _card(ctx, answered, call.actor.locale)
@@ -50,9 +50,9 @@ async def _claim(ctx: AppContext, call: Invocation) -> Card:
 async def _card(ctx: AppContext, answered: AnswerResult, locale: str) -> Card:
     newcomer, moved = answered.newcomer, answered.moved
     jobs = len(moved.queued)
-    result = present.answer_text(newcomer, jobs, locale, rule=answered.rule)
-    knocks, total = await newcomers.list_requests(ctx)
-    return present.requests_card(knocks, total, locale, result=result, about=newcomer)
+    result = access_cards.answer_text(newcomer, jobs, locale, rule=answered.rule)
+    requests, total = await newcomers.list_requests(ctx)
+    return access_cards.requests_card(requests, total, locale, result=result, about=newcomer)
 
 
 def _number(call: Invocation) -> int:

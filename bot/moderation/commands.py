@@ -1,4 +1,4 @@
-"""Commands of moderation: bans, the word list, reports and where they go."""
+"""Commands of moderation: bans, the strictness of a place, reports and their log channel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bot.core.messages import Address
 from bot.core.pictures import Picture
 from bot.core.strictness import Strictness
 from bot.moderation import bans, reports
-from bot.moderation import cards as present
+from bot.moderation import cards as moderation_cards
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BanTarget
 from bot.moderation.cards import HIDE
@@ -29,16 +29,16 @@ from engine.contract import Profile
 async def _words(ctx: AppContext, call: Invocation) -> Card:
     level = Strictness(call.args["level"])
     await _set(ctx, call, STRICTNESS_OPTION, level.value)
-    return present.words_card(level, call.actor.locale)
+    return moderation_cards.words_card(level, call.actor.locale)
 
 
 async def _log(ctx: AppContext, call: Invocation) -> Card:
     channel = call.args.get("channel", call.place.channel)
     if call.args.get("level") == moderation_rows.LOG_OFF:
         await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.LOG_OFF)
-        return present.log_card(None, call.actor.locale)
+        return moderation_cards.log_card(None, call.actor.locale)
     here = channel == call.place.channel
-    # A channel counts only when its surface has found it in this place: an id alone may be of anybody's.
+    # Only a channel that the platform found in this place: an id alone may belong to another place.
     if not here and (call.place.guild is None or "channel" not in call.names):
         raise BadInput("refusal.log.channel")
     thread = call.place.thread if here else None
@@ -51,21 +51,21 @@ async def _log(ctx: AppContext, call: Invocation) -> Card:
         private=alone,
     )
     await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.log_channel_value(address))
-    return present.log_card("" if here else call.names["channel"], call.actor.locale)
+    return moderation_cards.log_card("" if here else call.names["channel"], call.actor.locale)
 
 
 async def _ban(ctx: AppContext, call: Invocation) -> Card:
     span = call.args.get("span", "")
     seconds = None if not span or is_for_good(span) else parse_span(span)
-    stopped = await bans.ban(
-        ctx, call.actor, call.place, _who(call), seconds=seconds, reason=call.args.get("reason", "").strip()
+    cancelled = await bans.ban(
+        ctx, call.actor, call.place, _target(call), seconds=seconds, reason=call.args.get("reason", "").strip()
     )
-    return present.banned_card(_name(call), seconds, stopped, call.actor.locale)
+    return moderation_cards.banned_card(_name(call), seconds, cancelled, call.actor.locale)
 
 
 async def _unban(ctx: AppContext, call: Invocation) -> Card:
-    await bans.unban(ctx, call.actor, call.place, _who(call))
-    return present.unbanned_card(_name(call), call.actor.locale)
+    await bans.unban(ctx, call.actor, call.place, _target(call))
+    return moderation_cards.unbanned_card(_name(call), call.actor.locale)
 
 
 async def _bans(ctx: AppContext, call: Invocation) -> Card:
@@ -78,7 +78,7 @@ async def _bans(ctx: AppContext, call: Invocation) -> Card:
             account = f"{ban.platform}:{ban.user_id}"
             name = f"{person.name} ({account})" if person is not None and person.name else account
             lines.append((name, None if ban.until is None else ban.until - now, ban.reason))
-    return present.bans_card(lines, call.actor.locale)
+    return moderation_cards.bans_card(lines, call.actor.locale)
 
 
 async def _report(ctx: AppContext, call: Invocation) -> CommandResult:
@@ -92,7 +92,7 @@ async def _hide(ctx: AppContext, call: Invocation) -> CommandResult:
 
 
 async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> None:
-    """Change an option of the place, or in an owner's direct message of the whole service."""
+    """Set an option of the place, or, in an owner's direct message, of the whole service."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         place_id = await people.remember_place(tx, call.place, now=now)
@@ -100,7 +100,7 @@ async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> N
         await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
 
 
-def _who(call: Invocation) -> BanTarget:
+def _target(call: Invocation) -> BanTarget:
     typed = call.args["person"]
     platform, colon, user_id = typed.partition(":")
     if colon and user_id:

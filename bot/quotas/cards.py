@@ -95,7 +95,7 @@ def quota_reset_card(
     return Card(Tone.INFO, text(locale, "card.quota.reset"), facts=_facts(locale, facts), final=True)
 
 
-def given_card(pictures: int, kind: CreditKind, locale: str, *, wait: float, name: str, everywhere: bool) -> Card:
+def credits_card(pictures: int, kind: CreditKind, locale: str, *, wait: float, name: str, everywhere: bool) -> Card:
     """Return the answer to granted or lent credits: how many, to whom, and for how long (``wait``, in seconds)."""
     key = "card.quota.granted" if kind is CreditKind.BONUS else "card.quota.lent"
     status = text(locale, key, n=pictures, name=name, wait=wait)

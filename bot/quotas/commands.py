@@ -1,4 +1,4 @@
-"""``quota ...``: what is left and why, and the rules and credits of a place."""
+"""Commands of quotas: the status and its reasons, the rules and the credits of a place."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bot.quotas.service import RuleTarget
 
 async def _show(ctx: AppContext, call: Invocation) -> Card:
     who, name = await _about(ctx, call)
-    standing = await quota_service.show_quota(ctx, who, call.place)
-    return quota_cards.quota_card(standing, call.actor.locale, name=name)
+    status = await quota_service.show_quota(ctx, who, call.place)
+    return quota_cards.quota_card(status, call.actor.locale, name=name)
 
 
 async def _why(ctx: AppContext, call: Invocation) -> Card:
@@ -27,14 +27,14 @@ async def _why(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _set(ctx: AppContext, call: Invocation) -> Card:
-    terms = await quota_service.set_rule(ctx, call.actor, call.place, call.args["rule"], _whom(call))
+    terms = await quota_service.set_rule(ctx, call.actor, call.place, call.args["rule"], _target(call))
     if call.place.guild is None:
         return quota_cards.ceiling_card(terms, call.actor.locale, person=_named(call, "person"))
     return quota_cards.quota_set_card(terms, call.actor.locale, **_names(call))
 
 
 async def _reset(ctx: AppContext, call: Invocation) -> Card:
-    terms = await quota_service.reset_rule(ctx, call.actor, call.place, _whom(call))
+    terms = await quota_service.reset_rule(ctx, call.actor, call.place, _target(call))
     if call.place.guild is None:
         return quota_cards.ceiling_card(None, call.actor.locale, person=_named(call, "person"))
     return quota_cards.quota_reset_card(terms, call.actor.locale, **_names(call))
@@ -49,7 +49,7 @@ async def _lend(ctx: AppContext, call: Invocation) -> Card:
 
 
 async def _give(ctx: AppContext, call: Invocation, kind: CreditKind) -> Card:
-    given = await quota_service.give_credits(
+    granted = await quota_service.give_credits(
         ctx,
         call.actor,
         call.place,
@@ -60,18 +60,18 @@ async def _give(ctx: AppContext, call: Invocation, kind: CreditKind) -> Card:
         kind=kind,
         name=call.names.get("person", ""),
     )
-    return quota_cards.given_card(
-        given.grant.pictures,
+    return quota_cards.credits_card(
+        granted.grant.pictures,
         kind,
         call.actor.locale,
-        wait=given.grant.expires_at - given.now,
+        wait=granted.grant.expires_at - granted.now,
         name=_named(call, "person") or "",
-        everywhere=given.grant.by_owner,
+        everywhere=granted.grant.by_owner,
     )
 
 
 async def _about(ctx: AppContext, call: Invocation) -> tuple[Actor, str]:
-    """Return who is asked about, and their name; empty for oneself."""
+    """Return the person that the command is about, and their name; empty for the actor."""
     person = call.args.get("person")
     if person is None:
         return call.actor, ""
@@ -81,7 +81,7 @@ async def _about(ctx: AppContext, call: Invocation) -> tuple[Actor, str]:
     return who, "" if who is call.actor else who.name
 
 
-def _whom(call: Invocation) -> RuleTarget:
+def _target(call: Invocation) -> RuleTarget:
     return RuleTarget(role=call.args.get("role"), channel=call.args.get("channel"), person=call.args.get("person"))
 
 

@@ -24,7 +24,7 @@ from bot.core.quotas import (
 )
 from bot.quotas.cards import (
     ceiling_card,
-    given_card,
+    credits_card,
     limit_text,
     quota_card,
     quota_reset_card,
@@ -112,10 +112,10 @@ def test_a_rule_that_was_set_is_for_everybody_to_see() -> None:
 @pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("kind", CreditKind)
 def test_what_was_given_and_for_how_long(kind: CreditKind, locale: str) -> None:
-    found = given_card(5, kind, locale, wait=3 * 86400, name="@Bob", everywhere=False)
+    found = credits_card(5, kind, locale, wait=3 * 86400, name="@Bob", everywhere=False)
     assert "@Bob" in found.status
     assert ("3 days" if locale == "en" else "3 天") in found.status
-    assert found.notes != given_card(5, kind, locale, wait=9.0, name="Bob", everywhere=True).notes
+    assert found.notes != credits_card(5, kind, locale, wait=9.0, name="Bob", everywhere=True).notes
 
 
 def policy(number: int, terms: str, **scope: str) -> QuotaRule:
