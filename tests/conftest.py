@@ -1,4 +1,4 @@
-"""What every test may rely on: an environment without this machine's own settings."""
+"""Fixtures of all tests: an environment without this machine's own settings, and an open database."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hypothesis import settings
 
 from bot.storage.database import Database
 
-# No clock decides a test: on a busy machine any example may take long.
+# Without a deadline: on a busy machine any example may take long.
 settings.register_profile("easel", deadline=None, print_blob=True)
 settings.load_profile("easel")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment() -> None:
-    """Take the operator's own EASEL_* settings away, so that no test reads or speaks to anything real."""
+    """Remove the operator's own EASEL_* settings, so that no test connects to a real service."""
     for name in [n for n in os.environ if n.startswith("EASEL_") and not n.startswith("EASEL_TEST_")]:
         del os.environ[name]
-    # A shell makes what it runs in the background deaf to Ctrl-C, and whatever the tests start would inherit that.
+    # A shell starts background jobs with SIGINT ignored, and child processes of the tests would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Put logging back: a command that runs in this process sends all log lines to a stream that ends with its test."""
+    """Restore logging: a command that runs in this process logs to a stream that is closed after its test."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]

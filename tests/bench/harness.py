@@ -1,4 +1,4 @@
-"""A whole Easel in this process, without a page, for benchmarks that look at what people wait for."""
+"""Easel in this process, without a page, for benchmarks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _events = itertools.count()
 def fake(_config: EngineConfig) -> Engine:
     """An engine that draws at once."""
     engine = FakeEngine()
-    # It would remember every recipe that it drew, and look like a leak.
+    # A list of every recipe would look like a leak.
     engine.painted = deque(maxlen=1)
     return engine
 
 
 def stuck(_config: EngineConfig) -> Engine:
-    """An engine that never ends its first step, so that nothing but what is measured runs here."""
+    """An engine that never ends its first step, so that only the measured code runs."""
     return FakeEngine(pause=asyncio.Event().wait)
 
 

@@ -48,7 +48,7 @@ FROM drawn
 
 
 async def fill(db: Database, count: int) -> None:
-    """Store so many jobs with a picture each; none of them is indexed yet."""
+    """Store this number of jobs with a picture each, not indexed yet."""
     async with db.write() as tx:
         for statement in _WORDS.strip().splitlines():
             await tx.execute_fetchall(statement)

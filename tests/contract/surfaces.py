@@ -36,7 +36,7 @@ from tests.unit.adapters.telegram.conftest import SMALL, Hand
 
 @dataclass(frozen=True)
 class View:
-    """One message as it is seen: what can be read, what stands behind its buttons, its files, whom it notifies."""
+    """A message as people see it: its text, button codes, files and notified users."""
 
     text: str
     buttons: tuple[str, ...]
@@ -49,7 +49,7 @@ class Rig(Protocol):
 
     @property
     def surface(self) -> Surface:
-        """What is tested."""
+        """The surface under test."""
 
     def address(self) -> Address:
         """The chat, asked for by that person."""
@@ -61,25 +61,25 @@ class Rig(Protocol):
         """What that person alone sees."""
 
     def later(self) -> None:
-        """So much time passes that the platform's limits are forgotten."""
+        """Let enough time pass that no rate limit applies."""
 
     def delete(self, address: Address) -> None:
-        """Somebody deletes the message."""
+        """Delete the message, as a person would."""
 
     def age(self, address: Address) -> None:
-        """So much time passes that nobody can delete the message any more, where there is such a limit."""
+        """Let enough time pass that nobody can delete the message any more, if there is such a limit."""
 
     def shut(self) -> None:
-        """The bot may write nowhere any more."""
+        """Forbid the bot to write."""
 
     def limit(self) -> None:
-        """The platform can't be spoken to for a while."""
+        """Make the platform unreachable for a while."""
 
     def cut(self) -> None:
-        """The next call arrives, and its answer does not."""
+        """Lose the answer to the next call."""
 
     def mend(self) -> None:
-        """The platform is well again."""
+        """End all faults."""
 
 
 class FakeRig:

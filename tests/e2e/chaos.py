@@ -1,6 +1,6 @@
-"""Random operations by many people, with kills of the service and of its engine between any two of them.
+"""Random operations by many people, with kills of the service and its engine between them.
 
-What people are shown is checked in Telegram's chats, what is stored in the rows and on the disk.
+Afterwards the messages in Telegram's chats, the rows and the files must agree.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ BUTTONS = ("easel:reroll:", "easel:seed:", "easel:cancel:")
 OPEN = "state NOT IN ('delivered', 'failed', 'cancelled')"
 _NAME = re.compile(r"(?:easel-)?(\d+)-\d+\.\w+")
 MOST_OPEN = 200
-"""Requests that may be open before the next fifty operations."""
+"""Largest number of open jobs before the next fifty operations."""
 
 WAIT = 600.0
-"""Seconds until everything that was asked for has ended, at the latest."""
+"""Seconds after which the jobs must have ended."""
 
 
 def stand_in() -> TelegramStandIn:
-    """Return a Telegram whose limits are wide enough for a storm; its bot keeps the real ones all the same."""
+    """Return a Telegram stand-in with wide limits; the bot still keeps the real ones."""
     return TelegramStandIn(flood=Flood(gap=0.0, per_minute=10**6))
 
 
 class ChaosRun:
-    """One service and everybody around it.
+    """A service and the people who use it.
 
     Attributes:
         done: How often each operation was done.
-        faults: Answers of the page that say that something is broken.
+        faults: Answers of the page with a status of a broken service.
     """
 
     def __init__(self, service: Service, telegram: TelegramStandIn, seed: int, people: int) -> None:
@@ -69,7 +69,7 @@ class ChaosRun:
         self._prompts: list[int] = []
 
     def environment(self) -> dict[str, str]:
-        """Settings that lead the service here."""
+        """Return the settings that connect the service to the stand-in."""
         return {
             "EASEL_TELEGRAM_TOKEN": self.telegram.token,
             "EASEL_TELEGRAM_API_URL": self.telegram.url,
@@ -79,7 +79,7 @@ class ChaosRun:
         }
 
     async def blow(self, operations: int, kills: float) -> None:
-        """Do so many operations; ``kills`` is the chance of a kill after each, half of them of the engine alone."""
+        """Do this number of operations; ``kills`` is the chance of a kill after each, half of them of the engine alone."""
         verbs: tuple[tuple[int, str, Callable[[], Awaitable[None]]], ...] = (
             (34, "page draw", self._page_draw),
             (8, "page draw again", self._page_again),
@@ -105,7 +105,7 @@ class ChaosRun:
                 await self._breathe()
         await self._settle()
 
-    # Operations on the page, whose requests carry a key: sent again, they are the same request.
+    # Operations on the page. Its requests carry a key: the same key is the same request.
 
     async def _page_draw(self) -> None:
         prompt = f"{self.rng.choice(WORDS)} --count {self.rng.randrange(1, 4)} {self._size()}"
@@ -127,7 +127,7 @@ class ChaosRun:
             await self._post("/api/press", {"key": key, "id": button})
 
     async def _breathe(self) -> None:
-        """Wait while more is open than anybody would look at: what comes after it would only wait."""
+        """Wait while too many jobs are open: further ones would only wait."""
         end = time.monotonic() + WAIT
         while len(self.telegram.updates) > 100 or self._open() > MOST_OPEN:
             assert self.service.running, self.service.log[-5000:]
@@ -194,8 +194,8 @@ class ChaosRun:
     # Kills.
 
     async def _kill(self) -> None:
-        """Kill the service or its engine, at any moment of what it is doing."""
-        await asyncio.sleep(self.rng.random() * 0.5)  # the moment is meant to be any
+        """Kill the service or its engine at a random moment."""
+        await asyncio.sleep(self.rng.random() * 0.5)  # a random moment
         children = psutil.Process(self.service.process.pid).children(recursive=True)
         if children and self.rng.random() < 0.5:
             self.rng.choice(children).kill()
@@ -204,14 +204,14 @@ class ChaosRun:
         await asyncio.to_thread(self.service.kill)
         self.done["service killed"] += 1
         if self.rng.random() < 0.2:
-            # In the middle of its start, too.
+            # During its start, too.
             await asyncio.to_thread(self.service.start, ready=False)
             await asyncio.sleep(self.rng.random() * 3)
             await asyncio.to_thread(self.service.kill)
         await self._start()
 
     async def _kill_after_a_message(self) -> None:
-        """Kill the service between a message that arrived and what it writes of that."""
+        """Kill the service after a message arrived and before it stores the message's id."""
         sent = len(self.telegram.calls)
         self.telegram.held.add("sendMessage")
         await self._chat_draw()
@@ -279,7 +279,7 @@ class ChaosRun:
             " (SELECT count(*) FROM ledger WHERE job_id = jobs.id AND kind = 'reserve') AS reservations"
             " FROM jobs WHERE reservations != 1 OR reserved != 0 OR charged != drawn"
             " OR drawn != iif(state = 'delivered', count, 0)"
-            # Only what was tried in vain as often as it may be has failed.
+            # A job fails only after the last attempt.
             " OR (state = 'failed' AND attempts < 3)"
         ).fetchall()
         assert wrong == []

@@ -1,4 +1,4 @@
-"""Fixtures for tests from the outside: the real service, started and always ended."""
+"""Fixtures of end-to-end tests: the real service, started and always ended."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
 
     def run(*args: str, lang: str = "C.UTF-8", **env: str) -> tuple[int, str, str]:
-        # What it sets in its environment ends with it.
+        # Changes of the environment end with the command.
         with monkeypatch.context() as own:
             own.setattr(os, "environ", {**os.environ, "LC_ALL": lang, **env})
             try:
                 code = main.run(args)
-            except SystemExit as end:  # argparse's own way to say that a line is wrong
+            except SystemExit as end:  # argparse exits for a wrong command line
                 code = int(end.code or 0)
         out, err = capsys.readouterr()
         return code, out, err
@@ -38,7 +38,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @pytest.fixture(scope="module")
 def module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service without chat platforms for all tests of a module: for tests that only use the page."""
+    """A service without chat platforms, shared by the tests of a module."""
     one = Service(tmp_path_factory.mktemp("service"))
     one.start()
     yield one
@@ -63,5 +63,5 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
 
 @pytest.fixture
 def service(start_service: StartService) -> Service:
-    """A service of the test's own, ready, with no chat platform."""
+    """A ready service without chat platforms, for one test."""
     return start_service()

@@ -1,4 +1,4 @@
-"""A whole Easel in this process, up to the platform: real rows, real dispatch, and an engine that needs no device."""
+"""Easel in this process without its platform: real rows, real dispatch and the fake engine."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ OWNER = "900"
 
 
 class Platform(Protocol):
-    """What an adapter builds: a surface to send by, and a client that runs."""
+    """The part of an adapter that a harness needs: a surface for sending and a client to run."""
 
     @property
     def name(self) -> str:
-        """As the rows call it."""
+        """The platform's name in the database."""
 
     @property
     def surface(self) -> Surface:
-        """What delivery sends by."""
+        """The surface that delivery sends with."""
 
     async def run(self) -> None:
-        """Speak to the platform until cancelled."""
+        """Run the client until it is cancelled."""
 
 
 class PlatformHarness:
-    """One data folder, and the service that works on it now.
+    """A data folder and the service that runs on it; it can be stopped, killed and started again.
 
     Args:
         folder: The data folder.
-        engine: What draws.
+        engine: The engine.
         platform: Name of the platform.
         quota: Pictures a day for everybody.
         access: Who may come in.
@@ -83,18 +83,18 @@ class PlatformHarness:
         )
 
     async def connect(self, platform: Platform) -> None:
-        """Start what works on the folder, and the platform's client."""
+        """Start dispatch and the platform's client."""
         await self.dispatch.start()
         await self.dispatch.attach(platform.name, platform.surface)
         self._run = asyncio.create_task(platform.run())
 
     async def stop(self) -> None:
-        """End as SIGTERM does."""
+        """Stop the service, as SIGTERM does."""
         await self.dispatch.stop()
         await self._end()
 
     async def kill(self) -> None:
-        """End as ``kill -9`` does: what is under way stays as it is."""
+        """End the service as ``kill -9`` does: nothing is cleaned up."""
         task = self.dispatch._task
         if task is not None:
             task.cancel()
@@ -103,19 +103,19 @@ class PlatformHarness:
         await self._end()
 
     async def count(self, table: str) -> int:
-        """How many rows there are."""
+        """Return the number of rows of a table."""
         return await self.number(f"SELECT count(*) FROM {table}")
 
     async def charged(self) -> int:
-        """How many pictures were paid for."""
+        """Return the number of charged pictures."""
         return await self.number("SELECT coalesce(sum(charged), 0) FROM ledger")
 
     async def reserved(self) -> int:
-        """How many pictures are still reserved."""
+        """Return the number of reserved pictures."""
         return await self.number("SELECT coalesce(sum(reserved), 0) FROM ledger")
 
     async def number(self, query: str) -> int:
-        """The one number that a query gives."""
+        """Return the one number that a query selects."""
         async with self.db.read() as tx:
             return int(next(iter(await tx.execute_fetchall(query)))[0])
 

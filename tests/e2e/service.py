@@ -1,4 +1,4 @@
-"""The real `easel serve` as a process of its own, for tests from the outside."""
+"""The real `easel serve` as a child process, for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Service:
 
     @property
     def log(self) -> str:
-        """Everything that it has written so far."""
+        """Its output so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def start(self, *, ready: bool = True) -> None:
@@ -155,18 +155,18 @@ class Service:
         return self.card(job_id)
 
     def get(self, path: str) -> bytes:
-        """Return what is at an address of the page."""
+        """Return the body at an address of the page."""
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             data: bytes = answer.read()
         return data
 
     def stop(self) -> int:
-        """End it as Ctrl-C or a service manager does; returns its exit code."""
+        """Stop it as Ctrl-C or a service manager does; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
 
     def kill(self) -> None:
-        """End it without a word (kill -9); its engine process is left to notice by itself."""
+        """Kill it (kill -9); its engine process notices by itself."""
         self.process.kill()
         self.process.wait(STOP_SECONDS)
 

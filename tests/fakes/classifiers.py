@@ -69,7 +69,7 @@ def red_is_unsafe(folder: Path) -> Path:
 
 
 def looks_like_one(folder: Path, labels: tuple[str, ...] = ("normal", "nsfw")) -> Path:
-    """Write only what is read before a child is started."""
+    """Write only the files that are read before the child is started."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {str(index): label for index, label in enumerate(labels)}
     config = {"architectures": ["ViTForImageClassification"], "id2label": names}

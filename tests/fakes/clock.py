@@ -1,4 +1,4 @@
-"""Time that a test holds in its hand."""
+"""A clock that a test moves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class FakeClock:
-    """Stands still until ``advance``; obeys ``bot.core.ports.Clock``."""
+    """Implements ``bot.core.ports.Clock``; time passes only by ``advance``."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._wall = now
@@ -31,7 +31,7 @@ class FakeClock:
             self._sleepers.remove(sleeper)
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and wake whoever slept for it."""
+        """Let this time pass, and wake the sleepers whose time is over."""
         self._wall += seconds
         self._ran += seconds
         for at, event in self._sleepers:
@@ -39,9 +39,9 @@ class FakeClock:
                 event.set()
 
     def jump(self, seconds: float) -> None:
-        """Somebody sets the machine's clock by so much (back where it is below 0); no time passes."""
+        """Change the wall clock by this many seconds (may be negative); no time passes."""
         self._wall += seconds
 
     def asleep(self) -> int:
-        """How many sleep."""
+        """Return the number of sleepers."""
         return len(self._sleepers)

@@ -1,6 +1,6 @@
 """A device in simulated time: the service's own queue, batcher and expected waits, and the engine's own order of steps.
 
-What takes time is a step, as measured on a device; nothing is drawn, nothing waits, and a day passes in a moment.
+Steps take the time that was measured on a device. Nothing is drawn, and a simulated day takes a moment.
 """
 
 from __future__ import annotations

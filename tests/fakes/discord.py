@@ -30,7 +30,7 @@ TYPES: Mapping[int, tuple[type, ...]] = {
 
 
 class Asked:
-    """Something that a person did, and what came of it."""
+    """An interaction of a person, and its answer."""
 
     def __init__(self, world: World, interaction: Interaction) -> None:
         self._world = world
@@ -59,7 +59,7 @@ class Asked:
 
 
 class Person:
-    """Somebody at the real client: offers only what Discord would let them do."""
+    """A person at the client: offers only what Discord allows."""
 
     def __init__(self, fake: FakeDiscord, user: User) -> None:
         self._fake = fake
@@ -135,14 +135,14 @@ class Person:
         return await self._begin(FORM, self._fake.channel, {"custom_id": custom_id, "components": []})
 
     def sees(self, channel: Channel | None = None) -> list[Message]:
-        """What they see in a channel, oldest first."""
+        """Return the messages that they see in a channel, oldest first."""
         where = channel or self._fake.channel
         messages = sorted(self._fake.world.messages.values(), key=lambda m: m.id)
         shown = [m for m in messages if m.channel is where and not m.deleted]
         return [m for m in shown if m.only_for in (None, self.user)]
 
     def direct_messages(self) -> list[Message]:
-        """What the bot wrote to them alone."""
+        """Return the direct messages of the bot to them."""
         return self.sees(self._fake.world.direct(self.user))
 
     async def _begin(self, kind: int, channel: Channel, data: dict[str, Any], message: Message | None = None) -> Asked:
@@ -195,7 +195,7 @@ class FakeDiscord:
     """Starts on a free port of the loopback; an async context manager.
 
     Attributes:
-        world: What exists, and what the bot did wrong.
+        world: The users, channels and messages, and the bot's mistakes.
         channel: The server's channel where people talk.
         rest: Paths, limits and faults to plant.
         gateway: Connections, to drop and to refuse.
@@ -222,7 +222,7 @@ class FakeDiscord:
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings that lead the service here."""
+        """The settings that connect the service to the stand-in."""
         return {
             "EASEL_DISCORD_TOKEN": self.token,
             "EASEL_DISCORD_API_URL": self.api_url,
@@ -281,11 +281,11 @@ class FakeDiscord:
         return made
 
     def delete(self, message: Message) -> None:
-        """Somebody removes a message."""
+        """Delete a message, as a person would."""
         message.deleted = True
 
     def expire_tokens(self) -> None:
-        """Fifteen minutes pass for every interaction so far."""
+        """Expire the tokens of all interactions so far, as after fifteen minutes."""
         for interaction in self.world.interactions.values():
             interaction.expired = True
 
@@ -297,7 +297,7 @@ class FakeDiscord:
 
 @contextmanager
 def endpoints() -> Iterator[None]:
-    """Give discord.py's addresses back at the end: it keeps them for the whole process."""
+    """Restore discord.py's addresses at the end: it keeps them for the whole process."""
     base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     try:
         yield

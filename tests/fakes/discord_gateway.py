@@ -20,7 +20,7 @@ PRIVILEGED = (1 << 1) | (1 << 8) | (1 << 15)
 
 @dataclass(eq=False)
 class Session:
-    """What a client may resume: its events by number."""
+    """A session that a client may resume: its events by number."""
 
     id: str
     shard: tuple[int, int] = (0, 1)
@@ -104,7 +104,7 @@ class Gateway:
                 await session.wire.send({"op": RECONNECT, "d": None})
 
     async def close(self) -> None:
-        """End for good."""
+        """Stop serving."""
         await self.drop(code=WSCloseCode.GOING_AWAY)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -205,7 +205,7 @@ class Gateway:
             "id": str(self._world.guild_id),
             "name": "The Studio",
             "owner_id": "1",
-            # The server's own id is the role that everybody has; the one beside it some have.
+            # The server's own id is the role that everybody has; the next id is a role of some members.
             "roles": [_role(self._world.guild_id, "@everyone"), _role(self._world.guild_id + 1, "Painters")],
             "emojis": [],
             "stickers": [],

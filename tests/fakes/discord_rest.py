@@ -41,7 +41,7 @@ Handler = Callable[[web.Request], Awaitable[Any]]
 
 
 def never(_name: str) -> bool:
-    """Hold nothing back."""
+    """Hold no answer."""
     return False
 
 
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 @dataclass(eq=False)
 class Bucket:
-    """A rate limit: so many requests in a window that begins with the first."""
+    """A rate limit: a number of requests in a window that begins with the first."""
 
     opened: float
     used: int = 0
@@ -64,7 +64,7 @@ class Bucket:
 
 @dataclass(eq=False)
 class Body:
-    """A request's JSON and the files beside it, by their index."""
+    """A request's JSON and its files by index."""
 
     data: dict[str, Any]
     files: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Rest:
         self.spoil: Callable[[str], int | None] = lambda _name: None
 
     def routes(self) -> list[web.RouteDef]:
-        """All that is served, under /api/v10."""
+        """The routes, under /api/v10."""
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/users/@me", self._me),
             ("GET", "/oauth2/applications/@me", self._application),
@@ -162,7 +162,7 @@ class Rest:
         self._world.problems.append(f"no such path here: {request.method} {request.path}")
         raise Refused(404, 0, "404: Not Found")
 
-    # What the bot is and what it offers.
+    # The bot itself and its commands.
 
     def _authorise(self, request: web.Request) -> None:
         if request.headers.get("Authorization") != f"Bot {self._token}":
@@ -394,7 +394,7 @@ class Rest:
             raise Refused(400, 50033, "Invalid Recipient(s)")
         return self._world.direct(user).payload()
 
-    # What all of them need.
+    # Helpers of the handlers.
 
     async def _body(self, request: web.Request, method: str, path: str) -> Body:
         files: dict[int, tuple[str, bytes]] = {}

@@ -15,7 +15,7 @@ EMBED_CHARS = 6000
 
 
 class Invalid(Exception):
-    """A body that the real API would refuse; each line names a place and what is wrong there."""
+    """A body that the real API would refuse; each line names a place and its fault."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))

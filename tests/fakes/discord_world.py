@@ -1,4 +1,4 @@
-"""What the Discord stand-in holds: users, channels, messages, interactions; and how each looks on the wire."""
+"""The state of the Discord stand-in: users, channels, messages and interactions, and their JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT, DM, PUBLIC_THREAD = 0, 1, 11
 
 @dataclass(eq=False)
 class User:
-    """Somebody with an account."""
+    """A user."""
 
     id: int
     name: str
@@ -149,7 +149,7 @@ class Message:
 
 @dataclass(eq=False)
 class Interaction:
-    """Something that a person did and that the bot has to answer."""
+    """An interaction that the bot has to answer."""
 
     id: int
     token: str
@@ -170,7 +170,7 @@ class World:
     """All that exists, and a way to wait for it to change.
 
     Attributes:
-        problems: What the bot did that the real Discord would have refused; a good run leaves none.
+        problems: Calls that the real Discord would refuse; a good run leaves none.
         limited: How many requests met a rate limit.
         shards: How many shards Discord asks for; a session that has fewer is closed with 4011 when this is above 1.
     """
@@ -198,7 +198,7 @@ class World:
         return (int(self.clock() * 1000 - EPOCH_MS) << 22) | next(self._ids)
 
     async def until(self, condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
-        """Wait until ``condition`` holds, here or in what is tested; AssertionError after ``seconds``."""
+        """Wait until ``condition`` holds; AssertionError after ``seconds``."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""A database with its tables and no rows, as bytes: making the tables takes longer than what most examples do with them."""
+"""An empty database file as bytes: creating the tables takes longer than most examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.storage.database import Database
 
 @cache
 def empty_database() -> bytes:
-    """Return the file; made once. Not from within an event loop."""
+    """Return the file, which is made once. Must not be called in an event loop."""
 
     async def make(path: Path) -> None:
         await (await Database.open(path)).close()

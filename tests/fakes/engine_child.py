@@ -1,8 +1,8 @@
-"""A child for ProcessEngine that speaks its language without a device. Started with what it shall do as its argument.
+"""A child for ProcessEngine that implements the protocol without a device. Its argument names its behaviour.
 
 ``draws``: two steps and a tiny picture for each recipe; ``stalls``: one step, then nothing; ``quits``: ends while it
-loads; ``dies``: ends at the first recipe; ``raves``: says no message; ``refuses``: can't load its model; ``prints``:
-as draws, with a library's chatter on standard error; ``peeks``: draws on once somebody looks; ``idles``: gives its
+loads; ``dies``: ends at the first recipe; ``raves``: sends no valid message; ``refuses``: can't load its model; ``prints``:
+as draws, with a library's chatter on standard error; ``peeks``: draws on once previews are wanted; ``idles``: gives its
 memory back at once; ``empties``: loses its model to another one's failed load, and loads it again for the next recipe;
 ``lingers``: as draws, and does not end with its pipe;
 ``enlarges``: as draws, and is at work on what is no step before; ``echoes``: refuses with its environment.
@@ -95,7 +95,7 @@ def main(what: str) -> None:
                 say(wire.Warming("demo", "abacus"))
                 say(wire.Warm("demo", "fp4", "in the head", "c0ffee", 77, 0.01))
             if what == "peeks":
-                # Nobody can look before it is told of the recipe.
+                # Previews can be wanted only after the recipe is known.
                 say(stepped(message, 1))
                 while not isinstance(wanted := hear(), wire.SetPreview):
                     pass

@@ -1,4 +1,4 @@
-"""A moderator that finds of each picture what a test says."""
+"""A moderator whose verdicts a test sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.contract import SafetyVerdict
 
 
 class FakeModerator:
-    """Obeys ``bot.core.ports.Moderator``: one verdict after the other, and the last one from then on."""
+    """Implements ``bot.core.ports.Moderator``: returns the verdicts in order, then the last one again."""
 
     def __init__(self, verdicts: Iterable[SafetyVerdict]) -> None:
         self._verdicts: Iterator[SafetyVerdict] = iter(verdicts)

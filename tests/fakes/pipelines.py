@@ -151,7 +151,7 @@ def vae(*, latent_channels: int = 4, **config: Any) -> AutoencoderKL:
 
 
 def clip_tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
-    """Return a CLIP tokenizer that knows letters and a few words: whatever is not in it is read letter by letter."""
+    """Return a CLIP tokenizer with letters and a few words; other words are read letter by letter."""
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
     merges = [("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"), ("t", "h"), ("th", "e</w>")]
@@ -226,7 +226,7 @@ def save(pipe: Any, folder: Path) -> Path:
 
 @torch.no_grad()
 def _lively(part: nn.Module) -> None:
-    """Make what a prompt says count: fresh layers are so shy that two prompts would give the same picture."""
+    """Amplify the prompt's effect: with fresh layers, two prompts would give the same picture."""
     for name, parameter in part.named_parameters():
         if "attn2" in name and parameter.dim() > 1:
             parameter.mul_(4)

@@ -1,4 +1,4 @@
-"""A platform without a network: what the table of platforms needs to know of one, and no more."""
+"""A minimal platform without a network, for tests of the table of platforms."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class CarrierService(PlatformService):
         self.calls: list[str] = []
 
     async def start(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.calls.append("start")
 
     async def run(self) -> None:
-        """Wait."""
+        """Record the call and wait."""
         self.calls.append("run")
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.calls.append("stop")
 
 

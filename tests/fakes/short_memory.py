@@ -19,7 +19,7 @@ from engine.host import child
 
 
 def main(when: str, what: str) -> None:
-    """Replace the part of the loader that notices, and run the child."""
+    """Replace the loader's memory checks, and run the child."""
     vars(probe)["_cpu_bf16"] = lambda: False
     name, _, times = what.partition("*")
     left = [int(times or 10**6)]

@@ -1,6 +1,6 @@
 """Single files in the layout that models were first published in (LDM for v1.5, SGM for SDXL), from small pipelines.
 
-The names are those that diffusers' own conversion reads, turned round.
+The names are those that diffusers' conversion reads, in the opposite direction.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def vae(model: Any) -> dict[str, Tensor]:
         name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
         if "mid_block.attentions.0." in name:
             name = _renamed(name.replace("mid_block.attentions.0", "mid.attn_1"), _VAE_ATTENTION)
-            # Attention was written as convolutions of one pixel then.
+            # Attention was stored as convolutions of one pixel.
             found[name] = tensor[:, :, None, None] if tensor.dim() == 2 else tensor
         else:
             found[name] = tensor

@@ -1,4 +1,4 @@
-"""Files of pictures that people may give to start from, good and bad."""
+"""Files of source images, valid and invalid."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _mask(width: int, height: int, white: tuple[int, int, int, int]) -> bytes:
 
 
 def bomb(width: int = 10_000, height: int = 10_000) -> bytes:
-    """A small PNG whose header promises very many pixels."""
+    """A small PNG whose header declares a huge size."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -67,7 +67,7 @@ def bomb(width: int = 10_000, height: int = 10_000) -> bytes:
 
 
 def opened(data: bytes) -> Image.Image:
-    """Decode it."""
+    """Decode a file."""
     found = Image.open(io.BytesIO(data))
     found.load()
     return found

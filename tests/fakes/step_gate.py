@@ -1,4 +1,4 @@
-"""Holds an engine between two steps for as long as a test wants."""
+"""Blocks the fake engine between two steps."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 class StepGate:
-    """``FakeEngine``'s pause: lets as many steps through as it is told, or all once it is open."""
+    """A pause for ``FakeEngine``: lets a number of steps pass, or all while it is open."""
 
     def __init__(self) -> None:
         self._steps = asyncio.Semaphore(0)
         self._open = False
         self.reached = 0
-        """Steps that were begun."""
+        """Number of steps that have begun."""
 
     async def __call__(self) -> None:
         self.reached += 1
@@ -22,21 +22,21 @@ class StepGate:
         await asyncio.sleep(0)
 
     def let(self, steps: int) -> None:
-        """Let so many steps through."""
+        """Let this number of steps pass."""
         for _ in range(steps):
             self._steps.release()
 
     def open(self) -> None:
-        """Let everything through from now on."""
+        """Let all steps pass from now on."""
         self._open = True
         self.let(1000)
 
     def shut(self) -> None:
-        """Let nothing more through."""
+        """Block all further steps."""
         self._open = False
         self._steps = asyncio.Semaphore(0)
 
     def further(self) -> Callable[[], bool]:
-        """Return a condition: another step is reached than the last one when this was asked."""
+        """Return a condition: a step has begun since this call."""
         before = self.reached
         return lambda: self.reached > before

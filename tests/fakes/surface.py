@@ -1,4 +1,4 @@
-"""A surface that remembers what people would see, and fails where a test wants it to."""
+"""A surface that records messages, and fails as a test plans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABLE_SAFE = Abilities(edit_every=1.0, safe_resend=True, pictures_in_card=10, pri
 
 
 class Fault(StrEnum):
-    """What may go wrong in a call."""
+    """The ways in which a call can fail."""
 
     GONE = "gone"
     BUSY = "busy"
@@ -50,18 +50,18 @@ class Seen:
 
 @dataclass
 class Chats:
-    """The platform itself: outlives every surface and every restart."""
+    """The platform's state, which survives restarts of the service."""
 
     messages: dict[str, Seen] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     old: set[str] = field(default_factory=set)
-    """Messages that nobody can delete any more."""
+    """Messages that are too old to delete."""
     shut: set[str] = field(default_factory=set)
-    """Chats that nothing can be sent to."""
+    """Chats that refuse messages."""
     bare: set[str] = field(default_factory=set)
-    """Chats that take no pictures."""
+    """Chats that refuse pictures."""
     closed: set[str] = field(default_factory=set)
-    """Threads that nothing can be sent to."""
+    """Threads that refuse messages."""
 
     def put(self, seen: Seen) -> str:
         name = str(len(self.messages) + 1)
@@ -92,7 +92,7 @@ class Chats:
 
 
 class Call(StrEnum):
-    """What a surface is asked to do; faults are planted by it."""
+    """The calls of a surface; faults are planned for each."""
 
     PROGRESS = "edit a card that is not final"
     FINAL = "edit a final card"
@@ -102,7 +102,7 @@ class Call(StrEnum):
 
 
 class FakeSurface:
-    """Obeys ``bot.core.ports.Surface``; planted faults are taken one for each call, then calls succeed."""
+    """Implements ``bot.core.ports.Surface``; each call takes one planned fault, further calls succeed."""
 
     def __init__(
         self,
@@ -113,13 +113,13 @@ class FakeSurface:
         self.able = able
         self._faults: dict[Call, list[Fault | None]] = {call: [] for call in Call}
         self.killed = asyncio.Event()
-        """Set once a call has met a kill; that call never returns."""
+        """Set once a call was killed; that call never returns."""
         self.calls: list[Call] = []
         self.met: list[tuple[Call, Fault, int | None]] = []
-        """Which calls met which planted fault, and about which job."""
+        """(call, fault, job id) of the calls that failed as planned."""
 
     def plan(self, call: Call, *faults: Fault | None) -> None:
-        """What the next calls of this kind meet; None lets one succeed."""
+        """Set the faults of the next calls of this kind; None lets one succeed."""
         self._faults[call] = list(faults)
 
     def abilities(self) -> Abilities:

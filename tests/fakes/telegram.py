@@ -1,6 +1,6 @@
-"""A Telegram Bot API on loopback: checks every call, keeps the limits, and lets a test play the people.
+"""A Telegram Bot API on loopback: checks every call, enforces the limits, and simulates people.
 
-Names of the real API's answers are kept word for word where the bot's behaviour hangs on them.
+Names of the real API's answers are kept word for word where the bot's behaviour depends on them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WEBHOOK = "Conflict: can't use getUpdates method while webhook is active; use de
 
 @dataclass
 class Fault:
-    """How the next calls of a method go wrong: refused, or done and then not answered."""
+    """How the next calls of a method fail: refused, or executed and not answered."""
 
     method: str
     error: ApiError | None
@@ -40,7 +40,7 @@ class TelegramStandIn:
     """One bot's Bot API and the chats behind it.
 
     Attributes:
-        url: What goes into ``EASEL_TELEGRAM_API_URL``.
+        url: The value for ``EASEL_TELEGRAM_API_URL``.
         problems: Calls that don't fit the specification, as sentences; a good bot leaves it empty.
         calls: Every call that was taken, as (method, parameters).
         refused: Every call that got an error, as (method, status).
@@ -201,7 +201,7 @@ class TelegramStandIn:
         self._faults.clear()
 
     def answer(self, method: str) -> None:
-        """Answer what was held."""
+        """Answer the held calls."""
         self.held.discard(method)
         self._tell()
 

@@ -1,4 +1,4 @@
-"""What the Telegram stand-in knows: people, chats, and the messages that are visible in them."""
+"""The state of the Telegram stand-in: people, chats and visible messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in refuses what the real API refuses: one that takes everything proves nothing."""
+"""The Telegram stand-in refuses what the real API refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole bot for tests: a real SQLite file, the fake engine, recording surfaces; killed and started at will."""
+"""The bot for tests of whole flows: a real SQLite file, the fake engine and recording surfaces."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TICK = 0.25
 
 
 class Bot:
-    """One data folder, and the service that works on it now."""
+    """A data folder and the service that runs on it; it can be stopped, killed and started again."""
 
     def __init__(self, folder: Path, engine: FakeEngine, surfaces: dict[str, Surface]) -> None:
         self.folder = folder
@@ -48,24 +48,24 @@ class Bot:
         self.access: dict[str, AccessMode] = {}
         self._events = 0
         self.moderator: Moderator | None = None
-        """Looks at pictures from the next start on."""
+        """Judges pictures from the next start on."""
 
     @property
     def chats(self) -> Chats:
-        """What people see on the platform ``chat``."""
+        """The messages that people see on the platform ``chat``."""
         surface = self.surfaces["chat"]
         assert isinstance(surface, FakeSurface)
         return surface.chats
 
     @property
     def surface(self) -> FakeSurface:
-        """The platform ``chat``."""
+        """The surface of the platform ``chat``."""
         surface = self.surfaces["chat"]
         assert isinstance(surface, FakeSurface)
         return surface
 
     async def start(self) -> None:
-        """A new process on the same folder."""
+        """Open the folder and start the service, as a new process does."""
         self.db = await Database.open(self.folder / "easel.db")
         self.registry = CollectorRegistry()
         self.dispatch = Dispatch(
@@ -95,12 +95,12 @@ class Bot:
             await self.dispatch.attach(platform, surface)
 
     async def stop(self) -> None:
-        """End as SIGTERM does."""
+        """Stop the service, as SIGTERM does."""
         await self.dispatch.stop()
         await self.db.close()
 
     async def kill(self) -> None:
-        """End as ``kill -9`` does: nothing is put in order, whatever was under way stays as it is."""
+        """End the service as ``kill -9`` does: nothing is cleaned up."""
         task = self.dispatch._task
         assert task is not None
         task.cancel()
@@ -108,7 +108,7 @@ class Bot:
         await self.db.close()
 
     async def restart(self) -> None:
-        """Kill it and start it again."""
+        """Kill the service and start it again."""
         await self.kill()
         await self.start()
 
@@ -194,7 +194,7 @@ class Bot:
         return await self.reaches(job_id, JobState.DELIVERED)
 
     async def ledger(self, job_id: int) -> tuple[int, int, int]:
-        """(lines, what is still reserved, what is charged) of one job."""
+        """Return (rows, reserved pictures, charged pictures) of one job in the ledger."""
         async with self.db.read() as tx:
             rows = list(
                 await tx.execute_fetchall(

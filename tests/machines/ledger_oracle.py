@@ -1,4 +1,4 @@
-"""What the machine of the ledger knows by itself: jobs, rules and credits, counted by hand and by trying every way."""
+"""The oracle of the ledger's state machine: jobs, rules and credits by simple arithmetic and exhaustive search."""
 
 from __future__ import annotations
 

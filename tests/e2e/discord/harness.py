@@ -1,4 +1,4 @@
-"""A whole Easel in this process that speaks to the Discord stand-in by its real client; only the engine is a fake."""
+"""Easel in this process with the real Discord client, connected to the stand-in; the engine is a fake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fakes.engine import FakeEngine
 
 
 class DiscordHarness(PlatformHarness):
-    """One data folder, and the service that works on it now."""
+    """A data folder and the service that runs on it, connected to the Discord stand-in."""
 
     def __init__(
         self,
@@ -40,19 +40,19 @@ class DiscordHarness(PlatformHarness):
         self.service: DiscordService
 
     async def start(self) -> None:
-        """A new process on the same folder, connected."""
+        """Open the folder and connect, as a new process does."""
         await self.open()
         self.service = build(self.settings, self.core, self.studio)
         await self.connect(self.service)
         await self.discord.connected()
 
     async def states(self) -> list[str]:
-        """The jobs' states, oldest first."""
+        """Return the jobs' states, oldest first."""
         async with self.db.read() as tx, tx.execute("SELECT state FROM jobs ORDER BY id") as cursor:
             return [str(row[0]) async for row in cursor]
 
     async def settled(self) -> None:
-        """Wait until every job has ended and been shown, and the books agree."""
+        """Wait until every job has ended and is shown; nothing may stay reserved."""
         end = {"delivered", "cancelled", "failed"}
         async with asyncio.timeout(20):
             while not set(await self.states()) <= end:  # noqa: ASYNC110 - rows tell nobody
@@ -60,8 +60,8 @@ class DiscordHarness(PlatformHarness):
         assert await self.reserved() == 0
 
     async def kill(self) -> None:
-        """End as ``kill -9`` does: what is under way stays as it is."""
-        # Nobody waits for answers that are being made; their tasks end with the connection.
+        """End the service as ``kill -9`` does: nothing is cleaned up."""
+        # discord.py awaits no handlers of interactions; their tasks end with the connection.
         answering = {t for t in asyncio.all_tasks() if t.get_name().startswith(("CommandTree", "discord.py: on_inter"))}
         for other in answering:
             other.cancel()

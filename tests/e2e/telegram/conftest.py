@@ -20,7 +20,7 @@ Start = Callable[..., Awaitable[TelegramHarness]]
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[TelegramStandIn]:
-    """A stand-in with all limits, and a shorter second."""
+    """A stand-in with all limits, and shorter pauses."""
     async with TelegramStandIn(flood=Flood(gap=GAP, per_minute=200)).serve() as stand_in:
         yield stand_in
         assert stand_in.problems == []

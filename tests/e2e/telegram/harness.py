@@ -1,4 +1,4 @@
-"""A whole Easel in this process that speaks to the Telegram stand-in by its real client; only the engine is a fake."""
+"""Easel in this process with the real Telegram client, connected to the stand-in; the engine is a fake."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.telegram import TelegramStandIn
 
 GAP = 0.02
-"""Seconds between two messages that the stand-in of these tests asks for; the adapter keeps a little more."""
+"""Seconds between two messages that the stand-in requires; the adapter waits twice as long."""
 SHORT = partial(ExponentialBackoff, 0.05, 0.5)
 
 
 class TelegramHarness(PlatformHarness):
-    """One data folder, and the service that works on it now."""
+    """A data folder and the service that runs on it, connected to the Telegram stand-in."""
 
     def __init__(
         self,
@@ -44,18 +44,18 @@ class TelegramHarness(PlatformHarness):
         self.options = PollingOptions(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
 
     async def start(self) -> None:
-        """A new process on the same folder."""
+        """Open the folder and connect, as a new process does."""
         await self.open()
         self.service = TelegramService(self.settings, self.core, self.studio, self.rate_limiter, self.options)
         await self.connect(self.service)
 
     async def ended(self) -> None:
-        """Wait until the platform goes off by itself."""
+        """Wait until the platform's client ends by itself."""
         assert self._run is not None
         await asyncio.wait_for(asyncio.shield(self._run), 30)
 
     async def settled(self) -> None:
-        """Wait until it is written down that everything was sent."""
+        """Wait until the database says that every message was sent."""
         async with asyncio.timeout(30):
             open_rows = "SELECT count(*) FROM messages WHERE state IN ('wanted', 'sending')"
             while await self.number(open_rows):  # noqa: ASYNC110 - rows tell nobody that they change

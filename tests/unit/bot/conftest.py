@@ -1,4 +1,4 @@
-"""Use cases on a real database, with a queue that only writes down what it is told."""
+"""The use cases on a real database, with a queue that only records calls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def run(ctx: AppContext, call: Invocation) -> Card:
 
 
 class RecordingBacklog:
-    """Obeys ``bot.core.ports.Backlog`` and draws nothing."""
+    """Implements ``bot.core.ports.Backlog`` and draws nothing."""
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
@@ -98,7 +98,7 @@ class RecordingBacklog:
 
 @dataclass
 class World:
-    """A ctx, what stands around it, and helpers that look into its rows."""
+    """An AppContext, the objects around it, and helpers that read its rows."""
 
     db: Database
     ctx: AppContext
@@ -125,7 +125,7 @@ class World:
         return int(next(iter(rows))[0])
 
     async def paint(self, job_id: int, painted: int | None = None) -> None:
-        """Do what drawing does to the rows and files; all pictures when no number is given."""
+        """Write the rows and files of a drawn job; all its pictures if no number is given."""
         async with self.ctx.db.write() as tx:
             await jobs.claim(tx, [job_id], now=self.clock.now())
         await self.paint_running(job_id, painted)

@@ -1,4 +1,4 @@
-"""What came of a decision, for properties that hold whether or not it was refused."""
+"""Returns a decision's refusal as a value, for properties that hold in both cases."""
 
 from __future__ import annotations
 

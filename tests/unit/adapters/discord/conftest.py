@@ -31,7 +31,7 @@ async def fake() -> AsyncIterator[FakeDiscord]:
 
 @pytest.fixture
 def scripted() -> Scripted:
-    """What Studio says."""
+    """A Studio whose answers a test sets."""
     return Scripted()
 
 

@@ -1,4 +1,4 @@
-"""A Studio that says what a test tells it to, and remembers what it was asked."""
+"""A Studio whose answers a test sets, and that records its calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page over the real bot for tests: Studio, dispatch and a SQLite file, with an engine that needs no device."""
+"""The page for tests: the real Studio, dispatch and SQLite file, and the fake engine."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Json = dict[str, Any]
 Client = TestClient[web.Request, web.Application]
 
 LANGUAGES = {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9,en;q=0.8"}
-"""What browsers send."""
+"""``Accept-Language`` headers of browsers."""
 
 WAIT_SECONDS = 20.0
-"""When a test gives up; nothing here takes so long."""
+"""Seconds after which a wait fails."""
 
 
 CORE = Settings(_env_file=None)
@@ -93,7 +93,7 @@ async def events(response: ClientResponse) -> AsyncIterator[Event]:
 
 
 class WebHarness:
-    """A bot with its page on a free port, and a browser's side of it."""
+    """A bot with its page on a free port, and a client."""
 
     def __init__(
         self, folder: Path, engine: FakeEngine, gate: StepGate, settings: WebSettings, token: str = ""
@@ -135,21 +135,21 @@ class WebHarness:
 
     @property
     def actor(self) -> Actor:
-        """Who sits at the page."""
+        """The person at the page."""
         return Actor("web", "local", is_admin=True, is_owner=True)
 
     def key(self) -> str:
-        """A new name for one request."""
+        """Return a new request key."""
         self._keys += 1
         return f"00000000-{self._keys}"
 
     async def get(self, path: str, **how: Any) -> tuple[int, Json]:
-        """Ask; returns status and JSON."""
+        """GET a path; returns status and JSON."""
         async with self.client.get(path, **how) as response:
             return response.status, await response.json()
 
     async def post(self, path: str, body: object, **how: Any) -> tuple[int, Json]:
-        """Send JSON; returns status and JSON."""
+        """POST JSON; returns status and JSON."""
         async with self.client.post(path, json=body, **how) as response:
             return response.status, await response.json()
 
@@ -164,7 +164,7 @@ class WebHarness:
             return response.status, await response.json()
 
     async def raw(self, request: str) -> tuple[int, str]:
-        """Send what no client library would send; returns status and the whole answer. ``HOST`` becomes the real one."""
+        """Send a raw request; returns status and the whole answer. ``HOST`` becomes the real one."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.client.port)
         try:
             writer.write(request.replace("HOST", f"127.0.0.1:{self.client.port}").encode())
@@ -210,19 +210,19 @@ class WebHarness:
         return await self.post("/api/press", {"id": button, "key": self.key()}, **how)
 
     async def count(self, table: str) -> int:
-        """Rows of a table."""
+        """Return the number of rows of a table."""
         async with self.db.read() as tx:
             rows = list(await tx.execute_fetchall(f"SELECT count(*) FROM {table}"))
         return int(rows[0][0])
 
     async def charged(self) -> int:
-        """Pictures that were charged, in all."""
+        """Return the number of charged pictures."""
         async with self.db.read() as tx:
             rows = list(await tx.execute_fetchall("SELECT coalesce(sum(charged), 0) FROM ledger"))
         return int(rows[0][0])
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that happens by itself."""
+        """Wait until the condition holds."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 if condition():
@@ -234,12 +234,12 @@ class WebHarness:
         return sum("RequestHandler" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
     def watched(self) -> int:
-        """Jobs that somebody watches."""
+        """Return the number of watched jobs."""
         return len(self.dispatch.live._viewers)
 
 
 def error_of(answer: Json) -> tuple[str, str]:
-    """Key and sentence of an error, which is made of nothing else."""
+    """Return key and sentence of an error body; it has no other fields."""
     assert set(answer) == {"error"}
     assert set(answer["error"]) == {"key", "text"}
     key, text = answer["error"]["key"], answer["error"]["text"]

@@ -1,4 +1,4 @@
-"""Jobs and pictures to make cards of."""
+"""Builds jobs and pictures for tests of cards."""
 
 from __future__ import annotations
 

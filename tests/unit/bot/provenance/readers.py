@@ -1,4 +1,4 @@
-"""Readers of the ``parameters`` text, written anew after how A1111 and Civitai are known to behave."""
+"""Readers of the ``parameters`` text, written after the known behaviour of A1111 and Civitai."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small repository on the stand-in of the hub, and an environment that knows no other."""
+"""A small repository on the hub's stand-in, and an environment that uses it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ UNWANTED = {
     "vae_decoder/model.onnx": b"onnx",
     "image_encoder/model.safetensors": bytes_(1000, 6),
 }
-"""What repositories are full of beside that."""
+"""Further files of usual repositories."""
 
 
 @pytest.fixture
