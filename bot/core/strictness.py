@@ -25,8 +25,3 @@ class Strictness(StrEnum):
     WARN = "warn"
     REFUSE = "refuse"
     SPOILER = "spoiler"
-
-
-def strictness_of(value: object) -> Strictness | None:
-    """Return the strictness of the option ``words``; None if it is not set or unknown."""
-    return Strictness(value) if isinstance(value, str) and value in set(Strictness) else None

@@ -10,7 +10,7 @@ import aiosqlite
 
 from bot.core.jobs import JobState
 from bot.core.messages import Address
-from bot.core.strictness import Strictness, strictness_of
+from bot.core.strictness import Strictness
 from bot.storage import options
 from bot.storage.codec import dump_address, load_address
 from bot.storage.sql import RowMapper
@@ -156,10 +156,15 @@ async def put_strikes(tx: aiosqlite.Connection, account_id: int, strikes: Strike
     )
 
 
+def parse_strictness(value: object) -> Strictness | None:
+    """Return a stored strictness; None if it is not set or unknown."""
+    return Strictness(value) if isinstance(value, str) and value in set(Strictness) else None
+
+
 async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness:
     """Return the strictness by which a job's pictures are judged; OFF if there is no such job."""
     rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))
-    return next((strictness_of(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
+    return next((parse_strictness(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
 
 
 LOG_CHANNEL = "log"

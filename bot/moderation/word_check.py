@@ -9,11 +9,11 @@ from bot.core.errors import Moderated, NotAllowed
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawRequest
-from bot.core.strictness import HIDDEN, WARNED, Strictness, strictness_of
+from bot.core.strictness import HIDDEN, WARNED, Strictness
 from bot.moderation import cards as moderation_cards
 from bot.moderation import reports
 from bot.moderation import store as moderation_rows
-from bot.moderation.store import Strikes
+from bot.moderation.store import Strikes, parse_strictness
 from bot.storage import people
 from bot.storage.options import Options
 
@@ -71,7 +71,7 @@ def strictness_of_place(place: Place, options: Options) -> Strictness:
     Without either it is REFUSE in public channels, and OFF in age-restricted channels and direct messages.
     """
     for setting in (options.here.get(STRICTNESS_OPTION), options.everywhere.get(STRICTNESS_OPTION)):
-        if (strictness := strictness_of(setting)) is not None:
+        if (strictness := parse_strictness(setting)) is not None:
             return strictness
     return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
 
