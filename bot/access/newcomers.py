@@ -33,6 +33,34 @@ REFUSED = "error.access.refused"
 """Catalogue key: an owner has refused the newcomer."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReleasedJobs:
+    """Jobs that are no longer held.
+
+    Attributes:
+        queued: Jobs that will be drawn.
+        ended: Jobs that will not; their cards say why.
+    """
+
+    queued: Sequence[Job] = ()
+    ended: Sequence[Job] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerResult:
+    """The result of an owner's answer.
+
+    Attributes:
+        newcomer: The newcomer, with the decision.
+        moved: Their jobs that were held.
+        rule: The rule that was set for them, as typed; empty for none.
+    """
+
+    newcomer: Newcomer
+    moved: ReleasedJobs
+    rule: str = ""
+
+
 def access_subject(actor: Actor, place: Place) -> tuple[SubjectKind, str, str]:
     """Return kind, id and name of the newcomer that an owner decides on: the server or group, else the person."""
     if place.guild is not None:
@@ -86,110 +114,6 @@ async def record_request(ctx: AppContext, actor: Actor, place: Place) -> None:
             return
     async with ctx.db.write() as tx:
         await access_rows.add_newcomer(tx, actor.platform, kind, subject, name=name, now=ctx.clock.now())
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasedJobs:
-    """Jobs that are no longer held.
-
-    Attributes:
-        queued: Jobs that will be drawn.
-        ended: Jobs that will not; their cards say why.
-    """
-
-    queued: Sequence[Job] = ()
-    ended: Sequence[Job] = ()
-
-
-async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
-    """Queue held jobs, each with its reservation. A job that is refused now is cancelled with the reason."""
-    queued, ended = [], []
-    for job_id in job_ids:
-        job = await jobs.get(tx, job_id)
-        if job is None or job.state is not JobState.HELD:
-            continue
-        try:
-            context = await _context_of_job(tx, job, now)
-            bans.check_ban(context, await moderation_rows.active_ban(tx, job.person_id, job.place_id, now=now))
-            quota_rules = await rule_rows.rules_of_person(tx, context.actor, context.place.guild, job.person_id)
-            await reserve(tx, ctx, context, job, quota_rules)
-        except Refusal as refusal:
-            await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
-            ended.append(job)
-        else:
-            await jobs.move(tx, job.id, JobState.HELD, JobState.QUEUED, now=now)
-            queued.append(job)
-    return ReleasedJobs(queued, ended)
-
-
-async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
-    """Cancel the held jobs of a refused newcomer. They have no reservation, so nothing is refunded."""
-    ended = []
-    for job_id in job_ids:
-        job = await jobs.get(tx, job_id)
-        if job is not None and await jobs.move(tx, job_id, JobState.HELD, JobState.CANCELLED, now=now, error=REFUSED):
-            ended.append(job)
-    return ReleasedJobs(ended=ended)
-
-
-def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
-    """Tell the queue and delivery about committed changes."""
-    for job in moved.queued:
-        ctx.backlog.enqueue(ticket_of(job))
-    for job in moved.ended:
-        ctx.backlog.job_cancelled(job.id)
-
-
-async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
-    """Return the context of a stored job."""
-    account = await people.get_account(tx, job.account_id)
-    place = Place(account.platform, None, "")
-    if job.place_id is not None:
-        place = replace(await people.get_place(tx, job.place_id), channel=job.channel)
-    roles = await jobs.roles_of(tx, job.id)
-    actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
-    person = Person(job.person_id, job.account_id, account.name)
-    return await load_admission_context(tx, actor, place, person, place_id=job.place_id, now=now)
-
-
-def _reason(refusal: Refusal) -> str:
-    if isinstance(refusal, OverQuota):
-        return "error.access.over_quota"
-    if isinstance(refusal, NotAllowed):
-        return "error.access.not_allowed"
-    return "error.access.not_now"
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerResult:
-    """The result of an owner's answer.
-
-    Attributes:
-        newcomer: The newcomer, with the decision.
-        moved: Their jobs that were held.
-        rule: The rule that was set for them, as typed; empty for none.
-    """
-
-    newcomer: Newcomer
-    moved: ReleasedJobs
-    rule: str = ""
-
-
-async def _get(tx: Tx, subject: Subject) -> Value:
-    found = await access_rows.get_newcomer(tx, int(subject["number"] or 0))
-    return None if found is None else {"verdict": found.verdict.value}
-
-
-async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:
-    # An undo does not delete a newcomer: without a value, they wait for an answer again.
-    verdict = AccessDecision.ASKED if value is None else AccessDecision(str(value["verdict"]))
-    await access_rows.set_decision(tx, int(subject["number"] or 0), verdict, by=set_by, now=now)
-
-
-ACCESS = Undoable("access", _get, _put)
-"""Subject: the newcomer's ``number``. Value: ``{"verdict": "asked" | "allowed" | "refused"}``. An undo does not change
-jobs that the answer queued or cancelled.
-"""
 
 
 async def list_requests(ctx: AppContext) -> tuple[tuple[AccessRequest, ...], int]:
@@ -251,18 +175,6 @@ async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = Fa
     return AnswerResult(replace(newcomer, verdict=AccessDecision.REFUSED, decided_by=by), moved)
 
 
-async def admit_held_at_start(ctx: AppContext) -> None:
-    """At start: queue the jobs that are held on platforms that are open to everybody now."""
-    opened = [platform for platform, mode in ctx.access_modes.items() if mode is AccessMode.OPEN]
-    async with ctx.db.read() as tx:
-        if not (found := await access_rows.open_requests(tx, opened)):
-            return
-    async with ctx.db.write() as tx:
-        held = [job_id for newcomer in found for job_id in await access_rows.held_jobs(tx, newcomer)]
-        moved = await release_held_jobs(tx, ctx, held, now=ctx.clock.now())
-    publish(ctx, moved)
-
-
 async def _get_newcomer(tx: Tx, number: int, *, first: bool) -> Newcomer:
     newcomer = await access_rows.get_newcomer(tx, number)
     if newcomer is None:
@@ -277,10 +189,6 @@ async def _get_newcomer(tx: Tx, number: int, *, first: bool) -> Newcomer:
     return newcomer
 
 
-def _change(action: str, newcomer: Newcomer, verdict: AccessDecision) -> Change:
-    return Change(ACCESS, action, {"number": newcomer.id}, {"verdict": verdict.value}, None)
-
-
 async def _notify(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tuple[int, ...]) -> None:
     """Send a notice for the first held job, since a card that changes hours later is easily missed."""
     for job_id in held[:1]:
@@ -292,3 +200,95 @@ async def _notify(tx: Tx, newcomer: Newcomer, verdict: AccessDecision, held: tup
         address = replace(cards[0].address, message=None, token=None, expires=None)
         card = access_cards.decision_card(newcomer, verdict, job.locale)
         await messages.add_notice(tx, f"access:{job_id}", address, dump_card(card))
+
+
+async def admit_held_at_start(ctx: AppContext) -> None:
+    """At start: queue the jobs that are held on platforms that are open to everybody now."""
+    opened = [platform for platform, mode in ctx.access_modes.items() if mode is AccessMode.OPEN]
+    async with ctx.db.read() as tx:
+        if not (found := await access_rows.open_requests(tx, opened)):
+            return
+    async with ctx.db.write() as tx:
+        held = [job_id for newcomer in found for job_id in await access_rows.held_jobs(tx, newcomer)]
+        moved = await release_held_jobs(tx, ctx, held, now=ctx.clock.now())
+    publish(ctx, moved)
+
+
+async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
+    """Queue held jobs, each with its reservation. A job that is refused now is cancelled with the reason."""
+    queued, ended = [], []
+    for job_id in job_ids:
+        job = await jobs.get(tx, job_id)
+        if job is None or job.state is not JobState.HELD:
+            continue
+        try:
+            context = await _context_of_job(tx, job, now)
+            bans.check_ban(context, await moderation_rows.active_ban(tx, job.person_id, job.place_id, now=now))
+            quota_rules = await rule_rows.rules_of_person(tx, context.actor, context.place.guild, job.person_id)
+            await reserve(tx, ctx, context, job, quota_rules)
+        except Refusal as refusal:
+            await jobs.move(tx, job.id, JobState.HELD, JobState.CANCELLED, now=now, error=_reason(refusal))
+            ended.append(job)
+        else:
+            await jobs.move(tx, job.id, JobState.HELD, JobState.QUEUED, now=now)
+            queued.append(job)
+    return ReleasedJobs(queued, ended)
+
+
+async def dismiss_held_jobs(tx: Tx, job_ids: Sequence[int], *, now: float) -> ReleasedJobs:
+    """Cancel the held jobs of a refused newcomer. They have no reservation, so nothing is refunded."""
+    ended = []
+    for job_id in job_ids:
+        job = await jobs.get(tx, job_id)
+        if job is not None and await jobs.move(tx, job_id, JobState.HELD, JobState.CANCELLED, now=now, error=REFUSED):
+            ended.append(job)
+    return ReleasedJobs(ended=ended)
+
+
+def publish(ctx: AppContext, moved: ReleasedJobs) -> None:
+    """Tell the queue and delivery about committed changes."""
+    for job in moved.queued:
+        ctx.backlog.enqueue(ticket_of(job))
+    for job in moved.ended:
+        ctx.backlog.job_cancelled(job.id)
+
+
+async def _context_of_job(tx: Tx, job: Job, now: float) -> AdmissionContext:
+    """Return the context of a stored job."""
+    account = await people.get_account(tx, job.account_id)
+    place = Place(account.platform, None, "")
+    if job.place_id is not None:
+        place = replace(await people.get_place(tx, job.place_id), channel=job.channel)
+    roles = await jobs.roles_of(tx, job.id)
+    actor = Actor(account.platform, account.user_id, job.asker, locale=job.locale, roles=roles)
+    person = Person(job.person_id, job.account_id, account.name)
+    return await load_admission_context(tx, actor, place, person, place_id=job.place_id, now=now)
+
+
+def _reason(refusal: Refusal) -> str:
+    if isinstance(refusal, OverQuota):
+        return "error.access.over_quota"
+    if isinstance(refusal, NotAllowed):
+        return "error.access.not_allowed"
+    return "error.access.not_now"
+
+
+async def _get(tx: Tx, subject: Subject) -> Value:
+    found = await access_rows.get_newcomer(tx, int(subject["number"] or 0))
+    return None if found is None else {"verdict": found.verdict.value}
+
+
+async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:
+    # An undo does not delete a newcomer: without a value, they wait for an answer again.
+    verdict = AccessDecision.ASKED if value is None else AccessDecision(str(value["verdict"]))
+    await access_rows.set_decision(tx, int(subject["number"] or 0), verdict, by=set_by, now=now)
+
+
+ACCESS = Undoable("access", _get, _put)
+"""Subject: the newcomer's ``number``. Value: ``{"verdict": "asked" | "allowed" | "refused"}``. An undo does not change
+jobs that the answer queued or cancelled.
+"""
+
+
+def _change(action: str, newcomer: Newcomer, verdict: AccessDecision) -> Change:
+    return Change(ACCESS, action, {"number": newcomer.id}, {"verdict": verdict.value}, None)

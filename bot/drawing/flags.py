@@ -53,52 +53,6 @@ _STOPS = frozenset(".!?…'\"")
 _MULTIPLIERS = frozenset("十百千万亿萬億")
 
 
-def strip_unit(field: str, text: str) -> str:
-    """Return a number without the unit of its flag (``4张``, ``20 steps``); any other text unchanged."""
-    found = _AMOUNTS[field].fullmatch(text)
-    return found["number"] if found else text
-
-
-def value_end(field: str, plain: str, start: int, limit: int) -> int | None:
-    """Return the end of the number or size that begins at ``start``, including its unit.
-
-    Args:
-        field: The form's field: size, seed, count, steps, guidance or strength.
-        plain: The text.
-        start: Where the value begins.
-        limit: Where the next flag begins, or the text ends.
-
-    Returns:
-        None if there is no such value, or if the text continues so that another value was meant (``1_000``).
-    """
-    patterns = (SIZE, RATIO) if field == "size" else (_AMOUNTS[field],)
-    for pattern in patterns:
-        found = pattern.match(plain, start, limit)
-        if found is not None and _closes(plain, found.end(), limit, number=field != "size"):
-            return found.end()
-    return None
-
-
-def is_wide(char: str) -> bool:
-    """Return whether a character is wide or full-width: from a script that is written without spaces."""
-    return unicodedata.east_asian_width(char) in {"W", "F"}
-
-
-def _closes(plain: str, end: int, limit: int, *, number: bool) -> bool:
-    if end >= limit or plain[end].isspace():
-        return True
-    if number and plain[end] in _MULTIPLIERS:
-        return False
-    if is_wide(plain[end]):
-        return True
-    if plain[end] in _STOPS:
-        rest = end
-        while rest < limit and plain[rest] in _STOPS | _CLOSING:
-            rest += 1
-        return rest == limit or plain[rest].isspace() or is_wide(plain[rest])
-    return plain[end] in _CLOSING and (end + 1 == limit or not plain[end + 1].isdigit())
-
-
 class _Value(Enum):
     """The kind of value that follows a flag."""
 
@@ -127,6 +81,7 @@ _FLAGS = (
     _Flag("private", "private", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no"}
+
 FLAG_NAMES = tuple(flag.name for flag in _FLAGS)
 """Names of the flags, without dashes and aliases."""
 
@@ -147,12 +102,9 @@ _SYNONYMS = {
     "denoise": "strength",
     "denoising": "strength",
 }
-
 _NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength"})
-
 _KNOWN = {flag.name: flag for flag in _FLAGS}
 _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
-
 # Two hyphens of any kind, or the one or two dashes that apps replace them by.
 _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 _SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
@@ -345,3 +297,49 @@ def _join(left: str, right: str) -> str:
     if closed or right[0] in _TRAILING + "，；":
         return left + right
     return left + ("\n" if "\n" in gap else " ") + right
+
+
+def value_end(field: str, plain: str, start: int, limit: int) -> int | None:
+    """Return the end of the number or size that begins at ``start``, including its unit.
+
+    Args:
+        field: The form's field: size, seed, count, steps, guidance or strength.
+        plain: The text.
+        start: Where the value begins.
+        limit: Where the next flag begins, or the text ends.
+
+    Returns:
+        None if there is no such value, or if the text continues so that another value was meant (``1_000``).
+    """
+    patterns = (SIZE, RATIO) if field == "size" else (_AMOUNTS[field],)
+    for pattern in patterns:
+        found = pattern.match(plain, start, limit)
+        if found is not None and _closes(plain, found.end(), limit, number=field != "size"):
+            return found.end()
+    return None
+
+
+def _closes(plain: str, end: int, limit: int, *, number: bool) -> bool:
+    if end >= limit or plain[end].isspace():
+        return True
+    if number and plain[end] in _MULTIPLIERS:
+        return False
+    if is_wide(plain[end]):
+        return True
+    if plain[end] in _STOPS:
+        rest = end
+        while rest < limit and plain[rest] in _STOPS | _CLOSING:
+            rest += 1
+        return rest == limit or plain[rest].isspace() or is_wide(plain[rest])
+    return plain[end] in _CLOSING and (end + 1 == limit or not plain[end + 1].isdigit())
+
+
+def strip_unit(field: str, text: str) -> str:
+    """Return a number without the unit of its flag (``4张``, ``20 steps``); any other text unchanged."""
+    found = _AMOUNTS[field].fullmatch(text)
+    return found["number"] if found else text
+
+
+def is_wide(char: str) -> bool:
+    """Return whether a character is wide or full-width: from a script that is written without spaces."""
+    return unicodedata.east_asian_width(char) in {"W", "F"}

@@ -35,47 +35,7 @@ OTHER_DEVICE = "other_device"
 SETUP_CHANGE_CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
 """Notes of a repeated picture whose setup differs from the first time."""
 
-
-def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
-    """Return the notes for what differs between two setups. Values that an older Easel did not record count as equal."""
-    found = []
-    # A model that is not from the hub has no revision, so a move to or from the hub is a change.
-    if then.precision and then.revision != now.revision:
-        found.append(OTHER_REVISION)
-    pairs = (
-        (OTHER_SETUP, then.setup, now.setup),
-        (OTHER_PRECISION, then.precision, now.precision),
-        (OTHER_DEVICE, then.device, now.device),
-    )
-    found += [code for code, was, is_now in pairs if was and was != is_now]
-    return tuple(found)
-
-
 _STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
-
-
-async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
-    """Cancel a job.
-
-    Returns:
-        The job as it is now, and whether this call cancelled it (False: it had ended, or was painted already).
-
-    Raises:
-        NotFound: There is no such job.
-    """
-    async with ctx.db.write() as tx:
-        job = await _job(tx, job_id)
-        now = ctx.clock.now()
-        cancelled = False
-        if job.state in _STOPPABLE:
-            cancelled = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
-        if cancelled:
-            await ledger.refund(tx, job.id, now=now)
-        after = await _job(tx, job_id)
-    if cancelled:
-        ctx.backlog.job_cancelled(job_id)
-        ctx.backlog.job_changed(job_id)
-    return after, cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +53,6 @@ async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     job = await get_job(ctx, press.job_id)
     request = recipes.reroll(job.request, ctx.rng)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
-
-
-async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
-    """Admit a job's request again with the same seed. The pictures are identical if model, precision and device are.
-
-    Raises Refusal.
-    """
-    job = await get_job(ctx, job_id)
-    request = job.request
-    if not request.prompt:
-        raise NotFound("refusal.job.not_found")
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
 
 
 async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
@@ -155,6 +103,40 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
+async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
+    """Admit a job's request again with the same seed. The pictures are identical if model, precision and device are.
+
+    Raises Refusal.
+    """
+    job = await get_job(ctx, job_id)
+    request = job.request
+    if not request.prompt:
+        raise NotFound("refusal.job.not_found")
+    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
+
+
+async def _admit_child(
+    ctx: AppContext,
+    actor: Actor,
+    place: Place,
+    ref: EventRef,
+    *,
+    parent: Job,
+    request: DrawRequest,
+    note: str = "",
+    pressed: PressedButton | None = None,
+) -> Job:
+    _profile(ctx, request.model)
+    for name in (request.image, request.mask):
+        if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:
+            raise NotFound("refusal.again.start_gone")
+    # The parent's own REPEATED note does not apply to its child.
+    notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
+    # A job of the web page may have more pictures than a chat allows.
+    request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
+    return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressed=pressed)
+
+
 async def originals(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> OriginalFiles:
     """Return the files of a job or of one of its pictures; if the adapter can't answer itself, delivery sends them.
 
@@ -200,16 +182,43 @@ def _count_download(ctx: AppContext, person_key: Hashable, file_key: Hashable) -
         raise OverQuota("refusal.originals.often", wait=wait)
 
 
-def _profile(ctx: AppContext, model: str) -> Profile:
-    profiles = ctx.profiles()
-    for profile in profiles:
-        if profile.name == model:
-            return profile
-    raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
+async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
+    """Cancel a job.
+
+    Returns:
+        The job as it is now, and whether this call cancelled it (False: it had ended, or was painted already).
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    async with ctx.db.write() as tx:
+        job = await _job(tx, job_id)
+        now = ctx.clock.now()
+        cancelled = False
+        if job.state in _STOPPABLE:
+            cancelled = await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now)
+        if cancelled:
+            await ledger.refund(tx, job.id, now=now)
+        after = await _job(tx, job_id)
+    if cancelled:
+        ctx.backlog.job_cancelled(job_id)
+        ctx.backlog.job_changed(job_id)
+    return after, cancelled
 
 
-def _pressed(ctx: AppContext, press: ButtonPress) -> PressedButton:
-    return PressedButton(f"{press.action}:{press.index or 0}", ctx.clock.now())
+def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:
+    """Return the notes for what differs between two setups. Values that an older Easel did not record count as equal."""
+    found = []
+    # A model that is not from the hub has no revision, so a move to or from the hub is a change.
+    if then.precision and then.revision != now.revision:
+        found.append(OTHER_REVISION)
+    pairs = (
+        (OTHER_SETUP, then.setup, now.setup),
+        (OTHER_PRECISION, then.precision, now.precision),
+        (OTHER_DEVICE, then.device, now.device),
+    )
+    found += [code for code, was, is_now in pairs if was and was != is_now]
+    return tuple(found)
 
 
 async def get_job(ctx: AppContext, job_id: int) -> Job:
@@ -225,23 +234,13 @@ async def _job(tx: Tx, job_id: int) -> Job:
     return job
 
 
-async def _admit_child(
-    ctx: AppContext,
-    actor: Actor,
-    place: Place,
-    ref: EventRef,
-    *,
-    parent: Job,
-    request: DrawRequest,
-    note: str = "",
-    pressed: PressedButton | None = None,
-) -> Job:
-    _profile(ctx, request.model)
-    for name in (request.image, request.mask):
-        if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:
-            raise NotFound("refusal.again.start_gone")
-    # The parent's own REPEATED note does not apply to its child.
-    notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
-    # A job of the web page may have more pictures than a chat allows.
-    request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
-    return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressed=pressed)
+def _profile(ctx: AppContext, model: str) -> Profile:
+    profiles = ctx.profiles()
+    for profile in profiles:
+        if profile.name == model:
+            return profile
+    raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
+
+
+def _pressed(ctx: AppContext, press: ButtonPress) -> PressedButton:
+    return PressedButton(f"{press.action}:{press.index or 0}", ctx.clock.now())

@@ -16,6 +16,15 @@ from bot.drawing.flags import RATIO, SIZE, strip_unit
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
 from engine.contract import Capability, NegativePromptSupport, Profile, Range
 
+MAX_TYPED = 10_000
+"""Longest prompt in characters, flags included. It is above every platform's longest message and every model's limit."""
+
+RANDOM_SEED = -1
+"""The seed that means a random one in other programs."""
+
+STRENGTH = Range(0.6, 0.05, 1.0)
+"""How much of a source image is redrawn. Below 0.05 no change would be visible."""
+
 PRESET_RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}
 """The ratios of the presets, width to height."""
 
@@ -32,88 +41,6 @@ _PRESET_NAMES = {
     "宽屏": "wide",
 }
 
-
-def parse_size(text: str | None, profile: Profile) -> tuple[int, int]:
-    """Return (width, height) in pixels for ``WxH``, ``W:H`` or a preset's name; for None the native square.
-
-    Raises:
-        BadInput: It is no size, is too small, too large or off the grid, or its ratio does not fit the limits of the
-            sides; names the nearest allowed size.
-    """
-    if text is None:
-        return _preset("square", profile)
-    folded = fold(text)
-    name = _PRESET_NAMES.get(folded, folded)
-    if name in PRESET_RATIOS:
-        return _preset(name, profile)
-    if pixels := SIZE.fullmatch(folded):
-        width, height = whole(pixels["width"]), whole(pixels["height"])
-        assert width is not None
-        assert height is not None
-        return _checked_pixels(width, height, folded, profile)
-    if ratio := RATIO.fullmatch(folded):
-        across, down = float(ratio["across"]), float(ratio["down"])
-        if across > 0 and down > 0:
-            return _at_native_area(across, down, profile)
-    example = "{}x{}".format(*_preset("square", profile))
-    raise BadInput("refusal.size.not_understood", value=shown(text), example=example)
-
-
-def size_for_image(width: int, height: int, profile: Profile) -> tuple[int, int]:
-    """Return the size at the native area whose ratio is nearest to a picture's, within the limits of the sides."""
-    for name, (across, down) in PRESET_RATIOS.items():
-        if math.isclose(width * down, height * across):
-            return _preset(name, profile)
-    return _at_area(width, height, profile)
-
-
-def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
-    """Return the nearest size that is on the model's grid and within the limits of its sides."""
-    return _nearest_side(width, profile), _nearest_side(height, profile)
-
-
-def _nearest_side(side: float, profile: Profile) -> int:
-    low = math.ceil(profile.side.low / profile.multiple)
-    high = profile.side.high // profile.multiple
-    return min(max(round(side / profile.multiple), low), high) * profile.multiple
-
-
-def _checked_pixels(width: int, height: int, typed: str, profile: Profile) -> tuple[int, int]:
-    value, right = shown(typed), "{}x{}".format(*nearest_size(width, height, profile))
-    if min(width, height) < profile.side.low:
-        raise BadInput("refusal.size.too_small", value=value, low=profile.side.low, nearest=right)
-    if max(width, height) > profile.side.high:
-        raise BadInput("refusal.size.too_large", value=value, high=profile.side.high, nearest=right)
-    if width % profile.multiple or height % profile.multiple:
-        raise BadInput("refusal.size.off_grid", value=value, multiple=profile.multiple, nearest=right)
-    return width, height
-
-
-def _preset(name: str, profile: Profile) -> tuple[int, int]:
-    known = profile.presets.get(name)
-    return known if known is not None else _at_area(*PRESET_RATIOS[name], profile)
-
-
-def _at_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
-    """Return the size of a ratio whose area is nearest to the native square's, within the limits of the sides."""
-    native = profile.side.default
-    ratio = across / down
-    return _nearest_side(native * math.sqrt(ratio), profile), _nearest_side(native / math.sqrt(ratio), profile)
-
-
-def _at_native_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
-    for name, (a, d) in PRESET_RATIOS.items():
-        if math.isclose(across * d, down * a):
-            return _preset(name, profile)
-    native, ratio = profile.side.default, across / down
-    sides = native * math.sqrt(ratio), native / math.sqrt(ratio)
-    size = _at_area(across, down, profile)
-    # Rounding to the grid changes a side by half a step at most. More means a limit was hit and the ratio is lost.
-    if any(abs(side - got) > profile.multiple / 2 + 1e-6 for side, got in zip(sides, size, strict=True)):
-        raise BadInput("refusal.size.ratio", value=f"{across:g}:{down:g}", nearest="{}x{}".format(*size))
-    return size
-
-
 _SCRIPTS = {
     "CJK": {"zh", "ja"},
     "HIRAGANA": {"ja"},
@@ -128,26 +55,6 @@ _SCRIPTS = {
 }
 """Languages (BCP 47) by the first word of their letters' Unicode names. Latin is left out because too many languages
 use it, and Greek because its letters are often symbols."""
-
-
-def reads_language(text: str, profile: Profile) -> bool:
-    """Return False if the text has a script that none of the model's languages uses."""
-    known = set(profile.languages)
-    # ASCII letters are Latin; skipping them makes the common case fast.
-    scripts = {
-        unicodedata.name(char, "").partition(" ")[0] for char in set(text) if char.isalpha() and not char.isascii()
-    }
-    return all(_SCRIPTS[script] & known for script in scripts & _SCRIPTS.keys())
-
-
-MAX_TYPED = 10_000
-"""Longest prompt in characters, flags included. It is above every platform's longest message and every model's limit."""
-
-RANDOM_SEED = -1
-"""The seed that means a random one in other programs."""
-
-STRENGTH = Range(0.6, 0.05, 1.0)
-"""How much of a source image is redrawn. Below 0.05 no change would be visible."""
 
 
 def check_form(
@@ -264,21 +171,6 @@ def _strength(text: str | None, source: SourceImage | None, profile: Profile) ->
     return strength
 
 
-def _size(text: str | None, source: SourceImage | None, profile: Profile) -> tuple[int, int]:
-    if text is None and source is not None:
-        return size_for_image(source.width, source.height, profile)
-    return parse_size(text, profile)
-
-
-def _is_box_kept(source: SourceImage, box: tuple[int, int, int, int], width: int, height: int) -> bool:
-    """Return whether part of a box stays in the picture when its centre is cropped to another ratio."""
-    left, top, right, bottom = box
-    across = min(source.width, source.height * width / height) / 2
-    down = min(source.height, source.width * height / width) / 2
-    x, y = source.width / 2, source.height / 2
-    return left < x + across and right > x - across and top < y + down and bottom > y - down
-
-
 def _negative(text: str | None, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
     """Return the negative prompt that the model will follow, and notes for the person."""
     typed = clean(text or "")
@@ -345,3 +237,109 @@ def _count(text: str | None, max_count: int) -> int:
     if not 1 <= count <= max_count:
         raise BadInput("refusal.count.range", value=shown(text), most=max_count)
     return count
+
+
+def _size(text: str | None, source: SourceImage | None, profile: Profile) -> tuple[int, int]:
+    if text is None and source is not None:
+        return size_for_image(source.width, source.height, profile)
+    return parse_size(text, profile)
+
+
+def _is_box_kept(source: SourceImage, box: tuple[int, int, int, int], width: int, height: int) -> bool:
+    """Return whether part of a box stays in the picture when its centre is cropped to another ratio."""
+    left, top, right, bottom = box
+    across = min(source.width, source.height * width / height) / 2
+    down = min(source.height, source.width * height / width) / 2
+    x, y = source.width / 2, source.height / 2
+    return left < x + across and right > x - across and top < y + down and bottom > y - down
+
+
+def parse_size(text: str | None, profile: Profile) -> tuple[int, int]:
+    """Return (width, height) in pixels for ``WxH``, ``W:H`` or a preset's name; for None the native square.
+
+    Raises:
+        BadInput: It is no size, is too small, too large or off the grid, or its ratio does not fit the limits of the
+            sides; names the nearest allowed size.
+    """
+    if text is None:
+        return _preset("square", profile)
+    folded = fold(text)
+    name = _PRESET_NAMES.get(folded, folded)
+    if name in PRESET_RATIOS:
+        return _preset(name, profile)
+    if pixels := SIZE.fullmatch(folded):
+        width, height = whole(pixels["width"]), whole(pixels["height"])
+        assert width is not None
+        assert height is not None
+        return _checked_pixels(width, height, folded, profile)
+    if ratio := RATIO.fullmatch(folded):
+        across, down = float(ratio["across"]), float(ratio["down"])
+        if across > 0 and down > 0:
+            return _at_native_area(across, down, profile)
+    example = "{}x{}".format(*_preset("square", profile))
+    raise BadInput("refusal.size.not_understood", value=shown(text), example=example)
+
+
+def size_for_image(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the size at the native area whose ratio is nearest to a picture's, within the limits of the sides."""
+    for name, (across, down) in PRESET_RATIOS.items():
+        if math.isclose(width * down, height * across):
+            return _preset(name, profile)
+    return _at_area(width, height, profile)
+
+
+def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the nearest size that is on the model's grid and within the limits of its sides."""
+    return _nearest_side(width, profile), _nearest_side(height, profile)
+
+
+def _nearest_side(side: float, profile: Profile) -> int:
+    low = math.ceil(profile.side.low / profile.multiple)
+    high = profile.side.high // profile.multiple
+    return min(max(round(side / profile.multiple), low), high) * profile.multiple
+
+
+def _checked_pixels(width: int, height: int, typed: str, profile: Profile) -> tuple[int, int]:
+    value, right = shown(typed), "{}x{}".format(*nearest_size(width, height, profile))
+    if min(width, height) < profile.side.low:
+        raise BadInput("refusal.size.too_small", value=value, low=profile.side.low, nearest=right)
+    if max(width, height) > profile.side.high:
+        raise BadInput("refusal.size.too_large", value=value, high=profile.side.high, nearest=right)
+    if width % profile.multiple or height % profile.multiple:
+        raise BadInput("refusal.size.off_grid", value=value, multiple=profile.multiple, nearest=right)
+    return width, height
+
+
+def _preset(name: str, profile: Profile) -> tuple[int, int]:
+    known = profile.presets.get(name)
+    return known if known is not None else _at_area(*PRESET_RATIOS[name], profile)
+
+
+def _at_native_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
+    for name, (a, d) in PRESET_RATIOS.items():
+        if math.isclose(across * d, down * a):
+            return _preset(name, profile)
+    native, ratio = profile.side.default, across / down
+    sides = native * math.sqrt(ratio), native / math.sqrt(ratio)
+    size = _at_area(across, down, profile)
+    # Rounding to the grid changes a side by half a step at most. More means a limit was hit and the ratio is lost.
+    if any(abs(side - got) > profile.multiple / 2 + 1e-6 for side, got in zip(sides, size, strict=True)):
+        raise BadInput("refusal.size.ratio", value=f"{across:g}:{down:g}", nearest="{}x{}".format(*size))
+    return size
+
+
+def _at_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
+    """Return the size of a ratio whose area is nearest to the native square's, within the limits of the sides."""
+    native = profile.side.default
+    ratio = across / down
+    return _nearest_side(native * math.sqrt(ratio), profile), _nearest_side(native / math.sqrt(ratio), profile)
+
+
+def reads_language(text: str, profile: Profile) -> bool:
+    """Return False if the text has a script that none of the model's languages uses."""
+    known = set(profile.languages)
+    # ASCII letters are Latin; skipping them makes the common case fast.
+    scripts = {
+        unicodedata.name(char, "").partition(" ")[0] for char in set(text) if char.isalpha() and not char.isascii()
+    }
+    return all(_SCRIPTS[script] & known for script in scripts & _SCRIPTS.keys())

@@ -57,11 +57,11 @@ _TRANSPOSED = {
 """The transposition that undoes each Exif orientation."""
 
 _ORIENTATION = 0x0112
+
 _SIDEWAYS = 5
 """From this orientation on, width and height are swapped."""
 
 _NO_SHADES = frozenset({"1", "P", "PA"})
-
 _PLAIN = frozenset({"1", "L", "P", "RGB", "CMYK"})
 
 
@@ -80,6 +80,44 @@ class NormalizedImage:
     width: int
     height: int
     white: tuple[int, int, int, int] | None = None
+
+
+@asynccontextmanager
+async def staged_source(
+    ctx: AppContext, image: bytes | None, mask: bytes | None
+) -> AsyncIterator[tuple[SourceImage, tuple[Staged, ...]]]:
+    """Normalize an image and its mask, and stage them as files; yields both, and removes files that were not kept.
+
+    Args:
+        ctx: The use cases' context.
+        image: The image's file as it was sent; None if there is only a mask.
+        mask: The mask's file; None if there is none.
+
+    Raises:
+        BadInput: There is a mask without an image, or a file is no image, damaged or too large.
+        Unavailable: The disk is full.
+    """
+    if image is None:
+        raise BadInput("refusal.mask.no_image")
+    async with ctx.image_lock:
+        plain = await asyncio.to_thread(normalize_image, image)
+        plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
+    async with AsyncExitStack() as stack:
+        files = []
+        for normalized in (plain, plain_mask):
+            if normalized is not None:
+                files.append(await inputs.stage(ctx.pictures, normalized.data))
+                stack.push_async_callback(inputs.discard, files[-1])
+        yield (
+            SourceImage(
+                files[0].name,
+                plain.width,
+                plain.height,
+                mask=files[1].name if plain_mask else "",
+                white=plain_mask.white if plain_mask else None,
+            ),
+            tuple(files),
+        )
 
 
 def normalize_image(data: bytes) -> NormalizedImage:
@@ -178,6 +216,10 @@ def _decoded(data: bytes, what: str) -> _Opened:
         raise BadInput(f"refusal.{what}.damaged") from None
 
 
+def _too_large(what: str) -> BadInput:
+    return BadInput(f"refusal.{what}.too_large", limit=MAX_PIXELS // 10**6)
+
+
 def _orientation(found: Image.Image) -> int:
     """Return the Exif orientation, 1 to 8; 1 if there is none that can be read."""
     try:
@@ -202,6 +244,17 @@ def _shrunk(found: Image.Image) -> Image.Image:
     else:
         picture.load()
     return picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit and 32-bit greys instead of scaling them. It scales wide colours while it decodes them.
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    wide = picture.convert("F")
+    _, high = wide.getextrema()
+    assert isinstance(high, float)
+    most = next((m for m in (1.0, 255.0, 65535.0) if high <= m), high) if picture.mode == "F" else max(65535.0, high)
+    return wide.point(lambda value: value * (255.0 / most)).convert("L")
 
 
 def _with_end(data: bytes) -> bytes:
@@ -239,21 +292,6 @@ def _decoded_partly(data: bytes, fill: int) -> Image.Image | None:
         return None
 
 
-def _too_large(what: str) -> BadInput:
-    return BadInput(f"refusal.{what}.too_large", limit=MAX_PIXELS // 10**6)
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit and 32-bit greys instead of scaling them. It scales wide colours while it decodes them.
-    if not picture.mode.startswith(("I", "F")):
-        return picture
-    wide = picture.convert("F")
-    _, high = wide.getextrema()
-    assert isinstance(high, float)
-    most = next((m for m in (1.0, 255.0, 65535.0) if high <= m), high) if picture.mode == "F" else max(65535.0, high)
-    return wide.point(lambda value: value * (255.0 / most)).convert("L")
-
-
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
@@ -279,41 +317,3 @@ def _encoded(picture: Image.Image) -> NormalizedImage:
     bare.save(out, "PNG", compress_level=1)
     white = bare.point(lambda value: value >= MASK_THRESHOLD and 255).getbbox() if bare.mode == "L" else None
     return NormalizedImage(out.getvalue(), bare.width, bare.height, white)
-
-
-@asynccontextmanager
-async def staged_source(
-    ctx: AppContext, image: bytes | None, mask: bytes | None
-) -> AsyncIterator[tuple[SourceImage, tuple[Staged, ...]]]:
-    """Normalize an image and its mask, and stage them as files; yields both, and removes files that were not kept.
-
-    Args:
-        ctx: The use cases' context.
-        image: The image's file as it was sent; None if there is only a mask.
-        mask: The mask's file; None if there is none.
-
-    Raises:
-        BadInput: There is a mask without an image, or a file is no image, damaged or too large.
-        Unavailable: The disk is full.
-    """
-    if image is None:
-        raise BadInput("refusal.mask.no_image")
-    async with ctx.image_lock:
-        plain = await asyncio.to_thread(normalize_image, image)
-        plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
-    async with AsyncExitStack() as stack:
-        files = []
-        for normalized in (plain, plain_mask):
-            if normalized is not None:
-                files.append(await inputs.stage(ctx.pictures, normalized.data))
-                stack.push_async_callback(inputs.discard, files[-1])
-        yield (
-            SourceImage(
-                files[0].name,
-                plain.width,
-                plain.height,
-                mask=files[1].name if plain_mask else "",
-                white=plain_mask.white if plain_mask else None,
-            ),
-            tuple(files),
-        )

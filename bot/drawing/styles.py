@@ -13,6 +13,19 @@ from typing import TypeAlias
 from bot.core.errors import BadInput
 from bot.core.texts import clean, fold, shown
 
+TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
+"""The operator's files in the data folder."""
+
+MAX_NAME_CHARS = 64
+MAX_TEXT_CHARS = 4000
+
+MAX_STYLES = 1000
+"""Most styles in one file."""
+
+_MAX_LIST_CHARS = 600
+_MAX_BROKEN_ROWS = 100
+_GAPS = re.compile(r"[\s_-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -62,19 +75,6 @@ ALIASES: Mapping[str, str] = {
     "线稿": "line",
 }
 """Other names of built-in styles."""
-
-
-TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
-"""The operator's files in the data folder."""
-
-MAX_NAME_CHARS = 64
-MAX_TEXT_CHARS = 4000
-MAX_STYLES = 1000
-"""Most styles in one file."""
-
-_MAX_LIST_CHARS = 600
-_MAX_BROKEN_ROWS = 100
-_GAPS = re.compile(r"[\s_-]+")
 
 ProblemHandler: TypeAlias = Callable[[BadInput], None]
 

@@ -16,6 +16,17 @@ from bot.quotas.store import ledger
 from bot.storage import jobs, people
 from bot.storage.database import Tx
 
+MAX_REASON = 200
+"""Longest stored reason, in characters: the person reads it in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class BanTarget:
+    """An account on a platform."""
+
+    platform: str
+    user_id: str
+
 
 def check_ban(context: AdmissionContext, ban: Ban | None) -> None:
     """Raise NotAllowed with the end of the ban. ``ban`` is the person's longest active ban. Owners are exempt."""
@@ -52,18 +63,6 @@ def _refusal(ban: Ban, now: float) -> NotAllowed:
     if ban.reason:
         return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=ban.reason)
     return NotAllowed("refusal.banned", wait=ban.until - now)
-
-
-MAX_REASON = 200
-"""Longest stored reason, in characters: the person reads it in one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class BanTarget:
-    """An account on a platform."""
-
-    platform: str
-    user_id: str
 
 
 async def ban(

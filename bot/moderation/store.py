@@ -18,6 +18,12 @@ from bot.storage.sql import RowMapper
 EVERYWHERE = 0
 """The place id of a ban that applies everywhere."""
 
+LOG_CHANNEL = "log"
+"""Option of a place: the address of its log channel, or ``LOG_OFF``."""
+
+LOG_OFF = "off"
+"""The value of LOG_CHANNEL for no notices at all, not even to the owners."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ban:
@@ -165,13 +171,6 @@ async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness
     """Return the strictness by which a job's pictures are judged; OFF if there is no such job."""
     rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))
     return next((parse_strictness(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
-
-
-LOG_CHANNEL = "log"
-"""Option of a place: the address of its log channel, or ``LOG_OFF``."""
-
-LOG_OFF = "off"
-"""The value of LOG_CHANNEL for no notices at all, not even to the owners."""
 
 
 def log_channel_value(address: Address) -> Mapping[str, object]:

@@ -76,23 +76,6 @@ def strictness_of_place(place: Place, options: Options) -> Strictness:
     return Strictness.OFF if place.guild is None or place.age_restricted else Strictness.REFUSE
 
 
-def add_strike(before: Strikes | None, now: float) -> Strikes:
-    """Return the strikes after another refusal; earlier ones fade with time."""
-    if before is None:
-        return Strikes(1, now)
-    faded = int(max(0.0, now - before.last_at) // STRIKE_FADE_SECONDS)
-    return Strikes(max(0, before.count - faded) + 1, now)
-
-
-def strike_wait(strikes: Strikes | None, now: float) -> float:
-    """Return the seconds until the person may request something again; 0 if they may now."""
-    if strikes is None or strikes.count <= FREE_STRIKES:
-        return 0.0
-    seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(strikes.count - FREE_STRIKES - 1, 30))
-    # A refusal in the future predates a clock that was set back: no wait.
-    return max(0.0, strikes.last_at + seconds - now) if strikes.last_at <= now else 0.0
-
-
 async def record_refusal(
     ctx: AppContext, actor: Actor, place: Place, ref: EventRef, *, request: DrawRequest, refusal: Moderated
 ) -> None:
@@ -114,3 +97,20 @@ async def record_refusal(
         )
     if posted:
         ctx.backlog.messages_added()
+
+
+def add_strike(before: Strikes | None, now: float) -> Strikes:
+    """Return the strikes after another refusal; earlier ones fade with time."""
+    if before is None:
+        return Strikes(1, now)
+    faded = int(max(0.0, now - before.last_at) // STRIKE_FADE_SECONDS)
+    return Strikes(max(0, before.count - faded) + 1, now)
+
+
+def strike_wait(strikes: Strikes | None, now: float) -> float:
+    """Return the seconds until the person may request something again; 0 if they may now."""
+    if strikes is None or strikes.count <= FREE_STRIKES:
+        return 0.0
+    seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(strikes.count - FREE_STRIKES - 1, 30))
+    # A refusal in the future predates a clock that was set back: no wait.
+    return max(0.0, strikes.last_at + seconds - now) if strikes.last_at <= now else 0.0

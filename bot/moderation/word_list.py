@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 
+MAX_WORD = 80
+"""Longest line of an operator's own words, in characters."""
+
 UNSPACED = (
     "\u0e00-\u0eff\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Character class of scripts without spaces between words, or with suffixes (Chinese, Japanese, Korean, Thai)."""
 
-# Invisible characters outside of the category Cf: fillers, and the grapheme joiner.
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-_BLANK = "\u2800"  # a Braille cell without dots
 JOINT = "-"
 """Replaces every mark that people put between the letters of a word. Other marks and spaces separate words."""
 
+# Invisible characters outside of the category Cf: fillers, and the grapheme joiner.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+_BLANK = "\u2800"  # a Braille cell without dots
 _JOINTS = str.maketrans(dict.fromkeys("._*~+^`·•|\\/()[]{}<>#=&%", JOINT))
 _MANY_JOINTS = re.compile(f"{JOINT}{{4,}}")
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
@@ -29,76 +32,6 @@ _TRAILING = re.compile(r"!+$")
 _PIECES = re.compile(rf"[^\W_{UNSPACED}]+")
 # At most four characters; a wider gap separates words.
 _GAP = re.compile(r"[\W_]{1,4}")
-
-
-@cache
-def _lookalikes() -> Mapping[str, str]:
-    """Return the Latin letter of each look-alike. The file is read at the first call."""
-    path = resources.files("bot.moderation") / "lookalikes.txt"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    letters = {double: line[0] for line in lines for double in line[2:].strip()}
-    # A word of another alphabet must fold alike in both cases, so look-alikes of capitals count for small letters too.
-    return {**{double.casefold(): letter for double, letter in letters.items()}, **letters}
-
-
-def fold_confusables(text: str) -> str:
-    """Fold width, case, accents and look-alikes, and drop invisible characters; white space becomes one space.
-
-    ``i`` and ``l`` become one letter, since capitals and digits make them look alike. Marks that do not separate words
-    become JOINT, at most three in a row.
-    """
-    letters = _lookalikes()
-    folded = []
-    for char in unicodedata.normalize("NFKD", text):
-        category = unicodedata.category(char)
-        if category == "Cf" or category[0] == "M" or char in _INVISIBLE:
-            continue
-        # Look up before case folding: a capital Nu looks like an N, a small one like a v.
-        folded.append(" " if char == _BLANK else letters.get(char) or char.casefold())
-    # Case folding may decompose, and the result may have look-alikes too.
-    once = "".join(letters.get(char, char) for char in unicodedata.normalize("NFKD", "".join(folded)))
-    # Compose again, so that a Korean syllable is one character.
-    plain = unicodedata.normalize("NFC", once).replace("l", "i").translate(_JOINTS)
-    return " ".join(_MANY_JOINTS.sub(JOINT * 3, plain).split())
-
-
-def fold_leet(folded: str) -> str:
-    """Replace digits and signs inside of words by the letters that they stand for, in folded text."""
-    return _LEET_TOKEN.sub(lambda found: _leet_letters(found[0]), folded)
-
-
-def join_spelled(folded: str) -> Iterator[str]:
-    """Yield the words that are spelled letter by letter, such as ``n u d e``, as joined words of folded text."""
-    run: list[str] = []
-    end = 0
-    for piece in _PIECES.finditer(folded):
-        letter = len(set(piece[0])) == 1
-        if not letter or not _GAP.fullmatch(folded, end, piece.start()):
-            yield from _joined(run)
-            run = []
-        if letter:
-            # A repeated letter counts as one.
-            run.append(piece[0])
-        end = piece.end()
-    yield from _joined(run)
-
-
-def _leet_letters(token: str) -> str:
-    if not any("a" <= char <= "z" for char in token):
-        return token  # a number
-    # An exclamation mark at the end is no letter.
-    end = _TRAILING.search(token)
-    word, rest = (token[: end.start()], token[end.start() :]) if end else (token, "")
-    return word.translate(_LEET) + rest
-
-
-def _joined(run: list[str]) -> Iterator[str]:
-    if len(run) > 2:
-        yield fold_leet("".join(run))
-
-
-MAX_WORD = 80
-"""Longest line of an operator's own words, in characters."""
 
 _SHORT = 3
 """Words of up to this many letters must match a spelled word completely."""
@@ -110,15 +43,7 @@ _WHOLE_LETTER = re.compile(_LETTER)
 _TOKENS = re.compile(rf"{_LETTER}+|[{UNSPACED}]+|\d+")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _REPEATED = re.compile(r"(.)\1+")
-
 _NUMBERS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-_MINOR_AGE = re.compile(
-    rf"(?<![\w.,-])(?:1[0-7]|[1-9]|{fold_confusables(_NUMBERS).replace(' ', '|')})[\s-]?(?:years?|yrs?|yo|y-o)(?:[\s-]?{fold_confusables('old')})?(?!\w)"
-    r"|\bage[d:]?\s?(?:1[0-7]|[1-9])(?!\d)"
-    r"|(?<![\d.])(?:1[0-7]|[1-9])\s?[岁歲]"
-    r"|(?<![一二三四五六七八九十百])(?:十[一二三四五六七]?|[一二两兩三四五六七八九])[岁歲]"
-)
-"""Ages below 18, in folded text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +145,7 @@ class _ScannedText:
         return any(_is_spelled_in(run, word) for run in self.runs)
 
     def mentions_minor_age(self) -> bool:
-        return any(_MINOR_AGE.search(form) for form in self.forms)
+        return any(_minor_age().search(form) for form in self.forms)
 
 
 @cache
@@ -277,11 +202,6 @@ def parse_custom_words(lines: Sequence[str]) -> CustomWords:
 def _read_file() -> dict[str, list[str]]:
     with (resources.files("bot.moderation") / "words.toml").open("rb") as file:
         return tomllib.load(file)
-
-
-def _bare_letters(folded: str) -> str:
-    """Return the letters alone, with repetitions reduced to one."""
-    return _REPEATED.sub(r"\1", _NO_LETTERS.sub("", folded))
 
 
 def _matches(word: str, form: str, *, exact: bool = False) -> Iterator[tuple[int, int]]:
@@ -343,3 +263,86 @@ def _spread(token: str, gap: str, *, exact: bool = False) -> str:
         letter, count = re.escape(run[1]), len(run[0])
         parts.append(f"{letter}++" if count == 1 else f"{letter}(?:{gap}{letter}){{{count - 1},}}+")
     return gap.join(parts)
+
+
+def _bare_letters(folded: str) -> str:
+    """Return the letters alone, with repetitions reduced to one."""
+    return _REPEATED.sub(r"\1", _NO_LETTERS.sub("", folded))
+
+
+@cache
+def _minor_age() -> re.Pattern[str]:
+    """Return the pattern of ages below 18, in folded text."""
+    numbers = fold_confusables(_NUMBERS).replace(" ", "|")
+    return re.compile(
+        rf"(?<![\w.,-])(?:1[0-7]|[1-9]|{numbers})[\s-]?(?:years?|yrs?|yo|y-o)(?:[\s-]?{fold_confusables('old')})?(?!\w)"
+        r"|\bage[d:]?\s?(?:1[0-7]|[1-9])(?!\d)"
+        r"|(?<![\d.])(?:1[0-7]|[1-9])\s?[岁歲]"
+        r"|(?<![一二三四五六七八九十百])(?:十[一二三四五六七]?|[一二两兩三四五六七八九])[岁歲]"
+    )
+
+
+def fold_confusables(text: str) -> str:
+    """Fold width, case, accents and look-alikes, and drop invisible characters; white space becomes one space.
+
+    ``i`` and ``l`` become one letter, since capitals and digits make them look alike. Marks that do not separate words
+    become JOINT, at most three in a row.
+    """
+    letters = _lookalikes()
+    folded = []
+    for char in unicodedata.normalize("NFKD", text):
+        category = unicodedata.category(char)
+        if category == "Cf" or category[0] == "M" or char in _INVISIBLE:
+            continue
+        # Look up before case folding: a capital Nu looks like an N, a small one like a v.
+        folded.append(" " if char == _BLANK else letters.get(char) or char.casefold())
+    # Case folding may decompose, and the result may have look-alikes too.
+    once = "".join(letters.get(char, char) for char in unicodedata.normalize("NFKD", "".join(folded)))
+    # Compose again, so that a Korean syllable is one character.
+    plain = unicodedata.normalize("NFC", once).replace("l", "i").translate(_JOINTS)
+    return " ".join(_MANY_JOINTS.sub(JOINT * 3, plain).split())
+
+
+@cache
+def _lookalikes() -> Mapping[str, str]:
+    """Return the Latin letter of each look-alike. The file is read at the first call."""
+    path = resources.files("bot.moderation") / "lookalikes.txt"
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    letters = {double: line[0] for line in lines for double in line[2:].strip()}
+    # A word of another alphabet must fold alike in both cases, so look-alikes of capitals count for small letters too.
+    return {**{double.casefold(): letter for double, letter in letters.items()}, **letters}
+
+
+def fold_leet(folded: str) -> str:
+    """Replace digits and signs inside of words by the letters that they stand for, in folded text."""
+    return _LEET_TOKEN.sub(lambda found: _leet_letters(found[0]), folded)
+
+
+def _leet_letters(token: str) -> str:
+    if not any("a" <= char <= "z" for char in token):
+        return token  # a number
+    # An exclamation mark at the end is no letter.
+    end = _TRAILING.search(token)
+    word, rest = (token[: end.start()], token[end.start() :]) if end else (token, "")
+    return word.translate(_LEET) + rest
+
+
+def join_spelled(folded: str) -> Iterator[str]:
+    """Yield the words that are spelled letter by letter, such as ``n u d e``, as joined words of folded text."""
+    run: list[str] = []
+    end = 0
+    for piece in _PIECES.finditer(folded):
+        letter = len(set(piece[0])) == 1
+        if not letter or not _GAP.fullmatch(folded, end, piece.start()):
+            yield from _joined(run)
+            run = []
+        if letter:
+            # A repeated letter counts as one.
+            run.append(piece[0])
+        end = piece.end()
+    yield from _joined(run)
+
+
+def _joined(run: list[str]) -> Iterator[str]:
+    if len(run) > 2:
+        yield fold_leet("".join(run))

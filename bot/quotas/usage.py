@@ -61,6 +61,94 @@ class QuotaUsage:
         return limits.pictures_left(self.owner, self.place, self.balance)
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The quota that a request may take.
+
+    Attributes:
+        key: Whose usage, and for which place.
+        paid: The pictures that credits pay for.
+        cost_each: The cost of one picture, in thousandths of a point.
+        credits: Unspent credits, the first to expire first.
+    """
+
+    key: UsageKey
+    paid: CreditSplit
+    cost_each: int = POINT
+    credits: tuple[Credit, ...] = ()
+
+
+async def reserve(
+    tx: Tx, ctx: AppContext, context: AdmissionContext, job: Job, quota_rules: Sequence[QuotaRule]
+) -> None:
+    """Check a stored job's quota and reserve it, in the transaction that queues the job.
+
+    Owners are never refused, but their usage counts: each queued job has exactly one reservation.
+
+    Args:
+        tx: A writing transaction.
+        ctx: The use cases' context.
+        context: The request's context, with the roles of its actor.
+        job: The job, without a reservation.
+        quota_rules: Candidate rules of the person (``rules_of_person``).
+
+    Raises:
+        OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
+    """
+    reservation = await check_quota(tx, ctx, context, job, quota_rules)
+    now, paid = context.now, reservation.paid
+    await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free, by_owner=True, now=now)
+    await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free_here, by_owner=False, now=now)
+    await ledger.reserve(
+        tx,
+        job_id=job.id,
+        person_id=context.person.id,
+        place_id=context.place_id,
+        pictures=job.request.count,
+        now=now,
+        channel=reservation.key.channel,
+        cost_each=reservation.cost_each,
+        free=paid.free,
+        free_here=paid.free_here,
+    )
+
+
+async def check_quota(
+    tx: Tx, ctx: AppContext, context: AdmissionContext, job: Job, quota_rules: Sequence[QuotaRule]
+) -> Reservation:
+    """Return the quota that a stored job may take. Owners are exempt.
+
+    Raises:
+        OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
+    """
+    request = job.request
+    profile = next((p for p in ctx.profiles() if p.name == request.model), None)
+    cost = limits.cost_each(request, profile)
+    key = UsageKey(context.person.id, context.place_id, job.channel)
+    if context.actor.is_owner:
+        return Reservation(key, CreditSplit(), cost)
+    rules = resolve(ctx, context.actor, context.place, quota_rules)
+    requested = RequestedAmounts(request.count, request.width, request.height, request.steps, request.model)
+    rule_resolution.check_request(rules, requested)
+    if rules.request_terms().at_once is not None:
+        waiting = await ledger.count_waiting(tx, key, exclude=job.id)
+        rule_resolution.check_waiting(rules, waiting, lambda job_id: _eta(ctx, job_id))
+    usage = await load_usage(tx, key, rules, context.options, now=context.now, cost_each=cost)
+    paid = limits.split_credits(usage.owner, usage.place, usage.balance, request.count)
+    if paid is None:
+        side = limits.tightest(usage.owner, usage.place, usage.balance)
+        blamed = await with_return_time(tx, usage, side, 0)
+        left = int(usage.pictures_left)
+        raise limits.over_quota(blamed, left=left, count=request.count, cost_each=cost, now=context.now)
+    return Reservation(key, paid, cost, usage.credits)
+
+
+def _eta(ctx: AppContext, job_id: int) -> float | None:
+    position = ctx.backlog.position(job_id)
+    # The upper end: a promise must not be too early.
+    return None if position is None or position.eta is None else position.eta.high
+
+
 async def load_rules(tx: Tx, ctx: AppContext, actor: Actor, place: Place, person_id: int | None) -> EffectiveRules:
     """Return the rules that apply to a person in a place; ``person_id`` is None for an unknown person.
 
@@ -131,100 +219,12 @@ async def quota_status(tx: Tx, ctx: AppContext, actor: Actor, place: Place) -> Q
     )
 
 
-def channel_of(place: Place) -> str:
-    """Return the channel that usage is counted for; empty outside of servers and groups."""
-    return "" if place.guild is None else place.channel
-
-
 def _owner_is_stricter(rules: EffectiveRules) -> bool:
     """Return whether the owner's AT_ONCE rule is at least as tight as the place's own."""
     owner, own = (rules.maximum(Dimension.AT_ONCE, by_owner=by_owner) for by_owner in (True, False))
     return own is None or (owner is not None and owner <= own)
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The quota that a request may take.
-
-    Attributes:
-        key: Whose usage, and for which place.
-        paid: The pictures that credits pay for.
-        cost_each: The cost of one picture, in thousandths of a point.
-        credits: Unspent credits, the first to expire first.
-    """
-
-    key: UsageKey
-    paid: CreditSplit
-    cost_each: int = POINT
-    credits: tuple[Credit, ...] = ()
-
-
-async def check_quota(
-    tx: Tx, ctx: AppContext, context: AdmissionContext, job: Job, quota_rules: Sequence[QuotaRule]
-) -> Reservation:
-    """Return the quota that a stored job may take. Owners are exempt.
-
-    Raises:
-        OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
-    """
-    request = job.request
-    profile = next((p for p in ctx.profiles() if p.name == request.model), None)
-    cost = limits.cost_each(request, profile)
-    key = UsageKey(context.person.id, context.place_id, job.channel)
-    if context.actor.is_owner:
-        return Reservation(key, CreditSplit(), cost)
-    rules = resolve(ctx, context.actor, context.place, quota_rules)
-    requested = RequestedAmounts(request.count, request.width, request.height, request.steps, request.model)
-    rule_resolution.check_request(rules, requested)
-    if rules.request_terms().at_once is not None:
-        waiting = await ledger.count_waiting(tx, key, exclude=job.id)
-        rule_resolution.check_waiting(rules, waiting, lambda job_id: _eta(ctx, job_id))
-    usage = await load_usage(tx, key, rules, context.options, now=context.now, cost_each=cost)
-    paid = limits.split_credits(usage.owner, usage.place, usage.balance, request.count)
-    if paid is None:
-        side = limits.tightest(usage.owner, usage.place, usage.balance)
-        blamed = await with_return_time(tx, usage, side, 0)
-        left = int(usage.pictures_left)
-        raise limits.over_quota(blamed, left=left, count=request.count, cost_each=cost, now=context.now)
-    return Reservation(key, paid, cost, usage.credits)
-
-
-def _eta(ctx: AppContext, job_id: int) -> float | None:
-    position = ctx.backlog.position(job_id)
-    # The upper end: a promise must not be too early.
-    return None if position is None or position.eta is None else position.eta.high
-
-
-async def reserve(
-    tx: Tx, ctx: AppContext, context: AdmissionContext, job: Job, quota_rules: Sequence[QuotaRule]
-) -> None:
-    """Check a stored job's quota and reserve it, in the transaction that queues the job.
-
-    Owners are never refused, but their usage counts: each queued job has exactly one reservation.
-
-    Args:
-        tx: A writing transaction.
-        ctx: The use cases' context.
-        context: The request's context, with the roles of its actor.
-        job: The job, without a reservation.
-        quota_rules: Candidate rules of the person (``rules_of_person``).
-
-    Raises:
-        OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
-    """
-    reservation = await check_quota(tx, ctx, context, job, quota_rules)
-    now, paid = context.now, reservation.paid
-    await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free, by_owner=True, now=now)
-    await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free_here, by_owner=False, now=now)
-    await ledger.reserve(
-        tx,
-        job_id=job.id,
-        person_id=context.person.id,
-        place_id=context.place_id,
-        pictures=job.request.count,
-        now=now,
-        channel=reservation.key.channel,
-        cost_each=reservation.cost_each,
-        free=paid.free,
-        free_here=paid.free_here,
-    )
+def channel_of(place: Place) -> str:
+    """Return the channel that usage is counted for; empty outside of servers and groups."""
+    return "" if place.guild is None else place.channel

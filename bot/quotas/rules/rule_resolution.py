@@ -57,9 +57,40 @@ class EffectiveRules:
         )
 
 
-def default_terms(default: Limit | RuleTerms) -> RuleTerms:
-    """Return the default rule as terms; a bare limit becomes terms with that limit alone."""
-    return RuleTerms(limits=(default,)) if isinstance(default, Limit) else default
+@dataclass(frozen=True, slots=True)
+class RequestedAmounts:
+    """The parts of one request that rules check.
+
+    Attributes:
+        count: Pictures.
+        width: Pixels.
+        height: Pixels.
+        steps: Denoising steps.
+        model: A profile's name.
+    """
+
+    count: int
+    width: int
+    height: int
+    steps: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJobs:
+    """One person's unfinished jobs (held, queued or running).
+
+    Attributes:
+        everywhere: How many.
+        here: How many of them in the place.
+        in_channel: How many of those in its channel.
+        first: The id of the oldest; None if there is none.
+    """
+
+    everywhere: int = 0
+    here: int = 0
+    in_channel: int = 0
+    first: int | None = None
 
 
 def resolve_rules(
@@ -96,6 +127,11 @@ def resolve_rules(
     return EffectiveRules(tuple(reason for reason in reasons if reason is not None))
 
 
+def default_terms(default: Limit | RuleTerms) -> RuleTerms:
+    """Return the default rule as terms; a bare limit becomes terms with that limit alone."""
+    return RuleTerms(limits=(default,)) if isinstance(default, Limit) else default
+
+
 def matches(scope: Scope, actor: Actor, place: Place, ids: Collection[str]) -> bool:
     """Return whether a scope includes a person with these user ids in this place."""
     here = actor.platform == place.platform and place.guild is not None
@@ -125,94 +161,6 @@ def _resolve(dimension: Dimension, rules: Sequence[QuotaRule], *, by_owner: bool
     first = (specificity(ranked[0].scope), ranked[0].id > 0)
     applied = [rule for rule in ranked if (specificity(rule.scope), rule.id > 0) == first]
     return Reason(dimension, by_owner, tuple(applied), tuple(ranked[len(applied) :]))
-
-
-def check_ceiling(terms: RuleTerms, scope: Scope, ceiling: EffectiveRules) -> None:
-    """Check a place's new rule against the owner's rules.
-
-    ``unlimited`` for a role, a channel or a person only lifts the place's own rules, so it is never above the ceiling.
-
-    Args:
-        terms: The place's rule.
-        scope: Whom it is for.
-        ceiling: The rules that apply to them.
-
-    Raises:
-        OverQuota: The rule allows more than the owner does; names what the owner allows.
-    """
-    _check_limits(terms, scope, ceiling)
-    for dimension in (Dimension.AT_ONCE, Dimension.COUNT, Dimension.PIXELS, Dimension.STEPS):
-        highest, value = ceiling.maximum(dimension, by_owner=True), terms.maximum(dimension)
-        if highest is not None and value is not None and value > highest:
-            allowed: dict[str, Any] = {dimension.value: highest}
-            raise OverQuota("refusal.quota.ceiling_of", rule=format_terms(RuleTerms(**allowed)))
-    models = ceiling.models(by_owner=True)
-    if models is not None and terms.models is not None and not terms.models <= models:
-        raise OverQuota("refusal.quota.ceiling_of", rule=format_terms(RuleTerms(models=models)))
-
-
-def rate(limit: Limit) -> float:
-    """Return the amount per second that a limit allows; infinite for unlimited."""
-    return float("inf") if limit.amount is None else limit.amount / limit.window.seconds
-
-
-def _check_limits(terms: RuleTerms, scope: Scope, ceiling: EffectiveRules) -> None:
-    reason = ceiling.reason(Dimension.LIMITS, by_owner=True)
-    if not terms.limits or reason is None:
-        return
-    if terms.exempt and (scope.role, scope.channel, scope.person) != (None, None, None):
-        return
-    # The most generous of several roles' rules applies; within a rule, every limit does.
-    limits = max((rule.terms.limits for rule in reason.rules), key=lambda each: min(map(rate, each)))
-    for limit in limits:
-        lowest = _lowest_rate(terms.limits, limit.unit)
-        if lowest is None or lowest <= rate(limit):
-            continue
-        if limit.unit is Unit.PICTURES and limit.amount is not None:
-            raise OverQuota("refusal.quota.ceiling", limit=limit.amount, window=Key(f"window.{limit.window}"))
-        raise OverQuota("refusal.quota.ceiling_of", rule=format_limit(limit))
-
-
-def _lowest_rate(limits: Sequence[Limit], unit: Unit) -> float | None:
-    """Return the rate of the tightest limit in a unit; None if no limit can be compared."""
-    rates = [rate(limit) for limit in limits if limit.unit is unit or limit.amount is None]
-    return min(rates, default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedAmounts:
-    """The parts of one request that rules check.
-
-    Attributes:
-        count: Pictures.
-        width: Pixels.
-        height: Pixels.
-        steps: Denoising steps.
-        model: A profile's name.
-    """
-
-    count: int
-    width: int
-    height: int
-    steps: int
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingJobs:
-    """One person's unfinished jobs (held, queued or running).
-
-    Attributes:
-        everywhere: How many.
-        here: How many of them in the place.
-        in_channel: How many of those in its channel.
-        first: The id of the oldest; None if there is none.
-    """
-
-    everywhere: int = 0
-    here: int = 0
-    in_channel: int = 0
-    first: int | None = None
 
 
 def check_request(rules: EffectiveRules, requested: RequestedAmounts) -> None:
@@ -269,3 +217,55 @@ def _exceeded(rules: EffectiveRules, dimension: Dimension, value: int) -> tuple[
 
 def _by(*, by_owner: bool) -> str:
     return BY_OWNER if by_owner else BY_PLACE
+
+
+def check_ceiling(terms: RuleTerms, scope: Scope, ceiling: EffectiveRules) -> None:
+    """Check a place's new rule against the owner's rules.
+
+    ``unlimited`` for a role, a channel or a person only lifts the place's own rules, so it is never above the ceiling.
+
+    Args:
+        terms: The place's rule.
+        scope: Whom it is for.
+        ceiling: The rules that apply to them.
+
+    Raises:
+        OverQuota: The rule allows more than the owner does; names what the owner allows.
+    """
+    _check_limits(terms, scope, ceiling)
+    for dimension in (Dimension.AT_ONCE, Dimension.COUNT, Dimension.PIXELS, Dimension.STEPS):
+        highest, value = ceiling.maximum(dimension, by_owner=True), terms.maximum(dimension)
+        if highest is not None and value is not None and value > highest:
+            allowed: dict[str, Any] = {dimension.value: highest}
+            raise OverQuota("refusal.quota.ceiling_of", rule=format_terms(RuleTerms(**allowed)))
+    models = ceiling.models(by_owner=True)
+    if models is not None and terms.models is not None and not terms.models <= models:
+        raise OverQuota("refusal.quota.ceiling_of", rule=format_terms(RuleTerms(models=models)))
+
+
+def _check_limits(terms: RuleTerms, scope: Scope, ceiling: EffectiveRules) -> None:
+    reason = ceiling.reason(Dimension.LIMITS, by_owner=True)
+    if not terms.limits or reason is None:
+        return
+    if terms.exempt and (scope.role, scope.channel, scope.person) != (None, None, None):
+        return
+    # The most generous of several roles' rules applies; within a rule, every limit does.
+    limits = max((rule.terms.limits for rule in reason.rules), key=lambda each: min(map(rate, each)))
+    for limit in limits:
+        lowest = _lowest_rate(terms.limits, limit.unit)
+        if lowest is None or lowest <= rate(limit):
+            continue
+        if limit.unit is Unit.PICTURES and limit.amount is not None:
+            raise OverQuota("refusal.quota.ceiling", limit=limit.amount, window=Key(f"window.{limit.window}"))
+        raise OverQuota("refusal.quota.ceiling_of", rule=format_limit(limit))
+
+
+def _lowest_rate(limits: Sequence[Limit], unit: Unit) -> float | None:
+    """Return the rate of the tightest limit in a unit; None if no limit can be compared."""
+    rates = [rate(limit) for limit in limits if limit.unit is unit or limit.amount is None]
+    return min(rates, default=None)
+
+
+def rate(limit: Limit) -> float:
+    """Return the amount per second that a limit allows; infinite for unlimited."""
+    return float("inf") if limit.amount is None else limit.amount / limit.window.seconds
