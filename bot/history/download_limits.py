@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 BURST = 6
 """Presses for original files that may come in a burst."""
 
-EACH = 20.0
+REFILL_SECONDS = 20.0
 """Seconds until another press is allowed."""
 
-AT_ONCE = 2.0
+REPEAT_SECONDS = 2.0
 """Presses for the same files within this many seconds count as one."""
 
-_PEOPLE = 1024
+_MAX_PEOPLE = 1024
 """Above this number of people, those with a full bucket are dropped."""
 
 
@@ -33,17 +33,17 @@ class DownloadLimits:
 
     def is_repeated(self, person: Hashable, what: Hashable, now: float) -> bool:
         """Whether the person got the same files a moment ago."""
-        known = self._people.get(person)
-        return known is not None and now - known.last.get(what, now - AT_ONCE) < AT_ONCE
+        bucket = self._people.get(person)
+        return bucket is not None and now - bucket.last.get(what, now - REPEAT_SECONDS) < REPEAT_SECONDS
 
     def take(self, person: Hashable, what: Hashable, now: float) -> float:
         """Take a token; return 0, or the seconds to wait if there is none."""
-        if len(self._people) > _PEOPLE:
+        if len(self._people) > _MAX_PEOPLE:
             self._people = {key: one for key, one in self._people.items() if one.free_at > now}
-        known = self._people.setdefault(person, _Person())
-        wait = known.free_at - now - (BURST - 1) * EACH
+        bucket = self._people.setdefault(person, _Person())
+        wait = bucket.free_at - now - (BURST - 1) * REFILL_SECONDS
         if wait > 0:
             return wait
-        known.free_at = max(known.free_at, now) + EACH
-        known.last = {key: at for key, at in known.last.items() if now - at < AT_ONCE} | {what: now}
+        bucket.free_at = max(bucket.free_at, now) + REFILL_SECONDS
+        bucket.last = {key: at for key, at in bucket.last.items() if now - at < REPEAT_SECONDS} | {what: now}
         return 0.0

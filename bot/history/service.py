@@ -130,8 +130,8 @@ async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> His
     """Return a page; ``found`` has one job more than ``limit`` if there are older ones."""
     shown = found[:limit]
     ids = [job.id for job in shown]
-    stored, kept = await pictures.of_jobs(tx, ids), await history_rows.favourites_among(tx, person_id, ids)
-    entries = (HistoryEntry(job, stored[job.id], kept & {p.id for p in stored[job.id]}) for job in shown)
+    stored, favourites = await pictures.of_jobs(tx, ids), await history_rows.favourites_among(tx, person_id, ids)
+    entries = (HistoryEntry(job, stored[job.id], favourites & {p.id for p in stored[job.id]}) for job in shown)
     return HistoryPage(tuple(entries), older=len(found) > limit)
 
 
@@ -152,9 +152,9 @@ async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) ->
             found = tuple(picture for picture in found if picture.index == press.index)
         if not found:
             raise NotFound("refusal.picture.not_found")
-        kept = await history_rows.favourites_among(tx, person.id, [job.id])
-        keep = not all(picture.id in kept for picture in found)
-        if keep:
+        favourites = await history_rows.favourites_among(tx, person.id, [job.id])
+        mark = not all(picture.id in favourites for picture in found)
+        if mark:
             await history_rows.add_favourite(tx, person.id, found, now=now)
         else:
             await history_rows.remove_favourite(tx, person.id, found)
@@ -163,4 +163,4 @@ async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) ->
     if job.person_id == person.id:
         # The page shows favourites.
         ctx.backlog.job_changed(job.id)
-    return keep
+    return mark

@@ -32,11 +32,11 @@ async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
     marks = ", ".join("?" * len(some))
     ids = [job.id for job in some]
     await tx.execute_fetchall(f"DELETE FROM found WHERE rowid IN ({marks})", ids)  # noqa: S608 - question marks
-    kept = await own_favourites(tx, ids)
+    favourites = await own_favourites(tx, ids)
     # A generator: it runs in the database's thread, not on the event loop.
     await tx.executemany(
         "INSERT INTO found (rowid, words) VALUES (?, ?)",
-        ((job.id, _words(job, favourite=job.id in kept)) for job in some),
+        ((job.id, _words(job, favourite=job.id in favourites)) for job in some),
     )
 
 

@@ -37,7 +37,7 @@ _FAULTS = (
     ("reserved while it is held", "state = 'held' AND begun > 0"),
     ("not settled", f"state NOT IN {_OPEN} AND held <> 0"),
     ("settled too early", f"state IN {_OPEN} AND begun > 0 AND (held <> count OR charged <> 0)"),
-    ("charged for what was not asked for", "charged < 0 OR charged > count"),
+    ("charged for more than was requested", "charged < 0 OR charged > count"),
     ("painted for nothing", f"state NOT IN {_OPEN} AND painted > charged"),
     ("paid twice", "free < 0 OR free_here < 0 OR free + free_here > held + charged"),
     ("paid by no credits", "free + free_here <> paid"),

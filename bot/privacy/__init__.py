@@ -1,1 +1,1 @@
-"""Export, forget and retention of what is stored about people."""
+"""Privacy: export and deletion of people's data, and retention of pictures."""

@@ -45,17 +45,17 @@ class ZipParts:
         left_out: Names of files that are too large for any part, or that are missing.
     """
 
-    def __init__(self, folder: Path, stem: str, most: int | None) -> None:
+    def __init__(self, folder: Path, stem: str, max_size: int | None) -> None:
         """Args:
         folder: Their folder.
         stem: Their names are ``<stem>-<number>.zip``.
-        most: Maximum size of a part in bytes; None for one part of any size.
+        max_size: Maximum size of a part in bytes; None for one part of any size.
         """
         self.files: list[Path] = []
         self.left_out: list[str] = []
         self._folder = folder
         self._stem = stem
-        self._most = most
+        self._max_size = max_size
         self._zip: zipfile.ZipFile | None = None
         self._path = folder
         self._size = 0
@@ -84,7 +84,7 @@ class ZipParts:
     def _add_file(self, name: str, path: Path) -> None:
         try:
             size = path.stat().st_size
-            if self._most is not None and _entry_size(name, size) + _END_BYTES > self._most:
+            if self._max_size is not None and _entry_size(name, size) + _END_BYTES > self._max_size:
                 self.left_out.append(name)
                 return
             into = self._part_for(name, size)
@@ -97,7 +97,7 @@ class ZipParts:
     def _part_for(self, name: str, size: int) -> zipfile.ZipFile:
         """Return a part with space for the entry."""
         more = _entry_size(name, size)
-        if self._zip is not None and self._most is not None and self._size + more > self._most:
+        if self._zip is not None and self._max_size is not None and self._size + more > self._max_size:
             self._finish()
         if self._zip is None:
             data_files.make_folder(self._folder)
@@ -199,8 +199,8 @@ class ExportWorker:
     async def _sweep(self) -> None:
         async with self._db.write() as tx:
             await exports.expire(tx, now=self._clock.now())
-            known = await exports.kept_ids(tx, now=self._clock.now())
-        await exports.sweep(self._pictures, known)
+            retained = await exports.retained_ids(tx, now=self._clock.now())
+        await exports.sweep(self._pictures, retained)
         # A new contact sheet clears old ones, but there may be no new one.
         await data_files.clear_old(self._data / data_files.SHEETS, data_files.SHEET_NAME, exports.KEPT_SECONDS)
 
@@ -223,16 +223,16 @@ class ExportWorker:
     async def _make(self, export: Export) -> None:
         if await data_files.free_bytes(self._pictures) < data_files.MIN_FREE_BYTES:
             raise Unavailable("unavailable.disk_full")
-        most = None if export.address is None else self._surfaces[export.address.platform].abilities().max_file
-        parts = ZipParts(self._data / exports.FOLDER, str(export.id), most)
+        max_size = None if export.address is None else self._surfaces[export.address.platform].abilities().max_file
+        parts = ZipParts(self._data / exports.FOLDER, str(export.id), max_size)
         try:
             await self._fill(parts, export)
             files = await parts.close()
-            kept = await self._publish(export, files)
+            wanted = await self._publish(export, files)
         except BaseException:
             await parts.discard()
             raise
-        if not kept:
+        if not wanted:
             await parts.discard()
         self._bus.publish(MessagesAdded())
 

@@ -145,7 +145,7 @@ class RetentionWorker:
         before = trusted.now - DAY
         if await self._is_full():
             # Orphans go before pictures that people can still see.
-            await asyncio.to_thread(orphans.purge_quarantine, inputs.data_folder(self._folder), trusted.now, kept=DAY)
+            await asyncio.to_thread(orphans.purge_quarantine, inputs.data_folder(self._folder), trusted.now, after=DAY)
         while await self._is_full():
             page = await self._page(before, cursor, BATCH)
             if not page:
@@ -171,12 +171,12 @@ class RetentionWorker:
 
     async def _delete(self, over: Iterable[OldPicture]) -> int:
         async with self._db.write() as tx:
-            gone = await retention_rows.delete_pictures(
+            removed = await retention_rows.delete_pictures(
                 tx, self._folder.name, list(dict.fromkeys(old.job_id for old in over))
             )
-        await data_files.remove_pictures(self._folder, gone.pictures)
-        await retention_rows.remove_source_files(self._db, self._folder, gone.inputs)
-        return len(gone.pictures)
+        await data_files.remove_pictures(self._folder, removed.pictures)
+        await retention_rows.remove_source_files(self._db, self._folder, removed.inputs)
+        return len(removed.pictures)
 
 
 def _retention_of(rules: Mapping[int, float], place_id: int | None) -> float:

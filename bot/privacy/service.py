@@ -134,19 +134,19 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
             if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
                 await ledger.refund(tx, job_id, now=now)
                 stopped.append(job_id)
-        gone = await deletion.forget(tx, person.id)
+        removed = await deletion.forget(tx, person.id)
     for job_id in stopped:
         ctx.backlog.job_cancelled(job_id)
-    for job_id in gone.jobs:
+    for job_id in removed.jobs:
         ctx.backlog.job_changed(job_id)
-    await _remove_files(ctx, gone)
+    await _remove_files(ctx, removed)
     return lost
 
 
-async def _remove_files(ctx: AppContext, gone: Forgotten) -> None:
-    await data_files.remove_pictures(ctx.pictures, gone.pictures)
-    await exports.remove_files(ctx.pictures, gone.exports)
-    await deletion.remove_source_files(ctx.db, ctx.pictures, gone.inputs)
+async def _remove_files(ctx: AppContext, removed: Forgotten) -> None:
+    await data_files.remove_pictures(ctx.pictures, removed.pictures)
+    await exports.remove_files(ctx.pictures, removed.exports)
+    await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
 
 
 DAYS = "keep_days"
@@ -172,8 +172,8 @@ class Retention:
     @property
     def days(self) -> float | None:
         """The effective retention: the shorter one."""
-        given = [days for days in (self.here, self.everywhere) if days is not None]
-        return min(given) if given else None
+        rules = [days for days in (self.here, self.everywhere) if days is not None]
+        return min(rules) if rules else None
 
 
 async def show_retention(ctx: AppContext, place: Place) -> Retention:
@@ -202,8 +202,8 @@ async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str)
 
 
 async def _retention(tx: Tx, place: Place, place_id: int | None) -> Retention:
-    said = await options.read(tx, place_id)
-    return Retention(_days(said.here.get(DAYS)), _days(said.everywhere.get(DAYS)), whole=place.guild is None)
+    found = await options.read(tx, place_id)
+    return Retention(_days(found.here.get(DAYS)), _days(found.everywhere.get(DAYS)), whole=place.guild is None)
 
 
 def _days(value: object) -> float | None:

@@ -1,1 +1,1 @@
-"""What is written into each picture about how it was made."""
+"""Provenance: metadata in each picture about how it was drawn."""

@@ -361,8 +361,8 @@ def _retain_old(db: Path) -> Path | None:
     except sqlite3.Error:
         # It is damaged, the usual reason for a restore. Its log moves with it: SQLite would apply it to the new file.
         for end in ("-wal", "-shm"):
-            if (beside := db.with_name(db.name + end)).exists():
-                beside.replace(aside.with_name(aside.name + end))
+            if (log_file := db.with_name(db.name + end)).exists():
+                log_file.replace(aside.with_name(aside.name + end))
     try:
         os.link(db, aside)
     except OSError:  # the file system has no links

@@ -54,8 +54,8 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> int:
         db.execute("BEGIN")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (size,) = db.execute("PRAGMA page_size").fetchone()
-        told = None if progress is None else _told(progress, size)
-        db.backup(to, pages=_PAGES, progress=told)
+        page_progress = None if progress is None else _page_progress(progress, size)
+        db.backup(to, pages=_PAGES, progress=page_progress)
         db.execute("ROLLBACK")
         # The header of the copy says WAL mode, which would need a second file.
         to.execute("PRAGMA journal_mode = DELETE")
@@ -148,8 +148,8 @@ def files(path: Path, pictures: str) -> tuple[str, ...]:
         stored = [f"{pictures}/{row[0]}" for row in db.execute("SELECT path FROM pictures ORDER BY id")]
         (version,) = db.execute("PRAGMA user_version").fetchone()
         rows = db.execute("SELECT image, mask FROM jobs WHERE image <> ''").fetchall() if version > 1 else []
-    given = {name for row in rows for name in row if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
-    return (*stored, *sorted(given))
+    sources = {name for row in rows for name in row if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
+    return (*stored, *sorted(sources))
 
 
 def checkpoint(path: Path) -> None:
@@ -224,7 +224,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
 
 
-def _told(progress: Progress, size: int) -> Callable[[int, int, int], None]:
+def _page_progress(progress: Progress, size: int) -> Callable[[int, int, int], None]:
     def tell(_status: int, remaining: int, total: int) -> None:
         progress((total - remaining) * size, total * size)
 

@@ -39,6 +39,9 @@ PICTURE_PATH = re.compile(r"\d{4}/\d{2}/\d{2}/(\d{1,18})-(\d{1,4})\.png", re.ASC
 INPUT_NAME = re.compile(r"[0-9a-f]{64}\.png", re.ASCII)
 """Name of a source image or mask: its SHA-256."""
 
+DELETED_INPUT = "unkept"
+"""Stands in a row for the name of a source file that was deleted."""
+
 SHEET_NAME = re.compile(r"[0-9a-f]{24}\.png", re.ASCII)
 """Name of a contact sheet."""
 
@@ -107,7 +110,7 @@ def is_source(name: str, pictures: str) -> bool:
     folder, _, rest = name.partition("/")
     if folder == pictures:
         return PICTURE_PATH.fullmatch(rest) is not None
-    return folder == INPUTS and (INPUT_NAME.fullmatch(rest) is not None or rest == "unkept")
+    return folder == INPUTS and (INPUT_NAME.fullmatch(rest) is not None or rest == DELETED_INPUT)
 
 
 def is_card_file(name: str, pictures: str) -> bool:

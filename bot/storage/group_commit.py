@@ -25,14 +25,14 @@ class _Group:
 
     Attributes:
         begun: When it began, by the loop's clock (seconds).
-        most: Maximum number of members.
+        max_members: Maximum number of members.
         changes: ``total_changes`` of the connection at the beginning.
         done: Done when the group is committed; holds the error if that failed.
         joined: Number of members so far, failed ones included.
     """
 
     begun: float
-    most: int
+    max_members: int
     changes: int
     done: asyncio.Future[None]
     joined: int = 1
@@ -107,13 +107,13 @@ class GroupCommit:
         async with self._turn:
             await self._commit()
 
-    async def _begin(self, most: int) -> _Group:
+    async def _begin(self, max_members: int) -> _Group:
         group = self._group
         try:
             if group is None:
                 await self._connection.execute_fetchall("BEGIN IMMEDIATE")
                 loop = asyncio.get_running_loop()
-                self._group = _Group(loop.time(), most, self._connection.total_changes, loop.create_future())
+                self._group = _Group(loop.time(), max_members, self._connection.total_changes, loop.create_future())
                 return self._group
             group.joined += 1
             await self._connection.execute_fetchall(f"SAVEPOINT member_{group.joined}")
@@ -143,7 +143,7 @@ class GroupCommit:
         try:
             if group is not None and (
                 not self._waiting
-                or group.joined >= group.most
+                or group.joined >= group.max_members
                 or asyncio.get_running_loop().time() - group.begun >= MAX_OPEN_SECONDS
             ):
                 await self._commit()

@@ -15,7 +15,7 @@ from bot.storage import data_files
 FOLDER = data_files.INPUTS
 """Their folder, in the data folder."""
 
-DELETED = f"{FOLDER}/unkept"
+DELETED = f"{FOLDER}/{data_files.DELETED_INPUT}"
 """Name in the row of a job whose source image was deleted: the job can't be drawn again."""
 
 _TEMPORARY = ".part"

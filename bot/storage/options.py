@@ -42,8 +42,8 @@ class Options:
 
     def binding(self, name: str) -> object:
         """Return the effective value: the place's, else the service's, else None."""
-        said = self.here.get(name)
-        return self.everywhere.get(name) if said is None else said
+        value = self.here.get(name)
+        return self.everywhere.get(name) if value is None else value
 
     @property
     def state(self) -> ServiceState:

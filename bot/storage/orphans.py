@@ -1,7 +1,7 @@
 """Orphans: picture files without a row. Those that this database made are quarantined for some days, then deleted.
 
 The database may be new, restored or another one than the files were made with. Files without a row may then be all that
-is left of somebody's pictures, so they are left alone.
+is left of these pictures, so they are left alone.
 """
 
 from __future__ import annotations
@@ -179,9 +179,9 @@ def quarantine(data: Path, files: Collection[tuple[str, Path]], now: float) -> i
     return len(files)
 
 
-def purge_quarantine(data: Path, now: float, *, kept: float = QUARANTINE_SECONDS) -> int:
-    """Delete quarantined files after ``kept`` seconds; return how many folders. Blocks: run in a thread. Raises OSError."""
-    gone = 0
+def purge_quarantine(data: Path, now: float, *, after: float = QUARANTINE_SECONDS) -> int:
+    """Delete quarantined files after ``after`` seconds; return how many folders. Blocks: run in a thread. Raises OSError."""
+    removed = 0
     folder = data / FOLDER
     if not folder.is_dir() or folder.is_symlink():
         return 0
@@ -189,7 +189,7 @@ def purge_quarantine(data: Path, now: float, *, kept: float = QUARANTINE_SECONDS
         match = _ASIDE.fullmatch(entry.name)
         if match is None or not entry.is_dir(follow_symlinks=False):
             continue
-        if datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp() < now - kept:
+        if datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp() < now - after:
             shutil.rmtree(entry.path)
-            gone += 1
-    return gone
+            removed += 1
+    return removed

@@ -72,7 +72,7 @@ _NO_REFUSALS = (
     " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
     " AND messages.event < 'refused:' || accounts.id || ';' WHERE accounts.person_id = ?)"
 )
-_NOBODY = "UPDATE people SET name = '' WHERE id = ?"
+_NO_NAME = "UPDATE people SET name = '' WHERE id = ?"
 _NO_NEWCOMER = (
     "UPDATE access SET name = '' WHERE kind = 'person'"
     " AND (platform, subject) IN (SELECT platform, user_id FROM accounts WHERE person_id = ?)"
@@ -86,7 +86,7 @@ _ALL = (
     _NO_PROMPTS,
     _NO_MESSAGES,
     _NO_REFUSALS,
-    _NOBODY,
+    _NO_NAME,
     _NO_NEWCOMER,
     _NO_NAMES,
 )
@@ -219,15 +219,15 @@ async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collec
     )
     busy = {job_id for job_id, path in rows if f"{folder}/{path}" in needed}
     going = sorted({job_id for job_id, _ in rows} - busy)
-    given: list[str] = []
+    sources: list[str] = []
     for job_id in going:
         await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
-        given += next(iter(await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE id = ?", (job_id,))))
+        sources += next(iter(await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE id = ?", (job_id,))))
         await tx.execute_fetchall(
             "UPDATE jobs SET image = ?, mask = '' WHERE id = ? AND image LIKE ?",
             (inputs.DELETED, job_id, f"{inputs.FOLDER}/%"),
         )
-    own = {name: None for name in given if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
+    own = {name: None for name in sources if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
     return DeletedFiles(tuple(path for job_id, path in rows if job_id not in busy), tuple(own))
 
 

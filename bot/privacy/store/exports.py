@@ -133,8 +133,8 @@ async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
     )
 
 
-async def kept_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
-    """Return the ids of the exports whose files are retained: all but those whose link was used over an hour ago."""
+async def retained_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
+    """Return the ids of the exports whose files are retained: all but those whose link was used expired an hour ago."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM exports WHERE state = 'ready' AND coalesce(used_at, ?) >= ?", (now, now - _FETCHED_SECONDS)
     )
@@ -215,16 +215,16 @@ async def remove_files(pictures: Path, exports: Collection[int]) -> None:
     await asyncio.to_thread(clear)
 
 
-async def sweep(pictures: Path, known: Collection[int]) -> int:
+async def sweep(pictures: Path, retained: Collection[int]) -> int:
     """Remove the files of all exports but these; return how many. Only while no export is being made."""
     folder = inputs.data_folder(pictures) / FOLDER
 
     def clear() -> int:
-        kept = {str(number) for number in known}
+        numbers = {str(number) for number in retained}
         files = [path for path, _ in data_files.list_files(folder, data_files.EXPORT_NAME)]
-        over = [path for path in files if path.suffix != ".zip" or path.name.partition("-")[0] not in kept]
-        data_files.unlink(over)
-        return len(over)
+        expired = [path for path in files if path.suffix != ".zip" or path.name.partition("-")[0] not in numbers]
+        data_files.unlink(expired)
+        return len(expired)
 
     return await asyncio.to_thread(clear)
 
@@ -241,9 +241,9 @@ def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
         path = picture.pop("path")
         picture["file"] = f"pictures/easel-{job['id']}-{picture['index'] + 1}.png"
         files.append(ExportFile(picture["file"], f"{pictures}/{path}"))
-    given = [str(job.pop("image")), str(job.pop("mask"))]
+    sources = [str(job.pop("image")), str(job.pop("mask"))]
     if job["parent_id"] is None:
-        files += [ExportFile(n, n) for n in given if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
+        files += [ExportFile(n, n) for n in sources if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
     return files
 
 

@@ -16,7 +16,7 @@ from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
-from bot.history.download_limits import BURST, EACH
+from bot.history.download_limits import BURST, REFILL_SECONDS
 from bot.storage import jobs, messages
 from bot.studio import Studio
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
@@ -408,7 +408,7 @@ async def test_a_flood_of_presses_for_originals_is_bounded_by_person_and_told(wo
     assert len(told) == 60 - BURST
     assert "original files" in told[0]
     await world.studio.press(ADA, HERE, ButtonPress("original", first.id, 0), ref("ada"))
-    world.clock.advance(EACH)
+    world.clock.advance(REFILL_SECONDS)
     await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("later"))
     assert len(await coming(world, first.id)) == BURST + 2
 
@@ -427,7 +427,7 @@ async def test_the_same_file_is_not_sent_twice_at_once_to_the_same_place(world: 
     assert (await coming(world, first.id))[2:] == [(1,)], "another place"
     async with world.ctx.db.write() as tx:
         await tx.execute("UPDATE messages SET state = 'shown', card = '' WHERE kind = 'document'")
-    world.clock.advance(EACH)
+    world.clock.advance(REFILL_SECONDS)
     await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("again"))
     assert (await coming(world, first.id))[3:] == [(1,)], "it had arrived"
 

@@ -58,7 +58,7 @@ LINE = "INSERT INTO ledger (job_id, person_id, place_id, kind, reserved, charged
         (f"{LINE} (2, 1, 1, 'charge', -2, 2, 1000, 1)", "job settled too early", 2),
         (
             "UPDATE ledger SET charged = 3 WHERE job_id = 1 AND kind = 'charge'",
-            "job charged for what was not asked for",
+            "job charged for more than was requested",
             1,
         ),
         ("UPDATE pictures SET job_id = 5", "job painted for nothing", 5),
