@@ -27,6 +27,7 @@ from bot.core.ports import Backlog, Clock
 from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
+from bot.core.waits import shield
 from bot.delivery import messages
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
@@ -44,7 +45,6 @@ from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
-from bot.storage.shield import shield
 from engine.contract import READY, Engine, EngineState, Profile
 
 

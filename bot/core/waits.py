@@ -1,11 +1,22 @@
-"""Waiting: exponential back-off, and a sleep that an event can end."""
+"""Waits: exponential back-off, a pause that an event ends, retried writes, and work shielded from cancellation."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from bot.core.errors import Unavailable
 from bot.core.ports import Clock
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""First and longest pause between two attempts of ``persist``, in seconds."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,3 +66,49 @@ async def until(event: asyncio.Event, seconds: float, clock: Clock) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def persist(
+    work: Callable[[], Awaitable[T]], clock: Clock, waits: Callable[[bool], None] = lambda _waiting: None
+) -> T:
+    """Run a transaction, and retry it as long as the database can't be written. Cancel it to give up.
+
+    Args:
+        work: The transaction.
+        clock: Time source.
+        waits: Called with True before the first pause, and with False at the end.
+    """
+    backoff = ExponentialBackoff(_FIRST_PAUSE, LONGEST_PAUSE)
+    reported = ""
+    try:
+        while True:
+            try:
+                return await work()
+            except Unavailable as e:
+                if e.key != reported:
+                    # Once for each reason: many transactions may wait for hours.
+                    reported = e.key
+                    log.warning("the database can't be written (%s); retrying until it can", e.key)
+                    waits(True)
+                await clock.sleep(backoff.fail())
+    finally:
+        if reported:
+            waits(False)
+
+
+async def shield(work: Awaitable[T]) -> T:
+    """Await work that must not be interrupted; a cancellation meanwhile is raised after it.
+
+    For steps that belong together, such as a commit and the queue's update. Keep the work short.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as e:
+            cancelled = e
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result

@@ -14,6 +14,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, Message, MessageKind, MessageState, at_new_message
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Gone, NoPictures, QueuePositions, RetryLater, Surface
+from bot.core.waits import persist
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
 from bot.delivery.store import (
@@ -31,7 +32,6 @@ from bot.observability.metrics import Metrics
 from bot.storage import data_files, messages
 from bot.storage.codec import load_card
 from bot.storage.database import Database
-from bot.storage.retry import persist
 
 TEXT_TRIES = 5
 """How often the send of a text card may end without an answer: it may be repeated, but must not fill a chat."""

@@ -13,11 +13,11 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, Message, MessageKind, MessageState, at_new_message
 from bot.core.pictures import Picture
 from bot.core.ports import Clock
+from bot.core.waits import persist
 from bot.delivery.cards import JobPresenter
 from bot.storage import jobs, messages, pictures
 from bot.storage.codec import dump_address, dump_card
 from bot.storage.database import Database, Tx
-from bot.storage.retry import persist
 from bot.storage.sql import RowMapper
 
 ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})

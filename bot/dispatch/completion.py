@@ -13,7 +13,7 @@ from bot.core.errors import Unavailable
 from bot.core.jobs import MAX_ATTEMPTS, JobState
 from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
-from bot.core.waits import ExponentialBackoff, until
+from bot.core.waits import ExponentialBackoff, persist, until
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
 from bot.drawing import job_actions
@@ -24,7 +24,6 @@ from bot.provenance.metadata import MetadataWriter
 from bot.quotas.store import ledger
 from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database, Tx
-from bot.storage.retry import persist
 from engine.contract import Image
 
 UNSTORED = "error.store.failed"

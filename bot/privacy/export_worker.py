@@ -19,14 +19,13 @@ from bot.core.events import EventBus, MessagesAdded
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Surface
-from bot.core.waits import until
+from bot.core.waits import shield, until
 from bot.privacy.store import exports
 from bot.privacy.store.exports import Export
 from bot.storage import data_files, inputs, messages
 from bot.storage.codec import dump_card
 from bot.storage.data_files import sync_folder
 from bot.storage.database import Database
-from bot.storage.shield import shield
 
 log = logging.getLogger(__name__)
 

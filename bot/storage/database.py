@@ -16,10 +16,10 @@ from typing import Protocol, TypeAlias
 import aiosqlite
 
 from bot.core.errors import Unavailable
+from bot.core.waits import shield
 from bot.storage import backup, data_files, migrate
 from bot.storage.group_commit import GroupCommit
 from bot.storage.migrate import Migration
-from bot.storage.shield import shield
 
 Tx: TypeAlias = aiosqlite.Connection
 """An open transaction, from ``Database.write`` or ``Database.read``."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import aiosqlite
 
-from bot.storage.shield import shield
+from bot.core.waits import shield
 
 MAX_MEMBERS = 32
 """Maximum number of members of a group."""
