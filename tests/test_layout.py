@@ -24,7 +24,8 @@ def module_of(test: Path) -> Path | None:
     folder = ROOT / test.relative_to(UNIT).parent
     for length in range(len(words), 0, -1):
         named = folder / "_".join(words[:length])
-        if named.with_suffix(".py").is_file() or named.is_dir():
+        files = named.iterdir() if named.is_dir() else ()
+        if named.with_suffix(".py").is_file() or any(path.name != "__pycache__" for path in files):
             return named
     return None
 

@@ -35,6 +35,18 @@ CHAT = "100"
 TICK = 0.25
 
 
+class Hang:
+    """A function that never returns, in place of one that the service is killed in."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        """Set once it was called."""
+
+    async def __call__(self, *_: object) -> None:
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
 class Bot:
     """A data folder and the service that runs on it; it can be stopped, killed and started again."""
 

@@ -25,7 +25,7 @@ from bot.storage import pictures
 from tests.fakes.source_images import picture
 from tests.fakes.surface import ABLE
 from tests.flow.conftest import Make
-from tests.flow.harness import CHAT, Bot
+from tests.flow.harness import CHAT, Bot, Hang
 
 HERE = Place("chat", None, CHAT)
 LINK = "https://easel.example/"
@@ -200,18 +200,13 @@ async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make)
 async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bot = await make()
     await two_people(bot)
-    reached = asyncio.Event()
-
-    async def hang(*_: object) -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
+    hang = Hang()
     with monkeypatch.context() as patched:
         patched.setattr("bot.privacy.export_worker.ZipParts.add_file", hang)
         # As after a kill: what was begun stays where it is.
         patched.setattr("bot.privacy.export_worker.ZipParts.discard", lambda _: asyncio.sleep(0))
         await privacy_service.request_export(bot.ctx, bot.actor(), ref())
-        await reached.wait()
+        await hang.reached.wait()
         (bot.folder / "exports" / "1-2.zip.part").touch()
         (bot.folder / "exports" / "77-1.zip").touch()
         assert "1-1.zip.part" in exports(bot)

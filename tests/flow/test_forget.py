@@ -25,7 +25,7 @@ from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault, Seen
 from tests.flow.conftest import Make
-from tests.flow.harness import CHAT, Bot
+from tests.flow.harness import CHAT, Bot, Hang
 
 WORD = "xyzzymarker"
 HERE = Place("chat", None, CHAT)
@@ -157,17 +157,13 @@ async def test_a_painted_job_that_is_forgotten_is_delivered_to_nobody(make: Make
 async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bot = await make()
     first, second, third = await drawn(bot)
-    reached = asyncio.Event()
-
-    async def hang(*_: object) -> None:
-        reached.set()
-        await asyncio.Event().wait()
+    hang = Hang()
 
     with monkeypatch.context() as patched:
         patched.setattr(data_files, "remove_pictures", hang)
         bot.surface.plan(Call.REMOVE, *[Fault.BUSY] * 9)
         forgetting = asyncio.create_task(forget(bot.ctx, bot.actor()))
-        await reached.wait()
+        await hang.reached.wait()
         assert len(bot.files()) == 9, "the rows are gone, the files are not"
         await bot.kill()
         forgetting.cancel()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import NotFound
-from bot.core.jobs import MAX_ATTEMPTS, JobState
+from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Place
 from bot.core.ports import Abilities
@@ -23,7 +24,18 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
-from tests.flow.harness import CHAT
+from tests.flow.harness import CHAT, Bot
+
+
+async def kill_at(bot: Bot, gate: StepGate, call: Call, fault: Fault, **form: Any) -> Job:
+    """Show a job's card, let it be drawn, and wait until the service is killed at this call."""
+    job = await bot.ask(**form)
+    await bot.until(lambda: bot.chats.shown(job.id))
+    await bot.quiet()
+    bot.surface.plan(call, fault)
+    gate.open()
+    await bot.until(bot.surface.killed.is_set)
+    return job
 
 
 async def test_killed_while_it_waits(make: Make) -> None:
@@ -88,12 +100,7 @@ async def test_killed_after_the_edit_arrived(make: Make) -> None:
     bot = await make()
     gate = StepGate()
     bot.engine._pause = gate
-    job = await bot.ask()
-    await bot.until(lambda: bot.chats.shown(job.id))
-    await bot.quiet()
-    bot.surface.plan(Call.FINAL, Fault.KILLED_AFTER)
-    gate.open()
-    await bot.until(bot.surface.killed.is_set)
+    job = await kill_at(bot, gate, Call.FINAL, Fault.KILLED_AFTER)
     await bot.reaches(job.id, JobState.PAINTED)
     await bot.restart()
     await bot.delivered(job.id)
@@ -266,12 +273,7 @@ async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make,
     """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
     gate = StepGate()
     bot = await make(able, FakeEngine(pause=gate))
-    job = await bot.ask()
-    await bot.until(lambda: bot.chats.shown(job.id))
-    await bot.quiet()
-    bot.surface.plan(Call.FINAL, Fault.KILLED_AFTER)
-    gate.open()
-    await bot.until(bot.surface.killed.is_set)
+    job = await kill_at(bot, gate, Call.FINAL, Fault.KILLED_AFTER)
     await bot.reaches(job.id, JobState.PAINTED)
     bot.chats.deleted.add("1")
     await bot.restart()
@@ -287,12 +289,7 @@ async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make,
 async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> None:
     gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
-    job = await bot.ask()
-    await bot.until(lambda: bot.chats.shown(job.id))
-    await bot.quiet()
-    bot.surface.plan(Call.FINAL, Fault.KILLED_BEFORE)
-    gate.open()
-    await bot.until(bot.surface.killed.is_set)
+    job = await kill_at(bot, gate, Call.FINAL, Fault.KILLED_BEFORE)
     await bot.reaches(job.id, JobState.PAINTED)
     bot.chats.deleted.add("1")
     bot.chats.shut |= {CHAT, "@1"}
@@ -305,12 +302,7 @@ async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> No
 async def test_killed_while_an_album_is_sent(make: Make, fault: Fault) -> None:
     gate = StepGate()
     bot = await make(engine=FakeEngine(pause=gate))
-    job = await bot.ask(count="3")
-    await bot.until(lambda: bot.chats.shown(job.id))
-    await bot.quiet()
-    bot.surface.plan(Call.FILES, fault)
-    gate.open()
-    await bot.until(bot.surface.killed.is_set)
+    job = await kill_at(bot, gate, Call.FILES, fault, count="3")
     assert (await bot.job(job.id)).state is JobState.PAINTED
     await bot.restart()
     await bot.delivered(job.id)

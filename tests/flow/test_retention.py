@@ -26,7 +26,7 @@ from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import Call, Fault
 from tests.flow.conftest import Make
-from tests.flow.harness import CHAT, Bot
+from tests.flow.harness import CHAT, Bot, Hang
 
 CLUB = Place("chat", "club", CHAT)
 ALONE = Place("chat", None, CHAT)
@@ -208,16 +208,12 @@ async def test_killed_between_the_commit_and_the_files(make: Make, monkeypatch: 
     bot.clock.advance(1.5 * DAY)
     young = await there(bot, "young")
     await keep(bot, 1)
-    reached = asyncio.Event()
-
-    async def hang(*_: object) -> None:
-        reached.set()
-        await asyncio.Event().wait()
+    hang = Hang()
 
     with monkeypatch.context() as patched:
         patched.setattr(data_files, "remove_pictures", hang)
         sweep = asyncio.create_task(keeping(bot).sweep())
-        await reached.wait()
+        await hang.reached.wait()
         assert numbers(bot) == {old.id, young.id}
         await bot.kill()
         sweep.cancel()
