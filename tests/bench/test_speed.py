@@ -83,7 +83,7 @@ def test_memory(benchmark: BenchmarkFixture) -> None:
     assert found["after"] < found["working"] * 1.03
 
 
-def test_beside_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_compared_with_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """`easel bench`: 32 mixed requests by the whole service and by diffusers alone (limits: those of its own page)."""
 
     def run() -> Any:

@@ -109,7 +109,7 @@ async def test_two_keys_are_two_messages(rig: Rig) -> None:
     assert len(rig.seen()) == 2
 
 
-async def test_one_key_is_one_message_where_that_is_promised(rig: Rig, done: Card) -> None:
+async def test_one_key_is_one_message_where_resending_is_safe(rig: Rig, done: Card) -> None:
     if not rig.surface.abilities().safe_resend:
         pytest.skip("it does not promise that")
     first = await rig.surface.send(rig.address(), done, "1:end")

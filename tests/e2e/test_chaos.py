@@ -39,11 +39,11 @@ def _seed(fixed: int | None = None) -> int:
 
 
 @pytest.mark.timeout(400)
-async def test_a_short_storm(tmp_path: Path) -> None:
+async def test_random_operations_and_kills(tmp_path: Path) -> None:
     await _run(tmp_path, _seed(5), operations=60, kills=0.05, people=8)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-async def test_a_long_storm(tmp_path: Path) -> None:
+async def test_random_operations_and_kills_for_long(tmp_path: Path) -> None:
     await _run(tmp_path, _seed(), operations=10_000, kills=0.005, people=64)

@@ -53,7 +53,7 @@ def test_the_first_start_fetches_the_model_and_says_how_far_it_is(folder: Path, 
     assert [a.headers.get("range") for a in hub.asked_storage if a.path.endswith(BIG)] == [None, "bytes=5000000-"]
 
 
-def test_ctrl_c_beside_a_silent_hub_and_on_again(folder: Path, hub: Hub) -> None:
+def test_ctrl_c_while_the_hub_is_silent_and_resume(folder: Path, hub: Hub) -> None:
     hub.stalls[BIG] = 3_000_000
     command = [sys.executable, "-m", "adapters.cli.main", "model", "pull", "mine"]
     blob = hashlib.sha256((hub.folder / BIG).read_bytes()).hexdigest()

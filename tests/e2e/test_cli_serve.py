@@ -46,7 +46,7 @@ def test_the_doctor_knows_that_the_port_is_ours(module_service: Service) -> None
     assert str(module_service.process.pid) in out.splitlines()[-1]
 
 
-def test_quota_beside_it(module_service: Service) -> None:
+def test_quota_while_the_service_runs(module_service: Service) -> None:
     assert _beside(module_service, "quota", "show") == (0, "50/day for everybody (EASEL_QUOTA)\n", "")
     place = ("--platform", "discord", "--place", "81384788765712384")
     assert _beside(module_service, "quota", "set", "20/hour", *place)[0] == 0

@@ -255,7 +255,7 @@ async def test_an_unclear_album_is_not_sent_again(make: Make, fault: Fault) -> N
     assert notice.buttons
 
 
-async def test_a_surface_that_raises_keeps_its_lane(make: Make) -> None:
+async def test_a_surface_that_raises_keeps_its_chat_sender(make: Make) -> None:
     bot, job, gate = await shown_and_held(make)
     other = await bot.ask("another", user="2")
     for call in (Call.PROGRESS, Call.FINAL):

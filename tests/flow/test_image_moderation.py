@@ -117,7 +117,7 @@ async def test_strictness_is_that_of_the_asking(make: Make) -> None:
     assert covers(bot) == [True, True]
 
 
-async def test_the_time_that_moderation_takes_is_promised_too(make: Make) -> None:
+async def test_the_predicted_wait_includes_moderation(make: Make) -> None:
     class Slow(FakeModerator):
         async def judge(self, data: bytes) -> SafetyVerdict:
             bot.clock.advance(300.0)

@@ -76,7 +76,7 @@ async def test_a_digest_that_nobody_can_be_sent_loses_nothing(make: Make) -> Non
     await bot.delivered(job.id)
 
 
-async def test_the_refused_are_told_on_their_card_and_beside_it(make: Make) -> None:
+async def test_the_refused_are_told_on_their_card_and_by_a_message(make: Make) -> None:
     bot = await guarded(make)
     job = await bot.ask()
     await bot.quiet()

@@ -56,7 +56,7 @@ def distance(message: Message, index: int, other: Message) -> int:
     return max(int(band[1]) for band in bands if isinstance(band, tuple))
 
 
-async def test_the_whole_walk(start_service: StartService, discord: FakeDiscord) -> None:
+async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord) -> None:
     service = await serve(start_service, discord)
     ada = discord.person("Ada")
     asked = await ada.draw("a red apple on a blue background", seed="7")

@@ -198,7 +198,7 @@ async def test_a_card_that_was_deleted_comes_anew_with_the_picture(
     assert len(ann.by_bot()) == 1
 
 
-async def test_whoever_blocks_the_bot_finds_the_picture_in_the_history(
+async def test_a_person_who_blocks_the_bot_finds_the_picture_in_the_history(
     start: Start, telegram: TelegramStandIn, ann: Chat
 ) -> None:
     gate = StepGate()
@@ -268,7 +268,7 @@ async def test_flood_control_is_honoured(start: Start, telegram: TelegramStandIn
     assert len(ann.by_bot()) == 1
 
 
-async def test_a_storm_of_prompts_never_meets_flood_control(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+async def test_many_prompts_never_meet_flood_control(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     await start()
     for n in range(15):
         telegram.writes(ann, ann.members[ann.id], f"picture number {n}")

@@ -163,7 +163,7 @@ async def test_when_telegram_does_not_tell_who_is_admin_nothing_changes(
     assert await bot.count("policies") == 0
 
 
-async def test_how_to_write_a_verb(
+async def test_how_to_write_a_command(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
     await start()
@@ -185,7 +185,7 @@ async def test_how_to_write_a_verb(
         assert group.by_bot()[-1].mentions() == []
 
 
-async def test_whom_a_verb_means(
+async def test_whom_a_command_means(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
     bot = await start()
@@ -268,7 +268,7 @@ async def test_an_anonymous_admin_is_an_admin(start: Start, telegram: TelegramSt
     assert await bot.count("policies") == 1
 
 
-async def test_whoever_writes_as_the_group_gets_no_private_picture_in_it(
+async def test_a_person_who_writes_as_the_group_gets_no_private_picture_in_it(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
     bot = await start()

@@ -66,9 +66,7 @@ def real(telegram: TelegramStandIn) -> TelegramStandIn:
     return telegram
 
 
-async def test_the_whole_walk_and_a_restart_of_everything(
-    start_service: StartService, real: TelegramStandIn, ann: Chat
-) -> None:
+async def test_claim_draw_and_restart(start_service: StartService, real: TelegramStandIn, ann: Chat) -> None:
     # As it comes: the first thing that somebody does is to claim the bot.
     env = {**environment(real), "EASEL_TELEGRAM_ACCESS": "approve", "EASEL_LOG_LEVEL": "DEBUG"}
     service = await asyncio.to_thread(start_service, env=env, ready=False)

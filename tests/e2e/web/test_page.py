@@ -189,7 +189,7 @@ REFUSED: list[tuple[str, str, str, dict[str, str | int]]] = [
 
 
 @pytest.mark.parametrize(("lang", "locale"), [("en-GB", "en"), ("zh-CN", "zh_CN")])
-def test_what_is_wrong_is_said_beside_the_form_and_nothing_is_lost(
+def test_an_error_is_shown_at_the_form_and_nothing_is_lost(
     served: Service, open_browser: OpenBrowser, lang: str, locale: str
 ) -> None:
     browser = open_browser(lang=lang)

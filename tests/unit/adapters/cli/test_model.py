@@ -101,7 +101,7 @@ def test_a_newer_commit_is_taken_and_the_old_files_go(model: Model, hub: Hub) ->
     ]
 
 
-def test_beside_a_running_service(model: Model, folder: Path, hub: Hub) -> None:
+def test_commands_while_a_service_runs(model: Model, folder: Path, hub: Hub) -> None:
     model("pull", "mine")
     vae = "vae/diffusion_pytorch_model.safetensors"
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, vae: bytes_(60_000, 9)})

@@ -348,7 +348,7 @@ async def test_a_lost_picture_does_not_lose_the_card(
     assert "can't be read" in message.text.replace("\\", "")
 
 
-async def test_files_go_beside_the_card(
+async def test_files_go_with_the_card(
     fake: FakeDiscord,
     ada: Person,
     scripted: Scripted,

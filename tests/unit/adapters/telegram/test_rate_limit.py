@@ -42,7 +42,7 @@ def test_what_is_let_through_is_taken(steps: list[tuple[int, int, float, float]]
 
 @settings(deadline=None)
 @given(st.integers(1, 30))
-def test_whoever_waits_as_told_gets_through(n: int) -> None:
+def test_a_call_after_the_requested_wait_succeeds(n: int) -> None:
     clock = Hand()
     rate_limiter = RateLimiter(clock=clock)
     for _ in range(n):

@@ -157,7 +157,7 @@ async def test_originals_are_documents_byte_for_byte(wire: Wire, chat: Chat, tmp
     assert [(d.name, d.data) for d in documents if d] == [(f.name, f.path.read_bytes()) for f in files]
 
 
-async def test_one_picture_beside_a_card_is_a_photo(wire: Wire, chat: Chat, tmp_path: Path) -> None:
+async def test_one_picture_after_a_card_is_a_photo(wire: Wire, chat: Chat, tmp_path: Path) -> None:
     await wire.surface.send_files(near(chat), [picture(tmp_path)], originals=False)
     assert chat.by_bot()[0].photo is not None
 
@@ -205,7 +205,7 @@ async def test_an_address_without_a_message_is_gone(wire: Wire, chat: Chat) -> N
         await wire.surface.edit(near(chat), RUNNING)
 
 
-async def test_whoever_blocks_the_bot_is_gone(wire: Wire, chat: Chat) -> None:
+async def test_a_person_who_blocks_the_bot_is_gone(wire: Wire, chat: Chat) -> None:
     address = await shown(wire, chat)
     chat.blocked = True
     with pytest.raises(Gone):

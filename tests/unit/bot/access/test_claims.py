@@ -137,7 +137,7 @@ async def test_a_stranger_who_claims_draws_at_once(unowned: AppContext) -> None:
     assert job.state == "queued"
 
 
-async def test_whoever_asked_before_they_claimed_it_waits_no_longer(world: World, unowned: AppContext) -> None:
+async def test_a_request_from_before_the_claim_is_admitted(world: World, unowned: AppContext) -> None:
     job = await draw(unowned, ADA, ALONE, DrawForm("a cat"), ref("e"))
     await claim(unowned, ADA, await claim_code(unowned.db, unowned.clock))
     assert (await world.job(job.id)).state == "queued"

@@ -322,7 +322,7 @@ async def test_opening_the_doors_draws_what_has_waited_and_lists_nobody(world: W
     assert await refused(ctx, "2") == "refusal.access.waiting"
 
 
-async def test_newcomers_are_told_beside_their_card_and_not_in_its_place(world: World) -> None:
+async def test_newcomers_are_told_by_a_message_of_its_own(world: World) -> None:
     ctx = guarded(world)
     shown = Address("chat", "channel", message="5", user="1", token="short-lived", expires=9e9)
     job = await draw(ctx, ADA, HERE, DrawForm("a cat"), EventRef("1", shown))

@@ -11,7 +11,7 @@ from bot.storage.database import Database
 from bot.storage.migrate import shipped
 
 
-async def test_whoever_was_given_pictures_before_is_no_stranger(tmp_path: Path) -> None:
+async def test_a_person_with_earlier_pictures_is_no_newcomer(tmp_path: Path) -> None:
     path = tmp_path / "easel.db"
     async with await Database.open(path, migrations=shipped()[:2]):
         pass

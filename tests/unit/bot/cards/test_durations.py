@@ -51,7 +51,7 @@ def test_ranges_are_spoken_in_one_unit_where_they_can(low: float, high: float, s
 
 
 @given(st.floats(-10, 8 * 86400))
-def test_nothing_is_promised_too_early_nor_much_too_late(seconds: float) -> None:
+def test_a_wait_is_rounded_up_and_not_by_much(seconds: float) -> None:
     said = rounded(seconds).total_seconds()
     assert said >= seconds
     assert said <= max(2.0, 2 * seconds)

@@ -144,7 +144,7 @@ def test_a_command_alone_shows_what_holds() -> None:
     assert read("quota SET 2/day") == ("quota set", {"rule": "2/day"})
 
 
-def test_whoever_is_answered_is_meant_unless_somebody_is_named() -> None:
+def test_the_answered_person_is_meant_unless_another_is_named() -> None:
     assert read("easel ban 3 days", {"person": "55555"}) == ("easel ban", {"person": "55555", "span": "3 days"})
     assert read("easel ban @bob", {"person": "55555"}) == ("easel ban", {"person": "@bob"})
 

@@ -56,7 +56,7 @@ async def test_ids_are_never_used_again(db: Database) -> None:
         assert await add_job(tx, reserve=False) == first + 1
 
 
-async def test_times_and_attempts_along_the_walk(db: Database) -> None:
+async def test_times_and_attempts_of_each_move(db: Database) -> None:
     async with db.write() as tx:
         job_id = await add_job(tx, now=1.0)
         assert await jobs.claim(tx, [job_id, job_id, 99], now=2.0) == (job_id,)

@@ -25,7 +25,7 @@ async def test_a_new_name_is_kept_and_an_empty_one_is_not(db: Database) -> None:
         assert (await people.remember(tx, Actor("discord", "1", ""), now=1.0)).name == "Ada L."
 
 
-async def test_whoever_was_seen_last_with_a_handle_is_meant_by_it(db: Database) -> None:
+async def test_a_handle_means_the_account_seen_last_with_it(db: Database) -> None:
     async with db.write() as tx:
         assert await people.find_by_handle(tx, "telegram", "ada") is None
         assert await people.find_by_handle(tx, "telegram", "") is None

@@ -33,7 +33,7 @@ def test_its_threads_soon_sleep_where_they_wait() -> None:
 
 
 @pytest.mark.parametrize("name", WAITS)
-def test_whoever_says_how_threads_wait_has_their_own_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operators_own_thread_settings_are_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
     assert waits() == waits(calm=False) == {name: "1"}
 

@@ -204,7 +204,7 @@ def test_a_place_never_widens(policies: list[QuotaRule]) -> None:
         ("count 99 steps 99", "5/day", True),
     ],
 )
-def test_a_place_never_promises_more_than_the_owner_gives(wanted: str, ceiling: str, inside: bool) -> None:
+def test_a_place_never_allows_more_than_the_owner(wanted: str, ceiling: str, inside: bool) -> None:
     place = Scope(**HERE)
     bindings = resolve_rules(Actor("discord", ""), GUILD, [], parse_terms(ceiling))
     if inside:
@@ -216,7 +216,7 @@ def test_a_place_never_promises_more_than_the_owner_gives(wanted: str, ceiling: 
     assert said.replace("window.", "/") in ceiling
 
 
-def test_letting_somebody_off_a_places_own_rules_promises_nothing() -> None:
+def test_an_exemption_from_a_places_rules_adds_nothing() -> None:
     bindings = resolve_rules(ANN, GUILD, [], DEFAULT)
     for scope in (Scope(**HERE, role="painter"), Scope(**HERE, person="ann"), Scope(**HERE, channel="channel")):
         check_ceiling(parse_terms("unlimited"), scope, bindings)
