@@ -18,7 +18,7 @@ from bot.storage import jobs
 from bot.storage.database import Transactions, Tx
 
 
-async def run(ctx: AppContext, call: Invocation) -> CommandResult:
+async def run(ctx: AppContext, invocation: Invocation) -> CommandResult:
     """Run a command, and return what its handler returns.
 
     Rights are checked at the beginning of the first transaction that the handler opens, so a handler with one transaction
@@ -29,9 +29,9 @@ async def run(ctx: AppContext, call: Invocation) -> CommandResult:
         NotFound: The command is about a job that is neither theirs nor shown in this chat.
         Refusal: What the handler raises.
     """
-    db = _CheckedTransactions(ctx.db, partial(_check, ctx, call))
+    db = _CheckedTransactions(ctx.db, partial(_check, ctx, invocation))
     try:
-        result = await call.command.handler(replace(ctx, db=db), call)
+        result = await invocation.command.handler(replace(ctx, db=db), invocation)
     except Refusal:
         await db.check()
         raise
@@ -39,9 +39,9 @@ async def run(ctx: AppContext, call: Invocation) -> CommandResult:
     return result if isinstance(result, CommandResult) else CommandResult(card=result)
 
 
-async def _check(ctx: AppContext, call: Invocation, tx: Tx) -> None:
-    command, actor, place = call.command, call.actor, call.place
-    job = await jobs.get_visible(tx, actor, place, job_number(call)) if command.on_job else None
+async def _check(ctx: AppContext, invocation: Invocation, tx: Tx) -> None:
+    command, actor, place = invocation.command, invocation.actor, invocation.place
+    job = await jobs.get_visible(tx, actor, place, job_number(invocation)) if command.on_job else None
     await permissions.check(tx, actor, place, command.permission, job)
     if command.while_banned:
         return

@@ -1,4 +1,4 @@
-"""Studio: the one object that adapters hold; every method delegates to a use case and shows what came of it."""
+"""Studio: the interface of the core for adapters. Each method calls a use case and returns a card or data."""
 
 from __future__ import annotations
 
@@ -49,10 +49,9 @@ from engine.contract import READY, Engine, EngineState, Profile
 
 
 class Studio:
-    """What people can do, for whatever surface they do it on. Its cards are in the person's language.
+    """The core's interface for adapters. Its cards are in the person's language.
 
-    What changes something is carried to its end even when the caller is cancelled meanwhile: a committed job is
-    always in the queue too.
+    A call that changes something is completed even if its caller is cancelled, so a committed job is always queued.
     """
 
     def __init__(
@@ -129,8 +128,8 @@ class Studio:
         command = self.commands.by_action.get(press.action)
         if command is None:
             raise BadInput("refusal.press.unreadable")
-        call = Invocation(actor, place, command, ref, press=press)
-        result = await shield(runner.run(self._ctx, call))
+        invocation = Invocation(actor, place, command, ref, press=press)
+        result = await shield(runner.run(self._ctx, invocation))
         return ButtonResult(
             new=None if result.new is None else await self._shown(result.new),
             card=result.card if result.changed is None else (await self._shown(result.changed)).card,
@@ -139,61 +138,59 @@ class Studio:
         )
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
-        """Whether no owner has let them in here. They may write for ever: what keeps its answers keeps each but once."""
+        """Return whether no owner has admitted the actor here. Adapters save each kind of answer to a stranger only once."""
         return await gate.is_stranger(self._ctx, actor, place)
 
-    async def moved(self, platform: str, old: str, new: str) -> None:
-        """A server or group has another id from now on: what was set and decided there goes on holding."""
+    async def place_moved(self, platform: str, old: str, new: str) -> None:
+        """Move a place's rules, options and decisions to its new id."""
         await shield(place_options.place_moved(self._ctx, platform, old, new))
 
-    async def let_in(self) -> None:
-        """At start: what has waited for an owner's answer on a platform that is open to all now is drawn."""
+    async def release_held_jobs(self) -> None:
+        """At start, queue the held jobs of platforms that are open to everybody now."""
         await shield(newcomers.admit_held_at_start(self._ctx))
 
-    async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
-        """The adapter has made the first answer: the job's card is shown at ``address`` (message id now known)."""
+    async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
+        """Record that the adapter has answered with the job's card, at ``address`` with its message id."""
         await shield(messages.bind_answer(self._ctx, job_id, ref, address))
 
-    async def card_pressed(self, press: ButtonPress, address: Address) -> None:
-        """A person has pressed a button of the message at ``address``, which has this button.
+    async def bind_pressed_card(self, press: ButtonPress, address: Address) -> None:
+        """Record the message whose button was pressed, if a kill has lost the id of this unfinished job's card.
 
-        Where this is the card of an unfinished job whose message's id was lost by a kill, the card is edited again.
+        Delivery then edits the card again. The message at ``address`` has the button.
         """
         command = self.commands.by_action.get(press.action)
         if command is not None and command.button is not None and Stage.OPEN in command.button.stages:
             await shield(messages.bind_lost_card(self._ctx, press.job_id, address))
 
-    async def unbound(self, job_id: int, ref: EventRef) -> None:
-        """The adapter could not make the first answer: delivery sends the card by itself."""
+    async def unbind_answer(self, job_id: int, ref: EventRef) -> None:
+        """Record that the adapter could not answer with the job's card; delivery sends it."""
         await shield(messages.unbind_answer(self._ctx, job_id, ref))
 
-    async def post(self, ref: EventRef, card: Card) -> None:
-        """Save a notice (a refusal, an answer) for delivery at ``ref.address``; the same event twice is one notice.
-        For surfaces that only save while they handle an event.
-        """
+    async def post_notice(self, ref: EventRef, card: Card) -> None:
+        """Save a card that delivery sends to ``ref.address``, once for each event."""
         await shield(messages.post_notice(self._ctx, ref, card))
 
-    async def missed(self, actor: Actor) -> MissedNotice | None:
-        """What to tell this person of their jobs whose end could be shown nowhere; None when there is nothing."""
+    async def find_missed(self, actor: Actor) -> MissedNotice | None:
+        """Return the notice of the actor's jobs whose result could not be shown; None when there are none."""
         return await messages.find_missed(self._ctx, actor)
 
-    async def heard(self, actor: Actor, told: MissedNotice) -> None:
-        """The person was told, or the telling is saved for delivery: it is not said again."""
+    async def mark_told(self, actor: Actor, told: MissedNotice) -> None:
+        """Record that the notice was sent or saved for delivery, so that it is not repeated."""
         await shield(messages.mark_told(self._ctx, actor, told))
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
-        """One's own last pictures as a contact sheet with facts, and buttons to turn pages.
+        """Return a page of the actor's pictures: a contact sheet, facts, and buttons to turn pages.
 
-        It is the same in every place, and always private.
+        It is private, and the same in every place.
         """
         return await listing.history_page(self._ctx, actor, before)
 
     async def items(
         self, actor: Actor, before: int | None = None, limit: int = 24, query: str | None = None
     ) -> tuple[Card, ...]:
-        """One's own last jobs as cards, newest first, older than job ``before`` (the page's gallery).
+        """Return the actor's jobs older than job ``before`` as cards, newest first, for the page's gallery.
 
-        With ``query``, only those with pictures that a search for it finds. Raises BadInput when it can't be read.
+        With ``query``, only jobs with pictures that match the search. Raises BadInput for an invalid query.
         """
         if query is None:
             page = await history_service.get_page(self._ctx, actor, before=before, limit=limit, pictured=False)
@@ -203,21 +200,21 @@ class Studio:
         return tuple(self._card(entry) for entry in page.entries)
 
     async def unfinished(self, actor: Actor, limit: int = 200) -> tuple[Card, ...]:
-        """One's own jobs that have not ended, as cards: those that are drawn first, then the oldest first."""
+        """Return the actor's unfinished jobs as cards: running ones first, then the oldest first."""
         page = await history_service.unfinished(self._ctx, actor, limit=limit)
         return tuple(self._card(entry) for entry in page.entries)
 
     async def card(self, actor: Actor, job_id: int) -> Card:
-        """The card of one's own job as it is now. Raises NotFound."""
+        """Return the current card of the actor's job. Raises NotFound."""
         return self._card(await history_service.get_entry(self._ctx, actor, job_id))
 
     async def watch(self, actor: Actor, job_id: int, *, previews: bool = False) -> AsyncGenerator[Card]:
-        """The card now and after each change, until it is final; coalesced: a slow reader misses only what is stale.
+        """Yield the card now and after each change, until it is final. A slow reader misses only stale cards.
 
-        With ``previews`` the card says of which pictures there is one: they are only made for those who look.
+        With ``previews`` the card lists the previews; the engine makes them only while somebody watches.
         Raises NotFound.
         """
-        # Nobody looks at what is not theirs: the engine would make previews for nothing.
+        # Checked first: the engine must make no previews for somebody else's job.
         await self.card(actor, job_id)
         async with aclosing(self.watch_all(actor, [job_id], previews=previews)) as watching:
             async for _, card in watching:
@@ -228,9 +225,9 @@ class Studio:
     async def watch_all(
         self, actor: Actor, job_ids: Collection[int], *, previews: bool = False
     ) -> AsyncGenerator[tuple[int, Card | None]]:
-        """The cards of several of one's own jobs now and after each change, until all are final, as in ``watch``.
+        """Yield the cards of several of the actor's jobs, as ``watch`` does, until all are final.
 
-        A job that is not there (any more), or is not one's own, comes once with None.
+        A job that does not exist or is not the actor's comes once, with None.
         """
         last: dict[int, Card | None] = {}
         left = set(job_ids)
@@ -251,7 +248,7 @@ class Studio:
                         yield job_id, card
 
     async def _looked_at(self, actor: Actor, job_id: int, *, previews: bool) -> Card | None:
-        """The card of one's own job with what can be seen of its pictures so far; None when it is not there any more."""
+        """Return the card of the actor's job with its previews; None when the job is gone."""
         try:
             card = await self.card(actor, job_id)
         except NotFound:
@@ -262,31 +259,31 @@ class Studio:
         return replace(card, coming=replace(card.coming, previews=seen))
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
-        """The file of one's own picture. Raises NotFound."""
+        """Return the file of the actor's picture. Raises NotFound."""
         job, picture = await history_service.get_picture(self._ctx, actor, job_id, index)
         if not await data_files.exists(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return job_card.file_of(job, picture, self._ctx.pictures)
 
     async def export_ready(self, token: str) -> None:
-        """Look at the link of an export without using it. Raises NotFound, or Unavailable while it is still being made."""
+        """Check the link of an export without using it. Raises NotFound, or Unavailable while it is being made."""
         await privacy_service.check_export(self._ctx, token)
 
     async def export(self, token: str) -> PictureFile:
-        """The file behind the link of an export, once. Raises NotFound, or Unavailable while it is still being made."""
+        """Return the file of an export and use up its link. Raises NotFound, or Unavailable while it is being made."""
         return await shield(privacy_service.fetch_export(self._ctx, token))
 
     async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
-        """How a picture of one's own job looks so far; None where nothing is known of it (any more). Raises NotFound."""
+        """Return the latest preview of a picture of the actor's job; None when there is none. Raises NotFound."""
         await history_service.get_entry(self._ctx, actor, job_id)
         return self._live.previews(job_id).get(index)
 
-    async def command(self, call: Invocation) -> Card:
+    async def command(self, invocation: Invocation) -> Card:
         """Run a typed command and return the card that answers it. Raises Refusal."""
-        result = await shield(runner.run(self._ctx, call))
+        result = await shield(runner.run(self._ctx, invocation))
         if result.new is not None:
             return (await self._shown(result.new)).card
-        assert result.card is not None, f"{call.command.name} has no answer"
+        assert result.card is not None, f"{invocation.command.name} has no answer"
         return result.card
 
     def find_command(self, name: str, typed: str) -> tuple[Command, str]:
@@ -297,8 +294,8 @@ class Studio:
         """Return a command's arguments by name; ``near`` has the values of those that are not typed. Raises BadInput."""
         return parser.parse(command, typed, near)
 
-    async def named(self, platform: str, handle: str) -> Account:
-        """The account that was seen last with this handle (``@name``). Raises NotFound, which says what else to do."""
+    async def find_account(self, platform: str, handle: str) -> Account:
+        """Return the account that last used this handle (``@name``). Raises NotFound."""
         async with self._ctx.db.read() as tx:
             account = await people.find_by_handle(tx, platform, handle.removeprefix("@"))
         if account is None:
@@ -306,58 +303,58 @@ class Studio:
         return account
 
     def owners(self, platform: str) -> Container[str]:
-        """The user ids of this Easel's owners on a platform: live, a claim counts at once."""
+        """Return the user ids of the owners on a platform, as a live view: a claim takes effect at once."""
         return self._ctx.owners.of(platform)
 
-    def owned(self, platform: str, ids: Iterable[str]) -> None:
-        """The platform says whose the bot is: these user ids are owners from now on."""
+    def add_owners(self, platform: str, ids: Iterable[str]) -> None:
+        """Add the owners that the platform itself names, by user id."""
         self._ctx.owners.told(platform, ids)
         self._ctx.backlog.access_requested()
 
     async def quota_show(self, actor: Actor, place: Place) -> Card:
-        """What is left, when more come back, and which rule binds."""
+        """Return the actor's remaining quota, its next renewal, and the binding rule."""
         return quota_cards.quota_card(await quota_service.show_quota(self._ctx, actor, place), actor.locale)
 
     def styles(self) -> tuple[str, ...]:
-        """Names of the styles that can be asked for; the operator's own first."""
+        """Return the names of the styles; the operator's own first."""
         return tuple(self._ctx.styles)
 
     def help(self, locale: str) -> Card:
-        """What people can do here, with this surface's own examples left to it."""
+        """Return the help card; each surface adds its own examples."""
         profiles = self.profiles()
         return history_cards.help_card(
             profiles, self.styles(), tuple(profiles[0].presets), self._ctx.max_count(""), locale
         )
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
-        """A refusal as a private card in the person's language."""
+        """Return a refusal as a private card."""
         return job_card.refused(refusal, locale)
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
-        """One message of the catalogue (labels of commands, of the page)."""
+        """Return a message of the catalogue."""
         return i18n.text(locale, key, **params)
 
     def texts(self, prefix: str, locale: str) -> dict[str, str]:
-        """Every message whose key starts with ``prefix``, for a surface that fills in the fields by itself."""
+        """Return all messages whose key starts with ``prefix``, with their fields not filled in."""
         return i18n.texts(locale, prefix)
 
     def profiles(self) -> tuple[Profile, ...]:
-        """The models that can be asked for; the first is the default."""
+        """Return the available models; the first is the default."""
         return self._engine.profiles()
 
     def engine(self) -> EngineState:
-        """What the engine is doing."""
+        """Return the state of the engine."""
         return self._engine.state()
 
     def connection_problem(self, platform: str, problem: str | None) -> None:
-        """A platform's adapter says, in a sentence for the operator, why it serves nobody; None once it serves again."""
+        """Set or clear (None) the reason, a sentence for the operator, why a platform is not connected."""
         if problem is None:
             self._connection_problems.pop(platform, None)
         else:
             self._connection_problems[platform] = problem
 
-    async def healthy(self) -> tuple[str, ...]:
-        """What keeps this Easel from drawing, as sentences for the operator; empty when it is ready."""
+    async def problems(self) -> tuple[str, ...]:
+        """Return the reasons, sentences for the operator, why this Easel is not ready; empty when it is."""
         problems = []
         state = self._engine.state()
         if state.phase not in READY:

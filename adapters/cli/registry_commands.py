@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _main(call: Invocation) -> None:
+async def _main(invocation: Invocation) -> None:
     app = environment.load()
     settings = app.core
     async with await Database.open(settings.data_dir / environment.DATABASE) as db:
@@ -54,8 +54,8 @@ async def _main(call: Invocation) -> None:
             owners=owners,
             access_modes=app.access(),
         )
-        result = await runner.run(house, call)
-        assert result.card is not None, f"{call.command.name} has no answer"
+        result = await runner.run(house, invocation)
+        assert result.card is not None, f"{invocation.command.name} has no answer"
         echo_card(result.card)
 
 

@@ -161,5 +161,5 @@ async def opened(
         await engine.start()
         stack.push_async_callback(dispatch.stop)
         await dispatch.start()
-        await studio.let_in()
+        await studio.release_held_jobs()
         yield Easel(engine.profiles()[0].title, studio, dispatch, services, db, owners)

@@ -75,7 +75,7 @@ class EaselClient(discord.AutoShardedClient):
 
     async def setup_hook(self) -> None:
         """Register the commands if they differ from those registered last."""
-        self._studio.owned(PLATFORM, owners_of(self.application))
+        self._studio.add_owners(PLATFORM, owners_of(self.application))
         await self.tree.set_translator(CatalogueTranslator(self._studio))
         digest = await self.tree.digest()
         known = await asyncio.to_thread(_read, self._digest_file)

@@ -181,10 +181,10 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
     ) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
         given, ref = registry_commands.picked(values), ref_of(interaction, private=command.private)
-        call = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
+        invocation = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
 
         async def work() -> InteractionAnswer:
-            card = await self._studio.command(call)
+            card = await self._studio.command(invocation)
             if card.job_id is not None:
                 return InteractionAnswer(card, card.job_id)
             # Everybody may see a new setting; a refusal is private.

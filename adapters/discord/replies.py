@@ -206,10 +206,10 @@ class InteractionReplies:
             if message is None and job_id is None:
                 await self._sorry(interaction, locale)
             elif message is None and job_id is not None:
-                await self._studio.unbound(job_id, ref)
+                await self._studio.unbind_answer(job_id, ref)
         if job_id is not None and message is not None and ref.address is not None:
             address = replace(ref.address, message=str(message), private=card.private)
-            await self._studio.bound(job_id, ref, address)
+            await self._studio.bind_answer(job_id, ref, address)
 
     async def _guarded(self, interaction: discord.Interaction, locale: str, asked: Awaitable[None]) -> None:
         try:
@@ -240,7 +240,7 @@ class InteractionReplies:
     async def _say_missed(self, interaction: discord.Interaction, locale: str) -> None:
         """Tell a person about cards that could not be delivered."""
         actor = Actor(PLATFORM, str(interaction.user.id), locale=locale)
-        told = await self._studio.missed(actor)
+        told = await self._studio.find_missed(actor)
         if told is None or not interaction.response.is_done():
             return
         try:
@@ -248,7 +248,7 @@ class InteractionReplies:
         except FAULTS as error:
             _log("a sentence about what was missed", error)
         else:
-            await self._studio.heard(actor, told)
+            await self._studio.mark_told(actor, told)
 
 
 def _log(what: str, error: Exception) -> None:

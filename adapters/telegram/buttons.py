@@ -71,7 +71,7 @@ class CallbackQueries:
                 # A client may send any data from any message.
                 raise NotAllowed("telegram.not_a_page")
             if isinstance(query.message, Message) and _has_button(query.message, query):
-                await self._studio.card_pressed(press, _at_pressed(near))
+                await self._studio.bind_pressed_card(press, _at_pressed(near))
             actor = await self._with_rights(actor, query.message, command)
             pressed = await self._studio.press(
                 actor, place_of(query.message), press, ref_of(event_update.update_id, near)
@@ -96,7 +96,7 @@ class CallbackQueries:
         ref = ref_of(update_id, address)
         if await self._studio.is_stranger(actor, place_of(query.message)):
             ref = once(address, f"press:{query.data}")
-        await self._studio.post(ref, replace(card, private=False))
+        await self._studio.post_notice(ref, replace(card, private=False))
         notice = self._studio.text("telegram.sent_in_private", actor.locale, bot=f"@{self._me.username}")
         self._background.answer(query.id, notice if grouped else "", alert=grouped)
 

@@ -99,7 +99,7 @@ class RegistryCommands:
 
     async def _person(self, message: Message, given: _Given, name: str, value: str) -> None:
         if value.startswith("@"):
-            account = await self._studio.named(PLATFORM, value)
+            account = await self._studio.find_account(PLATFORM, value)
             given.args[name], given.names[name] = account.user_id, account.name
             return
         given.args[name] = value = value.removeprefix(f"{PLATFORM}:")

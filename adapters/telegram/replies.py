@@ -44,7 +44,7 @@ class ReplyPoster:
         ref = once_in_album(address, album, kind) if album else ref_of(update_id, address, part)
         if await self._studio.is_stranger(actor, place_of(message)):
             ref = once(address, kind)
-        await self._studio.post(ref, replace(card, private=False))
+        await self._studio.post_notice(ref, replace(card, private=False))
 
     async def refuse(self, message: Message, actor: Actor, update_id: int, refusal: Refusal) -> None:
         """Reply with a refusal."""
@@ -75,9 +75,9 @@ class MissedNotices(BaseMiddleware):
         update: Update = data["event_update"]
         if isinstance(event, Message):
             actor = author_of(event, ())
-            if (told := await self._studio.missed(actor)) is not None:
+            if (told := await self._studio.find_missed(actor)) is not None:
                 card = Card(Tone.INFO, told.notice, final=True)
                 kind = f"missed{told.latest}"
                 await self._replies.post(event, actor, update.update_id, card, kind=kind, part="missed")
-                await self._studio.heard(actor, told)
+                await self._studio.mark_told(actor, told)
         return result

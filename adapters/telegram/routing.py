@@ -73,8 +73,8 @@ class ChatMigrations:
 
     async def left(self, message: Message) -> None:
         """Handle the old group's message with the new id."""
-        await self._studio.moved(PLATFORM, str(message.chat.id), str(message.migrate_to_chat_id))
+        await self._studio.place_moved(PLATFORM, str(message.chat.id), str(message.migrate_to_chat_id))
 
     async def came(self, message: Message) -> None:
         """Handle the new group's message with the old id; usually the move is known by then."""
-        await self._studio.moved(PLATFORM, str(message.migrate_from_chat_id), str(message.chat.id))
+        await self._studio.place_moved(PLATFORM, str(message.migrate_from_chat_id), str(message.chat.id))

@@ -66,7 +66,7 @@ class PageHandlers:
         """Answer 200 if the engine is warm and the database writable, else 503; only the owner gets the reasons."""
         try:
             async with asyncio.timeout(READY_SECONDS):
-                problems = await self._studio.healthy()
+                problems = await self._studio.problems()
         except TimeoutError:
             problems = (self._studio.text("health.slow", "en", seconds=f"{READY_SECONDS:g}"),)
         found: dict[str, object] = {"ready": not problems}

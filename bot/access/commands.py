@@ -16,34 +16,34 @@ from bot.core.errors import BadInput
 from bot.core.texts import bounded, shown
 
 
-async def _waiting(ctx: AppContext, call: Invocation) -> Card:
+async def _waiting(ctx: AppContext, invocation: Invocation) -> Card:
     requests, total = await newcomers.list_requests(ctx)
-    return access_cards.requests_card(requests, total, call.actor.locale)
+    return access_cards.requests_card(requests, total, invocation.actor.locale)
 
 
-async def _allow(ctx: AppContext, call: Invocation) -> Card:
-    return await _allowed(ctx, call, call.args.get("rule"))
+async def _allow(ctx: AppContext, invocation: Invocation) -> Card:
+    return await _allowed(ctx, invocation, invocation.args.get("rule"))
 
 
-async def _allow_few(ctx: AppContext, call: Invocation) -> Card:
-    return await _allowed(ctx, call, FEW)
+async def _allow_few(ctx: AppContext, invocation: Invocation) -> Card:
+    return await _allowed(ctx, invocation, FEW)
 
 
-async def _allowed(ctx: AppContext, call: Invocation, rule: str | None) -> Card:
+async def _allowed(ctx: AppContext, invocation: Invocation, rule: str | None) -> Card:
     # A button may be old: it must not change an answer.
-    first = call.press is not None
-    answered = await newcomers.allow(ctx, call.actor, _number(call), rule, first=first)
-    return await _card(ctx, answered, call.actor.locale)
+    first = invocation.press is not None
+    answered = await newcomers.allow(ctx, invocation.actor, _number(invocation), rule, first=first)
+    return await _card(ctx, answered, invocation.actor.locale)
 
 
-async def _refuse(ctx: AppContext, call: Invocation) -> Card:
-    answered = await newcomers.refuse(ctx, call.actor, _number(call), first=call.press is not None)
-    return await _card(ctx, answered, call.actor.locale)
+async def _refuse(ctx: AppContext, invocation: Invocation) -> Card:
+    answered = await newcomers.refuse(ctx, invocation.actor, _number(invocation), first=invocation.press is not None)
+    return await _card(ctx, answered, invocation.actor.locale)
 
 
-async def _claim(ctx: AppContext, call: Invocation) -> Card:
-    new = await claims.claim(ctx, call.actor, call.args["code"])
-    sentence = text(call.actor.locale, "card.claimed" if new else "card.claimed.already")
+async def _claim(ctx: AppContext, invocation: Invocation) -> Card:
+    new = await claims.claim(ctx, invocation.actor, invocation.args["code"])
+    sentence = text(invocation.actor.locale, "card.claimed" if new else "card.claimed.already")
     return Card(Tone.INFO, sentence, private=True, final=True)
 
 
@@ -55,11 +55,11 @@ async def _card(ctx: AppContext, answered: AnswerResult, locale: str) -> Card:
     return access_cards.requests_card(requests, total, locale, result=result, about=newcomer)
 
 
-def _number(call: Invocation) -> int:
+def _number(invocation: Invocation) -> int:
     """Return the number of an access request."""
-    if call.press is not None:
-        return call.press.job_id
-    typed = call.args["number"].strip().removeprefix("#")
+    if invocation.press is not None:
+        return invocation.press.job_id
+    typed = invocation.args["number"].strip().removeprefix("#")
     number = bounded(typed, low=0)
     if number is None:
         raise BadInput("refusal.access.number", value=shown(typed))

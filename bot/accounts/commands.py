@@ -1,4 +1,4 @@
-"""Joining the accounts of one person, and parting them."""
+"""Commands that link and unlink the accounts of one person."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from bot.context import AppContext
 from bot.core.cards import Card, Tone
 
 
-async def _link(ctx: AppContext, call: Invocation) -> Card:
-    locale, typed = call.actor.locale, call.args.get("code", "")
+async def _link(ctx: AppContext, invocation: Invocation) -> Card:
+    locale, typed = invocation.actor.locale, invocation.args.get("code", "")
     if not typed:
-        code = await linking.create_code(ctx, call.actor)
+        code = await linking.create_code(ctx, invocation.actor)
         return _card(text(locale, "card.link.code", code=code), text(locale, "card.link.careful"))
-    name = await linking.link(ctx, call.actor, typed)
+    name = await linking.link(ctx, invocation.actor, typed)
     if not name:
         return _card(text(locale, "card.link.joined"))
     return _card(text(locale, "card.link.joined_with", name=name))
 
 
-async def _unlink(ctx: AppContext, call: Invocation) -> Card:
-    await linking.unlink(ctx, call.actor)
-    return _card(text(call.actor.locale, "card.unlinked"))
+async def _unlink(ctx: AppContext, invocation: Invocation) -> Card:
+    await linking.unlink(ctx, invocation.actor)
+    return _card(text(invocation.actor.locale, "card.unlinked"))
 
 
 def _card(status: str, *notes: str) -> Card:

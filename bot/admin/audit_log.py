@@ -1,4 +1,4 @@
-"""Everything that admins can change, by the name under which it stands in the log: what can be undone."""
+"""The audit log: lists changes and undoes them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from bot.storage.database import Tx
 KINDS: Mapping[str, Undoable] = MappingProxyType(
     {kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, QUOTA_RULE)}
 )
-"""By their names."""
+"""Kinds of changes, by name."""
 
 
 SHOWN = 15
-"""So many changes are listed, the newest first."""
+"""Number of changes that are listed, newest first."""
 
 
 async def list_changes(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
-    """Return the last changes of a place; in a direct message (an owner's right, checked before) those of all."""
+    """Return the last changes of a place, or in an owner's direct message of all places."""
     async with ctx.db.read() as tx:
         if place.guild is None:
             found = await audit_rows.recent(tx, SHOWN)
@@ -44,11 +44,11 @@ async def list_changes(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
 
 
 async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> AuditLine:
-    """Take a change of this place back; in a direct message any. Rights to this verb were checked before.
+    """Undo a change of this place, or in an owner's direct message any. The command runner has checked rights.
 
     Raises:
         NotFound: There is no such change here.
-        NotAllowed: It says which roles are admins, and they are one by such a role alone.
+        NotAllowed: It changes the admin roles, and the actor is an admin by such a role alone.
         BadInput: It was undone already, or changed again since.
     """
     async with ctx.db.write() as tx:
@@ -57,7 +57,7 @@ async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> Audi
             tx, number, KINDS, within, by=changes.actor_label(actor), now=ctx.clock.now()
         )
         if _option(undone) == permissions.ADMIN_ROLES:
-            # A refusal takes all of this back.
+            # A refusal rolls the undo back.
             permissions.check_appoints(actor)
         line = await _line(tx, undone)
         held = await options.service_state(tx) is ServiceState.PAUSE

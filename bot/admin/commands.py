@@ -1,4 +1,4 @@
-"""``easel ...``: options of the place where it is typed, its log of changes, and the whole service."""
+"""Commands ``easel ...``: settings of a place, its audit log and undo, and the state of the service."""
 
 from __future__ import annotations
 
@@ -29,97 +29,99 @@ from bot.storage import options
 from bot.storage.database import Tx
 
 PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
-"""What the place's own rule for everybody becomes. ``open`` takes all of its own rules away, ``paused`` pauses."""
+"""The place's own rule for everybody, by preset. ``open`` removes all rules of the place; ``paused`` pauses it."""
 
 
-async def _limits(ctx: AppContext, call: Invocation) -> Card:
-    found = await settings.effective_settings(ctx, call.actor, call.place)
-    return present.limits_card(found, call.actor.locale)
+async def _limits(ctx: AppContext, invocation: Invocation) -> Card:
+    found = await settings.effective_settings(ctx, invocation.actor, invocation.place)
+    return present.limits_card(found, invocation.actor.locale)
 
 
-async def _preset(ctx: AppContext, call: Invocation) -> Card:
-    preset = call.args["preset"]
-    if call.place.guild is None:
+async def _preset(ctx: AppContext, invocation: Invocation) -> Card:
+    preset = invocation.args["preset"]
+    if invocation.place.guild is None:
         raise NotAllowed("refusal.rights.no_place")
     now, narrower = ctx.clock.now(), False
     async with ctx.db.write() as tx:
-        await set_place_option(tx, call, place_options.PAUSED, True if preset == "paused" else None, now=now)
+        await set_place_option(tx, invocation, place_options.PAUSED, True if preset == "paused" else None, now=now)
         if preset == "open":
-            for policy in await rule_changes.place_rules(tx, call.place):
-                await _rule(tx, call, policy.scope, None, now)
+            for policy in await rule_changes.place_rules(tx, invocation.place):
+                await _rule(tx, invocation, policy.scope, None, now)
         elif preset in PRESETS:
-            scope, terms = Scope(call.place.platform, call.place.guild), parse_terms(PRESETS[preset])
-            await _rule(tx, call, scope, terms, now)
+            scope, terms = Scope(invocation.place.platform, invocation.place.guild), parse_terms(PRESETS[preset])
+            await _rule(tx, invocation, scope, terms, now)
             try:
                 await rule_changes.check_owner_ceiling(tx, ctx, scope, terms)
             except OverQuota:
-                # A preset says how a place is meant to be; in what the owner gives less of, that binds.
+                # The preset is set all the same; where the owner allows less, the owner's rule binds.
                 narrower = True
-    return present.preset_card(preset, call.actor.locale, narrower=narrower)
+    return present.preset_card(preset, invocation.actor.locale, narrower=narrower)
 
 
-async def _rule(tx: Tx, call: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
-    by = changes.actor_label(call.actor)
-    await rule_changes.change_rule(tx, scope, terms, by_owner=False, by=by, now=now, action=call.command.name)
+async def _rule(tx: Tx, invocation: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
+    by = changes.actor_label(invocation.actor)
+    await rule_changes.change_rule(tx, scope, terms, by_owner=False, by=by, now=now, action=invocation.command.name)
 
 
-async def _pause(ctx: AppContext, call: Invocation) -> Card:
+async def _pause(ctx: AppContext, invocation: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_place_option(tx, call, place_options.PAUSED, True, now=ctx.clock.now())
-    return present.paused_card(call.actor.locale, paused=True)
+        await set_place_option(tx, invocation, place_options.PAUSED, True, now=ctx.clock.now())
+    return present.paused_card(invocation.actor.locale, paused=True)
 
 
-async def _resume(ctx: AppContext, call: Invocation) -> Card:
+async def _resume(ctx: AppContext, invocation: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await set_place_option(tx, call, place_options.PAUSED, None, now=ctx.clock.now())
-    return present.paused_card(call.actor.locale, paused=False)
+        await set_place_option(tx, invocation, place_options.PAUSED, None, now=ctx.clock.now())
+    return present.paused_card(invocation.actor.locale, paused=False)
 
 
-async def _admins(ctx: AppContext, call: Invocation) -> Card:
-    role = call.args.get("role")
+async def _admins(ctx: AppContext, invocation: Invocation) -> Card:
+    role = invocation.args.get("role")
     if role is None:
         async with ctx.db.read() as tx:
-            known = await permissions.named(tx, call.place)
-        return present.admins_card(known, call.actor.locale)
-    permissions.check_appoints(call.actor)
+            known = await permissions.named(tx, invocation.place)
+        return present.admins_card(known, invocation.actor.locale)
+    permissions.check_appoints(invocation.actor)
     async with ctx.db.write() as tx:
-        known = await permissions.named(tx, call.place)
-        # Naming a role once more takes it off the list: there is one verb for both.
+        known = await permissions.named(tx, invocation.place)
+        # One command adds a role and, used again, removes it.
         named = tuple(r for r in known if r != role) if role in known else (*known, role)
-        await set_place_option(tx, call, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
-    return present.admin_role_card(call.names.get("role", role), call.actor.locale, named=role in named)
+        await set_place_option(tx, invocation, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
+    return present.admin_role_card(invocation.names.get("role", role), invocation.actor.locale, named=role in named)
 
 
-async def _timezone(ctx: AppContext, call: Invocation) -> Card:
+async def _timezone(ctx: AppContext, invocation: Invocation) -> Card:
     # The names are read from files.
-    zone = await asyncio.to_thread(parse_zone, call.args["zone"])
+    zone = await asyncio.to_thread(parse_zone, invocation.args["zone"])
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
-        await set_place_option(tx, call, TIMEZONE, zone, now=now)
-    return present.timezone_card(zone, now, call.actor.locale)
+        await set_place_option(tx, invocation, TIMEZONE, zone, now=now)
+    return present.timezone_card(zone, now, invocation.actor.locale)
 
 
-async def _changes(ctx: AppContext, call: Invocation) -> Card:
-    lines = await audit_log.list_changes(ctx, call.place)
-    return log.changes_card(lines, call.actor.locale, now=ctx.clock.now(), everywhere=call.place.guild is None)
+async def _changes(ctx: AppContext, invocation: Invocation) -> Card:
+    lines = await audit_log.list_changes(ctx, invocation.place)
+    return log.changes_card(
+        lines, invocation.actor.locale, now=ctx.clock.now(), everywhere=invocation.place.guild is None
+    )
 
 
-async def _undo(ctx: AppContext, call: Invocation) -> Card:
-    number = number_of(call.command, call.args, "number")
-    line = await audit_log.undo(ctx, call.actor, call.place, number)
-    return log.undone_card(line, call.actor.locale)
+async def _undo(ctx: AppContext, invocation: Invocation) -> Card:
+    number = number_of(invocation.command, invocation.args, "number")
+    line = await audit_log.undo(ctx, invocation.actor, invocation.place, number)
+    return log.undone_card(line, invocation.actor.locale)
 
 
-async def _service(ctx: AppContext, call: Invocation) -> Card:
-    state = ServiceState(call.args["state"])
+async def _service(ctx: AppContext, invocation: Invocation) -> Card:
+    state = ServiceState(invocation.args["state"])
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         if await options.service_state(tx) is not state:
             value = None if state is ServiceState.RUN else state.value
-            by, verb = changes.actor_label(call.actor), call.command.name
-            await set_option(tx, None, options.STATE, value, action=verb, place=call.place, by=by, now=now)
+            by, action = changes.actor_label(invocation.actor), invocation.command.name
+            await set_option(tx, None, options.STATE, value, action=action, place=invocation.place, by=by, now=now)
     ctx.backlog.set_paused(state is ServiceState.PAUSE)
-    return present.service_card(state, call.actor.locale)
+    return present.service_card(state, invocation.actor.locale)
 
 
 COMMANDS = (

@@ -1,4 +1,4 @@
-"""Changes by admins: made and logged in one transaction, and undone."""
+"""Changes by admins: makes and logs them in one transaction, and undoes them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bot.storage.database import Tx
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """Who changed what, from what to what.
+    """A line of the audit log.
 
     Attributes:
-        number: What it is undone by.
+        number: The number that ``easel undo`` takes.
         at: Unix seconds.
         who: The name and account, or ``operator``; data.
-        action: The verb, such as ``quota set``; with ``undo`` before it where it took another change back.
-        kind: Of what sort; empty for changes that can't be undone.
-        subject: What exactly, as it is stored.
-        whom: The person whom it is about; data, empty for none.
+        action: The command, such as ``quota set``; with ``undo`` before it where it undid another change.
+        kind: Name of its ``Undoable``; empty for changes that can't be undone.
+        subject: What was changed, as stored.
+        whom: The person that it concerns; data, empty for none.
         place: The place's name; data, empty for the whole service.
-        before: The value as it is stored; None for nothing. Text where there is no kind.
-        after: Likewise.
-        undone: It was taken back.
+        before: The stored value before; None for nothing. Text where there is no kind.
+        after: The value after, likewise.
+        undone: It was undone.
     """
 
     number: int
@@ -45,20 +45,20 @@ class AuditLine:
 
 
 Value: TypeAlias = Mapping[str, object] | None
-"""What JSON can hold; None where there is nothing (no rule, no ban)."""
+"""A value as JSON; None for nothing (no rule, no ban)."""
 
 Subject: TypeAlias = Mapping[str, str | int | bool | None]
-"""Names what is changed."""
+"""Identifies a setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """One sort of thing that can be changed.
+    """A kind of setting whose changes can be undone.
 
     Attributes:
-        name: Stored with each change.
-        get: Returns the value of a subject as it is.
-        put: Sets it; None takes it away. ``set_by`` and ``now`` (Unix seconds) are kept where the rows have room for them.
+        name: Stored with each change of it.
+        get: Returns the current value of a subject.
+        put: Sets the value, or removes it for None. Gets the author and the time (Unix seconds) too.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Undoable:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that shall be different.
+    """A change to make.
 
     Attributes:
-        kind: Of what sort.
-        action: What the log calls it, such as ``quota set``.
-        subject: What.
-        value: As it shall be.
-        place: Whose admins may read and undo it; None is the owners' alone.
+        kind: The kind of setting.
+        action: Its name in the log, such as ``quota set``.
+        subject: The setting.
+        value: The new value; None removes it.
+        place: The place whose admins may read and undo it; None is for owners alone.
     """
 
     kind: Undoable
@@ -86,14 +86,14 @@ class Change:
 
 
 async def apply_change(tx: Tx, change: Change, *, by: str, now: float, undoes: int | None = None) -> Value:
-    """Make a change and write it down; returns what was there before.
+    """Make a change and log it; returns the value before.
 
     Args:
         tx: A writing transaction.
-        change: What.
+        change: The change.
         by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
-        undoes: The change that this one takes back.
+        undoes: Number of the change that this one undoes.
     """
     before = await change.kind.get(tx, change.subject)
     await change.kind.put(tx, change.subject, change.value, by, now)
@@ -118,13 +118,13 @@ async def apply_change(tx: Tx, change: Change, *, by: str, now: float, undoes: i
 async def undo_change(
     tx: Tx, number: int, kinds: Mapping[str, Undoable], place: Place | None, *, by: str, now: float
 ) -> audit_rows.AuditEntry:
-    """Take a change back, unless what it changed was changed again since; returns it.
+    """Undo a change, and return it.
 
     Args:
         tx: A writing transaction.
-        number: Of the change in the log.
-        kinds: Every kind by its name.
-        place: Whose changes may be undone; None is everybody's (an owner's right).
+        number: Its number in the log.
+        kinds: All kinds by name.
+        place: The place whose changes may be undone; None for any, an owner's right.
         by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
 
@@ -148,11 +148,11 @@ async def undo_change(
 
 
 OPERATOR = "operator"
-"""Who acts from the command line: the user id there, and what the log calls them."""
+"""The operator at the command line: their user id there, and their name in the log."""
 
 
 def actor_label(actor: Actor) -> str:
-    """Return how the log names who acts."""
+    """Return an actor's name in the log."""
     return OPERATOR if actor.user_id == OPERATOR and actor.is_owner else f"{actor.platform}:{actor.user_id}"
 
 

@@ -1,4 +1,4 @@
-"""Who changed what, from what to what; only ever added to."""
+"""SQL of the audit log, which is only ever appended to."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NEW = RowMapper(AuditEntry, "audit", omit={"id"})
 
 
 async def add(tx: aiosqlite.Connection, entry: AuditEntry) -> None:
-    """Keep a change; in the transaction that makes it."""
+    """Append a change, in the transaction that makes it."""
     await _NEW.insert(tx, entry)
 
 
@@ -55,7 +55,7 @@ async def get(tx: aiosqlite.Connection, number: int) -> AuditEntry | None:
 
 
 async def undone(tx: aiosqlite.Connection, number: int) -> bool:
-    """Whether a change was taken back."""
+    """Return whether a change was undone."""
     rows = await tx.execute_fetchall("SELECT 1 FROM audit WHERE undoes IS NOT NULL AND undoes = ? LIMIT 1", (number,))
     return any(True for _ in rows)
 

@@ -48,7 +48,7 @@ def find(commands: Registry, command: str, typed: str) -> tuple[Command, str]:
     Args:
         commands: All commands.
         command: The first word, without its slash: ``quota``, ``export``.
-        typed: What stands behind it.
+        typed: The text after it.
 
     Raises:
         BadInput: It has no such subcommand; the nearest one is named.
@@ -71,15 +71,15 @@ def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyTy
     """Return the command's arguments as they were typed, by their names.
 
     Arguments come in the command's order; one that is optional may be left out, and ``name=value`` gives any by its name.
-    Only a role must be named so: its id looks like nothing in particular.
+    A role must be named: its id can't be told from other words.
 
     Args:
-        command: Which.
-        typed: What stands behind its name.
-        near: What counts where nothing is typed: the person whose message is answered.
+        command: The command.
+        typed: The text after its name.
+        near: Values of arguments that are not typed, such as the person whose message is answered.
 
     Raises:
-        BadInput: Something is missing, unknown or too much; says how the command is written.
+        BadInput: An argument is missing, unknown or superfluous; the refusal gives the usage.
     """
     line = _Line(clean(typed))
     found: dict[str, str] = {}
@@ -106,10 +106,10 @@ def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyTy
 
 
 def number_of(command: Command, args: Mapping[str, str], name: str) -> int:
-    """Return an argument that is a whole number, whatever surface it was typed on; 64 bits with its sign.
+    """Return an argument that is a whole number, a signed 64-bit integer.
 
     Raises:
-        BadInput: It is none, or has more digits than the database can store; says how the command is written.
+        BadInput: It is no number, or out of range; the refusal gives the usage.
     """
     number = _number(args[name])
     if number is None:
@@ -119,18 +119,18 @@ def number_of(command: Command, args: Mapping[str, str], name: str) -> int:
     return number
 
 
-def job_number(call: Invocation) -> int:
+def job_number(invocation: Invocation) -> int:
     """Return the number of the job that a command is about. Raises NotFound where no job can have the typed number."""
-    if call.press is not None:
-        return call.press.job_id
-    number = _number(call.args["number"])
+    if invocation.press is not None:
+        return invocation.press.job_id
+    number = _number(invocation.args["number"])
     if number is None:
         raise NotFound("refusal.job.not_found")
     return number
 
 
 def usage(command: Command) -> str:
-    """Return how a command is written; ``<name>`` stands for an argument's name in the person's language."""
+    """Return the usage of a command; ``<name>`` stands for an argument's name in the person's language."""
     return " ".join([f"/{command.name}", *(_shape(arg) for arg in command.args)])
 
 
@@ -157,17 +157,17 @@ def _wrong(command: Command, arg: Arg, line: _Line) -> BadInput:
 
 
 class _Line:
-    """What is left of a line."""
+    """The rest of a line."""
 
     def __init__(self, text: str) -> None:
         self.rest = text
 
     def word(self) -> str:
-        """The next word, or what stands in quotation marks; empty at the end."""
+        """Return the next word, or the text in quotation marks; empty at the end."""
         return self._next()[0]
 
     def take(self) -> str:
-        """The same, and go on behind it."""
+        """Return the next word and remove it from the line."""
         word, end = self._next()
         self.rest = self.rest[end:].lstrip()
         return word

@@ -10,11 +10,11 @@ from bot.storage import jobs, options, people
 from bot.storage.database import Tx
 
 ADMIN_ROLES = "admin_roles"
-"""Option of a place: ids of the roles whose members are its admins too."""
+"""Option of a place: ids of the roles whose members are its admins."""
 
 
 async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
-    """Whether somebody may set rules in this place. Nobody but owners may in direct messages."""
+    """Return whether somebody may set rules in this place. In direct messages only owners may."""
     if actor.is_owner:
         return True
     if place.guild is None:
@@ -25,14 +25,14 @@ async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
 
 
 async def named(tx: Tx, place: Place) -> tuple[str, ...]:
-    """Return the ids of the roles whose members are admins of this place too."""
+    """Return the ids of the admin roles of this place."""
     place_id = await people.find_place(tx, place)
     roles = None if place_id is None else await options.get(tx, place_id, ADMIN_ROLES)
     return tuple(str(role) for role in roles) if isinstance(roles, list) else ()
 
 
 def check_appoints(actor: Actor) -> None:
-    """Raise NotAllowed unless somebody may say which roles are admins: no member of such a role makes others one."""
+    """Raise NotAllowed unless somebody may appoint admin roles, which members of such a role may not."""
     if not (actor.is_admin or actor.is_owner):
         raise NotAllowed("refusal.rights.appoint")
 

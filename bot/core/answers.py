@@ -1,4 +1,4 @@
-"""What a use case hands back to the adapter that called it."""
+"""Results that Studio returns to adapters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bot.core.pictures import PictureFile
 
 @dataclass(frozen=True, slots=True)
 class ShownJob:
-    """A job that was admitted, and its card as it is now."""
+    """An admitted job and its current card."""
 
     job_id: int
     card: Card
@@ -18,7 +18,7 @@ class ShownJob:
 
 @dataclass(frozen=True, slots=True)
 class ButtonResult:
-    """What came of a button: a new job, the same card looking different, a sentence for the presser, or files."""
+    """The result of a button: a new job, a card, a sentence for the presser, or files."""
 
     new: ShownJob | None = None
     card: Card | None = None

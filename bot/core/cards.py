@@ -1,4 +1,4 @@
-"""Cards: what a surface shows in no platform's markup, and the buttons on it."""
+"""Cards, free of any platform's markup, and their buttons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ButtonPress:
 
 
 class Tone(StrEnum):
-    """What the card is about; surfaces choose a colour or a sign by it."""
+    """The kind of a card; surfaces choose a colour or a sign by it."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -74,14 +74,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class PendingImages:
-    """The pictures that are not there yet: how many, their sides in pixels, and of which a preview can be looked at.
+    """Pictures that are not drawn yet.
 
     Attributes:
         count: How many.
         width: Pixels.
         height: Pixels.
-        enlarge: Whole factor by which its model's pictures are shown enlarged.
-        previews: For each index that has a preview, a number that changes with it; only for those who look.
+        enlarge: Integer factor by which the model's pictures are enlarged when shown.
+        previews: Pairs of index and version of each preview; only for viewers.
     """
 
     count: int
@@ -93,11 +93,11 @@ class PendingImages:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One message, whatever shows it. All text is data: surfaces escape it and let it mention nobody.
+    """One message on any surface. All text is data: surfaces escape it, and it mentions nobody.
 
     Attributes:
         tone: See Tone.
-        status: One sentence that says how things stand.
+        status: One sentence about the current state.
         prompt: The prompt as its author wrote it; empty where there is none.
         asker: Name of the person who asked; empty where there is none.
         job_id: The job behind it, if there is one.
@@ -106,10 +106,10 @@ class Card:
         facts: Labelled values, in order.
         pictures: What to show, in order.
         buttons: Rows of buttons.
-        private: For the asker's eyes alone.
-        final: Nothing more will change by itself.
-        coming: What is still to come, for surfaces that keep a place for it; None once nothing is.
-        locale: The catalogue that its sentences are from, for what a surface has to add.
+        private: Shown to the asker alone.
+        final: It will not change by itself any more.
+        coming: The pictures that are not drawn yet, for surfaces that reserve space; None when there are none.
+        locale: The language of its sentences, for text that a surface adds.
     """
 
     tone: Tone

@@ -22,50 +22,63 @@ from bot.drawing.prompt_line import is_whole, prompt_line
 from engine.contract import Capability, Profile
 
 
-async def _reroll(ctx: AppContext, call: Invocation) -> CommandResult:
-    return await _admitted(call, job_actions.reroll(ctx, call.actor, call.place, call.pressed, call.ref))
+async def _reroll(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return await _admitted(
+        invocation, job_actions.reroll(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref)
+    )
 
 
-async def _seed(ctx: AppContext, call: Invocation) -> CommandResult:
-    return await _admitted(call, job_actions.draw_from_seed(ctx, call.actor, call.place, call.pressed, call.ref))
+async def _seed(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return await _admitted(
+        invocation,
+        job_actions.draw_from_seed(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref),
+    )
 
 
-async def _vary(ctx: AppContext, call: Invocation) -> CommandResult:
-    return await _admitted(call, job_actions.vary(ctx, call.actor, call.place, call.pressed, call.ref))
+async def _vary(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return await _admitted(
+        invocation, job_actions.vary(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref)
+    )
 
 
-async def _upscale(ctx: AppContext, call: Invocation) -> CommandResult:
-    return await _admitted(call, job_actions.upscale(ctx, call.actor, call.place, call.pressed, call.ref))
+async def _upscale(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return await _admitted(
+        invocation, job_actions.upscale(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref)
+    )
 
 
-async def _admitted(call: Invocation, admission: Awaitable[Job]) -> CommandResult:
+async def _admitted(invocation: Invocation, admission: Awaitable[Job]) -> CommandResult:
     """Return the new job. A repeated press returns the job of the first one, or says that it is coming."""
     try:
         return CommandResult(new=await admission)
     except RepeatedPress as repeated:
-        if call.ref.address is None:
+        if invocation.ref.address is None:
             return CommandResult(new=repeated.job)
-        return CommandResult(notice=text(call.actor.locale, "studio.press.repeated"))
+        return CommandResult(notice=text(invocation.actor.locale, "studio.press.repeated"))
 
 
-async def _again(ctx: AppContext, call: Invocation) -> CommandResult:
-    return CommandResult(new=await job_actions.draw_again(ctx, call.actor, call.place, job_number(call), call.ref))
+async def _again(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return CommandResult(
+        new=await job_actions.draw_again(
+            ctx, invocation.actor, invocation.place, job_number(invocation), invocation.ref
+        )
+    )
 
 
-async def _original(ctx: AppContext, call: Invocation) -> CommandResult:
-    found = await job_actions.originals(ctx, call.actor, call.place, call.pressed, call.ref)
+async def _original(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    found = await job_actions.originals(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref)
     if found.sent:
-        return CommandResult(notice=text(call.actor.locale, "studio.originals.sent"))
+        return CommandResult(notice=text(invocation.actor.locale, "studio.originals.sent"))
     return CommandResult(files=tuple(job_card.file_of(found.job, p, ctx.pictures) for p in found.pictures))
 
 
-async def _prompt(ctx: AppContext, call: Invocation) -> Card:
-    request = (await job_actions.get_job(ctx, call.pressed.job_id)).request
+async def _prompt(ctx: AppContext, invocation: Invocation) -> Card:
+    request = (await job_actions.get_job(ctx, invocation.pressed.job_id)).request
     if not request.typed:
         raise NotFound("refusal.prompt.gone")
     profiles = ctx.profiles()
     profile = next((profile for profile in profiles if profile.name == request.model), None)
-    locale = call.actor.locale
+    locale = invocation.actor.locale
     return Card(
         Tone.INFO,
         text(locale, "card.prompt"),
@@ -77,9 +90,9 @@ async def _prompt(ctx: AppContext, call: Invocation) -> Card:
     )
 
 
-async def _cancel(ctx: AppContext, call: Invocation) -> CommandResult:
-    job, won = await job_actions.cancel(ctx, call.pressed.job_id)
-    return CommandResult(changed=job, notice="" if won else text(call.actor.locale, "refusal.job.ended"))
+async def _cancel(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    job, won = await job_actions.cancel(ctx, invocation.pressed.job_id)
+    return CommandResult(changed=job, notice="" if won else text(invocation.actor.locale, "refusal.job.ended"))
 
 
 def _has_prompt(job: Job, _picture: Picture | None, _profile: Profile | None) -> bool:

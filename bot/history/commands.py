@@ -11,30 +11,32 @@ from bot.history import listing, service
 from bot.history.cards import PAGE
 
 
-async def _search(ctx: AppContext, call: Invocation) -> Card:
-    return await listing.search(ctx, call.actor, call.args.get("words", ""))
+async def _search(ctx: AppContext, invocation: Invocation) -> Card:
+    return await listing.search(ctx, invocation.actor, invocation.args.get("words", ""))
 
 
-async def _favourites(ctx: AppContext, call: Invocation) -> Card:
-    return await listing.search(ctx, call.actor, listing.FAVOURITES)
+async def _favourites(ctx: AppContext, invocation: Invocation) -> Card:
+    return await listing.search(ctx, invocation.actor, listing.FAVOURITES)
 
 
-async def _favourite(ctx: AppContext, call: Invocation) -> CommandResult:
-    kept = await service.toggle_favourite(ctx, call.actor, call.pressed)
-    return CommandResult(notice=text(call.actor.locale, "studio.favourite.kept" if kept else "studio.favourite.let_go"))
+async def _favourite(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    kept = await service.toggle_favourite(ctx, invocation.actor, invocation.pressed)
+    return CommandResult(
+        notice=text(invocation.actor.locale, "studio.favourite.kept" if kept else "studio.favourite.let_go")
+    )
 
 
-async def _page(ctx: AppContext, call: Invocation) -> Card:
+async def _page(ctx: AppContext, invocation: Invocation) -> Card:
     """Return the page before a job, of the history or of the search that the press names by its index."""
-    press = call.pressed
+    press = invocation.pressed
     # Job 0 stands for the newest page.
     before = press.job_id or None
     if press.index is not None:
-        return await listing.turn_page(ctx, call.actor, call.place, press.index, before)
+        return await listing.turn_page(ctx, invocation.actor, invocation.place, press.index, before)
     if before is not None:
         # The button of somebody else's page turns nothing.
-        await service.get_entry(ctx, call.actor, before)
-    return await listing.history_page(ctx, call.actor, before)
+        await service.get_entry(ctx, invocation.actor, before)
+    return await listing.history_page(ctx, invocation.actor, before)
 
 
 COMMANDS = (

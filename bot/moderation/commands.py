@@ -26,93 +26,100 @@ from bot.storage import people
 from engine.contract import Profile
 
 
-async def _words(ctx: AppContext, call: Invocation) -> Card:
-    level = Strictness(call.args["level"])
-    await _set(ctx, call, STRICTNESS_OPTION, level.value)
-    return moderation_cards.words_card(level, call.actor.locale)
+async def _words(ctx: AppContext, invocation: Invocation) -> Card:
+    level = Strictness(invocation.args["level"])
+    await _set(ctx, invocation, STRICTNESS_OPTION, level.value)
+    return moderation_cards.words_card(level, invocation.actor.locale)
 
 
-async def _log(ctx: AppContext, call: Invocation) -> Card:
-    channel = call.args.get("channel", call.place.channel)
-    if call.args.get("level") == moderation_rows.LOG_OFF:
-        await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.LOG_OFF)
-        return moderation_cards.log_card(None, call.actor.locale)
-    here = channel == call.place.channel
+async def _log(ctx: AppContext, invocation: Invocation) -> Card:
+    channel = invocation.args.get("channel", invocation.place.channel)
+    if invocation.args.get("level") == moderation_rows.LOG_OFF:
+        await _set(ctx, invocation, moderation_rows.LOG_CHANNEL, moderation_rows.LOG_OFF)
+        return moderation_cards.log_card(None, invocation.actor.locale)
+    here = channel == invocation.place.channel
     # Only a channel that the platform found in this place: an id alone may belong to another place.
-    if not here and (call.place.guild is None or "channel" not in call.names):
+    if not here and (invocation.place.guild is None or "channel" not in invocation.names):
         raise BadInput("refusal.log.channel")
-    thread = call.place.thread if here else None
-    alone = call.place.guild is None
+    thread = invocation.place.thread if here else None
+    alone = invocation.place.guild is None
     address = Address(
-        call.actor.platform,
-        call.actor.user_id if alone else channel,
+        invocation.actor.platform,
+        invocation.actor.user_id if alone else channel,
         thread=thread,
-        user=call.actor.user_id if alone else None,
+        user=invocation.actor.user_id if alone else None,
         private=alone,
     )
-    await _set(ctx, call, moderation_rows.LOG_CHANNEL, moderation_rows.log_channel_value(address))
-    return moderation_cards.log_card("" if here else call.names["channel"], call.actor.locale)
+    await _set(ctx, invocation, moderation_rows.LOG_CHANNEL, moderation_rows.log_channel_value(address))
+    return moderation_cards.log_card("" if here else invocation.names["channel"], invocation.actor.locale)
 
 
-async def _ban(ctx: AppContext, call: Invocation) -> Card:
-    span = call.args.get("span", "")
+async def _ban(ctx: AppContext, invocation: Invocation) -> Card:
+    span = invocation.args.get("span", "")
     seconds = None if not span or is_for_good(span) else parse_span(span)
     cancelled = await bans.ban(
-        ctx, call.actor, call.place, _target(call), seconds=seconds, reason=call.args.get("reason", "").strip()
+        ctx,
+        invocation.actor,
+        invocation.place,
+        _target(invocation),
+        seconds=seconds,
+        reason=invocation.args.get("reason", "").strip(),
     )
-    return moderation_cards.banned_card(_name(call), seconds, cancelled, call.actor.locale)
+    return moderation_cards.banned_card(_name(invocation), seconds, cancelled, invocation.actor.locale)
 
 
-async def _unban(ctx: AppContext, call: Invocation) -> Card:
-    await bans.unban(ctx, call.actor, call.place, _target(call))
-    return moderation_cards.unbanned_card(_name(call), call.actor.locale)
+async def _unban(ctx: AppContext, invocation: Invocation) -> Card:
+    await bans.unban(ctx, invocation.actor, invocation.place, _target(invocation))
+    return moderation_cards.unbanned_card(_name(invocation), invocation.actor.locale)
 
 
-async def _bans(ctx: AppContext, call: Invocation) -> Card:
+async def _bans(ctx: AppContext, invocation: Invocation) -> Card:
     now = ctx.clock.now()
     lines = []
-    found = await bans.list_bans(ctx, call.place)
+    found = await bans.list_bans(ctx, invocation.place)
     async with ctx.db.read() as tx:
         for ban in found:
             person = await people.find(tx, ban.platform, ban.user_id)
             account = f"{ban.platform}:{ban.user_id}"
             name = f"{person.name} ({account})" if person is not None and person.name else account
             lines.append((name, None if ban.until is None else ban.until - now, ban.reason))
-    return moderation_cards.bans_card(lines, call.actor.locale)
+    return moderation_cards.bans_card(lines, invocation.actor.locale)
 
 
-async def _report(ctx: AppContext, call: Invocation) -> CommandResult:
-    await reports.report(ctx, call.actor, call.place, call.pressed)
-    return CommandResult(notice=text(call.actor.locale, "studio.report.thanks"))
+async def _report(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    await reports.report(ctx, invocation.actor, invocation.place, invocation.pressed)
+    return CommandResult(notice=text(invocation.actor.locale, "studio.report.thanks"))
 
 
-async def _hide(ctx: AppContext, call: Invocation) -> CommandResult:
-    await reports.hide(ctx, call.pressed)
-    return CommandResult(notice=text(call.actor.locale, "studio.hide.done"))
+async def _hide(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    await reports.hide(ctx, invocation.pressed)
+    return CommandResult(notice=text(invocation.actor.locale, "studio.hide.done"))
 
 
-async def _set(ctx: AppContext, call: Invocation, name: str, value: object) -> None:
+async def _set(ctx: AppContext, invocation: Invocation, name: str, value: object) -> None:
     """Set an option of the place, or, in an owner's direct message, of the whole service."""
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
-        place_id = await people.remember_place(tx, call.place, now=now)
-        by = changes.actor_label(call.actor)
-        await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
+        place_id = await people.remember_place(tx, invocation.place, now=now)
+        by = changes.actor_label(invocation.actor)
+        await set_option(
+            tx, place_id, name, value, action=invocation.command.name, place=invocation.place, by=by, now=now
+        )
 
 
-def _target(call: Invocation) -> BanTarget:
-    typed = call.args["person"]
+def _target(invocation: Invocation) -> BanTarget:
+    typed = invocation.args["person"]
     platform, colon, user_id = typed.partition(":")
     if colon and user_id:
         return BanTarget(platform.lower(), user_id)
     if typed.startswith("@"):
         # Only a platform could tell whose name that is.
         raise BadInput("refusal.ban.person", person=typed)
-    return BanTarget(call.actor.platform, typed)
+    return BanTarget(invocation.actor.platform, typed)
 
 
-def _name(call: Invocation) -> str:
-    return call.names.get("person") or call.args["person"]
+def _name(invocation: Invocation) -> str:
+    return invocation.names.get("person") or invocation.args["person"]
 
 
 def _has_admins(job: Job, _picture: Picture | None, _profile: Profile | None) -> bool:

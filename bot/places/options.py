@@ -97,19 +97,19 @@ async def set_option(
     )
 
 
-async def set_place_option(tx: Tx, call: Invocation, name: str, value: object, *, now: float) -> None:
+async def set_place_option(tx: Tx, invocation: Invocation, name: str, value: object, *, now: float) -> None:
     """Set an option of the place where a command is typed; None removes it.
 
     Raises:
         NotAllowed: The command was typed in a direct message.
     """
-    place_id = await people.remember_place(tx, call.place, now=now)
+    place_id = await people.remember_place(tx, invocation.place, now=now)
     if place_id is None:
         raise NotAllowed("refusal.rights.no_place")
     if await options.get(tx, place_id, name) == value:
         return  # no change to log
-    by = changes.actor_label(call.actor)
-    await set_option(tx, place_id, name, value, action=call.command.name, place=call.place, by=by, now=now)
+    by = changes.actor_label(invocation.actor)
+    await set_option(tx, place_id, name, value, action=invocation.command.name, place=invocation.place, by=by, now=now)
 
 
 async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:

@@ -1,4 +1,4 @@
-"""Taking one's own pictures away, and having them forgotten; how long a place keeps any."""
+"""Commands of privacy: export and erase one's own data, and the retention of a place."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ from bot.privacy import service as privacy_service
 _YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
 
 
-async def _export(ctx: AppContext, call: Invocation) -> Card:
-    return privacy_cards.export_card(await privacy_service.request_export(ctx, call.actor, call.ref), call.actor.locale)
+async def _export(ctx: AppContext, invocation: Invocation) -> Card:
+    return privacy_cards.export_card(
+        await privacy_service.request_export(ctx, invocation.actor, invocation.ref), invocation.actor.locale
+    )
 
 
-async def _forget(ctx: AppContext, call: Invocation) -> Card:
-    if fold(call.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
-        lost = await privacy_service.losses(ctx, call.actor)
+async def _forget(ctx: AppContext, invocation: Invocation) -> Card:
+    if fold(invocation.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
+        lost = await privacy_service.losses(ctx, invocation.actor)
         return privacy_cards.confirm_forget_card(
-            call.actor.locale,
+            invocation.actor.locale,
             jobs=lost.jobs,
             waiting=lost.waiting,
             pictures=lost.pictures,
             favourites=lost.favourites,
         )
-    lost = await privacy_service.forget(ctx, call.actor)
-    return privacy_cards.forgotten_card(call.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
+    lost = await privacy_service.forget(ctx, invocation.actor)
+    return privacy_cards.forgotten_card(invocation.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
 
 
-async def _keep(ctx: AppContext, call: Invocation) -> Card:
-    typed = call.args.get("span", "")
+async def _keep(ctx: AppContext, invocation: Invocation) -> Card:
+    typed = invocation.args.get("span", "")
     if typed:
-        kept = await privacy_service.set_retention(ctx, call.actor, call.place, typed)
+        kept = await privacy_service.set_retention(ctx, invocation.actor, invocation.place, typed)
     else:
-        kept = await privacy_service.show_retention(ctx, call.place)
-    return privacy_cards.retention_card(call.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
+        kept = await privacy_service.show_retention(ctx, invocation.place)
+    return privacy_cards.retention_card(
+        invocation.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole
+    )
 
 
 # What is stored of somebody is theirs, also while they are banned.

@@ -13,84 +13,93 @@ from bot.quotas import service as quota_service
 from bot.quotas.service import RuleTarget
 
 
-async def _show(ctx: AppContext, call: Invocation) -> Card:
-    who, name = await _about(ctx, call)
-    status = await quota_service.show_quota(ctx, who, call.place)
-    return quota_cards.quota_card(status, call.actor.locale, name=name)
+async def _show(ctx: AppContext, invocation: Invocation) -> Card:
+    who, name = await _about(ctx, invocation)
+    status = await quota_service.show_quota(ctx, who, invocation.place)
+    return quota_cards.quota_card(status, invocation.actor.locale, name=name)
 
 
-async def _why(ctx: AppContext, call: Invocation) -> Card:
-    who, name = await _about(ctx, call)
-    reasons = await quota_service.explain(ctx, who, call.place)
-    known = not name or bool(who.roles) or call.place.guild is None
-    return quota_cards.why_card(reasons, call.actor.locale, name=name, roles_known=known)
+async def _why(ctx: AppContext, invocation: Invocation) -> Card:
+    who, name = await _about(ctx, invocation)
+    reasons = await quota_service.explain(ctx, who, invocation.place)
+    known = not name or bool(who.roles) or invocation.place.guild is None
+    return quota_cards.why_card(reasons, invocation.actor.locale, name=name, roles_known=known)
 
 
-async def _set(ctx: AppContext, call: Invocation) -> Card:
-    terms = await quota_service.set_rule(ctx, call.actor, call.place, call.args["rule"], _target(call))
-    if call.place.guild is None:
-        return quota_cards.ceiling_card(terms, call.actor.locale, person=_named(call, "person"))
-    return quota_cards.quota_set_card(terms, call.actor.locale, **_names(call))
+async def _set(ctx: AppContext, invocation: Invocation) -> Card:
+    terms = await quota_service.set_rule(
+        ctx, invocation.actor, invocation.place, invocation.args["rule"], _target(invocation)
+    )
+    if invocation.place.guild is None:
+        return quota_cards.ceiling_card(terms, invocation.actor.locale, person=_named(invocation, "person"))
+    return quota_cards.quota_set_card(terms, invocation.actor.locale, **_names(invocation))
 
 
-async def _reset(ctx: AppContext, call: Invocation) -> Card:
-    terms = await quota_service.reset_rule(ctx, call.actor, call.place, _target(call))
-    if call.place.guild is None:
-        return quota_cards.ceiling_card(None, call.actor.locale, person=_named(call, "person"))
-    return quota_cards.quota_reset_card(terms, call.actor.locale, **_names(call))
+async def _reset(ctx: AppContext, invocation: Invocation) -> Card:
+    terms = await quota_service.reset_rule(ctx, invocation.actor, invocation.place, _target(invocation))
+    if invocation.place.guild is None:
+        return quota_cards.ceiling_card(None, invocation.actor.locale, person=_named(invocation, "person"))
+    return quota_cards.quota_reset_card(terms, invocation.actor.locale, **_names(invocation))
 
 
-async def _grant(ctx: AppContext, call: Invocation) -> Card:
-    return await _give(ctx, call, CreditKind.BONUS)
+async def _grant(ctx: AppContext, invocation: Invocation) -> Card:
+    return await _give(ctx, invocation, CreditKind.BONUS)
 
 
-async def _lend(ctx: AppContext, call: Invocation) -> Card:
-    return await _give(ctx, call, CreditKind.BORROWED)
+async def _lend(ctx: AppContext, invocation: Invocation) -> Card:
+    return await _give(ctx, invocation, CreditKind.BORROWED)
 
 
-async def _give(ctx: AppContext, call: Invocation, kind: CreditKind) -> Card:
+async def _give(ctx: AppContext, invocation: Invocation, kind: CreditKind) -> Card:
     granted = await quota_service.give_credits(
         ctx,
-        call.actor,
-        call.place,
-        event=call.ref.event,
-        person=call.args["person"],
-        number=call.args["number"],
-        span=call.args.get("span"),
+        invocation.actor,
+        invocation.place,
+        event=invocation.ref.event,
+        person=invocation.args["person"],
+        number=invocation.args["number"],
+        span=invocation.args.get("span"),
         kind=kind,
-        name=call.names.get("person", ""),
+        name=invocation.names.get("person", ""),
     )
     return quota_cards.credits_card(
         granted.grant.pictures,
         kind,
-        call.actor.locale,
+        invocation.actor.locale,
         wait=granted.grant.expires_at - granted.now,
-        name=_named(call, "person") or "",
+        name=_named(invocation, "person") or "",
         everywhere=granted.grant.by_owner,
     )
 
 
-async def _about(ctx: AppContext, call: Invocation) -> tuple[Actor, str]:
+async def _about(ctx: AppContext, invocation: Invocation) -> tuple[Actor, str]:
     """Return the person that the command is about, and their name; empty for the actor."""
-    person = call.args.get("person")
+    person = invocation.args.get("person")
     if person is None:
-        return call.actor, ""
+        return invocation.actor, ""
     who = await quota_service.find_other(
-        ctx, call.actor, call.place, person, name=call.names.get("person", ""), roles=call.roles.get("person", ())
+        ctx,
+        invocation.actor,
+        invocation.place,
+        person,
+        name=invocation.names.get("person", ""),
+        roles=invocation.roles.get("person", ()),
     )
-    return who, "" if who is call.actor else who.name
+    return who, "" if who is invocation.actor else who.name
 
 
-def _target(call: Invocation) -> RuleTarget:
-    return RuleTarget(role=call.args.get("role"), channel=call.args.get("channel"), person=call.args.get("person"))
+def _target(invocation: Invocation) -> RuleTarget:
+    return RuleTarget(
+        role=invocation.args.get("role"), channel=invocation.args.get("channel"), person=invocation.args.get("person")
+    )
 
 
-def _names(call: Invocation) -> dict[str, str | None]:
-    return {name: _named(call, name) for name in ("role", "channel", "person")}
+def _names(invocation: Invocation) -> dict[str, str | None]:
+    return {name: _named(invocation, name) for name in ("role", "channel", "person")}
 
 
-def _named(call: Invocation, name: str) -> str | None:
-    return call.names.get(name) or call.args.get(name)
+def _named(invocation: Invocation, name: str) -> str | None:
+    return invocation.names.get(name) or invocation.args.get(name)
 
 
 COMMANDS = (

@@ -47,7 +47,7 @@ async def running_easel(
     settings = AppSettings(Settings(_env_file=None, data_dir=folder))
     async with opened(settings, make_engine) as easel:
         async with asyncio.timeout(120):
-            while await easel.studio.healthy():  # noqa: ASYNC110 - health has no event
+            while await easel.studio.problems():  # noqa: ASYNC110 - health has no event
                 await asyncio.sleep(0.05)
         yield easel
 

@@ -50,7 +50,7 @@ async def test_a_token_that_can_not_be_one_turns_the_platform_off_and_says_so(
     assert "Telegram is off" in line.getMessage()
     assert "EASEL_TELEGRAM_TOKEN" in line.getMessage()
     assert "nonsense" not in caplog.text
-    (problem,) = await bot.studio.healthy()
+    (problem,) = await bot.studio.problems()
     assert "EASEL_TELEGRAM_TOKEN" in problem
     await bot.stop()
     await engine.aclose()
@@ -60,7 +60,7 @@ async def problems(bot: TelegramHarness, words: str) -> None:
     """Wait until what keeps this Easel from drawing contains these words; empty: until nothing does."""
     async with asyncio.timeout(30):
         while True:
-            found = await bot.studio.healthy()
+            found = await bot.studio.problems()
             if (words and words in str(found)) or not (words or found):
                 return
             await asyncio.sleep(0.01)
@@ -284,14 +284,14 @@ async def test_an_update_is_not_confirmed_until_its_handler_has_saved(
     await telegram.until(lambda: telegram.polled)
     error = Unavailable("unavailable.disk_full")
     failing = Failing(bot, 4, error)
-    post: Callable[..., Awaitable[None]] = bot.studio.post
+    post: Callable[..., Awaitable[None]] = bot.studio.post_notice
 
     async def failing_post(*args: Any) -> None:
         if len(failing.calls) <= 4:
             raise error
         await post(*args)
 
-    bot.studio.post = failing_post  # type: ignore[method-assign, assignment]
+    bot.studio.post_notice = failing_post  # type: ignore[method-assign, assignment]
     person = ann.members[ann.id]
     telegram.writes(ann, person, "a cat")
     telegram.writes(ann, person, "a dog")
@@ -347,7 +347,7 @@ async def test_what_can_not_be_stored_is_said_at_once(
     await telegram.until(lambda: telegram.polled)
     full = Failing(bot, 99, Unavailable(key, path="/srv/secret/easel.db"))
     # The refusal can't be saved either.
-    bot.studio.post = full.never  # type: ignore[method-assign, assignment]
+    bot.studio.post_notice = full.never  # type: ignore[method-assign, assignment]
     telegram.writes(ann, ann.members[ann.id], "a cat")
     (answer,) = await telegram.until(ann.by_bot)
     assert answer.words == f"{i18n.text('en', said)} {i18n.text('en', 'telegram.held')}"
@@ -362,7 +362,7 @@ async def test_so_much_that_can_not_be_stored_keeps_nobody_from_being_told(
     bot = await start()
     await telegram.until(lambda: telegram.polled)
     full = Failing(bot, float("inf"), Unavailable("unavailable.disk_full"))
-    bot.studio.post = full.never  # type: ignore[method-assign, assignment]
+    bot.studio.post_notice = full.never  # type: ignore[method-assign, assignment]
     chats = [telegram.private(telegram.person(f"Person {n}")) for n in range(130)]
     for chat in chats:
         telegram.writes(chat, chat.members[chat.id], "a cat")

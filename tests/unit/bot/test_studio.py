@@ -127,9 +127,9 @@ async def test_the_first_answer_of_an_adapter(world: World, studio: Studio, work
     assert it.address is not None
     shown = await studio.draw(ADA, HERE, DrawForm("an apple"), it)
     if works:
-        await studio.bound(shown.job_id, it, replace(it.address, message="77"))
+        await studio.bind_answer(shown.job_id, it, replace(it.address, message="77"))
     else:
-        await studio.unbound(shown.job_id, it)
+        await studio.unbind_answer(shown.job_id, it)
     async with world.ctx.db.read() as tx:
         (row,) = await messages.of_job(tx, shown.job_id)
     assert row.state is (MessageState.SHOWN if works else MessageState.WANTED)
@@ -140,13 +140,13 @@ async def test_the_first_answer_of_an_adapter(world: World, studio: Studio, work
 async def test_a_notice_is_posted_once(world: World, studio: Studio) -> None:
     card = studio.help("zh_CN")
     for _ in range(2):
-        await studio.post(ref("help"), card)
+        await studio.post_notice(ref("help"), card)
     async with world.ctx.db.read() as tx:
         (row,) = await messages.wanted(tx)
     assert (row.kind, row.address, load_card(row.card)) == (MessageKind.NOTICE, Address("chat", "channel"), card)
     assert world.backlog.posts == 2
     with pytest.raises(ValueError, match="nowhere"):
-        await studio.post(EventRef("nowhere"), card)
+        await studio.post_notice(EventRef("nowhere"), card)
 
 
 async def test_quota_cards_in_both_languages(studio: Studio) -> None:
@@ -156,14 +156,14 @@ async def test_quota_cards_in_both_languages(studio: Studio) -> None:
 
 
 async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await studio.healthy() == ()
+    assert await studio.problems() == ()
     await world.engine._become(Phase.IDLE, "")
-    assert await studio.healthy() == (), "an idle engine loads by itself when it is asked"
+    assert await studio.problems() == (), "an idle engine loads by itself when it is asked"
     await world.engine.lose("The device's process ended.")
-    assert await studio.healthy() == ("The device's process ended.",)
+    assert await studio.problems() == ("The device's process ended.",)
     await world.engine.recover()
     await world.engine.break_down(UnknownModel("There is no such folder."))
-    assert await studio.healthy() == ("There is no such folder.",)
+    assert await studio.problems() == ("There is no such folder.",)
     await world.engine.recover()
     async with world.ctx.db.write() as tx:
         await tx.execute_fetchall("PRAGMA user_version")
@@ -172,7 +172,7 @@ async def test_health_names_what_is_wrong(world: World, studio: Studio, monkeypa
         raise Unavailable("unavailable.database.locked")
 
     monkeypatch.setattr(world.ctx.db, "write", locked)
-    assert await studio.healthy() == (studio.text("unavailable.database.locked", "en"),)
+    assert await studio.problems() == (studio.text("unavailable.database.locked", "en"),)
 
 
 async def test_health_commits_a_write(
@@ -181,7 +181,7 @@ async def test_health_commits_a_write(
     db = world.db
 
     async def problems() -> list[str]:
-        return [problem.partition(" {")[0] for problem in await studio.healthy()]
+        return [problem.partition(" {")[0] for problem in await studio.problems()]
 
     def said(key: str) -> list[str]:
         return [studio.text(key, "en", path=str(db.path))]
@@ -206,10 +206,10 @@ async def test_health_names_the_platforms_that_serve_nobody(studio: Studio) -> N
     studio.connection_problem("discord", "Discord refused the token.")
     studio.connection_problem("telegram", "Telegram can't be reached.")
     studio.connection_problem("discord", "Discord can't be reached.")
-    assert await studio.healthy() == ("Discord can't be reached.", "Telegram can't be reached.")
+    assert await studio.problems() == ("Discord can't be reached.", "Telegram can't be reached.")
     studio.connection_problem("discord", None)
     studio.connection_problem("discord", None)
-    assert await studio.healthy() == ("Telegram can't be reached.",)
+    assert await studio.problems() == ("Telegram can't be reached.",)
 
 
 def test_help_and_refusals_speak_both_languages(studio: Studio) -> None:

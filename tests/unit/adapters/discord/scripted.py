@@ -80,10 +80,10 @@ class Scripted:
         await self._turn()
         return self.pressed
 
-    async def bound(self, job_id: int, ref: EventRef, address: Address) -> None:
+    async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
         self.bindings.append((job_id, address))
 
-    async def unbound(self, job_id: int, ref: EventRef) -> None:
+    async def unbind_answer(self, job_id: int, ref: EventRef) -> None:
         self.unbindings.append(job_id)
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
@@ -95,10 +95,10 @@ class Scripted:
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.command.name}.")
 
-    async def missed(self, actor: Actor) -> MissedNotice | None:
+    async def find_missed(self, actor: Actor) -> MissedNotice | None:
         return self.told
 
-    async def heard(self, actor: Actor, told: MissedNotice) -> None:
+    async def mark_told(self, actor: Actor, told: MissedNotice) -> None:
         assert told == self.told
         self.told = None
 
@@ -109,7 +109,7 @@ class Scripted:
     def owners(self, platform: str) -> Container[str]:
         return self.application
 
-    def owned(self, platform: str, ids: Iterable[str]) -> None:
+    def add_owners(self, platform: str, ids: Iterable[str]) -> None:
         self.application = frozenset(ids)
 
     def help(self, locale: str) -> Card:

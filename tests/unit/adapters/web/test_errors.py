@@ -75,7 +75,7 @@ async def test_what_nobody_expected_is_an_apology_here_and_a_stack_trace_in_the_
     async def broken(*_: Any) -> Any:
         raise RuntimeError("a secret of the inside")
 
-    for name in ("draw", "press", "card", "items", "quota_show", "picture", "healthy"):
+    for name in ("draw", "press", "card", "items", "quota_show", "picture", "problems"):
         monkeypatch.setattr(app.studio, name, broken)
     asks = [
         app.post(f"/api/draw?lang={lang}", {"key": UUID, "prompt": "a cat"}),

@@ -112,10 +112,10 @@ async def test_a_claim_can_be_undone(world: World, unowned: AppContext) -> None:
 
 async def test_studio_hands_out_owners_that_are_live(world: World) -> None:
     owners = world.studio.owners("chat")
-    world.studio.owned("chat", ["1"])
+    world.studio.add_owners("chat", ["1"])
     assert "1" in owners
     assert "1" not in world.studio.owners("other")
-    world.studio.owned("chat", ["2"])
+    world.studio.add_owners("chat", ["2"])
     assert "1" not in owners
 
 
