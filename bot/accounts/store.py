@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import aiosqlite
-
 from bot.history import store as history_rows
 from bot.storage import jobs
+from bot.storage.database import Tx
 
 CARRY_SECONDS = 9 * 86400.0
 """Older use counts under no rule: the longest window is a week, and a calendar day may begin a day earlier."""
@@ -17,19 +16,19 @@ MERGED = ("favourites", "carried", "carried_credits")
 """Tables in which both people may have the same row."""
 
 
-async def platforms(tx: aiosqlite.Connection, person_id: int) -> frozenset[str]:
+async def platforms(tx: Tx, person_id: int) -> frozenset[str]:
     """Return the platforms of a person's accounts."""
     rows = await tx.execute_fetchall("SELECT platform FROM accounts WHERE person_id = ?", (person_id,))
     return frozenset(str(row[0]) for row in rows)
 
 
-async def count_accounts(tx: aiosqlite.Connection, person_id: int) -> int:
+async def count_accounts(tx: Tx, person_id: int) -> int:
     """Return the number of a person's accounts."""
     rows = await tx.execute_fetchall("SELECT count(*) FROM accounts WHERE person_id = ?", (person_id,))
     return int(next(iter(rows))[0])
 
 
-async def person_of(tx: aiosqlite.Connection, account_id: int) -> int:
+async def person_of(tx: Tx, account_id: int) -> int:
     """Return the id of an account's person. Raises LookupError if there is no such account."""
     rows = await tx.execute_fetchall("SELECT person_id FROM accounts WHERE id = ?", (account_id,))
     for row in rows:
@@ -37,7 +36,7 @@ async def person_of(tx: aiosqlite.Connection, account_id: int) -> int:
     raise LookupError(f"there is no account {account_id}")
 
 
-async def merge_people(tx: aiosqlite.Connection, one: int, other: int) -> int:
+async def merge_people(tx: Tx, one: int, other: int) -> int:
     """Merge two people; return the id of the older one, which stays and gets all rows of the other."""
     stays, goes = min(one, other), max(one, other)
     # Favourites of the other's jobs are now favourites of own jobs, which the search index marks.
@@ -56,7 +55,7 @@ async def merge_people(tx: aiosqlite.Connection, one: int, other: int) -> int:
     return stays
 
 
-async def split_account(tx: aiosqlite.Connection, account_id: int, *, now: float) -> int:
+async def split_account(tx: Tx, account_id: int, *, now: float) -> int:
     """Give an account a new person, with the account's jobs; return the new person's id.
 
     Recent use of each person counts against the quotas of both. Credits stay with the old person.
@@ -78,7 +77,7 @@ async def split_account(tx: aiosqlite.Connection, account_id: int, *, now: float
     return new
 
 
-async def _carry(tx: aiosqlite.Connection, old: int, new: int, now: float) -> None:
+async def _carry(tx: Tx, old: int, new: int, now: float) -> None:
     """Let the recent use of each person count for the other too."""
     since = now - CARRY_SECONDS
     await tx.execute_fetchall(
@@ -108,7 +107,7 @@ async def _carry(tx: aiosqlite.Connection, old: int, new: int, now: float) -> No
     )
 
 
-async def _favourites_of(tx: aiosqlite.Connection, *, owner: int, author: int) -> list[int]:
+async def _favourites_of(tx: Tx, *, owner: int, author: int) -> list[int]:
     rows = await tx.execute_fetchall(
         "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
         " WHERE f.person_id = ? AND j.person_id = ?",

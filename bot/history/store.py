@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import aiosqlite
-
 from bot.core import recipes
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.history import queries
 from bot.history.queries import Query
 from bot.storage import jobs
+from bot.storage.database import Tx
 
 BATCH = 100
 """Old jobs that are indexed in one transaction, which admission may have to wait for."""
@@ -22,12 +21,12 @@ _PAGES = 64
 _NEWEST_FIRST = 2**62
 
 
-async def index_job(tx: aiosqlite.Connection, job: Job) -> None:
+async def index_job(tx: Tx, job: Job) -> None:
     """Index a job with pictures; replace its present entry."""
     await index_jobs(tx, (job,))
 
 
-async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
+async def index_jobs(tx: Tx, some: Sequence[Job]) -> None:
     """Index jobs with pictures; replace their present entries."""
     marks = ", ".join("?" * len(some))
     ids = [job.id for job in some]
@@ -40,9 +39,7 @@ async def index_jobs(tx: aiosqlite.Connection, some: Sequence[Job]) -> None:
     )
 
 
-async def find_jobs(
-    tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
-) -> tuple[int, ...]:
+async def find_jobs(tx: Tx, person_id: int, query: Query, *, limit: int, before: int | None = None) -> tuple[int, ...]:
     """Return the ids of a person's own jobs with pictures that match a query, newest first.
 
     Args:
@@ -65,12 +62,12 @@ async def find_jobs(
     return tuple(row[0] for row in rows)
 
 
-async def has_unindexed(tx: aiosqlite.Connection) -> bool:
+async def has_unindexed(tx: Tx) -> bool:
     """Whether ``index_batch`` or ``merge_batch`` has work to do."""
     return bool(list(await tx.execute_fetchall('SELECT 1 FROM indexing WHERE "left" > 0 OR stale > 0')))
 
 
-async def index_batch(tx: aiosqlite.Connection) -> bool:
+async def index_batch(tx: Tx) -> bool:
     """Index some of the jobs from before there was an index, newest first. Returns whether any are left."""
     left = next(iter(await tx.execute_fetchall('SELECT "left" FROM indexing')))[0]
     if not left:
@@ -84,7 +81,7 @@ async def index_batch(tx: aiosqlite.Connection) -> bool:
     return left > 0
 
 
-async def merge_batch(tx: aiosqlite.Connection) -> bool:
+async def merge_batch(tx: Tx) -> bool:
     """Remove some deleted entries from the pages of the index. Returns whether there may be more."""
     stale = next(iter(await tx.execute_fetchall("SELECT stale FROM indexing")))[0]
     if not stale:
@@ -99,7 +96,7 @@ async def merge_batch(tx: aiosqlite.Connection) -> bool:
     return more
 
 
-async def _between(tx: aiosqlite.Connection, person_id: int, query: Query) -> tuple[int | None, int]:
+async def _between(tx: Tx, person_id: int, query: Query) -> tuple[int | None, int]:
     """Return the range of job ids in a query's time span: the first, or None if there is none, and the end."""
     low, high = 0, _NEWEST_FIRST
     if query.since is not None:
@@ -169,7 +166,7 @@ MAX_SEARCHES = 50
 """Number of an account's last searches that are stored."""
 
 
-async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, now: float) -> int:
+async def add_search(tx: Tx, account_id: int, query: str, *, now: float) -> int:
     """Store a typed search; return its number, 1 to 999. A repeated search keeps its number.
 
     Args:
@@ -197,7 +194,7 @@ async def add_search(tx: aiosqlite.Connection, account_id: int, query: str, *, n
     return int(number)
 
 
-async def get_search(tx: aiosqlite.Connection, account_id: int, number: int) -> str | None:
+async def get_search(tx: Tx, account_id: int, number: int) -> str | None:
     """Return an account's search of this number; None if it is not stored any more."""
     rows = await tx.execute_fetchall(
         "SELECT query FROM searches WHERE account_id = ? AND number = ?", (account_id, number)
@@ -214,7 +211,7 @@ _NEWEST = 2**62
 _LATEST = 1e18
 
 
-async def add_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture], *, now: float) -> None:
+async def add_favourite(tx: Tx, person_id: int, pictures: Sequence[Picture], *, now: float) -> None:
     """Add favourites; existing ones stay as they are."""
     for picture in pictures:
         await tx.execute_fetchall(
@@ -223,7 +220,7 @@ async def add_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequ
         )
 
 
-async def remove_favourite(tx: aiosqlite.Connection, person_id: int, pictures: Sequence[Picture]) -> None:
+async def remove_favourite(tx: Tx, person_id: int, pictures: Sequence[Picture]) -> None:
     """Remove favourites."""
     for picture in pictures:
         await tx.execute_fetchall(
@@ -232,7 +229,7 @@ async def remove_favourite(tx: aiosqlite.Connection, person_id: int, pictures: S
         )
 
 
-async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Sequence[int]) -> frozenset[int]:
+async def favourites_among(tx: Tx, person_id: int, job_ids: Sequence[int]) -> frozenset[int]:
     """Return the ids of a person's favourites among the pictures of these jobs."""
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
@@ -242,7 +239,7 @@ async def favourites_among(tx: aiosqlite.Connection, person_id: int, job_ids: Se
     return frozenset(row[0] for row in rows)
 
 
-async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> frozenset[int]:
+async def own_favourites(tx: Tx, job_ids: Sequence[int]) -> frozenset[int]:
     """Return which of these jobs have a picture that is a favourite of their author."""
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
@@ -254,7 +251,7 @@ async def own_favourites(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> fr
 
 
 async def favourites_page(
-    tx: aiosqlite.Connection, person_id: int, query: Query, *, limit: int, before: int | None = None
+    tx: Tx, person_id: int, query: Query, *, limit: int, before: int | None = None
 ) -> tuple[int, ...]:
     """Return the ids of jobs with favourites of a person, newest first. Of ``query``, only its time span counts."""
     rows = await tx.execute_fetchall(

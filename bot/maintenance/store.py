@@ -14,6 +14,7 @@ import aiosqlite
 
 from bot.access import store as access_rows
 from bot.storage import migrate, options
+from bot.storage.database import Tx
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -70,7 +71,7 @@ class Fault:
     number: int
 
 
-async def faults(tx: aiosqlite.Connection) -> tuple[Fault, ...]:
+async def faults(tx: Tx) -> tuple[Fault, ...]:
     """Return the inconsistencies of the ledger. It reads all rows: for ``easel doctor`` and tests."""
     which = ", ".join(f"({test})" for _, test in _FAULTS)
     found = []
@@ -169,7 +170,7 @@ class Doubt:
     ran: float
 
 
-async def read_clock(tx: aiosqlite.Connection) -> tuple[float, Doubt | None]:
+async def read_clock(tx: Tx) -> tuple[float, Doubt | None]:
     """Return the clock's last stored time (Unix seconds; 0 if unknown), and the doubt about it, if any."""
     value = await options.get(tx, options.SERVICE, NAME)
     if not isinstance(value, dict):
@@ -179,13 +180,13 @@ async def read_clock(tx: aiosqlite.Connection) -> tuple[float, Doubt | None]:
     return (float(seen) if isinstance(seen, int | float) else 0.0), doubt
 
 
-async def write_clock(tx: aiosqlite.Connection, seen: float, doubt: Doubt | None) -> None:
+async def write_clock(tx: Tx, seen: float, doubt: Doubt | None) -> None:
     """Store the clock's present time, and the doubt about it."""
     value = {"seen": seen} if doubt is None else {"seen": seen, "known": doubt.known, "ran": doubt.ran}
     await options.put(tx, options.SERVICE, NAME, value)
 
 
-async def newest_request(tx: aiosqlite.Connection) -> float:
+async def newest_request(tx: Tx) -> float:
     """Return the time of the newest request (Unix seconds); 0 if there is none."""
     rows = await tx.execute_fetchall("SELECT created_at FROM jobs ORDER BY id DESC LIMIT 1")
     return next((float(row[0]) for row in rows), 0.0)

@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiosqlite
-
 from bot.core.errors import NotFound
 from bot.core.jobs import MOVES, Job, JobState
 from bot.core.people import Actor, Place
@@ -58,14 +56,14 @@ _NEW = RowMapper(NewJob, "jobs")
 _JOBS = RowMapper(Job, "jobs", converters={"image": _SOURCE, "mask": _SOURCE})
 
 
-async def add(tx: aiosqlite.Connection, new: NewJob) -> Job:
+async def add(tx: Tx, new: NewJob) -> Job:
     """Store a job and return it as stored. Raises sqlite3.IntegrityError if its event has a job already."""
     rows = await _NEW.insert(tx, new, f"RETURNING {_JOBS.columns}")
     return _JOBS.read(next(iter(rows)))
 
 
 async def move(
-    tx: aiosqlite.Connection,
+    tx: Tx,
     job_id: int,
     frm: JobState,
     to: JobState,
@@ -117,34 +115,34 @@ async def move(
     return any(True for _ in rows)
 
 
-async def claim(tx: aiosqlite.Connection, job_ids: Sequence[int], *, now: float) -> tuple[int, ...]:
+async def claim(tx: Tx, job_ids: Sequence[int], *, now: float) -> tuple[int, ...]:
     """Move jobs from QUEUED to RUNNING; return those that were moved. The others were cancelled, for example."""
     return tuple([i for i in job_ids if await move(tx, i, JobState.QUEUED, JobState.RUNNING, now=now)])
 
 
-async def requeue(tx: aiosqlite.Connection, job_id: int, *, now: float, lost: bool) -> bool:
+async def requeue(tx: Tx, job_id: int, *, now: float, lost: bool) -> bool:
     """Move a job from RUNNING back to QUEUED; ``lost`` counts the attempt (a graceful stop does not)."""
     return await move(tx, job_id, JobState.RUNNING, JobState.QUEUED, now=now, lost=lost)
 
 
-async def get(tx: aiosqlite.Connection, job_id: int) -> Job | None:
+async def get(tx: Tx, job_id: int) -> Job | None:
     """Return a job, or None."""
     return await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))
 
 
-async def roles_of(tx: aiosqlite.Connection, job_id: int) -> tuple[str, ...]:
+async def roles_of(tx: Tx, job_id: int) -> tuple[str, ...]:
     """Return the roles that were stored with a job."""
     rows = await tx.execute_fetchall("SELECT roles FROM jobs WHERE id = ?", (job_id,))
     return next((tuple(json.loads(row[0])) for row in rows), ())
 
 
-async def digest_of(tx: aiosqlite.Connection, job_id: int) -> str:
+async def digest_of(tx: Tx, job_id: int) -> str:
     """Return the digest of a job's request; empty if none was stored."""
     rows = await tx.execute_fetchall("SELECT digest FROM jobs WHERE id = ?", (job_id,))
     return next((str(row[0]) for row in rows), "")
 
 
-async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int) -> tuple[Job, ...]:
+async def open_of_person(tx: Tx, person_id: int, *, limit: int) -> tuple[Job, ...]:
     """Return up to ``limit`` unfinished jobs of a person: running ones first, then the oldest first."""
     # Constants, as in the partial index jobs_waiting: SQLite uses it only for the same words.
     return await _JOBS.select(
@@ -154,13 +152,13 @@ async def open_of_person(tx: aiosqlite.Connection, person_id: int, *, limit: int
     )
 
 
-async def by_event(tx: aiosqlite.Connection, event: str) -> Job | None:
+async def by_event(tx: Tx, event: str) -> Job | None:
     """Return the job of an event, or None."""
     return await _JOBS.select_one(tx, "WHERE event = ?", (event,))
 
 
 async def find_pressed(
-    tx: aiosqlite.Connection, person_id: int, parent_id: int, button: str, *, since: float, until: float
+    tx: Tx, person_id: int, parent_id: int, button: str, *, since: float, until: float
 ) -> Job | None:
     """Return the newest job that a person made by a button; None if there is none, or it was cancelled or failed.
 
@@ -180,7 +178,7 @@ async def find_pressed(
     )
 
 
-async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]:
+async def in_state(tx: Tx, state: JobState) -> tuple[Job, ...]:
     """Return the jobs in one of the states HELD, QUEUED, RUNNING and PAINTED, oldest first."""
     return await _JOBS.select(
         tx,
@@ -190,7 +188,7 @@ async def in_state(tx: aiosqlite.Connection, state: JobState) -> tuple[Job, ...]
     )
 
 
-async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
+async def waiting_ids(tx: Tx) -> frozenset[int]:
     """Return the ids of the queued jobs."""
     # The same words as in the partial index jobs_open: SQLite uses it only then.
     rows = await tx.execute_fetchall(
@@ -199,7 +197,7 @@ async def waiting_ids(tx: aiosqlite.Connection) -> frozenset[int]:
     return frozenset(row[0] for row in rows)
 
 
-async def source_files(tx: aiosqlite.Connection) -> frozenset[str]:
+async def source_files(tx: Tx) -> frozenset[str]:
     """Return the source files of all jobs, relative to the data folder. A reroll needs them as long as its job is stored."""
     # The same words as in the partial index jobs_started: SQLite uses it only then.
     rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
@@ -207,7 +205,7 @@ async def source_files(tx: aiosqlite.Connection) -> frozenset[str]:
 
 
 async def of_person(
-    tx: aiosqlite.Connection, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
+    tx: Tx, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
 ) -> tuple[Job, ...]:
     """Return a person's jobs, newest first.
 
@@ -226,7 +224,7 @@ async def of_person(
     )
 
 
-async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job, ...]:
+async def of_ids(tx: Tx, job_ids: Sequence[int]) -> tuple[Job, ...]:
     """Return these jobs in this order; missing ones are left out."""
     if not job_ids:
         return ()
@@ -235,13 +233,13 @@ async def of_ids(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> tuple[Job,
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
 
 
-async def with_pictures(tx: aiosqlite.Connection, *, up_to: int, limit: int) -> tuple[Job, ...]:
+async def with_pictures(tx: Tx, *, up_to: int, limit: int) -> tuple[Job, ...]:
     """Return jobs with pictures of all people, with ids up to ``up_to``, newest first."""
     where = "WHERE id <= ? AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
     return await _JOBS.select(tx, f"{where} ORDER BY id DESC LIMIT ?", (up_to, limit))
 
 
-async def first_since(tx: aiosqlite.Connection, person_id: int, moment: float) -> int | None:
+async def first_since(tx: Tx, person_id: int, moment: float) -> int | None:
     """Return the id of a person's first job at or after a time (Unix seconds), or None."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM jobs WHERE person_id = ? AND created_at >= ? ORDER BY created_at, id LIMIT 1",

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-import aiosqlite
-
 from bot.core.messages import Address, Message, MessageKind, MessageState
 from bot.storage.codec import ADDRESS, dump_address
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
@@ -30,7 +29,7 @@ BARE = ":bare"
 """Suffix of the digest of a card that was shown without pictures, because its chat does not accept them."""
 
 
-async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: Address, state: MessageState) -> int:
+async def add_card(tx: Tx, event: str, job_id: int, address: Address, state: MessageState) -> int:
     """Add the card of a job: OPENING if the adapter sends the first answer, else WANTED. Returns the row's id.
 
     An event has one message: an existing row is left as it is.
@@ -38,9 +37,7 @@ async def add_card(tx: aiosqlite.Connection, event: str, job_id: int, address: A
     return await _add(tx, MessageKind.CARD, state, event, address, job_id=job_id)
 
 
-async def add_notice(
-    tx: aiosqlite.Connection, event: str, address: Address, card_json: str, job_id: int | None = None
-) -> int:
+async def add_notice(tx: Tx, event: str, address: Address, card_json: str, job_id: int | None = None) -> int:
     """Add a notice in state WANTED; ``card_json`` is ``codec.dump_card(card)``. An event has one notice.
 
     ``job_id`` only for a notice about a job: people who see the notice may then press that job's buttons there.
@@ -49,7 +46,7 @@ async def add_notice(
 
 
 async def add_files(
-    tx: aiosqlite.Connection,
+    tx: Tx,
     event: str,
     job_id: int,
     address: Address,
@@ -72,7 +69,7 @@ async def add_files(
     )
 
 
-async def pending_files(tx: aiosqlite.Connection, job_id: int, address: Address) -> frozenset[int] | None:
+async def pending_files(tx: Tx, job_id: int, address: Address) -> frozenset[int] | None:
     """Return the pictures whose original files are still to be sent to a place; ``ALL`` (None) for all of the job."""
     coming: set[int] = set()
     for message in await _select(tx, f"WHERE kind = 'document' AND job_id = ? AND {_OPEN}", (job_id,)):
@@ -90,7 +87,7 @@ def _place(address: Address) -> tuple[str | None, ...]:
     return address.platform, address.chat, address.thread
 
 
-async def add_document(tx: aiosqlite.Connection, event: str, address: Address, card_json: str) -> int:
+async def add_document(tx: Tx, event: str, address: Address, card_json: str) -> int:
     """Add files that belong to no job, in state WANTED: the pictures of a card are sent to its person as files."""
     return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
 
@@ -113,7 +110,7 @@ def indexes_of(message: Message) -> tuple[int, ...]:
 
 
 async def _add(
-    tx: aiosqlite.Connection,
+    tx: Tx,
     kind: MessageKind,
     state: MessageState,
     event: str,
@@ -142,7 +139,7 @@ async def _add(
     return int(next(iter(rows))[0])
 
 
-async def bind(tx: aiosqlite.Connection, job_id: int, event: str, address: Address) -> bool:
+async def bind(tx: Tx, job_id: int, event: str, address: Address) -> bool:
     """Record the adapter's first answer: OPENING (or WANTED, after a restart) becomes SHOWN.
 
     Returns whether a row was changed. The message does not count as final, so delivery edits it next.
@@ -155,7 +152,7 @@ async def bind(tx: aiosqlite.Connection, job_id: int, event: str, address: Addre
     return cursor.rowcount == 1
 
 
-async def unbind(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
+async def unbind(tx: Tx, job_id: int, event: str) -> bool:
     """Let delivery send the card, because the adapter could not. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -165,7 +162,7 @@ async def unbind(tx: aiosqlite.Connection, job_id: int, event: str) -> bool:
     return cursor.rowcount == 1
 
 
-async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new: MessageState) -> bool:
+async def move(tx: Tx, message_id: int, old: MessageState, new: MessageState) -> bool:
     """Change a message's state by compare-and-swap; return whether this call changed it."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = ?, {_CLEAR_CARD}, updated_at = {_NOW} WHERE id = ? AND state = ?",  # noqa: S608 - constants
@@ -174,7 +171,7 @@ async def move(tx: aiosqlite.Connection, message_id: int, old: MessageState, new
     return cursor.rowcount == 1
 
 
-async def begin_sending(tx: aiosqlite.Connection, message_id: int, digest: str) -> bool:
+async def begin_sending(tx: Tx, message_id: int, digest: str) -> bool:
     """Record that the content of ``digest`` is about to be sent: WANTED becomes SENDING. Returns whether this call did it."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'sending', shown = ?, updated_at = {_NOW} WHERE id = ? AND state = 'wanted'",  # noqa: S608 - a constant
@@ -183,7 +180,7 @@ async def begin_sending(tx: aiosqlite.Connection, message_id: int, digest: str) 
     return cursor.rowcount == 1
 
 
-async def mark_unreachable(tx: aiosqlite.Connection, message_id: int) -> bool:
+async def mark_unreachable(tx: Tx, message_id: int) -> bool:
     """Record that a card may have been sent and its message id is unknown: SENDING becomes SHOWN without an id.
 
     Returns whether a row was changed.
@@ -191,7 +188,7 @@ async def mark_unreachable(tx: aiosqlite.Connection, message_id: int) -> bool:
     return await move(tx, message_id, MessageState.SENDING, MessageState.SHOWN)
 
 
-async def mark_shown(tx: aiosqlite.Connection, message_id: int, address: Address, digest: str) -> bool:
+async def mark_shown(tx: Tx, message_id: int, address: Address, digest: str) -> bool:
     """Record that the message is at ``address`` and shows the content of ``digest``. Returns whether the row exists."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?, shown = ?, {_CLEAR_CARD},"  # noqa: S608 - constants
@@ -201,7 +198,7 @@ async def mark_shown(tx: aiosqlite.Connection, message_id: int, address: Address
     return cursor.rowcount == 1
 
 
-async def mark_gone(tx: aiosqlite.Connection, message_id: int) -> bool:
+async def mark_gone(tx: Tx, message_id: int) -> bool:
     """Record that the message was removed, with its content. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'gone', unwanted = 0, card = '', shown = '', updated_at = {_NOW} WHERE id = ?",  # noqa: S608 - a constant
@@ -210,19 +207,19 @@ async def mark_gone(tx: aiosqlite.Connection, message_id: int) -> bool:
     return cursor.rowcount == 1
 
 
-async def has_unwanted(tx: aiosqlite.Connection, job_id: int) -> bool:
+async def has_unwanted(tx: Tx, job_id: int) -> bool:
     """Whether a message still shows a job whose data was deleted."""
     rows = await tx.execute_fetchall("SELECT 1 FROM messages WHERE unwanted = 1 AND job_id = ? LIMIT 1", (job_id,))
     return any(True for _ in rows)
 
 
-async def unwanted_jobs(tx: aiosqlite.Connection) -> tuple[int, ...]:
+async def unwanted_jobs(tx: Tx) -> tuple[int, ...]:
     """Return the jobs whose data was deleted and that a message may still show, oldest first."""
     rows = await tx.execute_fetchall("SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 ORDER BY job_id")
     return tuple(row[0] for row in rows)
 
 
-async def resend(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+async def resend(tx: Tx, message_id: int, address: Address) -> bool:
     """Let delivery send the message again near ``address``, because it was deleted. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, shown = '', updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -232,7 +229,7 @@ async def resend(tx: aiosqlite.Connection, message_id: int, address: Address) ->
     return cursor.rowcount == 1
 
 
-async def redirect(tx: aiosqlite.Connection, message_id: int, address: Address) -> bool:
+async def redirect(tx: Tx, message_id: int, address: Address) -> bool:
     """Let delivery send the message to ``address``, because its chat is closed. Returns whether a row was changed."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', message = NULL, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
@@ -242,7 +239,7 @@ async def redirect(tx: aiosqlite.Connection, message_id: int, address: Address) 
     return cursor.rowcount == 1
 
 
-async def reset_opening(tx: aiosqlite.Connection) -> int:
+async def reset_opening(tx: Tx) -> int:
     """After a restart, let delivery send the cards that adapters had to send. Returns how many."""
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW} WHERE state = 'opening' AND {_OPEN}"  # noqa: S608 - a constant
@@ -250,34 +247,34 @@ async def reset_opening(tx: aiosqlite.Connection) -> int:
     return cursor.rowcount
 
 
-async def get(tx: aiosqlite.Connection, message_id: int) -> Message | None:
+async def get(tx: Tx, message_id: int) -> Message | None:
     """Return a message, or None."""
     found = await _select(tx, "WHERE id = ?", (message_id,))
     return found[0] if found else None
 
 
-async def by_event(tx: aiosqlite.Connection, event: str) -> Message | None:
+async def by_event(tx: Tx, event: str) -> Message | None:
     """Return the message of an event, or None."""
     found = await _select(tx, "WHERE event = ?", (event,))
     return found[0] if found else None
 
 
-async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Message, ...]:
+async def of_job(tx: Tx, job_id: int) -> tuple[Message, ...]:
     """Return the messages of a job, oldest first."""
     return await _select(tx, "WHERE job_id = ? ORDER BY id", (job_id,))
 
 
-async def wanted(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+async def wanted(tx: Tx) -> tuple[Message, ...]:
     """Return the messages that delivery has to send, oldest first."""
     return await _select(tx, f"WHERE state = 'wanted' AND {_OPEN} ORDER BY id")
 
 
-async def sending(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+async def sending(tx: Tx) -> tuple[Message, ...]:
     """Return the messages in state SENDING, oldest first."""
     return await _select(tx, f"WHERE state = 'sending' AND {_OPEN} ORDER BY id")
 
 
-async def stale_cards(tx: aiosqlite.Connection) -> tuple[Message, ...]:
+async def stale_cards(tx: Tx) -> tuple[Message, ...]:
     """Return the cards of ended jobs that do not show the end yet (after a restart)."""
     return await _select(
         tx,
@@ -286,7 +283,7 @@ async def stale_cards(tx: aiosqlite.Connection) -> tuple[Message, ...]:
     )
 
 
-async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, chat: str) -> bool:
+async def was_shown_in(tx: Tx, job_id: int, platform: str, chat: str) -> bool:
     """Whether a message about this job was sent, or may have been sent, in that chat."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM messages WHERE job_id = ? AND platform = ? AND chat = ? LIMIT 1", (job_id, platform, chat)
@@ -294,9 +291,7 @@ async def was_shown_in(tx: aiosqlite.Connection, job_id: int, platform: str, cha
     return any(True for _ in rows)
 
 
-async def _select(
-    tx: aiosqlite.Connection, where: str, values: Sequence[str | int | float] = ()
-) -> tuple[Message, ...]:
+async def _select(tx: Tx, where: str, values: Sequence[str | int | float] = ()) -> tuple[Message, ...]:
     rows = await tx.execute_fetchall(f"SELECT {_MESSAGES.columns} FROM messages {where}", values)  # noqa: S608 - constants
     found = []
     for row in rows:

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import aiosqlite
-
 from bot.core.jobs import ServiceState
+from bot.storage.database import Tx
 from bot.storage.sql import JSON, RowMapper
 
 SERVICE = 0
@@ -52,13 +51,13 @@ class Options:
         return ServiceState(value) if isinstance(value, str) and value in set(ServiceState) else ServiceState.RUN
 
 
-async def get(tx: aiosqlite.Connection, place_id: int, name: str) -> object:
+async def get(tx: Tx, place_id: int, name: str) -> object:
     """Return an option's value; None if it is not set."""
     rows = await tx.execute_fetchall("SELECT value FROM options WHERE place_id = ? AND name = ?", (place_id, name))
     return next((json.loads(row[0]) for row in rows), None)
 
 
-async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
+async def read(tx: Tx, place_id: int | None) -> Options:
     """Return the options of a place and of the service; with None, only those of the service."""
     rows = await _OPTIONS.select(tx, "WHERE place_id IN (?, ?)", (SERVICE, place_id))
     return Options(
@@ -67,7 +66,7 @@ async def read(tx: aiosqlite.Connection, place_id: int | None) -> Options:
     )
 
 
-async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object) -> None:
+async def put(tx: Tx, place_id: int, name: str, value: object) -> None:
     """Set an option; None removes it."""
     if value is None:
         await tx.execute_fetchall("DELETE FROM options WHERE place_id = ? AND name = ?", (place_id, name))
@@ -79,6 +78,6 @@ async def put(tx: aiosqlite.Connection, place_id: int, name: str, value: object)
     )
 
 
-async def service_state(tx: aiosqlite.Connection) -> ServiceState:
+async def service_state(tx: Tx) -> ServiceState:
     """Return the state that the owners have set."""
     return (await read(tx, None)).state

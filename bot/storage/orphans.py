@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiosqlite
-
 from bot.storage import data_files, options
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 FOLDER = "orphans"
@@ -82,7 +81,7 @@ def scan(folder: Path) -> OrphanScan:
     return found
 
 
-async def note_arrival(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: bool, now: float) -> bool:
+async def note_arrival(tx: Tx, found: OrphanScan, *, inputs: bool, now: float) -> bool:
     """Detect whether this database came into the folder after its files, and record that. Returns whether it did now.
 
     It did if a file belongs to a later job than the database has had. Its next jobs then get higher ids than the files
@@ -105,7 +104,7 @@ async def note_arrival(tx: aiosqlite.Connection, found: OrphanScan, *, inputs: b
     return True
 
 
-async def trusted_since(tx: aiosqlite.Connection) -> float:
+async def trusted_since(tx: Tx) -> float:
     """Return the time before which files are not this database's; 0 if all are."""
     value = await options.get(tx, options.SERVICE, SINCE)
     return float(value) if isinstance(value, int | float) else 0.0
@@ -121,9 +120,7 @@ class _Job:
 _JOBS = RowMapper(_Job, "jobs")
 
 
-async def made_here(
-    tx: aiosqlite.Connection, found: OrphanScan, unknown: Iterable[str]
-) -> tuple[frozenset[str], frozenset[str]]:
+async def made_here(tx: Tx, found: OrphanScan, unknown: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Return which of these pictures this database has made, and which of those belong to jobs with deleted data.
 
     It has made a file that is named like a picture of its own job, with the job's day and count, and that was written

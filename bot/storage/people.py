@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-import aiosqlite
-
 from bot.core.people import Account, Actor, Person, Place
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 _ACCOUNTS = RowMapper(Account, "accounts")
@@ -15,7 +14,7 @@ _PEOPLE = RowMapper(Person, "accounts", columns={"id": "person_id", "account_id"
 _PLACES = RowMapper(Place, "places", columns={"channel": "''"}, omit={"thread", "age_restricted", "locale"})
 
 
-async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
+async def remember(tx: Tx, actor: Actor, *, now: float) -> Person:
     """Return the person of an actor. A new account gets a person of its own; a changed name is stored."""
     person = await _remember(tx, actor, now=now)
     if actor.handle:
@@ -33,14 +32,14 @@ async def remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Per
     return person
 
 
-async def find_by_handle(tx: aiosqlite.Connection, platform: str, handle: str) -> Account | None:
+async def find_by_handle(tx: Tx, platform: str, handle: str) -> Account | None:
     """Return the account that was last seen with this handle (without ``@``), or None."""
     return await _ACCOUNTS.select_one(
         tx, "WHERE platform = ? AND handle = ? AND handle <> ''", (platform, handle.lower())
     )
 
 
-async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Person:
+async def _remember(tx: Tx, actor: Actor, *, now: float) -> Person:
     person = await find(tx, actor.platform, actor.user_id)
     if person is None:
         # Concurrently: the connection's thread runs statements in order, so the last row id is the person's.
@@ -59,12 +58,12 @@ async def _remember(tx: aiosqlite.Connection, actor: Actor, *, now: float) -> Pe
     return person
 
 
-async def find(tx: aiosqlite.Connection, platform: str, user_id: str) -> Person | None:
+async def find(tx: Tx, platform: str, user_id: str) -> Person | None:
     """Return the person of an account, or None."""
     return await _PEOPLE.select_one(tx, "WHERE platform = ? AND user_id = ?", (platform, user_id))
 
 
-async def get_account(tx: aiosqlite.Connection, account_id: int) -> Account:
+async def get_account(tx: Tx, account_id: int) -> Account:
     """Return an account by its id. Raises LookupError if there is none."""
     found = await _ACCOUNTS.select_one(tx, "WHERE id = ?", (account_id,))
     if found is None:
@@ -72,7 +71,7 @@ async def get_account(tx: aiosqlite.Connection, account_id: int) -> Account:
     return found
 
 
-async def get_place(tx: aiosqlite.Connection, place_id: int) -> Place:
+async def get_place(tx: Tx, place_id: int) -> Place:
     """Return a place by its id, without a channel. Raises LookupError if there is none."""
     found = await _PLACES.select_one(tx, "WHERE id = ?", (place_id,))
     if found is None:
@@ -80,7 +79,7 @@ async def get_place(tx: aiosqlite.Connection, place_id: int) -> Place:
     return found
 
 
-async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) -> int | None:
+async def remember_place(tx: Tx, place: Place, *, now: float) -> int | None:
     """Store a server or group and return its id; None in direct messages and on the page."""
     if place.guild is None:
         return None
@@ -92,7 +91,7 @@ async def remember_place(tx: aiosqlite.Connection, place: Place, *, now: float) 
     return int(next(iter(rows))[0])
 
 
-async def find_place(tx: aiosqlite.Connection, place: Place) -> int | None:
+async def find_place(tx: Tx, place: Place) -> int | None:
     """Return the id of a server or group; None if it is not stored, and in direct messages and on the page."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM places WHERE platform = ? AND guild = ?", (place.platform, place.guild)
@@ -100,13 +99,13 @@ async def find_place(tx: aiosqlite.Connection, place: Place) -> int | None:
     return next((int(row[0]) for row in rows), None)
 
 
-async def all_owners(tx: aiosqlite.Connection) -> tuple[tuple[str, str], ...]:
+async def all_owners(tx: Tx) -> tuple[tuple[str, str], ...]:
     """Return the platform and user id of each owner."""
     rows = await tx.execute_fetchall("SELECT platform, user_id FROM owners")
     return tuple((str(row[0]), str(row[1])) for row in rows)
 
 
-async def get_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> tuple[str, str] | None:
+async def get_owner(tx: Tx, platform: str, user_id: str) -> tuple[str, str] | None:
     """Return an owner's name and locale; None if the account is no owner's."""
     rows = await tx.execute_fetchall(
         "SELECT name, locale FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id)
@@ -114,7 +113,7 @@ async def get_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> tu
     return next(((str(row[0]), str(row[1])) for row in rows), None)
 
 
-async def owner_locale(tx: aiosqlite.Connection, platform: str, user_id: str) -> str:
+async def owner_locale(tx: Tx, platform: str, user_id: str) -> str:
     """Return the locale for messages to an owner: that of their last request, else of their claim, else English."""
     rows = await tx.execute_fetchall(
         "SELECT locale FROM jobs WHERE person_id = (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?)"
@@ -127,9 +126,7 @@ async def owner_locale(tx: aiosqlite.Connection, platform: str, user_id: str) ->
     return (owner[1] if owner else "") or "en"
 
 
-async def put_owner(
-    tx: aiosqlite.Connection, platform: str, user_id: str, name: str, *, locale: str, now: float
-) -> None:
+async def put_owner(tx: Tx, platform: str, user_id: str, name: str, *, locale: str, now: float) -> None:
     """Store an owner. ``locale`` is the locale of the account when it claimed the bot."""
     await tx.execute_fetchall(
         "INSERT INTO owners (platform, user_id, name, locale, since) VALUES (?, ?, ?, ?, ?)"
@@ -138,6 +135,6 @@ async def put_owner(
     )
 
 
-async def remove_owner(tx: aiosqlite.Connection, platform: str, user_id: str) -> None:
+async def remove_owner(tx: Tx, platform: str, user_id: str) -> None:
     """Remove an owner."""
     await tx.execute_fetchall("DELETE FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))

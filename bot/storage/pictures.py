@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiosqlite
-
 from bot.core.pictures import DrawnPicture, Picture
 from bot.storage import data_files as names
+from bot.storage.database import Tx
 from bot.storage.sql import Converter, RowMapper
 
 
@@ -27,7 +26,7 @@ _PICTURES = RowMapper(Picture, "pictures", converters={"path": Converter(_confin
 _NEW = RowMapper(_NewRow, "pictures")
 
 
-async def add(tx: aiosqlite.Connection, picture: DrawnPicture, *, now: float) -> None:
+async def add(tx: Tx, picture: DrawnPicture, *, now: float) -> None:
     """Store a picture. A picture that was drawn again after a crash replaces its row.
 
     Args:
@@ -42,17 +41,17 @@ async def add(tx: aiosqlite.Connection, picture: DrawnPicture, *, now: float) ->
     )
 
 
-async def put_flag(tx: aiosqlite.Connection, picture_id: int, flag: str) -> None:
+async def put_flag(tx: Tx, picture_id: int, flag: str) -> None:
     """Set the verdict of moderation on a stored picture."""
     await tx.execute_fetchall("UPDATE pictures SET flag = ? WHERE id = ?", (flag, picture_id))
 
 
-async def of_job(tx: aiosqlite.Connection, job_id: int) -> tuple[Picture, ...]:
+async def of_job(tx: Tx, job_id: int) -> tuple[Picture, ...]:
     """Return the pictures of a job in their order."""
     return await _PICTURES.select(tx, 'WHERE job_id = ? ORDER BY "index"', (job_id,))
 
 
-async def of_jobs(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ...]]:
+async def of_jobs(tx: Tx, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ...]]:
     """Return the pictures of several jobs in their order, by job; a job without pictures has an empty tuple."""
     found: dict[int, tuple[Picture, ...]] = dict.fromkeys(job_ids, ())
     marks = ", ".join("?" * len(job_ids))
@@ -61,6 +60,6 @@ async def of_jobs(tx: aiosqlite.Connection, job_ids: Sequence[int]) -> dict[int,
     return found
 
 
-async def all_paths(tx: aiosqlite.Connection) -> frozenset[str]:
+async def all_paths(tx: Tx) -> frozenset[str]:
     """Return the paths of all pictures. Files under other paths have no row."""
     return frozenset(row[0] for row in await tx.execute_fetchall("SELECT path FROM pictures"))

@@ -6,12 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiosqlite
-
 from bot.core.jobs import JobState
 from bot.core.messages import MessageState
 from bot.storage import inputs, jobs, messages
-from bot.storage.database import Transactions
+from bot.storage.database import Transactions, Tx
 from bot.storage.sql import RowMapper
 
 
@@ -92,13 +90,13 @@ _ALL = (
 )
 
 
-async def losses(tx: aiosqlite.Connection, person_id: int) -> Losses:
+async def losses(tx: Tx, person_id: int) -> Losses:
     """Count what the deletion of a person's data would remove."""
     counts = [next(iter(await tx.execute_fetchall(sql, (person_id,))))[0] for sql in _COUNTS]
     return Losses(*counts)
 
 
-async def open_jobs(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int, JobState], ...]:
+async def open_jobs(tx: Tx, person_id: int) -> tuple[tuple[int, JobState], ...]:
     """Return a person's unfinished jobs, with their states."""
     rows = await tx.execute_fetchall(
         "SELECT id, state FROM jobs WHERE person_id = ? AND state IN ('held', 'queued', 'running') ORDER BY id",
@@ -107,7 +105,7 @@ async def open_jobs(tx: aiosqlite.Connection, person_id: int) -> tuple[tuple[int
     return tuple((row[0], JobState(row[1])) for row in rows)
 
 
-async def forget(tx: aiosqlite.Connection, person_id: int) -> Forgotten:
+async def forget(tx: Tx, person_id: int) -> Forgotten:
     """Delete a person's prompts, pictures, searches, exports and names. Their unfinished jobs must have been cancelled.
 
     The ledger, the credits and the rows of jobs stay, without content. It is idempotent.
@@ -129,7 +127,7 @@ async def forget(tx: aiosqlite.Connection, person_id: int) -> Forgotten:
     )
 
 
-async def _cancel_notices(tx: aiosqlite.Connection, person_id: int) -> None:
+async def _cancel_notices(tx: Tx, person_id: int) -> None:
     """Cancel notices to the person that are still to be sent, such as a page of the history."""
     rows = await tx.execute_fetchall("SELECT platform, user_id FROM accounts WHERE person_id = ?", (person_id,))
     accounts = {(row[0], row[1]) for row in rows}
@@ -138,7 +136,7 @@ async def _cancel_notices(tx: aiosqlite.Connection, person_id: int) -> None:
             await messages.move(tx, message.id, MessageState.WANTED, MessageState.GONE)
 
 
-async def _column(tx: aiosqlite.Connection, sql: str, person_id: int) -> tuple[object, ...]:
+async def _column(tx: Tx, sql: str, person_id: int) -> tuple[object, ...]:
     return tuple(row[0] for row in await tx.execute_fetchall(sql, (person_id,)))
 
 
@@ -173,7 +171,7 @@ class DeletedFiles:
 
 
 async def old_pictures(
-    tx: aiosqlite.Connection, *, before: float, limit: int, after: tuple[float, int] = (0.0, 0)
+    tx: Tx, *, before: float, limit: int, after: tuple[float, int] = (0.0, 0)
 ) -> tuple[OldPicture, ...]:
     """Return pictures of delivered jobs, oldest first; jobs with a favourite are left out.
 
@@ -194,7 +192,7 @@ async def old_pictures(
     )
 
 
-async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collection[int]) -> DeletedFiles:
+async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> DeletedFiles:
     """Delete the rows of these jobs' pictures, and the names of the jobs' own source files.
 
     Jobs with a favourite, and jobs whose pictures an open job starts from, are left alone.
@@ -231,13 +229,13 @@ async def delete_pictures(tx: aiosqlite.Connection, folder: str, job_ids: Collec
     return DeletedFiles(tuple(path for job_id, path in rows if job_id not in busy), tuple(own))
 
 
-async def retention_days(tx: aiosqlite.Connection) -> dict[int, float]:
+async def retention_days(tx: Tx) -> dict[int, float]:
     """Return the retention in days by place id (0: the whole service). Places without a rule are missing."""
     rows = await tx.execute_fetchall("SELECT place_id, value FROM options WHERE name = 'keep_days'")
     return {row[0]: float(row[1]) for row in rows}
 
 
-async def count_pictures(tx: aiosqlite.Connection) -> int:
+async def count_pictures(tx: Tx) -> int:
     """Return the number of pictures."""
     return int(next(iter(await tx.execute_fetchall("SELECT count(*) FROM pictures")))[0])
 

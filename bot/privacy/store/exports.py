@@ -7,11 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiosqlite
-
 from bot.core.messages import Address
 from bot.storage import data_files, inputs
 from bot.storage.codec import dump_address, load_address
+from bot.storage.database import Tx
 from bot.storage.sql import Converter, RowMapper
 
 FOLDER = data_files.EXPORTS
@@ -80,9 +79,7 @@ class ExportBatch:
     last_id: int
 
 
-async def add(
-    tx: aiosqlite.Connection, person_id: int, *, address: Address | None, digest: str, locale: str, now: float
-) -> int:
+async def add(tx: Tx, person_id: int, *, address: Address | None, digest: str, locale: str, now: float) -> int:
     """Add an export; it is sent to ``address``, or fetched by the link of this digest. Returns its id."""
     rows = await tx.execute_fetchall(
         "INSERT INTO exports (person_id, state, address, digest, locale, asked_at) VALUES (?, 'wanted', ?, ?, ?, ?)"
@@ -92,39 +89,39 @@ async def add(
     return int(next(iter(rows))[0])
 
 
-async def latest(tx: aiosqlite.Connection, person_id: int) -> Export | None:
+async def latest(tx: Tx, person_id: int) -> Export | None:
     """Return the last export of a person, if it is still stored."""
     return await _EXPORTS.select_one(tx, "WHERE person_id = ? ORDER BY id DESC LIMIT 1", (person_id,))
 
 
-async def pending(tx: aiosqlite.Connection) -> tuple[Export, ...]:
+async def pending(tx: Tx) -> tuple[Export, ...]:
     """Return the exports that are still to be made, oldest first."""
     return await _EXPORTS.select(tx, "WHERE state = 'wanted' ORDER BY id")
 
 
-async def by_digest(tx: aiosqlite.Connection, digest: str) -> Export | None:
+async def by_digest(tx: Tx, digest: str) -> Export | None:
     """Return the export of a link, or None."""
     return await _EXPORTS.select_one(tx, "WHERE digest = ? AND digest <> ''", (digest,))
 
 
-async def mark_ready(tx: aiosqlite.Connection, export_id: int) -> bool:
+async def mark_ready(tx: Tx, export_id: int) -> bool:
     """Record that the files of an export exist. Returns False if it was deleted meanwhile, with its person's data."""
     cursor = await tx.execute("UPDATE exports SET state = 'ready' WHERE id = ? AND state = 'wanted'", (export_id,))
     return cursor.rowcount == 1
 
 
-async def mark_used(tx: aiosqlite.Connection, export_id: int, *, now: float) -> bool:
+async def mark_used(tx: Tx, export_id: int, *, now: float) -> bool:
     """Record that the link was used; return whether this call did (it works once)."""
     cursor = await tx.execute("UPDATE exports SET used_at = ? WHERE id = ? AND used_at IS NULL", (now, export_id))
     return cursor.rowcount == 1
 
 
-async def drop(tx: aiosqlite.Connection, export_id: int) -> None:
+async def drop(tx: Tx, export_id: int) -> None:
     """Delete an export that could not be made: the person may request another at once."""
     await tx.execute_fetchall("DELETE FROM exports WHERE id = ?", (export_id,))
 
 
-async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
+async def expire(tx: Tx, *, now: float) -> None:
     """Delete the rows of expired exports."""
     await tx.execute_fetchall(
         # Requests in the future were made before the clock was set back.
@@ -133,7 +130,7 @@ async def expire(tx: aiosqlite.Connection, *, now: float) -> None:
     )
 
 
-async def retained_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int]:
+async def retained_ids(tx: Tx, *, now: float) -> frozenset[int]:
     """Return the ids of the exports whose files are retained: all but those whose link was used expired an hour ago."""
     rows = await tx.execute_fetchall(
         "SELECT id FROM exports WHERE state = 'ready' AND coalesce(used_at, ?) >= ?", (now, now - _FETCHED_SECONDS)
@@ -141,7 +138,7 @@ async def retained_ids(tx: aiosqlite.Connection, *, now: float) -> frozenset[int
     return frozenset(row[0] for row in rows)
 
 
-async def person(tx: aiosqlite.Connection, person_id: int) -> dict[str, object]:
+async def person(tx: Tx, person_id: int) -> dict[str, object]:
     """Return a person's accounts, credits and favourites, as JSON values."""
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
@@ -162,7 +159,7 @@ async def person(tx: aiosqlite.Connection, person_id: int) -> dict[str, object]:
     }
 
 
-async def batch(tx: aiosqlite.Connection, person_id: int, pictures: str, *, after: int, limit: int) -> ExportBatch:
+async def batch(tx: Tx, person_id: int, pictures: str, *, after: int, limit: int) -> ExportBatch:
     """Return a person's next jobs with their pictures, ledger lines and spent credits; ``last_id`` is 0 at the end.
 
     Args:
@@ -247,7 +244,7 @@ def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
     return files
 
 
-async def _dicts(tx: aiosqlite.Connection, sql: str, *values: object) -> list[dict[str, object]]:
+async def _dicts(tx: Tx, sql: str, *values: object) -> list[dict[str, object]]:
     async with tx.execute(sql, values) as cursor:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
