@@ -9,7 +9,7 @@ from adapters.cli import environment
 from adapters.cli.clock import SystemClock
 from adapters.cli.output import echo
 from bot.access import claims
-from bot.access.store import CODE_SECONDS, CODE_TRIES
+from bot.access.store.codes import CODE_SECONDS, CODE_TRIES
 from bot.storage.database import Database
 
 

@@ -18,7 +18,7 @@ from adapters.cli import claim, environment, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.core.access import AccessMode, guarded
 from bot.core.errors import BadInput
 from bot.observability import logs

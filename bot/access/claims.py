@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.access import newcomers
-from bot.access import store as access_rows
-from bot.access.store import CodeKind
+from bot.access.store import codes as code_rows
+from bot.access.store import newcomers as access_rows
+from bot.access.store.codes import CodeKind
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.context import AppContext
@@ -46,7 +47,7 @@ After such a change or its undo, call ``refresh_owners``.
 async def claim_code(db: Transactions, clock: Clock) -> str:
     """Return a new claim code, which replaces the previous one and lives ten minutes. Secret: never log it."""
     async with db.write() as tx:
-        return await access_rows.create_code(tx, CodeKind.CLAIM, None, clock.now())
+        return await code_rows.create_code(tx, CodeKind.CLAIM, None, clock.now())
 
 
 async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
@@ -64,10 +65,10 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
     async with ctx.db.write() as tx:
         now = ctx.clock.now()
         person = await people.remember(tx, actor, now=now)
-        tries, wait = await access_rows.attempts_left(tx, person.account_id, now)
-        if not tries or (tries < access_rows.ATTEMPTS and await access_rows.is_guessed_often(tx, now)):
+        tries, wait = await code_rows.attempts_left(tx, person.account_id, now)
+        if not tries or (tries < code_rows.ATTEMPTS and await code_rows.is_guessed_often(tx, now)):
             raise NotAllowed("refusal.claim.wait", wait=wait)
-        redeemed = await access_rows.redeem_code(tx, CodeKind.CLAIM, typed, now)
+        redeemed = await code_rows.redeem_code(tx, CodeKind.CLAIM, typed, now)
         if redeemed.found:
             subject = {"platform": actor.platform, "user_id": actor.user_id}
             value = {"name": actor.name, "locale": actor.locale}
@@ -75,8 +76,8 @@ async def claim(ctx: AppContext, actor: Actor, typed: str) -> bool:
                 tx, Change(OWNER, "claim", subject, value, None), by=changes.actor_label(actor), now=now
             )
         elif redeemed.live:
-            tries = await access_rows.count_wrong_code(tx, person.account_id, now)
-            _, wait = await access_rows.attempts_left(tx, person.account_id, now)
+            tries = await code_rows.count_wrong_code(tx, person.account_id, now)
+            _, wait = await code_rows.attempts_left(tx, person.account_id, now)
     # Raise after the commit, so that a wrong code uses up a try.
     if not redeemed.found:
         if not redeemed.live:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from bot.access import cards as access_cards
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
 from bot.core.events import EventBus, MessagesAdded

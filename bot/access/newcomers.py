@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.access import cards as access_cards
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
 from bot.context import AdmissionContext, AppContext, load_admission_context

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.access import store as access_rows
-from bot.access.store import CodeKind
+from bot.access.store import codes as code_rows
+from bot.access.store.codes import CodeKind
 from bot.accounts import store as account_rows
 from bot.context import AppContext
 from bot.core.errors import BadInput, NotAllowed
@@ -17,7 +17,7 @@ async def create_code(ctx: AppContext, actor: Actor) -> str:
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
-        return await access_rows.create_code(tx, CodeKind.LINK, person.account_id, now)
+        return await code_rows.create_code(tx, CodeKind.LINK, person.account_id, now)
 
 
 async def link(ctx: AppContext, actor: Actor, typed: str) -> str:
@@ -30,14 +30,14 @@ async def link(ctx: AppContext, actor: Actor, typed: str) -> str:
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         person = await people.remember(tx, actor, now=now)
-        tries, wait = await access_rows.attempts_left(tx, person.account_id, now)
+        tries, wait = await code_rows.attempts_left(tx, person.account_id, now)
         if not tries:
             raise NotAllowed("refusal.link.wait", wait=wait)
-        redeemed = await access_rows.redeem_code(tx, CodeKind.LINK, typed, now)
+        redeemed = await code_rows.redeem_code(tx, CodeKind.LINK, typed, now)
         if redeemed.found and redeemed.account_id is not None:
             return await _link(tx, person.id, redeemed.account_id)
-        tries = await access_rows.count_wrong_code(tx, person.account_id, now)
-        _, wait = await access_rows.attempts_left(tx, person.account_id, now)
+        tries = await code_rows.count_wrong_code(tx, person.account_id, now)
+        _, wait = await code_rows.attempts_left(tx, person.account_id, now)
     # After the commit, so that the wrong attempt is counted.
     if tries:
         raise BadInput("refusal.link.wrong", n=tries)

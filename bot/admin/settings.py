@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.access import store as access_rows
 from bot.access.newcomers import access_subject
+from bot.access.store import newcomers as access_rows
 from bot.commands import permissions
 from bot.context import AppContext
 from bot.core.access import AccessDecision, AccessMode

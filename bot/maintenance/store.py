@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.storage import migrate, options
 from bot.storage.database import Tx
 

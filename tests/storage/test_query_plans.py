@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bot.access import store as access_rows
-from bot.access import store as code_attempts
-from bot.access import store as codes
-from bot.access.store import CodeKind
+from bot.access.store import codes as code_rows
+from bot.access.store import newcomers as access_rows
+from bot.access.store.codes import CodeKind
 from bot.accounts import store as account_rows
 from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, Newcomer, SubjectKind
@@ -98,7 +97,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "asked here since": lambda tx: access_rows.has_asked(tx, 1, None, since=1.0),
     "held for a person": lambda tx: access_rows.held_jobs(tx, PERSON),
     "held for a place": lambda tx: access_rows.held_jobs(tx, PLACE),
-    "a code": lambda tx: codes.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
+    "a code": lambda tx: code_rows.redeem_code(tx, CodeKind.CLAIM, "A", 1.0),
     "an owner's language": lambda tx: owners.owner_locale(tx, "chat", "1"),
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
@@ -130,7 +129,7 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "jobs by their ids": lambda tx: jobs.of_ids(tx, [1, 2]),
     "the next to be indexed": lambda tx: jobs.with_pictures(tx, up_to=9, limit=9),
     "a search of before": lambda tx: history_rows.get_search(tx, 1, 1),
-    "wrong codes": lambda tx: code_attempts.attempts_left(tx, 1, 1.0),
+    "wrong codes": lambda tx: code_rows.attempts_left(tx, 1, 1.0),
     "joining two people": _join,
     "parting an account": _part,
 }

@@ -18,9 +18,9 @@ from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import Easel
 from adapters.telegram.platform import PLATFORM as TELEGRAM
 from adapters.telegram.settings import TelegramSettings
-from bot.access import store as access_rows
-from bot.access import store as codes
-from bot.access.store import CodeKind
+from bot.access.store import codes as code_rows
+from bot.access.store import newcomers as access_rows
+from bot.access.store.codes import CodeKind
 from bot.core.access import AccessMode, Owners, SubjectKind
 from bot.settings import Settings
 from bot.storage.database import Database
@@ -28,7 +28,7 @@ from bot.storage.database import Database
 
 async def redeemed(path: Path, typed: str, now: float) -> bool:
     async with await Database.open(path) as db, db.write() as tx:
-        return (await codes.redeem_code(tx, CodeKind.CLAIM, typed, now)).found
+        return (await code_rows.redeem_code(tx, CodeKind.CLAIM, typed, now)).found
 
 
 def test_it_prints_a_code_that_is_good_now_and_ends_the_one_before(

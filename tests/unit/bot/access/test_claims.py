@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.access.claims import OWNER, claim, claim_code, refresh_owners
-from bot.access.store import ATTEMPTS_SECONDS, CLAIM_TRIES
+from bot.access.store.codes import ATTEMPTS_SECONDS, CLAIM_TRIES
 from bot.audit import changes
 from bot.audit import store as audit_rows
 from bot.cards import i18n

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.access import store as access_rows
 from bot.access.digest import DIGEST_SECONDS, AccessDigest
+from bot.access.store import newcomers as access_rows
 from bot.core.access import AccessDecision, AccessMode, Newcomer, Owners, SubjectKind
 from bot.core.cards import Card
 from bot.core.events import EventBus, MessagesAdded

@@ -8,8 +8,8 @@ import pytest
 
 from bot.access import cards as present
 from bot.access import newcomers
-from bot.access import store as access_rows
 from bot.access.newcomers import is_stranger
+from bot.access.store import newcomers as access_rows
 from bot.audit import changes
 from bot.audit import store as audit_rows
 from bot.cards import i18n, job_card

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.access import store as access_rows
+from bot.access.store import codes as code_rows
 from bot.accounts import store as account_rows
 from bot.core.people import Actor
 from bot.storage import people, pictures
@@ -59,8 +59,8 @@ async def test_only_what_a_quota_still_looks_at_is_carried(db: Database) -> None
 async def test_wrong_codes_are_counted_from_the_first_on(db: Database) -> None:
     async with db.write() as tx:
         person = await people.remember(tx, Actor("web", "1"), now=1.0)
-        assert await access_rows.attempts_left(tx, person.account_id, 0.0) == (access_rows.ATTEMPTS, 0.0)
-        assert [await access_rows.count_wrong_code(tx, person.account_id, 100.0 * n) for n in range(7)] == [
+        assert await code_rows.attempts_left(tx, person.account_id, 0.0) == (code_rows.ATTEMPTS, 0.0)
+        assert [await code_rows.count_wrong_code(tx, person.account_id, 100.0 * n) for n in range(7)] == [
             4,
             3,
             2,
@@ -69,4 +69,4 @@ async def test_wrong_codes_are_counted_from_the_first_on(db: Database) -> None:
             0,
             4,
         ]
-        assert await access_rows.attempts_left(tx, person.account_id, 700.0) == (4, 500.0)
+        assert await code_rows.attempts_left(tx, person.account_id, 700.0) == (4, 500.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, SubjectKind
 from bot.core.people import Place

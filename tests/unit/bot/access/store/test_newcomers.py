@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from bot.access import store as access_rows
+from bot.access.store import newcomers as access_rows
 from bot.core.access import AccessDecision, SubjectKind
 from bot.storage.database import Database
 from bot.storage.migrate import shipped

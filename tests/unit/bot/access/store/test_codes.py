@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bot.access import store as access_rows
-from bot.access.store import CLAIM_TRIES, CODE_SECONDS, CODE_TRIES, CodeKind, RedeemedCode
+from bot.access.store import codes as code_rows
+from bot.access.store.codes import CLAIM_TRIES, CODE_SECONDS, CODE_TRIES, CodeKind, RedeemedCode
 from bot.storage.database import Database
 
 
 async def _create(db: Database, kind: CodeKind = CodeKind.CLAIM, account: int | None = None, now: float = 0.0) -> str:
     async with db.write() as tx:
-        return await access_rows.create_code(tx, kind, account, now)
+        return await code_rows.create_code(tx, kind, account, now)
 
 
 async def _redeem(db: Database, typed: str, kind: CodeKind = CodeKind.CLAIM, now: float = 1.0) -> RedeemedCode:
     async with db.write() as tx:
-        return await access_rows.redeem_code(tx, kind, typed, now)
+        return await code_rows.redeem_code(tx, kind, typed, now)
 
 
 async def _accounts(db: Database, n: int) -> None:
@@ -57,7 +57,7 @@ async def test_no_number_of_wrong_tries_ends_a_claim(db: Database) -> None:
     code = await _create(db)
     for n in range(CLAIM_TRIES + 10):
         async with db.read() as tx:
-            assert await access_rows.is_guessed_often(tx, 1.0) is (n >= CLAIM_TRIES)
+            assert await code_rows.is_guessed_often(tx, 1.0) is (n >= CLAIM_TRIES)
         assert (await _redeem(db, "WRONG-ONE")).live
     assert (await _redeem(db, code)).found
 

@@ -1,0 +1,1 @@
+"""SQL of access: newcomers, and one-time codes."""
