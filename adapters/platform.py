@@ -78,6 +78,14 @@ class ChatSettings(PlatformSettings):
         """Whether its token is set."""
         return self.token is not None
 
+    def proxy_url(self, core: Settings) -> str | None:
+        """Return the address of the platform's proxy, else of everybody's. ``socks5h`` is curl's spelling of socks5.
+
+        The proxy resolves names either way.
+        """
+        url = self.proxy or core.proxy
+        return None if url is None else url.replace("socks5h://", "socks5://", 1)
+
 
 @dataclass(frozen=True, slots=True)
 class PlatformLimits:

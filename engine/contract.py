@@ -14,7 +14,7 @@ T = TypeVar("T", int, float)
 
 
 class Lane(StrEnum):
-    """How urgent a paint is; the engine draws interactive work first."""
+    """How urgent a call of ``paint`` is; the engine draws interactive work first."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -106,7 +106,7 @@ class Recipe:
     """Everything that decides the pixels of one picture.
 
     Attributes:
-        id: Unique among the recipes that are being painted; events carry it.
+        id: Unique among the recipes that are being drawn; events carry it.
         model: A profile's ``name``.
         prompt: What to draw.
         negative: What not to draw; may be empty.
@@ -215,7 +215,7 @@ SAFER = "safer_precision"
 
 
 class Phase(StrEnum):
-    """The engine's state of life. IDLE is WARM with its memory given back: a paint loads the model again first."""
+    """The engine's state of life. IDLE is WARM with its memory given back: the next call of ``paint`` loads the model again first."""
 
     STARTING = "starting"
     DOWNLOADING = "downloading"
@@ -227,7 +227,7 @@ class Phase(StrEnum):
 
 
 READY = frozenset({Phase.WARM, Phase.IDLE})
-"""Phases in which a paint is accepted at once."""
+"""Phases in which ``paint`` is accepted at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class EngineState:
     """What the engine is doing now.
 
     Attributes:
-        phase: WARM: a paint starts at once. LOST: the engine is being restarted. BROKEN: it can't start until somebody
+        phase: WARM: drawing starts at once. LOST: the engine is being restarted. BROKEN: it can't start until somebody
             changes something; ``problem`` says what.
         model: Name of the profile that is loaded or being loaded.
         device: Such as ``cpu`` or ``cuda:0 NVIDIA GeForce RTX 4070``; empty until known.
@@ -341,10 +341,10 @@ class Engine(Protocol):
         """Profiles that recipes may name; the first is the default."""
 
     def slots(self) -> int:
-        """How many paints should be open at once; more than one keeps the device busy between two of them."""
+        """How many calls of ``paint`` should be open at once; more than one keeps the device busy between two of them."""
 
     def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this model and size should be painted together; at least 1."""
+        """How many recipes of this model and size should be drawn in one call; at least 1."""
 
     def state(self) -> EngineState:
         """What the engine is doing now; cheap."""
@@ -353,15 +353,15 @@ class Engine(Protocol):
         """Draw recipes; those of one model and size share their steps.
 
         Every recipe ends in exactly one Image or Failed, or in nothing if it was dropped. Leaving the loop drops the
-        rest. Several paints may be open at once: the engine orders them by lane, draws short ones before long ones,
+        rest. Several calls may be open at once: the engine orders them by lane, draws short ones before long ones,
         and joins those that can share a step.
 
         Raises:
-            EngineLost: The device's process died or hung; recipes that have not ended may be painted again.
+            EngineLost: The device's process died or hung; recipes that have not ended may be drawn again.
         """
 
     async def drop(self, recipe_id: str) -> None:
-        """Take a recipe out within one step; its paint yields no more events of it. Unknown ids are ignored."""
+        """Take a recipe out within one step; its call yields no more events of it. Unknown ids are ignored."""
 
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Turn previews of a recipe on or off; they are off at first. Unknown ids are ignored."""

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from bot.core.pictures import PictureFile
+from bot.core.texts import clip
 from engine.contract import Profile
 
 FILE_BYTES = 20 * 1024 * 1024
@@ -59,7 +60,7 @@ async def uploads(
 
 
 def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, small: bool) -> tuple[Upload, ...]:
-    made = [_upload(i, p, _factor(p, profiles)) for i, p in enumerate(pictures)]
+    made = [_upload(i, p, p.enlargement(profiles)) for i, p in enumerate(pictures)]
     each = (SMALL_BYTES if small else REQUEST_BYTES) // max(1, len(made))
     if not small and sum(len(u.data) for u in made) <= REQUEST_BYTES:
         each = FILE_BYTES
@@ -70,22 +71,14 @@ def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, sm
     )
 
 
-def _factor(picture: PictureFile, profiles: Sequence[Profile]) -> int:
-    """Return the factor to enlarge by: above 1 only for pictures of a small model's native sizes."""
-    for profile in profiles:
-        low, high = profile.side.low, profile.side.high
-        if low <= min(picture.width, picture.height) and max(picture.width, picture.height) <= high:
-            return profile.enlarge
-    return 1
-
-
 def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
     name = PurePath(picture.name)
     # Names of one message must differ: cards of several jobs may share them.
     unique = f"{name.stem}-{index}{name.suffix}" if index else picture.name
     data = picture.path.read_bytes()
-    alt = picture.alt if len(picture.alt) <= ALT_CHARS else picture.alt[: ALT_CHARS - 1] + "…"
-    return Upload(unique, data if factor == 1 else _enlarged(data, factor), alt, picture.spoiler)
+    return Upload(
+        unique, data if factor == 1 else _enlarged(data, factor), clip(picture.alt, ALT_CHARS), picture.spoiler
+    )
 
 
 def _enlarged(data: bytes, factor: int) -> bytes:

@@ -7,6 +7,7 @@ import re
 import discord
 
 from bot.core.cards import Button, Card, Tone
+from bot.core.texts import clip
 
 PROMPT_CHARS = 1200
 """Most characters of a prompt that are shown, escapes included."""
@@ -72,7 +73,7 @@ def plain_of(card: Card) -> str:
     """Return the card's own sentences as plain text: nothing that people wrote, at most 2,000 characters."""
     lines = [escape(line, SENTENCE_CHARS) for line in (card.status, *card.notes) if line]
     text = "\n".join(lines)
-    return text if len(text) <= CONTENT_CHARS else text[: CONTENT_CHARS - 1] + "…"
+    return clip(text, CONTENT_CHARS)
 
 
 def _parts(card: Card) -> list[str]:
@@ -96,8 +97,11 @@ def view_of(card: Card) -> discord.ui.View | None:
     for number, row in enumerate(rows):
         for button in row:
             style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
-            label = button.label if len(button.label) <= LABEL_CHARS else button.label[: LABEL_CHARS - 1] + "…"
-            view.add_item(discord.ui.Button(style=style, label=label, custom_id=button.press.pack(), row=number))
+            view.add_item(
+                discord.ui.Button(
+                    style=style, label=clip(button.label, LABEL_CHARS), custom_id=button.press.pack(), row=number
+                )
+            )
     # A stopped view is sent but not stored: presses are answered from the custom id, also after a restart.
     view.stop()
     return view

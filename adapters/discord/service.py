@@ -227,15 +227,14 @@ async def _end(connection: asyncio.Task[None]) -> None:
 
 def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:
     """Return discord.py's proxy arguments: an address (http) or a connector (socks)."""
-    url = settings.proxy or core.proxy
+    url = settings.proxy_url(core)
     if url is None:
         return None, None
     scheme = urlsplit(url).scheme.lower()
     if scheme in ("http", "https"):
         return url, None
     try:
-        # The proxy resolves names either way; socks5h is curl's spelling for that.
-        return None, ProxyConnector.from_url(url.replace("socks5h://", "socks5://", 1))
+        return None, ProxyConnector.from_url(url)
     except ValueError as error:
         raise Refused("its proxy must be an http:// or socks5:// address (EASEL_DISCORD_PROXY, EASEL_PROXY)") from error
 

@@ -52,11 +52,9 @@ def make_bot(settings: TelegramSettings, core: Settings) -> Bot:
     """
     token = settings.token.get_secret_value().strip() if settings.token else ""
     url = settings.api_url
-    proxy = settings.proxy or core.proxy
     try:
         session = _Session(
-            # The proxy resolves names either way; socks5h is curl's spelling for that.
-            proxy=proxy and proxy.replace("socks5h://", "socks5://", 1),
+            proxy=settings.proxy_url(core),
             api=TelegramAPIServer.from_base(url) if url else PRODUCTION,
         )
     except ValueError as error:

@@ -33,11 +33,8 @@ async def original(file: PictureFile) -> InputFile:
 
 
 def _factor(file: PictureFile, profiles: Sequence[Profile]) -> int:
-    sides = (file.width, file.height)
-    for profile in profiles:
-        if all(profile.side.low <= side <= profile.side.high for side in sides):
-            return max(1, min(profile.enlarge, _LONGEST // max(sides)))
-    return 1
+    factor = file.enlargement(profiles)
+    return factor if factor == 1 else max(1, min(factor, _LONGEST // max(file.width, file.height)))
 
 
 def _photo(file: PictureFile, factor: int) -> InputFile:

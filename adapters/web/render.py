@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.core.cards import ButtonPress, Card
 from bot.core.pictures import PictureFile
+from bot.core.texts import clip
 from bot.studio import Studio
 from engine.contract import READY, Profile, Range
 
@@ -116,7 +117,4 @@ def engine_json(studio: Studio, locale: str) -> Json:
 
 def shown(sent: str) -> str:
     """Return a header or a field's name as a refusal quotes it: one line, shortened."""
-    line = " ".join(sent.split())
-    if len(line) > _SHOWN_CHARS:
-        line = line[: _SHOWN_CHARS - 1] + "…"
-    return line
+    return clip(" ".join(sent.split()), _SHOWN_CHARS)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bot.cards.i18n import text
 from bot.core.access import FEW, AccessDecision, AccessRequest, Newcomer, SubjectKind
 from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
+from bot.core.texts import clip
 
 ALLOW = "allow"
 ALLOW_FEW = "allowfew"
@@ -96,5 +97,4 @@ def _row(newcomer: Newcomer, locale: str) -> tuple[Button, ...]:
 
 
 def _clip(typed: str, limit: int) -> str:
-    line = " ".join(typed.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return clip(" ".join(typed.split()), limit)

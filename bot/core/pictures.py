@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.contract import ImageInfo
+from engine.contract import ImageInfo, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,11 @@ class PictureFile:
     """The surface covers it until somebody uncovers it."""
     favourite: bool = False
     """Whether it is a favourite of the viewer; False if the viewer is unknown."""
+
+    def enlargement(self, profiles: Sequence[Profile]) -> int:
+        """Return the factor by which surfaces enlarge it: above 1 only for native sizes of a small model."""
+        sides = (self.width, self.height)
+        for profile in profiles:
+            if all(profile.side.low <= side <= profile.side.high for side in sides):
+                return profile.enlarge
+        return 1

@@ -47,12 +47,14 @@ def fold(text: str) -> str:
     return lower("".join(char for char in text if not invisible(char)))
 
 
+def clip(text: str, limit: int) -> str:
+    """Return at most ``limit`` characters, with an ellipsis where the text was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def shown(text: str) -> str:
     """Return what a refusal repeats of the typed text: one line of at most 40 characters."""
-    line = " ".join(clean(text).split())
-    if len(line) > SHOWN_CHARS:
-        line = line[: SHOWN_CHARS - 1] + "…"
-    return line
+    return clip(" ".join(clean(text).split()), SHOWN_CHARS)
 
 
 def whole(text: str) -> int | None:

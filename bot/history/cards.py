@@ -10,7 +10,7 @@ from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.errors import Key
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
-from bot.core.texts import shown
+from bot.core.texts import clip, shown
 from bot.drawing.styles import list_names
 from engine.contract import NegativePromptSupport, Profile
 
@@ -129,8 +129,7 @@ def help_card(
 
 
 def _line(line: HistoryLine, locale: str) -> str:
-    typed = " ".join(line.job.request.typed.split())
-    prompt = typed if len(typed) <= _PROMPT_CHARS else typed[: _PROMPT_CHARS - 1] + "…"
+    prompt = clip(" ".join(line.job.request.typed.split()), _PROMPT_CHARS)
     if line.job.state in {JobState.PAINTED, JobState.DELIVERED} and line.seed is not None:
         words = text(locale, "history.line", prompt=prompt, seed=str(line.seed))
     else:

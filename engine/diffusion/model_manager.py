@@ -100,7 +100,7 @@ class LoadListener(Protocol):
         """A model is being loaded."""
 
     def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
-        """A model was loaded in so many seconds."""
+        """A model was loaded; ``seconds`` is how long it took."""
 
     def on_load_failed(self, loaded: LoadedModel | None, problem: str) -> None:
         """A model can't be loaded, for a reason in one sentence; ``loaded`` is on the device now, or None."""

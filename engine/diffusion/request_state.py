@@ -145,7 +145,7 @@ class OutputHandler(Protocol):
         """Whether previews of this request are wanted."""
 
     def on_step(self, progress: Sequence[StepProgress], seconds: float, /) -> None:
-        """These requests have taken a step together, in so many seconds."""
+        """These requests have taken a step together; ``seconds`` is how long it took."""
 
     def on_preview(self, ticket: int, preview: Preview, /) -> None:
         """A preview of this request was made."""

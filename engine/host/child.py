@@ -20,7 +20,7 @@ def main() -> None:
 
     def handle(message: wire.Message) -> None:
         match message:
-            case wire.Paint(lane, tickets, recipes):
+            case wire.Draw(lane, tickets, recipes):
                 inbox.add(RequestState(t, r, lane) for t, r in zip(tickets, recipes, strict=True))
             case wire.Drop(tickets):
                 inbox.drop(tickets)

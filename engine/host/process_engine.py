@@ -1,4 +1,4 @@
-"""ProcessEngine: the engine's contract, kept by a child process that holds the device."""
+"""ProcessEngine: the engine's contract, implemented with a child process that holds the device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs, ready
 
 SLOTS = 4
-"""Paints that one device gains from; with more of them the queue decides less about who is next."""
+"""Calls of ``paint`` that one device gains from; with more of them the queue decides less about who is next."""
 
 COMMAND = module_command("engine.host.child")
 
@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Paint:
-    """A paint that is being iterated over.
+class _PaintCall:
+    """An open call of ``paint``.
 
     Attributes:
         lane: How urgent it is.
@@ -93,7 +93,7 @@ class ProcessEngine:
         self._command = command
         self._environment = child_environment(config.environment, offline=not any(needs(spec) for spec in models))
         self._tickets = itertools.count(1)
-        self._paints: dict[int, _Paint] = {}
+        self._calls: dict[int, _PaintCall] = {}
         self._status = EngineStatus(self._profiles[0].name)
         self._timer = StepTimer()
         self._child: ChildProcess[wire.Message] | None = None
@@ -111,10 +111,10 @@ class ProcessEngine:
             self._task = asyncio.create_task(self._run(), name="engine")
 
     async def aclose(self) -> None:
-        """End the child within 5 s; paints that are open raise EngineLost."""
+        """End the child within 5 s; open calls of ``paint`` raise EngineLost."""
         closed = EngineLost("The engine was closed.")
         self._status.closed(closed)
-        self._end_paints(closed)
+        self._end_calls(closed)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,11 +129,11 @@ class ProcessEngine:
         return self._profiles
 
     def slots(self) -> int:
-        """How many paints should be open: the current one, the next one, and short ones that pass both."""
+        """How many calls of ``paint`` should be open: the current one, the next one, and short ones that pass both."""
         return SLOTS
 
     def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this model and size should be painted together."""
+        """How many recipes of this model and size should be drawn in one call."""
         return catalogue.batch(recipe)
 
     def state(self) -> EngineState:
@@ -141,97 +141,97 @@ class ProcessEngine:
         return self._status.state
 
     async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """See ``engine.contract.Engine.paint``. A paint that is opened before the engine is warm waits for it.
+        """See ``engine.contract.Engine.paint``. A call before the engine is warm waits for it.
 
         Raises:
             EngineLost: The child died, hung or was closed.
         """
-        paint = _Paint(lane, {next(self._tickets): recipe for recipe in recipes})
-        self._paints.update(dict.fromkeys(paint.open, paint))
-        for ticket, recipe in paint.open.items():
+        call = _PaintCall(lane, {next(self._tickets): recipe for recipe in recipes})
+        self._calls.update(dict.fromkeys(call.open, call))
+        for ticket, recipe in call.open.items():
             if recipe.model not in self._names:
                 error = UnknownModel(f"There is no model {recipe.model!r} here.")
-                paint.events.put_nowait((ticket, Failed(recipe.id, error)))
+                call.events.put_nowait((ticket, Failed(recipe.id, error)))
         try:
             if self._status.error is not None:
-                self._end_paints(self._status.error)
-            self._request(paint)
+                self._end_calls(self._status.error)
+            self._request(call)
             self._limit_silence()
-            while paint.open:
-                event = await paint.events.get()
+            while call.open:
+                event = await call.events.get()
                 if isinstance(event, EngineLost):
                     raise EngineLost(*event.args)
-                if event is None or event[0] not in paint.open:
+                if event is None or event[0] not in call.open:
                     continue  # dropped after the child reported it and before it was read
                 ticket, what = event
                 if not isinstance(what, Step | Preview):
-                    self._close(paint, [ticket])
+                    self._close(call, [ticket])
                 yield what
         finally:
-            self._drop(paint, list(paint.open))
+            self._drop(call, list(call.open))
 
     async def drop(self, recipe_id: str) -> None:
-        """Take a recipe out within one step; its paint says nothing more about it. Unknown ids are ignored."""
-        for paint in set(self._paints.values()):
-            self._drop(paint, [t for t, r in paint.open.items() if r.id == recipe_id])
+        """Take a recipe out within one step; its call yields nothing more of it. Unknown ids are ignored."""
+        for call in set(self._calls.values()):
+            self._drop(call, [t for t, r in call.open.items() if r.id == recipe_id])
 
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Turn previews of a recipe on or off. Unknown ids are ignored."""
-        for paint in set(self._paints.values()):
-            for ticket in [t for t, r in paint.open.items() if r.id == recipe_id]:
-                (paint.previewed.add if enabled else paint.previewed.discard)(ticket)
+        for call in set(self._calls.values()):
+            for ticket in [t for t, r in call.open.items() if r.id == recipe_id]:
+                (call.previewed.add if enabled else call.previewed.discard)(ticket)
                 self._send(wire.SetPreview(ticket, enabled))
 
-    # The paints
+    # The calls of paint
 
-    def _request(self, paint: _Paint) -> None:
-        """Send a paint's open recipes to the child, except those of unknown models."""
-        recipes = {t: r for t, r in paint.open.items() if r.model in self._names}
+    def _request(self, call: _PaintCall) -> None:
+        """Send a call's open recipes to the child, except those of unknown models."""
+        recipes = {t: r for t, r in call.open.items() if r.model in self._names}
         if recipes:
-            self._send(wire.Paint(paint.lane, tuple(recipes), tuple(recipes.values())))
-            for ticket in paint.previewed & recipes.keys():
+            self._send(wire.Draw(call.lane, tuple(recipes), tuple(recipes.values())))
+            for ticket in call.previewed & recipes.keys():
                 self._send(wire.SetPreview(ticket, enabled=True))
 
-    def _close(self, paint: _Paint, tickets: Sequence[int]) -> None:
+    def _close(self, call: _PaintCall, tickets: Sequence[int]) -> None:
         for ticket in tickets:
-            paint.open.pop(ticket, None)
-            paint.previewed.discard(ticket)
-            self._paints.pop(ticket, None)
+            call.open.pop(ticket, None)
+            call.previewed.discard(ticket)
+            self._calls.pop(ticket, None)
         self._limit_silence()
 
-    def _drop(self, paint: _Paint, tickets: Sequence[int]) -> None:
+    def _drop(self, call: _PaintCall, tickets: Sequence[int]) -> None:
         if tickets:
-            self._close(paint, tickets)
+            self._close(call, tickets)
             self._send(wire.Drop(tuple(tickets)))
-            paint.events.put_nowait(None)
+            call.events.put_nowait(None)
 
-    def _end_paints(self, error: EngineError) -> None:
-        """End every open paint: each raises EngineLost, or each recipe fails with another error."""
-        for paint in set(self._paints.values()):
+    def _end_calls(self, error: EngineError) -> None:
+        """End every open call: each raises EngineLost, or each recipe fails with another error."""
+        for call in set(self._calls.values()):
             if isinstance(error, EngineLost):
-                paint.events.put_nowait(error)
+                call.events.put_nowait(error)
             else:
-                for ticket, recipe in paint.open.items():
-                    paint.events.put_nowait((ticket, Failed(recipe.id, error)))
-        self._paints.clear()
+                for ticket, recipe in call.open.items():
+                    call.events.put_nowait((ticket, Failed(recipe.id, error)))
+        self._calls.clear()
 
     def _dispatch(self, message: wire.Message) -> None:
-        """Pass a message about requests on to their paints; a dropped request has none."""
+        """Pass a message about requests on to their calls; a dropped request has none."""
         match message:
             case wire.StepDone(tickets, done, steps, seconds):
-                drawn = [p.open[t] for t in tickets if (p := self._paints.get(t)) is not None]
+                drawn = [p.open[t] for t in tickets if (p := self._calls.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
                     self._timer.record(drawn[0].width * drawn[0].height, len(drawn), seconds)
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
-                    if (paint := self._paints.get(ticket)) is not None:
-                        paint.events.put_nowait((ticket, Step(paint.open[ticket].id, step, of)))
+                    if (call := self._calls.get(ticket)) is not None:
+                        call.events.put_nowait((ticket, Step(call.open[ticket].id, step, of)))
             case wire.PreviewReady(ticket, event) | wire.ImageReady(ticket, event):
-                if (paint := self._paints.get(ticket)) is not None:
-                    paint.events.put_nowait((ticket, event))
+                if (call := self._calls.get(ticket)) is not None:
+                    call.events.put_nowait((ticket, event))
             case wire.RequestFailed(ticket, code, problem):
-                if (paint := self._paints.get(ticket)) is not None:
+                if (call := self._calls.get(ticket)) is not None:
                     error = ERRORS.get(code, EngineError)(problem)
-                    paint.events.put_nowait((ticket, Failed(paint.open[ticket].id, error)))
+                    call.events.put_nowait((ticket, Failed(call.open[ticket].id, error)))
             case wire.Warm(pixels=pixels, step_seconds=seconds) if pixels:
                 self._timer.record(pixels, 1, seconds)
 
@@ -259,7 +259,7 @@ class ProcessEngine:
             last = " / ".join(self._last_lines)
             log.warning("%s Starting it again in %.1f s. Its last lines: %s", problem, backoff.pause, last)
             self._status.lost(problem)
-            self._end_paints(EngineLost(problem))
+            self._end_calls(EngineLost(problem))
             await asyncio.sleep(backoff.pause)
             self._status.restarted()
 
@@ -278,8 +278,8 @@ class ProcessEngine:
         try:
             child.expect_within(self._timeouts.loading)
             child.send(self._setup)
-            for paint in dict.fromkeys(self._paints.values()):
-                self._request(paint)
+            for call in dict.fromkeys(self._calls.values()):
+                self._request(call)
             while True:
                 message = await child.receive()
                 if isinstance(message, wire.Broken):
@@ -299,7 +299,7 @@ class ProcessEngine:
 
     def _break(self, error: EngineError) -> None:
         self._status.broken(error)
-        self._end_paints(error)
+        self._end_calls(error)
 
     def _send(self, message: wire.Message) -> None:
         """Send a message to the child; lost if there is none, since the next one is sent all open requests."""
@@ -313,7 +313,7 @@ class ProcessEngine:
         if not self._status.ready:
             self._child.expect_within(self._timeouts.loading)
             return
-        open_recipes = [r for p in set(self._paints.values()) for r in p.open.values()]
+        open_recipes = [r for p in set(self._calls.values()) for r in p.open.values()]
         if not open_recipes:
             self._child.expect_within(None)
             return

@@ -40,7 +40,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Paint:
+class Draw:
     """To the child: draw these.
 
     Attributes:
@@ -241,7 +241,7 @@ class RequestFailed:
 
 Message: TypeAlias = (
     Setup
-    | Paint
+    | Draw
     | Drop
     | SetPreview
     | Downloading

@@ -180,28 +180,21 @@ def prune(repo: str, models_dir: str) -> int:
 
 def _places(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
     """Return the caches that may hold a repository, each with the commit that is used."""
-    try:
-        pin = lockfile.read(models_dir).get(repo) or adopted(repo, models_dir)
-    except FetchError:
-        pin = adopted(repo, models_dir)
-    if pin is None:
-        return []
-    homes = dict.fromkeys((_home(pin, models_dir), cache_root(models_dir), Path(models_dir).absolute()))
-    return [(home, pin) for home in homes]
+    pin = lockfile.find(repo, models_dir) or adopted(repo, models_dir)
+    return [] if pin is None else [(home, pin) for home in _homes(pin, models_dir)]
 
 
 def _home(pin: Pin, models_dir: str) -> Path:
     return Path(pin.cache) if pin.cache else Path(models_dir).absolute()
 
 
+def _homes(pin: Pin | None, models_dir: str) -> Iterable[Path]:
+    first = [] if pin is None else [_home(pin, models_dir)]
+    return dict.fromkeys((*first, cache_root(models_dir), Path(models_dir).absolute()))
+
+
 def _folders(repo: str, models_dir: str) -> list[Path]:
-    try:
-        pin = lockfile.read(models_dir).get(repo)
-    except FetchError:
-        pin = None
-    homes = dict.fromkeys(
-        [*([_home(pin, models_dir)] if pin else []), cache_root(models_dir), Path(models_dir).absolute()]
-    )
+    homes = _homes(lockfile.find(repo, models_dir), models_dir)
     return [folder for home in homes if (folder := storage(home, repo)).is_dir()]
 
 

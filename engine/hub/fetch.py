@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.hub import cache, lockfile
 from engine.hub.errors import FetchError, ProgressCallback
 from engine.hub.names import is_repo, split_file
-from engine.hub.repo_download import Pause, RepoDownload
+from engine.hub.repo_download import RepoDownload, Sleep
 from engine.hub.selection import WHOLE, Selection
 
 
@@ -49,7 +49,7 @@ def fetch(
     report: ProgressCallback,
     *,
     selection: Selection = WHOLE,
-    pause: Pause = time.sleep,
+    pause: Sleep = time.sleep,
 ) -> Fetched:
     """Return a pipeline at the commit that was chosen first, and fetch its missing files.
 
@@ -78,7 +78,7 @@ def fetch_file(
     models_dir: str,
     report: ProgressCallback,
     *,
-    pause: Pause = time.sleep,
+    pause: Sleep = time.sleep,
 ) -> Fetched:
     """Return one file of a repository: ``owner/name/path/file.safetensors`` or ``.gguf``. See ``fetch``.
 
@@ -98,7 +98,7 @@ def pull(
     report: ProgressCallback,
     *,
     selection: Selection = WHOLE,
-    pause: Pause = time.sleep,
+    pause: Sleep = time.sleep,
 ) -> Pulled:
     """Fetch the newest commit of a pipeline or of one file. The old one is used until all files are here.
 
@@ -108,8 +108,8 @@ def pull(
     repo, path = (source, "") if is_repo(source) else _repo_and_path(source)
     before = lockfile.pinned(repo, models_dir)
     job = RepoDownload(repo, models_dir, report, pause)
-    folder, revision, came = job.run(lambda job: job.one(path) if path else job.pipeline(selection), newest=True)
-    return Pulled(str(Path(folder) / path) if path else folder, revision, before, came)
+    folder, revision, downloaded = job.run(lambda job: job.one(path) if path else job.pipeline(selection), newest=True)
+    return Pulled(str(Path(folder) / path) if path else folder, revision, before, downloaded)
 
 
 def _repo_and_path(source: str) -> tuple[str, str]:

@@ -62,12 +62,17 @@ class Pin:
     cache: str = ""
 
 
+def find(repo: str, models_dir: str) -> Pin | None:
+    """Return the pin of a repository; None if none was chosen yet, or if the file can't be read."""
+    try:
+        return read(models_dir).get(repo)
+    except FetchError:
+        return None
+
+
 def pinned(repo: str, models_dir: str) -> str:
     """Return the commit that is used of a repository; empty if none was chosen yet."""
-    try:
-        pin = read(models_dir).get(repo)
-    except FetchError:
-        return ""
+    pin = find(repo, models_dir)
     return pin.revision if pin else ""
 
 

@@ -38,7 +38,7 @@ _END_SECONDS, _INTERRUPT_SECONDS = 60.0, 1.0
 _REPORT_SECONDS = 0.5
 _ASK_PAUSES = (1.0, 3.0)
 
-Pause = Callable[[float], object]
+Sleep = Callable[[float], object]
 """Waits a number of seconds."""
 
 
@@ -55,7 +55,7 @@ class RepoDownload:
         FetchError: ``repo`` is no repository's id.
     """
 
-    def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Pause) -> None:
+    def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Sleep) -> None:
         if not is_repo(repo):
             raise FetchError(f"{repo!r} is no model's id on a hub: use owner/name.", passing=False)
         self._repo = repo
@@ -89,9 +89,9 @@ class RepoDownload:
             if pin is None or pin.revision == chosen.revision:
                 # Pinned at once, so that a broken download is resumed with the same files.
                 lockfile.put(self._models_dir, self._repo, chosen)
-            came = self._download(choice(self))
+            downloaded = self._download(choice(self))
             lockfile.put(self._models_dir, self._repo, chosen)
-        return str(self._folder()), chosen.revision, came
+        return str(self._folder()), chosen.revision, downloaded
 
     def pipeline(self, selection: Selection) -> tuple[str, ...]:
         """Return the files of the pipeline; raises FetchError if it is none."""
@@ -143,7 +143,7 @@ class RepoDownload:
             raise FetchCancelled
         place = self._folder() / path
         if cache.size_of(place) not in {None, file.size}:
-            # It is cut short (a power cut, a full disk). What was absent at this look may have been fetched by another
+            # It is truncated (a power cut, a full disk). A file that was missing may have been fetched by another process
             # since then: it is not removed.
             _drop(place)
         if file.sha256:

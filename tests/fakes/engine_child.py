@@ -33,7 +33,7 @@ def say(message: wire.Message) -> None:
     sys.stdout.buffer.flush()
 
 
-def draw(paint: wire.Paint, looked: set[int]) -> None:
+def draw(paint: wire.Draw, looked: set[int]) -> None:
     for step in (1, 2):
         say(stepped(paint, step))
     for ticket, recipe in zip(paint.tickets, paint.recipes, strict=True):
@@ -55,7 +55,7 @@ def draw(paint: wire.Paint, looked: set[int]) -> None:
         say(wire.ImageReady(ticket, image, 123, 0.1, 0.2, 1))
 
 
-def stepped(paint: wire.Paint, step: int) -> wire.StepDone:
+def stepped(paint: wire.Draw, step: int) -> wire.StepDone:
     count = len(paint.tickets)
     return wire.StepDone(paint.tickets, (step,) * count, (2,) * count, 0.01)
 
@@ -90,7 +90,7 @@ def main(what: str) -> None:
     while (message := hear()) is not None:
         if isinstance(message, wire.SetPreview):
             looked.add(message.ticket)
-        if isinstance(message, wire.Paint):
+        if isinstance(message, wire.Draw):
             if what == "empties":
                 say(wire.Warming("demo", "abacus"))
                 say(wire.Warm("demo", "fp4", "in the head", "c0ffee", 77, 0.01))

@@ -38,7 +38,7 @@ MODELS = (
 MESSAGES = st.one_of(
     st.builds(wire.Setup, st.sampled_from(MODELS), TEXT, TEXT, TEXT, st.floats(0, 1e6), TEXT, TEXT),
     st.lists(RECIPES, max_size=3).flatmap(
-        lambda rs: st.builds(wire.Paint, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
+        lambda rs: st.builds(wire.Draw, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
     ),
     st.builds(wire.Drop, TICKETS),
     st.builds(wire.Downloading, NUMBERS, NUMBERS),
