@@ -80,7 +80,7 @@ class ChaosRun:
 
     async def blow(self, operations: int, kills: float) -> None:
         """Do this number of operations; ``kills`` is the chance of a kill after each, half of them of the engine alone."""
-        verbs: tuple[tuple[int, str, Callable[[], Awaitable[None]]], ...] = (
+        actions: tuple[tuple[int, str, Callable[[], Awaitable[None]]], ...] = (
             (34, "page draw", self._page_draw),
             (8, "page draw again", self._page_again),
             (6, "page press", self._page_press),
@@ -92,10 +92,10 @@ class ChaosRun:
             (2, "admin quota", lambda: self._says(f"/quota set {self.rng.randrange(20, 90)}/day")),
             (1, "owner grant", self._grant),
         )
-        weights = [weight for weight, _, _ in verbs]
+        weights = [weight for weight, _, _ in actions]
         for number in range(operations):
-            _, name, verb = self.rng.choices(verbs, weights)[0]
-            await verb()
+            _, name, action = self.rng.choices(actions, weights)[0]
+            await action()
             self.done[name] += 1
             if self.rng.random() < kills:
                 await self._kill()

@@ -423,11 +423,11 @@ class Rest:
             raise Refused(403, 50013, "Missing Permissions")
         channel.archived = False
 
-    def _limit(self, request: web.Request, verb: str, channel: Channel) -> None:
+    def _limit(self, request: web.Request, method: str, channel: Channel) -> None:
         now = self._world.clock()
-        bucket = self._buckets.get((verb, channel.id))
+        bucket = self._buckets.get((method, channel.id))
         if bucket is None or now >= bucket.opened + WINDOW:
-            bucket = self._buckets[verb, channel.id] = Bucket(now)
+            bucket = self._buckets[method, channel.id] = Bucket(now)
         over = bucket.used >= EDITS
         bucket.used += 0 if over else 1
         left = bucket.opened + WINDOW - now
@@ -437,7 +437,7 @@ class Rest:
             "X-RateLimit-Remaining": str(EDITS - bucket.used),
             "X-RateLimit-Reset": f"{bucket.opened + WINDOW:.3f}",
             "X-RateLimit-Reset-After": f"{left:.3f}",
-            "X-RateLimit-Bucket": f"{verb}-messages",
+            "X-RateLimit-Bucket": f"{method}-messages",
         }
         if over:
             self._world.limited += 1

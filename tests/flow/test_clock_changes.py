@@ -70,10 +70,10 @@ async def test_nobody_s_quota_is_used_up_for_longer(make: Make, days: int, resta
 
 
 async def ban(bot: Bot, span: str) -> None:
-    verb = COMMANDS.by_name["easel ban"]
+    command = COMMANDS.by_name["easel ban"]
     boss = replace(bot.actor("8"), is_owner=True)
     where = Place("chat", None, CHAT)
-    await runner.run(bot.ctx, Invocation(boss, where, verb, EventRef("ban"), {"person": "1", "span": span}))
+    await runner.run(bot.ctx, Invocation(boss, where, command, EventRef("ban"), {"person": "1", "span": span}))
 
 
 @DAYS

@@ -1,4 +1,4 @@
-"""Job states, the ledger, rules and credits as a machine: verbs as rules on real rows, beside an oracle written by hand."""
+"""Job states, the ledger, rules and credits as a machine: actions as rules on real rows, beside an oracle written by hand."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ OWNER = Actor("chat", "eve", "Eve", is_owner=True)
 KINDS = {kind.name: kind for kind in (QUOTA_RULE, CREDIT)}
 
 
-def some(*verbs: str) -> st.SearchStrategy[list[str]]:
-    """A few verbs, one after the other."""
-    return st.lists(st.sampled_from(verbs), min_size=2, max_size=6)
+def some(*actions: str) -> st.SearchStrategy[list[str]]:
+    """A few actions, one after the other."""
+    return st.lists(st.sampled_from(actions), min_size=2, max_size=6)
 
 
 class Ledger(RuleBasedStateMachine):
@@ -62,9 +62,10 @@ class Ledger(RuleBasedStateMachine):
     """
 
     @initialize(
-        data=st.data(), verbs=some("admin_sets_rule", "somebody_gives", "somebody_gives", "draw", "draw_until_refused")
+        data=st.data(),
+        actions=some("admin_sets_rule", "somebody_gives", "somebody_gives", "draw", "draw_until_refused"),
     )
-    def begin(self, data: st.DataObject, verbs: list[str]) -> None:
+    def begin(self, data: st.DataObject, actions: list[str]) -> None:
         """A guild may have a rule already, and people may have been given something."""
         self.folder = TemporaryDirectory()
         self.runner = asyncio.Runner()
@@ -88,7 +89,7 @@ class Ledger(RuleBasedStateMachine):
             pictures=path / "pictures",
             default_quota=Limit(DEFAULT),
         )
-        self.do(data, verbs)
+        self.do(data, actions)
 
     def teardown(self) -> None:
         if hasattr(self, "runner"):
@@ -121,43 +122,43 @@ class Ledger(RuleBasedStateMachine):
     def place(self, guild: str) -> Place:
         return Place("chat", guild, f"{guild} channel")
 
-    # Each step is a few verbs of one sort: one verb a step would seldom bring those together that matter to each other.
+    # Each step is a few actions of one sort: one action a step would seldom bring those together that matter to each other.
 
     @rule(
         data=st.data(),
-        verbs=some("draw", "draw_until_refused", "press_reroll", "the_same_event_again", "somebody_must_be_let_in"),
+        actions=some("draw", "draw_until_refused", "press_reroll", "the_same_event_again", "somebody_must_be_let_in"),
     )
-    def people_ask(self, data: st.DataObject, verbs: list[str]) -> None:
-        self.do(data, verbs)
+    def people_ask(self, data: st.DataObject, actions: list[str]) -> None:
+        self.do(data, actions)
 
-    @rule(data=st.data(), verbs=some("claim", "paint", "paint", "deliver", "give_back", "an_owner_lets_it_in"))
-    def drawing_goes_on(self, data: st.DataObject, verbs: list[str]) -> None:
-        self.do(data, verbs)
+    @rule(data=st.data(), actions=some("claim", "paint", "paint", "deliver", "give_back", "an_owner_lets_it_in"))
+    def drawing_goes_on(self, data: st.DataObject, actions: list[str]) -> None:
+        self.do(data, actions)
 
-    @rule(data=st.data(), verbs=some("press_cancel", "somebody_was_quicker", "settle_again", "wait"))
-    def things_happen(self, data: st.DataObject, verbs: list[str]) -> None:
-        self.do(data, verbs)
+    @rule(data=st.data(), actions=some("press_cancel", "somebody_was_quicker", "settle_again", "wait"))
+    def things_happen(self, data: st.DataObject, actions: list[str]) -> None:
+        self.do(data, actions)
 
     @rule(
         data=st.data(),
-        verbs=some(
+        actions=some(
             "admin_sets_rule", "admin_resets_rule", "owner_sets_rule", "owner_bounds_what_waits", "somebody_undoes"
         ),
     )
-    def rules_change(self, data: st.DataObject, verbs: list[str]) -> None:
-        self.do(data, verbs)
+    def rules_change(self, data: st.DataObject, actions: list[str]) -> None:
+        self.do(data, actions)
 
-    @rule(data=st.data(), verbs=some("somebody_gives", "somebody_gives", "the_same_gift_again", "somebody_undoes"))
-    def something_is_given(self, data: st.DataObject, verbs: list[str]) -> None:
-        self.do(data, verbs)
+    @rule(data=st.data(), actions=some("somebody_gives", "somebody_gives", "the_same_gift_again", "somebody_undoes"))
+    def something_is_given(self, data: st.DataObject, actions: list[str]) -> None:
+        self.do(data, actions)
 
-    def do(self, data: st.DataObject, verbs: list[str]) -> None:
+    def do(self, data: st.DataObject, actions: list[str]) -> None:
         """Do what can be done now; the rest is left out."""
-        for verb in verbs:
-            if self.able(verb):
-                getattr(self, verb)(data)
+        for action in actions:
+            if self.able(action):
+                getattr(self, action)(data)
 
-    def able(self, verb: str) -> bool:
+    def able(self, action: str) -> bool:
         able: dict[str, object] = {
             "press_reroll": self.events,
             "the_same_event_again": self.events,
@@ -172,9 +173,9 @@ class Ledger(RuleBasedStateMachine):
             "somebody_undoes": self.log,
             "the_same_gift_again": self.oracle.extras,
         }
-        return bool(able.get(verb, True))
+        return bool(able.get(action, True))
 
-    # Verbs: drawing.
+    # Actions: drawing.
 
     def ask(self, who: str, guild: str, count: int, work: Callable[[Actor, Place, EventRef], Awaitable[Job]]) -> bool:
         event = f"e{next(self.numbers)}"
@@ -386,7 +387,7 @@ class Ledger(RuleBasedStateMachine):
         hours = data.draw(st.sampled_from((1, 1, 2, 12, 24)))
         self.clock.advance(hours * HOUR)
 
-    # Verbs: rules and credits.
+    # Actions: rules and credits.
 
     def logged(self, what: str, before: int | None, after: int | None) -> None:
         """Note the newest entry of the log; a rule that was set to what it was leaves none."""

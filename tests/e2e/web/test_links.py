@@ -40,8 +40,8 @@ async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_onc
 ) -> None:
     need_chromium()
     await bot.drawn_by_actor()
-    verb = COMMANDS.by_name["export"]
-    card = await bot.studio.command(Invocation(bot.actor, Place("web", None, "page"), verb, EventRef("export")))
+    command = COMMANDS.by_name["export"]
+    card = await bot.studio.command(Invocation(bot.actor, Place("web", None, "page"), command, EventRef("export")))
     path = card.facts[0].value.removeprefix(PUBLIC)
     async with asyncio.timeout(20):
         while True:

@@ -38,12 +38,12 @@ def check(arg: Arg, value: str) -> None:
 
 
 def on_discord(line: str) -> str:
-    """Read a line as Discord's client does: boxes by their names. Returns the verb."""
+    """Read a line as Discord's client does: boxes by their names. Returns the command."""
     words = line.removeprefix("/").split()
     size = 2 if words[0] in parser.ALONE else 1
-    verb = BY_NAME[" ".join(words[:size])]
+    command = BY_NAME[" ".join(words[:size])]
     boxes = re.findall(r"(\w+):(.*?)(?= \w+:|$)", " ".join(words[size:]))
-    args = {arg.name: arg for arg in verb.args}
+    args = {arg.name: arg for arg in command.args}
     for name, value in boxes:
         arg = args[name]
         assert value, line
@@ -51,17 +51,17 @@ def on_discord(line: str) -> str:
         assert value.startswith(picked), line
         assert not arg.choices or value in arg.choices, line
         check(arg, value)
-    assert {arg.name for arg in verb.args if arg.required} <= {name for name, _ in boxes}, line
+    assert {arg.name for arg in command.args if arg.required} <= {name for name, _ in boxes}, line
     assert len(" ".join(words[size:])) == sum(len(n) + len(v) + 2 for n, v in boxes) - bool(boxes), line
-    return verb.name
+    return command.name
 
 
 def on_telegram(line: str) -> str:
-    command, _, rest = line.removeprefix("/").partition(" ")
-    verb, left = parser.find(COMMANDS, command, rest)
-    for name, value in parser.parse(verb, left).items():
-        check(next(arg for arg in verb.args if arg.name == name), value)
-    return verb.name
+    word, _, rest = line.removeprefix("/").partition(" ")
+    command, left = parser.find(COMMANDS, word, rest)
+    for name, value in parser.parse(command, left).items():
+        check(next(arg for arg in command.args if arg.name == name), value)
+    return command.name
 
 
 def at_the_terminal(line: str) -> str:
@@ -72,10 +72,10 @@ def at_the_terminal(line: str) -> str:
         if found.action == "set":
             parse_terms(" ".join(found.rule))
         return f"quota {found.action}"
-    verb = BY_NAME[found.command]
-    for name, value in parsers.args_of(verb, found).items():
-        check(next(arg for arg in verb.args if arg.name == name), value)
-    return verb.name
+    command = BY_NAME[found.command]
+    for name, value in parsers.args_of(command, found).items():
+        check(next(arg for arg in command.args if arg.name == name), value)
+    return command.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -84,12 +84,12 @@ def test_every_line_is_understood(page: Path) -> None:
     telegram = {on_telegram(line) for line in lines(page, "Telegram")}
     terminal = {at_the_terminal(line) for line in lines(page, "terminal")}
     # What admins and owners can do stands there for each surface.
-    theirs = {verb.name for verb in COMMANDS.typed if verb.permission is not Permission.ANYBODY}
+    theirs = {command.name for command in COMMANDS.typed if command.permission is not Permission.ANYBODY}
     assert theirs <= discord
     assert theirs - {"easel admins"} <= telegram
     assert theirs - {"quota set", "quota reset"} <= terminal
-    # And so do the verbs of everybody, but claiming, which has its own page.
-    assert {verb.name for verb in COMMANDS.typed} - {"claim"} <= discord | telegram
+    # And so do the commands of everybody, but claiming, which has its own page.
+    assert {command.name for command in COMMANDS.typed} - {"claim"} <= discord | telegram
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -98,7 +98,7 @@ def test_every_command_inside_a_sentence_exists(page: Path) -> None:
     assert said
     for words in said:
         command = words.removeprefix("/").split()[0]
-        assert command in {verb.name.split()[0] for verb in COMMANDS.typed}, words
+        assert command in {command.name.split()[0] for command in COMMANDS.typed}, words
 
 
 def test_both_languages_show_the_same_lines() -> None:

@@ -1,4 +1,4 @@
-"""Every verb of the table: who may, where, and that nobody reaches into another place."""
+"""Every command of the table: who may, where, and that nobody reaches into another place."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bot.features import COMMANDS
 from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 
 BY_NAME = COMMANDS.by_name
-ADMIN_VERBS = [command.name for command in COMMANDS.typed if command.permission is Permission.ADMIN]
-OWNER_VERBS = [command.name for command in COMMANDS.typed if command.permission is Permission.OWNER]
+ADMIN_COMMANDS = [command.name for command in COMMANDS.typed if command.permission is Permission.ADMIN]
+OWNER_COMMANDS = [command.name for command in COMMANDS.typed if command.permission is Permission.OWNER]
 
 ADMIN = Actor("chat", "8", "Grace", is_admin=True)
 OWNER_HERE = Actor("chat", "9", "Eve", is_owner=True)
@@ -45,7 +45,7 @@ ARGS: Mapping[str, dict[str, str]] = {
     "easel allow": {"number": "1"},
     "easel refuse": {"number": "1"},
 }
-"""What is typed behind a verb; nothing for the others."""
+"""What is typed behind a command; nothing for the others."""
 
 FIRST: Mapping[str, tuple[str, ...]] = {
     "quota reset": ("quota set",),
@@ -53,21 +53,21 @@ FIRST: Mapping[str, tuple[str, ...]] = {
     "easel undo": ("easel pause",),
     "easel resume": ("easel pause",),
 }
-"""What has to be done before a verb has anything to do."""
+"""What has to be done before a command has anything to do."""
 
 _numbers = itertools.count(1)
 
 
 async def typed(world: World, actor: Actor, place: Place, name: str, args: Mapping[str, str] | None = None) -> Card:
-    """Type a verb, as a surface hands it over."""
-    verb: Command = BY_NAME[name]
+    """Type a command, as a surface hands it over."""
+    command: Command = BY_NAME[name]
     given = ARGS.get(name, {}) if args is None else args
     names = {"person": "Ada"} if "person" in given else {}
-    return await world.studio.command(Invocation(actor, place, verb, ref(f"verb-{next(_numbers)}"), given, names))
+    return await world.studio.command(Invocation(actor, place, command, ref(f"command-{next(_numbers)}"), given, names))
 
 
 async def given(world: World, name: str) -> dict[str, str]:
-    """What is typed behind a verb now: the newest change is the one to undo."""
+    """What is typed behind a command now: the newest change is the one to undo."""
     return {"number": str(await last(world))} if name == "easel undo" else ARGS.get(name, {})
 
 
@@ -86,7 +86,7 @@ def test_every_button_has_a_label(action: str, locale: str) -> None:
     assert ButtonPress.unpack(ButtonPress(action, 10**18 - 1, 999).pack()) is not None
 
 
-@pytest.mark.parametrize("name", ADMIN_VERBS)
+@pytest.mark.parametrize("name", ADMIN_COMMANDS)
 async def test_admins_may_here_and_nobody_else(world: World, name: str) -> None:
     await typed(world, ADMIN, HERE, "easel admins", {"role": "helpers"})
     await typed(world, ADMIN, THERE, "easel admins", {"role": "theirs"})
@@ -116,7 +116,7 @@ async def test_admins_may_here_and_nobody_else(world: World, name: str) -> None:
     assert (await typed(world, ADMIN, HERE, name, await given(world, name))).status
 
 
-@pytest.mark.parametrize("name", OWNER_VERBS)
+@pytest.mark.parametrize("name", OWNER_COMMANDS)
 async def test_what_is_for_owners_is_for_nobody_else(world: World, name: str) -> None:
     for actor, place in ((ADA, HERE), (ADMIN, HERE), (ADMIN, ALONE), (ADA, ALONE), (HELPER, HERE)):
         with pytest.raises(NotAllowed) as refused:
@@ -278,7 +278,7 @@ async def test_limits_say_what_holds_and_tell_admins_alone_how_to_change_it(worl
         admin = await typed(world, replace(ADMIN, locale=locale), HERE, "easel limits")
         member = await typed(world, replace(ADA, locale=locale), HERE, "easel limits")
         hints = admin.notes[-1]
-        assert all(verb in hints for verb in ("/easel preset club", "/easel words refuse", "/easel log"))
+        assert all(command in hints for command in ("/easel preset club", "/easel words refuse", "/easel log"))
         assert member.notes == admin.notes[:-1]
         assert "5" in member.notes[0]
     await typed(world, ADMIN, HERE, "quota set", {"rule": "2/day", "role": "vip"})

@@ -276,7 +276,7 @@ async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> N
 
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
     offered = {c["name"]: c for c in fake.world.commands}
-    assert set(offered) == {"draw", "history", "help", *(verb.name.split()[0] for verb in COMMANDS.typed)}
+    assert set(offered) == {"draw", "history", "help", *(command.name.split()[0] for command in COMMANDS.typed)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
     assert set(draw["contexts"]) == {0, 1, 2}

@@ -21,7 +21,7 @@ from bot.drawing.admission import draw
 from bot.features import COMMANDS
 from tests.unit.bot.conftest import ADA, ALONE, World, ref, run
 
-VERB = COMMANDS.by_name
+COMMAND = COMMANDS.by_name
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def test_the_right_code_makes_an_owner_at_once(world: World, unowned: AppC
     owners = unowned.owners.of("chat")
     assert ADA.user_id not in owners
     typed = await claim_code(unowned.db, unowned.clock)
-    call = Invocation(ADA, ALONE, VERB["claim"], ref(), {"code": typed})
+    call = Invocation(ADA, ALONE, COMMAND["claim"], ref(), {"code": typed})
     card = await run(unowned, call)
     assert card.status == i18n.text("en", "card.claimed")
     assert ADA.user_id in owners

@@ -22,8 +22,8 @@ MAIL = Actor("mail", "7", "Ada by mail")
 
 
 async def typed(world: World, actor: Actor, name: str, place: Place = ALONE, **args: str) -> Card:
-    verb = COMMANDS.by_name[name]
-    return await world.studio.command(Invocation(actor, place, verb, ref(f"{actor.user_id} {name}"), args))
+    command = COMMANDS.by_name[name]
+    return await world.studio.command(Invocation(actor, place, command, ref(f"{actor.user_id} {name}"), args))
 
 
 async def code_of(world: World, actor: Actor) -> str:

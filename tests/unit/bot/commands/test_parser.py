@@ -1,4 +1,4 @@
-"""Typed verbs: each line is read by the table, or refused with how to write it."""
+"""Typed commands: each line is read by the table, or refused with how to write it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BY_NAME = COMMANDS.by_name
 
 
 def read(line: str, near: dict[str, str] | None = None) -> tuple[str, dict[str, str]]:
-    """What a line means: the verb's name, and its arguments."""
-    command, _, rest = line.partition(" ")
-    verb, left = parser.find(COMMANDS, command, rest)
-    return verb.name, parser.parse(verb, left, near or {})
+    """What a line means: the command's name, and its arguments."""
+    word, _, rest = line.partition(" ")
+    command, left = parser.find(COMMANDS, word, rest)
+    return command.name, parser.parse(command, left, near or {})
 
 
 def refused(line: str, locale: str = "en") -> str:
@@ -149,7 +149,7 @@ def test_the_answered_person_is_meant_unless_another_is_named() -> None:
     assert read("easel ban @bob", {"person": "55555"}) == ("easel ban", {"person": "@bob"})
 
 
-def line_of(verb: Command) -> st.SearchStrategy[dict[str, str]]:
+def line_of(command: Command) -> st.SearchStrategy[dict[str, str]]:
     """Arguments as people might give them."""
     words = st.text(string.ascii_lowercase, min_size=1, max_size=8)
     values = {
@@ -161,8 +161,8 @@ def line_of(verb: Command) -> st.SearchStrategy[dict[str, str]]:
         ArgType.WHOLE: st.integers(0, 9999).map(str),
         ArgType.SPAN: st.integers(1, 99).map(lambda number: f"{number} days"),
     }
-    given = {arg.name: st.sampled_from(arg.choices) if arg.choices else values[arg.type] for arg in verb.args}
-    required = {arg.name: given[arg.name] for arg in verb.args if arg.required}
+    given = {arg.name: st.sampled_from(arg.choices) if arg.choices else values[arg.type] for arg in command.args}
+    required = {arg.name: given[arg.name] for arg in command.args if arg.required}
     return st.fixed_dictionaries(required, optional={name: given[name] for name in given if name not in required})
 
 
@@ -170,11 +170,11 @@ def line_of(verb: Command) -> st.SearchStrategy[dict[str, str]]:
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_every_command_is_parsed_as_written(name: str, data: st.DataObject) -> None:
-    verb = BY_NAME[name]
-    args = data.draw(line_of(verb))
+    command = BY_NAME[name]
+    args = data.draw(line_of(command))
     typed_args = [
         f"{arg.name}={args[arg.name]}" if arg.type is ArgType.ROLE else args[arg.name]
-        for arg in verb.args
+        for arg in command.args
         if arg.name in args
     ]
     assert read(" ".join([name, *typed_args])) == (name, args)

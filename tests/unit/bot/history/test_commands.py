@@ -24,8 +24,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 async def typed(
     world: World, name: str, args: Mapping[str, str] = NOTHING, *, actor: Actor = ADA, place: Place = HERE
 ) -> Card:
-    verb = COMMANDS.by_name[name]
-    return await world.studio.command(Invocation(actor, place, verb, ref(f"{actor.user_id} {name} {args}"), args))
+    command = COMMANDS.by_name[name]
+    return await world.studio.command(Invocation(actor, place, command, ref(f"{actor.user_id} {name} {args}"), args))
 
 
 async def drawn(world: World, prompt: str, *, actor: Actor = ADA, place: Place = HERE) -> int:

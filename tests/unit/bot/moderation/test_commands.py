@@ -62,8 +62,8 @@ async def type_(
     names: dict[str, str] | None = None,
     **args: str,
 ) -> Card:
-    verb = COMMANDS.by_name[name]
-    return await run_command(ctx, Invocation(who, where, verb, EventRef("t"), args, names or {}))
+    command = COMMANDS.by_name[name]
+    return await run_command(ctx, Invocation(who, where, command, EventRef("t"), args, names or {}))
 
 
 async def notices(world: World) -> list[tuple[Message, Card]]:
@@ -285,8 +285,8 @@ KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "cl
 
 
 async def run(ctx: AppContext, name: str, args: dict[str, str]) -> Card:
-    verb = COMMANDS.by_name[name]
-    return await run_command(ctx, Invocation(ADA, HERE, verb, EventRef("t"), args))
+    command = COMMANDS.by_name[name]
+    return await run_command(ctx, Invocation(ADA, HERE, command, EventRef("t"), args))
 
 
 async def test_every_command_that_anybody_may_give_is_listed() -> None:
@@ -393,12 +393,12 @@ async def test_owners_ban_everywhere_and_are_never_banned(ours: World) -> None:
 
 
 @pytest.mark.parametrize("who", [ADA, replace(ADMIN, is_admin=False)])
-@pytest.mark.parametrize("verb", ["easel ban", "easel unban", "easel bans", "easel words", "easel log"])
-async def test_only_admins_may(ours: World, verb: str, who: Actor) -> None:
+@pytest.mark.parametrize("command", ["easel ban", "easel unban", "easel bans", "easel words", "easel log"])
+async def test_only_admins_may(ours: World, command: str, who: Actor) -> None:
     with pytest.raises(NotAllowed):
-        await type_(ours.ctx, verb, who=who, person="2", level="off")
+        await type_(ours.ctx, command, who=who, person="2", level="off")
     with pytest.raises(NotAllowed):
-        await type_(ours.ctx, verb, who=ADMIN, where=ALONE, person="2", level="off")
+        await type_(ours.ctx, command, who=ADMIN, where=ALONE, person="2", level="off")
     assert await ours.count("audit") == await ours.count("bans") == await ours.count("options") == 0
 
 

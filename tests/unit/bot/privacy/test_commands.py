@@ -1,4 +1,4 @@
-"""The verbs about one's own data, as people type them; who may say how long pictures are kept."""
+"""The commands about one's own data, as people type them; who may say how long pictures are kept."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BOSS = replace(OWNER, platform="chat")
 
 
 async def say(world: World, name: str, actor: Actor = ADA, place: Place = HERE, **args: str) -> Card:
-    verb = COMMANDS.by_name[name]
-    return await world.studio.command(Invocation(actor, place, verb, ref(f"{name}:{args}"), args))
+    command = COMMANDS.by_name[name]
+    return await world.studio.command(Invocation(actor, place, command, ref(f"{name}:{args}"), args))
 
 
 async def drawn(world: World) -> int:

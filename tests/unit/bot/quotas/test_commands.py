@@ -43,21 +43,21 @@ async def run(
     ctx: AppContext,
     actor: Actor,
     place: Place,
-    verb: str,
+    command: str,
     args: Mapping[str, str],
     *,
     names: Mapping[str, str] | None = None,
     roles: Mapping[str, tuple[str, ...]] | None = None,
     event: str = "",
 ) -> Card:
-    ref = EventRef(event or f"verb {next(_numbers)}", None)
-    return await run_command(ctx, Invocation(actor, place, BY_NAME[verb], ref, args, names or {}, roles or {}))
+    ref = EventRef(event or f"command {next(_numbers)}", None)
+    return await run_command(ctx, Invocation(actor, place, BY_NAME[command], ref, args, names or {}, roles or {}))
 
 
-async def say(ctx: AppContext, actor: Actor, place: Place, verb: str, name: str = "", **args: str) -> Card:
-    """Type a verb; ``name`` is what the platform calls whom it is about."""
+async def say(ctx: AppContext, actor: Actor, place: Place, command: str, name: str = "", **args: str) -> Card:
+    """Type a command; ``name`` is what the platform calls whom it is about."""
     whom = next((word for word in ("role", "channel", "person") if word in args), "")
-    return await run(ctx, actor, place, verb, args, names={whom: name} if name else {})
+    return await run(ctx, actor, place, command, args, names={whom: name} if name else {})
 
 
 async def ask(ctx: AppContext, event: str, count: int = 1, who: Actor = ADA, place: Place = HERE) -> None:
@@ -70,7 +70,7 @@ async def refused(ctx: AppContext, event: str, count: int = 1, who: Actor = ADA,
     return refusal.value
 
 
-@pytest.mark.parametrize("verb", CHANGING)
+@pytest.mark.parametrize("command", CHANGING)
 @pytest.mark.parametrize(
     ("who", "place", "key"),
     [
@@ -81,12 +81,12 @@ async def refused(ctx: AppContext, event: str, count: int = 1, who: Actor = ADA,
     ],
 )
 async def test_only_admins_change_anything_and_only_in_their_own_place(
-    world: World, ctx: AppContext, verb: str, who: Actor, place: Place, key: str
+    world: World, ctx: AppContext, command: str, who: Actor, place: Place, key: str
 ) -> None:
     await say(ctx, ADMIN, HERE, "quota set", rule="3/day")
     before = await world.count("audit")
     with pytest.raises(NotAllowed) as refusal:
-        await run(ctx, who, place, verb, CHANGING[verb])
+        await run(ctx, who, place, command, CHANGING[command])
     assert refusal.value.key == key
     assert await world.count("audit") == before
     assert (await world.count("policies"), await world.count("credits")) == (1, 0)
@@ -120,15 +120,15 @@ async def test_show_and_why_of_oneself_are_for_everybody(ctx: AppContext) -> Non
     ).status == "Easel 的所有者不受任何规则限制。"
 
 
-@pytest.mark.parametrize("verb", ["quota show", "quota why"])
-async def test_somebody_elses_is_for_admins_there(ctx: AppContext, verb: str) -> None:
+@pytest.mark.parametrize("command", ["quota show", "quota why"])
+async def test_somebody_elses_is_for_admins_there(ctx: AppContext, command: str) -> None:
     await ask(ctx, "1", 2)
     for who, place in ((BOB, HERE), (BOB, ALONE)):
         with pytest.raises(NotAllowed):
-            await say(ctx, who, place, verb, person="1")
+            await say(ctx, who, place, command, person="1")
     with pytest.raises(BadInput):
-        await say(ctx, ADMIN, HERE, verb, person="web:1")
-    found = await say(ctx, ADMIN, HERE, verb, person="1")
+        await say(ctx, ADMIN, HERE, command, person="web:1")
+    found = await say(ctx, ADMIN, HERE, command, person="1")
     assert "Ada" in found.status
     assert found.private
 
@@ -187,7 +187,7 @@ async def test_an_owner_in_a_direct_message_sets_the_ceiling(ctx: AppContext) ->
 
 
 @pytest.mark.parametrize(
-    ("verb", "args", "key"),
+    ("command", "args", "key"),
     [
         ("quota set", {"rule": "lots"}, "refusal.quota.rule"),
         ("quota set", {"rule": "5/day 3/day"}, "refusal.quota.twice"),
@@ -202,10 +202,10 @@ async def test_an_owner_in_a_direct_message_sets_the_ceiling(ctx: AppContext) ->
     ],
 )
 async def test_what_can_not_be_read_changes_nothing(
-    world: World, ctx: AppContext, verb: str, args: dict[str, str], key: str
+    world: World, ctx: AppContext, command: str, args: dict[str, str], key: str
 ) -> None:
     with pytest.raises(Refusal) as refusal:
-        await run(ctx, ADMIN, HERE, verb, args)
+        await run(ctx, ADMIN, HERE, command, args)
     assert refusal.value.key == key
     assert (await world.count("policies"), await world.count("credits"), await world.count("audit")) == (0, 0, 0)
 
