@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiosqlite
-
 from bot.core.jobs import JobState
 from bot.core.messages import Address
 from bot.core.strictness import Strictness
 from bot.storage import options
 from bot.storage.codec import dump_address, load_address
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 EVERYWHERE = 0
@@ -59,27 +58,27 @@ class Strikes:
 _BANS = RowMapper(Ban, "bans")
 
 
-async def get_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> Ban | None:
+async def get_ban(tx: Tx, platform: str, user_id: str, place_id: int) -> Ban | None:
     """Return the ban of exactly this account and place, even if it has ended; None if there is none."""
     return await _BANS.select_one(
         tx, "WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
 
 
-async def put_ban(tx: aiosqlite.Connection, ban: Ban) -> None:
+async def put_ban(tx: Tx, ban: Ban) -> None:
     """Store a ban; an existing one is replaced."""
     keys = ("platform", "user_id", "place_id")
     await _BANS.insert(tx, ban, f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {_BANS.excluded(*keys)}")
 
 
-async def remove_ban(tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int) -> None:
+async def remove_ban(tx: Tx, platform: str, user_id: str, place_id: int) -> None:
     """Delete a ban, if there is one."""
     await tx.execute_fetchall(
         "DELETE FROM bans WHERE platform = ? AND user_id = ? AND place_id = ?", (platform, user_id, place_id)
     )
 
 
-async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
+async def clamp_bans(tx: Tx, *, now: float) -> int:
     """Move bans that were set in the future to now, with their duration unchanged; returns how many there were.
 
     They were set before the clock was set back, and would hold for as much longer.
@@ -90,7 +89,7 @@ async def clamp_bans(tx: aiosqlite.Connection, *, now: float) -> int:
     return cursor.rowcount
 
 
-async def active_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
+async def active_ban(tx: Tx, person_id: int, place_id: int | None, *, now: float) -> Ban | None:
     """Return the longest active ban of any account of a person, in this place or everywhere; None if there is none."""
     return await _BANS.fetch_one(
         tx,
@@ -102,9 +101,7 @@ async def active_ban(tx: aiosqlite.Connection, person_id: int, place_id: int | N
     )
 
 
-async def active_ban_of_account(
-    tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int, *, now: float
-) -> Ban | None:
+async def active_ban_of_account(tx: Tx, platform: str, user_id: str, place_id: int, *, now: float) -> Ban | None:
     """Return the longest active ban of an account, in this place or everywhere; None if there is none.
 
     It may be of another account of the same person. The account may have no row yet.
@@ -120,7 +117,7 @@ async def active_ban_of_account(
     )
 
 
-async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
+async def bans_of_place(tx: Tx, place_id: int, *, now: float, limit: int = 50) -> tuple[Ban, ...]:
     """Return the active bans of a place (``EVERYWHERE``: those that apply everywhere), newest first."""
     return await _BANS.select(
         tx,
@@ -129,9 +126,7 @@ async def bans_of_place(tx: aiosqlite.Connection, place_id: int, *, now: float, 
     )
 
 
-async def waiting_jobs(
-    tx: aiosqlite.Connection, platform: str, user_id: str, place_id: int
-) -> tuple[tuple[int, JobState], ...]:
+async def waiting_jobs(tx: Tx, platform: str, user_id: str, place_id: int) -> tuple[tuple[int, JobState], ...]:
     """Return the held and queued jobs of an account's person in a place (``EVERYWHERE``: in all places)."""
     rows = await tx.execute_fetchall(
         # The condition of the partial index jobs_waiting, word for word, so that SQLite uses it.
@@ -143,7 +138,7 @@ async def waiting_jobs(
     return tuple((int(row[0]), JobState(row[1])) for row in rows)
 
 
-async def get_strikes(tx: aiosqlite.Connection, person_id: int) -> Strikes | None:
+async def get_strikes(tx: Tx, person_id: int) -> Strikes | None:
     """Return the strikes of the person's account that has the most; None if there are none."""
     rows = await tx.execute_fetchall(
         "SELECT strikes.count, strikes.last_at FROM accounts JOIN strikes ON strikes.account_id = accounts.id"
@@ -153,7 +148,7 @@ async def get_strikes(tx: aiosqlite.Connection, person_id: int) -> Strikes | Non
     return next((Strikes(int(row[0]), float(row[1])) for row in rows), None)
 
 
-async def put_strikes(tx: aiosqlite.Connection, account_id: int, strikes: Strikes) -> None:
+async def put_strikes(tx: Tx, account_id: int, strikes: Strikes) -> None:
     """Store an account's strikes."""
     await tx.execute_fetchall(
         "INSERT INTO strikes (account_id, count, last_at) VALUES (?, ?, ?)"
@@ -167,7 +162,7 @@ def parse_strictness(value: object) -> Strictness | None:
     return Strictness(value) if isinstance(value, str) and value in set(Strictness) else None
 
 
-async def strictness_of_job(tx: aiosqlite.Connection, job_id: int) -> Strictness:
+async def strictness_of_job(tx: Tx, job_id: int) -> Strictness:
     """Return the strictness by which a job's pictures are judged; OFF if there is no such job."""
     rows = await tx.execute_fetchall("SELECT strictness FROM jobs WHERE id = ?", (job_id,))
     return next((parse_strictness(row[0]) or Strictness.OFF for row in rows), Strictness.OFF)
@@ -179,12 +174,12 @@ def log_channel_value(address: Address) -> Mapping[str, object]:
     return value
 
 
-async def log_channel_of(tx: aiosqlite.Connection, place_id: int | None) -> Address | None:
+async def log_channel_of(tx: Tx, place_id: int | None) -> Address | None:
     """Return a place's log channel, else the one for all places; None if there is none. ``place_id`` None: no place."""
     value = (await options.read(tx, place_id)).binding(LOG_CHANNEL)
     return None if value in (None, LOG_OFF) else load_address(json.dumps(value))
 
 
-async def log_is_off(tx: aiosqlite.Connection, place_id: int) -> bool:
+async def log_is_off(tx: Tx, place_id: int) -> bool:
     """Return whether the place's admins have turned notices off."""
     return await options.get(tx, place_id, LOG_CHANNEL) == LOG_OFF

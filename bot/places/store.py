@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import aiosqlite
+from bot.storage.database import Tx
 
 _FREE = "NOT EXISTS (SELECT 1 FROM places WHERE platform = ?1 AND guild = ?3)"
 _RULES = (
@@ -26,7 +26,7 @@ _STATEMENTS = (
 )
 
 
-async def move_place(tx: aiosqlite.Connection, platform: str, old: str, new: str) -> None:
+async def move_place(tx: Tx, platform: str, old: str, new: str) -> None:
     """Move a place's rules, access decision, options, bans and changes to another id. Repeating it changes nothing.
 
     Args:

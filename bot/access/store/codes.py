@@ -8,8 +8,7 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-import aiosqlite
-
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 CODE_SECONDS = 600.0
@@ -70,7 +69,7 @@ class _Code:
 _CODES = RowMapper(_Code, "codes")
 
 
-async def create_code(tx: aiosqlite.Connection, kind: CodeKind, account_id: int | None, now: float) -> str:
+async def create_code(tx: Tx, kind: CodeKind, account_id: int | None, now: float) -> str:
     """Create a code and return it as people type it (``ABCD-EFGH``); only its digest is stored.
 
     It replaces the earlier code of the same account; there is one claim code at a time.
@@ -94,7 +93,7 @@ async def create_code(tx: aiosqlite.Connection, kind: CodeKind, account_id: int 
     return f"{code[: _LENGTH // 2]}-{code[_LENGTH // 2 :]}"
 
 
-async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now: float) -> RedeemedCode:
+async def redeem_code(tx: Tx, kind: CodeKind, typed: str, now: float) -> RedeemedCode:
     """Use up a code. A wrong code raises nothing, because its try has to be committed.
 
     A wrong code counts against the link codes with the same prefix, so that nobody can invalidate the codes of all
@@ -132,7 +131,7 @@ async def redeem_code(tx: aiosqlite.Connection, kind: CodeKind, typed: str, now:
     return RedeemedCode(found=False, tries_left=tries_left, live=bool(counted))
 
 
-async def is_guessed_often(tx: aiosqlite.Connection, now: float) -> bool:
+async def is_guessed_often(tx: Tx, now: float) -> bool:
     """Return whether there were so many wrong claim codes that each person has one try."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
@@ -146,7 +145,7 @@ def _digest(salt: str, code: str) -> str:
     return hashlib.sha256(f"{salt}:{code}".encode()).hexdigest()
 
 
-async def attempts_left(tx: aiosqlite.Connection, account_id: int, now: float) -> tuple[int, float]:
+async def attempts_left(tx: Tx, account_id: int, now: float) -> tuple[int, float]:
     """Return how many tries an account has left, and the seconds until it has all of them again."""
     rows = await tx.execute_fetchall("SELECT count, since FROM guesses WHERE account_id = ?", (account_id,))
     for count, since in rows:
@@ -156,7 +155,7 @@ async def attempts_left(tx: aiosqlite.Connection, account_id: int, now: float) -
     return ATTEMPTS, 0.0
 
 
-async def count_wrong_code(tx: aiosqlite.Connection, account_id: int, now: float) -> int:
+async def count_wrong_code(tx: Tx, account_id: int, now: float) -> int:
     """Count a wrong code; returns how many tries are left. The time starts at the first wrong code."""
     await tx.execute_fetchall(
         "INSERT INTO guesses (account_id, count, since) VALUES (?, 1, ?) ON CONFLICT (account_id) DO UPDATE SET"

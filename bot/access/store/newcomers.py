@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiosqlite
-
 from bot.core.access import AccessDecision, AccessRequest, Newcomer, SubjectKind
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 _NEWCOMERS = RowMapper(Newcomer, "access", columns={"verdict": "state"})
@@ -18,20 +17,18 @@ _RECENT = 100
 """How many of a person's last jobs are searched for one in a place."""
 
 
-async def find_newcomer(tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
+async def find_newcomer(tx: Tx, platform: str, kind: SubjectKind, subject: str) -> Newcomer | None:
     """Return the row of a server, group or person; None if there is none."""
     where = "WHERE platform = ? AND kind = ? AND subject = ?"
     return await _NEWCOMERS.select_one(tx, where, (platform, kind.value, subject))
 
 
-async def get_newcomer(tx: aiosqlite.Connection, number: int) -> Newcomer | None:
+async def get_newcomer(tx: Tx, number: int) -> Newcomer | None:
     """Return a newcomer by number; None if there is none."""
     return await _NEWCOMERS.select_one(tx, "WHERE id = ?", (number,))
 
 
-async def add_newcomer(
-    tx: aiosqlite.Connection, platform: str, kind: SubjectKind, subject: str, *, name: str, now: float
-) -> Newcomer:
+async def add_newcomer(tx: Tx, platform: str, kind: SubjectKind, subject: str, *, name: str, now: float) -> Newcomer:
     """Store a newcomer who waits for an answer; an existing row stays as it is."""
     await tx.execute_fetchall(
         "INSERT INTO access (platform, kind, subject, name, state, asked_at) VALUES (?, ?, ?, ?, 'asked', ?)"
@@ -43,7 +40,7 @@ async def add_newcomer(
     return newcomer
 
 
-async def set_decision(tx: aiosqlite.Connection, number: int, verdict: AccessDecision, *, by: str, now: float) -> None:
+async def set_decision(tx: Tx, number: int, verdict: AccessDecision, *, by: str, now: float) -> None:
     """Store an owner's answer. ASKED revokes it: the newcomer waits again from now on."""
     await tx.execute_fetchall(
         "UPDATE access SET state = ?, decided_by = ?, decided_at = ?,"
@@ -52,9 +49,7 @@ async def set_decision(tx: aiosqlite.Connection, number: int, verdict: AccessDec
     )
 
 
-async def open_requests(
-    tx: aiosqlite.Connection, platforms: Sequence[str], *, untold: bool = False
-) -> tuple[Newcomer, ...]:
+async def open_requests(tx: Tx, platforms: Sequence[str], *, untold: bool = False) -> tuple[Newcomer, ...]:
     """Return the newcomers that wait for an answer, oldest first.
 
     Args:
@@ -68,7 +63,7 @@ async def open_requests(
     return await _NEWCOMERS.select(tx, f"{where} ORDER BY id", platforms)
 
 
-async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
+async def count_open(tx: Tx, platforms: Sequence[str]) -> int:
     """Return how many newcomers wait for an answer on these platforms."""
     among = ", ".join("?" * len(platforms))
     rows = await tx.execute_fetchall(
@@ -78,13 +73,13 @@ async def count_open(tx: aiosqlite.Connection, platforms: Sequence[str]) -> int:
     return int(next(iter(rows))[0])
 
 
-async def mark_told(tx: aiosqlite.Connection, numbers: Sequence[int], *, now: float) -> None:
+async def mark_told(tx: Tx, numbers: Sequence[int], *, now: float) -> None:
     """Record that a digest mentions these newcomers, in the transaction that writes it."""
     for number in numbers:
         await tx.execute_fetchall("UPDATE access SET told_at = ? WHERE id = ?", (now, number))
 
 
-async def has_asked(tx: aiosqlite.Connection, person_id: int, place_id: int | None, *, since: float) -> bool:
+async def has_asked(tx: Tx, person_id: int, place_id: int | None, *, since: float) -> bool:
     """Return whether a person has made a request in a place (None: outside of places) since then (Unix seconds)."""
     rows = await tx.execute_fetchall(
         "SELECT place_id, created_at FROM jobs WHERE person_id = ? ORDER BY id DESC LIMIT ?", (person_id, _RECENT)
@@ -103,12 +98,12 @@ class _HeldJob:
 _HELD = RowMapper(_HeldJob, "jobs")
 
 
-async def held_jobs(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[int, ...]:
+async def held_jobs(tx: Tx, newcomer: Newcomer) -> tuple[int, ...]:
     """Return the ids of a newcomer's held jobs, oldest first."""
     return tuple(job.id for job in await _held_rows(tx, newcomer))
 
 
-async def access_request(tx: aiosqlite.Connection, newcomer: Newcomer) -> AccessRequest:
+async def access_request(tx: Tx, newcomer: Newcomer) -> AccessRequest:
     """Return a newcomer with their first held job."""
     held = await _held_rows(tx, newcomer)
     if not held:
@@ -118,7 +113,7 @@ async def access_request(tx: aiosqlite.Connection, newcomer: Newcomer) -> Access
     return AccessRequest(newcomer, asker=first.asker, prompt="" if first.private else first.typed, waiting=len(held))
 
 
-async def _held_rows(tx: aiosqlite.Connection, newcomer: Newcomer) -> tuple[_HeldJob, ...]:
+async def _held_rows(tx: Tx, newcomer: Newcomer) -> tuple[_HeldJob, ...]:
     if newcomer.kind is SubjectKind.PERSON:
         # The condition of the partial index jobs_waiting. A person may have several accounts: only this one's.
         where = (

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiosqlite
-
 from bot.core.quotas import Credit, CreditKind
 from bot.quotas.rules.limits import UsageKey
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 
@@ -41,7 +40,7 @@ _CREDITS = RowMapper(
 )
 
 
-async def add_grant(tx: aiosqlite.Connection, event: str, grant: Grant, *, given_by: str, now: float) -> None:
+async def add_grant(tx: Tx, event: str, grant: Grant, *, given_by: str, now: float) -> None:
     """Store a grant. A revoked grant of the same event is restored as it was; an existing one stays as it is."""
     await tx.execute_fetchall(
         "INSERT INTO credits (person_id, place_id, kind, pictures, by_owner, given_by, given_at, expires_at, event)"
@@ -60,22 +59,22 @@ async def add_grant(tx: aiosqlite.Connection, event: str, grant: Grant, *, given
     )
 
 
-async def grant_of_event(tx: aiosqlite.Connection, event: str) -> Grant | None:
+async def grant_of_event(tx: Tx, event: str) -> Grant | None:
     """Return the grant of an event; None if there is none, or if it was revoked."""
     return await _GRANTS.select_one(tx, "WHERE event = ? AND revoked_at IS NULL", (event,))
 
 
-async def was_granted(tx: aiosqlite.Connection, event: str) -> bool:
+async def was_granted(tx: Tx, event: str) -> bool:
     """Return whether an event has a grant, revoked or not."""
     return any(True for _ in await tx.execute_fetchall("SELECT 1 FROM credits WHERE event = ?", (event,)))
 
 
-async def revoke_grant(tx: aiosqlite.Connection, event: str, *, now: float) -> None:
+async def revoke_grant(tx: Tx, event: str, *, now: float) -> None:
     """Revoke a grant. Spent credits stay spent."""
     await tx.execute_fetchall("UPDATE credits SET revoked_at = ? WHERE event = ? AND revoked_at IS NULL", (now, event))
 
 
-async def available_credits(tx: aiosqlite.Connection, key: UsageKey, *, now: float) -> tuple[Credit, ...]:
+async def available_credits(tx: Tx, key: UsageKey, *, now: float) -> tuple[Credit, ...]:
     """Return the unspent credits of a person in a place, the first to expire first."""
     found = await _CREDITS.select(
         tx,
@@ -87,7 +86,7 @@ async def available_credits(tx: aiosqlite.Connection, key: UsageKey, *, now: flo
 
 
 async def spend_credits(
-    tx: aiosqlite.Connection, credits_: Sequence[Credit], job_id: int, pictures: int, *, by_owner: bool, now: float
+    tx: Tx, credits_: Sequence[Credit], job_id: int, pictures: int, *, by_owner: bool, now: float
 ) -> None:
     """Pay for a job's pictures with an owner's credits or the place's own, the first to expire first.
 
@@ -111,7 +110,7 @@ async def spend_credits(
         raise ValueError(f"{pictures} credits are missing for job {job_id}")
 
 
-async def return_credits(tx: aiosqlite.Connection, job_id: int, pictures: int, *, by_owner: bool, now: float) -> None:
+async def return_credits(tx: Tx, job_id: int, pictures: int, *, by_owner: bool, now: float) -> None:
     """Return some of a job's credits, the last to expire first. Credits that expired meanwhile are lost."""
     if not pictures:
         return
@@ -127,9 +126,7 @@ async def return_credits(tx: aiosqlite.Connection, job_id: int, pictures: int, *
             pictures -= part
 
 
-async def _add_credit_use(
-    tx: aiosqlite.Connection, credit_id: int, job_id: int, kind: str, pictures: int, *, now: float
-) -> None:
+async def _add_credit_use(tx: Tx, credit_id: int, job_id: int, kind: str, pictures: int, *, now: float) -> None:
     await tx.execute_fetchall(
         "INSERT INTO credit_uses (credit_id, job_id, kind, pictures, written_at) VALUES (?, ?, ?, ?, ?)",
         (credit_id, job_id, kind, pictures, now),

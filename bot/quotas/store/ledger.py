@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import aiosqlite
-
 from bot.core.quotas import POINT, Unit
 from bot.quotas.rules.limits import Measure, UsageEntry, UsageKey, sum_entries
 from bot.quotas.rules.rule_resolution import WaitingJobs
 from bot.quotas.store import credits as credit_rows
+from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
 SLOT_SECONDS = 900
@@ -117,7 +116,7 @@ _OTHER_USES = (
 
 
 async def reserve(
-    tx: aiosqlite.Connection,
+    tx: Tx,
     *,
     job_id: int,
     person_id: int,
@@ -160,7 +159,7 @@ async def reserve(
     await _ENTRIES.insert(tx, entry)
 
 
-async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: float) -> None:
+async def settle(tx: Tx, job_id: int, *, painted: int, now: float) -> None:
     """End a job's reservation: charge the painted pictures and refund the rest. Repeating it changes nothing.
 
     The refund returns credits first: an owner's, then the place's own.
@@ -197,12 +196,12 @@ async def settle(tx: aiosqlite.Connection, job_id: int, *, painted: int, now: fl
             await _ENTRIES.insert(tx, entry)
 
 
-async def refund(tx: aiosqlite.Connection, job_id: int, *, now: float) -> None:
+async def refund(tx: Tx, job_id: int, *, now: float) -> None:
     """Refund all of a job's reservation: it was cancelled or has failed. Repeating it changes nothing."""
     await settle(tx, job_id, painted=0, now=now)
 
 
-async def clamp_future(tx: aiosqlite.Connection, *, now: float) -> int:
+async def clamp_future(tx: Tx, *, now: float) -> int:
     """Move the entries that were counted in the future to now; returns how many there were.
 
     They predate a clock that was set back, and would use up quotas until that future has come.
@@ -224,9 +223,7 @@ async def clamp_future(tx: aiosqlite.Connection, *, now: float) -> int:
     return cursor.rowcount
 
 
-async def sum_used(
-    tx: aiosqlite.Connection, key: UsageKey, measures: Sequence[Measure], *, now: float
-) -> Mapping[Measure, int]:
+async def sum_used(tx: Tx, key: UsageKey, measures: Sequence[Measure], *, now: float) -> Mapping[Measure, int]:
     """Return the usage for each measure, in its unit.
 
     Whole slots come from the tallies. Only the slot in which a window begins is read entry by entry, so the time does
@@ -252,9 +249,7 @@ async def sum_used(
     return {m: n + edge + others[m] for m, n, edge in zip(measures, whole, parts, strict=True)}
 
 
-async def oldest_use(
-    tx: aiosqlite.Connection, key: UsageKey, measure: Measure, *, now: float
-) -> tuple[float, int] | None:
+async def oldest_use(tx: Tx, key: UsageKey, measure: Measure, *, now: float) -> tuple[float, int] | None:
     """Return when the oldest usage of a measure was counted, and its amount; None if there is none."""
     found = await _oldest_entry(tx, key, measure)
     if not found:
@@ -273,9 +268,7 @@ async def oldest_use(
     return None if first is None else (first, sum(n for at, n in found if at == first))
 
 
-async def _oldest_entry(
-    tx: aiosqlite.Connection, key: UsageKey, measure: Measure, *, slot: int | None = None
-) -> list[tuple[float, int]]:
+async def _oldest_entry(tx: Tx, key: UsageKey, measure: Measure, *, slot: int | None = None) -> list[tuple[float, int]]:
     rows = await tx.execute_fetchall(
         f"SELECT counted_at, sum({_entry_amount(measure)}) AS n FROM {_EDGE}{_where(measure)}"  # noqa: S608 - constants
         " GROUP BY counted_at HAVING n > 0 ORDER BY counted_at LIMIT 1",
@@ -284,7 +277,7 @@ async def _oldest_entry(
     return [(row[0], row[1]) for row in rows]
 
 
-async def count_waiting(tx: aiosqlite.Connection, key: UsageKey, *, exclude: int = 0) -> WaitingJobs:
+async def count_waiting(tx: Tx, key: UsageKey, *, exclude: int = 0) -> WaitingJobs:
     """Return how many jobs of a person are held, queued or running, without the job ``exclude``."""
     found = await _WAITING.fetch(
         tx,
@@ -296,7 +289,7 @@ async def count_waiting(tx: aiosqlite.Connection, key: UsageKey, *, exclude: int
     return found[0]
 
 
-async def other_uses(tx: aiosqlite.Connection, key: UsageKey, *, since: float, now: float) -> tuple[UsageEntry, ...]:
+async def other_uses(tx: Tx, key: UsageKey, *, since: float, now: float) -> tuple[UsageEntry, ...]:
     """Return the usage beyond the person's own jobs: overdue loans, and jobs of accounts that were unlinked since."""
     return tuple(
         UsageEntry(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-import aiosqlite
-
 from bot.core.people import Actor
 from bot.core.quotas import QuotaRule, RuleTerms, Scope
 from bot.quotas.rules.terms import dump_terms, load_terms
+from bot.storage.database import Tx
 from bot.storage.sql import Converter, RowMapper
 
 
@@ -32,9 +31,7 @@ _KEY = (
 _NEAR = "by_owner IN (0, 1) AND coalesce(platform, '') IN ('', ?) AND coalesce(place, '') IN ('', ?)"
 
 
-async def put_rule(
-    tx: aiosqlite.Connection, scope: Scope, terms: RuleTerms, *, by_owner: bool, set_by: str, now: float
-) -> None:
+async def put_rule(tx: Tx, scope: Scope, terms: RuleTerms, *, by_owner: bool, set_by: str, now: float) -> None:
     """Set the rule of a scope; an existing one is replaced.
 
     Args:
@@ -64,12 +61,12 @@ async def put_rule(
     )
 
 
-async def get_rule(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
+async def get_rule(tx: Tx, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
     """Return the rule of exactly this scope; None if there is none."""
     return await _RULES.select_one(tx, f"WHERE {_KEY}", _key(scope, by_owner=by_owner))
 
 
-async def remove_rule(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
+async def remove_rule(tx: Tx, scope: Scope, *, by_owner: bool) -> QuotaRule | None:
     """Delete the rule of exactly this scope; returns it, or None if there was none."""
     return await _RULES.fetch_one(
         tx,
@@ -78,14 +75,12 @@ async def remove_rule(tx: aiosqlite.Connection, scope: Scope, *, by_owner: bool)
     )
 
 
-async def rules_of_place(tx: aiosqlite.Connection, platform: str, place: str | None) -> tuple[QuotaRule, ...]:
+async def rules_of_place(tx: Tx, platform: str, place: str | None) -> tuple[QuotaRule, ...]:
     """Return the rules that may apply to anybody on this platform and, if a guild's id is given, in that place."""
     return await _RULES.select(tx, f"WHERE {_NEAR} ORDER BY id", (platform, place or ""))
 
 
-async def rules_of_person(
-    tx: aiosqlite.Connection, actor: Actor, place: str | None, person_id: int | None
-) -> tuple[QuotaRule, ...]:
+async def rules_of_person(tx: Tx, actor: Actor, place: str | None, person_id: int | None) -> tuple[QuotaRule, ...]:
     """Return the rules that may apply to a person. Rules for other roles and other people are left out.
 
     Args:
@@ -104,7 +99,7 @@ async def rules_of_person(
     )
 
 
-async def all_rules(tx: aiosqlite.Connection) -> tuple[QuotaRule, ...]:
+async def all_rules(tx: Tx) -> tuple[QuotaRule, ...]:
     """Return every rule: the owner's first, then those of places, each in the order of creation."""
     return await _RULES.select(tx, "ORDER BY by_owner DESC, id")
 
