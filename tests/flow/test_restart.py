@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -228,13 +229,15 @@ async def test_a_lost_card_is_bound_once_and_in_its_own_chat_alone(make: Make) -
 
 
 async def test_killed_while_the_first_card_is_sent_and_the_job_fails(make: Make) -> None:
-    gate = StepGate()
-    bot = await make(engine=FakeEngine(pause=gate, fail=lambda _recipe: BadRecipe("planted")))
+    # The engine refuses a recipe before its first step, so it must not refuse it before the first card is sent.
+    failing = asyncio.Event()
+    engine = FakeEngine(pause=StepGate(), fail=lambda _: BadRecipe("planted") if failing.is_set() else None)
+    bot = await make(engine=engine)
     bot.surface.plan(Call.SEND, Fault.KILLED_AFTER)
     job = await bot.ask()
     await bot.until(bot.surface.killed.is_set)
+    failing.set()
     await bot.restart()
-    gate.open()
     await bot.reaches(job.id, JobState.FAILED)
     await bot.quiet()
     assert [seen.card.final for seen in bot.chats.shown(job.id) if seen.card] == [False, True]
