@@ -14,6 +14,10 @@ MAX_ATTEMPTS = 3
 """A job fails and is refunded if the engine is lost more often than this while it draws it."""
 
 
+BULK_FROM = 5
+"""A request for this many pictures or more is bulk. Chats can't request that many; the page and programs can."""
+
+
 class JobState(StrEnum):
     """State of a job. HELD: waits for approval. PAINTED: its pictures are stored. DELIVERED: it has been shown."""
 
@@ -62,10 +66,6 @@ class Job:
     """Channel of the place where it was requested; empty in direct messages and on the page."""
     forgotten: bool = False
     """Its person has deleted their data: its prompt and its pictures are gone."""
-
-
-BULK_FROM = 5
-"""A request for this many pictures or more is bulk. Chats can't request that many; the page and programs can."""
 
 
 def ticket_of(job: Job) -> Ticket:

@@ -13,6 +13,56 @@ from bot.core.errors import BadInput
 from bot.core.recipes import MAX_SEED
 from bot.core.texts import bounded, fold, lower, shown
 
+WORD_CHARS = 64
+"""Longer words are cut: nobody types them, and they may come from a pasted file."""
+
+_UNSPACED = "".join(
+    f"{chr(low)}-{chr(high)}"
+    for low, high in (
+        (0x0E00, 0x0EFF),  # Thai, Lao
+        (0x1000, 0x109F),  # Burmese
+        (0x1780, 0x17FF),  # Khmer
+        (0x3040, 0x30FF),  # Hiragana, Katakana
+        (0x3400, 0x4DBF),  # Han, extension A
+        (0x4E00, 0x9FFF),  # Han
+        (0xF900, 0xFAFF),  # Han, compatibility
+        (0x20000, 0x3FFFF),  # Han, extensions B to J
+    )
+)
+
+_PLAIN = re.compile(r"[a-z0-9]+")
+
+# A run of characters without spaces, a word, or a single sign.
+_ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)|(?P<sign>[^\w\s])")
+
+QUERY_CHARS = 200
+"""Maximum length of a search in characters."""
+
+MOST_WORDS = 32
+"""Maximum number of terms in a search; pairs of Chinese characters count as terms."""
+
+_KEYS: Mapping[str, str] = {
+    "model": "model",
+    "模型": "model",
+    "seed": "seed",
+    "种子": "seed",
+    "size": "size",
+    "尺寸": "size",
+    "before": "before",
+    "之前": "before",
+    "after": "after",
+    "之后": "after",
+    "is": "is",
+}
+
+_STAR = "★"
+
+_FAVOURITE = frozenset({"favourite", "favourites", "favorite", "favorites", _STAR, "收藏"})
+
+_DATE = re.compile(r"(\d{4})(?:[-/.年](\d{1,2})(?:[-/.月](\d{1,2})日?|月)?|年)?", re.ASCII)
+
+_SIZE = re.compile(r"(\d{1,5})[x×*](\d{1,5})", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -40,27 +90,6 @@ class Query:
     def only_favourites(self) -> bool:
         """Whether it asks for favourites and nothing else about the pictures: other people's are included then."""
         return self.favourite and not self.words and (self.model, self.seed, self.size) == (None, None, None)
-
-
-WORD_CHARS = 64
-"""Longer words are cut: nobody types them, and they may come from a pasted file."""
-
-_UNSPACED = "".join(
-    f"{chr(low)}-{chr(high)}"
-    for low, high in (
-        (0x0E00, 0x0EFF),  # Thai, Lao
-        (0x1000, 0x109F),  # Burmese
-        (0x1780, 0x17FF),  # Khmer
-        (0x3040, 0x30FF),  # Hiragana, Katakana
-        (0x3400, 0x4DBF),  # Han, extension A
-        (0x4E00, 0x9FFF),  # Han
-        (0xF900, 0xFAFF),  # Han, compatibility
-        (0x20000, 0x3FFFF),  # Han, extensions B to J
-    )
-)
-_PLAIN = re.compile(r"[a-z0-9]+")
-# A run of characters without spaces, a word, or a single sign.
-_ANY = re.compile(rf"(?P<run>(?:(?=\w)[{_UNSPACED}])+)|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+)|(?P<sign>[^\w\s])")
 
 
 def index_terms(text: str) -> tuple[str, ...]:
@@ -94,31 +123,6 @@ def _fold(text: str) -> str:
     # Folding case may produce new diacritics (İ), so the text is decomposed before and after.
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return unicodedata.normalize("NFC", "".join(c for c in apart if unicodedata.category(c) not in {"Mn", "Mc"}))
-
-
-QUERY_CHARS = 200
-"""Maximum length of a search in characters."""
-
-MOST_WORDS = 32
-"""Maximum number of terms in a search; pairs of Chinese characters count as terms."""
-
-_KEYS: Mapping[str, str] = {
-    "model": "model",
-    "模型": "model",
-    "seed": "seed",
-    "种子": "seed",
-    "size": "size",
-    "尺寸": "size",
-    "before": "before",
-    "之前": "before",
-    "after": "after",
-    "之后": "after",
-    "is": "is",
-}
-_STAR = "★"
-_FAVOURITE = frozenset({"favourite", "favourites", "favorite", "favorites", _STAR, "收藏"})
-_DATE = re.compile(r"(\d{4})(?:[-/.年](\d{1,2})(?:[-/.月](\d{1,2})日?|月)?|年)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,5})[x×*](\d{1,5})", re.ASCII)
 
 
 def parse_query(typed: str) -> Query:

@@ -18,7 +18,23 @@ BATCH = 100
 _PAGES = 64
 """Pages of the index that are merged in one transaction."""
 
-_NEWEST_FIRST = 2**62
+_ANY = "_"
+"""Term of every job."""
+
+_FAVOURITE = "_favourite_"
+"""Term of each job with a favourite of its author."""
+
+MAX_SEARCH_NUMBER = 999
+"""Numbers wrap after this: buttons have space for three digits."""
+
+MAX_SEARCHES = 50
+"""Number of an account's last searches that are stored."""
+
+_NEWEST = 2**62
+"""An id above those of all jobs."""
+
+_LATEST = 1e18
+"""A time after all jobs, in Unix seconds."""
 
 
 async def index_job(tx: Tx, job: Job) -> None:
@@ -57,7 +73,7 @@ async def find_jobs(tx: Tx, person_id: int, query: Query, *, limit: int, before:
         return ()
     rows = await tx.execute_fetchall(
         "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
-        (_match(accounts, query), low, min(high, before or _NEWEST_FIRST), limit),
+        (_match(accounts, query), low, min(high, before or _NEWEST), limit),
     )
     return tuple(row[0] for row in rows)
 
@@ -98,7 +114,7 @@ async def merge_batch(tx: Tx) -> bool:
 
 async def _between(tx: Tx, person_id: int, query: Query) -> tuple[int | None, int]:
     """Return the range of job ids in a query's time span: the first, or None if there is none, and the end."""
-    low, high = 0, _NEWEST_FIRST
+    low, high = 0, _NEWEST
     if query.since is not None:
         first = await jobs.first_since(tx, person_id, query.since)
         if first is None:
@@ -113,10 +129,6 @@ def _match(accounts: Sequence[int], query: Query) -> str:
     """Return the query in FTS5's syntax. Typed terms are quoted and contain only letters, digits and symbols."""
     terms = [*query.words, *_marks(query)] or [_ANY]
     return " AND ".join("(" + " OR ".join(f'"{account}_{term}"' for account in accounts) + ")" for term in terms)
-
-
-_ANY = "_"
-_FAVOURITE = "_favourite_"
 
 
 def _marks(query: Query) -> Iterable[str]:
@@ -159,13 +171,6 @@ def _words(job: Job, *, favourite: bool) -> str:
     return " ".join(f"{job.account_id}_{term}" for term in terms)
 
 
-MAX_NUMBER = 999
-"""Numbers wrap after this: buttons have space for three digits."""
-
-MAX_SEARCHES = 50
-"""Number of an account's last searches that are stored."""
-
-
 async def add_search(tx: Tx, account_id: int, query: str, *, now: float) -> int:
     """Store a typed search; return its number, 1 to 999. A repeated search keeps its number.
 
@@ -182,7 +187,7 @@ async def add_search(tx: Tx, account_id: int, query: str, *, now: float) -> int:
     )
     number = next((row[0] for row in rows if row[1] == query), None)
     if number is None:
-        number = _free({row[0] for row in rows})
+        number = _next_number({row[0] for row in rows})
     await tx.execute_fetchall(
         "INSERT INTO searches (account_id, number, query, at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (account_id, number) DO UPDATE SET query = excluded.query, at = excluded.at",
@@ -202,13 +207,9 @@ async def get_search(tx: Tx, account_id: int, number: int) -> str | None:
     return next((str(row[0]) for row in rows), None)
 
 
-def _free(used: set[int]) -> int:
+def _next_number(used: set[int]) -> int:
     last = max(used, default=0)
-    return last + 1 if last < MAX_NUMBER else min(set(range(1, MAX_NUMBER + 1)) - used)
-
-
-_NEWEST = 2**62
-_LATEST = 1e18
+    return last + 1 if last < MAX_SEARCH_NUMBER else min(set(range(1, MAX_SEARCH_NUMBER + 1)) - used)
 
 
 async def add_favourite(tx: Tx, person_id: int, pictures: Sequence[Picture], *, now: float) -> None:

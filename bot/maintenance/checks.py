@@ -13,6 +13,16 @@ from bot.moderation import store as moderation_rows
 from bot.quotas.store import ledger
 from bot.storage.database import Database, Tx
 
+SETBACK_SECONDS = 5.0
+"""Corrections of the clock up to this many seconds are not logged."""
+
+EARLIEST = 1_735_689_600.0
+"""2025-01-01 in Unix seconds. A clock before it is not set yet (a machine without a battery after its start), and rows
+are not changed by it."""
+
+INTEGRITY_INTERVAL = 6 * 3600.0
+"""Seconds between two checks; each reads the whole file."""
+
 log = logging.getLogger(__name__)
 
 DAY = 86400.0
@@ -26,7 +36,7 @@ PAUSED_AFTER = 7 * DAY
 CONFIRMED_AFTER = DAY
 """Seconds of service with a steady clock until a doubted clock is trusted."""
 
-_SLACK = 600.0
+_STEADY_SECONDS = 600.0
 """Corrections of the clock up to this many seconds are normal while the service runs."""
 
 
@@ -71,12 +81,12 @@ class ClockTrust:
         async with self._db.write() as tx:
             seen, doubt = await store.read_clock(tx)
             newest = await store.newest_request(tx)
-            if seen > now + _SLACK:
+            if seen > now + _STEADY_SECONDS:
                 # It was set back: drop the doubt, and ignore times in the future.
                 seen, doubt = 0.0, None
             known = max([moment for moment in (seen + ran if seen else 0.0, newest) if 0 < moment <= now], default=now)
             ahead = now - known
-            jumped = ahead > (_SLACK if ran and seen else DOUBTED_AFTER)
+            jumped = ahead > (_STEADY_SECONDS if ran and seen else DOUBTED_AFTER)
             if doubt is None:
                 doubt = Doubt(known, 0.0) if jumped else None
             elif jumped:
@@ -89,14 +99,6 @@ class ClockTrust:
         ahead = now - doubt.known
         paused = ahead > PAUSED_AFTER
         return TrustedTime(doubt.known if paused else now, doubted=True, paused=paused, ahead=ahead)
-
-
-SLACK = 5.0
-"""Corrections of the clock up to this many seconds are not logged."""
-
-EARLIEST = 1_735_689_600.0
-"""2025-01-01 in Unix seconds. A clock before it is not set yet (a machine without a battery after its start), and rows
-are not changed by it."""
 
 
 class ClockSetback:
@@ -122,7 +124,7 @@ class ClockSetback:
     async def check(self) -> None:
         """Correct the rows if the clock was set back since the last check. Raises Unavailable; then check again."""
         offset = self._clock.now() - self._clock.monotonic()
-        if offset < self._offset - SLACK:
+        if offset < self._offset - SETBACK_SECONDS:
             async with self._db.write() as tx:
                 await clamp(tx, self._clock.now())
             log.warning("the clock was set back by %.0f s", self._offset - offset)
@@ -139,15 +141,11 @@ async def clamp(tx: Tx, now: float) -> None:
         log.warning("the clock was set back: %d ledger lines that count in the future count now", moved)
 
 
-EVERY = 6 * 3600.0
-"""Seconds between two checks; each reads the whole file."""
-
-
 async def watch_integrity(db: Database, clock: Clock) -> None:
     """Check the database file until cancelled. Damage is logged and reported by ``Database.probe``."""
     while True:
         try:
             db.found_damaged(await store.integrity_problem(db.path))
         except Exception:  # the service goes on without checks
-            log.exception("the database could not be checked; again in %g h", EVERY / 3600)
-        await clock.sleep(EVERY)
+            log.exception("the database could not be checked; again in %g h", INTEGRITY_INTERVAL / 3600)
+        await clock.sleep(INTEGRITY_INTERVAL)

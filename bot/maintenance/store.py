@@ -63,6 +63,12 @@ _TALLIED = (
 )
 
 
+_BUSY_SECONDS = 5.0
+
+NAME = "clock"
+"""Option of the service: ``seen``; ``known`` and ``ran`` too while the clock is doubted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """An inconsistency: what is wrong, in English for operators, and the id of the job, credit or person."""
@@ -88,9 +94,6 @@ async def faults(tx: Tx) -> tuple[Fault, ...]:
         rows = await tx.execute_fetchall(f"{query} LIMIT {_MAX_FAULTS}")
         found += [Fault(what, row[0]) for row in rows]
     return tuple(found)
-
-
-_BUSY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +154,6 @@ async def integrity_problem(path: Path) -> str:
             with suppress(sqlite3.ProgrammingError):  # already closed
                 db.interrupt()
         raise
-
-
-NAME = "clock"
-"""Option of the service: ``seen``; ``known`` and ``ran`` too while the clock is doubted."""
 
 
 @dataclass(frozen=True, slots=True)

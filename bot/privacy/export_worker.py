@@ -27,6 +27,12 @@ from bot.storage.codec import dump_card
 from bot.storage.data_files import sync_folder
 from bot.storage.database import Database
 
+SWEEP_INTERVAL = 3600.0
+"""Seconds between two removals of expired files."""
+
+_JOBS = 200
+"""Jobs that are read in one transaction; other readers wait for it."""
+
 log = logging.getLogger(__name__)
 
 _END_BYTES = 22
@@ -135,13 +141,6 @@ def _entry(name: str, how: int) -> zipfile.ZipInfo:
     entry.compress_type = how
     entry.external_attr = 0o600 << 16
     return entry
-
-
-SWEEP_INTERVAL = 3600.0
-"""Seconds between two removals of expired files."""
-
-_JOBS = 200
-"""Jobs that are read in one transaction; other readers wait for it."""
 
 
 class ExportWorker:

@@ -32,6 +32,12 @@ PATH = "exports"
 _TOKEN_BYTES = 16
 
 
+DAYS = "keep_days"
+"""Option of a place or of the whole service: retention in days; unlimited if not set."""
+
+_DAY = 86400
+
+
 async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | None:
     """Request an export of the actor's data; return its link, or None if it will be sent to the chat.
 
@@ -147,12 +153,6 @@ async def _remove_files(ctx: AppContext, removed: Forgotten) -> None:
     await data_files.remove_pictures(ctx.pictures, removed.pictures)
     await exports.remove_files(ctx.pictures, removed.exports)
     await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
-
-
-DAYS = "keep_days"
-"""Option of a place or of the whole service: retention in days; unlimited if not set."""
-
-_DAY = 86400
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,18 @@ from typing import BinaryIO
 
 from bot.core.errors import Unavailable
 
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+
+PICTURE_NAME = re.compile(r"\d{1,18}-\d{1,4}\.png", re.ASCII)
+"""Name of a picture in the folder of its day."""
+
+_OTHERS = 0o077
+
+MIN_FREE_BYTES = 64 * 2**20
+"""Requests are refused below this free space: it is for pictures that are being drawn, and for the database."""
+
+_TEMPORARY = ".part"
+
 log = logging.getLogger(__name__)
 
 PICTURES = "pictures"
@@ -134,14 +146,6 @@ def is_sendable(pictures: Path, path: Path) -> bool:
     return is_card_file(name, pictures.name) and not is_linked(data / folder, rest)
 
 
-FILE_MODE, FOLDER_MODE = 0o600, 0o700
-
-PICTURE_NAME = re.compile(r"\d{1,18}-\d{1,4}\.png", re.ASCII)
-"""Name of a picture in the folder of its day."""
-
-_OTHERS = 0o077
-
-
 def make_folder(path: Path) -> None:
     """Make a folder and its missing parents; only their owner may use them. Raises OSError."""
     missing = []
@@ -237,12 +241,6 @@ def day_folders(folder: Path, digits: int) -> Iterator[Path]:
     for entry in os.scandir(folder):
         if len(entry.name) == digits and entry.name.isdecimal() and entry.is_dir(follow_symlinks=False):
             yield Path(entry.path)
-
-
-MIN_FREE_BYTES = 64 * 2**20
-"""Requests are refused below this free space: it is for pictures that are being drawn, and for the database."""
-
-_TEMPORARY = ".part"
 
 
 def picture_path(job_id: int, index: int, created_at: float) -> str:

@@ -20,6 +20,9 @@ _CLEAR_CARD = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '
 _OVER = frozenset({MessageState.SHOWN.value, MessageState.UNCLEAR.value, MessageState.GONE.value})
 _MESSAGES = RowMapper(Message, "messages", converters={"address": ADDRESS})
 
+ALL = None
+"""All pictures of a job."""
+
 log = logging.getLogger(__name__)
 
 FINAL = "final:"
@@ -90,10 +93,6 @@ def _place(address: Address) -> tuple[str | None, ...]:
 async def add_document(tx: Tx, event: str, address: Address, card_json: str) -> int:
     """Add files that belong to no job, in state WANTED: the pictures of a card are sent to its person as files."""
     return await _add(tx, MessageKind.DOCUMENT, MessageState.WANTED, event, address, card=card_json)
-
-
-ALL = None
-"""All pictures of a job."""
 
 
 def addresses_of(message: Message) -> tuple[Address, ...]:

@@ -12,6 +12,61 @@ from bot.storage import inputs, jobs, messages
 from bot.storage.database import Transactions, Tx
 from bot.storage.sql import RowMapper
 
+_PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+
+_SHOWN = (
+    "SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+)
+
+_NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
+
+# Its trigger deletes the jobs from the search index.
+_NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+
+_NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
+_NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
+
+_NO_PROMPTS = (
+    "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', roles = '[]', style = '', image = '',"
+    " mask = '', seed = 0, variation_seed = 0, forgotten = 1 WHERE person_id = ? AND NOT forgotten"
+)
+
+_NO_MESSAGES = (
+    "UPDATE messages SET unwanted = 1, card = CASE kind WHEN 'notice' THEN '' ELSE card END"
+    " WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+    " AND state IN ('opening', 'wanted', 'sending', 'shown')"
+)
+
+# Messages to log channels about the person's refusals: the sent message stays, the copy here is deleted.
+_NO_REFUSALS = (
+    "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
+    " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
+    " AND messages.event < 'refused:' || accounts.id || ';' WHERE accounts.person_id = ?)"
+)
+
+_NO_NAME = "UPDATE people SET name = '' WHERE id = ?"
+
+_NO_NEWCOMER = (
+    "UPDATE access SET name = '' WHERE kind = 'person'"
+    " AND (platform, subject) IN (SELECT platform, user_id FROM accounts WHERE person_id = ?)"
+)
+
+_NO_NAMES = "UPDATE accounts SET name = '', handle = '' WHERE person_id = ?"
+
+_ALL = (
+    _NO_FAVOURITES,
+    _NO_PICTURES,
+    _NO_SEARCHES,
+    _NO_EXPORTS,
+    _NO_PROMPTS,
+    _NO_MESSAGES,
+    _NO_REFUSALS,
+    _NO_NAME,
+    _NO_NEWCOMER,
+    _NO_NAMES,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Losses:
@@ -21,6 +76,17 @@ class Losses:
     waiting: int
     pictures: int
     favourites: int
+
+
+_LOSSES = RowMapper(
+    Losses,
+    columns={
+        "jobs": "(SELECT count(*) FROM jobs WHERE person_id = ?1 AND NOT forgotten)",
+        "waiting": "(SELECT count(*) FROM jobs WHERE person_id = ?1 AND state IN ('held', 'queued', 'running'))",
+        "pictures": "(SELECT count(*) FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?1))",
+        "favourites": "(SELECT count(*) FROM favourites WHERE person_id = ?1)",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,60 +106,10 @@ class Forgotten:
     jobs: tuple[int, ...]
 
 
-_COUNTS = (
-    "SELECT count(*) FROM jobs WHERE person_id = ? AND NOT forgotten",
-    "SELECT count(*) FROM jobs WHERE person_id = ? AND state IN ('held', 'queued', 'running')",
-    "SELECT count(*) FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)",
-    "SELECT count(*) FROM favourites WHERE person_id = ?",
-)
-_PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
-_SHOWN = (
-    "SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
-)
-_NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
-# Its trigger deletes the jobs from the search index.
-_NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
-_NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
-_NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
-_NO_PROMPTS = (
-    "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', roles = '[]', style = '', image = '',"
-    " mask = '', seed = 0, variation_seed = 0, forgotten = 1 WHERE person_id = ? AND NOT forgotten"
-)
-_NO_MESSAGES = (
-    "UPDATE messages SET unwanted = 1, card = CASE kind WHEN 'notice' THEN '' ELSE card END"
-    " WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
-    " AND state IN ('opening', 'wanted', 'sending', 'shown')"
-)
-# Messages to log channels about the person's refusals: the sent message stays, the copy here is deleted.
-_NO_REFUSALS = (
-    "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
-    " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
-    " AND messages.event < 'refused:' || accounts.id || ';' WHERE accounts.person_id = ?)"
-)
-_NO_NAME = "UPDATE people SET name = '' WHERE id = ?"
-_NO_NEWCOMER = (
-    "UPDATE access SET name = '' WHERE kind = 'person'"
-    " AND (platform, subject) IN (SELECT platform, user_id FROM accounts WHERE person_id = ?)"
-)
-_NO_NAMES = "UPDATE accounts SET name = '', handle = '' WHERE person_id = ?"
-_ALL = (
-    _NO_FAVOURITES,
-    _NO_PICTURES,
-    _NO_SEARCHES,
-    _NO_EXPORTS,
-    _NO_PROMPTS,
-    _NO_MESSAGES,
-    _NO_REFUSALS,
-    _NO_NAME,
-    _NO_NEWCOMER,
-    _NO_NAMES,
-)
-
-
 async def losses(tx: Tx, person_id: int) -> Losses:
     """Count what the deletion of a person's data would remove."""
-    counts = [next(iter(await tx.execute_fetchall(sql, (person_id,))))[0] for sql in _COUNTS]
-    return Losses(*counts)
+    (counted,) = await _LOSSES.fetch(tx, f"SELECT {_LOSSES.columns}", (person_id,))
+    return counted
 
 
 async def open_jobs(tx: Tx, person_id: int) -> tuple[tuple[int, JobState], ...]:

@@ -216,7 +216,7 @@ async def test_searches_keep_their_number_and_the_oldest_make_room(tx: Tx) -> No
 
 
 async def test_search_numbers_never_grow_beyond_a_button(tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_rows, "MAX_NUMBER", 60)
+    monkeypatch.setattr(history_rows, "MAX_SEARCH_NUMBER", 60)
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
     numbers = [await history_rows.add_search(tx, person.account_id, f"q{n}", now=float(n)) for n in range(150)]
     assert max(numbers) == 60
