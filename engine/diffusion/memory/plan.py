@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.estimate import TILE, Estimate
-from engine.diffusion.memory.placements import QUANTISED, Placement, Size, formats, need, placements, tilings, usual
-from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Plan, gib
+from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Placement, Plan, gib
+
+QUANTISED = ("int8", "nf4", "gguf")
+"""Precisions that need a quantisation library."""
 
 MOST = 32
 """Largest batch that is planned."""
@@ -22,7 +24,16 @@ _LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES}
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Size:
+    """Width and height in pixels, and the bytes of a GGUF file that holds the denoiser (0: none)."""
+
+    width: int
+    height: int
+    gguf: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanRequest:
     """The inputs of a plan.
 
     Attributes:
@@ -68,21 +79,21 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         EngineError: The requested precision needs a library that is missing, or another device.
     """
     _check("gguf" if gguf else asked, device, libraries)
-    question = _Question(
+    request = _PlanRequest(
         profile, Estimate(profile, dense=device.kind == MPS), Size(width, height, gguf), device, asked, libraries
     )
     if device.kind == CPU:
-        return _on_cpu(question, ())
+        return _on_cpu(request, ())
     budget = device.free - _spare(device)
     first = ""
-    for placement, tiled in placements(question.estimate, device, asked, libraries, question.size):
-        there, here = need(question.estimate, placement, question.size, 1, tiled=tiled)
+    for placement, tiled in _gpu_placements(request.estimate, device, asked, libraries, request.size):
+        there, here = _need(request.estimate, placement, request.size, 1, tiled=tiled)
         if there <= budget and here <= device.host_free - _own(device):
-            why = (first, *_reasons(question, placement, tiled=tiled))
-            made = _made(question.estimate, placement, question.size, budget, tiled=tiled)
-            return replace(made, on=device.kind, reasons=tuple(r for r in why if r))
-        first = first or _too_large(question, placement, there, budget)
-    return _on_cpu(question, (first, "It is drawn on the CPU."))
+            reasons = tuple(filter(None, (first, *_reasons(request, placement, tiled=tiled))))
+            made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
+            return replace(made, on=device.kind, reasons=reasons)
+        first = first or _too_large(request, placement, there, budget)
+    return _on_cpu(request, (first, "It is drawn on the CPU."))
 
 
 def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0) -> Plan:
@@ -92,13 +103,12 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
         OutOfMemory: Pictures of this size do not fit.
     """
     estimate = Estimate(profile, dense=old.on == MPS)
-    placement = Placement(old.precision, old.storage, old.compute, old.vae, old.text_encoder, old.offload)
     size = Size(width, height, gguf)
     there = 0
-    for tiled in tilings(size):
-        there, _ = need(estimate, placement, size, 1, tiled=tiled)
+    for tiled in _tilings(size):
+        there, _ = _need(estimate, old, size, 1, tiled=tiled)
         if there <= old.budget:
-            made = _made(estimate, placement, size, old.budget, tiled=tiled)
+            made = _batched(estimate, old, size, old.budget, tiled=tiled)
             return replace(made, on=old.on, reasons=old.reasons)
     raise OutOfMemory(
         f"A picture of {width}x{height} takes {gib(there)} with {profile.title}, and {gib(old.budget)} are there: "
@@ -113,18 +123,19 @@ def safer(precision: str, device: Device) -> str | None:
     return "fp32" if precision == "bf16" or not device.bf16 else "bf16"
 
 
-def _made(estimate: Estimate, placement: Placement, size: Size, budget: int, *, tiled: bool) -> Plan:
+def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, *, tiled: bool) -> Plan:
+    """Return the plan for a placement with the largest batch that fits the budget."""
     batch = 1
-    while batch < MOST and need(estimate, placement, size, batch + 1, tiled=tiled)[0] <= budget:
+    while batch < MOST and _need(estimate, placement, size, batch + 1, tiled=tiled)[0] <= budget:
         batch += 1
-    there, here = need(estimate, placement, size, 1, tiled=tiled)
+    there, here = _need(estimate, placement, size, 1, tiled=tiled)
     return Plan(
         on=CPU,
         precision=placement.precision,
         storage=placement.storage,
         compute=placement.compute,
         vae=placement.vae,
-        text_encoder=placement.text,
+        text_encoder=placement.text_encoder,
         offload=placement.offload,
         tile_vae=tiled,
         batch=batch,
@@ -134,42 +145,42 @@ def _made(estimate: Estimate, placement: Placement, size: Size, budget: int, *, 
     )
 
 
-def _on_cpu(question: _Question, before: tuple[str, ...]) -> Plan:
-    device, estimate, size = question.device, question.estimate, question.size
+def _on_cpu(request: _PlanRequest, before: tuple[str, ...]) -> Plan:
+    device, estimate, size = request.device, request.estimate, request.size
     cpu = device if device.kind == CPU else replace(device, kind=CPU, bf16=False, fp8=False, free=device.host_free)
     budget = cpu.host_free - _own(cpu)
     least = 0
-    for placement, why in _cpu_placements(question, cpu):
-        for tiled in tilings(size):
-            there, _ = need(estimate, placement, size, 1, tiled=tiled)
+    for placement, why in _cpu_placements(request, cpu):
+        for tiled in _tilings(size):
+            there, _ = _need(estimate, placement, size, 1, tiled=tiled)
             if there <= budget:
-                said = (*before, *_guess(question), why, *((_TILES,) if tiled else ()))
-                return replace(_made(estimate, placement, size, budget, tiled=tiled), reasons=said)
+                said = (*before, *_guess(request), why, *((_TILES,) if tiled else ()))
+                return replace(_batched(estimate, placement, size, budget, tiled=tiled), reasons=said)
             least = min(there, least or there)
     where = "" if device.kind == CPU else f" (the card has {gib(device.free)} free)"
     raise OutOfMemory(
-        f"{question.profile.title} takes at least {gib(least)} for a picture of {size.width}x{size.height}, and main "
+        f"{request.profile.title} takes at least {gib(least)} for a picture of {size.width}x{size.height}, and main "
         f"memory and swap have {gib(max(0, budget))} to spare{where}: close other programs, or choose a smaller model."
     )
 
 
-def _cpu_placements(question: _Question, cpu: Device) -> Iterator[tuple[Placement, str]]:
+def _cpu_placements(request: _PlanRequest, cpu: Device) -> Iterator[tuple[Placement, str]]:
     def placement(precision: str, text: str = "device") -> Placement:
-        storage, compute, vae = formats(question.estimate, cpu, precision)
+        storage, compute, vae = _formats(request.estimate, cpu, precision)
         return Placement(precision, storage, compute, vae, text, "none")
 
-    quantises = TORCHAO in question.libraries
-    if question.size.gguf:
+    quantises = TORCHAO in request.libraries
+    if request.size.gguf:
         yield placement("gguf"), "The denoiser's weights stay as they are in the GGUF file."
         if quantises:
             yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
         return
-    asked = question.asked
+    asked = request.asked
     # A CPU does not support every precision that may be requested for a GPU.
-    if asked != "auto" and (cpu is question.device or asked in ("fp32", "bf16", "int8")):
+    if asked != "auto" and (cpu is request.device or asked in ("fp32", "bf16", "int8")):
         yield placement(asked, "int8" if asked == "int8" else "device"), f"EASEL_PRECISION asks for {asked}."
         return
-    if question.estimate.all_parameters * 4 < SMALL:
+    if request.estimate.all_parameters * 4 < SMALL:
         yield placement("fp32"), "A CPU draws small models in fp32, where the same seed gives the same picture."
     elif cpu.bf16:
         yield placement("bf16"), "This processor computes in bf16 by itself."
@@ -178,6 +189,130 @@ def _cpu_placements(question: _Question, cpu: Device) -> Iterator[tuple[Placemen
         yield placement("bf16"), "Memory is too short for fp32: the weights wait in bf16 and are computed with in fp32."
     if quantises:
         yield placement("int8", "int8"), "Memory is short: the weights are kept in int8."
+
+
+def _formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, str, str]:
+    """Return the storage format, the compute format and the VAE's format for a precision on a device.
+
+    Where bfloat16 is emulated, weights are stored in it and computed in fp32; so are fp16 weights of families that
+    overflow in fp16.
+    """
+    known = estimate.footprint
+    if precision in ("fp16", "fp32", "bf16"):
+        storage = precision
+        compute = precision
+        if (precision == "fp16" and not known.fp16) or (precision == "bf16" and not device.bf16):
+            compute = "fp32"
+    else:
+        compute = _half(estimate, device)
+        storage = "fp8" if precision == "fp8" else compute
+    vae = compute if compute != "fp16" or known.vae_fp16 else "fp32"
+    return storage, compute, vae
+
+
+def _half(estimate: Estimate, device: Device) -> str:
+    """Return the smallest format in which this family can compute on this device."""
+    if device.bf16:
+        return "bf16"
+    return "fp16" if estimate.footprint.fp16 and device.kind != "cpu" else "fp32"
+
+
+def _usual(device: Device) -> str:
+    """Return the precision that is tried first on a GPU."""
+    return "bf16" if device.bf16 else "fp16"
+
+
+def _tilings(size: Size) -> tuple[bool, ...]:
+    """Return the tilings to try: the VAE on whole pictures first, then on tiles where the picture is larger than one."""
+    return (False, True) if max(size.width, size.height) > TILE else (False,)
+
+
+def _gpu_placements(
+    estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], size: Size
+) -> Iterator[tuple[Placement, bool]]:
+    """Yield the placements for a GPU, best first, and whether the VAE works on tiles.
+
+    Everything on the device comes first, then the text encoder in main memory, tiles, quantised weights, and last the
+    offloading of all layers.
+    """
+    precisions = _precisions(device, asked, libraries, size.gguf)
+    texts = ["device"]
+    if device.kind == CUDA:
+        texts.append("host")
+    if TORCHAO in libraries and device.kind in (CUDA, MPS):
+        texts.append("int8")
+    for precision in precisions:
+        for tiled in _tilings(size):
+            for text in texts:
+                yield _placement(estimate, device, precision, text, "text" if text == "host" else "none"), tiled
+    if device.kind != CUDA:
+        return  # an Apple GPU's memory is main memory: offloading gains nothing
+    for offload in ("group", "model", "sequential"):
+        for precision in precisions:
+            if (offload == "group" and not device.stream) or not _moves(precision, offload):
+                continue
+            for tiled in _tilings(size):
+                yield (
+                    _placement(estimate, device, precision, "device" if offload == "model" else "host", offload),
+                    tiled,
+                )
+
+
+def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:
+    """Return the peak bytes on the device, and the bytes kept in main memory."""
+    # Only the denoiser is kept in fp8.
+    unquantised = placement.compute if placement.storage == "fp8" else placement.storage
+    text = estimate.text("int8" if placement.text_encoder == "int8" else unquantised, placement.compute)
+    if placement.precision == "gguf":
+        denoiser = size.gguf
+    elif placement.precision in QUANTISED:
+        denoiser = estimate.denoiser(placement.precision, placement.compute)
+    else:
+        denoiser = estimate.denoiser(placement.storage, placement.compute)
+    vae = estimate.vae(placement.vae)
+    step = estimate.step(size.width, size.height, batch, placement.compute)
+    decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
+    prompt = estimate.prompt(placement.compute, streamed=placement.text_encoder == "host")
+    alive = max(step, decode, prompt)
+    if placement.offload == "none":
+        return denoiser + text + vae + alive, 0
+    if placement.offload == "text":
+        return denoiser + vae + alive, text
+    if placement.offload == "model":
+        return max(denoiser + step, text + prompt, vae + decode), denoiser + text + vae
+    leaves = estimate.leaves(placement.compute)
+    if placement.offload == "group":
+        return vae + leaves + alive, denoiser + text
+    return leaves + alive, denoiser + text + vae
+
+
+def _precisions(device: Device, asked: str, libraries: frozenset[str], gguf: int) -> list[str]:
+    if gguf:
+        return ["gguf"]
+    if asked != "auto":
+        return [asked]
+    found = [_usual(device)]
+    if TORCHAO in libraries:
+        found.append("int8")
+    elif device.fp8:
+        found.append("fp8")
+    if BITSANDBYTES in libraries and device.kind == CUDA:
+        found.append("nf4")
+    return found
+
+
+def _placement(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Placement:
+    storage, compute, vae = _formats(estimate, device, precision)
+    return Placement(precision, storage, compute, vae, text, offload)
+
+
+def _moves(precision: str, offload: str) -> bool:
+    """Whether weights of this precision can be offloaded in this way."""
+    if offload == "model":
+        return True
+    if offload == "group":
+        return precision not in ("nf4", "gguf")
+    return precision not in QUANTISED
 
 
 def _check(precision: str, device: Device, libraries: frozenset[str]) -> None:
@@ -203,50 +338,50 @@ def _own(device: Device) -> int:
     return min(GIB, device.host_free // 10)
 
 
-def _too_large(question: _Question, placement: Placement, there: int, budget: int) -> str:
+def _too_large(request: _PlanRequest, placement: Placement, there: int, budget: int) -> str:
     """Return why the first placement was not chosen."""
-    size = question.size
+    size = request.size
     return (
-        f"{question.profile.title} in {placement.precision} takes {gib(there)} for {size.width}x{size.height}, "
+        f"{request.profile.title} in {placement.precision} takes {gib(there)} for {size.width}x{size.height}, "
         f"and {gib(max(0, budget))} of the card can be used."
     )
 
 
-def _guess(question: _Question) -> Iterator[str]:
+def _guess(request: _PlanRequest) -> Iterator[str]:
     """Yield a sentence where the parameters are those of the family's published model."""
-    if question.estimate.guessed:
+    if request.estimate.guessed:
         yield (
-            f"Nobody counted the parameters of {question.profile.title}; "
+            f"Nobody counted the parameters of {request.profile.title}; "
             "those of the model that its family is named after are taken."
         )
 
 
-def _reasons(question: _Question, placement: Placement, *, tiled: bool) -> Iterator[str]:
+def _reasons(request: _PlanRequest, placement: Placement, *, tiled: bool) -> Iterator[str]:
     """Yield the reasons for a placement on a GPU."""
-    device, title = question.device, question.profile.title
-    yield from _guess(question)
+    device, title = request.device, request.profile.title
+    yield from _guess(request)
     if not device.bf16 and device.kind == CUDA:
-        if placement.compute == "fp32" and not question.estimate.footprint.fp16:
+        if placement.compute == "fp32" and not request.estimate.footprint.fp16:
             yield f"The card has no bf16, and {title} overflows in fp16, so it computes in fp32."
         elif placement.compute == "fp16":
             yield "The card has no bf16, so it computes in fp16."
         if placement.vae != placement.compute:
             yield "The VAE overflows in fp16, so it is kept in fp32."
-    yield from _weights(question, placement)
+    yield from _weights(request, placement)
     yield from _moved(placement)
     if tiled:
         yield _TILES
 
 
-def _weights(question: _Question, placement: Placement) -> Iterator[str]:
-    if question.asked == placement.precision:
+def _weights(request: _PlanRequest, placement: Placement) -> Iterator[str]:
+    if request.asked == placement.precision:
         yield f"EASEL_PRECISION asks for {placement.precision}."
     elif placement.precision == "gguf":
         yield "The denoiser's weights stay as they are in the GGUF file."
-    elif placement.precision != usual(question.device):
+    elif placement.precision != _usual(request.device):
         by = {"int8": " by torchao", "nf4": " by bitsandbytes"}.get(placement.precision, "")
         yield f"Its weights are kept in {placement.precision}{by}, which changes pictures a little."
-        if placement.precision == "fp8" and TORCHAO not in question.libraries:
+        if placement.precision == "fp8" and TORCHAO not in request.libraries:
             yield "With easel[quant] they would be kept in int8, which is closer to bf16."
 
 
@@ -259,5 +394,5 @@ def _moved(placement: Placement) -> Iterator[str]:
         yield "The text encoder, the denoiser and the VAE take turns on the card."
     elif placement.offload == "sequential":
         yield "Every layer comes from main memory when it is used, which is slow."
-    elif placement.text == "int8":
+    elif placement.text_encoder == "int8":
         yield "The text encoder is kept in int8."

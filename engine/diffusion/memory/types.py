@@ -38,11 +38,10 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How one model draws on one device.
+class Placement:
+    """Formats of a model's weights, and which of them are kept in main memory.
 
     Attributes:
-        on: ``cuda``, ``mps`` or ``cpu``; the CPU where the device is too small.
         precision: Format of the denoiser's weights: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf`` or ``fp32``.
         storage: Format in which weights are stored that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
         compute: Format in which the denoiser and the text encoders compute.
@@ -52,6 +51,22 @@ class Plan:
         offload: What is kept in main memory: ``none``, ``text`` (the text encoders), ``group`` (everything but the VAE;
             layers are copied ahead of their use), ``model`` (all parts but the one that is in use) or ``sequential``
             (all layers but the one that is in use).
+    """
+
+    precision: str
+    storage: str
+    compute: str
+    vae: str
+    text_encoder: str
+    offload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Placement):
+    """How one model draws on one device.
+
+    Attributes:
+        on: ``cuda``, ``mps`` or ``cpu``; the CPU where the device is too small.
         tile_vae: Whether the VAE works on tiles of at most 512x512 pixels.
         batch: Number of pictures of the size that fit together; at least 1.
         device_bytes: Peak bytes on the device with one picture.
@@ -61,12 +76,6 @@ class Plan:
     """
 
     on: str
-    precision: str
-    storage: str
-    compute: str
-    vae: str
-    text_encoder: str
-    offload: str
     tile_vae: bool
     batch: int
     device_bytes: int
