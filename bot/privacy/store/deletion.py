@@ -72,14 +72,15 @@ _ALL = (
 class Losses:
     """Counts of what the deletion of a person's data removes."""
 
-    jobs: int
-    waiting: int
-    pictures: int
-    favourites: int
+    jobs: int = 0
+    waiting: int = 0
+    pictures: int = 0
+    favourites: int = 0
 
 
 _LOSSES = RowMapper(
     Losses,
+    "people",
     columns={
         "jobs": "(SELECT count(*) FROM jobs WHERE person_id = ?1 AND NOT forgotten)",
         "waiting": "(SELECT count(*) FROM jobs WHERE person_id = ?1 AND state IN ('held', 'queued', 'running'))",
@@ -108,8 +109,7 @@ class Forgotten:
 
 async def losses(tx: Tx, person_id: int) -> Losses:
     """Count what the deletion of a person's data would remove."""
-    (counted,) = await _LOSSES.fetch(tx, f"SELECT {_LOSSES.columns}", (person_id,))
-    return counted
+    return await _LOSSES.select_one(tx, "WHERE id = ?1", (person_id,)) or Losses()
 
 
 async def open_jobs(tx: Tx, person_id: int) -> tuple[tuple[int, JobState], ...]:
