@@ -125,7 +125,7 @@ async def admit(
 
 async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
     ref = admission.ref
-    with ExitStack() as seat:
+    with ExitStack() as reserved:
         async with ctx.db.write() as tx:
             job = await jobs.by_event(tx, ref.event)
             if job is not None:
@@ -135,7 +135,7 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
             job = await _check_and_store(tx, ctx, admission)
             if job.state is JobState.QUEUED:
                 # The next transaction may start before this job is committed and queued: keep its room.
-                seat.enter_context(ctx.backlog.reserve())
+                reserved.enter_context(ctx.backlog.reserve())
             for file in admission.files:
                 await inputs.commit(file)
         if job.state is JobState.QUEUED:
