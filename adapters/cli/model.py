@@ -126,7 +126,7 @@ def _list(models: _Models) -> None:
         print(line, flush=True)  # noqa: T201 - its output
     for repo in cache.repos(folder):
         if repo not in known:
-            echo("cli.model.other", repo=repo, size=size(cache.held(repo, folder)))
+            echo("cli.model.other", repo=repo, size=size(cache.disk_usage(repo, folder)))
     echo("cli.model.folder", folder=str(cache.cache_root(folder)))
     for sentence in models.left_out:
         report_error(refusal_of(UnknownModel(sentence)))
@@ -138,7 +138,7 @@ def _state(spec: ModelSpec, folder: str) -> str:
     needed = hub_needs.needs(spec)
     if not needed:
         return text("cli.model.state.bundled" if spec.profile.name == DEMO else "cli.model.state.local")
-    held = hub_needs.held(spec, folder)
+    held = hub_needs.disk_usage(spec, folder)
     if hub_needs.ready(spec, folder):
         own = next((need for need in needed if need.own), needed[0])
         commit = lockfile.pinned(own.repo, folder)[:_SHORT]
@@ -204,7 +204,7 @@ def _remove(models: _Models, name: str) -> None:
         used = {need.repo for need in hub_needs.needs(models.default)}
         if used & set(doomed):
             raise NotAllowed("cli.model.remove.running", name=name, holder=running)
-    held = [repo for repo in doomed if cache.held(repo, folder)]
+    held = [repo for repo in doomed if cache.disk_usage(repo, folder)]
     if not held:
         raise NotFound("cli.model.remove.none", name=name, folder=str(cache.cache_root(folder)))
     for repo in held:

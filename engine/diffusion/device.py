@@ -17,18 +17,18 @@ class NoDevice(Exception):
     """The requested device is not available; the message is one sentence that says what to do."""
 
 
-def choose(asked: str) -> torch.device:
+def choose(requested: str) -> torch.device:
     """Return the device for ``EASEL_DEVICE``; raises NoDevice."""
-    if asked == "auto":
+    if requested == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(asked)
+    device = torch.device(requested)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise NoDevice(
-                f"EASEL_DEVICE is {asked}, but PyTorch sees {count} CUDA devices here: set it to auto or cpu, "
+                f"EASEL_DEVICE is {requested}, but PyTorch sees {count} CUDA devices here: set it to auto or cpu, "
                 "or install a PyTorch with CUDA and the card's driver."
             )
         return torch.device("cuda", device.index or 0)

@@ -158,7 +158,7 @@ class StepExecutor:
             if not theirs.precision:
                 self._fail(request, error)
             elif request.flat is not None:
-                self._hand_over(request, request.flat)
+                self._deliver(request, request.flat)
             elif request.retried:
                 why = f"The numbers of this picture overflowed, and {theirs.precision} can't be had: {error}"
                 self._fail(request, Overflow(why))
@@ -311,7 +311,7 @@ class StepExecutor:
         now, safer = self._models.precision(request.key), self._models.safer_precision(request.key)
         model = request.recipe.model
         if request.flat is not None:
-            self._hand_over(request, request.flat)
+            self._deliver(request, request.flat)
         elif safer is not None and not request.retried and self._may_retry(model, safer, "overflow"):
             log.warning("%s overflows in %s: a picture is drawn again in %s", model, now, safer)
             self._retry(request, safer)
@@ -334,7 +334,7 @@ class StepExecutor:
                 request.flat = image
                 self._retry(request, safer)
                 return
-        self._hand_over(request, image)
+        self._deliver(request, image)
 
     def _may_retry(self, model: str, precision: str, why: str) -> bool:
         """Whether a request may be drawn in a precision for which the model is loaded anew while everybody waits."""
@@ -371,7 +371,7 @@ class StepExecutor:
     def _default_precision(self, model: str) -> str:
         return self._models.precision(BatchKey(model, 0, 0))
 
-    def _hand_over(self, request: RequestState, image: DecodedImage) -> None:
+    def _deliver(self, request: RequestState, image: DecodedImage) -> None:
         ticket, recipe, seconds = request.ticket, request.recipe, request.seconds
         height, width, _ = image.pixels.shape
         revision = self._models.revision(recipe.model)

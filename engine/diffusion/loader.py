@@ -51,8 +51,8 @@ class Loader:
     """Loads models on one device. Obeys ``engine.diffusion.model_manager.ModelLoader``.
 
     Args:
-        asked_device: ``EASEL_DEVICE``.
-        asked_precision: ``EASEL_PRECISION``.
+        requested_device: ``EASEL_DEVICE``.
+        requested_precision: ``EASEL_PRECISION``.
         models_dir: Folder of downloaded models.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Called with the progress of a download.
@@ -63,8 +63,8 @@ class Loader:
         LoadError: There is no such device.
     """
 
-    asked_device: str
-    asked_precision: str
+    requested_device: str
+    requested_precision: str
     models_dir: str
     compile_with: str
     report: ProgressCallback
@@ -77,7 +77,7 @@ class Loader:
 
     def __post_init__(self) -> None:
         try:
-            self.device = devices.choose(self.asked_device)
+            self.device = devices.choose(self.requested_device)
         except devices.NoDevice as e:
             raise LoadError(EngineError(str(e))) from e
         self.title = devices.title(self.device)
@@ -169,8 +169,8 @@ class Loader:
 
     def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, device: Device, *, stay: bool) -> Plan:
         width, height = spec.profile.presets["square"]
-        asked = precision or self.asked_precision
-        made = plan(spec.profile, width, height, device, asked, probe.libraries(), gguf=_gguf_bytes(located))
+        requested = precision or self.requested_precision
+        made = plan(spec.profile, width, height, device, requested, probe.libraries(), gguf=_gguf_bytes(located))
         if stay and made.on == CPU != self.device.type and self._plan is not None and self._plan.on != CPU:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made
@@ -179,14 +179,16 @@ class Loader:
         """Return the device with the memory that would be free without the loaded model."""
         assert self._plan is not None
         device, weights = probe.probe_device(self.device, self.reserved), bytes_by_device(loaded.family.pipe)
-        there, here = weights.get(self.device.type, 0), weights.get(CPU, 0)
+        device_bytes, host_bytes = weights.get(self.device.type, 0), weights.get(CPU, 0)
         if device.kind != CUDA:  # one memory for both
             both = sum(weights.values())
             return replace(device, free=device.free + both, host_free=device.host_free + both)
         # Some kinds of offloading hide the weights from their modules.
-        here = max(here, self._plan.host_bytes)
-        there = max(there, torch.cuda.memory_allocated(self.device))
-        return replace(device, free=min(device.free + there, device.total), host_free=device.host_free + here)
+        host_bytes = max(host_bytes, self._plan.host_bytes)
+        device_bytes = max(device_bytes, torch.cuda.memory_allocated(self.device))
+        return replace(
+            device, free=min(device.free + device_bytes, device.total), host_free=device.host_free + host_bytes
+        )
 
     def _load_error(self, spec: ModelSpec, error: Exception) -> LoadError:
         """Return the LoadError for an exception, without the frames that keep its tensors alive."""

@@ -160,10 +160,10 @@ class Family(ABC):
         for place, i in enumerate(guided, len(states)):
             predicted[i] = self.guide(predicted[i], found[place : place + 1], states[i].recipe.guidance)
         for state, prediction in zip(states, predicted, strict=True):
-            self.step_cache.note(state, prediction)
+            self.step_cache.record(state, prediction)
             self._advance(state, prediction)
-            while (guess := self.step_cache.guess(state)) is not None:
-                self._advance(state, guess)
+            while (extrapolated := self.step_cache.extrapolate(state)) is not None:
+                self._advance(state, extrapolated)
                 state.cached = self.step_cache.every
 
     @torch.no_grad()

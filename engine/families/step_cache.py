@@ -33,13 +33,13 @@ class StepCache:
 
     every: int = 1
 
-    def note(self, state: DenoiseState, prediction: Tensor) -> None:
+    def record(self, state: DenoiseState, prediction: Tensor) -> None:
         """Store the computed prediction of the picture's next step."""
         if self._is_cacheable(state):
             # A copy, since a view would keep the whole batch's tensor alive.
             state.predictions = (*state.predictions, (_time(state), prediction.clone()))[-2:]
 
-    def guess(self, state: DenoiseState) -> Tensor | None:
+    def extrapolate(self, state: DenoiseState) -> Tensor | None:
         """Return the extrapolated prediction of the next step; None where it must be computed, or where none is left."""
         if (
             state.finished

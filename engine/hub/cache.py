@@ -54,7 +54,7 @@ def present(source: str, models_dir: str, selection: Selection = WHOLE) -> str |
     if split_file(source) is not None:
         return present_file(source, models_dir)
     repo = source
-    for cache_dir, pin in _places(repo, models_dir):
+    for cache_dir, pin in _caches(repo, models_dir):
         folder = snapshot(cache_dir, repo, pin.revision)
         try:
             index = read_index(folder)
@@ -76,7 +76,7 @@ def present_file(source: str, models_dir: str) -> str | None:
     if named is None:
         return None
     repo, path = named
-    for cache_dir, pin in _places(repo, models_dir):
+    for cache_dir, pin in _caches(repo, models_dir):
         folder = snapshot(cache_dir, repo, pin.revision)
         if path in pin.files and not missing(folder, pin.files, [path]):
             return str(folder / path)
@@ -92,10 +92,10 @@ def adopted(repo: str, models_dir: str) -> Pin | None:
         revision = read_text(storage(cache_dir, repo) / "refs" / "main").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return Pin(revision, cache=outside(models_dir)) if _COMMIT.fullmatch(revision) else None
+    return Pin(revision, cache=external_cache(models_dir)) if _COMMIT.fullmatch(revision) else None
 
 
-def outside(models_dir: str) -> str:
+def external_cache(models_dir: str) -> str:
     """Return the cache's folder if it is not the models folder; empty if it is."""
     cache_dir = cache_root(models_dir)
     return "" if cache_dir == Path(models_dir).absolute() else str(cache_dir)
@@ -130,7 +130,7 @@ def repos(models_dir: str) -> tuple[str, ...]:
     return tuple(sorted(known | {repo for repo in found if is_repo(repo)}))
 
 
-def held(repo: str, models_dir: str) -> int:
+def disk_usage(repo: str, models_dir: str) -> int:
     """Return the bytes of a repository on this disk, including incomplete files."""
     return sum(_bytes(folder) for folder in _folders(repo, models_dir))
 
@@ -165,7 +165,7 @@ def prune(repo: str, models_dir: str) -> int:
     """
     folder = storage(Path(models_dir).absolute(), repo)
     keep = lockfile.pinned(repo, models_dir)
-    if not keep or outside(models_dir) or not (folder / "snapshots" / keep).is_dir():
+    if not keep or external_cache(models_dir) or not (folder / "snapshots" / keep).is_dir():
         return 0
     before = _bytes(folder)
     for old in (folder / "snapshots").iterdir():
@@ -178,7 +178,7 @@ def prune(repo: str, models_dir: str) -> int:
     return before - _bytes(folder)
 
 
-def _places(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
+def _caches(repo: str, models_dir: str) -> list[tuple[Path, Pin]]:
     """Return the caches that may hold a repository, each with the commit that is used."""
     pin = lockfile.find(repo, models_dir) or adopted(repo, models_dir)
     return [] if pin is None else [(home, pin) for home in _homes(pin, models_dir)]

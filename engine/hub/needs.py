@@ -54,6 +54,6 @@ def ready(spec: ModelSpec, models_dir: str) -> bool:
     return all(cache.present(need.source, models_dir, need.selection) is not None for need in needs(spec))
 
 
-def held(spec: ModelSpec, models_dir: str) -> int:
+def disk_usage(spec: ModelSpec, models_dir: str) -> int:
     """Return the bytes on disk of a model's repositories; a shared base counts for each model."""
-    return sum(cache.held(repo, models_dir) for repo in dict.fromkeys(need.repo for need in needs(spec)))
+    return sum(cache.disk_usage(repo, models_dir) for repo in dict.fromkeys(need.repo for need in needs(spec)))

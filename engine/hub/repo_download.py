@@ -85,7 +85,7 @@ class RepoDownload:
                 self._commit = Commit(pin.revision, pin.files)
             else:
                 self._commit = self._ask("" if pin is None or newest else pin.revision)
-            chosen = Pin(self._commit.revision, self._commit.files, cache.outside(self._models_dir))
+            chosen = Pin(self._commit.revision, self._commit.files, cache.external_cache(self._models_dir))
             if pin is None or pin.revision == chosen.revision:
                 # Pinned at once, so that a broken download is resumed with the same files.
                 lockfile.put(self._models_dir, self._repo, chosen)

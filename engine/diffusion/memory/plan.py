@@ -41,7 +41,7 @@ class _PlanRequest:
         estimate: Its memory use.
         size: Size of the pictures.
         device: The device.
-        asked: ``EASEL_PRECISION``.
+        requested: ``EASEL_PRECISION``.
         libraries: The installed quantisation libraries.
     """
 
@@ -49,7 +49,7 @@ class _PlanRequest:
     estimate: Estimate
     size: Size
     device: Device
-    asked: str
+    requested: str
     libraries: frozenset[str]
 
 
@@ -58,7 +58,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     width: int,
     height: int,
     device: Device,
-    asked: str,
+    requested: str,
     libraries: frozenset[str],
     *,
     gguf: int = 0,
@@ -70,7 +70,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         width: Pixels.
         height: Pixels.
         device: The device, with its free memory.
-        asked: ``EASEL_PRECISION``.
+        requested: ``EASEL_PRECISION``.
         libraries: Which of torchao, gguf and bitsandbytes are installed.
         gguf: Bytes of the GGUF file that holds the denoiser; 0 where there is none.
 
@@ -78,21 +78,21 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         OutOfMemory: It fits neither the device nor main memory and swap.
         EngineError: The requested precision needs a library that is missing, or another device.
     """
-    _check("gguf" if gguf else asked, device, libraries)
+    _check("gguf" if gguf else requested, device, libraries)
     request = _PlanRequest(
-        profile, Estimate(profile, dense=device.kind == MPS), Size(width, height, gguf), device, asked, libraries
+        profile, Estimate(profile, dense=device.kind == MPS), Size(width, height, gguf), device, requested, libraries
     )
     if device.kind == CPU:
         return _on_cpu(request, ())
     budget = device.free - _spare(device)
     first = ""
-    for placement, tiled in _gpu_placements(request.estimate, device, asked, libraries, request.size):
-        there, here = _need(request.estimate, placement, request.size, 1, tiled=tiled)
-        if there <= budget and here <= device.host_free - _own(device):
+    for placement, tiled in _gpu_placements(request.estimate, device, requested, libraries, request.size):
+        device_bytes, host_bytes = _need(request.estimate, placement, request.size, 1, tiled=tiled)
+        if device_bytes <= budget and host_bytes <= device.host_free - _own(device):
             reasons = tuple(filter(None, (first, *_reasons(request, placement, tiled=tiled))))
             made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=reasons)
-        first = first or _too_large(request, placement, there, budget)
+        first = first or _too_large(request, placement, device_bytes, budget)
     return _on_cpu(request, (first, "It is drawn on the CPU."))
 
 
@@ -104,14 +104,14 @@ def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0
     """
     estimate = Estimate(profile, dense=old.on == MPS)
     size = Size(width, height, gguf)
-    there = 0
+    device_bytes = 0
     for tiled in _tilings(size):
-        there, _ = _need(estimate, old, size, 1, tiled=tiled)
-        if there <= old.budget:
+        device_bytes, _ = _need(estimate, old, size, 1, tiled=tiled)
+        if device_bytes <= old.budget:
             made = _batched(estimate, old, size, old.budget, tiled=tiled)
             return replace(made, on=old.on, reasons=old.reasons)
     raise OutOfMemory(
-        f"A picture of {width}x{height} takes {gib(there)} with {profile.title}, and {gib(old.budget)} are there: "
+        f"A picture of {width}x{height} takes {gib(device_bytes)} with {profile.title}, and {gib(old.budget)} are there: "
         "ask for a smaller one."
     )
 
@@ -128,7 +128,7 @@ def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, 
     batch = 1
     while batch < MOST and _need(estimate, placement, size, batch + 1, tiled=tiled)[0] <= budget:
         batch += 1
-    there, here = _need(estimate, placement, size, 1, tiled=tiled)
+    device_bytes, host_bytes = _need(estimate, placement, size, 1, tiled=tiled)
     return Plan(
         on=CPU,
         precision=placement.precision,
@@ -139,8 +139,8 @@ def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, 
         offload=placement.offload,
         tile_vae=tiled,
         batch=batch,
-        device_bytes=there,
-        host_bytes=here,
+        device_bytes=device_bytes,
+        host_bytes=host_bytes,
         budget=budget,
     )
 
@@ -152,11 +152,11 @@ def _on_cpu(request: _PlanRequest, before: tuple[str, ...]) -> Plan:
     least = 0
     for placement, why in _cpu_placements(request, cpu):
         for tiled in _tilings(size):
-            there, _ = _need(estimate, placement, size, 1, tiled=tiled)
-            if there <= budget:
+            device_bytes, _ = _need(estimate, placement, size, 1, tiled=tiled)
+            if device_bytes <= budget:
                 said = (*before, *_guess(request), why, *((_TILES,) if tiled else ()))
                 return replace(_batched(estimate, placement, size, budget, tiled=tiled), reasons=said)
-            least = min(there, least or there)
+            least = min(device_bytes, least or device_bytes)
     where = "" if device.kind == CPU else f" (the card has {gib(device.free)} free)"
     raise OutOfMemory(
         f"{request.profile.title} takes at least {gib(least)} for a picture of {size.width}x{size.height}, and main "
@@ -175,10 +175,13 @@ def _cpu_placements(request: _PlanRequest, cpu: Device) -> Iterator[tuple[Placem
         if quantises:
             yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
         return
-    asked = request.asked
+    requested = request.requested
     # A CPU does not support every precision that may be requested for a GPU.
-    if asked != "auto" and (cpu is request.device or asked in ("fp32", "bf16", "int8")):
-        yield placement(asked, "int8" if asked == "int8" else "device"), f"EASEL_PRECISION asks for {asked}."
+    if requested != "auto" and (cpu is request.device or requested in ("fp32", "bf16", "int8")):
+        yield (
+            placement(requested, "int8" if requested == "int8" else "device"),
+            f"EASEL_PRECISION asks for {requested}.",
+        )
         return
     if request.estimate.all_parameters * 4 < SMALL:
         yield placement("fp32"), "A CPU draws small models in fp32, where the same seed gives the same picture."
@@ -228,14 +231,14 @@ def _tilings(size: Size) -> tuple[bool, ...]:
 
 
 def _gpu_placements(
-    estimate: Estimate, device: Device, asked: str, libraries: frozenset[str], size: Size
+    estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], size: Size
 ) -> Iterator[tuple[Placement, bool]]:
     """Yield the placements for a GPU, best first, and whether the VAE works on tiles.
 
     Everything on the device comes first, then the text encoder in main memory, tiles, quantised weights, and last the
     offloading of all layers.
     """
-    precisions = _precisions(device, asked, libraries, size.gguf)
+    precisions = _precisions(device, requested, libraries, size.gguf)
     texts = ["device"]
     if device.kind == CUDA:
         texts.append("host")
@@ -286,11 +289,11 @@ def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, t
     return leaves + alive, denoiser + text + vae
 
 
-def _precisions(device: Device, asked: str, libraries: frozenset[str], gguf: int) -> list[str]:
+def _precisions(device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
     if gguf:
         return ["gguf"]
-    if asked != "auto":
-        return [asked]
+    if requested != "auto":
+        return [requested]
     found = [_usual(device)]
     if TORCHAO in libraries:
         found.append("int8")
@@ -338,11 +341,11 @@ def _own(device: Device) -> int:
     return min(GIB, device.host_free // 10)
 
 
-def _too_large(request: _PlanRequest, placement: Placement, there: int, budget: int) -> str:
+def _too_large(request: _PlanRequest, placement: Placement, device_bytes: int, budget: int) -> str:
     """Return why the first placement was not chosen."""
     size = request.size
     return (
-        f"{request.profile.title} in {placement.precision} takes {gib(there)} for {size.width}x{size.height}, "
+        f"{request.profile.title} in {placement.precision} takes {gib(device_bytes)} for {size.width}x{size.height}, "
         f"and {gib(max(0, budget))} of the card can be used."
     )
 
@@ -374,7 +377,7 @@ def _reasons(request: _PlanRequest, placement: Placement, *, tiled: bool) -> Ite
 
 
 def _weights(request: _PlanRequest, placement: Placement) -> Iterator[str]:
-    if request.asked == placement.precision:
+    if request.requested == placement.precision:
         yield f"EASEL_PRECISION asks for {placement.precision}."
     elif placement.precision == "gguf":
         yield "The denoiser's weights stay as they are in the GGUF file."

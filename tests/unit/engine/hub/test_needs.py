@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.families.z_image.spec import demo, z_image_turbo
 from engine.hub import cache
 from engine.hub.fetch import fetch, fetch_file
-from engine.hub.needs import CONFIGS, WITHOUT_DENOISER, Need, held, needs, ready
+from engine.hub.needs import CONFIGS, WITHOUT_DENOISER, Need, disk_usage, needs, ready
 from engine.hub.selection import WHOLE
 from engine.spec import Lora, ModelSpec
 from tests.fakes.hub import Hub
@@ -43,7 +43,7 @@ def test_what_is_on_the_disk_needs_no_hub(tmp_path: Path) -> None:
     )
     assert needs(spec) == ()
     assert ready(spec, str(tmp_path))
-    assert held(spec, str(tmp_path)) == 0
+    assert disk_usage(spec, str(tmp_path)) == 0
 
 
 def test_a_model_is_ready_when_all_of_it_is_here(hub: Hub, models: str) -> None:
@@ -54,7 +54,7 @@ def test_a_model_is_ready_when_all_of_it_is_here(hub: Hub, models: str) -> None:
     assert not ready(spec, models)
     fetch_file(file.source, models, lambda *_: None)
     assert ready(spec, models)
-    assert held(spec, models) == cache.held(REPO, models) > 1000
+    assert disk_usage(spec, models) == cache.disk_usage(REPO, models) > 1000
     assert not ready(profile(REPO), models)
 
 
@@ -63,10 +63,10 @@ def test_what_is_removed_is_gone_and_forgotten(hub: Hub, models: str) -> None:
     other = cache.storage(Path(models), "owner/other")
     (other / "blobs").mkdir(parents=True)
     assert cache.repos(models) == ("owner/other", REPO)
-    here = cache.held(REPO, models)
+    here = cache.disk_usage(REPO, models)
     assert cache.remove(REPO, models) == here > 450_000
     assert not Path(folder).exists()
-    assert cache.held(REPO, models) == 0
+    assert cache.disk_usage(REPO, models) == 0
     assert cache.repos(models) == ("owner/other",)
     assert cache.remove(REPO, models) == 0
     assert {path.name for path in Path(models).iterdir()} >= {"pins.json", other.name}
