@@ -277,7 +277,7 @@ def test_the_documented_example_is_read_and_documents_every_key(tmp_path: Path) 
     (tmp_path / "loras" / "detail.safetensors").touch()
     folder_of(tmp_path / "models" / "our-finetune", "StableDiffusionXLPipeline")
     found = {spec.profile.name: spec for spec in read(path).specs}
-    assert list(found) == ["dreamshaper", "house", "anime", "turbo-q4", "pixel"]
+    assert list(found) == ["dreamshaper", "our-style", "anime", "turbo-q4", "pixel"]
     assert found["anime"].profile.guidance == Range(6.0, 1.0, 12.0)
     assert found["pixel"].loras[1].weight == 1.0
     keys = text[text.index("| key |") :]
