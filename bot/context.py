@@ -15,9 +15,9 @@ from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history.download_limits import DownloadLimits
 from bot.moderation.word_list import WordList, shipped_words
-from bot.storage import options
+from bot.storage import people
 from bot.storage.database import Transactions, Tx
-from bot.storage.options import Options
+from bot.storage.people import Options
 from engine.contract import Profile
 
 MAX_COUNT = 4
@@ -94,4 +94,4 @@ async def load_admission_context(
     tx: Tx, actor: Actor, place: Place, person: Person, *, place_id: int | None, now: float
 ) -> AdmissionContext:
     """Return the context of a request, with the options read from the database."""
-    return AdmissionContext(actor, place, person, place_id, now, await options.read(tx, place_id))
+    return AdmissionContext(actor, place, person, place_id, now, await people.read_options(tx, place_id))

@@ -13,9 +13,9 @@ from bot.core.errors import Unavailable
 from bot.core.events import EventBus, MessagesAdded
 from bot.core.messages import Address
 from bot.core.ports import Clock
-from bot.storage import messages, options, people
-from bot.storage.codec import dump_card
+from bot.storage import messages, people
 from bot.storage.database import Database, Tx
+from bot.storage.sql import dump_card
 
 DIGEST_SECONDS = 600.0
 """Seconds between two digests."""
@@ -101,13 +101,13 @@ class AccessDigest:
                 address = Address(platform, chat=user_id, user=user_id, private=True)
                 await messages.add_notice(tx, f"digest:{now:.3f}:{platform}:{user_id}", address, dump_card(card))
             await access_rows.mark_told(tx, [newcomer.id for newcomer in newcomers], now=now)
-            await options.put(tx, options.SERVICE, _LAST_DIGEST, now)
+            await people.put_option(tx, people.SERVICE, _LAST_DIGEST, now)
         self._bus.publish(MessagesAdded())
         log.info("owners are told that %d ask to come in", len(newcomers))
         return None
 
     async def _pause(self, tx: Tx) -> float:
-        last = await options.get(tx, options.SERVICE, _LAST_DIGEST)
+        last = await people.get_option(tx, people.SERVICE, _LAST_DIGEST)
         if not isinstance(last, int | float):
             return 0.0
         # A digest in the future predates a clock that was set back: no pause.

@@ -23,8 +23,8 @@ from bot.quotas.rules.terms import format_terms, parse_terms
 from bot.quotas.store import rules as rule_rows
 from bot.quotas.usage import reserve
 from bot.storage import jobs, messages, people
-from bot.storage.codec import dump_card
 from bot.storage.database import Tx
+from bot.storage.sql import dump_card
 
 UNLISTED = "refusal.access.list"
 """Catalogue key: only people whom an owner has allowed may draw."""

@@ -20,7 +20,7 @@ from bot.core.people import Actor, Place
 from bot.moderation.bans import BAN
 from bot.places.options import OPTION
 from bot.quotas.changes import CREDIT, QUOTA_RULE
-from bot.storage import options, people
+from bot.storage import people
 from bot.storage.database import Tx
 
 KINDS: Mapping[str, Undoable] = MappingProxyType(
@@ -60,7 +60,7 @@ async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> Audi
             # A refusal rolls the undo back.
             permissions.check_appoints(actor)
         line = await _line(tx, undone)
-        held = await options.service_state(tx) is ServiceState.PAUSE
+        held = await people.get_service_state(tx) is ServiceState.PAUSE
     ctx.backlog.set_paused(held)
     await claims.refresh_owners(ctx.db, ctx.owners)
     return line

@@ -25,7 +25,7 @@ from bot.places.options import parse_zone, set_option, set_place_option
 from bot.quotas import changes as rule_changes
 from bot.quotas.rules.terms import parse_terms
 from bot.quotas.usage import TIMEZONE
-from bot.storage import options
+from bot.storage import people
 from bot.storage.database import Tx
 
 PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
@@ -116,10 +116,10 @@ async def _service(ctx: AppContext, invocation: Invocation) -> Card:
     state = ServiceState(invocation.args["state"])
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
-        if await options.service_state(tx) is not state:
+        if await people.get_service_state(tx) is not state:
             value = None if state is ServiceState.RUN else state.value
             by, action = changes.actor_label(invocation.actor), invocation.command.name
-            await set_option(tx, None, options.STATE, value, action=action, place=invocation.place, by=by, now=now)
+            await set_option(tx, None, people.STATE, value, action=action, place=invocation.place, by=by, now=now)
     ctx.backlog.set_paused(state is ServiceState.PAUSE)
     return present.service_card(state, invocation.actor.locale)
 

@@ -20,7 +20,7 @@ from bot.places import options as place_options
 from bot.privacy import service as privacy_service
 from bot.quotas.store import rules as rule_rows
 from bot.quotas.usage import TIMEZONE, load_rules
-from bot.storage import options, people
+from bot.storage import people
 from bot.storage.database import Tx
 
 
@@ -72,7 +72,7 @@ async def effective_settings(ctx: AppContext, actor: Actor, place: Place) -> Eff
     anybody = Actor(place.platform, "")
     async with ctx.db.read() as tx:
         place_id = await people.find_place(tx, place)
-        said = await options.read(tx, place_id)
+        said = await people.read_options(tx, place_id)
         own = said.here
         found = await rule_rows.rules_of_place(tx, place.platform, place.guild)
         special = tuple(p for p in found if _special(p, place))

@@ -6,7 +6,7 @@ from bot.commands.model import Permission
 from bot.core.errors import NotAllowed
 from bot.core.jobs import Job
 from bot.core.people import Actor, Place
-from bot.storage import jobs, options, people
+from bot.storage import jobs, people
 from bot.storage.database import Tx
 
 ADMIN_ROLES = "admin_roles"
@@ -27,7 +27,7 @@ async def is_admin(tx: Tx, actor: Actor, place: Place) -> bool:
 async def named(tx: Tx, place: Place) -> tuple[str, ...]:
     """Return the ids of the admin roles of this place."""
     place_id = await people.find_place(tx, place)
-    roles = None if place_id is None else await options.get(tx, place_id, ADMIN_ROLES)
+    roles = None if place_id is None else await people.get_option(tx, place_id, ADMIN_ROLES)
     return tuple(str(role) for role in roles) if isinstance(roles, list) else ()
 
 

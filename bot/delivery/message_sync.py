@@ -30,8 +30,8 @@ from bot.delivery.store import (
 )
 from bot.observability.metrics import Metrics
 from bot.storage import data_files, messages
-from bot.storage.codec import load_card
 from bot.storage.database import Database
+from bot.storage.sql import load_card
 
 TEXT_TRIES = 5
 """How often the send of a text card may end without an answer: it may be repeated, but must not fill a chat."""

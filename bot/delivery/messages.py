@@ -11,7 +11,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor
 from bot.delivery import store
 from bot.storage import messages
-from bot.storage.codec import dump_card
+from bot.storage.sql import dump_card
 
 
 async def bind_answer(ctx: AppContext, job_id: int, ref: EventRef, address: Address) -> None:

@@ -16,9 +16,8 @@ from bot.core.ports import Clock
 from bot.core.waits import persist
 from bot.delivery.cards import JobPresenter
 from bot.storage import jobs, messages, pictures
-from bot.storage.codec import dump_address, dump_card
 from bot.storage.database import Database, Tx
-from bot.storage.sql import RowMapper
+from bot.storage.sql import RowMapper, dump_address, dump_card
 
 ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})
 """States in which a job's card is final."""

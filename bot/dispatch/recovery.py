@@ -22,7 +22,7 @@ from bot.dispatch.completion import LOST
 from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
-from bot.storage import data_files, inputs, jobs, messages, options, orphans, pictures
+from bot.storage import data_files, inputs, jobs, messages, orphans, people, pictures
 from bot.storage.database import Database, Tx
 from bot.storage.orphans import OrphanScan
 
@@ -202,7 +202,7 @@ class ExternalChanges:
         known, begun = set(self._queue), tuple(self._active)
         async with self._db.read() as tx:
             waiting = await jobs.waiting_ids(tx)
-            paused = await options.service_state(tx) is ServiceState.PAUSE
+            paused = await people.get_service_state(tx) is ServiceState.PAUSE
         self._batcher.set_paused(paused)
         for job_id in sorted(known - waiting) + [i for i in begun if i not in waiting]:
             await self._cancel_if_gone(job_id)

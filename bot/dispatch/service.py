@@ -35,7 +35,7 @@ from bot.provenance.metadata import MetadataWriter
 from bot.queue.fair_queue import Weights
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
-from bot.storage import options
+from bot.storage import people
 from bot.storage.database import Database
 from engine.contract import Engine
 
@@ -179,7 +179,7 @@ class Dispatch:
         await self._external.start()
         await self._setback.start()
         async with self._db.read() as tx:
-            self.set_paused(await options.service_state(tx) is ServiceState.PAUSE)
+            self.set_paused(await people.get_service_state(tx) is ServiceState.PAUSE)
         for job in await recover(self._db, self._folder, self._sync, self._clock):
             self._dispatcher.enqueue(ticket_of(job), solo=job.attempts > 0)
         await self._delivery.scan()

@@ -13,7 +13,7 @@ from typing import TypeVar
 import aiosqlite
 
 from bot.access.store import newcomers as access_rows
-from bot.storage import migrate, options
+from bot.storage import migrate, people
 from bot.storage.database import Tx
 
 A = TypeVar("A")
@@ -171,7 +171,7 @@ class Doubt:
 
 async def read_clock(tx: Tx) -> tuple[float, Doubt | None]:
     """Return the clock's last stored time (Unix seconds; 0 if unknown), and the doubt about it, if any."""
-    value = await options.get(tx, options.SERVICE, NAME)
+    value = await people.get_option(tx, people.SERVICE, NAME)
     if not isinstance(value, dict):
         return 0.0, None
     seen, known, ran = (value.get(name) for name in ("seen", "known", "ran"))
@@ -182,7 +182,7 @@ async def read_clock(tx: Tx) -> tuple[float, Doubt | None]:
 async def write_clock(tx: Tx, seen: float, doubt: Doubt | None) -> None:
     """Store the clock's present time, and the doubt about it."""
     value = {"seen": seen} if doubt is None else {"seen": seen, "known": doubt.known, "ran": doubt.ran}
-    await options.put(tx, options.SERVICE, NAME, value)
+    await people.put_option(tx, people.SERVICE, NAME, value)
 
 
 async def newest_request(tx: Tx) -> float:

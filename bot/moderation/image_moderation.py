@@ -12,8 +12,8 @@ from bot.core.strictness import HIDDEN, SPOILER, Strictness
 from bot.moderation import store as moderation_rows
 from bot.moderation.cards import withheld_card
 from bot.storage import messages
-from bot.storage.codec import dump_card
 from bot.storage.database import Database
+from bot.storage.sql import dump_card
 from engine.contract import SafetyVerdict
 
 IMAGE_REJECTED = "error.moderation.picture"

@@ -15,8 +15,8 @@ from bot.core.strictness import SPOILER
 from bot.moderation import cards as moderation_cards
 from bot.moderation import store as moderation_rows
 from bot.storage import jobs, messages, people, pictures
-from bot.storage.codec import dump_card
 from bot.storage.database import Tx
+from bot.storage.sql import dump_card
 
 
 async def post_to_log(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from bot.core.jobs import JobState
 from bot.core.messages import Address
 from bot.core.strictness import Strictness
-from bot.storage import options
-from bot.storage.codec import dump_address, load_address
+from bot.storage import people
 from bot.storage.database import Tx
-from bot.storage.sql import RowMapper
+from bot.storage.sql import RowMapper, dump_address, load_address
 
 EVERYWHERE = 0
 """The place id of a ban that applies everywhere."""
@@ -176,10 +175,10 @@ def log_channel_value(address: Address) -> Mapping[str, object]:
 
 async def log_channel_of(tx: Tx, place_id: int | None) -> Address | None:
     """Return a place's log channel, else the one for all places; None if there is none. ``place_id`` None: no place."""
-    value = (await options.read(tx, place_id)).binding(LOG_CHANNEL)
+    value = (await people.read_options(tx, place_id)).binding(LOG_CHANNEL)
     return None if value in (None, LOG_OFF) else load_address(json.dumps(value))
 
 
 async def log_is_off(tx: Tx, place_id: int) -> bool:
     """Return whether the place's admins have turned notices off."""
-    return await options.get(tx, place_id, LOG_CHANNEL) == LOG_OFF
+    return await people.get_option(tx, place_id, LOG_CHANNEL) == LOG_OFF

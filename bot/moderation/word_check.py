@@ -15,7 +15,7 @@ from bot.moderation import reports
 from bot.moderation import store as moderation_rows
 from bot.moderation.store import Strikes, parse_strictness
 from bot.storage import people
-from bot.storage.options import Options
+from bot.storage.people import Options
 
 STRICTNESS_OPTION = "words"
 """Option of a place, or of the service: its strictness."""

@@ -14,8 +14,7 @@ from bot.context import AppContext
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Place
 from bot.core.texts import fold, shown
-from bot.places import store
-from bot.storage import options, people
+from bot.storage import people
 from bot.storage.database import Tx
 
 log = logging.getLogger(__name__)
@@ -61,12 +60,12 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
 
 
 async def _get(tx: Tx, subject: Subject) -> Value:
-    value = await options.get(tx, int(subject["place_id"] or 0), str(subject["name"]))
+    value = await people.get_option(tx, int(subject["place_id"] or 0), str(subject["name"]))
     return None if value is None else {"value": value}
 
 
 async def _put(tx: Tx, subject: Subject, value: Value, set_by: str, now: float) -> None:  # noqa: ARG001 - the log has both
-    await options.put(
+    await people.put_option(
         tx, int(subject["place_id"] or 0), str(subject["name"]), None if value is None else value["value"]
     )
 
@@ -90,7 +89,7 @@ async def set_option(
         by: ``platform:user id``, or ``operator``.
         now: Unix seconds.
     """
-    subject: Subject = {"place_id": place_id or options.SERVICE, "name": name}
+    subject: Subject = {"place_id": place_id or people.SERVICE, "name": name}
     where = None if place_id is None else place
     await changes.apply_change(
         tx, Change(OPTION, action, subject, None if value is None else {"value": value}, where), by=by, now=now
@@ -106,7 +105,7 @@ async def set_place_option(tx: Tx, invocation: Invocation, name: str, value: obj
     place_id = await people.remember_place(tx, invocation.place, now=now)
     if place_id is None:
         raise NotAllowed("refusal.rights.no_place")
-    if await options.get(tx, place_id, name) == value:
+    if await people.get_option(tx, place_id, name) == value:
         return  # no change to log
     by = changes.actor_label(invocation.actor)
     await set_option(tx, place_id, name, value, action=invocation.command.name, place=invocation.place, by=by, now=now)
@@ -115,5 +114,5 @@ async def set_place_option(tx: Tx, invocation: Invocation, name: str, value: obj
 async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> None:
     """Move everything of a guild from its old id to its new one. Raises Unavailable."""
     async with ctx.db.write() as tx:
-        await store.move_place(tx, platform, old, new)
+        await people.move_place(tx, platform, old, new)
     log.info("%s: the place %s is %s from now on", platform, old, new)

@@ -23,9 +23,9 @@ from bot.core.waits import shield, until
 from bot.privacy.store import exports
 from bot.privacy.store.exports import Export
 from bot.storage import data_files, inputs, messages
-from bot.storage.codec import dump_card
 from bot.storage.data_files import sync_folder
 from bot.storage.database import Database
+from bot.storage.sql import dump_card
 
 SWEEP_INTERVAL = 3600.0
 """Seconds between two removals of expired files."""

@@ -20,7 +20,7 @@ from bot.places.options import set_option
 from bot.privacy.store import deletion, exports
 from bot.privacy.store.deletion import Forgotten, Losses
 from bot.quotas.store import ledger
-from bot.storage import data_files, inputs, jobs, options, people
+from bot.storage import data_files, inputs, jobs, people
 from bot.storage.database import Tx
 
 EXPORT_INTERVAL = 3600.0
@@ -202,7 +202,7 @@ async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str)
 
 
 async def _retention(tx: Tx, place: Place, place_id: int | None) -> Retention:
-    found = await options.read(tx, place_id)
+    found = await people.read_options(tx, place_id)
     return Retention(_days(found.here.get(DAYS)), _days(found.everywhere.get(DAYS)), whole=place.guild is None)
 
 

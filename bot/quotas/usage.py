@@ -17,9 +17,9 @@ from bot.quotas.rules.rule_resolution import EffectiveRules, RequestedAmounts
 from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
-from bot.storage import options, people
+from bot.storage import people
 from bot.storage.database import Tx
-from bot.storage.options import Options
+from bot.storage.people import Options
 
 TIMEZONE = "timezone"
 """Option of a place, or of the service: the IANA name of the time zone of its calendar days."""
@@ -203,7 +203,7 @@ async def quota_status(tx: Tx, ctx: AppContext, actor: Actor, place: Place) -> Q
         return QuotaStatus(None, (), now=now)
     key = UsageKey(0 if person is None else person.id, place_id, channel_of(place))
     rules = await load_rules(tx, ctx, actor, place, None if person is None else person.id)
-    usage = await load_usage(tx, key, rules, await options.read(tx, place_id), now=now)
+    usage = await load_usage(tx, key, rules, await people.read_options(tx, place_id), now=now)
     allowances = []
     for side in sorted((usage.owner, usage.place), key=lambda side: side.pictures):
         allowances += [await with_return_time(tx, usage, side, index) for index in range(len(side.allowances))]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bot.core.errors import BadInput, Unavailable
-from bot.storage import backup, data_files, options, orphans
+from bot.storage import backup, data_files, orphans, people
 from bot.storage.backup import Progress, megabytes
 
 _MANIFEST = "manifest.json"
@@ -331,7 +331,7 @@ def _note_arrival(part: Path) -> None:
         if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'options'").fetchone():
             db.execute(
                 "INSERT OR REPLACE INTO options (place_id, name, value) VALUES (?, ?, ?)",
-                (options.SERVICE, orphans.SINCE, json.dumps(time.time())),
+                (people.SERVICE, orphans.SINCE, json.dumps(time.time())),
             )
 
 

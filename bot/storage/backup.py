@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bot.core.errors import BadInput, Unavailable
 from bot.storage import data_files, inputs
-from bot.storage.codec import load_card
 from bot.storage.migrate import shipped
+from bot.storage.sql import load_card
 
 _PAGES = 2000
 """Pages that are copied at once: 8 MiB."""

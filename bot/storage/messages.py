@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.core.messages import Address, Message, MessageKind, MessageState
-from bot.storage.codec import ADDRESS, dump_address
 from bot.storage.database import Tx
-from bot.storage.sql import RowMapper
+from bot.storage.sql import ADDRESS, RowMapper, dump_address
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.storage import data_files, options
+from bot.storage import data_files, people
 from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
@@ -97,7 +97,7 @@ async def note_arrival(tx: Tx, found: OrphanScan, *, inputs: bool, now: float) -
     last = next((int(row[0]) for row in rows), 0)
     if found.highest <= last and (last or not inputs):
         return False
-    await options.put(tx, options.SERVICE, SINCE, now)
+    await people.put_option(tx, people.SERVICE, SINCE, now)
     if found.highest > last:
         await tx.execute_fetchall("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
         await tx.execute_fetchall("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (found.highest,))
@@ -106,7 +106,7 @@ async def note_arrival(tx: Tx, found: OrphanScan, *, inputs: bool, now: float) -
 
 async def trusted_since(tx: Tx) -> float:
     """Return the time before which files are not this database's; 0 if all are."""
-    value = await options.get(tx, options.SERVICE, SINCE)
+    value = await people.get_option(tx, people.SERVICE, SINCE)
     return float(value) if isinstance(value, int | float) else 0.0
 
 

@@ -1,13 +1,16 @@
-"""The tables of people, accounts, places and owners."""
+"""SQL of people, their accounts, places and the options of places."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from bot.core.jobs import ServiceState
 from bot.core.people import Account, Actor, Person, Place
 from bot.storage.database import Tx
-from bot.storage.sql import RowMapper
+from bot.storage.sql import JSON, RowMapper
 
 _ACCOUNTS = RowMapper(Account, "accounts")
 _PEOPLE = RowMapper(Person, "accounts", columns={"id": "person_id", "account_id": "id"})
@@ -138,3 +141,111 @@ async def put_owner(tx: Tx, platform: str, user_id: str, name: str, *, locale: s
 async def remove_owner(tx: Tx, platform: str, user_id: str) -> None:
     """Remove an owner."""
     await tx.execute_fetchall("DELETE FROM owners WHERE platform = ? AND user_id = ?", (platform, user_id))
+
+
+SERVICE = 0
+"""Place id of the options of the whole service."""
+
+STATE = "state"
+"""Name of the service's option that holds its ServiceState."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    place_id: int
+    name: str
+    value: object
+
+
+_OPTIONS = RowMapper(_Option, "options", converters={"value": JSON})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a place and of the whole service.
+
+    Attributes:
+        here: Values that the place's admins have set, by name.
+        everywhere: Values that the owners have set, by name.
+    """
+
+    here: Mapping[str, object] = field(default_factory=dict)
+    everywhere: Mapping[str, object] = field(default_factory=dict)
+
+    def binding(self, name: str) -> object:
+        """Return the effective value: the place's, else the service's, else None."""
+        value = self.here.get(name)
+        return self.everywhere.get(name) if value is None else value
+
+    @property
+    def state(self) -> ServiceState:
+        """The state that the owners have set."""
+        value = self.everywhere.get(STATE)
+        return ServiceState(value) if isinstance(value, str) and value in set(ServiceState) else ServiceState.RUN
+
+
+async def get_option(tx: Tx, place_id: int, name: str) -> object:
+    """Return an option's value; None if it is not set."""
+    rows = await tx.execute_fetchall("SELECT value FROM options WHERE place_id = ? AND name = ?", (place_id, name))
+    return next((json.loads(row[0]) for row in rows), None)
+
+
+async def read_options(tx: Tx, place_id: int | None) -> Options:
+    """Return the options of a place and of the service; with None, only those of the service."""
+    rows = await _OPTIONS.select(tx, "WHERE place_id IN (?, ?)", (SERVICE, place_id))
+    return Options(
+        here={row.name: row.value for row in rows if row.place_id != SERVICE},
+        everywhere={row.name: row.value for row in rows if row.place_id == SERVICE},
+    )
+
+
+async def put_option(tx: Tx, place_id: int, name: str, value: object) -> None:
+    """Set an option; None removes it."""
+    if value is None:
+        await tx.execute_fetchall("DELETE FROM options WHERE place_id = ? AND name = ?", (place_id, name))
+        return
+    await tx.execute_fetchall(
+        "INSERT INTO options (place_id, name, value) VALUES (?, ?, ?)"
+        " ON CONFLICT (place_id, name) DO UPDATE SET value = excluded.value",
+        (place_id, name, JSON.write(value)),
+    )
+
+
+async def get_service_state(tx: Tx) -> ServiceState:
+    """Return the state that the owners have set."""
+    return (await read_options(tx, None)).state
+
+
+_FREE = "NOT EXISTS (SELECT 1 FROM places WHERE platform = ?1 AND guild = ?3)"
+_RULES = (
+    "UPDATE OR IGNORE policies SET place = ?3, channel = CASE channel WHEN ?2 THEN ?3 ELSE channel END"
+    " WHERE by_owner IN (0, 1) AND coalesce(platform, '') = ?1 AND coalesce(place, '') = ?2"
+)
+# The subjects of changes name the place too; otherwise they could not be undone.
+_SUBJECT = (
+    "json_replace(subject, '$.place', ?3, '$.channel',"
+    " CASE json_extract(subject, '$.channel') WHEN ?2 THEN ?3 ELSE json_extract(subject, '$.channel') END)"
+)
+_CHANGES = (
+    "UPDATE audit SET place = ?3, subject = CASE WHEN json_valid(subject) AND json_extract(subject, '$.place') = ?2"  # noqa: S608
+    f" THEN {_SUBJECT} ELSE subject END WHERE platform = ?1 AND place = ?2"
+)
+_STATEMENTS = (
+    f"UPDATE places SET guild = ?3 WHERE platform = ?1 AND guild = ?2 AND {_FREE}",  # noqa: S608 - constants
+    "UPDATE OR IGNORE access SET subject = ?3 WHERE platform = ?1 AND kind = 'place' AND subject = ?2",
+    _RULES,
+    _CHANGES,
+)
+
+
+async def move_place(tx: Tx, platform: str, old: str, new: str) -> None:
+    """Move a place's rules, access decision, options, bans and changes to another id. Repeating it changes nothing.
+
+    Args:
+        tx: A writing transaction.
+        platform: The platform.
+        old: The guild's old id.
+        new: Its new id. Rows that exist under it already stay as they are.
+    """
+    for statement in _STATEMENTS:
+        await tx.execute_fetchall(statement, (platform, old, new))

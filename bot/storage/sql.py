@@ -1,4 +1,4 @@
-"""Maps rows to frozen dataclasses and back, by column name."""
+"""Rows and dataclasses: SQL from their fields, rows back into them, and JSON columns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
+from functools import cache
 from operator import attrgetter
 from types import UnionType
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import aiosqlite
+from pydantic import TypeAdapter, ValidationError
+
+from bot.core.cards import Card
+from bot.core.messages import Address
 
 T = TypeVar("T")
 
@@ -218,3 +223,48 @@ def _converter(name: str, hint: Any) -> Converter | None:
     if not _PLAIN.issuperset(kinds):
         raise TypeError(f"the field {name} of type {hint} needs a converter")
     return None
+
+
+M = TypeVar("M")
+
+
+@cache
+def _cards() -> TypeAdapter[Card]:
+    return TypeAdapter(Card)
+
+
+@cache
+def _addresses() -> TypeAdapter[Address]:
+    return TypeAdapter(Address)
+
+
+def dump_card(card: Card) -> str:
+    """Return the card as JSON."""
+    return _cards().dump_json(card, exclude_defaults=True).decode()
+
+
+def load_card(text: str) -> Card:
+    """Return the card of its JSON. Raises ValueError if ``dump_card`` did not write it."""
+    return _read(_cards(), text)
+
+
+def dump_address(address: Address) -> str:
+    """Return the address as JSON. It contains the interaction token: never log it."""
+    return _addresses().dump_json(address, exclude_defaults=True).decode()
+
+
+def load_address(text: str) -> Address:
+    """Return the address of its JSON. Raises ValueError if ``dump_address`` did not write it."""
+    return _read(_addresses(), text)
+
+
+ADDRESS = Converter(load_address, dump_address)
+
+
+def _read(adapter: TypeAdapter[M], text: str) -> M:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as e:
+        # pydantic's own error quotes the input: tokens and prompts, which must not be logged.
+        problem = f"{e.title}: {e.error_count()} invalid fields"
+    raise ValueError(problem)

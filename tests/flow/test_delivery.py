@@ -12,7 +12,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.delivery import messages as missed
 from bot.storage import messages
-from bot.storage.codec import dump_card
+from bot.storage.sql import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate

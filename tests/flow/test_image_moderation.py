@@ -11,7 +11,7 @@ from bot.core.requests import DrawForm
 from bot.core.strictness import Strictness
 from bot.drawing.admission import draw
 from bot.moderation.word_check import STRICTNESS_OPTION
-from bot.storage import options, people
+from bot.storage import people
 from engine.contract import SafetyVerdict
 from tests.fakes.moderator import FakeModerator
 from tests.fakes.surface import ABLE_SAFE
@@ -31,8 +31,8 @@ async def strict(make: Make, level: Strictness | None, *verdicts: SafetyVerdict)
         async with bot.db.write() as tx:
             place_id = await people.remember_place(tx, GROUP, now=0.0)
             assert place_id is not None
-            await options.put(tx, place_id, STRICTNESS_OPTION, level.value)
-            await options.put(tx, place_id, "log", {"platform": "chat", "chat": "log"})
+            await people.put_option(tx, place_id, STRICTNESS_OPTION, level.value)
+            await people.put_option(tx, place_id, "log", {"platform": "chat", "chat": "log"})
     return bot, moderator
 
 
@@ -111,7 +111,7 @@ async def test_strictness_is_that_of_the_asking(make: Make) -> None:
     async with bot.db.write() as tx:
         place_id = await people.find_place(tx, GROUP)
         assert place_id is not None
-        await options.put(tx, place_id, STRICTNESS_OPTION, Strictness.OFF.value)
+        await people.put_option(tx, place_id, STRICTNESS_OPTION, Strictness.OFF.value)
     await bot.delivered(job.id)
     assert moderator.seen
     assert covers(bot) == [True, True]

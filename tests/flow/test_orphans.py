@@ -16,7 +16,7 @@ from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.privacy.retention_worker import RetentionWorker
 from bot.storage import messages, orphans
-from bot.storage.codec import dump_card
+from bot.storage.sql import dump_card
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate

@@ -15,7 +15,7 @@ from bot.core.errors import Unavailable
 from bot.core.jobs import JobState
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
-from bot.storage import group_commit, options
+from bot.storage import group_commit, people
 from bot.storage.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
@@ -48,7 +48,7 @@ async def written(bot: Bot, statement: str) -> None:
 
 async def pause(bot: Bot, state: str | None) -> None:
     async with bot.db.write() as tx:
-        await options.put(tx, options.SERVICE, "state", state)
+        await people.put_option(tx, people.SERVICE, "state", state)
 
 
 async def test_a_full_queue_says_so_at_once_and_keeps_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

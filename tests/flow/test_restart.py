@@ -19,7 +19,7 @@ from bot.drawing import job_actions
 from bot.history import listing
 from bot.privacy.service import forget
 from bot.storage import jobs, messages
-from bot.storage.codec import dump_card
+from bot.storage.sql import dump_card
 from engine.contract import BadRecipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate

@@ -20,7 +20,7 @@ from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.privacy.retention_worker import DAY, RetentionWorker
 from bot.privacy.service import DAYS
-from bot.storage import data_files, options, people, pictures
+from bot.storage import data_files, people, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
@@ -54,7 +54,7 @@ async def keep(bot: Bot, days: float | None, place: Place | None = None) -> None
     async with bot.db.write() as tx:
         place_id = 0 if place is None else await people.remember_place(tx, place, now=0.0)
         assert place_id is not None
-        await options.put(tx, place_id, DAYS, days)
+        await people.put_option(tx, place_id, DAYS, days)
 
 
 def keeping(bot: Bot, free_percent: float = 0.0, room: int = 0) -> RetentionWorker:

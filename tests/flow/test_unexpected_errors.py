@@ -9,7 +9,7 @@ import pytest
 from bot.core.cards import Card, Tone
 from bot.core.messages import Address, MessageState
 from bot.storage import messages
-from bot.storage.codec import dump_card
+from bot.storage.sql import dump_card
 from engine.contract import Event, Lane, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.flow.conftest import Make

@@ -18,14 +18,13 @@ from bot.core.quotas import Scope, Unit
 from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.moderation import store as moderation_rows
-from bot.places import store
 from bot.privacy.store import deletion, exports
 from bot.privacy.store import deletion as retention_rows
 from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import credits as credits_
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
-from bot.storage import jobs, messages, options, people, pictures
+from bot.storage import jobs, messages, people, pictures
 from bot.storage import people as owners
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job
@@ -67,13 +66,13 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "last jobs": lambda tx: jobs.of_person(tx, 1, limit=9),
     "last jobs with pictures": lambda tx: jobs.of_person(tx, 1, limit=9, before=7, pictured=True),
     "files to start from": jobs.source_files,
-    "another id for a place": lambda tx: store.move_place(tx, "telegram", "1", "2"),
+    "another id for a place": lambda tx: people.move_place(tx, "telegram", "1", "2"),
     "move": lambda tx: jobs.move(tx, 1, JobState.QUEUED, JobState.RUNNING, now=1.0),
     "account": lambda tx: people.find(tx, "web", "1"),
     "place": lambda tx: people.find_place(tx, Place("web", "g", "c")),
     "remember": lambda tx: people.remember(tx, Actor("web", "1", "Ada", handle="ada"), now=1.0),
     "account of a handle": lambda tx: people.find_by_handle(tx, "telegram", "ada"),
-    "options of a place": lambda tx: options.read(tx, 1),
+    "options of a place": lambda tx: people.read_options(tx, 1),
     "changes of a place": lambda tx: audit_rows.of_place(tx, "discord", "g"),
     "a change": lambda tx: audit_rows.get(tx, 1),
     "was it undone": lambda tx: audit_rows.undone(tx, 1),

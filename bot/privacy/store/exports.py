@@ -9,9 +9,8 @@ from pathlib import Path
 
 from bot.core.messages import Address
 from bot.storage import data_files, inputs
-from bot.storage.codec import dump_address, load_address
 from bot.storage.database import Tx
-from bot.storage.sql import Converter, RowMapper
+from bot.storage.sql import Converter, RowMapper, dump_address, load_address
 
 FOLDER = data_files.EXPORTS
 """Their folder, in the data folder."""

@@ -14,7 +14,7 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.moderation import store as moderation_rows
 from bot.moderation.store import Ban
-from bot.storage import options
+from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, THERE, World, ref
 
 CARD = Card(Tone.INFO, "Done.", final=True)
@@ -23,7 +23,7 @@ ADMIN = Actor("chat", "8", "Grace", is_admin=True)
 
 async def writes(ctx: AppContext, _call: Invocation) -> Card:
     async with ctx.db.write() as tx:
-        await options.put(tx, options.SERVICE, "written", value=True)
+        await people.put_option(tx, people.SERVICE, "written", value=True)
     return CARD
 
 
@@ -42,7 +42,7 @@ def invocation(command: Command, actor: Actor, place: Place = HERE, job_id: int 
 
 async def is_written(world: World) -> bool:
     async with world.db.read() as tx:
-        return bool(await options.get(tx, options.SERVICE, "written"))
+        return bool(await people.get_option(tx, people.SERVICE, "written"))
 
 
 async def test_who_may_acts_and_a_card_is_a_result(world: World) -> None:

@@ -14,7 +14,7 @@ from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.requests import DrawForm
 from bot.history.listing import JOBS
 from bot.storage import jobs, messages
-from bot.storage.codec import load_card
+from bot.storage.sql import load_card
 from bot.studio import Studio
 from engine.contract import Phase, UnknownModel
 from tests.unit.bot.conftest import ADA, BOB, HERE, OWNER, PAGE, World, ref

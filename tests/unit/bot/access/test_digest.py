@@ -15,8 +15,8 @@ from bot.core.access import AccessDecision, AccessMode, Newcomer, Owners, Subjec
 from bot.core.cards import Card
 from bot.core.events import EventBus, MessagesAdded
 from bot.storage import messages, people
-from bot.storage.codec import load_card
 from bot.storage.database import Database
+from bot.storage.sql import load_card
 from tests.fakes.clock import FakeClock
 from tests.fakes.watched_event import WatchedEvent
 

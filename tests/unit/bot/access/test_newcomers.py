@@ -29,7 +29,7 @@ from bot.moderation import store as moderation_rows
 from bot.moderation.store import Ban
 from bot.quotas import service as quota_service
 from bot.storage import messages
-from bot.storage.codec import load_card
+from bot.storage.sql import load_card
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, PAGE, THERE, World, ref, run
 from tests.unit.bot.conftest import OWNER as AT_THE_PAGE
 

@@ -30,7 +30,7 @@ from bot.moderation.word_list import build_word_list, parse_custom_words
 from bot.places.options import OPTION
 from bot.privacy.service import forget
 from bot.storage import messages, people, pictures
-from bot.storage.codec import load_card
+from bot.storage.sql import load_card
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 from tests.unit.bot.conftest import run as run_command
 

@@ -17,7 +17,7 @@ from bot.drawing.admission import draw
 from bot.features import COMMANDS
 from bot.places.options import OPTION
 from bot.privacy.service import DAYS
-from bot.storage import options, people
+from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 
 ADMIN = Actor("chat", "3", "Cy", is_admin=True)
@@ -71,11 +71,11 @@ async def test_how_long_pictures_are_kept_is_said_and_set_and_undone(world: Worl
     async with world.ctx.db.write() as tx:
         place_id = await people.find_place(tx, HERE)
         assert place_id is not None
-        assert await options.get(tx, place_id, DAYS) == 7
+        assert await people.get_option(tx, place_id, DAYS) == 7
         last = (await audit_rows.of_place(tx, "chat", "guild"))[0]
         assert (last.action, last.actor) == ("easel keep", "chat:3")
         await changes.undo_change(tx, last.id, {"option": OPTION}, HERE, by="chat:3", now=1.0)
-        assert await options.get(tx, place_id, DAYS) == 30
+        assert await people.get_option(tx, place_id, DAYS) == 30
     assert "disk" in (await say(world, "easel keep", ADMIN, span="forever")).status
     assert "until the disk gets full" in (await say(world, "easel keep", ADMIN, THERE)).status
 
@@ -89,7 +89,7 @@ async def test_an_owner_alone_says_it_for_everywhere_and_a_place_can_only_shorte
     assert "3 days" in (await say(world, "easel keep", ADMIN, span="3 days")).status
     assert "10 days" in (await say(world, "easel keep", BOSS, ALONE)).status
     async with world.ctx.db.read() as tx:
-        assert await options.get(tx, options.SERVICE, DAYS) == 10
+        assert await people.get_option(tx, people.SERVICE, DAYS) == 10
 
 
 @pytest.mark.parametrize("span", ["12 hours", "0 days", "soon", "-3 days", "99999 years"])

@@ -11,8 +11,8 @@ from bot.core.jobs import JobState
 from bot.core.messages import Address, MessageKind, MessageState
 from bot.core.pictures import PictureFile
 from bot.storage import jobs, messages
-from bot.storage.codec import dump_address, dump_card, load_address, load_card
 from bot.storage.database import Database
+from bot.storage.sql import dump_address, dump_card, load_address, load_card
 from tests.fakes.job_rows import add_job
 
 TOKEN = "interaction-token"

@@ -9,11 +9,11 @@ from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, SubjectKind
 from bot.core.people import Place
 from bot.core.quotas import Scope
-from bot.places.store import move_place
 from bot.quotas.rules.terms import parse_terms
 from bot.quotas.store import rules as rule_rows
-from bot.storage import options, people
+from bot.storage import people
 from bot.storage.database import Database, Tx
+from bot.storage.people import move_place
 
 OLD, NEW, OTHER = Place("chat", "old", "old"), Place("chat", "new", "new"), Place("chat", "other", "other")
 
@@ -32,7 +32,7 @@ async def settle(tx: Tx, place: Place) -> int:
     await access_rows.set_decision(tx, newcomer.id, AccessDecision.ALLOWED, by="chat:9", now=2.0)
     for scope in (Scope("chat", place.guild), Scope("chat", place.guild, channel=place.channel)):
         await rule_rows.put_rule(tx, scope, parse_terms("3/day"), by_owner=False, set_by="chat:8", now=1.0)
-    await options.put(tx, place_id, "words", "warn")
+    await people.put_option(tx, place_id, "words", "warn")
     for subject in ("", *map(json.dumps, subjects(place))):
         await audit_rows.add(
             tx, audit_rows.AuditEntry(1.0, "chat:8", "quota set", "chat", place.guild, kind="rule", subject=subject)
@@ -48,7 +48,7 @@ async def seen(tx: Tx, place: Place) -> list[object]:
     return [
         None if newcomer is None else newcomer.verdict,
         [p.scope for p in await rule_rows.rules_of_place(tx, "chat", place.guild)],
-        dict((await options.read(tx, place_id)).here),
+        dict((await people.read_options(tx, place_id)).here),
         [json.loads(e.subject) for e in reversed(await audit_rows.of_place(tx, "chat", place.guild)) if e.subject],
     ]
 
