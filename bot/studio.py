@@ -1,10 +1,10 @@
-"""Studio: the interface of the core for adapters. Each method calls a use case and returns a card or data."""
+"""Studio: the one object that adapters hold; each method delegates to a use case and shows its result."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot import features, runner
@@ -16,7 +16,6 @@ from bot.commands import parser
 from bot.commands.model import Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
-from bot.core.answers import ButtonResult, ShownJob
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.jobs import Job
@@ -46,6 +45,24 @@ from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
 from engine.contract import READY, Engine, EngineState, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """An admitted job and its current card."""
+
+    job_id: int
+    card: Card
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonResult:
+    """The result of a button: a new job, a card, a sentence for the presser, or files."""
+
+    new: ShownJob | None = None
+    card: Card | None = None
+    notice: str = ""
+    files: tuple[PictureFile, ...] = ()
 
 
 class Studio:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import doctor
-from bot.core.answers import ButtonResult
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotAllowed, OverQuota
 from bot.core.jobs import JobState
@@ -21,7 +20,7 @@ from bot.quotas.service import show_quota
 from bot.settings import Settings
 from bot.storage import pictures
 from bot.storage.migrate import shipped
-from bot.studio import Studio
+from bot.studio import ButtonResult, Studio
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import FakeSurface, Seen

@@ -17,10 +17,10 @@ from adapters.telegram.client import identify
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
 from bot.cards import i18n
-from bot.core.answers import ShownJob
 from bot.core.errors import Unavailable
 from bot.core.messages import EventRef
 from bot.settings import Settings
+from bot.studio import ShownJob
 from tests.e2e.telegram.conftest import Start, photos
 from tests.e2e.telegram.harness import TelegramHarness
 from tests.fakes.engine import FakeEngine

@@ -10,7 +10,6 @@ from typing import cast
 from bot.cards import i18n
 from bot.commands.model import Invocation
 from bot.commands.registry import Registry
-from bot.core.answers import ButtonResult, ShownJob
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
 from bot.core.messages import Address, EventRef
@@ -18,7 +17,7 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.delivery.messages import MissedNotice
 from bot.features import COMMANDS
-from bot.studio import Studio
+from bot.studio import ButtonResult, ShownJob, Studio
 from engine.contract import NegativePromptSupport, Profile, Range
 
 PROFILE = Profile(

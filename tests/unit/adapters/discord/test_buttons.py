@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.answers import ButtonResult, ShownJob
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import NotFound
 from bot.core.pictures import PictureFile
+from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_rest import DEFER_UPDATE, RESPOND, UPDATE
 from tests.fakes.discord_world import Message

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from adapters.discord.service import DiscordService
-from bot.core.answers import ShownJob
 from bot.core.errors import BadInput, NotAllowed
 from bot.features import COMMANDS
+from bot.studio import ShownJob
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_rest import DEFER, RESPOND
 from tests.unit.adapters.discord.scripted import Scripted, waiting

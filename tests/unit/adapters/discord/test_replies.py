@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.answers import ButtonResult, ShownJob
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.delivery.messages import MissedNotice
+from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import Scripted, waiting

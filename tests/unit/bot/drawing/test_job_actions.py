@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.answers import ButtonResult
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
 from bot.core.jobs import Job, JobState
@@ -18,7 +17,7 @@ from bot.core.requests import DrawForm
 from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
 from bot.history.download_limits import BURST, REFILL_SECONDS
 from bot.storage import jobs, messages
-from bot.studio import Studio
+from bot.studio import ButtonResult, Studio
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
