@@ -17,7 +17,7 @@ from adapters.telegram.identity import address_near, author_of, is_group, place_
 from adapters.telegram.registry_commands import FIRST_WORDS
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
-from bot.core.cards import ButtonPress, Card, Tone
+from bot.core.cards import ButtonPress
 from bot.core.errors import Refusal
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
@@ -96,7 +96,7 @@ class MessageCommands:
         """``/history``: the author's own pictures, in private chats only."""
         actor = author_of(message, self._owners)
         if is_group(message.chat):
-            card = self._notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
+            card = self._replies.notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
         else:
             card = await self._studio.history(actor, place_of(message))
         await self._replies.post(message, actor, event_update.update_id, card, kind="history")
@@ -116,9 +116,9 @@ class MessageCommands:
                 continue  # it has just ended by itself
             stopped += 1
         notice = (
-            self._notice("telegram.cancelled", actor, n=stopped)
+            self._replies.notice("telegram.cancelled", actor, n=stopped)
             if stopped
-            else self._notice("telegram.nothing_to_cancel", actor)
+            else self._replies.notice("telegram.nothing_to_cancel", actor)
         )
         await self._replies.post(message, actor, event_update.update_id, notice, kind="cancel")
 
@@ -134,13 +134,13 @@ class MessageCommands:
         """Answer an unknown command; it is not taken for a prompt."""
         actor = author_of(message, self._owners)
         typed = (message.text or "").split(maxsplit=1)[0]
-        notice = self._notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
+        notice = self._replies.notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
         await self._replies.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
         """Answer photos, voice messages and the like: only text can be drawn."""
         actor = author_of(message, self._owners)
-        notice = self._notice("telegram.text_only", actor)
+        notice = self._replies.notice("telegram.text_only", actor)
         await self._replies.post(message, actor, event_update.update_id, notice, kind="media")
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
@@ -164,7 +164,7 @@ class MessageCommands:
         except TelegramAPIError:
             reached = False
         if not reached:
-            card = self._notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
+            card = self._replies.notice("telegram.open_private", actor, bot=f"https://t.me/{self._me.username}")
             await self._replies.post(message, actor, update_id, card, kind="open_private", part="private")
 
     def _is_tail(self, message: Message) -> bool:
@@ -176,6 +176,3 @@ class MessageCommands:
         if sizeof(message.text or "") >= TEXT_LIMIT:
             self._whole[chat] = message.message_id
         return follows
-
-    def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
-        return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)

@@ -14,7 +14,6 @@ from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
 from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
-from bot.core.cards import Card, Tone
 from bot.core.errors import BadInput, NotAllowed, Refusal
 from bot.core.people import Actor
 from bot.features import COMMANDS
@@ -66,7 +65,7 @@ class RegistryCommands:
             kind = command.name
             if command.personal and command.private and is_group(message.chat):
                 bot = f"https://t.me/{self._me.username}"
-                card = self._notice("telegram.in_private", actor, bot=bot, command=f"/{command.name}")
+                card = self._replies.notice("telegram.in_private", actor, bot=bot, command=f"/{command.name}")
             else:
                 given = await self._given(message, actor, command, rest, alone=not line.rest)
                 actor = await self._with_rights(message, actor, command, given.args)
@@ -133,9 +132,6 @@ class RegistryCommands:
             if needed:
                 raise
             return actor
-
-    def _notice(self, key: str, actor: Actor, **params: str | int) -> Card:
-        return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
 
 
 _CODES = frozenset({"claim", "link"})

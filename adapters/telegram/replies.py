@@ -26,6 +26,10 @@ class ReplyPoster:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
+    def notice(self, key: str, actor: Actor, **params: str | int) -> Card:
+        """Return a card with one sentence of the catalogue, in the actor's language."""
+        return Card(Tone.INFO, self._studio.text(key, actor.locale, **params), final=True)
+
     async def post(
         self, message: Message, actor: Actor, update_id: int, card: Card, *, kind: str, part: str = ""
     ) -> None:

@@ -8,7 +8,6 @@ from aiogram.types import Message, Update
 from adapters.telegram.command_filter import CommandFilter
 from adapters.telegram.identity import PLATFORM, author_of, is_channel, is_group
 from adapters.telegram.replies import ReplyPoster
-from bot.core.cards import Card, Tone
 from bot.studio import Studio
 
 
@@ -16,13 +15,11 @@ class IgnoredSenders:
     """Handles messages of bots and channels before any other handler.
 
     Args:
-        studio: The core.
         replies: Saves replies.
         commands: Commands that a channel is told it can't use.
     """
 
-    def __init__(self, studio: Studio, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
-        self._studio = studio
+    def __init__(self, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
         self._replies = replies
         self._commands = commands
 
@@ -39,7 +36,7 @@ class IgnoredSenders:
     async def channel(self, message: Message, event_update: Update) -> None:
         """Refuse a channel: its author is unknown, so bans and quotas could not be applied."""
         actor = author_of(message, ())
-        card = Card(Tone.INFO, self._studio.text("telegram.as_channel", actor.locale), final=True)
+        card = self._replies.notice("telegram.as_channel", actor)
         await self._replies.post(message, actor, event_update.update_id, card, kind="as_channel")
 
 
