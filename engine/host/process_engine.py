@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine import catalogue, upscaler_file
@@ -79,16 +79,7 @@ class ProcessEngine:
             upscaler_file.check(Path(config.upscaler))
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
-        self._setup = wire.Setup(
-            models=models,
-            models_dir=config.models_dir,
-            device=config.device,
-            precision=config.precision,
-            idle_unload=config.idle_unload * 60,
-            compile=config.compile,
-            upscaler=config.upscaler,
-            step_cache=config.step_cache,
-        )
+        self._setup = wire.Setup(models, replace(config, environment={}))
         self._timeouts = timeouts or Timeouts()
         self._command = command
         self._environment = child_environment(config.environment, offline=not any(needs(spec) for spec in models))

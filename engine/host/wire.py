@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from engine.contract import Image, Lane, Preview, Recipe
+from engine.contract import EngineConfig, Image, Lane, Preview, Recipe
 from engine.host.frames import Codec
 from engine.spec import ModelSpec
 
@@ -20,23 +20,11 @@ class Setup:
 
     Attributes:
         models: Models that requests may name; the first is loaded at once.
-        models_dir: Folder of downloaded models.
-        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        precision: ``EASEL_PRECISION``.
-        idle_unload: Seconds without work after which the device's memory is given back; 0: never.
-        compile: Backend of ``torch.compile``; empty: not compiled.
-        upscaler: Path of the model that enlarges initial images; empty: they are only scaled.
-        step_cache: ``EASEL_STEP_CACHE``; 1: every step is computed.
+        config: The engine's configuration, without its environment, which the child has.
     """
 
     models: tuple[ModelSpec, ...]
-    models_dir: str
-    device: str
-    precision: str
-    idle_unload: float = 0.0
-    compile: str = ""
-    upscaler: str = ""
-    step_cache: int = 1
+    config: EngineConfig
 
 
 @dataclass(frozen=True, slots=True)

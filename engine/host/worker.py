@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import upscaler_file
-from engine.contract import BadRecipe, EngineError, Image, Preview, UnknownModel
+from engine.contract import BadRecipe, EngineConfig, EngineError, Image, Preview, UnknownModel
 from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
@@ -40,26 +40,27 @@ class Worker:
     def __init__(self, setup: wire.Setup, send: Send, inbox: Inbox) -> None:
         self._send = send
         self._inbox = inbox
-        self._idle_unload = setup.idle_unload or None
+        config = setup.config
+        self._idle_unload = config.idle_unload * 60 or None
 
         def report_download(bytes_done: int, bytes_total: int) -> None:
             loads.downloading(bytes_done, bytes_total)
 
         loader = Loader(
-            setup.device,
-            setup.precision,
-            setup.models_dir,
-            setup.compile,
+            config.device,
+            config.precision,
+            config.models_dir,
+            config.compile,
             report_download,
-            reserved=_upscaler_bytes(setup),
-            step_cache=setup.step_cache,
+            reserved=_upscaler_bytes(config),
+            step_cache=config.step_cache,
         )
         loads = _LoadReporter(send, loader)
         self._busy_timer = BusyTimer()
         self._models = ModelManager(setup.models, loader, loads)
         self._encoder = ImageEncoder()
         outputs = _RequestReporter(send, inbox, self._report_image)
-        self._upscaler = _upscaler(setup, loader, send)
+        self._upscaler = _upscaler(config, loader, send)
         self._executor = StepExecutor(
             self._models, outputs, self._encoder, loader.device, self._busy_timer, upscaler=self._upscaler
         )
@@ -117,19 +118,19 @@ class Worker:
         )
 
 
-def _upscaler_bytes(setup: wire.Setup) -> int:
+def _upscaler_bytes(config: EngineConfig) -> int:
     """Return the bytes of the device that the upscaler needs. Raises LoadError."""
     try:
-        return upscaler_file.size(Path(setup.upscaler)) if setup.upscaler else 0
+        return upscaler_file.size(Path(config.upscaler)) if config.upscaler else 0
     except EngineError as e:
         raise LoadError(e) from e
 
 
-def _upscaler(setup: wire.Setup, loader: Loader, send: Send) -> Upscaler | None:
+def _upscaler(config: EngineConfig, loader: Loader, send: Send) -> Upscaler | None:
     """Return the operator's upscaler after a check; None if there is none. Raises LoadError."""
-    if not setup.upscaler:
+    if not config.upscaler:
         return None
-    found = Upscaler(Path(setup.upscaler), loader.device, lambda: send(wire.Heartbeat()))
+    found = Upscaler(Path(config.upscaler), loader.device, lambda: send(wire.Heartbeat()))
     try:
         found.check()
     except EngineError as e:

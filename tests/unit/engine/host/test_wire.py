@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contract import Image, Lane, Preview, Recipe
+from engine.contract import EngineConfig, Image, Lane, Preview, Recipe
 from engine.families.z_image.spec import demo, z_image_turbo
 from engine.host import wire
 from engine.host.frames import HEAD, WireError, lengths
@@ -35,8 +35,9 @@ MODELS = (
     (ModelSpec(demo()),),
     (ModelSpec(z_image_turbo(), "base", "a.gguf", (Lora("b.safetensors", 0.5),), "c0ffee"), ModelSpec(demo())),
 )
+CONFIGS = st.builds(EngineConfig, TEXT, TEXT, TEXT, TEXT, TEXT, SECONDS, TEXT, TEXT, NUMBERS)
 MESSAGES = st.one_of(
-    st.builds(wire.Setup, st.sampled_from(MODELS), TEXT, TEXT, TEXT, st.floats(0, 1e6), TEXT, TEXT),
+    st.builds(wire.Setup, st.sampled_from(MODELS), CONFIGS),
     st.lists(RECIPES, max_size=3).flatmap(
         lambda rs: st.builds(wire.Draw, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
     ),

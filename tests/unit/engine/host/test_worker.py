@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.contract import EngineError, UnknownModel
+from engine.contract import EngineConfig, EngineError, UnknownModel
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.base import Family
@@ -31,7 +31,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, upscaler: str) -> int:
         raise LoadError(EngineError("that is enough"))
 
     monkeypatch.setattr(worker, "Loader", loader)
-    setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "auto", upscaler=upscaler)
+    setup = wire.Setup((ModelSpec(demo()),), EngineConfig("demo", "nowhere", "cpu", "auto", upscaler=upscaler))
     with pytest.raises(LoadError) as caught:
         worker.Worker(setup, lambda _: None, Inbox())
     if not found:
@@ -55,7 +55,7 @@ def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkey
         raise RuntimeError("shape '[1, 64]' is invalid for input of size 128")
 
     monkeypatch.setattr(Family, "step", step)
-    setup = wire.Setup((ModelSpec(demo()),), "nowhere", "cpu", "fp32")
+    setup = wire.Setup((ModelSpec(demo()),), EngineConfig("demo", "nowhere", "cpu", "fp32"))
     with pytest.raises(LoadError) as caught:
         worker.Worker(setup, lambda _: None, Inbox())
     assert isinstance(caught.value.error, UnknownModel)
