@@ -219,7 +219,7 @@ export class JobCard {
     try {
       const answer = await press(id, self.key);
       self.key = undefined;
-      onAnswer(answer);
+      await onAnswer(answer);
     } catch (error) {
       if (error instanceof Refused) self.key = undefined;
       else this.house.onAway();
@@ -229,16 +229,23 @@ export class JobCard {
     }
   }
 
-  #answered(answer) {
+  async #answered(answer) {
     const { card } = answer;
-    // A card of no job is an answer in words.
-    this.#complain(card && card.job_id === null ? `${card.status}\n${card.prompt}` : answer.notice);
+    // A card of no job has a text to copy.
+    const text = card && card.job_id === null ? card.prompt : "";
+    if (text) this.#show((await copied(text)) ? t("text_copied", { text }) : `${card.status}\n${text}`);
+    else this.#show(answer.notice);
     this.house.onPressed(answer);
   }
 
   #complain(sentence) {
+    this.#show(sentence, true);
+  }
+
+  #show(sentence, isError = false) {
     this.error.textContent = sentence;
     this.error.hidden = !sentence;
+    this.error.classList.toggle("notice", !isError);
   }
 }
 

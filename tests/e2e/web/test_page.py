@@ -394,7 +394,7 @@ def test_everything_goes_on_after_a_restart(served: Service, open_browser: OpenB
     assert all(is_blue(colour) for colour in edges)
 
 
-def test_a_seed_is_copied_and_pasted(served: Service, open_browser: OpenBrowser) -> None:
+def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, open_browser: OpenBrowser) -> None:
     browser = open_browser()
     browser.open(served.url)
     drawn(browser, draw(browser, f"{APPLE} --seed 9223372036854775807"))
@@ -409,6 +409,16 @@ def test_a_seed_is_copied_and_pasted(served: Service, open_browser: OpenBrowser)
     assert browser.one("#seed").get_attribute("value") == "9223372036854775807"
     # The button goes back to saying what it does.
     browser.until(lambda: browser.all(copy.format(text("en", "web.copy_seed"))), "the button's own words")
+    # A prompt with its flags is copied in the same way, and pasted where it can be drawn again.
+    browser.one("[data-action=prompt]").click()
+    browser.until(lambda: "--seed 9223372036854775807" in browser.text(".job .notice"), "the copied prompt")
+    browser.one("#prompt").clear()
+    browser.one("#prompt").click()
+    browser.keys_with(Keys.CONTROL, "v")
+    pasted = browser.one("#prompt").get_attribute("value")
+    assert pasted is not None
+    assert pasted.startswith(APPLE)
+    assert pasted.endswith("--seed 9223372036854775807")
 
 
 def test_older_pictures_come_on_request(served: Service, open_browser: OpenBrowser) -> None:
