@@ -215,7 +215,7 @@ SAFER = "safer_precision"
 
 
 class Phase(StrEnum):
-    """The engine's state of life. IDLE is WARM with its memory given back: the next call of ``paint`` loads the model again first."""
+    """The engine's state. IDLE is WARM with its memory given back: the next ``paint`` loads the model again."""
 
     STARTING = "starting"
     DOWNLOADING = "downloading"

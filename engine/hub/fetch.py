@@ -27,18 +27,14 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """Result of a pull.
+class Pulled(Fetched):
+    """Result of a pull; ``revision`` is used from now on.
 
     Attributes:
-        path: The pipeline's folder, or the file.
-        revision: The commit that is used from now on.
         before: The commit that was used before; empty if there was none.
         fetched: Downloaded bytes.
     """
 
-    path: str
-    revision: str
     before: str
     fetched: int
 
