@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.families.spec import DENOISERS
 from engine.hub import cache
 from engine.hub.names import is_repo, split_file
 from engine.hub.selection import UNUSED, WHOLE, Selection
 from engine.spec import ModelSpec
-
-DENOISERS = frozenset({"transformer", "unet"})
-"""The part that a separate transformer replaces; diffusers uses either name."""
 
 CONFIGS = Selection(weights=False)
 WITHOUT_DENOISER = Selection(without=DENOISERS | UNUSED)
