@@ -57,7 +57,7 @@ async def check(tx: Tx, actor: Actor, place: Place, permission: Permission, job:
         return
     from_here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
     if permission is Permission.AUTHOR:
-        if not (await jobs.is_own(tx, actor, job) or (from_here and actor.is_admin)):
+        if not (await jobs.is_own(tx, actor, job) or (from_here and await is_admin(tx, actor, place))):
             raise NotAllowed("refusal.cancel.not_yours")
     elif not (from_here and await is_admin(tx, actor, place)):
         raise NotAllowed("refusal.rights.admin")

@@ -14,6 +14,7 @@ from bot.cards import i18n
 from bot.commands.model import Command, Invocation, Permission
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal
+from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.features import COMMANDS
@@ -294,6 +295,22 @@ async def asked(world: World, actor: Actor, place: Place, count: int = 1) -> int
     """Ask for a picture; returns the job."""
     form = DrawForm("a cat", count=str(count))
     return (await world.studio.draw(actor, place, form, ref(f"draw-{next(_numbers)}"))).job_id
+
+
+async def test_who_may_cancel_a_drawing_of_others(world: World) -> None:
+    await typed(world, ADMIN, HERE, "easel admins", {"role": "helpers"})
+    for actor in (HELPER, ADMIN, OWNER_HERE):
+        job = await asked(world, ADA, HERE)
+        with pytest.raises(NotAllowed) as refused:
+            await world.studio.press(STRANGER, HERE, ButtonPress("cancel", job), ref("stranger"))
+        assert refused.value.key == "refusal.cancel.not_yours"
+        pressed = await world.studio.press(actor, HERE, ButtonPress("cancel", job), ref("cancel"))
+        assert pressed.notice == ""
+        assert (await world.job(job)).state is JobState.CANCELLED
+    # The role counts where the drawing was requested.
+    job = await asked(world, ADA, HERE)
+    with pytest.raises(NotFound):
+        await world.studio.press(HELPER, THERE, ButtonPress("cancel", job), ref("there"))
 
 
 @pytest.mark.parametrize("number", ["9" * 26, "-" + "9" * 26, str(2**63), str(-(2**63)), "9" * 5000])
