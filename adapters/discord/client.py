@@ -14,7 +14,7 @@ import yarl
 from adapters.discord.buttons import ComponentPresses
 from adapters.discord.commands import CatalogueTranslator, EaselCommandTree
 from adapters.discord.errors import NETWORK
-from adapters.discord.identity import PLATFORM, owners_of
+from adapters.discord.identity import NAME, owners_of
 from adapters.discord.replies import InteractionReplies
 from bot.studio import Studio
 
@@ -75,7 +75,7 @@ class EaselClient(discord.AutoShardedClient):
 
     async def setup_hook(self) -> None:
         """Register the commands if they differ from those registered last."""
-        self._studio.add_owners(PLATFORM, owners_of(self.application))
+        self._studio.add_owners(NAME, owners_of(self.application))
         await self.tree.set_translator(CatalogueTranslator(self._studio))
         digest = await self.tree.digest()
         known = await asyncio.to_thread(_read, self._digest_file)
@@ -149,10 +149,10 @@ class EaselClient(discord.AutoShardedClient):
         if (timer := self._away.pop(shard_id, None)) is not None:
             timer.cancel()
         if not self._away:
-            self._studio.connection_problem(PLATFORM, None)
+            self._studio.connection_problem(NAME, None)
 
     def _report(self) -> None:
-        self._studio.connection_problem(PLATFORM, "Discord's gateway closed the connection; Easel connects again.")
+        self._studio.connection_problem(NAME, "Discord's gateway closed the connection; Easel connects again.")
 
 
 def _read(path: Path) -> str:

@@ -9,7 +9,7 @@ import discord
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 
-PLATFORM = "discord"
+NAME = "discord"
 
 LOCALES: dict[discord.Locale, str] = {
     discord.Locale.chinese: "zh_CN",
@@ -33,7 +33,7 @@ def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
     if isinstance(user, discord.Member) and interaction.is_guild_integration():
         roles = tuple(str(r.id) for r in user.roles if not r.is_default())
     return Actor(
-        platform=PLATFORM,
+        platform=NAME,
         user_id=str(user.id),
         name=user.display_name,
         roles=roles,
@@ -68,7 +68,7 @@ def place_of(interaction: discord.Interaction) -> Place:
     """
     guild = interaction.guild if interaction.is_guild_integration() else None
     return Place(
-        platform=PLATFORM,
+        platform=NAME,
         guild=str(interaction.guild_id) if interaction.is_guild_integration() else None,
         channel=_channel_of(interaction),
         age_restricted=_age_restricted(interaction.channel),
@@ -80,14 +80,14 @@ def place_of(interaction: discord.Interaction) -> Place:
 def ref_of(interaction: discord.Interaction, *, private: bool) -> EventRef:
     """Return the event and the address of its answer; the adapter sends that answer itself."""
     address = Address(
-        platform=PLATFORM,
+        platform=NAME,
         chat=_channel_of(interaction),
         user=str(interaction.user.id),
         token=interaction.token,
         expires=interaction.expires_at.timestamp(),
         private=private,
     )
-    return EventRef(event=f"{PLATFORM}:interaction:{interaction.id}", address=address, answered=True)
+    return EventRef(event=f"{NAME}:interaction:{interaction.id}", address=address, answered=True)
 
 
 def _channel_of(interaction: discord.Interaction) -> str:

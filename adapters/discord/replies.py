@@ -14,7 +14,7 @@ import discord
 
 from adapters.discord.errors import NETWORK, log_refusal
 from adapters.discord.fallbacks import MessageParts, show_with_fallbacks
-from adapters.discord.identity import PLATFORM, locale_of
+from adapters.discord.identity import NAME, locale_of
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal
 from bot.core.messages import EventRef
@@ -239,7 +239,7 @@ class InteractionReplies:
 
     async def _say_missed(self, interaction: discord.Interaction, locale: str) -> None:
         """Tell a person about cards that could not be delivered."""
-        actor = Actor(PLATFORM, str(interaction.user.id), locale=locale)
+        actor = Actor(NAME, str(interaction.user.id), locale=locale)
         told = await self._studio.find_missed(actor)
         if told is None or not interaction.response.is_done():
             return

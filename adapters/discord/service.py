@@ -17,7 +17,7 @@ from discord.http import Route
 
 from adapters.discord.client import EaselClient
 from adapters.discord.errors import NETWORK
-from adapters.discord.identity import PLATFORM
+from adapters.discord.identity import NAME
 from adapters.discord.replies import InteractionReplies
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
@@ -74,7 +74,7 @@ class DiscordService(PlatformService):
         surface: Where delivery sends cards.
     """
 
-    name = PLATFORM
+    name = NAME
     surface: DiscordSurface
 
     def __init__(
@@ -116,7 +116,7 @@ class DiscordService(PlatformService):
                 level = logging.WARNING
             pause = backoff.fail()
             log.log(level, "%s; next try in %g s", problem, pause)
-            self._studio.connection_problem(PLATFORM, f"{problem}; Easel tries again by itself.")
+            self._studio.connection_problem(NAME, f"{problem}; Easel tries again by itself.")
             await self._sleep(pause)
 
     def _counted(self, backoff: ExponentialBackoff) -> ExponentialBackoff:

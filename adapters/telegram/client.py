@@ -18,7 +18,7 @@ from aiogram.methods.base import TelegramType
 from aiogram.utils.token import TokenValidationError
 
 from adapters.telegram.errors import CALL_ERRORS, REFUSED, UNREACHABLE, describe
-from adapters.telegram.identity import PLATFORM
+from adapters.telegram.identity import NAME
 from adapters.telegram.settings import TelegramSettings
 from bot.core.errors import Unavailable
 from bot.core.waits import ExponentialBackoff
@@ -174,7 +174,7 @@ class ApiRetrier:
         return pause
 
     def _report(self, problem: str | None) -> None:
-        self._studio.connection_problem(PLATFORM, problem)
+        self._studio.connection_problem(NAME, problem)
 
     async def _remove_webhook(self) -> None:
         try:

@@ -11,7 +11,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.ports import Gone
 
-PLATFORM = "telegram"
+NAME = "telegram"
 
 
 def locale_of(user: User | None) -> str:
@@ -38,7 +38,7 @@ def author_of(message: Message, owners: Container[str]) -> Actor:
     """
     if message.sender_chat is not None and is_group(message.chat):
         return Actor(
-            platform=PLATFORM,
+            platform=NAME,
             user_id=str(message.sender_chat.id),
             name=message.sender_chat.full_name or "",
             is_admin=message.sender_chat.id == message.chat.id,
@@ -55,7 +55,7 @@ def presser_of(query: CallbackQuery, owners: Container[str]) -> Actor:
 def _actor(user: User | None, owners: Container[str]) -> Actor:
     user_id = str(user.id) if user else ""
     return Actor(
-        platform=PLATFORM,
+        platform=NAME,
         user_id=user_id,
         name=user.full_name if user else "",
         is_owner=user_id in owners,
@@ -68,7 +68,7 @@ def place_of(message: Message | InaccessibleMessage) -> Place:
     """Return the place of a message. A private chat has no guild: no rules are set there."""
     chat = message.chat
     return Place(
-        platform=PLATFORM,
+        platform=NAME,
         guild=str(chat.id) if is_group(chat) else None,
         channel=str(chat.id),
         thread=_thread(message),
@@ -79,7 +79,7 @@ def place_of(message: Message | InaccessibleMessage) -> Place:
 def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Address:
     """Return the address of an answer to the message."""
     return Address(
-        platform=PLATFORM,
+        platform=NAME,
         chat=str(message.chat.id),
         thread=_thread(message),
         reply_to=str(message.message_id),
@@ -89,17 +89,17 @@ def address_near(message: Message | InaccessibleMessage, actor: Actor) -> Addres
 
 def ref_of(update_id: int, address: Address, part: str = "") -> EventRef:
     """Return the update as the event of a job or notice; ``part`` distinguishes several events of one update."""
-    return EventRef(event=f"{PLATFORM}:update:{update_id}{part and ':' + part}", address=address)
+    return EventRef(event=f"{NAME}:update:{update_id}{part and ':' + part}", address=address)
 
 
 def once(address: Address, what: str) -> EventRef:
     """Return the event of a notice that a person gets only once in a chat."""
-    return EventRef(event=f"{PLATFORM}:once:{address.chat}:{address.user}:{what}", address=address)
+    return EventRef(event=f"{NAME}:once:{address.chat}:{address.user}:{what}", address=address)
 
 
 def once_in_album(address: Address, album: str, what: str) -> EventRef:
     """Return the event of a notice about an album, whose photos are separate updates."""
-    return EventRef(event=f"{PLATFORM}:album:{address.chat}:{album}:{what}", address=address)
+    return EventRef(event=f"{NAME}:album:{address.chat}:{album}:{what}", address=address)
 
 
 def _thread(message: Message | InaccessibleMessage) -> str | None:

@@ -11,7 +11,7 @@ from aiogram.types import Message, Update, User
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
-from adapters.telegram.identity import PLATFORM, address_near, author_of, is_group, place_of, ref_of
+from adapters.telegram.identity import NAME, address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
 from bot.core.errors import BadInput, NotAllowed, Refusal
@@ -98,10 +98,10 @@ class RegistryCommands:
 
     async def _person(self, message: Message, given: _Given, name: str, value: str) -> None:
         if value.startswith("@"):
-            account = await self._studio.find_account(PLATFORM, value)
+            account = await self._studio.find_account(NAME, value)
             given.args[name], given.names[name] = account.user_id, account.name
             return
-        given.args[name] = value = value.removeprefix(f"{PLATFORM}:")
+        given.args[name] = value = value.removeprefix(f"{NAME}:")
         pointed = [e.user for e in message.entities or () if e.user is not None]
         if message.reply_to_message and message.reply_to_message.from_user:
             pointed.append(message.reply_to_message.from_user)
@@ -149,6 +149,6 @@ def _written(message: Message, username: str | None) -> str:
     for entity in sorted(message.entities or (), key=lambda entity: -entity.offset):
         if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:
             begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
-            units = units[:begin] + f" {PLATFORM}:{entity.user.id} ".encode("utf-16-le") + units[end:]
+            units = units[:begin] + f" {NAME}:{entity.user.id} ".encode("utf-16-le") + units[end:]
     line = read(units.decode("utf-16-le", "ignore"), username)
     return "" if line is None else line.rest

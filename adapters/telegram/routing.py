@@ -6,7 +6,7 @@ from aiogram import Bot, F, Router
 from aiogram.types import Message, Update
 
 from adapters.telegram.command_filter import CommandFilter
-from adapters.telegram.identity import PLATFORM, author_of, is_channel, is_group
+from adapters.telegram.identity import NAME, author_of, is_channel, is_group
 from adapters.telegram.replies import ReplyPoster
 from bot.studio import Studio
 
@@ -70,8 +70,8 @@ class ChatMigrations:
 
     async def left(self, message: Message) -> None:
         """Handle the old group's message with the new id."""
-        await self._studio.place_moved(PLATFORM, str(message.chat.id), str(message.migrate_to_chat_id))
+        await self._studio.place_moved(NAME, str(message.chat.id), str(message.migrate_to_chat_id))
 
     async def came(self, message: Message) -> None:
         """Handle the new group's message with the old id; usually the move is known by then."""
-        await self._studio.place_moved(PLATFORM, str(message.migrate_from_chat_id), str(message.chat.id))
+        await self._studio.place_moved(NAME, str(message.migrate_from_chat_id), str(message.chat.id))

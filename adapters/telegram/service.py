@@ -24,7 +24,7 @@ from adapters.telegram.buttons import CallbackQueries
 from adapters.telegram.client import ApiRetrier, PollingOptions, make_bot
 from adapters.telegram.commands import COMMANDS as ALL_COMMANDS
 from adapters.telegram.commands import MessageCommands
-from adapters.telegram.identity import PLATFORM
+from adapters.telegram.identity import NAME
 from adapters.telegram.polling import Polling
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.registry_commands import RegistryCommands
@@ -71,7 +71,7 @@ class TelegramService(PlatformService):
         surface: Where delivery sends cards.
     """
 
-    name = PLATFORM
+    name = NAME
     surface: TelegramSurface
 
     def __init__(
@@ -85,7 +85,7 @@ class TelegramService(PlatformService):
         self._settings = settings
         self._core = core
         self._studio = studio
-        self._owners = studio.owners(PLATFORM)
+        self._owners = studio.owners(NAME)
         self._rate_limiter = rate_limiter
         self._options = options
         self.surface = TelegramSurface(studio.profiles, rate_limiter)
@@ -118,7 +118,7 @@ class TelegramService(PlatformService):
 
     def _off(self, reason: str) -> None:
         log.critical("Telegram is off: %s", reason)
-        self._studio.connection_problem(PLATFORM, reason)
+        self._studio.connection_problem(NAME, reason)
 
     def _dispatcher(self, bot: Bot, me: User, background: BackgroundCalls) -> Dispatcher:
         dispatcher = Dispatcher(disable_fsm=True)

@@ -7,8 +7,8 @@ from aiohttp import web
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 
-PLATFORM = "web"
-PLACE = Place(platform=PLATFORM, guild=None, channel="page")
+NAME = "web"
+PLACE = Place(platform=NAME, guild=None, channel="page")
 
 
 def locale_of(request: web.Request) -> str:
@@ -24,7 +24,7 @@ def locale_of(request: web.Request) -> str:
 
 def actor_of(request: web.Request) -> Actor:
     """Return the owner: every request that was let in is the owner's."""
-    return Actor(platform=PLATFORM, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
+    return Actor(platform=NAME, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
 
 
 def ref_of(key: str, digest: str) -> EventRef:
@@ -32,4 +32,4 @@ def ref_of(key: str, digest: str) -> EventRef:
 
     ``digest`` identifies the request: the same key with another digest is refused.
     """
-    return EventRef(event=f"{PLATFORM}:{key}", digest=digest)
+    return EventRef(event=f"{NAME}:{key}", digest=digest)

@@ -16,7 +16,7 @@ from adapters.web.access import AccessControl, token_of
 from adapters.web.api import Api
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.guard import EVERYWHERE, Guard, add_headers
-from adapters.web.identity import PLATFORM
+from adapters.web.identity import NAME
 from adapters.web.listener import Listener, mark_busy
 from adapters.web.pages import ExportHandlers, PageHandlers
 from adapters.web.settings import WebSettings
@@ -75,7 +75,7 @@ class WebService(PlatformService):
         link: The address that lets people on other machines in; None where they can't reach the page.
     """
 
-    name = PLATFORM
+    name = NAME
 
     def __init__(self, settings: WebSettings, core: Settings, studio: Studio, registry: CollectorRegistry) -> None:
         self._settings = settings
