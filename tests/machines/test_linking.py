@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from bot.accounts import linking
+from bot.accounts import commands as account_commands
 from bot.context import AppContext
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.jobs import JobState
@@ -98,8 +98,8 @@ class Linking(RuleBasedStateMachine):
     @rule(asks=NAME, types=NAME)
     def join(self, asks: str, types: str) -> None:
         one, other = self.groups[asks], self.groups[types]
-        code = self.run(linking.create_code(self.ctx, self._actor(asks)))
-        joining = linking.link(self.ctx, self._actor(types), code)
+        code = self.run(account_commands.create_code(self.ctx, self._actor(asks)))
+        joining = account_commands.link(self.ctx, self._actor(types), code)
         if one == other:
             with pytest.raises(BadInput):
                 self.run(joining)
@@ -115,9 +115,9 @@ class Linking(RuleBasedStateMachine):
         group, alone = self.groups[name], frozenset({name})
         if group == alone:
             with pytest.raises(NotAllowed):
-                self.run(linking.unlink(self.ctx, self._actor(name)))
+                self.run(account_commands.unlink(self.ctx, self._actor(name)))
         else:
-            self.run(linking.unlink(self.ctx, self._actor(name)))
+            self.run(account_commands.unlink(self.ctx, self._actor(name)))
             counted = self.counts.pop(group)
             self._regroup({alone: set(counted), group - alone: set(counted)})
 
