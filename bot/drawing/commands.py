@@ -18,7 +18,7 @@ from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
-from bot.drawing.prompt_line import is_whole, prompt_line
+from bot.drawing.flags import line_is_whole, prompt_line
 from engine.contract import Capability, Profile
 
 
@@ -83,7 +83,7 @@ async def _prompt(ctx: AppContext, invocation: Invocation) -> Card:
         Tone.INFO,
         text(locale, "card.prompt"),
         prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0]),
-        notes=() if is_whole(request) else (text(locale, "note.prompt.not_whole"),),
+        notes=() if line_is_whole(request) else (text(locale, "note.prompt.not_whole"),),
         private=True,
         final=True,
         locale=locale,

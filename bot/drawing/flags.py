@@ -1,4 +1,4 @@
-"""Parser of the flags in a prompt, such as ``--size 3:4``, and of the numbers and sizes that follow them.
+"""The flags of a prompt, such as ``--size 3:4``: parses them with the numbers and sizes that follow, and writes them.
 
 ``plain`` is text in NFKC without invisible characters.
 """
@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from bot.core.errors import BadInput
-from bot.core.requests import DrawForm
+from bot.core.requests import DrawForm, DrawRequest
 from bot.core.texts import invisible, nearest, shown
+from bot.drawing.styles import Style
+from engine.contract import Profile
 
 # Signs and Latin, Cyrillic and Greek letters that people type or paste as a multiplication sign or a colon.
 _TIMES = "xX×✕✖✗✘⨉⨯╳*хХχΧ"
@@ -114,6 +116,12 @@ _CLOSERS = frozenset(")]}）」』”")
 _TRAILING = ",.;、。"
 _QUOTES = {'"': '"“”„‟', "“": '”"“‟', "”": '”"“', "„": '“”"‟', "‟": '”"“', "«": "»", "「": "」", "『": "』"}
 _SINGLE = "'‘’‛"
+
+_WRITTEN_QUOTES = (('"', '"“”„‟'), ("«", "»"), ("「", "」"), ("『", "』"))
+"""Opening marks that are written around a value, each with the marks that close it."""
+
+_PERSONS_TEXT = "\0"
+"""Stands for the person's text in a style's template."""
 
 
 def parse(form: DrawForm) -> DrawForm:
@@ -343,3 +351,57 @@ def strip_unit(field: str, text: str) -> str:
 def is_wide(char: str) -> bool:
     """Return whether a character is wide or full-width: from a script that is written without spaces."""
     return unicodedata.east_asian_width(char) in {"W", "F"}
+
+
+def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | None, default: Profile) -> str:
+    """Return a request as its author could type it.
+
+    The picture that it starts from, its mask and a variation have no flags; what stands in for them is left out.
+
+    Args:
+        request: A checked request.
+        profile: Its model; None when it is not there any more. Values that are the model's own defaults are left out.
+        style: Its style; None when it has none, or when the style is not there any more.
+        default: The model that is used where none is named.
+    """
+    flags = [f"--size {request.width}x{request.height}", f"--seed {request.seed}"]
+    if request.count > 1:
+        flags.append(f"--count {request.count}")
+    if profile is None or request.steps != profile.steps.default:
+        flags.append(f"--steps {request.steps}")
+    if profile is None or request.guidance != profile.guidance.default:
+        flags.append(f"--guidance {request.guidance:g}")
+    if request.style:
+        flags.append(f"--style {_in_quotes(request.style)}")
+    if request.model != default.name:
+        flags.append(f"--model {request.model}")
+    negative = _without_style(request.negative, style)
+    if negative and (profile is None or negative != profile.negative_default):
+        flags.append(f"--no {_in_quotes(negative)}")
+    if request.private:
+        flags.append("--private")
+    return f"{request.typed} {' '.join(flags)}"
+
+
+def line_is_whole(request: DrawRequest) -> bool:
+    """Whether the line says all of a request: it starts from no picture and varies none."""
+    return not (request.image or request.variation)
+
+
+def _without_style(negative: str, style: Style | None) -> str:
+    """Return a negative prompt without what its style has added."""
+    if style is None:
+        return negative
+    if style.apply_negative("") == negative:
+        return ""
+    before, _, after = style.apply_negative(_PERSONS_TEXT).partition(_PERSONS_TEXT)
+    if negative.startswith(before) and negative.endswith(after):
+        return negative[len(before) : len(negative) - len(after)]
+    return negative  # the style was another one then
+
+
+def _in_quotes(value: str) -> str:
+    for opening, closers in _WRITTEN_QUOTES:
+        if not any(closer in value for closer in closers):
+            return f"{opening}{value}{closers[0]}"
+    return f'"{value.translate({ord(mark): chr(39) for mark in _WRITTEN_QUOTES[0][1]})}"'

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
 from bot.core.requests import DrawForm, DrawRequest
-from bot.drawing.prompt_line import is_whole, prompt_line
+from bot.drawing.flags import line_is_whole, prompt_line
 from bot.drawing.request_rules import check_form
 from bot.drawing.styles import BUILT_IN
 from engine.contract import NegativePromptSupport
@@ -75,9 +75,9 @@ def test_values_are_quoted_by_marks_that_they_have_not(value: str, quoted: str) 
 
 def test_what_has_no_flag_is_said() -> None:
     request = checked(DrawForm("a red apple"))
-    assert is_whole(request)
-    assert not is_whole(replace(request, image="inputs/x.png"))
-    assert not is_whole(replace(request, variation=0.2))
+    assert line_is_whole(request)
+    assert not line_is_whole(replace(request, image="inputs/x.png"))
+    assert not line_is_whole(replace(request, variation=0.2))
 
 
 async def test_a_button_answers_with_the_line(world: World) -> None:
