@@ -1,20 +1,23 @@
-"""Commands of privacy: export and erase one's own data, and the retention of a place."""
+"""Commands of privacy and their cards: export and erase one's own data, and the retention of a place."""
 
 from __future__ import annotations
 
+import math
+
+from bot.cards import durations
+from bot.cards.i18n import text
 from bot.commands.arguments import SPAN
 from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
-from bot.core.cards import Card
+from bot.core.cards import Card, Fact, Tone
 from bot.core.texts import fold
-from bot.privacy import cards as privacy_cards
 from bot.privacy import service as privacy_service
 
 _YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
 
 
 async def _export(ctx: AppContext, invocation: Invocation) -> Card:
-    return privacy_cards.export_card(
+    return _export_card(
         await privacy_service.request_export(ctx, invocation.actor, invocation.ref), invocation.actor.locale
     )
 
@@ -22,7 +25,7 @@ async def _export(ctx: AppContext, invocation: Invocation) -> Card:
 async def _forget(ctx: AppContext, invocation: Invocation) -> Card:
     if fold(invocation.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
         lost = await privacy_service.losses(ctx, invocation.actor)
-        return privacy_cards.confirm_forget_card(
+        return _confirm_forget_card(
             invocation.actor.locale,
             jobs=lost.jobs,
             waiting=lost.waiting,
@@ -30,7 +33,7 @@ async def _forget(ctx: AppContext, invocation: Invocation) -> Card:
             favourites=lost.favourites,
         )
     lost = await privacy_service.forget(ctx, invocation.actor)
-    return privacy_cards.forgotten_card(invocation.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
+    return _forgotten_card(invocation.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
 
 
 async def _keep(ctx: AppContext, invocation: Invocation) -> Card:
@@ -39,9 +42,65 @@ async def _keep(ctx: AppContext, invocation: Invocation) -> Card:
         kept = await privacy_service.set_retention(ctx, invocation.actor, invocation.place, typed)
     else:
         kept = await privacy_service.show_retention(ctx, invocation.place)
-    return privacy_cards.retention_card(
-        invocation.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole
+    return _retention_card(invocation.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
+
+
+def _export_card(link: str | None, locale: str) -> Card:
+    """Return the answer to an export request: its link, or that it will be sent."""
+    if link is None:
+        return Card(Tone.INFO, text(locale, "card.export.sent"), private=True, final=True)
+    facts = (Fact(text(locale, "fact.export.link"), link),)
+    return Card(Tone.INFO, text(locale, "card.export.link"), facts=facts, private=True, final=True)
+
+
+def _confirm_forget_card(locale: str, *, jobs: int, waiting: int, pictures: int, favourites: int) -> Card:
+    """Return the card that asks for confirmation: what the deletion would remove."""
+    counts = (
+        ("fact.forget.jobs", jobs),
+        ("fact.forget.waiting", waiting),
+        ("fact.forget.pictures", pictures),
+        ("fact.forget.favourites", favourites),
     )
+    return Card(
+        Tone.PROBLEM,
+        text(locale, "card.forget.ask"),
+        notes=(text(locale, "card.forget.stays"), text(locale, "card.forget.export")),
+        facts=tuple(Fact(text(locale, label), str(n)) for label, n in counts),
+        private=True,
+        final=True,
+    )
+
+
+def _forgotten_card(locale: str, *, jobs: int, pictures: int) -> Card:
+    """Return the card of a completed deletion."""
+    return Card(
+        Tone.STOPPED,
+        text(locale, "card.forget.done", n=pictures, jobs=jobs),
+        notes=(text(locale, "card.forget.messages"),),
+        private=True,
+        final=True,
+    )
+
+
+def _retention_card(locale: str, *, days: float | None, everywhere: float | None, whole: bool) -> Card:
+    """Return the card of a place's retention.
+
+    Args:
+        locale: The person's locale.
+        days: The effective retention in days; None is unlimited.
+        everywhere: The owners' rule for the whole service.
+        whole: Whether this is the retention of the whole service.
+    """
+    if days is None:
+        status = text(locale, "card.keep.everywhere_for_good" if whole else "card.keep.for_good")
+    else:
+        # In days, as typed: Babel would round 30 days to 4 weeks.
+        span = text(locale, "duration.days", n=math.ceil(days), days=durations.number(days, locale))
+        status = text(locale, "card.keep.everywhere" if whole else "card.keep.here", span=span)
+    notes = [text(locale, "card.keep.favourites")]
+    if not whole and days is not None and days == everywhere:
+        notes.append(text(locale, "card.keep.by_owner"))
+    return Card(Tone.INFO, status, notes=tuple(notes), private=True, final=True)
 
 
 # What is stored of somebody is theirs, also while they are banned.
