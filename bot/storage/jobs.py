@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bot.core.errors import NotFound
 from bot.core.jobs import MOVES, Job, JobState
@@ -13,7 +14,7 @@ from bot.core.requests import DrawRequest
 from bot.core.strictness import Strictness
 from bot.storage import data_files, inputs, messages, people
 from bot.storage.database import Tx
-from bot.storage.sql import Converter, RowMapper
+from bot.storage.sql import Column, Converter, RowMapper
 
 _ENDED = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
@@ -54,6 +55,9 @@ def _source_file(name: str) -> str:
 _SOURCE = Converter(_source_file, str)
 _NEW = RowMapper(NewJob, "jobs")
 _JOBS = RowMapper(Job, "jobs", converters={"image": _SOURCE, "mask": _SOURCE})
+
+COLUMNS: Mapping[str, Column] = MappingProxyType({c.name: c for c in (*_NEW.column_list, *_JOBS.column_list)})
+"""The columns of a job, by name."""
 
 
 async def add(tx: Tx, new: NewJob) -> Job:

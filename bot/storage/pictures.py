@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bot.core.pictures import DrawnPicture, Picture
 from bot.storage import data_files as names
 from bot.storage.database import Tx
-from bot.storage.sql import Converter, RowMapper
+from bot.storage.sql import Column, Converter, RowMapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ def _confined(path: str) -> str:
 
 _PICTURES = RowMapper(Picture, "pictures", converters={"path": Converter(_confined, str)})
 _NEW = RowMapper(_NewRow, "pictures")
+
+COLUMNS: Mapping[str, Column] = MappingProxyType({column.name: column for column in _PICTURES.column_list})
+"""The columns of a picture, by name."""
 
 
 async def add(tx: Tx, picture: DrawnPicture, *, now: float) -> None:

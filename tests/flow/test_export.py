@@ -30,6 +30,9 @@ from tests.flow.harness import CHAT, Bot, Hang
 HERE = Place("chat", None, CHAT)
 LINK = "https://easel.example/"
 
+FILE_COLUMNS = {"image", "mask", "path"}
+"""Columns that name a file: an export holds the file instead."""
+
 
 def ref(event: str = "export", user: str = "1") -> EventRef:
     return EventRef(event, Address("chat", CHAT, user=user, message="9", reply_to="8"))
@@ -104,6 +107,29 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     bobs = unpacked(*sent(bot, "2"))
     assert [name for name in bobs if name.startswith("inputs/")] == []
     assert f"pictures/easel-{third}-1.png" in bobs
+
+
+async def test_every_column_of_jobs_and_pictures_is_exported_or_internal(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask("an apple")
+    await bot.delivered(job.id)
+    async with bot.db.write() as tx:
+        await tx.execute_fetchall("UPDATE pictures SET notes = '[\"prompt_cut\"]', device = 'cpu', setup = 'abc'")
+        batch = await export_rows.batch(tx, 1, "pictures", after=0, limit=9)
+        stored = {
+            table: {row[1] for row in await tx.execute_fetchall(f"PRAGMA table_info({table})")}
+            for table in ("jobs", "pictures")
+        }
+    (exported,) = json.loads(json.dumps(batch.jobs))
+    (drawn,) = exported["pictures"]
+    for table, row, internal in (
+        ("jobs", exported, export_rows.INTERNAL_JOB_COLUMNS),
+        ("pictures", drawn, export_rows.INTERNAL_PICTURE_COLUMNS),
+    ):
+        assert internal.keys() <= stored[table]
+        assert stored[table] - internal.keys() - FILE_COLUMNS == stored[table] & row.keys(), table
+    assert (drawn["notes"], drawn["device"], drawn["setup"]) == (["prompt_cut"], "cpu", "abc")
+    assert (exported["state"], exported["private"]) == ("delivered", False)
 
 
 async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from bot.core.messages import Address
-from bot.storage import data_files, inputs
+from bot.storage import data_files, inputs, jobs, pictures
 from bot.storage.database import Tx
-from bot.storage.sql import Converter, RowMapper, dump_address, load_address
+from bot.storage.sql import Column, Converter, RowMapper, dump_address, load_address
 
 FOLDER = data_files.EXPORTS
 """Their folder, in the data folder."""
@@ -20,6 +22,25 @@ KEPT_SECONDS = 86400.0
 
 _FETCHED_SECONDS = 3600.0
 """How long a file is retained after its link was used, so that the download can end."""
+
+INTERNAL_JOB_COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "person_id": "the person's row; person.json describes them",
+        "account_id": "the account's row; the export has its platform",
+        "place_id": "the place's row; the export has its name",
+        "missed": "marks a job whose end is still to be announced",
+        "forgotten": "jobs of which this is true are not exported",
+    }
+)
+"""The columns of jobs that an export leaves out, with the reason."""
+
+INTERNAL_PICTURE_COLUMNS: Mapping[str, str] = MappingProxyType(
+    {"id": "the picture's row; the export names it by its job and index", "job_id": "the job that has the picture"}
+)
+"""The columns of pictures that an export leaves out, with the reason."""
+
+_JOB_COLUMNS = tuple(column for name, column in jobs.COLUMNS.items() if name not in INTERNAL_JOB_COLUMNS)
+_PICTURE_COLUMNS = tuple(column for name, column in pictures.COLUMNS.items() if name not in INTERNAL_PICTURE_COLUMNS)
 
 
 def _load_address(text: str) -> Address | None:
@@ -142,7 +163,9 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
         "accounts": await _dicts(
-            tx, "SELECT platform, user_id, name, created_at FROM accounts WHERE person_id = ? ORDER BY id", person_id
+            tx,
+            "SELECT platform, user_id, name, handle, created_at FROM accounts WHERE person_id = ? ORDER BY id",
+            person_id,
         ),
         "credits": await _dicts(
             tx,
@@ -158,44 +181,46 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
     }
 
 
-async def batch(tx: Tx, person_id: int, pictures: str, *, after: int, limit: int) -> ExportBatch:
+async def batch(tx: Tx, person_id: int, folder: str, *, after: int, limit: int) -> ExportBatch:
     """Return a person's next jobs with their pictures, ledger lines and spent credits; ``last_id`` is 0 at the end.
 
     Args:
         tx: A transaction.
         person_id: The person.
-        pictures: Name of the pictures folder.
+        folder: Name of the pictures folder.
         after: Only jobs with a larger id.
         limit: Number of jobs at most.
     """
-    found = await _dicts(
+    selected = ", ".join(column.selected("j") for column in _JOB_COLUMNS)
+    rows = await _dicts(
         tx,
-        "SELECT j.id, j.state, j.created_at, j.started_at, j.ended_at, j.typed, j.prompt, j.negative, j.style, j.width,"
-        " j.height, j.steps, j.guidance, j.seed, j.count, j.model, j.strength, j.variation, j.variation_seed, j.upscale,"
-        " j.private, j.locale, j.asker, j.error, j.seconds, j.parent_id, j.image, j.mask, a.platform, p.name AS place"
+        f"SELECT {selected}, a.platform, p.name AS place"  # noqa: S608 - constants
         " FROM jobs j JOIN accounts a ON a.id = j.account_id LEFT JOIN places p ON p.id = j.place_id"
         " WHERE j.person_id = ? AND j.id > ? AND NOT j.forgotten ORDER BY j.id LIMIT ?",
         person_id,
         after,
         limit,
     )
+    found = [_converted(row, _JOB_COLUMNS) for row in rows]
+    selected = ", ".join(column.selected("") for column in _PICTURE_COLUMNS)
     files: list[ExportFile] = []
     for job in found:
-        job["pictures"] = await _dicts(
+        drawn = await _dicts(
             tx,
-            'SELECT "index", seed, width, height, bytes, seconds, created_at, precision, revision, path FROM pictures'
-            ' WHERE job_id = ? ORDER BY "index"',
+            f'SELECT {selected} FROM pictures WHERE job_id = ? ORDER BY "index"',  # noqa: S608 - constants
             job["id"],
         )
+        job["pictures"] = [_converted(row, _PICTURE_COLUMNS) for row in drawn]
         job["ledger"] = await _dicts(
             tx,
-            "SELECT kind, reserved, charged, counted_at, written_at FROM ledger WHERE job_id = ? ORDER BY id",
+            "SELECT kind, reserved, charged, cost_each, free, free_here, counted_at, written_at FROM ledger"
+            " WHERE job_id = ? ORDER BY id",
             job["id"],
         )
         job["credits"] = await _dicts(
             tx, "SELECT kind, pictures, written_at FROM credit_uses WHERE job_id = ? ORDER BY id", job["id"]
         )
-        files += _files(job, pictures)
+        files += _files(job, folder)
     return ExportBatch(tuple(found), tuple(files), int(str(found[-1]["id"])) if found else 0)
 
 
@@ -225,7 +250,7 @@ async def sweep(pictures: Path, retained: Collection[int]) -> int:
     return await asyncio.to_thread(clear)
 
 
-def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
+def _files(job: dict[str, object], folder: str) -> list[ExportFile]:
     """Return the files of a job, and remove their paths from its row.
 
     Source files belong to the person only if the job was not made by a button of another job.
@@ -236,7 +261,7 @@ def _files(job: dict[str, object], pictures: str) -> list[ExportFile]:
     for picture in stored:
         path = picture.pop("path")
         picture["file"] = f"pictures/easel-{job['id']}-{picture['index'] + 1}.png"
-        files.append(ExportFile(picture["file"], f"{pictures}/{path}"))
+        files.append(ExportFile(picture["file"], f"{folder}/{path}"))
     sources = [str(job.pop("image")), str(job.pop("mask"))]
     if job["parent_id"] is None:
         files += [ExportFile(n, n) for n in sources if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
@@ -247,3 +272,9 @@ async def _dicts(tx: Tx, sql: str, *values: object) -> list[dict[str, object]]:
     async with tx.execute(sql, values) as cursor:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+
+
+def _converted(row: dict[str, Any], columns: Iterable[Column]) -> dict[str, object]:
+    """Return a row with its columns' values as fields hold them: JSON lists as tuples, 0 and 1 as booleans."""
+    read = {column.name: column.converter.read(row[column.name]) for column in columns if column.converter}
+    return row | read
