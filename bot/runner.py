@@ -43,7 +43,8 @@ async def _check(ctx: AppContext, invocation: Invocation, tx: Tx) -> None:
     command, actor, place = invocation.command, invocation.actor, invocation.place
     job = await jobs.get_visible(tx, actor, place, job_number(invocation)) if command.on_job else None
     await permissions.check(tx, actor, place, command.permission, job)
-    if command.while_banned:
+    exempt = command.while_banned
+    if exempt(invocation) if callable(exempt) else exempt:
         return
     if command.permission is Permission.AUTHOR and job is not None and await jobs.is_own(tx, actor, job):
         return  # nobody is kept from ending what is drawn for them

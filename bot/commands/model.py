@@ -75,7 +75,7 @@ class Command:
         updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
         on_private_card: Its button works only on a card that is shown to one person alone.
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
-        while_banned: A banned person may use it too.
+        while_banned: A banned person may use it too: always, or where this returns True.
     """
 
     name: str = ""
@@ -90,7 +90,7 @@ class Command:
     updates: bool = False
     on_private_card: bool = False
     on_job: bool = False
-    while_banned: bool = False
+    while_banned: bool | Callable[[Invocation], bool] = False
 
     def __post_init__(self) -> None:
         if not (self.name or self.action):

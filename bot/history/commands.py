@@ -32,11 +32,16 @@ async def _page(ctx: AppContext, invocation: Invocation) -> Card:
     # Job 0 stands for the newest page.
     before = press.job_id or None
     if press.index is not None:
-        return await listing.turn_page(ctx, invocation.actor, invocation.place, press.index, before)
+        return await listing.search_page(ctx, invocation.actor, press.index, before)
     if before is not None:
         # The button of somebody else's page turns nothing.
         await service.get_entry(ctx, invocation.actor, before)
     return await listing.history_page(ctx, invocation.actor, before)
+
+
+def _is_history_page(invocation: Invocation) -> bool:
+    """Whether the page is of the history, which is one's own data and stays open to the banned. Searches do not."""
+    return invocation.pressed.index is None
 
 
 COMMANDS = (
@@ -45,13 +50,12 @@ COMMANDS = (
     ),
     Command(name="favourites", permission=Permission.ANYBODY, handler=_favourites, personal=True),
     Command(action="favourite", permission=Permission.ANYBODY, handler=_favourite, on_job=True, button=JobButton()),
-    # The history is one's own data, so a ban does not close it; ``listing.turned`` closes searches.
     Command(
         action=PAGE,
         permission=Permission.ANYBODY,
         handler=_page,
         updates=True,
         on_private_card=True,
-        while_banned=True,
+        while_banned=_is_history_page,
     ),
 )

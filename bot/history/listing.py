@@ -16,7 +16,7 @@ from bot.cards import i18n
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import NotFound
-from bot.core.people import Actor, Place
+from bot.core.people import Actor
 from bot.core.pictures import Picture, PictureFile
 from bot.core.strictness import SPOILER
 from bot.history import cards as history_cards
@@ -25,7 +25,6 @@ from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.history.cards import Album
 from bot.history.service import HistoryEntry, HistoryPage
-from bot.moderation import bans
 from bot.storage import data_files, people
 
 CELL = 256
@@ -145,13 +144,6 @@ async def search(ctx: AppContext, actor: Actor, typed: str) -> Card:
         person = await people.remember(tx, actor, now=now)
         number = await history_rows.add_search(tx, person.account_id, typed.strip(), now=now)
     return await search_page(ctx, actor, number)
-
-
-async def turn_page(ctx: AppContext, actor: Actor, place: Place, number: int, before: int | None) -> Card:
-    """Return a page of a search that a button has turned. Raises NotFound, and NotAllowed for the banned."""
-    async with ctx.db.read() as tx:
-        await bans.check_actor(tx, actor, place, now=ctx.clock.now())
-    return await search_page(ctx, actor, number, before)
 
 
 async def search_page(ctx: AppContext, actor: Actor, number: int, before: int | None = None) -> Card:
