@@ -13,8 +13,8 @@ from typing import Any
 import discord
 
 from adapters.discord.errors import NETWORK, log_refusal
-from adapters.discord.fallbacks import MessageParts, show_with_fallbacks
 from adapters.discord.identity import NAME, locale_of
+from adapters.discord.render import MessageParts, show_with_fallbacks
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal
 from bot.core.messages import EventRef

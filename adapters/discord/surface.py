@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 import discord
 
 from adapters.discord.errors import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
-from adapters.discord.fallbacks import MessageParts, Words, show_with_fallbacks
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
+from adapters.discord.render import MessageParts, Words, show_with_fallbacks
 from adapters.discord.webhooks import use_once
 from bot.core.cards import Card
 from bot.core.messages import Address

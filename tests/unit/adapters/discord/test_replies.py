@@ -105,7 +105,7 @@ def broken(*_: object, **__: object) -> None:
 async def test_a_card_that_can_not_be_made_is_answered(
     ada: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("adapters.discord.fallbacks.embed_of", broken)
+    monkeypatch.setattr("adapters.discord.render.embed_of", broken)
     answer = await (await ada.run("history")).answer()
     assert "Something went wrong" in answer.text
     assert answer.only_for is ada.user
