@@ -1,10 +1,11 @@
-"""Long polling that confirms an update only after its handler has saved it."""
+"""Long polling: updates are handled in their turn, and one is confirmed only after its handler has saved it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import ClientDecodeError
@@ -12,13 +13,21 @@ from aiogram.types import Update
 from pydantic import ValidationError
 
 from adapters.telegram.client import ApiRetrier, PollingOptions
-from adapters.telegram.updates import UpdateScheduler, UpdateWindow
 from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 KINDS = ["message", "callback_query"]
 """The kinds of updates that are requested."""
+
+PAGE = 100
+"""Most updates in one answer (https://core.telegram.org/bots/api#getupdates)."""
+
+_SHARE = PAGE // 10
+_FIRST_LOOK, _LAST_LOOK = 0.1, 1.0
+
+_SLOTS = 8
+_PATIENT = 0.5
 
 
 class Polling:
@@ -113,3 +122,151 @@ class Polling:
             else:
                 break
         self._window.finish(update.update_id)
+
+
+class _Slot:
+    """A slot for a message that is handled; released once."""
+
+    def __init__(self, slots: asyncio.Semaphore, seconds: float) -> None:
+        self._slots: asyncio.Semaphore | None = slots
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.free)
+
+    def free(self) -> None:
+        """Release the slot."""
+        self._timer.cancel()
+        if self._slots is not None:
+            self._slots.release()
+            self._slots = None
+
+
+class UpdateScheduler:
+    """Runs a handler for each update; updates of one person are handled in their order.
+
+    A press waits only for earlier presses of the same person. The number of concurrent messages is limited, so that a
+    press never waits long for the database. A handler that takes long gives its slot back, since it waits for something
+    else. A group's change of id is handled alone.
+
+    Args:
+        handle: Raises nothing but CancelledError.
+        slots: Messages that are handled concurrently.
+        patient: Seconds after which a message gives its slot back.
+    """
+
+    def __init__(
+        self, handle: Callable[[Update], Awaitable[None]], slots: int = _SLOTS, patient: float = _PATIENT
+    ) -> None:
+        self._handle = handle
+        self._slots = asyncio.Semaphore(slots)
+        self._patient = patient
+        self._last: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._alone: asyncio.Task[None] | None = None
+
+    def begin(self, update: Update, group: asyncio.TaskGroup) -> None:
+        """Handle an update as a task of the group, when its turn comes."""
+        message = update.message
+        if message is not None and (message.migrate_to_chat_id or message.migrate_from_chat_id):
+            task = self._alone = group.create_task(self._turn(update, set(self._running)))
+            self._last.clear()
+        else:
+            key = _key(update)
+            before = {found for found in (self._last.get(key), self._alone) if found is not None}
+            task = self._last[key] = group.create_task(self._turn(update, before))
+            task.add_done_callback(lambda done: self._forget(key, done))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _turn(self, update: Update, before: set[asyncio.Task[None]]) -> None:
+        if before:
+            await asyncio.wait(before)
+        if update.callback_query is not None:
+            await self._handle(update)
+            return
+        await self._slots.acquire()
+        slot = _Slot(self._slots, self._patient)
+        try:
+            await self._handle(update)
+        finally:
+            slot.free()
+
+    def _forget(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        if self._last.get(key) is task:
+            del self._last[key]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._alone is task:
+            self._alone = None
+
+
+def _key(update: Update) -> tuple[str, int]:
+    if update.callback_query is not None:
+        return "press", update.callback_query.from_user.id
+    message = update.message
+    if message is None:
+        return "update", update.update_id
+    writer = message.sender_chat or message.from_user or message.chat
+    return "message", writer.id
+
+
+class UpdateWindow:
+    """Tracks the offset of the next request.
+
+    A request with an offset confirms all earlier updates, so they must be finished.
+
+    Attributes:
+        offset: The oldest update that is not finished, or the one after the last; None before the first answer.
+    """
+
+    def __init__(self) -> None:
+        self.offset: int | None = None
+        self._finished: dict[int, bool] = {}  # in the order of arrival
+        # A response in flight repeats updates that were finished meanwhile. Ids may restart after a week, so they are
+        # not compared with the offset.
+        self._confirmed: deque[int] = deque(maxlen=2 * PAGE)
+        self._passed = 0
+        self._pause = _FIRST_LOOK
+        self._moved = asyncio.Event()
+
+    def begin(self, update_id: int) -> bool:
+        """Record a received update; returns False if it was received before."""
+        if update_id in self._finished or update_id in self._confirmed:
+            return False
+        self._finished[update_id] = False
+        if self.offset is None:
+            self.offset = update_id
+        self._pause = _FIRST_LOOK
+        return True
+
+    def finish(self, update_id: int) -> None:
+        """Record that an update is handled and saved."""
+        self._finished[update_id] = True
+        for oldest in list(self._finished):
+            if not self._finished[oldest]:
+                break
+            del self._finished[oldest]
+            self._confirmed.append(oldest)
+            self.offset = oldest + 1
+            self._passed += 1
+        if not self._finished or self._passed >= _SHARE:
+            self._moved.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many updates are unfinished that Telegram may soon return no new ones."""
+        return len(self._finished) > PAGE // 2
+
+    async def ready(self) -> None:
+        """Wait until another request may return new updates.
+
+        While updates are unfinished, Telegram answers at once and repeats them. The next request is made when a tenth
+        of a page is finished, or after a pause.
+        """
+        if self._finished and self._passed < _SHARE:
+            try:
+                async with asyncio.timeout(self._pause):
+                    await self._moved.wait()
+            except TimeoutError:
+                self._pause = min(_LAST_LOOK, self._pause * 2)
+        self._moved.clear()
+        self._passed = 0
