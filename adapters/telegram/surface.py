@@ -1,7 +1,9 @@
-"""Delivery to Telegram: cards are messages, pictures are photos, albums or documents."""
+"""Delivery to Telegram: cards are messages, pictures are photos, albums or documents, and old messages are redacted."""
 
 from __future__ import annotations
 
+import asyncio
+import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from dataclasses import replace
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.types import (
+    BufferedInputFile,
     InputFile,
     InputMediaDocument,
     InputMediaPhoto,
@@ -17,12 +20,12 @@ from aiogram.types import (
     MediaUnion,
     Message,
 )
+from PIL import Image
 
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
 from adapters.telegram.identity import private_chat, reply_to, whole
 from adapters.telegram.pictures import DOCUMENT_BYTES, original, photo
 from adapters.telegram.rate_limit import RateLimiter
-from adapters.telegram.redact import redact
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card
 from bot.core.messages import Address
@@ -40,6 +43,9 @@ _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
 _SECONDS = 30
 _AWAY = 5.0
+_NO_TEXT = "there is no text in the message"
+_NOT_MODIFIED = "message is not modified"
+_SQUARE, _GREY = 64, (52, 52, 58)
 
 
 class TelegramSurface:
@@ -85,7 +91,7 @@ class TelegramSurface:
                 else:
                     await self._edit_pictures(chat_id, message_id, card, shown)
             except TelegramBadRequest as error:
-                if "message is not modified" not in error.message:
+                if _NOT_MODIFIED not in error.message:
                     raise
             except TelegramMigrateToChat as error:
                 # The old group's messages can't be edited; the card is sent again in the new group.
@@ -189,7 +195,7 @@ class TelegramSurface:
             else:
                 return
             with self._turn(chat_id):
-                await redact(self._bot, chat_id, message_id, card)
+                await _redact(self._bot, chat_id, message_id, card)
 
     @property
     def _bot(self) -> Bot:
@@ -333,3 +339,44 @@ class TelegramSurface:
 def _cover(file: PictureFile) -> bool | None:
     """Return True if Telegram must cover the photo until it is tapped, else None."""
     return True if file.spoiler else None
+
+
+async def _redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
+    """Replace a message's content by the card: text is replaced, and a photo or file becomes a grey square.
+
+    Raises:
+        TelegramAPIError: It can't be edited.
+    """
+    text, entities = words(card, TEXT_LIMIT)
+    try:
+        await bot.edit_message_text(
+            text,
+            chat_id=chat_id,
+            message_id=message_id,
+            entities=entities,
+            link_preview_options=_NO_PREVIEW,
+            request_timeout=_SECONDS,
+        )
+    except TelegramBadRequest as error:
+        if _NOT_MODIFIED in error.message:
+            return
+        if _NO_TEXT not in error.message:
+            raise
+    else:
+        return
+    caption, marked = words(card, CAPTION_LIMIT)
+    square = BufferedInputFile(await asyncio.to_thread(_grey_square), filename="forgotten.png")
+    # In an album a photo must stay a photo and a file a file; elsewhere the kind may change.
+    as_photo = InputMediaPhoto(media=square, caption=caption, caption_entities=marked)
+    as_file = InputMediaDocument(media=square, caption=caption, caption_entities=marked)
+    try:
+        await bot.edit_message_media(as_photo, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
+    except TelegramBadRequest as error:
+        if _NOT_MODIFIED not in error.message:
+            await bot.edit_message_media(as_file, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
+
+
+def _grey_square() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (_SQUARE, _SQUARE), _GREY).save(out, "PNG")
+    return out.getvalue()
