@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
-from engine.diffusion import gguf_header
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import TensorInfo, header, visible, weight_files
+from engine.weights import TensorInfo, gguf_header, header, visible, weight_files
 
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
@@ -184,7 +183,7 @@ def _check_whole(files: Files, path: Path) -> None:
 
 def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
-        _check_family(files, path, gguf_header.header(path), "transformer")
+        _check_family(files, path, gguf_header(path), "transformer")
         return
     tensors = header(path)
     _check_formats(path, tensors)
