@@ -149,7 +149,7 @@ def test_failures_that_are_and_are_not_the_persons(model: Model, hub: Hub, monke
     code, out, err = model("pull", "somebody/else")
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert "has no model somebody/else" in err
-    monkeypatch.setattr("engine.hub.repo_download.RESERVE", 2**62)
+    monkeypatch.setattr("engine.hub.fetch.RESERVE", 2**62)
     code, out, err = model("pull", "mine")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "make room" in err

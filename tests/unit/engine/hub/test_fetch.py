@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.hub import cache, lockfile, repo_download, transfer
+from engine.hub import cache, lockfile, transfer
 from engine.hub.errors import FetchError
-from engine.hub.fetch import Fetched, fetch, fetch_file, pull
+from engine.hub.fetch import RESERVE, Fetched, fetch, fetch_file, pull
 from engine.hub.selection import WHOLE, Selection
 from tests.fakes.hub import COMMIT, Answer, Hub
 from tests.unit.engine.hub.conftest import REPO, WANTED, WEIGHTS, bytes_, write
@@ -293,7 +293,7 @@ Usage = namedtuple("Usage", "total used free")
 
 def test_a_disk_without_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sum(map(len, WANTED.values()))
-    free = repo_download.RESERVE + whole - len(WANTED["model_index.json"]) - 1  # the index is here by then
+    free = RESERVE + whole - len(WANTED["model_index.json"]) - 1  # the index is here by then
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, free))
     error = cant(models)
     assert "free" in str(error)
@@ -304,14 +304,14 @@ def test_a_disk_without_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPa
     free += 1
     got = get(models)
     (Path(got.path) / "vae" / WEIGHTS).resolve().unlink()
-    free = repo_download.RESERVE + 50_000
+    free = RESERVE + 50_000
     assert files(get(models).path) == WANTED
 
 
 def test_half_a_file_needs_half_the_room(hub: Hub, models: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.cuts[BIG] = [300_000, *[0] * (transfer.TRIES - 1)]
     cant(models)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, repo_download.RESERVE + 160_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, RESERVE + 160_000))
     assert files(get(models).path) == WANTED
 
 

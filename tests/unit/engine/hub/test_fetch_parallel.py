@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from engine.hub.repo_download import AT_ONCE, run_parallel
+from engine.hub.fetch import AT_ONCE, run_parallel
 
 
 def test_all_are_run() -> None:
