@@ -188,13 +188,12 @@ def _quota(command: argparse.ArgumentParser) -> None:
 
 
 def _rules(command: argparse.ArgumentParser) -> Actions:
+    from adapters.cli.output import text  # noqa: PLC0415 - as above
+
     actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
-    for name, text in (
-        ("set", "Set a rule: N/hour, N/day, N/week or unlimited, and what else the guide for admins names."),
-        ("show", "List the rules."),
-        ("reset", "Take a rule away."),
-    ):
-        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    for name in ("set", "show", "reset"):
+        about = text(f"cli.command.quota.{name}")
+        action = actions.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name == "set":
             action.add_argument(
                 "rule", metavar="RULE", nargs="+", help="such as 20/day, '5/hour 20/day at-once 2' or unlimited"

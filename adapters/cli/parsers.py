@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from adapters.cli import platforms
+from adapters.cli.output import text
 from bot.commands.model import Arg, ArgType, Command, Permission
 from bot.core.errors import BadInput
 from bot.core.texts import bounded, shown
 from bot.features import COMMANDS
 
-OWN_FORMS = frozenset({"quota show", "quota set", "quota reset"})
-"""Commands with parsers of their own: `easel quota set | show | reset` concern the owner's rules."""
-
-PLACED = frozenset(f"easel {word}" for word in ("limits", "preset", "pause", "resume", "log", "admins", "timezone"))
-"""Commands for one place; the others act on the whole service if no place is named."""
-
 Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argparse has no other name for it
-
-_ABOUT: Mapping[str, str] = MappingProxyType(
-    {
-        "quota why": "Say which rules hold for somebody, and why.",
-        "quota grant": "Give somebody pictures on top of the rules.",
-        "quota lend": "Lend somebody pictures, which count later.",
-        "easel limits": "Say what holds in a place.",
-        "easel preset": "Set all rules of a place at once.",
-        "easel pause": "Take on nothing new in a place.",
-        "easel resume": "Draw in a place again.",
-        "easel log": "Name the channel where a place's reports and refusals go.",
-        "easel admins": "List the roles whose members are admins too, name one, or take it off the list.",
-        "easel timezone": "Name the time zone in which a place's days begin.",
-        "easel words": "Say what happens to words for adults.",
-        "easel keep": "Say how long pictures are kept.",
-        "easel ban": "Shut somebody out.",
-        "easel unban": "Let somebody in again.",
-        "easel bans": "List who is shut out.",
-        "easel changes": "List who changed what.",
-        "easel undo": "Take a change back.",
-        "easel waiting": "List who waits to be let in.",
-        "easel allow": "Let somebody in.",
-        "easel refuse": "Keep somebody out.",
-    }
-)
 
 
 def words_of(command: Command) -> tuple[str, ...] | None:
-    """Return a command's words here; None if it has no parser, or one of its own."""
-    if command.name in OWN_FORMS or command.personal:
+    """Return a command's words here; None if the terminal does not offer it."""
+    if command.personal:
         return None
     first, _, sub = command.name.partition(" ")
     if command.name == "easel service":
         return ("service",)
     if first == "quota":
         return (first, sub)
-    return ("access" if command.permission is Permission.OWNER else "place", sub)
+    return ("access" if command.permission is Permission.OWNER else "place", sub or first)
 
 
 def add(word: str, parser: argparse.ArgumentParser) -> None:
@@ -69,12 +37,12 @@ def add(word: str, parser: argparse.ArgumentParser) -> None:
 
 
 def add_actions(word: str, actions: Actions) -> None:
-    """Add an action for each command of a group, such as ``quota``."""
+    """Add an action for each command of a group, such as ``quota``. Those that are there already keep their parsers."""
     for command in COMMANDS.typed:
         words = words_of(command)
-        if words is not None and words[0] == word:
-            text = _ABOUT[command.name]
-            _fill(actions.add_parser(words[1], help=text, description=text, allow_abbrev=False), command)
+        if words is not None and words[0] == word and words[1] not in actions.choices:
+            about = text(f"cli.command.{command.name.replace(' ', '.')}")
+            _fill(actions.add_parser(words[1], help=about, description=about, allow_abbrev=False), command)
 
 
 def args_of(command: Command, found: argparse.Namespace) -> dict[str, str]:
@@ -108,10 +76,10 @@ def _fill(form: argparse.ArgumentParser, command: Command) -> None:
     for arg in command.args:
         several = "+" if arg.type in {ArgType.TEXT, ArgType.SPAN} else None
         choices = arg.choices or None
-        text = _help(arg)
+        about = _help(arg)
         if arg.required:
             form.add_argument(
-                arg.name, metavar=None if choices else arg.name.upper(), nargs=several, choices=choices, help=text
+                arg.name, metavar=None if choices else arg.name.upper(), nargs=several, choices=choices, help=about
             )
         else:
             form.add_argument(
@@ -119,12 +87,12 @@ def _fill(form: argparse.ArgumentParser, command: Command) -> None:
                 metavar=None if choices else arg.name.upper(),
                 nargs=several,
                 choices=choices,
-                help=text,
+                help=about,
             )
     if command.permission is Permission.OWNER:
         form.set_defaults(platform=None, place=None)
         return
-    needed = command.name in PLACED
+    needed = command.place_only
     form.add_argument(
         "--platform", choices=platforms.names(), required=needed, help="the platform of the place, or of ids"
     )

@@ -60,6 +60,7 @@ class RegistryCommands:
         actor = author_of(message, self._owners)
         update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
+        command: Command | None = None
         try:
             command, rest = self._studio.find_command(kind, _written(message, self._me.username))
             kind = command.name
@@ -73,8 +74,7 @@ class RegistryCommands:
                     Invocation(actor, place_of(message), command, ref, given.args, given.names)
                 )
         except Refusal as refusal:
-            # Every try of a code is answered with the number of tries left.
-            tries = refusal.params.get("n", "") if kind in _CODES else ""
+            tries = refusal.params.get("n", "") if command is not None and command.limited_tries else ""
             card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
         if card.job_id is None:  # delivery shows the cards of jobs
             await self._replies.post(message, actor, update_id, card, kind=kind)
@@ -124,7 +124,7 @@ class RegistryCommands:
     async def _with_rights(self, message: Message, actor: Actor, command: Command, args: Mapping[str, str]) -> Actor:
         """Look up whether the actor is an admin here, if the command depends on it."""
         needed = command.permission is Permission.ADMIN or "person" in args
-        if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or command.name in _HINTS):
+        if actor.is_owner or actor.is_admin or not is_group(message.chat) or not (needed or command.admin_details):
             return actor
         try:
             return replace(actor, is_admin=await self._admins.includes(message.chat.id, int(actor.user_id)))
@@ -134,13 +134,8 @@ class RegistryCommands:
             return actor
 
 
-_CODES = frozenset({"claim", "link"})
-
 _ID_DIGITS = 16
 """Telegram's ids have at most 52 significant bits (https://core.telegram.org/bots/api#chat)."""
-
-_HINTS = frozenset({"easel limits"})
-"""Commands for everybody whose answers have more for admins."""
 
 
 def _written(message: Message, username: str | None) -> str:

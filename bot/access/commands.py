@@ -93,6 +93,7 @@ COMMANDS = (
         args=(Arg("code", ArgType.WORD),),
         personal=True,
         listed=False,
+        limited_tries=True,
         while_banned=True,
     ),
 )

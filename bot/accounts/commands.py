@@ -95,6 +95,7 @@ COMMANDS = (
         handler=_link,
         args=(Arg("code", ArgType.WORD, required=False),),
         personal=True,
+        limited_tries=True,
     ),
     Command(
         name="unlink", permission=Permission.ANYBODY, handler=_unlink, personal=True, listed=False, while_banned=True

@@ -125,18 +125,33 @@ async def _service(ctx: AppContext, invocation: Invocation) -> Card:
 
 
 COMMANDS = (
-    Command(name="easel limits", permission=Permission.ANYBODY, handler=_limits, listed=False),
+    Command(
+        name="easel limits",
+        permission=Permission.ANYBODY,
+        handler=_limits,
+        listed=False,
+        default=True,
+        place_only=True,
+        admin_details=True,
+    ),
     Command(
         name="easel preset",
         permission=Permission.ADMIN,
         handler=_preset,
         args=(Arg("preset", ArgType.CHOICE, choices=("open", "club", "strict", "paused")),),
         private=False,
+        place_only=True,
     ),
-    Command(name="easel pause", permission=Permission.ADMIN, handler=_pause, private=False),
-    Command(name="easel resume", permission=Permission.ADMIN, handler=_resume, private=False),
-    Command(name="easel admins", permission=Permission.ADMIN, handler=_admins, args=(ROLE,)),
-    Command(name="easel timezone", permission=Permission.ADMIN, handler=_timezone, args=(Arg("zone", ArgType.WORD),)),
+    Command(name="easel pause", permission=Permission.ADMIN, handler=_pause, private=False, place_only=True),
+    Command(name="easel resume", permission=Permission.ADMIN, handler=_resume, private=False, place_only=True),
+    Command(name="easel admins", permission=Permission.ADMIN, handler=_admins, args=(ROLE,), place_only=True),
+    Command(
+        name="easel timezone",
+        permission=Permission.ADMIN,
+        handler=_timezone,
+        args=(Arg("zone", ArgType.WORD),),
+        place_only=True,
+    ),
     Command(name="easel changes", permission=Permission.ADMIN, handler=_changes),
     Command(name="easel undo", permission=Permission.ADMIN, handler=_undo, args=(NUMBER,)),
     Command(

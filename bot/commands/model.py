@@ -70,6 +70,10 @@ class Command:
         private: The answer to the typed command is shown to its author alone.
         personal: It is about the actor's own account. The terminal, where nobody has one, does not offer it.
         listed: Menus with little room list it.
+        default: Its first word means it where no subcommand follows. Each first word with subcommands has one default.
+        place_only: It acts on one place, never on the whole service. The terminal needs the place's id.
+        admin_details: Anybody may use it, and its answer says more to admins.
+        limited_tries: Wrong attempts are counted, and each refusal says how many are left. None is a repetition.
         action: The action of its buttons, as in ``easel:<action>:<number>[:<index>]``. Empty where no button invokes it.
         button: Where cards of jobs show its button; None where other cards bring it, or none does.
         updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
@@ -85,6 +89,10 @@ class Command:
     private: bool = True
     personal: bool = False
     listed: bool = True
+    default: bool = False
+    place_only: bool = False
+    admin_details: bool = False
+    limited_tries: bool = False
     action: str = ""
     button: JobButton | None = None
     updates: bool = False

@@ -12,9 +12,6 @@ from bot.core.durations import is_for_good, is_span
 from bot.core.errors import BadInput, Key, NotFound
 from bot.core.texts import bounded, clean, fold, nearest, shown
 
-ALONE: Mapping[str, str] = MappingProxyType({"quota": "show", "easel": "limits"})
-"""The subcommand that a command means when it is typed alone."""
-
 _HERE = {"here", "这里", "此处", "本群", "本频道"}
 # What people type in Chinese for a choice; several where commands differ in the word for the same thing.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -57,9 +54,11 @@ def find(commands: Registry, command: str, typed: str) -> tuple[Command, str]:
         return commands.by_name[command], typed.strip()
     typed = clean(typed)
     head = _WORD.match(typed)
-    sub = fold(head[0]) if head else ALONE[command]
+    if head is None:
+        return commands.defaults[command], ""
+    sub = fold(head[0])
     if f"{command} {sub}" in commands.by_name:
-        return commands.by_name[f"{command} {sub}"], typed[head.end() :].strip() if head else ""
+        return commands.by_name[f"{command} {sub}"], typed[head.end() :].strip()
     known = tuple(name.partition(" ")[2] for name in commands.by_name if name.startswith(f"{command} "))
     unknown, near = shown(f"/{command} {sub}"), nearest(sub, known)
     if near is None:

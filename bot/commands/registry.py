@@ -15,15 +15,21 @@ class Registry:
     Attributes:
         typed: The commands that have a name.
         by_name: These, by their names.
+        defaults: The command that a first word means where no subcommand follows, by the word.
         by_action: The commands that a button invokes, by its action.
         job_buttons: The buttons on cards of jobs, by their actions.
     """
 
     def __init__(self, commands: Iterable[Command]) -> None:
-        """Raises ValueError where two commands have the same name or action."""
+        """Raises ValueError where two commands have the same name or action, or subcommands have not one default."""
         found = tuple(commands)
         self.typed = tuple(command for command in found if command.name)
         self.by_name = MappingProxyType({command.name: command for command in self.typed})
+        defaults = [command for command in self.typed if command.default]
+        self.defaults = MappingProxyType({command.name.partition(" ")[0]: command for command in defaults})
+        groups = {name.partition(" ")[0] for name in self.by_name if " " in name}
+        if self.defaults.keys() != groups or len(self.defaults) < len(defaults):
+            raise ValueError("subcommands need one default for each first word")
         pressed = tuple(command for command in found if command.action)
         self.by_action = MappingProxyType({command.action: command for command in pressed})
         if len(self.by_name) < len(self.typed) or len(self.by_action) < len(pressed):

@@ -133,6 +133,7 @@ COMMANDS = (
         permission=Permission.ADMIN,
         handler=_log,
         args=(CHANNEL, Arg("level", ArgType.CHOICE, required=False, choices=("off",))),
+        place_only=True,
     ),
     Command(
         name="easel words",

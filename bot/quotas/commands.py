@@ -103,7 +103,7 @@ def _named(invocation: Invocation, name: str) -> str | None:
 
 
 COMMANDS = (
-    Command(name="quota show", permission=Permission.ANYBODY, handler=_show, args=(ANY_PERSON,)),
+    Command(name="quota show", permission=Permission.ANYBODY, handler=_show, args=(ANY_PERSON,), default=True),
     Command(name="quota why", permission=Permission.ANYBODY, handler=_why, args=(ANY_PERSON,)),
     Command(
         name="quota set",

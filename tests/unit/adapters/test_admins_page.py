@@ -40,7 +40,7 @@ def check(arg: Arg, value: str) -> None:
 def on_discord(line: str) -> str:
     """Read a line as Discord's client does: boxes by their names. Returns the command."""
     words = line.removeprefix("/").split()
-    size = 2 if words[0] in parser.ALONE else 1
+    size = 2 if words[0] in COMMANDS.defaults else 1
     command = BY_NAME[" ".join(words[:size])]
     boxes = re.findall(r"(\w+):(.*?)(?= \w+:|$)", " ".join(words[size:]))
     args = {arg.name: arg for arg in command.args}

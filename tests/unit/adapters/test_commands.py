@@ -17,8 +17,7 @@ from bot.cards import i18n
 from bot.commands.model import ArgType, Command
 from bot.features import COMMANDS
 
-# What makes no sense without an account of one's own; and what the command line has had in its own form before.
-AT_NO_TERMINAL = {"claim", "link", "unlink", "search", "favourites", "again", "export", "forget"}
+# What the command line has in its own form.
 OWN_FORMS = {"quota show", "quota set", "quota reset"}
 
 VALUES = {
@@ -47,6 +46,14 @@ def test_every_command_has_its_words_in_both_languages(command: Command) -> None
         if key.startswith("discord.option") and not key.endswith(".about"):
             assert said == said.lower()
             assert " " not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
+def test_every_command_of_a_group_says_at_the_terminal_what_it_does(command: Command) -> None:
+    words = parsers.words_of(command)
+    if words is not None and len(words) > 1:
+        key = f"cli.command.{command.name.replace(' ', '.')}"
+        assert all(i18n.text(locale, key) != key for locale in i18n.LOCALES)
 
 
 @pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
@@ -89,14 +96,17 @@ def line_of(command: Command, *, optional: bool) -> list[str] | None:
             line += value
         elif optional:
             line += [f"--{arg.name}", *value]
-    return [*line, "--platform", "discord", "--place", "55"] if command.name in parsers.PLACED else line
+    return [*line, "--platform", "discord", "--place", "55"] if command.place_only else line
 
 
 @pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
 def test_every_command_has_a_terminal_form_or_is_personal(command: Command) -> None:
     line = line_of(command, optional=True)
     if line is None:
-        assert command.name in AT_NO_TERMINAL | OWN_FORMS
+        assert command.personal
+        return
+    if command.name in OWN_FORMS:
+        assert parser().parse_args(line_of(command, optional=False)).module == "quota"
         return
     found = parser().parse_args(line)
     assert (found.module, found.command) == ("registry_commands", command.name)

@@ -118,6 +118,13 @@ def test_a_name_or_an_action_stands_for_one_command() -> None:
     for one in (named, pressed):
         with pytest.raises(ValueError, match="same name"):
             Registry((one, one))
+    for defaults in ((), ("a", "b")):
+        group = [
+            Command(name=f"try {sub}", permission=Permission.ANYBODY, handler=writes, default=sub in defaults)
+            for sub in ("a", "b")
+        ]
+        with pytest.raises(ValueError, match="one default"):
+            Registry(group)
     with pytest.raises(ValueError, match="a name"):
         Command(permission=Permission.ANYBODY, handler=writes)
     with pytest.raises(ValueError, match="author"):

@@ -10,6 +10,7 @@ import pytest
 from adapters.cli import output
 from bot.cards import i18n
 from bot.core.errors import BadInput, Unavailable
+from bot.features import COMMANDS
 from engine.contract import ERRORS, EngineError, UnknownModel
 
 ROOT = Path(__file__).parents[4]
@@ -76,4 +77,5 @@ def test_no_sentence_of_the_command_line_is_left_over() -> None:
     keys = {str(message.id) for message in i18n.catalogue("en") if str(message.id).startswith("cli.")}
     computed = {f"cli.engine.{code}" for code in ERRORS}
     computed |= {f"cli.doctor.database.{state}" for state in ("version", "older", "newer")}
+    computed |= {f"cli.command.{command.name.replace(' ', '.')}" for command in COMMANDS.typed if not command.personal}
     assert {key for key in keys - computed if f'"{key}"' not in text} == set()
