@@ -64,21 +64,38 @@ async def test_draw_without_a_prompt_says_what_to_write(
 
 
 async def test_others_may_reroll_but_not_cancel(
-    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:
     gate = StepGate()
     bot = await start(gate)
+    cy = telegram.person("Cy")
+    group.members[cy.id] = cy
     telegram.writes(group, bob, "/draw a cat")
     card = await telegram.until(lambda: next((m for m in group.by_bot() if m.labels), None))
-    query = telegram.presses(card, boss, "cancel")
+    query = telegram.presses(card, cy, "cancel")
     await telegram.until(lambda: query.answered)
-    assert query.text
+    assert query.text == i18n.text("en", "refusal.cancel.not_yours")
     assert query.alert
     gate.open()
     await telegram.until(lambda: card.photo is not None)
-    telegram.presses(card, boss, "reroll")
+    telegram.presses(card, cy, "reroll")
     await telegram.until(lambda: len(photos(group)) == 2)
     assert await bot.count("people") == 2
+
+
+@pytest.mark.parametrize("by_admin", [False, True])
+async def test_a_groups_admin_may_cancel_and_the_asker_needs_no_look_up(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person, by_admin: bool
+) -> None:
+    await start(StepGate())
+    telegram.writes(group, bob, "/draw a cat")
+    card = await telegram.until(lambda: next((m for m in group.by_bot() if m.labels), None))
+    query = telegram.presses(card, boss if by_admin else bob, "cancel")
+    await telegram.until(lambda: query.answered)
+    assert not query.alert
+    await telegram.until(lambda: i18n.text("zh_CN", "card.cancelled") in card.words)
+    asked = [p["user_id"] for method, p in telegram.calls if method == "getChatMember"]
+    assert asked == ([boss.id] if by_admin else [])
 
 
 async def test_a_button_of_another_chat_does_nothing(
