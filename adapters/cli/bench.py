@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
-from adapters.cli.benchmark import baseline
-from adapters.cli.benchmark.client import (
+from adapters.cli.benchmark.systems import (
+    Baseline,
     BenchmarkClient,
     Burst,
     BurstResult,
     RecordingEngine,
     burst,
     long_recipe,
+    running_baseline,
     short_recipe,
 )
 from adapters.cli.environment import AppSettings
@@ -160,7 +161,7 @@ async def _by_turns(client: BenchmarkClient, settings: Settings, requests: int, 
     runs = _Runs(burst(profile, requests, 1))
     state = client.engine.state()
     device = state.device.split()[0]
-    async with baseline.running(_folder(profile, settings), device, state.precision) as loop:
+    async with running_baseline(_folder(profile, settings), device, state.precision) as loop:
         runs.threads, runs.peak = loop.threads, loop.peak
         note("warming up")
         await _round(client, loop, burst(profile, min(requests, 8), 0), _Runs(runs.burst), 0)
@@ -171,7 +172,7 @@ async def _by_turns(client: BenchmarkClient, settings: Settings, requests: int, 
     return runs
 
 
-async def _round(client: BenchmarkClient, loop: baseline.Baseline, these: Burst, runs: _Runs, n: int) -> None:
+async def _round(client: BenchmarkClient, loop: Baseline, these: Burst, runs: _Runs, n: int) -> None:
     """Let each system draw the burst once. The order rotates, since a machine's speed varies over time."""
 
     async def single() -> None:

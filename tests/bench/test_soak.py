@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli.benchmark.client import burst
+from adapters.cli.benchmark.systems import burst
 from engine.contract import EngineConfig, Image
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine

@@ -1,15 +1,18 @@
-"""Drives the engine and the whole service with a burst of mixed requests, and measures what people notice."""
+"""The systems that `easel bench` measures with bursts of requests: a plain diffusers loop, the engine, and all of Easel."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
+import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from typing import Any
 
 from adapters.cli.wiring import Easel
 from bot.core.cards import ButtonPress
@@ -18,6 +21,7 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from engine import catalogue
 from engine.contract import EngineConfig, Event, Image, Lane, Profile, Recipe, Step
+from engine.host.child_process import child_environment, end_process
 from engine.host.process_engine import ProcessEngine
 
 COLOURS = ("red", "yellow", "green", "blue", "purple", "white", "black", "pink")
@@ -28,6 +32,9 @@ PROMPTS = 10
 
 _PRESETS = ("square", "square", "landscape", "portrait")
 """Half of the requests have the native square size."""
+
+_PLACE = Place("web", None, "page")
+_TORCH_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,132 @@ def burst(profile: Profile, count: int, words: int) -> Burst:
     return Burst(tuple(recipes))
 
 
-_PLACE = Place("web", None, "page")
+def long_recipe(profile: Profile) -> Recipe:
+    """Return the longest request that the model takes at its native size."""
+    width, height = profile.presets["square"]
+    return Recipe("long", profile.name, "a castle", "", width, height, profile.steps.high, profile.guidance.default, 1)
+
+
+def short_recipe(profile: Profile) -> Recipe:
+    """Return a short request of another size, so that it can't share the long one's steps."""
+    width, height = profile.presets["landscape"]
+    steps = min(profile.steps.default, max(1, profile.steps.high // 4))
+    return Recipe("short", profile.name, "a cat", "", width, height, steps, profile.guidance.default, 2)
+
+
+@dataclass(slots=True)
+class Baseline:
+    """The running process.
+
+    Attributes:
+        threads: Threads of each operation.
+        peak: Floating-point operations per second of a matrix product; 0 on a CPU.
+    """
+
+    process: asyncio.subprocess.Process
+    threads: int = 0
+    peak: float = 0.0
+
+    async def draw(self, batches: Iterable[Sequence[Recipe]]) -> float:
+        """Draw batches one after the other; returns the seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([[asdict(r) for r in batch] for batch in batches]).encode() + b"\n")
+        return float(await self.answer())
+
+    async def answer(self) -> Any:
+        """Return its next answer. Raises RuntimeError with its last error line if it has ended."""
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = await self.process.stdout.readline()
+        if not line:
+            words = (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"the bare loop has ended: {words[-1] if words else 'without a word'}")
+        return json.loads(line)
+
+
+@asynccontextmanager
+async def running_baseline(folder: str, device: str, precision: str) -> AsyncIterator[Baseline]:
+    """Run the baseline while the block runs.
+
+    Args:
+        folder: A diffusers pipeline.
+        device: Such as ``cpu`` or ``cuda:0``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-P",
+            "-m",
+            "adapters.cli.benchmark.baseline_process",
+            folder,
+            device,
+            _TORCH_DTYPES[precision],
+        ),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        # As in a user's own script: OpenMP decides how its threads wait.
+        env=child_environment({}, offline=True, calm=False),
+    )
+    loop = Baseline(process)
+    try:
+        said = await loop.answer()
+        loop.threads, loop.peak = said["threads"], said["peak"]
+        yield loop
+    finally:
+        await end_process(process, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EventMark:
+    """A step or the end of a recipe, with its time by the performance counter."""
+
+    at: float
+    recipe_id: str
+    step: int
+    done: bool
+
+
+class RecordingEngine(ProcessEngine):
+    """A ProcessEngine that records the times of its events."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
+        self.marks: list[EventMark] = []
+        self.begun = 0.0
+        """Time of the first call of ``paint`` since ``clear``."""
+        self._marked = asyncio.Event()
+
+    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+        """See ProcessEngine."""
+        self.begun = self.begun or time.perf_counter()
+        async with aclosing(super().paint(recipes, lane)) as events:
+            async for event in events:
+                step = event.step if isinstance(event, Step) else 0
+                self.marks.append(EventMark(time.perf_counter(), event.recipe_id, step, isinstance(event, Image)))
+                self._marked.set()
+                yield event
+
+    def clear(self) -> None:
+        """Delete the recorded events."""
+        self.marks.clear()
+        self.begun = 0.0
+
+    async def stepping(self, job_id: int, steps: int) -> None:
+        """Wait until a job has taken ``steps`` steps."""
+        while not any(m.recipe_id.startswith(f"{job_id}:") and m.step >= steps for m in self.marks):
+            self._marked.clear()
+            await self._marked.wait()
+
+    def first(self, job_id: int, *, done: bool) -> float:
+        """Return the time of a job's first step or picture. Raises ValueError if there is none."""
+        found = (m.at for m in self.marks if m.recipe_id.startswith(f"{job_id}:") and m.done is done)
+        at = next(found, None)
+        if at is None:
+            raise ValueError(f"job {job_id} was not drawn")
+        return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,66 +322,3 @@ class BenchmarkClient:
         await self.cancel(long_job)
         mine = f"{long_job}:"
         return sum(m.recipe_id.startswith(mine) and asked < m.at <= began for m in self.engine.marks)
-
-
-def long_recipe(profile: Profile) -> Recipe:
-    """Return the longest request that the model takes at its native size."""
-    width, height = profile.presets["square"]
-    return Recipe("long", profile.name, "a castle", "", width, height, profile.steps.high, profile.guidance.default, 1)
-
-
-def short_recipe(profile: Profile) -> Recipe:
-    """Return a short request of another size, so that it can't share the long one's steps."""
-    width, height = profile.presets["landscape"]
-    steps = min(profile.steps.default, max(1, profile.steps.high // 4))
-    return Recipe("short", profile.name, "a cat", "", width, height, steps, profile.guidance.default, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class EventMark:
-    """A step or the end of a recipe, with its time by the performance counter."""
-
-    at: float
-    recipe_id: str
-    step: int
-    done: bool
-
-
-class RecordingEngine(ProcessEngine):
-    """A ProcessEngine that records the times of its events."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        super().__init__(config)
-        self.marks: list[EventMark] = []
-        self.begun = 0.0
-        """Time of the first call of ``paint`` since ``clear``."""
-        self._marked = asyncio.Event()
-
-    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """See ProcessEngine."""
-        self.begun = self.begun or time.perf_counter()
-        async with aclosing(super().paint(recipes, lane)) as events:
-            async for event in events:
-                step = event.step if isinstance(event, Step) else 0
-                self.marks.append(EventMark(time.perf_counter(), event.recipe_id, step, isinstance(event, Image)))
-                self._marked.set()
-                yield event
-
-    def clear(self) -> None:
-        """Delete the recorded events."""
-        self.marks.clear()
-        self.begun = 0.0
-
-    async def stepping(self, job_id: int, steps: int) -> None:
-        """Wait until a job has taken ``steps`` steps."""
-        while not any(m.recipe_id.startswith(f"{job_id}:") and m.step >= steps for m in self.marks):
-            self._marked.clear()
-            await self._marked.wait()
-
-    def first(self, job_id: int, *, done: bool) -> float:
-        """Return the time of a job's first step or picture. Raises ValueError if there is none."""
-        found = (m.at for m in self.marks if m.recipe_id.startswith(f"{job_id}:") and m.done is done)
-        at = next(found, None)
-        if at is None:
-            raise ValueError(f"job {job_id} was not drawn")
-        return at
