@@ -12,11 +12,11 @@ from aiogram.types import Message, Update, User
 from aiogram.utils.formatting import sizeof
 
 from adapters.telegram.background import BackgroundCalls
-from adapters.telegram.command_filter import CommandFilter, TypedCommand
 from adapters.telegram.identity import address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.registry_commands import FIRST_WORDS
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
+from adapters.telegram.routing import CommandFilter, TypedCommand
 from bot.core.cards import ButtonPress
 from bot.core.errors import Refusal
 from bot.core.people import Actor

@@ -10,9 +10,9 @@ from aiogram.enums import MessageEntityType
 from aiogram.types import Message, Update, User
 
 from adapters.telegram.admins import Admins
-from adapters.telegram.command_filter import CommandFilter, TypedCommand, read
 from adapters.telegram.identity import NAME, address_near, author_of, is_group, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
+from adapters.telegram.routing import CommandFilter, TypedCommand, parse_command
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
 from bot.core.errors import BadInput, NotAllowed, Refusal
 from bot.core.people import Actor
@@ -145,5 +145,5 @@ def _written(message: Message, username: str | None) -> str:
         if entity.type == MessageEntityType.TEXT_MENTION and entity.user is not None:
             begin, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
             units = units[:begin] + f" {NAME}:{entity.user.id} ".encode("utf-16-le") + units[end:]
-    line = read(units.decode("utf-16-le", "ignore"), username)
+    line = parse_command(units.decode("utf-16-le", "ignore"), username)
     return "" if line is None else line.rest

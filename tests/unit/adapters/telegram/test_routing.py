@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.telegram.command_filter import TypedCommand, read
+from adapters.telegram.routing import TypedCommand, parse_command
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from adapters.telegram.command_filter import TypedCommand, read
     ],
 )
 def test_what_is_a_command(text: str, name: str, rest: str) -> None:
-    assert read(text, "easel_bot") == TypedCommand(name, rest)
+    assert parse_command(text, "easel_bot") == TypedCommand(name, rest)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +54,17 @@ def test_what_is_a_command(text: str, name: str, rest: str) -> None:
     ],
 )
 def test_what_is_none_of_ours(text: str) -> None:
-    assert read(text, "easel_bot") is None
+    assert parse_command(text, "easel_bot") is None
 
 
 def test_a_longer_word_is_another_command() -> None:
-    assert read("/drawing a cat", "easel_bot") == TypedCommand("drawing", "a cat")
-    assert read("/drawｘ a cat", "easel_bot") == TypedCommand("drawx", "a cat")
+    assert parse_command("/drawing a cat", "easel_bot") == TypedCommand("drawing", "a cat")
+    assert parse_command("/drawｘ a cat", "easel_bot") == TypedCommand("drawx", "a cat")
 
 
 @given(st.text(max_size=60))
 def test_whatever_is_typed_is_read(text: str) -> None:
-    line = read(f"/draw {text}", "easel_bot")
+    line = parse_command(f"/draw {text}", "easel_bot")
     assert line is not None
     assert line.name == "draw"
     assert line.rest in text
