@@ -18,6 +18,8 @@ from tests.fakes.discord_world import Message
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _within_limits(discord: FakeDiscord) -> Iterator[None]:

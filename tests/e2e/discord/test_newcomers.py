@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bot.core.access import AccessMode
 from tests.e2e.discord.conftest import Start
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message
+
+pytestmark = pytest.mark.slow
 
 
 def owner(discord: FakeDiscord) -> Person:
