@@ -116,7 +116,7 @@ def _parser() -> _Parser:
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
-    add("claim", "Print a code that makes whoever sends it to the bot its owner.", "claim")
+    add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     _backup(
         add(

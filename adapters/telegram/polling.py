@@ -253,7 +253,7 @@ class UpdateWindow:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many updates are unfinished that Telegram may soon return no new ones."""
+        """Whether the unfinished updates nearly fill what Telegram returns, so that no new ones may come."""
         return len(self._finished) > PAGE // 2
 
     async def ready(self) -> None:

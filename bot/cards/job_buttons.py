@@ -16,7 +16,7 @@ Rows = tuple[tuple[Button, ...], ...]
 
 IN_A_ROW = 4
 """Buttons for pictures in one row. The 4 pictures that a chat can have need 4 rows of Discord's 5. The web page alone has
-more pictures; it sets the buttons beside them."""
+more pictures; it puts buttons next to each of them."""
 
 STOPPABLE = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
 FINISHED = frozenset({JobState.PAINTED, JobState.DELIVERED})

@@ -39,7 +39,7 @@ class Conflict(BadInput):
 
 
 class Moderated(BadInput):
-    """It asks for what is not drawn here; whoever goes on asking is slowed down."""
+    """The words are not drawn here; repeated requests have to wait."""
 
 
 class OverQuota(Refusal):

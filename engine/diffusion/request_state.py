@@ -136,7 +136,7 @@ class StepProgress:
 
 
 class OutputHandler(Protocol):
-    """Receives what comes of the requests, on the drawing thread or on the image encoder's."""
+    """Receives steps, previews, images and failures, on the drawing thread or on the image encoder's."""
 
     def is_active(self, ticket: int, /) -> bool:
         """Whether the parent still waits for this request."""

@@ -186,7 +186,7 @@ class _LoadReporter:
 
 
 class _RequestReporter:
-    """Tells the parent what comes of requests that it has not dropped. Implements ``OutputHandler``."""
+    """Sends the output of requests to the parent, except of those that it dropped. Implements ``OutputHandler``."""
 
     def __init__(self, send: Send, inbox: Inbox, send_image: Callable[[int, Image], None]) -> None:
         self._send = send

@@ -285,7 +285,7 @@ async def test_a_text_card_whose_send_stays_unclear_does_not_fill_the_chat(make:
 
 
 async def test_an_edit_without_an_answer_and_then_the_message_is_deleted(make: Make) -> None:
-    """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
+    """The picture may have been seen before the message was deleted: a text offers it, and it is not sent again."""
     bot, job, gate = await shown_and_held(make)
     bot.surface.plan(Call.FINAL, Fault.UNCLEAR_SENT, Fault.GONE)
     gate.open()

@@ -273,7 +273,7 @@ async def test_a_refusal_that_a_kill_met_is_said(make: Make, fault: Fault) -> No
 
 @pytest.mark.parametrize("able", [ABLE, ABLE_SAFE])
 async def test_killed_after_the_edit_and_then_the_message_is_deleted(make: Make, able: Abilities) -> None:
-    """Whoever deleted it may have seen the picture: a text offers it, and it is not sent again."""
+    """The picture may have been seen before the message was deleted: a text offers it, and it is not sent again."""
     gate = StepGate()
     bot = await make(able, FakeEngine(pause=gate))
     job = await kill_at(bot, gate, Call.FINAL, Fault.KILLED_AFTER)

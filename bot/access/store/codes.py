@@ -132,7 +132,7 @@ async def redeem_code(tx: Tx, kind: CodeKind, typed: str, now: float) -> Redeeme
 
 
 async def is_guessed_often(tx: Tx, now: float) -> bool:
-    """Return whether there were so many wrong claim codes that each person has one try."""
+    """Return whether wrong claim codes have reached the limit above which each person has one try."""
     rows = await tx.execute_fetchall(
         "SELECT 1 FROM codes WHERE kind = 'claim' AND expires_at > ? AND expires_at <= ? AND used_at IS NULL"
         " AND tries_left = 0",
