@@ -37,6 +37,8 @@ class Capability(StrEnum):
     """Draw a part of a picture again (inpainting)."""
     VARY = "vary"
     """Draw a slight variation of a picture, around its seed."""
+    EDIT = "edit"
+    """Draw what an instruction says of reference pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,12 @@ class Profile:
         prompt_tokens: Tokens of a prompt that its text encoder reads; the rest is cut off, with a note.
         parameters: Number of parameters of each part (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
         can: What it can do besides drawing from a prompt.
+        references: Most reference pictures of one request; 0 where it can't edit.
+        samplers: Names that ``Recipe.sampler`` may have, as A1111 writes them; empty: its own scheduler alone.
+        prompt_syntax: Whether its prompts may hold A1111's weights, such as ``(word:1.2)``, and ``BREAK``.
+        clip_skip: Last layers of its CLIP text encoder that are left out, as A1111 counts them: 1 leaves out none; 0: it
+            has no such setting.
+        controls: Kinds of control pictures that ``Recipe.control`` may name, such as ``canny``.
         cost: Cost of a picture of its native size and default steps, relative to one of Z-Image-Turbo.
     """
 
@@ -97,8 +105,26 @@ class Profile:
     negative_default: str = ""
     prompt_tokens: int = 512
     parameters: Mapping[str, int] = field(default_factory=dict)
-    can: frozenset[Capability] = frozenset(Capability)
+    can: frozenset[Capability] = frozenset({Capability.IMAGE, Capability.MASK, Capability.VARY})
+    references: int = 0
+    samplers: tuple[str, ...] = ()
+    prompt_syntax: bool = False
+    clip_skip: int = 0
+    controls: tuple[str, ...] = ()
     cost: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoraRequest:
+    """A LoRA that one picture is drawn with.
+
+    Attributes:
+        name: Its name among the engine's LoRAs.
+        weight: Factor for its weights, -2 to 2; 1 is full strength.
+    """
+
+    name: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +146,12 @@ class Recipe:
         strength: How far to move away from ``image``: above 0 (keeps it) to 1 (ignores it).
         variation: Share of the noise that comes from ``variation_seed`` instead of ``seed``, 0 to 1 (slerp).
         variation_seed: 0 to 2**63 - 1.
+        references: Paths of the pictures that an instruction speaks of, in order; at most ``Profile.references``.
+        loras: LoRAs, in the order in which they are added.
+        sampler: One of ``Profile.samplers``; empty: the model's own scheduler.
+        clip_skip: As ``Profile.clip_skip``, 1 to 12; 0: the profile's.
+        control: One of ``Profile.controls``: ``image`` is then a control picture, and not where drawing starts. Empty: none.
+        control_weight: How strongly the control picture counts, 0 to 2.
     """
 
     id: str
@@ -136,6 +168,12 @@ class Recipe:
     strength: float = 1.0
     variation: float = 0.0
     variation_seed: int = 0
+    references: tuple[str, ...] = ()
+    loras: tuple[LoraRequest, ...] = ()
+    sampler: str = ""
+    clip_skip: int = 0
+    control: str = ""
+    control_weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

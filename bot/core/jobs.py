@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.core.ports import Ticket
-from bot.core.recipes import batch_key, steps_of
+from bot.core.recipes import batch_key, share_key, steps_of
 from bot.core.requests import DrawRequest
 
 MAX_ATTEMPTS = 3
@@ -78,8 +78,7 @@ def ticket_of(job: Job) -> Ticket:
         batch_key(request),
         request.model,
         work_of(request),
-        # Pictures of one size share steps, even if their numbers of steps differ.
-        share=(request.model, request.width, request.height),
+        share=share_key(request),
         place=-job.person_id if job.place_id is None else job.place_id,
         bulk=request.count >= BULK_FROM,
     )

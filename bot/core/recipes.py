@@ -53,7 +53,9 @@ def recipes_of(job_id: int, request: DrawRequest, data: Path | None = None) -> t
         data: The data folder, which the names of source files are relative to.
     """
     shared = {name: getattr(request, name) for name in _SHARED}
-    shared |= {name: str((data or Path()) / shared[name]) for name in ("image", "mask") if shared[name]}
+    folder = data or Path()
+    shared |= {name: str(folder / shared[name]) for name in ("image", "mask") if shared[name]}
+    shared["references"] = tuple(str(folder / name) for name in request.references)
     return tuple(
         Recipe(
             id=f"{job_id}:{index}",
@@ -65,12 +67,19 @@ def recipes_of(job_id: int, request: DrawRequest, data: Path | None = None) -> t
 
 def batch_key(request: DrawRequest) -> tuple[str | int | float, ...]:
     """Return the key that requests share if the engine can draw them in one batch."""
-    return request.model, request.width, request.height, steps_of(request), request.guidance
+    return (*share_key(request), steps_of(request), request.guidance)
+
+
+def share_key(request: DrawRequest) -> tuple[str | int | float, ...]:
+    """Return the key of requests whose pictures can share steps. Their numbers of steps may differ."""
+    loras = ",".join(f"{lora.name}:{lora.weight:g}" for lora in request.loras)
+    return request.model, request.width, request.height, len(request.references), loras, request.control
 
 
 def steps_of(request: DrawRequest) -> int:
     """Return the number of steps that are computed. A source image replaces the first ones, according to ``strength``."""
-    return max(1, int(request.steps * request.strength)) if request.image else request.steps
+    started = request.image and not request.control
+    return max(1, int(request.steps * request.strength)) if started else request.steps
 
 
 def reroll(request: DrawRequest, rng: random.Random) -> DrawRequest:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.contract import LoraRequest
+
 
 @dataclass(frozen=True, slots=True)
 class DrawForm:
@@ -11,7 +13,8 @@ class DrawForm:
 
     ``prompt`` may hold flags (``--size 3:4``); a field takes precedence over a flag. Numbers stay text, so that a refusal
     can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
-    mask, white where the picture is drawn anew.
+    mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
+    ``NAME:WEIGHT``, several with commas between.
     """
 
     prompt: str
@@ -25,8 +28,14 @@ class DrawForm:
     model: str | None = None
     strength: str | None = None
     private: bool | None = None
+    lora: str | None = None
+    sampler: str | None = None
+    clip_skip: str | None = None
+    control: str | None = None
+    control_weight: str | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
+    references: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,12 @@ class DrawRequest:
         variation: Share of the noise that comes from the variation seed, 0 to 1; above 0, all pictures share ``seed``.
         variation_seed: 0 to 2**63 - 1; picture i has variation_seed + i.
         upscale: Factor by which ``image`` is enlarged; 0 if the request is no upscale.
+        references: Files of the reference pictures, in order, relative to the data folder.
+        loras: LoRAs with their weights, in order; at most 3.
+        sampler: One of the profile's samplers; empty for the model's own.
+        clip_skip: Last layers of CLIP that are left out, as A1111 counts; 0 for the model's own.
+        control: Kind of the control picture, which ``image`` is then; empty for none.
+        control_weight: How strongly the control picture counts, 0 to 2.
     """
 
     prompt: str
@@ -93,3 +108,9 @@ class DrawRequest:
     variation: float = 0.0
     variation_seed: int = 0
     upscale: float = 0.0
+    references: tuple[str, ...] = ()
+    loras: tuple[LoraRequest, ...] = ()
+    sampler: str = ""
+    clip_skip: int = 0
+    control: str = ""
+    control_weight: float = 1.0

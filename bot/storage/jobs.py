@@ -14,7 +14,8 @@ from bot.core.requests import DrawRequest
 from bot.core.strictness import Strictness
 from bot.storage import data_files, inputs, messages, people
 from bot.storage.database import Tx
-from bot.storage.sql import Column, Converter, RowMapper
+from bot.storage.sql import TUPLE, Column, Converter, RowMapper
+from engine.contract import LoraRequest
 
 _ENDED = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
 
@@ -53,8 +54,13 @@ def _source_file(name: str) -> str:
 
 
 _SOURCE = Converter(_source_file, str)
-_NEW = RowMapper(NewJob, "jobs")
-_JOBS = RowMapper(Job, "jobs", converters={"image": _SOURCE, "mask": _SOURCE})
+_SOURCES = Converter(lambda text: tuple(_source_file(name) for name in TUPLE.read(text)), TUPLE.write)
+_LORAS = Converter(
+    lambda text: tuple(LoraRequest(name, weight) for name, weight in TUPLE.read(text)),
+    lambda loras: TUPLE.write([(lora.name, lora.weight) for lora in loras]),
+)
+_NEW = RowMapper(NewJob, "jobs", converters={"references": _SOURCES, "loras": _LORAS})
+_JOBS = RowMapper(Job, "jobs", converters={"image": _SOURCE, "mask": _SOURCE, "references": _SOURCES, "loras": _LORAS})
 
 COLUMNS: Mapping[str, Column] = MappingProxyType({c.name: c for c in (*_NEW.column_list, *_JOBS.column_list)})
 """The columns of a job, by name."""

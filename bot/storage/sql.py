@@ -23,7 +23,7 @@ SqlValue: TypeAlias = str | int | float | None
 """What a column of Easel's tables holds."""
 
 _PLAIN = frozenset({str, int, float, type(None)})
-_KEYWORDS = frozenset({"index", "left"})
+_KEYWORDS = frozenset({"index", "left", "references"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
 _NO_PROMPTS = (
     "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', roles = '[]', style = '', image = '',"
-    " mask = '', seed = 0, variation_seed = 0, forgotten = 1 WHERE person_id = ? AND NOT forgotten"
+    " mask = '', seed = 0, variation_seed = 0, \"references\" = '[]', loras = '[]', forgotten = 1"
+    " WHERE person_id = ? AND NOT forgotten"
 )
 
 _NO_MESSAGES = (

@@ -18,7 +18,7 @@ from tests.unit.bot.outcome import outcome
 
 def fields(prompt: str, **given: str | bool) -> dict[str, object]:
     form = flags.parse(DrawForm(prompt, **given))  # type: ignore[arg-type]
-    return {name: value for name, value in asdict(form).items() if value is not None}
+    return {name: value for name, value in asdict(form).items() if value not in (None, ())}
 
 
 @pytest.mark.parametrize(
