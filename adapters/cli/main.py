@@ -101,7 +101,8 @@ def _parser() -> _Parser:
         command.set_defaults(module=module)
         return command
 
-    add("serve", "Start Easel: the page, and each platform whose token is set.", "serve")
+    serve = add("serve", "Start Easel: the page, and each platform whose token is set.", "serve")
+    serve.set_defaults(command="serve")
     _draw(add("draw", "Draw without a server, and write the pictures to files.", "draw"))
     doctor = add("doctor", "Look at everything that can be wrong, and say what to do about it.", "doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -116,7 +117,8 @@ def _parser() -> _Parser:
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
-    add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "claim")
+    claim = add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "serve")
+    claim.set_defaults(command="claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     _backup(
         add(

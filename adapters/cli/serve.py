@@ -1,4 +1,4 @@
-"""`easel serve`: the service of one data folder, from its lock to its graceful stop."""
+"""`easel serve`: the service of one data folder, from its lock to its graceful stop; `easel claim`: a code for its owner."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from adapters.cli import claim, environment, lock
+from adapters.cli import environment, lock
+from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
 from adapters.cli.wiring import Easel, opened
+from bot.access import claims
 from bot.access.store import newcomers as access_rows
+from bot.access.store.codes import CODE_SECONDS, CODE_TRIES
 from bot.core.access import AccessMode, guarded
 from bot.core.errors import BadInput
 from bot.observability import logs
+from bot.storage.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +45,11 @@ UNOWNED: Mapping[AccessMode, str] = MappingProxyType(
 """Keys of the sentences about a platform without an owner, by access rule."""
 
 
-def main(_args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM. Returns the exit code; raises Refusal when it can't start."""
+def main(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM, or print a code. Returns the exit code; raises Refusal when it can't start."""
+    if args.command == "claim":
+        asyncio.run(_claim())
+        return 0
     app = environment.load()
     if not app.enabled:
         variables = sorted(one.platform.variable for one in app.platforms)
@@ -97,7 +104,19 @@ async def _newcomers(easel: Easel, app: AppSettings) -> None:
     for rule, titles in unowned.items():
         echo(UNOWNED[rule], platforms=", ".join(titles))
     if unowned:
-        await claim.offer(easel.db)
+        await _offer_claim(easel.db)
+
+
+async def _claim() -> None:
+    """Print a new claim code, which ends the one before; a service may be running."""
+    async with await Database.open(environment.settings().data_dir / environment.DATABASE) as db:
+        await _offer_claim(db)
+
+
+async def _offer_claim(db: Database) -> None:
+    """Create a code that makes its sender an owner, and print it on stdout alone."""
+    code = await claims.claim_code(db, SystemClock())
+    echo("cli.claim", code=code, minutes=round(CODE_SECONDS / 60), tries=CODE_TRIES)
 
 
 @contextmanager

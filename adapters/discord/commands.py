@@ -1,22 +1,24 @@
-"""Slash commands: their options, their names in each language, and their calls of Studio."""
+"""Slash commands, Easel's own and those of the registry: options, names in each language, and calls of Studio."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections.abc import Awaitable, Container, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, Union
 
 import discord
 from discord import app_commands
-from discord.app_commands import locale_str
+from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from adapters.discord import registry_commands
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
-from bot.commands.model import Command, Invocation
+from bot.commands.model import Arg, ArgType, Command, Invocation
 from bot.core.requests import DrawForm
+from bot.features import COMMANDS
 from bot.studio import Studio
 
 CHOICES, CHOICE_CHARS = 25, 100
@@ -130,7 +132,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
                 app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
                 for name, callback in plain
             ),
-            *registry_commands.build(self._about, self._registry_command),
+            *build_commands(self._about, self._registry_command),
         ]
 
     async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -180,7 +182,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self, interaction: discord.Interaction, command: Command, values: Mapping[str, object]
     ) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        given, ref = registry_commands.picked(values), ref_of(interaction, private=command.private)
+        given, ref = picked(values), ref_of(interaction, private=command.private)
         invocation = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
 
         async def work() -> InteractionAnswer:
@@ -195,3 +197,129 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
     async def _notice(self, interaction: discord.Interaction, work: Awaitable[InteractionAnswer]) -> None:
         ref = ref_of(interaction, private=True)
         await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)
+
+
+Answering: TypeAlias = Callable[[discord.Interaction, Command, Mapping[str, object]], Awaitable[None]]
+About: TypeAlias = Callable[[str], locale_str]
+AppCommand: TypeAlias = app_commands.Command[Any, ..., None]
+
+MOST = 10**12
+"""Largest whole number that an option takes; Discord's own limit is 2^53."""
+
+
+class ChannelTransformer(app_commands.Transformer):
+    """A channel or thread for messages, as Discord describes it; the bot need not have access to it."""
+
+    @property
+    def type(self) -> discord.AppCommandOptionType:
+        """Discord's picker of channels."""
+        return discord.AppCommandOptionType.channel
+
+    @property
+    def channel_types(self) -> list[discord.ChannelType]:
+        """All types with messages; not categories and forums, which hold channels and threads."""
+        kinds = discord.ChannelType
+        threads = [kinds.news_thread, kinds.public_thread, kinds.private_thread]
+        return [kinds.text, kinds.voice, kinds.news, kinds.stage_voice, *threads]
+
+    async def transform(self, interaction: discord.Interaction, value: object, /) -> object:  # noqa: ARG002 - discord.py passes it
+        """Return the value unchanged."""
+        return value
+
+
+# Discord's client validates these before it sends an interaction.
+_TYPES: Mapping[ArgType, Any] = {
+    ArgType.TEXT: app_commands.Range[str, 1, 500],
+    ArgType.WORD: app_commands.Range[str, 1, 100],
+    ArgType.SPAN: app_commands.Range[str, 1, 40],
+    ArgType.CHOICE: str,
+    ArgType.WHOLE: app_commands.Range[int, 1, MOST],
+    ArgType.PERSON: discord.User,
+    ArgType.ROLE: discord.Role,
+    ArgType.CHANNEL: ChannelTransformer,
+}
+
+
+def build_commands(about: About, answering: Answering) -> list[AppCommand | app_commands.Group]:
+    """Return a command for each name of one word, and a group for each first word of the others.
+
+    Args:
+        about: Returns the English text of a key with the key of its translations.
+        answering: Runs a command with the values that discord.py passes.
+    """
+    built: dict[str, AppCommand | app_commands.Group] = {}
+    for command in COMMANDS.typed:
+        name, _, sub = command.name.partition(" ")
+        app_command = _command(command, sub or name, about, answering)
+        if not sub:
+            built[name] = app_command
+            continue
+        if name not in built:
+            built[name] = app_commands.Group(name=name, description=about(f"discord.command.{name}"))
+        group = built[name]
+        assert isinstance(group, app_commands.Group), f"/{name} is a command by itself"
+        group.add_command(app_command)
+    return list(built.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PickedOptions:
+    """The options of an interaction by argument: value as text, Discord's display name, and a person's roles."""
+
+    args: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def picked(values: Mapping[str, object]) -> PickedOptions:
+    """Convert the values that discord.py passes."""
+    found = PickedOptions()
+    for name, value in values.items():
+        if value is None:
+            continue
+        found.args[name] = str(value.id) if isinstance(value, discord.abc.Snowflake) else str(value)
+        if isinstance(value, discord.User | discord.Member):
+            found.names[name] = value.display_name
+        elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
+            found.names[name] = value.name
+        if isinstance(value, discord.Member):
+            found.roles[name] = tuple(str(role.id) for role in value.roles if not role.is_default())
+    return found
+
+
+def _command(command: Command, name: str, about: About, answering: Answering) -> AppCommand:
+    callback = _callback(command, answering)
+    if command.args:
+        names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in command.args}
+        callback = app_commands.rename(**names)(callback)
+        callback = app_commands.describe(**{a.name: about(f"discord.option.{a.name}.about") for a in command.args})(
+            callback
+        )
+    if chosen := {arg.name: _choices(arg, about) for arg in command.args if arg.type is ArgType.CHOICE}:
+        callback = app_commands.choices(**chosen)(callback)
+    key = f"discord.command.{command.name.replace(' ', '.')}"
+    return app_commands.Command(name=name, description=about(key), callback=callback)
+
+
+def _choices(arg: Arg, about: About) -> list[Choice[str | int | float]]:
+    return [Choice(name=about(f"choice.{value}"), value=value) for value in arg.choices]
+
+
+def _callback(command: Command, answering: Answering) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def callback(interaction: discord.Interaction, **values: object) -> None:
+        await answering(interaction, command, values)
+
+    # discord.py builds the options from the signature, which only the table knows.
+    setattr(callback, "__signature__", inspect.Signature(list(_parameters(command))))  # noqa: B010 - mypy knows no such attribute
+    return callback
+
+
+def _parameters(command: Command) -> Iterable[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
+    for arg in sorted(command.args, key=lambda arg: not arg.required):
+        of_type = _TYPES[arg.type]
+        if arg.required:
+            yield inspect.Parameter(arg.name, kind, annotation=of_type)
+        else:
+            yield inspect.Parameter(arg.name, kind, annotation=Union[of_type, None], default=None)  # noqa: UP007 - discord.py reads no newer form

@@ -20,16 +20,14 @@ from aiogram.types import (
 from adapters.platform import PlatformService
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, FailureNotices
-from adapters.telegram.buttons import CallbackQueries
 from adapters.telegram.client import ApiRetrier, PollingOptions, make_bot
 from adapters.telegram.commands import COMMANDS as ALL_COMMANDS
-from adapters.telegram.commands import MessageCommands
+from adapters.telegram.commands import ChatMigrations, IgnoredSenders, MessageCommands
 from adapters.telegram.identity import NAME
 from adapters.telegram.polling import Polling
 from adapters.telegram.rate_limit import RateLimiter
-from adapters.telegram.registry_commands import RegistryCommands
+from adapters.telegram.registry_commands import CallbackQueries, RegistryCommands
 from adapters.telegram.replies import MissedNotices, ReplyPoster
-from adapters.telegram.routing import ChatMigrations, IgnoredSenders
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from bot.commands.model import Permission

@@ -13,6 +13,7 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.types import (
     BufferedInputFile,
+    FSInputFile,
     InputFile,
     InputMediaDocument,
     InputMediaPhoto,
@@ -24,7 +25,6 @@ from PIL import Image
 
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
 from adapters.telegram.identity import private_chat, reply_to, whole
-from adapters.telegram.pictures import DOCUMENT_BYTES, original, photo
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card
@@ -34,6 +34,43 @@ from bot.core.ports import Abilities, Gone, NoPictures, RetryLater
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
+
+PHOTO_BYTES = 10 * 1000 * 1000
+"""Just under the 10 MB that a photo may have (https://core.telegram.org/bots/api#sendphoto)."""
+DOCUMENT_BYTES = 49 * 1000 * 1000
+"""Just under the 50 MB that a document may have (https://core.telegram.org/bots/api#senddocument)."""
+_LONGEST = 2560
+"""Telegram keeps no photo larger than this, in pixels."""
+_QUALITY = 92
+
+
+async def photo(file: PictureFile, profiles: Sequence[Profile]) -> InputFile:
+    """Return the picture as a photo; Telegram compresses it again. Raises OSError if the file can't be read."""
+    return await asyncio.to_thread(_photo, file, _factor(file, profiles))
+
+
+async def original(file: PictureFile) -> InputFile:
+    """Return the stored file. Raises OSError if it can't be read."""
+    await asyncio.to_thread(file.path.stat)
+    return FSInputFile(file.path, filename=file.name)
+
+
+def _factor(file: PictureFile, profiles: Sequence[Profile]) -> int:
+    factor = file.enlargement(profiles)
+    return factor if factor == 1 else max(1, min(factor, _LONGEST // max(file.width, file.height)))
+
+
+def _photo(file: PictureFile, factor: int) -> InputFile:
+    if factor == 1 and file.path.stat().st_size <= PHOTO_BYTES:
+        return FSInputFile(file.path, filename=file.name)
+    with Image.open(file.path) as stored:
+        shown = stored.convert("RGB")
+    if factor > 1:
+        shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    shown.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return BufferedInputFile(buffer.getvalue(), filename=f"{file.path.stem}.jpg")
+
 
 ALBUM = 10
 """Most files in an album (https://core.telegram.org/bots/api#sendmediagroup)."""

@@ -10,8 +10,8 @@ import pytest
 from discord.app_commands import locale_str
 
 from adapters.cli import main, parsers
-from adapters.discord import registry_commands as discord_commands
-from adapters.telegram import registry_commands as telegram_commands
+from adapters.discord import commands as discord_commands
+from adapters.telegram import commands as telegram_commands
 from adapters.telegram.service import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
 from bot.cards import i18n
 from bot.commands.model import ArgType, Command
@@ -71,7 +71,7 @@ def test_what_telegram_lists_exists() -> None:
 def test_every_command_is_a_slash_command_within_discords_limits() -> None:
     async def nothing(*_: object) -> None: ...
 
-    built = discord_commands.build(locale_str, nothing)
+    built = discord_commands.build_commands(locale_str, nothing)
     names = set()
     for command in built:
         subs = list(getattr(command, "commands", []))

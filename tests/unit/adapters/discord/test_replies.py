@@ -115,7 +115,7 @@ async def test_a_card_that_can_not_be_made_is_answered(
 async def test_a_fault_before_studio_is_asked_is_answered(
     ada: Person, card: Message, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("adapters.discord.buttons.ref_of", broken)
+    monkeypatch.setattr("adapters.discord.client.ref_of", broken)
     monkeypatch.setattr("adapters.discord.commands.actor_of", broken)
     for asked in (await ada.run("history"), await ada.send_press(card, "easel:reroll:7"), await ada.submit("old")):
         answer = await asked.answer()

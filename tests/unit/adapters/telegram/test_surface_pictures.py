@@ -10,7 +10,7 @@ import pytest
 from aiogram.types import BufferedInputFile, FSInputFile
 from PIL import Image
 
-from adapters.telegram.pictures import PHOTO_BYTES, original, photo
+from adapters.telegram.surface import PHOTO_BYTES, original, photo
 from bot.core.pictures import PictureFile
 from tests.unit.adapters.telegram.conftest import SMALL, picture
 

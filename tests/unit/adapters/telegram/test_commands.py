@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.telegram.routing import TypedCommand, parse_command
+from adapters.telegram.commands import TypedCommand, parse_command
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from adapters.web import listener
-from adapters.web.listener import Listener, mark_busy
-from adapters.web.service import connection_options
+from adapters.web import service
+from adapters.web.service import Listener, connection_options, mark_busy
 
 PATIENCE = 10.0
 
@@ -121,7 +120,7 @@ async def test_what_is_being_answered_is_never_dropped(small: Site, caplog: pyte
 
 
 async def test_a_header_that_does_not_come_ends_the_connection(small: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.01)
+    monkeypatch.setattr(service, "HEAD_SECONDS", 0.01)
     for half in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "):
         reader, writer = await small.connect()
         writer.write(half)
@@ -140,7 +139,7 @@ async def test_a_header_that_does_not_come_ends_the_connection(small: Site, monk
 async def test_a_lack_of_descriptors_pauses_and_is_said_once(
     small: Site, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.001)
     loop = asyncio.get_running_loop()
     accept, failed = loop.sock_accept, 0
 
@@ -164,7 +163,7 @@ async def test_a_lack_of_descriptors_pauses_and_is_said_once(
 async def test_a_lack_of_descriptors_lets_go_of_an_idle_connection(
     small: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.001)
     reader, _ = await small.ask()
     await reader.readuntil(b"ok")
     await small.listener._failed(OSError(errno.EMFILE, "none left"))
@@ -189,9 +188,9 @@ async def test_an_address_that_can_not_be_had_leaves_no_socket_behind(small: Sit
 def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(soft: int) -> int:
         monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, 10**6))
-        return listener.most_connections()
+        return service.most_connections()
 
     assert limit(1024) == 341
-    assert limit(65_536) == listener.MOST
-    assert limit(resource.RLIM_INFINITY) == listener.MOST
+    assert limit(65_536) == service.MAX_CONNECTIONS
+    assert limit(resource.RLIM_INFINITY) == service.MAX_CONNECTIONS
     assert limit(10) == 8
