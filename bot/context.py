@@ -1,10 +1,10 @@
-"""The contexts of use cases: the service's (AppContext) and the one of a single request (AdmissionContext)."""
+"""The contexts of use cases: the service's, with its rate limit of downloads, and the one of a single request."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +13,57 @@ from bot.core.people import Actor, Person, Place
 from bot.core.ports import Backlog, Clock
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
-from bot.history.download_limits import DownloadLimits
 from bot.moderation.word_list import WordList, shipped_words
 from bot.storage import people
 from bot.storage.database import Transactions, Tx
 from bot.storage.people import Options
 from engine.contract import Profile
+
+DOWNLOAD_BURST = 6
+"""Presses for original files that may come in a burst."""
+
+DOWNLOAD_REFILL_SECONDS = 20.0
+"""Seconds until another press is allowed."""
+
+DOWNLOAD_REPEAT_SECONDS = 2.0
+"""Presses for the same files within this many seconds count as one."""
+
+_MAX_BUCKETS = 1024
+"""Above this number of people, those with a full bucket are dropped."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    free_at: float = 0.0
+    """When the bucket is full again, by the monotonic clock."""
+    last: dict[Hashable, float] = field(default_factory=dict)
+
+
+class DownloadLimits:
+    """A token bucket per person; times are seconds of a monotonic clock. It is in memory only: a restart resets it."""
+
+    def __init__(self) -> None:
+        self._people: dict[Hashable, _Bucket] = {}
+
+    def is_repeated(self, person: Hashable, what: Hashable, now: float) -> bool:
+        """Whether the person got the same files a moment ago."""
+        bucket = self._people.get(person)
+        return (
+            bucket is not None and now - bucket.last.get(what, now - DOWNLOAD_REPEAT_SECONDS) < DOWNLOAD_REPEAT_SECONDS
+        )
+
+    def take(self, person: Hashable, what: Hashable, now: float) -> float:
+        """Take a token; return 0, or the seconds to wait if there is none."""
+        if len(self._people) > _MAX_BUCKETS:
+            self._people = {key: one for key, one in self._people.items() if one.free_at > now}
+        bucket = self._people.setdefault(person, _Bucket())
+        wait = bucket.free_at - now - (DOWNLOAD_BURST - 1) * DOWNLOAD_REFILL_SECONDS
+        if wait > 0:
+            return wait
+        bucket.free_at = max(bucket.free_at, now) + DOWNLOAD_REFILL_SECONDS
+        bucket.last = {key: at for key, at in bucket.last.items() if now - at < DOWNLOAD_REPEAT_SECONDS} | {what: now}
+        return 0.0
+
 
 MAX_COUNT = 4
 """Most pictures in one request on a platform without a setting of its own."""

@@ -27,10 +27,10 @@ from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
 from bot.core.waits import shield
-from bot.delivery import messages
+from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
-from bot.delivery.messages import MissedNotice
+from bot.delivery.service import MissedNotice
 from bot.drawing import admission
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
@@ -39,7 +39,7 @@ from bot.history import service as history_service
 from bot.history.service import HistoryEntry
 from bot.moderation.word_list import WordList, shipped_words
 from bot.places import options as place_options
-from bot.privacy import service as privacy_service
+from bot.privacy import exports
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import data_files, people
@@ -168,7 +168,7 @@ class Studio:
 
     async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
         """Record that the adapter has answered with the job's card, at ``address`` with its message id."""
-        await shield(messages.bind_answer(self._ctx, job_id, ref, address))
+        await shield(delivery_service.bind_answer(self._ctx, job_id, ref, address))
 
     async def bind_pressed_card(self, press: ButtonPress, address: Address) -> None:
         """Record the message whose button was pressed, if a kill has lost the id of this unfinished job's card.
@@ -177,23 +177,23 @@ class Studio:
         """
         command = self.commands.by_action.get(press.action)
         if command is not None and command.button is not None and Stage.OPEN in command.button.stages:
-            await shield(messages.bind_lost_card(self._ctx, press.job_id, address))
+            await shield(delivery_service.bind_lost_card(self._ctx, press.job_id, address))
 
     async def unbind_answer(self, job_id: int, ref: EventRef) -> None:
         """Record that the adapter could not answer with the job's card; delivery sends it."""
-        await shield(messages.unbind_answer(self._ctx, job_id, ref))
+        await shield(delivery_service.unbind_answer(self._ctx, job_id, ref))
 
     async def post_notice(self, ref: EventRef, card: Card) -> None:
         """Save a card that delivery sends to ``ref.address``, once for each event."""
-        await shield(messages.post_notice(self._ctx, ref, card))
+        await shield(delivery_service.post_notice(self._ctx, ref, card))
 
     async def find_missed(self, actor: Actor) -> MissedNotice | None:
         """Return the notice of the actor's jobs whose result could not be shown; None when there are none."""
-        return await messages.find_missed(self._ctx, actor)
+        return await delivery_service.find_missed(self._ctx, actor)
 
     async def mark_told(self, actor: Actor, told: MissedNotice) -> None:
         """Record that the notice was sent or saved for delivery, so that it is not repeated."""
-        await shield(messages.mark_told(self._ctx, actor, told))
+        await shield(delivery_service.mark_told(self._ctx, actor, told))
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:  # noqa: ARG002 - rules may come to differ by place
         """Return a page of the actor's pictures: a contact sheet, facts, and buttons to turn pages.
@@ -284,11 +284,11 @@ class Studio:
 
     async def export_ready(self, token: str) -> None:
         """Check the link of an export without using it. Raises NotFound, or Unavailable while it is being made."""
-        await privacy_service.check_export(self._ctx, token)
+        await exports.check_export(self._ctx, token)
 
     async def export(self, token: str) -> PictureFile:
         """Return the file of an export and use up its link. Raises NotFound, or Unavailable while it is being made."""
-        return await shield(privacy_service.fetch_export(self._ctx, token))
+        return await shield(exports.fetch_export(self._ctx, token))
 
     async def preview(self, actor: Actor, job_id: int, index: int) -> PreviewFrame | None:
         """Return the latest preview of a picture of the actor's job; None when there is none. Raises NotFound."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bot.admin.settings import EffectiveSettings
+from bot.admin.service import EffectiveSettings
 from bot.audit.changes import AuditLine
 from bot.cards import durations
 from bot.cards.i18n import text

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bot.admin import audit_log, settings
-from bot.admin import cards as log
-from bot.admin import cards as present
+from bot.admin import cards, service
 from bot.audit import changes
 from bot.commands import permissions
 from bot.commands.arguments import NUMBER, ROLE
@@ -33,8 +31,8 @@ PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "stri
 
 
 async def _limits(ctx: AppContext, invocation: Invocation) -> Card:
-    found = await settings.effective_settings(ctx, invocation.actor, invocation.place)
-    return present.limits_card(found, invocation.actor.locale)
+    found = await service.effective_settings(ctx, invocation.actor, invocation.place)
+    return cards.limits_card(found, invocation.actor.locale)
 
 
 async def _preset(ctx: AppContext, invocation: Invocation) -> Card:
@@ -55,7 +53,7 @@ async def _preset(ctx: AppContext, invocation: Invocation) -> Card:
             except OverQuota:
                 # The preset is set all the same; where the owner allows less, the owner's rule binds.
                 narrower = True
-    return present.preset_card(preset, invocation.actor.locale, narrower=narrower)
+    return cards.preset_card(preset, invocation.actor.locale, narrower=narrower)
 
 
 async def _rule(tx: Tx, invocation: Invocation, scope: Scope, terms: RuleTerms | None, now: float) -> None:
@@ -66,13 +64,13 @@ async def _rule(tx: Tx, invocation: Invocation, scope: Scope, terms: RuleTerms |
 async def _pause(ctx: AppContext, invocation: Invocation) -> Card:
     async with ctx.db.write() as tx:
         await set_place_option(tx, invocation, place_options.PAUSED, True, now=ctx.clock.now())
-    return present.paused_card(invocation.actor.locale, paused=True)
+    return cards.paused_card(invocation.actor.locale, paused=True)
 
 
 async def _resume(ctx: AppContext, invocation: Invocation) -> Card:
     async with ctx.db.write() as tx:
         await set_place_option(tx, invocation, place_options.PAUSED, None, now=ctx.clock.now())
-    return present.paused_card(invocation.actor.locale, paused=False)
+    return cards.paused_card(invocation.actor.locale, paused=False)
 
 
 async def _admins(ctx: AppContext, invocation: Invocation) -> Card:
@@ -80,14 +78,14 @@ async def _admins(ctx: AppContext, invocation: Invocation) -> Card:
     if role is None:
         async with ctx.db.read() as tx:
             known = await permissions.named(tx, invocation.place)
-        return present.admins_card(known, invocation.actor.locale)
+        return cards.admins_card(known, invocation.actor.locale)
     permissions.check_appoints(invocation.actor)
     async with ctx.db.write() as tx:
         known = await permissions.named(tx, invocation.place)
         # One command adds a role and, used again, removes it.
         named = tuple(r for r in known if r != role) if role in known else (*known, role)
         await set_place_option(tx, invocation, ADMIN_ROLES, list(named) or None, now=ctx.clock.now())
-    return present.admin_role_card(invocation.names.get("role", role), invocation.actor.locale, named=role in named)
+    return cards.admin_role_card(invocation.names.get("role", role), invocation.actor.locale, named=role in named)
 
 
 async def _timezone(ctx: AppContext, invocation: Invocation) -> Card:
@@ -96,20 +94,20 @@ async def _timezone(ctx: AppContext, invocation: Invocation) -> Card:
     now = ctx.clock.now()
     async with ctx.db.write() as tx:
         await set_place_option(tx, invocation, TIMEZONE, zone, now=now)
-    return present.timezone_card(zone, now, invocation.actor.locale)
+    return cards.timezone_card(zone, now, invocation.actor.locale)
 
 
 async def _changes(ctx: AppContext, invocation: Invocation) -> Card:
-    lines = await audit_log.list_changes(ctx, invocation.place)
-    return log.changes_card(
+    lines = await service.list_changes(ctx, invocation.place)
+    return cards.changes_card(
         lines, invocation.actor.locale, now=ctx.clock.now(), everywhere=invocation.place.guild is None
     )
 
 
 async def _undo(ctx: AppContext, invocation: Invocation) -> Card:
     number = number_of(invocation.command, invocation.args, "number")
-    line = await audit_log.undo(ctx, invocation.actor, invocation.place, number)
-    return log.undone_card(line, invocation.actor.locale)
+    line = await service.undo(ctx, invocation.actor, invocation.place, number)
+    return cards.undone_card(line, invocation.actor.locale)
 
 
 async def _service(ctx: AppContext, invocation: Invocation) -> Card:
@@ -121,7 +119,7 @@ async def _service(ctx: AppContext, invocation: Invocation) -> Card:
             by, action = changes.actor_label(invocation.actor), invocation.command.name
             await set_option(tx, None, people.STATE, value, action=action, place=invocation.place, by=by, now=now)
     ctx.backlog.set_paused(state is ServiceState.PAUSE)
-    return present.service_card(state, invocation.actor.locale)
+    return cards.service_card(state, invocation.actor.locale)
 
 
 COMMANDS = (

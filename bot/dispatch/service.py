@@ -25,12 +25,12 @@ from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.recovery import ExternalChanges, recover
-from bot.history.indexer import run_indexer
+from bot.history.service import run_indexer
 from bot.maintenance.checks import ClockSetback, watch_integrity
 from bot.moderation.image_moderation import ImageModeration
 from bot.observability.metrics import Metrics
-from bot.privacy.export_worker import ExportWorker
-from bot.privacy.retention_worker import RetentionWorker
+from bot.privacy.deletion import RetentionWorker
+from bot.privacy.exports import ExportWorker
 from bot.provenance.metadata import MetadataWriter
 from bot.queue.fair_queue import Weights
 from bot.queue.job_queue import JobQueue

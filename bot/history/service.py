@@ -1,20 +1,24 @@
-"""History: pages, searches, single jobs and favourites of a person."""
+"""History: pages, searches, single jobs and favourites of a person, and background work on the search index."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bot.context import AppContext
 from bot.core.cards import ButtonPress
-from bot.core.errors import NotFound
+from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import Job, JobState
 from bot.core.people import Actor
 from bot.core.pictures import Picture
+from bot.core.ports import Clock
 from bot.history import store as history_rows
 from bot.history.queries import Query
 from bot.storage import jobs, people, pictures
-from bot.storage.database import Tx
+from bot.storage.database import Database, Tx
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +168,44 @@ async def toggle_favourite(ctx: AppContext, actor: Actor, press: ButtonPress) ->
         # The page shows favourites.
         ctx.backlog.job_changed(job.id)
     return mark
+
+
+MERGE_INTERVAL = 3600.0
+"""Seconds between two merges."""
+
+_REST_SECONDS = 0.02
+"""Pause in seconds after each transaction, for other writers: indexing a million old jobs takes minutes."""
+
+_PAUSE_SECONDS = 30.0
+"""Pause in seconds after the database could not be written."""
+
+
+async def run_indexer(db: Database, clock: Clock) -> None:
+    """Work until cancelled. Progress is in the rows: the next start goes on with the rest."""
+    while True:
+        try:
+            indexed = await _all(db, clock, history_rows.index_batch)
+            if indexed:
+                log.info("all old jobs are indexed")
+            await _all(db, clock, history_rows.merge_batch)
+        except Unavailable as e:
+            # The database logs the problem itself, once; it may last for hours.
+            log.debug("the history can't be indexed now (%s)", e.key)
+            await clock.sleep(_PAUSE_SECONDS)
+        else:
+            await clock.sleep(MERGE_INTERVAL)
+
+
+async def _all(db: Database, clock: Clock, some: Callable[[Tx], Awaitable[bool]]) -> bool:
+    """Run batches until nothing is left; return whether there was more than one."""
+    more = False
+    while True:
+        # Check first without the write lock: almost always nothing is left.
+        async with db.read() as tx:
+            if not await history_rows.has_unindexed(tx):
+                return more
+        async with db.write() as tx:
+            if not await some(tx):
+                return more
+        more = True
+        await clock.sleep(_REST_SECONDS)

@@ -11,20 +11,18 @@ from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card, Fact, Tone
 from bot.core.texts import fold
-from bot.privacy import service as privacy_service
+from bot.privacy import deletion, exports
 
 _YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
 
 
 async def _export(ctx: AppContext, invocation: Invocation) -> Card:
-    return _export_card(
-        await privacy_service.request_export(ctx, invocation.actor, invocation.ref), invocation.actor.locale
-    )
+    return _export_card(await exports.request_export(ctx, invocation.actor, invocation.ref), invocation.actor.locale)
 
 
 async def _forget(ctx: AppContext, invocation: Invocation) -> Card:
     if fold(invocation.args.get("confirm", "")).strip(' .!。！”“"') not in _YES:
-        lost = await privacy_service.losses(ctx, invocation.actor)
+        lost = await deletion.losses(ctx, invocation.actor)
         return _confirm_forget_card(
             invocation.actor.locale,
             jobs=lost.jobs,
@@ -32,16 +30,16 @@ async def _forget(ctx: AppContext, invocation: Invocation) -> Card:
             pictures=lost.pictures,
             favourites=lost.favourites,
         )
-    lost = await privacy_service.forget(ctx, invocation.actor)
+    lost = await deletion.forget(ctx, invocation.actor)
     return _forgotten_card(invocation.actor.locale, jobs=lost.jobs, pictures=lost.pictures)
 
 
 async def _keep(ctx: AppContext, invocation: Invocation) -> Card:
     typed = invocation.args.get("span", "")
     if typed:
-        kept = await privacy_service.set_retention(ctx, invocation.actor, invocation.place, typed)
+        kept = await deletion.set_retention(ctx, invocation.actor, invocation.place, typed)
     else:
-        kept = await privacy_service.show_retention(ctx, invocation.place)
+        kept = await deletion.show_retention(ctx, invocation.place)
     return _retention_card(invocation.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
 
 

@@ -10,7 +10,7 @@ from bot.cards import i18n
 from bot.core.cards import Card, Tone
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
-from bot.delivery import messages as missed
+from bot.delivery import service as delivery_service
 from bot.storage import messages
 from bot.storage.sql import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
@@ -83,15 +83,15 @@ async def test_what_could_be_shown_nowhere_is_said_at_the_next_command(
     bot.chats.shut |= {CHAT, "@1"}
     gate.open()
     await bot.delivered(job.id)
-    told = await missed.find_missed(bot.ctx, bot.actor())
+    told = await delivery_service.find_missed(bot.ctx, bot.actor())
     assert told is not None
     assert "/history" in told.notice
     assert "can be shown nowhere" in caplog.text
-    assert await missed.find_missed(bot.ctx, bot.actor("2")) is None
+    assert await delivery_service.find_missed(bot.ctx, bot.actor("2")) is None
     await bot.restart()
-    assert await missed.find_missed(bot.ctx, bot.actor()) == told
-    await missed.mark_told(bot.ctx, bot.actor(), told)
-    assert await missed.find_missed(bot.ctx, bot.actor()) is None
+    assert await delivery_service.find_missed(bot.ctx, bot.actor()) == told
+    await delivery_service.mark_told(bot.ctx, bot.actor(), told)
+    assert await delivery_service.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> None:
@@ -99,8 +99,8 @@ async def test_a_failure_that_could_be_shown_nowhere_is_said_too(make: Make) -> 
     bot.chats.shut |= {CHAT, "@1"}
     job = await bot.ask()
     await bot.reaches(job.id, JobState.FAILED)
-    await bot.until(lambda: missed.find_missed(bot.ctx, bot.actor()))
-    told = await missed.find_missed(bot.ctx, bot.actor(locale="zh_CN"))
+    await bot.until(lambda: delivery_service.find_missed(bot.ctx, bot.actor()))
+    told = await delivery_service.find_missed(bot.ctx, bot.actor(locale="zh_CN"))
     assert told is not None
     assert "没有成功" in told.notice
 
@@ -113,7 +113,7 @@ async def test_nothing_is_missed_of_what_was_cancelled_or_shown(make: Make) -> N
     await bot.quiet()
     shown = await bot.ask()
     await bot.delivered(shown.id)
-    assert await missed.find_missed(bot.ctx, bot.actor()) is None
+    assert await delivery_service.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_chat_that_is_shut_gives_way_to_the_private_one(make: Make) -> None:
@@ -128,7 +128,7 @@ async def test_a_chat_that_is_shut_gives_way_to_the_private_one(make: Make) -> N
     assert i18n.text("en", "note.elsewhere") in seen.card.notes
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     await bot.quiet()
-    assert await missed.find_missed(bot.ctx, bot.actor()) is None
+    assert await delivery_service.find_missed(bot.ctx, bot.actor()) is None
 
 
 async def test_a_first_card_that_nothing_takes_goes_to_the_private_chat_and_its_picture_too(make: Make) -> None:
@@ -207,7 +207,7 @@ async def test_who_can_not_be_sent_the_pictures_is_told_later(make: Make) -> Non
     gate.open()
     await bot.delivered(job.id)
     assert bot.chats.pictures(job.id) == []
-    assert await missed.find_missed(bot.ctx, bot.actor()) is not None
+    assert await delivery_service.find_missed(bot.ctx, bot.actor()) is not None
 
 
 async def test_originals_that_a_chat_does_not_take_go_to_the_person(make: Make) -> None:

@@ -18,8 +18,8 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.drawing import job_actions
 from bot.history import store as history_rows
-from bot.privacy import service as privacy_service
-from bot.privacy.service import forget
+from bot.privacy import exports
+from bot.privacy.deletion import forget
 from bot.privacy.store import exports as export_rows
 from bot.storage import pictures
 from tests.fakes.source_images import picture
@@ -48,7 +48,7 @@ def sent(bot: Bot, user: str = "1") -> list[bytes]:
     return [file.path.read_bytes() for s in seen for file in s.files]
 
 
-def exports(bot: Bot) -> list[str]:
+def export_files(bot: Bot) -> list[str]:
     return sorted(path.name for path in (bot.folder / "exports").glob("*"))
 
 
@@ -83,7 +83,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     first, second, third = await two_people(bot)
     async with bot.db.write() as tx:
         await history_rows.add_favourite(tx, 1, (await pictures.of_job(tx, first))[:1], now=5.0)
-    assert await privacy_service.request_export(bot.ctx, bot.actor(), ref()) is None
+    assert await exports.request_export(bot.ctx, bot.actor(), ref()) is None
     await bot.until(lambda: sent(bot))
     files = unpacked(*sent(bot))
     kept = {f"{first}-{i}.png" for i in range(4)} | {f"{second}-0.png"}
@@ -102,7 +102,7 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     assert b"Bob" not in b"".join(files.values())
     assert b"user 2" not in b"".join(files.values())
     # Bob drew from Ann's picture; it is in his own export no more than she is.
-    await privacy_service.request_export(bot.ctx, bot.actor("2"), ref("bobs", "2"))
+    await exports.request_export(bot.ctx, bot.actor("2"), ref("bobs", "2"))
     await bot.until(lambda: sent(bot, "2"))
     bobs = unpacked(*sent(bot, "2"))
     assert [name for name in bobs if name.startswith("inputs/")] == []
@@ -135,8 +135,8 @@ async def test_every_column_of_jobs_and_pictures_is_exported_or_internal(make: M
 async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:
     bot = await make(replace(ABLE, max_file=6000))
     await two_people(bot)
-    await privacy_service.request_export(bot.ctx, bot.actor(), ref())
-    await bot.until(lambda: bool(exports(bot)) and len(sent(bot)) == len(exports(bot)))
+    await exports.request_export(bot.ctx, bot.actor(), ref())
+    await bot.until(lambda: bool(export_files(bot)) and len(sent(bot)) == len(export_files(bot)))
     await bot.quiet()
     parts = sent(bot)
     assert len(parts) > 1
@@ -152,37 +152,37 @@ async def test_one_at_a_time_and_one_an_hour(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     bot.dispatch.detach("chat")
-    await privacy_service.request_export(bot.ctx, bot.actor(), ref())
+    await exports.request_export(bot.ctx, bot.actor(), ref())
     with pytest.raises(BadInput) as running:
-        await privacy_service.request_export(bot.ctx, bot.actor(), ref("2"))
+        await exports.request_export(bot.ctx, bot.actor(), ref("2"))
     assert running.value.key == "refusal.export.running"
     await bot.dispatch.attach("chat", bot.surface)
     await bot.until(lambda: sent(bot))
     with pytest.raises(OverQuota) as soon:
-        await privacy_service.request_export(bot.ctx, bot.actor(), ref("3"))
+        await exports.request_export(bot.ctx, bot.actor(), ref("3"))
     assert soon.value.key == "refusal.export.soon"
     assert 0 < float(soon.value.params["wait"]) <= 3600
     bot.clock.advance(3601)
-    await privacy_service.request_export(bot.ctx, bot.actor(), ref("4"))
+    await exports.request_export(bot.ctx, bot.actor(), ref("4"))
     await bot.until(lambda: len(sent(bot)) == 2)
     with pytest.raises(NotFound):
-        await privacy_service.request_export(bot.ctx, bot.actor("nobody"), ref("5"))
+        await exports.request_export(bot.ctx, bot.actor("nobody"), ref("5"))
 
 
 async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     bot = await make()
     ctx = linked(bot)
     await bot.delivered((await bot.ask()).id)
-    link = await privacy_service.request_export(ctx, bot.actor(), EventRef("e"))
+    link = await exports.request_export(ctx, bot.actor(), EventRef("e"))
     assert link is not None
     assert link.startswith(f"{LINK}exports/")
     token = link.rpartition("/")[2]
-    await bot.until(lambda: exports(bot) == ["1-1.zip"])
+    await bot.until(lambda: export_files(bot) == ["1-1.zip"])
     assert token not in (bot.folder / "easel.db").read_bytes().decode("latin-1")
 
     async def ready() -> bool:
         try:
-            file = await privacy_service.fetch_export(ctx, token)
+            file = await exports.fetch_export(ctx, token)
         except Unavailable:
             return False
         assert "person.json" in unpacked(file.path.read_bytes())
@@ -191,26 +191,26 @@ async def test_a_link_works_once_and_for_a_day(make: Make) -> None:
     await bot.until(ready)
     for wrong in (token, "x" * 22, ""):
         with pytest.raises(NotFound) as refused:
-            await privacy_service.fetch_export(ctx, wrong)
+            await exports.fetch_export(ctx, wrong)
         assert refused.value.key == "refusal.export.link"
     bot.clock.advance(3601)
-    second = await privacy_service.request_export(ctx, bot.actor(), EventRef("f"))
+    second = await exports.request_export(ctx, bot.actor(), EventRef("f"))
     assert second is not None
-    await bot.until(lambda: "2-1.zip" in exports(bot))
+    await bot.until(lambda: "2-1.zip" in export_files(bot))
     bot.clock.advance(86401)
     with pytest.raises(NotFound):
-        await privacy_service.fetch_export(ctx, second.rpartition("/")[2])
-    await bot.until(lambda: exports(bot) == [])
+        await exports.fetch_export(ctx, second.rpartition("/")[2])
+    await bot.until(lambda: export_files(bot) == [])
 
 
 async def test_a_link_that_is_opened_early_is_not_used_up(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     await bot.dispatch.stop()
-    link = await privacy_service.request_export(linked(bot), bot.actor(), EventRef("e"))
+    link = await exports.request_export(linked(bot), bot.actor(), EventRef("e"))
     assert link is not None
     with pytest.raises(Unavailable) as early:
-        await privacy_service.fetch_export(linked(bot), link.rpartition("/")[2])
+        await exports.fetch_export(linked(bot), link.rpartition("/")[2])
     assert early.value.key == "refusal.export.not_ready"
     await bot.dispatch.start()
 
@@ -219,7 +219,7 @@ async def test_without_a_chat_and_without_an_address_there_is_no_way(make: Make)
     bot = await make()
     await bot.delivered((await bot.ask()).id)
     with pytest.raises(Unavailable) as refused:
-        await privacy_service.request_export(bot.ctx, bot.actor(), EventRef("e"))
+        await exports.request_export(bot.ctx, bot.actor(), EventRef("e"))
     assert refused.value.key == "refusal.export.nowhere"
 
 
@@ -228,31 +228,31 @@ async def test_killed_while_it_is_made(make: Make, monkeypatch: pytest.MonkeyPat
     await two_people(bot)
     hang = Hang()
     with monkeypatch.context() as patched:
-        patched.setattr("bot.privacy.export_worker.ZipParts.add_file", hang)
+        patched.setattr("bot.privacy.exports.ZipParts.add_file", hang)
         # As after a kill: what was begun stays where it is.
-        patched.setattr("bot.privacy.export_worker.ZipParts.discard", lambda _: asyncio.sleep(0))
-        await privacy_service.request_export(bot.ctx, bot.actor(), ref())
+        patched.setattr("bot.privacy.exports.ZipParts.discard", lambda _: asyncio.sleep(0))
+        await exports.request_export(bot.ctx, bot.actor(), ref())
         await hang.reached.wait()
         (bot.folder / "exports" / "1-2.zip.part").touch()
         (bot.folder / "exports" / "77-1.zip").touch()
-        assert "1-1.zip.part" in exports(bot)
+        assert "1-1.zip.part" in export_files(bot)
         await bot.kill()
     await bot.start()
     await bot.until(lambda: sent(bot))
-    assert exports(bot) == ["1-1.zip"]
+    assert export_files(bot) == ["1-1.zip"]
     assert len([name for name in unpacked(*sent(bot)) if name.startswith("pictures/")]) == 5
 
 
 async def test_forgetting_takes_exports_with_it(make: Make) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
-    link = await privacy_service.request_export(linked(bot), bot.actor(), EventRef("e"))
-    await bot.until(lambda: exports(bot) == ["1-1.zip"])
+    link = await exports.request_export(linked(bot), bot.actor(), EventRef("e"))
+    await bot.until(lambda: export_files(bot) == ["1-1.zip"])
     await forget(bot.ctx, bot.actor())
-    assert exports(bot) == []
+    assert export_files(bot) == []
     assert link is not None
     with pytest.raises(NotFound):
-        await privacy_service.fetch_export(linked(bot), link.rpartition("/")[2])
+        await exports.fetch_export(linked(bot), link.rpartition("/")[2])
 
 
 async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
@@ -262,13 +262,13 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
     await bot.delivered((await bot.ask()).id)
     with monkeypatch.context() as patched:
         patched.setattr("bot.storage.data_files.MIN_FREE_BYTES", 2**62)
-        await privacy_service.request_export(bot.ctx, bot.actor(), ref())
+        await exports.request_export(bot.ctx, bot.actor(), ref())
         await bot.until(lambda: [s for s in bot.chats.messages.values() if s.chat == "@1"])
     (seen,) = [s for s in bot.chats.messages.values() if s.chat == "@1"]
     assert seen.card is not None
     assert "disk" in seen.card.status
-    assert exports(bot) == []
-    await privacy_service.request_export(bot.ctx, bot.actor(), ref("again"))
+    assert export_files(bot) == []
+    await exports.request_export(bot.ctx, bot.actor(), ref("again"))
     await bot.until(lambda: sent(bot))
 
 
@@ -276,7 +276,7 @@ async def test_what_can_not_be_made_is_said_and_may_be_asked_for_again(
 async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> None:
     bot = await make()
     await bot.delivered((await bot.ask()).id)
-    link = await privacy_service.request_export(linked(bot), bot.actor(), ref("1"))
+    link = await exports.request_export(linked(bot), bot.actor(), ref("1"))
     assert link is not None
 
     async def ready() -> bool:
@@ -287,7 +287,7 @@ async def test_exports_after_the_clock_was_set_back(make: Make, days: int) -> No
     await bot.until(ready)
     bot.clock.jump(-days * 86400)
     with pytest.raises(NotFound):
-        await privacy_service.fetch_export(linked(bot), link.rsplit("/", 1)[1])
-    await privacy_service.request_export(linked(bot), bot.actor(), ref("2"))
+        await exports.fetch_export(linked(bot), link.rsplit("/", 1)[1])
+    await exports.request_export(linked(bot), bot.actor(), ref("2"))
     with pytest.raises((BadInput, OverQuota)):
-        await privacy_service.request_export(linked(bot), bot.actor(), ref("3"))
+        await exports.request_export(linked(bot), bot.actor(), ref("3"))

@@ -14,11 +14,11 @@ from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.core.ports import Abilities
-from bot.delivery import messages
+from bot.delivery import service as delivery_service
 from bot.drawing import job_actions
 from bot.history import service as history_service
 from bot.history import store as history_rows
-from bot.privacy.service import forget, losses
+from bot.privacy.deletion import forget, losses
 from bot.storage import data_files, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
@@ -197,7 +197,7 @@ async def test_a_first_answer_that_comes_later_is_taken_away_too(make: Make) -> 
     await forget(bot.ctx, bot.actor())
     name = bot.chats.put(Seen(CHAT, None))
     address = Address("chat", CHAT, user="1", message=name)
-    await messages.bind_answer(bot.ctx, job.id, EventRef("chat:slow"), address)
+    await delivery_service.bind_answer(bot.ctx, job.id, EventRef("chat:slow"), address)
     await gone(bot, job.id)
     assert name in bot.chats.deleted
 

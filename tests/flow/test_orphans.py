@@ -14,7 +14,7 @@ from bot.core.cards import Card, Tone
 from bot.core.jobs import JobState
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
-from bot.privacy.retention_worker import RetentionWorker
+from bot.privacy.deletion import RetentionWorker
 from bot.storage import messages, orphans
 from bot.storage.sql import dump_card
 from tests.fakes.engine import FakeEngine

@@ -14,10 +14,10 @@ from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Place
 from bot.core.ports import Abilities
-from bot.delivery import messages as missed
+from bot.delivery import service as delivery_service
 from bot.drawing import job_actions
 from bot.history import listing
-from bot.privacy.service import forget
+from bot.privacy.deletion import forget
 from bot.storage import jobs, messages
 from bot.storage.sql import dump_card
 from engine.contract import BadRecipe
@@ -214,10 +214,10 @@ async def test_a_lost_card_is_bound_once_and_in_its_own_chat_alone(make: Make) -
     await bot.quiet()
     here = Address("chat", CHAT, user="2", message="1")
     for stranger in (replace(here, chat="999"), replace(here, platform="web")):
-        await missed.bind_lost_card(bot.ctx, job.id, stranger)
+        await delivery_service.bind_lost_card(bot.ctx, job.id, stranger)
         assert [row.address.message for row in await bot.rows(job.id)] == [None]
-    await missed.bind_lost_card(bot.ctx, job.id, here)
-    await missed.bind_lost_card(bot.ctx, job.id, replace(here, message="2"))
+    await delivery_service.bind_lost_card(bot.ctx, job.id, here)
+    await delivery_service.bind_lost_card(bot.ctx, job.id, replace(here, message="2"))
     assert [row.address for row in await bot.rows(job.id)] == [replace(here, user="1")], (
         "the asker's, not the presser's"
     )
@@ -298,7 +298,7 @@ async def test_killed_after_the_edit_and_then_the_chat_is_shut(make: Make) -> No
     bot.chats.shut |= {CHAT, "@1"}
     await bot.restart()
     await bot.delivered(job.id)
-    await bot.until(lambda: missed.find_missed(bot.ctx, bot.actor()))
+    await bot.until(lambda: delivery_service.find_missed(bot.ctx, bot.actor()))
 
 
 @pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])

@@ -18,8 +18,7 @@ from bot.drawing import job_actions
 from bot.drawing.admission import draw
 from bot.history import service as history_service
 from bot.history import store as history_rows
-from bot.privacy.retention_worker import DAY, RetentionWorker
-from bot.privacy.service import DAYS
+from bot.privacy.deletion import DAY, DAYS, RetentionWorker
 from bot.storage import data_files, people, pictures
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
@@ -121,7 +120,7 @@ async def test_a_full_disk_is_made_room_on_oldest_first_and_no_more_than_needed(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bot = await make()
-    monkeypatch.setattr("bot.privacy.retention_worker.BATCH", 2)
+    monkeypatch.setattr("bot.privacy.deletion.BATCH", 2)
     for n in range(9):
         await there(bot, f"e{n}")
         bot.clock.advance(60)
@@ -234,7 +233,7 @@ async def many(bot: Bot, count: int) -> None:
 async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float
 ) -> None:
-    monkeypatch.setattr("bot.privacy.retention_worker.MAX_DOUBTED", 2)
+    monkeypatch.setattr("bot.privacy.deletion.MAX_DOUBTED", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)
@@ -256,7 +255,7 @@ async def test_a_clock_that_is_ahead_at_a_start_removes_nothing_by_age(
 
 
 async def test_a_clock_that_keeps_its_pace_for_a_day_is_believed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.privacy.retention_worker.MAX_DOUBTED", 2)
+    monkeypatch.setattr("bot.privacy.deletion.MAX_DOUBTED", 2)
     bot = await make()
     await many(bot, 4)
     await keep(bot, 5)

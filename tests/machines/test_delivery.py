@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from bot.core.errors import NotFound
 from bot.core.jobs import MAX_ATTEMPTS, JobState
-from bot.privacy.service import forget
+from bot.privacy.deletion import forget
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import ABLE, ABLE_SAFE, Call, FakeSurface, Fault

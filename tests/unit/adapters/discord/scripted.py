@@ -15,7 +15,7 @@ from bot.core.errors import Refusal
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
-from bot.delivery.messages import MissedNotice
+from bot.delivery.service import MissedNotice
 from bot.features import COMMANDS
 from bot.studio import ButtonResult, ShownJob, Studio
 from engine.contract import NegativePromptSupport, Profile, Range

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.cards import Button, ButtonPress, Card, Tone
-from bot.delivery.messages import MissedNotice
+from bot.delivery.service import MissedNotice
 from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_world import Message

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from bot.context import DOWNLOAD_BURST, DOWNLOAD_REFILL_SECONDS
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
 from bot.core.jobs import Job, JobState
@@ -15,7 +16,6 @@ from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
-from bot.history.download_limits import BURST, REFILL_SECONDS
 from bot.storage import jobs, messages
 from bot.studio import ButtonResult, Studio
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
@@ -403,13 +403,13 @@ async def test_a_flood_of_presses_for_originals_is_bounded_by_person_and_told(wo
             )
         except OverQuota as refusal:
             told.append(world.studio.refused(refusal, "en").status)
-    assert len(await coming(world, first.id)) == BURST
-    assert len(told) == 60 - BURST
+    assert len(await coming(world, first.id)) == DOWNLOAD_BURST
+    assert len(told) == 60 - DOWNLOAD_BURST
     assert "original files" in told[0]
     await world.studio.press(ADA, HERE, ButtonPress("original", first.id, 0), ref("ada"))
-    world.clock.advance(REFILL_SECONDS)
+    world.clock.advance(DOWNLOAD_REFILL_SECONDS)
     await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("later"))
-    assert len(await coming(world, first.id)) == BURST + 2
+    assert len(await coming(world, first.id)) == DOWNLOAD_BURST + 2
 
 
 async def test_the_same_file_is_not_sent_twice_at_once_to_the_same_place(world: World) -> None:
@@ -426,7 +426,7 @@ async def test_the_same_file_is_not_sent_twice_at_once_to_the_same_place(world: 
     assert (await coming(world, first.id))[2:] == [(1,)], "another place"
     async with world.ctx.db.write() as tx:
         await tx.execute("UPDATE messages SET state = 'shown', card = '' WHERE kind = 'document'")
-    world.clock.advance(REFILL_SECONDS)
+    world.clock.advance(DOWNLOAD_REFILL_SECONDS)
     await world.studio.press(BOB, HERE, ButtonPress("original", first.id, 1), ref("again"))
     assert (await coming(world, first.id))[3:] == [(1,)], "it had arrived"
 
@@ -438,7 +438,7 @@ async def test_where_the_adapter_answers_a_double_press_sends_files_once(world: 
     came = [await world.studio.press(BOB, HERE, what, ref(f"o{n}", answered=True)) for n in range(3)]
     assert [len(pressed.files) for pressed in came] == [1, 0, 0]
     assert came[1].notice == world.studio.text("studio.originals.sent", "en")
-    for n in range(BURST - 1):
+    for n in range(DOWNLOAD_BURST - 1):
         world.clock.advance(3)
         assert (await world.studio.press(BOB, HERE, what, ref(f"p{n}", answered=True))).files
     world.clock.advance(3)

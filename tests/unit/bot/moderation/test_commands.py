@@ -28,7 +28,7 @@ from bot.moderation.reports import report
 from bot.moderation.word_check import FREE_STRIKES, STRIKE_FADE_SECONDS
 from bot.moderation.word_list import build_word_list, parse_custom_words
 from bot.places.options import OPTION
-from bot.privacy.service import forget
+from bot.privacy.deletion import forget
 from bot.storage import messages, people, pictures
 from bot.storage.sql import load_card
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref

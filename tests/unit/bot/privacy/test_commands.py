@@ -16,7 +16,7 @@ from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.features import COMMANDS
 from bot.places.options import OPTION
-from bot.privacy.service import DAYS
+from bot.privacy.deletion import DAYS
 from bot.storage import people
 from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, THERE, World, ref
 

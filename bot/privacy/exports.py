@@ -1,11 +1,13 @@
-"""Makes exports: ZIP files of a person's pictures and rows."""
+"""Exports: ZIP files of a person's pictures and rows; requests for them, their links, and the worker that makes them."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
+import secrets
 import time
 import zipfile
 from collections.abc import Mapping
@@ -13,19 +15,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.cards import job_card
+from bot.context import AppContext
 from bot.core.cards import Card, Tone
-from bot.core.errors import Refusal, Unavailable
+from bot.core.errors import BadInput, NotFound, OverQuota, Refusal, Unavailable
 from bot.core.events import EventBus, MessagesAdded
-from bot.core.messages import Address
+from bot.core.messages import Address, EventRef
+from bot.core.people import Actor
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Surface
 from bot.core.waits import shield, until
 from bot.privacy.store import exports
 from bot.privacy.store.exports import Export
-from bot.storage import data_files, inputs, messages
+from bot.storage import data_files, inputs, messages, people
 from bot.storage.data_files import sync_folder
-from bot.storage.database import Database
+from bot.storage.database import Database, Tx
 from bot.storage.sql import dump_card
+
+EXPORT_INTERVAL = 3600.0
+"""Seconds until a person may request another export."""
+
+PATH = "exports"
+"""Path of exports on the page: ``/exports/<token>``."""
+
+_TOKEN_BYTES = 16
 
 SWEEP_INTERVAL = 3600.0
 """Seconds between two removals of expired files."""
@@ -40,6 +52,79 @@ _ENTRY_BYTES = 128
 """Overhead of an entry in bytes, without its data and its name (which is there twice), rounded up."""
 
 _TEMPORARY = ".part"
+
+
+async def request_export(ctx: AppContext, actor: Actor, ref: EventRef) -> str | None:
+    """Request an export of the actor's data; return its link, or None if it will be sent to the chat.
+
+    Raises:
+        NotFound: The actor has never drawn anything.
+        BadInput: An export is being made.
+        OverQuota: The last export was requested within the hour.
+        Unavailable: There is neither a chat to send it to nor a public address of the page.
+    """
+    now = ctx.clock.now()
+    token = secrets.token_urlsafe(_TOKEN_BYTES) if ctx.public_url else ""
+    if not token and ref.address is None:
+        raise Unavailable("refusal.export.nowhere")
+    address = None if token else ref.address
+    async with ctx.db.write() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.export.nothing")
+        last = await exports.latest(tx, person.id)
+        if last is not None and last.asked_at > now - exports.KEPT_SECONDS:
+            if not last.ready:
+                raise BadInput("refusal.export.running")
+            # A request in the future was made before the clock was set back.
+            if now - EXPORT_INTERVAL < last.asked_at <= now:
+                raise OverQuota("refusal.export.soon", wait=last.asked_at + EXPORT_INTERVAL - now)
+        digest = _digest(token) if token else ""
+        await exports.add(tx, person.id, address=address, digest=digest, locale=actor.locale, now=now)
+    ctx.backlog.messages_added()
+    return f"{ctx.public_url.rstrip('/')}/{PATH}/{token}" if token else None
+
+
+async def check_export(ctx: AppContext, token: str) -> None:
+    """Check a link without using it.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it has expired.
+        Unavailable: The file is still being made.
+    """
+    async with ctx.db.read() as tx:
+        await _valid_export(tx, ctx, token)
+
+
+async def fetch_export(ctx: AppContext, token: str) -> PictureFile:
+    """Use a link, which works once; return the file.
+
+    Raises:
+        NotFound: There is no such link, it was used, or it has expired.
+        Unavailable: The file is still being made.
+    """
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        export, path = await _valid_export(tx, ctx, token)
+        await exports.mark_used(tx, export.id, now=now)
+    return PictureFile(path, "easel-export.zip", "application/zip", 0, 0)
+
+
+async def _valid_export(tx: Tx, ctx: AppContext, token: str) -> tuple[exports.Export, Path]:
+    export = await exports.by_digest(tx, _digest(token))
+    if export is None or export.used or abs(ctx.clock.now() - export.asked_at) >= exports.KEPT_SECONDS:
+        raise NotFound("refusal.export.link")
+    if not export.ready:
+        raise Unavailable("refusal.export.not_ready")
+    folder = inputs.data_folder(ctx.pictures) / exports.FOLDER
+    path = await asyncio.to_thread(data_files.regular_file, folder, f"{export.id}-1.zip")
+    if path is None:
+        raise NotFound("refusal.export.link")
+    return export, path
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 class ZipParts:

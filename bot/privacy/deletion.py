@@ -1,4 +1,4 @@
-"""Deletes old pictures: by the retention of each place, and when the disk is nearly full."""
+"""Deletion: of a person's data on request, and of old pictures by the retention of each place or on a full disk."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.errors import Unavailable
+from bot.audit import changes
+from bot.context import AppContext
+from bot.core.durations import is_for_good, parse_span
+from bot.core.errors import BadInput, NotFound, Unavailable
+from bot.core.jobs import JobState
+from bot.core.people import Actor, Place
 from bot.core.ports import Clock
 from bot.maintenance.checks import CONFIRMED_AFTER, ClockTrust, TrustedTime
-from bot.privacy.store import deletion as retention_rows
-from bot.privacy.store.deletion import OldPicture
-from bot.storage import data_files, inputs, orphans
-from bot.storage.database import Database
+from bot.places.options import set_option
+from bot.privacy.store import deletion, exports
+from bot.privacy.store.deletion import Forgotten, Losses, OldPicture
+from bot.quotas.store import ledger
+from bot.storage import data_files, inputs, jobs, orphans, people
+from bot.storage.database import Database, Tx
+
+DAYS = "keep_days"
+"""Option of a place or of the whole service: retention in days; unlimited if not set."""
 
 INTERVAL = 3600.0
 """Seconds between two sweeps."""
@@ -35,6 +46,105 @@ Disk = Callable[[Path], Awaitable[tuple[int, int]]]
 """Returns the size and the free space of a folder's file system, in bytes."""
 
 log = logging.getLogger(__name__)
+
+
+async def losses(ctx: AppContext, actor: Actor) -> Losses:
+    """Count what ``forget`` would delete. Raises NotFound if the actor has never drawn anything."""
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.forget.nothing")
+        return await deletion.losses(tx, person.id)
+
+
+async def forget(ctx: AppContext, actor: Actor) -> Losses:
+    """Delete a person's pictures, prompts and history, of all their accounts; return the counts.
+
+    Unfinished jobs are cancelled and refunded first. After a crash behind the commit, the next start removes the
+    remaining files and messages.
+
+    Raises:
+        NotFound: The actor has never drawn anything.
+    """
+    now = ctx.clock.now()
+    stopped: list[int] = []
+    async with ctx.db.write() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            raise NotFound("refusal.forget.nothing")
+        lost = await deletion.losses(tx, person.id)
+        for job_id, state in await deletion.open_jobs(tx, person.id):
+            if await jobs.move(tx, job_id, state, JobState.CANCELLED, now=now):
+                await ledger.refund(tx, job_id, now=now)
+                stopped.append(job_id)
+        removed = await deletion.forget(tx, person.id)
+    for job_id in stopped:
+        ctx.backlog.job_cancelled(job_id)
+    for job_id in removed.jobs:
+        ctx.backlog.job_changed(job_id)
+    await _remove_files(ctx, removed)
+    return lost
+
+
+async def _remove_files(ctx: AppContext, removed: Forgotten) -> None:
+    await data_files.remove_pictures(ctx.pictures, removed.pictures)
+    await exports.remove_files(ctx.pictures, removed.exports)
+    await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Retention of pictures in days; None is unlimited.
+
+    Attributes:
+        here: The place's rule.
+        everywhere: The owners' rule.
+        whole: Whether this is the retention of the whole service, not of a place.
+    """
+
+    here: float | None
+    everywhere: float | None
+    whole: bool
+
+    @property
+    def days(self) -> float | None:
+        """The effective retention: the shorter one."""
+        rules = [days for days in (self.here, self.everywhere) if days is not None]
+        return min(rules) if rules else None
+
+
+async def show_retention(ctx: AppContext, place: Place) -> Retention:
+    """Return the retention of this place; in a direct message, that of the whole service."""
+    async with ctx.db.read() as tx:
+        return await _retention(tx, place, await people.find_place(tx, place))
+
+
+async def set_retention(ctx: AppContext, actor: Actor, place: Place, typed: str) -> Retention:
+    """Set the retention of this place; in a direct message, of the whole service. The caller has checked permissions.
+
+    Raises:
+        BadInput: It is no duration, or less than a day.
+    """
+    days: float | None = None
+    if not is_for_good(typed):
+        days = parse_span(typed) / DAY
+        if days < 1:
+            raise BadInput("refusal.keep.short")
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        place_id = await people.remember_place(tx, place, now=now)
+        by = changes.actor_label(actor)
+        await set_option(tx, place_id, DAYS, days, action="easel keep", place=place, by=by, now=now)
+        return await _retention(tx, place, place_id)
+
+
+async def _retention(tx: Tx, place: Place, place_id: int | None) -> Retention:
+    found = await people.read_options(tx, place_id)
+    return Retention(_days(found.here.get(DAYS)), _days(found.everywhere.get(DAYS)), whole=place.guild is None)
+
+
+def _days(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 class RetentionWorker:
@@ -94,7 +204,7 @@ class RetentionWorker:
 
     async def _by_rule(self, trusted: TrustedTime) -> int:
         async with self._db.read() as tx:
-            rules = await retention_rows.retention_days(tx)
+            rules = await deletion.retention_days(tx)
         if not rules:
             return 0
         if trusted.paused:
@@ -125,7 +235,7 @@ class RetentionWorker:
     async def _is_unusual(self, over: int) -> bool:
         """Whether this is more than is usually deleted in a day."""
         async with self._db.read() as tx:
-            return over > max(MAX_DOUBTED, MAX_DOUBTED_SHARE * await retention_rows.count_pictures(tx))
+            return over > max(MAX_DOUBTED, MAX_DOUBTED_SHARE * await deletion.count_pictures(tx))
 
     def _warn(self, trusted: TrustedTime) -> None:
         """Log once that nothing is deleted by age."""
@@ -167,15 +277,15 @@ class RetentionWorker:
 
     async def _page(self, before: float, after: tuple[float, int], limit: int) -> tuple[OldPicture, ...]:
         async with self._db.read() as tx:
-            return await retention_rows.old_pictures(tx, before=before, after=after, limit=limit)
+            return await deletion.old_pictures(tx, before=before, after=after, limit=limit)
 
     async def _delete(self, over: Iterable[OldPicture]) -> int:
         async with self._db.write() as tx:
-            removed = await retention_rows.delete_pictures(
+            removed = await deletion.delete_pictures(
                 tx, self._folder.name, list(dict.fromkeys(old.job_id for old in over))
             )
         await data_files.remove_pictures(self._folder, removed.pictures)
-        await retention_rows.remove_source_files(self._db, self._folder, removed.inputs)
+        await deletion.remove_source_files(self._db, self._folder, removed.inputs)
         return len(removed.pictures)
 
 
