@@ -6,7 +6,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import numpy as np
@@ -25,8 +26,8 @@ from engine.diffusion.memory import apply
 from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import BatchKey, DecodedImage, OutputHandler, RequestState, StepProgress
 from engine.diffusion.step_scheduler import BatchTuner, StepScheduler
-from engine.families.base import Family
-from engine.families.denoise_state import DenoiseState, InitImage
+from engine.families.denoise_state import InitImage, PictureState
+from engine.families.family import Family
 
 PREVIEW_SECONDS = 0.25
 """Pause between two previews of a picture: at most four a second."""
@@ -50,7 +51,7 @@ class ModelProvider(Protocol):
     def loaded(self) -> str:
         """Name of the model on the device; empty if there is none."""
 
-    def family(self, key: BatchKey) -> Family:
+    def family(self, key: BatchKey) -> Family[Any]:
         """Return a model, loaded and fitted to the size of the key. Raises EngineError."""
 
     def precision(self, key: BatchKey) -> str:
@@ -105,7 +106,7 @@ class StepExecutor:
         self._upscaler = upscaler
         self._open: dict[int, RequestState] = {}
         self._caps: dict[BatchKey, int] = {}
-        self._tiled: WeakSet[Family] = WeakSet()
+        self._tiled: WeakSet[Family[Any]] = WeakSet()
         self._tuner = BatchTuner()
         self._retries: defaultdict[tuple[str, str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
@@ -140,6 +141,9 @@ class StepExecutor:
         except EngineError as error:
             self._unavailable(key, error)
             return
+        for request in batch:
+            if request.denoise is not None and request.denoise.lost:
+                request.restart(request.precision)
         ready = [r for r in batch if r.denoise is not None or self._begin(r, family)]
         if ready and self._denoise(ready, family):
             for request in ready:
@@ -170,7 +174,7 @@ class StepExecutor:
         limits = (self._caps.get(key, limit), self._tuner.max_batch(key.pixels, limit), self._models.max_batch(key))
         return max(1, min(limits))
 
-    def _begin(self, request: RequestState, family: Family) -> bool:
+    def _begin(self, request: RequestState, family: Family[Any]) -> bool:
         """Prepare a request for its first step; False if it needs more time, or has failed."""
         request.reader = request.reader or init_image.InitImageReader(request.recipe, self._upscaler)
         denoise = None
@@ -190,21 +194,17 @@ class StepExecutor:
         request.reader, request.denoise = None, denoise
         request.begun = True
         request.steps = denoise.steps
-        request.weight = 1 if denoise.negative is None else 2
+        request.weight = denoise.passes
         return True
 
-    def _start_denoising(self, request: RequestState, family: Family, image: InitImage | None) -> DenoiseState:
-        """Encode the prompts and make the noise."""
+    def _start_denoising(self, request: RequestState, family: Family[Any], image: InitImage | None) -> PictureState:
+        """Read the references, encode the prompts and make the noise."""
         recipe = request.recipe
-        name = f"{recipe.model} {self._models.precision(request.key)}"
-        prompt = self.prompts.embed(family, name, recipe.prompt)
-        negative = None
-        if family.guided(recipe.guidance):
-            # NegativePromptSupport.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
-            negative = self.prompts.embed(family, name, recipe.negative if recipe.guidance > 1 else "")
-        return family.begin(recipe, prompt, negative, image)
+        embed = partial(self.prompts.embed, f"{recipe.model} {self._models.precision(request.key)}")
+        started: PictureState = family.start(recipe, embed, image, init_image.read_references(recipe))
+        return started
 
-    def _denoise(self, batch: Sequence[RequestState], family: Family) -> bool:
+    def _denoise(self, batch: Sequence[RequestState], family: Family[Any]) -> bool:
         """Take one step; False if it failed, and its requests are tried again or have ended."""
         states = [r.denoise for r in batch if r.denoise is not None]
         for request, state in zip(batch, states, strict=True):
@@ -226,7 +226,7 @@ class StepExecutor:
         return False
 
     def _report_step(
-        self, batch: Sequence[RequestState], states: Sequence[DenoiseState], family: Family, seconds: float
+        self, batch: Sequence[RequestState], states: Sequence[PictureState], family: Family[Any], seconds: float
     ) -> None:
         self._tuner.record(batch[0].key.pixels, len(batch), seconds)
         progress = []
@@ -241,7 +241,7 @@ class StepExecutor:
                 request.previewed_at = now
                 self._preview(request, family, state)
 
-    def _preview(self, request: RequestState, family: Family, state: DenoiseState) -> None:
+    def _preview(self, request: RequestState, family: Family[Any], state: PictureState) -> None:
         ticket, recipe_id = request.ticket, request.recipe.id
 
         def encoded(data: bytes | Exception) -> None:
@@ -256,7 +256,8 @@ class StepExecutor:
         except Exception as e:  # noqa: BLE001  # a picture without previews is a picture
             log.warning("A preview failed: %r", e)
             return
-        self._encoder.submit(pixels, encoded, jpeg)
+        if pixels is not None:
+            self._encoder.submit(pixels, encoded, jpeg)
 
     def _split(self, batch: Sequence[RequestState], error: EngineError) -> None:
         """Handle a failed step: half as many share a step if memory was short; otherwise each is tried alone."""
@@ -272,11 +273,11 @@ class StepExecutor:
             request.restart(request.precision)
             request.alone = True
 
-    def _finish(self, request: RequestState, family: Family, state: DenoiseState) -> None:
+    def _finish(self, request: RequestState, family: Family[Any], state: PictureState) -> None:
         """Decode a picture, check it, and hand it over or draw it again."""
         try:
             with self._busy_timer.measure() as elapsed:
-                finite = bool(torch.isfinite(state.latents).all())
+                finite = state.finite()
                 pixels = to_uint8(self._decode(request, family, state)) if finite else None
         except torch.AcceleratorError:
             raise
@@ -293,7 +294,7 @@ class StepExecutor:
         release(self._device)
         self._fail(request, error)
 
-    def _decode(self, request: RequestState, family: Family, state: DenoiseState) -> NDArray[np.float32]:
+    def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.float32]:
         """Decode a picture; if memory is short, decode it and all later ones in tiles."""
         try:
             return family.finish(state)
@@ -319,10 +320,10 @@ class StepExecutor:
             why = f"The numbers of this picture overflowed in {now}; try another prompt or seed."
             self._fail(request, Overflow(why))
 
-    def _check(self, request: RequestState, state: DenoiseState, pixels: NDArray[np.uint8]) -> None:
+    def _check(self, request: RequestState, state: PictureState, pixels: NDArray[np.uint8]) -> None:
         """Hand a picture over; one of a single colour is drawn again first if a safer precision may help."""
         model = request.recipe.model
-        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt.cut, request.extras)
+        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt_cut, request.extras)
         flat = bool((pixels == pixels[0, 0]).all())
         if request.retried:
             if request.flat is None or not flat:
@@ -405,5 +406,5 @@ class StepExecutor:
         self._outputs.on_failure(request.ticket, error)
 
     def _close(self, ticket: int) -> None:
-        del self._open[ticket]
+        self._open.pop(ticket).close()
         self._scheduler.remove(ticket)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -88,6 +89,11 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     if grey.max() < MASK_LEAST:
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
     return InitImage(pixels, (grey / 255).astype(np.float32), by)
+
+
+def read_references(recipe: Recipe) -> tuple[NDArray[np.uint8], ...]:
+    """Return a recipe's reference pictures, each (height, width, 3) of its own size. Raises BadImage as ``read`` does."""
+    return tuple(np.array(_open(path, "picture"), np.uint8) for path in recipe.references)
 
 
 def is_plain(image: InitImage | None) -> bool:

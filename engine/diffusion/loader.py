@@ -23,8 +23,9 @@ from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
 from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
 from engine.diffusion.model_manager import LoadedModel, LoadError
-from engine.families.base import Family
-from engine.families.registry import model_class, spec_of
+from engine.families.batched import BatchedFamily
+from engine.families.family import Family
+from engine.families.registry import model_class
 from engine.families.step_cache import StepCache
 from engine.hub.errors import FetchError, ProgressCallback
 from engine.hub.fetch import fetch, fetch_file
@@ -137,7 +138,8 @@ class Loader:
         if fitted.tile_vae:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
-        return min(fitted.batch, catalogue.batch_of(width * height))
+        worth = catalogue.batch_of(width * height)
+        return min(fitted.batch, loaded.family.max_batch or worth, worth)
 
     def safer(self, precision: str) -> str | None:
         """See ModelLoader."""
@@ -207,17 +209,18 @@ class Loader:
         found.__cause__ = found.__context__ = None
         return LoadError(found.with_traceback(None), passing=passing)
 
-    def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family:
-        options = dict(apply.options(made, tuple(spec_of(spec.profile.family).parts)))
+    def _family(self, spec: ModelSpec, located: files.Files, made: Plan) -> Family[Any]:
+        options = dict(apply.options(made, tuple(located.spec.parts)))
         dtype = options.pop("dtype")
         # The plan chooses the CPU where the GPU is too small.
         device = torch.device("cpu") if made.on == "cpu" else self.device
         with trimming() if made.quantises else nullcontext():
             pipe = assemble(located, spec.profile, dtype, **options)
             apply.settle(pipe, made, device)
-        family: Family = model_class(spec.profile.family)(pipe, device)
-        family.step_cache = StepCache(self.step_cache)
-        set_memory_format(family)
+        family: Family[Any] = model_class(spec.profile.family)(pipe, device)
+        if isinstance(family, BatchedFamily):
+            family.step_cache = StepCache(self.step_cache)
+            set_memory_format(family)
         if self.compile_with:
             compile_blocks(family, self.compile_with, warm_recipe(spec))
         return family
@@ -241,13 +244,13 @@ _REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
 """Backends of ``torch.compile`` that an optional package registers when it is imported."""
 
 
-def set_memory_format(family: Family) -> None:
+def set_memory_format(family: BatchedFamily) -> None:
     """Choose the memory format of the VAE: on a CPU, channels last takes 0.7 of the time."""
     if family.device.type == "cpu":
         family.pipe.vae.to(memory_format=torch.channels_last)
 
 
-def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
+def compile_blocks(family: Family[Any], backend: str, recipe: Recipe) -> bool:
     """Compile the denoiser's repeated blocks and try them; return whether they are used.
 
     Only the identical blocks are compiled, so that the compiler runs once for all of them. A failure (no compiler, no
@@ -263,8 +266,11 @@ def compile_blocks(family: Family, backend: str, recipe: Recipe) -> bool:
         if backend in _REGISTERED_BY:
             import_module(_REGISTERED_BY[backend])
         denoiser.compile_repeated_blocks(backend=backend, dynamic=True)
-        drawing = family.begin(recipe, family.encode(recipe.prompt), None)
-        family.step([drawing])
+        drawing = family.start(recipe, lambda encode, prompt: encode(prompt))
+        try:
+            family.step([drawing])
+        finally:
+            drawing.close()
     except torch.AcceleratorError:
         raise
     except Exception as e:  # noqa: BLE001  # compilers raise many kinds of exceptions

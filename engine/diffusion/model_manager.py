@@ -6,13 +6,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.backoff import Backoff
 from engine.contract import EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.fingerprint import setup_digest
 from engine.diffusion.request_state import BatchKey
-from engine.families.base import Family
+from engine.families.family import Family
 from engine.spec import ModelSpec
 
 FIRST_PAUSE = 60.0
@@ -35,7 +35,7 @@ class LoadedModel:
     """
 
     spec: ModelSpec
-    family: Family
+    family: Family[Any]
     precision: str
     plan: str = ""
     revision: str = ""
@@ -151,7 +151,7 @@ class ModelManager:
         """Load the default model. Raises LoadError."""
         return self._put(self._specs[self._default], "")
 
-    def family(self, key: BatchKey) -> Family:
+    def family(self, key: BatchKey) -> Family[Any]:
         """Return a model, loaded and prepared for the size of the key.
 
         Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
-from engine.families.base import Family
 from engine.families.denoise_state import Embedding
 
 BYTES = 256 * 2**20
@@ -34,15 +34,15 @@ class PromptCache:
         """Bytes in the cache."""
         return self._bytes
 
-    def embed(self, family: Family, name: str, prompt: str) -> Embedding:
-        """Return the embedding of a prompt for the model of this name. Raises what its text encoder raises."""
+    def embed(self, name: str, encode: Callable[[str], Embedding], prompt: str) -> Embedding:
+        """Return the embedding of a prompt for the model of this name; ``encode`` makes one that is not here."""
         key = (name, prompt)
         embedding = self._kept.get(key)
         if embedding is not None:
             self.found += 1
             self._kept.move_to_end(key)
             return embedding
-        embedding = family.encode(prompt)
+        embedding = encode(prompt)
         self.encoded += 1
         self._kept[key] = embedding
         self._bytes += embedding.nbytes

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.diffusion.init_image import InitImageReader
-    from engine.families.denoise_state import DenoiseState
+    from engine.families.denoise_state import PictureState
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class RequestState:
     begun: bool = False
     passed: int = 0
     reader: InitImageReader | None = None
-    denoise: DenoiseState | None = None
+    denoise: PictureState | None = None
     seconds: float = 0.0
     retried: bool = False
     flat: DecodedImage | None = None
@@ -120,10 +120,16 @@ class RequestState:
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""
-        self.reader = self.denoise = None
+        self.close()
         self.steps = self.recipe.steps
         self.begun = False
         self.precision = precision
+
+    def close(self) -> None:
+        """Give up what it holds of an unfinished picture."""
+        if self.denoise is not None:
+            self.denoise.close()
+        self.reader = self.denoise = None
 
 
 @dataclass(frozen=True, slots=True)

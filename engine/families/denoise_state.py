@@ -1,9 +1,9 @@
-"""The state of one picture's denoising, and its inputs: embedded prompts and an initial image."""
+"""The state of a picture between its steps, and its inputs: embedded prompts and an initial image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,9 +46,66 @@ class InitImage:
     upscaler: str = ""
 
 
+def kept_outside_mask(pixels: NDArray[np.float32], init_image: InitImage | None) -> NDArray[np.float32]:
+    """Return a picture, (height, width, 3) from 0 to 1, with the initial image's pixels where its mask is 0."""
+    if init_image is None or init_image.mask is None:
+        return pixels
+    mask = init_image.mask[..., None]
+    original = init_image.pixels.astype(np.float32) / 255
+    return (pixels * mask + original * (1 - mask)).astype(np.float32)
+
+
+class PictureState(Protocol):
+    """What the executor sees of a picture that has begun, whatever its family.
+
+    Attributes:
+        wants_preview: Previews are wanted.
+    """
+
+    wants_preview: bool
+
+    @property
+    def init_image(self) -> InitImage | None:
+        """The initial image."""
+
+    @property
+    def done(self) -> int:
+        """Steps that are done."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+
+    @property
+    def passes(self) -> int:
+        """Predictions of a step: 2 with guidance, otherwise 1."""
+
+    @property
+    def prompt_cut(self) -> bool:
+        """Whether the prompt was longer than the model reads, so that its end was cut off."""
+
+    @property
+    def cached(self) -> int:
+        """One step out of this number was computed in the middle; 0: all of them."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it can't go on, because its model was unloaded: the picture has to be started again."""
+
+    def finite(self) -> bool:
+        """Whether all numbers of the latents are finite."""
+
+    def close(self) -> None:
+        """Give up what it holds. It takes no more steps."""
+
+
 @dataclass(slots=True, eq=False)
 class DenoiseState:
-    """One picture between its first step and its last.
+    """One picture of a batched family between its first step and its last. Implements ``PictureState``.
 
     Attributes:
         recipe: The recipe.
@@ -95,3 +152,25 @@ class DenoiseState:
     def finished(self) -> bool:
         """Whether no step is left."""
         return self.done >= self.steps
+
+    @property
+    def passes(self) -> int:
+        """See PictureState."""
+        return 1 if self.negative is None else 2
+
+    @property
+    def prompt_cut(self) -> bool:
+        """See PictureState."""
+        return self.prompt.cut
+
+    @property
+    def lost(self) -> bool:
+        """See PictureState. A state holds all that it needs, so that it goes on when the model is loaded again."""
+        return False
+
+    def finite(self) -> bool:
+        """See PictureState."""
+        return bool(torch.isfinite(self.latents).all())
+
+    def close(self) -> None:
+        """See PictureState. Its tensors are freed with it."""

@@ -41,7 +41,7 @@ def of_pipeline(class_name: str) -> FamilySpec | None:
 
 
 def model_class(name: str) -> type[Any]:
-    """Import a family's ``model.py``, and torch with it; return its subclass of ``engine.families.base.Family``.
+    """Import a family's ``model.py``, and torch with it; return its subclass of ``engine.families.batched.BatchedFamily``.
 
     Raises:
         KeyError: There is no such family.

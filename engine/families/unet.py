@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import Embedding
 
 _ENDS: Mapping[str, str] = {
@@ -34,7 +34,7 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)")
 
 
-class UNetFamily(Family):
+class UNetFamily(BatchedFamily):
     """A loaded pipeline with a UNet."""
 
     def forward(

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.contract import Recipe
 from engine.diffusion.loader import Loader
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.step_cache import StepCache
 from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
@@ -29,8 +29,9 @@ PROMPTS = (
 
 
 @pytest.fixture(scope="module")
-def family() -> Iterator[Family]:
+def family() -> Iterator[BatchedFamily]:
     found = Loader("cpu", "fp32", "nowhere", "", lambda _, __: None).load(ModelSpec(demo()), "").family
+    assert isinstance(found, BatchedFamily)
     yield found
     found.close()
 
@@ -39,12 +40,12 @@ Whole = Callable[[int, float], NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def whole(family: Family) -> Whole:
+def whole(family: BatchedFamily) -> Whole:
     """Pictures of so many steps and such guidance with every step computed; drawn once."""
     return functools.cache(lambda steps, guidance: drawn(family, steps, guidance, 1)[0])
 
 
-def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDArray[np.float32], int]:
+def drawn(family: BatchedFamily, steps: int, guidance: float, every: int) -> tuple[NDArray[np.float32], int]:
     """Return four pictures, 0 to 255, and how many steps of one went through the denoiser."""
     family.step_cache, found, computed = StepCache(every), [], 0
     for seed, prompt in enumerate(PROMPTS):
@@ -62,7 +63,7 @@ def drawn(family: Family, steps: int, guidance: float, every: int) -> tuple[NDAr
 @pytest.mark.parametrize("every", [1, 2, 3])
 @pytest.mark.parametrize(("steps", "guidance"), [(28, 0.0), (50, 0.0), (28, 3.0), (50, 3.0)])
 def test_guessed_steps(
-    benchmark: BenchmarkFixture, family: Family, whole: Whole, steps: int, guidance: float, every: int
+    benchmark: BenchmarkFixture, family: BatchedFamily, whole: Whole, steps: int, guidance: float, every: int
 ) -> None:
     """Four pictures; how far they are from those without guesses, and how far as many plain steps would be."""
     found, computed = measured(benchmark)(lambda: drawn(family, steps, guidance, every), rounds=1)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import Embedding
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
 
 
-class ZImage(Family):
+class ZImage(BatchedFamily):
     """A loaded ZImagePipeline."""
 
     spec = SPEC

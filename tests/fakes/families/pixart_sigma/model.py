@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.contract import Recipe
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import Embedding
 
 from .spec import MAX_TOKENS, SPEC
 
 
-class PixArtSigma(Family):
+class PixArtSigma(BatchedFamily):
     """A loaded PixArtSigmaPipeline."""
 
     spec = SPEC

@@ -22,6 +22,7 @@ from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.memory import probe
 from engine.diffusion.model_manager import LoadError, ModelManager
 from engine.diffusion.request_state import RequestState
+from engine.families.batched import BatchedFamily
 from engine.families.z_image.model import ZImage
 from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
@@ -95,6 +96,7 @@ def test_what_would_not_fit_in_place_of_another_is_known_before_that_is_unloaded
     assert isinstance(caught.value.error, OutOfMemory)
     # What is loaded still works.
     assert here.fit(loaded, 192, 192) >= 1
+    assert isinstance(loaded.family, BatchedFamily)
     assert loaded.family.encode("a cat").tensors[0].isfinite().all()
 
 

@@ -11,33 +11,33 @@ def test_the_last_ones_are_remembered_by_their_bytes() -> None:
     toy = Toy()
     prompts = PromptCache(most=2 * ONE)
     for prompt in ("a", "b", "a", "c", "a", "b"):
-        prompts.embed(toy, "toy", prompt)
+        prompts.embed("toy", toy.encode, prompt)
     assert toy.encoded == ["a", "b", "c", "b"]
     assert (prompts.encoded, prompts.found, prompts.nbytes) == (4, 2, 2 * ONE)
-    assert prompts.embed(toy, "toy", "b") is prompts.embed(toy, "toy", "b")
+    assert prompts.embed("toy", toy.encode, "b") is prompts.embed("toy", toy.encode, "b")
 
 
 def test_models_do_not_share_what_they_read() -> None:
     toy = Toy()
     prompts = PromptCache()
-    prompts.embed(toy, "one", "a")
-    prompts.embed(toy, "two", "a")
+    prompts.embed("one", toy.encode, "a")
+    prompts.embed("two", toy.encode, "a")
     assert toy.encoded == ["a", "a"]
 
 
 def test_one_that_is_too_large_is_kept_until_the_next() -> None:
     toy = Toy()
     prompts = PromptCache(most=1)
-    prompts.embed(toy, "toy", "a")
-    prompts.embed(toy, "toy", "a")
+    prompts.embed("toy", toy.encode, "a")
+    prompts.embed("toy", toy.encode, "a")
     assert toy.encoded == ["a"]
 
 
 def test_cleared_it_keeps_nothing() -> None:
     toy = Toy()
     prompts = PromptCache()
-    prompts.embed(toy, "toy", "a")
+    prompts.embed("toy", toy.encode, "a")
     prompts.clear()
     assert prompts.nbytes == 0
-    prompts.embed(toy, "toy", "a")
+    prompts.embed("toy", toy.encode, "a")
     assert toy.encoded == ["a", "a"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.contract import EngineError, Image, Preview, Recipe
 from engine.diffusion.model_manager import LoadedModel
 from engine.diffusion.request_state import BatchKey, StepProgress
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
 from engine.families.z_image.spec import SPEC
 from engine.spec import ModelSpec
@@ -27,7 +27,7 @@ T = TypeVar("T")
 TOY = Recipe("a", "toy", "a", "", 8, 8, 3, 0.0, 1)
 
 
-class Toy(Family):
+class Toy(BatchedFamily):
     """Everything of a family but the tensors' sense."""
 
     spec = SPEC
@@ -144,7 +144,7 @@ class OneModel:
     def __post_init__(self) -> None:
         self.usual = self.usual or next(iter(self.toys))
 
-    def family(self, key: BatchKey) -> Family:
+    def family(self, key: BatchKey) -> BatchedFamily:
         self.asked.append(self.precision(key))
         if self.precision(key) in self.broken:
             raise self.broken[self.precision(key)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.registry import model_class, spec_of, specs
 from engine.families.sd15.model import SD15
@@ -26,7 +26,7 @@ from tests.fakes import models
 
 pytestmark = pytest.mark.slow
 
-FAMILIES: Mapping[str, type[Family]] = {name: model_class(name) for name in models.SMALL}
+FAMILIES: Mapping[str, type[BatchedFamily]] = {name: model_class(name) for name in models.SMALL}
 ONE = 1 / 255 + 1e-4
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def family(name: str, tmp_path_factory: pytest.TempPathFactory) -> Family:
+def family(name: str, tmp_path_factory: pytest.TempPathFactory) -> BatchedFamily:
     folder = models.SMALL[name](tmp_path_factory.mktemp("models") / name)
     pipe = assemble(Files(name, folder), profile_of(folder), torch.float32)
     return FAMILIES[name](pipe, CPU)
@@ -53,16 +53,16 @@ def recipe(prompt: str = "a red cat", **more: Any) -> Recipe:
     return replace(Recipe("a", "small", prompt, "", 64, 48, 4, 3.0, 5), **more)
 
 
-def begun(family: Family, of: Recipe, start: InitImage | None = None) -> DenoiseState:
+def begun(family: BatchedFamily, of: Recipe, start: InitImage | None = None) -> DenoiseState:
     negative = family.encode(of.negative) if family.guided(of.guidance) else None
     return family.begin(of, family.encode(of.prompt), negative, start)
 
 
-def drawn(family: Family, of: Recipe, start: InitImage | None = None) -> Picture:
+def drawn(family: BatchedFamily, of: Recipe, start: InitImage | None = None) -> Picture:
     return together(family, [begun(family, of, start)])[0]
 
 
-def together(family: Family, drawings: Sequence[DenoiseState]) -> list[Picture]:
+def together(family: BatchedFamily, drawings: Sequence[DenoiseState]) -> list[Picture]:
     while left := [d for d in drawings if not d.finished]:
         family.step(left)
     return [family.finish(d).clip(0, 1) for d in drawings]
@@ -86,7 +86,7 @@ def apart(a: Picture, b: Picture) -> float:
 
 
 @pytest.mark.parametrize(("guidance", "negative"), [(0.0, ""), (3.0, ""), (3.0, "the dog")])
-def test_the_picture_is_the_pipelines_own(family: Family, guidance: float, negative: str) -> None:
+def test_the_picture_is_the_pipelines_own(family: BatchedFamily, guidance: float, negative: str) -> None:
     one = recipe(guidance=guidance, negative=negative)
     found = drawn(family, one)
     assert found.shape == (48, 64, 3)
@@ -94,7 +94,7 @@ def test_the_picture_is_the_pipelines_own(family: Family, guidance: float, negat
     assert apart(found, bare(family.pipe, one, width=64, height=48)) <= ONE
 
 
-def test_from_a_picture_it_is_the_img2img_pipelines_own(family: Family, name: str) -> None:
+def test_from_a_picture_it_is_the_img2img_pipelines_own(family: BatchedFamily, name: str) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     one = recipe(strength=0.6, steps=5)
     found = drawn(family, one, InitImage(pixels))
@@ -111,7 +111,7 @@ def test_from_a_picture_it_is_the_img2img_pipelines_own(family: Family, name: st
     assert apart(found, drawn(family, one)) > 0.1
 
 
-def test_in_a_batch_as_alone(family: Family) -> None:
+def test_in_a_batch_as_alone(family: BatchedFamily) -> None:
     recipes = [
         recipe(),
         recipe("the dog", seed=6, guidance=0.0),
@@ -123,7 +123,7 @@ def test_in_a_batch_as_alone(family: Family) -> None:
     assert [apart(a, b) <= ONE for a, b in zip(alone, shared, strict=True)] == [True] * 4
 
 
-def test_one_that_joins_later_is_as_alone(family: Family) -> None:
+def test_one_that_joins_later_is_as_alone(family: BatchedFamily) -> None:
     first, second = begun(family, recipe(steps=5)), begun(family, recipe("the dog", seed=9))
     family.step([first])
     family.step([first])
@@ -132,7 +132,7 @@ def test_one_that_joins_later_is_as_alone(family: Family) -> None:
     assert apart(other, drawn(family, recipe("the dog", seed=9))) <= ONE
 
 
-def test_what_a_mask_keeps_is_kept(family: Family) -> None:
+def test_what_a_mask_keeps_is_kept(family: BatchedFamily) -> None:
     pixels = np.full((48, 64, 3), 200, np.uint8)
     mask = np.zeros((48, 64), np.float32)
     mask[:, 32:] = 1
@@ -142,24 +142,24 @@ def test_what_a_mask_keeps_is_kept(family: Family) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "猫" * 300, "\x00\n\t🦊"])
-def test_any_text_is_a_prompt(family: Family, prompt: str) -> None:
+def test_any_text_is_a_prompt(family: BatchedFamily, prompt: str) -> None:
     assert np.isfinite(drawn(family, recipe(prompt, steps=1))).all()
 
 
-def test_a_long_prompt_is_cut_and_that_is_said(family: Family) -> None:
+def test_a_long_prompt_is_cut_and_that_is_said(family: BatchedFamily) -> None:
     assert not family.encode("a red cat").cut
     assert family.encode("xyz " * 600).cut
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"], indirect=True)
-def test_the_last_words_that_clip_reads(family: Family) -> None:
+def test_the_last_words_that_clip_reads(family: BatchedFamily) -> None:
     # Begin and end take two of 77; "red" is one token of the small tokenizer, a letter is one too.
     assert not family.encode("red " * 75).cut
     assert family.encode("red " * 76).cut
     assert not torch.equal(family.encode("red " * 75).tensors[0], family.encode("red " * 74).tensors[0])
 
 
-def test_a_preview_is_a_small_picture_of_the_picture(family: Family) -> None:
+def test_a_preview_is_a_small_picture_of_the_picture(family: BatchedFamily) -> None:
     one = begun(family, recipe())
     one.wants_preview = True
     family.step([one])

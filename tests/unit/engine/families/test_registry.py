@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import families
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.registry import DEMO, known_models, model_class, of_pipeline, spec_of, specs
 from engine.families.spec import DENOISERS, FamilySpec
 
@@ -78,7 +78,7 @@ def test_the_bundled_model_is_known_first() -> None:
 
 def test_a_familys_class_is_loaded_with_its_module(spec: FamilySpec) -> None:
     found = model_class(spec.name)
-    assert issubclass(found, Family)
+    assert issubclass(found, BatchedFamily)
     assert found.spec is spec
     assert found.__module__ == f"{families.__name__}.{spec.name}.model"
 

@@ -24,7 +24,7 @@ from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
 from engine.diffusion.request_state import RequestState
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, Embedding
 from engine.families.step_cache import FIRST_SHARE, LAST, LEAST_STEPS, StepCache
 from engine.families.z_image.spec import demo
@@ -57,8 +57,8 @@ class Curve(Toy):
         found = [sum(f * (t / 1000) ** n for n, f in enumerate(self.factors)) for t in times]
         return torch.stack([torch.full((1, 1, 1), float(v) + r.seed) for v, r in zip(found, recipes, strict=True)])
 
-    begin = Family.begin
-    step = Family.step
+    begin = BatchedFamily.begin
+    step = BatchedFamily.step
 
 
 def drawn(family: Curve, *recipes: Recipe) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 from engine.contract import EngineConfig, EngineError, UnknownModel
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import LoadedModel, LoadError
-from engine.families.base import Family
+from engine.families.batched import BatchedFamily
 from engine.families.z_image.spec import demo
 from engine.host import wire, worker
 from engine.host.inbox import Inbox
@@ -54,7 +54,7 @@ def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkey
     def step(*_: Any) -> None:
         raise RuntimeError("shape '[1, 64]' is invalid for input of size 128")
 
-    monkeypatch.setattr(Family, "step", step)
+    monkeypatch.setattr(BatchedFamily, "step", step)
     setup = wire.Setup((ModelSpec(demo()),), EngineConfig("demo", "nowhere", "cpu", "fp32"))
     with pytest.raises(LoadError) as caught:
         worker.Worker(setup, lambda _: None, Inbox())

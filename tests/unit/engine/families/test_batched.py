@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.families.base import noise_of, slerp
+from engine.families.batched import noise_of, slerp
 from tests.unit.engine.diffusion.toy import TOY
 
 SHAPE = (1, 4, 8, 8)

@@ -1,4 +1,4 @@
-"""The base class of all model families: one denoising step for several pictures at a time.
+"""The base class of batched families: one denoising step for several pictures at a time.
 
 The denoising loop is Easel's own, so that a picture can join, leave or pause at any step: each has its own scheduler,
 generator and timestep. Models, schedulers and text encoders are those of diffusers and transformers.
@@ -8,41 +8,33 @@ from __future__ import annotations
 
 import copy
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import Recipe
-from engine.families.denoise_state import DenoiseState, Embedding, InitImage
-from engine.families.spec import FamilySpec
+from engine.contract import BadRecipe, Recipe
+from engine.families.denoise_state import DenoiseState, Embedding, InitImage, kept_outside_mask
+from engine.families.family import EmbedPrompt, Family
 from engine.families.step_cache import StepCache
 
 _PARALLEL = 1 - 1e-6
 """Cosine above which two noises are parallel, so that no plane contains both."""
 
 
-class Family(ABC):
+class BatchedFamily(Family[DenoiseState]):
     """A loaded pipeline on its device. Its parts are called one by one, never the pipeline itself.
 
-    Args:
-        pipe: A diffusers pipeline whose parts are on the device.
-        device: The device that draws.
-
     Attributes:
-        spec: The family's description, set by each subclass.
         step_cache: Decides which steps are extrapolated instead of computed. The default one computes all steps.
     """
 
-    spec: ClassVar[FamilySpec]
-
     def __init__(self, pipe: Any, device: torch.device) -> None:
-        self.pipe = pipe
-        self.device = device
+        super().__init__(pipe, device)
         self.step_cache = StepCache()
         self._rgb: Tensor | None = None
 
@@ -52,7 +44,7 @@ class Family(ABC):
 
     @property
     def denoiser(self) -> Any:
-        """The transformer or UNet, which predicts one step."""
+        """See Family."""
         return getattr(self.pipe, self.spec.denoiser)
 
     @property
@@ -115,6 +107,23 @@ class Family(ABC):
         """Return the guided prediction (classifier-free guidance, arXiv 2207.12598)."""
         return away + guidance * (towards - away)
 
+    def start(
+        self,
+        recipe: Recipe,
+        embed: EmbedPrompt,
+        init_image: InitImage | None = None,
+        references: Sequence[NDArray[np.uint8]] = (),
+    ) -> DenoiseState:
+        """See Family. Each prompt is encoded on its own, so that its embedding does not depend on the batch."""
+        if references:
+            raise BadRecipe(f"{self.spec.title} takes no reference pictures; ask a model that edits.")
+        prompt = embed(self.encode, recipe.prompt)
+        negative = None
+        if self.guided(recipe.guidance):
+            # NegativePromptSupport.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
+            negative = embed(self.encode, recipe.negative if recipe.guidance > 1 else "")
+        return self.begin(recipe, prompt, negative, init_image)
+
     @torch.no_grad()
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
@@ -147,8 +156,7 @@ class Family(ABC):
     def step(self, states: Sequence[DenoiseState]) -> None:
         """Take one step of each picture, and the steps after it that the step cache extrapolates.
 
-        Args:
-            states: Unfinished pictures of the same size. When the step raises, none of them has changed.
+        When the step raises, none of the pictures has changed.
         """
         inputs = [_scaled(s) for s in states]
         guided = [i for i, s in enumerate(states) if s.negative is not None]
@@ -168,7 +176,7 @@ class Family(ABC):
 
     @torch.no_grad()
     def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
-        """Return a preview of the finished picture, (height / 8, width / 8, 3)."""
+        """See Family. It is (height / 8, width / 8, 3)."""
         if self._rgb is None:
             self._rgb = self._fit_rgb()
         latents = state.latents if state.denoised is None else state.denoised
@@ -180,19 +188,8 @@ class Family(ABC):
 
     @torch.no_grad()
     def finish(self, state: DenoiseState) -> NDArray[np.float32]:
-        """Return the finished picture, (height, width, 3) from 0 to 1. Pixels outside the mask are the source's."""
-        pixels = self.decode(state.latents)
-        init_image = state.init_image
-        if init_image is not None and init_image.mask is not None:
-            mask = init_image.mask[..., None]
-            original = init_image.pixels.astype(np.float32) / 255
-            pixels = (pixels * mask + original * (1 - mask)).astype(np.float32)
-        return pixels
-
-    def close(self) -> None:
-        """Drop the pipeline, so that its memory is freed."""
-        self.pipe.maybe_free_model_hooks()  # parts that were moved to the device
-        self.pipe = None
+        """See Family. Pixels outside the mask are the source's."""
+        return kept_outside_mask(self.decode(state.latents), state.init_image)
 
     def _shape(self, recipe: Recipe) -> tuple[int, int, int, int]:
         scale = self.pipe.vae_scale_factor

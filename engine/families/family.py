@@ -1,0 +1,93 @@
+"""The interface of all model families: what the executor asks of a model on its device, one picture or several a step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.contract import Recipe
+from engine.families.denoise_state import Embedding, InitImage, PictureState
+from engine.families.spec import FamilySpec
+
+S = TypeVar("S", bound=PictureState)
+
+
+class EmbedPrompt(Protocol):
+    """Returns the embedding of a prompt from the cache, or encodes it with the function that it is given."""
+
+    def __call__(self, encode: Callable[[str], Embedding], prompt: str, /) -> Embedding:
+        """Raises what ``encode`` raises."""
+
+
+class Family(ABC, Generic[S]):
+    """A loaded pipeline on its device.
+
+    ``BatchedFamily`` calls the parts of a pipeline one by one and takes a step with several pictures at once;
+    ``engine.families.generic`` runs the pipeline's own call for each picture.
+
+    Args:
+        pipe: A diffusers pipeline whose parts are on the device.
+        device: The device that draws.
+
+    Attributes:
+        spec: The family's description, set by each subclass.
+        max_batch: Most pictures that may share a step; 0: as many as are worth it.
+    """
+
+    spec: ClassVar[FamilySpec]
+    max_batch: ClassVar[int] = 0
+
+    def __init__(self, pipe: Any, device: torch.device) -> None:
+        self.pipe = pipe
+        self.device = device
+
+    @property
+    @abstractmethod
+    def denoiser(self) -> Any:
+        """The transformer or UNet, which predicts one step."""
+
+    @abstractmethod
+    def start(
+        self,
+        recipe: Recipe,
+        embed: EmbedPrompt,
+        init_image: InitImage | None = None,
+        references: Sequence[NDArray[np.uint8]] = (),
+    ) -> S:
+        """Return the state of a recipe before its first step.
+
+        Args:
+            recipe: The recipe.
+            embed: Encodes prompts; embeddings that were made before are cached.
+            init_image: What it starts from; None: noise.
+            references: The recipe's reference pictures, each (height, width, 3) of its own size.
+
+        Raises:
+            BadRecipe: The model can't do what the recipe asks for.
+        """
+
+    @abstractmethod
+    def step(self, states: Sequence[S]) -> None:
+        """Take one step of each picture, or more where the model skips some.
+
+        Args:
+            states: Unfinished pictures of the same size, at most ``max_batch``.
+        """
+
+    @abstractmethod
+    def preview(self, state: S) -> NDArray[np.uint8] | None:
+        """Return a small preview of the finished picture, (height, width, 3); None where the model has none."""
+
+    @abstractmethod
+    def finish(self, state: S) -> NDArray[np.float32]:
+        """Return the finished picture, (height, width, 3) from 0 to 1. Values are not finite where the VAE overflowed."""
+
+    def close(self) -> None:
+        """Drop the pipeline, so that its memory is freed. Pictures that are not finished have to be started again."""
+        self.pipe.maybe_free_model_hooks()  # parts that were moved to the device
+        self.pipe = None
