@@ -179,6 +179,11 @@ class Settings(EnvSettings):
         description="File of an upscaler model (.safetensors: ESRGAN, SwinIR and similar) for Upscale and small initial images; empty: they are scaled with Lanczos.",
     )
 
+    lora_dir: Path | None = Field(
+        None,
+        description="Folder of LoRAs (.safetensors) that requests may name; each is named after its file, in lower case.",
+    )
+
     moderation_model: Path | None = Field(
         None,
         description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not checked.",
@@ -201,7 +206,7 @@ class Settings(EnvSettings):
         description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("data_dir", "upscaler", "moderation_model", mode="after")
+    @field_validator("data_dir", "upscaler", "lora_dir", "moderation_model", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         # No shell has read what stands in .env.

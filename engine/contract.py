@@ -128,6 +128,28 @@ class LoraRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraInfo:
+    """A LoRA that recipes may name, as people see it.
+
+    Attributes:
+        name: What people type: letters in lower case, digits, ``.``, ``_`` and ``-``.
+        title: Its full name.
+        triggers: Words that its author trained it with; a prompt with one of them shows it best.
+        family: Name of its family, as ``Profile.family``; empty where its file does not tell. It can then be tried with
+            every model, and one that it does not fit ends in UnknownLora.
+        who: Who may use it: ``everyone``, ``admins``, and ids of roles; one that applies suffices.
+        weight: Weight of a request that names none, -2 to 2.
+    """
+
+    name: str
+    title: str
+    triggers: tuple[str, ...] = ()
+    family: str = ""
+    who: tuple[str, ...] = ("everyone",)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides the pixels of one picture.
 
@@ -346,6 +368,12 @@ class BadRecipe(EngineError):
     code = "bad_recipe"
 
 
+class UnknownLora(BadRecipe):
+    """There is no such LoRA, its file can't be read, or it does not fit the model. The message says which and why."""
+
+    code = "unknown_lora"
+
+
 class BadImage(EngineError):
     """The initial image or its mask can't be read, or is far too large."""
 
@@ -359,7 +387,7 @@ class Overflow(EngineError):
 
 
 ERRORS: Mapping[str, type[EngineError]] = {
-    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe, BadImage, Overflow)
+    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe, UnknownLora, BadImage, Overflow)
 }
 
 
@@ -377,6 +405,9 @@ class Engine(Protocol):
 
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles that recipes may name; the first is the default."""
+
+    def loras(self) -> tuple[LoraInfo, ...]:
+        """LoRAs that recipes may name, by name; those whose files are broken are not among them."""
 
     def slots(self) -> int:
         """How many calls of ``paint`` should be open at once; more than one keeps the device busy between two of them."""
@@ -414,11 +445,12 @@ class EngineConfig:
         models_dir: Folder of downloaded models.
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
         precision: ``auto``, ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4`` or ``fp32``.
-        models_file: Path of ``models.toml`` with the operator's own models; it may not exist.
+        models_file: Path of ``models.toml`` with the operator's own models and LoRAs; it may not exist.
         idle_unload: Minutes without work after which the device's memory is given back; 0: never.
         compile: Backend of ``torch.compile``; empty: not compiled.
         upscaler: Path of the model that enlarges initial images; empty: they are only scaled.
         step_cache: In the middle of many steps, one step out of this number is computed, 1 to 3.
+        lora_dir: Folder of LoRAs that recipes may name; empty: there is none beside those of ``models_file``.
         environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -431,4 +463,5 @@ class EngineConfig:
     compile: str = ""
     upscaler: str = ""
     step_cache: int = 1
+    lora_dir: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -35,9 +35,12 @@ from engine.folders import index_of, profile_of, sized
 from engine.regular_files import open_regular, read_text
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+LORA = "lora"
+"""The table whose tables are LoRAs that requests may name (``engine.lora_catalogue``)."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _UNGUIDED = 1.0
 _LARGEST_NUMBER = 1e9
 _PROBLEM: Literal["problem"] = "problem"
@@ -74,19 +77,13 @@ def read(path: Path) -> ModelsFile:
     Paths in it are relative to its folder. Mistakes are returned and never raised.
     """
     try:
-        tables = tomllib.loads(read_text(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return ModelsFile()
-    except UnicodeDecodeError as e:
-        return ModelsFile(unreadable=f"{path} can't be read as TOML: it is no UTF-8 ({e}); save it as UTF-8.")
-    except OSError as e:
-        return ModelsFile(unreadable=f"{path} can't be read as TOML: {e.strerror or e}.")
-    except ValueError as e:
-        return ModelsFile(unreadable=f"{path} can't be read as TOML: {e}.")
-    except RecursionError:
-        return ModelsFile(unreadable=f"{path} can't be read as TOML: it is nested too deeply.")
+        found = tables(path)
+    except UnknownModel as e:
+        return ModelsFile(unreadable=str(e))
     specs, rejected = [], {}
-    for name, table in tables.items():
+    for name, table in found.items():
+        if name == LORA:
+            continue
         try:
             specs.append(_Table(path, name, table).spec())
         except UnknownModel as e:
@@ -95,6 +92,27 @@ def read(path: Path) -> ModelsFile:
             log.exception("a table of %s can't be read", path)
             rejected[name] = f"{path}, [{name}]: it can't be read ({type(e).__name__}: {e})."
     return ModelsFile(tuple(specs), rejected)
+
+
+def tables(path: Path) -> Mapping[str, object]:
+    """Return what ``models.toml`` holds; a missing file holds nothing. ``LORA`` holds LoRAs, all else are models.
+
+    Raises:
+        UnknownModel: It can't be read as TOML; one sentence.
+    """
+    try:
+        return tomllib.loads(read_text(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UnicodeDecodeError as e:
+        why = f"it is no UTF-8 ({e}); save it as UTF-8"
+    except OSError as e:
+        why = str(e.strerror or e)
+    except ValueError as e:
+        why = str(e)
+    except RecursionError:
+        why = "it is nested too deeply"
+    raise UnknownModel(f"{path} can't be read as TOML: {why}.")
 
 
 def _problem(sentence: str) -> PydanticCustomError:
@@ -243,7 +261,7 @@ class _Table:
         self.name = name
         if not isinstance(table, dict):
             raise UnknownModel(f"{path}: {name!r} stands outside of a table; write it under a [name of the model].")
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise UnknownModel(
                 f"{path}, [{name}]: a model's name is up to 40 lower-case letters, digits, '.', '_' and '-', "
                 "since people type it."
@@ -314,7 +332,7 @@ class _Table:
         """Return a hub file, or the absolute path of a file; empty where none is named."""
         if not value:
             return ""
-        if value.lower().endswith(_PICKLES):
+        if value.lower().endswith(PICKLES):
             self.fail(key, f"{value!r} is a pickle, which can run code; get it as .safetensors")
         if not value.lower().endswith(suffixes):
             self.fail(key, f"{value!r} must end in {' or '.join(suffixes)}")
@@ -388,4 +406,4 @@ class _Table:
 
 
 def _looks_like_file(source: str) -> bool:
-    return source.lower().endswith((".safetensors", ".gguf", *_PICKLES))
+    return source.lower().endswith((".safetensors", ".gguf", *PICKLES))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.contract import Profile
+from engine.contract import LoraInfo, Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A LoRA and its weight.
+    """A LoRA that belongs to a model, and its weight.
 
     Attributes:
         source: Path of a ``.safetensors`` file, or a file on the hub (``owner/repository/path.safetensors``).
@@ -18,6 +18,19 @@ class Lora:
 
     source: str
     weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """A LoRA that requests may name: what people see of it, and its file.
+
+    Attributes:
+        info: Its name, title, family and so on.
+        path: Absolute path of its ``.safetensors`` file.
+    """
+
+    info: LoraInfo
+    path: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from engine.regular_files import open_regular
 _MOST_HEADER = 100_000_000
 """Largest header in bytes that safetensors accepts."""
 
+_METADATA = "__metadata__"
+"""Entry of a safetensors header that is no tensor."""
+
 _BITS: Mapping[str, int] = {"F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32}
 _BITS_16 = frozenset({"F16", "BF16", "I16", "U16"})
 _BITS_4 = frozenset({"F4"})
@@ -71,6 +74,15 @@ def header(path: Path) -> Mapping[str, TensorInfo]:
     Raises:
         UnknownModel: The file is missing, is a pickle, is truncated or is no safetensors file.
     """
+    return header_and_metadata(path)[0]
+
+
+def header_and_metadata(path: Path) -> tuple[Mapping[str, TensorInfo], Mapping[str, str]]:
+    """Return the tensors of a safetensors file by name, and the texts that it holds beside them.
+
+    Raises:
+        UnknownModel: As ``header``.
+    """
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -86,7 +98,9 @@ def header(path: Path) -> Mapping[str, TensorInfo]:
         raise UnknownModel(f"The model's file {path} can't be read ({e.strerror or e}).") from e
     except (ValueError, RecursionError) as e:
         raise UnknownModel(_damaged(path, "its header can't be read")) from e
-    return _tensors(path, found, size - 8 - length)
+    tensors = _tensors(path, found, size - 8 - length)
+    texts = found.get(_METADATA)
+    return tensors, {str(k): str(v) for k, v in texts.items()} if isinstance(texts, dict) else {}
 
 
 def gguf_header(path: Path) -> Mapping[str, TensorInfo]:
@@ -157,7 +171,7 @@ def _tensors(path: Path, found: object, room: int) -> Mapping[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     end = 0
     for name, entry in found.items():
-        if name == "__metadata__":
+        if name == _METADATA:
             continue
         try:
             kind, shape, (begin, stop) = (

@@ -25,7 +25,7 @@ from bot.maintenance import store
 from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
-from engine import catalogue, models_file, upscaler_file
+from engine import catalogue, lora_catalogue, models_file, upscaler_file
 from engine.contract import EngineError
 
 OLDEST = (3, 11)
@@ -116,6 +116,16 @@ def check_models(settings: Settings) -> Finding | None:
 
 def _catalogue(settings: Settings) -> catalogue.Catalogue:
     return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / environment.MODELS_FILE))
+
+
+def check_loras(settings: Settings) -> Finding | None:
+    """Check the LoRAs that requests may name; None where there are none. Blocking: reads the header of each."""
+    config = environment.engine_config(settings)
+    found = lora_catalogue.read_loras(config.lora_dir, config.models_file)
+    if not found.specs and not found.problems:
+        return None
+    said = " ".join([text("cli.doctor.loras", n=len(found.specs)), *found.problems])
+    return Finding("loras", not found.problems, said, text("cli.doctor.loras.do"))
 
 
 def check_upscaler(settings: Settings, refused: str = "") -> Finding | None:
@@ -265,6 +275,7 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(check_model, settings)
     optional = [
         await asyncio.to_thread(check_models, settings),
+        await asyncio.to_thread(check_loras, settings),
         plan,
         await asyncio.to_thread(check_upscaler, settings, refused),
     ]

@@ -139,6 +139,7 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         device=chosen.device,
         precision=chosen.precision.value,
         models_file=str(chosen.data_dir / MODELS_FILE),
+        lora_dir="" if chosen.lora_dir is None else str(chosen.lora_dir.absolute()),
         idle_unload=chosen.idle_unload,
         compile=chosen.compile,
         upscaler="" if chosen.upscaler is None else str(chosen.upscaler.absolute()),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
+from engine.families.recognition import UNSUPPORTED, families_of, title_of, widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import index_of, read, read_value
@@ -17,14 +18,6 @@ from engine.weights import TensorInfo, gguf_header, header, visible, weight_file
 
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
-
-_UNSUPPORTED: Mapping[str, re.Pattern[str]] = {
-    "Flux": re.compile(r"double_blocks[._]\d|single_blocks[._]\d|single_transformer_blocks[._]\d"),
-    "Stable Diffusion 3": re.compile(r"joint_blocks[._]\d"),
-    "Qwen-Image or a model like it": re.compile(r"(?:^|[._])transformer_blocks[._]\d+[._]"),
-    "Wan": re.compile(r"(?:^|[._])blocks[._]\d+[._](?:self_attn|cross_attn)"),
-}
-"""Tensor names of architectures that Easel has no family for; the first that matches counts."""
 
 _EDM = frozenset({"edm_mean", "edm_std", "edm_vpred"})
 _LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
@@ -226,54 +219,27 @@ def _check_lora(files: Files, path: Path) -> None:
 def _check_family(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
     family = files.spec
-    families = _families_of(tensors)
+    families = families_of(tensors)
     foreign = (
-        "" if families else next((t for t, pattern in _UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")
+        "" if families else next((t for t, pattern in UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")
     )
     if not families and not foreign:
         if what == "LoRA":  # one for text encoders alone may be of any family
             return
         raise UnknownModel(f"The {what} {path} is of no family that Easel can draw with.")
-    ours, widths = _width(files), sorted(set(_widths(tensors, family.keys.width_pattern)))
-    other_width = bool(ours) and any(width != ours for width in widths)
+    ours, theirs = _width(files), sorted(set(widths(tensors, family.keys.width_pattern)))
+    other_width = bool(ours) and any(width != ours for width in theirs)
     if family in families and not other_width:
         return
-    whose = foreign or _title(families, tensors, own=family in families)
-    sizes = f" ({widths[0]} channels where it has {ours})" if widths and ours else ""
+    whose = foreign or title_of(families, tensors, own=family in families)
+    sizes = f" ({theirs[0]} channels where it has {ours})" if theirs and ours else ""
     raise UnknownModel(
         f"The {what} {path} is made for {whose}, and the model in {files.folder} is {family.title}{sizes}; "
         f"give one for {family.title}."
     )
 
 
-def _families_of(tensors: Iterable[str]) -> tuple[FamilySpec, ...]:
-    """Return the families of the architecture that these tensor names belong to; none where it has no family."""
-    names = tuple(tensors)
-    pattern = next((s.keys.pattern for s in specs().values() if any(map(s.keys.pattern.search, names))), None)
-    return tuple(spec for spec in specs().values() if spec.keys.pattern == pattern)
-
-
-def _title(families: tuple[FamilySpec, ...], tensors: Mapping[str, TensorInfo], *, own: bool) -> str:
-    """Return the title of the model that a file of an architecture is made for.
-
-    Args:
-        families: Families of the architecture.
-        tensors: What the file holds.
-        own: Whether the pipeline that it should go into is of the architecture too.
-    """
-    keys = families[0].keys
-    titles = dict(keys.unsupported) | {spec.keys.width: spec.title for spec in families if spec.keys.width}
-    by_width = next((titles[width] for width in _widths(tensors, keys.width_pattern) if width in titles), "")
-    return by_width or keys.architecture + (" of another size" if own or len(families) > 1 else "")
-
-
-def _widths(tensors: Mapping[str, TensorInfo], pattern: re.Pattern[str]) -> Iterator[int]:
-    for name, tensor in tensors.items():
-        if pattern.search(name) and len(tensor.shape) > 1:
-            yield tensor.shape[1]
-
-
 def _width(files: Files) -> int:
-    """Return the width that the denoiser's config states, which ``_widths`` finds in weights; 0 where it has none."""
+    """Return the width that the denoiser's config states, which ``widths`` finds in weights; 0 where it has none."""
     found = read(files.folder / files.spec.denoiser / "config.json").get(files.spec.keys.width_key)
     return found if isinstance(found, int) else 0

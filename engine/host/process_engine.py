@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine import catalogue, upscaler_file
+from engine import catalogue, lora_catalogue, upscaler_file
 from engine.backoff import Backoff
 from engine.contract import (
     ERRORS,
@@ -21,6 +21,7 @@ from engine.contract import (
     Event,
     Failed,
     Lane,
+    LoraInfo,
     Preview,
     Profile,
     Recipe,
@@ -79,7 +80,9 @@ class ProcessEngine:
             upscaler_file.check(Path(config.upscaler))
         self._profiles = tuple(spec.profile for spec in models)
         self._names = frozenset(profile.name for profile in self._profiles)
-        self._setup = wire.Setup(models, replace(config, environment={}))
+        loras = lora_catalogue.loras(config.lora_dir, config.models_file)
+        self._loras = tuple(spec.info for spec in loras)
+        self._setup = wire.Setup(models, replace(config, environment={}), loras)
         self._timeouts = timeouts or Timeouts()
         self._command = command
         self._environment = child_environment(config.environment, offline=not any(needs(spec) for spec in models))
@@ -119,6 +122,10 @@ class ProcessEngine:
         """Profiles of the models that recipes may name; the first is the default."""
         return self._profiles
 
+    def loras(self) -> tuple[LoraInfo, ...]:
+        """LoRAs that recipes may name."""
+        return self._loras
+
     def slots(self) -> int:
         """How many calls of ``paint`` should be open: the current one, the next one, and short ones that pass both."""
         return SLOTS
@@ -140,8 +147,7 @@ class ProcessEngine:
         call = _PaintCall(lane, {next(self._tickets): recipe for recipe in recipes})
         self._calls.update(dict.fromkeys(call.open, call))
         for ticket, recipe in call.open.items():
-            if recipe.model not in self._names:
-                error = UnknownModel(f"There is no model {recipe.model!r} here.")
+            if (error := self._refusal(recipe)) is not None:
                 call.events.put_nowait((ticket, Failed(recipe.id, error)))
         try:
             if self._status.error is not None:
@@ -175,9 +181,17 @@ class ProcessEngine:
 
     # The calls of paint
 
+    def _refusal(self, recipe: Recipe) -> EngineError | None:
+        """Return the error of a recipe that names an unknown model or LoRA; None where all of them are known."""
+        if recipe.model not in self._names:
+            return UnknownModel(f"There is no model {recipe.model!r} here.")
+        names = [lora.name for lora in self._loras]
+        unknown = next((lora.name for lora in recipe.loras if lora.name not in names), None)
+        return None if unknown is None else lora_catalogue.unknown_lora(unknown, names)
+
     def _request(self, call: _PaintCall) -> None:
-        """Send a call's open recipes to the child, except those of unknown models."""
-        recipes = {t: r for t, r in call.open.items() if r.model in self._names}
+        """Send a call's open recipes to the child, except those of unknown models and LoRAs."""
+        recipes = {t: r for t, r in call.open.items() if self._refusal(r) is None}
         if recipes:
             self._send(wire.Draw(call.lane, tuple(recipes), tuple(recipes.values())))
             for ticket in call.previewed & recipes.keys():

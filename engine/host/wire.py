@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from engine.contract import EngineConfig, Image, Lane, Preview, Recipe
 from engine.host.frames import Codec
-from engine.spec import ModelSpec
+from engine.spec import LoraSpec, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,12 @@ class Setup:
     Attributes:
         models: Models that requests may name; the first is loaded at once.
         config: The engine's configuration, without its environment, which the child has.
+        loras: LoRAs that requests may name.
     """
 
     models: tuple[ModelSpec, ...]
     config: EngineConfig
+    loras: tuple[LoraSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

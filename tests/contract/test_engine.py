@@ -32,10 +32,12 @@ from engine.contract import (
     Failed,
     Image,
     Lane,
+    LoraRequest,
     Phase,
     Preview,
     Recipe,
     Step,
+    UnknownLora,
     UnknownModel,
 )
 from engine.host.process_engine import ProcessEngine
@@ -193,6 +195,17 @@ async def test_a_bad_recipe_fails_alone(engine: Engine) -> None:
     assert isinstance(stranger.error, UnknownModel)
     assert "nobody" in str(stranger.error)
     assert len([e for e in events if not isinstance(e, Step)]) == 4
+
+
+async def test_an_unknown_lora_fails_alone(engine: Engine) -> None:
+    assert engine.loras() == ()
+    unknown = recipe("unknown", loras=(LoraRequest("pixle"),))
+    ends = {e.recipe_id: e for e in await all_of(engine, [recipe("good"), unknown]) if not isinstance(e, Step)}
+    assert isinstance(ends["good"], Image)
+    failed = ends["unknown"]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, UnknownLora)
+    assert "'pixle'" in str(failed.error)
 
 
 async def test_nothing_to_paint_is_nothing(engine: Engine) -> None:

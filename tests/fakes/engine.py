@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image as Pillow
 
-from engine import catalogue
+from engine import catalogue, lora_catalogue
 from engine.contract import (
     BadImage,
     BadRecipe,
@@ -22,6 +22,7 @@ from engine.contract import (
     Failed,
     Image,
     Lane,
+    LoraInfo,
     Phase,
     Preview,
     Profile,
@@ -59,6 +60,7 @@ class FakeEngine:
         pause: Awaited before each step of each batch.
         fail: Called with each recipe; an error that it returns ends the recipe.
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
+        loras: LoRAs that recipes may name; each changes the middle's colour.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class FakeEngine:
         fail: Callable[[Recipe], EngineError | None] = lambda _: None,
         *,
         auto_warm: bool = True,
+        loras: Sequence[LoraInfo] = (),
     ) -> None:
+        self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
         self._profiles = tuple(profiles) if profiles is not None else (demo(),)
         self._pause = pause
         self._fail = fail
@@ -103,6 +107,10 @@ class FakeEngine:
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles that recipes may name; the first is the default."""
         return self._profiles
+
+    def loras(self) -> tuple[LoraInfo, ...]:
+        """LoRAs that recipes may name."""
+        return self._loras
 
     def slots(self) -> int:
         """One paint at a time."""
@@ -204,7 +212,9 @@ class FakeEngine:
             return UnknownModel(f"There is no model {recipe.model!r} here.")
         if any(0xD800 <= ord(c) <= 0xDFFF for c in recipe.prompt):
             return BadRecipe("The prompt is no text: it holds half a surrogate pair.")
-        return self._fail(recipe)
+        names = [lora.name for lora in self._loras]
+        unknown = next((lora.name for lora in recipe.loras if lora.name not in names), None)
+        return self._fail(recipe) if unknown is None else lora_catalogue.unknown_lora(unknown, names)
 
     async def _draw(self, paint: _Paint) -> AsyncGenerator[Event]:
         steps = max((r.steps for r in paint.open.values()), default=0)
@@ -279,9 +289,10 @@ def _picture(recipe: Recipe) -> Pillow.Image:
 
 def _flat(recipe: Recipe) -> Pillow.Image:
     """Return an edge in a colour of the prompt, a middle in a colour of prompt and seeds."""
+    loras = "".join(f" {lora.name}:{lora.weight}" for lora in recipe.loras)
     edge = hashlib.sha256(recipe.prompt.encode()).digest()
     one, other = (
-        hashlib.sha256(f"{seed} {recipe.negative} {recipe.prompt}".encode()).digest()
+        hashlib.sha256(f"{seed} {recipe.negative} {recipe.prompt}{loras}".encode()).digest()
         for seed in (recipe.seed, recipe.variation_seed)
     )
     red, green, blue = (round(a + (b - a) * recipe.variation) for a, b in zip(one[:3], other[:3], strict=True))

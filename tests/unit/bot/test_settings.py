@@ -74,7 +74,7 @@ def test_a_list_of_labels_may_be_written_in_json() -> None:
     assert settings.moderation_labels == ("not safe", "Hentai")
 
 
-@pytest.mark.parametrize("name", ["data_dir", "upscaler", "moderation_model"])
+@pytest.mark.parametrize("name", ["data_dir", "upscaler", "lora_dir", "moderation_model"])
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     env = tmp_path / ".env"

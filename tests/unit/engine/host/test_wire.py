@@ -4,16 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contract import EngineConfig, Image, Lane, Preview, Recipe
+from engine.contract import EngineConfig, Image, Lane, LoraInfo, LoraRequest, Preview, Recipe
 from engine.families.z_image.spec import demo, z_image_turbo
 from engine.host import wire
 from engine.host.frames import HEAD, WireError, lengths
-from engine.spec import Lora, ModelSpec
+from engine.spec import Lora, LoraSpec, ModelSpec
 
 NUMBERS = st.integers(0, 2**63 - 1)
 TEXT = st.text(st.characters())  # lone surrogates too
 RECIPES = st.builds(
-    Recipe, TEXT, TEXT, TEXT, TEXT, NUMBERS, NUMBERS, NUMBERS, st.floats(allow_nan=False, allow_infinity=False), NUMBERS
+    Recipe,
+    TEXT,
+    TEXT,
+    TEXT,
+    TEXT,
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+    st.floats(allow_nan=False, allow_infinity=False),
+    NUMBERS,
+    loras=st.lists(st.builds(LoraRequest, TEXT, st.floats(-2, 2)), max_size=2).map(tuple),
 )
 TICKETS = st.lists(NUMBERS).map(tuple)
 SECONDS, PAYLOAD, NOTES = st.floats(0, 1e6), st.binary(max_size=99), st.lists(TEXT, max_size=3).map(tuple)
@@ -35,9 +45,12 @@ MODELS = (
     (ModelSpec(demo()),),
     (ModelSpec(z_image_turbo(), "base", "a.gguf", (Lora("b.safetensors", 0.5),), "c0ffee"), ModelSpec(demo())),
 )
-CONFIGS = st.builds(EngineConfig, TEXT, TEXT, TEXT, TEXT, TEXT, SECONDS, TEXT, TEXT, NUMBERS)
+CONFIGS = st.builds(EngineConfig, TEXT, TEXT, TEXT, TEXT, TEXT, SECONDS, TEXT, TEXT, NUMBERS, TEXT)
+LORAS = st.lists(
+    st.builds(LoraSpec, st.builds(LoraInfo, TEXT, TEXT, st.lists(TEXT, max_size=2).map(tuple), TEXT), TEXT), max_size=2
+).map(tuple)
 MESSAGES = st.one_of(
-    st.builds(wire.Setup, st.sampled_from(MODELS), CONFIGS),
+    st.builds(wire.Setup, st.sampled_from(MODELS), CONFIGS, LORAS),
     st.lists(RECIPES, max_size=3).flatmap(
         lambda rs: st.builds(wire.Draw, st.sampled_from(Lane), st.just(tuple(range(len(rs)))), st.just(tuple(rs)))
     ),
