@@ -14,20 +14,16 @@ import diffusers
 import torch
 from diffusers import GGUFQuantizationConfig
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
-from engine.diffusion import loras
+from engine.diffusion import loras, objective
 from engine.diffusion.files import Files
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
 from engine.folders import read
 from engine.weights import header, variant, weight_files
-
-_OBJECTIVES = frozenset({"v_pred", "ztsnr"})
-"""Keys of a file that was trained with v-prediction, and with a zero terminal signal-to-noise ratio."""
 
 _EXPECTED = re.compile(
     r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
@@ -72,7 +68,8 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
     pipe.set_progress_bar_config(disable=True)
     if profile.scheduler:
         with _one_sentence(files.named):
-            pipe.scheduler = scheduler(profile, {**pipe.scheduler.config, **_objective(files)})
+            config = dict(pipe.scheduler.config)
+            pipe.scheduler = scheduler(profile, config | dict(_objective(files, config)))
     return pipe
 
 
@@ -87,18 +84,10 @@ def scheduler(profile: Profile, config: Any) -> Any:
     return getattr(diffusers, profile.scheduler).from_config(config, **profile.scheduler_config)
 
 
-def _objective(files: Files) -> Mapping[str, object]:
-    """Return the scheduler's config for the training objective that a weight file states; empty where it states none."""
+def _objective(files: Files, base: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what the training objective that a weight file states changes in the scheduler's config."""
     path = files.whole or files.denoiser
-    if path is None or not files.spec.schedulers or path.suffix.lower() == ".gguf":
-        return {}
-    with safe_open(path, "pt") as file:
-        objective = (file.metadata() or {}).get("modelspec.prediction_type", "")
-        names = {name.rpartition(".")[2] for name in file.keys()} & _OBJECTIVES  # noqa: SIM118  # it is no mapping
-    if not names and objective not in ("v", "v_prediction"):
-        return {}
-    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in names else {}
-    return {"prediction_type": "v_prediction"} | zero
+    return objective.scheduler_config(path, base) if path is not None and files.spec.schedulers else {}
 
 
 def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
@@ -137,7 +126,8 @@ def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
         tensors = {name: _plain(name, tensor, dtype) for name, tensor in load_gguf_checkpoint(str(path)).items()}
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
-        tensors = {name: t for name, t in load_file(path).items() if name.rpartition(".")[2] not in _OBJECTIVES}
+        tensors = load_file(path)
+    tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in objective.MARKERS}
     return model.from_single_file(
         model_class(files.family).denoiser_tensors(tensors),
         config=str(files.folder),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
+from engine.diffusion import objective
 from engine.families.recognition import UNSUPPORTED, families_of, title_of, widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
@@ -97,6 +98,8 @@ def check(files: Files) -> None:
         _check_whole(files, files.whole)
     if files.denoiser is not None:
         _check_denoiser(files, files.denoiser)
+    if (path := files.whole or files.denoiser) is not None and family.schedulers:
+        objective.check(path)
     for lora in files.loras:
         _check_lora(files, Path(lora.source))
 

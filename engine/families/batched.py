@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -226,7 +227,7 @@ class BatchedFamily(Family[DenoiseState]):
         scheduler, time = state.scheduler, state.timesteps[state.done]
         more = {"generator": state.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         if state.wants_preview:
-            state.denoised = _denoised(state, prediction)
+            state.denoised = denoised_latents(state, prediction)
         latents = scheduler.step(prediction, time, state.latents, **more, return_dict=False)[0]
         state.done += 1
         if state.mask is not None and state.init_latents is not None:
@@ -266,15 +267,38 @@ def _noised(state: DenoiseState, latents: Tensor, step: int) -> Tensor:
     return found
 
 
-def _denoised(state: DenoiseState, prediction: Tensor) -> Tensor | None:
-    """Return the finished latents that the prediction implies; None for schedulers without sigmas."""
+def denoised_latents(state: DenoiseState, prediction: Tensor) -> Tensor | None:
+    """Return the finished latents that the prediction implies; None for a scheduler that says too little."""
     scheduler = state.scheduler
-    if not hasattr(scheduler, "sigmas") or getattr(scheduler.config, "prediction_type", "epsilon") != "epsilon":
+    kind = scheduler.config.get("prediction_type", "flow_prediction")  # flow matching has no other
+    if (levels := _noise_levels(state, kind)) is None:
         return None
-    # For flow matching and noise prediction alike, sample = clean + sigma * prediction.
-    sigma = scheduler.sigmas[len(scheduler.timesteps) - state.steps + state.done]
-    found: Tensor = state.latents - float(sigma) * prediction
-    return found
+    signal, noise = levels
+    # Euler's latents are scaled up so that the signal's share is 1; those of DPM-Solver or DDIM keep their variance.
+    scale = signal if float(getattr(scheduler, "init_noise_sigma", 1.0)) > 1 else 1.0
+    latents = state.latents * scale
+    match kind:
+        case "flow_prediction":
+            return latents - noise * prediction
+        case "epsilon":
+            return (latents - noise * prediction) / signal
+        case "v_prediction":
+            return signal * latents - noise * prediction
+        case _:
+            return prediction if kind == "sample" else None
+
+
+def _noise_levels(state: DenoiseState, kind: str) -> tuple[float, float] | None:
+    """Return the shares of signal and noise in the latents before the next step, with a variance of 1."""
+    scheduler = state.scheduler
+    if hasattr(scheduler, "sigmas"):
+        sigma = float(scheduler.sigmas[len(scheduler.timesteps) - state.steps + state.done])
+        signal = 1 / math.sqrt(sigma**2 + 1)
+        return (1 - sigma, sigma) if kind == "flow_prediction" else (signal, sigma * signal)
+    if not hasattr(scheduler, "alphas_cumprod"):
+        return None
+    share = float(scheduler.alphas_cumprod[int(state.timesteps[state.done])])
+    return math.sqrt(share), math.sqrt(1 - share)
 
 
 def noise_of(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Tensor, torch.Generator]:
