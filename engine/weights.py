@@ -47,7 +47,14 @@ _SCALARS: Mapping[int, int] = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 1
 """Size in bytes of each fixed-size value type of GGUF."""
 
 _UINT32, _STRING, _ARRAY = 4, 8, 9
+_INT32 = 5
 _GGUF_ALIGNMENT = "general.alignment"
+
+ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
+"""Beginning of the header's key for the shape of a tensor that was reshaped to rows of 256 numbers, to quantise it.
+
+The converter of ComfyUI-GGUF (city96) does so for SDXL and SD 1.5, whose rows are seldom multiples of 256.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ def header_and_metadata(path: Path) -> tuple[Mapping[str, TensorInfo], Mapping[s
 
 
 def gguf_header(path: Path) -> Mapping[str, TensorInfo]:
-    """Return the tensors of a GGUF file by name.
+    """Return the tensors of a GGUF file by name, with the shapes that they had before they were quantised.
 
     The header is read here within bounds: the reader of the gguf library trusts every count in the file.
 
@@ -262,6 +269,13 @@ class _Cursor:
             self._one(kind)
         return 0
 
+    def sides(self) -> tuple[int, ...]:
+        """Return a typed value that is a list of at most four int32."""
+        kind, of, count = self.number("<I"), self.number("<I"), self.number("<Q")
+        if (kind, of) != (_ARRAY, _INT32) or count > _MOST_SIDES:
+            raise ValueError("its header has a shape that is no list of a few numbers")
+        return tuple(self.number("<i") for _ in range(count))
+
     def _one(self, kind: int) -> None:
         if kind == _STRING:
             self.skip(self.number("<Q"))
@@ -277,9 +291,13 @@ def _gguf_tensors(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Tens
         raise ValueError(f"its version is {version}")
     tensors, values = cursor.number("<Q"), cursor.number("<Q")
     alignment = 32
+    shapes: dict[str, tuple[int, ...]] = {}
     for _ in range(values):  # each consumes bytes, so that a wrong count fails at the end of the header
-        if cursor.text() == _GGUF_ALIGNMENT:
+        key = cursor.text()
+        if key == _GGUF_ALIGNMENT:
             alignment = cursor.value() or alignment
+        elif key.startswith(ORIGINAL_SHAPE):
+            shapes[key.removeprefix(ORIGINAL_SHAPE)] = cursor.sides()
         else:
             cursor.value()
     found: dict[str, TensorInfo] = {}
@@ -294,7 +312,10 @@ def _gguf_tensors(cursor: _Cursor, size: int, library: Any) -> Mapping[str, Tens
         if name in found or (shape and shape[-1] % block):
             raise ValueError(f"its tensor {name[:80]!r} is there twice, or not as large as it says")
         end = max(end, cursor.number("<Q") + math.prod(shape) // block * bytes_of_block)
-        found[name] = TensorInfo(kind.name, shape)
+        original = shapes.get(name, shape)
+        if min(original, default=1) < 0 or math.prod(original) != math.prod(shape):
+            raise ValueError(f"its tensor {name[:80]!r} is not as large as it says")
+        found[name] = TensorInfo(kind.name, original)
     begin = math.ceil(cursor.at / alignment) * alignment
     if end > size - begin:
         raise ValueError(f"{end - size + begin} bytes are missing at its end")

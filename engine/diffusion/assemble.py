@@ -23,7 +23,7 @@ from engine.diffusion.files import Files
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
 from engine.folders import read
-from engine.weights import header, variant, weight_files
+from engine.weights import gguf_header, header, variant, weight_files
 
 _EXPECTED = re.compile(
     r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
@@ -123,7 +123,11 @@ def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
     model = getattr(diffusers, min(files.spec.parts[part].classes))
     more: dict[str, Any] = {}
     if path.suffix.lower() == ".gguf":
-        tensors = {name: _plain(name, tensor, dtype) for name, tensor in load_gguf_checkpoint(str(path)).items()}
+        infos = gguf_header(path)
+        tensors = {
+            name: _plain(name, tensor, infos[name].shape, dtype)
+            for name, tensor in load_gguf_checkpoint(str(path)).items()
+        }
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
         tensors = load_file(path)
@@ -138,14 +142,16 @@ def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
     )
 
 
-def _plain(name: str, tensor: Any, dtype: torch.dtype) -> Any:
-    """Return a tensor of a GGUF file, dequantised unless it is the weight of a linear layer."""
+def _plain(name: str, tensor: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    """Return a tensor of a GGUF file, dequantised unless it is the weight of a linear layer in its own shape."""
     # Imports gguf, which is an optional dependency.
     from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor  # noqa: PLC0415
 
-    if not isinstance(tensor, GGUFParameter) or (name.endswith(".weight") and len(tensor.quant_shape) == 2):
+    if not isinstance(tensor, GGUFParameter):
+        return tensor.reshape(shape)
+    if name.endswith(".weight") and len(shape) == 2 and tuple(tensor.quant_shape) == shape:
         return tensor
-    return dequantize_gguf_tensor(tensor).reshape(tensor.quant_shape).to(dtype)
+    return dequantize_gguf_tensor(tensor).reshape(shape).to(dtype)
 
 
 def _whole(pipe: Any, files: Files) -> None:

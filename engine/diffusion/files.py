@@ -20,6 +20,14 @@ from engine.weights import TensorInfo, gguf_header, header, visible, weight_file
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
 
+GGUF_FORMATS = frozenset(
+    {
+        "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "Q3_K", "Q2_K", "IQ4_NL",
+        "IQ4_XS",
+    }
+)  # fmt: skip
+"""Formats of a GGUF file that diffusers reads."""
+
 _EDM = frozenset({"edm_mean", "edm_std", "edm_vpred"})
 _LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
 _LOKR = re.compile(r"\.lokr_w[12]")
@@ -179,7 +187,13 @@ def _check_whole(files: Files, path: Path) -> None:
 
 def _check_denoiser(files: Files, path: Path) -> None:
     if path.suffix.lower() == ".gguf":
-        _check_family(files, path, gguf_header(path), "transformer")
+        found = gguf_header(path)
+        if name := next((name for name, tensor in found.items() if tensor.dtype not in GGUF_FORMATS), ""):
+            raise UnknownModel(
+                f"The model's file {path} has weights in {found[name].dtype} ({name[:80]}), which can't be read; "
+                "get it in another format, such as Q8_0 or Q4_K_M."
+            )
+        _check_family(files, path, found, "transformer")
         return
     tensors = header(path)
     _check_formats(path, tensors)

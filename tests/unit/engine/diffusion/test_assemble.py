@@ -99,24 +99,39 @@ def test_a_transformer_alone_takes_the_bases_place(
         assert same(made(Files(name, base, denoiser=path)), plain(name)), path
 
 
-def quantised(source: Path, path: Path, *, other: str = "F32", pad: str = "F32", flat: bool = False) -> Path:
-    """Write a transformer or UNet in Q8_0, under the first layout's names, as the community's GGUF files are.
+def quantised(
+    source: Path,
+    path: Path,
+    *,
+    linear: str = "Q8_0",
+    other: str = "F32",
+    pad: str = "F32",
+    flat: bool = False,
+    rows_of_256: bool = False,
+) -> Path:
+    """Write a transformer or UNet under the first layout's names, as the community's GGUF files are.
 
     Args:
         source: What to write.
         path: The file.
+        linear: Format of linear layers.
         other: Format of what is neither a linear layer nor a pad token.
         pad: Format of Z-Image's pad tokens.
         flat: Whether these have one side.
+        rows_of_256: Whether weights are reshaped as ComfyUI-GGUF's converter does it for SDXL and SD 1.5; all of
+            them are then in the format of linear layers.
     """
     writer = gguf.GGUFWriter(path, "diffusion")
     for name, tensor in load_file(source).items():
         data = tensor.float().numpy()
-        linear = data.ndim == 2 and data.shape[-1] % 32 == 0 and "pad_token" not in name
-        form = pad if "pad_token" in name else "Q8_0" if linear else other
+        short = name.removeprefix("model.diffusion_model.")
+        if rows_of_256 and data.ndim > 1 and data.size >= 512 and data.size % 256 == 0 and data.shape[-1] % 256:
+            writer.add_array(f"comfy.gguf.orig_shape.{short}", tuple(int(side) for side in data.shape))
+            data = data.reshape(-1, 256)
+        plain = data.ndim != 2 or data.shape[-1] % 32 != 0
+        form = pad if "pad_token" in name else other if plain else linear
         kind = gguf.GGMLQuantizationType[form]
         data = data[0] if flat and "pad_token" in name else data
-        short = name.removeprefix("model.diffusion_model.")
         writer.add_tensor(short, gguf.quants.quantize(data, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -167,6 +182,38 @@ def test_a_gguf_whose_convolutions_are_quantised_too(
     zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str
 ) -> None:
     path = quantised(zoo / f"{name}-first.safetensors", tmp_path / "b16.gguf", other="BF16")
+    error = np.abs(picture(made(Files(name, zoo / name, denoiser=path))) - picture(plain(name)))
+    assert error.mean() < 0.02
+
+
+@pytest.mark.parametrize("other", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("linear", ["F16", "BF16", "Q8_0", "Q4_0"])
+def test_every_format_of_norms_and_linear_layers_in_a_gguf(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path, linear: str, other: str
+) -> None:
+    path = quantised(
+        zoo / "z_image-first.safetensors", tmp_path / "q.gguf", linear=linear, other=other, pad=other, flat=True
+    )
+    for dtype in (torch.float32, torch.bfloat16):
+        pipe = made(Files("z_image", zoo / "z_image", denoiser=path), dtype)
+        norms = {key: value for key, value in pipe.transformer.state_dict().items() if "norm" in key}
+        assert norms
+        for key, value in norms.items():
+            expected = plain("z_image").transformer.state_dict()[key].to(dtype)
+            torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-2)
+        if dtype == torch.float32:
+            error = np.abs(picture(pipe) - picture(plain("z_image")))
+            assert error.mean() < (0.1 if linear == "Q4_0" else 0.02)
+
+
+@pytest.mark.parametrize("linear", ["Q8_0", "BF16", "F16"])
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_gguf_whose_weights_are_reshaped_to_rows_of_256(
+    zoo: Path, plain: Callable[[str], Any], tmp_path: Path, name: str, linear: str
+) -> None:
+    path = quantised(zoo / f"{name}-first.safetensors", tmp_path / "q.gguf", linear=linear, rows_of_256=True)
+    unet = made(Files(name, zoo / name, denoiser=path)).unet
+    assert unet.conv_in.weight.shape == plain(name).unet.conv_in.weight.shape
     error = np.abs(picture(made(Files(name, zoo / name, denoiser=path))) - picture(plain(name)))
     assert error.mean() < 0.02
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -13,12 +14,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
+from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES
 from safetensors.torch import load_file, save_file
 
 from engine.contract import UnknownModel
-from engine.diffusion.files import Files, check, locate
+from engine.diffusion.files import GGUF_FORMATS, Files, check, locate
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl_lightning
 from engine.families.z_image.spec import z_image
@@ -349,6 +352,8 @@ def gguf_file(tensors: int, values: int, rest: bytes = b"") -> bytes:
 
 
 LIST = struct.pack("<Q", 1) + b"a" + struct.pack("<I", 9)
+SHAPE = struct.pack("<Q", 23) + b"comfy.gguf.orig_shape.a"
+ONE_NUMBER = struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 1, 0, 0) + bytes(64)
 
 
 @pytest.mark.parametrize(
@@ -363,12 +368,31 @@ LIST = struct.pack("<Q", 1) + b"a" + struct.pack("<I", 9)
         (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 2**50, 0, 0)), "bytes are missing"),
         (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<I", 2**31)), "sides"),
         (gguf_file(1, 0, struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 1, 9_999, 0)), "9999 is not a valid"),
+        (gguf_file(0, 1, SHAPE + struct.pack("<IIQ", 9, 5, 2**40)), "a shape that is no list of a few numbers"),
+        (gguf_file(0, 1, SHAPE + struct.pack("<IIQ", 5, 7, 0)), "a shape that is no list of a few numbers"),
+        (gguf_file(1, 1, SHAPE + struct.pack("<IIQi", 9, 5, 1, 3) + ONE_NUMBER), "'a' is not as large as it says"),
+        (gguf_file(1, 1, SHAPE + struct.pack("<IIQii", 9, 5, 2, -1, -1) + ONE_NUMBER), "'a' is not as large"),
     ],
 )
 def test_a_gguf_that_counts_wrongly(made: Path, tmp_path: Path, data: bytes, expected: str) -> None:
     path = tmp_path / "q4.gguf"
     path.write_bytes(data)
     assert expected in refusal(Files("z_image", made / "z_image", denoiser=path))
+
+
+def test_a_gguf_in_a_format_that_can_not_be_read(made: Path, tmp_path: Path) -> None:
+    path, name = tmp_path / "q4.gguf", b"layers.0.attention.qkv.weight"
+    for kind in gguf.GGMLQuantizationType:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        entry = struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, block, 64, kind, 0)
+        path.write_bytes(gguf_file(1, 0, entry) + bytes(32 + 64 * size))
+        files = Files("z_image", made / "z_image", denoiser=path)
+        if kind in {*SUPPORTED_GGUF_QUANT_TYPES, gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16}:
+            with contextlib.suppress(UnknownModel):  # the width is another
+                check(files)
+            assert kind.name in GGUF_FORMATS
+        else:
+            assert f"in {kind.name} (layers.0.attention.qkv.weight), which can't be read" in refusal(files)
 
 
 def test_files_are_located_by_what_the_spec_names() -> None:
