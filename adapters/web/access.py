@@ -15,9 +15,10 @@ import stat
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from adapters.web.errors import Unauthorized
-from adapters.web.guard import Guard, Handler, host_of
+from adapters.web.request_checks import Guard, host_of
 from adapters.web.settings import TOKEN_FILE, WebSettings, is_loopback
 from bot.core.errors import BadInput, NotAllowed
 

@@ -8,9 +8,9 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from adapters.web.bodies import MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.render import card_json, engine_json, profile_json
+from adapters.web.request_checks import MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card

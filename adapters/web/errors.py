@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Mapping
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from adapters.web.guard import Handler
 from adapters.web.identity import locale_of
 from bot.core.errors import BadInput, Conflict, NotAllowed, NotFound, OverQuota, Refusal, Unavailable
 from bot.studio import Studio

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -18,9 +19,9 @@ from adapters.platform import CatalogueMessage, PlatformService
 from adapters.web.access import AccessControl, token_of
 from adapters.web.api import Api
 from adapters.web.errors import ErrorMiddleware
-from adapters.web.guard import EVERYWHERE, Guard, Handler, add_headers
 from adapters.web.identity import NAME
 from adapters.web.pages import ExportHandlers, PageHandlers
+from adapters.web.request_checks import EVERYWHERE, Guard, add_headers
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
 from bot.core.errors import BadInput

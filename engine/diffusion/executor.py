@@ -24,8 +24,15 @@ from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg, to_uint8
 from engine.diffusion.memory import apply
 from engine.diffusion.prompt_cache import PromptCache
-from engine.diffusion.request_state import BatchKey, DecodedImage, OutputHandler, RequestState, StepProgress
-from engine.diffusion.step_scheduler import BatchTuner, StepScheduler
+from engine.diffusion.request_state import (
+    BatchKey,
+    BatchTuner,
+    DecodedImage,
+    OutputHandler,
+    RequestState,
+    StepProgress,
+    StepScheduler,
+)
 from engine.families.denoise_state import InitImage, PictureState
 from engine.families.family import Family
 

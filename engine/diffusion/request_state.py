@@ -1,11 +1,12 @@
-"""A request from its arrival in the engine's process to its end: its state, its batch key and its outputs.
+"""Requests in the engine's process: their state from arrival to end, and which of them take the next denoising step.
 
-Imports neither torch nor NumPy: the process listens to its parent before it imports them.
+Requests with the same batch key share a step, up to a batch size that is measured to be worth it. Imports neither torch
+nor NumPy: the process listens to its parent before it imports them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -161,3 +162,160 @@ class OutputHandler(Protocol):
 
     def on_failure(self, ticket: int, error: EngineError, /) -> None:
         """This request ended without a picture."""
+
+
+MAX_PASSED = 3
+"""How often later requests may be scheduled before an earlier one; then it is drawn to its end."""
+
+MAX_PASSED_BULK = 20
+"""The same for bulk requests that urgent ones pass."""
+
+BULK_SHARE = 2
+"""Bulk work fills at most this fraction (one in two) of a batch: an urgent request waits for the running step to end."""
+
+SHORTER = 0.5
+"""A request goes first if its work is at most this share of what is left of the current one."""
+
+MIN_SAMPLES = 3
+"""Steps that must have been measured before their time counts."""
+
+WORSE = 1.10
+"""A batch is too large if each picture takes this many times as long as in a smaller batch."""
+
+
+@dataclass(slots=True)
+class StepScheduler:
+    """All open requests, in the order of their arrival.
+
+    Attributes:
+        max_batch: Returns how many requests with a batch key may share a step; at least 1.
+        loaded: Name of the model on the device. Another model is loaded only if no request for this one may go first.
+    """
+
+    max_batch: Callable[[BatchKey], int]
+    loaded: str = ""
+    _open: dict[int, RequestState] = field(default_factory=dict)
+    _current: RequestState | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[RequestState]:
+        return iter(list(self._open.values()))
+
+    def add(self, request: RequestState) -> None:
+        """Add a request behind those that came before."""
+        self._open[request.ticket] = request
+
+    def remove(self, ticket: int) -> None:
+        """Remove a request that has ended; unknown tickets are ignored."""
+        gone = self._open.pop(ticket, None)
+        if gone is self._current:
+            self._current = None
+
+    def preempt(self, request: RequestState) -> None:
+        """Let the next call of ``schedule`` choose anew, if this request is the current one."""
+        if request is self._current:
+            self._current = None
+
+    def schedule(self) -> list[RequestState]:
+        """Return the requests that take the next step together, the current one first; empty if nothing is open."""
+        if not self._open:
+            return []
+        if self._current is None:
+            self._current = self._head()
+        batch = self._batch(self._current)
+        rivals = (r for r in self._open.values() if self._may_pass(r, self._current, joined=r in batch))
+        rival = min(rivals, key=lambda r: r.work, default=None)
+        if rival is None:
+            return batch
+        self._current.passed += 1
+        self._current = rival
+        return self._batch(rival)
+
+    def _batch(self, current: RequestState) -> list[RequestState]:
+        """Return the requests that take a step with this one, itself first."""
+        if current.alone:
+            return [current]
+        key = current.key
+        mates = [r for r in self._open.values() if r is not current and r.key == key and self._may_join(r, current)]
+        # A request that has begun stays in, or it would wait for each newcomer.
+        mates.sort(key=lambda r: (r.lane is Lane.BULK, not r.begun))
+        most = self.max_batch(key) // (BULK_SHARE if current.lane is Lane.BULK else 1)
+        return [current, *mates[: max(1, most) - 1]]
+
+    def _head(self) -> RequestState:
+        """Return the request to draw when none is current: the first, or one that avoids a change of the model.
+
+        That is a request for the loaded model, or one that was begun in another precision than the first one's.
+        """
+        first = min(self._open.values(), key=lambda r: (r.lane is Lane.BULK, r.passed < _bound(r)))
+        if first.passed >= _bound(first):
+            return first
+        mates = [r for r in self._open.values() if r.lane is first.lane]
+        if first.recipe.model == self.loaded:
+            cheaper = (r for r in mates if r.begun and not first.begun and _differ_in_precision(r, first))
+        else:
+            cheaper = (r for r in mates if r.recipe.model == self.loaded)
+        other = next(cheaper, None)
+        if other is None:
+            return first
+        first.passed += 1
+        return other
+
+    @staticmethod
+    def _may_pass(request: RequestState, current: RequestState, *, joined: bool) -> bool:
+        """Whether a request may be drawn before the current one, which then waits."""
+        if request is current or current.passed >= _bound(current):
+            return False
+        if (request.recipe.model, request.precision) != (current.recipe.model, current.precision):
+            return False
+        if request.lane is not current.lane:
+            return request.lane is Lane.INTERACTIVE
+        return not joined and not request.begun and request.work <= current.work * SHORTER
+
+    @staticmethod
+    def _may_join(request: RequestState, current: RequestState) -> bool:
+        """Whether a request with the same key may share the step; bulk work does not slow urgent work down."""
+        return not request.alone and (request.lane is Lane.INTERACTIVE or current.lane is Lane.BULK)
+
+
+def _differ_in_precision(one: RequestState, other: RequestState) -> bool:
+    return one.recipe.model == other.recipe.model and one.precision != other.precision
+
+
+def _bound(request: RequestState) -> int:
+    return MAX_PASSED_BULK if request.lane is Lane.BULK else MAX_PASSED
+
+
+@dataclass(slots=True)
+class _Sample:
+    count: int = 0
+    each: float = 0.0
+
+
+@dataclass(slots=True)
+class BatchTuner:
+    """Seconds that a step takes for each picture, by pixels and batch size."""
+
+    _samples: dict[tuple[int, int], _Sample] = field(default_factory=dict)
+
+    def record(self, pixels: int, count: int, seconds: float) -> None:
+        """Record how long a step of ``count`` pictures took."""
+        sample = self._samples.setdefault((pixels, count), _Sample())
+        sample.count += 1
+        each = seconds / count
+        # Disturbances only make a step slower, so the quickest is the truest. It fades slowly, since devices get warm.
+        sample.each = each if sample.count == 1 else min(each, sample.each * 1.01)
+
+    def max_batch(self, pixels: int, limit: int) -> int:
+        """Return how many pictures should share a step: ``limit``, or fewer if that was measured to be faster."""
+        known = {
+            n: sample.each
+            for (p, n), sample in self._samples.items()
+            if p == pixels and n <= limit and sample.count >= MIN_SAMPLES
+        }
+        if limit not in known:
+            return limit
+        best = min(known, key=lambda n: known[n])
+        return best if best < limit and known[limit] > known[best] * WORSE else limit

@@ -24,8 +24,7 @@ from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
-from engine.diffusion.request_state import RequestState
-from engine.diffusion.step_scheduler import StepScheduler
+from engine.diffusion.request_state import RequestState, StepScheduler
 from engine.host.process_engine import SLOTS
 from tests.fakes.clock import FakeClock
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from adapters.web import bodies, sse
+from adapters.web import request_checks, sse
 from tests.fakes.source_images import BLACK, RED, bomb, half_mask, opened, picture, side_mask
 from tests.unit.adapters.web.harness import WebHarness, error_of, events
 
@@ -79,7 +79,7 @@ async def test_the_page_is_told_what_the_models_can_do(app: WebHarness) -> None:
     _, info = await app.get("/api/info")
     assert info["model"]["can"] == ["image", "mask", "vary"]
     # A picture of the size that the page lets pass fits the body, with all the fields beside it.
-    assert info["max_picture"] < bodies.MAX_MULTIPART - bodies.MAX_JSON
+    assert info["max_picture"] < request_checks.MAX_MULTIPART - request_checks.MAX_JSON
 
 
 async def test_who_follows_a_job_sees_its_previews(held: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientResponse, FormData
 
-from adapters.web import bodies
+from adapters.web import request_checks
 from bot.core.errors import BadInput
 from tests.fakes.source_images import picture
 from tests.unit.adapters.web.harness import WebHarness, error_of
@@ -41,8 +41,8 @@ async def test_a_large_json_body_is_refused_by_its_length_alone(app: WebHarness)
 
 
 async def test_the_largest_json_body_takes_the_loop_a_moment_and_names_one_key(app: WebHarness) -> None:
-    data = many_keys(bodies.MAX_JSON - 10_000)
-    parts = [bodies._object(data) for _ in range(3)]
+    data = many_keys(request_checks.MAX_JSON - 10_000)
+    parts = [request_checks._object(data) for _ in range(3)]
     assert len(parts[0]) > 5_000
     async with await send(app, data, JSON) as response:
         assert response.status == 400
@@ -53,18 +53,18 @@ async def test_the_largest_json_body_takes_the_loop_a_moment_and_names_one_key(a
 
 async def test_validation_makes_one_error_however_many_keys_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    validate = bodies.DrawBody.model_validate
+    validate = request_checks.DrawBody.model_validate
 
-    def counted(sent: dict[str, object]) -> bodies.DrawBody:
+    def counted(sent: dict[str, object]) -> request_checks.DrawBody:
         asked.append(len(sent))
         return validate(sent)
 
-    monkeypatch.setattr(bodies.DrawBody, "model_validate", counted)
+    monkeypatch.setattr(request_checks.DrawBody, "model_validate", counted)
     with pytest.raises(BadInput):
-        bodies._checked({f"x{number}": 0 for number in range(7_000)}, bodies.DrawBody)
+        request_checks._checked({f"x{number}": 0 for number in range(7_000)}, request_checks.DrawBody)
     with pytest.raises(BadInput) as caught:
-        bodies._checked({name: [] for name in bodies.DrawBody.model_fields}, bodies.DrawBody)
-    assert asked == [len(bodies.DrawBody.model_fields)]
+        request_checks._checked({name: [] for name in request_checks.DrawBody.model_fields}, request_checks.DrawBody)
+    assert asked == [len(request_checks.DrawBody.model_fields)]
     assert str(caught.value.params["problem"]).startswith("key: ")
 
 
@@ -91,7 +91,7 @@ async def test_a_multipart_body_says_its_length_and_is_not_too_long(app: WebHarn
         assert (response.status, error_of(await response.json())[0]) == (411, "refusal.web.length")
     status, _ = await app.raw(
         f"POST /api/draw HTTP/1.1\r\nHost: HOST\r\nContent-Type: {MULTIPART['Content-Type']}\r\n"
-        f"Content-Length: {bodies.MAX_MULTIPART + 1}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {request_checks.MAX_MULTIPART + 1}\r\nConnection: close\r\n\r\n"
     )
     assert status == 413
 
@@ -132,12 +132,12 @@ async def test_a_form_that_is_none_is_one_sentence(app: WebHarness, what: str, b
 
 
 async def test_text_in_a_form_has_the_limit_of_json(app: WebHarness) -> None:
-    status, answer = await app.upload({"key": UUID, "prompt": "a" * bodies.MAX_JSON}, {})
+    status, answer = await app.upload({"key": UUID, "prompt": "a" * request_checks.MAX_JSON}, {})
     assert (status, error_of(answer)[0]) == (413, "refusal.web.too_large")
 
 
 async def test_one_picture_has_a_limit(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "MAX_PICTURE", 1000)
+    monkeypatch.setattr(request_checks, "MAX_PICTURE", 1000)
     status, answer = await app.upload({"key": UUID, "prompt": "a"}, {"image": b"x" * 1001})
     assert (status, error_of(answer)[0]) == (413, "refusal.web.too_large")
 
@@ -151,8 +151,8 @@ async def test_a_file_field_that_nothing_was_chosen_for_is_none(app: WebHarness)
 async def test_a_body_that_comes_too_slowly_is_given_up(
     app: WebHarness, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.0)
-    monkeypatch.setattr(bodies, "RATE", 10**9)
+    monkeypatch.setattr(request_checks, "BODY_SECONDS", 0.0)
+    monkeypatch.setattr(request_checks, "RATE", 10**9)
     before = app.answering()
     reader, writer = await asyncio.open_connection("127.0.0.1", app.client.port)
     writer.write(
@@ -165,7 +165,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
 
 
 async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> None:
-    one = bodies.BodyReader(most=100)
+    one = request_checks.BodyReader(most=100)
     async with one._reserved(60):
         async with one._reserved(40):
             waiting = asyncio.ensure_future(one._reserved(50).__aenter__())
@@ -181,9 +181,9 @@ async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> No
 async def test_an_upload_that_finds_no_memory_is_told_when_to_come_back(
     app: WebHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(request_checks, "WAIT_SECONDS", 0.01)
     holder = next(h for h in app.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
-    holder._bodies = bodies.BodyReader(most=10)
+    holder._bodies = request_checks.BodyReader(most=10)
     data = FormData(default_to_multipart=True)
     data.add_field("image", picture(), filename="x.png")
     async with app.client.post("/api/draw", data=data) as response:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from adapters.web.guard import HEADERS, Guard
+from adapters.web.request_checks import HEADERS, Guard
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of

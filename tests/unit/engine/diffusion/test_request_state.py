@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.contract import Lane, Recipe
-from engine.diffusion.request_state import BatchKey, RequestState
-from engine.diffusion.step_scheduler import MAX_PASSED, MAX_PASSED_BULK, SHORTER, BatchTuner, StepScheduler
+from engine.diffusion.request_state import (
+    MAX_PASSED,
+    MAX_PASSED_BULK,
+    SHORTER,
+    BatchKey,
+    BatchTuner,
+    RequestState,
+    StepScheduler,
+)
 
 SMALL, LARGE, OTHER = BatchKey("m", 8, 8), BatchKey("m", 16, 16), BatchKey("n", 8, 8)
 

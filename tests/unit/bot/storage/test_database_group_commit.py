@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import Unavailable
-from bot.storage import group_commit
+from bot.storage import database
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job
 
@@ -68,7 +68,7 @@ def commits(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_those_that_wait_share_a_commit(
     db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 3600.0)
+    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 3600.0)
     async with asyncio.TaskGroup() as tasks, the_turn(db):
         for who in range(40):
             tasks.create_task(add(db, who))
@@ -80,7 +80,7 @@ async def test_those_that_wait_share_a_commit(
 async def test_a_group_that_is_open_for_long_takes_nobody_else(
     db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 0.0)
     async with asyncio.TaskGroup() as tasks, the_turn(db):
         for who in range(5):
             tasks.create_task(add(db, who))
@@ -96,8 +96,8 @@ class Failed(Exception):
 async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of every kind at once: they end well, raise, break a constraint, or are cancelled at any moment."""
     rng = random.Random(seed)
-    monkeypatch.setattr(group_commit, "MAX_MEMBERS", rng.choice([2, 5, 32]))
-    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", rng.choice([0.0, 0.01, 3600.0]))
+    monkeypatch.setattr(database, "MAX_MEMBERS", rng.choice([2, 5, 32]))
+    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", rng.choice([0.0, 0.01, 3600.0]))
 
     async def member(who: int, kind: str, turns: int) -> None:
         async with db.write(alone=kind == "alone") as tx:
@@ -140,7 +140,7 @@ async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypat
 
 async def test_a_member_whose_follower_is_cancelled_is_committed(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The follower gives up after, and in the very moment in which, the member has left the commit to it."""
-    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 3600.0)
+    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 3600.0)
     for turns in range(200):
         first, second = (asyncio.ensure_future(add(db, 2 * turns + n)) for n in range(2))
         for _ in range(turns):
