@@ -17,7 +17,7 @@ from bot.moderation.word_list import WordList, shipped_words
 from bot.storage import people
 from bot.storage.database import Transactions, Tx
 from bot.storage.people import Options
-from engine.contract import Profile
+from engine.contract import LoraInfo, Profile
 
 DOWNLOAD_BURST = 6
 """Presses for original files that may come in a burst."""
@@ -87,6 +87,7 @@ class AppContext:
         public_url: Address of the web page for others (``EASEL_WEB_PUBLIC_URL``); empty if it has none.
         word_list: Finds forbidden words.
         styles: The styles that ``--style`` may name, by name.
+        loras: Returns the LoRAs that ``--lora`` may name.
         rng: Draws seeds.
         download_limits: Limits how often each person downloads original files.
         image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
@@ -105,6 +106,7 @@ class AppContext:
     public_url: str = ""
     word_list: WordList = field(default_factory=shipped_words)
     styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
+    loras: Callable[[], tuple[LoraInfo, ...]] = tuple
     rng: random.Random = field(default_factory=random.SystemRandom)
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -91,7 +91,7 @@ class Studio:
     ) -> None:
         """Args:
         db: Where the rows are.
-        engine: Asked for its profiles and its state alone.
+        engine: Asked for its profiles, its LoRAs and its state alone.
         backlog: The queue.
         live: Wakes those who watch a job.
         clock: Time.
@@ -127,6 +127,7 @@ class Studio:
             access_modes=access or {},
             public_url=link,
             styles=styles,
+            loras=engine.loras,
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:

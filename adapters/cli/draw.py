@@ -56,7 +56,13 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
         for problem in known.problems:
             warn(problem.key, **problem.params)
     request = request_rules.check_form(
-        replace(form, model=None), engine.profiles(), MAX_COUNT, rng, known.styles, source=start
+        replace(form, model=None),
+        engine.profiles(),
+        MAX_COUNT,
+        rng,
+        known.styles,
+        loras=engine.loras(),
+        source=start,
     )
     found = shipped_words().find(request.prompt)
     if found is not None and found.forbidden:
@@ -82,6 +88,7 @@ def _form(args: argparse.Namespace) -> DrawForm:
         style=args.style,
         model=args.model,
         strength=args.strength,
+        lora=None if args.lora is None else ", ".join(args.lora),
         private=args.private or None,
     )
 

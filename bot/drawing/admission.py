@@ -8,12 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bot.access import newcomers
+from bot.commands import permissions
 from bot.context import AdmissionContext, AppContext, load_admission_context
-from bot.core.errors import Conflict, Moderated, NotAllowed, Unavailable, Uninvited
+from bot.core.errors import BadInput, Conflict, Moderated, NotAllowed, Unavailable, Uninvited
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
+from bot.drawing import lora_rules
 from bot.drawing.request_rules import check_form
 from bot.drawing.source_image import staged_source
 from bot.moderation import bans, word_check
@@ -67,10 +69,10 @@ async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
     """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
     max_count = ctx.max_count(actor.platform)
     if form.image is None and form.mask is None:
-        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles)
+        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, loras=ctx.loras())
         return await admit(ctx, actor, place, request, ref)
     async with staged_source(ctx, form.image, form.mask) as (source, files):
-        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, source=source)
+        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, loras=ctx.loras(), source=source)
         return await admit(ctx, actor, place, request, ref, files=files)
 
 
@@ -104,8 +106,9 @@ async def admit(
         OverQuota: The quota does not allow it; says how many are left and when more come back.
         Uninvited: No owner has allowed the person or the place.
         Moderated: The prompt has words that are refused here.
-        NotAllowed: The place is paused, or the person is banned or was refused too often recently.
+        NotAllowed: The place is paused, the person is banned or was refused too often recently, or a LoRA is for others.
         RepeatedPress: The person pressed the same button within ``DOUBLE_PRESS_SECONDS``; nothing is stored.
+        BadInput: A LoRA of the older request that this one repeats is not here any more.
         Conflict: The same event came before with another request (only if ``ref`` has a digest).
         Unavailable: The disk is full, the queue is full or drained, or the database can't be written.
     """
@@ -148,7 +151,7 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
 
 
 async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Job:
-    """Check ban, pause, access, words and quota; store the job, its reservation and its card's message."""
+    """Check ban, pause, access, LoRAs, words and quota; store the job, its reservation and its card's message."""
     actor, place, ref, pressed = admission.actor, admission.place, admission.ref, admission.pressed
     now = ctx.clock.now()
     person = await people.remember(tx, actor, now=now)
@@ -165,6 +168,7 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
     bans.check_ban(context, ban)
     _check_not_paused(context)
     held = await newcomers.check_access(tx, ctx, context)
+    await _check_loras(tx, ctx, admission)
     request, strictness = word_check.check_words(ctx, context, admission.request, strikes)
     job = await jobs.add(
         tx,
@@ -211,6 +215,20 @@ def _check_not_paused(context: AdmissionContext) -> None:
         raise Unavailable("refusal.paused.drain")
     if context.options.here.get(PAUSED) is True:
         raise NotAllowed("refusal.paused.place")
+
+
+async def _check_loras(tx: Tx, ctx: AppContext, admission: _Admission) -> None:
+    """Raise BadInput if a LoRA of an older request is not here any more, NotAllowed if one is for others."""
+    if not admission.request.loras:
+        return
+    admin = await permissions.is_admin(tx, admission.actor, admission.place)
+    for lora in admission.request.loras:
+        info = lora_rules.find_lora(lora.name, ctx.loras())
+        if info is None:
+            raise BadInput("refusal.lora.gone", lora=lora.name)
+        if not lora_rules.may_use(info, admission.actor, admin=admin):
+            key = "refusal.lora.admins" if lora_rules.ADMINS in info.who else "refusal.lora.roles"
+            raise NotAllowed(key, lora=info.title)
 
 
 def _check_queue_room(ctx: AppContext) -> None:

@@ -14,8 +14,9 @@ from enum import Enum
 from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.texts import invisible, nearest, shown
+from bot.drawing import lora_syntax
 from bot.drawing.styles import Style
-from engine.contract import Profile
+from engine.contract import LoraRequest, Profile
 
 # Signs and Latin, Cyrillic and Greek letters that people type or paste as a multiplication sign or a colon.
 _TIMES = "xX×✕✖✗✘⨉⨯╳*хХχΧ"
@@ -60,7 +61,13 @@ class _Value(Enum):
 
     NOTHING = "nothing"
     WORD = "word"
+    ITEM = "item"
+    """A word; those of several flags are combined."""
     TEXT = "text"
+    """The rest of the line up to the next flag; those of several flags are combined."""
+
+
+_COMBINED = frozenset({_Value.ITEM, _Value.TEXT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ _FLAGS = (
     _Flag("style", "style"),
     _Flag("model", "model"),
     _Flag("strength", "strength"),
+    _Flag("lora", "lora", _Value.ITEM),
     _Flag("private", "private", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no"}
@@ -103,6 +111,8 @@ _SYNONYMS = {
     "iterations": "steps",
     "denoise": "strength",
     "denoising": "strength",
+    "loras": "lora",
+    "lyco": "lora",
 }
 _NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength"})
 _KNOWN = {flag.name: flag for flag in _FLAGS}
@@ -127,12 +137,14 @@ _PERSONS_TEXT = "\0"
 def parse(form: DrawForm) -> DrawForm:
     """Move the flags in ``form.prompt`` to the form's fields. A field that is set already wins over its flag.
 
-    The last of several equal flags counts; several ``--no`` are combined.
+    The last of several equal flags counts; several ``--no``, and several ``--lora``, are combined. A1111's tags
+    (``<lora:NAME:0.8>``) are moved to ``lora`` too; they are added to a field that is set already.
 
     Raises:
         BadInput: An unknown flag (names the nearest one), a flag without its value, or an open quotation mark.
     """
-    text = _Text(form.prompt)
+    untagged, tags = lora_syntax.take_tags(form.prompt)
+    text = _Text(untagged)
     found: dict[str, str | bool] = {}
     kept: list[str] = []
     position = 0
@@ -140,13 +152,14 @@ def parse(form: DrawForm) -> DrawForm:
         kept.append(text.typed(position, start))
         position = end
         earlier = found.get(flag.field)
-        found[flag.field] = f"{earlier}, {value}" if flag.value is _Value.TEXT and earlier else value
+        found[flag.field] = f"{earlier}, {value}" if flag.value in _COMBINED and earlier else value
     kept.append(text.typed(position, len(text.plain)))
     prompt = kept[0].lstrip()
     for part in kept[1:]:
         prompt = _join(prompt, part)
     unset = {name: value for name, value in found.items() if getattr(form, name) is None}
-    return replace(form, prompt=prompt.strip(), **unset)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
+    form = replace(form, prompt=prompt.strip(), **unset)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
+    return replace(form, lora=lora_syntax.join_lists(tags, form.lora or "")) if tags else form
 
 
 class _Text:
@@ -378,6 +391,7 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
     negative = _without_style(request.negative, style)
     if negative and (profile is None or negative != profile.negative_default):
         flags.append(f"--no {_in_quotes(negative)}")
+    flags += [f"--lora {_written_lora(lora)}" for lora in (*request.loras, *_without_loras(request, style))]
     if request.private:
         flags.append("--private")
     return f"{request.typed} {' '.join(flags)}"
@@ -386,6 +400,18 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
 def line_is_whole(request: DrawRequest) -> bool:
     """Whether the line says all of a request: it starts from no picture and varies none."""
     return not (request.image or request.variation)
+
+
+def _without_loras(request: DrawRequest, style: Style | None) -> list[LoraRequest]:
+    """Return the LoRAs of the style that the request leaves out, with the weight that leaves them out."""
+    named = {lora_syntax.lora_key(lora.name) for lora in request.loras}
+    found = () if style is None else style.loras
+    return [LoraRequest(lora.name, 0.0) for lora in found if lora_syntax.lora_key(lora.name) not in named]
+
+
+def _written_lora(lora: LoraRequest) -> str:
+    item = lora_syntax.write_item(lora)
+    return item if _WORD.fullmatch(item) else _in_quotes(item)
 
 
 def _without_style(negative: str, style: Style | None) -> str:

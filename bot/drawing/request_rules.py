@@ -1,4 +1,4 @@
-"""Checks a draw form against its model's profile: sizes, numbers, prompts, styles and languages."""
+"""Checks a draw form against its model's profile: sizes, numbers, prompts, styles, LoRAs and languages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from bot.core.errors import BadInput
 from bot.core.recipes import MAX_SEED, new_seed
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
-from bot.drawing import flags
+from bot.drawing import flags, lora_syntax
 from bot.drawing.flags import RATIO, SIZE, strip_unit
+from bot.drawing.lora_rules import check_loras
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
-from engine.contract import Capability, NegativePromptSupport, Profile, Range
+from engine.contract import Capability, LoraInfo, NegativePromptSupport, Profile, Range
 
 MAX_TYPED = 10_000
 """Longest prompt in characters, flags included. It is above every platform's longest message and every model's limit."""
@@ -64,6 +65,7 @@ def check_form(
     rng: random.Random,
     styles: Mapping[str, Style] = BUILT_IN,
     *,
+    loras: Sequence[LoraInfo] = (),
     source: SourceImage | None = None,
 ) -> DrawRequest:
     """Parse the flags in the prompt, and check every field against the model's profile.
@@ -74,6 +76,7 @@ def check_form(
         max_count: Most pictures in one request here.
         rng: Draws the seed if none was typed.
         styles: The styles that ``--style`` may name.
+        loras: The LoRAs that ``--lora`` may name.
         source: The form's source image, decoded and staged.
 
     Raises:
@@ -96,6 +99,8 @@ def check_form(
     negative, notes = _negative(form.negative, style, profile, guidance)
     if not reads_language(typed, profile):
         notes = (*notes, "note.language")
+    if lora_syntax.has_unread_tag(typed):
+        notes = (*notes, "note.lora.unread")
     return DrawRequest(
         prompt=_prompt(typed, style, profile.prompt_chars),
         typed=typed,
@@ -113,6 +118,7 @@ def check_form(
         image=source.image if source else "",
         mask=source.mask if source else "",
         strength=strength,
+        loras=check_loras(form.lora, style, profile, profiles, loras),
     )
 
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 from bot.core.errors import BadInput
 from bot.core.texts import clean, fold, shown
+from bot.drawing import lora_syntax
+from bot.drawing.lora_syntax import WEIGHT, TypedLora, is_weight
 
 TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
 """The operator's files in the data folder."""
@@ -29,11 +31,15 @@ _GAPS = re.compile(r"[\s_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A style. ``{prompt}`` in a template marks the person's text; without it, their text comes first. Both may be empty."""
+    """A style. ``{prompt}`` in a template marks the person's text; without it, their text comes first. Both may be empty.
+
+    ``loras`` are drawn with, unless the person gives them another weight.
+    """
 
     name: str
     prompt: str = ""
     negative: str = ""
+    loras: tuple[TypedLora, ...] = ()
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in this style."""
@@ -146,7 +152,7 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def read_toml(text: str, on_problem: ProblemHandler | None = None) -> dict[str, Style]:
-    """Read ``styles.toml``: a table for each style, with ``prompt`` and ``negative``.
+    """Read ``styles.toml``: a table for each style, with ``prompt``, ``negative`` and ``loras``, a list of ``NAME:WEIGHT``.
 
     Args:
         text: The file's content.
@@ -162,21 +168,29 @@ def read_toml(text: str, on_problem: ProblemHandler | None = None) -> dict[str, 
         raise ValueError("it is nested too deeply") from None
     styles: dict[str, Style] = {}
     for name, table in tables.items():
-        if (
-            not isinstance(table, dict)
-            or not table.keys() <= {"prompt", "negative"}
-            or not all(isinstance(value, str) for value in table.values())
-        ):
+        if not isinstance(table, dict) or not _is_style(table):
             _report(BadInput("cli.styles.table", file=TOML_FILE, name=shown(name)), on_problem)
             continue
-        _add(styles, Style(name.strip(), **table), TOML_FILE, on_problem)
+        loras = tuple(lora for item in table.pop("loras", ()) for lora in lora_syntax.parse_list(item))
+        _add(styles, Style(name.strip(), **table, loras=loras), TOML_FILE, on_problem)
     return styles
+
+
+def _is_style(table: Mapping[str, object]) -> bool:
+    texts = {name: value for name, value in table.items() if name != "loras"}
+    loras = table.get("loras", [])
+    return (
+        texts.keys() <= {"prompt", "negative"}
+        and all(isinstance(value, str) for value in texts.values())
+        and isinstance(loras, list)
+        and all(isinstance(item, str) for item in loras)
+    )
 
 
 def read_csv(text: str, on_problem: ProblemHandler | None = None) -> dict[str, Style]:
     """Read A1111's ``styles.csv`` (columns name, prompt, negative_prompt; older files have ``text`` for ``prompt``).
 
-    Rows without a name, or without both texts, are separators and are skipped.
+    ``<lora:NAME:WEIGHT>`` in a prompt becomes a LoRA of the style. Rows without a name, or without both texts, are separators and are skipped.
 
     Args:
         text: The file's content.
@@ -230,14 +244,24 @@ def _add(styles: dict[str, Style], style: Style, file: str, on_problem: ProblemH
     if len(styles) >= MAX_STYLES:
         raise ValueError(f"it has more than {MAX_STYLES} styles")
     name = style.name
+    prompt, tags = lora_syntax.take_tags(style.prompt)
+    style = replace(style, prompt=clean(prompt), negative=clean(style.negative), loras=(*style.loras, *tags))
     if not style_key(name) or len(name) > MAX_NAME_CHARS or clean(name) != name or "\n" in name:
         _report(BadInput("cli.styles.name", file=file, name=shown(name), most=MAX_NAME_CHARS), on_problem)
     elif max(len(style.prompt), len(style.negative)) > MAX_TEXT_CHARS:
         _report(BadInput("cli.styles.long", file=file, name=shown(name), most=MAX_TEXT_CHARS), on_problem)
     elif name in styles:
         _report(BadInput("cli.styles.twice", file=file, name=shown(name), other=file), on_problem)
+    elif (wrong := next((lora for lora in style.loras if not is_weight(lora.weight)), None)) is not None:
+        most = f"{WEIGHT.high:g}"
+        _report(
+            BadInput(
+                "cli.styles.lora", file=file, name=shown(name), lora=shown(wrong.name), low=f"{WEIGHT.low:g}", most=most
+            ),
+            on_problem,
+        )
     else:
-        styles[name] = replace(style, prompt=clean(style.prompt), negative=clean(style.negative))
+        styles[name] = style
 
 
 def _report(problem: BadInput, on_problem: ProblemHandler | None) -> None:

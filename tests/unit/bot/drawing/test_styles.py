@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bot.cards import i18n
 from bot.core.errors import BadInput
+from bot.drawing.lora_syntax import TypedLora
 from bot.drawing.styles import (
     BUILT_IN,
     CSV_FILE,
@@ -48,6 +49,36 @@ def test_toml_is_read() -> None:
 def test_wrong_toml_is_refused(text: str) -> None:
     with pytest.raises((ValueError, BadInput)):
         read_toml(text)
+
+
+def test_styles_hold_loras() -> None:
+    ink = '[ink]\nprompt = "{prompt}, ink <lora:Wash:0.5>"\nloras = ["pixel-art:0.8", "oil"]\n'
+    assert read_toml(ink) == {
+        "ink": Style(
+            "ink", "{prompt}, ink", "", (TypedLora("pixel-art", "0.8"), TypedLora("oil"), TypedLora("Wash", "0.5"))
+        )
+    }
+    rows = 'name,prompt,negative_prompt\nInk,"{prompt}, <lora:Wash:0.5>, ink",<lora:x:1>\nAlone,<lora:Wash:1>,\n'
+    assert read_csv(rows) == {
+        "Ink": Style("Ink", "{prompt}, ink", "<lora:x:1>", (TypedLora("Wash", "0.5"),)),
+        "Alone": Style("Alone", loras=(TypedLora("Wash", "1"),)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("loras", "key"),
+    [
+        ('"oil"', "cli.styles.table"),
+        ("[1]", "cli.styles.table"),
+        ('["oil:3"]', "cli.styles.lora"),
+        ('["oil:much"]', "cli.styles.lora"),
+    ],
+)
+def test_a_style_with_wrong_loras_is_left_out(loras: str, key: str) -> None:
+    problems: list[BadInput] = []
+    assert list(read_toml(f"[ink]\nloras = {loras}\n[noir]\n", problems.append)) == ["noir"]
+    assert [problem.key for problem in problems] == [key]
+    assert i18n.text("en", key, **problems[0].params)
 
 
 def test_a1111s_csv_is_read() -> None:
