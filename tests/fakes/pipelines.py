@@ -43,7 +43,7 @@ def sd15(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     pipe = StableDiffusionPipeline(
         vae=vae(),
-        text_encoder=CLIPTextModel(_clip(heads=2)),
+        text_encoder=CLIPTextModel(clip_config(heads=2)),
         tokenizer=clip_tokenizer(),
         unet=UNet2DConditionModel(
             sample_size=8,
@@ -66,9 +66,9 @@ def sdxl(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     pipe = StableDiffusionXLPipeline(
         vae=vae(force_upcast=True),
-        text_encoder=CLIPTextModel(_clip(heads=2)),
+        text_encoder=CLIPTextModel(clip_config(heads=2)),
         # As OpenCLIP's, whose heads are 64 wide.
-        text_encoder_2=CLIPTextModelWithProjection(_clip(width=64, heads=1, act="gelu", projection_dim=48)),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(width=64, heads=1, act="gelu", projection_dim=48)),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(pad="!"),
         unet=UNet2DConditionModel(
@@ -132,12 +132,12 @@ def z_image(folder: Path, seed: int = 0, **transformer: Any) -> Path:
     return save(pipe, folder)
 
 
-def vae(*, latent_channels: int = 4, **config: Any) -> AutoencoderKL:
-    """Return a small VAE that makes eight pixels of one latent, with contrast in its pictures."""
+def vae(*, latent_channels: int = 4, channels: tuple[int, ...] = (8, 8, 16, 16), **config: Any) -> AutoencoderKL:
+    """Return a small VAE with contrast in its pictures; a latent is eight pixels wide with four levels of channels."""
     made = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
         norm_num_groups=4,
         layers_per_block=1,
         latent_channels=latent_channels,
@@ -196,7 +196,10 @@ def loud(folder: Path, word: str) -> Path:
     return folder
 
 
-def _clip(*, width: int = 32, heads: int, act: str = "quick_gelu", **more: Any) -> CLIPTextConfig:
+def clip_config(
+    *, width: int = 32, heads: int, act: str = "quick_gelu", positions: int = 77, **more: Any
+) -> CLIPTextConfig:
+    """Return the config of a small CLIP that reads ``clip_tokenizer``'s tokens."""
     size = len(clip_tokenizer())
     return CLIPTextConfig(
         vocab_size=size,
@@ -204,7 +207,7 @@ def _clip(*, width: int = 32, heads: int, act: str = "quick_gelu", **more: Any) 
         intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=heads,
-        max_position_embeddings=77,
+        max_position_embeddings=positions,
         hidden_act=act,
         bos_token_id=size - 2,
         eos_token_id=size - 1,

@@ -1,0 +1,117 @@
+"""The small pipelines themselves: they load from disk, and prompt, seed and references decide their pictures."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.fakes.pipelines import load
+from tests.fakes.small_pipelines import SMALL_PIPELINES, SmallPipeline
+
+pytestmark = pytest.mark.slow
+
+STEP = 1 / 255
+"""The smallest difference that a stored picture keeps."""
+
+Picture = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module", params=SMALL_PIPELINES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def small(name: str) -> SmallPipeline:
+    return SMALL_PIPELINES[name]
+
+
+@pytest.fixture(scope="module")
+def pipe(name: str, small: SmallPipeline, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    pipe = load(small.build(tmp_path_factory.mktemp("small") / name, 0))
+    assert type(pipe).__name__ == name
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def references() -> list[Image.Image]:
+    picture = Image.effect_mandelbrot((64, 64), (-2, -1, 1, 1), 30).convert("RGB")
+    return [picture, picture.transpose(Image.Transpose.ROTATE_90)]
+
+
+@pytest.fixture(scope="module")
+def plain(pipe: Any, small: SmallPipeline, references: list[Image.Image]) -> Picture:
+    return drawn(pipe, small, image=references[0] if small.needs_reference else None)
+
+
+def drawn(pipe: Any, small: SmallPipeline, prompt: str = "a red cat", **more: Any) -> Picture:
+    arguments = {"height": 64, "width": 64, "max_area": 64 * 64} | more
+    known = inspect.signature(pipe.__call__).parameters
+    found: Picture = pipe(
+        prompt=prompt,
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(5),
+        output_type="np",
+        **{key: value for key, value in arguments.items() if key in known and value is not None},
+        **small.call,
+    ).images[0]
+    return found
+
+
+def apart(a: Picture, b: Picture) -> float:
+    return float(np.abs(a - b).max())
+
+
+def test_its_picture_has_contrast_and_no_holes(plain: Picture) -> None:
+    assert np.isfinite(plain).all()
+    assert plain.std() > 0.05
+
+
+def test_the_prompt_decides_the_picture(
+    pipe: Any, small: SmallPipeline, plain: Picture, references: list[Image.Image]
+) -> None:
+    image = references[0] if small.needs_reference else None
+    assert apart(drawn(pipe, small, "blue dog ball", image=image), plain) > STEP
+
+
+def test_each_reference_decides_the_picture(
+    pipe: Any, small: SmallPipeline, plain: Picture, references: list[Image.Image]
+) -> None:
+    if not small.references:
+        pytest.skip("draws from a prompt alone")
+    last = plain
+    for number in range(1, min(2, small.references) + 1):
+        edited = drawn(pipe, small, image=list(reversed(references))[:number])
+        assert apart(edited, last) > STEP
+        last = edited
+
+
+def test_its_call_reports_each_step(
+    pipe: Any, small: SmallPipeline, plain: Picture, references: list[Image.Image]
+) -> None:
+    if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
+        pytest.skip("its call takes no callback")
+    steps: list[int] = []
+
+    def done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        steps.append(step)
+        return tensors
+
+    image = references[0] if small.needs_reference else None
+    assert apart(drawn(pipe, small, callback_on_step_end=done, image=image), plain) == 0
+    assert steps == [0, 1]
+
+
+def test_the_seed_decides_its_weights(name: str, small: SmallPipeline, tmp_path: Path) -> None:
+    def weights(seed: int) -> list[bytes]:
+        folder = small.build(tmp_path / name, seed)
+        return [file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))]
+
+    assert weights(0) == weights(0) != weights(1)
