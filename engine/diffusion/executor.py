@@ -6,7 +6,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -33,7 +32,7 @@ from engine.diffusion.request_state import (
     StepProgress,
     StepScheduler,
 )
-from engine.families.denoise_state import InitImage, PictureState
+from engine.families.denoise_state import Embedding, InitImage, PictureState
 from engine.families.family import Family
 
 PREVIEW_SECONDS = 0.25
@@ -207,7 +206,13 @@ class StepExecutor:
     def _start_denoising(self, request: RequestState, family: Family[Any], image: InitImage | None) -> PictureState:
         """Read the references, encode the prompts and make the noise."""
         recipe = request.recipe
-        embed = partial(self.prompts.embed, f"{recipe.model} {self._models.precision(request.key)}")
+        name = f"{recipe.model} {self._models.precision(request.key)}"
+
+        def embed(encode: Callable[[str], Embedding], prompt: str, setting: str = "") -> Embedding:
+            found = self.prompts.embed(name, encode, prompt, setting)
+            request.extended_prompt |= found.extended
+            return found
+
         started: PictureState = family.start(recipe, embed, image, init_image.read_references(recipe))
         return started
 

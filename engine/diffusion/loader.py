@@ -220,6 +220,7 @@ class Loader:
         family: Family[Any] = model_class(spec.profile.family)(pipe, device)
         if isinstance(family, BatchedFamily):
             family.step_cache = StepCache(self.step_cache)
+            family.clip_skip = spec.profile.clip_skip
             set_memory_format(family)
         if self.compile_with:
             compile_blocks(family, self.compile_with, warm_recipe(spec))
@@ -266,7 +267,7 @@ def compile_blocks(family: Family[Any], backend: str, recipe: Recipe) -> bool:
         if backend in _REGISTERED_BY:
             import_module(_REGISTERED_BY[backend])
         denoiser.compile_repeated_blocks(backend=backend, dynamic=True)
-        drawing = family.start(recipe, lambda encode, prompt: encode(prompt))
+        drawing = family.start(recipe, lambda encode, prompt, _="": encode(prompt))
         try:
             family.step([drawing])
         finally:

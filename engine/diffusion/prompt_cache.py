@@ -24,7 +24,7 @@ class PromptCache:
         most: Capacity in bytes; the least recently used embedding is evicted first.
         """
         self._most = most
-        self._kept: OrderedDict[tuple[str, str], Embedding] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], Embedding] = OrderedDict()
         self._bytes = 0
         self.encoded = 0
         self.found = 0
@@ -34,9 +34,12 @@ class PromptCache:
         """Bytes in the cache."""
         return self._bytes
 
-    def embed(self, name: str, encode: Callable[[str], Embedding], prompt: str) -> Embedding:
-        """Return the embedding of a prompt for the model of this name; ``encode`` makes one that is not here."""
-        key = (name, prompt)
+    def embed(self, name: str, encode: Callable[[str], Embedding], prompt: str, setting: str = "") -> Embedding:
+        """Return the embedding of a prompt for the model of this name; ``encode`` makes one that is not here.
+
+        ``setting`` is what decides the embedding besides the prompt, such as ``clip skip 2``.
+        """
+        key = (name, prompt, setting)
         embedding = self._kept.get(key)
         if embedding is not None:
             self.found += 1

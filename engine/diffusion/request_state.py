@@ -78,6 +78,7 @@ class RequestState:
         seconds: Time that the device spent on it.
         retried: It is drawn a second time, in a safer precision, because its first picture was ``flat`` or overflowed.
         flat: Its first picture, if all pixels of that had one colour.
+        extended_prompt: See ``Embedding.extended``, of its prompt or its negative prompt.
         previewed_at: When its last preview was made, by the monotonic clock.
     """
 
@@ -95,6 +96,7 @@ class RequestState:
     seconds: float = 0.0
     retried: bool = False
     flat: DecodedImage | None = None
+    extended_prompt: bool = False
     previewed_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -112,12 +114,13 @@ class RequestState:
 
     @property
     def extras(self) -> str:
-        """What changed its pixels besides the model: the upscaler's digest, the step cache; mostly empty."""
+        """What changed its pixels besides the model: the upscaler's digest, the step cache, weights; mostly empty."""
         if self.denoise is None:
             return ""
         upscaler = "" if self.denoise.init_image is None else self.denoise.init_image.upscaler
         step_cache = f"step cache {self.denoise.cached}" if self.denoise.cached else ""
-        return " ".join(filter(None, (upscaler, step_cache)))
+        syntax = "prompt syntax" if self.extended_prompt else ""
+        return " ".join(filter(None, (upscaler, step_cache, syntax)))
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""

@@ -11,6 +11,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,13 @@ class BatchedFamily(Family[DenoiseState]):
 
     Attributes:
         step_cache: Decides which steps are extrapolated instead of computed. The default one computes all steps.
+        clip_skip: See ``Profile.clip_skip``; the loader sets the model's.
     """
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
         super().__init__(pipe, device)
         self.step_cache = StepCache()
+        self.clip_skip = 0
         self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
@@ -55,8 +58,13 @@ class BatchedFamily(Family[DenoiseState]):
         return found if found.is_floating_point else torch.float32
 
     @abstractmethod
-    def encode(self, prompt: str) -> Embedding:
-        """Return the embedding of one prompt. It has no padding, so that it does not depend on the batch."""
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:
+        """Return the embedding of one prompt. It has no padding, so that it does not depend on the batch.
+
+        Args:
+            prompt: The prompt.
+            clip_skip: See ``Recipe.clip_skip``; 0: the family's usual one. Families without such a setting ignore it.
+        """
 
     @abstractmethod
     def forward(
@@ -118,11 +126,13 @@ class BatchedFamily(Family[DenoiseState]):
         """See Family. Each prompt is encoded on its own, so that its embedding does not depend on the batch."""
         if references:
             raise BadRecipe(f"{self.spec.title} takes no reference pictures; ask a model that edits.")
-        prompt = embed(self.encode, recipe.prompt)
+        clip_skip = recipe.clip_skip or self.clip_skip
+        encode, setting = partial(self.encode, clip_skip=clip_skip), f"clip skip {clip_skip}"
+        prompt = embed(encode, recipe.prompt, setting)
         negative = None
         if self.guided(recipe.guidance):
             # NegativePromptSupport.WITH_GUIDANCE: a negative prompt counts with guidance above 1.
-            negative = embed(self.encode, recipe.negative if recipe.guidance > 1 else "")
+            negative = embed(encode, recipe.negative if recipe.guidance > 1 else "", setting)
         return self.begin(recipe, prompt, negative, init_image)
 
     @torch.no_grad()

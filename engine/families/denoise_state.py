@@ -20,10 +20,12 @@ class Embedding:
     Attributes:
         tensors: Inputs of the family's ``forward``; the first is (tokens, channels), without padding.
         cut: The prompt was longer than the model reads, and its end was cut off.
+        extended: Weights or several chunks made it, which an older Easel did not have.
     """
 
     tensors: tuple[Tensor, ...]
     cut: bool = False
+    extended: bool = False
 
     @property
     def nbytes(self) -> int:

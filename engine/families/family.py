@@ -20,8 +20,8 @@ S = TypeVar("S", bound=PictureState)
 class EmbedPrompt(Protocol):
     """Returns the embedding of a prompt from the cache, or encodes it with the function that it is given."""
 
-    def __call__(self, encode: Callable[[str], Embedding], prompt: str, /) -> Embedding:
-        """Raises what ``encode`` raises."""
+    def __call__(self, encode: Callable[[str], Embedding], prompt: str, setting: str = "", /) -> Embedding:
+        """``setting`` is what decides the embedding besides the prompt. Raises what ``encode`` raises."""
 
 
 class Family(ABC, Generic[S]):

@@ -1,4 +1,4 @@
-"""The base class of SDXL and Stable Diffusion 1.5: a UNet, CLIP's 77 tokens, and a VAE of four channels."""
+"""The base class of SDXL and Stable Diffusion 1.5: a UNet, prompts for CLIP, and a VAE of four channels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine.contract import Recipe
 from engine.families.batched import BatchedFamily
+from engine.families.clip_prompts import same_length
 from engine.families.denoise_state import Embedding
 
 _ENDS: Mapping[str, str] = {
@@ -45,7 +46,7 @@ class UNetFamily(BatchedFamily):
         found: Tensor = self.denoiser(
             torch.cat(list(inputs)).to(dtype),
             times,
-            encoder_hidden_states=torch.stack([e.tensors[0] for e in embeddings]).to(dtype),
+            encoder_hidden_states=same_length([e.tensors[0] for e in embeddings]).to(dtype),
             return_dict=False,
             **self.added_cond(embeddings, recipes),
         )[0]
@@ -90,15 +91,6 @@ class UNetFamily(BatchedFamily):
             mean, deviation = spread
             latents = (latents - mean) / deviation
         return latents * float(vae.config.scaling_factor)
-
-    def _ids(self, tokenizer: Any, prompt: str) -> tuple[Tensor, bool]:
-        """Return (1, 77) token ids, and whether the prompt was truncated."""
-        most = tokenizer.model_max_length
-        cut = len(tokenizer(prompt).input_ids) > most
-        ids: Tensor = tokenizer(
-            prompt, padding="max_length", max_length=most, truncation=True, return_tensors="pt"
-        ).input_ids
-        return ids.to(self.device), cut
 
     def _unscaled(self, latents: Tensor) -> Tensor:
         latents = latents / float(self.pipe.vae.config.scaling_factor)

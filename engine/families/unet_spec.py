@@ -10,8 +10,11 @@ from engine.families.spec import Part, WeightKeys
 TRAINED_MULTIPLE = 64
 """Stable Diffusion was trained on sides that are multiples of this; it can draw multiples of 8."""
 
-CLIP_TOKENS = 75
-"""CLIP reads 77 tokens, two of which mark the beginning and the end."""
+CLIP_CHUNKS = 4
+"""Most chunks of a prompt. CLIP reads 77 tokens at once, two of which mark the beginning and the end."""
+
+CLIP_TOKENS = CLIP_CHUNKS * 75
+"""Most tokens of a prompt."""
 
 EULER = "EulerDiscreteScheduler"
 

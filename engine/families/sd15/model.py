@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
+from engine.families.clip_prompts import hidden_state, tokenise, weigh
 from engine.families.denoise_state import Embedding
 from engine.families.sd15.spec import SPEC
 from engine.families.unet import UNetFamily
@@ -19,10 +20,14 @@ class SD15(UNetFamily):
     spec = SPEC
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Embedding:
-        """Return (77, channels). The padding is kept, since the UNet was trained with it."""
-        ids, cut = self._ids(self.pipe.tokenizer, prompt)
-        return Embedding((self.pipe.text_encoder(ids)[0][0],), cut)
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:
+        """Return (chunks * 77, channels). The padding is kept, since the UNet was trained with it."""
+        encoder, read = self.pipe.text_encoder, tokenise(prompt, self.pipe.tokenizer)
+        found = encoder(read.ids.to(self.device), output_hidden_states=clip_skip > 1)
+        states = found[0]
+        if clip_skip > 1:
+            states = encoder.final_layer_norm(hidden_state(found, clip_skip))
+        return Embedding((weigh(states, read.weights),), read.cut, read.extended)
 
     def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:  # noqa: ARG002
         """Return no further conditioning."""

@@ -36,6 +36,8 @@ def sd15() -> Profile:
             scheduler=unet_spec.EULER,
             negative_default="lowres, blurry, bad anatomy, deformed hands",
             prompt_tokens=unet_spec.CLIP_TOKENS,
+            prompt_syntax=True,
+            clip_skip=1,
             parameters=_PARAMETERS,
         )
     )

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from engine.contract import Recipe
+from engine.families.clip_prompts import hidden_state, tokenise, weigh
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage
-from engine.families.sdxl.spec import SPEC
+from engine.families.sdxl.spec import CLIP_SKIP, SPEC
 from engine.families.unet import UNetFamily
 
 
@@ -19,15 +20,19 @@ class SDXL(UNetFamily):
     spec = SPEC
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Embedding:
-        """Return (77, channels of both encoders), and the second encoder's pooled embedding, (channels,)."""
-        pipe = self.pipe
-        ids, cut = self._ids(pipe.tokenizer, prompt)
-        first = pipe.text_encoder(ids, output_hidden_states=True)
-        ids, _ = self._ids(pipe.tokenizer_2, prompt)  # padded with another token
-        second = pipe.text_encoder_2(ids, output_hidden_states=True)
-        states = torch.cat([first.hidden_states[-2][0], second.hidden_states[-2][0]], dim=-1)
-        return Embedding((states, second[0][0]), cut)
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:
+        """Return (chunks * 77, channels of both encoders), and the second encoder's pooled embedding, (channels,).
+
+        As in A1111, the first chunk gives the pooled embedding, without weights.
+        """
+        skip = clip_skip or CLIP_SKIP
+        read = tokenise(prompt, self.pipe.tokenizer)
+        first = self.pipe.text_encoder(read.ids.to(self.device), output_hidden_states=True)
+        states = weigh(hidden_state(first, skip), read.weights)
+        read = tokenise(prompt, self.pipe.tokenizer_2)  # padded with another token
+        second = self.pipe.text_encoder_2(read.ids.to(self.device), output_hidden_states=True)
+        states = torch.cat([states, weigh(hidden_state(second, skip), read.weights)], dim=-1)
+        return Embedding((states, second[0][0]), read.cut, read.extended)
 
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None

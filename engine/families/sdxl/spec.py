@@ -11,6 +11,9 @@ from engine.families import unet_spec
 from engine.families.spec import FamilySpec, Footprint, Part, presets, priced
 from engine.spec import ModelSpec
 
+CLIP_SKIP = 2
+"""SDXL was trained with the penultimate layers of its text encoders, which A1111 calls clip skip 2."""
+
 _PIPELINE = "StableDiffusionXLPipeline"
 _MULTIPLE = 8
 _TRAILING: Mapping[str, str] = {"timestep_spacing": "trailing"}
@@ -42,6 +45,8 @@ def sdxl() -> Profile:
             pipeline=_PIPELINE,
             scheduler=unet_spec.EULER,
             prompt_tokens=unet_spec.CLIP_TOKENS,
+            prompt_syntax=True,
+            clip_skip=CLIP_SKIP,
             parameters=_PARAMETERS,
         )
     )

@@ -24,7 +24,7 @@ class ZImage(BatchedFamily):
     spec = SPEC
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Embedding:
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:  # noqa: ARG002
         """Return (tokens, channels), at most 512 tokens.
 
         The pipeline pads to 512 and discards the embeddings of the padding. Its text encoder is causal: tokens before

@@ -60,7 +60,7 @@ def test_profiles_say_everything_and_agree_with_themselves(profile: Profile) -> 
     assert not profile.negative_default or profile.negative is not NegativePromptSupport.NEVER
     assert profile.scheduler in ("", *family.schedulers)
     assert bool(profile.scheduler) == bool(family.schedulers)
-    assert profile.prompt_tokens == (512 if profile.family == "z_image" else 75)
+    assert profile.prompt_tokens == (512 if profile.family == "z_image" else 300)
     assert profile.languages == (("en", "zh") if profile.family == "z_image" else ("en",))
 
 

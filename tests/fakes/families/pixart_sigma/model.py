@@ -24,7 +24,7 @@ class PixArtSigma(BatchedFamily):
     spec = SPEC
 
     @torch.no_grad()
-    def encode(self, prompt: str) -> Embedding:
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:
         """Return (tokens, channels). The pipeline masks its padding everywhere, so that none is needed."""
         text = prompt.lower().strip()
         tokenizer = self.pipe.tokenizer

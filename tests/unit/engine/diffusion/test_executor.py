@@ -28,6 +28,7 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.diffusion.executor import FIRST_PAUSE, StepExecutor
+from engine.diffusion.fingerprint import with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.request_state import RequestState
 from engine.families.denoise_state import DenoiseState
@@ -414,6 +415,15 @@ def test_a_picture_of_one_colour_is_handed_over_when_no_safer_precision_can_be_l
     found = image(ends.ends[1])
     assert (value(found), found.precision, found.notes) == (9, "fp16", (PROMPT_CUT,))
     assert value(ends.ends[2]) == 1
+
+
+def test_a_picture_records_that_its_prompt_has_weights(toy: Toy, ends: Ends) -> None:
+    guided = replace(TOY, guidance=2.0)
+    recipes = (TOY, replace(TOY, prompt="(a)"), replace(guided, negative="b"), replace(guided, negative="(b)"))
+    paint(OneModel({"fp32": toy}), ends, *recipes)
+    weighted = with_extras("setup of toy", "prompt syntax")
+    found = [image(ends.ends[n]).setup for n in range(1, 5)]
+    assert found == ["setup of toy", weighted, "setup of toy", weighted]
 
 
 def test_a_picture_of_one_colour_that_overflows_in_a_safer_precision_is_handed_over(ends: Ends) -> None:

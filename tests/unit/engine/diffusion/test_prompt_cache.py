@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 from engine.diffusion.prompt_cache import PromptCache
 from tests.unit.engine.diffusion.toy import Toy
 
@@ -23,6 +25,14 @@ def test_models_do_not_share_what_they_read() -> None:
     prompts.embed("one", toy.encode, "a")
     prompts.embed("two", toy.encode, "a")
     assert toy.encoded == ["a", "a"]
+
+
+def test_another_clip_skip_is_another_embedding() -> None:
+    toy = Toy()
+    prompts = PromptCache()
+    for skip in (0, 2, 2, 0):
+        prompts.embed("toy", partial(toy.encode, clip_skip=skip), "a", f"clip skip {skip}")
+    assert toy.encoded == ["a", "a 2"]
 
 
 def test_one_that_is_too_large_is_kept_until_the_next() -> None:

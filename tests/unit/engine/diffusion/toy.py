@@ -53,10 +53,14 @@ class Toy(BatchedFamily):
     def denoiser(self) -> Any:
         return SimpleNamespace(dtype=torch.float32)
 
-    def encode(self, prompt: str) -> Embedding:
+    def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:
         self.on_encode(prompt)
-        self.encoded.append(prompt)
-        return Embedding((torch.tensor([float("nan") if prompt == "nan" else 0.0]),), cut=prompt == "long")
+        self.encoded.append(f"{prompt} {clip_skip}" if clip_skip else prompt)
+        return Embedding(
+            (torch.tensor([float("nan") if prompt == "nan" else 0.0]),),
+            cut=prompt == "long",
+            extended=prompt.startswith("("),
+        )
 
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
