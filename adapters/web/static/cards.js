@@ -4,7 +4,7 @@ import { Refused, newKey, press } from "./api.js";
 import { showProgress } from "./engine.js";
 import { announce, made, t } from "./texts.js";
 
-const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", cancel: "i-stop" };
+const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", prompt: "i-copy", cancel: "i-stop" };
 /** Buttons that belong to one picture, in their order, and what they are called beside it. */
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 const COPIED_MS = 2000;

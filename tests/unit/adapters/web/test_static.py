@@ -9,6 +9,7 @@ import pytest
 
 from adapters.web.pages import STATIC
 from bot.cards import i18n
+from bot.features import COMMANDS
 from engine.families.z_image.spec import demo
 
 SCRIPTS = sorted(STATIC.glob("*.js"))
@@ -70,3 +71,14 @@ def test_nothing_is_put_in_as_markup_and_nothing_comes_from_elsewhere() -> None:
             "onclick=",
         ):
             assert never not in source, f"{path.name}: {never}"
+
+
+def test_every_button_of_a_job_has_an_icon_and_every_icon_is_drawn() -> None:
+    cards = (STATIC / "cards.js").read_text(encoding="utf-8")
+    (table,) = re.findall(r"const ICONS = \{(.*)\};", cards)
+    icons = dict(re.findall(r'(\w+): "([a-z-]+)"', table))
+    # A favourite is a star of its own, and at the page nobody else's pictures can be reported.
+    assert set(icons) == set(COMMANDS.job_buttons) - {"favourite", "report"}
+    symbols = re.findall(r'<symbol id="([a-z-]+)"', PAGE.read_text(encoding="utf-8"))
+    scripts = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
+    assert {*icons.values(), *re.findall(r'"(i-[a-z]+)"', scripts)} <= set(symbols)
