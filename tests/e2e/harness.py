@@ -8,15 +8,11 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from adapters.cli.clock import SystemClock
 from bot.core.access import AccessMode, Owners
 from bot.core.ports import Surface
-from bot.core.quotas import Limit
-from bot.dispatch.service import Dispatch
-from bot.observability.metrics import Metrics
 from bot.storage.database import Database
-from bot.studio import Studio
 from tests.fakes.engine import FakeEngine
+from tests.fakes.service import build_service
 
 OWNER = "900"
 """The owner's id on every platform."""
@@ -59,25 +55,12 @@ class PlatformHarness:
     async def open(self) -> None:
         """Open the folder as a new process does."""
         self.db = await Database.open(self.folder / "easel.db")
-        pictures, clock = self.folder / "pictures", SystemClock()
-        self.dispatch = Dispatch(
+        self.dispatch, self.studio = build_service(
             self.db,
-            pictures,
+            self.folder,
             self.engine,
-            clock=clock,
-            metrics=Metrics(CollectorRegistry()),
-            owners=self._owners,
-            access=self._access,
-        )
-        self.studio = Studio(
-            self.db,
-            self.engine,
-            self.dispatch,
-            self.dispatch.live,
-            clock=clock,
-            pictures=pictures,
-            sheets=self.folder / "sheets",
-            quota=Limit(self._quota),
+            CollectorRegistry(),
+            quota=self._quota,
             owners=self._owners,
             access=self._access,
         )

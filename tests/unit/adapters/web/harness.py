@@ -16,7 +16,6 @@ from aiohttp import ClientResponse, FormData, web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
 from adapters.web.identity import PLACE
 from adapters.web.platform import PLATFORM
@@ -24,14 +23,11 @@ from adapters.web.service import CLOSE_SECONDS, application, connection_options
 from adapters.web.settings import WebSettings
 from bot.core.messages import EventRef
 from bot.core.people import Actor
-from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
-from bot.dispatch.service import Dispatch
-from bot.observability.metrics import Metrics
 from bot.settings import Settings
 from bot.storage.database import Database
-from bot.studio import Studio
 from tests.fakes.engine import FakeEngine
+from tests.fakes.service import build_service
 from tests.fakes.step_gate import StepGate
 
 Json = dict[str, Any]
@@ -110,17 +106,12 @@ class WebHarness:
         """Build it as the composition root does, and end it in the opposite order."""
         async with await Database.open(self.folder / "easel.db") as self.db:
             self.registry = CollectorRegistry()
-            clock, pictures = SystemClock(), self.folder / "pictures"
-            self.dispatch = Dispatch(self.db, pictures, self.engine, clock=clock, metrics=Metrics(self.registry))
-            self.studio = Studio(
+            self.dispatch, self.studio = build_service(
                 self.db,
+                self.folder,
                 self.engine,
-                self.dispatch,
-                self.dispatch.live,
-                clock=clock,
-                pictures=pictures,
-                sheets=self.folder / "sheets",
-                quota=Limit(50),
+                self.registry,
+                quota=50,
                 max_counts={"web": 16},
                 link=self.settings.public_url or "",
             )
