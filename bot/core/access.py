@@ -54,7 +54,6 @@ class Newcomer:
         name: What the platform calls them; data, never markup.
         verdict: See AccessDecision.
         asked_at: When they last started to wait, in Unix seconds.
-        told_at: When a digest mentioned them; None if none did.
         decided_by: Who answered last, ``platform:user id`` or ``operator``.
     """
 
@@ -65,7 +64,6 @@ class Newcomer:
     name: str
     verdict: AccessDecision
     asked_at: float
-    told_at: float | None = None
     decided_by: str = ""
 
 

@@ -132,10 +132,6 @@ class Live:
         """Whether the job's previews are viewed."""
         return job_id in self._preview_viewers
 
-    def viewers(self, job_id: int) -> int:
-        """Return how many view the job, with or without previews."""
-        return len(self._viewers.get(job_id, ()))
-
     def on_job_changed(self, event: JobChanged) -> None:
         """Wake the job's viewers."""
         self.wake(event.job_id)

@@ -32,7 +32,6 @@ from bot.observability.metrics import Metrics
 from bot.privacy.deletion import RetentionWorker
 from bot.privacy.exports import ExportWorker
 from bot.provenance.metadata import MetadataWriter
-from bot.queue.fair_queue import Weights
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from bot.storage import people
@@ -67,7 +66,6 @@ class Dispatch:
         clock: Clock,
         metrics: Metrics,
         limit: int = QUEUE_LIMIT,
-        weights: Weights | None = None,
         keep_free: float = 0.0,
         owners: Owners | None = None,
         access: Mapping[str, AccessMode] | None = None,
@@ -80,7 +78,6 @@ class Dispatch:
         clock: Time.
         metrics: Gets counts and durations.
         limit: Most waiting jobs.
-        weights: Weights of places and people in the queue; equal by default.
         keep_free: Percentage of the disk to keep free by removing the oldest pictures; 0 turns that off.
         owners: Those who are notified of newcomers; none by default.
         access: Access mode by platform; open by default.
@@ -98,7 +95,7 @@ class Dispatch:
         self._bus = EventBus()
         self.live = Live(self._bus)
         estimate, overhead, active = DurationEstimate(), Overhead(), ActiveJobs()
-        self._queue = JobQueue(estimate.cost, weights)
+        self._queue = JobQueue(estimate.cost)
         self._batcher = Batcher(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
         calibration = EtaCalibration()
         self._eta = EtaEstimator(

@@ -31,8 +31,6 @@ OTHER_REVISION = "other_revision"
 OTHER_SETUP = "other_setup"
 OTHER_PRECISION = "other_precision"
 OTHER_DEVICE = "other_device"
-
-SETUP_CHANGE_CODES = (OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
 """Notes of a repeated picture whose setup differs from the first time."""
 
 _STOPPABLE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)

@@ -1,8 +1,8 @@
 """Hierarchical start-time fair queueing of places, and of the people in each place, in virtual device seconds.
 
 Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996: each waiting flow has a start tag, and the flow with the
-smallest tag is served next. Its tag then grows by the cost of the service, divided by the flow's weight. Virtual time is
-the tag of the flow in service. A returning flow starts at the current virtual time, so that idle time gives no credit.
+smallest tag is served next. Its tag then grows by the cost of the service, divided by the flow's weight: 1 for people,
+``CROWD`` at most for places. Virtual time is the tag of the flow in service. A returning flow starts at the current virtual time, so that idle time gives no credit.
 """
 
 from __future__ import annotations
@@ -38,14 +38,12 @@ class Charge:
         lane: The lane in which it was charged.
         seconds_per_picture: Expected device seconds of one picture.
         place_weight: Weight of the place at that time.
-        person_weight: Weight of the person at that time.
     """
 
     ticket: Ticket
     lane: Lane
     seconds_per_picture: float
     place_weight: float
-    person_weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +162,6 @@ class FairQueue:
             heapq.heapify(self._heap)
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Relative weights of places and of people; each is above 0, and 1 by default.
-
-    Attributes:
-        place: By the id of the place (a ticket's ``place``).
-        person: By the person's id.
-    """
-
-    place: Callable[[int], float] = lambda _: 1.0
-    person: Callable[[int], float] = lambda _: 1.0
-
-
 class QueueKey(NamedTuple):
     """Where a person's queue is indexed, by its first item.
 
@@ -216,15 +201,13 @@ class PersonQueue:
 class HierarchicalFairQueue:
     """One lane: a fair queue of places, and in each place a fair queue of people."""
 
-    def __init__(self, lane: Lane, cost: Callable[[Ticket], float], weights: Weights) -> None:
+    def __init__(self, lane: Lane, cost: Callable[[Ticket], float]) -> None:
         """Args:
         lane: The lane.
         cost: Expected device seconds of one picture.
-        weights: Weights of places and people.
         """
         self._lane = lane
         self._cost = cost
-        self._weights = weights
         self._places = FairQueue()
         self._people: dict[int, FairQueue] = {}
         self._queues: dict[tuple[int, int], PersonQueue] = {}
@@ -262,7 +245,7 @@ class HierarchicalFairQueue:
         people = self._people[queue.place]
         person = people.rank(queue.person)[0] - people.smallest_tag()
         place = self._places.rank(queue.place)[0] - self._places.smallest_tag()
-        return max(person * self._weights.person(queue.person), place * self._place_weight(queue.place))
+        return max(person, place * self._place_weight(queue.place))
 
     def advance(self, queue: PersonQueue) -> None:
         """A batch begins with this queue's first item: virtual time advances."""
@@ -272,17 +255,16 @@ class HierarchicalFairQueue:
     def charge(self, queue: PersonQueue, pictures: int) -> Charge:
         """Charge a person and the place for this many pictures of the queue's first item."""
         ticket = queue.head.ticket
-        place, person = self._place_weight(queue.place), self._weights.person(queue.person)
-        charge = Charge(ticket, self._lane, self._cost(ticket), place, person)
+        charge = Charge(ticket, self._lane, self._cost(ticket), self._place_weight(queue.place))
         self.adjust(charge, charge.seconds_per_picture * pictures)
         return charge
 
     def adjust(self, charge: Charge, seconds: float) -> None:
-        """Charge this many more device seconds with the weights of a charge; a negative number is a refund."""
+        """Charge this many more device seconds with the place's weight of a charge; a negative number is a refund."""
         place, person = charge.ticket.place, charge.ticket.person_id
         self._places.charge(place, seconds / charge.place_weight)
         if (people := self._people.get(place)) is not None:
-            people.charge(person, seconds / charge.person_weight)
+            people.charge(person, seconds)
 
     def order(self) -> list[WorkItem]:
         """Return all items in the order in which they would begin if no others came. Takes O(n log n)."""
@@ -293,11 +275,10 @@ class HierarchicalFairQueue:
             here: list[tuple[float, int, int, float, WorkItem]] = []
             for person in people:
                 tag, number = people.rank(person)
-                weight = self._weights.person(person)
                 for item in self._queues[place, person].items.values():
                     cost = self._cost(item.ticket) * len(item.indexes)
                     here.append((tag, number, next(numbers), cost, item))
-                    tag += cost / weight
+                    tag += cost
             here.sort()
             tag, number = self._places.rank(place)
             weight = self._place_weight(place)
@@ -307,5 +288,5 @@ class HierarchicalFairQueue:
         everywhere.sort()
         return [entry[3] for entry in everywhere]
 
-    def _place_weight(self, place: int) -> float:
-        return min(len(self._people[place]), CROWD) * self._weights.place(place)
+    def _place_weight(self, place: int) -> int:
+        return min(len(self._people[place]), CROWD)

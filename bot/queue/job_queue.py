@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from bot.core.ports import Ticket
-from bot.queue.fair_queue import Charge, HierarchicalFairQueue, PersonQueue, QueueKey, Weights, WorkItem
+from bot.queue.fair_queue import Charge, HierarchicalFairQueue, PersonQueue, QueueKey, WorkItem
 from engine.contract import Lane
 
 BULK_ABOVE = 8
@@ -37,12 +37,9 @@ Fits = Callable[[WorkItem, Lane], bool]
 class JobQueue:
     """All waiting jobs. Wakes the dispatcher when they change."""
 
-    def __init__(self, cost: Callable[[Ticket], float] = lambda _: 1.0, weights: Weights | None = None) -> None:
-        """Args:
-        cost: Expected device seconds of one picture.
-        weights: Weights of places and people; equal by default.
-        """
-        self._scheduler = Scheduler(cost, weights)
+    def __init__(self, cost: Callable[[Ticket], float] = lambda _: 1.0) -> None:
+        """``cost`` returns the expected device seconds of one picture."""
+        self._scheduler = Scheduler(cost)
         self._nonempty = asyncio.Event()
         self._changed = asyncio.Event()
         self.version = 0
@@ -130,12 +127,9 @@ class JobQueue:
 class Scheduler:
     """Picks the next batch in O(log n), whatever waits."""
 
-    def __init__(self, cost: Callable[[Ticket], float], weights: Weights | None = None) -> None:
-        """Args:
-        cost: Expected device seconds of one picture.
-        weights: Weights of places and people; equal by default.
-        """
-        self._lanes = {lane: HierarchicalFairQueue(lane, cost, weights or Weights()) for lane in Lane}
+    def __init__(self, cost: Callable[[Ticket], float]) -> None:
+        """``cost`` returns the expected device seconds of one picture."""
+        self._lanes = {lane: HierarchicalFairQueue(lane, cost) for lane in Lane}
         self._cost = cost
         self._by_job: dict[int, PersonQueue] = {}
         self._by_person: dict[int, dict[int, PersonQueue]] = {}

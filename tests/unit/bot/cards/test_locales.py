@@ -16,7 +16,7 @@ from bot.cards import i18n
 from bot.core import errors
 from bot.core.jobs import JobState
 from bot.core.quotas import Dimension, Window
-from bot.drawing import job_actions
+from bot.drawing.job_actions import OTHER_DEVICE, OTHER_PRECISION, OTHER_REVISION, OTHER_SETUP
 from bot.features import COMMANDS
 from engine.contract import ERRORS, PROMPT_CUT, SAFER
 
@@ -55,7 +55,10 @@ BUILT = {
         for what in ("image", "mask")
         for why in ("unreadable", "damaged", "too_large", "format")
     ),
-    *(f"note.engine.{code}" for code in (PROMPT_CUT, SAFER, *job_actions.SETUP_CHANGE_CODES)),
+    *(
+        f"note.engine.{code}"
+        for code in (PROMPT_CUT, SAFER, OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
+    ),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 

@@ -67,7 +67,7 @@ class World:
     def in_flight(self, job_id: int, lane: Lane) -> None:
         """Hand one picture of a job to the engine."""
         ticket = Ticket(job_id, 1, 1, KIND)
-        item = WorkItem(ticket, (0,), charge=Charge(ticket, lane, 1.0, 1.0, 1.0))
+        item = WorkItem(ticket, (0,), charge=Charge(ticket, lane, 1.0, 1.0))
         self.batcher.begin([(item, recipes_of(job_id, REQUEST)[:1])], 1)
 
     def expected(self, job_id: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from bot.core.ports import Ticket
-from bot.queue.fair_queue import CROWD, Weights, WorkItem
+from bot.queue.fair_queue import CROWD, WorkItem
 from bot.queue.job_queue import AGED_EVERY, BULK_ABOVE, LOOK_AHEAD, MAX_PASSES, Scheduler
 from engine.contract import Lane
 
@@ -15,9 +15,9 @@ from engine.contract import Lane
 class Line:
     """A scheduler, and the jobs that were begun."""
 
-    def __init__(self, costs: Mapping[int, float] | None = None, weights: Weights | None = None) -> None:
+    def __init__(self, costs: Mapping[int, float] | None = None) -> None:
         self.costs = costs or {}
-        self.scheduler = Scheduler(lambda t: self.costs.get(t.person_id, 1.0), weights)
+        self.scheduler = Scheduler(lambda t: self.costs.get(t.person_id, 1.0))
         self.fits: Callable[[WorkItem, Lane], bool] = lambda *_: True
         self._ids = 0
 
@@ -116,14 +116,6 @@ def test_the_weight_of_a_place_is_its_number_of_people_up_to_a_limit() -> None:
         line.put(1, place=-1)
     led = line.people(4 * (CROWD + 1))
     assert led.count(1) in (4, 5), "one in nine: neither half of all nor nearly nothing"
-
-
-def test_weights_can_be_set() -> None:
-    line = Line(weights=Weights(person=lambda person: 3.0 if person == 1 else 1.0))
-    for _ in range(8):
-        line.put(1)
-        line.put(2)
-    assert line.people(8).count(1) == 6
 
 
 def test_large_requests_go_when_nothing_urgent_waits() -> None:
