@@ -32,6 +32,7 @@ from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
 from bot.drawing import admission
+from bot.drawing.lora_rules import EVERYONE, fits
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
 from bot.history import listing, queries
@@ -44,7 +45,7 @@ from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
-from engine.contract import READY, Engine, EngineState, Profile
+from engine.contract import READY, Engine, EngineState, LoraInfo, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,8 +341,14 @@ class Studio:
     def help(self, locale: str) -> Card:
         """Return the help card; each surface adds its own examples."""
         profiles = self.profiles()
+        usable = (lora.name for lora in self.loras() if fits(lora, profiles[0]) and EVERYONE in lora.who)
         return history_cards.help_card(
-            profiles, self.styles(), tuple(profiles[0].presets), self._ctx.max_count(""), locale
+            profiles,
+            self.styles(),
+            tuple(profiles[0].presets),
+            self._ctx.max_count(""),
+            locale,
+            lora=next(usable, ""),
         )
 
     def refused(self, refusal: Refusal, locale: str) -> Card:
@@ -359,6 +366,10 @@ class Studio:
     def profiles(self) -> tuple[Profile, ...]:
         """Return the available models; the first is the default."""
         return self._engine.profiles()
+
+    def loras(self) -> tuple[LoraInfo, ...]:
+        """Return the LoRAs that requests may name, by name; some may be for certain people alone."""
+        return self._engine.loras()
 
     def engine(self) -> EngineState:
         """Return the state of the engine."""

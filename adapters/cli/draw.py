@@ -23,7 +23,7 @@ from adapters.cli.output import refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
 from bot.core import recipes
 from bot.core.errors import BadInput, Unavailable
-from bot.core.requests import DrawForm, DrawRequest, SourceImage
+from bot.core.requests import DrawForm, DrawRequest, SourceImage, without_trigger
 from bot.drawing import flags, request_rules, source_image
 from bot.moderation.word_list import shipped_words
 from bot.provenance import a1111, metadata
@@ -72,6 +72,8 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
     paths = plan_paths(args.output, [job.seed for job in jobs])
     for key in request.notes:
         warn(key)
+    for lora in without_trigger(request, engine.loras()):
+        warn("note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers))
     return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True))))
 
 

@@ -117,6 +117,10 @@ def _parser() -> _Parser:
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
+    lora = add("lora", "List the LoRAs that requests may name.", "lora")
+    about = "List them with their families, files and trigger words, and say what is left out and why."
+    actions = lora.add_subparsers(required=True, metavar="ACTION", dest="action")
+    actions.add_parser("list", help=about, description=about, allow_abbrev=False)
     claim = add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "serve")
     claim.set_defaults(command="claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")

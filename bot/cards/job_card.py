@@ -14,14 +14,18 @@ from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture, PictureFile
 from bot.core.ports import QueuePosition
+from bot.core.requests import DrawRequest, without_trigger
 from bot.core.strictness import SPOILER
-from engine.contract import Profile
+from engine.contract import LoraInfo, Profile
 
 ORIGINAL = "original"
 """The action that hands out original files."""
 
 _SHORT_LIST = 4
 """So many seeds are listed; of more, the first and the last."""
+
+_TRIGGERS = 4
+"""So many trigger words of a LoRA are named."""
 
 _TONES: Mapping[JobState, Tone] = {
     JobState.HELD: Tone.WAITING,
@@ -58,6 +62,7 @@ def card_of(
     waiting: QueuePosition | None = None,
     progress: float | None = None,
     profile: Profile | None = None,
+    loras: Sequence[LoraInfo] = (),
     notes: Sequence[str] = (),
     owned: bool = True,
     stalled: bool = False,
@@ -73,6 +78,7 @@ def card_of(
         waiting: Where it stands in the queue, while it waits.
         progress: 0 to 1 while it is drawn.
         profile: The job's model; None when it is not there any more.
+        loras: The engine's LoRAs, which have titles and trigger words.
         notes: Keys of further sentences, such as ``note.unclear``.
         owned: Whether anybody is known who can let newcomers in.
         stalled: What is drawn of it waits until it can be stored.
@@ -92,8 +98,8 @@ def card_of(
         asker=job.asker,
         job_id=job.id,
         progress=progress if job.state is JobState.RUNNING and not begins_later else None,
-        notes=_notes(job, pictures, notes),
-        facts=facts_of(job, pictures, profile) if finished else (),
+        notes=(*_notes(job, pictures, notes), *trigger_notes(job.request, loras, job.locale)),
+        facts=facts_of(job, pictures, profile, loras) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
         buttons=rows_of(job, pictures, profile, buttons),
         private=job.request.private,
@@ -154,7 +160,17 @@ def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
     )
 
 
-def facts_of(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> tuple[Fact, ...]:
+def trigger_notes(request: DrawRequest, loras: Sequence[LoraInfo], locale: str) -> tuple[str, ...]:
+    """Return a note for each LoRA whose trigger words the prompt lacks."""
+    return tuple(
+        text(locale, "note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers[:_TRIGGERS]))
+        for lora in without_trigger(request, loras)
+    )
+
+
+def facts_of(
+    job: Job, pictures: Sequence[Picture], profile: Profile | None, loras: Sequence[LoraInfo] = ()
+) -> tuple[Fact, ...]:
     """Return what decided the pictures, and how long the device took for them."""
     request, locale = job.request, job.locale
     usual = profile is not None and request.negative == profile.negative_default
@@ -170,10 +186,18 @@ def facts_of(job: Job, pictures: Sequence[Picture], profile: Profile | None) -> 
         ("fact.size", f"{request.width}x{request.height}"),
         ("fact.model", request.model if profile is None else profile.title),
         ("fact.style", request.style),
+        ("fact.loras", _loras(request, loras, locale)),
         ("fact.negative_default" if usual else "fact.negative", request.negative),
         ("fact.time", text(locale, "duration.seconds", seconds=durations.number(job.seconds, locale))),
     )
     return tuple(Fact(text(locale, label), value) for label, value in values if value)
+
+
+def _loras(request: DrawRequest, known: Sequence[LoraInfo], locale: str) -> str:
+    titles = {lora.name: lora.title for lora in known}
+    return ", ".join(
+        f"{titles.get(lora.name, lora.name)} {durations.number(lora.weight, locale)}" for lora in request.loras
+    )
 
 
 def _listed(seeds: Sequence[int]) -> str:

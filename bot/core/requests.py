@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.contract import LoraRequest
+from bot.core.texts import fold
+from engine.contract import LoraInfo, LoraRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +116,11 @@ class DrawRequest:
     clip_skip: int = 0
     control: str = ""
     control_weight: float = 1.0
+
+
+def without_trigger(request: DrawRequest, known: Sequence[LoraInfo]) -> tuple[LoraInfo, ...]:
+    """Return the request's LoRAs that have trigger words of which the prompt holds none."""
+    prompt = fold(request.prompt)
+    by_name = {lora.name: lora for lora in known}
+    used = [by_name[lora.name] for lora in request.loras if lora.name in by_name]
+    return tuple(lora for lora in used if lora.triggers and not any(fold(word) in prompt for word in lora.triggers))

@@ -26,7 +26,7 @@ class JobPresenter:
     ) -> None:
         """Args:
         folder: Where pictures are kept.
-        engine: Has the models' titles and abilities.
+        engine: Has the models' titles and abilities, and the LoRAs' titles and trigger words.
         live: Says whether a job is stalled or preempted.
         owners: A held job's card says so when no owner is known who could let the person in.
         buttons: The buttons that cards of jobs can have, by action.
@@ -55,6 +55,7 @@ class JobPresenter:
             waiting=waiting,
             progress=progress,
             profile=profile,
+            loras=self._engine.loras(),
             owned=bool(self._owners.everybody()),
             stalled=self._live.is_stalled(job.id),
             preempted=self._live.is_preempted(job.id),

@@ -1,4 +1,4 @@
-"""Commands on a job: reroll, draw from a seed, vary, upscale, draw again, copy the prompt, original files, cancel."""
+"""Commands of drawing: the list of LoRAs; on a job reroll, seed, vary, upscale, again, prompt, original files, cancel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Awaitable
 from bot.cards import job_card
 from bot.cards.i18n import text
 from bot.cards.job_buttons import JobButton, Stage
+from bot.commands import permissions
 from bot.commands.arguments import NUMBER
-from bot.commands.model import Command, CommandResult, Invocation, Permission
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import recipes
@@ -18,7 +19,9 @@ from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
+from bot.drawing.cards import loras_card
 from bot.drawing.flags import line_is_whole, prompt_line
+from bot.drawing.lora_rules import fits, matches, may_use
 from engine.contract import Capability, Profile
 
 
@@ -95,6 +98,16 @@ async def _cancel(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return CommandResult(changed=job, notice="" if won else text(invocation.actor.locale, "refusal.job.ended"))
 
 
+async def _loras(ctx: AppContext, invocation: Invocation) -> Card:
+    """List the LoRAs that fit the default model and that the actor may use here; with words, those that have them."""
+    actor, words = invocation.actor, invocation.args.get("words", "")
+    async with ctx.db.read() as tx:
+        admin = await permissions.is_admin(tx, actor, invocation.place)
+    profile = ctx.profiles()[0]
+    usable = (lora for lora in ctx.loras() if fits(lora, profile) and may_use(lora, actor, admin=admin))
+    return loras_card([lora for lora in usable if matches(lora, words)], profile, actor.locale, words=words)
+
+
 def _has_prompt(job: Job, _picture: Picture | None, _profile: Profile | None) -> bool:
     return bool(job.request.typed)
 
@@ -153,6 +166,13 @@ COMMANDS = (
         on_job=True,
         updates=True,
         button=JobButton(stages=frozenset({Stage.OPEN}), danger=True),
+    ),
+    Command(
+        name="loras",
+        permission=Permission.ANYBODY,
+        handler=_loras,
+        args=(Arg("words", ArgType.TEXT, required=False),),
+        personal=True,
     ),
     Command(
         name="again",

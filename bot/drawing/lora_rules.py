@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bot.core.errors import BadInput
 from bot.core.people import Actor
-from bot.core.texts import decimal, nearest, shown
+from bot.core.texts import decimal, fold, nearest, shown
 from bot.drawing.lora_syntax import WEIGHT, TypedLora, lora_key, parse_list
 from bot.drawing.styles import Style, list_names
 from engine.contract import LoraInfo, LoraRequest, Profile
@@ -82,6 +82,12 @@ def find_lora(name: str, known: Sequence[LoraInfo]) -> LoraInfo | None:
 def fits(lora: LoraInfo, profile: Profile) -> bool:
     """Return whether a LoRA can be tried with a model; one whose file names no family can be tried with all."""
     return lora.family in {"", profile.family}
+
+
+def matches(lora: LoraInfo, words: str) -> bool:
+    """Return whether a LoRA's name, title and trigger words together hold each of the words."""
+    text = fold(" ".join((lora.name, lora.title, *lora.triggers)))
+    return all(word in text for word in fold(words).split())
 
 
 def _weight(lora: TypedLora, info: LoraInfo) -> float:

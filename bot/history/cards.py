@@ -104,9 +104,24 @@ def history_card(
 
 
 def help_card(
-    profiles: Sequence[Profile], styles: Sequence[str], presets: Sequence[str], most: int, locale: str
+    profiles: Sequence[Profile],
+    styles: Sequence[str],
+    presets: Sequence[str],
+    most: int,
+    locale: str,
+    *,
+    lora: str = "",
 ) -> Card:
-    """Return the help card; the first of ``profiles`` is the default, ``most`` is the maximum count in this place."""
+    """Return the help card.
+
+    Args:
+        profiles: The models; the first is the default.
+        styles: Names of the styles.
+        presets: Names of the sizes.
+        most: Most pictures of one request in this place.
+        locale: The person's locale.
+        lora: Name of a LoRA that everybody may use with the default model; empty if there is none.
+    """
     model = profiles[0]
     lines: list[tuple[str, Mapping[str, str | int]]] = [
         ("help.prompt", {}),
@@ -121,6 +136,8 @@ def help_card(
     if styles:
         example = f'"{styles[0]}"' if " " in styles[0] else styles[0]
         lines.append(("help.style", {"example": shown(example), "known": list_names(styles)}))
+    if lora:
+        lines.append(("help.lora", {"example": f"{lora}:0.8"}))
     if len(profiles) > 1:
         lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
     lines.append(("help.private", {}))

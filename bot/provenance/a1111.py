@@ -64,7 +64,7 @@ def parameters(
     A line of the prompt that begins with ``Negative prompt:`` or ``Steps:`` would be misread. It is joined to the line
     before it, and the space in the marker becomes a no-break space, which looks the same and which tokenizers treat as a
     space. Other line breaks stay. As in A1111, Size of an enlarged picture is the size before, and Hires upscale is the
-    factor.
+    factor. LoRAs stand behind the prompt, as people type them.
 
     Args:
         recipe: The picture's recipe.
@@ -93,7 +93,7 @@ def parameters(
         "Style": style,
         "Version": f"Easel {easel_version()}",
     }
-    lines = [_safe(recipe.prompt)]
+    lines = [" ".join([_safe(recipe.prompt), *(f"<lora:{lora.name}:{lora.weight:g}>" for lora in recipe.loras)])]
     if recipe.negative:
         lines.append(f"{_NEGATIVE} {_safe(recipe.negative)}")
     lines.append(", ".join(f"{key}: {_quote(value)}" for key, value in settings.items() if value))

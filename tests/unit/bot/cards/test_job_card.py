@@ -17,7 +17,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
 from bot.features import COMMANDS
-from engine.contract import ERRORS, SAFER, Capability, Profile
+from engine.contract import ERRORS, SAFER, Capability, LoraInfo, LoraRequest, Profile
 from engine.families.z_image.spec import demo
 from tests.unit.bot.cards.factories import make_job, make_pictures
 
@@ -31,12 +31,14 @@ def card(
     progress: float | None = None,
     *,
     preempted: bool = False,
+    loras: tuple[LoraInfo, ...] = (),
 ) -> Card:
     return card_of(
         made,
         shown,
         pictures_dir=FOLDER,
         buttons=COMMANDS.job_buttons,
+        loras=loras,
         waiting=waiting,
         progress=progress,
         profile=demo(),
@@ -138,6 +140,22 @@ def test_style_and_negative_prompt_are_facts_where_there_are_any() -> None:
     assert {"Style": "ink", "Negative prompt": "text", "Guidance": "2.5"}.items() <= {
         f.label: f.value for f in found.facts
     }.items()
+
+
+def test_loras_are_facts_and_missing_trigger_words_a_note() -> None:
+    known = (LoraInfo("ink", "Ink Wash", ("ink wash", "Brush")), LoraInfo("oil", "Oil"))
+    loras = (LoraRequest("ink", 0.75), LoraRequest("oil"), LoraRequest("gone", -1.0))
+
+    def shown(state: JobState, prompt: str) -> Card:
+        return card(make_job(state, prompt=prompt, loras=loras), loras=known)
+
+    found = shown(JobState.PAINTED, "a red apple")
+    assert facts(found)["LoRAs"] == "Ink Wash 0.75, Oil 1, gone -1"
+    assert found.notes[-1] == (
+        "The LoRA Ink Wash shows best with one of its trigger words in the prompt: ink wash, Brush."
+    )
+    assert shown(JobState.QUEUED, "a red apple").notes == found.notes[-1:]
+    assert not shown(JobState.QUEUED, "a red apple, INK WASH").notes
 
 
 def test_a_single_picture_has_two_rows_of_buttons() -> None:

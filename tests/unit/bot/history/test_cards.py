@@ -49,7 +49,7 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 @pytest.mark.parametrize("locale", LOCALES)
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (demo(), z_image_turbo())
-    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale).notes)
+    notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale, lora="ink").notes)
     # Strength needs a starting picture, which nothing takes yet.
     assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.FLAG_NAMES) - {"strength"}
     for word in (*BUILT_IN, *PRESET_RATIOS, "256x144"):

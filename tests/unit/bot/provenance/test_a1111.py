@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.drawing.lora_syntax import take_tags
 from bot.provenance.a1111 import easel_version, parameters, sampler_of
-from engine.contract import Recipe
+from engine.contract import LoraRequest, Recipe
 from engine.families.z_image.spec import demo
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
@@ -32,6 +33,14 @@ def test_a_negative_prompt_has_its_own_line() -> None:
     assert lines[1] == "Negative prompt: text, frames"
     assert "CFG scale: 4.5," in lines[2]
     assert "Style: ink," in lines[2]
+
+
+def test_loras_stand_behind_the_prompt_as_people_type_them() -> None:
+    recipe = replace(RECIPE, negative="text", loras=(LoraRequest("ink", 0.75), LoraRequest("oil", -1.0)))
+    text = parameters(recipe, "Easel demo")
+    assert text.split("\n")[0] == "a red apple <lora:ink:0.75> <lora:oil:-1>"
+    prompt, loras = take_tags(as_a1111(text).prompt)
+    assert (prompt, [lora.name for lora in loras]) == ("a red apple", ["ink", "oil"])
 
 
 PROMPTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.just("\n"), min_size=1).filter(str.strip)

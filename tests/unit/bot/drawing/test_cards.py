@@ -1,0 +1,62 @@
+"""The list of LoRAs: those that fit the default model and that the person may use here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bot.commands.model import Invocation
+from bot.context import AppContext
+from bot.core.people import Actor, Place
+from bot.drawing.cards import SHOWN
+from bot.features import COMMANDS
+from engine.contract import LoraInfo
+from engine.families.z_image.spec import demo
+from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, ref, run
+
+FAMILY = demo().family
+LORAS = (
+    LoraInfo("ink", "Ink Wash", ("ink wash", "brush"), FAMILY),
+    LoraInfo("oil", "Oil"),
+    LoraInfo("roles", "For Roles", (), FAMILY, ("17",)),
+    LoraInfo("admins", "For Admins", (), FAMILY, ("admins",)),
+    LoraInfo("theirs", "Theirs", (), "other"),
+)
+
+
+async def listed(
+    ctx: AppContext, actor: Actor, place: Place = HERE, words: str = "", loras: Sequence[LoraInfo] = LORAS
+) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    args = {"words": words} if words else {}
+    call = Invocation(actor, place, COMMANDS.by_name["loras"], ref(), args)
+    card = await run(replace(ctx, loras=lambda: tuple(loras)), call)
+    return card.status, {fact.label: fact.value for fact in card.facts}, card.notes
+
+
+async def test_what_fits_and_may_be_used_is_listed(ctx: AppContext) -> None:
+    status, facts, notes = await listed(ctx, ADA)
+    assert status == "2 LoRAs that fit Easel demo."
+    assert facts == {"ink": "Ink Wash · trigger words: ink wash, brush", "oil": "Oil"}
+    assert "--lora ink:0.8 or <lora:ink:0.8>" in notes[0]
+    for actor, place, names in (
+        (replace(ADA, roles=("17",)), HERE, {"ink", "oil", "roles"}),
+        (replace(ADA, is_admin=True), HERE, {"ink", "oil", "admins"}),
+        (replace(ADA, is_admin=True), ALONE, {"ink", "oil"}),
+        (OWNER, ALONE, {"ink", "oil", "roles", "admins"}),
+    ):
+        assert (await listed(ctx, actor, place))[1].keys() == names
+
+
+async def test_words_find_names_titles_and_trigger_words(ctx: AppContext) -> None:
+    assert (await listed(ctx, ADA, words="WASH brush"))[1].keys() == {"ink"}
+    assert (await listed(ctx, ADA, words="oil"))[1].keys() == {"oil"}
+    status, facts, _ = await listed(ctx, ADA, words="spaceship")
+    assert not facts
+    assert "“spaceship”" in status
+
+
+async def test_none_and_many_are_said(ctx: AppContext) -> None:
+    assert (await listed(ctx, ADA, loras=()))[0] == "No LoRA here fits Easel demo."
+    _, facts, notes = await listed(ctx, ADA, loras=[LoraInfo(f"one{i}", "One") for i in range(SHOWN + 3)])
+    assert len(facts) == SHOWN
+    assert notes[-1].startswith("3 more are not shown")
