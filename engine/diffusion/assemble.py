@@ -12,13 +12,14 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers import GGUFQuantizationConfig
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
-from safetensors.torch import load_file
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
-from engine.diffusion import loras, objective
+from engine.diffusion import loras, objective, scaled_weights
 from engine.diffusion.files import Files
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
@@ -96,7 +97,12 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
     upcast = dtype == torch.float16 and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
     if files.whole is not None:
         pipe = kind.from_single_file(
-            str(files.whole), config=str(files.folder), local_files_only=True, dtype=dtype, **without
+            str(files.whole),
+            config=str(files.folder),
+            local_files_only=True,
+            dtype=dtype,
+            **without,
+            **_scaled_parts(files, files.whole, dtype),
         )
         if upcast:
             pipe.vae.to(torch.float32)
@@ -118,6 +124,22 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
     )
 
 
+def _scaled_parts(files: Files, path: Path, dtype: torch.dtype) -> Mapping[str, Any]:
+    """Return the parts of a single file whose weights have scales, dequantised; empty where none has."""
+    if not scaled_weights.read_scales(path, header(path)):
+        return {}
+    tensors = scaled_weights.load(path, dtype)
+    found: dict[str, Any] = {}
+    for name, part in files.spec.parts.items():
+        where = {"config": str(files.folder), "subfolder": name, "local_files_only": True}
+        if part.weights and part.library == "diffusers":
+            found[name] = getattr(diffusers, min(part.classes)).from_single_file(dict(tensors), dtype=dtype, **where)
+        elif part.weights:  # a text encoder, for which the libraries have no method
+            kind = getattr(transformers, min(part.classes))
+            found[name] = create_diffusers_clip_model_from_ldm(kind, dict(tensors), torch_dtype=dtype, **where)
+    return found
+
+
 def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
     part = files.spec.denoiser
     model = getattr(diffusers, min(files.spec.parts[part].classes))
@@ -130,7 +152,7 @@ def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
         }
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     else:
-        tensors = load_file(path)
+        tensors = scaled_weights.load(path, dtype)
     tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in objective.MARKERS}
     return model.from_single_file(
         model_class(files.family).denoiser_tensors(tensors),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
-from engine.diffusion import objective
+from engine.diffusion import objective, scaled_weights
 from engine.families.recognition import UNSUPPORTED, families_of, title_of, widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
@@ -166,7 +166,7 @@ def _check_whole(files: Files, path: Path) -> None:
     if path.suffix != ".safetensors":  # the library would take it for a pickle
         raise UnknownModel(f"{path} must end in .safetensors, in small letters; rename it.")
     tensors = header(path)
-    _check_formats(path, tensors)
+    _check_formats(path, _plain_header(path, tensors))
     if not files.spec.single_file:
         raise UnknownModel(
             f"{path} can't be loaded as one file: {files.spec.title}'s transformer goes over a base, as transformer."
@@ -196,8 +196,13 @@ def _check_denoiser(files: Files, path: Path) -> None:
         _check_family(files, path, found, "transformer")
         return
     tensors = header(path)
-    _check_formats(path, tensors)
+    _check_formats(path, _plain_header(path, tensors))
     _check_family(files, path, tensors, "transformer")
+
+
+def _plain_header(path: Path, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
+    """Return what a file holds beside the scales of its weights; raise UnknownModel where these can't be read."""
+    return scaled_weights.plain_header(tensors, scaled_weights.read_scales(path, tensors))
 
 
 def _check_formats(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
