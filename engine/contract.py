@@ -41,6 +41,21 @@ class Capability(StrEnum):
     """Draw what an instruction says of reference pictures."""
 
 
+class LicenceTerm(StrEnum):
+    """What a licence of weights forbids or demands that an operator should know before they draw for others."""
+
+    NON_COMMERCIAL = "non_commercial"
+    """No commercial use."""
+    REVENUE_LIMIT = "revenue_limit"
+    """Above a yearly revenue, another licence must be bought."""
+    REGISTRATION = "registration"
+    """Commercial use must be registered with the publisher."""
+    FILTER = "filter"
+    """Pictures must pass a content filter or be reviewed."""
+    ACCEPTANCE = "acceptance"
+    """The licence must be accepted on the model's page before its files can be fetched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Range(Generic[T]):
     """An inclusive range and its default value."""
@@ -68,6 +83,7 @@ class Profile:
         prompt_chars: Longest prompt, in characters.
         languages: BCP 47 primary tags of the languages that prompts may be in.
         licence: SPDX identifier of the weights' licence, or its name if SPDX has none.
+        licence_terms: What an operator should know of that licence.
         enlarge: Whole factor by which surfaces enlarge its pictures for display (1: not at all).
         pipeline: The diffusers pipeline class that its folder names.
         scheduler: Class name of the diffusers scheduler; empty for the one in its folder.
@@ -98,6 +114,7 @@ class Profile:
     prompt_chars: int = 2000
     languages: tuple[str, ...] = ("en",)
     licence: str = ""
+    licence_terms: tuple[LicenceTerm, ...] = ()
     enlarge: int = 1
     pipeline: str = ""
     scheduler: str = ""

@@ -119,7 +119,7 @@ def _default(family: FamilySpec) -> Profile:
     """
     like = family.models[0].profile
     guidance = replace(like.guidance, low=0.0, high=max(10.0, like.guidance.high))
-    return replace(like, guidance=guidance, negative=NegativePromptSupport.WITH_GUIDANCE, licence="")
+    return replace(like, guidance=guidance, negative=NegativePromptSupport.WITH_GUIDANCE, licence="", licence_terms=())
 
 
 def _native(folder: Path, family: FamilySpec) -> int:

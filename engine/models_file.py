@@ -392,6 +392,7 @@ class _Table:
                 title=settings.title or self.name,
                 # The licence of a fine-tune may differ from that of its parent.
                 licence=settings.licence,
+                licence_terms=(),
                 steps=settings.steps or usual.steps,
                 guidance=guidance,
                 negative=honour,

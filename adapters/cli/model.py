@@ -17,7 +17,7 @@ from adapters.cli.output import echo, refusal_of, report_error, text, warn
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
-from engine.contract import EngineConfig, EngineError, UnknownModel
+from engine.contract import EngineConfig, EngineError, Profile, UnknownModel
 from engine.families.registry import DEMO, known_models
 from engine.hub import cache, fetch, lockfile
 from engine.hub import needs as hub_needs
@@ -121,7 +121,7 @@ def _list(models: _Models) -> None:
         known |= {need.repo for need in hub_needs.needs(spec)}
         mark = "*" if models.default is not None and spec.profile.name == models.default.profile.name else " "
         source = "" if spec.profile.name == DEMO else spec.transformer or spec.profile.source
-        facts = (spec.profile.title, source, spec.profile.licence)
+        facts = (spec.profile.title, source, _licence(spec.profile))
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
         print(line, flush=True)  # noqa: T201 - its output
     for repo in cache.repos(folder):
@@ -132,6 +132,12 @@ def _list(models: _Models) -> None:
         report_error(refusal_of(UnknownModel(sentence)))
     if models.problem is not None and str(models.problem) not in models.left_out:
         report_error(refusal_of(models.problem))
+
+
+def _licence(profile: Profile) -> str:
+    """Return the licence of a model's weights and what an operator should know of it."""
+    terms = ", ".join(text(f"licence.{term}") for term in profile.licence_terms)
+    return text("cli.model.licence", licence=profile.licence, terms=terms) if terms else profile.licence
 
 
 def _state(spec: ModelSpec, folder: str) -> str:
@@ -150,7 +156,10 @@ def _pull(models: _Models, name: str) -> None:
     folder = models.config.models_dir
     running = lock.holder_of(models.settings.data_dir)
     changed = False
-    for need in models.needs(name):
+    needed = models.needs(name)
+    if (spec := models.named(name)) is not None and spec.profile.licence_terms:
+        echo("cli.model.pull.licence", title=spec.profile.title, licence=_licence(spec.profile))
+    for need in needed:
         pulled = _fetched(need, folder)
         commit, before = pulled.revision[:_SHORT], pulled.before[:_SHORT]
         if pulled.before not in {"", pulled.revision}:

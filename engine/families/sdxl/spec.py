@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 
-from engine.contract import NegativePromptSupport, Profile, Range
+from engine.contract import LicenceTerm, NegativePromptSupport, Profile, Range
 from engine.families import unet_spec
 from engine.families.spec import FamilySpec, Footprint, Part, presets, priced
 from engine.spec import ModelSpec
@@ -69,6 +69,7 @@ def sdxl_turbo() -> Profile:
             guidance=Range(0.0, 0.0, 0.0),
             negative=NegativePromptSupport.NEVER,
             licence="Stability AI Non-Commercial",
+            licence_terms=(LicenceTerm.NON_COMMERCIAL,),
             scheduler="EulerAncestralDiscreteScheduler",
             scheduler_config=_TRAILING,
         )

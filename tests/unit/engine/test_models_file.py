@@ -52,7 +52,7 @@ def test_there_need_be_no_file(tmp_path: Path) -> None:
 
 def test_a_hub_id_that_is_like_a_known_model(write: Write) -> None:
     found = one(write('[mine]\nsource = "owner/model"\nlike = "sdxl-turbo"\ntitle = "Mine"\nlicence = "MIT"'))
-    expected = replace(sdxl_turbo(), name="mine", title="Mine", source="owner/model", licence="MIT")
+    expected = replace(sdxl_turbo(), name="mine", title="Mine", source="owner/model", licence="MIT", licence_terms=())
     assert found == ModelSpec(expected)
 
 

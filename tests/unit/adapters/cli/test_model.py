@@ -90,6 +90,27 @@ def test_a_model_from_the_hub_and_back(model: Model, folder: Path, hub: Hub) -> 
     assert "not here" in line(model("list")[1], "mine")
 
 
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("C.UTF-8", "Stability AI Non-Commercial: no commercial use"),
+        ("zh_CN.UTF-8", "Stability AI Non-Commercial：禁止商业用途"),
+    ],
+)
+def test_a_licence_with_conditions_is_named_in_the_list_and_before_the_download(
+    model: Model, hub: Hub, monkeypatch: pytest.MonkeyPatch, language: str, says: str
+) -> None:
+    monkeypatch.setenv("LANG", language)
+    assert line(model("list")[1], "sdxl-turbo").endswith(f"[SDXL-Turbo; stabilityai/sdxl-turbo; {says}]")
+    # Before, so that it is read even where the download fails.
+    hub.gated = True
+    code, out, err = model("pull", "stabilityai/sdxl-turbo")
+    assert (code, out.count("\n"), err.count("\n")) == (2, 1, 1)
+    assert says in out
+    hub.gated = False
+    assert says not in model("pull", "mine")[1]
+
+
 def test_a_newer_commit_is_taken_and_the_old_files_go(model: Model, hub: Hub) -> None:
     model("pull", "mine")
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, "vae/config.json": b'{"newer": 1}'})

@@ -18,7 +18,7 @@ from bot.core.jobs import JobState
 from bot.core.quotas import Dimension, Window
 from bot.drawing.job_actions import OTHER_DEVICE, OTHER_PRECISION, OTHER_REVISION, OTHER_SETUP
 from bot.features import COMMANDS
-from engine.contract import ERRORS, PROMPT_CUT, SAFER
+from engine.contract import ERRORS, PROMPT_CUT, SAFER, LicenceTerm
 
 ROOT = Path(__file__).parents[4]
 REFUSALS = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.Refusal)}
@@ -59,6 +59,7 @@ BUILT = {
         f"note.engine.{code}"
         for code in (PROMPT_CUT, SAFER, OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
     ),
+    *(f"licence.{term}" for term in LicenceTerm),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
 
