@@ -95,6 +95,60 @@ def sdxl_lightning() -> Profile:
     )
 
 
+def illustrious_xl() -> Profile:
+    """Return the profile of Illustrious XL 0.1 (arXiv 2409.19946), for prompts of Danbooru's tags.
+
+    Steps, guidance and sampler are those of its card.
+    """
+    return priced(
+        replace(
+            sdxl(),
+            name="illustrious-xl",
+            title="Illustrious XL 0.1",
+            source="OnomaAIResearch/Illustrious-xl-early-release-v0",
+            steps=Range(28, 1, 100),
+            guidance=Range(6.0, 1.0, 20.0),
+            licence="Fair AI Public License 1.0-SD",
+            scheduler="EulerAncestralDiscreteScheduler",
+        )
+    )
+
+
+def noobai_xl() -> Profile:
+    """Return the profile of NoobAI-XL 1.0, trained from Illustrious XL with v-prediction and a zero terminal SNR."""
+    return priced(
+        replace(
+            illustrious_xl(),
+            name="noobai-xl",
+            title="NoobAI-XL 1.0 v-prediction",
+            source="Laxhar/noobai-XL-Vpred-1.0",
+            guidance=Range(5.0, 1.0, 20.0),
+            negative_default="worst quality, old, early, low quality, lowres, signature, username, logo, bad hands",
+            licence_terms=(LicenceTerm.NON_COMMERCIAL,),
+            scheduler=unet_spec.EULER,
+            # It has to begin at the last timestep, which leading timesteps leave out (arXiv 2305.08891).
+            scheduler_config={"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, **_TRAILING},
+        )
+    )
+
+
+def pony_xl() -> Profile:
+    """Return the profile of Pony Diffusion V6 XL, a single file that needs no negative prompt."""
+    return priced(
+        replace(
+            sdxl(),
+            name="pony-xl",
+            title="Pony Diffusion V6 XL",
+            source="AstraliteHeart/pony-diffusion-v6/v6.safetensors",
+            steps=Range(25, 1, 100),
+            guidance=Range(7.0, 1.0, 20.0),
+            licence="Fair AI Public License 1.0-SD, modified",
+            licence_terms=(LicenceTerm.NON_COMMERCIAL,),
+            scheduler="EulerAncestralDiscreteScheduler",
+        )
+    )
+
+
 SPEC = FamilySpec(
     name="sdxl",
     title="SDXL",
@@ -144,5 +198,8 @@ SPEC = FamilySpec(
             base=sdxl().source,
             transformer=f"{sdxl_lightning().source}/sdxl_lightning_4step_unet.safetensors",
         ),
+        ModelSpec(illustrious_xl()),
+        ModelSpec(noobai_xl()),
+        ModelSpec(pony_xl(), base=sdxl().source),
     ),
 )

@@ -65,7 +65,7 @@ def test_profiles_say_everything_and_agree_with_themselves(profile: Profile) -> 
 
 
 def test_names_are_unique() -> None:
-    assert len({p.name for p in KNOWN}) == len({p.source for p in KNOWN}) == len(KNOWN) == 7
+    assert len({p.name for p in KNOWN}) == len({p.source for p in KNOWN}) == len(KNOWN) == 10
 
 
 def test_the_bundled_models_parameters_are_its_files() -> None:
@@ -82,6 +82,9 @@ def test_what_each_model_is_drawn_with() -> None:
         "sdxl": (30, 5.0, 1024),
         "sdxl-turbo": (4, 0.0, 512),
         "sdxl-lightning": (4, 0.0, 1024),
+        "illustrious-xl": (28, 6.0, 1024),
+        "noobai-xl": (28, 5.0, 1024),
+        "pony-xl": (25, 7.0, 1024),
         "sd15": (25, 7.5, 512),
     }
     assert next(p for p in KNOWN if p.name == "sdxl").presets["wide"] == (1344, 768)

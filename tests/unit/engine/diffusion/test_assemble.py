@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from engine.contract import UnknownModel
 from engine.diffusion.assemble import assemble, scheduler
 from engine.diffusion.files import Files, check
-from engine.families.sdxl.spec import sdxl_lightning, sdxl_turbo
+from engine.families.sdxl.spec import noobai_xl, sdxl_lightning, sdxl_turbo
 from engine.folders import profile_of
 from engine.spec import Lora
 from tests.fakes import models
@@ -392,6 +392,15 @@ def test_the_few_step_profiles_have_their_own_schedulers(zoo: Path) -> None:
     lightning = scheduler(sdxl_lightning(), own)
     lightning.set_timesteps(4)
     assert lightning.timesteps.tolist() == [999.0, 749.0, 499.0, 249.0]
+
+
+def test_noobai_starts_from_pure_noise_and_predicts_velocity(zoo: Path) -> None:
+    own = assemble(Files("sdxl", zoo / "sdxl"), profile_of(zoo / "sdxl"), torch.float32).scheduler.config
+    made = scheduler(noobai_xl(), own)
+    made.set_timesteps(28)
+    assert (made.config.prediction_type, float(made.timesteps[0])) == ("v_prediction", 999.0)
+    # With a zero terminal SNR, the first sigma is as large as fp16 takes.
+    assert float(made.sigmas[0]) > 1000
 
 
 def test_no_other_scheduler_is_taken_by_its_name() -> None:
