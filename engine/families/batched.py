@@ -210,14 +210,21 @@ class BatchedFamily(Family[DenoiseState]):
     def _channels(self) -> int:
         return int(self.denoiser.config.in_channels)
 
+    @staticmethod
+    def skipped_steps(steps: int, strength: float) -> int:
+        """Return how many first steps an initial image replaces, rounded as in the family's img2img pipeline.
+
+        This is the form of flow-matching pipelines, which round down what is skipped.
+        """
+        return int(max(steps - min(steps * strength, steps), 0))
+
     def _start_from_image(self, state: DenoiseState, init_image: InitImage) -> None:
         """Skip the first steps and noise the initial image, as far as the recipe's strength says (as img2img does)."""
         recipe, scheduler = state.recipe, state.scheduler
         order = scheduler.order
         pixels = torch.from_numpy(init_image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
         init_latents = self.encode_pixels(pixels)
-        skipped = int(max(recipe.steps - min(recipe.steps * recipe.strength, recipe.steps), 0))
-        skipped = min(skipped, recipe.steps - 1)
+        skipped = min(self.skipped_steps(recipe.steps, recipe.strength), recipe.steps - 1)
         state.timesteps = state.timesteps[skipped * order :]
         self._enter(state, skipped * order)
         state.latents = _noised(state, init_latents, 0)

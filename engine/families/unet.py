@@ -70,6 +70,11 @@ class UNetFamily(BatchedFamily):
             return {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
         return tensors
 
+    @staticmethod
+    def skipped_steps(steps: int, strength: float) -> int:
+        """See BatchedFamily. These pipelines round down what is drawn."""
+        return max(steps - min(int(steps * strength), steps), 0)
+
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
         """See Family."""
         scheduler.set_timesteps(recipe.steps, device="cpu")

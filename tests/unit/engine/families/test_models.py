@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,21 +95,48 @@ def test_the_picture_is_the_pipelines_own(family: BatchedFamily, guidance: float
     assert apart(found, bare(family.pipe, one, width=64, height=48)) <= ONE
 
 
-def test_from_a_picture_it_is_the_img2img_pipelines_own(family: BatchedFamily, name: str) -> None:
+def img2img(family: BatchedFamily, name: str) -> Any:
+    """Return diffusers' img2img pipeline of the same parts."""
+    parts = family.pipe.components | {"scheduler": copy.deepcopy(family.pipe.scheduler)}
+    found = getattr(diffusers, spec_of(name).pipelines[1])(**parts)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+@pytest.mark.parametrize(("steps", "strength"), [(5, 0.6), (5, 0.5), (7, 0.3), (4, 1.0), (10, 0.05), (10, 0.95)])
+def test_from_a_picture_it_is_the_img2img_pipelines_own(
+    family: BatchedFamily, name: str, steps: int, strength: float
+) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)
-    one = recipe(strength=0.6, steps=5)
+    one = recipe(strength=strength, steps=steps)
     found = drawn(family, one, InitImage(pixels))
+    assert strength > 0.9 or apart(found, drawn(family, one)) > 0.1
+    if name != "z_image" and int(steps * strength) == 0:
+        return  # the pipeline can't draw no step
     # The pipeline would draw from what the VAE says; given its middle as latents, it has the same noise to begin with.
     given = family.encode_pixels(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1)
-    other = getattr(diffusers, spec_of(name).pipelines[1])(**family.pipe.components)
-    other.set_progress_bar_config(disable=True)
+    other = img2img(family, name)
     more = {}
     if name == "z_image":
         more = {"width": 64, "height": 48}
         other.image_processor.preprocess = lambda image, *_, **__: image  # it would take latents for pixels
-    whole = bare(other, one, image=given, strength=0.6, **more)
+    whole = bare(other, one, image=given, strength=strength, **more)
     assert apart(found, whole) <= ONE
-    assert apart(found, drawn(family, one)) > 0.1
+
+
+def test_strength_rounds_as_in_the_img2img_pipeline(family: BatchedFamily, name: str) -> None:
+    other = img2img(family, name)
+    for steps in range(1, 51):
+        family.schedule(other.scheduler, recipe(steps=steps))
+        for strength in (percent / 100 for percent in range(5, 101, 5)):
+            timesteps, number = other.get_timesteps(steps, strength, "cpu")
+            found = steps - family.skipped_steps(steps, strength)
+            assert (len(timesteps), number) == (found, found), (steps, strength)
+
+
+def test_the_weakest_strength_draws_one_step(family: BatchedFamily) -> None:
+    start = InitImage(np.full((48, 64, 3), 90, np.uint8))
+    assert begun(family, recipe(strength=0.05, steps=3), start).steps == 1
 
 
 def test_in_a_batch_as_alone(family: BatchedFamily) -> None:
