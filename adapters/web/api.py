@@ -9,12 +9,13 @@ from importlib.metadata import version
 from aiohttp import web
 
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
-from adapters.web.render import card_json, engine_json, profile_json
+from adapters.web.render import card_json, engine_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
+from bot.core.requests import MAX_LORAS
 from bot.studio import Studio
 
 MAX_PAGE = 48
@@ -60,7 +61,9 @@ class Api:
                 "model": models[0],
                 "models": models,
                 "styles": self._studio.styles(),
+                "loras": [lora_json(lora) for lora in self._studio.loras()],
                 "max_count": LIMITS.max_count,
+                "max_loras": MAX_LORAS,
                 "max_picture": MAX_PICTURE,
                 "engine": engine_json(self._studio, locale),
                 "texts": self._studio.texts("web.", locale),

@@ -1,4 +1,4 @@
-"""Cards, models and the engine's state as JSON, and parts of a request that a refusal quotes."""
+"""Cards, models, LoRAs and the engine's state as JSON, and parts of a request that a refusal quotes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bot.core.cards import ButtonPress, Card
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from bot.studio import Studio
-from engine.contract import READY, Profile, Range
+from engine.contract import READY, LoraInfo, Profile, Range
 
 Json = dict[str, object]
 
@@ -87,6 +87,7 @@ def profile_json(profile: Profile) -> Json:
     return {
         "name": profile.name,
         "title": profile.title,
+        "family": profile.family,
         "multiple": profile.multiple,
         "side": _limits(profile.side),
         "presets": {name: list(size) for name, size in profile.presets.items()},
@@ -98,6 +99,17 @@ def profile_json(profile: Profile) -> Json:
         "languages": list(profile.languages),
         "can": sorted(can.value for can in profile.can),
         "enlarge": profile.enlarge,
+    }
+
+
+def lora_json(lora: LoraInfo) -> Json:
+    """Return a LoRA's description for the form; one without a family can be tried with every model."""
+    return {
+        "name": lora.name,
+        "title": lora.title,
+        "triggers": list(lora.triggers),
+        "family": lora.family,
+        "weight": lora.weight,
     }
 
 

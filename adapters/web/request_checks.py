@@ -181,6 +181,7 @@ class DrawBody(_Body):
     model: str | None = None
     style: str | None = None
     strength: str | None = None
+    lora: str | None = None
 
 
 class PressBody(_Body):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from bot.core.texts import fold
 from engine.contract import LoraInfo, LoraRequest
 
+MAX_LORAS = 3
+"""Most LoRAs of one request, those of its style included."""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawForm:
@@ -84,7 +87,7 @@ class DrawRequest:
         variation_seed: 0 to 2**63 - 1; picture i has variation_seed + i.
         upscale: Factor by which ``image`` is enlarged; 0 if the request is no upscale.
         references: Files of the reference pictures, in order, relative to the data folder.
-        loras: LoRAs with their weights, in order; at most 3.
+        loras: LoRAs with their weights, in order; at most ``MAX_LORAS``.
         sampler: One of the profile's samplers; empty for the model's own.
         clip_skip: Last layers of CLIP that are left out, as A1111 counts; 0 for the model's own.
         control: Kind of the control picture, which ``image`` is then; empty for none.

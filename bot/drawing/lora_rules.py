@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 from bot.core.errors import BadInput
 from bot.core.people import Actor
+from bot.core.requests import MAX_LORAS
 from bot.core.texts import decimal, fold, nearest, shown
 from bot.drawing.lora_syntax import WEIGHT, TypedLora, lora_key, parse_list
 from bot.drawing.styles import Style, list_names
 from engine.contract import LoraInfo, LoraRequest, Profile
-
-MAX_LORAS = 3
-"""Most LoRAs of one request, those of its style included."""
 
 EVERYONE, ADMINS = "everyone", "admins"
 """Values of ``LoraInfo.who`` that are no ids of roles."""

@@ -1,8 +1,9 @@
 /** The form: what to draw and how. What was typed goes out as it is; the service checks it and says what is wrong. */
 
 import { Refused, draw, newKey } from "./api.js";
+import { Loras } from "./loras.js";
 import { Start } from "./start.js";
-import { made, t } from "./texts.js";
+import { announce, made, t } from "./texts.js";
 
 const DRAFT = "easel.draft";
 const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model"];
@@ -28,16 +29,18 @@ export class Form {
     this.sending = false;
     this.pending = { body: "", key: "" };
     this.picture = new Start(() => this.#pictured());
+    this.loras = new Loras(() => this.#typed(), (word) => this.#add(word));
   }
 
   /** Make the form for these models, as it was left. */
-  start({ models, max_count: most, max_picture: largest }) {
+  start({ models, loras, max_count: most, max_picture: largest, max_loras: mostLoras }) {
     this.models = models;
     this.most = most;
     for (const model of models) field("model").append(new Option(model.title, model.name));
     field("model-field").hidden = models.length < 2;
     field("image-field").hidden = !models.some(({ can }) => can.includes("image"));
     this.picture.start(largest);
+    this.loras.start(loras, mostLoras);
     this.#restore();
     this.#wear();
     this.#listen();
@@ -51,6 +54,16 @@ export class Form {
     box.focus();
     box.setSelectionRange(prompt.length, prompt.length);
     this.#typed();
+  }
+
+  // Put a word behind the prompt, once.
+  #add(word) {
+    const box = field("prompt");
+    const prompt = box.value.trimEnd();
+    if (prompt.toLowerCase().includes(word.toLowerCase())) return;
+    box.value = prompt ? `${prompt.replace(/[,，]$/, "")}, ${word}` : word;
+    this.#typed();
+    announce(t("lora.word_added", { word }));
   }
 
   /** Send it. */
@@ -96,7 +109,7 @@ export class Form {
       const value = field(name).value.trim();
       if (value) body[name] = value;
     }
-    return { ...body, ...this.picture.body() };
+    return { ...body, ...this.loras.body(), ...this.picture.body() };
   }
 
   // The size that is meant when none is sent.
@@ -124,6 +137,7 @@ export class Form {
       sizes.unshift([LIKE, [width * scale, height * scale]]);
     }
     this.picture.wear(model);
+    this.loras.wear(model);
     field("sizes").replaceChildren(
       ...sizes.map(([name, [width, height]]) => {
         const chip = made("chip-template");
@@ -200,7 +214,7 @@ export class Form {
     this.#complain("");
     for (const element of this.form.querySelectorAll("[aria-invalid]")) element.removeAttribute("aria-invalid");
     const draft = Object.fromEntries(FIELDS.map((id) => [id, field(id).value]));
-    store(JSON.stringify({ ...draft, preset: this.#preset, advanced: field("advanced").open }));
+    store(JSON.stringify({ ...draft, preset: this.#preset, loras: this.loras.draft, advanced: field("advanced").open }));
   }
 
   #restore() {
@@ -208,6 +222,7 @@ export class Form {
     if (!this.draft) return;
     for (const id of FIELDS) if (typeof this.draft[id] === "string" && this.draft[id]) field(id).value = this.draft[id];
     if (!field("model").value) field("model").selectedIndex = 0;
+    this.loras.restore(this.draft.loras);
     field("advanced").open = this.draft.advanced === true;
   }
 

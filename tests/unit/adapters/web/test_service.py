@@ -87,7 +87,8 @@ async def test_info_is_what_the_form_needs(cold: WebHarness) -> None:
     status, info = await cold.get("/api/info", headers={"Accept-Language": "zh-CN"})
     assert "ink" in info["styles"]
     assert status == 200
-    assert set(info) == {"version", "lang", "model", "models", "max_count", "max_picture", "engine", "texts", "styles"}
+    described = {"version", "lang", "engine", "texts", "model", "models", "styles", "loras"}
+    assert set(info) == described | {"max_count", "max_picture", "max_loras"}
     assert (info["lang"], info["max_count"]) == ("zh-CN", 16)
     assert info["models"] == [info["model"]]
     model = info["model"]
