@@ -30,7 +30,10 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def small(name: str) -> SmallPipeline:
-    return SMALL_PIPELINES[name]
+    found = SMALL_PIPELINES[name]
+    if found.package:
+        pytest.importorskip(found.package)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fakes.small_pipelines import flux, others, qwen
+from tests.fakes.small_pipelines import flux, kolors, others, qwen
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class SmallPipeline:
         references: Most reference pictures; 0: it draws from a prompt alone.
         needs_reference: Whether it can't draw without a reference.
         guidance: Name of the argument for the guidance scale; empty if it has no effect.
+        package: Distribution that its parts need and that Easel does not install by itself; empty for none.
         call: Further arguments for a plain call that is short and whose seed decides the picture.
     """
 
@@ -25,6 +26,7 @@ class SmallPipeline:
     references: int = 0
     needs_reference: bool = False
     guidance: str = "guidance_scale"
+    package: str = ""
     call: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -35,6 +37,7 @@ SMALL_PIPELINES: Mapping[str, SmallPipeline] = {
     "FluxKontextPipeline": SmallPipeline(flux.flux_kontext, references=1),
     "FluxPipeline": SmallPipeline(flux.flux),
     "HiDreamImagePipeline": SmallPipeline(others.hidream),
+    "KolorsPipeline": SmallPipeline(kolors.kolors, package="sentencepiece"),
     "LongCatImageEditPipeline": SmallPipeline(qwen.longcat_image_edit, references=1, needs_reference=True),
     "LongCatImagePipeline": SmallPipeline(qwen.longcat_image, call={"enable_prompt_rewrite": False}),
     "Lumina2Pipeline": SmallPipeline(others.lumina2),
