@@ -124,6 +124,10 @@ class Settings(EnvSettings):
         "demo",
         description="Default model: demo (bundled), a name or id of docs/models.md, a folder with a diffusers pipeline, or a table of models.toml.",
     )
+    edit_model: str | None = Field(
+        None,
+        description="Model for requests with reference pictures when EASEL_MODEL can't edit, named like it; empty: none.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder of the database, the pictures and downloaded models.")
     quota: str = Field(
         "50/day",

@@ -127,6 +127,7 @@ class Studio:
             word_list=words or shipped_words(),
             access_modes=access or {},
             public_url=link,
+            edit_model=engine.edit_model(),
             styles=styles,
             loras=engine.loras,
         )

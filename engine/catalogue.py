@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.contract import Recipe, UnknownModel
+from engine.contract import Capability, Recipe, UnknownModel
 from engine.families.registry import DEMO, known_models
 from engine.folders import profile_of
 from engine.models_file import ModelsFile, read
@@ -31,22 +31,33 @@ class Catalogue:
 
     Attributes:
         specs: The default first; their names are unique.
+        edit_model: Name of the model that serves edits when the default one can't; empty for none.
         problems: One sentence for each part of ``models_file`` that is left out.
     """
 
     specs: tuple[ModelSpec, ...]
     problems: tuple[str, ...] = ()
+    edit_model: str = ""
 
 
 def specs(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> tuple[ModelSpec, ...]:
-    """Return the models of ``read_catalogue``, and log an error for each part of ``models_file`` that is left out."""
-    found = read_catalogue(model, models_dir, models_file, ready)
+    """Return the models of ``logged``."""
+    return logged(model, models_dir, models_file, ready).specs
+
+
+def logged(
+    model: str, models_dir: str, models_file: str, ready: Ready | None = None, *, edit_model: str = ""
+) -> Catalogue:
+    """Return ``read_catalogue``, and log an error for each part of ``models_file`` that is left out."""
+    found = read_catalogue(model, models_dir, models_file, ready, edit_model=edit_model)
     for problem in found.problems:
         log.error("Left out of the models: %s", problem)
-    return found.specs
+    return found
 
 
-def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready | None = None) -> Catalogue:
+def read_catalogue(
+    model: str, models_dir: str, models_file: str, ready: Ready | None = None, *, edit_model: str = ""
+) -> Catalogue:
     """Return every model that people can choose.
 
     Reads files, so call it at start-up and not on an event loop. A mistake in one table leaves that model out.
@@ -56,19 +67,31 @@ def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready |
         models_dir: Folder of downloaded models; known models that are there can be chosen.
         models_file: Path of ``models.toml``; it may be missing.
         ready: Returns whether a known model is on the disk; without it, known models are not offered.
+        edit_model: ``EASEL_EDIT_MODEL``, named as ``model``; people can choose it also where it is not on the disk yet.
 
     Raises:
-        UnknownModel: There is no such default.
+        UnknownModel: There is no such default or no such model for edits, or that can't edit.
     """
     own = read(Path(models_file)) if models_file else ModelsFile()
-    default = next((spec for spec in own.specs if spec.profile.name == model), None) or _spec(model, own)
+    default = _spec(model, own, "EASEL_MODEL")
     name = default.profile.name
     problems = own.problems
     found = {name: default}
+    edits = _edit_spec(edit_model, own) if edit_model else None
+    if edits is not None and found.setdefault(edits.profile.name, edits) != edits:
+        raise UnknownModel(
+            f"EASEL_EDIT_MODEL is {edit_model!r}, and EASEL_MODEL has another model of the name {name!r}; rename one of them."
+        )
     for spec in own.specs:
-        if spec is not default and spec.profile.name == name:
-            taken = f"the name is taken by EASEL_MODEL, which is {model!r}; give the table another name"
-            problems += (f"{models_file}, [{name}]: {taken}.",)
+        chosen = found.get(spec.profile.name, spec)
+        if chosen is not spec:
+            setting = (
+                f"EASEL_MODEL, which is {model!r}"
+                if chosen is default
+                else f"EASEL_EDIT_MODEL, which is {edit_model!r}"
+            )
+            taken = f"the name is taken by {setting}; give the table another name"
+            problems += (f"{models_file}, [{spec.profile.name}]: {taken}.",)
         else:
             found[spec.profile.name] = spec
     for spec in known_models():
@@ -77,7 +100,7 @@ def read_catalogue(model: str, models_dir: str, models_file: str, ready: Ready |
         offered = spec.profile.name not in {DEMO, *found, *own.rejected}
         if ready is not None and offered and ready(spec, models_dir):
             found[spec.profile.name] = spec
-    return Catalogue(tuple(found.values()), problems)
+    return Catalogue(tuple(found.values()), problems, edits.profile.name if edits else "")
 
 
 def batch(recipe: Recipe) -> int:
@@ -90,7 +113,22 @@ def batch_of(pixels: int) -> int:
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // max(1, pixels)))
 
 
-def _spec(model: str, own: ModelsFile) -> ModelSpec:
+def _edit_spec(model: str, own: ModelsFile) -> ModelSpec:
+    """Return the model of EASEL_EDIT_MODEL. Raises UnknownModel if there is none, or if it can't edit."""
+    spec = _spec(model, own, "EASEL_EDIT_MODEL")
+    if Capability.EDIT not in spec.profile.can:
+        able = [known for known in (*own.specs, *known_models()) if Capability.EDIT in known.profile.can]
+        names = ", ".join(dict.fromkeys(known.profile.name for known in able))
+        advice = f"set it to one that can: {names}" if names else "leave it empty"
+        raise UnknownModel(f"EASEL_EDIT_MODEL is {model!r}, and {spec.profile.title} can't edit pictures; {advice}.")
+    return spec
+
+
+def _spec(model: str, own: ModelsFile, setting: str) -> ModelSpec:
+    """Return the model that a setting names. Raises UnknownModel."""
+    for spec in own.specs:
+        if spec.profile.name == model:
+            return spec
     # A table called demo does not replace the bundled model.
     if model in own.rejected and model != DEMO:
         raise UnknownModel(own.rejected[model])
@@ -107,6 +145,6 @@ def _spec(model: str, own: ModelsFile) -> ModelSpec:
     mine = "".join(f"{spec.profile.name}, " for spec in own.specs)
     choices = ", ".join(p.name if p.name == DEMO else p.source for p in (spec.profile for spec in known_models()))
     raise UnknownModel(
-        f"There is no model {model!r}: set EASEL_MODEL to {mine}{choices}, to a folder with a diffusers pipeline, "
+        f"There is no model {model!r}: set {setting} to {mine}{choices}, to a folder with a diffusers pipeline, "
         f"or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"
     )

@@ -392,7 +392,7 @@ class UnknownLora(BadRecipe):
 
 
 class BadImage(EngineError):
-    """The initial image or its mask can't be read, or is far too large."""
+    """The initial image, its mask or a reference can't be read, or is far too large."""
 
     code = "bad_image"
 
@@ -425,6 +425,9 @@ class Engine(Protocol):
 
     def loras(self) -> tuple[LoraInfo, ...]:
         """LoRAs that recipes may name, by name; those whose files are broken are not among them."""
+
+    def edit_model(self) -> str:
+        """Name of the profile that serves edits when the default one can't; empty for none."""
 
     def slots(self) -> int:
         """How many calls of ``paint`` should be open at once; more than one keeps the device busy between two of them."""
@@ -468,6 +471,7 @@ class EngineConfig:
         upscaler: Path of the model that enlarges initial images; empty: they are only scaled.
         step_cache: In the middle of many steps, one step out of this number is computed, 1 to 3.
         lora_dir: Folder of LoRAs that recipes may name; empty: there is none beside those of ``models_file``.
+        edit_model: The model for edits, named as ``model``, which people can choose too; empty: none.
         environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -481,4 +485,5 @@ class EngineConfig:
     upscaler: str = ""
     step_cache: int = 1
     lora_dir: str = ""
+    edit_model: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -105,6 +105,27 @@ def check_model(settings: Settings) -> Finding:
     return Finding("model", True, f"{profile.title} ({profile.source})")
 
 
+def check_edit_model(settings: Settings) -> Finding | None:
+    """Check the model that EASEL_EDIT_MODEL names; None if none is named, or if EASEL_MODEL is wrong already."""
+    if settings.edit_model is None:
+        return None
+    try:
+        _catalogue(settings)
+    except EngineError:
+        return None
+    try:
+        found = catalogue.read_catalogue(
+            settings.model, "", str(settings.data_dir / environment.MODELS_FILE), edit_model=settings.edit_model
+        )
+    except EngineError as error:
+        # The engine's sentence includes the advice.
+        return Finding("editing", False, str(error))
+    profile = next(spec.profile for spec in found.specs if spec.profile.name == found.edit_model)
+    if not Path(profile.source).exists():
+        return Finding("editing", True, text("cli.doctor.edit_model.hub", title=profile.title, source=profile.source))
+    return Finding("editing", True, f"{profile.title} ({profile.source})")
+
+
 def check_models(settings: Settings) -> Finding | None:
     """Check the operator's own models; None if none is left out."""
     try:
@@ -274,6 +295,7 @@ async def _findings() -> AsyncIterator[Finding]:
     yield torch_found
     yield await asyncio.to_thread(check_model, settings)
     optional = [
+        await asyncio.to_thread(check_edit_model, settings),
         await asyncio.to_thread(check_models, settings),
         await asyncio.to_thread(check_loras, settings),
         plan,

@@ -144,5 +144,6 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         compile=chosen.compile,
         upscaler="" if chosen.upscaler is None else str(chosen.upscaler.absolute()),
         step_cache=chosen.step_cache,
+        edit_model=chosen.edit_model or "",
         environment=hub(),
     )

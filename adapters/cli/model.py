@@ -209,10 +209,12 @@ def _remove(models: _Models, name: str) -> None:
     # A base model stays: other models use it, and it has its own name.
     doomed = list(dict.fromkeys(need.repo for need in models.needs(name) if need.own))
     running = lock.holder_of(models.settings.data_dir)
-    if running is not None and models.default is not None:
-        used = {need.repo for need in hub_needs.needs(models.default)}
-        if used & set(doomed):
-            raise NotAllowed("cli.model.remove.running", name=name, holder=running)
+    if running is not None:
+        edits = models.named(models.config.edit_model) if models.config.edit_model else None
+        for setting, spec in (("EASEL_MODEL", models.default), ("EASEL_EDIT_MODEL", edits)):
+            used = set() if spec is None else {need.repo for need in hub_needs.needs(spec)}
+            if used & set(doomed):
+                raise NotAllowed("cli.model.remove.running", name=name, holder=running, setting=setting)
     held = [repo for repo in doomed if cache.disk_usage(repo, folder)]
     if not held:
         raise NotFound("cli.model.remove.none", name=name, folder=str(cache.cache_root(folder)))

@@ -183,6 +183,10 @@ def facts_of(
         ("fact.guidance", durations.number(request.guidance, locale)),
         ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
         ("fact.strength", durations.number(request.strength, locale) if request.image else ""),
+        (
+            "fact.references",
+            text(locale, "fact.references.pictures", n=len(request.references)) if request.references else "",
+        ),
         ("fact.size", f"{request.width}x{request.height}"),
         ("fact.model", request.model if profile is None else profile.title),
         ("fact.style", request.style),

@@ -119,6 +119,8 @@ def vary(request: DrawRequest, index: int, rng: random.Random) -> DrawRequest:
 def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int]) -> DrawRequest:
     """Return the request that enlarges picture ``index``: its file is the source image; prompt and seed stay.
 
+    References are left out: they have done their part, and no model takes both.
+
     Args:
         request: The picture's request.
         index: 0-based.
@@ -137,6 +139,7 @@ def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int])
         variation=0.0,
         variation_seed=0,
         upscale=size[0] / request.width,
+        references=(),
     )
 
 

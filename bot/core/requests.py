@@ -63,6 +63,21 @@ class SourceImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceImage:
+    """A decoded and stored reference picture.
+
+    Attributes:
+        file: Name of its file, relative to the data folder.
+        width: Pixels.
+        height: Pixels.
+    """
+
+    file: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrawRequest:
     """A checked request: all values are in range for its model, and the seed is fixed.
 

@@ -17,7 +17,7 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing import lora_rules
 from bot.drawing.request_rules import check_form
-from bot.drawing.source_image import staged_source
+from bot.drawing.staging import staged_sources
 from bot.moderation import bans, word_check
 from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED
@@ -67,13 +67,19 @@ class _Admission:
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
     """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
-    max_count = ctx.max_count(actor.platform)
-    if form.image is None and form.mask is None:
-        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, loras=ctx.loras())
-        return await admit(ctx, actor, place, request, ref)
-    async with staged_source(ctx, form.image, form.mask) as (source, files):
-        request = check_form(form, ctx.profiles(), max_count, ctx.rng, ctx.styles, loras=ctx.loras(), source=source)
-        return await admit(ctx, actor, place, request, ref, files=files)
+    async with staged_sources(ctx, form) as sources:
+        request = check_form(
+            form,
+            ctx.profiles(),
+            ctx.max_count(actor.platform),
+            ctx.rng,
+            ctx.styles,
+            loras=ctx.loras(),
+            source=sources.source,
+            references=sources.references,
+            edit_model=ctx.edit_model,
+        )
+        return await admit(ctx, actor, place, request, ref, files=sources.files)
 
 
 async def admit(
@@ -96,7 +102,7 @@ async def admit(
         request: The request; its seed is fixed.
         ref: The event behind it, and the address of its card.
         parent_id: The job whose button or command made it.
-        files: The source image's files, kept with the job.
+        files: The files of its pictures, kept with the job.
         pressed: The press of a button of ``parent_id``, if it was one.
 
     Returns:

@@ -20,7 +20,7 @@ from bot.core.pictures import Picture
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.cards import loras_card
-from bot.drawing.flags import line_is_whole, prompt_line
+from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.lora_rules import fits, matches, may_use
 from engine.contract import Capability, Profile
 
@@ -86,7 +86,7 @@ async def _prompt(ctx: AppContext, invocation: Invocation) -> Card:
         Tone.INFO,
         text(locale, "card.prompt"),
         prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0]),
-        notes=() if line_is_whole(request) else (text(locale, "note.prompt.not_whole"),),
+        notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
         private=True,
         final=True,
         locale=locale,

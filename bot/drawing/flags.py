@@ -369,7 +369,8 @@ def is_wide(char: str) -> bool:
 def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | None, default: Profile) -> str:
     """Return a request as its author could type it.
 
-    The picture that it starts from, its mask and a variation have no flags; what stands in for them is left out.
+    The picture that it starts from, its mask, references and a variation have no flags; what stands in for them is left
+    out.
 
     Args:
         request: A checked request.
@@ -397,9 +398,14 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
     return f"{request.typed} {' '.join(flags)}"
 
 
-def line_is_whole(request: DrawRequest) -> bool:
-    """Whether the line says all of a request: it starts from no picture and varies none."""
-    return not (request.image or request.variation)
+def missing_from_line(request: DrawRequest) -> tuple[str, ...]:
+    """Return catalogue keys of notes on what the line leaves out of a request; their ``n`` is the number of references."""
+    notes = []
+    if request.image or request.variation:
+        notes.append("note.prompt.not_whole")
+    if request.references:
+        notes.append("note.prompt.no_references")
+    return tuple(notes)
 
 
 def _without_loras(request: DrawRequest, style: Style | None) -> list[LoraRequest]:

@@ -125,7 +125,7 @@ async def _admit_child(
     pressed: PressedButton | None = None,
 ) -> Job:
     _profile(ctx, request.model)
-    for name in (request.image, request.mask):
+    for name in (request.image, request.mask, *request.references):
         if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
     # The parent's own REPEATED note does not apply to its child.

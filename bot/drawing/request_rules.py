@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from bot.core.errors import BadInput
 from bot.core.recipes import MAX_SEED, new_seed
-from bot.core.requests import DrawForm, DrawRequest, SourceImage
+from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
 from bot.drawing import flags, lora_syntax
 from bot.drawing.flags import RATIO, SIZE, strip_unit
 from bot.drawing.lora_rules import check_loras
+from bot.drawing.model_choice import choose_model
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
 from engine.contract import Capability, LoraInfo, NegativePromptSupport, Profile, Range
 
@@ -67,6 +68,8 @@ def check_form(
     *,
     loras: Sequence[LoraInfo] = (),
     source: SourceImage | None = None,
+    references: Sequence[ReferenceImage] = (),
+    edit_model: str = "",
 ) -> DrawRequest:
     """Parse the flags in the prompt, and check every field against the model's profile.
 
@@ -78,6 +81,8 @@ def check_form(
         styles: The styles that ``--style`` may name.
         loras: The LoRAs that ``--lora`` may name.
         source: The form's source image, decoded and staged.
+        references: Its reference pictures, likewise.
+        edit_model: Name of the model that serves edits when the default one can't; empty for none.
 
     Raises:
         BadInput: A field is wrong; says what and how to correct it.
@@ -88,12 +93,14 @@ def check_form(
     typed = clean(form.prompt)
     if not typed:
         raise BadInput("refusal.prompt.empty")
-    profile = _profile(form.model, profiles)
+    profile = choose_model(form.model, profiles, references=len(references), edit_model=edit_model)
+    if references and source is not None:
+        raise BadInput("refusal.references.image")
     strength = _strength(form.strength, source, profile)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
-    width, height = _size(form.size, source, profile)
+    width, height = _size(form.size, source or next(iter(references), None), profile)
     if source is not None and source.white is not None and not _is_box_kept(source, source.white, width, height):
         raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
     negative, notes = _negative(form.negative, style, profile, guidance)
@@ -119,18 +126,8 @@ def check_form(
         mask=source.mask if source else "",
         strength=strength,
         loras=check_loras(form.lora, style, profile, profiles, loras),
+        references=tuple(reference.file for reference in references),
     )
-
-
-def _profile(name: str | None, profiles: Sequence[Profile]) -> Profile:
-    if name is None:
-        return profiles[0]
-    wanted = fold(name)
-    for profile in profiles:
-        if wanted in {fold(profile.name), fold(profile.title), fold(profile.source)}:
-            return profile
-    known = tuple(profile.name for profile in profiles)
-    raise BadInput("refusal.model.unknown", value=shown(name), known=", ".join(known))
 
 
 def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
@@ -245,9 +242,9 @@ def _count(text: str | None, max_count: int) -> int:
     return count
 
 
-def _size(text: str | None, source: SourceImage | None, profile: Profile) -> tuple[int, int]:
-    if text is None and source is not None:
-        return size_for_image(source.width, source.height, profile)
+def _size(text: str | None, like: SourceImage | ReferenceImage | None, profile: Profile) -> tuple[int, int]:
+    if text is None and like is not None:
+        return size_for_image(like.width, like.height, profile)
     return parse_size(text, profile)
 
 

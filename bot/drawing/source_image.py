@@ -1,22 +1,15 @@
-"""Source images of requests: decodes, normalizes and stages them as files before their job is stored."""
+"""Decodes and normalizes the pictures of requests: source images, masks and references."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
-from bot.context import AppContext
 from bot.core.errors import BadInput
-from bot.core.requests import SourceImage
 from bot.drawing import image_containers
-from bot.storage import inputs
-from bot.storage.inputs import Staged
 
 MAX_PIXELS = 50_000_000
 """Most pixels of a file, checked in its header: decoded, they take up to 200 MB."""
@@ -82,44 +75,6 @@ class NormalizedImage:
     white: tuple[int, int, int, int] | None = None
 
 
-@asynccontextmanager
-async def staged_source(
-    ctx: AppContext, image: bytes | None, mask: bytes | None
-) -> AsyncIterator[tuple[SourceImage, tuple[Staged, ...]]]:
-    """Normalize an image and its mask, and stage them as files; yields both, and removes files that were not kept.
-
-    Args:
-        ctx: The use cases' context.
-        image: The image's file as it was sent; None if there is only a mask.
-        mask: The mask's file; None if there is none.
-
-    Raises:
-        BadInput: There is a mask without an image, or a file is no image, damaged or too large.
-        Unavailable: The disk is full.
-    """
-    if image is None:
-        raise BadInput("refusal.mask.no_image")
-    async with ctx.image_lock:
-        plain = await asyncio.to_thread(normalize_image, image)
-        plain_mask = None if mask is None else await asyncio.to_thread(normalize_mask, mask, image)
-    async with AsyncExitStack() as stack:
-        files = []
-        for normalized in (plain, plain_mask):
-            if normalized is not None:
-                files.append(await inputs.stage(ctx.pictures, normalized.data))
-                stack.push_async_callback(inputs.discard, files[-1])
-        yield (
-            SourceImage(
-                files[0].name,
-                plain.width,
-                plain.height,
-                mask=files[1].name if plain_mask else "",
-                white=plain_mask.white if plain_mask else None,
-            ),
-            tuple(files),
-        )
-
-
 def normalize_image(data: bytes) -> NormalizedImage:
     """Decode an image's first frame and return it upright, in RGB, on a white background.
 
@@ -127,6 +82,18 @@ def normalize_image(data: bytes) -> NormalizedImage:
         BadInput: The file is no image, is damaged, or has more than ``MAX_PIXELS`` pixels.
     """
     return _encoded(_rgb(_opened(data, "image").picture))
+
+
+def normalize_reference(data: bytes, number: int) -> NormalizedImage:
+    """Return a reference picture as ``normalize_image`` does; ``number`` (1-based) tells a refusal which one it is.
+
+    Raises BadInput as ``normalize_image`` does.
+    """
+    try:
+        return normalize_image(data)
+    except BadInput as refusal:
+        key = refusal.key.replace("refusal.image.", "refusal.references.")
+        raise BadInput(key, number=number, **refusal.params) from None
 
 
 def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:

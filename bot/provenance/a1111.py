@@ -88,6 +88,7 @@ def parameters(
         "Variation seed strength": f"{recipe.variation:g}" if recipe.variation else "",
         "Denoising strength": f"{recipe.strength:g}" if recipe.image else "",
         "Mask": "yes" if recipe.mask else "",
+        "References": str(len(recipe.references)) if recipe.references else "",
         "Hires upscale": f"{upscale:g}" if upscale else "",
         "Precision": precision,
         "Style": style,

@@ -7,14 +7,14 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from bot.core.errors import BadInput, Unavailable
 from bot.storage import data_files, inputs
 from bot.storage.migrate import shipped
-from bot.storage.sql import load_card
+from bot.storage.sql import TUPLE, load_card
 
 _PAGES = 2000
 """Pages that are copied at once: 8 MiB."""
@@ -28,6 +28,9 @@ _BAK = re.compile(r"\.v(\d+)\.bak")
 
 _DEPTHS = (2, 5)
 """Numbers of path components of a stored card's file, relative to the data folder: sheets, pictures."""
+
+_WITH_SOURCES, _WITH_REFERENCES = 2, 9
+"""Versions of the database since which jobs have source images, and references."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are done and the bytes in all."""
@@ -116,11 +119,9 @@ def foreign_path(path: Path, pictures: str) -> str | None:
         for (name,) in db.execute("SELECT path FROM pictures"):
             if not data_files.PICTURE_PATH.fullmatch(name):
                 return str(name)
-        if version > 1:
-            for row in db.execute("SELECT image, mask FROM jobs WHERE image <> '' OR mask <> ''"):
-                for name in row:
-                    if name and not data_files.is_source(name, pictures):
-                        return str(name)
+        for name in _sources(db, version):
+            if not data_files.is_source(name, pictures):
+                return name
         for (card,) in db.execute("SELECT card FROM messages WHERE card <> ''"):
             # A card has the absolute path on the machine of the backup; only its end is Easel's.
             for file in _files_of(card):
@@ -147,9 +148,22 @@ def files(path: Path, pictures: str) -> tuple[str, ...]:
     with closing(_open(path)) as db:
         stored = [f"{pictures}/{row[0]}" for row in db.execute("SELECT path FROM pictures ORDER BY id")]
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        rows = db.execute("SELECT image, mask FROM jobs WHERE image <> ''").fetchall() if version > 1 else []
-    sources = {name for row in rows for name in row if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
+        sources = {n for n in _sources(db, version) if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED}
     return (*stored, *sorted(sources))
+
+
+def _sources(db: sqlite3.Connection, version: int) -> Iterator[str]:
+    """Yield the files that jobs start from or refer to; ``version`` is the database's."""
+    if version >= _WITH_SOURCES:
+        for row in db.execute("SELECT image, mask FROM jobs WHERE image <> '' OR mask <> ''"):
+            yield from (str(name) for name in row if name)
+    if version >= _WITH_REFERENCES:
+        for (text,) in db.execute('SELECT "references" FROM jobs WHERE "references" <> \'[]\''):
+            try:
+                names = TUPLE.read(text)
+            except (TypeError, ValueError):
+                names = (text,)  # no list: as a name it is no source file
+            yield from map(str, names)
 
 
 def checkpoint(path: Path) -> None:

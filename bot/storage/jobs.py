@@ -209,9 +209,11 @@ async def waiting_ids(tx: Tx) -> frozenset[int]:
 
 async def source_files(tx: Tx) -> frozenset[str]:
     """Return the source files of all jobs, relative to the data folder. A reroll needs them as long as its job is stored."""
-    # The same words as in the partial index jobs_started: SQLite uses it only then.
+    # The same words as in the partial indexes jobs_started and jobs_references: SQLite uses them only then.
     rows = await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE image <> ''")
-    return frozenset(name for row in rows for name in row if name)
+    lists = await tx.execute_fetchall('SELECT "references" FROM jobs WHERE "references" <> \'[]\'')
+    started = {name for row in rows for name in row if name}
+    return frozenset(started.union(*(TUPLE.read(row[0]) for row in lists)))
 
 
 async def of_person(

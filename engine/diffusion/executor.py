@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.backoff import Backoff
-from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview
+from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview, Recipe
 from engine.diffusion import init_image
 from engine.diffusion.device import BusyTimer, release, title
 from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg, to_uint8
+from engine.diffusion.init_image import InitImageReader
 from engine.diffusion.memory import apply
 from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import (
@@ -32,14 +33,14 @@ from engine.diffusion.request_state import (
     StepProgress,
     StepScheduler,
 )
-from engine.families.denoise_state import Embedding, InitImage, PictureState
+from engine.families.denoise_state import Embedding, PictureState
 from engine.families.family import Family
 
 PREVIEW_SECONDS = 0.25
 """Pause between two previews of a picture: at most four a second."""
 
 INIT_IMAGE_SECONDS = 0.25
-"""Time that is spent on enlarging an initial image (at least one tile) before other requests take a step."""
+"""Time that is spent on reading pictures (at least one file, or one tile to enlarge) before other requests take a step."""
 
 FIRST_PAUSE = 600.0
 """Seconds until a model is loaded in a safer precision again for the same reason, if that did not settle it."""
@@ -65,6 +66,9 @@ class ModelProvider(Protocol):
 
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty if they have none."""
+
+    def reference_pixels(self, model: str) -> int:
+        """Most pixels of a reference picture that the model is given; larger ones are scaled down."""
 
     def setup(self, model: str) -> str:
         """Digest of what decides a picture's pixels besides its recipe (``engine.diffusion.fingerprint``)."""
@@ -182,12 +186,12 @@ class StepExecutor:
 
     def _begin(self, request: RequestState, family: Family[Any]) -> bool:
         """Prepare a request for its first step; False if it needs more time, or has failed."""
-        request.reader = request.reader or init_image.InitImageReader(request.recipe, self._upscaler)
+        request.reader = request.reader or self._reader(request.recipe)
         denoise = None
         try:
             with self._busy_timer.measure() as elapsed:
                 if request.reader.read_for(INIT_IMAGE_SECONDS):
-                    denoise = self._start_denoising(request, family, request.reader.image)
+                    denoise = self._start_denoising(request, family, request.reader)
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
@@ -203,8 +207,11 @@ class StepExecutor:
         request.weight = denoise.passes
         return True
 
-    def _start_denoising(self, request: RequestState, family: Family[Any], image: InitImage | None) -> PictureState:
-        """Read the references, encode the prompts and make the noise."""
+    def _reader(self, recipe: Recipe) -> InitImageReader:
+        return InitImageReader(recipe, self._upscaler, self._models.reference_pixels(recipe.model))
+
+    def _start_denoising(self, request: RequestState, family: Family[Any], inputs: InitImageReader) -> PictureState:
+        """Encode the prompts and make the noise."""
         recipe = request.recipe
         name = f"{recipe.model} {self._models.precision(request.key)}"
 
@@ -213,7 +220,7 @@ class StepExecutor:
             request.extended_prompt |= found.extended
             return found
 
-        started: PictureState = family.start(recipe, embed, image, init_image.read_references(recipe))
+        started: PictureState = family.start(recipe, embed, inputs.image, inputs.references)
         return started
 
     def _denoise(self, batch: Sequence[RequestState], family: Family[Any]) -> bool:

@@ -1,7 +1,8 @@
-"""Reads the initial image of a recipe and its mask; a file that can't be read gives BadImage with one sentence."""
+"""Reads the pictures of a recipe: initial image, mask, references. An unreadable file gives BadImage with one sentence."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -37,27 +38,33 @@ class ImageUpscaler(Protocol):
 
 
 class InitImageReader:
-    """Reads an initial image in slices of time, since upscaling may take minutes and other pictures are drawn meanwhile.
+    """Reads the pictures of a recipe in slices of time: upscaling may take minutes, and others are drawn meanwhile.
+
+    Args:
+        recipe: The recipe.
+        upscaler: As for ``read``.
+        reference_pixels: As ``most`` of ``read_references``.
 
     Attributes:
-        image: The result of ``read`` when it is complete; None before, or for recipes that start from noise.
+        image: The initial image when reading is complete; None before, or for recipes that start from noise.
+        references: The reference pictures when reading is complete.
     """
 
-    def __init__(self, recipe: Recipe, upscaler: ImageUpscaler | None) -> None:
-        self._steps = read(recipe, upscaler)
+    def __init__(
+        self, recipe: Recipe, upscaler: ImageUpscaler | None = None, reference_pixels: int = MAX_PIXELS
+    ) -> None:
+        self._steps = self._read(recipe, upscaler, reference_pixels)
         self.image: InitImage | None = None
+        self.references: tuple[NDArray[np.uint8], ...] = ()
 
     def read_for(self, seconds: float) -> bool:
-        """Continue for about ``seconds``; return whether ``image`` is complete. Raises what ``read`` raises."""
+        """Continue for about ``seconds``; return whether it is complete. Raises what ``read`` raises."""
         until = time.monotonic() + seconds
-        while True:
-            try:
-                next(self._steps)
-            except StopIteration as end:
-                self.image = end.value
-                return True
-            if time.monotonic() >= until:
-                return False
+        return all(time.monotonic() < until for _ in self._steps)
+
+    def _read(self, recipe: Recipe, upscaler: ImageUpscaler | None, most: int) -> Generator[None]:
+        self.image = yield from read(recipe, upscaler)
+        self.references = yield from read_references(recipe, most)
 
 
 def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[None, None, InitImage | None]:
@@ -77,7 +84,7 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     if not recipe.image:
         return None
     size = (recipe.width, recipe.height)
-    picture = _open(recipe.image, "picture")
+    picture = _open(recipe.image, "picture to start from")
     by = ""
     if upscaler is not None and picture.width < recipe.width and picture.height < recipe.height:
         picture = yield from upscaler.upscale(picture)
@@ -85,15 +92,32 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch needs a writable array
     if not recipe.mask:
         return InitImage(pixels, upscaler=by)
-    grey = np.asarray(_fitted(_open(recipe.mask, "mask"), size).convert("L"))
+    grey = np.asarray(_fitted(_open(recipe.mask, "mask to start from"), size).convert("L"))
     if grey.max() < MASK_LEAST:
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
     return InitImage(pixels, (grey / 255).astype(np.float32), by)
 
 
-def read_references(recipe: Recipe) -> tuple[NDArray[np.uint8], ...]:
-    """Return a recipe's reference pictures, each (height, width, 3) of its own size. Raises BadImage as ``read`` does."""
-    return tuple(np.array(_open(path, "picture"), np.uint8) for path in recipe.references)
+def read_references(recipe: Recipe, most: int = MAX_PIXELS) -> Generator[None, None, tuple[NDArray[np.uint8], ...]]:
+    """Read a recipe's reference pictures, each (height, width, 3), 0 to 255, in its own ratio. Yields after each.
+
+    Args:
+        recipe: The recipe.
+        most: Pixels of a picture; larger ones are scaled down to about that many.
+
+    Raises:
+        BadImage: A file is missing, is no picture, is truncated or has too many pixels; names which one.
+    """
+    pictures = []
+    for number, path in enumerate(recipe.references, 1):
+        picture = _open(path, f"reference picture {number}")
+        scale = math.sqrt(most / (picture.width * picture.height))
+        if scale < 1:
+            size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            picture = picture.resize(size, Pillow.Resampling.LANCZOS)
+        pictures.append(np.array(picture, np.uint8))
+        yield
+    return tuple(pictures)
 
 
 def is_plain(image: InitImage | None) -> bool:
@@ -112,13 +136,11 @@ def _open(path: str, what: str) -> Pillow.Image:
             upright = ImageOps.exif_transpose(found)
             return _on_white(upright)
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as e:  # Pillow has its own limits
-        raise BadImage(
-            f"The {what} to start from has more than {MAX_PIXELS // 10**6} million pixels; give a smaller one."
-        ) from e
+        raise BadImage(f"The {what} has more than {MAX_PIXELS // 10**6} million pixels; give a smaller one.") from e
     except FileNotFoundError as e:
-        raise BadImage(f"The {what} to start from is not there any more; give it again.") from e
+        raise BadImage(f"The {what} is not there any more; give it again.") from e
     except Exception as e:  # Pillow's readers raise many kinds of exceptions
-        raise BadImage(f"The {what} to start from can't be read as a picture; give a PNG, JPEG or WebP.") from e
+        raise BadImage(f"The {what} can't be read as a picture; give a PNG, JPEG or WebP.") from e
 
 
 def _fitted(picture: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:

@@ -187,6 +187,10 @@ class ModelManager:
         """Digest of the model's files by name, its LoRAs and its scheduler."""
         return self._setups[model]
 
+    def reference_pixels(self, model: str) -> int:
+        """Most pixels of a reference picture: the area of the model's largest square."""
+        return self._specs[model].profile.side.high ** 2
+
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
         now = self._now

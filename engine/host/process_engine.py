@@ -68,17 +68,21 @@ class ProcessEngine:
         command: How the child is started; tests put another program in its place.
 
     Raises:
-        UnknownModel: ``config.model`` is no known model and no usable folder, or ``config.upscaler`` no file of
-            weights. Reads a few small files.
+        UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that can
+            edit, or ``config.upscaler`` no file of weights. Reads a few small files.
     """
 
     def __init__(
         self, config: EngineConfig, timeouts: Timeouts | None = None, command: Sequence[str] = COMMAND
     ) -> None:
-        models = catalogue.specs(config.model, config.models_dir, config.models_file, ready)
+        found = catalogue.logged(
+            config.model, config.models_dir, config.models_file, ready, edit_model=config.edit_model
+        )
+        models = found.specs
         if config.upscaler:
             upscaler_file.check(Path(config.upscaler))
         self._profiles = tuple(spec.profile for spec in models)
+        self._edit_model = found.edit_model
         self._names = frozenset(profile.name for profile in self._profiles)
         loras = lora_catalogue.loras(config.lora_dir, config.models_file)
         self._loras = tuple(spec.info for spec in loras)
@@ -125,6 +129,10 @@ class ProcessEngine:
     def loras(self) -> tuple[LoraInfo, ...]:
         """LoRAs that recipes may name."""
         return self._loras
+
+    def edit_model(self) -> str:
+        """Name of the profile that serves edits when the default one can't; empty for none."""
+        return self._edit_model
 
     def slots(self) -> int:
         """How many calls of ``paint`` should be open: the current one, the next one, and short ones that pass both."""

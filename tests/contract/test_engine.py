@@ -400,6 +400,18 @@ async def test_a_picture_that_is_none_fails_alone(engine: Engine, tmp_path: Path
     assert isinstance(ends["ok"], Image)
 
 
+async def test_references_for_a_model_that_takes_none_fail_alone(engine: Engine, tmp_path: Path) -> None:
+    given = tmp_path / "given.png"
+    given.write_bytes((await picture(engine, recipe("a"))).data)
+    events = await all_of(engine, [recipe("bad", references=(str(given),)), recipe("ok")])
+    ends = {e.recipe_id: e for e in events if isinstance(e, Image | Failed)}
+    bad = ends["bad"]
+    assert isinstance(bad, Failed)
+    assert isinstance(bad.error, BadRecipe)
+    assert isinstance(ends["ok"], Image)
+    assert engine.edit_model() == ""
+
+
 async def test_a_variation_is_another_picture_and_none_is_the_same(engine: Engine) -> None:
     plain = await picture(engine, recipe("a"))
     varied = await picture(engine, recipe("b", variation=0.2, variation_seed=99))

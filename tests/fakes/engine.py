@@ -53,7 +53,7 @@ class FakeEngine:
     """Paints flat pictures whose colours come from prompt and seed. Implements ``engine.contract.Engine``.
 
     An initial image is blended with them by the recipe's strength; the middle of a variation is a blend of both seeds'
-    colours.
+    colours. References are shown in a strip along the bottom, in their order.
 
     Args:
         profiles: Profiles that recipes may name; the demo model's by default.
@@ -61,6 +61,7 @@ class FakeEngine:
         fail: Called with each recipe; an error that it returns ends the recipe.
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
         loras: LoRAs that recipes may name; each changes the middle's colour.
+        edit_model: Name of the profile that serves edits when the default one can't.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class FakeEngine:
         *,
         auto_warm: bool = True,
         loras: Sequence[LoraInfo] = (),
+        edit_model: str = "",
     ) -> None:
         self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
         self._profiles = tuple(profiles) if profiles is not None else (demo(),)
         self._pause = pause
         self._fail = fail
         self._auto_warm = auto_warm
+        self._edit_model = edit_model
         self._numbers = itertools.count()
         self._paints: list[_Paint] = []
         self._error: EngineError | None = None
@@ -111,6 +114,10 @@ class FakeEngine:
     def loras(self) -> tuple[LoraInfo, ...]:
         """LoRAs that recipes may name."""
         return self._loras
+
+    def edit_model(self) -> str:
+        """Name of the profile that serves edits when the default one can't; empty for none."""
+        return self._edit_model
 
     def slots(self) -> int:
         """One paint at a time."""
@@ -214,7 +221,12 @@ class FakeEngine:
             return BadRecipe("The prompt is no text: it holds half a surrogate pair.")
         names = [lora.name for lora in self._loras]
         unknown = next((lora.name for lora in recipe.loras if lora.name not in names), None)
-        return self._fail(recipe) if unknown is None else lora_catalogue.unknown_lora(unknown, names)
+        if unknown is not None:
+            return lora_catalogue.unknown_lora(unknown, names)
+        known = next(p for p in self._profiles if p.name == recipe.model)
+        if len(recipe.references) > known.references:
+            return BadRecipe(f"{known.title} takes {known.references} reference pictures.")
+        return self._fail(recipe)
 
     async def _draw(self, paint: _Paint) -> AsyncGenerator[Event]:
         steps = max((r.steps for r in paint.open.values()), default=0)
@@ -243,7 +255,7 @@ class FakeEngine:
                     device=state.device,
                 )
             except OSError as error:
-                made = Failed(recipe.id, BadImage(f"The picture to start from can't be read: {error}"))
+                made = Failed(recipe.id, BadImage(f"A picture of the recipe can't be read: {error}"))
             if paint.open.pop(ticket, None) is not None:
                 yield made
 
@@ -275,6 +287,10 @@ def _preview(recipe: Recipe, step: int) -> bytes:
 def _picture(recipe: Recipe) -> Pillow.Image:
     """Return the flat picture, blended with its initial image. Raises OSError if that can't be read."""
     drawn = _flat(recipe)
+    for index, path in enumerate(recipe.references):
+        left, right = (drawn.width * i // len(recipe.references) for i in (index, index + 1))
+        with Pillow.open(path) as found:
+            drawn.paste(found.convert("RGB").resize((right - left, drawn.height // 4)), (left, drawn.height * 3 // 4))
     if not recipe.image:
         return drawn
     size = drawn.size

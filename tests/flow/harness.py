@@ -100,6 +100,7 @@ class Bot:
             max_counts={"web": 16},
             owners=self.owners,
             access_modes=self.access,
+            edit_model=self.engine.edit_model(),
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
         await self.dispatch.start()

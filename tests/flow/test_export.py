@@ -30,7 +30,7 @@ from tests.flow.harness import CHAT, Bot, Hang
 HERE = Place("chat", None, CHAT)
 LINK = "https://easel.example/"
 
-FILE_COLUMNS = {"image", "mask", "path"}
+FILE_COLUMNS = {"image", "mask", "references", "path"}
 """Columns that name a file: an export holds the file instead."""
 
 

@@ -10,7 +10,7 @@ from bot.core.jobs import JobState
 from bot.core.messages import MessageState
 from bot.storage import inputs, jobs, messages
 from bot.storage.database import Transactions, Tx
-from bot.storage.sql import RowMapper
+from bot.storage.sql import TUPLE, RowMapper
 
 _PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 
@@ -128,9 +128,7 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     The ledger, the credits and the rows of jobs stay, without content. It is idempotent.
     """
     paths = await _column(tx, _PATHS, person_id)
-    named = await tx.execute_fetchall(
-        "SELECT DISTINCT image, mask FROM jobs WHERE person_id = ? AND image <> ''", (person_id,)
-    )
+    named = await _SOURCES.select(tx, "WHERE person_id = ?", (person_id,))
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
@@ -138,7 +136,7 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     shown = await _column(tx, _SHOWN, person_id)
     return Forgotten(
         tuple(str(path) for path in paths),
-        tuple(dict.fromkeys(name for row in named for name in row if name)),
+        tuple(dict.fromkeys(name for sources in named for name in sources.names)),
         tuple(row[0] for row in exports),
         tuple(int(str(job)) for job in shown),
     )
@@ -151,6 +149,22 @@ async def _cancel_notices(tx: Tx, person_id: int) -> None:
     for message in await messages.wanted(tx):
         if message.job_id is None and (message.address.platform, message.address.user) in accounts:
             await messages.move(tx, message.id, MessageState.WANTED, MessageState.GONE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The files that a job starts from or refers to, relative to the data folder."""
+
+    image: str
+    mask: str
+    references: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.image, self.mask, *self.references) if name)
+
+
+_SOURCES = RowMapper(_Sources, "jobs")
 
 
 async def _column(tx: Tx, sql: str, person_id: int) -> tuple[object, ...]:
@@ -212,7 +226,7 @@ async def old_pictures(
 async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> DeletedFiles:
     """Delete the rows of these jobs' pictures, and the names of the jobs' own source files.
 
-    Jobs with a favourite, and jobs whose pictures an open job starts from, are left alone.
+    Jobs with a favourite, and jobs whose pictures an open job starts from or refers to, are left alone.
 
     Args:
         tx: A writing transaction.
@@ -222,10 +236,8 @@ async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> Dele
     if not job_ids:
         return DeletedFiles()
     # The same words as in the partial index jobs_open: SQLite uses it only then.
-    open_ = await tx.execute_fetchall(
-        "SELECT image FROM jobs WHERE state IN ('held', 'queued', 'running', 'painted') AND image <> ''"
-    )
-    needed = {row[0] for row in open_}
+    open_ = await _SOURCES.select(tx, "WHERE state IN ('held', 'queued', 'running', 'painted')")
+    needed = {name for sources in open_ for name in sources.names}
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
         f"SELECT job_id, path FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
@@ -237,13 +249,24 @@ async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> Dele
     sources: list[str] = []
     for job_id in going:
         await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
-        sources += next(iter(await tx.execute_fetchall("SELECT image, mask FROM jobs WHERE id = ?", (job_id,))))
-        await tx.execute_fetchall(
-            "UPDATE jobs SET image = ?, mask = '' WHERE id = ? AND image LIKE ?",
-            (inputs.DELETED, job_id, f"{inputs.FOLDER}/%"),
-        )
+        sources += await _take_sources(tx, job_id)
     own = {name: None for name in sources if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
     return DeletedFiles(tuple(path for job_id, path in rows if job_id not in busy), tuple(own))
+
+
+async def _take_sources(tx: Tx, job_id: int) -> tuple[str, ...]:
+    """Return the files that a job starts from or refers to, and put ``DELETED`` for source files into its row."""
+    sources = await _SOURCES.select_one(tx, "WHERE id = ?", (job_id,))
+    assert sources is not None
+    await tx.execute_fetchall(
+        "UPDATE jobs SET image = ?, mask = '' WHERE id = ? AND image LIKE ?",
+        (inputs.DELETED, job_id, f"{inputs.FOLDER}/%"),
+    )
+    if sources.references:
+        # Their number stays: the card says how many there were.
+        left = [inputs.DELETED if n.startswith(f"{inputs.FOLDER}/") else n for n in sources.references]
+        await tx.execute_fetchall('UPDATE jobs SET "references" = ? WHERE id = ?', (TUPLE.write(left), job_id))
+    return sources.names
 
 
 async def retention_days(tx: Tx) -> dict[int, float]:

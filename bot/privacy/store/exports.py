@@ -262,7 +262,9 @@ def _files(job: dict[str, object], folder: str) -> list[ExportFile]:
         path = picture.pop("path")
         picture["file"] = f"pictures/easel-{job['id']}-{picture['index'] + 1}.png"
         files.append(ExportFile(picture["file"], f"{folder}/{path}"))
-    sources = [str(job.pop("image")), str(job.pop("mask"))]
+    references = job.pop("references")
+    assert isinstance(references, tuple)
+    sources = dict.fromkeys((str(job.pop("image")), str(job.pop("mask")), *references))
     if job["parent_id"] is None:
         files += [ExportFile(n, n) for n in sources if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
     return files

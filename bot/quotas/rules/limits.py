@@ -153,7 +153,8 @@ def cost_each(request: DrawRequest, profile: Profile | None) -> int:
     if profile is None:
         return POINT
     usual = profile.side.default**2 * profile.steps.default
-    return max(1, round(POINT * profile.cost * request.width * request.height * request.steps / usual))
+    pictures = 1 + len(request.references)  # the denoiser sees references beside the picture
+    return max(1, round(POINT * profile.cost * request.width * request.height * request.steps * pictures / usual))
 
 
 @dataclass(frozen=True, slots=True)

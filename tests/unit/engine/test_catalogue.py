@@ -12,6 +12,7 @@ from engine.families.registry import known_models, of_pipeline, spec_of, specs
 from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
 from tests.fakes import models
+from tests.fakes.editing import EDITOR
 
 KNOWN = [spec.profile for spec in known_models()]
 
@@ -309,3 +310,43 @@ def test_an_unknown_default_is_refused_with_the_operators_own_names(tmp_path: Pa
     file.write_text('[anime]\nsource = "a/b"\nlike = "sdxl"\n')
     with pytest.raises(UnknownModel, match="There is no model 'animee': set EASEL_MODEL to anime, demo"):
         catalogue.specs("animee", "m", str(file))
+
+
+@pytest.fixture
+def with_editor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known model that edits, and none of its files on this disk."""
+    monkeypatch.setattr(catalogue, "known_models", lambda: (*known_models(), ModelSpec(EDITOR)))
+
+
+@pytest.mark.usefixtures("with_editor")
+def test_the_model_for_edits_is_offered_though_it_is_not_here(tmp_path: Path) -> None:
+    found = catalogue.read_catalogue("z-image", "m", "", here("sdxl"), edit_model="owner/editor")
+    assert (names(found.specs), found.edit_model) == (["z-image", "editor", "sdxl"], "editor")
+    found = catalogue.read_catalogue("editor", "m", "", here(), edit_model="editor")
+    assert (names(found.specs), found.edit_model) == (["editor"], "editor")
+    assert catalogue.read_catalogue("z-image", "m", "", here()).edit_model == ""
+    file = tmp_path / "models.toml"
+    file.write_text('[editor]\nsource = "a/b"\nlike = "sdxl"\n')
+    found = catalogue.read_catalogue("z-image", "m", str(file), here(), edit_model="owner/editor")
+    assert names(found.specs) == ["z-image", "editor"]
+    assert "[editor]: the name is taken by EASEL_EDIT_MODEL" in found.problems[0]
+
+
+@pytest.mark.usefixtures("with_editor")
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ("editer", "There is no model 'editer': set EASEL_EDIT_MODEL to "),
+        ("sdxl", "EASEL_EDIT_MODEL is 'sdxl', and .* can't edit pictures; set it to one that can: .*editor"),
+    ],
+)
+def test_a_wrong_model_for_edits_is_refused(named: str, problem: str) -> None:
+    with pytest.raises(UnknownModel, match=problem):
+        catalogue.read_catalogue("demo", "m", "", edit_model=named)
+
+
+@pytest.mark.usefixtures("with_editor")
+def test_a_model_for_edits_must_not_share_the_name_of_the_default(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "editor", "ZImagePipeline")
+    with pytest.raises(UnknownModel, match="EASEL_MODEL has another model of the name 'editor'"):
+        catalogue.read_catalogue(str(folder), "m", "", edit_model="owner/editor")

@@ -12,7 +12,11 @@ from bot.maintenance import store
 from bot.maintenance.store import Doubt
 from bot.settings import Settings
 from bot.storage.database import Database
+from engine import catalogue
+from engine.families.registry import known_models
+from engine.spec import ModelSpec
 from tests.fakes import upscalers
+from tests.fakes.editing import EDITOR
 
 
 @pytest.fixture
@@ -35,6 +39,24 @@ def test_one_that_is_still_on_the_hub(settings: Settings) -> None:
     found = doctor.check_model(settings.model_copy(update={"model": "far"}))
     assert found.ok
     assert "owner/far" in found.found
+
+
+def test_the_model_for_edits(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "known_models", lambda: (*known_models(), ModelSpec(EDITOR)))
+
+    def said(named: str | None, model: str = "demo") -> tuple[bool, str] | None:
+        found = doctor.check_edit_model(settings.model_copy(update={"model": model, "edit_model": named}))
+        return None if found is None else (found.ok, found.found)
+
+    assert said(None) is None
+    assert said("editor") == (True, "The Editor, from the hub (owner/editor); downloaded when it first edits")
+    for wrong, problem in {"nobody": "set EASEL_EDIT_MODEL to", "far": "can't edit pictures"}.items():
+        found = said(wrong)
+        assert found is not None
+        assert not found[0]
+        assert problem in found[1]
+    # One sentence for one mistake: the model's own check says this one.
+    assert said("editor", model="nobody") is None
 
 
 def test_a_mistake_in_the_file_is_named(settings: Settings) -> None:

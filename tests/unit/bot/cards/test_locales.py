@@ -52,7 +52,7 @@ BUILT = {
     *(f"button.{action}_of" for action, button in COMMANDS.job_buttons.items() if button.each),
     *(
         f"refusal.{what}.{why}"
-        for what in ("image", "mask")
+        for what in ("image", "mask", "references")
         for why in ("unreadable", "damaged", "too_large", "format")
     ),
     *(

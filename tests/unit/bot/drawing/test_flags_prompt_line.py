@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
 from bot.core.requests import DrawForm, DrawRequest
-from bot.drawing.flags import line_is_whole, prompt_line
+from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.request_rules import check_form
 from bot.drawing.styles import BUILT_IN
 from engine.contract import NegativePromptSupport
@@ -75,9 +75,12 @@ def test_values_are_quoted_by_marks_that_they_have_not(value: str, quoted: str) 
 
 def test_what_has_no_flag_is_said() -> None:
     request = checked(DrawForm("a red apple"))
-    assert line_is_whole(request)
-    assert not line_is_whole(replace(request, image="inputs/x.png"))
-    assert not line_is_whole(replace(request, variation=0.2))
+    assert missing_from_line(request) == ()
+    assert missing_from_line(replace(request, image="inputs/x.png")) == ("note.prompt.not_whole",)
+    assert missing_from_line(replace(request, variation=0.2)) == ("note.prompt.not_whole",)
+    edit = replace(request, references=("inputs/x.png",))
+    assert missing_from_line(edit) == ("note.prompt.no_references",)
+    assert missing_from_line(replace(edit, variation=0.2)) == ("note.prompt.not_whole", "note.prompt.no_references")
 
 
 async def test_a_button_answers_with_the_line(world: World) -> None:

@@ -121,6 +121,13 @@ def test_a_variation_and_a_start_are_said_as_a1111_says_them() -> None:
     assert "Mask: yes" in settings(parameters(replace(begun, mask="b.png"), "m"))
 
 
+def test_references_are_counted_and_not_named() -> None:
+    text = parameters(replace(RECIPE, references=("data/inputs/a.png", "data/inputs/b.png")), "m")
+    assert "References: 2" in settings(text)
+    assert "inputs" not in text
+    assert "References" not in parameters(RECIPE, "m")
+
+
 def test_an_enlarged_picture_is_a_hires_fix_of_the_small_one() -> None:
     large = replace(RECIPE, image="a.png", strength=0.35, width=384, height=256)
     said = settings(parameters(large, "m", upscale=2.0))

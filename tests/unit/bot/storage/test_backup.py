@@ -405,6 +405,9 @@ def test_a_backup_from_before_there_were_digests_can_be_restored(folder: Folder,
         "UPDATE jobs SET image = 'inputs/../../letter.png'",
         "UPDATE jobs SET mask = 'pictures/../letter.png'",
         "UPDATE jobs SET image = '', mask = '/etc/passwd'",
+        """UPDATE jobs SET "references" = '["inputs/../letter.png"]'""",
+        """UPDATE jobs SET "references" = '/etc/passwd'""",
+        """UPDATE jobs SET "references" = '[["/etc/passwd"]]'""",
         """INSERT INTO messages (kind, state, event, platform, chat, address, card, created_at, updated_at) VALUES
         ('notice', 'wanted', 'e', 'chat', '1', '{}', '{"tone": "info", "status": "", "pictures":
         [{"path": "/etc/passwd", "name": "a", "mime": "b", "width": 1, "height": 1}]}', 1, 1)""",

@@ -190,3 +190,5 @@ async def test_the_files_that_jobs_start_from_are_known(db: Database) -> None:
         await tx.execute_fetchall("DELETE FROM ledger WHERE job_id = 1")
         await tx.execute_fetchall("DELETE FROM jobs WHERE event = '1'")
         assert await jobs.source_files(tx) == {REQUEST.image}
+        await tx.execute_fetchall("""UPDATE jobs SET image = '', "references" = '["inputs/a", "inputs/b"]'""")
+        assert await jobs.source_files(tx) == {"inputs/a", "inputs/b"}

@@ -58,6 +58,43 @@ def test_a_mask_is_what_is_white(tmp_path: Path) -> None:
     assert np.array_equal(found, np.repeat([[1.0] * 4 + [0.0] * 4], 8, 0))
 
 
+def references(paths: list[Path], most: int = init_image.MAX_PIXELS) -> tuple[tuple[int, ...], ...]:
+    recipe = replace(TOY, references=tuple(map(str, paths)))
+    return tuple(found.shape for found in to_its_end(init_image.read_references(recipe, most)))
+
+
+def test_references_keep_their_order_and_size(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    Pillow.new("RGBA", (20, 12)).save(paths[0])
+    Pillow.new("L", (7, 30)).save(paths[1])
+    assert references(paths) == ((12, 20, 3), (30, 7, 3))
+    assert references(paths[::-1]) == ((30, 7, 3), (12, 20, 3))
+    assert references([]) == ()
+
+
+def test_large_references_are_scaled_down_in_their_ratio(tmp_path: Path) -> None:
+    Pillow.new("RGB", (400, 100)).save(tmp_path / "a.png")
+    assert references([tmp_path / "a.png"], 10_000) == ((50, 200, 3),)
+    assert references([tmp_path / "a.png"], 40_000) == ((100, 400, 3),)
+
+
+def test_a_reference_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(BadImage, match="The reference picture 2 can't be read as a picture"):
+        references([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(BadImage, match="The reference picture 1 is not there any more"):
+        references([tmp_path / "gone.png"])
+
+
+def test_all_pictures_are_read_in_slices(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    path = str(tmp_path / "a.png")
+    reader = init_image.InitImageReader(replace(TOY, image=path, references=(path, path)))
+    assert [reader.read_for(0) for _ in range(3)] == [False, False, True]
+    assert (reader.image is not None, len(reader.references)) == (True, 2)
+
+
 @pytest.mark.parametrize("level", [0, 15])
 def test_a_mask_with_nothing_white_where_it_is_drawn_is_refused(level: int, tmp_path: Path) -> None:
     Pillow.new("RGB", (24, 8)).save(tmp_path / "a.png")

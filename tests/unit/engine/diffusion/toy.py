@@ -142,6 +142,7 @@ class OneModel:
     loaded: str = "toy"
     usual: str = ""
     fits: int = 8
+    pixels: int = 2**20
     asked: list[str] = field(default_factory=list)
     broken: dict[str, EngineError] = field(default_factory=dict)
 
@@ -162,6 +163,9 @@ class OneModel:
 
     def setup(self, model: str) -> str:
         return f"setup of {model}"
+
+    def reference_pixels(self, model: str) -> int:
+        return self.pixels
 
     def max_batch(self, key: BatchKey) -> int:
         return self.fits

@@ -116,6 +116,11 @@ def test_it_follows_pixels_and_steps(width: int, height: int, steps: int, expect
     assert cost(z_image_turbo(), width, height, steps) == expected
 
 
+def test_each_reference_costs_as_much_as_the_picture() -> None:
+    request = replace(REQUEST, width=1024, height=1024, steps=8, references=("a", "b"))
+    assert cost_each(request, z_image_turbo()) == 3000
+
+
 def test_it_follows_the_model() -> None:
     costs = {name: p.cost for name, p in PROFILES.items()}
     assert costs["z-image"] == pytest.approx(28 / 8 * 2)
