@@ -2,7 +2,8 @@
 
 Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996: each waiting flow has a start tag, and the flow with the
 smallest tag is served next. Its tag then grows by the cost of the service, divided by the flow's weight: 1 for people,
-``CROWD`` at most for places. Virtual time is the tag of the flow in service. A returning flow starts at the current virtual time, so that idle time gives no credit.
+``CROWD`` at most for places. Virtual time is the tag of the flow in service. A returning flow starts at the current
+virtual time, so that idle time gives no credit.
 """
 
 from __future__ import annotations
