@@ -1,23 +1,36 @@
-"""Messages to the bot: a filter for typed commands, and the handlers. Handlers only save; delivery sends."""
+"""Messages to the bot: menus and a filter of typed commands, and the handlers. Handlers only save; delivery sends."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 from aiogram import Bot, F, Router
 from aiogram.enums import ChatAction, ChatType, ContentType
 from aiogram.exceptions import TelegramAPIError
 from aiogram.filters import Filter
-from aiogram.types import Message, Update, User
+from aiogram.types import (
+    BotCommand,
+    BotCommandScopeAllChatAdministrators,
+    BotCommandScopeAllGroupChats,
+    BotCommandScopeDefault,
+    BotCommandScopeUnion,
+    Message,
+    Update,
+    User,
+)
 from aiogram.utils.formatting import sizeof
 
 from adapters.telegram.background import BackgroundCalls
+from adapters.telegram.client import ApiRetrier
 from adapters.telegram.identity import NAME, address_near, author_of, is_channel, is_group, place_of, ref_of
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
+from bot.commands.model import Permission
 from bot.core.cards import ButtonPress
 from bot.core.errors import Refusal
 from bot.core.people import Actor
@@ -152,6 +165,37 @@ FIRST_WORDS = tuple(dict.fromkeys(command.name.partition(" ")[0] for command in 
 
 COMMANDS = ("draw", "history", "cancel", "help", "start", *FIRST_WORDS)
 """Every command."""
+
+
+def _menu(*permissions: Permission, personal: bool) -> tuple[str, ...]:
+    listed = [c for c in REGISTRY.typed if c.listed and c.permission in permissions and (personal or not c.personal)]
+    words = dict.fromkeys(command.name.partition(" ")[0] for command in listed)
+    return ("draw", "history", *words, "cancel", "help")
+
+
+IN_PRIVATE = _menu(Permission.ANYBODY, personal=True)
+IN_GROUPS = _menu(Permission.ANYBODY, personal=False)
+FOR_ADMINS = _menu(Permission.ANYBODY, Permission.ADMIN, personal=False)
+"""What Telegram's menu lists in private chats, in groups, and there for admins."""
+
+_LANGUAGES = {"": "en", "zh": "zh_CN"}
+_SECONDS = 10
+
+
+async def offer_menus(bot: Bot, studio: Studio, retrier: ApiRetrier) -> None:
+    """Tell Telegram the menus in each language, until it takes them."""
+    scopes: dict[BotCommandScopeUnion, tuple[str, ...]] = {
+        BotCommandScopeDefault(): IN_PRIVATE,
+        BotCommandScopeAllGroupChats(): IN_GROUPS,
+        BotCommandScopeAllChatAdministrators(): FOR_ADMINS,
+    }
+    for (scope, names), (code, locale) in product(scopes.items(), _LANGUAGES.items()):
+        commands = [
+            BotCommand(command=name, description=studio.text(f"telegram.command.{name}", locale)) for name in names
+        ]
+        offer = partial(bot.set_my_commands, commands, scope, language_code=code or None, request_timeout=_SECONDS)
+        await retrier.call(offer)
+
 
 _MEDIA = {
     ContentType.ANIMATION,

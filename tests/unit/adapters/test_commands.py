@@ -12,7 +12,7 @@ from discord.app_commands import locale_str
 from adapters.cli import main, parsers
 from adapters.discord import commands as discord_commands
 from adapters.telegram import commands as telegram_commands
-from adapters.telegram.service import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
+from adapters.telegram.commands import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
 from bot.cards import i18n
 from bot.commands.model import ArgType, Command
 from bot.features import COMMANDS

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiogram.types import CallbackQuery, Chat, Message, Update, User
 
-from adapters.telegram.polling import UpdateScheduler, UpdateWindow
+from adapters.telegram.service import UpdateScheduler, UpdateWindow
 
 
 class Handlers:
