@@ -17,7 +17,7 @@ from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing import lora_rules
 from bot.drawing.request_rules import check_form
-from bot.drawing.staging import staged_sources
+from bot.drawing.source_image import staged_sources
 from bot.moderation import bans, word_check
 from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from bot.cards import job_card
 from bot.cards.i18n import text
@@ -13,16 +13,16 @@ from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation,
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import recipes
-from bot.core.cards import Card, Tone
+from bot.core.cards import Card, Fact, Tone
 from bot.core.errors import NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
+from bot.core.texts import shown
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
-from bot.drawing.cards import loras_card
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.lora_rules import fits, matches, may_use
-from engine.contract import Capability, Profile
+from engine.contract import Capability, LoraInfo, Profile
 
 
 async def _reroll(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -185,3 +185,43 @@ COMMANDS = (
         on_job=True,
     ),
 )
+
+
+SHOWN_LORAS = 20
+"""Most LoRAs on a card."""
+
+
+def loras_card(loras: Sequence[LoraInfo], profile: Profile, locale: str, *, words: str = "") -> Card:
+    """Return the list of LoRAs with their titles and trigger words.
+
+    Args:
+        loras: Those that fit the model and that the person may use; only those with ``words`` where some were typed.
+        profile: The model.
+        locale: The person's locale.
+        words: What the list was searched for; empty for all.
+    """
+    if not loras:
+        status = (
+            text(locale, "card.loras.not_found", words=shown(words), model=profile.title)
+            if words
+            else text(locale, "card.loras.none", model=profile.title)
+        )
+        return Card(Tone.INFO, status, private=True, final=True, locale=locale)
+    notes = [text(locale, "note.loras.how", example=f"{loras[0].name}:0.8")]
+    if len(loras) > SHOWN_LORAS:
+        notes.append(text(locale, "note.loras.more", n=len(loras) - SHOWN_LORAS))
+    return Card(
+        Tone.INFO,
+        text(locale, "card.loras", n=len(loras), model=profile.title),
+        notes=tuple(notes),
+        facts=tuple(Fact(lora.name, _line(lora, locale)) for lora in loras[:SHOWN_LORAS]),
+        private=True,
+        final=True,
+        locale=locale,
+    )
+
+
+def _line(lora: LoraInfo, locale: str) -> str:
+    if not lora.triggers:
+        return lora.title
+    return text(locale, "loras.line", title=lora.title, triggers=", ".join(lora.triggers))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bot.commands.model import Invocation
 from bot.context import AppContext
 from bot.core.people import Actor, Place
-from bot.drawing.cards import SHOWN
+from bot.drawing.commands import SHOWN_LORAS
 from bot.features import COMMANDS
 from engine.contract import LoraInfo
 from engine.families.z_image.spec import demo
@@ -57,6 +57,6 @@ async def test_words_find_names_titles_and_trigger_words(ctx: AppContext) -> Non
 
 async def test_none_and_many_are_said(ctx: AppContext) -> None:
     assert (await listed(ctx, ADA, loras=()))[0] == "No LoRA here fits Easel demo."
-    _, facts, notes = await listed(ctx, ADA, loras=[LoraInfo(f"one{i}", "One") for i in range(SHOWN + 3)])
-    assert len(facts) == SHOWN
+    _, facts, notes = await listed(ctx, ADA, loras=[LoraInfo(f"one{i}", "One") for i in range(SHOWN_LORAS + 3)])
+    assert len(facts) == SHOWN_LORAS
     assert notes[-1].startswith("3 more are not shown")
