@@ -24,7 +24,6 @@ from bot.features import COMMANDS
 from bot.quotas.rules.terms import parse_terms
 from bot.settings import Settings
 from bot.storage.database import Database
-from engine.contract import Profile
 from engine.host.process_engine import ProcessEngine
 
 TERMINAL = "cli"
@@ -48,7 +47,8 @@ async def _main(invocation: Invocation) -> None:
             db=db,
             backlog=IdleBacklog(),
             clock=SystemClock(),
-            profiles=lambda: _profiles(settings),
+            profiles=lambda: _engine(settings).profiles(),
+            loras=lambda: _engine(settings).loras(),
             pictures=settings.data_dir / environment.PICTURES,
             default_quota=parse_terms(settings.quota),
             owners=owners,
@@ -78,9 +78,9 @@ def _call(command: Command, found: argparse.Namespace) -> Invocation:
     )
 
 
-def _profiles(settings: Settings) -> tuple[Profile, ...]:
-    # No process is started; only the costs of pictures depend on the profiles.
-    return ProcessEngine(environment.engine_config(settings)).profiles()
+def _engine(settings: Settings) -> ProcessEngine:
+    # No process is started; it knows the models and the LoRAs.
+    return ProcessEngine(environment.engine_config(settings))
 
 
 class IdleBacklog:

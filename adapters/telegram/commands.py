@@ -25,6 +25,7 @@ from aiogram.types import (
 )
 from aiogram.utils.formatting import sizeof
 
+from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls
 from adapters.telegram.client import ApiRetrier
 from adapters.telegram.identity import NAME, address_near, author_of, is_channel, is_group, place_of, ref_of
@@ -32,7 +33,7 @@ from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
 from bot.commands.model import Permission
 from bot.core.cards import ButtonPress
-from bot.core.errors import Refusal
+from bot.core.errors import AdminsOnly, Refusal
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.features import COMMANDS as REGISTRY
@@ -227,16 +228,25 @@ class MessageCommands:
         owners: User ids of this Easel's owners.
         background: Runs calls that need not be saved.
         replies: Saves replies that are not job cards.
+        admins: Looks up group administrators, for requests that need the right.
     """
 
     def __init__(
-        self, studio: Studio, me: User, owners: Container[str], background: BackgroundCalls, replies: ReplyPoster
+        self,
+        studio: Studio,
+        me: User,
+        owners: Container[str],
+        *,
+        background: BackgroundCalls,
+        replies: ReplyPoster,
+        admins: Admins,
     ) -> None:
         self._studio = studio
         self._me = me
         self._owners = owners
         self._background = background
         self._replies = replies
+        self._admins = admins
         self._whole: dict[str, int] = {}
 
     def router(self) -> Router:
@@ -316,10 +326,14 @@ class MessageCommands:
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
         actor = author_of(message, self._owners)
+        form, place, ref = DrawForm(prompt=prompt), place_of(message), ref_of(update_id, address_near(message, actor))
         try:
-            shown = await self._studio.draw(
-                actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address_near(message, actor))
-            )
+            try:
+                shown = await self._studio.draw(actor, place, form, ref)
+            except AdminsOnly:
+                if not is_group(message.chat) or not await self._admins.includes(message.chat.id, int(actor.user_id)):
+                    raise
+                shown = await self._studio.draw(replace(actor, is_admin=True), place, form, ref)
         except Refusal as refusal:
             await self._replies.refuse(message, actor, update_id, refusal)
             return

@@ -26,7 +26,7 @@ from adapters.telegram.identity import (
 from adapters.telegram.replies import ReplyPoster
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
 from bot.core.cards import ButtonPress, Card
-from bot.core.errors import BadInput, NotAllowed, Refusal
+from bot.core.errors import AdminsOnly, BadInput, NotAllowed, Refusal
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor
 from bot.core.ports import NoPictures, Surface
@@ -244,14 +244,14 @@ class CallbackQueries:
         press: ButtonPress,
         ref: EventRef,
     ) -> ButtonResult:
-        """Run the button's action. An admin may do what is the author's, but an author's press needs no look-up."""
+        """Run the button's action. The right of an admin is looked up only for a press that is refused without it."""
         place = place_of(message)
         try:
             return await self._studio.press(actor, place, press, ref)
-        except NotAllowed:
-            if command.permission is not Permission.AUTHOR or not is_group(message.chat):
+        except NotAllowed as refusal:
+            if command.permission is not Permission.AUTHOR and not isinstance(refusal, AdminsOnly):
                 raise
-            if not await self._admins.includes(message.chat.id, int(actor.user_id)):
+            if not is_group(message.chat) or not await self._admins.includes(message.chat.id, int(actor.user_id)):
                 raise
         return await self._studio.press(replace(actor, is_admin=True), place, press, ref)
 

@@ -360,7 +360,9 @@ class TelegramService(PlatformService):
         missed = MissedNotices(self._studio, replies)
         for router in (
             RegistryCommands(self._studio, me, self._owners, admins, replies).router(),
-            MessageCommands(self._studio, me, self._owners, background, replies).router(),
+            MessageCommands(
+                self._studio, me, self._owners, background=background, replies=replies, admins=admins
+            ).router(),
         ):
             router.message.middleware(missed)
             dispatcher.include_router(router)

@@ -50,6 +50,10 @@ class NotAllowed(Refusal):
     """The person may not do this here."""
 
 
+class AdminsOnly(NotAllowed):
+    """Admins of the place alone may do this. Where a platform looks that right up late, the same may be tried with it."""
+
+
 class Uninvited(NotAllowed):
     """No owner has let them in (yet). They may go on writing for ever, so who keeps answers keeps this one once."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bot.access import newcomers
 from bot.commands import permissions
 from bot.context import AdmissionContext, AppContext, load_admission_context
-from bot.core.errors import BadInput, Conflict, Moderated, NotAllowed, Unavailable, Uninvited
+from bot.core.errors import AdminsOnly, BadInput, Conflict, Moderated, NotAllowed, Unavailable, Uninvited
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, MessageState
 from bot.core.people import Actor, Place
@@ -233,8 +233,9 @@ async def _check_loras(tx: Tx, ctx: AppContext, admission: _Admission) -> None:
         if info is None:
             raise BadInput("refusal.lora.gone", lora=lora.name)
         if not lora_rules.may_use(info, admission.actor, admin=admin):
-            key = "refusal.lora.admins" if lora_rules.ADMINS in info.who else "refusal.lora.roles"
-            raise NotAllowed(key, lora=info.title)
+            if lora_rules.ADMINS in info.who:
+                raise AdminsOnly("refusal.lora.admins", lora=info.title)
+            raise NotAllowed("refusal.lora.roles", lora=info.title)
 
 
 def _check_queue_room(ctx: AppContext) -> None:

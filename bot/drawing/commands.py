@@ -172,7 +172,7 @@ COMMANDS = (
         permission=Permission.ANYBODY,
         handler=_loras,
         args=(Arg("words", ArgType.TEXT, required=False),),
-        personal=True,
+        admin_details=True,
     ),
     Command(
         name="again",

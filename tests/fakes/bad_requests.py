@@ -66,5 +66,7 @@ BAD_REQUESTS = (
     _cat("guidance of none", "guidance", "nan", "refusal.guidance.not_number", "“nan”", "“nan”"),
     _cat("model", "model", "nope", "refusal.model.unknown", "Easel has demo", "demo"),
     _cat("style", "style", "inkk", "refusal.style.unknown", "did you mean", "你是想用"),
+    _cat("LoRA where there are none", "lora", "nope:0.8", "refusal.lora.none", "no LoRA “nope”", "没有“nope”"),
+    BadRequest("A1111's tag", "a cat <lora:nope:1>", {}, "refusal.lora.none", "no LoRA “nope”", "没有“nope”"),
     _cat("a path for a model", "model", "../../etc", "refusal.model.unknown", "../../etc", "../../"),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from bot.core.access import AccessMode
+from engine.contract import LoraInfo
 from tests.e2e.telegram.harness import GAP, TelegramHarness
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
@@ -32,9 +33,13 @@ async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Star
     started: list[TelegramHarness] = []
 
     async def begin(
-        gate: StepGate | None = None, *, quota: int = 50, access: AccessMode = AccessMode.OPEN
+        gate: StepGate | None = None,
+        *,
+        quota: int = 50,
+        access: AccessMode = AccessMode.OPEN,
+        loras: Sequence[LoraInfo] = (),
     ) -> TelegramHarness:
-        engine = FakeEngine(pause=gate) if gate else FakeEngine()
+        engine = FakeEngine(pause=gate, loras=loras) if gate else FakeEngine(loras=loras)
         await engine.start()
         bot = TelegramHarness(tmp_path, telegram, engine, quota=quota, access=access)
         started.append(bot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.cards import i18n
+from engine.contract import LoraInfo
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
@@ -96,6 +97,36 @@ async def test_a_groups_admin_may_cancel_and_the_asker_needs_no_look_up(
     await telegram.until(lambda: i18n.text("zh_CN", "card.cancelled") in card.words)
     asked = [p["user_id"] for method, p in telegram.calls if method == "getChatMember"]
     assert asked == ([boss.id] if by_admin else [])
+
+
+async def test_a_lora_for_admins_is_theirs_by_one_look_up_when_it_is_named(
+    start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
+) -> None:
+    bot = await start(loras=[LoraInfo("ink", "Ink Wash", who=("admins",)), LoraInfo("oil", "Oil")])
+
+    def asked() -> list[object]:
+        return [p["user_id"] for method, p in telegram.calls if method == "getChatMember"]
+
+    telegram.writes(group, bob, "/draw a cat --lora oil")
+    await telegram.until(lambda: len(photos(group)) == 1)
+    assert asked() == []
+    telegram.writes(group, bob, "/draw a cat --lora ink")
+    await telegram.until(lambda: "管理员" in group.by_bot()[-1].words)
+    telegram.writes(group, boss, "/draw a cat <lora:ink:0.5>")
+    await telegram.until(lambda: len(photos(group)) == 2)
+    card = photos(group)[-1]
+    refused = telegram.presses(card, bob, "reroll")
+    await telegram.until(lambda: refused.answered)
+    assert "管理员" in refused.text
+    telegram.presses(card, boss, "reroll")
+    await telegram.until(lambda: len(photos(group)) == 3)
+    assert asked() == [bob.id, boss.id]
+    assert await bot.count("jobs") == 3
+    telegram.writes(group, bob, "/loras")
+    await telegram.until(lambda: "Oil" in group.by_bot()[-1].words)
+    assert "Ink" not in group.by_bot()[-1].words
+    telegram.writes(group, boss, "/loras")
+    await telegram.until(lambda: "Ink" in group.by_bot()[-1].words)
 
 
 async def test_a_button_of_another_chat_does_nothing(

@@ -113,13 +113,13 @@ async def test_the_list_of_commands_is_set_in_both_languages(
     await start()
     await telegram.until(lambda: len(telegram.world.commands) == 6)
     for scope, more in (
-        ("default", ["loras", "search", "favourites", "link", "export", "forget"]),
+        ("default", ["search", "favourites", "link", "export", "forget"]),
         ("all_group_chats", []),
         ("all_chat_administrators", ["easel"]),
     ):
         english, chinese = telegram.world.commands[scope, ""], telegram.world.commands[scope, "zh"]
         assert [c["command"] for c in english] == [c["command"] for c in chinese]
-        assert {c["command"] for c in english} == {"draw", "history", "quota", "cancel", "help", *more}
+        assert {c["command"] for c in english} == {"draw", "history", "quota", "loras", "cancel", "help", *more}
         assert all(re.search("[\u4e00-\u9fff]", c["description"]) for c in chinese)
         assert all(1 <= len(c["description"]) <= 256 for c in english + chinese)
 
