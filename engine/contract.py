@@ -65,6 +65,10 @@ class Range(Generic[T]):
     high: T
 
 
+MAX_CLIP_SKIP = 12
+"""Layers of the smaller text encoder of SD 1.5 and SDXL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What one model can do, its defaults, and what it ignores.
@@ -93,6 +97,7 @@ class Profile:
         parameters: Number of parameters of each part (``transformer``, ``text_encoder``, ``vae``, ...); empty: unknown.
         can: What it can do besides drawing from a prompt.
         references: Most reference pictures of one request; 0 where it can't edit.
+        sampler: A1111's name of its own scheduler.
         samplers: Names that ``Recipe.sampler`` may have, as A1111 writes them; empty: its own scheduler alone.
         prompt_syntax: Whether its prompts may hold A1111's weights, such as ``(word:1.2)``, and ``BREAK``.
         clip_skip: Last layers of its CLIP text encoder that are left out, as A1111 counts them: 1 leaves out none; 0: it
@@ -124,6 +129,7 @@ class Profile:
     parameters: Mapping[str, int] = field(default_factory=dict)
     can: frozenset[Capability] = frozenset({Capability.IMAGE, Capability.MASK, Capability.VARY})
     references: int = 0
+    sampler: str = "Euler"
     samplers: tuple[str, ...] = ()
     prompt_syntax: bool = False
     clip_skip: int = 0

@@ -28,11 +28,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from engine.contract import NegativePromptSupport, Profile, Range, UnknownModel
+from engine.contract import MAX_CLIP_SKIP, NegativePromptSupport, Profile, Range, UnknownModel
 from engine.families.registry import known_models, spec_of
 from engine.families.spec import priced
 from engine.folders import index_of, profile_of, sized
 from engine.regular_files import open_regular, read_text
+from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 
 LORA = "lora"
@@ -247,6 +248,9 @@ class _Settings(BaseModel):
         dict[str, str | int | float | bool] | None,
         _or_else("it must be a table of texts, numbers and true or false"),
     ] = None
+    clip_skip: Annotated[
+        int, Field(ge=1, le=MAX_CLIP_SKIP), _or_else(f"it is 1 to {MAX_CLIP_SKIP}, as A1111 counts, not {{value}}")
+    ] = 0
 
 
 KEYS = frozenset(_Sources.model_fields) | frozenset(_Settings.model_fields)
@@ -385,6 +389,10 @@ class _Table:
         if settings.negative and honour is NegativePromptSupport.NEVER:
             self.fail("negative", "this model draws without guidance, so a negative prompt does nothing")
         negative = usual.negative_default if settings.negative is None else settings.negative
+        if settings.clip_skip and not usual.clip_skip:
+            self.fail("clip_skip", f"{family.title} has no CLIP text encoder")
+        scheduler = settings.scheduler or usual.scheduler
+        config = usual.scheduler_config if settings.scheduler_config is None else settings.scheduler_config
         return priced(
             replace(
                 usual,
@@ -398,10 +406,10 @@ class _Table:
                 negative=honour,
                 negative_default="" if honour is NegativePromptSupport.NEVER else negative,
                 languages=tuple(tag.lower() for tag in settings.languages) or usual.languages,
-                scheduler=settings.scheduler or usual.scheduler,
-                scheduler_config=dict(
-                    usual.scheduler_config if settings.scheduler_config is None else settings.scheduler_config
-                ),
+                scheduler=scheduler,
+                scheduler_config=dict(config),
+                sampler=name_of(scheduler, config) if scheduler else usual.sampler,
+                clip_skip=settings.clip_skip or usual.clip_skip,
             )
         )
 

@@ -182,7 +182,7 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
     return a1111.parameters(
         recipe,
         profile.title,
-        sampler=a1111.sampler_of(profile),
+        sampler=profile.sampler,
         style=request.style,
         precision=image.precision,
         revision=image.revision,

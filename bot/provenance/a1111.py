@@ -8,29 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from engine.contract import Profile, Recipe
+from engine.contract import Recipe
 
 KEYWORD = "parameters"
 """Keyword of the text in a PNG."""
-
-SAMPLERS: Mapping[str, str] = {
-    "": "Euler",
-    "FlowMatchEulerDiscreteScheduler": "Euler",
-    "EulerDiscreteScheduler": "Euler",
-    "EulerAncestralDiscreteScheduler": "Euler a",
-    "DPMSolverMultistepScheduler": "DPM++ 2M",
-    "DPMSolverSDEScheduler": "DPM++ SDE",
-    "DDIMScheduler": "DDIM",
-    "PNDMScheduler": "PLMS",
-    "UniPCMultistepScheduler": "UniPC",
-    "LCMScheduler": "LCM",
-    "HeunDiscreteScheduler": "Heun",
-    "LMSDiscreteScheduler": "LMS",
-}
-"""A1111's names of diffusers' schedulers. A flow-matching model without a named scheduler has Euler."""
 
 _COMMIT_CHARS = 10
 
@@ -43,17 +26,11 @@ _MARKER = re.compile(r"Negative prompt:|^Steps: ")
 _NO_BREAK_SPACE = "\u00a0"
 
 
-def sampler_of(profile: Profile) -> str:
-    """Return A1111's name of a model's scheduler."""
-    known = SAMPLERS.get(profile.scheduler, profile.scheduler.removesuffix("Scheduler"))
-    return f"{known} Karras" if profile.scheduler_config.get("use_karras_sigmas") else known
-
-
 def parameters(
     recipe: Recipe,
     model_title: str,
     *,
-    sampler: str = SAMPLERS[""],
+    sampler: str = "Euler",
     style: str = "",
     upscale: float = 0.0,
     precision: str = "",
@@ -69,7 +46,7 @@ def parameters(
     Args:
         recipe: The picture's recipe.
         model_title: The model's title.
-        sampler: A1111's name of the sampler.
+        sampler: A1111's name of the model's own sampler, which counts where the recipe has none.
         style: Name of the request's style; empty for none.
         upscale: Factor by which the picture was enlarged; 0 if it was not.
         precision: Number format that it was drawn in; empty if unknown.
@@ -78,10 +55,11 @@ def parameters(
     factor = upscale or 1.0
     settings = {
         "Steps": str(recipe.steps),
-        "Sampler": sampler,
+        "Sampler": recipe.sampler or sampler,
         "CFG scale": f"{recipe.guidance:g}",
         "Seed": str(recipe.seed),
         "Size": f"{round(recipe.width / factor)}x{round(recipe.height / factor)}",
+        "Clip skip": str(recipe.clip_skip) if recipe.clip_skip else "",
         "Model": model_title,
         "Model revision": revision[:_COMMIT_CHARS],
         "Variation seed": str(recipe.variation_seed) if recipe.variation else "",

@@ -56,7 +56,7 @@ class MetadataWriter:
         text = a1111.parameters(
             recipe,
             recipe.model if profile is None else profile.title,
-            sampler="" if profile is None else a1111.sampler_of(profile),
+            sampler="" if profile is None else profile.sampler,
             style=job.request.style,
             upscale=job.request.upscale,
             precision=image.precision,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import PurePath
 
+from engine.families.registry import spec_of
 from engine.spec import ModelSpec, is_hub_file
 
 _INDEX = re.compile(r"^(\w+):\d+")
@@ -25,7 +26,7 @@ def setup_digest(spec: ModelSpec) -> str:
     Files of this machine count by name alone: a folder that was moved draws the same pixels.
     """
     profile = spec.profile
-    parts = {
+    parts: dict[str, object] = {
         "source": _name(profile.source),
         "pipeline": profile.pipeline,
         "scheduler": profile.scheduler,
@@ -34,6 +35,9 @@ def setup_digest(spec: ModelSpec) -> str:
         "transformer": _name(spec.transformer),
         "loras": [{**asdict(lora), "source": _name(lora.source)} for lora in spec.loras],
     }
+    # The family's own clip skip is left out: digests of an older Easel do not have it.
+    if profile.clip_skip and all(profile.clip_skip != m.profile.clip_skip for m in spec_of(profile.family).models):
+        parts["clip_skip"] = profile.clip_skip
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_CHARS]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from engine.contract import BadRecipe, Recipe
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
 from engine.families.step_cache import StepCache
+from engine.samplers import Sampler
 
 _PARALLEL = 1 - 1e-6
 """Cosine above which two noises are parallel, so that no plane contains both."""
@@ -78,6 +80,28 @@ class BatchedFamily(Family[DenoiseState]):
             embeddings: n prompts.
             recipes: n recipes, for models that are conditioned on the size.
         """
+
+    def scheduler(self, recipe: Recipe) -> Any:
+        """Return a scheduler for one picture: the model's own, or the one that the recipe names.
+
+        Raises:
+            BadRecipe: The family has no such sampler.
+        """
+        if not recipe.sampler:
+            # A copy: schedulers keep state between steps.
+            return copy.deepcopy(self.pipe.scheduler)
+        sampler = self.spec.samplers.get(recipe.sampler)
+        if sampler is None:
+            raise BadRecipe(f"{self.spec.title} can't be drawn with the sampler {recipe.sampler}.")
+        return self.scheduler_of(sampler, recipe)
+
+    def scheduler_of(self, sampler: Sampler, recipe: Recipe) -> Any:  # noqa: ARG002
+        """Return a sampler's scheduler, configured as the model's own wherever the sampler does not say otherwise."""
+        kind = getattr(diffusers, sampler.scheduler)
+        known = inspect.signature(kind).parameters
+        # diffusers warns of settings that a class does not have; names with an underscore are its own.
+        own = {name: v for name, v in self.pipe.scheduler.config.items() if name in known or name.startswith("_")}
+        return kind.from_config(own, **sampler.config)
 
     @abstractmethod
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
@@ -140,8 +164,7 @@ class BatchedFamily(Family[DenoiseState]):
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
     ) -> DenoiseState:
         """Return the state of a recipe before its first step."""
-        # A copy: schedulers keep state between steps.
-        scheduler = copy.deepcopy(self.pipe.scheduler)
+        scheduler = self.scheduler(recipe)
         self.schedule(scheduler, recipe)
         noise, generator = noise_of(recipe, self._shape(recipe))
         noise = noise.to(self.device)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from engine.contract import Profile
+from engine.samplers import Sampler
 from engine.spec import ModelSpec
 
 DENOISERS = frozenset({"transformer", "unet"})
@@ -137,6 +138,7 @@ class FamilySpec:
             0: the same as ``multiple``.
         unguided_below: Guidance scale up to which no second prediction is made.
         schedulers: Schedulers that a profile may choose; empty: each model keeps the scheduler in its folder.
+        samplers: The samplers that a request may name; empty: each model has its own scheduler alone.
         single_file: For each part of a single-file checkpoint, its title and the beginnings of its keys; empty: the
             family has no single-file checkpoints.
         keys: How weights are recognised.
@@ -165,6 +167,7 @@ class FamilySpec:
     trained_multiple: int = 0
     unguided_below: float = 1.0
     schedulers: tuple[str, ...] = ()
+    samplers: Mapping[str, Sampler] = field(default_factory=dict)
     single_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lora_parts: tuple[str, ...] = ()
     lokr: bool = False

@@ -77,7 +77,11 @@ class UNetFamily(BatchedFamily):
 
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
         """See Family."""
-        scheduler.set_timesteps(recipe.steps, device="cpu")
+        more = {}
+        if recipe.steps > scheduler.config.get("original_inference_steps", recipe.steps):
+            # LCM takes its steps from a grid of 50, which more steps make finer.
+            more["original_inference_steps"] = recipe.steps
+        scheduler.set_timesteps(recipe.steps, device="cpu", **more)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from datetime import date
 from engine.contract import NegativePromptSupport, Profile, Range
 from engine.families import unet_spec
 from engine.families.spec import FamilySpec, Footprint, presets, priced
+from engine.samplers import NOISE
 from engine.spec import ModelSpec
 
 _PIPELINE = "StableDiffusionPipeline"
@@ -36,6 +37,7 @@ def sd15() -> Profile:
             scheduler=unet_spec.EULER,
             negative_default="lowres, blurry, bad anatomy, deformed hands",
             prompt_tokens=unet_spec.CLIP_TOKENS,
+            samplers=tuple(NOISE),
             prompt_syntax=True,
             clip_skip=1,
             parameters=_PARAMETERS,
@@ -71,6 +73,7 @@ SPEC = FamilySpec(
     multiple=_MULTIPLE,
     trained_multiple=unet_spec.TRAINED_MULTIPLE,
     schedulers=unet_spec.SCHEDULERS,
+    samplers=NOISE,
     single_file=unet_spec.SINGLE_FILE,
     keys=unet_spec.weight_keys(768),
     lora_parts=("unet", "text_encoder"),

@@ -9,6 +9,7 @@ from datetime import date
 from engine.contract import LicenceTerm, NegativePromptSupport, Profile, Range
 from engine.families import unet_spec
 from engine.families.spec import FamilySpec, Footprint, Part, presets, priced
+from engine.samplers import NOISE
 from engine.spec import ModelSpec
 
 CLIP_SKIP = 2
@@ -45,6 +46,7 @@ def sdxl() -> Profile:
             pipeline=_PIPELINE,
             scheduler=unet_spec.EULER,
             prompt_tokens=unet_spec.CLIP_TOKENS,
+            samplers=tuple(NOISE),
             prompt_syntax=True,
             clip_skip=CLIP_SKIP,
             parameters=_PARAMETERS,
@@ -71,6 +73,7 @@ def sdxl_turbo() -> Profile:
             licence="Stability AI Non-Commercial",
             licence_terms=(LicenceTerm.NON_COMMERCIAL,),
             scheduler="EulerAncestralDiscreteScheduler",
+            sampler="Euler a",
             scheduler_config=_TRAILING,
         )
     )
@@ -173,6 +176,7 @@ SPEC = FamilySpec(
     multiple=_MULTIPLE,
     trained_multiple=unet_spec.TRAINED_MULTIPLE,
     schedulers=unet_spec.SCHEDULERS,
+    samplers=NOISE,
     single_file=unet_spec.SINGLE_FILE,
     keys=unet_spec.weight_keys(2048),
     lora_parts=("unet", "text_encoder", "text_encoder_2"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
+from diffusers import FlowMatchHeunDiscreteScheduler
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +20,7 @@ from engine.contract import Recipe
 from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import Embedding
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
+from engine.samplers import Sampler
 
 
 class ZImage(BatchedFamily):
@@ -55,19 +60,38 @@ class ZImage(BatchedFamily):
         """Return the guided prediction. ZImagePipeline's scale counts from 0, where others count from 1."""
         return towards + guidance * (towards - away)
 
+    def scheduler_of(self, sampler: Sampler, recipe: Recipe) -> Any:
+        """See BatchedFamily. The solvers of other models take the shift of this picture's size as their own."""
+        own = self.pipe.scheduler.config
+        train = own.num_train_timesteps
+        if sampler.scheduler == "FlowMatchEulerDiscreteScheduler":
+            return super().scheduler_of(sampler, recipe)
+        shift = math.exp(self._mu(recipe)) if own.get("use_dynamic_shifting") else own.shift
+        if sampler.scheduler == "FlowMatchHeunDiscreteScheduler":
+            return FlowMatchHeunDiscreteScheduler(train, shift)
+        return getattr(diffusers, sampler.scheduler)(train, flow_shift=shift, **sampler.config)
+
     def schedule(self, scheduler: Any, recipe: Recipe) -> None:
         """See Family. The sigmas are the pipeline's, shifted by the picture's size where the scheduler is dynamic."""
+        sigmas = torch.linspace(1.0, 1.0 / recipe.steps, recipe.steps).tolist()
+        if isinstance(scheduler, FlowMatchHeunDiscreteScheduler):
+            _schedule_heun(scheduler, sigmas)
+        elif "sigmas" not in inspect.signature(scheduler.set_timesteps).parameters:
+            scheduler.set_timesteps(recipe.steps, device="cpu")
+        else:
+            scheduler.set_timesteps(sigmas=np.array(sigmas), device="cpu", mu=self._mu(recipe))
+
+    def _mu(self, recipe: Recipe) -> float:
         scale = self.pipe.vae_scale_factor * 2
-        config = scheduler.config
-        mu = calculate_shift(
+        config = self.pipe.scheduler.config
+        found: float = calculate_shift(
             (recipe.height // scale) * (recipe.width // scale),
             config.get("base_image_seq_len", 256),
             config.get("max_image_seq_len", 4096),
             config.get("base_shift", 0.5),
             config.get("max_shift", 1.15),
         )
-        sigmas = torch.linspace(1.0, 1.0 / recipe.steps, recipe.steps).tolist()
-        scheduler.set_timesteps(sigmas=sigmas, device="cpu", mu=mu)
+        return found
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.float32]:
@@ -104,3 +128,14 @@ class ZImage(BatchedFamily):
     def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """See Family. Some files have the padding tokens as vectors; diffusers expects one row."""
         return {name: t[None] if name.endswith("pad_token") and t.dim() == 1 else t for name, t in tensors.items()}
+
+
+def _schedule_heun(scheduler: Any, sigmas: Sequence[float]) -> None:
+    """Set the timesteps of FlowMatchHeunDiscreteScheduler, which takes no sigmas, to those that Euler would have."""
+    scheduler.set_timesteps(len(sigmas), device="cpu")
+    plain, shift = torch.tensor(sigmas), scheduler.config.shift
+    shifted = shift * plain / (1 + (shift - 1) * plain)
+    times = shifted * scheduler.config.num_train_timesteps
+    # Each step but the last is computed twice: at its beginning and at its end.
+    scheduler.timesteps = torch.cat([times[:1], times[1:].repeat_interleave(2)])
+    scheduler.sigmas = torch.cat([shifted[:1], shifted[1:].repeat_interleave(2), torch.zeros(1)])

@@ -10,6 +10,7 @@ from importlib import resources
 
 from engine.contract import NegativePromptSupport, Profile, Range
 from engine.families.spec import FamilySpec, Footprint, Part, WeightKeys, presets, priced
+from engine.samplers import FLOW
 from engine.spec import ModelSpec
 
 MAX_TOKENS = 512
@@ -46,6 +47,7 @@ def demo() -> Profile:
         enlarge=3,
         pipeline=_PIPELINE,
         prompt_tokens=MAX_TOKENS,
+        samplers=tuple(FLOW),
         parameters={"transformer": 5_728_480, "text_encoder": 1_196_880, "vae": 1_674_963},
     )
 
@@ -68,6 +70,7 @@ def z_image_turbo() -> Profile:
             licence="Apache-2.0",
             pipeline=_PIPELINE,
             prompt_tokens=MAX_TOKENS,
+            samplers=tuple(FLOW),
             parameters=_PARAMETERS,
         )
     )
@@ -122,6 +125,7 @@ SPEC = FamilySpec(
         width_key="dim",
         architecture="Z-Image",
     ),
+    samplers=FLOW,
     lora_parts=("transformer",),
     lokr=True,
     footprint=Footprint(

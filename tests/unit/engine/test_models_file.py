@@ -134,7 +134,7 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ('source = "a/b"\nlike = "sdxl"\nstpes = 3', "stpes", "no such key; there are base, guidance"),
+        ('source = "a/b"\nlike = "sdxl"\nstpes = 3', "stpes", "no such key; there are base, clip_skip, guidance"),
         ("", "source", "must name a hub id"),
         ("source = 3", "source", "a text in quotes"),
         ('source = "nowhere"', "source", "'nowhere' is neither a hub id (owner/name) nor a folder that is there"),
@@ -179,6 +179,8 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
         ('source = "a/b"\nlike = "sdxl-turbo"\nnegative = "mud"', "negative", "draws without guidance"),
         ('source = "xl"\nlanguages = []', "languages", '["en", "zh"]'),
         ('source = "xl"\nscheduler = "Euler"', "scheduler", "no 'Euler'; there are EulerDiscreteScheduler"),
+        ('source = "xl"\nclip_skip = 13', "clip_skip", "it is 1 to 12, as A1111 counts, not 13"),
+        ('source = "a/b"\nlike = "z-image"\nclip_skip = 2', "clip_skip", "Z-Image has no CLIP text encoder"),
         ('source = "xl"\nscheduler_config = { a = [1] }', "scheduler_config", "texts, numbers and true or false"),
         ('source = "a/b"\nlike = "z-image"\nscheduler = "DDIMScheduler"', "scheduler", "with its own scheduler"),
     ],
@@ -239,6 +241,15 @@ def test_an_empty_scheduler_config_takes_the_defaults_away(write: Write) -> None
     like = '[mine]\nsource = "a/b"\nlike = "sdxl-turbo"\n'
     assert one(write(like)).profile.scheduler_config == {"timestep_spacing": "trailing"}
     assert one(write(f"{like}scheduler_config = {{}}\n")).profile.scheduler_config == {}
+
+
+def test_a_scheduler_and_a_clip_skip_are_named_as_in_a1111(write: Write) -> None:
+    like = '[mine]\nsource = "a/b"\nlike = "sdxl-turbo"\n'
+    found = one(write(like)).profile
+    assert (found.sampler, found.clip_skip) == ("Euler a", 2)
+    dpm = 'scheduler = "DPMSolverMultistepScheduler"\nscheduler_config = { use_karras_sigmas = true }\nclip_skip = 1\n'
+    found = one(write(like + dpm)).profile
+    assert (found.sampler, found.clip_skip) == ("DPM++ 2M Karras", 1)
 
 
 def test_a_byte_order_mark_is_read(write: Write) -> None:

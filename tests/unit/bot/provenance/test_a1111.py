@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.drawing.lora_syntax import take_tags
-from bot.provenance.a1111 import easel_version, parameters, sampler_of
+from bot.provenance.a1111 import easel_version, parameters
 from engine.contract import LoraRequest, Recipe
-from engine.families.z_image.spec import demo
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
 RECIPE = Recipe(
@@ -139,15 +138,7 @@ def test_how_it_was_really_drawn_is_said() -> None:
     assert {"Precision: bf16", "Model revision: 0123456789", "Sampler: DPM++ 2M Karras"} <= set(said)
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "karras", "name"),
-    [
-        ("", False, "Euler"),
-        ("EulerAncestralDiscreteScheduler", False, "Euler a"),
-        ("DPMSolverMultistepScheduler", True, "DPM++ 2M Karras"),
-        ("SomeNewScheduler", False, "SomeNew"),
-    ],
-)
-def test_samplers_have_a1111s_names(scheduler: str, karras: bool, name: str) -> None:
-    config = {"use_karras_sigmas": True} if karras else {}
-    assert sampler_of(replace(demo(), scheduler=scheduler, scheduler_config=config)) == name
+def test_the_recipes_sampler_and_clip_skip_are_said() -> None:
+    said = settings(parameters(replace(RECIPE, sampler="DPM2 a", clip_skip=2), "m", sampler="Euler"))
+    assert {"Sampler: DPM2 a", "Clip skip: 2"} <= set(said)
+    assert not any(one.startswith("Clip skip") for one in settings(parameters(RECIPE, "m")))

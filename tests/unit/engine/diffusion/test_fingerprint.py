@@ -36,6 +36,7 @@ def test_a_second_card_of_the_same_make_is_the_same(device: str, kind: str) -> N
         replace(SPEC, profile=replace(SPEC.profile, scheduler="DDIMScheduler")),
         replace(SPEC, profile=replace(SPEC.profile, scheduler_config={"use_karras_sigmas": True})),
         replace(SPEC, profile=replace(SPEC.profile, source="owner/model")),
+        replace(SPEC, profile=replace(SPEC.profile, family="sd15", clip_skip=2)),
         replace(SPEC, transformer="owner/model/tuned.gguf"),
         replace(SPEC, base="owner/base"),
     ],
@@ -50,6 +51,7 @@ def test_whatever_decides_pixels_is_told(other: ModelSpec) -> None:
         replace(SPEC, loras=(replace(LORA, source="/elsewhere/ink.safetensors"),)),
         replace(SPEC, profile=replace(SPEC.profile, source="/moved/demo", title="Another name")),
         replace(SPEC, revision="c0ffee"),
+        replace(SPEC, profile=replace(SPEC.profile, family="sd15", clip_skip=1)),
     ],
 )
 def test_where_files_lie_and_what_they_are_called_for_people_does_not_matter(same: ModelSpec) -> None:

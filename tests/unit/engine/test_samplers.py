@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.samplers import NOISE, Config, name_of
+
+
+@pytest.mark.parametrize("name", list(NOISE))
+def test_each_scheduler_of_the_table_has_its_name(name: str) -> None:
+    assert name_of(NOISE[name].scheduler, NOISE[name].config) == name
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "config", "name"),
+    [
+        ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, "Euler"),
+        ("EulerAncestralDiscreteScheduler", {}, "Euler a"),
+        ("DPMSolverMultistepScheduler", {}, "DPM++ 2M"),
+        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, "DPM++ 2M Karras"),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, "DPM++ 2M SDE"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "Euler"),
+        ("SomeNewScheduler", {}, "SomeNew"),
+        ("SomeNewScheduler", {"use_karras_sigmas": True}, "SomeNew Karras"),
+    ],
+)
+def test_a_models_own_scheduler_has_a1111s_name(scheduler: str, config: Config, name: str) -> None:
+    assert name_of(scheduler, config) == name
