@@ -7,7 +7,8 @@ import math
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -145,6 +146,20 @@ def parameters(folder: Path) -> int:
         except UnknownModel:
             return 0
     return total
+
+
+def common_format(paths: Iterable[Path]) -> str:
+    """Return the format of most of the numbers in ``.safetensors`` files: ``fp32``, ``fp16``, ``bf16``, ``f8_e4m3``, ...
+
+    Raises:
+        UnknownModel: A file can't be read.
+    """
+    found: Counter[str] = Counter()
+    for path in paths:
+        for tensor in header(path).values():
+            found[tensor.dtype] += tensor.count
+    most = max(found, key=found.__getitem__, default="")
+    return {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(most, most.lower())
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -180,17 +181,29 @@ def _fetched(need: Need, folder: str) -> fetch.Pulled:
     """Fetch with a progress bar on a terminal, else with progress lines; both on stderr."""
     try:
         if not sys.stderr.isatty():
-            return fetch.pull(need.source, folder, _Lines(need.source), selection=need.selection)
+            return fetch.pull(
+                need.source, folder, _Lines(need.source), selection=need.selection, announce=partial(_announce, need)
+            )
         with tqdm(desc=need.source, unit="B", unit_scale=True, leave=False, file=sys.stderr) as bar:
 
             def report(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            return fetch.pull(need.source, folder, report, selection=need.selection)
+            def announce(missing: int, total: int) -> None:
+                bar.clear()
+                _announce(need, missing, total)
+
+            return fetch.pull(need.source, folder, report, selection=need.selection, announce=announce)
     except KeyboardInterrupt:
         warn("cli.model.pull.stopped", source=need.source)
         raise
+
+
+def _announce(need: Need, missing: int, total: int) -> None:
+    """Say how large a download is before it begins."""
+    if missing:
+        echo("cli.model.pull.size", source=need.source, size=size(missing), total=size(total))
 
 
 class _Lines:

@@ -18,10 +18,15 @@ import torch
 from engine import catalogue, upscaler_file
 from engine.contract import EngineError, UnknownModel
 from engine.diffusion import device as devices
+from engine.diffusion import files
 from engine.diffusion.memory import probe
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.types import Plan
+from engine.diffusion.memory.types import Plan, StoredWeights
 from engine.diffusion.upscaler import Upscaler
+from engine.hub import cache
+from engine.hub.needs import needs
+from engine.hub.selection import WHOLE
+from engine.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,24 @@ def _plan(request: ProbeRequest, device: torch.device, kept: int) -> Plan:
     file = Path(spec.transformer)
     size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
     looked = probe.probe_device(device, kept)
-    return plan(spec.profile, width, height, looked, request.precision, probe.libraries(), gguf=size)
+    stored = _stored_weights(spec, request.models_dir)
+    return plan(spec.profile, width, height, looked, request.precision, probe.libraries(), gguf=size, stored=stored)
+
+
+def _stored_weights(spec: ModelSpec, models_dir: str) -> StoredWeights | None:
+    """Return how the model's files hold its weights; None where they are not all here."""
+    selections = {need.source: need.selection for need in needs(spec)}
+
+    def here(source: str) -> str:
+        found = source if Path(source).exists() else cache.present(source, models_dir, selections.get(source, WHOLE))
+        if found is None:
+            raise UnknownModel(f"{source} is not here.")
+        return found
+
+    try:
+        return files.stored_weights(files.locate(spec, here, here))
+    except UnknownModel:
+        return None
 
 
 if __name__ == "__main__":

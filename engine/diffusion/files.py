@@ -9,13 +9,14 @@ from pathlib import Path
 
 from engine.contract import UnknownModel
 from engine.diffusion import objective, scaled_weights
+from engine.diffusion.memory.types import StoredWeights
 from engine.families.recognition import UNSUPPORTED, families_of, title_of, widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import TensorInfo, gguf_header, header, visible, weight_files
+from engine.weights import TensorInfo, common_format, gguf_header, header, visible, weight_files
 
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
@@ -110,6 +111,21 @@ def check(files: Files) -> None:
         objective.check(path)
     for lora in files.loras:
         _check_lora(files, Path(lora.source))
+
+
+def stored_weights(files: Files) -> StoredWeights:
+    """Return how a model's files hold its weights.
+
+    Raises:
+        UnknownModel: A file can't be read.
+    """
+    formats = {}
+    for name, part in files.spec.parts.items():
+        alone = files.whole or (files.denoiser if name == files.spec.denoiser else None)
+        if part.weights and (alone is None or alone.suffix.lower() != ".gguf"):
+            formats[name] = common_format(weight_files(files.folder / name) if alone is None else [alone])
+    late = set(formats) if files.whole is not None else {files.spec.denoiser} if files.denoiser is not None else set()
+    return StoredWeights(formats, frozenset(late))
 
 
 def _check_objective(path: Path, tensors: Mapping[str, TensorInfo]) -> None:

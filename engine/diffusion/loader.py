@@ -172,7 +172,16 @@ class Loader:
     def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, device: Device, *, stay: bool) -> Plan:
         width, height = spec.profile.presets["square"]
         requested = precision or self.requested_precision
-        made = plan(spec.profile, width, height, device, requested, probe.libraries(), gguf=_gguf_bytes(located))
+        made = plan(
+            spec.profile,
+            width,
+            height,
+            device,
+            requested,
+            probe.libraries(),
+            gguf=_gguf_bytes(located),
+            stored=files.stored_weights(located),
+        )
         if stay and made.on == CPU != self.device.type and self._plan is not None and self._plan.on != CPU:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made

@@ -42,6 +42,9 @@ _ASK_PAUSES = (1.0, 3.0)
 Sleep = Callable[[float], object]
 """Waits a number of seconds."""
 
+Announce = Callable[[int, int], object]
+"""Receives the bytes that are missing and those of all files, as the hub lists them, before a download begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -124,16 +127,25 @@ def pull(
     report: ProgressCallback,
     *,
     selection: Selection = WHOLE,
+    announce: Announce = lambda missing, total: None,  # noqa: ARG005
     pause: Sleep = time.sleep,
 ) -> Pulled:
     """Fetch the newest commit of a pipeline or of one file. The old one is used until all files are here.
+
+    Args:
+        source: ``owner/name``, or ``owner/name/path/file``.
+        models_dir: Folder of models and ``pins.json``.
+        report: Receives the progress.
+        selection: Which files of a pipeline.
+        announce: Receives the size before the download begins.
+        pause: Waits between tries, in seconds.
 
     Raises:
         FetchError: It can't be fetched.
     """
     repo, path = (source, "") if is_repo(source) else _repo_and_path(source)
     before = lockfile.pinned(repo, models_dir)
-    job = RepoDownload(repo, models_dir, report, pause)
+    job = RepoDownload(repo, models_dir, report, pause, announce)
     folder, revision, downloaded = job.run(lambda job: job.one(path) if path else job.pipeline(selection), newest=True)
     return Pulled(str(Path(folder) / path) if path else folder, revision, before, downloaded)
 
@@ -168,17 +180,26 @@ class RepoDownload:
         models_dir: Folder of models and ``pins.json``.
         report: Receives the progress.
         pause: Waits between tries.
+        announce: Receives the size before the download begins.
 
     Raises:
         FetchError: ``repo`` is no repository's id.
     """
 
-    def __init__(self, repo: str, models_dir: str, report: ProgressCallback, pause: Sleep) -> None:
+    def __init__(
+        self,
+        repo: str,
+        models_dir: str,
+        report: ProgressCallback,
+        pause: Sleep,
+        announce: Announce = lambda missing, total: None,  # noqa: ARG005
+    ) -> None:
         if not is_repo(repo):
             raise FetchError(f"{repo!r} is no model's id on a hub: use owner/name.", passing=False)
         self._repo = repo
         self._models_dir = models_dir
         self._report = report
+        self._announce = announce
         self._stop = threading.Event()
         self._pause = pause
         self._cache = cache.cache_root(models_dir)
@@ -247,9 +268,11 @@ class RepoDownload:
         files = {path: self._commit.files[path] for path in chosen}
         absent = {path: files[path] for path in cache.missing(self._folder(), files, files)}
         self._check_room(absent)
-        counter = _ProgressCounter(self._report, sum(file.size for file in files.values()))
-        counter.add(sum(file.size for path, file in files.items() if path not in absent))
         begun = sum(self._here(file) for file in absent.values())
+        total = sum(file.size for file in files.values())
+        self._announce(sum(file.size for file in absent.values()) - begun, total)
+        counter = _ProgressCounter(self._report, total)
+        counter.add(sum(file.size for path, file in files.items() if path not in absent))
         # The largest first: they decide when the download ends.
         order = sorted(absent, key=lambda path: -absent[path].size)
         run_parallel([partial(self._download_file, path, absent[path], counter) for path in order], self._stop)

@@ -7,7 +7,20 @@ from dataclasses import dataclass, replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.estimate import TILE, Estimate
-from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, GIB, MPS, TORCHAO, Device, Placement, Plan, gib
+from engine.diffusion.memory.types import (
+    BITSANDBYTES,
+    CPU,
+    CUDA,
+    GGUF,
+    GIB,
+    MPS,
+    TORCHAO,
+    Device,
+    Placement,
+    Plan,
+    StoredWeights,
+    gib,
+)
 
 QUANTISED = ("int8", "nf4", "gguf")
 """Precisions that need a quantisation library."""
@@ -25,11 +38,12 @@ _LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES}
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Width and height in pixels, and the bytes of a GGUF file that holds the denoiser (0: none)."""
+    """Width and height in pixels, the bytes of a GGUF file that holds the denoiser (0: none), and the other files."""
 
     width: int
     height: int
     gguf: int = 0
+    stored: StoredWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     libraries: frozenset[str],
     *,
     gguf: int = 0,
+    stored: StoredWeights | None = None,
 ) -> Plan:
     """Return the plan for a model, a size and a device.
 
@@ -73,6 +88,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         requested: ``EASEL_PRECISION``.
         libraries: Which of torchao, gguf and bitsandbytes are installed.
         gguf: Bytes of the GGUF file that holds the denoiser; 0 where there is none.
+        stored: How the model's files hold its weights; None: not known, and loading is not counted.
 
     Raises:
         OutOfMemory: It fits neither the device nor main memory and swap.
@@ -80,7 +96,12 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     """
     _check("gguf" if gguf else requested, device, libraries)
     request = _PlanRequest(
-        profile, Estimate(profile, dense=device.kind == MPS), Size(width, height, gguf), device, requested, libraries
+        profile,
+        Estimate(profile, dense=device.kind == MPS),
+        Size(width, height, gguf, stored),
+        device,
+        requested,
+        libraries,
     )
     if device.kind == CPU:
         return _on_cpu(request, ())
@@ -88,11 +109,12 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     first = ""
     for placement, tiled in _gpu_placements(request.estimate, device, requested, libraries, request.size):
         device_bytes, host_bytes = _need(request.estimate, placement, request.size, 1, tiled=tiled)
-        if device_bytes <= budget and host_bytes <= device.host_free - _own(device):
+        loading, spare = _loading(request.estimate, placement, request.size), device.host_free - _own(device)
+        if device_bytes <= budget and max(host_bytes, loading) <= spare:
             reasons = tuple(filter(None, (first, *_reasons(request, placement, tiled=tiled))))
             made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=reasons)
-        first = first or _too_large(request, placement, device_bytes, budget)
+        first = first or _too_large(request, placement, (device_bytes, budget), (loading, spare))
     return _on_cpu(request, (first, "It is drawn on the CPU."))
 
 
@@ -153,6 +175,7 @@ def _on_cpu(request: _PlanRequest, before: tuple[str, ...]) -> Plan:
     for placement, why in _cpu_placements(request, cpu):
         for tiled in _tilings(size):
             device_bytes, _ = _need(estimate, placement, size, 1, tiled=tiled)
+            device_bytes = max(device_bytes, _loading(estimate, placement, size))
             if device_bytes <= budget:
                 said = (*before, *_guess(request), why, *((_TILES,) if tiled else ()))
                 return replace(_batched(estimate, placement, size, budget, tiled=tiled), reasons=said)
@@ -289,6 +312,11 @@ def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, t
     return leaves + alive, denoiser + text + vae
 
 
+def _loading(estimate: Estimate, placement: Placement, size: Size) -> int:
+    """Return the bytes of main memory that loading takes."""
+    return estimate.loading(size.stored or StoredWeights(), placement, size.gguf)
+
+
 def _precisions(device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
     if gguf:
         return ["gguf"]
@@ -341,12 +369,17 @@ def _own(device: Device) -> int:
     return min(GIB, device.host_free // 10)
 
 
-def _too_large(request: _PlanRequest, placement: Placement, device_bytes: int, budget: int) -> str:
-    """Return why the first placement was not chosen."""
+def _too_large(request: _PlanRequest, placement: Placement, of_card: tuple[int, int], of_host: tuple[int, int]) -> str:
+    """Return why the first placement was not chosen; needed and spare bytes of the card, and of main memory to load it."""
     size = request.size
+    if of_card[0] > of_card[1]:
+        return (
+            f"{request.profile.title} in {placement.precision} takes {gib(of_card[0])} for {size.width}x{size.height}, "
+            f"and {gib(max(0, of_card[1]))} of the card can be used."
+        )
     return (
-        f"{request.profile.title} in {placement.precision} takes {gib(device_bytes)} for {size.width}x{size.height}, "
-        f"and {gib(max(0, budget))} of the card can be used."
+        f"{request.profile.title} in {placement.precision} takes {gib(of_host[0])} of main memory while it is loaded, since "
+        f"its files are in another format, and {gib(max(0, of_host[1]))} can be used."
     )
 
 

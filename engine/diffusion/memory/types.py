@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 GIB = 2**30
 
@@ -35,6 +36,22 @@ class Device:
     bf16: bool
     fp8: bool
     stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWeights:
+    """How a model's files hold its weights, which decides what main memory loading them takes.
+
+    Weights that stay in the format of their file are mapped from it, and the system can reclaim that memory.
+
+    Attributes:
+        formats: Format of most of the weights of each part: ``fp32``, ``bf16``, ``fp16``, or another word for weights
+            that are dequantised. Nothing is counted for a part that is not named.
+        late: Parts that are quantised after they were loaded, since they are not loaded from a pipeline's folder.
+    """
+
+    formats: Mapping[str, str] = field(default_factory=dict)
+    late: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

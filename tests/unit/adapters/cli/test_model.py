@@ -77,7 +77,8 @@ def test_a_model_from_the_hub_and_back(model: Model, folder: Path, hub: Hub) -> 
     assert hub.asked == []
 
     code, out, err = model("pull", "mine")
-    assert (code, out) == (0, f"{REPO} is here: 0.5 MB came, commit {COMMIT[:8]}.\n")
+    said = f"{REPO}: 0.5 MB of 0.5 MB to download.\n{REPO} is here: 0.5 MB came, commit {COMMIT[:8]}.\n"
+    assert (code, out) == (0, said)
     assert err.splitlines()[-1] == f"downloading {REPO}: 0.5 MB of 0.5 MB (100 %)"
     assert f"* mine            here, 0.5 MB, commit {COMMIT[:8]}  " in model("list")[1]
     assert model("pull", REPO)[:2] == (0, f"{REPO} is here and the newest there is: commit {COMMIT[:8]}.\n")
@@ -117,6 +118,7 @@ def test_a_newer_commit_is_taken_and_the_old_files_go(model: Model, hub: Hub) ->
     code, out, _ = model("pull", "mine")
     assert code == 0
     assert out.splitlines() == [
+        f"{REPO}: 0.0 MB of 0.5 MB to download.",
         f"{REPO} has a newer commit, which is used from now on: {NEWER[:8]} instead of {COMMIT[:8]}; 0.0 MB came.",
         "Files of older commits are removed: 0.0 MB freed.",
     ]
@@ -128,7 +130,7 @@ def test_commands_while_a_service_runs(model: Model, folder: Path, hub: Hub) -> 
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, vae: bytes_(60_000, 9)})
     with lock.held(folder / "data"):
         code, out, err = model("pull", "mine")
-        assert (code, out.count("\n")) == (0, 1)
+        assert (code, out.count("\n")) == (0, 2)
         assert "is started again" in err
         assert (folder / "data" / "models" / f"models--{REPO.replace('/', '--')}" / "snapshots" / COMMIT).is_dir()
 

@@ -21,7 +21,8 @@ from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES
 from safetensors.torch import load_file, save_file
 
 from engine.contract import UnknownModel
-from engine.diffusion.files import GGUF_FORMATS, Files, check, locate
+from engine.diffusion.files import GGUF_FORMATS, Files, check, locate, stored_weights
+from engine.diffusion.memory.types import StoredWeights
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl_lightning
 from engine.families.z_image.spec import z_image
@@ -392,6 +393,26 @@ def test_a_gguf_in_a_format_that_can_not_be_read(made: Path, tmp_path: Path) -> 
             assert kind.name in GGUF_FORMATS
         else:
             assert f"in {kind.name} (layers.0.attention.qkv.weight), which can't be read" in refusal(files)
+
+
+def test_how_files_hold_their_weights(made: Path, own: Callable[[str], Path], tmp_path: Path) -> None:
+    fp32 = dict.fromkeys(("text_encoder", "vae"), "fp32")
+    assert stored_weights(Files("z_image", made / "z_image")) == StoredWeights(fp32 | {"transformer": "fp32"})
+    tensors = load_file(made / "z_image-alone.safetensors")
+    for dtype, name in ((torch.bfloat16, "bf16"), (torch.float16, "fp16"), (EIGHT, "f8_e4m3")):
+        path = tmp_path / f"{name}.safetensors"
+        save_file({k: t.to(dtype) if t.dim() > 1 else t for k, t in tensors.items()}, path)
+        late = frozenset({"transformer"})
+        found = stored_weights(Files("z_image", made / "z_image", denoiser=path))
+        assert found == StoredWeights(fp32 | {"transformer": name}, late)
+    gguf_alone = Files("z_image", made / "z_image", denoiser=tmp_path / "q4.gguf")
+    assert stored_weights(gguf_alone) == StoredWeights(fp32, frozenset({"transformer"}))
+    weightless = own("sd15")
+    for weights in weightless.glob("*/*.safetensors"):
+        weights.unlink()
+    parts = frozenset({"unet", "vae", "text_encoder"})
+    found = stored_weights(Files("sd15", weightless, whole=made / "sd15.safetensors"))
+    assert found == StoredWeights(dict.fromkeys(parts, "fp32"), parts)
 
 
 def test_files_are_located_by_what_the_spec_names() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan, refit, safer
-from engine.diffusion.memory.types import GIB, Device, Plan
+from engine.diffusion.memory.types import GIB, Device, Plan, StoredWeights
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import demo, z_image, z_image_turbo
@@ -26,8 +26,9 @@ def planned(
     asked: str = "auto",
     libraries: frozenset[str] = QUANT,
     gguf: int = 0,
+    stored: StoredWeights | None = None,
 ) -> Plan:
-    return plan(profile, side, side, device, asked, libraries, gguf=gguf)
+    return plan(profile, side, side, device, asked, libraries, gguf=gguf, stored=stored)
 
 
 def test_a_large_card_holds_everything_as_it_is() -> None:
@@ -269,3 +270,51 @@ def test_the_sentence_says_it_all() -> None:
     assert found.sentence.startswith("Weights in int8, computed in bf16; the text encoder waits in main memory")
     assert f"of {found.budget / GIB:.1f} GiB of the device" in found.sentence
     assert planned(processor(4), demo(), 192).sentence.startswith("Weights in fp32; ")
+
+
+FOLDER = {"transformer": "bf16", "text_encoder": "bf16", "vae": "bf16"}
+FP32 = StoredWeights(FOLDER | {"transformer": "fp32"})
+"""Z-Image-Turbo as it is published: 24.6 GB of transformer, in fp32."""
+
+
+def test_weights_that_stay_in_their_format_take_no_memory_to_load() -> None:
+    assert planned(card(31, host=4), stored=StoredWeights(FOLDER)).precision == "bf16"
+
+
+def test_weights_that_are_converted_take_memory_to_load() -> None:
+    assert planned(card(31, host=14), stored=FP32).precision == "bf16"
+    found = planned(card(31, host=10), stored=FP32)
+    assert (found.precision, found.offload) == ("int8", "none")
+    assert found.reasons[0] == (
+        "Z-Image-Turbo in bf16 takes 11.5 GiB of main memory while it is loaded, since its files are in another format, and "
+        "9.0 GiB can be used."
+    )
+
+
+def test_a_transformer_of_its_own_is_quantised_after_it_was_loaded() -> None:
+    alone = StoredWeights(FP32.formats, late=frozenset({"transformer"}))
+    with pytest.raises(OutOfMemory):
+        planned(card(31, host=10), stored=alone)
+    assert planned(card(31, host=14), stored=alone).precision == "bf16"
+    assert planned(card(11.25, host=10), stored=StoredWeights(FOLDER, late=alone.late)).precision == "int8"
+
+
+def test_a_gguf_is_copied_when_it_is_loaded() -> None:
+    size = 7 * GIB
+    stored = StoredWeights({"text_encoder": "bf16", "vae": "bf16"})
+    assert planned(card(31, host=9), gguf=size, stored=stored).precision == "gguf"
+    with pytest.raises(OutOfMemory):
+        planned(card(31, host=7), gguf=size, stored=stored)
+
+
+def test_without_a_card_what_loading_takes_counts_too() -> None:
+    """This processor computes in fp32, so that it is bf16 which is converted."""
+    late = frozenset({"transformer"})
+    assert planned(processor(14), asked="int8", stored=StoredWeights(FOLDER)).precision == "int8"
+    assert planned(processor(14), asked="int8", stored=StoredWeights(FP32.formats, late)).precision == "int8"
+    with pytest.raises(OutOfMemory):
+        planned(processor(14), asked="int8", stored=StoredWeights(FOLDER, late))
+
+
+def test_nothing_changes_where_the_files_are_not_here() -> None:
+    assert planned(card(31, host=2)) == planned(card(31, host=2), stored=StoredWeights())
