@@ -368,6 +368,10 @@ class Studio:
         """Return the available models; the first is the default."""
         return self._engine.profiles()
 
+    def edit_model(self) -> str:
+        """Return the name of the model that serves edits when the default one can't; empty for none."""
+        return self._ctx.edit_model
+
     def loras(self) -> tuple[LoraInfo, ...]:
         """Return the LoRAs that requests may name, by name; some may be for certain people alone."""
         return self._engine.loras()

@@ -115,17 +115,23 @@ def batch_of(pixels: int) -> int:
 
 def _edit_spec(model: str, own: ModelsFile) -> ModelSpec:
     """Return the model of EASEL_EDIT_MODEL. Raises UnknownModel if there is none, or if it can't edit."""
-    spec = _spec(model, own, "EASEL_EDIT_MODEL")
-    if Capability.EDIT not in spec.profile.can:
-        able = [known for known in (*own.specs, *known_models()) if Capability.EDIT in known.profile.can]
+    spec = _spec(model, own, "EASEL_EDIT_MODEL", _can_edit)
+    if not _can_edit(spec):
+        able = filter(_can_edit, (*own.specs, *known_models()))
         names = ", ".join(dict.fromkeys(known.profile.name for known in able))
         advice = f"set it to one that can: {names}" if names else "leave it empty"
         raise UnknownModel(f"EASEL_EDIT_MODEL is {model!r}, and {spec.profile.title} can't edit pictures; {advice}.")
     return spec
 
 
-def _spec(model: str, own: ModelsFile, setting: str) -> ModelSpec:
-    """Return the model that a setting names. Raises UnknownModel."""
+def _can_edit(spec: ModelSpec) -> bool:
+    return Capability.EDIT in spec.profile.can
+
+
+def _spec(
+    model: str, own: ModelsFile, setting: str, offered: Callable[[ModelSpec], bool] = lambda _: True
+) -> ModelSpec:
+    """Return the model that a setting names. Raises UnknownModel, which names the models that are ``offered``."""
     for spec in own.specs:
         if spec.profile.name == model:
             return spec
@@ -142,9 +148,14 @@ def _spec(model: str, own: ModelsFile, setting: str) -> ModelSpec:
         is_folder = False
     if is_folder:
         return ModelSpec(profile_of(folder))
-    mine = "".join(f"{spec.profile.name}, " for spec in own.specs)
-    choices = ", ".join(p.name if p.name == DEMO else p.source for p in (spec.profile for spec in known_models()))
+    mine = [spec.profile.name for spec in filter(offered, own.specs)]
+    known = [
+        spec.profile.name if spec.profile.name == DEMO else spec.profile.source
+        for spec in known_models()
+        if offered(spec)
+    ]
+    choices = "".join(f"{choice}, " for choice in (*mine, *known))
     raise UnknownModel(
-        f"There is no model {model!r}: set {setting} to {mine}{choices}, to a folder with a diffusers pipeline, "
+        f"There is no model {model!r}: set {setting} to {choices}to a folder with a diffusers pipeline, "
         f"or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"
     )

@@ -9,8 +9,8 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +23,15 @@ from adapters.cli.output import refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
 from bot.core import recipes
 from bot.core.errors import BadInput, Unavailable
-from bot.core.requests import DrawForm, DrawRequest, SourceImage, without_trigger
+from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage, without_trigger
 from bot.drawing import flags, request_rules, source_image
+from bot.drawing.model_choice import check_count
 from bot.moderation.word_list import shipped_words
 from bot.provenance import a1111, metadata
+from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
-from engine.contract import Engine, EngineError, Failed, Image, Profile, Recipe, Step
+from engine.contract import Capability, Engine, EngineError, Failed, Image, Profile, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
 MAX_COUNT = 16
@@ -39,16 +41,16 @@ MAX_COUNT = 16
 def main(args: argparse.Namespace) -> int:
     """Draw, and print the path of each picture. Returns the exit code; raises Refusal."""
     form = flags.parse(_form(args))
-    with _start(args.image, args.mask) as start:
-        return _main(args, form, start)
+    with tempfile.TemporaryDirectory(prefix="easel-") as folder:
+        source = _source(folder, args.image, args.mask)
+        return _main(args, form, source, _references(folder, args.references or ()))
 
 
-def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -> int:
+def _main(
+    args: argparse.Namespace, form: DrawForm, source: SourceImage | None, references: Sequence[ReferenceImage]
+) -> int:
     settings = environment.settings()
-    try:
-        engine = ProcessEngine(environment.engine_config(settings, form.model))
-    except EngineError as error:
-        raise refusal_of(error) from None
+    engine = _engine(settings, form.model, edits=bool(references))
     # The engine has resolved the model's name, which may be a folder, and has this one model.
     rng = random.SystemRandom()
     known = styles.load(settings.data_dir)
@@ -62,7 +64,8 @@ def _main(args: argparse.Namespace, form: DrawForm, start: SourceImage | None) -
         rng,
         known.styles,
         loras=engine.loras(),
-        source=start,
+        source=source,
+        references=references,
     )
     found = shipped_words().find(request.prompt)
     if found is not None and found.forbidden:
@@ -95,25 +98,44 @@ def _form(args: argparse.Namespace) -> DrawForm:
     )
 
 
-@contextmanager
-def _start(image: str | None, mask: str | None) -> Iterator[SourceImage | None]:
-    """Normalise the source picture and its mask, and keep them in a temporary folder while the block runs.
+def _engine(settings: Settings, model: str | None, *, edits: bool) -> ProcessEngine:
+    """Return the engine of the request's model; an edit that names none gets the one for edits if the default can't.
 
-    Raises BadInput.
+    Raises Refusal.
     """
+    config = environment.engine_config(settings, model)
+    try:
+        engine = ProcessEngine(config)
+        if edits and model is None and engine.edit_model() and Capability.EDIT not in engine.profiles()[0].can:
+            engine = ProcessEngine(replace(config, model=config.edit_model))
+    except EngineError as error:
+        raise refusal_of(error) from None
+    return engine
+
+
+def _source(folder: str, image: str | None, mask: str | None) -> SourceImage | None:
+    """Normalise the source picture and its mask into the folder. Raises BadInput."""
     if image is None:
         if mask is not None:
             raise BadInput("refusal.mask.no_image")
-        yield None
-        return
+        return None
     given = _read(image)
     plain = source_image.normalize_image(given)
-    with tempfile.TemporaryDirectory(prefix="easel-") as folder:
-        start = SourceImage(_put(folder, "image.png", plain), plain.width, plain.height)
-        if mask is not None:
-            plain_mask = source_image.normalize_mask(_read(mask), given)
-            start = replace(start, mask=_put(folder, "mask.png", plain_mask), white=plain_mask.white)
-        yield start
+    source = SourceImage(_put(folder, "image.png", plain), plain.width, plain.height)
+    if mask is None:
+        return source
+    plain_mask = source_image.normalize_mask(_read(mask), given)
+    return replace(source, mask=_put(folder, "mask.png", plain_mask), white=plain_mask.white)
+
+
+def _references(folder: str, paths: Sequence[str]) -> tuple[ReferenceImage, ...]:
+    """Normalise the reference pictures into the folder. Raises BadInput."""
+    check_count(len(paths))
+    found = []
+    for number, path in enumerate(paths, 1):
+        plain = source_image.normalize_reference(_read(path), number)
+        found.append(ReferenceImage(_put(folder, f"reference-{number}.png", plain), plain.width, plain.height))
+    return tuple(found)
 
 
 def _read(path: str) -> bytes:

@@ -164,6 +164,13 @@ def _draw(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="NAME", help="a model's name")
     command.add_argument("--image", metavar="FILE", help="a picture to start from")
     command.add_argument("--mask", metavar="FILE", help="as large as it: what is white there is drawn anew")
+    command.add_argument(
+        "--ref",
+        dest="references",
+        action="append",
+        metavar="FILE",
+        help="a picture that the prompt says how to edit; up to four times, in order",
+    )
     command.add_argument("--strength", metavar="X", help="how far to move away from the picture, 0.05 to 1 (0.6)")
     command.add_argument(
         "--lora", action="append", metavar="NAME:WEIGHT", help="a LoRA and its weight, -2 to 2; up to three times"

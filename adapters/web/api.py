@@ -10,7 +10,7 @@ from aiohttp import web
 
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
 from adapters.web.render import card_json, engine_json, lora_json, profile_json
-from adapters.web.request_checks import MAX_PICTURE, BodyReader, PressBody, digest
+from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card
@@ -65,6 +65,8 @@ class Api:
                 "max_count": LIMITS.max_count,
                 "max_loras": MAX_LORAS,
                 "max_picture": MAX_PICTURE,
+                "max_upload": MAX_MULTIPART - MAX_JSON,
+                "edit_model": self._studio.edit_model(),
                 "engine": engine_json(self._studio, locale),
                 "texts": self._studio.texts("web.", locale),
             }

@@ -98,6 +98,7 @@ def profile_json(profile: Profile) -> Json:
         "prompt_chars": profile.prompt_chars,
         "languages": list(profile.languages),
         "can": sorted(can.value for can in profile.can),
+        "references": profile.references,
         "enlarge": profile.enlarge,
     }
 

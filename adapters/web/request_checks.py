@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
@@ -135,10 +135,10 @@ MAX_JSON = 64 * 1024
 """Most bytes of a JSON body. The longest prompt takes under 40,000 in UTF-8; parsing takes about a millisecond."""
 
 MAX_PICTURE = 32 * 2**20
-"""Most bytes of a source picture, or of its mask."""
+"""Most bytes of a source picture, of its mask, or of a reference picture."""
 
-MAX_MULTIPART = 36 * 2**20
-"""Most bytes of a multipart body: a picture, its mask and the text fields."""
+MAX_MULTIPART = 64 * 2**20
+"""Most bytes of a multipart body: a picture and its mask or reference pictures, and the text fields."""
 
 MAX_ALL = 64 * 2**20
 """Most bytes of all multipart bodies in memory; further bodies wait in their sockets."""
@@ -155,6 +155,7 @@ RATE = 128 * 1024
 _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
+_REFERENCES = "references"
 _NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength"})
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
@@ -193,22 +194,32 @@ class PressBody(_Body):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request for pictures: its fields, and the files of the source picture and its mask."""
+    """A request for pictures: its fields, the files of the source picture and its mask, and the reference pictures."""
 
     fields: DrawBody
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    references: Sequence[bytes] = field(default=(), repr=False)
 
     def form(self) -> DrawForm:
         """Return the request as a DrawForm."""
         return DrawForm(
-            **self.fields.model_dump(exclude={"key"}), image=self.files.get("image"), mask=self.files.get("mask")
+            **self.fields.model_dump(exclude={"key"}),
+            image=self.files.get("image"),
+            mask=self.files.get("mask"),
+            references=tuple(self.references),
         )
 
     async def digest(self) -> str:
         """Return a digest of everything but the key."""
         # Hashing 32 MiB takes up to a tenth of a second: in a thread.
-        files = await asyncio.to_thread(lambda: {n: hashlib.sha256(data).hexdigest() for n, data in self.files.items()})
-        return digest({**self.fields.model_dump(exclude={"key"}, exclude_none=True), **files})
+        return await asyncio.to_thread(self._digest)
+
+    def _digest(self) -> str:
+        found: dict[str, object] = self.fields.model_dump(exclude={"key"}, exclude_none=True)
+        found |= {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
+        if self.references:
+            found[_REFERENCES] = [hashlib.sha256(data).hexdigest() for data in self.references]
+        return digest(found)
 
 
 def digest(asked: Mapping[str, object]) -> str:
@@ -258,8 +269,8 @@ class BodyReader:
         async with self._reserved(length):
             with _readable():
                 async with _patience(length):
-                    text, files = await _parts(request)
-            yield Sent(_checked(text, DrawBody), files)
+                    text, files, references = await _parts(request)
+            yield Sent(_checked(text, DrawBody), files, references)
 
     async def _draw_json(self, request: web.Request) -> DrawBody:
         if request.content_type != _JSON:
@@ -269,9 +280,9 @@ class BodyReader:
         except BodyTooLarge:
             # A larger JSON body is a client of an old version with a picture in base64.
             raise BodyTooLarge("refusal.web.json_too_large", limit=MAX_JSON // 1024) from None
-        if any(sent.get(name) is not None for name in _FILES):
+        if any(sent.get(name) for name in (*_FILES, _REFERENCES)):
             raise Unsupported("refusal.web.picture_in_json")
-        return _checked({name: value for name, value in sent.items() if name not in _FILES}, DrawBody)
+        return _checked({n: value for n, value in sent.items() if n not in {*_FILES, _REFERENCES}}, DrawBody)
 
     @asynccontextmanager
     async def _reserved(self, size: int) -> AsyncIterator[None]:
@@ -368,25 +379,31 @@ def _text(value: object) -> object:
         return "9" * 50
 
 
-async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, bytes]]:
-    """Read the parts of a multipart body whose length is bounded. Raises ValueError and BadInput."""
+async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, bytes], list[bytes]]:
+    """Read the parts of a multipart body whose length is bounded: texts, files, references.
+
+    Raises ValueError and BadInput.
+    """
     text: dict[str, object] = {}
     files: dict[str, bytes] = {}
+    references: list[bytes] = []
     room = MAX_JSON
     reader = await request.multipart()
     for _ in range(_MAX_PARTS):
         part = await reader.next()
         if part is None:
-            return text, files
+            return text, files, references
         if not isinstance(part, BodyPartReader) or not part.name:
             raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: a part without a name")
         name = part.name
         if name in text or name in files:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
-        if name in _FILES:
+        if name in _FILES or name == _REFERENCES:
             data = await _bytes(part, MAX_PICTURE, BodyTooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
             # Browsers send an unused file field as an empty file without a name.
-            if data or part.filename:
+            if name == _REFERENCES and (data or part.filename):
+                references.append(data)
+            elif data or part.filename:
                 files[name] = data
             continue
         if name not in DrawBody.model_fields:

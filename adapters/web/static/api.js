@@ -47,12 +47,12 @@ export function newKey() {
 
 export const info = () => ask("/api/info");
 
-/** Ask for pictures; `files` holds those to start from, as Blobs by their field's name. */
+/** Ask for pictures; `files` holds those to draw from, as Blobs, or lists of them, by their field's name. */
 export function draw(form, key, files = {}) {
   const asked = { ...form, key };
   if (!Object.keys(files).length) return send("/api/draw", asked);
   const body = new FormData();
-  for (const [name, value] of Object.entries({ ...asked, ...files })) body.append(name, value);
+  for (const [name, value] of Object.entries({ ...asked, ...files })) for (const each of [value].flat()) body.append(name, each);
   return ask("/api/draw", { method: "POST", body });
 }
 

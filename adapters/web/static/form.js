@@ -1,7 +1,9 @@
 /** The form: what to draw and how. What was typed goes out as it is; the service checks it and says what is wrong. */
 
 import { Refused, draw, newKey } from "./api.js";
+import { listen as listenForFiles } from "./drops.js";
 import { Loras } from "./loras.js";
+import { References } from "./references.js";
 import { Start } from "./start.js";
 import { announce, made, t } from "./texts.js";
 
@@ -11,7 +13,7 @@ const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own
 /** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
 const HOLDS = { size: "own-size" };
 
-/** The size that is no preset: as the picture to start from. */
+/** The size that is no preset: as the picture to start from, or the first reference. */
 const LIKE = "like";
 
 const field = (id) => document.getElementById(id);
@@ -29,17 +31,21 @@ export class Form {
     this.sending = false;
     this.pending = { body: "", key: "" };
     this.picture = new Start(() => this.#pictured());
+    this.references = new References(() => this.#pictured());
     this.loras = new Loras(() => this.#typed(), (word) => this.#add(word));
   }
 
   /** Make the form for these models, as it was left. */
-  start({ models, loras, max_count: most, max_picture: largest, max_loras: mostLoras }) {
+  start({ models, loras, max_count: most, max_picture: largest, max_upload: together, max_loras: mostLoras, edit_model: editor }) {
     this.models = models;
+    this.editor = models.find(({ name }) => name === editor);
     this.most = most;
     for (const model of models) field("model").append(new Option(model.title, model.name));
     field("model-field").hidden = models.length < 2;
     field("image-field").hidden = !models.some(({ can }) => can.includes("image"));
+    field("references-field").hidden = !models.some(({ can }) => can.includes("edit"));
     this.picture.start(largest);
+    this.references.start(largest, together);
     this.loras.start(loras, mostLoras);
     this.#restore();
     this.#wear();
@@ -73,23 +79,39 @@ export class Form {
     field("draw").setAttribute("aria-disabled", "true");
     const body = this.#body();
     // The same request again, after no answer came, goes under the same name: it is drawn once.
-    const text = JSON.stringify([body, this.picture.number]);
+    const text = JSON.stringify([body, this.picture.number, this.references.numbers]);
     if (this.pending.body !== text) this.pending = { body: text, key: newKey() };
     try {
-      const { card } = await draw(body, this.pending.key, this.picture.files());
+      const { card } = await draw(body, this.pending.key, this.#files());
       this.pending = { body: "", key: "" };
       this.#complain("");
       this.onDrawn(card);
     } catch (error) {
-      this.#refused(error, { ...body, ...this.picture.files() });
+      this.#refused(error, { ...body, ...this.#files() });
     } finally {
       this.sending = false;
       field("draw").removeAttribute("aria-disabled");
     }
   }
 
-  get #model() {
+  #files() {
+    return { ...this.picture.files(), ...this.references.files() };
+  }
+
+  get #chosen() {
     return this.models.find((model) => model.name === field("model").value) ?? this.models[0];
+  }
+
+  // The model that serves the request: an edit that names none is served by the operator's model for edits.
+  get #model() {
+    const chosen = this.#chosen;
+    const moves = this.references.shape && chosen === this.models[0] && !chosen.can.includes("edit");
+    return moves ? (this.editor ?? chosen) : chosen;
+  }
+
+  // What the size follows where none is chosen.
+  get #shape() {
+    return this.picture.shape ?? this.references.shape;
   }
 
   get #preset() {
@@ -101,7 +123,7 @@ export class Form {
     const body = { prompt: field("prompt").value };
     const size = field("own-size").value.trim() || (this.#preset === this.#usual ? "" : this.#preset);
     const count = field("count").value.trim();
-    const model = this.#model === this.models[0] ? "" : this.#model.name;
+    const model = this.#chosen === this.models[0] ? "" : this.#chosen.name;
     for (const [name, value] of Object.entries({ size, count: count === "1" ? "" : count, model })) {
       if (value) body[name] = value;
     }
@@ -114,12 +136,12 @@ export class Form {
 
   // The size that is meant when none is sent.
   get #usual() {
-    return this.picture.shape ? LIKE : Object.keys(this.#model.presets)[0];
+    return this.#shape ? LIKE : Object.keys(this.#model.presets)[0];
   }
 
   #pictured() {
     const [first] = Object.keys(this.#model.presets);
-    if (this.picture.shape ? this.#preset === first : this.#preset === LIKE) this.#choose(undefined);
+    if (this.#shape ? this.#preset === first : this.#preset === LIKE) this.#choose(undefined);
     this.#wear();
     this.#typed();
   }
@@ -130,13 +152,16 @@ export class Form {
     const chosen = this.#preset ?? this.draft?.preset;
     const longest = Math.max(...Object.values(model.presets).flat());
     const sizes = Object.entries(model.presets);
-    const { shape } = this.picture;
+    const shape = this.#shape;
     if (shape) {
       const [width, height] = [shape.width || 1, shape.height || 1];
       const scale = longest / Math.max(width, height);
       sizes.unshift([LIKE, [width * scale, height * scale]]);
     }
-    this.picture.wear(model);
+    this.picture.wear(this.#chosen, Boolean(this.references.shape));
+    // Before there are references, the chosen model may still hand them over.
+    const serves = this.#chosen === this.models[0] && !model.can.includes("edit") ? (this.editor ?? model) : model;
+    this.references.wear(serves, this.#chosen, Boolean(this.picture.shape));
     this.loras.wear(model);
     field("sizes").replaceChildren(
       ...sizes.map(([name, [width, height]]) => {
@@ -188,6 +213,7 @@ export class Form {
       this.#typed();
     });
     field("model").addEventListener("change", () => this.#wear());
+    listenForFiles(this.form, (files, target) => this.#given(files, target));
     field("fewer").addEventListener("click", () => this.#step(-1));
     field("more").addEventListener("click", () => this.#step(1));
     field("count").addEventListener("keydown", (event) => {
@@ -196,6 +222,14 @@ export class Form {
       event.preventDefault();
       this.#step(by);
     });
+  }
+
+  // Pasted or dropped: to the field that they fell on, or where there is room for them.
+  #given(files, target) {
+    const onReferences = field("references-field").contains(target) || field("image-field").hidden;
+    const joins = Boolean(this.references.shape) || (files.length > 1 && this.references.open);
+    if (onReferences || joins) this.references.take(files);
+    else this.picture.take(files);
   }
 
   #step(by) {

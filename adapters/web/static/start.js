@@ -1,10 +1,7 @@
 /** The picture to start from: chosen, dropped or pasted; shown small, with its strength, until it is taken away. */
 
 import { t } from "./texts.js";
-
-const THUMB = 112;
-
-let taken = 0;
+import { NotTaken, sketch, take } from "./thumbs.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -19,35 +16,16 @@ export class Start {
   /** Listen; files of more than `most` bytes are not taken. */
   start(most) {
     this.most = most;
-    part("image").addEventListener("change", (event) => this.#take(event.target.files));
+    part("image").addEventListener("change", (event) => this.take(event.target.files));
     part("image-remove").addEventListener("click", () => this.remove());
     part("strength").addEventListener("input", () => this.#tell());
-    document.addEventListener("paste", (event) => {
-      if (!event.clipboardData?.files.length) return; // words belong to the field that they are pasted into
-      event.preventDefault();
-      this.#take(event.clipboardData.files);
-    });
-    // Anywhere on the page: a picture that misses the field must not be opened in the page's place.
-    let inside = 0;
-    const files = (event) => event.dataTransfer?.types.includes("Files");
-    const mark = (by) => {
-      inside = by === 0 ? 0 : inside + by;
-      part("form").classList.toggle("dropping", inside > 0);
-    };
-    document.addEventListener("dragenter", (event) => files(event) && mark(1));
-    document.addEventListener("dragleave", (event) => files(event) && mark(-1));
-    document.addEventListener("dragover", (event) => files(event) && event.preventDefault());
-    document.addEventListener("drop", (event) => {
-      if (!files(event)) return;
-      event.preventDefault();
-      mark(0);
-      this.#take(event.dataTransfer.files);
-    });
   }
 
-  /** Say whether the chosen model can start from a picture. */
-  wear({ can }) {
-    part("image-about").textContent = can.includes("image") ? "" : t("image.none");
+  /** Say whether the chosen model can start from a picture; `blocked`: whether references are in its way. */
+  wear({ can }, blocked) {
+    const able = can.includes("image");
+    part("image").disabled = blocked;
+    part("image-about").textContent = blocked ? t("image.references") : able ? "" : t("image.none");
   }
 
   /** What a request says of it: nothing where there is none. */
@@ -83,21 +61,21 @@ export class Start {
     this.onChange();
   }
 
-  async #take([file]) {
+  /** Take the first of these files. */
+  async take([file]) {
     if (!file) return;
     this.#complain("");
-    const bitmap = await createImageBitmap(file).catch(() => null);
-    // What this browser can't show the service may still read (TIFF, say).
-    if (!bitmap && !file.type.startsWith("image/")) return this.#complain(t("image.not_one"));
-    if (file.size > this.most) return this.#complain(t("image.large", { limit: Math.floor(this.most / 2 ** 20) }));
-    // Read now: a file that is changed on the disk meanwhile can't be sent any more.
-    const data = new Blob([await file.arrayBuffer()], { type: file.type });
-    this.picture = { name: file.name, data, number: ++taken, width: bitmap?.width ?? 0, height: bitmap?.height ?? 0 };
-    this.#show(bitmap);
+    try {
+      this.picture = await take(file, this.most);
+    } catch (error) {
+      if (!(error instanceof NotTaken)) throw error;
+      return this.#complain(error.message);
+    }
+    this.#show();
     this.onChange();
   }
 
-  #show(bitmap) {
+  #show() {
     const { picture } = this;
     part("image-zone").hidden = Boolean(picture);
     part("image-kept").hidden = !picture;
@@ -105,17 +83,14 @@ export class Start {
     this.#complain("");
     this.#tell();
     if (!picture) return;
-    const { name, width, height } = picture;
+    const { name, width, height, bitmap } = picture;
     part("image-name").textContent = width ? t("image.kept", { name, width, height }) : name;
     const canvas = part("image-thumb");
     canvas.hidden = !bitmap;
     if (!bitmap) return;
-    // Drawn, not linked: the page may load pictures from the service alone.
-    const scale = Math.min(1, (2 * THUMB) / Math.max(width, height));
-    canvas.width = Math.max(1, Math.round(width * scale));
-    canvas.height = Math.max(1, Math.round(height * scale));
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    sketch(canvas, bitmap);
     bitmap.close();
+    picture.bitmap = null;
   }
 
   #tell() {

@@ -336,7 +336,7 @@ def test_the_model_for_edits_is_offered_though_it_is_not_here(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("named", "problem"),
     [
-        ("editer", "There is no model 'editer': set EASEL_EDIT_MODEL to "),
+        ("editer", "There is no model 'editer': set EASEL_EDIT_MODEL to .*owner/editor, to a folder"),
         ("sdxl", "EASEL_EDIT_MODEL is 'sdxl', and .* can't edit pictures; set it to one that can: .*editor"),
     ],
 )

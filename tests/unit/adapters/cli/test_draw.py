@@ -16,9 +16,10 @@ import pytest
 from adapters.cli import draw, main
 from bot.core.errors import BadInput, Unavailable
 from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
+from tests.fakes.editing import EDITOR, PLAIN
 from tests.fakes.engine import FakeEngine
 from tests.fakes.png_texts import read_texts
-from tests.fakes.source_images import RED, bomb, half_mask, opened, picture, side_mask, turned
+from tests.fakes.source_images import BLUE, RED, bomb, half_mask, opened, picture, side_mask, turned
 
 Run = Callable[..., int]
 
@@ -109,6 +110,59 @@ def test_what_can_not_be_used_is_one_line(
     assert (out, len(err.splitlines())) == ("", 1)
     assert said in err
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.fixture
+def edit(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same where EASEL_EDIT_MODEL names a model that edits; it is the engine's only one when it is chosen."""
+
+    def engine(config: EngineConfig) -> FakeEngine:
+        return FakeEngine((EDITOR,) if config.model == "editor" else (PLAIN, EDITOR), edit_model=config.edit_model)
+
+    monkeypatch.setattr(draw, "ProcessEngine", engine)
+    monkeypatch.setenv("EASEL_EDIT_MODEL", "editor")
+    return run
+
+
+def test_references_are_edited_in_their_order_by_the_model_for_edits(edit: Run, tmp_path: Path) -> None:
+    (tmp_path / "blue.png").write_bytes(picture(64, 64, BLUE))
+    assert edit("--ref", "red.png", "--ref", "blue.png") == 0
+    drawn = (tmp_path / "a.png").read_bytes()
+    assert opened(drawn).size == (240, 160)
+    assert [opened(drawn).getpixel((x, 150)) for x in (10, 230)] == [RED, BLUE]
+    said = read_texts(drawn)["parameters"].split(", ")
+    assert {"References: 2", "Model: The Editor"} <= set(said)
+    assert edit("--ref", "red.png", "--model", "editor") == 0
+    # Without references, the model for edits has nothing to do.
+    assert edit() == 0
+    assert "Model: The Editor" not in read_texts((tmp_path / "a.png").read_bytes())["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ref", "red.png", "--ref", "letter.png"], "Reference picture 2 can't be read"),
+        (["--ref", "nothing.png"], "nothing.png can't be read (No such file or directory)"),
+        (["--ref", "bomb.png"], "Reference picture 1 has more than 50 million"),
+        (["--ref", "red.png"] * 4, "The Editor takes 3 reference pictures at most"),
+        (["--ref", "red.png"] * 5, "A request takes 4 reference pictures at most"),
+        (["--ref", "red.png", "--image", "red.png"], "either a start picture or reference pictures"),
+        (["--ref", "red.png", "--model", "demo"], "takes no reference pictures"),
+    ],
+)
+def test_references_that_can_not_be_used_are_one_line(
+    edit: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert edit(*words) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_where_nothing_edits_references_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--ref", "red.png") == 2
+    assert "No model here can edit pictures" in capsys.readouterr().err
 
 
 def test_what_the_engine_notes_is_said_once(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,12 +144,14 @@ class WebHarness:
         async with self.client.post(path, json=body, **how) as response:
             return response.status, await response.json()
 
-    async def upload(self, form: Json, files: Mapping[str, bytes], **how: Any) -> tuple[int, Json]:
+    async def upload(
+        self, form: Json, files: Mapping[str, bytes], references: Sequence[bytes] = (), **how: Any
+    ) -> tuple[int, Json]:
         """Send a request for pictures as a browser's form does; returns status and JSON."""
         data = FormData(default_to_multipart=True)
         for name, value in form.items():
             data.add_field(name, value)
-        for name, content in files.items():
+        for name, content in (*files.items(), *(("references", content) for content in references)):
             data.add_field(name, io.BytesIO(content), filename=f"{name}.png", content_type="application/octet-stream")
         async with self.client.post("/api/draw", data=data, **how) as response:
             return response.status, await response.json()
@@ -176,9 +178,9 @@ class WebHarness:
         """Ask for pictures and wait until they are there; returns the final card."""
         return await self.final((await self.ask(prompt, **form))["job_id"])
 
-    async def started(self, files: Mapping[str, bytes], **form: str) -> Json:
-        """Ask for pictures that start from one, and wait until they are there; returns the final card."""
-        status, answer = await self.upload({"key": self.key(), "prompt": "a red apple", **form}, files)
+    async def started(self, files: Mapping[str, bytes], references: Sequence[bytes] = (), **form: str) -> Json:
+        """Ask for pictures that start from others, and wait until they are there; returns the final card."""
+        status, answer = await self.upload({"key": self.key(), "prompt": "a red apple", **form}, files, references)
         assert status == 201, answer
         return await self.final(answer["card"]["job_id"])
 
