@@ -19,8 +19,9 @@ from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
-from engine.diffusion import loras, objective, scaled_weights
+from engine.diffusion import lora_hooks, loras, objective, scaled_weights
 from engine.diffusion.files import Files
+from engine.diffusion.memory import apply
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
 from engine.folders import read
@@ -198,20 +199,16 @@ def _bare(name: str) -> str:
 
 
 def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
-    """Fuse a LoRA into the weights; keep it as an adapter where they are quantised."""
-    before = dict(getattr(pipe, "easel_loras", {}))
-    name = f"lora{len(before)}"
-    adapter = loras.read(path, pipe, family)
-    pipe.load_lora_weights(dict(adapter.weights), adapter_name=name)
-    loras.check_added(pipe, family, name, adapter)
-    touched = list(adapter.names)
-    if any(getattr(getattr(pipe, part), "hf_quantizer", None) is not None for part in touched):
-        weights = before | {name: weight}
-        pipe.set_adapters(list(weights), list(weights.values()))
-        pipe.easel_loras = weights
-        return
-    pipe.fuse_lora(components=touched, lora_scale=weight, adapter_names=[name])
-    pipe.unload_lora_weights()
+    """Add a LoRA to the weights; where they are quantised, compute it beside them."""
+    parts = {part: getattr(pipe, part) for part in spec_of(family).lora_parts}
+    targets = loras.targets_of(parts, model_class(family))
+    adapter = loras.read(path, targets)
+    touched = {part for part, _ in adapter.layers}
+    if any(apply.is_quantised(parts[part]) for part in touched):
+        hooks = lora_hooks.hooks_of([(adapter, {}, weight)], targets, torch.device("cpu"))
+        lora_hooks.ActiveHooks(targets).activate(hooks)
+    else:
+        lora_hooks.merge(adapter, targets, weight)
 
 
 @contextmanager

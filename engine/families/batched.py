@@ -10,7 +10,7 @@ import copy
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -118,18 +118,6 @@ class BatchedFamily(Family[DenoiseState]):
         Args:
             pixels: (1, 3, height, width) from -1 to 1.
         """
-
-    @classmethod
-    def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG003
-        """Return diffusers' names of the denoiser's layers by the names in the model's first publication.
-
-        LoRAs use either. One original layer may be several in diffusers, such as fused queries, keys and values.
-
-        Args:
-            denoiser: The module.
-            names: Its layers that have weights, by diffusers' names.
-        """
-        return {}
 
     @classmethod
     def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

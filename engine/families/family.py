@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -50,6 +50,23 @@ class Family(ABC, Generic[S]):
     @abstractmethod
     def denoiser(self) -> Any:
         """The transformer or UNet, which predicts one step."""
+
+    @property
+    def lora_parts(self) -> Mapping[str, Any]:
+        """The parts that LoRAs may change, by name, the denoiser first; empty: it takes no LoRAs."""
+        return {part: getattr(self.pipe, part) for part in self.spec.lora_parts}
+
+    @classmethod
+    def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG003
+        """Return diffusers' names of the denoiser's layers by the names in the model's first publication.
+
+        LoRAs use either. One original layer may be several in diffusers, such as fused queries, keys and values.
+
+        Args:
+            denoiser: The module.
+            names: Its layers that have weights, by diffusers' names.
+        """
+        return {}
 
     @abstractmethod
     def start(
