@@ -273,11 +273,13 @@ class Image(ImageInfo):
         recipe_id: Id of its recipe.
         data: The encoded file.
         mime: Media type of ``data``.
+        loras: Name of each LoRA that took part, and the first digits of its file's SHA-256.
     """
 
     recipe_id: str
     data: bytes
     mime: str = "image/png"
+    loras: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from engine.contract import LoraInfo, UnknownLora, UnknownModel
-from engine.families.recognition import lora_family
+from engine.families.recognition import LORA_TENSORS, lora_family
 from engine.families.registry import specs
 from engine.models_file import LORA, PICKLES, tables
 from engine.spec import LoraSpec
@@ -33,8 +33,6 @@ _MAX_TRIGGERS = 8
 _MAX_TRIGGER_CHARS = 80
 _COMMON = 0.9
 """Share of a training set's captions from which a tag counts as a trigger word."""
-
-_TENSORS = re.compile(r"[._]lora[._](?:down|up|A|B|mid)\b|lora_linear_layer|[._](?:hada|lokr)_[wt]|\bdora_scale\b")
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +229,7 @@ def _spec(name: str, path: Path) -> LoraSpec:
         tensors, metadata = header_and_metadata(path)
     except UnknownModel as e:
         raise UnknownLora(str(e).replace("The model's file", "The LoRA", 1)) from e
-    if not any(map(_TENSORS.search, tensors)):
+    if not any(map(LORA_TENSORS.search, tensors)):
         raise UnknownLora(f"{path} is no LoRA, by the names of its tensors; {_instead(tensors)}.")
     family = lora_family(tensors, metadata)
     title = _one_line(metadata.get("modelspec.title", "")) or path.stem

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from engine.contract import Recipe
@@ -35,6 +36,7 @@ def parameters(
     upscale: float = 0.0,
     precision: str = "",
     revision: str = "",
+    lora_hashes: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return the text for one picture.
 
@@ -51,6 +53,7 @@ def parameters(
         upscale: Factor by which the picture was enlarged; 0 if it was not.
         precision: Number format that it was drawn in; empty if unknown.
         revision: Commit of the model's files on their hub; empty if they have none.
+        lora_hashes: Name of each LoRA and the first digits of its file's SHA-256, which Civitai finds it by.
     """
     factor = upscale or 1.0
     settings = {
@@ -68,6 +71,7 @@ def parameters(
         "Mask": "yes" if recipe.mask else "",
         "References": str(len(recipe.references)) if recipe.references else "",
         "Hires upscale": f"{upscale:g}" if upscale else "",
+        "Lora hashes": ", ".join(f"{name}: {digest}" for name, digest in lora_hashes),
         "Precision": precision,
         "Style": style,
         "Version": f"Easel {easel_version()}",

@@ -61,5 +61,6 @@ class MetadataWriter:
             upscale=job.request.upscale,
             precision=image.precision,
             revision=image.revision,
+            lora_hashes=image.loras,
         )
         return embed_texts(image.data, {a1111.KEYWORD: text})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,11 +39,9 @@ _DECODED = re.compile(
 )
 
 _EXPECTED_LOGS: Mapping[str, str] = {
-    "diffusers.loaders.lora_base": "No LoRA keys associated to ",
-    "diffusers.loaders.peft": "No LoRA keys associated to ",
     "diffusers.models.modeling_utils": "should be kept in float32: []",
 }
-"""Messages that the libraries log for every model or LoRA, by logger. Their other warnings matter."""
+"""Messages that the libraries log for every model, by logger. Their other warnings matter."""
 
 
 def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) -> Any:
@@ -206,7 +203,7 @@ def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
     touched = {part for part, _ in adapter.layers}
     if any(apply.is_quantised(parts[part]) for part in touched):
         hooks = lora_hooks.hooks_of([(adapter, {}, weight)], targets, torch.device("cpu"))
-        lora_hooks.ActiveHooks(targets).activate(hooks)
+        lora_hooks.ActiveHooks(targets).always(hooks)
     else:
         lora_hooks.merge(adapter, targets, weight)
 
@@ -217,10 +214,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
     for name in _EXPECTED_LOGS:
         logging.getLogger(name).addFilter(_is_news)
     try:
-        with warnings.catch_warnings():
-            # From peft, for a second LoRA on quantised weights.
-            warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            yield
+        yield
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except UnknownModel as e:

@@ -22,6 +22,7 @@ from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg, to_uint8
 from engine.diffusion.init_image import InitImageReader
+from engine.diffusion.lora_library import NO_LORAS, LoraLibrary
 from engine.diffusion.memory import apply
 from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import (
@@ -93,6 +94,7 @@ class StepExecutor:
         device: Device whose memory is given back after a failure.
         busy_timer: Measures how long the device works.
         upscaler: Enlarges initial images.
+        loras: Prepares the LoRAs of requests.
         clock: Monotonic seconds.
     """
 
@@ -105,6 +107,7 @@ class StepExecutor:
         busy_timer: BusyTimer | None = None,
         *,
         upscaler: init_image.ImageUpscaler | None = None,
+        loras: LoraLibrary | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
@@ -114,6 +117,7 @@ class StepExecutor:
         self._device_kind = device_kind(title(device))
         self._busy_timer = busy_timer or BusyTimer()
         self._upscaler = upscaler
+        self._loras = loras or LoraLibrary()
         self._open: dict[int, RequestState] = {}
         self._caps: dict[BatchKey, int] = {}
         self._tiled: WeakSet[Family[Any]] = WeakSet()
@@ -155,10 +159,13 @@ class StepExecutor:
             if request.denoise is not None and request.denoise.lost:
                 request.restart(request.precision)
         ready = [r for r in batch if r.denoise is not None or self._begin(r, family)]
-        if ready and self._denoise(ready, family):
-            for request in ready:
-                if request.denoise is not None and request.denoise.finished:
-                    self._finish(request, family, request.denoise)
+        # A file that was replaced on the disk gives two sets of the same names.
+        for chosen in dict.fromkeys(r.loras for r in ready):
+            same = [r for r in ready if r.loras is chosen]
+            if self._denoise(same, family):
+                for request in same:
+                    if request.denoise is not None and request.denoise.finished:
+                        self._finish(request, family, request.denoise)
 
     def _unavailable(self, key: BatchKey, error: EngineError) -> None:
         """Handle a model that can't be used: requests fail, or go on in the default precision if only theirs is missing."""
@@ -212,15 +219,17 @@ class StepExecutor:
 
     def _start_denoising(self, request: RequestState, family: Family[Any], inputs: InitImageReader) -> PictureState:
         """Encode the prompts and make the noise."""
-        recipe = request.recipe
-        name = f"{recipe.model} {self._models.precision(request.key)}"
+        recipe, key = request.recipe, request.key
+        request.loras = self._loras.prepare(family, key.loras)
+        name = " ".join(filter(None, (recipe.model, self._models.precision(key), request.loras.text)))
 
         def embed(encode: Callable[[str], Embedding], prompt: str, setting: str = "") -> Embedding:
             found = self.prompts.embed(name, encode, prompt, setting)
             request.extended_prompt |= found.extended
             return found
 
-        started: PictureState = family.start(recipe, embed, inputs.image, inputs.references)
+        with self._loras.active(family, request.loras):
+            started: PictureState = family.start(recipe, embed, inputs.image, inputs.references)
         return started
 
     def _denoise(self, batch: Sequence[RequestState], family: Family[Any]) -> bool:
@@ -229,7 +238,7 @@ class StepExecutor:
         for request, state in zip(batch, states, strict=True):
             state.wants_preview = self._outputs.wants_preview(request.ticket)
         try:
-            with self._busy_timer.measure() as elapsed:
+            with self._busy_timer.measure() as elapsed, self._loras.active(family, batch[0].loras or NO_LORAS):
                 family.step(states)
         except torch.AcceleratorError:
             raise
@@ -247,7 +256,8 @@ class StepExecutor:
     def _report_step(
         self, batch: Sequence[RequestState], states: Sequence[PictureState], family: Family[Any], seconds: float
     ) -> None:
-        self._tuner.record(batch[0].key.pixels, len(batch), seconds)
+        if not batch[0].key.loras:  # each set has a speed of its own
+            self._tuner.record(batch[0].key.pixels, len(batch), seconds)
         progress = []
         for request, state in zip(batch, states, strict=True):
             request.seconds += seconds / len(batch)
@@ -342,7 +352,8 @@ class StepExecutor:
     def _check(self, request: RequestState, state: PictureState, pixels: NDArray[np.uint8]) -> None:
         """Hand a picture over; one of a single colour is drawn again first if a safer precision may help."""
         model = request.recipe.model
-        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt_cut, request.extras)
+        digests = () if request.loras is None else request.loras.digests
+        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt_cut, request.extras, digests)
         flat = bool((pixels == pixels[0, 0]).all())
         if request.retried:
             if request.flat is None or not flat:
@@ -414,6 +425,7 @@ class StepExecutor:
                 notes=notes,
                 device=self._device_kind,
                 setup=setup,
+                loras=image.loras,
             )
             self._outputs.on_image(ticket, made)
 

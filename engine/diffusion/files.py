@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.contract import UnknownModel
 from engine.diffusion import objective, scaled_weights
 from engine.diffusion.memory.types import StoredWeights
-from engine.families.recognition import UNSUPPORTED, families_of, title_of, widths
+from engine.families.recognition import LORA_TENSORS, UNSUPPORTED, base_weights, families_of, title_of, widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import index_of, read, read_value
@@ -30,9 +30,7 @@ GGUF_FORMATS = frozenset(
 """Formats of a GGUF file that diffusers reads."""
 
 _EDM = frozenset({"edm_mean", "edm_std", "edm_vpred"})
-_LORA = re.compile(r"lora_(?:down|up|A|B)|lora\.(?:down|up)|_lora\b")
-_LOKR = re.compile(r"\.lokr_w[12]")
-_LYCORIS = re.compile(r"lokr_|hada_|oft_|\bdiff_b?\b")
+_LYCORIS = re.compile(r"oft_|glora|[._][ab][12]\.weight$|\b[wb]_norm$")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _SCALED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
 _SCALE = re.compile(r"scale(?!_factor$)|amax|absmax|comfy_quant|quant_state|_inv$")
@@ -247,11 +245,10 @@ def _check_lora(files: Files, path: Path) -> None:
     tensors = header(path)
     if not files.spec.lora_parts:
         raise UnknownModel(f"{path} can't be added: LoRAs for {files.spec.title} are not supported.")
-    able = any(map(_LORA.search, tensors)) or (files.spec.lokr and any(map(_LOKR.search, tensors)))
-    if not able:
+    if not any(map(LORA_TENSORS.search, tensors)):
         kind = "a LyCORIS of a kind that can't be loaded" if any(map(_LYCORIS.search, tensors)) else "no LoRA"
         raise UnknownModel(f"{path} is {kind}; give a LoRA for {files.spec.title}.")
-    _check_family(files, path, tensors, "LoRA")
+    _check_family(files, path, {**tensors, **base_weights(tensors)}, "LoRA")
 
 
 def _check_family(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:

@@ -66,7 +66,7 @@ def layer_delta(layer: LayerTensors, config: Mapping[str, Any], target: str, sha
         elif form is _KRONECKER:
             delta, rank = _kronecker(layer, found, shape)
         elif form is _FULL:
-            delta, rank = (Full(found["diff"].reshape(shape.shape)) if "diff" in found else None), 0
+            delta, rank = _full(found, shape), 0
         else:
             delta, rank = _low_rank(layer, found, shape)
         fits = delta is None or delta.shape == shape.shape
@@ -163,6 +163,18 @@ def _kronecker(layer: LayerTensors, found: Mapping[str, Tensor], shape: Geometry
     # Two whole factors include the scale.
     rank = next((factors[1].shape[0] for factors in (right, left) if len(factors) > 1), 0)
     return Kronecker(left, right, shape.kernel, core), rank
+
+
+def _full(found: Mapping[str, Tensor], shape: Geometry) -> Full | None:
+    weight = found.get("diff")
+    if weight is None:
+        return None
+    # A 1x1 convolution and a linear layer are equivalent.
+    return Full(
+        weight.reshape(shape.shape)
+        if weight.shape[:2] == shape.shape[:2] and weight.numel() == math.prod(shape.shape)
+        else weight
+    )
 
 
 def _check_product(*factors: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,20 +45,21 @@ class LayerHook:
         own = (self.bias, self.outputs, self.inputs, self.own_bias)
         return sum(d.nbytes for d in self.deltas) + sum(t.nbytes for t in own if t is not None)
 
-    def attach(self, module: nn.Module) -> Iterator[RemovableHandle]:
-        """Add the hooks to a layer."""
-        if self.inputs is not None and self.outputs is None:
-            yield module.register_forward_pre_hook(self._before)
-        yield module.register_forward_hook(self._after)
+    @property
+    def changes_input(self) -> bool:
+        """Whether the layer needs another input than it is given."""
+        return self.inputs is not None and self.outputs is None
 
-    def _before(self, _: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def before(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of the layer."""
         x = given[0]
         self._move(x)
         self._given = x
         assert self.inputs is not None
         return x + x * spread(self.inputs, self.layer), *given[1:]
 
-    def _after(self, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+    def after(self, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Return the layer's output with the LoRAs of the set."""
         x, self._given = (given[0] if self._given is None else self._given), None
         self._move(x)
         y = output
@@ -103,7 +105,7 @@ def hooks_of(adapters: Sequence[tuple[Adapter, Gains, float]], targets: Targets,
     """
     found: dict[Place, LayerHook] = {}
     for place in dict.fromkeys(place for adapter, _, _ in adapters for place in adapter.layers):
-        module = targets.modules[place]
+        module = targets.module(place)
         layer = geometry(module)
         assert layer is not None
         hook = LayerHook(layer, [])
@@ -191,7 +193,7 @@ def merge(adapter: Adapter, targets: Targets, weight: float) -> None:
         UnknownModel: A layer's weight can't be written.
     """
     for place, one in adapter.layers.items():
-        module: Any = targets.modules[place]
+        module: Any = targets.module(place)
         own = module.weight
         base = own.float()
         gain = one.gain(base)
@@ -206,30 +208,53 @@ def merge(adapter: Adapter, targets: Targets, weight: float) -> None:
 
 
 class ActiveHooks:
-    """The hooks that are on a pipeline now. Change them on the thread that draws alone."""
+    """The hooks that are on a pipeline. Change them on the thread that draws alone.
+
+    Equal sets follow each other for many steps, so hooks stay on the layers; outside of ``running`` they do nothing.
+    """
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
         self._now: Hooks | None = None
         self._handles: list[RemovableHandle] = []
+        self._on = False
 
     def activate(self, hooks: Hooks) -> None:
-        """Put these hooks in the place of those that are on the pipeline; an empty mapping draws without LoRAs."""
+        """Put these hooks in the place of those that are on the pipeline; an empty mapping removes them."""
         if hooks is self._now:
             return
         for handle in self._handles:
             handle.remove()
-        self._handles = [
-            handle for place, hook in hooks.items() for handle in hook.attach(self._targets.modules[place])
-        ]
+        self._handles = []
+        for place, hook in hooks.items():
+            module = self._targets.module(place)
+            if hook.changes_input:
+                self._handles.append(module.register_forward_pre_hook(partial(self._before, hook)))
+            self._handles.append(module.register_forward_hook(partial(self._after, hook)))
         self._now = hooks
 
+    @contextmanager
+    def running(self, hooks: Hooks) -> Iterator[None]:
+        """Compute with these hooks inside of the context."""
+        self.activate(hooks)
+        if not hooks:
+            yield
+            return
+        self._on = True
+        try:
+            # Code that was compiled before does not call them.
+            with torch.compiler.set_stance("force_eager"):
+                yield
+        finally:
+            self._on = False
 
-@contextmanager
-def uncompiled(hooks: Hooks) -> Iterator[None]:
-    """Compute without torch.compile where there are hooks: code that was compiled before does not call them."""
-    if not hooks:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    def always(self, hooks: Hooks) -> None:
+        """Compute with these hooks from now on."""
+        self.activate(hooks)
+        self._on = True
+
+    def _before(self, hook: LayerHook, _: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return hook.before(given) if self._on else None
+
+    def _after(self, hook: LayerHook, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        return hook.after(module, given, output) if self._on else None

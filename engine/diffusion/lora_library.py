@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from engine.contract import EngineError, LoraRequest, UnknownLora, UnknownModel
 from engine.diffusion.errors import first_line, is_out_of_memory
-from engine.diffusion.lora_hooks import ActiveHooks, Gains, Hooks, hooks_of, uncompiled
+from engine.diffusion.lora_hooks import ActiveHooks, Gains, Hooks, hooks_of
 from engine.diffusion.loras import Adapter, Targets, read, targets_of
 from engine.families.family import Family
 from engine.families.registry import specs
@@ -132,12 +132,11 @@ class LoraLibrary:
     @contextmanager
     def active(self, family: Family[Any], chosen: LoraSet) -> Iterator[None]:
         """Draw with a set inside of the context; without LoRAs for ``NO_LORAS``."""
-        model = self._models.get(family)
-        if model is None:  # nothing was ever put on this model
+        if family not in self._models and not chosen.hooks:
             yield
             return
-        model.active.activate(chosen.hooks)
-        with uncompiled(chosen.hooks):
+        # The model may have been loaded again since the set was prepared.
+        with self._model(family).active.running(chosen.hooks):
             yield
 
     def clear(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
+from weakref import ReferenceType, ref
 
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ _PREFIXES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 _UNUSABLE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"dora_scale|magnitude_vector"), "DoRA in a form that can't be loaded"),
-    (re.compile(r"oft_|[._]a[12]\b|[._]b[12]\b|glora|boft|on_input|w_norm|b_norm|diff|scalar"), "LyCORIS of a kind that can't be loaded"),
+    (re.compile(r"oft_|[._]a[12]\b|[._]b[12]\b|glora|boft|w_norm|b_norm|\.diff(?:_b)?$|scalar"), "LyCORIS of a kind that can't be loaded"),
     (re.compile(r"bundle_emb|string_to_param|emb_params|^clip_[lg]$"), "an embedding, which is no part of a LoRA"),
 )  # fmt: skip
 
@@ -51,16 +52,22 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The layers of a pipeline that a LoRA may change.
+    """The layers of a pipeline that a LoRA may change. The pipeline's memory is freed although this is kept.
 
     Attributes:
-        modules: Each layer, by the names of its part and of the layer.
+        parts: The parts, by name, the denoiser first.
         tables: For each part, its layers by every name that a LoRA may use for them, with underscores for dots. The
             parts are in order, the denoiser first.
     """
 
-    modules: Mapping[Place, nn.Module]
+    parts: Mapping[str, ReferenceType[nn.Module]]
     tables: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+    def module(self, place: Place) -> nn.Module:
+        """Return a layer."""
+        part = self.parts[place[0]]()
+        assert part is not None, "the model was unloaded"
+        return part.get_submodule(place[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,11 @@ def targets_of(parts: Mapping[str, nn.Module], family: Any) -> Targets:
         parts: The parts that a LoRA may change, by name, the denoiser first.
         family: Subclass of ``engine.families.family.Family``, which knows the names of the first publication.
     """
-    modules: dict[Place, nn.Module] = {}
     tables = {}
     for part, model in parts.items():
         names = [name for name, module in model.named_modules() if geometry(module) is not None]
-        modules |= {(part, name): model.get_submodule(name) for name in names}
         tables[part] = _table(family, part, model, names)
-    return Targets(modules, tables)
+    return Targets({part: ref(model) for part, model in parts.items()}, tables)
 
 
 def read(path: Path, targets: Targets) -> Adapter:
@@ -127,7 +132,7 @@ def read(path: Path, targets: Targets) -> Adapter:
         config = {
             key.removeprefix(f"{part}."): adapter_config[key] for key in adapter_config if key.startswith(f"{part}.")
         }
-        shape = _shape([geometry(targets.modules[part, one]) for one in names])
+        shape = _shape([geometry(targets.module((part, one))) for one in names])
         found = layer_delta(layer, config, names[0], shape)
         if len(names) > 1:
             fused.append((part, names, layer, found))
@@ -140,7 +145,7 @@ def read(path: Path, targets: Targets) -> Adapter:
             raise UnknownModel(f"its weight {layer.first} is a DoRA of several layers at once, by their inputs")
         start = 0
         for name in names:
-            one = geometry(targets.modules[part, name])
+            one = geometry(targets.module((part, name)))
             assert one is not None
             stop = start + one.shape[0]
             piece = _rows(found, start, stop)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from engine.contract import EngineError, Image, Lane, Preview, Recipe
+from engine.contract import EngineError, Image, Lane, LoraRequest, Preview, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from engine.diffusion.init_image import InitImageReader
+    from engine.diffusion.lora_library import LoraSet
     from engine.families.denoise_state import PictureState
 
 
@@ -29,17 +30,30 @@ class BatchKey:
         width: Pixels.
         height: Pixels.
         precision: Number format; empty for the model's default.
+        loras: As ``lora_set`` returns them.
     """
 
     model: str
     width: int
     height: int
     precision: str = ""
+    loras: tuple[LoraRequest, ...] = ()
 
     @property
     def pixels(self) -> int:
         """Pixels of one picture."""
         return self.width * self.height
+
+
+def lora_set(recipe: Recipe) -> tuple[LoraRequest, ...]:
+    """Return the LoRAs that change a recipe's picture, in one order, so that equal sets are equal.
+
+    Their order is no matter to the picture; weights of one that is named twice are added.
+    """
+    weights: dict[str, float] = {}
+    for lora in recipe.loras:
+        weights[lora.name] = weights.get(lora.name, 0.0) + lora.weight
+    return tuple(LoraRequest(name, weight) for name, weight in sorted(weights.items()) if weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +65,14 @@ class DecodedImage:
         precision: Number format that it was drawn in.
         prompt_cut: The end of its prompt was left out.
         extras: See ``RequestState.extras``.
+        loras: See ``engine.contract.Image``.
     """
 
     pixels: NDArray[np.uint8]
     precision: str
     prompt_cut: bool
     extras: str
+    loras: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +91,7 @@ class RequestState:
         passed: How often another request was scheduled before it.
         reader: Reads its initial image; None before and after.
         denoise: Its denoising; None before the first step.
+        loras: Its LoRAs, prepared; None before the first step.
         seconds: Time that the device spent on it.
         retried: It is drawn a second time, in a safer precision, because its first picture was ``flat`` or overflowed.
         flat: Its first picture, if all pixels of that had one colour.
@@ -93,19 +110,23 @@ class RequestState:
     passed: int = 0
     reader: InitImageReader | None = None
     denoise: PictureState | None = None
+    loras: LoraSet | None = None
     seconds: float = 0.0
     retried: bool = False
     flat: DecodedImage | None = None
     extended_prompt: bool = False
     previewed_at: float = 0.0
 
+    _lora_set: tuple[LoraRequest, ...] = field(init=False)
+
     def __post_init__(self) -> None:
         self.steps = self.recipe.steps
+        self._lora_set = lora_set(self.recipe)
 
     @property
     def key(self) -> BatchKey:
         """What it must have in common with others to share a step."""
-        return BatchKey(self.recipe.model, self.recipe.width, self.recipe.height, self.precision)
+        return BatchKey(self.recipe.model, self.recipe.width, self.recipe.height, self.precision, self._lora_set)
 
     @property
     def work(self) -> int:
@@ -115,13 +136,14 @@ class RequestState:
 
     @property
     def extras(self) -> str:
-        """What changed its pixels besides the model: the upscaler's digest, the step cache, weights; mostly empty."""
+        """What changed its pixels besides the model: digests of LoRAs and the upscaler, the step cache; mostly empty."""
         if self.denoise is None:
             return ""
         upscaler = "" if self.denoise.init_image is None else self.denoise.init_image.upscaler
         step_cache = f"step cache {self.denoise.cached}" if self.denoise.cached else ""
         syntax = "prompt syntax" if self.extended_prompt else ""
-        return " ".join(filter(None, (upscaler, step_cache, syntax)))
+        loras = "" if self.loras is None else self.loras.extras
+        return " ".join(filter(None, (loras, upscaler, step_cache, syntax)))
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""
@@ -134,7 +156,7 @@ class RequestState:
         """Give up what it holds of an unfinished picture."""
         if self.denoise is not None:
             self.denoise.close()
-        self.reader = self.denoise = None
+        self.reader = self.denoise = self.loras = None
 
 
 @dataclass(frozen=True, slots=True)

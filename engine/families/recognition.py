@@ -17,6 +17,11 @@ UNSUPPORTED: Mapping[str, re.Pattern[str]] = {
 }
 """Tensor names of architectures that Easel has no family for; the first that matches counts."""
 
+LORA_TENSORS = re.compile(
+    r"[._]lora[._](?:down|up|A|B|mid)\b|lora_linear_layer|[._](?:hada|lokr)_[wt]|\bdora_scale\b|\.diff(?:_b)?$"
+)
+"""Found in the name of at least one tensor of a LoRA, whatever its form."""
+
 _DOWN = re.compile(
     r"(?P<layer>.+?)(?:[._]lora[._](?:down|A)|\.lora_linear_layer\.down|\.hada_w[12]_b)(?:\.default)?(?:\.weight)?"
 )

@@ -143,7 +143,6 @@ class FamilySpec:
             family has no single-file checkpoints.
         keys: How weights are recognised.
         lora_parts: Parts that a LoRA may change, the denoiser first; empty: the family takes no LoRAs.
-        lokr: Whether LoKr adapters (Kronecker products) can be loaded.
         footprint: Memory figures.
         models: The models that Easel knows by name. The first gives the defaults of an unknown folder of this family.
     """
@@ -170,7 +169,6 @@ class FamilySpec:
     samplers: Mapping[str, Sampler] = field(default_factory=dict)
     single_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lora_parts: tuple[str, ...] = ()
-    lokr: bool = False
 
     def preset_multiple(self, side: int) -> int:
         """Return the multiple, in pixels, that presets around a native square of ``side`` pixels keep to."""

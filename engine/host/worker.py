@@ -14,6 +14,7 @@ from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
+from engine.diffusion.lora_library import LoraLibrary
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import RequestState, StepProgress
 from engine.diffusion.upscaler import Upscaler
@@ -61,8 +62,15 @@ class Worker:
         self._encoder = ImageEncoder()
         outputs = _RequestReporter(send, inbox, self._report_image)
         self._upscaler = _upscaler(config, loader, send)
+        self._loras = LoraLibrary(setup.loras)
         self._executor = StepExecutor(
-            self._models, outputs, self._encoder, loader.device, self._busy_timer, upscaler=self._upscaler
+            self._models,
+            outputs,
+            self._encoder,
+            loader.device,
+            self._busy_timer,
+            upscaler=self._upscaler,
+            loras=self._loras,
         )
         self._loader = loader
         self._models.load_default()
@@ -79,6 +87,7 @@ class Worker:
         new = self._inbox.take(wait=idle, seconds=self._idle_unload if self._models.loaded else None)
         if idle and not new:
             self._executor.prompts.clear()
+            self._loras.clear()
             if self._upscaler is not None:
                 self._upscaler.unload()
             self._models.unload()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import logging
 import os
@@ -25,11 +26,13 @@ from engine.contract import (
     Event,
     Failed,
     Image,
+    LoraRequest,
     OutOfMemory,
     Overflow,
     Phase,
     Recipe,
     Step,
+    UnknownLora,
     UnknownModel,
 )
 from engine.host.process_engine import ProcessEngine
@@ -283,6 +286,41 @@ async def test_a_second_model_that_is_too_large_leaves_the_first(
     assert isinstance(other, Image if when == "plan" else Failed)
     said = "demo stays loaded" if when == "plan" else "demo was loaded again"
     assert sum(said in r.message for r in caplog.records) == 1
+
+
+async def test_pictures_with_loras_of_the_operators_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    for name, seed in (("ink", 1), ("Oil", 2)):
+        models.write_lora(folder / f"{name}.safetensors", "dora by output", seed=seed)
+    (folder / "cut.safetensors").write_bytes((folder / "ink.safetensors").read_bytes()[:900])
+    plain = recipe("plain")
+    both = (LoraRequest("ink", 0.8), LoraRequest("oil", 0.5))
+    sets = {"ink": both[:1], "half": (LoraRequest("ink", 0.4),), "both": both, "swapped": both[::-1], "none": ()}
+    recipes = [replace(plain, id=name, loras=loras) for name, loras in sets.items()]
+    async with running(EngineConfig("demo", "nowhere", lora_dir=str(folder))) as engine:
+        assert [(lora.name, lora.family) for lora in engine.loras()] == [("ink", "z_image"), ("oil", "z_image")]
+        found = ends_of(await all_of(engine, plain, *recipes, replace(plain, id="cut", loras=(LoraRequest("cut"),))))
+        (folder / "Oil.safetensors").unlink()
+        gone = ends_of(await all_of(engine, replace(recipes[2], id="gone"), replace(recipes[0], id="again")))
+        assert engine.state().restarts == 0
+    images = {name: end for name, end in found.items() if isinstance(end, Image)}
+    assert images.keys() == {"plain", *sets}
+    assert images["plain"].data == images["none"].data
+    assert len({images[name].data for name in ("plain", "ink", "half", "both")}) == 4
+    assert len({images[name].setup for name in ("plain", "ink", "half", "both")}) == 4
+    assert images["both"].setup == images["swapped"].setup
+    assert [name for name, digest in images["both"].loras if len(digest) == 10] == ["ink", "oil"]
+    assert (
+        dict(images["ink"].loras)["ink"] == hashlib.sha256((folder / "ink.safetensors").read_bytes()).hexdigest()[:10]
+    )
+    for end, said in ((found["cut"], "'cut'"), (gone["gone"], "oil is not there any more")):
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, UnknownLora)
+        assert said in str(end.error)
+    again = gone["again"]
+    assert isinstance(again, Image)
+    assert again.data == images["ink"].data
 
 
 async def test_what_is_too_small_is_enlarged_by_the_operators_model(

@@ -253,6 +253,9 @@ class FakeEngine:
                     precision=state.precision,
                     revision=state.revision,
                     device=state.device,
+                    loras=tuple(
+                        (lora.name, hashlib.sha256(lora.name.encode()).hexdigest()[:10]) for lora in recipe.loras
+                    ),
                 )
             except OSError as error:
                 made = Failed(recipe.id, BadImage(f"A picture of the recipe can't be read: {error}"))

@@ -141,6 +141,17 @@ def lora(folder: Path, path: Path, *, style: str = "", scale: float = 1.0) -> Pa
     return loras.kohya(pipe, path, scale=scale)
 
 
+def write_lora(path: Path, form: str = "lora", *, folder: Path | None = None, seed: int = 1) -> Path:
+    """Write a LoRA of a form of ``tests.fakes.lora_forms`` for the pipeline in a folder; None: the demo."""
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    from tests.fakes import lora_forms, pipelines  # noqa: PLC0415
+
+    pipe = pipelines.load(folder or Path(demo().source))
+    save_file(lora_forms.build(pipe, lora_forms.FORMS[form], seed=seed)[0], path)
+    return path
+
+
 def zoo(root: Path) -> Path:
     """Write one small pipeline of each family, and of each its LoRA, its transformer alone in two layouts, its file.
 

@@ -127,7 +127,6 @@ SPEC = FamilySpec(
     ),
     samplers=FLOW,
     lora_parts=("transformer",),
-    lokr=True,
     footprint=Footprint(
         parameters=_PARAMETERS,
         token_side=16,

@@ -251,7 +251,15 @@ def test_the_base_is_of_another_family(made: Path) -> None:
         (["lora_unet_double_blocks_0_img_attn_proj.lora_down.weight"], "made for Flux"),
         (["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"], "made for Qwen-Image"),
         (["diffusion_model.blocks.0.cross_attn.k.lora_A.weight"], "made for Wan"),
-        (["lora_unet_mid_block_attentions_0_proj_in.lokr_w1"], "is a LyCORIS"),
+        (["lora_unet_mid_block_attentions_0_proj_in.oft_blocks"], "is a LyCORIS"),
+        (
+            [
+                f"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.hada_w{n}_{s}"
+                for n in "12"
+                for s in "ab"
+            ],
+            "Diffusion 1.5",
+        ),
         (["something.weight"], "is no LoRA"),
     ],
 )
