@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,13 +25,15 @@ from engine.contract import (
     Lane,
     OutOfMemory,
     Overflow,
+    Recipe,
     UnknownModel,
 )
 from engine.diffusion.executor import FIRST_PAUSE, StepExecutor
 from engine.diffusion.fingerprint import with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.request_state import RequestState
-from engine.families.denoise_state import DenoiseState
+from engine.families.denoise_state import DenoiseState, InitImage
+from engine.families.family import EmbedPrompt
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
 
@@ -498,3 +500,44 @@ def test_the_picture_to_start_from_is_read_and_a_bad_one_fails_alone(toy: Toy, e
     assert value(ends.ends[1]) == 1
     assert isinstance(failure(ends.ends[2]), BadImage)
     assert [s is not None for s in toy.starts] == [True, False]
+
+
+class Editor(Toy):
+    """Takes references, and keeps their shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[list[tuple[int, ...]]] = []
+
+    def start(
+        self,
+        recipe: Recipe,
+        embed: EmbedPrompt,
+        init_image: InitImage | None = None,
+        references: Sequence[NDArray[np.uint8]] = (),
+    ) -> DenoiseState:
+        self.given.append([picture.shape for picture in references])
+        return super().start(recipe, embed, init_image)
+
+
+def test_references_reach_the_family_in_order_and_a_bad_one_fails_alone(ends: Ends, tmp_path: Path) -> None:
+    for name, size in {"wide": (400, 100), "small": (8, 12)}.items():
+        Pillow.new("RGB", size, "red").save(tmp_path / f"{name}.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    wide, small, bad = (str(tmp_path / f"{name}.png") for name in ("wide", "small", "bad"))
+    editor = Editor()
+    models = OneModel({"fp32": editor}, pixels=10_000)
+    paint(models, ends, replace(TOY, references=(wide, small)), replace(TOY, references=(small, bad)), TOY)
+    assert value(ends.ends[1]) == 1
+    error = failure(ends.ends[2])
+    assert isinstance(error, BadImage)
+    assert "reference picture 2" in str(error)
+    # The first is scaled down to what the model takes.
+    assert editor.given == [[(50, 200, 3), (12, 8, 3)], []]
+
+
+def test_a_batched_family_refuses_references(toy: Toy, ends: Ends, tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    paint(toy, ends, replace(TOY, references=(str(tmp_path / "a.png"),)), TOY)
+    assert isinstance(failure(ends.ends[1]), BadRecipe)
+    assert value(ends.ends[2]) == 1
