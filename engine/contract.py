@@ -220,6 +220,11 @@ class Recipe:
     control: str = ""
     control_weight: float = 1.0
 
+    @property
+    def seen_pixels(self) -> int:
+        """Pixels that the denoiser sees in each step: those of the picture, and as many for each reference."""
+        return self.width * self.height * (1 + len(self.references))
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

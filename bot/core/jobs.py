@@ -85,11 +85,8 @@ def ticket_of(job: Job) -> Ticket:
 
 
 def work_of(request: DrawRequest) -> int:
-    """Return the work of drawing one of its pictures, in pixels times steps.
-
-    Each reference counts as one more picture: the denoiser sees it beside the picture in every step.
-    """
-    return request.width * request.height * steps_of(request) * (1 + len(request.references))
+    """Return the work of drawing one of its pictures, in pixels times steps."""
+    return request.seen_pixels * steps_of(request)
 
 
 class ServiceState(StrEnum):

@@ -135,6 +135,11 @@ class DrawRequest:
     control: str = ""
     control_weight: float = 1.0
 
+    @property
+    def seen_pixels(self) -> int:
+        """Pixels that the denoiser sees in each step: those of a picture, and as many for each reference."""
+        return self.width * self.height * (1 + len(self.references))
+
 
 def without_trigger(request: DrawRequest, known: Sequence[LoraInfo]) -> tuple[LoraInfo, ...]:
     """Return the request's LoRAs that have trigger words of which the prompt holds none."""

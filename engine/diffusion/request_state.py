@@ -130,9 +130,8 @@ class RequestState:
 
     @property
     def work(self) -> int:
-        """What is left to do, in pixels times steps. A reference counts as one more picture."""
-        pictures = 1 + len(self.recipe.references)
-        return self.steps * self.recipe.width * self.recipe.height * self.weight * pictures
+        """What is left to do, in pixels times steps."""
+        return self.steps * self.recipe.seen_pixels * self.weight
 
     @property
     def extras(self) -> str:

@@ -234,7 +234,7 @@ class ProcessEngine:
             case wire.StepDone(tickets, done, steps, seconds):
                 drawn = [p.open[t] for t in tickets if (p := self._calls.get(t)) is not None]
                 if seconds and len(drawn) == len(tickets):
-                    self._timer.record(drawn[0].width * drawn[0].height, len(drawn), seconds)
+                    self._timer.record(drawn[0].seen_pixels, len(drawn), seconds)
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
                     if (call := self._calls.get(ticket)) is not None:
                         call.events.put_nowait((ticket, Step(call.open[ticket].id, step, of)))
@@ -330,6 +330,6 @@ class ProcessEngine:
         if not open_recipes:
             self._child.expect_within(None)
             return
-        largest = max(open_recipes, key=lambda r: r.width * r.height)
-        step = self._timer.limit(largest.width * largest.height, min(len(open_recipes), catalogue.batch(largest)))
+        largest = max(open_recipes, key=lambda r: r.seen_pixels)
+        step = self._timer.limit(largest.seen_pixels, min(len(open_recipes), catalogue.batch(largest)))
         self._child.expect_within(max(self._timeouts.silence, self._timeouts.steps * step))

@@ -153,8 +153,7 @@ def cost_each(request: DrawRequest, profile: Profile | None) -> int:
     if profile is None:
         return POINT
     usual = profile.side.default**2 * profile.steps.default
-    pictures = 1 + len(request.references)  # the denoiser sees references beside the picture
-    return max(1, round(POINT * profile.cost * request.width * request.height * request.steps * pictures / usual))
+    return max(1, round(POINT * profile.cost * request.seen_pixels * request.steps / usual))
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,17 @@ def test_names_of_files_become_paths_in_the_data_folder() -> None:
     assert {(r.image, r.mask, r.strength) for r in recipes_of(1, REQUEST, Path("data"))} == {("", "", 1.0)}
 
 
+def test_references_become_paths_in_their_order_and_are_seen_beside_the_picture() -> None:
+    request = replace(REQUEST, width=64, height=32, references=("inputs/b.png", "inputs/a.png"))
+    for recipe in recipes_of(1, request, Path("data")):
+        assert [Path(name) for name in recipe.references] == [Path("data/inputs/b.png"), Path("data/inputs/a.png")]
+        assert recipe.seen_pixels == request.seen_pixels == 64 * 32 * 3
+    assert upscale(request, 0, "pictures/a.png", (128, 64)).references == ()
+    for same in (reroll(request, random.Random(0)), vary(request, 0, random.Random(0)), from_seed(request, 0)):
+        assert same.references == request.references
+    assert batch_key(request) != batch_key(replace(request, references=()))
+
+
 @given(SEEDS, st.integers(1, 16), st.integers(), st.data())
 def test_variations_share_the_pictures_seed_and_have_each_their_own_other(
     seed: int, count: int, luck: int, data: st.DataObject
