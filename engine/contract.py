@@ -98,6 +98,7 @@ class Profile:
         can: What it can do besides drawing from a prompt.
         references: Most reference pictures of one request; 0 where it can't edit.
         sampler: A1111's name of its own scheduler.
+        needs_reference: Whether it draws nothing without a reference picture.
         samplers: Names that ``Recipe.sampler`` may have, as A1111 writes them; empty: its own scheduler alone.
         prompt_syntax: Whether its prompts may hold A1111's weights, such as ``(word:1.2)``, and ``BREAK``.
         clip_skip: Last layers of its CLIP text encoder that are left out, as A1111 counts them: 1 leaves out none; 0: it
@@ -130,6 +131,7 @@ class Profile:
     can: frozenset[Capability] = frozenset({Capability.IMAGE, Capability.MASK, Capability.VARY})
     references: int = 0
     sampler: str = "Euler"
+    needs_reference: bool = False
     samplers: tuple[str, ...] = ()
     prompt_syntax: bool = False
     clip_skip: int = 0

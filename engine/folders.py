@@ -26,9 +26,12 @@ def index_of(folder: Path) -> tuple[str, FamilySpec]:
     index = read(folder / "model_index.json")
     named = index.get("_class_name")
     family = registry.of_pipeline(named) if isinstance(named, str) else None
-    if family is None or not isinstance(named, str):
-        able = ", ".join(spec.pipelines[0] for spec in registry.specs().values())
-        raise UnknownModel(f"The model in {folder} is a {named!r}, which Easel can't draw with; it can with {able}.")
+    if family is None:
+        any_other = registry.of_any_pipeline()
+        assert any_other.describe is not None
+        family = any_other.describe(any_other, folder, index, read)
+        return family.pipelines[0], family
+    assert isinstance(named, str)
     for part, kind in index.items():
         # Parts that are not used, such as the safety checker, may be missing.
         if part in family.parts and isinstance(kind, list) and all(kind) and not (folder / part).is_dir():
@@ -50,6 +53,14 @@ def index_of(folder: Path) -> tuple[str, FamilySpec]:
                 f"{', '.join(f'{allowed.library}.{name}' for name in sorted(allowed.classes))}."
             )
     return named, family
+
+
+def family_of(name: str, folder: Path) -> FamilySpec:
+    """Return the spec of a model by its family's name and its folder, which decides it where the family takes any class.
+
+    Raises UnknownModel as ``index_of`` does.
+    """
+    return index_of(folder)[1] if registry.any_call(name) else registry.spec_of(name)
 
 
 def profile_of(folder: Path) -> Profile:
@@ -75,9 +86,12 @@ def profile_of(folder: Path) -> Profile:
 
 def sized(profile: Profile, side: int) -> Profile:
     """Return the profile with a native square of ``side`` pixels, and sides from half to twice of that."""
-    grid = registry.spec_of(profile.family).preset_multiple(side)
+    grid = max(registry.spec_of(profile.family).preset_multiple(side), profile.multiple)
+    least = max(16, profile.multiple)
     side = max(grid, round(side / grid) * grid)
-    return replace(profile, side=Range(side, max(64, side // 32 * 16), side * 2), presets=presets(side, grid))
+    return replace(
+        profile, side=Range(side, max(64, side // 2 // least * least), side * 2), presets=presets(side, grid)
+    )
 
 
 def read(path: Path) -> dict[str, object]:
@@ -118,6 +132,8 @@ def _default(family: FamilySpec) -> Profile:
     Its files do not say whether it was distilled, or what its licence is.
     """
     like = family.models[0].profile
+    if family.describe is not None:
+        return like
     guidance = replace(like.guidance, low=0.0, high=max(10.0, like.guidance.high))
     return replace(like, guidance=guidance, negative=NegativePromptSupport.WITH_GUIDANCE, licence="", licence_terms=())
 
@@ -128,6 +144,8 @@ def _native(folder: Path, family: FamilySpec) -> int:
     Raises:
         UnknownModel: A config can't be read, or the denoiser needs more inputs than noise.
     """
+    if family.describe is not None:
+        return family.native_side
     part, key = family.native_side_key
     vae = read(folder / "vae" / "config.json")
     config = vae if part == "vae" else read(folder / part / "config.json")

@@ -92,7 +92,12 @@ def _objective(files: Files, base: Mapping[str, object]) -> Mapping[str, object]
 def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
     family = files.spec
     kind, without = getattr(diffusers, family.pipelines[0]), dict(family.omitted)
-    upcast = dtype == torch.float16 and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
+    # A pipeline's own call casts its VAE when it needs to.
+    upcast = (
+        dtype == torch.float16
+        and family.describe is None
+        and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
+    )
     if files.whole is not None:
         pipe = kind.from_single_file(
             str(files.whole),

@@ -11,9 +11,9 @@ from engine.contract import UnknownModel
 from engine.diffusion import objective, scaled_weights
 from engine.diffusion.memory.types import StoredWeights
 from engine.families.recognition import LORA_TENSORS, UNSUPPORTED, base_weights, families_of, title_of, widths
-from engine.families.registry import spec_of, specs
+from engine.families.registry import specs
 from engine.families.spec import FamilySpec
-from engine.folders import index_of, read, read_value
+from engine.folders import family_of, index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
 from engine.weights import TensorInfo, common_format, gguf_header, header, visible, weight_files
@@ -63,8 +63,8 @@ class Files:
 
     @property
     def spec(self) -> FamilySpec:
-        """Its family."""
-        return spec_of(self.family)
+        """Its family's spec. Raises UnknownModel where the family takes any class, and the folder holds no pipeline."""
+        return family_of(self.family, self.folder)
 
 
 def locate(spec: ModelSpec, folder_of: Callable[[str], str], file_of: Callable[[str], str]) -> Files:

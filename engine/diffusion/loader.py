@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils.logging import disable_progress_bar
+from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
@@ -232,7 +235,7 @@ class Loader:
             family.clip_skip = spec.profile.clip_skip
             set_memory_format(family)
         if self.compile_with:
-            compile_blocks(family, self.compile_with, warm_recipe(spec))
+            compile_blocks(family, self.compile_with, warm_recipe(spec), warm_references(spec))
         return family
 
 
@@ -250,6 +253,12 @@ def warm_recipe(spec: ModelSpec) -> Recipe:
     return Recipe("warm", profile.name, "warm", "", width, height, steps, 0.0, 0)
 
 
+def warm_references(spec: ModelSpec) -> tuple[NDArray[np.uint8], ...]:
+    """Return the reference pictures of the warm-up picture: a grey one if the model draws nothing without."""
+    width, height = spec.profile.presets["square"]
+    return (np.full((height, width, 3), 128, np.uint8),) if spec.profile.needs_reference else ()
+
+
 _REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
 """Backends of ``torch.compile`` that an optional package registers when it is imported."""
 
@@ -260,7 +269,9 @@ def set_memory_format(family: BatchedFamily) -> None:
         family.pipe.vae.to(memory_format=torch.channels_last)
 
 
-def compile_blocks(family: Family[Any], backend: str, recipe: Recipe) -> bool:
+def compile_blocks(
+    family: Family[Any], backend: str, recipe: Recipe, references: Sequence[NDArray[np.uint8]] = ()
+) -> bool:
     """Compile the denoiser's repeated blocks and try them; return whether they are used.
 
     Only the identical blocks are compiled, so that the compiler runs once for all of them. A failure (no compiler, no
@@ -270,13 +281,14 @@ def compile_blocks(family: Family[Any], backend: str, recipe: Recipe) -> bool:
         family: A loaded model.
         backend: Of ``torch.compile``, such as ``inductor`` or ``tensorrt``.
         recipe: A small picture, of which one step is drawn as a test.
+        references: Its reference pictures.
     """
     denoiser = family.denoiser
     try:
         if backend in _REGISTERED_BY:
             import_module(_REGISTERED_BY[backend])
         denoiser.compile_repeated_blocks(backend=backend, dynamic=True)
-        drawing = family.start(recipe, lambda encode, prompt, _="": encode(prompt))
+        drawing = family.start(recipe, lambda encode, prompt, _="": encode(prompt), None, references)
         try:
             family.step([drawing])
         finally:

@@ -27,8 +27,8 @@ class EmbedPrompt(Protocol):
 class Family(ABC, Generic[S]):
     """A loaded pipeline on its device.
 
-    ``BatchedFamily`` calls the parts of a pipeline one by one and takes a step with several pictures at once;
-    ``engine.families.generic`` runs the pipeline's own call for each picture.
+    ``BatchedFamily`` calls the parts of a pipeline one by one and takes a step with several pictures at once. The family
+    for pipelines of any class runs the pipeline's own call for each picture.
 
     Args:
         pipe: A diffusers pipeline whose parts are on the device.

@@ -36,12 +36,22 @@ def spec_of(name: str) -> FamilySpec:
 
 
 def of_pipeline(class_name: str) -> FamilySpec | None:
-    """Return the family that draws a pipeline of this diffusers class; None where there is none."""
+    """Return the family that draws a pipeline of this diffusers class; None where none is made for it."""
     return next((spec for spec in specs().values() if class_name in spec.pipelines), None)
 
 
+def of_any_pipeline() -> FamilySpec:
+    """Return the family that draws with pipelines that no other family is made for; its ``describe`` says which."""
+    return next(spec for spec in specs().values() if spec.describe is not None)
+
+
+def any_call(name: str) -> bool:
+    """Whether pictures of this family are drawn by their pipeline's own call, whatever its class."""
+    return spec_of(name).describe is not None
+
+
 def model_class(name: str) -> type[Any]:
-    """Import a family's ``model.py``, and torch with it; return its subclass of ``engine.families.batched.BatchedFamily``.
+    """Import a family's ``model.py``, and torch with it; return its subclass of ``engine.families.family.Family``.
 
     Raises:
         KeyError: There is no such family.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 
 from engine.contract import Profile
 from engine.samplers import Sampler
@@ -97,6 +98,7 @@ class Footprint:
         text_activations: Numbers alive while one prompt is encoded.
         fp16: Whether the denoiser and the text encoders can compute in fp16 without overflow.
         vae_fp16: Whether the VAE can.
+        casts: Whether weights may be stored in another format than the one that is computed in.
     """
 
     parameters: Mapping[str, int]
@@ -111,6 +113,7 @@ class Footprint:
     text_activations: int
     fp16: bool
     vae_fp16: bool
+    casts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,8 @@ class FamilySpec:
         lora_parts: Parts that a LoRA may change, the denoiser first; empty: the family takes no LoRAs.
         footprint: Memory figures.
         models: The models that Easel knows by name. The first gives the defaults of an unknown folder of this family.
+        describe: For the family that draws with pipelines of any class: returns the spec of the pipeline in a folder,
+            whose first model has the folder's defaults. None: the family is one architecture.
     """
 
     name: str
@@ -169,10 +174,18 @@ class FamilySpec:
     samplers: Mapping[str, Sampler] = field(default_factory=dict)
     single_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lora_parts: tuple[str, ...] = ()
+    describe: Describe | None = None
 
     def preset_multiple(self, side: int) -> int:
         """Return the multiple, in pixels, that presets around a native square of ``side`` pixels keep to."""
         return self.trained_multiple if self.trained_multiple and side >= _COARSE_SIDE else self.multiple
+
+
+Read = Callable[[Path], Mapping[str, object]]
+"""Reads a JSON object from a file of a model; raises UnknownModel with the reason."""
+
+Describe = Callable[[FamilySpec, Path, Mapping[str, object], Read], FamilySpec]
+"""Takes the family's own spec, a folder, its ``model_index.json`` and a reader of its other files. Raises UnknownModel."""
 
 
 def presets(side: int, multiple: int) -> Mapping[str, tuple[int, int]]:

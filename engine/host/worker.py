@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image as Pillow
 
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineConfig, EngineError, Image, Preview, UnknownModel
 from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
-from engine.diffusion.loader import Loader, warm_recipe
+from engine.diffusion.loader import Loader, warm_recipe, warm_references
 from engine.diffusion.lora_library import LoraLibrary
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import RequestState, StepProgress
@@ -105,9 +108,14 @@ class Worker:
         encoder = ImageEncoder()
         executor = StepExecutor(self._models, outputs, encoder, self._loader.device)
         recipe = warm_recipe(spec)
-        executor.add([RequestState(0, recipe)])
-        while len(executor):
-            executor.step()
+        with TemporaryDirectory(prefix="easel-") as folder:
+            paths = []
+            for number, pixels in enumerate(warm_references(spec)):
+                paths.append(str(Path(folder) / f"{number}.png"))
+                Pillow.fromarray(pixels).save(paths[-1])
+            executor.add([RequestState(0, replace(recipe, references=tuple(paths)))])
+            while len(executor):
+                executor.step()
         encoder.close()
         if isinstance(outputs.error, BadRecipe):  # it names the exception, which the executor has logged
             raise LoadError(

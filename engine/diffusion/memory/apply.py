@@ -107,9 +107,9 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
         device: The device that draws; the CPU where ``plan.on`` says so.
     """
     modules = dict(_modules(pipe))
-    torch.nn.Module.to(
-        pipe.vae, dtype=DTYPES[plan.vae]
-    )  # the override in diffusers warns of parts that a VAE does not have
+    if (vae := getattr(pipe, "vae", None)) is not None:
+        # The override in diffusers warns of parts that a VAE does not have.
+        torch.nn.Module.to(vae, dtype=DTYPES[plan.vae])
     tile(pipe, plan.tile_vae)
     for name, how in quantised_parts(plan, tuple(modules)):
         if how == "int8":
@@ -133,10 +133,16 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
 
 
 def tile(pipe: Any, on: bool) -> None:
-    """Make the VAE work on tiles of at most 512x512 pixels, or on whole pictures."""
-    vae = pipe.vae
+    """Make the VAE work on tiles of at most 512x512 pixels, or on whole pictures. Without tiles of its own it does the latter."""
+    vae: Any = getattr(pipe, "vae", None)
+    if not hasattr(vae, "enable_tiling"):
+        return
     if not on:
         vae.disable_tiling()
+        return
+    if not hasattr(vae, "tile_sample_min_size"):  # another class than AutoencoderKL, with sizes of its own
+        if hasattr(vae, "use_tiling"):
+            vae.enable_tiling()
         return
     side = min(TILE, int(vae.tile_sample_min_size))
     scale = int(2 ** (len(vae.config.block_out_channels) - 1))
@@ -185,12 +191,12 @@ def take_turns(modules: list[torch.nn.Module], device: torch.device) -> None:
 class _Turn(ModelHook):  # type: ignore[misc] # accelerate has no types
     def __init__(self, others: list[torch.nn.Module], device: torch.device) -> None:
         self._others = others
-        self._device = device
+        self.execution_device = device  # a pipeline's own call makes its noise there
 
     def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         for other in self._others:
             other.to(_HOST)
-        module.to(self._device)
+        module.to(self.execution_device)
         return args, kwargs
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from engine.contract import Profile
 from engine.diffusion.memory.types import Placement, StoredWeights
 from engine.families.registry import spec_of
-from engine.families.spec import TEXT_ENCODER
+from engine.families.spec import DENOISERS, TEXT_ENCODER
 
 BYTES: Mapping[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
 """Bytes of one element."""
@@ -64,12 +64,14 @@ class Estimate:
     def __init__(self, profile: Profile, *, dense: bool = False) -> None:
         family = spec_of(profile.family)
         self.footprint = family.footprint
-        self.guessed = family.denoiser not in profile.parameters
+        # Pipelines of one family have one denoiser, but where the family takes any class.
+        self._denoiser = next((name for name in profile.parameters if name in DENOISERS), family.denoiser)
+        self.guessed = self._denoiser not in profile.parameters
         self.passes = 2 if profile.guidance.high > family.unguided_below else 1
-        self._denoiser = family.denoiser
+        self._references = profile.references
         self._parameters = self.footprint.parameters if self.guessed else profile.parameters
         self._dense = dense
-        self._width: float = (self._parameters[family.denoiser] / self.footprint.parameters[family.denoiser]) ** (1 / 3)
+        self._width: float = (self._parameters[self._denoiser] / self.footprint.parameters[family.denoiser]) ** (1 / 3)
         self._vae_width: float = (self._parameters.get("vae", _VAE) / _VAE) ** 0.5
 
     @property
@@ -91,8 +93,13 @@ class Estimate:
         )
 
     def vae(self, precision: str) -> int:
-        """Return the bytes of the VAE's weights."""
-        return weights(self._parameters.get("vae", _VAE), precision, precision, 0.0)
+        """Return the bytes of the weights of the VAE and of parts that are not quantised, such as image encoders."""
+        others = sum(
+            n
+            for name, n in self._parameters.items()
+            if name not in ("vae", self._denoiser) and not name.startswith(TEXT_ENCODER)
+        )
+        return weights(self._parameters.get("vae", _VAE) + others, precision, precision, 0.0)
 
     def loading(self, stored: StoredWeights, placement: Placement, gguf: int = 0) -> int:
         """Return the bytes of main memory that loading the weights takes, before they are moved to their device.
@@ -126,14 +133,17 @@ class Estimate:
     def step(self, width: int, height: int, batch: int, compute: str) -> int:
         """Return the bytes alive while the denoiser takes one step with a batch, including its guided half.
 
+        Each reference picture is taken to be as large as the picture.
+
         For models smaller than the published one this is an overestimate: the width is assumed to scale with the cube
         root of the parameters, as if the depth scaled alike.
         """
         known, rows = self.footprint, batch * self.passes
-        positions = width * height / known.token_side**2 + known.prompt_tokens
+        pixels = width * height * (1 + self._references)
+        positions = pixels / known.token_side**2 + known.prompt_tokens
         found = positions * known.activations * self._width * BYTES[compute] * rows
         if self._dense:
-            pairs = (width * height / known.attention_side**2 + known.prompt_tokens) ** 2
+            pairs = (pixels / known.attention_side**2 + known.prompt_tokens) ** 2
             found += pairs * known.attention_heads * BYTES[compute] * rows
         return round(found)
 

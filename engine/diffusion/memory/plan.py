@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
-from engine.diffusion.memory.estimate import TILE, Estimate
+from engine.diffusion.memory.estimate import BYTES, TILE, Estimate
 from engine.diffusion.memory.types import (
     BITSANDBYTES,
     CPU,
@@ -212,7 +212,8 @@ def _cpu_placements(request: _PlanRequest, cpu: Device) -> Iterator[tuple[Placem
         yield placement("bf16"), "This processor computes in bf16 by itself."
     else:
         yield placement("fp32"), "This processor would have to emulate bf16, so it computes in fp32."
-        yield placement("bf16"), "Memory is too short for fp32: the weights wait in bf16 and are computed with in fp32."
+        how = "wait in bf16 and are computed with in fp32" if request.estimate.footprint.casts else "are in bf16"
+        yield placement("bf16"), f"Memory is too short for fp32: the weights {how}."
     if quantises:
         yield placement("int8", "int8"), "Memory is short: the weights are kept in int8."
 
@@ -224,6 +225,8 @@ def _formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, s
     overflow in fp16.
     """
     known = estimate.footprint
+    if not known.casts and precision in BYTES and precision != "fp8":
+        return precision, precision, precision
     if precision in ("fp16", "fp32", "bf16"):
         storage = precision
         compute = precision

@@ -35,7 +35,7 @@ Picture = NDArray[np.float32]
 
 
 def test_every_family_has_a_small_model_here() -> None:
-    assert set(models.SMALL) == set(specs())
+    assert set(models.SMALL) == {name for name, spec in specs().items() if spec.describe is None}
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))

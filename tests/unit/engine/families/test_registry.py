@@ -10,14 +10,28 @@ import pytest
 
 from engine import families
 from engine.families.batched import BatchedFamily
-from engine.families.registry import DEMO, known_models, model_class, of_pipeline, spec_of, specs
+from engine.families.family import Family
+from engine.families.registry import (
+    DEMO,
+    any_call,
+    known_models,
+    model_class,
+    of_any_pipeline,
+    of_pipeline,
+    spec_of,
+    specs,
+)
 from engine.families.spec import DENOISERS, FamilySpec
 
 ROOT = Path(__file__).parents[4]
 FOLDER = Path(families.__path__[0])
 
 
-@pytest.fixture(params=list(specs()))
+ARCHITECTURES = [name for name, spec in specs().items() if spec.describe is None]
+"""The families of one architecture each."""
+
+
+@pytest.fixture(params=ARCHITECTURES)
 def spec(request: pytest.FixtureRequest) -> FamilySpec:
     return spec_of(request.param)
 
@@ -38,6 +52,13 @@ def test_no_two_families_draw_the_same_pipeline() -> None:
     assert len(set(names)) == len(names)
     assert all(of_pipeline(name) is spec for spec in specs().values() for name in spec.pipelines)
     assert of_pipeline("FluxPipeline") is None
+
+
+def test_one_family_draws_with_all_other_pipelines() -> None:
+    assert [spec for spec in specs().values() if spec.describe is not None] == [of_any_pipeline()]
+    assert any_call(of_any_pipeline().name)
+    assert not any(map(any_call, ARCHITECTURES))
+    assert issubclass(model_class(of_any_pipeline().name), Family)
 
 
 def test_no_two_families_of_an_architecture_have_the_same_width() -> None:
