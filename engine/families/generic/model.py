@@ -180,6 +180,14 @@ class Generic(Family[CallState]):
             raise BadRecipe(f"A {name} takes at most {most} reference pictures, and there are {len(references)}.")
         if self._known.needs_reference and init_image is None and not references:
             raise BadRecipe(f"A {name} edits pictures: give it at least one reference picture.")
+        for asked, what in (
+            (recipe.loras, "LoRAs of a request"),
+            (recipe.sampler, f"the sampler {recipe.sampler}"),
+            (recipe.clip_skip, "clip skip"),
+            (recipe.control, "control pictures"),
+        ):
+            if asked:
+                raise BadRecipe(f"A {name} can't be drawn with {what}; leave that out.")
         if recipe.variation > 0:
             raise BadRecipe(f"A {name} can't draw slight variations, since it makes its own noise.")
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from engine.contract import BadRecipe, Capability, Recipe
+from engine.contract import BadRecipe, Capability, LoraRequest, Recipe
 from engine.diffusion.loader import Loader
 from engine.families.denoise_state import Embedding, InitImage
 from engine.families.generic.model import CallState, Generic
@@ -59,6 +59,8 @@ FEW = ("Flux2KleinPipeline", "QwenImagePipeline", "LongCatImagePipeline")
 
 @pytest.fixture(scope="module")
 def family(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generic]:
+    if SMALL_PIPELINES[name].package:
+        pytest.importorskip(SMALL_PIPELINES[name].package)
     folder = tmp_path_factory.mktemp("small") / name
     SMALL_PIPELINES[name].build(folder, 0)
     found = load(folder)
@@ -235,9 +237,19 @@ def test_from_a_picture_it_is_the_siblings_plain_call(family: Generic, name: str
 
 
 @few
-def test_slight_variations_are_refused(family: Generic) -> None:
-    with pytest.raises(BadRecipe, match="can't draw slight variations"):
-        started(family, replace(A, variation=0.2))
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"variation": 0.2}, "can't draw slight variations"),
+        ({"sampler": "Euler a"}, "can't be drawn with the sampler Euler a"),
+        ({"clip_skip": 2}, "can't be drawn with clip skip"),
+        ({"control": "canny"}, "can't be drawn with control pictures"),
+        ({"loras": (LoraRequest("style"),)}, "can't be drawn with LoRAs"),
+    ],
+)
+def test_what_it_can_not_do_is_refused(family: Generic, more: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadRecipe, match=sentence):
+        started(family, replace(A, **more))
 
 
 @few
