@@ -93,6 +93,8 @@ def _form(args: argparse.Namespace) -> DrawForm:
         style=args.style,
         model=args.model,
         strength=args.strength,
+        sampler=args.sampler,
+        clip_skip=args.clip_skip,
         lora=None if args.lora is None else ", ".join(args.lora),
         private=args.private or None,
     )

@@ -6,7 +6,7 @@ from bot.core.cards import ButtonPress, Card
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from bot.studio import Studio
-from engine.contract import READY, LoraInfo, Profile, Range
+from engine.contract import MAX_CLIP_SKIP, READY, LoraInfo, Profile, Range
 
 Json = dict[str, object]
 
@@ -93,6 +93,9 @@ def profile_json(profile: Profile) -> Json:
         "presets": {name: list(size) for name, size in profile.presets.items()},
         "steps": _limits(profile.steps),
         "guidance": _limits(profile.guidance),
+        "sampler": profile.sampler,
+        "samplers": list(profile.samplers),
+        "clip_skip": _limits(Range(profile.clip_skip, 1, MAX_CLIP_SKIP)) if profile.clip_skip else None,
         "negative": profile.negative.value,
         "negative_default": profile.negative_default,
         "prompt_chars": profile.prompt_chars,

@@ -156,7 +156,7 @@ _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
 _REFERENCES = "references"
-_NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength"})
+_NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength", "clip_skip"})
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
 
@@ -182,6 +182,8 @@ class DrawBody(_Body):
     model: str | None = None
     style: str | None = None
     strength: str | None = None
+    sampler: str | None = None
+    clip_skip: str | None = None
     lora: str | None = None
 
 

@@ -180,6 +180,8 @@ def facts_of(
         ("fact.variation", durations.number(request.variation, locale) if request.variation else ""),
         ("fact.variation_seed", _listed(variations) if request.variation else ""),
         ("fact.steps", str(request.steps)),
+        ("fact.sampler", request.sampler),
+        ("fact.clip_skip", str(request.clip_skip) if request.clip_skip else ""),
         ("fact.guidance", durations.number(request.guidance, locale)),
         ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
         ("fact.strength", durations.number(request.strength, locale) if request.image else ""),

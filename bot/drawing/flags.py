@@ -44,6 +44,7 @@ _AMOUNTS: Mapping[str, re.Pattern[str]] = {
         ("count", _WHOLE, rf"(?:张|幅|个|(?:pictures?|images?|pics?)(?![a-z])|{_GAP}[张幅](?!\w))?"),
         ("steps", _WHOLE, rf"(?:步|steps?(?![a-z])|{_GAP}步(?!\w))?"),
         ("seed", _WHOLE, ""),
+        ("clip_skip", _WHOLE, ""),
         ("guidance", _DECIMAL, ""),
         ("strength", _DECIMAL, ""),
     )
@@ -87,10 +88,12 @@ _FLAGS = (
     _Flag("style", "style"),
     _Flag("model", "model"),
     _Flag("strength", "strength"),
+    _Flag("sampler", "sampler"),
+    _Flag("clip-skip", "clip_skip"),
     _Flag("lora", "lora", _Value.ITEM),
     _Flag("private", "private", _Value.NOTHING),
 )
-_ALIASES = {"ar": "size", "n": "count", "neg": "no"}
+_ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip"}
 
 FLAG_NAMES = tuple(flag.name for flag in _FLAGS)
 """Names of the flags, without dashes and aliases."""
@@ -112,9 +115,13 @@ _SYNONYMS = {
     "denoise": "strength",
     "denoising": "strength",
     "loras": "lora",
+    "clipskip": "clip-skip",
+    "scheduler": "sampler",
+    "sampler_name": "sampler",
+    "sampling": "sampler",
     "lyco": "lora",
 }
-_NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength"})
+_NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength", "clip_skip"})
 _KNOWN = {flag.name: flag for flag in _FLAGS}
 _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
 # Two hyphens of any kind, or the one or two dashes that apps replace them by.
@@ -122,6 +129,13 @@ _HEAD = re.compile(r"(?P<dashes>[-‐]{2}|[‒–—―−]{1,2})(?P<name>[a-z][
 _SEPARATOR = re.compile(r"[^\S\n]*[=:][^\S\n]*|[^\S\n]+")
 _WORD = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
+# The names of samplers have up to four words: "DPM2 a Karras". An "a" that is followed by others begins the prompt.
+_NAME_ENDS = r"(?![^\s,;，、。])"
+_SAMPLER = re.compile(
+    rf"[^\s,;，、。]+(?:{_GAP}(?:\+\+|2M|3M|SDE|Karras){_NAME_ENDS})*"
+    rf"(?:{_GAP}a(?:{_GAP}Karras{_NAME_ENDS}|(?=\s*$)))?",
+    re.IGNORECASE,
+)
 _CLOSERS = frozenset(")]}）」』”")
 _TRAILING = ",.;、。"
 _QUOTES = {'"': '"“”„‟', "“": '”"“‟', "”": '”"“', "„": '“”"‟', "‟": '”"“', "«": "»", "「": "」", "『": "』"}
@@ -272,7 +286,7 @@ def _unquoted(text: _Text, flag: _Flag, start: int) -> tuple[str, int]:
         known = value_end(flag.field, plain, start, limit) if flag.field in _NUMBERS else None
         if known is not None:
             return plain[start:known], known
-        word = _WORD.match(plain, start, limit)
+        word = (_SAMPLER if flag.field == "sampler" else _WORD).match(plain, start, limit)
         end = word.end() if word else start
         value = plain[start:end].rstrip(_TRAILING)
     if not value:
@@ -393,6 +407,10 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
     if negative and (profile is None or negative != profile.negative_default):
         flags.append(f"--no {_in_quotes(negative)}")
     flags += [f"--lora {_written_lora(lora)}" for lora in (*request.loras, *_without_loras(request, style))]
+    if request.sampler:
+        flags.append(f"--sampler {_in_quotes(request.sampler)}")
+    if request.clip_skip:
+        flags.append(f"--clip-skip {request.clip_skip}")
     if request.private:
         flags.append("--private")
     return f"{request.typed} {' '.join(flags)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +16,9 @@ from bot.drawing import flags, lora_syntax
 from bot.drawing.flags import RATIO, SIZE, strip_unit
 from bot.drawing.lora_rules import check_loras
 from bot.drawing.model_choice import choose_model
+from bot.drawing.prompt_syntax import without_syntax
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
-from engine.contract import Capability, LoraInfo, NegativePromptSupport, Profile, Range
+from engine.contract import MAX_CLIP_SKIP, Capability, LoraInfo, NegativePromptSupport, Profile, Range
 
 MAX_TYPED = 10_000
 """Longest prompt in characters, flags included. It is above every platform's longest message and every model's limit."""
@@ -42,6 +44,8 @@ _PRESET_NAMES = {
     "宽图": "wide",
     "宽屏": "wide",
 }
+
+_SAMPLER_GAPS = re.compile(r"[\s_.-]+|^k_")
 
 _SCRIPTS = {
     "CJK": {"zh", "ja"},
@@ -103,13 +107,19 @@ def check_form(
     width, height = _size(form.size, source or next(iter(references), None), profile)
     if source is not None and source.white is not None and not _is_box_kept(source, source.white, width, height):
         raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
+    prompt = _prompt(typed, style, profile.prompt_chars)
     negative, notes = _negative(form.negative, style, profile, guidance)
+    if not profile.prompt_syntax:
+        read = without_syntax(prompt), without_syntax(negative)
+        if read != (prompt, negative):
+            notes = (*notes, "note.syntax")
+        prompt, negative = read
     if not reads_language(typed, profile):
         notes = (*notes, "note.language")
     if lora_syntax.has_unread_tag(typed):
         notes = (*notes, "note.lora.unread")
     return DrawRequest(
-        prompt=_prompt(typed, style, profile.prompt_chars),
+        prompt=prompt,
         typed=typed,
         negative=negative,
         width=width,
@@ -127,6 +137,8 @@ def check_form(
         strength=strength,
         loras=check_loras(form.lora, style, profile, profiles, loras),
         references=tuple(reference.file for reference in references),
+        sampler=_sampler(form.sampler, profile),
+        clip_skip=_clip_skip(form.clip_skip, profile),
     )
 
 
@@ -216,6 +228,42 @@ def _guidance(text: str | None, limits: Range[float]) -> float:
     if not limits.low <= guidance <= limits.high:
         raise BadInput("refusal.guidance.range", value=shown(text), low=low, high=high)
     return guidance
+
+
+def _sampler(text: str | None, profile: Profile) -> str:
+    """Return the name of a sampler; empty for the model's own."""
+    wanted = _sampler_key(text or "")
+    if wanted in {"", _sampler_key(profile.sampler)}:
+        return ""
+    assert text is not None
+    if not profile.samplers:
+        raise BadInput("refusal.sampler.fixed", model=profile.title, own=profile.sampler)
+    by_key = {_sampler_key(name): name for name in profile.samplers}
+    if wanted in by_key:
+        return by_key[wanted]
+    value, known, near = shown(text), ", ".join(profile.samplers), nearest(wanted, by_key)
+    if near is None:
+        raise BadInput("refusal.sampler.none_near", model=profile.title, value=value, known=known)
+    raise BadInput("refusal.sampler.unknown", model=profile.title, value=value, nearest=by_key[near], known=known)
+
+
+def _sampler_key(name: str) -> str:
+    """Return a key that is equal for names like ``DPM++ 2M Karras`` and ``dpmpp_2m_karras``."""
+    return _SAMPLER_GAPS.sub("", fold(name)).replace("dpmpp", "dpm++").replace("ancestral", "a")
+
+
+def _clip_skip(text: str | None, profile: Profile) -> int:
+    """Return the clip skip; 0 for the model's own."""
+    if text is None:
+        return 0
+    if not profile.clip_skip:
+        raise BadInput("refusal.clip_skip.model", model=profile.title)
+    skip = whole(text)
+    if skip is None:
+        raise BadInput("refusal.clip_skip.not_number", value=shown(text), high=MAX_CLIP_SKIP)
+    if not 1 <= skip <= MAX_CLIP_SKIP:
+        raise BadInput("refusal.clip_skip.range", value=shown(text), high=MAX_CLIP_SKIP)
+    return 0 if skip == profile.clip_skip else skip
 
 
 def _seed(text: str | None, rng: random.Random) -> int:

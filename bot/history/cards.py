@@ -131,6 +131,10 @@ def help_card(
         ("help.seed", {}),
         ("help.steps", {"model": model.title, "low": model.steps.low, "high": model.steps.high}),
     ]
+    if len(model.samplers) > 1:
+        lines.append(("help.sampler", {"example": f'"{model.samplers[1]}"', "known": list_names(model.samplers)}))
+    if model.prompt_syntax:
+        lines.append(("help.syntax", {"skip": model.clip_skip}))
     if model.negative is not NegativePromptSupport.NEVER:
         lines.append(("help.no", {}))
     if styles:

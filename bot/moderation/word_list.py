@@ -28,6 +28,7 @@ _JOINTS = str.maketrans(dict.fromkeys("._*~+^`·•|\\/()[]{}<>#=&%", JOINT))
 _MANY_JOINTS = re.compile(f"{JOINT}{{4,}}")
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
 _LEET_TOKEN = re.compile(r"[a-z0-9@$!]+")
+_WEIGHT = re.compile(r"\s*:\s*[+-]?[0-9.]+\s*\)")
 _TRAILING = re.compile(r"!+$")
 _PIECES = re.compile(rf"[^\W_{UNSPACED}]+")
 # At most four characters; a wider gap separates words.
@@ -99,7 +100,18 @@ class WordList:
     innocent: _Words
 
     def find(self, text: str) -> WordMatch | None:
-        """Return the first listed word in a text, forbidden ones first; None if there is none."""
+        """Return the first listed word in a text, forbidden ones first; None if there is none.
+
+        The numbers of weights, (word:1.2), are read as a part of the text and as none, as models do.
+        """
+        found = self._find(text)
+        unweighted = _WEIGHT.sub(")", text)
+        if unweighted == text or (found is not None and found.forbidden):
+            return found
+        other = self._find(unweighted)
+        return other if found is None or (other is not None and other.forbidden) else found
+
+    def _find(self, text: str) -> WordMatch | None:
         scanned = _ScannedText.of(text, self.innocent)
         if (word := scanned.first(self.forbidden)) is not None:
             return WordMatch(word, forbidden=True)

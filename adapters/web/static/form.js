@@ -8,10 +8,10 @@ import { Start } from "./start.js";
 import { announce, made, t } from "./texts.js";
 
 const DRAFT = "easel.draft";
-const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model"];
+const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model", "sampler", "clip-skip"];
 
 /** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
-const HOLDS = { size: "own-size" };
+const HOLDS = { size: "own-size", clip_skip: "clip-skip" };
 
 /** The size that is no preset: as the picture to start from, or the first reference. */
 const LIKE = "like";
@@ -131,6 +131,9 @@ export class Form {
       const value = field(name).value.trim();
       if (value) body[name] = value;
     }
+    if (field("sampler").value) body.sampler = field("sampler").value;
+    const clipSkip = field("clip-skip").value.trim();
+    if (clipSkip && this.#model.clip_skip) body.clip_skip = clipSkip;
     return { ...body, ...this.loras.body(), ...this.picture.body() };
   }
 
@@ -183,6 +186,7 @@ export class Form {
       field(name).placeholder = String(usual);
       field(`${name}-range`).textContent = t("range", { low, high });
     }
+    this.#wearSampling(model);
     field("guidance-field").hidden = model.guidance.low === model.guidance.high;
     const [width, height] = Object.values(model.presets).at(-1);
     field("own-size").placeholder = `${width}x${height}`;
@@ -190,6 +194,22 @@ export class Form {
     field("negative-about").textContent = { always: "", with_guidance: t("negative.with_guidance"), never: t("negative.never") }[model.negative];
     field("negative").placeholder = model.negative_default || t("negative.placeholder");
     field("negative").disabled = model.negative === "never";
+  }
+
+  // A sampler that the chosen model does not have gives way to the model's own.
+  #wearSampling({ sampler, samplers, clip_skip: clipSkip }) {
+    const select = field("sampler");
+    const chosen = select.options.length ? select.value : this.draft?.sampler;
+    const others = samplers.filter((name) => name !== sampler);
+    select.replaceChildren(new Option(t("sampler.own", { name: sampler }), ""), ...others.map((name) => new Option(name, name)));
+    select.value = others.includes(chosen) ? chosen : "";
+    field("sampler-field").hidden = !others.length;
+    field("clip-skip-field").hidden = !clipSkip;
+    if (clipSkip) {
+      field("clip-skip").placeholder = String(clipSkip.default);
+      field("clip-skip-range").textContent = t("range", clipSkip);
+    }
+    field("sampling").hidden = !others.length && !clipSkip;
   }
 
   #choose(preset) {

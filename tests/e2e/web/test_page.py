@@ -321,7 +321,7 @@ def test_every_control_has_a_name_and_its_turn(served: Service, open_browser: Op
     assert {image.get_attribute("alt") for image in browser.all(".picture img")} == {APPLE}
     order = []
     browser.one("#prompt").click()
-    for _ in range(13):
+    for _ in range(14):
         order.append(browser.js("const now = document.activeElement; return now.id || now.name || now.localName"))
         visible = browser.js(
             """const now = document.activeElement;
@@ -341,6 +341,7 @@ def test_every_control_has_a_name_and_its_turn(served: Service, open_browser: Op
         "summary",
         "steps",
         "guidance",
+        "sampler",
         "own-size",
         "negative",
     ]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from engine.samplers import NOISE, Config, name_of
+from engine.samplers import FLOW, NOISE, Config, name_of
 
 
 @pytest.mark.parametrize("name", list(NOISE))
@@ -25,3 +27,9 @@ def test_each_scheduler_of_the_table_has_its_name(name: str) -> None:
 )
 def test_a_models_own_scheduler_has_a1111s_name(scheduler: str, config: Config, name: str) -> None:
     assert name_of(scheduler, config) == name
+
+
+def test_the_page_of_prompts_lists_them_all() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    assert f"| {', '.join(NOISE)} |" in page
+    assert f"| {', '.join(FLOW)} |" in page

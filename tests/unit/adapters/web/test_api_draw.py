@@ -58,6 +58,7 @@ async def test_everything_that_can_be_asked_for_reaches_the_engine(app: WebHarne
         "guidance": "2.5",
         "negative": "text",
         "model": "demo",
+        "sampler": "heun",
     }
     card = await app.drawn("夜空中的一只猫", **form)
     assert card["prompt"] == "夜空中的一只猫"
@@ -65,6 +66,7 @@ async def test_everything_that_can_be_asked_for_reaches_the_engine(app: WebHarne
     assert {(p["width"], p["height"], p["alt"]) for p in card["pictures"]} == {(256, 144, "夜空中的一只猫")}
     recipe = app.engine.painted[0]
     assert (recipe.steps, recipe.guidance, recipe.negative, recipe.model) == (3, 2.5, "text", "demo")
+    assert recipe.sampler == "Heun"
 
 
 async def test_flags_in_the_prompt_work_and_fields_win(app: WebHarness) -> None:
@@ -247,6 +249,7 @@ async def test_a_number_may_be_a_number(app: WebHarness, field: str, value: floa
         ("seed", 10**4000, "refusal.seed.range"),
         ("steps", 0, "refusal.steps.range"),
         ("guidance", 50, "refusal.guidance.range"),
+        ("clip_skip", 2, "refusal.clip_skip.model"),
     ],
 )
 async def test_a_number_out_of_range_is_refused_like_a_text(

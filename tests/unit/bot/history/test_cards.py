@@ -13,6 +13,7 @@ from bot.drawing import flags
 from bot.drawing.request_rules import PRESET_RATIOS
 from bot.drawing.styles import BUILT_IN
 from bot.history.cards import HistoryLine, help_card, history_card
+from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import demo, z_image_turbo
 from tests.unit.bot.cards.factories import make_job
 
@@ -50,10 +51,17 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale, lora="ink").notes)
-    # Strength needs a starting picture, which nothing takes yet.
-    assert set(re.findall(r"--([a-z]+)", notes)) == set(flags.FLAG_NAMES) - {"strength"}
+    # Strength needs a starting picture, which nothing takes yet; the demo has no CLIP.
+    assert set(re.findall(r"--([a-z-]+)", notes)) == set(flags.FLAG_NAMES) - {"strength", "clip-skip"}
     for word in (*BUILT_IN, *PRESET_RATIOS, "256x144"):
         assert word in notes
+
+
+def test_help_names_what_models_with_clip_read() -> None:
+    notes = "\n".join(help_card((sdxl(),), (), tuple(PRESET_RATIOS), 4, "en").notes)
+    assert "(word:1.2)" in notes
+    assert "--clip-skip 2" in notes
+    assert '--sampler "Euler a"' in notes
 
 
 def test_help_leaves_out_what_the_model_ignores() -> None:

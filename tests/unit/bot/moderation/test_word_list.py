@@ -243,3 +243,16 @@ def test_lines_that_say_nothing_are_named() -> None:
 
 def test_what_an_operator_adds_is_not_innocent() -> None:
     assert build_word_list(parse_custom_words(["gore-tex"])).find("a gore-tex jacket") is not None
+
+
+@pytest.mark.parametrize(
+    "prompt", ["na(k:1)ed", "(na(k:1.0)ed:1.3)", "a (naked:1.2) man", "na(k : +1 )ed", "n(a:1)k(e:1)d"]
+)
+def test_weights_hide_no_word(prompt: str) -> None:
+    assert shipped_words().find(prompt) == WordMatch("naked")
+
+
+def test_a_number_in_brackets_stays_an_age() -> None:
+    found = shipped_words().find("naked girl (age:12)")
+    assert found is not None
+    assert found.forbidden
