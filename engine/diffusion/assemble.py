@@ -18,13 +18,18 @@ from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
-from engine.diffusion import lora_hooks, loras, objective, scaled_weights
+from engine.diffusion import leftovers, lora_hooks, loras, objective, scaled_weights
 from engine.diffusion.files import Files
 from engine.diffusion.memory import apply
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
 from engine.folders import read
 from engine.weights import gguf_header, header, variant, weight_files
+
+_FEW_STEPS = frozenset({"LCMScheduler", "TCDScheduler"})
+"""Schedulers of models that were distilled for them; other ones are exchanged without a loss."""
+
+log = logging.getLogger(__name__)
 
 _EXPECTED = re.compile(
     r"(?P<name>\S+) expected shape torch\.Size\((?P<wanted>.*?)\), but got torch\.Size\((?P<got>.*?)\)"
@@ -61,6 +66,8 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
     with _one_sentence(files.named):
         pipe = _pipeline(files, dtype, more)
         _whole(pipe, files)
+    if (path := files.whole or files.denoiser) is not None:
+        leftovers.note(path, files.spec, whole=files.whole is not None)
     for lora in files.loras:
         with _one_sentence(Path(lora.source)):
             _add(pipe, Path(lora.source), lora.weight, files.family)
@@ -68,6 +75,13 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
     if profile.scheduler:
         with _one_sentence(files.named):
             config = dict(pipe.scheduler.config)
+            if (own := type(pipe.scheduler).__name__) in _FEW_STEPS - {profile.scheduler}:
+                log.warning(
+                    "%s was made for %s and is drawn with %s; scheduler in models.toml changes that",
+                    files.named,
+                    own,
+                    profile.scheduler,
+                )
             pipe.scheduler = scheduler(profile, config | dict(_objective(files, config)))
     return pipe
 

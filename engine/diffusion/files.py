@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contract import UnknownModel
-from engine.diffusion import objective, scaled_weights
+from engine.diffusion import leftovers, objective, scaled_weights
 from engine.diffusion.memory.types import StoredWeights
 from engine.families.recognition import LORA_TENSORS, UNSUPPORTED, base_weights, families_of, title_of, widths
 from engine.families.registry import specs
@@ -105,8 +105,10 @@ def check(files: Files) -> None:
         _check_whole(files, files.whole)
     if files.denoiser is not None:
         _check_denoiser(files, files.denoiser)
-    if (path := files.whole or files.denoiser) is not None and family.schedulers:
-        objective.check(path)
+    if (path := files.whole or files.denoiser) is not None:
+        if family.schedulers:
+            objective.check(path)
+        leftovers.check(path, family, files.folder, whole=files.whole is not None)
     for lora in files.loras:
         _check_lora(files, Path(lora.source))
 
@@ -208,10 +210,12 @@ def _check_denoiser(files: Files, path: Path) -> None:
                 "get it in another format, such as Q8_0 or Q4_K_M."
             )
         _check_family(files, path, found, "transformer")
+        _check_objective(path, found)
         return
     tensors = header(path)
     _check_formats(path, _plain_header(path, tensors))
     _check_family(files, path, tensors, "transformer")
+    _check_objective(path, tensors)
 
 
 def _plain_header(path: Path, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:

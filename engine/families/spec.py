@@ -65,6 +65,7 @@ class WeightKeys:
         width_key: The same number in the denoiser's ``config.json``.
         width: That number in the published model; 0 where no other family shares the architecture.
         architecture: Name for a model of the architecture whose width is not known.
+        unused: Matches the keys of weights that no model of the architecture computes with.
         unsupported: Titles of models of the architecture that Easel has no family for, by width.
     """
 
@@ -75,6 +76,7 @@ class WeightKeys:
     architecture: str
     width: int = 0
     parameters: re.Pattern[str] = re.compile(r"(?!)")  # immutable
+    unused: re.Pattern[str] = re.compile(r"(?!)")
     unsupported: Mapping[int, str] = field(default_factory=dict)
 
 

@@ -119,6 +119,7 @@ SPEC = FamilySpec(
         ),
         layers="layers|noise_refiner|context_refiner",
         parameters=re.compile(r"\w*pad_token"),
+        unused=re.compile(r"norm_final\.weight"),  # of Lumina 2, and kept by tools
         width_pattern=re.compile(
             r"[._]attention[._](?:to_q|qkv)(?:\.weight|[._]lora[._](?:down|A)\.(?:\w+\.)?weight)$"
         ),
