@@ -280,6 +280,7 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "favourites": {},
     "again": {"number": "1"},
     "link": {},
+    "loras": {},
 }
 KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "claim": {"code": "x"}}
 
