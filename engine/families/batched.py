@@ -100,7 +100,10 @@ class BatchedFamily(Family[DenoiseState]):
         kind = getattr(diffusers, sampler.scheduler)
         known = inspect.signature(kind).parameters
         # diffusers warns of settings that a class does not have; names with an underscore are its own.
-        own = {name: v for name, v in self.pipe.scheduler.config.items() if name in known or name.startswith("_")}
+        model = self.pipe.scheduler
+        own = {name: v for name, v in model.config.items() if name in known or name.startswith("_")}
+        if model.config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in known:
+            own["trained_betas"] = _betas(model.alphas_cumprod)
         return kind.from_config(own, **sampler.config)
 
     @abstractmethod
@@ -327,6 +330,17 @@ def _noise_levels(state: DenoiseState, kind: str) -> tuple[float, float] | None:
         return None
     share = float(scheduler.alphas_cumprod[int(state.timesteps[state.done])])
     return math.sqrt(share), math.sqrt(1 - share)
+
+
+def _betas(alphas_cumprod: Tensor) -> list[float]:
+    """Return the betas of a noise schedule, for schedulers that can't rescale them to a zero terminal SNR themselves.
+
+    The last share of signal is a tiny one, as Euler has it, since noise alone has no finite sigma.
+    """
+    shares = alphas_cumprod.double().clamp(min=2**-24)
+    before = torch.cat([shares.new_ones(1), shares[:-1]])
+    found: list[float] = (1 - shares / before).tolist()
+    return found
 
 
 def noise_of(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Tensor, torch.Generator]:

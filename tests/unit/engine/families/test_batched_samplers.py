@@ -206,3 +206,18 @@ def test_profiles_name_what_their_family_has() -> None:
         assert all(m.profile.samplers == tuple(spec.samplers) for m in spec.models)
         assert all(m.profile.sampler in spec.samplers for m in spec.models)
     assert {sampler.scheduler for sampler in {**NOISE, **FLOW}.values()} <= set(dir(diffusers))
+
+
+@pytest.mark.parametrize("sampler", list(NOISE))
+def test_a_zero_terminal_snr_is_kept_with_every_sampler(
+    families: Mapping[str, BatchedFamily], monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    """Some schedulers can't rescale their betas, and would draw v-prediction with another noise schedule."""
+    family = families["sd15"]
+    told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    own = diffusers.EulerDiscreteScheduler.from_config(family.pipe.scheduler.config, **told)
+    monkeypatch.setattr(family.pipe, "scheduler", own)
+    found = family.scheduler(recipe(sampler))
+    assert found.config.prediction_type == "v_prediction"
+    torch.testing.assert_close(found.alphas_cumprod, own.alphas_cumprod, atol=1e-5, rtol=1e-3)
+    assert np.isfinite(drawn(family, recipe(sampler))[0]).all()
