@@ -102,6 +102,7 @@ def profile_json(profile: Profile) -> Json:
         "languages": list(profile.languages),
         "can": sorted(can.value for can in profile.can),
         "references": profile.references,
+        "needs_reference": profile.needs_reference,
         "enlarge": profile.enlarge,
     }
 

@@ -100,6 +100,8 @@ def check_form(
     profile = choose_model(form.model, profiles, references=len(references), edit_model=edit_model)
     if references and source is not None:
         raise BadInput("refusal.references.image")
+    if profile.needs_reference and not references and source is None:
+        raise BadInput("refusal.references.needed", model=profile.title)
     strength = _strength(form.strength, source, profile)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)

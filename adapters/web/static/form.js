@@ -289,7 +289,8 @@ export class Form {
     this.#complain(error.text);
     // A value that the form did not send stands in the prompt, as a flag.
     const about = error.key.split(".")[1];
-    const wrong = field(body[about] === undefined ? "prompt" : (HOLDS[about] ?? about));
+    const unsent = body[about] === undefined && error.key !== "refusal.references.needed";
+    const wrong = field(unsent ? "prompt" : (HOLDS[about] ?? about));
     wrong.setAttribute("aria-invalid", "true");
     if (field("advanced").contains(wrong)) field("advanced").open = true;
     // Right below what is wrong; where two fields share a line, below both.

@@ -41,6 +41,7 @@ export class References {
     if (!able) about = t("references.none", { model: model.title });
     else if (blocked) about = t("references.start");
     else if (length > this.most) about = t("references.many", { model: model.title, most: model.references });
+    else if (!length && model.needs_reference && model === chosen) about = t("references.needed", { model: model.title });
     else if (length && model !== chosen) about = t("references.served", { model: model.title });
     part("references-about").textContent = about;
   }

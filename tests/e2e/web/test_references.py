@@ -24,6 +24,7 @@ from tests.unit.adapters.web.harness import WebHarness
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+ONLY = replace(EDITOR, name="only", title="Only edits", needs_reference=True)
 OTHER = replace(PLAIN, name="other", title="Another model", can=frozenset({Capability.IMAGE}))
 NAMES = "return [...document.querySelectorAll('.reference-name')].map((name) => name.textContent.split(',')[0])"
 
@@ -31,7 +32,7 @@ NAMES = "return [...document.querySelectorAll('.reference-name')].map((name) => 
 @pytest.fixture
 def engine(engine_gate: StepGate) -> FakeEngine:
     """Its default model does not edit; the operator has named one that does."""
-    return FakeEngine([PLAIN, EDITOR, OTHER], engine_gate, edit_model="editor")
+    return FakeEngine([PLAIN, EDITOR, OTHER, ONLY], engine_gate, edit_model="editor")
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ async def test_what_hinders_references_is_said(app: WebHarness, browser: Browser
         browser.write("prompt", "make it night")
         browser.one("#draw").click()
         browser.until("return !document.getElementById('error').hidden", "a refusal")
-        refusal = text("en", "refusal.references.model", model="Another model", known="editor")
+        refusal = text("en", "refusal.references.model", model="Another model", known="editor, only")
         assert browser.text("#error") == refusal
         assert browser.js("return document.getElementById('error').previousElementSibling.id") == "references-field"
         browser.complaints()  # the refusal's status
@@ -142,6 +143,15 @@ async def test_what_hinders_references_is_said(app: WebHarness, browser: Browser
         pick(browser, PLAIN.title)
         about("start")
         assert not browser.one("#references").is_enabled()
+
+        browser.one("#image-remove").click()
+        pick(browser, "Only edits")
+        about("needed", model="Only edits")
+        browser.one("#draw").click()
+        browser.until("return !document.getElementById('error').hidden", "a refusal")
+        assert browser.text("#error") == text("en", "refusal.references.needed", model="Only edits")
+        assert browser.js("return document.getElementById('error').previousElementSibling.id") == "references-field"
+        browser.complaints()  # the refusal's status
 
     await look(app, scene)
 

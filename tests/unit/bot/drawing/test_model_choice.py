@@ -99,6 +99,19 @@ def test_a_start_picture_beside_them_is_refused() -> None:
     assert caught.value.key == "refusal.references.image"
 
 
+def test_a_model_that_only_edits_needs_a_reference_or_a_start() -> None:
+    only = replace(EDITOR, can=EDITOR.can | {Capability.IMAGE}, needs_reference=True)
+
+    def asked(**pictures: object) -> DrawRequest:
+        return check_form(DrawForm("a cat"), (only,), 4, random.Random(0), **pictures)  # type: ignore[arg-type]
+
+    with pytest.raises(BadInput) as caught:
+        asked()
+    assert (caught.value.key, caught.value.params) == ("refusal.references.needed", {"model": "The Editor"})
+    assert asked(references=REFERENCES).references
+    assert asked(source=SourceImage("inputs/c.png", 9, 9)).image
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=5),
     st.integers(0, 6),
