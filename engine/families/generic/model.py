@@ -22,6 +22,7 @@ from engine.families.denoise_state import InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
 from engine.families.generic import arguments
 from engine.families.generic.arguments import IMAGE, MASK, call_arguments, guidance_argument
+from engine.families.generic.encoded_prompts import keep_encoded
 from engine.families.generic.paused_call import PausedCall
 from engine.families.generic.previews import LatentPreviews
 from engine.families.generic.signature import Signature, sibling, signature_of
@@ -120,11 +121,11 @@ class Generic(Family[CallState]):
     def start(
         self,
         recipe: Recipe,
-        embed: EmbedPrompt,  # noqa: ARG002  # the pipeline encodes its prompts itself
+        embed: EmbedPrompt,
         init_image: InitImage | None = None,
         references: Sequence[NDArray[np.uint8]] = (),
     ) -> CallState:
-        """See Family. Nothing is computed yet: the first step encodes the prompt as well."""
+        """See Family. Nothing is computed yet: the first step encodes the prompt as well, or finds it in the cache."""
         self._check(recipe, init_image, references)
         pipe, signature, pictures = self._pipeline_for(init_image, references)
         guidance = self._guidance if signature.takes(self._guidance) else ""
@@ -135,6 +136,7 @@ class Generic(Family[CallState]):
             recipe, init_image, 2 if guided else 1, self._cut(recipe.prompt), self._expected_steps(signature, recipe)
         )
         own = _own_copy(pipe)
+        keep_encoded(own, embed, recipe.prompt, f"guidance {recipe.guidance}")
         state.call = PausedCall(lambda pause: self._call(own, signature, given, state, pause), f"picture {recipe.id}")
         self._states.add(state)
         return state

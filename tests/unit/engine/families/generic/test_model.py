@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from PIL import Image as Pillow
 
 from engine.contract import BadRecipe, Capability, LoraRequest, Recipe
 from engine.diffusion.loader import Loader
+from engine.diffusion.prompt_cache import PromptCache
 from engine.families.denoise_state import Embedding, InitImage
+from engine.families.family import EmbedPrompt
 from engine.families.generic.model import CallState, Generic
 from engine.folders import profile_of
 from engine.spec import ModelSpec
@@ -77,14 +80,16 @@ def _no_thread_is_left() -> Iterator[None]:
     assert names() == set()
 
 
-def no_cache(_encode: Callable[[str], Embedding], _prompt: str, _settings: str = "", /) -> Embedding:
-    raise AssertionError("the pipeline encodes its prompts itself")
+def no_cache(encode: Callable[[str], Embedding], prompt: str, _settings: str = "", /) -> Embedding:
+    return encode(prompt)
 
 
-def started(family: Generic, recipe: Recipe, references: Sequence[Pixels] | None = None) -> CallState:
+def started(
+    family: Generic, recipe: Recipe, references: Sequence[Pixels] | None = None, embed: EmbedPrompt = no_cache
+) -> CallState:
     name = type(family.pipe).__name__
     given = [picture()] if references is None and SMALL_PIPELINES[name].needs_reference else references or []
-    return family.start(recipe, no_cache, None, given)
+    return family.start(recipe, embed, None, given)
 
 
 def finished(family: Generic, state: CallState) -> Picture:
@@ -145,6 +150,37 @@ def test_the_picture_is_that_of_the_plain_call(family: Generic, name: str) -> No
         assert previews[-1].dtype == np.uint8
         assert previews[-1].ndim == 3
         assert previews[-1].std() > 0
+
+
+def test_a_prompt_is_encoded_once_for_its_pictures_and_the_picture_is_the_same(family: Generic, name: str) -> None:
+    cache, runs = PromptCache(), [0]
+    encoders = [
+        part for key, part in family.pipe.components.items() if key.startswith("text_encoder") and part is not None
+    ]
+    hooks = [encoder.register_forward_hook(lambda *_: runs.__setitem__(0, runs[0] + 1)) for encoder in encoders]
+    recipe = replace(A, prompt="the blue ball", negative="a dog", seed=8)
+    try:
+        first = finished(family, started(family, recipe, embed=partial(cache.embed, "small")))
+        encoded, ran = cache.encoded, runs[0]
+        assert encoded
+        assert ran
+        again = finished(family, started(family, recipe, embed=partial(cache.embed, "small")))
+        assert (cache.encoded, runs[0]) == (encoded, ran), "nothing is encoded again"
+        other = finished(family, started(family, replace(recipe, prompt="a dog"), embed=partial(cache.embed, "small")))
+        assert cache.encoded > encoded
+        most = family.references
+        if most:
+            # Another picture is another embedding only where the text encoder sees it; it is another picture always.
+            turned = [picture(1)]
+            edit = finished(family, started(family, recipe, turned, partial(cache.embed, "small")))
+            assert apart(edit, plain(family.pipe, recipe, SMALL_PIPELINES[name], turned)) == 0
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert cache.nbytes
+    assert apart(again, first) == 0
+    assert apart(again, plain(family.pipe, recipe, SMALL_PIPELINES[name])) == 0
+    assert apart(other, first) > 0
 
 
 @few

@@ -1,0 +1,118 @@
+"""Keeps what a pipeline's ``encode_prompt`` returns, by its arguments: prompts, and pictures where the text encoder sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from engine.families.denoise_state import Embedding
+from engine.families.family import EmbedPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt(Embedding):
+    """The result of a call of ``encode_prompt``.
+
+    Attributes:
+        result: What the call returned; None if it holds more than tensors, plain values and lists of them, so that it
+            can't be handed out twice.
+    """
+
+    result: Any = None
+
+
+def keep_encoded(pipe: Any, embed: EmbedPrompt, prompt: str, setting: str) -> None:
+    """Let a pipeline take its embeddings from a cache.
+
+    Args:
+        pipe: One picture's own copy of a pipeline; its ``encode_prompt`` is replaced where it has one.
+        embed: The cache.
+        prompt: The picture's prompt.
+        setting: What else decides the embeddings, beside the arguments of the call.
+    """
+    encode = getattr(pipe, "encode_prompt", None)
+    if encode is None:
+        return
+
+    @wraps(encode)  # pipelines look at its arguments
+    def encode_prompt(*args: Any, **kwargs: Any) -> Any:
+        key = digest((type(pipe).__name__, setting, args, kwargs))
+        if not key:
+            return encode(*args, **kwargs)
+        made: list[Any] = []
+
+        def run(_: str) -> Embedding:
+            made.append(encode(*args, **kwargs))
+            tensors: list[Tensor] = []
+            kept = _copied(made[0], tensors)
+            return EncodedPrompt(() if kept is None else tuple(tensors), result=kept)
+
+        found = embed(run, prompt, key)
+        if made:
+            return made[0]
+        result = found.result if isinstance(found, EncodedPrompt) else None
+        return encode(*args, **kwargs) if result is None else _copied(result, [])
+
+    pipe.encode_prompt = encode_prompt
+
+
+def digest(arguments: object) -> str:
+    """Return a digest of the arguments of a call; empty if one of them has no content that could be compared."""
+    found = sha256()
+    try:
+        _feed(found.update, arguments)
+    except _NoContentError:
+        return ""
+    return found.hexdigest()
+
+
+class _NoContentError(Exception):
+    """A value has no content that could be compared."""
+
+
+def _feed(update: Callable[[bytes], object], value: object) -> None:
+    """Pass the content of a value on. Raises _NoContentError."""
+    match value:
+        case None | str() | bool() | int() | float() | torch.device() | torch.dtype():
+            update(f"{type(value).__name__} {value!r};".encode("utf-8", "surrogatepass"))
+        case Tensor():
+            update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
+            update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        case np.ndarray():
+            update(f"array {value.dtype} {value.shape};".encode())
+            update(value.tobytes())
+        case Pillow.Image():
+            update(f"picture {value.mode} {value.size};".encode())
+            update(value.tobytes())
+        case list() | tuple():
+            update(f"list {len(value)};".encode())
+            for each in value:
+                _feed(update, each)
+        case Mapping():
+            update(f"mapping {len(value)};".encode())
+            for name, each in value.items():
+                _feed(update, name)
+                _feed(update, each)
+        case _:
+            raise _NoContentError
+
+
+def _copied(value: Any, tensors: list[Tensor]) -> Any:
+    """Return a copy of a result, and collect its tensors; None if it holds more than tensors and plain values."""
+    if isinstance(value, Tensor):
+        tensors.append(value.clone())
+        return tensors[-1]
+    if isinstance(value, list | tuple):
+        parts = [_copied(each, tensors) for each in value]
+        if any(part is None and each is not None for part, each in zip(parts, value, strict=True)):
+            return None
+        return parts if isinstance(value, list) else tuple(parts)
+    return value if isinstance(value, str | bool | int | float) else None
