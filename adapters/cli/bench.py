@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
+from adapters.cli.benchmark.png import SIDE, TEXTURED, measure_png, sample_pictures
 from adapters.cli.benchmark.systems import (
     Baseline,
     BenchmarkClient,
@@ -62,7 +63,7 @@ def _note(what: str) -> None:
 
 def _table(found: dict[str, Any]) -> str:
     machine, seconds, ratios = found["machine"], found["seconds"], found["ratios"]
-    first, prompts = found["first_step_ms"], found["prompts"]
+    first, prompts, png = found["first_step_ms"], found["prompts"], found["png"]
     where = f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"
     lines = [
         f"{found['model']} on {machine['device']} in {machine['precision']}: {where}",
@@ -85,6 +86,7 @@ def _table(found: dict[str, Any]) -> str:
         "answer to a request while drawing": f"p50 {found['ack_ms_p50']:.1f} ms, p99 {found['ack_ms_p99']:.1f} ms",
         "first step of a request in a burst": f"p50 {first['p50']:.0f} ms, p99 {first['p99']:.0f} ms",
         "prompts encoded": f"{prompts['encoded']:.0f} of {prompts['drawn']}",
+        f"PNG of {SIDE}x{SIDE} pixels": f"{png['ms']:.0f} ms (Pillow's default: {png['pillow_ms']:.0f} ms)",
         "the engine's memory": f"{found['memory_bytes'] / 2**20:.0f} MiB",
     }
     if gpu := found.get("gpu"):
@@ -140,6 +142,8 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             preempted = [await client.preempt(long_recipe(profile), short_recipe(profile)) for _ in range(rounds)]
             state = engine.state()
             found = _report(state, profile, runs, answers, preempted)
+    note("PNG")
+    found["png"] = asdict(await asyncio.to_thread(measure_png, sample_pictures()[TEXTURED]))
     return found
 
 

@@ -1,1 +1,1 @@
-"""The measurements of `easel bench`: a plain diffusers loop, the engine process and the whole service."""
+"""The measurements of `easel bench`: a plain diffusers loop, the engine process, the whole service, and the PNG encoder."""
