@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contract import Capability, Recipe, UnknownModel
+from engine.control_catalogue import read_controls, with_controls
 from engine.families.registry import DEMO, known_models
 from engine.folders import profile_of
 from engine.models_file import ModelsFile, read
@@ -100,7 +101,12 @@ def read_catalogue(
         offered = spec.profile.name not in {DEMO, *found, *own.rejected}
         if ready is not None and offered and ready(spec, models_dir):
             found[spec.profile.name] = spec
-    return Catalogue(tuple(found.values()), problems, edits.profile.name if edits else "")
+    controls = read_controls(models_file)
+    return Catalogue(
+        tuple(with_controls(spec, controls.specs) for spec in found.values()),
+        (*problems, *controls.problems),
+        edits.profile.name if edits else "",
+    )
 
 
 def batch(recipe: Recipe) -> int:

@@ -39,6 +39,9 @@ from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 LORA = "lora"
 """The table whose tables are LoRAs that requests may name (``engine.lora_catalogue``)."""
 
+CONTROL = "control"
+"""The table whose tables are ControlNets (``engine.control_catalogue``)."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -83,7 +86,7 @@ def read(path: Path) -> ModelsFile:
         return ModelsFile(unreadable=str(e))
     specs, rejected = [], {}
     for name, table in found.items():
-        if name == LORA:
+        if name in (LORA, CONTROL):
             continue
         try:
             specs.append(_Table(path, name, table).spec())
@@ -96,7 +99,9 @@ def read(path: Path) -> ModelsFile:
 
 
 def tables(path: Path) -> Mapping[str, object]:
-    """Return what ``models.toml`` holds; a missing file holds nothing. ``LORA`` holds LoRAs, all else are models.
+    """Return what ``models.toml`` holds; a missing file holds nothing.
+
+    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, and all else are models.
 
     Raises:
         UnknownModel: It can't be read as TOML; one sentence.

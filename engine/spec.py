@@ -34,6 +34,27 @@ class LoraSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """A ControlNet and its files.
+
+    Attributes:
+        name: Name of its table in ``models.toml``.
+        title: Its full name.
+        kinds: Kinds of control pictures that it was trained with, such as ``canny``.
+        family: Name of its family, as ``Profile.family``.
+        source: Absolute path of a folder or of a ``.safetensors`` file, or a hub id, or a file on the hub.
+        width: The number by which its family's models differ (``WeightKeys.width_key``); 0 where it is not known.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[str, ...]
+    family: str
+    source: str
+    width: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One model and its files.
 
@@ -49,6 +70,7 @@ class ModelSpec:
         transformer: A transformer or UNet alone, ``.safetensors`` or ``.gguf``, that replaces the base's.
         loras: The LoRAs, in the order in which they are added.
         revision: Pinned commit on the hub; empty for local files.
+        controls: The ControlNets for it; each kind of ``profile.controls`` is served by one of them.
     """
 
     profile: Profile
@@ -56,6 +78,7 @@ class ModelSpec:
     transformer: str = ""
     loras: tuple[Lora, ...] = ()
     revision: str = ""
+    controls: tuple[ControlSpec, ...] = ()
 
     @property
     def folder(self) -> str:

@@ -174,6 +174,7 @@ class StepExecutor:
         for request in list(self._open.values()):
             theirs = request.key
             same = theirs.model == key.model and key.precision in ("", theirs.precision)
+            same = same and key.control in ("", theirs.control)
             if theirs != key and not (every_size and same):
                 continue
             if not theirs.precision:
@@ -230,6 +231,8 @@ class StepExecutor:
 
         with self._loras.active(family, request.loras):
             started: PictureState = family.start(recipe, embed, inputs.image, inputs.references)
+            if inputs.control is not None:
+                request.controlnet = family.add_control(started, inputs.control)
         return started
 
     def _denoise(self, batch: Sequence[RequestState], family: Family[Any]) -> bool:
@@ -256,7 +259,7 @@ class StepExecutor:
     def _report_step(
         self, batch: Sequence[RequestState], states: Sequence[PictureState], family: Family[Any], seconds: float
     ) -> None:
-        if not batch[0].key.loras:  # each set has a speed of its own
+        if not (batch[0].key.loras or batch[0].key.control):  # these have a speed of their own
             self._tuner.record(batch[0].key.pixels, len(batch), seconds)
         progress = []
         for request, state in zip(batch, states, strict=True):

@@ -128,6 +128,18 @@ def stored_weights(files: Files) -> StoredWeights:
     return StoredWeights(formats, frozenset(late))
 
 
+def check_single(path: Path) -> None:
+    """Check a model that is no part of a pipeline, such as a ControlNet: a folder with a config, or a single file.
+
+    Raises UnknownModel as ``check`` does.
+    """
+    if path.is_dir():
+        _check_small_files(path)
+        _check_part(path)
+    else:
+        _check_formats(path, _plain_header(path, header(path)))
+
+
 def _check_objective(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
     if strange := next((name for name in tensors if name.partition(".")[0] in _EDM), None):
         raise UnknownModel(f"{path} was trained as EDM ({strange}), which Easel can't draw with.")

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from engine.contract import BadImage, Recipe
+from engine.diffusion.edges import CANNY, canny, is_edge_map
 from engine.families.denoise_state import InitImage
 
 MAX_PIXELS = 50_000_000
@@ -48,6 +49,7 @@ class InitImageReader:
     Attributes:
         image: The initial image when reading is complete; None before, or for recipes that start from noise.
         references: The reference pictures when reading is complete.
+        control: The control picture when reading is complete, (height, width, 3); None before, or for recipes without.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class InitImageReader:
         self._steps = self._read(recipe, upscaler, reference_pixels)
         self.image: InitImage | None = None
         self.references: tuple[NDArray[np.uint8], ...] = ()
+        self.control: NDArray[np.uint8] | None = None
 
     def read_for(self, seconds: float) -> bool:
         """Continue for about ``seconds``; return whether it is complete. Raises what ``read`` raises."""
@@ -63,7 +66,10 @@ class InitImageReader:
         return all(time.monotonic() < until for _ in self._steps)
 
     def _read(self, recipe: Recipe, upscaler: ImageUpscaler | None, most: int) -> Generator[None]:
-        self.image = yield from read(recipe, upscaler)
+        if recipe.control:
+            self.control = read_control(recipe)
+        else:
+            self.image = yield from read(recipe, upscaler)
         self.references = yield from read_references(recipe, most)
 
 
@@ -96,6 +102,20 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     if grey.max() < MASK_LEAST:
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
     return InitImage(pixels, (grey / 255).astype(np.float32), by)
+
+
+def read_control(recipe: Recipe) -> NDArray[np.uint8]:
+    """Return a recipe's control picture, (height, width, 3), scaled and cropped to its size.
+
+    That of ``canny`` is made here, from any picture; those of other kinds are given as they are.
+
+    Raises:
+        BadImage: The file is missing, is no picture, is truncated or has too many pixels.
+    """
+    pixels = np.array(_fitted(_open(recipe.image, "control picture"), (recipe.width, recipe.height)), np.uint8)
+    if recipe.control != CANNY or is_edge_map(pixels):
+        return pixels
+    return np.repeat(canny(pixels)[..., None], 3, axis=2)
 
 
 def read_references(recipe: Recipe, most: int = MAX_PIXELS) -> Generator[None, None, tuple[NDArray[np.uint8], ...]]:

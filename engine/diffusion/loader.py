@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
+from engine.diffusion import controlnets, files
 from engine.diffusion import device as devices
-from engine.diffusion import files
 from engine.diffusion.assemble import assemble
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.memory import apply, probe
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
-from engine.diffusion.memory.types import CPU, CUDA, Device, Plan
+from engine.diffusion.memory.types import CPU, CUDA, Device, Plan, gib
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.batched import BatchedFamily
 from engine.families.family import Family
 from engine.families.registry import model_class
 from engine.families.step_cache import StepCache
 from engine.hub.errors import FetchError, ProgressCallback
-from engine.hub.fetch import fetch, fetch_file
+from engine.hub.fetch import fetch, fetch_file, fetch_single
 from engine.hub.needs import needs
 from engine.hub.selection import WHOLE
-from engine.spec import ModelSpec
+from engine.spec import ControlSpec, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class Loader:
     title: str = field(init=False)
     _plan: Plan | None = field(init=False, default=None)
     _gguf: int = field(init=False, default=0)
+    _control_bytes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         try:
@@ -105,7 +106,7 @@ class Loader:
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # a broken model must not end the process
-            error = self._load_error(spec, e)
+            error = self._load_error(spec.profile.title, e)
         if error is not None:
             raise error
 
@@ -121,7 +122,7 @@ class Loader:
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
-            error = self._load_error(spec, e)
+            error = self._load_error(spec.profile.title, e)
         else:
             self._plan, self._gguf = made, _gguf_bytes(found.files)
             return LoadedModel(spec, family, made.precision, made.sentence, found.revision)
@@ -132,12 +133,45 @@ class Loader:
     def unload(self, loaded: LoadedModel) -> None:
         """See ModelLoader."""
         loaded.family.close()
+        self._control_bytes = 0
         devices.release(self.device)
+
+    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
+        """See ModelLoader."""
+        try:
+            found = controlnets.locate(control, self._single_of, self._file_of)
+            controlnets.check(found)
+            assert self._plan is not None
+            dtype = apply.DTYPES[self._plan.compute]
+            needed = found.parameters * dtype.itemsize
+            self._make_room(loaded, control, needed)
+            assert isinstance(loaded.family, BatchedFamily)
+            controlnets.load(found, loaded.family, dtype)
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # see above
+            error = self._load_error(f"The ControlNet {control.title}", e).error
+        else:
+            self._control_bytes += needed
+            return
+        # Outside of the except block, which keeps the tensors of the failed load alive.
+        devices.release(self.device)
+        raise error
+
+    def drop_controls(self, loaded: LoadedModel) -> bool:
+        """See ModelLoader."""
+        if not isinstance(loaded.family, BatchedFamily) or not loaded.family.controls:
+            return False
+        loaded.family.controls.clear()
+        self._control_bytes = 0
+        devices.release(self.device)
+        return True
 
     def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         """See ModelLoader."""
         assert self._plan is not None
-        fitted = refit(self._plan, loaded.spec.profile, width, height, gguf=self._gguf)
+        left = replace(self._plan, budget=self._plan.budget - self._control_bytes)
+        fitted = refit(left, loaded.spec.profile, width, height, gguf=self._gguf)
         if fitted.tile_vae:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
@@ -172,6 +206,27 @@ class Loader:
         located = files.locate(spec, folder_of, file_of)
         return _Found(located, revisions[0] if revisions else spec.revision)
 
+    def _single_of(self, source: str) -> str:
+        return source if Path(source).is_dir() else fetch_single(source, self.models_dir, self.report).path
+
+    def _file_of(self, source: str) -> str:
+        return source if Path(source).is_absolute() else fetch_file(source, self.models_dir, self.report).path
+
+    def _make_room(self, loaded: LoadedModel, control: ControlSpec, needed: int) -> None:
+        """Drop other ControlNets where this one would not fit beside them. Raises OutOfMemory where it never does."""
+        made = self._plan
+        assert made is not None
+        room = made.budget - made.device_bytes
+        if made.offload in ("none", "text") and needed <= room:
+            if needed > room - self._control_bytes:
+                self.drop_controls(loaded)
+            return
+        title = loaded.spec.profile.title
+        raise OutOfMemory(
+            f"The ControlNet {control.title} takes {gib(needed)}, and there is no room for it beside {title} on "
+            f"{self.title}: draw without it."
+        )
+
     def _plan_for(self, spec: ModelSpec, located: files.Files, precision: str, device: Device, *, stay: bool) -> Plan:
         width, height = spec.profile.presets["square"]
         requested = precision or self.requested_precision
@@ -193,9 +248,9 @@ class Loader:
         """Return the device with the memory that would be free without the loaded model."""
         assert self._plan is not None
         device, weights = probe.probe_device(self.device, self.reserved), bytes_by_device(loaded.family.pipe)
-        device_bytes, host_bytes = weights.get(self.device.type, 0), weights.get(CPU, 0)
+        device_bytes, host_bytes = weights.get(self.device.type, 0) + self._control_bytes, weights.get(CPU, 0)
         if device.kind != CUDA:  # one memory for both
-            both = sum(weights.values())
+            both = sum(weights.values()) + self._control_bytes
             return replace(device, free=device.free + both, host_free=device.host_free + both)
         # Some kinds of offloading hide the weights from their modules.
         host_bytes = max(host_bytes, self._plan.host_bytes)
@@ -204,9 +259,8 @@ class Loader:
             device, free=min(device.free + device_bytes, device.total), host_free=device.host_free + host_bytes
         )
 
-    def _load_error(self, spec: ModelSpec, error: Exception) -> LoadError:
+    def _load_error(self, title: str, error: Exception) -> LoadError:
         """Return the LoadError for an exception, without the frames that keep its tensors alive."""
-        title = spec.profile.title
         passing = isinstance(error, FetchError) and error.passing
         match error:
             case EngineError():

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.backoff import Backoff
-from engine.contract import EngineError, OutOfMemory, UnknownModel
+from engine.contract import BadRecipe, EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.fingerprint import setup_digest
 from engine.diffusion.request_state import BatchKey
+from engine.families.batched import BatchedFamily
 from engine.families.family import Family
-from engine.spec import ModelSpec
+from engine.spec import ControlSpec, ModelSpec
 
 FIRST_PAUSE = 60.0
 """Seconds until a model is loaded again after another one was unloaded for it and its load failed."""
@@ -85,6 +86,16 @@ class ModelLoader(Protocol):
 
     def unload(self, loaded: LoadedModel) -> None:
         """Give its memory back."""
+
+    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
+        """Find or download a ControlNet, check it, and put it beside a model, in place of others if need be.
+
+        Raises:
+            EngineError: It can't be fetched or loaded, does not fit the model, or there is no room for it.
+        """
+
+    def drop_controls(self, loaded: LoadedModel) -> bool:
+        """Give the memory of a model's ControlNets back; return whether there were any."""
 
     def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         """Prepare a model for pictures of this size; return how many fit together. Raises OutOfMemory."""
@@ -170,9 +181,11 @@ class ModelManager:
                 if key.precision or not wanted or not isinstance(e.error, OutOfMemory):
                     raise e.error from None
                 now = self._choose_again(spec, wanted)
+        if key.control:
+            self._add_control(now, key.control)
         size = (key.width, key.height)
         if size not in self._fits:
-            self._fits[size] = self._loader.fit(now, *size)
+            self._fits[size] = self._fit(now, size, controlled=bool(key.control))
         return now.family
 
     def precision(self, key: BatchKey) -> str:
@@ -215,6 +228,34 @@ class ModelManager:
             self._loader.unload(self._now)
             self._now = None
             self._fits.clear()
+
+    def _add_control(self, now: LoadedModel, kind: str) -> None:
+        """Load a ControlNet of this kind, unless one is there. Raises EngineError."""
+        family, spec = now.family, now.spec
+        if isinstance(family, BatchedFamily) and kind in family.controls:
+            return
+        control = next((control for control in spec.controls if kind in control.kinds), None)
+        if control is None or not isinstance(family, BatchedFamily):
+            raise BadRecipe(f"{spec.profile.title} has no ControlNet for {kind!r}; add one to models.toml.")
+        began = time.monotonic()
+        self._listener.on_loading(spec)
+        try:
+            self._loader.add_control(now, control)
+        except EngineError as e:
+            self._listener.on_load_failed(now, str(e))
+            raise
+        self._fits.clear()
+        self._listener.on_loaded(now, time.monotonic() - began)
+
+    def _fit(self, now: LoadedModel, size: tuple[int, int], *, controlled: bool) -> int:
+        """Return how many pictures of a size fit; ControlNets make room for pictures without control."""
+        try:
+            return self._loader.fit(now, *size)
+        except OutOfMemory:
+            if controlled or not self._loader.drop_controls(now):
+                raise
+        self._fits.clear()
+        return self._loader.fit(now, *size)
 
     def _replace(self, spec: ModelSpec, precision: str) -> LoadedModel:
         """Load a model in place of the current one, which stays or is loaded again if that fails.

@@ -31,6 +31,7 @@ class BatchKey:
         height: Pixels.
         precision: Number format; empty for the model's default.
         loras: As ``lora_set`` returns them.
+        control: Kind of the control pictures; empty for none.
     """
 
     model: str
@@ -38,6 +39,7 @@ class BatchKey:
     height: int
     precision: str = ""
     loras: tuple[LoraRequest, ...] = ()
+    control: str = ""
 
     @property
     def pixels(self) -> int:
@@ -96,6 +98,7 @@ class RequestState:
         retried: It is drawn a second time, in a safer precision, because its first picture was ``flat`` or overflowed.
         flat: Its first picture, if all pixels of that had one colour.
         extended_prompt: See ``Embedding.extended``, of its prompt or its negative prompt.
+        controlnet: Name of its ControlNet; empty for none.
         previewed_at: When its last preview was made, by the monotonic clock.
     """
 
@@ -115,6 +118,7 @@ class RequestState:
     retried: bool = False
     flat: DecodedImage | None = None
     extended_prompt: bool = False
+    controlnet: str = ""
     previewed_at: float = 0.0
 
     _lora_set: tuple[LoraRequest, ...] = field(init=False)
@@ -126,7 +130,8 @@ class RequestState:
     @property
     def key(self) -> BatchKey:
         """What it must have in common with others to share a step."""
-        return BatchKey(self.recipe.model, self.recipe.width, self.recipe.height, self.precision, self._lora_set)
+        recipe = self.recipe
+        return BatchKey(recipe.model, recipe.width, recipe.height, self.precision, self._lora_set, recipe.control)
 
     @property
     def work(self) -> int:
@@ -135,14 +140,15 @@ class RequestState:
 
     @property
     def extras(self) -> str:
-        """What changed its pixels besides the model: digests of LoRAs and the upscaler, the step cache; mostly empty."""
+        """What changed its pixels besides the model: LoRAs, the upscaler, the step cache, a ControlNet; mostly empty."""
         if self.denoise is None:
             return ""
         upscaler = "" if self.denoise.init_image is None else self.denoise.init_image.upscaler
         step_cache = f"step cache {self.denoise.cached}" if self.denoise.cached else ""
         syntax = "prompt syntax" if self.extended_prompt else ""
         loras = "" if self.loras is None else self.loras.extras
-        return " ".join(filter(None, (loras, upscaler, step_cache, syntax)))
+        control = f"control {self.controlnet}" if self.controlnet else ""
+        return " ".join(filter(None, (loras, upscaler, step_cache, syntax, control)))
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""

@@ -10,7 +10,7 @@ import copy
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import BadRecipe, Recipe
+from engine.contract import BadRecipe, Recipe, UnknownModel
+from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
 from engine.families.step_cache import StepCache
@@ -36,12 +37,14 @@ class BatchedFamily(Family[DenoiseState]):
     Attributes:
         step_cache: Decides which steps are extrapolated instead of computed. The default one computes all steps.
         clip_skip: See ``Profile.clip_skip``; the loader sets the model's.
+        controls: The loaded ControlNets by kind.
     """
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
         super().__init__(pipe, device)
         self.step_cache = StepCache()
         self.clip_skip = 0
+        self.controls: dict[str, ControlNet] = {}
         self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
@@ -80,6 +83,50 @@ class BatchedFamily(Family[DenoiseState]):
             embeddings: n prompts.
             recipes: n recipes, for models that are conditioned on the size.
         """
+
+    def forward_controlled(
+        self,
+        inputs: Sequence[Tensor],
+        times: Tensor,
+        embeddings: Sequence[Embedding],
+        recipes: Sequence[Recipe],
+        control: ControlInput,
+    ) -> Tensor:
+        """Return what ``forward`` does, for pictures that follow control pictures of the same kind.
+
+        Only families whose spec names a class of ControlNets are called so.
+        """
+        raise NotImplementedError
+
+    def control_condition(self, net: ControlNet, pixels: Tensor) -> Tensor:
+        """Return a control picture as the ControlNet takes it.
+
+        Args:
+            net: The ControlNet.
+            pixels: (1, 3, height, width) from 0 to 1.
+        """
+        raise NotImplementedError
+
+    def empty_control(self, tensors: Mapping[str, Tensor]) -> tuple[Any, Mapping[str, Tensor]]:
+        """Return a ControlNet without weights for those of a single file, and the weights by diffusers' names.
+
+        Args:
+            tensors: The file's tensors.
+
+        Raises:
+            UnknownModel: They are made for another model; the sentence has no subject.
+        """
+        raise NotImplementedError
+
+    def set_control(self, kinds: Sequence[str], net: ControlNet) -> None:
+        """Use a ControlNet, which is on the device, for these kinds. Raises UnknownModel where it does not fit."""
+        key = self.spec.keys.width_key
+        ours, theirs = self.denoiser.config.get(key), net.module.config.get(key)
+        if ours != theirs:
+            raise UnknownModel(
+                f"is made for another model of {self.spec.title} ({theirs} channels where it has {ours})"
+            )
+        self.controls |= dict.fromkeys(kinds, net)
 
     def scheduler(self, recipe: Recipe) -> Any:
         """Return a scheduler for one picture: the model's own, or the one that the recipe names.
@@ -178,6 +225,16 @@ class BatchedFamily(Family[DenoiseState]):
         return state
 
     @torch.no_grad()
+    def add_control(self, state: DenoiseState, pixels: NDArray[np.uint8]) -> str:
+        """See Family."""
+        net = self.controls.get(state.recipe.control)
+        if net is None:
+            return super().add_control(state, pixels)
+        plain = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
+        state.condition = self.control_condition(net, plain)
+        return net.name
+
+    @torch.no_grad()
     def step(self, states: Sequence[DenoiseState]) -> None:
         """Take one step of each picture, and the steps after it that the step cache extrapolates.
 
@@ -188,7 +245,7 @@ class BatchedFamily(Family[DenoiseState]):
         rows = [*range(len(states)), *guided]
         embeddings = [*(s.prompt for s in states), *(e for s in states if (e := s.negative) is not None)]
         times = torch.stack([states[i].timesteps[states[i].done].float() for i in rows]).to(self.device)
-        found = self.forward([inputs[i] for i in rows], times, embeddings, [states[i].recipe for i in rows])
+        found = self._predict(states, rows, ([inputs[i] for i in rows], times, embeddings))
         predicted = [found[i : i + 1] for i in range(len(states))]
         for place, i in enumerate(guided, len(states)):
             predicted[i] = self.guide(predicted[i], found[place : place + 1], states[i].recipe.guidance)
@@ -198,6 +255,20 @@ class BatchedFamily(Family[DenoiseState]):
             while (extrapolated := self.step_cache.extrapolate(state)) is not None:
                 self._advance(state, extrapolated)
                 state.cached = self.step_cache.every
+
+    def _predict(
+        self, states: Sequence[DenoiseState], rows: Sequence[int], given: tuple[list[Tensor], Tensor, list[Embedding]]
+    ) -> Tensor:
+        """Return the predictions of rows, which name their states: one for each state, then one for each guided one."""
+        recipes = [states[i].recipe for i in rows]
+        conditions = [c for i in rows if (c := states[i].condition) is not None]
+        if not conditions:
+            return self.forward(*given, recipes)
+        module = self.controls[recipes[0].control].module
+        weights = torch.tensor([r.control_weight for r in recipes], device=self.device)
+        if module.config.get("global_pool_conditions"):
+            weights[len(states) :] = 0  # as diffusers' guess mode, which such a ControlNet needs
+        return self.forward_controlled(*given, recipes, ControlInput(module, conditions, weights))
 
     @torch.no_grad()
     def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
@@ -215,6 +286,11 @@ class BatchedFamily(Family[DenoiseState]):
     def finish(self, state: DenoiseState) -> NDArray[np.float32]:
         """See Family. Pixels outside the mask are the source's."""
         return kept_outside_mask(self.decode(state.latents), state.init_image)
+
+    def close(self) -> None:
+        """See Family."""
+        self.controls.clear()
+        super().close()
 
     def _shape(self, recipe: Recipe) -> tuple[int, int, int, int]:
         scale = self.pipe.vae_scale_factor

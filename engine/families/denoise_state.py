@@ -121,6 +121,7 @@ class DenoiseState:
         init_image: The initial image.
         init_latents: Latents of the initial image, if a mask keeps a part of it.
         mask: That mask, (1, 1, height / 8, width / 8).
+        condition: The control picture as its ControlNet takes it, with a first side of 1; None without control.
         done: Steps that are done.
         cached: One step out of this number is computed in the middle; 0: all steps were computed so far.
         predictions: Timestep and prediction of the last two computed steps; empty if no step will be extrapolated.
@@ -139,6 +140,7 @@ class DenoiseState:
     init_image: InitImage | None = None
     init_latents: Tensor | None = None
     mask: Tensor | None = None
+    condition: Tensor | None = None
     done: int = 0
     cached: int = 0
     predictions: tuple[tuple[float, Tensor], ...] = ()

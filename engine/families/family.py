@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.contract import Recipe
+from engine.contract import BadRecipe, Recipe
 from engine.families.denoise_state import Embedding, InitImage, PictureState
 from engine.families.spec import FamilySpec
 
@@ -87,6 +87,18 @@ class Family(ABC, Generic[S]):
         Raises:
             BadRecipe: The model can't do what the recipe asks for.
         """
+
+    def add_control(self, state: S, pixels: NDArray[np.uint8]) -> str:  # noqa: ARG002
+        """Let a picture that has not begun follow a control picture; return the name of the ControlNet.
+
+        Args:
+            state: Its state before its first step.
+            pixels: The control picture of the recipe's size, (height, width, 3).
+
+        Raises:
+            BadRecipe: The model has no ControlNet for ``Recipe.control``.
+        """
+        raise BadRecipe(f"{self.spec.title} draws without control pictures; leave --control out.")
 
     @abstractmethod
     def step(self, states: Sequence[S]) -> None:

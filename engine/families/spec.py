@@ -148,6 +148,10 @@ class FamilySpec:
             family has no single-file checkpoints.
         keys: How weights are recognised.
         lora_parts: Parts that a LoRA may change, the denoiser first; empty: the family takes no LoRAs.
+        controlnet: Class of its ControlNets in diffusers; empty: it draws with none.
+        controlnet_config: What the config of a ControlNet must hold to be of this family and not of another one with
+            the same class; None stands for an absent value too.
+        control_marker: A tensor of a ControlNet's single file by which it is recognised; its first side is the width.
         footprint: Memory figures.
         models: The models that Easel knows by name. The first gives the defaults of an unknown folder of this family.
         describe: For the family that draws with pipelines of any class: returns the spec of the pipeline in a folder,
@@ -177,6 +181,9 @@ class FamilySpec:
     single_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lora_parts: tuple[str, ...] = ()
     describe: Describe | None = None
+    controlnet: str = ""
+    controlnet_config: Mapping[str, object] = field(default_factory=dict)
+    control_marker: str = ""
 
     def preset_multiple(self, side: int) -> int:
         """Return the multiple, in pixels, that presets around a native square of ``side`` pixels keep to."""

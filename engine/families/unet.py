@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
+from diffusers import ControlNetModel
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import Recipe
+from engine.contract import Recipe, UnknownModel
 from engine.families.batched import BatchedFamily
 from engine.families.clip_prompts import same_length
+from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import Embedding
 
 _ENDS: Mapping[str, str] = {
@@ -42,15 +46,54 @@ class UNetFamily(BatchedFamily):
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
     ) -> Tensor:
         """See Family. The UNet takes a timestep for each row."""
-        dtype = self.dtype
-        found: Tensor = self.denoiser(
-            torch.cat(list(inputs)).to(dtype),
+        return self._unet(torch.cat(list(inputs)).to(self.dtype), times, self._conditioning(embeddings, recipes))
+
+    def forward_controlled(
+        self,
+        inputs: Sequence[Tensor],
+        times: Tensor,
+        embeddings: Sequence[Embedding],
+        recipes: Sequence[Recipe],
+        control: ControlInput,
+    ) -> Tensor:
+        """See BatchedFamily. The ControlNet sees what the UNet does, and adds to its skip connections."""
+        samples = torch.cat(list(inputs)).to(self.dtype)
+        given = self._conditioning(embeddings, recipes)
+        down, middle = control.module(
+            samples,
             times,
-            encoder_hidden_states=same_length([e.tensors[0] for e in embeddings]).to(dtype),
+            controlnet_cond=torch.cat(list(control.conditions)),
+            conditioning_scale=control.weights.to(self.dtype).view(-1, 1, 1, 1),
             return_dict=False,
-            **self.added_cond(embeddings, recipes),
-        )[0]
+            **given,
+        )
+        more = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        return self._unet(samples, times, {**given, **more})
+
+    def control_condition(self, net: ControlNet, pixels: Tensor) -> Tensor:
+        """See BatchedFamily. A ControlNet of a UNet takes the pixels."""
+        return pixels.to(net.module.dtype)
+
+    def empty_control(self, tensors: Mapping[str, Tensor]) -> tuple[Any, Mapping[str, Tensor]]:
+        """See BatchedFamily. A ControlNet is a copy of the UNet's first half, so that the UNet's config is its own."""
+        with init_empty_weights():
+            module = ControlNetModel.from_unet(self.denoiser, load_weights_from_unet=False)
+        return module, convert_controlnet_checkpoint(dict(tensors), dict(module.config))
+
+    def set_control(self, kinds: Sequence[str], net: ControlNet) -> None:
+        """See BatchedFamily."""
+        ours, theirs = (list(module.config.block_out_channels) for module in (self.denoiser, net.module))
+        if ours != theirs:
+            raise UnknownModel(f"is made for another UNet than that of {self.spec.title}")
+        super().set_control(kinds, net)
+
+    def _unet(self, samples: Tensor, times: Tensor, given: Mapping[str, Any]) -> Tensor:
+        found: Tensor = self.denoiser(samples, times, return_dict=False, **given)[0]
         return found.float()
+
+    def _conditioning(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
+        prompts = same_length([e.tensors[0] for e in embeddings]).to(self.dtype)
+        return {"encoder_hidden_states": prompts, **self.added_cond(embeddings, recipes)}
 
     @abstractmethod
     def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:

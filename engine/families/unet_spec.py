@@ -28,6 +28,9 @@ SCHEDULERS = (
 )
 """Schedulers that a profile may choose."""
 
+CONTROLNET = "ControlNetModel"
+"""Class of their ControlNets in diffusers."""
+
 UNET = Part("diffusers", frozenset({"UNet2DConditionModel"}))
 CLIP = Part("transformers", frozenset({"CLIPTextModel"}))
 TOKENIZER = Part("transformers", frozenset({"CLIPTokenizer", "CLIPTokenizerFast", "TokenizersBackend"}), weights=False)

@@ -32,7 +32,7 @@ from engine.host import wire
 from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
 from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
-from engine.hub.needs import needs, ready
+from engine.hub.needs import needs_hub, ready
 
 SLOTS = 4
 """Calls of ``paint`` that one device gains from; with more of them the queue decides less about who is next."""
@@ -89,7 +89,7 @@ class ProcessEngine:
         self._setup = wire.Setup(models, replace(config, environment={}), loras)
         self._timeouts = timeouts or Timeouts()
         self._command = command
-        self._environment = child_environment(config.environment, offline=not any(needs(spec) for spec in models))
+        self._environment = child_environment(config.environment, offline=not any(map(needs_hub, models)))
         self._tickets = itertools.count(1)
         self._calls: dict[int, _PaintCall] = {}
         self._status = EngineStatus(self._profiles[0].name)

@@ -16,7 +16,7 @@ from engine.hub import lockfile
 from engine.hub.errors import FetchError
 from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo, split_file
-from engine.hub.selection import INDEX, WHOLE, Selection, pipeline_parts, select_files
+from engine.hub.selection import INDEX, WHOLE, Selection, pipeline_parts, select_files, select_single
 from engine.regular_files import read_json, read_text
 
 _PREFIX = "models--"
@@ -66,6 +66,19 @@ def present(source: str, models_dir: str, selection: Selection = WHOLE) -> str |
         except (FetchError, OSError):
             continue
         if whole:
+            return str(folder)
+    return None
+
+
+def present_single(repo: str, models_dir: str) -> str | None:
+    """Return the folder of a single model, such as a ControlNet, if all its files are here; None otherwise."""
+    for cache_dir, pin in _caches(repo, models_dir):
+        folder = snapshot(cache_dir, repo, pin.revision)
+        try:
+            chosen = select_single(pin.files or [path.name for path in folder.iterdir()])
+        except (FetchError, OSError):
+            continue
+        if not pin.files or missing(folder, pin.files, chosen) == []:
             return str(folder)
     return None
 

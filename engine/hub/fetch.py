@@ -21,7 +21,7 @@ from engine.hub.errors import DiskFull, FetchCancelled, FetchError, ProgressCall
 from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo, split_file
 from engine.hub.progress import size
-from engine.hub.selection import INDEX, WHOLE, Selection, select_files
+from engine.hub.selection import INDEX, WHOLE, Selection, select_files, select_single
 from engine.hub.transfer import PART, FileTransfer
 
 RESERVE = 512 * 2**20
@@ -99,6 +99,18 @@ def fetch(
     folder, revision, _ = RepoDownload(repo, models_dir, report, pause).run(
         lambda job: job.pipeline(selection), newest=False
     )
+    return Fetched(folder, revision)
+
+
+def fetch_single(repo: str, models_dir: str, report: ProgressCallback, *, pause: Sleep = time.sleep) -> Fetched:
+    """Return the folder of a single model, such as a ControlNet: its config and its weights. See ``fetch``.
+
+    Raises:
+        FetchError: It can't be fetched, or the repository has no such files.
+    """
+    if (folder := cache.present_single(repo, models_dir)) is not None:
+        return Fetched(folder, _pinned_revision(repo, models_dir))
+    folder, revision, _ = RepoDownload(repo, models_dir, report, pause).run(lambda job: job.single(), newest=False)
     return Fetched(folder, revision)
 
 
@@ -246,6 +258,13 @@ class RepoDownload:
             return select_files(self._commit.files, cache.read_index(self._folder()), selection)
         except FetchError as e:
             raise FetchError(f"The model {self._repo} can't be used. {e}", passing=False) from e
+
+    def single(self) -> tuple[str, ...]:
+        """Return the files of a single model; raises FetchError if there is none."""
+        try:
+            return select_single(self._commit.files)
+        except FetchError as e:
+            raise FetchError(f"The repository {self._repo} can't be used. {e}", passing=False) from e
 
     def one(self, path: str) -> tuple[str, ...]:
         """Return the one file; raises FetchError if the commit does not have it."""

@@ -47,6 +47,11 @@ def needs(spec: ModelSpec) -> tuple[Need, ...]:
     return (*found, *(Need(file) for file in files if not Path(file).is_absolute() and split_file(file)))
 
 
+def needs_hub(spec: ModelSpec) -> bool:
+    """Return whether a model, or a ControlNet for it, needs anything from a hub."""
+    return bool(needs(spec)) or not all(Path(control.source).is_absolute() for control in spec.controls)
+
+
 def ready(spec: ModelSpec, models_dir: str) -> bool:
     """Return whether everything that a model needs from a hub is on this disk."""
     return all(cache.present(need.source, models_dir, need.selection) is not None for need in needs(spec))

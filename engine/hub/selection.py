@@ -12,6 +12,11 @@ from engine.hub.names import WEIGHTS
 INDEX = "model_index.json"
 """The file that makes a folder a diffusers pipeline; it names the parts and their classes."""
 
+CONFIG = "config.json"
+"""The file that makes a folder a model of diffusers, such as a part of a pipeline."""
+
+_OWN = "diffusion_pytorch_model"
+_INDEX = ".safetensors.index.json"
 _CONFIGS = (".json", ".jinja", ".txt", ".model")
 _SAFETENSORS = ".safetensors"
 _VARIANTS = ("fp16", "bf16")
@@ -74,6 +79,23 @@ def select_files(paths: Iterable[str], index: Mapping[str, object], selection: S
             )
         chosen += [f"{part}/{name}" for name in (*configs, *weights)]
     return tuple(sorted(chosen))
+
+
+def select_single(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the sorted paths that a single model, such as a ControlNet, is loaded from: its config and its weights.
+
+    Raises:
+        FetchError: It has no config, or no safetensors.
+    """
+    names = [path for path in paths if "/" not in path and not path.startswith(".")]
+    # Beside diffusers' own files there may be others, such as the same weights for another program.
+    weights = _one_variant([name for name in names if name.startswith(_OWN) and name.endswith(_SAFETENSORS)])
+    if CONFIG not in names or not weights:
+        raise FetchError(
+            f"It has no {CONFIG} with {_OWN}.safetensors: name one file of it (owner/name/FILE.safetensors).",
+            passing=False,
+        )
+    return tuple(sorted([CONFIG, *(name for name in names if name.endswith(_INDEX)), *weights]))
 
 
 def _one_variant(names: list[str]) -> list[str]:

@@ -11,16 +11,26 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import FlowMatchHeunDiscreteScheduler
+from accelerate import init_empty_weights
+from diffusers import FlowMatchHeunDiscreteScheduler, ZImageControlNetModel
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import Recipe
+from engine.contract import Recipe, UnknownModel
 from engine.families.batched import BatchedFamily
+from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import Embedding
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
 from engine.samplers import Sampler
+
+_CONTROL_STEPS = (2, 5)
+"""Every how many layers a published ControlNet adds to: 15 of 30 in versions 2.0 and 2.1, 6 of 30 in version 1."""
+
+_PATCH = 4
+"""Latents of one channel that are one input of an embedder."""
+
+_REFINER = "control_noise_refiner."
 
 
 class ZImage(BatchedFamily):
@@ -50,10 +60,68 @@ class ZImage(BatchedFamily):
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], _: Sequence[Recipe]
     ) -> Tensor:
         """See Family. The transformer takes a list of latents, each with its own timestep."""
-        dtype = self.dtype
-        latents = [x.to(dtype).squeeze(0).unsqueeze(1) for x in inputs]
-        prompts = [e.tensors[0] for e in embeddings]
-        found = self.denoiser(latents, (1000 - times) / 1000, prompts, return_dict=False)[0]
+        return self._transformer(*self._given(inputs, times, embeddings))
+
+    def forward_controlled(
+        self,
+        inputs: Sequence[Tensor],
+        times: Tensor,
+        embeddings: Sequence[Embedding],
+        _: Sequence[Recipe],
+        control: ControlInput,
+    ) -> Tensor:
+        """See BatchedFamily. The ControlNet sees what the transformer does, and adds to some of its blocks."""
+        given = self._given(inputs, times, embeddings)
+        conditions = [condition.squeeze(0) for condition in control.conditions]
+        weights = control.weights.to(self.dtype).view(-1, 1, 1)
+        samples = control.module(*given, conditions, conditioning_scale=weights)
+        return self._transformer(*given, controlnet_block_samples=samples)
+
+    def control_condition(self, net: ControlNet, pixels: Tensor) -> Tensor:
+        """See BatchedFamily. The picture's latents, with zeros where the ControlNet takes more channels (from 2.0)."""
+        latents = self.encode_pixels(pixels * 2 - 1).unsqueeze(2)
+        more = int(net.module.config.control_in_dim) - latents.shape[1]
+        found = torch.cat([latents, latents.new_zeros(1, more, *latents.shape[2:])], dim=1)
+        return found.to(net.module.dtype)
+
+    def empty_control(self, tensors: Mapping[str, Tensor]) -> tuple[Any, Mapping[str, Tensor]]:
+        """See BatchedFamily. The config follows from the tensors, as those of the published versions 1 to 2.1 do."""
+        ours = self.denoiser.config
+        layers = len({name.split(".")[1] for name in tensors if name.startswith("control_layers.")})
+        step = ours.n_layers // max(1, layers)
+        if step not in _CONTROL_STEPS or layers * step != ours.n_layers:
+            raise UnknownModel(f"has {layers} control layers, which is none of the published forms")
+        embedder = tensors[self.spec.control_marker]
+        refiner = _control_refiner(tensors) if embedder.shape[1] > ours.in_channels * _PATCH else None
+        shared = ("all_patch_size", "all_f_patch_size", "dim", "n_refiner_layers", "n_heads", "n_kv_heads")
+        with init_empty_weights():
+            module = ZImageControlNetModel(
+                control_layers_places=list(range(0, ours.n_layers, step)),
+                control_refiner_layers_places=list(range(ours.n_refiner_layers)) if refiner else None,
+                control_in_dim=embedder.shape[1] // _PATCH,
+                add_control_noise_refiner=refiner,
+                norm_eps=ours.norm_eps,
+                qk_norm=ours.qk_norm,
+                **{key: ours[key] for key in shared},
+            )
+        if refiner == "control_layers":  # the file's own refiner is not used
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_REFINER)}
+        return module, tensors
+
+    def set_control(self, kinds: Sequence[str], net: ControlNet) -> None:
+        """See BatchedFamily. The ControlNet uses the transformer's embedders and refiners, and has none of its own."""
+        super().set_control(kinds, net)
+        net.module.from_transformer(net.module, self.denoiser)
+
+    def _given(
+        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding]
+    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Return the transformer's inputs."""
+        latents = [x.to(self.dtype).squeeze(0).unsqueeze(1) for x in inputs]
+        return latents, (1000 - times) / 1000, [e.tensors[0] for e in embeddings]
+
+    def _transformer(self, latents: list[Tensor], times: Tensor, prompts: list[Tensor], **more: Any) -> Tensor:
+        found = self.denoiser(latents, times, prompts, return_dict=False, **more)[0]
         return -torch.stack([x.float() for x in found]).squeeze(2)
 
     def guide(self, towards: Tensor, away: Tensor, guidance: float) -> Tensor:
@@ -139,3 +207,9 @@ def _schedule_heun(scheduler: Any, sigmas: Sequence[float]) -> None:
     # Each step but the last is computed twice: at its beginning and at its end.
     scheduler.timesteps = torch.cat([times[:1], times[1:].repeat_interleave(2)])
     scheduler.sigmas = torch.cat([shifted[:1], shifted[1:].repeat_interleave(2), torch.zeros(1)])
+
+
+def _control_refiner(tensors: Mapping[str, Tensor]) -> str:
+    """Return which layers of a ControlNet refine its picture; version 2.0 has a refiner that was never trained."""
+    trained = tensors.get(f"{_REFINER}0.before_proj.weight")
+    return "control_layers" if trained is None or not trained.any() else "control_noise_refiner"

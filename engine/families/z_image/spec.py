@@ -128,6 +128,8 @@ SPEC = FamilySpec(
     ),
     samplers=FLOW,
     lora_parts=("transformer",),
+    controlnet="ZImageControlNetModel",
+    control_marker="control_all_x_embedder.2-1.weight",
     footprint=Footprint(
         parameters=_PARAMETERS,
         token_side=16,

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.contract import BadImage
 from engine.diffusion import init_image
+from engine.diffusion.edges import canny
 from engine.families.denoise_state import InitImage
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
@@ -147,3 +149,30 @@ def test_cut_short(tmp_path: Path) -> None:
 def test_gone(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match="not there any more"):
         start(tmp_path / "a.png")
+
+
+def control(tmp_path: Path, pixels: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
+    Pillow.fromarray(pixels).save(tmp_path / "control.png")
+    recipe = replace(TOY, width=64, height=64, image=str(tmp_path / "control.png"), control=kind)
+    reader = init_image.InitImageReader(recipe)
+    assert reader.read_for(60)
+    assert reader.image is None, "it is not what drawing starts from"
+    assert reader.control is not None
+    return reader.control
+
+
+def test_a_control_picture_is_given_as_it_is_and_a_canny_one_is_made(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:48, 16:48] = (200, 120, 40)
+    assert np.array_equal(control(tmp_path, pixels, "depth"), pixels)
+    edges = control(tmp_path, pixels, "canny")
+    assert set(np.unique(edges)) == {0, 255}
+    assert edges.shape == (64, 64, 3)
+    assert np.array_equal(edges[..., 0], canny(pixels))
+    assert np.array_equal(control(tmp_path, edges, "canny"), edges), "edges of edges would be twice as many"
+    assert control(tmp_path, pixels[:32], "depth").shape == (64, 64, 3)
+
+
+def test_a_control_picture_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadImage, match="The control picture is not there any more"):
+        init_image.read_control(replace(TOY, image=str(tmp_path / "gone.png"), control="depth"))

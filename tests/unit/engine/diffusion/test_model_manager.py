@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.contract import OutOfMemory, UnknownModel
+from engine.contract import BadRecipe, OutOfMemory, UnknownModel
 from engine.diffusion.model_manager import FIRST_PAUSE, LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import BatchKey
+from engine.families.control import ControlNet
 from engine.families.z_image.spec import demo
-from engine.spec import ModelSpec
+from engine.spec import ControlSpec, ModelSpec
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy
 
@@ -29,6 +30,7 @@ class Loads:
         self.too_large: set[str] = set()
         self.stay: list[bool] = []
         self.huge = 0
+        self.huge_beside_controls = False
 
     def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
         name = spec.profile.name
@@ -51,9 +53,24 @@ class Loads:
     def unload(self, loaded: LoadedModel) -> None:
         self.done.append(f"-{loaded.spec.profile.name}")
 
+    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
+        if control.name == self.broken:
+            raise UnknownModel(f"{control.name} is of cheese.")
+        self.done.append(f"+{control.name}")
+        assert isinstance(loaded.family, Toy)
+        loaded.family.controls |= dict.fromkeys(control.kinds, ControlNet(control.name, None))
+
+    def drop_controls(self, loaded: LoadedModel) -> bool:
+        assert isinstance(loaded.family, Toy)
+        dropped = bool(loaded.family.controls)
+        self.done.extend(["-controls"] * dropped)
+        loaded.family.controls.clear()
+        return dropped
+
     def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
         self.fitted.append((width, height))
-        if self.huge and width >= self.huge:
+        crowded = isinstance(loaded.family, Toy) and bool(loaded.family.controls)
+        if self.huge and width >= self.huge and (crowded or not self.huge_beside_controls):
             raise OutOfMemory("too large")
         return 3
 
@@ -300,3 +317,49 @@ def test_how_many_fit_is_known_of_the_loaded_precision_alone(manager: ModelManag
     manager.family(KIND)
     assert manager.max_batch(KIND) == 3
     assert manager.max_batch(replace(KIND, precision="fp32")) == 1
+
+
+CONTROLLED = replace(
+    ONE,
+    controls=(
+        ControlSpec("edges", "Edges", ("canny", "hed"), "z_image", "/e"),
+        ControlSpec("poses", "Poses", ("pose",), "z_image", "/p"),
+    ),
+)
+
+
+def test_a_controlnet_is_loaded_on_first_use_and_again_with_its_model(loads: Loads, tells: LoadListener) -> None:
+    manager = ModelManager((CONTROLLED, TWO), loads, tells)
+    manager.family(KIND)
+    manager.family(replace(KIND, control="hed"))
+    manager.family(replace(KIND, control="canny"))
+    manager.family(replace(KIND, control="pose"))
+    assert loads.done == ["+one auto", "+edges", "+poses"]
+    assert loads.fitted == [(8, 8)] * 3, "each of them takes some of the room"
+    assert tells.heard[-4:] == ["loading one", "loaded one"] * 2
+    manager.family(replace(KIND, model="two"))
+    manager.family(replace(KIND, control="pose"))
+    assert loads.done[3:] == ["-one", "+two auto", "-two", "+one bf16", "+poses"]
+
+
+def test_a_controlnet_that_can_not_be_loaded_leaves_its_model(loads: Loads, tells: LoadListener) -> None:
+    manager = ModelManager((CONTROLLED,), loads, tells)
+    loads.broken = "poses"
+    with pytest.raises(UnknownModel, match="poses is of cheese"):
+        manager.family(replace(KIND, control="pose"))
+    assert tells.heard[-1] == "kept one: poses is of cheese."
+    with pytest.raises(BadRecipe, match="has no ControlNet for 'depth'; add one"):
+        manager.family(replace(KIND, control="depth"))
+    manager.family(KIND)
+    assert loads.done == ["+one auto"]
+
+
+def test_pictures_without_control_get_the_room_of_controlnets(loads: Loads, tells: LoadListener) -> None:
+    manager = ModelManager((CONTROLLED,), loads, tells)
+    family = manager.family(replace(KIND, control="pose"))
+    loads.huge = 100
+    with pytest.raises(OutOfMemory):
+        manager.family(replace(KIND, width=200, control="pose"))
+    loads.huge_beside_controls = True
+    assert manager.family(replace(KIND, width=200)) is family
+    assert loads.done[-1] == "-controls"
