@@ -88,6 +88,9 @@ def _model(
     )
 
 
+# Counted from the published files' headers and configs.
+_KLEIN_4B: Mapping[str, int] = {"transformer": 3_875_544_576, "text_encoder": 4_022_468_096, "vae": 84_046_115}
+
 _FROM_PICTURES = frozenset({Capability.IMAGE, Capability.MASK})
 
 MODELS: tuple[ModelSpec, ...] = (
@@ -100,6 +103,7 @@ MODELS: tuple[ModelSpec, ...] = (
         licence="Apache-2.0",
         prompt_tokens=512,
         can=frozenset({Capability.MASK}),
+        parameters=_KLEIN_4B,
     ),
     _model(
         "QwenImagePipeline",

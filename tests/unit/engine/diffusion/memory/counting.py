@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, Flux2Transformer2DModel, UNet2DConditionModel, ZImageTransformer2DModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -46,6 +46,48 @@ Z_IMAGE_VAE: Mapping[str, Any] = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
+
+
+KLEIN: Mapping[str, Any] = {
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+"""FLUX.2 klein 4B."""
+
+QWEN3_4B: Mapping[str, Any] = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+
+CLIP_L: Mapping[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
+
+OPEN_CLIP_G: Mapping[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+}
+
+
+def transformers_model(kind: type[Any], config: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return a text encoder without numbers."""
+    with torch.device("meta"):
+        return kind(config(**values)).eval()
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call] # PyTorch's own class
@@ -109,6 +151,12 @@ def step(model: Any, width: int, height: int, batch: int, device: str = "meta") 
             latents = [torch.zeros(16, 1, height // 8, width // 8, dtype=dtype) for _ in range(batch)]
             words = [torch.zeros(512, model.config.cap_feat_dim, dtype=dtype) for _ in range(batch)]
             return peak(model, lambda: model(latents, times, words, return_dict=False))
+        if isinstance(model, Flux2Transformer2DModel):
+            positions = width * height // 256
+            packed = torch.zeros(batch, positions, model.config.in_channels, dtype=dtype)
+            prompt = torch.zeros(batch, 512, model.config.joint_attention_dim, dtype=dtype)
+            ids = torch.zeros(batch, positions, 4), torch.zeros(batch, 512, 4)
+            return peak(model, lambda: model(packed, prompt, times, *ids, return_dict=False))
         assert isinstance(model, UNet2DConditionModel)
         flat = torch.zeros(batch, 4, height // 8, width // 8, dtype=dtype)
         text = torch.zeros(batch, 77, model.config.cross_attention_dim, dtype=dtype)

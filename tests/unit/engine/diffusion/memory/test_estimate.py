@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel, ZImageTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, Qwen3Config, Qwen3Model
 
@@ -21,7 +20,17 @@ from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image_turbo
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory import counting
-from tests.unit.engine.diffusion.memory.counting import SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE, nbytes
+from tests.unit.engine.diffusion.memory.counting import (
+    CLIP_L,
+    OPEN_CLIP_G,
+    QWEN3_4B,
+    SD15,
+    SDXL,
+    VAE,
+    Z_IMAGE,
+    Z_IMAGE_VAE,
+    nbytes,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -59,22 +68,9 @@ def test_denoisers_have_as_many_parameters_as_published(family: str, published: 
 
 
 def test_text_encoders_have_as_many_parameters_as_published() -> None:
-    clip = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-    open_clip = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
-    with init_empty_weights():
-        qwen = Qwen3Model(
-            Qwen3Config(
-                vocab_size=151936,
-                hidden_size=2560,
-                intermediate_size=9728,
-                num_hidden_layers=36,
-                num_attention_heads=32,
-                num_key_value_heads=8,
-                head_dim=128,
-            )
-        )
-        small = CLIPTextModel(CLIPTextConfig(**clip))
-        large = CLIPTextModelWithProjection(CLIPTextConfig(**open_clip, projection_dim=1280))
+    qwen = counting.transformers_model(Qwen3Model, Qwen3Config, QWEN3_4B)
+    small = counting.transformers_model(CLIPTextModel, CLIPTextConfig, CLIP_L)
+    large = counting.transformers_model(CLIPTextModelWithProjection, CLIPTextConfig, OPEN_CLIP_G)
     for family, name, model in (
         ("z_image", "text_encoder", qwen),
         ("sdxl", "text_encoder", small),
