@@ -329,7 +329,8 @@ class StepExecutor:
     def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.float32]:
         """Decode a picture; if memory is short, decode it and all later ones in tiles."""
         try:
-            return family.finish(state)
+            with self._loras.active(family, request.loras or NO_LORAS):
+                return family.finish(state)
         except Exception as e:
             if family in self._tiled or not isinstance(engine_error(e), OutOfMemory):
                 raise

@@ -150,7 +150,7 @@ class LoraLibrary:
             parts = family.lora_parts
             if not parts:
                 raise UnknownLora(f"{family.spec.title} takes no LoRAs; leave them out, or take another model.")
-            targets = targets_of(parts, type(family))
+            targets = targets_of(parts, type(family), family.lora_converter)
             self._models[family] = _Model(targets, ActiveHooks(targets))
         return self._models[family]
 

@@ -7,8 +7,9 @@ layers, so that nothing of a LoRA is lost or guessed.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from engine.contract import UnknownModel
-from engine.diffusion.lora_deltas import Geometry, LayerDelta, geometry
+from engine.diffusion.lora_deltas import Geometry, LayerDelta, LowRank, geometry
 from engine.diffusion.lora_forms import METADATA, LayerTensors, layer_delta, same
 from engine.families.spec import TEXT_ENCODER
 
@@ -31,6 +32,12 @@ _OTHER = re.compile(
     r"(?P<layer>.+?)\.(?P<which>alpha|dora_scale|lora_magnitude_vector|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|"
     r"lokr_t2|diff|diff_b)(?:\.default)?(?:\.weight)?"
 )
+_PAIR = re.compile(r"[._]lora[._](?:down|up|A|B)(?:\.default)?\.weight$|\.alpha$")
+"""Tensors of a plain LoRA."""
+
+_LOST = 0.01
+"""Share of a LoRA's squares that a translation of its names may change, by rounding."""
+
 _SLOTS: Mapping[str, str] = {"down": "down", "A": "down", "up": "up", "B": "up", "mid": "mid"}
 
 _PREFIXES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -46,6 +53,8 @@ _UNUSABLE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"bundle_emb|string_to_param|emb_params|^clip_[lg]$"), "an embedding, which is no part of a LoRA"),
 )  # fmt: skip
 
+Converter = Callable[[dict[str, Any]], Mapping[str, Any]]
+
 Place = tuple[str, str]
 """Names of a part and of a layer in it, as in diffusers."""
 
@@ -58,10 +67,12 @@ class Targets:
         parts: The parts, by name, the denoiser first.
         tables: For each part, its layers by every name that a LoRA may use for them, with underscores for dots. The
             parts are in order, the denoiser first.
+        convert: See ``engine.families.family.Family.lora_converter``.
     """
 
     parts: Mapping[str, ReferenceType[nn.Module]]
     tables: Mapping[str, Mapping[str, tuple[str, ...]]]
+    convert: Converter | None = None
 
     def module(self, place: Place) -> nn.Module:
         """Return a layer."""
@@ -93,18 +104,19 @@ class Adapter:
         return any(part.startswith(TEXT_ENCODER) for part, _ in self.layers)
 
 
-def targets_of(parts: Mapping[str, nn.Module], family: Any) -> Targets:
+def targets_of(parts: Mapping[str, nn.Module], family: Any, convert: Converter | None = None) -> Targets:
     """Return the layers of a pipeline that a LoRA may change.
 
     Args:
         parts: The parts that a LoRA may change, by name, the denoiser first.
         family: Subclass of ``engine.families.family.Family``, which knows the names of the first publication.
+        convert: See Targets.
     """
     tables = {}
     for part, model in parts.items():
         names = [name for name, module in model.named_modules() if geometry(module) is not None]
         tables[part] = _table(family, part, model, names)
-    return Targets({part: ref(model) for part, model in parts.items()}, tables)
+    return Targets({part: ref(model) for part, model in parts.items()}, tables, convert)
 
 
 def read(path: Path, targets: Targets) -> Adapter:
@@ -124,7 +136,60 @@ def read(path: Path, targets: Targets) -> Adapter:
         tensors = {key: _wide(opened.get_tensor(key)) for key in opened.keys()}  # noqa: SIM118  # it is no mapping
     layers, unknown = _sorted(tensors, targets.tables)
     if unknown:
+        translated = _translated(tensors, adapter_config, targets)
+        if translated is not None:
+            return Adapter(translated, digest)
         _refuse(unknown, len(tensors))
+    return Adapter(_adapter(layers, adapter_config, targets), digest)
+
+
+def _translated(
+    tensors: Mapping[str, Tensor], adapter_config: Mapping[str, Any], targets: Targets
+) -> Mapping[Place, LayerDelta] | None:
+    """Return what a LoRA with names of other libraries changes by layer; None where they can't be translated.
+
+    The libraries drop what they don't know, so only pairs of low rank are left to them, and the squares of all deltas
+    must have the same sum before and after. Some of them expect alphas, and some lose them.
+    """
+    if targets.convert is None or not all(_PAIR.search(key) for key in tensors):
+        return None
+    pairs: dict[str, dict[str, str]] = {}
+    for key in tensors:
+        if (found := _MATRIX.fullmatch(key)) is not None:
+            pairs.setdefault(found["layer"], {})[_SLOTS[found["which"] or found["linear"]]] = key
+        elif key.endswith(".alpha"):
+            pairs.setdefault(key.removesuffix(".alpha"), {})["alpha"] = key
+    if not all({"down", "up"} <= pair.keys() for pair in pairs.values()):
+        return None
+    before, without = 0.0, dict(tensors)
+    for pair in pairs.values():
+        down, up = tensors[pair["down"]].float(), tensors[pair["up"]].float()
+        scale = float(without.pop(pair["alpha"])) / len(down) if "alpha" in pair else 1.0
+        without[pair["up"]] = up * scale
+        before += _square(down, up * scale)
+    for given in (dict(tensors), without):
+        try:
+            layers, unknown = _sorted(targets.convert(given), targets.tables)
+            whole = {} if unknown else _adapter(layers, adapter_config, targets)
+        except (UnknownModel, ValueError, KeyError, IndexError, RuntimeError, AttributeError, TypeError):
+            continue  # names that the library does not know either
+        pieces = [(one.delta, one.scale) for one in whole.values() if isinstance(one.delta, LowRank)]
+        after = sum(_square(delta.down.float(), delta.up.float() * scale) for delta, scale in pieces)
+        if math.isclose(before, after, rel_tol=_LOST):
+            return whole
+    return None
+
+
+def _square(down: Tensor, up: Tensor) -> float:
+    """Return the sum of the squares of up @ down."""
+    down, up = down.flatten(1), up.flatten(1)
+    return float(((down @ down.T) * (up.T @ up)).sum())
+
+
+def _adapter(
+    layers: Mapping[Place, LayerTensors], adapter_config: Mapping[str, Any], targets: Targets
+) -> Mapping[Place, LayerDelta]:
+    """Return what a LoRA changes by layer. Raises UnknownModel as ``read`` does."""
     whole: dict[Place, LayerDelta] = {}
     fused: list[tuple[str, tuple[str, ...], LayerTensors, LayerDelta]] = []
     for (part, name), layer in layers.items():
@@ -153,7 +218,7 @@ def read(path: Path, targets: Targets) -> Adapter:
             if not same(whole.setdefault((part, name), piece), piece):
                 raise UnknownModel(f"it has the layer {name} twice, with other weights")
             start = stop
-    return Adapter(whole, digest)
+    return whole
 
 
 def _shape(layers: list[Geometry | None]) -> Geometry:

@@ -56,6 +56,14 @@ class Family(ABC, Generic[S]):
         """The parts that LoRAs may change, by name, the denoiser first; empty: it takes no LoRAs."""
         return {part: getattr(self.pipe, part) for part in self.spec.lora_parts}
 
+    @property
+    def lora_converter(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
+        """Translates the tensors of a LoRA with names of other libraries to diffusers' names; None: there is no need.
+
+        It may leave tensors out; who calls it checks that nothing is lost.
+        """
+        return None
+
     @classmethod
     def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:  # noqa: ARG003
         """Return diffusers' names of the denoiser's layers by the names in the model's first publication.

@@ -118,6 +118,19 @@ class Generic(Family[CallState]):
             getattr(self.pipe, name) for name in sorted(DENOISERS) if getattr(self.pipe, name, None) is not None
         )
 
+    @property
+    def lora_parts(self) -> Mapping[str, Any]:
+        """See Family. Of the text encoders, LoRAs are published for CLIP alone."""
+        components = {name: part for name, part in self.pipe.components.items() if isinstance(part, torch.nn.Module)}
+        denoisers = {name: components[name] for name in sorted(DENOISERS & components.keys())}
+        clips = {name: part for name, part in components.items() if type(part).__name__.startswith("CLIPText")}
+        return denoisers | clips
+
+    @property
+    def lora_converter(self) -> Callable[[dict[str, Any]], Mapping[str, Any]] | None:
+        """See Family. diffusers knows the names of other libraries for most of its pipelines."""
+        return getattr(type(self.pipe), "lora_state_dict", None)
+
     def start(
         self,
         recipe: Recipe,
@@ -183,7 +196,6 @@ class Generic(Family[CallState]):
         if self._known.needs_reference and init_image is None and not references:
             raise BadRecipe(f"A {name} edits pictures: give it at least one reference picture.")
         for asked, what in (
-            (recipe.loras, "LoRAs of a request"),
             (recipe.sampler, f"the sampler {recipe.sampler}"),
             (recipe.clip_skip, "clip skip"),
             (recipe.control, "control pictures"),

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from engine.contract import BadRecipe, Capability, LoraRequest, Recipe
+from engine.contract import BadRecipe, Capability, Recipe
 from engine.diffusion.loader import Loader
 from engine.diffusion.prompt_cache import PromptCache
 from engine.families.denoise_state import Embedding, InitImage
@@ -280,7 +280,6 @@ def test_from_a_picture_it_is_the_siblings_plain_call(family: Generic, name: str
         ({"sampler": "Euler a"}, "can't be drawn with the sampler Euler a"),
         ({"clip_skip": 2}, "can't be drawn with clip skip"),
         ({"control": "canny"}, "can't be drawn with control pictures"),
-        ({"loras": (LoraRequest("style"),)}, "can't be drawn with LoRAs"),
     ],
 )
 def test_what_it_can_not_do_is_refused(family: Generic, more: dict[str, Any], sentence: str) -> None:
