@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from engine.contract import OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import GGUF, GIB, TORCHAO, Device
+from engine.families.generic.models import MODELS
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image, z_image_turbo
@@ -17,6 +18,9 @@ TAKEN = 3 * GIB // 4
 
 HOST = 24 * GIB
 """What a machine with 32 GB has free."""
+
+LARGE_HOST = 56 * GIB
+"""What a machine with 64 GB has free."""
 
 Q4_0 = 18 / 32
 """Bytes of a weight in that GGUF format: a half and 16 bytes for each block of 32."""
@@ -31,7 +35,7 @@ AWAY = {
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     print("\n".join(tables()))
 
 
@@ -40,6 +44,8 @@ def tables() -> Iterator[str]:
     yield from _table("Cards with bf16 (RTX 30 and later)", _new())
     yield ""
     yield from _table("Cards without (RTX 20, GTX 16 and older)", _old())
+    yield ""
+    yield from _table("Other pipelines, cards with bf16", _others())
 
 
 def _new() -> Iterator[tuple[str, list[str]]]:
@@ -59,6 +65,14 @@ def _old() -> Iterator[tuple[str, list[str]]]:
         yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=False) for gib in CARDS]
 
 
+def _others() -> Iterator[tuple[str, list[str]]]:
+    for model in MODELS:
+        profile = model.profile
+        side = profile.side.default
+        cells = [_cell(profile, side, gib, bf16=True, host=LARGE_HOST) for gib in CARDS]
+        yield f"{profile.title}, {side}x{side}", cells
+
+
 def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
     yield f"| {title} | " + " | ".join(f"{gib} GB" for gib in CARDS) + " |"
     yield "| --- |" + " --- |" * len(CARDS)
@@ -66,9 +80,9 @@ def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def _cell(profile: Profile, side: int, gib: int, *, bf16: bool, gguf: int = 0) -> str:
+def _cell(profile: Profile, side: int, gib: int, *, bf16: bool, gguf: int = 0, host: int = HOST) -> str:
     free = gib * GIB - TAKEN
-    device = Device("cuda", "a card", gib * GIB, free, HOST, bf16=bf16, fp8=True, stream=True)
+    device = Device("cuda", "a card", gib * GIB, free, host, bf16=bf16, fp8=True, stream=True)
     try:
         found = plan(profile, side, side, device, "auto", frozenset({TORCHAO, GGUF}), gguf=gguf)
     except OutOfMemory:

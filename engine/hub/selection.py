@@ -23,8 +23,8 @@ _VARIANTS = ("fp16", "bf16")
 """Variants of a part's weights that are used, in this order, if there are no plain weights."""
 
 
-UNUSED = frozenset({"safety_checker", "image_encoder"})
-"""Parts that Easel does not use; the safety checker is 1.2 GB of Stable Diffusion 1.5."""
+UNUSED = frozenset({"safety_checker", "image_encoder", "pe"})
+"""Parts that Easel does not use: the safety checker is 1.2 GB of Stable Diffusion 1.5, ``pe`` 6.9 GB of ERNIE-Image."""
 
 
 @dataclass(frozen=True, slots=True)

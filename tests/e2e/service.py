@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,23 @@ class Service:
         """Ask for pictures on the page; returns the job's id. The same key is the same request."""
         body = {"key": key or uuid.uuid4().hex, "prompt": prompt, **form}
         return int(self.call("/api/draw", body)["card"]["job_id"])
+
+    def edit(self, prompt: str, references: Sequence[bytes], *, key: str | None = None, **form: str) -> int:
+        """Ask for an edit of reference pictures, PNG files, on the page; returns the job's id."""
+        fields = {"key": key or uuid.uuid4().hex, "prompt": prompt, **form}
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="'
+        parts = [f'{head}{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
+        for file in references:
+            named = f'{head}references"; filename="reference.png"\r\nContent-Type: image/png\r\n\r\n'
+            parts.append(named.encode() + file + b"\r\n")
+        request = urllib.request.Request(
+            self.url + "/api/draw",
+            b"".join(parts) + f"--{boundary}--\r\n".encode(),
+            {"Origin": self.url, "Content-Type": f"multipart/form-data; boundary={boundary}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(json.loads(answer.read())["card"]["job_id"])
 
     def card(self, job_id: int) -> dict[str, Any]:
         """Return a job's card as the page shows it now."""

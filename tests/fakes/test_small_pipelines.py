@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.fakes.pipelines import load
 from tests.fakes.small_pipelines import SMALL_PIPELINES, SmallPipeline
+from tests.fakes.small_pipelines.plain import drawn_plainly, load_plainly
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +37,7 @@ def small(name: str) -> SmallPipeline:
 
 @pytest.fixture(scope="module")
 def pipe(name: str, small: SmallPipeline, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    pipe = load(small.build(tmp_path_factory.mktemp("small") / name, 0))
+    pipe = load_plainly(small.build(tmp_path_factory.mktemp("small") / name, 0), small)
     assert type(pipe).__name__ == name
     return pipe
 
@@ -51,21 +50,7 @@ def references() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def plain(pipe: Any, small: SmallPipeline, references: list[Image.Image]) -> Picture:
-    return drawn(pipe, small, image=references[0] if small.needs_reference else None)
-
-
-def drawn(pipe: Any, small: SmallPipeline, prompt: str = "a red cat", **more: Any) -> Picture:
-    arguments = {"height": 64, "width": 64, "max_area": 64 * 64} | more
-    known = inspect.signature(pipe.__call__).parameters
-    found: Picture = pipe(
-        prompt=prompt,
-        num_inference_steps=2,
-        generator=torch.Generator().manual_seed(5),
-        output_type="np",
-        **{key: value for key, value in arguments.items() if key in known and value is not None},
-        **small.call,
-    ).images[0]
-    return found
+    return drawn_plainly(pipe, small, "a red cat", references=references[: small.needs_reference])
 
 
 def apart(a: Picture, b: Picture) -> float:
@@ -80,8 +65,8 @@ def test_its_picture_has_contrast_and_no_holes(plain: Picture) -> None:
 def test_the_prompt_decides_the_picture(
     pipe: Any, small: SmallPipeline, plain: Picture, references: list[Image.Image]
 ) -> None:
-    image = references[0] if small.needs_reference else None
-    assert apart(drawn(pipe, small, "blue dog ball", image=image), plain) > STEP
+    other = drawn_plainly(pipe, small, "blue dog ball", references=references[: small.needs_reference])
+    assert apart(other, plain) > STEP
 
 
 def test_each_reference_decides_the_picture(
@@ -91,7 +76,7 @@ def test_each_reference_decides_the_picture(
         pytest.skip("draws from a prompt alone")
     last = plain
     for number in range(1, min(2, small.references) + 1):
-        edited = drawn(pipe, small, image=list(reversed(references))[:number])
+        edited = drawn_plainly(pipe, small, "a red cat", references=references[::-1][:number])
         assert apart(edited, last) > STEP
         last = edited
 
@@ -107,8 +92,8 @@ def test_its_call_reports_each_step(
         steps.append(step)
         return tensors
 
-    image = references[0] if small.needs_reference else None
-    assert apart(drawn(pipe, small, callback_on_step_end=done, image=image), plain) == 0
+    given = references[: small.needs_reference]
+    assert apart(drawn_plainly(pipe, small, "a red cat", references=given, callback_on_step_end=done), plain) == 0
     assert steps == [0, 1]
 
 

@@ -34,6 +34,7 @@ class KnownPipeline:
         prompt_tokens: Tokens of a prompt that it reads; 0: as ``max_sequence_length`` says.
         languages: BCP 47 primary tags of the languages that prompts may be in.
         arguments: Further arguments of each call.
+        unused: Parts that it has and that are not loaded.
         without: What it can't do although diffusers has a class for it, whose call fails.
         vae_dtype: Format that its VAE must have, as PyTorch names it; empty: that of the plan.
     """
@@ -47,6 +48,7 @@ class KnownPipeline:
     prompt_tokens: int = 0
     languages: tuple[str, ...] = ("en",)
     arguments: Mapping[str, object] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     without: frozenset[Capability] = frozenset()
     vae_dtype: str = ""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine.contract import Capability, NegativePromptSupport, Profile, Range, UnknownModel
@@ -19,6 +20,13 @@ _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|Processor|Extractor")
 
 _UNUSED: Mapping[str, object] = {"safety_checker": None}
 """Parts that are not loaded, with what a pipeline gets in their place."""
+
+_PACKAGES: Mapping[str, tuple[str, str]] = {
+    "ChatGLMTokenizer": ("sentencepiece", "pip install 'easel[kolors]'"),
+    "Qwen2VLProcessor": ("torchvision", "pip install torchvision, in the version for your PyTorch"),
+    "Qwen2_5_VLProcessor": ("torchvision", "pip install torchvision, in the version for your PyTorch"),
+}
+"""Classes that need a package which Easel does not install: the package, and how to get it."""
 
 _CLIP_TOKENS = 75
 _SIDES = range(64, 4097)
@@ -42,7 +50,9 @@ def describe(
         UnknownModel: Easel can't draw with it; one sentence says why.
     """
     signature = _signature(folder, index)
-    parts = dict(_parts(folder, index))
+    known = table.get(signature.name) or arguments.unknown(signature)
+    omitted = {name: value for name, value in {**_UNUSED, **dict.fromkeys(known.unused)}.items() if name in index}
+    parts = dict(_parts(folder, index, omitted.keys()))
     denoiser = next((name for name in parts if name in DENOISERS), "")
     if not denoiser:
         raise UnknownModel(f"The model in {folder} has neither a transformer nor a unet, and Easel draws with those.")
@@ -51,7 +61,6 @@ def describe(
         raise UnknownModel(
             f"The model in {folder} names no {lacking[0]}, which a {signature.name} draws with: it is no whole pipeline."
         )
-    known = table.get(signature.name) or arguments.unknown(signature)
     config = read(folder / denoiser / "config.json")
     side = _side(folder, parts, config, read) or known.side
     usual = _profile(base, signature, known, frozenset(parts), side, config, index)
@@ -60,7 +69,7 @@ def describe(
         title=signature.name,
         pipelines=(signature.name,),
         parts=parts,
-        omitted={name: value for name, value in _UNUSED.items() if name in index},
+        omitted=omitted,
         denoiser=denoiser,
         native_side=side,
         multiple=known.multiple,
@@ -98,9 +107,9 @@ def _signature(folder: Path, index: Mapping[str, object]) -> Signature:
     return found
 
 
-def _parts(folder: Path, index: Mapping[str, object]) -> Iterator[tuple[str, Part]]:
+def _parts(folder: Path, index: Mapping[str, object], omitted: Collection[str]) -> Iterator[tuple[str, Part]]:
     for name, kind in index.items():
-        if name.startswith("_") or name in _UNUSED or not isinstance(kind, list) or len(kind) != 2:
+        if name.startswith("_") or name in omitted or not isinstance(kind, list) or len(kind) != 2:
             continue
         library, made = kind
         if library is None or made is None:
@@ -112,6 +121,9 @@ def _parts(folder: Path, index: Mapping[str, object]) -> Iterator[tuple[str, Par
             )
         if not (folder / name).is_dir():
             raise UnknownModel(f"The model in {folder} is damaged: its folder {name!r} is missing; copy it again.")
+        package, how = _PACKAGES.get(made, ("", ""))
+        if package and find_spec(package) is None:
+            raise UnknownModel(f"The model in {folder} needs the package {package} for its {name}: {how}.")
         yield name, Part(library, frozenset({made}), weights=_WEIGHTLESS.search(made) is None)
 
 

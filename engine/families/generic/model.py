@@ -23,10 +23,11 @@ from engine.families.family import EmbedPrompt, Family
 from engine.families.generic import arguments
 from engine.families.generic.arguments import IMAGE, MASK, call_arguments, guidance_argument
 from engine.families.generic.encoded_prompts import keep_encoded
+from engine.families.generic.models import PIPELINES
 from engine.families.generic.paused_call import PausedCall
 from engine.families.generic.previews import LatentPreviews
 from engine.families.generic.signature import Signature, sibling, signature_of
-from engine.families.generic.spec import PIPELINES, SPEC
+from engine.families.generic.spec import SPEC
 from engine.families.spec import DENOISERS
 
 Picture = NDArray[np.float32]

@@ -18,6 +18,7 @@ class SmallPipeline:
         references: Most reference pictures; 0: it draws from a prompt alone.
         needs_reference: Whether it can't draw without a reference.
         guidance: Name of the argument for the guidance scale; empty if it has no effect.
+        vae_dtype: Format that its VAE must have, as PyTorch names it; empty: that of the other parts.
         package: Distribution that its parts need and that Easel does not install by itself; empty for none.
         call: Further arguments for a plain call that is short and whose seed decides the picture.
     """
@@ -26,13 +27,14 @@ class SmallPipeline:
     references: int = 0
     needs_reference: bool = False
     guidance: str = "guidance_scale"
+    vae_dtype: str = ""
     package: str = ""
     call: Mapping[str, object] = field(default_factory=dict)
 
 
 SMALL_PIPELINES: Mapping[str, SmallPipeline] = {
     "ChromaPipeline": SmallPipeline(flux.chroma),
-    "ErnieImagePipeline": SmallPipeline(others.ernie_image),
+    "ErnieImagePipeline": SmallPipeline(others.ernie_image, call={"use_pe": False}),
     "Flux2KleinPipeline": SmallPipeline(flux.flux2_klein, references=4, guidance=""),
     "FluxKontextPipeline": SmallPipeline(flux.flux_kontext, references=1),
     "FluxPipeline": SmallPipeline(flux.flux),
@@ -48,6 +50,6 @@ SMALL_PIPELINES: Mapping[str, SmallPipeline] = {
     "QwenImagePipeline": SmallPipeline(qwen.qwen_image, guidance="true_cfg_scale"),
     "SanaPipeline": SmallPipeline(others.sana, call={"use_resolution_binning": False}),
     "StableDiffusion3Pipeline": SmallPipeline(others.sd3),
-    "ZImageOmniPipeline": SmallPipeline(others.z_image_omni),
+    "ZImageOmniPipeline": SmallPipeline(others.z_image_omni, references=4, vae_dtype="bfloat16"),
 }
 """Classes that the generic family is tried with."""

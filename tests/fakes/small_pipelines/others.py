@@ -26,6 +26,8 @@ from diffusers import (
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     Mistral3Config,
     Mistral3Model,
     Qwen3Config,
@@ -223,7 +225,7 @@ def sana(folder: Path, seed: int = 0) -> Path:
 
 
 def ernie_image(folder: Path, seed: int = 0) -> Path:
-    """Save an ErnieImagePipeline without the model that rewrites prompts."""
+    """Save an ErnieImagePipeline with the language model that would rewrite prompts."""
     torch.manual_seed(seed)
     tokenizer = qwen_tokenizer()
     encoder = Mistral3Config(
@@ -259,6 +261,18 @@ def ernie_image(folder: Path, seed: int = 0) -> Path:
         vae=flux2_vae(),
         text_encoder=Mistral3Model(encoder),
         tokenizer=tokenizer,
+        pe=Ministral3ForCausalLM(
+            Ministral3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=WIDTH // 2,
+            )
+        ),
+        pe_tokenizer=tokenizer,
         scheduler=flow_scheduler(use_dynamic_shifting=False),
     )
     return save(pipe, folder)

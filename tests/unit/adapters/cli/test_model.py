@@ -71,8 +71,8 @@ def line(listed: str, name: str) -> str:
 def test_a_model_from_the_hub_and_back(model: Model, folder: Path, hub: Hub) -> None:
     code, out, err = model("list")
     assert (code, err) == (0, "")
-    assert line(out, "mine") == f"* mine            not here  [Mine; {REPO}; MIT]"
-    assert line(out, "demo").startswith("  demo            bundled  [")
+    assert " ".join(line(out, "mine").split()) == f"* mine not here [Mine; {REPO}; MIT]"
+    assert " ".join(line(out, "demo").split()).startswith("demo bundled [")
     assert out.splitlines()[-1] == f"Models are kept in {folder / 'data' / 'models'}."
     assert hub.asked == []
 
@@ -80,7 +80,7 @@ def test_a_model_from_the_hub_and_back(model: Model, folder: Path, hub: Hub) -> 
     said = f"{REPO}: 0.5 MB of 0.5 MB to download.\n{REPO} is here: 0.5 MB came, commit {COMMIT[:8]}.\n"
     assert (code, out) == (0, said)
     assert err.splitlines()[-1] == f"downloading {REPO}: 0.5 MB of 0.5 MB (100 %)"
-    assert f"* mine            here, 0.5 MB, commit {COMMIT[:8]}  " in model("list")[1]
+    assert f"here, 0.5 MB, commit {COMMIT[:8]}  " in line(model("list")[1], "mine")
     assert model("pull", REPO)[:2] == (0, f"{REPO} is here and the newest there is: commit {COMMIT[:8]}.\n")
 
     code, out, err = model("remove", "mine")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.contract import Capability, NegativePromptSupport, Range, UnknownModel
+from engine.families.generic import describe
 from engine.families.registry import any_call, of_any_pipeline, of_pipeline
 from engine.folders import index_of, profile_of
 from tests.fakes import models
@@ -154,6 +155,22 @@ def test_a_part_whose_folder_is_missing(tmp_path: Path) -> None:
     (folder / "vae").rmdir()
     with pytest.raises(UnknownModel, match="'vae' is missing"):
         profile_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("library", "made", "package"),
+    [("transformers", "Qwen2VLProcessor", "torchvision"), ("kolors", "ChatGLMTokenizer", "sentencepiece")],
+)
+def test_a_part_that_needs_a_package_which_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, made: str, package: str
+) -> None:
+    folder = folder_of(tmp_path / "m", "FluxPipeline", {**FLUX, "processor": [library, made]})
+    here: dict[str, bool] = {}
+    monkeypatch.setattr(describe, "find_spec", here.get)
+    with pytest.raises(UnknownModel, match=f"needs the package {package} for its processor: pip install"):
+        profile_of(folder)
+    here[package] = True
+    assert profile_of(folder).pipeline == "FluxPipeline"
 
 
 def test_parts_that_are_none_and_settings_are_no_parts(tmp_path: Path) -> None:

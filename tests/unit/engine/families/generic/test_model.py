@@ -26,6 +26,7 @@ from engine.families.generic.model import CallState, Generic
 from engine.folders import profile_of
 from engine.spec import ModelSpec
 from tests.fakes.small_pipelines import SMALL_PIPELINES, SmallPipeline
+from tests.fakes.small_pipelines.plain import drawn_plainly
 
 pytestmark = pytest.mark.slow
 
@@ -106,24 +107,17 @@ def plain(pipe: Any, recipe: Recipe, small: SmallPipeline, references: Sequence[
     """Draw as somebody would who calls the pipeline."""
     if references is None:
         references = [picture()] if small.needs_reference else []
-    pictures = [Pillow.fromarray(pixels) for pixels in references]
-    wanted: dict[str, Any] = {"height": recipe.height, "width": recipe.width, "max_area": recipe.width * recipe.height}
-    if small.guidance:
-        wanted[small.guidance] = recipe.guidance
-    if recipe.negative or (small.guidance == "true_cfg_scale" and recipe.guidance > 1):
-        wanted["negative_prompt"] = recipe.negative
-    if pictures:
-        wanted["image"] = pictures if len(pictures) > 1 else pictures[0]
-    known = inspect.signature(pipe.__call__).parameters
-    found: Picture = pipe(
-        prompt=recipe.prompt,
-        num_inference_steps=recipe.steps,
-        generator=torch.Generator().manual_seed(recipe.seed),
-        output_type="np",
-        **{key: value for key, value in wanted.items() if key in known},
-        **small.call,
-    ).images[0]
-    return found
+    return drawn_plainly(
+        pipe,
+        small,
+        recipe.prompt,
+        size=(recipe.width, recipe.height),
+        steps=recipe.steps,
+        seed=recipe.seed,
+        guidance=recipe.guidance,
+        negative=recipe.negative,
+        references=[Pillow.fromarray(pixels) for pixels in references],
+    )
 
 
 def apart(a: Picture, b: Picture) -> float:
