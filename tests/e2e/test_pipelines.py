@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from selenium.webdriver.support.ui import Select
 
 from tests.e2e.service import Service
+from tests.e2e.web.browser import Browser
+from tests.e2e.web.test_source_image import draw
 from tests.fakes.small_pipelines import SMALL_PIPELINES
 from tests.fakes.small_pipelines.plain import drawn_plainly, load_plainly
 
@@ -100,3 +104,25 @@ def test_its_stored_picture_is_that_of_the_plain_call(service: Service, drawn: C
 @pytest.mark.parametrize("name", EDITING)
 def test_its_stored_edit_is_that_of_the_plain_call(service: Service, edited: Callable[[str], int], name: str) -> None:
     assert np.array_equal(stored(service, edited(name)), plain(service, name, EDITING[name]))
+
+
+@pytest.mark.browser
+def test_a_person_draws_and_edits_with_klein_on_the_page(service: Service, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for number, file in enumerate(files):
+        file.write_bytes(png(reference(number)))
+    browser = Browser(tmp_path)
+    try:
+        browser.open(service.url)
+        Select(browser.one("#model")).select_by_value(model_of("Flux2KleinPipeline"))
+        browser.one("#advanced summary").click()
+        browser.one("#seed").send_keys(str(SEED))
+        made = draw(browser, PROMPT)
+        assert np.array_equal(stored(service, made), plain(service, "Flux2KleinPipeline"))
+        browser.one("#references").send_keys("\n".join(map(str, files)))
+        browser.until(lambda: len(browser.all(".reference-name")) == 2, "both references")
+        made = draw(browser, PROMPT)
+        assert np.array_equal(stored(service, made), plain(service, "Flux2KleinPipeline", 2))
+        assert browser.complaints() == []
+    finally:
+        browser.close()

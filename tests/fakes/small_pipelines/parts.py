@@ -72,7 +72,7 @@ def flux2_vae() -> AutoencoderKLFlux2:
 def qwen_vae(levels: int = 4) -> AutoencoderKLQwenImage:
     """Return Qwen-Image's VAE, which is one of videos; a latent is 2 ** (levels - 1) pixels wide."""
     made = AutoencoderKLQwenImage(
-        base_dim=4,
+        base_dim=2,
         dim_mult=[1, 2, *(4,) * (levels - 2)],
         num_res_blocks=1,
         temperal_downsample=[False, *(True,) * (levels - 2)],

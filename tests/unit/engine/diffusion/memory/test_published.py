@@ -26,7 +26,7 @@ from transformers import (
 
 from engine.contract import Profile
 from engine.diffusion.memory.estimate import Estimate
-from engine.families.generic.spec import MODELS
+from engine.families.generic.models import MODELS
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image_turbo
