@@ -139,6 +139,10 @@ class Profile:
     cost: float = 1.0
 
 
+MADE_CONTROL = "canny"
+"""The kind of control picture that the engine makes from any picture; those of other kinds are given ready-made."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoraRequest:
     """A LoRA that one picture is drawn with.

@@ -95,6 +95,8 @@ def _form(args: argparse.Namespace) -> DrawForm:
         strength=args.strength,
         sampler=args.sampler,
         clip_skip=args.clip_skip,
+        control=args.control,
+        control_weight=args.control_weight,
         lora=None if args.lora is None else ", ".join(args.lora),
         private=args.private or None,
     )

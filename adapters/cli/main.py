@@ -172,6 +172,8 @@ def _draw(command: argparse.ArgumentParser) -> None:
         help="a picture that the prompt says how to edit; up to four times, in order",
     )
     command.add_argument("--strength", metavar="X", help="how far to move away from the picture, 0.05 to 1 (0.6)")
+    command.add_argument("--control", metavar="KIND", help="--image is a control picture of this kind, such as canny")
+    command.add_argument("--control-weight", metavar="X", help="how strongly it counts, 0 to 2 (1)")
     command.add_argument("--sampler", metavar="NAME", help='as A1111 calls it, such as "DPM++ 2M Karras"')
     command.add_argument(
         "--clip-skip", metavar="N", help="layers of CLIP to stop before the end, 1 to 12 as A1111 counts (SDXL, SD 1.5)"

@@ -95,6 +95,7 @@ def profile_json(profile: Profile) -> Json:
         "guidance": _limits(profile.guidance),
         "sampler": profile.sampler,
         "samplers": list(profile.samplers),
+        "controls": list(profile.controls),
         "clip_skip": _limits(Range(profile.clip_skip, 1, MAX_CLIP_SKIP)) if profile.clip_skip else None,
         "negative": profile.negative.value,
         "negative_default": profile.negative_default,

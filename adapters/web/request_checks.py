@@ -156,7 +156,7 @@ _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
 _REFERENCES = "references"
-_NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength", "clip_skip"})
+_NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength", "clip_skip", "control_weight"})
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
 
@@ -184,6 +184,8 @@ class DrawBody(_Body):
     strength: str | None = None
     sampler: str | None = None
     clip_skip: str | None = None
+    control: str | None = None
+    control_weight: str | None = None
     lora: str | None = None
 
 

@@ -184,7 +184,11 @@ def facts_of(
         ("fact.clip_skip", str(request.clip_skip) if request.clip_skip else ""),
         ("fact.guidance", durations.number(request.guidance, locale)),
         ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
-        ("fact.strength", durations.number(request.strength, locale) if request.image else ""),
+        (
+            "fact.control",
+            f"{request.control} {durations.number(request.control_weight, locale)}" if request.control else "",
+        ),
+        ("fact.strength", durations.number(request.strength, locale) if request.image and not request.control else ""),
         (
             "fact.references",
             text(locale, "fact.references.pictures", n=len(request.references)) if request.references else "",

@@ -119,7 +119,7 @@ def vary(request: DrawRequest, index: int, rng: random.Random) -> DrawRequest:
 def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int]) -> DrawRequest:
     """Return the request that enlarges picture ``index``: its file is the source image; prompt and seed stay.
 
-    References are left out: they have done their part, and no model takes both.
+    References and control are left out: they have done their part, and ``image`` is another picture now.
 
     Args:
         request: The picture's request.
@@ -140,6 +140,8 @@ def upscale(request: DrawRequest, index: int, image: str, size: tuple[int, int])
         variation_seed=0,
         upscale=size[0] / request.width,
         references=(),
+        control="",
+        control_weight=1.0,
     )
 
 

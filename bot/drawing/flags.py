@@ -15,6 +15,7 @@ from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.texts import invisible, nearest, shown
 from bot.drawing import lora_syntax
+from bot.drawing.control_rules import WEIGHT
 from bot.drawing.styles import Style
 from engine.contract import LoraRequest, Profile
 
@@ -47,6 +48,7 @@ _AMOUNTS: Mapping[str, re.Pattern[str]] = {
         ("clip_skip", _WHOLE, ""),
         ("guidance", _DECIMAL, ""),
         ("strength", _DECIMAL, ""),
+        ("control_weight", _DECIMAL, ""),
     )
 }
 # Characters that end a value: the first ones before anything but a digit (1,000 continues), the second ones only
@@ -90,10 +92,12 @@ _FLAGS = (
     _Flag("strength", "strength"),
     _Flag("sampler", "sampler"),
     _Flag("clip-skip", "clip_skip"),
+    _Flag("control", "control"),
+    _Flag("control-weight", "control_weight"),
     _Flag("lora", "lora", _Value.ITEM),
     _Flag("private", "private", _Value.NOTHING),
 )
-_ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip"}
+_ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip", "control_weight": "control-weight"}
 
 FLAG_NAMES = tuple(flag.name for flag in _FLAGS)
 """Names of the flags, without dashes and aliases."""
@@ -120,8 +124,11 @@ _SYNONYMS = {
     "sampler_name": "sampler",
     "sampling": "sampler",
     "lyco": "lora",
+    "controlnet": "control",
+    "control-scale": "control-weight",
+    "control-strength": "control-weight",
 }
-_NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength", "clip_skip"})
+_NUMBERS = frozenset({"size", "seed", "count", "steps", "guidance", "strength", "clip_skip", "control_weight"})
 _KNOWN = {flag.name: flag for flag in _FLAGS}
 _KNOWN |= {alias: _KNOWN[name] for alias, name in _ALIASES.items()}
 # Two hyphens of any kind, or the one or two dashes that apps replace them by.
@@ -411,6 +418,10 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
         flags.append(f"--sampler {_in_quotes(request.sampler)}")
     if request.clip_skip:
         flags.append(f"--clip-skip {request.clip_skip}")
+    if request.control:
+        flags.append(f"--control {request.control}")
+        if request.control_weight != WEIGHT.default:
+            flags.append(f"--control-weight {request.control_weight:g}")
     if request.private:
         flags.append("--private")
     return f"{request.typed} {' '.join(flags)}"

@@ -13,6 +13,7 @@ from bot.core.recipes import MAX_SEED, new_seed
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
 from bot.drawing import flags, lora_syntax
+from bot.drawing.control_rules import check_control
 from bot.drawing.flags import RATIO, SIZE, strip_unit
 from bot.drawing.lora_rules import check_loras
 from bot.drawing.model_choice import choose_model
@@ -102,7 +103,8 @@ def check_form(
         raise BadInput("refusal.references.image")
     if profile.needs_reference and not references and source is None:
         raise BadInput("refusal.references.needed", model=profile.title)
-    strength = _strength(form.strength, source, profile)
+    control, control_weight = check_control(form, source, profile, profiles)
+    strength = 1.0 if control else _strength(form.strength, source, profile)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
@@ -141,6 +143,8 @@ def check_form(
         references=tuple(reference.file for reference in references),
         sampler=_sampler(form.sampler, profile),
         clip_skip=_clip_skip(form.clip_skip, profile),
+        control=control,
+        control_weight=control_weight,
     )
 
 

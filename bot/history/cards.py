@@ -135,6 +135,8 @@ def help_card(
         lines.append(("help.sampler", {"example": f'"{model.samplers[1]}"', "known": list_names(model.samplers)}))
     if model.prompt_syntax:
         lines.append(("help.syntax", {"skip": model.clip_skip}))
+    if model.controls:
+        lines.append(("help.control", {"example": model.controls[0], "known": ", ".join(model.controls)}))
     if model.negative is not NegativePromptSupport.NEVER:
         lines.append(("help.no", {}))
     if styles:

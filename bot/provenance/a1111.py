@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from engine.contract import Recipe
+from engine.contract import MADE_CONTROL, Recipe
 
 KEYWORD = "parameters"
 """Keyword of the text in a PNG."""
@@ -67,7 +67,8 @@ def parameters(
         "Model revision": revision[:_COMMIT_CHARS],
         "Variation seed": str(recipe.variation_seed) if recipe.variation else "",
         "Variation seed strength": f"{recipe.variation:g}" if recipe.variation else "",
-        "Denoising strength": f"{recipe.strength:g}" if recipe.image else "",
+        "Denoising strength": f"{recipe.strength:g}" if recipe.image and not recipe.control else "",
+        "ControlNet 0": _controlnet(recipe) if recipe.control else "",
         "Mask": "yes" if recipe.mask else "",
         "References": str(len(recipe.references)) if recipe.references else "",
         "Hires upscale": f"{upscale:g}" if upscale else "",
@@ -81,6 +82,13 @@ def parameters(
         lines.append(f"{_NEGATIVE} {_safe(recipe.negative)}")
     lines.append(", ".join(f"{key}: {_quote(value)}" for key, value in settings.items() if value))
     return "\n".join(lines)
+
+
+def _controlnet(recipe: Recipe) -> str:
+    """Return the control picture's settings as A1111's ControlNet extension writes them; its kind stands for the model."""
+    module = recipe.control if recipe.control == MADE_CONTROL else "none"
+    weight = f"{recipe.control_weight:g}"
+    return f"Module: {module}, Model: {recipe.control}, Weight: {weight}, Resize Mode: Crop and Resize, Control Mode: Balanced"
 
 
 def easel_version() -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CANNY = "canny"
-"""The kind of control picture that is made from any picture."""
-
 LOW, HIGH = 100, 200
 """Thresholds of the gradient, as diffusers' and A1111's examples have them: edges begin above the higher one and go on
 above the lower one."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from engine.contract import BadImage, Recipe
-from engine.diffusion.edges import CANNY, canny, is_edge_map
+from engine.contract import MADE_CONTROL, BadImage, Recipe
+from engine.diffusion.edges import canny, is_edge_map
 from engine.families.denoise_state import InitImage
 
 MAX_PIXELS = 50_000_000
@@ -113,7 +113,7 @@ def read_control(recipe: Recipe) -> NDArray[np.uint8]:
         BadImage: The file is missing, is no picture, is truncated or has too many pixels.
     """
     pixels = np.array(_fitted(_open(recipe.image, "control picture"), (recipe.width, recipe.height)), np.uint8)
-    if recipe.control != CANNY or is_edge_map(pixels):
+    if recipe.control != MADE_CONTROL or is_edge_map(pixels):
         return pixels
     return np.repeat(canny(pixels)[..., None], 3, axis=2)
 

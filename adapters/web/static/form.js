@@ -11,7 +11,7 @@ const DRAFT = "easel.draft";
 const FIELDS = ["prompt", "count", "seed", "steps", "guidance", "negative", "own-size", "model", "sampler", "clip-skip"];
 
 /** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
-const HOLDS = { size: "own-size", clip_skip: "clip-skip" };
+const HOLDS = { size: "own-size", clip_skip: "clip-skip", control_weight: "control-weight" };
 
 /** The size that is no preset: as the picture to start from, or the first reference. */
 const LIKE = "like";
@@ -42,7 +42,7 @@ export class Form {
     this.most = most;
     for (const model of models) field("model").append(new Option(model.title, model.name));
     field("model-field").hidden = models.length < 2;
-    field("image-field").hidden = !models.some(({ can }) => can.includes("image"));
+    field("image-field").hidden = !models.some(({ can, controls }) => can.includes("image") || controls.length);
     field("references-field").hidden = !models.some(({ can }) => can.includes("edit"));
     this.picture.start(largest);
     this.references.start(largest, together);

@@ -1,4 +1,4 @@
-/** The picture to start from: chosen, dropped or pasted; shown small, with its strength, until it is taken away. */
+/** The picture to start from, or to follow (control): chosen, dropped or pasted; shown small until it is taken away. */
 
 import { t } from "./texts.js";
 import { NotTaken, sketch, take } from "./thumbs.js";
@@ -18,12 +18,17 @@ export class Start {
     this.most = most;
     part("image").addEventListener("change", (event) => this.take(event.target.files));
     part("image-remove").addEventListener("click", () => this.remove());
-    part("strength").addEventListener("input", () => this.#tell());
+    for (const id of ["strength", "control-weight"]) part(id).addEventListener("input", () => this.#tell());
+    part("control").addEventListener("change", () => this.#offer());
   }
 
   /** Say whether the chosen model can start from a picture; `blocked`: whether references are in its way. */
-  wear({ can }, blocked) {
-    const able = can.includes("image");
+  wear({ can, controls }, blocked) {
+    const able = can.includes("image") || controls.length > 0;
+    const chosen = part("control").value;
+    const none = new Option(t("control.none"), "");
+    part("control").replaceChildren(none, ...controls.map((kind) => new Option(kind, kind, false, kind === chosen)));
+    this.#offer();
     part("image").disabled = blocked;
     part("image-about").textContent = blocked ? t("image.references") : able ? "" : t("image.none");
   }
@@ -31,6 +36,11 @@ export class Start {
   /** What a request says of it: nothing where there is none. */
   body() {
     if (!this.picture) return {};
+    const control = part("control").value;
+    if (control) {
+      const weight = part("control-weight");
+      return weight.value === weight.defaultValue ? { control } : { control, control_weight: weight.value };
+    }
     const strength = part("strength");
     const usual = strength.value === strength.defaultValue;
     return usual ? {} : { strength: strength.value };
@@ -55,7 +65,8 @@ export class Start {
   remove() {
     this.picture = null;
     part("image").value = "";
-    part("strength").value = part("strength").defaultValue;
+    for (const id of ["strength", "control-weight"]) part(id).value = part(id).defaultValue;
+    part("control").value = "";
     this.#show();
     part("image").focus();
     this.onChange();
@@ -79,7 +90,7 @@ export class Start {
     const { picture } = this;
     part("image-zone").hidden = Boolean(picture);
     part("image-kept").hidden = !picture;
-    part("strength-field").hidden = !picture;
+    this.#offer();
     this.#complain("");
     this.#tell();
     if (!picture) return;
@@ -93,8 +104,16 @@ export class Start {
     picture.bitmap = null;
   }
 
+  // A control picture has a weight, and a picture to start from a strength.
+  #offer() {
+    const control = part("control");
+    part("control-field").hidden = !this.picture || control.options.length < 2;
+    part("control-weight-field").hidden = !this.picture || !control.value;
+    part("strength-field").hidden = !this.picture || Boolean(control.value);
+  }
+
   #tell() {
-    part("strength-value").textContent = part("strength").value;
+    for (const id of ["strength", "control-weight"]) part(`${id}-value`).textContent = part(id).value;
   }
 
   #complain(sentence) {
