@@ -352,9 +352,9 @@ class Studio:
             lora=next(usable, ""),
         )
 
-    def refused(self, refusal: Refusal, locale: str) -> Card:
-        """Return a refusal as a private card."""
-        return job_card.refused(refusal, locale)
+    def refused(self, refusal: Refusal, locale: str, surface: str = "") -> Card:
+        """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``)."""
+        return job_card.refused(refusal, locale, surface)
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
         """Return a message of the catalogue."""

@@ -39,8 +39,8 @@ def echo_card(card: Card) -> None:
 
 
 def report_error(refusal: Refusal) -> None:
-    """Print a refusal as one line on stderr."""
-    _line(text(refusal.key, **refusal.params))
+    """Print a refusal as one line on stderr, in the command line's own wording where it has one."""
+    _line(text(i18n.own_key("cli", refusal.key), **refusal.params))
 
 
 def warn(key: str, **params: str | int | float) -> None:

@@ -106,7 +106,7 @@ class ErrorMiddleware:
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
-        sentence = self._studio.refused(refusal, locale_of(request)).status
+        sentence = self._studio.refused(refusal, locale_of(request), "web").status
         if "text/html" in request.headers.get("Accept", ""):  # the browser shows the answer itself
             answer = web.Response(text=sentence, status=status)
         else:

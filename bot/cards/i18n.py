@@ -49,6 +49,17 @@ def known(key: str) -> bool:
     return bool(key) and key in catalogue(LOCALES[0])
 
 
+def own_key(surface: str, key: str) -> str:
+    """Return the key of a surface's own wording, such as ``refusal.lora.unknown.cli``; the key itself if it has none.
+
+    Args:
+        surface: The last part of its keys: ``cli`` or ``web``, where people type no commands of chats; empty for none.
+        key: Message id.
+    """
+    own = f"{key}.{surface}"
+    return own if surface and known(own) else key
+
+
 def texts(locale: str, prefix: str) -> dict[str, str]:
     """Return every message whose key starts with ``prefix``, with its fields still in braces."""
     messages = catalogue(locale_of(locale))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.cards import durations
-from bot.cards.i18n import known, text
+from bot.cards.i18n import known, own_key, text
 from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, rows_of
 from bot.core import recipes
 from bot.core.cards import Button, ButtonPress, Card, Fact, PendingImages, Tone
@@ -137,12 +137,13 @@ def unclear(job: Job) -> Card:
     )
 
 
-def refused(refusal: Refusal, locale: str) -> Card:
-    """Return a refusal as a private card."""
+def refused(refusal: Refusal, locale: str, surface: str = "") -> Card:
+    """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``)."""
     if refusal.key in _FOR_OPERATORS:
         # Where the files of this machine lie is for its operator: the log and /readyz say it.
         return Card(Tone.PROBLEM, text(locale, "unavailable.storage"), private=True, final=True)
-    return Card(Tone.PROBLEM, text(locale, refusal.key, **refusal.params), private=True, final=True)
+    key = own_key(surface, refusal.key)
+    return Card(Tone.PROBLEM, text(locale, key, **refusal.params), private=True, final=True)
 
 
 def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:

@@ -78,3 +78,10 @@ async def test_a_bad_one_is_refused_at_its_field(app: WebHarness) -> None:
     status, answer = await app.post("/api/draw", {"key": app.key(), "prompt": "a cat", "lora": "theirs"})
     assert (status, answer["error"]["key"]) == (400, "refusal.lora.no_model")
     assert await app.count("jobs") == 0
+
+
+async def test_a_refusal_names_the_forms_field_and_no_command_of_chats(app: WebHarness) -> None:
+    status, answer = await app.post("/api/draw", {"key": app.key(), "prompt": "a cat", "lora": "inkk"})
+    assert status == 400
+    assert answer["error"]["key"] == "refusal.lora.unknown"
+    assert answer["error"]["text"].endswith("did you mean ink? The form's field “LoRAs” lists them.")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.cards.i18n import LOCALES, known, locale_of, text
+from bot.cards.i18n import LOCALES, known, locale_of, own_key, text
 from bot.core.errors import Key
 from bot.core.texts import shown
 
@@ -33,6 +33,11 @@ def test_any_tag_is_mapped_to_a_language_that_easel_speaks(tag: str | None, loca
 def test_the_persons_language_is_spoken() -> None:
     assert text("en", "button.cancel") == "Cancel"
     assert text("zh-Hans", "button.cancel") == "取消"
+
+
+def test_a_surface_may_have_its_own_wording() -> None:
+    assert own_key("cli", "refusal.lora.unknown") == "refusal.lora.unknown.cli"
+    assert own_key("telegram", "refusal.lora.unknown") == own_key("", "refusal.lora.unknown") == "refusal.lora.unknown"
 
 
 def test_n_chooses_the_plural() -> None:

@@ -59,6 +59,7 @@ BUILT = {
         f"note.engine.{code}"
         for code in (PROMPT_CUT, SAFER, OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
     ),
+    *(f"refusal.lora.{what}.{surface}" for what in ("unknown", "none_near") for surface in ("cli", "web")),
     *(f"licence.{term}" for term in LicenceTerm),
     *(f"quota.counted_{where}" for where in ("here", "everywhere")),
 }
