@@ -284,7 +284,7 @@ class Image(ImageInfo):
         recipe_id: Id of its recipe.
         data: The encoded file.
         mime: Media type of ``data``.
-        loras: Name of each LoRA that took part, and the first digits of its file's SHA-256.
+        loras: Name of each LoRA that took part, and the first 12 hexadecimal digits of the SHA-256 of its tensors.
     """
 
     recipe_id: str

@@ -212,6 +212,7 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
         style=request.style,
         precision=image.precision,
         revision=image.revision,
+        lora_hashes=image.loras,
     )
 
 

@@ -53,7 +53,7 @@ def parameters(
         upscale: Factor by which the picture was enlarged; 0 if it was not.
         precision: Number format that it was drawn in; empty if unknown.
         revision: Commit of the model's files on their hub; empty if they have none.
-        lora_hashes: Name of each LoRA and the first digits of its file's SHA-256, which Civitai finds it by.
+        lora_hashes: ``Image.loras``: A1111 and Civitai (AutoV3) find a LoRA by these digits.
     """
     factor = upscale or 1.0
     settings = {

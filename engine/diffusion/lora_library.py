@@ -29,7 +29,8 @@ SET_BYTES = 2**29
 MAX_FILE = 4 * 2**30
 """Largest file in bytes; the largest LoRAs of today have 2 GB."""
 
-_DIGEST_CHARS = 10
+_DIGEST_CHARS = 12
+"""As many as A1111 writes."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class LoraSet:
     Attributes:
         hooks: What they change, by layer; empty for no LoRAs.
         text: What of them changes the text encoders, for the key of cached prompts; empty: nothing.
-        digests: SHA-256 of each file by the LoRA's name, the first 10 hexadecimal digits.
+        digests: Name of each LoRA, and the first 12 hexadecimal digits of ``Adapter.tensors_digest``.
         extras: Names by content and weights, for the setup of a picture; empty for no LoRAs.
     """
 
@@ -123,7 +124,7 @@ class LoraLibrary:
         except UnknownModel as e:
             raise UnknownLora(f"{' and '.join(one.name for one in wanted)}: {e}.") from e
         text = [f"{each.adapter.digest} {one.weight!r}" for one, each in found if each.adapter.changes_text]
-        digests = tuple((one.name, each.adapter.digest[:_DIGEST_CHARS]) for one, each in found)
+        digests = tuple((one.name, each.adapter.tensors_digest[:_DIGEST_CHARS]) for one, each in found)
         model.sets[key] = made = LoraSet(hooks, " ".join(text), digests, f"loras {key}")
         while len(model.sets) > 1 and sum(each.nbytes for each in model.sets.values()) > self._most_sets:
             model.sets.popitem(last=False)

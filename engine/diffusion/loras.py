@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 from weakref import ReferenceType, ref
@@ -87,11 +87,14 @@ class Adapter:
 
     Attributes:
         layers: What it changes, with alphas multiplied in.
-        digest: SHA-256 of its file in hexadecimal digits.
+        digest: Digest of its file in hexadecimal digits, its metadata included.
+        tensors_digest: SHA-256 of the file behind its header, in hexadecimal digits: what A1111 and Civitai (AutoV3) know
+            a LoRA by, since tools rewrite the metadata.
     """
 
     layers: Mapping[Place, LayerDelta]
     digest: str = ""
+    tensors_digest: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -129,18 +132,17 @@ def read(path: Path, targets: Targets) -> Adapter:
     Raises:
         UnknownModel: A tensor can't be applied. The message says which and why; it begins in small letters.
     """
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
     with safe_open(path, "pt") as opened:
         adapter_config = _metadata((opened.metadata() or {}).get(METADATA))
         tensors = {key: _wide(opened.get_tensor(key)) for key in opened.keys()}  # noqa: SIM118  # it is no mapping
+    digests = _digests(path)
     layers, unknown = _sorted(tensors, targets.tables)
     if unknown:
         translated = _translated(tensors, adapter_config, targets)
         if translated is not None:
-            return Adapter(translated, digest)
+            return Adapter(translated, *digests)
         _refuse(unknown, len(tensors))
-    return Adapter(_adapter(layers, adapter_config, targets), digest)
+    return Adapter(_adapter(layers, adapter_config, targets), *digests)
 
 
 def _translated(
@@ -219,6 +221,15 @@ def _adapter(
                 raise UnknownModel(f"it has the layer {name} twice, with other weights")
             start = stop
     return whole
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """Return ``Adapter.digest`` and ``Adapter.tensors_digest`` of a safetensors file; its content is read once."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        header = file.read(int.from_bytes(length, "little"))
+        tensors = file_digest(file, "sha256")
+    return sha256(length + header + tensors.digest()).hexdigest(), tensors.hexdigest()
 
 
 def _shape(layers: list[Geometry | None]) -> Geometry:

@@ -254,7 +254,7 @@ class FakeEngine:
                     revision=state.revision,
                     device=state.device,
                     loras=tuple(
-                        (lora.name, hashlib.sha256(lora.name.encode()).hexdigest()[:10]) for lora in recipe.loras
+                        (lora.name, hashlib.sha256(lora.name.encode()).hexdigest()[:12]) for lora in recipe.loras
                     ),
                 )
             except OSError as error:

@@ -15,7 +15,7 @@ import pytest
 
 from adapters.cli import draw, main
 from bot.core.errors import BadInput, Unavailable
-from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image
+from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image, LoraInfo
 from tests.fakes.editing import EDITOR, PLAIN
 from tests.fakes.engine import FakeEngine
 from tests.fakes.png_texts import read_texts
@@ -110,6 +110,40 @@ def test_what_can_not_be_used_is_one_line(
     assert (out, len(err.splitlines())) == ("", 1)
     assert said in err
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.fixture
+def with_loras(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same where there is a LoRA."""
+    monkeypatch.setattr(draw, "ProcessEngine", lambda _: FakeEngine(loras=(LoraInfo("ink", "Ink Wash"),)))
+    return run
+
+
+def test_the_file_has_the_hash_of_each_lora(with_loras: Run, tmp_path: Path) -> None:
+    assert with_loras("--lora", "ink:0.5") == 0
+    said = read_texts((tmp_path / "a.png").read_bytes())["parameters"]
+    assert "<lora:ink:0.5>\n" in said
+    assert re.search(r'Lora hashes: "ink: [0-9a-f]{12}",', said)
+
+
+@pytest.mark.parametrize(
+    ("language", "command"), [("C.UTF-8", "easel lora list lists"), ("zh_CN.UTF-8", "用 easel lora list 可以")]
+)
+def test_a_refusal_names_the_command_of_the_terminal(
+    with_loras: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    language: str,
+    command: str,
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    for name in ("inkk", "something-else"):
+        assert with_loras("--lora", name) == 2
+        err = capsys.readouterr().err
+        assert "easel lora list" in err
+        assert "/loras" not in err
+    assert with_loras("--lora", "inkk") == 2
+    assert command in capsys.readouterr().err
 
 
 @pytest.fixture

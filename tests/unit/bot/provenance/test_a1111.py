@@ -20,8 +20,8 @@ RECIPE = Recipe(
 
 def test_hashes_of_loras_as_a1111_writes_them() -> None:
     assert "Lora hashes" not in parameters(RECIPE, "m")
-    text = parameters(RECIPE, "m", lora_hashes=[("ink", "0123456789"), ("oil", "abcdef0123")])
-    assert ', Lora hashes: "ink: 0123456789, oil: abcdef0123", ' in text
+    text = parameters(RECIPE, "m", lora_hashes=[("ink", "0123456789ab"), ("oil", "abcdef012345")])
+    assert ', Lora hashes: "ink: 0123456789ab, oil: abcdef012345", ' in text
 
 
 def test_the_text_is_as_the_family_writes_it() -> None:

@@ -232,6 +232,21 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(family: Callable[[str
     assert apart(draw(model), draw(model)) == 0
 
 
+def test_rewritten_metadata_change_the_setup_and_not_the_digest(family: Callable[[str], Any], tmp_path: Path) -> None:
+    model = family("sd15")
+    path = tmp_path / "lora.safetensors"
+    tensors, _ = lora_forms.build(model.pipe, lora_forms.FORMS["lora"])
+    having = library(path)
+    found = []
+    for title in ("one", "another"):
+        save_file(tensors, path, {"modelspec.title": title})
+        found.append(having.prepare(model, one("lora")))
+    first, second = found
+    assert having.files_read == 2
+    assert first.digests == second.digests
+    assert first.extras != second.extras
+
+
 def test_the_cache_is_bounded_by_bytes(family: Callable[[str], Any], tmp_path: Path) -> None:
     model = family("sd15")
     paths = [tmp_path / f"l{seed}.safetensors" for seed in range(3)]
