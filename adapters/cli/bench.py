@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
+from adapters.cli.benchmark import loras as lora_cost
 from adapters.cli.benchmark.png import SIDE, TEXTURED, measure_png, sample_pictures
 from adapters.cli.benchmark.systems import (
     Baseline,
@@ -36,6 +37,7 @@ from adapters.cli.output import refusal_of
 from adapters.cli.wiring import opened
 from bot.core.errors import Unavailable
 from bot.settings import Settings
+from engine import catalogue
 from engine.contract import EngineConfig, EngineError, EngineState, Failed, Profile, Recipe
 from engine.hub.cache import present
 
@@ -91,6 +93,9 @@ def _table(found: dict[str, Any]) -> str:
     }
     if gpu := found.get("gpu"):
         facts["share of the device's peak"] = f"{100 * gpu['share_of_peak']:.0f} %"
+    if loras := found.get("loras"):
+        facts["a picture with a LoRA"] = f"{loras['with_over_without']:.2f} x the time without"
+        facts["a change of LoRAs"] = f"{loras['change_ms']:.0f} ms"
     return "\n".join([*lines, *(f"{title:<35} {value}" for title, value in facts.items())])
 
 
@@ -120,7 +125,8 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
     def make(config: EngineConfig) -> RecordingEngine:
         # A temporary data folder, with the models that are already downloaded.
         usual = environment.engine_config(settings)
-        engines.append(RecordingEngine(replace(config, models_dir=usual.models_dir, models_file=usual.models_file)))
+        apart = replace(config, models_dir=usual.models_dir, models_file=usual.models_file)
+        engines.append(RecordingEngine(replace(apart, lora_dir=_loras(settings, folder))))
         return engines[0]
 
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
@@ -140,11 +146,30 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             await client.cancel(blocking)
             note("preemption")
             preempted = [await client.preempt(long_recipe(profile), short_recipe(profile)) for _ in range(rounds)]
+            cost = None
+            if engine.loras():
+                note("LoRAs")
+                cost = await lora_cost.measure(engine, short_recipe(profile), rounds)
             state = engine.state()
             found = _report(state, profile, runs, answers, preempted)
+            if cost is not None:
+                change = max(0.0, cost.changed - cost.same) * 1000
+                found["loras"] = {"with_over_without": cost.same / cost.without, "change_ms": change}
     note("PNG")
     found["png"] = asdict(await asyncio.to_thread(measure_png, sample_pictures()[TEXTURED]))
     return found
+
+
+def _loras(settings: Settings, folder: str) -> str:
+    """Return a folder with LoRAs for the model; empty where its files do not tell its layers."""
+    config = environment.engine_config(settings)
+    try:
+        profile = catalogue.read_catalogue(config.model, config.models_dir, config.models_file).specs[0].profile
+        pipeline = Path(_folder(profile, settings))
+    except (EngineError, RuntimeError):
+        return ""
+    into = Path(folder) / "loras"
+    return str(into) if lora_cost.write(pipeline, into) else ""
 
 
 class _Runs:

@@ -29,6 +29,8 @@ def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     assert 0 < found["ack_ms_p50"] <= found["ack_ms_p99"]
     assert 0 < found["prompts"]["encoded"] <= found["prompts"]["drawn"] == found["requests"]
     assert found["memory_bytes"] > 0
+    assert found["loras"]["with_over_without"] > 0
+    assert found["loras"]["change_ms"] >= 0
     assert min(found["png"].values()) > 0
     assert not (tmp_path / "data").exists(), "what it draws is thrown away"
 
