@@ -69,6 +69,10 @@ MAX_CLIP_SKIP = 12
 """Layers of the smaller text encoder of SD 1.5 and SDXL."""
 
 
+SECOND_ORDER = frozenset({"DPM2", "DPM2 Karras", "DPM2 a", "DPM2 a Karras", "Heun", "Heun Karras"})
+"""Samplers that run the denoiser twice in each step but the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What one model can do, its defaults, and what it ignores.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.core.ports import Ticket
-from bot.core.recipes import batch_key, share_key, steps_of
+from bot.core.recipes import batch_key, evaluations, share_key, steps_of
 from bot.core.requests import DrawRequest
 
 MAX_ATTEMPTS = 3
@@ -85,8 +85,8 @@ def ticket_of(job: Job) -> Ticket:
 
 
 def work_of(request: DrawRequest) -> int:
-    """Return the work of drawing one of its pictures, in pixels times steps."""
-    return request.seen_pixels * steps_of(request)
+    """Return the work of drawing one of its pictures, in pixels times runs of the denoiser."""
+    return request.seen_pixels * evaluations(request, steps_of(request))
 
 
 class ServiceState(StrEnum):

@@ -146,7 +146,7 @@ class Ticket:
         count: How many pictures.
         batch_key: Equal for jobs whose pictures cost the same.
         model: The model that draws it; a change of model takes time.
-        work: Cost of one of its pictures, in pixels times steps.
+        work: Cost of one of its pictures, in pixels times runs of the denoiser.
         share: Equal for jobs that can be in one batch; ``batch_key`` where it is empty.
         place: Id of the place of the request; below 0 for a direct message, which is a place of its own.
         bulk: A large job, which is drawn when nothing urgent waits.

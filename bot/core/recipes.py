@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from bot.core.requests import DrawRequest
-from engine.contract import Profile, Recipe
+from engine.contract import SECOND_ORDER, Profile, Recipe
 
 MAX_SEED = 2**63 - 1
 """Largest seed: the largest signed 64-bit integer, which SQLite and torch can hold."""
@@ -67,7 +67,7 @@ def recipes_of(job_id: int, request: DrawRequest, data: Path | None = None) -> t
 
 def batch_key(request: DrawRequest) -> tuple[str | int | float, ...]:
     """Return the key that requests share if the engine can draw them in one batch."""
-    return (*share_key(request), steps_of(request), request.guidance)
+    return (*share_key(request), evaluations(request, steps_of(request)), request.guidance)
 
 
 def share_key(request: DrawRequest) -> tuple[str | int | float, ...]:
@@ -77,9 +77,18 @@ def share_key(request: DrawRequest) -> tuple[str | int | float, ...]:
 
 
 def steps_of(request: DrawRequest) -> int:
-    """Return the number of steps that are computed. A source image replaces the first ones, according to ``strength``."""
+    """Return about how many steps are computed; estimates of time and progress use it.
+
+    A source image replaces the first ones, according to ``strength``. The number is rounded down as in SDXL and Stable
+    Diffusion; flow-matching pipelines round up, so they may compute one more.
+    """
     started = request.image and not request.control
     return max(1, int(request.steps * request.strength)) if started else request.steps
+
+
+def evaluations(request: DrawRequest, steps: int) -> int:
+    """Return how often the denoiser runs for one picture in so many steps of the request's sampler."""
+    return 2 * steps - 1 if request.sampler in SECOND_ORDER else steps
 
 
 def reroll(request: DrawRequest, rng: random.Random) -> DrawRequest:

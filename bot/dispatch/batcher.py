@@ -43,7 +43,7 @@ class InFlightBatch:
         solo: It is drawn while no other batch is with the engine.
         lane: Its urgency.
         charges: The charge for each picture, by recipe id.
-        remaining: Work that remains of each picture that has not ended, in pixels times steps, by recipe id.
+        remaining: Work that remains of each picture that has not ended, as ``Ticket.work``, by recipe id.
     """
 
     recipes: Iterable[Recipe]

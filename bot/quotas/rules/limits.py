@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bot.core.errors import Key, OverQuota
 from bot.core.quotas import POINT, Allowance, Dimension, Limit, QuotaRule, Unit, Window
+from bot.core.recipes import evaluations
 from bot.core.requests import DrawRequest
 from bot.quotas.rules.rule_resolution import EffectiveRules
 from engine.contract import Profile
@@ -153,7 +154,8 @@ def cost_each(request: DrawRequest, profile: Profile | None) -> int:
     if profile is None:
         return POINT
     usual = profile.side.default**2 * profile.steps.default
-    return max(1, round(POINT * profile.cost * request.seen_pixels * request.steps / usual))
+    work = request.seen_pixels * evaluations(request, request.steps)
+    return max(1, round(POINT * profile.cost * work / usual))
 
 
 @dataclass(frozen=True, slots=True)

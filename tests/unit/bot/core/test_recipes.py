@@ -10,11 +10,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.jobs import work_of
 from bot.core.recipes import (
     MAX_SEED,
     UPSCALE_STRENGTH,
     VARIATION,
     batch_key,
+    evaluations,
     from_seed,
     recipes_of,
     reroll,
@@ -182,3 +184,11 @@ def test_a_start_skips_the_steps_that_led_to_it() -> None:
     begun = replace(REQUEST, image="inputs/a.png", strength=0.5)
     assert (steps_of(REQUEST), steps_of(begun), steps_of(replace(begun, strength=0.05))) == (8, 4, 1)
     assert batch_key(begun) != batch_key(REQUEST)
+
+
+def test_samplers_of_the_second_order_run_the_denoiser_twice_in_each_step_but_the_last() -> None:
+    heun = replace(REQUEST, sampler="Heun")
+    assert (evaluations(REQUEST, 8), evaluations(heun, 8), evaluations(heun, 1)) == (8, 15, 1)
+    assert work_of(heun) == 256 * 144 * 15
+    assert work_of(replace(heun, image="inputs/a.png", strength=0.5)) == 256 * 144 * 7
+    assert batch_key(heun) != batch_key(REQUEST)

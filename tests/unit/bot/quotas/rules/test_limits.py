@@ -121,6 +121,12 @@ def test_each_reference_costs_as_much_as_the_picture() -> None:
     assert cost_each(request, z_image_turbo()) == 3000
 
 
+def test_samplers_of_the_second_order_cost_both_runs_of_each_step() -> None:
+    request = replace(REQUEST, width=1024, height=1024, steps=8, sampler="Heun")
+    assert cost_each(request, z_image_turbo()) == 1875  # 15 runs instead of 8
+    assert cost_each(replace(request, sampler="UniPC"), z_image_turbo()) == 1000
+
+
 def test_it_follows_the_model() -> None:
     costs = {name: p.cost for name, p in PROFILES.items()}
     assert costs["z-image"] == pytest.approx(28 / 8 * 2)
