@@ -18,7 +18,7 @@ from adapters.cli.output import echo, refusal_of, report_error, text, warn
 from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable
 from bot.settings import Settings
 from engine import catalogue, models_file
-from engine.contract import EngineConfig, EngineError, Profile, UnknownModel
+from engine.contract import Capability, EngineConfig, EngineError, Profile, UnknownModel
 from engine.families.registry import DEMO, known_models
 from engine.hub import cache, fetch, lockfile
 from engine.hub import needs as hub_needs
@@ -122,7 +122,7 @@ def _list(models: _Models) -> None:
         known |= {need.repo for need in hub_needs.needs(spec)}
         mark = "*" if models.default is not None and spec.profile.name == models.default.profile.name else " "
         source = "" if spec.profile.name == DEMO else spec.transformer or spec.profile.source
-        facts = (spec.profile.title, source, _licence(spec.profile))
+        facts = (spec.profile.title, source, _edits(spec.profile), _licence(spec.profile))
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
         print(line, flush=True)  # noqa: T201 - its output
     for repo in cache.repos(folder):
@@ -133,6 +133,13 @@ def _list(models: _Models) -> None:
         report_error(refusal_of(UnknownModel(sentence)))
     if models.problem is not None and str(models.problem) not in models.left_out:
         report_error(refusal_of(models.problem))
+
+
+def _edits(profile: Profile) -> str:
+    """Return how many reference pictures a model takes; empty where it takes none."""
+    if Capability.EDIT not in profile.can:
+        return ""
+    return text("cli.model.only_edits" if profile.needs_reference else "cli.model.edits", n=profile.references)
 
 
 def _licence(profile: Profile) -> str:

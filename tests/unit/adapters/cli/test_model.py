@@ -112,6 +112,24 @@ def test_a_licence_with_conditions_is_named_in_the_list_and_before_the_download(
     assert says not in model("pull", "mine")[1]
 
 
+@pytest.mark.parametrize(
+    ("language", "draws_too", "only_edits"),
+    [
+        ("C.UTF-8", "edits, with up to 4 reference pictures", "only edits, with 1 reference picture"),
+        ("zh_CN.UTF-8", "可改图，最多 4 张参考图", "只能改图，最多 1 张参考图"),
+    ],
+)
+def test_models_that_edit_are_marked_in_the_list(
+    model: Model, monkeypatch: pytest.MonkeyPatch, language: str, draws_too: str, only_edits: str
+) -> None:
+    monkeypatch.setenv("LANG", language)
+    out = model("list")[1]
+    assert f"; {draws_too}; Apache-2.0]" in line(out, "flux2-klein")
+    assert f"; {only_edits}; " in line(out, "longcat-image-edit-turbo")
+    assert "reference" not in line(out, "sdxl")
+    assert "参考图" not in line(out, "sdxl")
+
+
 def test_a_newer_commit_is_taken_and_the_old_files_go(model: Model, hub: Hub) -> None:
     model("pull", "mine")
     hub.commits[NEWER] = write(hub.folder.with_name("newer"), {**WANTED, "vae/config.json": b'{"newer": 1}'})
