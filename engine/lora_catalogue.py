@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -209,9 +209,10 @@ def _described(models_file: Path, name: str, table: object, files: Mapping[str, 
     if path.suffix.lower() != ".safetensors":
         fail("file", f"{given.file!r} must end in .safetensors")
     try:
-        usual = _spec(name, path).info
+        found = _spec(name, path)
     except UnknownLora as e:
         fail("file", str(e).rstrip("."))
+    usual = found.info
     info = LoraInfo(
         name,
         given.title or usual.title,
@@ -220,7 +221,7 @@ def _described(models_file: Path, name: str, table: object, files: Mapping[str, 
         tuple(given.who),
         given.weight,
     )
-    return LoraSpec(info, str(path))
+    return replace(found, info=info)
 
 
 def _spec(name: str, path: Path) -> LoraSpec:
@@ -233,9 +234,13 @@ def _spec(name: str, path: Path) -> LoraSpec:
         raise UnknownLora(f"{path} is no LoRA, by the names of its tensors; {_instead(tensors)}.")
     family = lora_family(tensors, metadata)
     title = _one_line(metadata.get("modelspec.title", "")) or path.stem
-    return LoraSpec(
-        LoraInfo(name, title[:_MAX_TITLE], _triggers(metadata), "" if family is None else family.name), str(path)
-    )
+    info = LoraInfo(name, title[:_MAX_TITLE], _triggers(metadata), "" if family is None else family.name)
+    return LoraSpec(info, str(path), _clip_skip(metadata))
+
+
+def _clip_skip(metadata: Mapping[str, str]) -> int:
+    stated = metadata.get("ss_clip_skip", "")
+    return int(stated) if re.fullmatch("[0-9]{1,2}", stated) else 0  # sd-scripts writes "None" too
 
 
 def _instead(tensors: Mapping[str, TensorInfo]) -> str:

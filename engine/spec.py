@@ -27,10 +27,12 @@ class LoraSpec:
     Attributes:
         info: Its name, title, family and so on.
         path: Absolute path of its ``.safetensors`` file.
+        clip_skip: Clip skip of its training, as its file states it; 0 if it does not. It is shown and changes no picture.
     """
 
     info: LoraInfo
     path: str
+    clip_skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def _line(spec: LoraSpec) -> str:
         facts.append(text("cli.lora.triggers", triggers=", ".join(info.triggers)))
     if info.weight != 1:
         facts.append(text("cli.lora.weight", weight=f"{info.weight:g}"))
+    if spec.clip_skip:
+        facts.append(text("cli.lora.clip_skip", skip=spec.clip_skip))
     if EVERYONE not in info.who:
         facts.append(text("cli.lora.who", who=", ".join(info.who)))
     return clean(f"{family}, {_size(spec.path)}, {spec.path}  [{'; '.join(facts)}]").replace("\n", " ")

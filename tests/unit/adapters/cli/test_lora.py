@@ -56,3 +56,15 @@ def test_each_lora_and_each_problem_has_a_line(folder: Path, capsys: pytest.Capt
 def test_without_any_it_says_how_to_have_some(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["lora", "list"]) == 0
     assert "EASEL_LORA_DIR is empty" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("stated", "shown"), [("2", "; trained with clip skip 2]"), ("None", "[plain]"), ("-1e9", "[plain]")]
+)
+def test_a_clip_skip_that_its_training_states_is_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str], stated: str, shown: str
+) -> None:
+    (folder / ".env").write_text("EASEL_LORA_DIR=loras\n")
+    write(folder / "loras" / "plain.safetensors", SDXL, {"ss_clip_skip": stated})
+    assert main.run(["lora", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(shown)
