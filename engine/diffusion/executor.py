@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -56,8 +56,8 @@ class ModelProvider(Protocol):
     """What the executor needs of the model manager."""
 
     @property
-    def loaded(self) -> str:
-        """Name of the model on the device; empty if there is none."""
+    def resident(self) -> Collection[str]:
+        """Names of the models on the device."""
 
     def family(self, key: BatchKey) -> Family[Any]:
         """Return a model, loaded and fitted to the size of the key. Raises EngineError."""
@@ -76,6 +76,9 @@ class ModelProvider(Protocol):
 
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
+
+    def make_room(self, model: str) -> bool:
+        """Unload another model than this one, since memory ran out; False if there is none."""
 
     def safer_precision(self, key: BatchKey) -> str | None:
         """The next precision in which numbers overflow later; None if there is none."""
@@ -125,6 +128,7 @@ class StepExecutor:
         self._retries: defaultdict[tuple[str, str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
         )
+        self._resident: frozenset[str] = frozenset()
         self._scheduler = StepScheduler(self._max_batch)
         self.prompts = PromptCache()
 
@@ -145,7 +149,7 @@ class StepExecutor:
         """
         for ticket in [t for t in self._open if not self._outputs.is_active(t)]:
             self._close(ticket)
-        self._scheduler.loaded = self._models.loaded
+        self._scheduler.loaded = self._models.resident
         batch = self._scheduler.schedule()
         if not batch:
             return
@@ -155,6 +159,9 @@ class StepExecutor:
         except EngineError as error:
             self._unavailable(key, error)
             return
+        if (resident := frozenset(self._models.resident)) != self._resident:
+            self._resident = resident
+            self.prompts.keep(resident)
         for request in batch:
             if request.denoise is not None and request.denoise.lost:
                 request.restart(request.precision)
@@ -195,7 +202,7 @@ class StepExecutor:
     def _begin(self, request: RequestState, family: Family[Any]) -> bool:
         """Prepare a request for its first step; False if it needs more time, or has failed."""
         request.reader = request.reader or self._reader(request.recipe)
-        denoise = None
+        denoise, failure = None, None
         try:
             with self._busy_timer.measure() as elapsed:
                 if request.reader.read_for(INIT_IMAGE_SECONDS):
@@ -204,7 +211,11 @@ class StepExecutor:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a pipeline raises ends a recipe, not the process
             log.warning("A recipe can't be begun: %r", error)
-            self._fail(request, engine_error(error))
+            failure = engine_error(error)
+        if failure is not None:
+            # Outside of the except block, which keeps the failed call's tensors alive.
+            if not self._room_made(failure, request.recipe.model):
+                self._fail(request, failure)
             return False
         request.seconds += elapsed.seconds
         if denoise is None:
@@ -252,9 +263,14 @@ class StepExecutor:
             self._report_step(batch, states, family, elapsed.seconds)
             return True
         # Outside of the except block, which keeps the failed step's tensors alive.
-        release(self._device)
-        self._split(batch, error)
+        if not self._room_made(error, batch[0].recipe.model):
+            self._split(batch, error)
         return False
+
+    def _room_made(self, error: EngineError, model: str) -> bool:
+        """Give back what failed work left behind; whether another model was unloaded, so that it may succeed now."""
+        release(self._device)
+        return isinstance(error, OutOfMemory) and self._models.make_room(model)
 
     def _report_step(
         self, batch: Sequence[RequestState], states: Sequence[PictureState], family: Family[Any], seconds: float
@@ -332,13 +348,17 @@ class StepExecutor:
             with self._loras.active(family, request.loras or NO_LORAS):
                 return family.finish(state)
         except Exception as e:
-            if family in self._tiled or not isinstance(engine_error(e), OutOfMemory):
+            error = engine_error(e)
+            if not isinstance(error, OutOfMemory):
                 raise
-            log.warning("%dx%d is decoded in tiles from now on: %r", request.recipe.width, request.recipe.height, e)
-            self._tiled.add(family)
-        release(self._device)
+        if self._room_made(error, request.recipe.model):
+            return self._decode(request, family, state)
+        if family in self._tiled:
+            raise error
+        log.warning("%dx%d is decoded in tiles from now on", request.recipe.width, request.recipe.height)
+        self._tiled.add(family)
         apply.tile(family.pipe, True)
-        return family.finish(state)
+        return self._decode(request, family, state)
 
     def _overflowed(self, request: RequestState) -> None:
         """Handle numbers that are not finite: draw this picture again in a safer precision, once."""

@@ -24,7 +24,7 @@ from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.memory import apply, probe
 from engine.diffusion.memory.plan import plan, refit, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
-from engine.diffusion.memory.types import CPU, CUDA, Device, Plan, gib
+from engine.diffusion.memory.types import CPU, CUDA, Device, ModelMemory, Plan, gib
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.families.batched import BatchedFamily
 from engine.families.family import Family
@@ -76,9 +76,6 @@ class Loader:
     step_cache: int = 1
     device: torch.device = field(init=False)
     title: str = field(init=False)
-    _plan: Plan | None = field(init=False, default=None)
-    _gguf: int = field(init=False, default=0)
-    _control_bytes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         try:
@@ -96,23 +93,34 @@ class Loader:
         """Return the bytes of the device's memory in use."""
         return devices.memory(self.device)
 
-    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
+    def check(self, spec: ModelSpec, precision: str, resident: Sequence[LoadedModel], *, stay: bool = False) -> int:
         """See ModelLoader."""
-        error: LoadError | None = None
         try:
             found = self._find(spec)
             files.check(found.files)
-            self._plan_for(spec, found.files, precision, self._without(replaced), stay=stay)
+            alone = self._plan_for(spec, found.files, precision, self._without(resident, everything=True), stay=stay)
+            for leaving in range(len(resident)):
+                staying = resident[leaving:]
+                try:
+                    made = self._plan_for(spec, found.files, precision, self._without(resident[:leaving]), stay=stay)
+                except OutOfMemory:
+                    continue
+                if made.as_good_as(alone, _worth(spec)) and self._stay_as_good(staying, made):
+                    return leaving
+            return len(resident)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # a broken model must not end the process
             error = self._load_error(spec.profile.title, e)
-        if error is not None:
-            raise error
+        raise error
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
+    def load(
+        self, spec: ModelSpec, precision: str, beside: Sequence[LoadedModel] = (), *, stay: bool = False
+    ) -> LoadedModel:
         """See ModelLoader."""
         disable_progress_bar()  # progress goes through the pipe
+        if beside:
+            devices.release(self.device)
         try:
             found = self._find(spec)
             files.check(found.files)
@@ -124,8 +132,10 @@ class Loader:
         except Exception as e:  # noqa: BLE001  # see above
             error = self._load_error(spec.profile.title, e)
         else:
-            self._plan, self._gguf = made, _gguf_bytes(found.files)
-            return LoadedModel(spec, family, made.precision, made.sentence, found.revision)
+            held = bytes_by_device(family.pipe).get(made.on, 0)
+            alone = replace(made, budget=made.budget + _held(beside, made.on))
+            memory = ModelMemory(alone, _gguf_bytes(found.files), max(held, made.weight_bytes))
+            return LoadedModel(spec, family, made.precision, made.sentence, found.revision, memory)
         # Outside of the except block, which keeps the tensors of the failed load alive.
         devices.release(self.device)
         raise error
@@ -133,18 +143,16 @@ class Loader:
     def unload(self, loaded: LoadedModel) -> None:
         """See ModelLoader."""
         loaded.family.close()
-        self._control_bytes = 0
         devices.release(self.device)
 
-    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
+    def add_control(self, loaded: LoadedModel, control: ControlSpec, beside: Sequence[LoadedModel] = ()) -> None:
         """See ModelLoader."""
         try:
             found = controlnets.locate(control, self._single_of, self._file_of)
             controlnets.check(found)
-            assert self._plan is not None
-            dtype = apply.DTYPES[self._plan.compute]
+            dtype = apply.DTYPES[_memory(loaded).plan.compute]
             needed = found.parameters * dtype.itemsize
-            self._make_room(loaded, control, needed)
+            self._make_room(loaded, control, needed, beside)
             assert isinstance(loaded.family, BatchedFamily)
             controlnets.load(found, loaded.family, dtype)
         except torch.AcceleratorError:
@@ -152,7 +160,7 @@ class Loader:
         except Exception as e:  # noqa: BLE001  # see above
             error = self._load_error(f"The ControlNet {control.title}", e).error
         else:
-            self._control_bytes += needed
+            _memory(loaded).controls += needed
             return
         # Outside of the except block, which keeps the tensors of the failed load alive.
         devices.release(self.device)
@@ -163,15 +171,30 @@ class Loader:
         if not isinstance(loaded.family, BatchedFamily) or not loaded.family.controls:
             return False
         loaded.family.controls.clear()
-        self._control_bytes = 0
+        _memory(loaded).controls = 0
         devices.release(self.device)
         return True
 
-    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
+    def crowding(self, loaded: LoadedModel, width: int, height: int, others: Sequence[LoadedModel]) -> int:
         """See ModelLoader."""
-        assert self._plan is not None
-        left = replace(self._plan, budget=self._plan.budget - self._control_bytes)
-        fitted = refit(left, loaded.spec.profile, width, height, gguf=self._gguf)
+        memory, profile, worth = _memory(loaded), loaded.spec.profile, catalogue.batch_of(width * height)
+        try:
+            alone = refit(memory, profile, width, height)
+        except OutOfMemory:
+            return 0
+        for leaving in range(len(others)):
+            taken = _held(others[leaving:], memory.plan.on)
+            try:
+                if refit(memory, profile, width, height, taken=taken).as_good_as(alone, worth):
+                    return leaving
+            except OutOfMemory:
+                continue
+        return len(others)
+
+    def fit(self, loaded: LoadedModel, width: int, height: int, beside: Sequence[LoadedModel] = ()) -> int:
+        """See ModelLoader."""
+        memory = _memory(loaded)
+        fitted = refit(memory, loaded.spec.profile, width, height, taken=_held(beside, memory.plan.on))
         if fitted.tile_vae:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
@@ -212,13 +235,12 @@ class Loader:
     def _file_of(self, source: str) -> str:
         return source if Path(source).is_absolute() else fetch_file(source, self.models_dir, self.report).path
 
-    def _make_room(self, loaded: LoadedModel, control: ControlSpec, needed: int) -> None:
+    def _make_room(self, loaded: LoadedModel, control: ControlSpec, needed: int, beside: Sequence[LoadedModel]) -> None:
         """Drop other ControlNets where this one would not fit beside them. Raises OutOfMemory where it never does."""
-        made = self._plan
-        assert made is not None
-        room = made.budget - made.device_bytes
-        if made.offload in ("none", "text") and needed <= room:
-            if needed > room - self._control_bytes:
+        memory = _memory(loaded)
+        room = memory.plan.budget - memory.plan.device_bytes - _held(beside, memory.plan.on)
+        if memory.plan.offload in ("none", "text") and needed <= room:
+            if needed > room - memory.controls:
                 self.drop_controls(loaded)
             return
         title = loaded.spec.profile.title
@@ -240,21 +262,41 @@ class Loader:
             gguf=_gguf_bytes(located),
             stored=files.stored_weights(located),
         )
-        if stay and made.on == CPU != self.device.type and self._plan is not None and self._plan.on != CPU:
+        if stay and made.on == CPU != self.device.type:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made
 
-    def _without(self, loaded: LoadedModel) -> Device:
-        """Return the device with the memory that would be free without the loaded model."""
-        assert self._plan is not None
-        device, weights = probe.probe_device(self.device, self.reserved), bytes_by_device(loaded.family.pipe)
-        device_bytes, host_bytes = weights.get(self.device.type, 0) + self._control_bytes, weights.get(CPU, 0)
+    def _stay_as_good(self, staying: Sequence[LoadedModel], made: Plan) -> bool:
+        """Whether models draw their native squares as well as alone when another one is beside them."""
+        new = ModelMemory(made, weights=made.weight_bytes)
+        for one in staying:
+            memory, profile = _memory(one), one.spec.profile
+            others = [other for other in staying if other is not one]
+            taken = _held(others, memory.plan.on) + new.held(memory.plan.on)
+            square = profile.presets["square"]
+            try:
+                if not refit(memory, profile, *square, taken=taken).as_good_as(
+                    refit(memory, profile, *square), _worth(one.spec)
+                ):
+                    return False
+            except OutOfMemory:
+                return False
+        return True
+
+    def _without(self, removed: Sequence[LoadedModel], *, everything: bool = False) -> Device:
+        """Return the device with the memory that would be free without these models; ``everything``: without all."""
+        device = probe.probe_device(self.device, self.reserved)
+        weights = bytes_by_device(*(model.family.pipe for model in removed))
+        memories = [_memory(model) for model in removed]
+        device_bytes = weights.get(self.device.type, 0) + sum(memory.controls for memory in memories)
+        host_bytes = weights.get(CPU, 0)
         if device.kind != CUDA:  # one memory for both
-            both = sum(weights.values()) + self._control_bytes
+            both = device_bytes + (host_bytes if self.device.type != CPU else 0)
             return replace(device, free=device.free + both, host_free=device.host_free + both)
         # Some kinds of offloading hide the weights from their modules.
-        host_bytes = max(host_bytes, self._plan.host_bytes)
-        device_bytes = max(device_bytes, torch.cuda.memory_allocated(self.device))
+        host_bytes = max(host_bytes, sum(memory.plan.host_bytes for memory in memories))
+        if everything:
+            device_bytes = max(device_bytes, torch.cuda.memory_allocated(self.device))
         return replace(
             device, free=min(device.free + device_bytes, device.total), host_free=device.host_free + host_bytes
         )
@@ -291,6 +333,23 @@ class Loader:
         if self.compile_with:
             compile_blocks(family, self.compile_with, warm_recipe(spec), warm_references(spec))
         return family
+
+
+def _memory(loaded: LoadedModel) -> ModelMemory:
+    """Return the memory of a model that this loader has loaded."""
+    assert loaded.memory is not None
+    return loaded.memory
+
+
+def _held(models: Sequence[LoadedModel], on: str) -> int:
+    """Return the bytes of one memory that models hold between two pictures."""
+    return sum(_memory(model).held(on) for model in models)
+
+
+def _worth(spec: ModelSpec) -> int:
+    """Return the most pictures of a model's native square that share a step."""
+    width, height = spec.profile.presets["square"]
+    return catalogue.batch_of(width * height)
 
 
 def _gguf_bytes(located: files.Files) -> int:

@@ -1,16 +1,17 @@
-"""Keeps one model on the device, and loads another in its place when a request needs it."""
+"""Keeps models on the device while they fit together, and unloads the least recently used for another one."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.backoff import Backoff
 from engine.contract import BadRecipe, EngineError, OutOfMemory, UnknownModel
 from engine.diffusion.fingerprint import setup_digest
+from engine.diffusion.memory.types import CPU, ModelMemory
 from engine.diffusion.request_state import BatchKey
 from engine.families.batched import BatchedFamily
 from engine.families.family import Family
@@ -33,6 +34,7 @@ class LoadedModel:
         precision: Number format of its weights.
         plan: How it was fitted to the device, in one sentence.
         revision: Commit of its files; empty if they have none.
+        memory: What it takes of the device and of main memory; known to the loader that made it.
     """
 
     spec: ModelSpec
@@ -40,6 +42,7 @@ class LoadedModel:
     precision: str
     plan: str = ""
     revision: str = ""
+    memory: ModelMemory | None = None
 
 
 class LoadError(Exception):
@@ -59,26 +62,33 @@ class LoadError(Exception):
 class ModelLoader(Protocol):
     """What the model manager needs of the loader."""
 
-    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
-        """Find or download a model's files, check them and plan, as ``load`` would after ``unload(replaced)``.
+    def check(self, spec: ModelSpec, precision: str, resident: Sequence[LoadedModel], *, stay: bool = False) -> int:
+        """Find or download a model's files, check them and plan.
 
         Args:
             spec: Which model.
             precision: As for ``load``.
-            replaced: The model on the device, which is left as it is.
+            resident: The models on the device, which are left as they are, in the order in which they would be unloaded.
             stay: As for ``load``.
 
+        Returns:
+            How many of the first of them have to be unloaded, so that the model is placed as it would be alone, and
+            the others can be drawn as well as before.
+
         Raises:
-            LoadError: Its files are missing or damaged, or it does not fit.
+            LoadError: Its files are missing or damaged, or it does not fit, though all were unloaded.
         """
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
+    def load(
+        self, spec: ModelSpec, precision: str, beside: Sequence[LoadedModel] = (), *, stay: bool = False
+    ) -> LoadedModel:
         """Put a model on the device; if it raises, nothing of the model is left there.
 
         Args:
             spec: Which model.
             precision: Number format; empty: the one that its plan chooses.
-            stay: Refuse a plan that draws on the CPU, unless the last model was drawn there too.
+            beside: The models that stay on the device.
+            stay: Refuse a plan that draws on the CPU.
 
         Raises:
             LoadError: It can't be fetched or loaded.
@@ -87,8 +97,13 @@ class ModelLoader(Protocol):
     def unload(self, loaded: LoadedModel) -> None:
         """Give its memory back."""
 
-    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
-        """Find or download a ControlNet, check it, and put it beside a model, in place of others if need be.
+    def add_control(self, loaded: LoadedModel, control: ControlSpec, beside: Sequence[LoadedModel] = ()) -> None:
+        """Find or download a ControlNet, check it, and put it with a model, in place of others if need be.
+
+        Args:
+            loaded: The model.
+            control: The ControlNet.
+            beside: The other models on the device.
 
         Raises:
             EngineError: It can't be fetched or loaded, does not fit the model, or there is no room for it.
@@ -97,8 +112,17 @@ class ModelLoader(Protocol):
     def drop_controls(self, loaded: LoadedModel) -> bool:
         """Give the memory of a model's ControlNets back; return whether there were any."""
 
-    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
-        """Prepare a model for pictures of this size; return how many fit together. Raises OutOfMemory."""
+    def crowding(self, loaded: LoadedModel, width: int, height: int, others: Sequence[LoadedModel]) -> int:
+        """Return how many of the first of the other models have to be unloaded, so that pictures of this size are drawn
+        as they would be without any of them.
+        """
+
+    def fit(self, loaded: LoadedModel, width: int, height: int, beside: Sequence[LoadedModel] = ()) -> int:
+        """Prepare a model for pictures of this size, with other models on the device; return how many fit together.
+
+        Raises:
+            OutOfMemory: None does.
+        """
 
     def safer(self, precision: str) -> str | None:
         """The next precision in which numbers overflow later; None if there is none."""
@@ -120,8 +144,23 @@ class LoadListener(Protocol):
         """Something happened that the operator should know, in one sentence."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    """A model on the device, and the precision that was asked for, which it may not have (a GGUF file has one)."""
+
+    model: LoadedModel
+    wanted: str
+
+    def serves(self, precision: str) -> bool:
+        """Whether it is what a request for this precision gets."""
+        return precision in ("", self.model.precision, self.wanted)
+
+
 class ModelManager:
-    """Holds one model at a time. Implements ``engine.diffusion.executor.ModelProvider``.
+    """Holds as many models as fit together; the least recently used one makes way.
+
+    A model is loaded beside others where it is placed as it would be alone and they are drawn as before. Implements
+    ``engine.diffusion.executor.ModelProvider``.
 
     Args:
         specs: The models that can be asked for; the first is the default.
@@ -143,10 +182,10 @@ class ModelManager:
         self._setups = {spec.profile.name: setup_digest(spec) for spec in specs}
         self._loader = loader
         self._listener = listener
-        self._now: LoadedModel | None = None
-        self._wanted = ""
+        self._resident: OrderedDict[str, _Resident] = OrderedDict()  # the least recently used first
+        self._crowded = Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
         self._defaults: dict[str, str] = {}
-        self._fits: dict[tuple[int, int], int] = {}
+        self._fits: dict[tuple[str, int, int], int] = {}
         self._revisions: dict[str, str] = {}
         self._backoffs: defaultdict[tuple[str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
@@ -155,8 +194,13 @@ class ModelManager:
 
     @property
     def loaded(self) -> str:
-        """Name of the model that is on the device; empty for none."""
-        return "" if self._now is None else self._now.spec.profile.name
+        """Name of the model that was used last; empty if none is on the device."""
+        return next(reversed(self._resident), "")
+
+    @property
+    def resident(self) -> Collection[str]:
+        """Names of the models on the device."""
+        return self._resident.keys()
 
     def load_default(self) -> LoadedModel:
         """Load the default model. Raises LoadError."""
@@ -172,9 +216,11 @@ class ModelManager:
         if spec is None:
             raise UnknownModel(f"There is no model {key.model!r} here.")
         wanted = key.precision or self._defaults.get(key.model, "")
-        now = self._now
-        # The requested precision may be unavailable (a GGUF file has one); do not reload.
-        if now is None or now.spec is not spec or wanted not in ("", now.precision, self._wanted):
+        found = self._resident.get(key.model)
+        if found is not None and found.serves(wanted):
+            now = found.model
+            self._use(now)
+        else:
             try:
                 now = self._replace(spec, wanted)
             except LoadError as e:
@@ -183,9 +229,10 @@ class ModelManager:
                 now = self._choose_again(spec, wanted)
         if key.control:
             self._add_control(now, key.control)
-        size = (key.width, key.height)
+        size = (key.model, key.width, key.height)
         if size not in self._fits:
-            self._fits[size] = self._fit(now, size, controlled=bool(key.control))
+            fits = self._fit(now, key.width, key.height, controlled=bool(key.control))
+            self._fits[size] = fits
         return now.family
 
     def precision(self, key: BatchKey) -> str:
@@ -206,10 +253,10 @@ class ModelManager:
 
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
-        now = self._now
-        if now is None or key.model != self.loaded or self.precision(key) not in (now.precision, self._wanted):
+        found = self._resident.get(key.model)
+        if found is None or not found.serves(self.precision(key)):
             return 1
-        return self._fits.get((key.width, key.height), 1)
+        return self._fits.get((key.model, key.width, key.height), 1)
 
     def safer_precision(self, key: BatchKey) -> str | None:
         """The next precision in which numbers overflow later; None if there is none."""
@@ -222,12 +269,40 @@ class ModelManager:
             self._listener.on_notice(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
         self._defaults[model] = precision
 
+    def make_room(self, model: str) -> bool:
+        """Unload the least recently used other model, since memory ran out; False if there is none.
+
+        For a while no model is loaded beside another one.
+        """
+        others = self._others(model)
+        if not others:
+            return False
+        self._crowded.fail()
+        self._remove(others[0])
+        self._listener.on_notice(f"{others[0].spec.profile.name} was unloaded, since the device's memory was short.")
+        return True
+
     def unload(self) -> None:
         """Give the device's memory back; the next request loads its model again."""
-        if self._now is not None:
-            self._loader.unload(self._now)
-            self._now = None
-            self._fits.clear()
+        for found in list(self._resident.values()):
+            self._remove(found.model)
+
+    def _others(self, model: str) -> list[LoadedModel]:
+        """Return the models on the device but for one, the least recently used first."""
+        return [found.model for name, found in self._resident.items() if name != model]
+
+    def _use(self, now: LoadedModel) -> None:
+        """Make a model that is on the device the one that was used last."""
+        name = now.spec.profile.name
+        if name != self.loaded:
+            self._resident.move_to_end(name)
+            self._listener.on_loaded(now, 0.0)
+
+    def _remove(self, loaded: LoadedModel) -> None:
+        """Unload a model."""
+        del self._resident[loaded.spec.profile.name]
+        self._fits.clear()
+        self._loader.unload(loaded)
 
     def _add_control(self, now: LoadedModel, kind: str) -> None:
         """Load a ControlNet of this kind, unless one is there. Raises EngineError."""
@@ -240,60 +315,91 @@ class ModelManager:
         began = time.monotonic()
         self._listener.on_loading(spec)
         try:
-            self._loader.add_control(now, control)
+            self._loader.add_control(now, control, self._others(spec.profile.name))
         except EngineError as e:
             self._listener.on_load_failed(now, str(e))
             raise
         self._fits.clear()
         self._listener.on_loaded(now, time.monotonic() - began)
 
-    def _fit(self, now: LoadedModel, size: tuple[int, int], *, controlled: bool) -> int:
-        """Return how many pictures of a size fit; ControlNets make room for pictures without control."""
+    def _fit(self, now: LoadedModel, width: int, height: int, *, controlled: bool) -> int:
+        """Return how many pictures of a size fit; ControlNets make room for pictures without control, and other models."""
+        name = now.spec.profile.name
+        others = self._others(name)
+        for other in others[: self._loader.crowding(now, width, height, others)]:
+            self._remove(other)
         try:
-            return self._loader.fit(now, *size)
+            return self._loader.fit(now, width, height, self._others(name))
         except OutOfMemory:
             if controlled or not self._loader.drop_controls(now):
                 raise
         self._fits.clear()
-        return self._loader.fit(now, *size)
+        return self._loader.fit(now, width, height, self._others(name))
 
     def _replace(self, spec: ModelSpec, precision: str) -> LoadedModel:
-        """Load a model in place of the current one, which stays or is loaded again if that fails.
+        """Load a model, and unload those that it has no room beside, which stay or are loaded again if that fails.
 
         Raises LoadError.
         """
-        before, key = self._now, (spec.profile.name, precision)
-        # Another precision of the same model must not move it from the card to the much slower CPU.
-        stay = before is not None and before.spec is spec and bool(precision)
-        what = f"{spec.profile.name} in {precision}" if precision else spec.profile.name
-        if before is not None:
-            if self._backoffs[key].resting:
-                raise LoadError(self._refused[key])
+        name, key = spec.profile.name, (spec.profile.name, precision)
+        what = f"{name} in {precision}" if precision else name
+        same = self._resident.get(name)
+        if not self._resident:
             try:
-                self._loader.check(spec, precision, before, stay=stay)
+                return self._put(spec, precision)
             except LoadError as e:
-                self._listener.on_load_failed(
-                    before, _sentence(what, e.error, f"{before.spec.profile.name} stays loaded")
-                )
-                raise
-        try:
-            now = self._put(spec, precision, stay=stay)
-        except LoadError as e:
-            failed = e
-        else:
-            self._backoffs[key].succeed()
-            return now
-        # Outside of the except block, which would keep the failed load's tensors alive.
-        if before is None:
+                failed = e
             self._listener.on_load_failed(
                 None, _sentence(what, failed.error, "no model is loaded until the next request")
             )
+            raise failed
+        if self._backoffs[key].resting:
+            raise LoadError(self._refused[key])
+        # Another precision of the same model must not move it from the card to the much slower CPU.
+        stay = same is not None and bool(precision) and (same.model.memory is None or same.model.memory.plan.on != CPU)
+        leaving = self._leaving(spec, precision, what, stay=stay)
+        last = leaving[-1] if leaving else None
+        for model in leaving:
+            self._remove(model)
+        while True:
+            try:
+                now = self._put(spec, precision, stay=stay)
+            except LoadError as e:
+                failed = e
+            else:
+                self._backoffs[key].succeed()
+                return now
+            # Outside of the except block, which would keep the failed load's tensors alive.
+            if not self._resident or not isinstance(failed.error, OutOfMemory):
+                break
+            last = self._others(name)[0]
+            self._remove(last)
+        if last is None:
+            staying = next(reversed(self._resident.values())).model
+            self._listener.on_load_failed(staying, _stays(what, failed.error, staying))
         else:
             # Each further try would unload a model that works.
             self._backoffs[key].fail()
             self._refused[key] = failed.error
-            self._put_back(before, what, failed.error)
+            self._put_back(last, what, failed.error)
         raise failed
+
+    def _leaving(self, spec: ModelSpec, precision: str, what: str, *, stay: bool) -> list[LoadedModel]:
+        """Return the models that make way for another one, the one that was used last at the end. Raises LoadError."""
+        same = self._resident.get(spec.profile.name)
+        resident = ([] if same is None else [same.model]) + self._others(spec.profile.name)
+        try:
+            count = self._loader.check(spec, precision, resident, stay=stay)
+        except LoadError as e:
+            staying = next(reversed(self._resident.values())).model
+            self._listener.on_load_failed(staying, _stays(what, e.error, staying))
+            raise
+        if self._crowded.resting:
+            count = len(resident)
+        leaving = resident[: max(count, same is not None)]
+        return [model for model in leaving if same is None or model is not same.model] + (
+            [] if same is None else [same.model]
+        )
 
     def _put_back(self, before: LoadedModel, what: str, error: EngineError) -> None:
         """Load a model again that was unloaded for one that could not be loaded."""
@@ -321,16 +427,21 @@ class ModelManager:
         return now
 
     def _put(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
+        """Load a model beside those that are on the device. Raises LoadError."""
         began = time.monotonic()
         self._listener.on_loading(spec)
-        self.unload()
-        self._now = now = self._loader.load(spec, precision, stay=stay)
-        self._wanted = precision
         name = spec.profile.name
+        now = self._loader.load(spec, precision, self._others(name), stay=stay)
+        self._resident[name] = _Resident(now, precision)
+        self._fits.clear()
         self._defaults.setdefault(name, now.precision)
         self._revisions[name] = now.revision
         self._listener.on_loaded(now, time.monotonic() - began)
         return now
+
+
+def _stays(what: str, error: EngineError, staying: LoadedModel) -> str:
+    return _sentence(what, error, f"{staying.spec.profile.name} stays loaded")
 
 
 def _sentence(what: str, error: EngineError, then: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from engine.families.denoise_state import Embedding
 
@@ -53,6 +53,11 @@ class PromptCache:
             _, old = self._kept.popitem(last=False)
             self._bytes -= old.nbytes
         return embedding
+
+    def keep(self, models: Collection[str]) -> None:
+        """Drop the embeddings of all models but these, which the name given to ``embed`` begins with."""
+        for key in [key for key in self._kept if key[0].partition(" ")[0] not in models]:
+            self._bytes -= self._kept.pop(key).nbytes
 
     def clear(self) -> None:
         """Empty the cache, since the device's memory is freed or the model's weights have changed."""

@@ -6,7 +6,7 @@ nor NumPy: the process listens to its parent before it imports them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -220,11 +220,11 @@ class StepScheduler:
 
     Attributes:
         max_batch: Returns how many requests with a batch key may share a step; at least 1.
-        loaded: Name of the model on the device. Another model is loaded only if no request for this one may go first.
+        loaded: Names of the models on the device. Another model is loaded only if no request for one of them may go first.
     """
 
     max_batch: Callable[[BatchKey], int]
-    loaded: str = ""
+    loaded: Collection[str] = ()
     _open: dict[int, RequestState] = field(default_factory=dict)
     _current: RequestState | None = None
 
@@ -278,16 +278,16 @@ class StepScheduler:
     def _head(self) -> RequestState:
         """Return the request to draw when none is current: the first, or one that avoids a change of the model.
 
-        That is a request for the loaded model, or one that was begun in another precision than the first one's.
+        That is a request for a loaded model, or one that was begun in another precision than the first one's.
         """
         first = min(self._open.values(), key=lambda r: (r.lane is Lane.BULK, r.passed < _bound(r)))
         if first.passed >= _bound(first):
             return first
         mates = [r for r in self._open.values() if r.lane is first.lane]
-        if first.recipe.model == self.loaded:
+        if first.recipe.model in self.loaded:
             cheaper = (r for r in mates if r.begun and not first.begun and _differ_in_precision(r, first))
         else:
-            cheaper = (r for r in mates if r.recipe.model == self.loaded)
+            cheaper = (r for r in mates if r.recipe.model in self.loaded)
         other = next(cheaper, None)
         if other is None:
             return first

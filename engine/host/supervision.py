@@ -153,6 +153,7 @@ class EngineStatus:
         self.state = replace(
             self.state,
             phase=Phase.WARM,
+            model=message.model,
             precision=message.precision,
             plan=message.plan,
             revision=message.revision,
@@ -162,7 +163,8 @@ class EngineStatus:
         )
         self._loads += 1
         self._settled.set()
-        log.info("%s is warm on %s in %s %s", message.model, self.state.device, message.precision, message.plan)
+        how = logging.INFO if message.seconds else logging.DEBUG  # another model that was on the device already
+        log.log(how, "%s is warm on %s in %s %s", message.model, self.state.device, message.precision, message.plan)
 
     def _end(self, phase: Phase, error: EngineError) -> None:
         self.error = error

@@ -146,7 +146,7 @@ class Device:
             self.predicted.append(waiting.eta)
 
     def _hand_over(self) -> None:
-        while (lead := self.batcher.lead(self.scheduler.loaded)) is not None:
+        while (lead := self.batcher.lead(next(iter(self.scheduler.loaded), ""))) is not None:
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
             works = self.batcher.take(room, lead)
@@ -174,8 +174,8 @@ class Device:
 
     def _draw(self, team: list[RequestState]) -> None:
         key = team[0].key
-        if key.model != self.scheduler.loaded:
-            self.scheduler.loaded = key.model
+        if key.model not in self.scheduler.loaded:
+            self.scheduler.loaded = (key.model,)
             self.clock.advance(self.switch)
         seconds = self.step(key.pixels, len(team))
         self.clock.advance(seconds)

@@ -104,7 +104,7 @@ def test_what_one_asks_for_at_once_is_begun_in_that_order() -> None:
 
 def test_models_change_no_more_often_than_they_must() -> None:
     device = Device(switch=30.0)
-    device.scheduler.loaded = "one"
+    device.scheduler.loaded = ("one",)
     device.run([Ask(0.0, n, 1, model=("one", "two")[n % 2]) for n in range(64)])
     models = [work.ticket.model for work in device.led]
     assert sum(a != b for a, b in itertools.pairwise(models)) <= 4

@@ -16,6 +16,7 @@ from engine.diffusion.memory.types import (
     MPS,
     TORCHAO,
     Device,
+    ModelMemory,
     Placement,
     Plan,
     StoredWeights,
@@ -108,32 +109,41 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     budget = device.free - _spare(device)
     first = ""
     for placement, tiled in _gpu_placements(request.estimate, device, requested, libraries, request.size):
-        device_bytes, host_bytes = _need(request.estimate, placement, request.size, 1, tiled=tiled)
+        need = _need(request.estimate, placement, request.size, 1, tiled=tiled)
         loading, spare = _loading(request.estimate, placement, request.size), device.host_free - _own(device)
-        if device_bytes <= budget and max(host_bytes, loading) <= spare:
+        if need.device <= budget and max(need.host, loading) <= spare:
             reasons = tuple(filter(None, (first, *_reasons(request, placement, tiled=tiled))))
             made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=reasons)
-        first = first or _too_large(request, placement, (device_bytes, budget), (loading, spare))
+        first = first or _too_large(request, placement, (need.device, budget), (loading, spare))
     return _on_cpu(request, (first, "It is drawn on the CPU."))
 
 
-def refit(old: Plan, profile: Profile, width: int, height: int, *, gguf: int = 0) -> Plan:
-    """Return the plan of a loaded model for pictures of another size; only tiling and batch size may change.
+def refit(memory: ModelMemory, profile: Profile, width: int, height: int, *, taken: int = 0) -> Plan:
+    """Return the plan of a loaded model for pictures of a size; only tiling and batch size differ from its own plan.
+
+    Args:
+        memory: The model's memory.
+        profile: The model.
+        width: Pixels.
+        height: Pixels.
+        taken: Bytes of the device that other models hold.
 
     Raises:
         OutOfMemory: Pictures of this size do not fit.
     """
+    old = memory.plan
     estimate = Estimate(profile, dense=old.on == MPS)
-    size = Size(width, height, gguf)
+    size = Size(width, height, memory.gguf)
+    budget = old.budget - memory.controls - taken
     device_bytes = 0
     for tiled in _tilings(size):
-        device_bytes, _ = _need(estimate, old, size, 1, tiled=tiled)
-        if device_bytes <= old.budget:
-            made = _batched(estimate, old, size, old.budget, tiled=tiled)
+        device_bytes = _need(estimate, old, size, 1, tiled=tiled).device
+        if device_bytes <= budget:
+            made = _batched(estimate, old, size, budget, tiled=tiled)
             return replace(made, on=old.on, reasons=old.reasons)
     raise OutOfMemory(
-        f"A picture of {width}x{height} takes {gib(device_bytes)} with {profile.title}, and {gib(old.budget)} are there: "
+        f"A picture of {width}x{height} takes {gib(device_bytes)} with {profile.title}, and {gib(max(0, budget))} are there: "
         "ask for a smaller one."
     )
 
@@ -148,9 +158,9 @@ def safer(precision: str, device: Device) -> str | None:
 def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, *, tiled: bool) -> Plan:
     """Return the plan for a placement with the largest batch that fits the budget."""
     batch = 1
-    while batch < MOST and _need(estimate, placement, size, batch + 1, tiled=tiled)[0] <= budget:
+    while batch < MOST and _need(estimate, placement, size, batch + 1, tiled=tiled).device <= budget:
         batch += 1
-    device_bytes, host_bytes = _need(estimate, placement, size, 1, tiled=tiled)
+    need = _need(estimate, placement, size, 1, tiled=tiled)
     return Plan(
         on=CPU,
         precision=placement.precision,
@@ -161,8 +171,9 @@ def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, 
         offload=placement.offload,
         tile_vae=tiled,
         batch=batch,
-        device_bytes=device_bytes,
-        host_bytes=host_bytes,
+        device_bytes=need.device,
+        host_bytes=need.host,
+        weight_bytes=need.weights,
         budget=budget,
     )
 
@@ -174,7 +185,7 @@ def _on_cpu(request: _PlanRequest, before: tuple[str, ...]) -> Plan:
     least = 0
     for placement, why in _cpu_placements(request, cpu):
         for tiled in _tilings(size):
-            device_bytes, _ = _need(estimate, placement, size, 1, tiled=tiled)
+            device_bytes = _need(estimate, placement, size, 1, tiled=tiled).device
             device_bytes = max(device_bytes, _loading(estimate, placement, size))
             if device_bytes <= budget:
                 said = (*before, *_guess(request), why, *((_TILES,) if tiled else ()))
@@ -287,8 +298,23 @@ def _gpu_placements(
                 )
 
 
-def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> tuple[int, int]:
-    """Return the peak bytes on the device, and the bytes kept in main memory."""
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """Bytes that a placement takes.
+
+    Attributes:
+        device: Peak on the device.
+        weights: Weights that stay on the device between two pictures.
+        host: Weights in main memory.
+    """
+
+    device: int
+    weights: int
+    host: int = 0
+
+
+def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> _Need:
+    """Return the bytes that a placement takes with a batch of pictures."""
     # Only the denoiser is kept in fp8.
     unquantised = placement.compute if placement.storage == "fp8" else placement.storage
     text = estimate.text("int8" if placement.text_encoder == "int8" else unquantised, placement.compute)
@@ -303,16 +329,19 @@ def _need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, t
     decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
     prompt = estimate.prompt(placement.compute, streamed=placement.text_encoder == "host")
     alive = max(step, decode, prompt)
-    if placement.offload == "none":
-        return denoiser + text + vae + alive, 0
-    if placement.offload == "text":
-        return denoiser + vae + alive, text
-    if placement.offload == "model":
-        return max(denoiser + step, text + prompt, vae + decode), denoiser + text + vae
-    leaves = estimate.leaves(placement.compute)
-    if placement.offload == "group":
-        return vae + leaves + alive, denoiser + text
-    return leaves + alive, denoiser + text + vae
+    everything = denoiser + text + vae
+    match placement.offload:
+        case "none":
+            return _Need(everything + alive, everything)
+        case "text":
+            return _Need(denoiser + vae + alive, denoiser + vae, text)
+        case "model":
+            # The part that was used last stays on the device.
+            return _Need(max(denoiser + step, text + prompt, vae + decode), max(denoiser, text, vae), everything)
+        case "group":
+            return _Need(vae + estimate.leaves(placement.compute) + alive, vae, denoiser + text)
+        case _:
+            return _Need(estimate.leaves(placement.compute) + alive, 0, everything)
 
 
 def _loading(estimate: Estimate, placement: Placement, size: Size) -> int:

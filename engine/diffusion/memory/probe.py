@@ -124,14 +124,14 @@ _AFTER = 32 * 2**20
 """The upper bound of glibc's dynamic threshold on 64-bit systems."""
 
 
-def bytes_by_device(pipe: Any) -> Mapping[str, int]:
-    """Return the bytes of a pipeline's weights by type of device (``cpu``, ``cuda``, ``mps``).
+def bytes_by_device(*pipes: Any) -> Mapping[str, int]:
+    """Return the bytes of pipelines' weights by type of device (``cpu``, ``cuda``, ``mps``).
 
     Weights that are memory-mapped from their files do not count, since the system can reclaim that memory.
     """
     found: Counter[str] = Counter()
     seen: set[int] = set()
-    for part in pipe.components.values():
+    for part in chain.from_iterable(pipe.components.values() for pipe in pipes):
         if isinstance(part, torch.nn.Module):
             for tensor in chain(part.parameters(), part.buffers()):
                 if id(tensor) not in seen:

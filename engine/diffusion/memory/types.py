@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 GIB = 2**30
 
@@ -88,6 +88,7 @@ class Plan(Placement):
         batch: Number of pictures of the size that fit together; at least 1.
         device_bytes: Peak bytes on the device with one picture.
         host_bytes: Bytes kept in main memory.
+        weight_bytes: Bytes of the device that its weights hold between two pictures.
         budget: Bytes of the device that the plan may use.
         reasons: The reasons for the plan, in short English sentences.
     """
@@ -97,6 +98,7 @@ class Plan(Placement):
     batch: int
     device_bytes: int
     host_bytes: int
+    weight_bytes: int
     budget: int
     reasons: tuple[str, ...] = ()
 
@@ -109,6 +111,16 @@ class Plan(Placement):
     def quantises(self) -> bool:
         """Whether a library quantises weights while they are loaded."""
         return "int8" in (self.precision, self.text_encoder) or self.precision == "nf4"
+
+    def as_good_as(self, alone: Plan, worth: int) -> bool:
+        """Whether the model is placed as in the plan where it has the device alone, and draws half as many at least.
+
+        Args:
+            alone: That plan.
+            worth: The most pictures that share a step.
+        """
+        one, other = (replace(p, batch=0, device_bytes=0, budget=0, reasons=()) for p in (self, alone))
+        return one == other and 2 * min(self.batch, worth) >= min(alone.batch, worth)
 
     @property
     def sentence(self) -> str:
@@ -126,6 +138,27 @@ class Plan(Placement):
         memory = "main memory" if self.on == CPU else "the device"
         use = f"; {gib(self.device_bytes)} of {gib(self.budget)} of {memory}"
         return f"Weights in {weights}{where}{text}{tiles}{use}; pictures together: {self.batch}."
+
+
+@dataclass(slots=True)
+class ModelMemory:
+    """The memory of a loaded model.
+
+    Attributes:
+        plan: Its plan; the budget is that which it has when no other model is on the device.
+        gguf: Bytes of the GGUF file that holds its denoiser; 0 where there is none.
+        weights: Bytes of the device that its weights hold.
+        controls: Bytes of the device that its ControlNets hold.
+    """
+
+    plan: Plan
+    gguf: int = 0
+    weights: int = 0
+    controls: int = 0
+
+    def held(self, on: str) -> int:
+        """Bytes of the memory of ``on`` (``cuda``, ``mps`` or ``cpu``) that it holds between two pictures."""
+        return self.weights + self.controls if self.plan.on == on else 0
 
 
 def gib(count: int) -> str:

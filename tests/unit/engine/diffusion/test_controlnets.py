@@ -97,8 +97,9 @@ def test_one_that_does_not_fit_is_refused_and_the_model_goes_on(folder: Path) ->
     made = loader()
     here = ModelManager([spec(folder)], made, Quiet())
     paint(here, recipe(folder, control="", image=""))
-    assert made._plan is not None
-    made._plan = replace(made._plan, budget=made._plan.device_bytes + 1000)
+    memory = here._resident["small"].model.memory
+    assert memory is not None
+    memory.plan = replace(memory.plan, budget=memory.plan.device_bytes + 1000)
     led, free = paint(here, recipe(folder), recipe(folder, control="", image=""))
     assert isinstance(led, OutOfMemory)
     assert (

@@ -541,3 +541,32 @@ def test_a_batched_family_refuses_references(toy: Toy, ends: Ends, tmp_path: Pat
     paint(toy, ends, replace(TOY, references=(str(tmp_path / "a.png"),)), TOY)
     assert isinstance(failure(ends.ends[1]), BadRecipe)
     assert value(ends.ends[2]) == 1
+
+
+def out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("where", ["encode", "step", "finish"])
+def test_when_memory_runs_out_another_model_goes_first(toy: Toy, ends: Ends, where: str) -> None:
+    models = OneModel({"fp32": toy}, rooms=1)
+
+    def short(*_: object) -> None:
+        if models.rooms:
+            out_of_memory()
+
+    setattr(toy, f"on_{where}", short)
+    paint(models, ends, TOY, replace(TOY, seed=2))
+    assert {t: value(e) for t, e in ends.ends.items()} == {1: 1, 2: 2}
+    assert not toy.tiled, "the room of the other model was enough"
+    if where != "encode":
+        assert all(len(batch) == 2 for batch in toy.batches), "so both share each step"
+
+
+@pytest.mark.parametrize("where", ["encode", "step", "finish"])
+def test_when_no_other_model_is_left_a_picture_that_is_too_large_fails(toy: Toy, ends: Ends, where: str) -> None:
+    models = OneModel({"fp32": toy}, rooms=2)
+    setattr(toy, f"on_{where}", lambda *_: out_of_memory())
+    paint(models, ends, TOY)
+    assert isinstance(ends.ends[1], OutOfMemory)
+    assert models.rooms < 0

@@ -36,7 +36,7 @@ class Provider(OneModel):
     """One small model in fp32."""
 
     def __init__(self, family: Any) -> None:
-        super().__init__({"fp32": family}, "sd15")
+        super().__init__({"fp32": family}, ("sd15",))
         self.steps: list[list[int]] = []
         step = family.step
 

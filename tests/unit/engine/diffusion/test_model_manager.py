@@ -1,7 +1,8 @@
-"""One model at a time, in the precision that it is to be drawn in."""
+"""As many models as fit together, in the precision that each is to be drawn in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from engine.spec import ControlSpec, ModelSpec
 from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import Toy
 
-ONE, TWO = (ModelSpec(replace(demo(), name=name)) for name in ("one", "two"))
+ONE, TWO, THREE = (ModelSpec(replace(demo(), name=name)) for name in ("one", "two", "three"))
 KIND = BatchKey("one", 8, 8)
 
 
@@ -31,20 +32,26 @@ class Loads:
         self.stay: list[bool] = []
         self.huge = 0
         self.huge_beside_controls = False
+        self.together = 1
+        self.bursts_beside: set[str] = set()
+        self.roomy = 0
 
-    def check(self, spec: ModelSpec, precision: str, replaced: LoadedModel, *, stay: bool = False) -> None:
+    def check(self, spec: ModelSpec, precision: str, resident: Sequence[LoadedModel], *, stay: bool = False) -> int:
         name = spec.profile.name
         self.stay.append(stay)
         if name == self.broken:
             raise LoadError(UnknownModel(f"{name} is of cheese."))
         if f"{name} {precision or 'auto'}" in self.too_large:
             raise LoadError(OutOfMemory(f"{name} is too large in {precision}."))
+        return max(0, len(resident) - self.together + 1)
 
-    def load(self, spec: ModelSpec, precision: str, *, stay: bool = False) -> LoadedModel:
+    def load(
+        self, spec: ModelSpec, precision: str, beside: Sequence[LoadedModel] = (), *, stay: bool = False
+    ) -> LoadedModel:
         name, asked = spec.profile.name, precision or "auto"
         if name == self.broken:
             raise LoadError(UnknownModel(f"{name} is of cheese."))
-        if f"{name} {asked}" in self.bursts:
+        if f"{name} {asked}" in self.bursts or (beside and name in self.bursts_beside):
             self.done.append(f"!{name} {asked}")
             raise LoadError(OutOfMemory(f"{name} bursts."))
         self.done.append(f"+{name} {asked}")
@@ -53,7 +60,7 @@ class Loads:
     def unload(self, loaded: LoadedModel) -> None:
         self.done.append(f"-{loaded.spec.profile.name}")
 
-    def add_control(self, loaded: LoadedModel, control: ControlSpec) -> None:
+    def add_control(self, loaded: LoadedModel, control: ControlSpec, beside: Sequence[LoadedModel] = ()) -> None:
         if control.name == self.broken:
             raise UnknownModel(f"{control.name} is of cheese.")
         self.done.append(f"+{control.name}")
@@ -67,7 +74,10 @@ class Loads:
         loaded.family.controls.clear()
         return dropped
 
-    def fit(self, loaded: LoadedModel, width: int, height: int) -> int:
+    def crowding(self, loaded: LoadedModel, width: int, height: int, others: Sequence[LoadedModel]) -> int:
+        return len(others) if self.roomy and width >= self.roomy else 0
+
+    def fit(self, loaded: LoadedModel, width: int, height: int, beside: Sequence[LoadedModel] = ()) -> int:
         self.fitted.append((width, height))
         crowded = isinstance(loaded.family, Toy) and bool(loaded.family.controls)
         if self.huge and width >= self.huge and (crowded or not self.huge_beside_controls):
@@ -196,7 +206,9 @@ def test_a_precision_that_cannot_be_had_is_asked_for_once(
 ) -> None:
     usual = loads.load
     monkeypatch.setattr(
-        loads, "load", lambda spec, precision, **how: replace(usual(spec, precision, **how), precision="gguf")
+        loads,
+        "load",
+        lambda spec, precision, beside, **how: replace(usual(spec, precision, beside, **how), precision="gguf"),
     )
     other = replace(KIND, precision="fp32")
     manager.family(other)
@@ -363,3 +375,90 @@ def test_pictures_without_control_get_the_room_of_controlnets(loads: Loads, tell
     loads.huge_beside_controls = True
     assert manager.family(replace(KIND, width=200)) is family
     assert loads.done[-1] == "-controls"
+
+
+@pytest.fixture
+def three(loads: Loads, tells: LoadListener, clock: FakeClock) -> ModelManager:
+    """A manager of three models, of which two fit together."""
+    loads.together = 2
+    return ModelManager((ONE, TWO, THREE), loads, tells, clock=clock.now)
+
+
+THIRD = replace(KIND, model="three")
+
+
+def test_two_in_turn_are_loaded_once_where_both_fit(three: ModelManager, loads: Loads, tells: LoadListener) -> None:
+    first, second = three.family(KIND), three.family(SECOND)
+    assert first is not second
+    for _ in range(3):
+        assert three.family(KIND) is first
+        assert three.loaded == "one"
+        assert three.family(SECOND) is second
+        assert three.loaded == "two"
+    assert loads.done == ["+one auto", "+two auto"]
+    assert set(three.resident) == {"one", "two"}
+    assert tells.heard[-2:] == ["loaded one", "loaded two"], "the one that is drawn with is reported"
+    assert (three.max_batch(KIND), three.max_batch(SECOND)) == (3, 3)
+
+
+def test_the_least_recently_used_makes_way(three: ModelManager, loads: Loads) -> None:
+    for key in (KIND, SECOND, KIND, THIRD):
+        three.family(key)
+    assert loads.done == ["+one auto", "+two auto", "-two", "+three auto"]
+    assert list(three.resident) == ["one", "three"]
+    three.unload()
+    assert loads.done[4:] == ["-one", "-three"]
+    assert not three.resident
+
+
+def test_another_precision_takes_the_place_of_its_own_model(three: ModelManager, loads: Loads) -> None:
+    three.family(KIND)
+    three.family(SECOND)
+    three.family(replace(SECOND, precision="fp32"))
+    assert loads.done == ["+one auto", "+two auto", "-two", "+two fp32"]
+
+
+def test_what_bursts_beside_another_is_loaded_alone(three: ModelManager, loads: Loads, tells: LoadListener) -> None:
+    three.family(KIND)
+    loads.bursts_beside = {"two"}
+    three.family(SECOND)
+    assert loads.done == ["+one auto", "!two auto", "-one", "+two auto"]
+    assert not any(heard.startswith("kept") for heard in tells.heard)
+
+
+def test_when_memory_runs_out_the_others_go_one_by_one_and_stay_away_for_a_while(
+    three: ModelManager, loads: Loads, clock: FakeClock
+) -> None:
+    loads.together = 3
+    for key in (KIND, SECOND, THIRD):
+        three.family(key)
+    assert [three.make_room("three") for _ in range(3)] == [True, True, False]
+    assert loads.done[3:] == ["-one", "-two"]
+    three.family(KIND)
+    assert list(three.resident) == ["one"], "two models together have just been too much"
+    clock.advance(2 * FIRST_PAUSE)
+    three.family(SECOND)
+    assert list(three.resident) == ["one", "two"]
+
+
+def test_a_size_that_needs_the_room_of_the_others_gets_it(three: ModelManager, loads: Loads) -> None:
+    loads.roomy = 100
+    three.family(SECOND)
+    three.family(KIND)
+    three.family(replace(KIND, width=64))
+    assert set(three.resident) == {"one", "two"}
+    three.family(replace(KIND, width=128))
+    assert list(three.resident) == ["one"]
+    assert loads.done[-1] == "-two"
+
+
+def test_one_that_can_not_be_loaded_leaves_all_the_others(
+    three: ModelManager, loads: Loads, tells: LoadListener
+) -> None:
+    three.family(KIND)
+    three.family(SECOND)
+    loads.broken = "three"
+    with pytest.raises(UnknownModel):
+        three.family(THIRD)
+    assert list(three.resident) == ["one", "two"]
+    assert tells.heard[-1].endswith("two stays loaded.")

@@ -51,3 +51,15 @@ def test_cleared_it_keeps_nothing() -> None:
     assert prompts.nbytes == 0
     prompts.embed("toy", toy.encode, "a")
     assert toy.encoded == ["a", "a"]
+
+
+def test_it_keeps_only_the_models_that_are_there() -> None:
+    toy = Toy()
+    prompts = PromptCache()
+    for name in ("one bf16", "one bf16 lora", "two fp32"):
+        prompts.embed(name, toy.encode, "a")
+    prompts.keep({"two"})
+    assert prompts.nbytes == ONE
+    prompts.embed("two fp32", toy.encode, "a")
+    prompts.embed("one bf16", toy.encode, "a")
+    assert toy.encoded == ["a"] * 4

@@ -28,7 +28,7 @@ def request(ticket: int, steps: int = 8, key: BatchKey = SMALL, lane: Lane = Lan
 
 
 def scheduler(*open_: RequestState, most: int = 8, loaded: str = "") -> StepScheduler:
-    made = StepScheduler(lambda _: most, loaded)
+    made = StepScheduler(lambda _: most, (loaded,))
     for one in open_:
         made.add(one)
     return made

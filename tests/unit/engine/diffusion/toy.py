@@ -139,7 +139,8 @@ class OneModel:
     """Keeps one toy in each of its precisions, the least safe first; those in ``broken`` can't be loaded."""
 
     toys: dict[str, Toy]
-    loaded: str = "toy"
+    resident: tuple[str, ...] = ("toy",)
+    rooms: int = 0
     usual: str = ""
     fits: int = 8
     pixels: int = 2**20
@@ -169,6 +170,10 @@ class OneModel:
 
     def max_batch(self, key: BatchKey) -> int:
         return self.fits
+
+    def make_room(self, model: str) -> bool:
+        self.rooms -= 1
+        return self.rooms >= 0
 
     def safer_precision(self, key: BatchKey) -> str | None:
         names = list(self.toys)

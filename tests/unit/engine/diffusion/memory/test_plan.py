@@ -6,7 +6,7 @@ import pytest
 
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan, refit, safer
-from engine.diffusion.memory.types import GIB, Device, Plan, StoredWeights
+from engine.diffusion.memory.types import GIB, Device, ModelMemory, Plan, StoredWeights
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import demo, z_image, z_image_turbo
@@ -240,13 +240,13 @@ def test_guidance_takes_twice_the_room() -> None:
 
 def test_another_size_of_a_loaded_model() -> None:
     first = planned(card(11), SDXL)
-    larger = refit(first, SDXL, 2048, 2048)
+    larger = refit(ModelMemory(first), SDXL, 2048, 2048)
     assert (larger.precision, larger.offload, larger.budget) == (first.precision, first.offload, first.budget)
     assert larger.tile_vae
     assert larger.batch < first.batch
-    assert refit(larger, SDXL, 1024, 1024) == first
+    assert refit(ModelMemory(larger), SDXL, 1024, 1024) == first
     with pytest.raises(OutOfMemory, match=r"A picture of 2048x2048 takes .* with SDXL 1\.0"):
-        refit(replace(first, budget=first.device_bytes - GIB), SDXL, 2048, 2048)
+        refit(ModelMemory(first), SDXL, 2048, 2048, taken=first.budget - first.device_bytes + GIB)
 
 
 def test_a_model_that_nobody_counted_is_taken_for_its_family() -> None:
