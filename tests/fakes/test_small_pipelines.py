@@ -69,7 +69,7 @@ def test_the_prompt_decides_the_picture_and_each_step_is_reported(
         return tensors
 
     calls_back = "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
-    more = {"callback_on_step_end": done} if calls_back else {}
+    more: dict[str, Any] = {"callback_on_step_end": done} if calls_back else {}
     given = references[: small.needs_reference]
     other = drawn_plainly(pipe, small, "blue dog ball", references=given, **more)
     assert np.isfinite(other).all()
