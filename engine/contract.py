@@ -310,6 +310,9 @@ Event = Step | Preview | Image | Failed
 PROMPT_CUT = "prompt_cut"
 """Note of an Image: the prompt was longer than its model reads, and its end was cut off."""
 
+MASK_ZOOMED = "mask_zoomed"
+"""Note of an Image: its mask is small, so that the part around it was drawn at the picture's size and put back."""
+
 SAFER = "safer_precision"
 """Note of an Image: its numbers overflowed, and it was drawn again in a safer precision."""
 

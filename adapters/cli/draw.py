@@ -213,6 +213,7 @@ def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawReq
         precision=image.precision,
         revision=image.revision,
         lora_hashes=image.loras,
+        notes=image.notes,
     )
 
 

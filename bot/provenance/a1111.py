@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from engine.contract import MADE_CONTROL, Recipe
+from engine.contract import MADE_CONTROL, MASK_ZOOMED, Recipe
 
 KEYWORD = "parameters"
 """Keyword of the text in a PNG."""
@@ -37,6 +37,7 @@ def parameters(
     precision: str = "",
     revision: str = "",
     lora_hashes: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the text for one picture.
 
@@ -54,6 +55,7 @@ def parameters(
         precision: Number format that it was drawn in; empty if unknown.
         revision: Commit of the model's files on their hub; empty if they have none.
         lora_hashes: ``Image.loras``: A1111 and Civitai (AutoV3) find a LoRA by these digits.
+        notes: The engine's notes on the picture.
     """
     factor = upscale or 1.0
     settings = {
@@ -70,6 +72,7 @@ def parameters(
         "Denoising strength": f"{recipe.strength:g}" if recipe.image and not recipe.control else "",
         "ControlNet 0": _controlnet(recipe) if recipe.control else "",
         "Mask": "yes" if recipe.mask else "",
+        "Inpaint area": "Only masked" if MASK_ZOOMED in notes else "",
         "References": str(len(recipe.references)) if recipe.references else "",
         "Hires upscale": f"{upscale:g}" if upscale else "",
         "Lora hashes": ", ".join(f"{name}: {digest}" for name, digest in lora_hashes),

@@ -62,5 +62,6 @@ class MetadataWriter:
             precision=image.precision,
             revision=image.revision,
             lora_hashes=image.loras,
+            notes=image.notes,
         )
         return embed_texts(image.data, {a1111.KEYWORD: text})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.backoff import Backoff
-from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview, Recipe
+from engine.contract import MASK_ZOOMED, PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview, Recipe
 from engine.diffusion import init_image
 from engine.diffusion.device import BusyTimer, release, title
 from engine.diffusion.errors import engine_error
@@ -377,7 +377,9 @@ class StepExecutor:
         """Hand a picture over; one of a single colour is drawn again first if a safer precision may help."""
         model = request.recipe.model
         digests = () if request.loras is None else request.loras.digests
-        image = DecodedImage(pixels, self._models.precision(request.key), state.prompt_cut, request.extras, digests)
+        zoomed = state.init_image is not None and state.init_image.zoomed
+        precision = self._models.precision(request.key)
+        image = DecodedImage(pixels, precision, state.prompt_cut, request.extras, zoomed, digests)
         flat = bool((pixels == pixels[0, 0]).all())
         if request.retried:
             if request.flat is None or not flat:
@@ -432,6 +434,7 @@ class StepExecutor:
         revision = self._models.revision(recipe.model)
         setup = with_extras(self._models.setup(recipe.model), image.extras)
         notes: tuple[str, ...] = (PROMPT_CUT,) if image.prompt_cut else ()
+        notes += (MASK_ZOOMED,) if image.zoomed else ()
         notes += (SAFER,) if request.retried and request.flat is None else ()
 
         def encoded(data: bytes | Exception) -> None:

@@ -15,7 +15,8 @@ from PIL import ImageOps
 
 from engine.contract import MADE_CONTROL, BadImage, Recipe
 from engine.diffusion.edges import canny, is_edge_map
-from engine.families.denoise_state import InitImage
+from engine.diffusion.mask_zoom import Box, zoom_box
+from engine.families.denoise_state import InitImage, Surroundings
 
 MAX_PIXELS = 50_000_000
 """Largest number of pixels, checked in the header: a decoded picture of this size takes 150 MB."""
@@ -76,6 +77,7 @@ class InitImageReader:
 def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[None, None, InitImage | None]:
     """Read a recipe's initial image, scaled and cropped to its size; return None for a recipe that starts from noise.
 
+    Of a picture whose mask is small, the part around the mask is enlarged to that size (``engine.diffusion.mask_zoom``).
     Yields while the upscaler works.
 
     Args:
@@ -98,10 +100,17 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     pixels = np.array(_fitted(picture, size), np.uint8)  # torch needs a writable array
     if not recipe.mask:
         return InitImage(pixels, upscaler=by)
-    grey = np.asarray(_fitted(_open(recipe.mask, "mask to start from"), size).convert("L"))
-    if grey.max() < MASK_LEAST:
+    mask = _open(recipe.mask, "mask to start from")
+    grey = _grey(_fitted(mask, size))
+    white = grey >= MASK_LEAST / 255
+    if not white.any():
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
-    return InitImage(pixels, (grey / 255).astype(np.float32), by)
+    box = zoom_box(white)
+    if box is None:
+        return InitImage(pixels, grey, by)
+    # From the files, which may be larger than the picture that is drawn.
+    part = np.array(_part(picture, size, box), np.uint8)
+    return InitImage(part, _grey(_part(mask, size, box)), by, Surroundings(box, pixels, grey))
 
 
 def read_control(recipe: Recipe) -> NDArray[np.uint8]:
@@ -165,6 +174,21 @@ def _open(path: str, what: str) -> Pillow.Image:
 
 def _fitted(picture: Pillow.Image, size: tuple[int, int]) -> Pillow.Image:
     return ImageOps.fit(picture, size, Pillow.Resampling.LANCZOS)
+
+
+def _part(picture: Pillow.Image, size: tuple[int, int], box: Box) -> Pillow.Image:
+    """Return a part of a picture enlarged to a size; ``box`` counts in pixels of the picture that is fitted to the size."""
+    scale = min(picture.width / size[0], picture.height / size[1])
+    x, y = (picture.width - size[0] * scale) / 2, (picture.height - size[1] * scale) / 2
+    left, top, right, bottom = (edge * scale for edge in box)
+    # Rounding must not lead out of the picture.
+    where = (x + left, y + top, min(x + right, picture.width), min(y + bottom, picture.height))
+    return picture.resize(size, Pillow.Resampling.LANCZOS, where)
+
+
+def _grey(mask: Pillow.Image) -> NDArray[np.float32]:
+    """Return a mask's pixels from 0 to 1, (height, width)."""
+    return (np.asarray(mask.convert("L")) / 255).astype(np.float32)
 
 
 def _on_white(picture: Pillow.Image) -> Pillow.Image:

@@ -67,6 +67,7 @@ class DecodedImage:
         precision: Number format that it was drawn in.
         prompt_cut: The end of its prompt was left out.
         extras: See ``RequestState.extras``.
+        zoomed: See ``InitImage.zoomed``.
         loras: See ``engine.contract.Image``.
     """
 
@@ -74,6 +75,7 @@ class DecodedImage:
     precision: str
     prompt_cut: bool
     extras: str
+    zoomed: bool = False
     loras: tuple[tuple[str, str], ...] = ()
 
 
@@ -140,7 +142,7 @@ class RequestState:
 
     @property
     def extras(self) -> str:
-        """What changed its pixels besides the model: LoRAs, the upscaler, the step cache, a ControlNet; mostly empty."""
+        """What changed its pixels besides the model: LoRAs, the upscaler, the step cache, a ControlNet, ...; mostly empty."""
         if self.denoise is None:
             return ""
         upscaler = "" if self.denoise.init_image is None else self.denoise.init_image.upscaler
@@ -148,7 +150,8 @@ class RequestState:
         syntax = "prompt syntax" if self.extended_prompt else ""
         loras = "" if self.loras is None else self.loras.extras
         control = f"control {self.controlnet}" if self.controlnet else ""
-        return " ".join(filter(None, (loras, upscaler, step_cache, syntax, control)))
+        zoom = "mask zoom" if self.denoise.init_image is not None and self.denoise.init_image.zoomed else ""
+        return " ".join(filter(None, (loras, upscaler, step_cache, syntax, control, zoom)))
 
     def restart(self, precision: str) -> None:
         """Begin again in a precision; empty for the model's default."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from torch import Tensor
 
 from engine.contract import Recipe
@@ -34,6 +35,21 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The whole picture around a part that is drawn at full size.
+
+    Attributes:
+        box: Left, top, right and bottom of the part, in pixels of ``pixels``.
+        pixels: (height, width, 3), 0 to 255, of the recipe's size.
+        mask: (height, width), 0 (stays) to 1 (is drawn again), of the whole picture.
+    """
+
+    box: tuple[int, int, int, int]
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class InitImage:
     """An initial image (img2img, inpainting).
 
@@ -41,20 +57,47 @@ class InitImage:
         pixels: (height, width, 3), 0 to 255, of the recipe's size.
         mask: (height, width), 0 (stays) to 1 (is drawn again); None: all of it is drawn again.
         upscaler: Digest of the model that enlarged it; empty if none did.
+        around: What the result is put back into, where ``pixels`` and ``mask`` are an enlarged part of a picture.
     """
 
     pixels: NDArray[np.uint8]
     mask: NDArray[np.float32] | None = None
     upscaler: str = ""
+    around: Surroundings | None = None
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether it is an enlarged part of a picture."""
+        return self.around is not None
 
 
 def kept_outside_mask(pixels: NDArray[np.float32], init_image: InitImage | None) -> NDArray[np.float32]:
-    """Return a picture, (height, width, 3) from 0 to 1, with the initial image's pixels where its mask is 0."""
+    """Return a picture, (height, width, 3) from 0 to 1, with the initial image's pixels where its mask is 0.
+
+    One that was drawn as an enlarged part is put back into the whole picture.
+    """
     if init_image is None or init_image.mask is None:
         return pixels
-    mask = init_image.mask[..., None]
-    original = init_image.pixels.astype(np.float32) / 255
-    return (pixels * mask + original * (1 - mask)).astype(np.float32)
+    if init_image.around is not None:
+        return _put_back(pixels, init_image.around)
+    return _mixed(pixels, init_image.pixels, init_image.mask)
+
+
+def _put_back(pixels: NDArray[np.float32], around: Surroundings) -> NDArray[np.float32]:
+    left, top, right, bottom = around.box
+    # Averages the pixels that become one, without the ringing of Lanczos at the edges of what was drawn.
+    size = (right - left, bottom - top)
+    channels = [Pillow.fromarray(pixels[..., i]).resize(size, Pillow.Resampling.BICUBIC) for i in range(3)]
+    part = (slice(top, bottom), slice(left, right))
+    small = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    found: NDArray[np.float32] = around.pixels.astype(np.float32) / np.float32(255)
+    found[part] = _mixed(small, around.pixels[part], around.mask[part])
+    return found
+
+
+def _mixed(pixels: NDArray[np.float32], original: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    share = mask[..., None]
+    return (pixels * share + original.astype(np.float32) / 255 * (1 - share)).astype(np.float32)
 
 
 class PictureState(Protocol):

@@ -18,7 +18,7 @@ from bot.core.jobs import JobState
 from bot.core.quotas import Dimension, Window
 from bot.drawing.job_actions import OTHER_DEVICE, OTHER_PRECISION, OTHER_REVISION, OTHER_SETUP
 from bot.features import COMMANDS
-from engine.contract import ERRORS, PROMPT_CUT, SAFER, LicenceTerm
+from engine.contract import ERRORS, MASK_ZOOMED, PROMPT_CUT, SAFER, LicenceTerm
 
 ROOT = Path(__file__).parents[4]
 REFUSALS = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.Refusal)}
@@ -57,7 +57,7 @@ BUILT = {
     ),
     *(
         f"note.engine.{code}"
-        for code in (PROMPT_CUT, SAFER, OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
+        for code in (PROMPT_CUT, MASK_ZOOMED, SAFER, OTHER_REVISION, OTHER_SETUP, OTHER_PRECISION, OTHER_DEVICE)
     ),
     *(f"refusal.lora.{what}.{surface}" for what in ("unknown", "none_near") for surface in ("cli", "web")),
     *(f"licence.{term}" for term in LicenceTerm),

@@ -148,3 +148,9 @@ def test_the_recipes_sampler_and_clip_skip_are_said() -> None:
     said = settings(parameters(replace(RECIPE, sampler="DPM2 a", clip_skip=2), "m", sampler="Euler"))
     assert {"Sampler: DPM2 a", "Clip skip: 2"} <= set(said)
     assert not any(one.startswith("Clip skip") for one in settings(parameters(RECIPE, "m")))
+
+
+def test_a_mask_that_was_zoomed_into_is_said_as_in_a1111() -> None:
+    masked = replace(RECIPE, image="a.png", mask="m.png")
+    assert "Inpaint area: Only masked" in settings(parameters(masked, "m", notes=("mask_zoomed",)))
+    assert "Inpaint area" not in parameters(masked, "m")

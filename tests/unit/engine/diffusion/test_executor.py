@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.contract import (
+    MASK_ZOOMED,
     PROMPT_CUT,
     SAFER,
     BadImage,
@@ -570,3 +571,18 @@ def test_when_no_other_model_is_left_a_picture_that_is_too_large_fails(toy: Toy,
     paint(models, ends, TOY)
     assert isinstance(ends.ends[1], OutOfMemory)
     assert models.rooms < 0
+
+
+def test_a_small_mask_is_noted_and_counts_for_what_is_drawn_again(toy: Toy, ends: Ends, tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8), "green").save(tmp_path / "a.png")
+    for name, side in (("small", 2), ("large", 6)):
+        mask = Pillow.new("L", (8, 8), 0)
+        mask.paste(255, (0, 0, side, side))
+        mask.save(tmp_path / f"{name}.png")
+    masked = replace(TOY, image=str(tmp_path / "a.png"))
+    small, large = (replace(masked, mask=str(tmp_path / f"{name}.png")) for name in ("small", "large"))
+    paint(toy, ends, small, large)
+    assert [start is not None and start.zoomed for start in toy.starts] == [True, False]
+    assert image(ends.ends[1]).notes == (MASK_ZOOMED,)
+    assert image(ends.ends[1]).setup == with_extras("setup of toy", "mask zoom")
+    assert (image(ends.ends[2]).notes, image(ends.ends[2]).setup) == ((), "setup of toy")

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from engine.contract import BadImage
 from engine.diffusion import init_image
 from engine.diffusion.edges import canny
-from engine.families.denoise_state import InitImage
+from engine.diffusion.image_encoder import to_uint8
+from engine.families.denoise_state import InitImage, kept_outside_mask
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
 
@@ -176,3 +177,62 @@ def test_a_control_picture_is_given_as_it_is_and_a_canny_one_is_made(tmp_path: P
 def test_a_control_picture_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match="The control picture is not there any more"):
         init_image.read_control(replace(TOY, image=str(tmp_path / "gone.png"), control="depth"))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a picture of 256x512 pixels with fine stripes, and a mask with a small white square near a corner."""
+    stripes = np.zeros((256, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    Pillow.fromarray(stripes).save(tmp_path / "a.png")
+    mask = Pillow.new("L", (512, 256), 0)
+    mask.paste(255, (136, 8, 152, 24))  # the middle of 256 pixels is drawn, from 128 on
+    mask.save(tmp_path / "m.png")
+    return tmp_path / "a.png", tmp_path / "m.png"
+
+
+def zoomed(large: tuple[Path, Path], side: int = 128) -> InitImage:
+    recipe = replace(TOY, image=str(large[0]), mask=str(large[1]), width=side, height=side)
+    found = to_its_end(init_image.read(recipe))
+    assert found is not None
+    return found
+
+
+def test_a_small_mask_is_zoomed_into_from_the_file(large: tuple[Path, Path]) -> None:
+    found = zoomed(large)
+    assert found.zoomed
+    assert found.around is not None
+    assert found.around.box == (0, 0, 24, 24)
+    assert (found.pixels.shape, found.around.pixels.shape) == ((128, 128, 3), (128, 128, 3))
+    # A picture of half the size has no stripes any more; the part of the file has.
+    assert np.ptp(found.around.pixels[20:100, 20:100]) < 60
+    assert np.ptp(found.pixels[40:80, 40:80]) > 200
+    assert found.mask is not None
+    ys, xs = np.nonzero(found.mask > 0.5)
+    assert [int(n) for n in (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1)] == pytest.approx([21, 64, 21, 64], abs=1)
+
+
+def test_the_drawn_part_is_put_back_and_all_else_is_the_source(large: tuple[Path, Path]) -> None:
+    found = zoomed(large)
+    assert found.around is not None
+    drawn = np.zeros((128, 128, 3), np.float32)
+    drawn[..., 0] = 1.0
+    made = to_uint8(kept_outside_mask(drawn, found))
+    assert made is not None
+    assert made.shape == (128, 128, 3)
+    kept = found.around.mask == 0
+    assert kept.mean() > 0.9
+    assert np.array_equal(made[kept], found.around.pixels[kept])
+    assert np.abs(made[6:10, 6:10].astype(int) - (255, 0, 0)).max() <= 8
+
+
+def test_what_overflowed_is_not_hidden_by_putting_it_back(large: tuple[Path, Path]) -> None:
+    drawn = np.full((128, 128, 3), np.nan, np.float32)
+    assert not np.isfinite(kept_outside_mask(drawn, zoomed(large))).all()
+
+
+def test_the_part_of_a_picture_that_is_fitted_exactly(large: tuple[Path, Path]) -> None:
+    for side in (64, 120, 200, 256):
+        found = zoomed(large, side)
+        assert found.around is not None
+        assert found.pixels.shape == found.around.pixels.shape == (side, side, 3)

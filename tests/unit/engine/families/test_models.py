@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
+from engine.diffusion.image_encoder import to_uint8
+from engine.diffusion.init_image import read
 from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.registry import model_class, spec_of, specs
@@ -24,6 +27,7 @@ from engine.families.sd15.model import SD15
 from engine.families.sdxl.model import SDXL
 from engine.folders import profile_of
 from tests.fakes import models
+from tests.unit.engine.diffusion.toy import to_its_end
 
 pytestmark = pytest.mark.slow
 
@@ -167,6 +171,34 @@ def test_what_a_mask_keeps_is_kept(family: BatchedFamily) -> None:
     found = drawn(family, recipe(strength=0.9), InitImage(pixels, mask))
     assert apart(found[:, :32], np.full((48, 32, 3), 200 / 255, np.float32)) < 1e-3
     assert np.abs(found[:, 32:] - 200 / 255).mean() > 0.05
+
+
+def test_a_small_mask_is_drawn_at_full_size_and_put_back(family: BatchedFamily, tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[36:44, 52:60] = 255
+    for name, pixels in (("a", noise), ("m", mask)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    one = recipe(strength=0.9, image=str(tmp_path / "a.png"), mask=str(tmp_path / "m.png"))
+    start = to_its_end(read(one))
+    assert start is not None
+    assert start.around is not None
+    drawing = begun(family, one, start)
+    found = to_uint8(together(family, [drawing])[0])
+    assert found is not None
+    inside = mask > 0
+    assert np.array_equal(found[~inside], noise[~inside])
+    assert np.abs(found[inside].astype(int) - noise[inside]).mean() > 5
+    # It is the picture of the enlarged part, scaled down.
+    part = family.decode(drawing.latents)
+    assert part.shape == (48, 64, 3)
+    left, top, right, bottom = start.around.box
+    size = (right - left, bottom - top)
+    small = np.stack(
+        [np.asarray(Image.fromarray(part[..., i]).resize(size, Image.Resampling.BICUBIC)) for i in range(3)], -1
+    )
+    expected = small[36 - top : 44 - top, 52 - left : 60 - left].clip(0, 1) * 255
+    assert np.abs(found[36:44, 52:60] - expected).max() <= 1
 
 
 @pytest.mark.parametrize("prompt", ["", "猫" * 300, "\x00\n\t🦊"])
