@@ -29,6 +29,7 @@ from adapters.cli.benchmark.systems import (
     RecordingEngine,
     burst,
     long_recipe,
+    paused_calls,
     running_baseline,
     short_recipe,
 )
@@ -88,6 +89,7 @@ def _table(found: dict[str, Any]) -> str:
         "answer to a request while drawing": f"p50 {found['ack_ms_p50']:.1f} ms, p99 {found['ack_ms_p99']:.1f} ms",
         "first step of a request in a burst": f"p50 {first['p50']:.0f} ms, p99 {first['p99']:.0f} ms",
         "prompts encoded": f"{prompts['encoded']:.0f} of {prompts['drawn']}",
+        "paused calls over plain calls": f"{ratios['paused_vs_plain']:.2f} x",
         f"PNG of {SIDE}x{SIDE} pixels": f"{png['ms']:.0f} ms (Pillow's default: {png['pillow_ms']:.0f} ms)",
         "the engine's memory": f"{found['memory_bytes'] / 2**20:.0f} MiB",
     }
@@ -151,7 +153,10 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
                 note("LoRAs")
                 cost = await lora_cost.measure(engine, short_recipe(profile), rounds)
             state = engine.state()
+            note("paused calls")
+            paused = await _paused(profile, settings, state, requests, rounds)
             found = _report(state, profile, runs, answers, preempted)
+            found["ratios"]["paused_vs_plain"] = found["paused_vs_plain"] = paused
             if cost is not None:
                 change = max(0.0, cost.changed - cost.same) * 1000
                 found["loras"] = {"with_over_without": cost.same / cost.without, "change_ms": change}
@@ -170,6 +175,17 @@ def _loras(settings: Settings, folder: str) -> str:
         return ""
     into = Path(folder) / "loras"
     return str(into) if lora_cost.write(pipeline, into) else ""
+
+
+async def _paused(profile: Profile, settings: Settings, state: EngineState, requests: int, rounds: int) -> float:
+    """Return the speed of calls that are paused between their steps, where that of plain calls is 1.
+
+    It is how a pipeline is drawn that no family is made for; any pipeline can be.
+    """
+    recipes = burst(profile, max(2, requests // 4), 7).recipes
+    device = state.device.split()[0]
+    plain, paused = await paused_calls(_folder(profile, settings), device, state.precision, [recipes] * (1 + rounds))
+    return min(plain) / min(paused)
 
 
 class _Runs:

@@ -96,6 +96,7 @@ def test_compared_with_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path) 
     ratios = found["ratios"]
     assert ratios["service_vs_bare_single"] >= 1.0
     assert ratios["service_vs_bare_batched"] >= 0.97
+    assert ratios["paused_vs_plain"] >= 0.97
     assert found["idle_share"] < 0.02
     assert found["preempt_steps"] <= 2
 

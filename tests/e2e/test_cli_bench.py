@@ -20,7 +20,7 @@ def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     assert found["machine"]["cores"] >= 1
     assert found["machine"]["processor"]
     ratios = found["ratios"]
-    for name in ("bare_batched_vs_single", "service_vs_bare_single", "service_vs_bare_batched"):
+    for name in ("bare_batched_vs_single", "service_vs_bare_single", "service_vs_bare_batched", "paused_vs_plain"):
         assert ratios[name] > 0
     seconds = found["seconds"]
     assert ratios["service_vs_bare_single"] == seconds["bare_single"] / seconds["service"]

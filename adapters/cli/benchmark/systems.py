@@ -107,26 +107,23 @@ def short_recipe(profile: Profile) -> Recipe:
 
 
 @dataclass(slots=True)
-class Baseline:
-    """The running process.
+class LineProcess:
+    """A running process that answers each line of JSON with one.
 
     Attributes:
-        threads: Threads of each operation.
-        peak: Floating-point operations per second of a matrix product; 0 on a CPU.
+        process: The process.
     """
 
     process: asyncio.subprocess.Process
-    threads: int = 0
-    peak: float = 0.0
 
-    async def draw(self, batches: Iterable[Sequence[Recipe]]) -> float:
-        """Draw batches one after the other; returns the seconds."""
+    async def ask(self, question: Any) -> Any:
+        """Send a line and return the answer. Raises RuntimeError with the last error line if the process has ended."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([[asdict(r) for r in batch] for batch in batches]).encode() + b"\n")
-        return float(await self.answer())
+        self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        return await self.answer()
 
     async def answer(self) -> Any:
-        """Return its next answer. Raises RuntimeError with its last error line if it has ended."""
+        """Return its next answer. Raises RuntimeError as ``ask`` does."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         line = await self.process.stdout.readline()
@@ -134,6 +131,25 @@ class Baseline:
             words = (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
             raise RuntimeError(f"the bare loop has ended: {words[-1] if words else 'without a word'}")
         return json.loads(line)
+
+
+@dataclass(slots=True)
+class Baseline:
+    """The plain diffusers loop.
+
+    Attributes:
+        lines: Its process.
+        threads: Threads of each operation.
+        peak: Floating-point operations per second of a matrix product; 0 on a CPU.
+    """
+
+    lines: LineProcess
+    threads: int
+    peak: float
+
+    async def draw(self, batches: Iterable[Sequence[Recipe]]) -> float:
+        """Draw batches one after the other; returns the seconds."""
+        return float(await self.lines.ask([[asdict(r) for r in batch] for batch in batches]))
 
 
 @asynccontextmanager
@@ -145,28 +161,42 @@ async def running_baseline(folder: str, device: str, precision: str) -> AsyncIte
         device: Such as ``cpu`` or ``cuda:0``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
+    # As in a user's own script, OpenMP decides how its threads wait.
+    async with _running("baseline_process", folder, device, precision, calm=False) as lines:
+        said = await lines.answer()
+        yield Baseline(lines, said["threads"], said["peak"])
+
+
+async def paused_calls(
+    folder: str, device: str, precision: str, bursts: Iterable[Sequence[Recipe]]
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of the plain calls for each burst, and those of calls that are paused between their steps.
+
+    Args:
+        folder: A diffusers pipeline.
+        device: As for ``running_baseline``.
+        precision: As for ``running_baseline``.
+        bursts: The recipes; those of the first burst warm up and are not counted.
+    """
+    # Both kinds of calls wait as the engine's do.
+    async with _running("paused_process", folder, device, precision, calm=True) as lines:
+        await lines.answer()
+        found = [await lines.ask([asdict(recipe) for recipe in recipes]) for recipes in bursts][1:]
+    return [each["plain"] for each in found], [each["paused"] for each in found]
+
+
+@asynccontextmanager
+async def _running(module: str, folder: str, device: str, precision: str, *, calm: bool) -> AsyncIterator[LineProcess]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-P",
-            "-m",
-            "adapters.cli.benchmark.baseline_process",
-            folder,
-            device,
-            _TORCH_DTYPES[precision],
-        ),
+        *(sys.executable, "-P", "-m", f"adapters.cli.benchmark.{module}", folder, device, _TORCH_DTYPES[precision]),
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
-        # As in a user's own script: OpenMP decides how its threads wait.
-        env=child_environment({}, offline=True, calm=False),
+        env=child_environment({}, offline=True, calm=calm),
     )
-    loop = Baseline(process)
     try:
-        said = await loop.answer()
-        loop.threads, loop.peak = said["threads"], said["peak"]
-        yield loop
+        yield LineProcess(process)
     finally:
         await end_process(process, 5.0)
 
