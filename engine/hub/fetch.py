@@ -21,7 +21,7 @@ from engine.hub.errors import DiskFull, FetchCancelled, FetchError, ProgressCall
 from engine.hub.lockfile import Pin, RepoFile
 from engine.hub.names import is_repo, split_file
 from engine.hub.progress import size
-from engine.hub.selection import INDEX, WHOLE, Selection, select_files, select_single
+from engine.hub.selection import CONFIG, INDEX, WHOLE, Selection, select_files, select_single
 from engine.hub.transfer import PART, FileTransfer
 
 RESERVE = 512 * 2**20
@@ -142,7 +142,7 @@ def pull(
     announce: Announce = lambda missing, total: None,  # noqa: ARG005
     pause: Sleep = time.sleep,
 ) -> Pulled:
-    """Fetch the newest commit of a pipeline or of one file. The old one is used until all files are here.
+    """Fetch the newest commit of a pipeline, a single model or one file. The old one is used until all files are here.
 
     Args:
         source: ``owner/name``, or ``owner/name/path/file``.
@@ -158,7 +158,7 @@ def pull(
     repo, path = (source, "") if is_repo(source) else _repo_and_path(source)
     before = lockfile.pinned(repo, models_dir)
     job = RepoDownload(repo, models_dir, report, pause, announce)
-    folder, revision, downloaded = job.run(lambda job: job.one(path) if path else job.pipeline(selection), newest=True)
+    folder, revision, downloaded = job.run(lambda job: job.one(path) if path else job.whole(selection), newest=True)
     return Pulled(str(Path(folder) / path) if path else folder, revision, before, downloaded)
 
 
@@ -258,6 +258,11 @@ class RepoDownload:
             return select_files(self._commit.files, cache.read_index(self._folder()), selection)
         except FetchError as e:
             raise FetchError(f"The model {self._repo} can't be used. {e}", passing=False) from e
+
+    def whole(self, selection: Selection) -> tuple[str, ...]:
+        """Return the files of the pipeline, or of the single model; raises FetchError if it is neither."""
+        is_single = INDEX not in self._commit.files and CONFIG in self._commit.files
+        return self.single() if is_single else self.pipeline(selection)
 
     def single(self) -> tuple[str, ...]:
         """Return the files of a single model; raises FetchError if there is none."""

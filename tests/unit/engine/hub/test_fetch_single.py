@@ -10,7 +10,7 @@ import pytest
 
 from engine.hub import cache
 from engine.hub.errors import FetchError
-from engine.hub.fetch import fetch_single
+from engine.hub.fetch import fetch_single, pull
 from engine.hub.selection import select_single
 from tests.fakes.hub import COMMIT, Hub, serving
 from tests.unit.engine.hub.conftest import REPO, WEIGHTS, bytes_, write
@@ -47,6 +47,13 @@ def test_its_config_and_its_plain_weights_are_fetched_once(single: Hub, models: 
     assert single.asked == []
     (Path(got.path) / WEIGHTS).resolve().unlink()
     assert cache.present_single(REPO, models) is None
+
+
+def test_it_is_pulled_before_it_is_needed(single: Hub, models: str) -> None:
+    pulled = pull(REPO, models, lambda _, __: None)
+    assert {path.name: path.read_bytes() for path in Path(pulled.path).iterdir()} == WANTED
+    single.down = True
+    assert fetch_single(REPO, models, lambda _, __: None).path == pulled.path
 
 
 def test_a_pipeline_is_none(hub: Hub, models: str) -> None:
