@@ -13,7 +13,7 @@ from bot.commands.model import CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core.errors import Refusal
-from bot.moderation import bans
+from bot.moderation import checks
 from bot.storage import jobs
 from bot.storage.database import Transactions, Tx
 
@@ -49,7 +49,7 @@ async def _check(ctx: AppContext, invocation: Invocation, tx: Tx) -> None:
     if command.permission is Permission.AUTHOR and job is not None and await jobs.is_own(tx, actor, job):
         return  # nobody is kept from ending what is drawn for them
     everywhere = command.permission is not Permission.ANYBODY
-    await bans.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=everywhere)
+    await checks.check_actor(tx, actor, place, now=ctx.clock.now(), everywhere=everywhere)
 
 
 _Check: TypeAlias = Callable[[Tx], Awaitable[None]]

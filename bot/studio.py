@@ -32,7 +32,7 @@ from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
 from bot.drawing import admission
-from bot.drawing.lora_rules import EVERYONE, fits
+from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.styles import BUILT_IN, Style
 from bot.history import cards as history_cards
 from bot.history import listing, queries

@@ -21,11 +21,11 @@ from adapters.cli import environment, styles
 from adapters.cli.environment import given_path
 from adapters.cli.output import refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
-from bot.core import recipes
+from bot.core import requests
 from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage, without_trigger
 from bot.drawing import flags, request_rules, source_image
-from bot.drawing.model_choice import check_count
+from bot.drawing.model_rules import check_count
 from bot.moderation.word_list import shipped_words
 from bot.provenance import a1111, metadata
 from bot.settings import Settings
@@ -71,7 +71,7 @@ def _main(
     if found is not None and found.forbidden:
         # Forbidden everywhere, so also here, where no other check of words runs.
         raise BadInput("refusal.words.forbidden")
-    jobs = recipes.recipes_of(0, request)
+    jobs = requests.recipes_of(0, request)
     paths = plan_paths(args.output, [job.seed for job in jobs])
     for key in request.notes:
         warn(key)
@@ -164,7 +164,7 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
     by_id = {job.id: job for job in jobs}
     size = engine.batch(jobs[0])
     # Only a terminal gets a progress bar; a pipe or a log gets the paths alone.
-    total = len(jobs) * recipes.steps_of(request)
+    total = len(jobs) * requests.steps_of(request)
     with tqdm(total=total, unit="step", leave=False, disable=None, file=sys.stderr) as bar:
         async with _warm(engine):
             for batch in (jobs[i : i + size] for i in range(0, len(jobs), size)):

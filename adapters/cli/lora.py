@@ -9,7 +9,7 @@ from adapters.cli import environment
 from adapters.cli.output import echo, report_error, text
 from bot.core.errors import BadInput
 from bot.core.texts import clean
-from bot.drawing.lora_rules import EVERYONE
+from bot.drawing.model_rules import EVERYONE
 from engine import lora_catalogue
 from engine.hub.progress import size
 from engine.spec import LoraSpec

@@ -16,7 +16,7 @@ from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.messages import MessageKind
 from bot.core.people import Actor, Person, Place
 from bot.core.quotas import Scope
-from bot.moderation import bans
+from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.quotas import changes as rule_changes
 from bot.quotas.rules.terms import format_terms, parse_terms
@@ -223,7 +223,7 @@ async def release_held_jobs(tx: Tx, ctx: AppContext, job_ids: Sequence[int], *, 
             continue
         try:
             context = await _context_of_job(tx, job, now)
-            bans.check_ban(context, await moderation_rows.active_ban(tx, job.person_id, job.place_id, now=now))
+            checks.check_ban(context, await moderation_rows.active_ban(tx, job.person_id, job.place_id, now=now))
             quota_rules = await rule_rows.rules_of_person(tx, context.actor, context.place.guild, job.person_id)
             await reserve(tx, ctx, context, job, quota_rules)
         except Refusal as refusal:

@@ -22,8 +22,8 @@ from bot.core.jobs import ServiceState
 from bot.core.people import Actor, Place
 from bot.core.quotas import QuotaRule, Reason
 from bot.core.strictness import Strictness
+from bot.moderation import checks
 from bot.moderation import store as moderation_rows
-from bot.moderation import word_check
 from bot.moderation.bans import BAN
 from bot.places import options as place_options
 from bot.places.options import OPTION
@@ -97,7 +97,7 @@ async def effective_settings(ctx: AppContext, actor: Actor, place: Place) -> Eff
             names=await _names(tx, place.platform, special),
             access=ctx.access_modes.get(place.platform, AccessMode.OPEN),
             verdict=None if newcomer is None else newcomer.verdict,
-            words=word_check.strictness_of_place(place, said),
+            words=checks.strictness_of_place(place, said),
             keep_days=kept.days,
             zone=zone if isinstance(zone, str) else UTC,
             log=own.get(moderation_rows.LOG_CHANNEL) not in (None, moderation_rows.LOG_OFF),

@@ -8,7 +8,7 @@ from pathlib import Path
 from bot.cards import durations
 from bot.cards.i18n import known, own_key, text
 from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, rows_of
-from bot.core import recipes
+from bot.core import requests
 from bot.core.cards import Button, ButtonPress, Card, Fact, PendingImages, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
@@ -175,7 +175,9 @@ def facts_of(
     """Return what decided the pictures, and how long the device took for them."""
     request, locale = job.request, job.locale
     usual = profile is not None and request.negative == profile.negative_default
-    variations = [recipes.variation_seed_of(request, picture.index) for picture in pictures] or [request.variation_seed]
+    variations = [requests.variation_seed_of(request, picture.index) for picture in pictures] or [
+        request.variation_seed
+    ]
     values = (
         ("fact.seed", _listed([picture.seed for picture in pictures] or [request.seed])),
         ("fact.variation", durations.number(request.variation, locale) if request.variation else ""),

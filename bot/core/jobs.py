@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.core.ports import Ticket
-from bot.core.recipes import batch_key, evaluations, share_key, steps_of
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawRequest, batch_key, evaluations, share_key, steps_of
 
 MAX_ATTEMPTS = 3
 """A job fails and is refunded if the engine is lost more often than this while it draws it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.core.jobs import Job
 from bot.core.ports import Clock
-from bot.core.recipes import recipes_of
+from bot.core.requests import recipes_of
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.queue.fair_queue import Charge, WorkItem
 from bot.queue.job_queue import JobQueue

@@ -15,10 +15,10 @@ from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
-from bot.drawing import lora_rules
+from bot.drawing import model_rules
 from bot.drawing.request_rules import check_form
 from bot.drawing.source_image import staged_sources
-from bot.moderation import bans, word_check
+from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED
 from bot.quotas import usage
@@ -124,7 +124,7 @@ async def admit(
         return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed))
     except Moderated as refusal:
         # The refusal rolled its transaction back, so it is recorded in another one.
-        await word_check.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
+        await checks.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
         raise
     except Uninvited as refusal:
         if refusal.key == newcomers.UNLISTED:
@@ -171,11 +171,11 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
         moderation_rows.get_strikes(tx, person.id),
         rule_rows.rules_of_person(tx, actor, place.guild, person.id),
     )
-    bans.check_ban(context, ban)
+    checks.check_ban(context, ban)
     _check_not_paused(context)
     held = await newcomers.check_access(tx, ctx, context)
     await _check_loras(tx, ctx, admission)
-    request, strictness = word_check.check_words(ctx, context, admission.request, strikes)
+    request, strictness = checks.check_words(ctx, context, admission.request, strikes)
     job = await jobs.add(
         tx,
         jobs.NewJob(
@@ -229,11 +229,11 @@ async def _check_loras(tx: Tx, ctx: AppContext, admission: _Admission) -> None:
         return
     admin = await permissions.is_admin(tx, admission.actor, admission.place)
     for lora in admission.request.loras:
-        info = lora_rules.find_lora(lora.name, ctx.loras())
+        info = model_rules.find_lora(lora.name, ctx.loras())
         if info is None:
             raise BadInput("refusal.lora.gone", lora=lora.name)
-        if not lora_rules.may_use(info, admission.actor, admin=admin):
-            if lora_rules.ADMINS in info.who:
+        if not model_rules.may_use(info, admission.actor, admin=admin):
+            if model_rules.ADMINS in info.who:
                 raise AdminsOnly("refusal.lora.admins", lora=info.title)
             raise NotAllowed("refusal.lora.roles", lora=info.title)
 

@@ -12,7 +12,7 @@ from bot.commands.arguments import NUMBER
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
-from bot.core import recipes
+from bot.core import requests
 from bot.core.cards import Card, Fact, Tone
 from bot.core.errors import NotFound
 from bot.core.jobs import Job
@@ -21,7 +21,7 @@ from bot.core.texts import shown
 from bot.drawing import job_actions
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.flags import missing_from_line, prompt_line
-from bot.drawing.lora_rules import fits, matches, may_use
+from bot.drawing.model_rules import fits, matches, may_use
 from engine.contract import Capability, LoraInfo, Profile
 
 
@@ -119,7 +119,7 @@ def _can_vary(_job: Job, _picture: Picture | None, profile: Profile | None) -> b
 def _can_upscale(_job: Job, picture: Picture | None, profile: Profile | None) -> bool:
     if picture is None or profile is None or Capability.IMAGE not in profile.can:
         return False
-    return recipes.upscaled(picture.width, picture.height, profile) is not None
+    return requests.upscaled(picture.width, picture.height, profile) is not None
 
 
 COMMANDS = (

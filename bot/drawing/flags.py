@@ -14,8 +14,8 @@ from enum import Enum
 from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.texts import invisible, nearest, shown
-from bot.drawing import lora_syntax
-from bot.drawing.control_rules import WEIGHT
+from bot.drawing import prompt_syntax
+from bot.drawing.model_rules import CONTROL_WEIGHT
 from bot.drawing.styles import Style
 from engine.contract import LoraRequest, Profile
 
@@ -164,7 +164,7 @@ def parse(form: DrawForm) -> DrawForm:
     Raises:
         BadInput: An unknown flag (names the nearest one), a flag without its value, or an open quotation mark.
     """
-    untagged, tags = lora_syntax.take_tags(form.prompt)
+    untagged, tags = prompt_syntax.take_tags(form.prompt)
     text = _Text(untagged)
     found: dict[str, str | bool] = {}
     kept: list[str] = []
@@ -180,7 +180,7 @@ def parse(form: DrawForm) -> DrawForm:
         prompt = _join(prompt, part)
     unset = {name: value for name, value in found.items() if getattr(form, name) is None}
     form = replace(form, prompt=prompt.strip(), **unset)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
-    return replace(form, lora=lora_syntax.join_lists(tags, form.lora or "")) if tags else form
+    return replace(form, lora=prompt_syntax.join_lists(tags, form.lora or "")) if tags else form
 
 
 class _Text:
@@ -420,7 +420,7 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
         flags.append(f"--clip-skip {request.clip_skip}")
     if request.control:
         flags.append(f"--control {request.control}")
-        if request.control_weight != WEIGHT.default:
+        if request.control_weight != CONTROL_WEIGHT.default:
             flags.append(f"--control-weight {request.control_weight:g}")
     if request.private:
         flags.append("--private")
@@ -439,13 +439,13 @@ def missing_from_line(request: DrawRequest) -> tuple[str, ...]:
 
 def _without_loras(request: DrawRequest, style: Style | None) -> list[LoraRequest]:
     """Return the LoRAs of the style that the request leaves out, with the weight that leaves them out."""
-    named = {lora_syntax.lora_key(lora.name) for lora in request.loras}
+    named = {prompt_syntax.lora_key(lora.name) for lora in request.loras}
     found = () if style is None else style.loras
-    return [LoraRequest(lora.name, 0.0) for lora in found if lora_syntax.lora_key(lora.name) not in named]
+    return [LoraRequest(lora.name, 0.0) for lora in found if prompt_syntax.lora_key(lora.name) not in named]
 
 
 def _written_lora(lora: LoraRequest) -> str:
-    item = lora_syntax.write_item(lora)
+    item = prompt_syntax.write_item(lora)
     return item if _WORD.fullmatch(item) else _in_quotes(item)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from bot.context import AppContext
-from bot.core import recipes
+from bot.core import requests
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job, JobState
@@ -49,7 +49,7 @@ async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     """Admit the same request with a new seed. Raises Refusal or RepeatedPress."""
     pressed = _pressed(ctx, press)
     job = await get_job(ctx, press.job_id)
-    request = recipes.reroll(job.request, ctx.rng)
+    request = requests.reroll(job.request, ctx.rng)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
@@ -60,7 +60,7 @@ async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: But
     index = press.index or 0
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
-    request = recipes.from_seed(job.request, index)
+    request = requests.from_seed(job.request, index)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
@@ -74,7 +74,7 @@ async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, 
     profile = _profile(ctx, job.request.model)
     if Capability.VARY not in profile.can:
         raise BadInput("refusal.vary.model", model=profile.title)
-    request = recipes.vary(job.request, index, ctx.rng)
+    request = requests.vary(job.request, index, ctx.rng)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
@@ -93,11 +93,11 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
     profile = _profile(ctx, job.request.model)
     if Capability.IMAGE not in profile.can:
         raise BadInput("refusal.upscale.model", model=profile.title)
-    size = recipes.upscaled(picture.width, picture.height, profile)
+    size = requests.upscaled(picture.width, picture.height, profile)
     if size is None:
         raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
     image = inputs.from_picture(ctx.pictures, picture.path)
-    request = recipes.upscale(job.request, picture.index, image, size)
+    request = requests.upscale(job.request, picture.index, image, size)
     return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 

@@ -9,14 +9,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from bot.core.errors import BadInput
-from bot.core.recipes import MAX_SEED, new_seed
-from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
+from bot.core.requests import MAX_SEED, DrawForm, DrawRequest, ReferenceImage, SourceImage, new_seed
 from bot.core.texts import clean, decimal, fold, nearest, shown, whole
-from bot.drawing import flags, lora_syntax
-from bot.drawing.control_rules import check_control
+from bot.drawing import flags, prompt_syntax
 from bot.drawing.flags import RATIO, SIZE, strip_unit
-from bot.drawing.lora_rules import check_loras
-from bot.drawing.model_choice import choose_model
+from bot.drawing.model_rules import check_control, check_loras, choose_model
 from bot.drawing.prompt_syntax import without_syntax
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
 from engine.contract import MAX_CLIP_SKIP, Capability, LoraInfo, NegativePromptSupport, Profile, Range
@@ -120,7 +117,7 @@ def check_form(
         prompt, negative = read
     if not reads_language(typed, profile):
         notes = (*notes, "note.language")
-    if lora_syntax.has_unread_tag(typed):
+    if prompt_syntax.has_unread_tag(typed):
         notes = (*notes, "note.lora.unread")
     return DrawRequest(
         prompt=prompt,

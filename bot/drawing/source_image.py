@@ -15,7 +15,7 @@ from bot.context import AppContext
 from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, ReferenceImage, SourceImage
 from bot.drawing import image_containers
-from bot.drawing.model_choice import check_count
+from bot.drawing.model_rules import check_count
 from bot.storage import inputs
 from bot.storage.inputs import Staged
 

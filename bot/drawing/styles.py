@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from bot.core.errors import BadInput
 from bot.core.texts import clean, fold, shown
-from bot.drawing import lora_syntax
-from bot.drawing.lora_syntax import WEIGHT, TypedLora, is_weight
+from bot.drawing import prompt_syntax
+from bot.drawing.prompt_syntax import LORA_WEIGHT, TypedLora, is_weight
 
 TOML_FILE, CSV_FILE = "styles.toml", "styles.csv"
 """The operator's files in the data folder."""
@@ -171,7 +171,7 @@ def read_toml(text: str, on_problem: ProblemHandler | None = None) -> dict[str, 
         if not isinstance(table, dict) or not _is_style(table):
             _report(BadInput("cli.styles.table", file=TOML_FILE, name=shown(name)), on_problem)
             continue
-        loras = tuple(lora for item in table.pop("loras", ()) for lora in lora_syntax.parse_list(item))
+        loras = tuple(lora for item in table.pop("loras", ()) for lora in prompt_syntax.parse_list(item))
         _add(styles, Style(name.strip(), **table, loras=loras), TOML_FILE, on_problem)
     return styles
 
@@ -244,7 +244,7 @@ def _add(styles: dict[str, Style], style: Style, file: str, on_problem: ProblemH
     if len(styles) >= MAX_STYLES:
         raise ValueError(f"it has more than {MAX_STYLES} styles")
     name = style.name
-    prompt, tags = lora_syntax.take_tags(style.prompt)
+    prompt, tags = prompt_syntax.take_tags(style.prompt)
     style = replace(style, prompt=clean(prompt), negative=clean(style.negative), loras=(*style.loras, *tags))
     if not style_key(name) or len(name) > MAX_NAME_CHARS or clean(name) != name or "\n" in name:
         _report(BadInput("cli.styles.name", file=file, name=shown(name), most=MAX_NAME_CHARS), on_problem)
@@ -253,10 +253,15 @@ def _add(styles: dict[str, Style], style: Style, file: str, on_problem: ProblemH
     elif name in styles:
         _report(BadInput("cli.styles.twice", file=file, name=shown(name), other=file), on_problem)
     elif (wrong := next((lora for lora in style.loras if not is_weight(lora.weight)), None)) is not None:
-        most = f"{WEIGHT.high:g}"
+        most = f"{LORA_WEIGHT.high:g}"
         _report(
             BadInput(
-                "cli.styles.lora", file=file, name=shown(name), lora=shown(wrong.name), low=f"{WEIGHT.low:g}", most=most
+                "cli.styles.lora",
+                file=file,
+                name=shown(name),
+                lora=shown(wrong.name),
+                low=f"{LORA_WEIGHT.low:g}",
+                most=most,
             ),
             on_problem,
         )

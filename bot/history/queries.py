@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from bot.core.errors import BadInput
-from bot.core.recipes import MAX_SEED
+from bot.core.requests import MAX_SEED
 from bot.core.texts import bounded, fold, lower, shown
 
 WORD_CHARS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bot.core import recipes
+from bot.core import requests
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.history import queries
@@ -159,7 +159,7 @@ def _words(job: Job, *, favourite: bool) -> str:
     request = job.request
     # Most prompts equal the typed text: segment it once.
     text = "\n".join(dict.fromkeys((request.typed, request.prompt, request.negative, request.style, request.model)))
-    seeds = dict.fromkeys(recipes.seed_of(request, index) for index in range(request.count))
+    seeds = dict.fromkeys(requests.seed_of(request, index) for index in range(request.count))
     terms = [
         _ANY,
         *queries.index_terms(text),

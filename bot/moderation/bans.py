@@ -1,4 +1,4 @@
-"""Bans: the check at requests, buttons and commands, and the changes that set and lift them."""
+"""Bans: set, lifted and listed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.audit import changes
 from bot.audit.changes import Change, Subject, Undoable, Value
-from bot.context import AdmissionContext, AppContext
+from bot.context import AppContext
 from bot.core.errors import NotAllowed, NotFound
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
@@ -26,43 +26,6 @@ class BanTarget:
 
     platform: str
     user_id: str
-
-
-def check_ban(context: AdmissionContext, ban: Ban | None) -> None:
-    """Raise NotAllowed with the end of the ban. ``ban`` is the person's longest active ban. Owners are exempt."""
-    if ban is not None and not context.actor.is_owner:
-        raise _refusal(ban, context.now)
-
-
-async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
-    """Raise NotAllowed, with the end of the ban, if a banned person uses a button or a command. Owners are exempt.
-
-    Args:
-        tx: A transaction.
-        actor: The account that acts.
-        place: Where.
-        now: Unix seconds.
-        everywhere: Count only bans that apply everywhere, which owners set. An admin can't ban another admin from
-            the administration of their place.
-    """
-    if actor.is_owner:
-        return
-    place_id = None if everywhere else await people.find_place(tx, place)
-    ban = await moderation_rows.active_ban_of_account(
-        tx, actor.platform, actor.user_id, moderation_rows.EVERYWHERE if place_id is None else place_id, now=now
-    )
-    if ban is not None:
-        raise _refusal(ban, now)
-
-
-def _refusal(ban: Ban, now: float) -> NotAllowed:
-    if ban.until is None:
-        if ban.reason:
-            return NotAllowed("refusal.banned.for_good_because", reason=ban.reason)
-        return NotAllowed("refusal.banned.for_good")
-    if ban.reason:
-        return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=ban.reason)
-    return NotAllowed("refusal.banned", wait=ban.until - now)
 
 
 async def ban(

@@ -20,7 +20,7 @@ from bot.moderation import cards as moderation_cards
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BanTarget
 from bot.moderation.cards import HIDE
-from bot.moderation.word_check import STRICTNESS_OPTION
+from bot.moderation.checks import STRICTNESS_OPTION
 from bot.places.options import set_option
 from bot.storage import people
 from engine.contract import Profile

@@ -11,9 +11,9 @@ from bot.core.people import Actor, Place
 from bot.core.quotas import CreditKind, QuotaRule, RuleTerms, Scope
 from bot.quotas.rules import rule_resolution
 from bot.quotas.rules.terms import dump_terms, load_terms
-from bot.quotas.store import credits as credit_rows
+from bot.quotas.store import ledger as credit_rows
 from bot.quotas.store import rules as rule_rows
-from bot.quotas.store.credits import Grant
+from bot.quotas.store.ledger import Grant
 from bot.quotas.usage import load_rules
 from bot.storage import people
 from bot.storage.database import Tx

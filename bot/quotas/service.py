@@ -17,7 +17,7 @@ from bot.core.texts import bounded, shown
 from bot.quotas import changes, usage
 from bot.quotas.rules.terms import MAX_AMOUNT, parse_terms
 from bot.quotas.store import rules as rule_rows
-from bot.quotas.store.credits import Grant
+from bot.quotas.store.ledger import Grant
 from bot.storage import people
 from bot.storage.database import Transactions, Tx
 

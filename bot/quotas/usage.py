@@ -14,8 +14,8 @@ from bot.core.quotas import POINT, Allowance, Credit, Dimension, QuotaRule, Quot
 from bot.quotas.rules import limits, rule_resolution
 from bot.quotas.rules.limits import CreditBalance, CreditSplit, Remaining, UsageKey
 from bot.quotas.rules.rule_resolution import EffectiveRules, RequestedAmounts
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
+from bot.quotas.store import ledger as credit_rows
 from bot.quotas.store import rules as rule_rows
 from bot.storage import people
 from bot.storage.database import Tx

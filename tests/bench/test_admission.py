@@ -21,9 +21,9 @@ from bot.core.requests import DrawForm
 from bot.drawing.admission import draw
 from bot.maintenance import store
 from bot.quotas.rules.terms import parse_terms
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
-from bot.quotas.store.credits import Grant
+from bot.quotas.store import ledger as credit_rows
+from bot.quotas.store.ledger import Grant
 from bot.storage import jobs
 from bot.storage.database import Database
 from engine.families.z_image.spec import demo

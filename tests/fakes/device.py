@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from bot.core.events import EventBus
 from bot.core.jobs import Job, JobState, ticket_of
 from bot.core.ports import Eta
-from bot.core.recipes import recipes_of
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawRequest, recipes_of
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import Batcher, InFlightBatch

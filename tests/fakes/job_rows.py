@@ -13,8 +13,8 @@ from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture
 from bot.core.requests import DrawRequest
 from bot.quotas.rules.limits import UsageKey
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
+from bot.quotas.store import ledger as credit_rows
 from bot.storage import jobs, people
 from engine.contract import ImageInfo
 

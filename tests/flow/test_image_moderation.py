@@ -10,7 +10,7 @@ from bot.core.people import Place
 from bot.core.requests import DrawForm
 from bot.core.strictness import Strictness
 from bot.drawing.admission import draw
-from bot.moderation.word_check import STRICTNESS_OPTION
+from bot.moderation.checks import STRICTNESS_OPTION
 from bot.storage import people
 from engine.contract import SafetyVerdict
 from tests.fakes.moderator import FakeModerator

@@ -21,9 +21,9 @@ from bot.core.jobs import JobState
 from bot.core.people import Actor
 from bot.core.quotas import CreditKind, Limit, Unit
 from bot.quotas.rules.limits import Measure, UsageKey
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
-from bot.quotas.store.credits import Grant
+from bot.quotas.store import ledger as credit_rows
+from bot.quotas.store.ledger import Grant
 from bot.storage import jobs, people
 from bot.storage.database import Database, Tx
 from engine.families.z_image.spec import demo

@@ -21,8 +21,8 @@ from bot.moderation import store as moderation_rows
 from bot.privacy.store import deletion, exports
 from bot.privacy.store import deletion as retention_rows
 from bot.quotas.rules.limits import Measure, UsageKey
-from bot.quotas.store import credits as credits_
 from bot.quotas.store import ledger
+from bot.quotas.store import ledger as credits_
 from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, messages, people, pictures
 from bot.storage import people as owners

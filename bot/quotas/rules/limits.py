@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bot.core.errors import Key, OverQuota
 from bot.core.quotas import POINT, Allowance, Dimension, Limit, QuotaRule, Unit, Window
-from bot.core.recipes import evaluations
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawRequest, evaluations
 from bot.quotas.rules.rule_resolution import EffectiveRules
 from engine.contract import Profile
 

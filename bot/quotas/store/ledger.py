@@ -1,4 +1,4 @@
-"""SQL of the ledger: reservations, charges and refunds of jobs, and the usage in a window."""
+"""SQL of the ledger: reservations, charges and refunds of jobs, the usage in a window, and credits with what was spent of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bot.core.quotas import POINT, Unit
+from bot.core.quotas import POINT, Credit, CreditKind, Unit
 from bot.quotas.rules.limits import Measure, UsageEntry, UsageKey, sum_entries
 from bot.quotas.rules.rule_resolution import WaitingJobs
-from bot.quotas.store import credits as credit_rows
 from bot.storage.database import Tx
 from bot.storage.sql import RowMapper
 
@@ -21,6 +20,32 @@ _TALLIED_SECONDS = 9 * 86400
 
 _NEWEST = 1000
 """How many of the newest entries are searched for one in the future."""
+
+_WAITING = RowMapper(
+    WaitingJobs,
+    columns={
+        "everywhere": "count(*)",
+        "here": "coalesce(sum(place_id = ?), 0)",
+        "in_channel": "coalesce(sum(place_id = ? AND channel = ?), 0)",
+        "first": "min(id)",
+    },
+)
+
+# The entries of one slot after a moment. A charge changes no sum.
+_EDGE = (
+    "ledger WHERE person_id = ? AND counted_at > ? AND counted_at < ?"
+    " AND CAST(counted_at / 900 AS INTEGER) = ? AND kind <> 'charge'"
+)
+
+_SPENDING = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
+
+_EXPIRED = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING place > 0"
+
+_CREDITS = RowMapper(
+    Credit,
+    "credits",
+    columns={"left": "pictures - coalesce((SELECT sum(pictures) FROM credit_uses WHERE credit_id = credits.id), 0)"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +108,6 @@ _LOAN_USES = RowMapper(
         "channel": "l.channel",
     },
 )
-_WAITING = RowMapper(
-    WaitingJobs,
-    columns={
-        "everywhere": "count(*)",
-        "here": "coalesce(sum(place_id = ?), 0)",
-        "in_channel": "coalesce(sum(place_id = ? AND channel = ?), 0)",
-        "first": "min(id)",
-    },
-)
-# The entries of one slot after a moment. A charge changes no sum.
-_EDGE = (
-    "ledger WHERE person_id = ? AND counted_at > ? AND counted_at < ?"
-    " AND CAST(counted_at / 900 AS INTEGER) = ? AND kind <> 'charge'"
-)
-_SPENDING = "JOIN credit_uses u ON u.credit_id = c.id JOIN ledger l ON l.job_id = u.job_id AND l.kind = 'reserve'"
-_EXPIRED = "c.expires_at > ?2 AND c.expires_at <= ?3 AND c.kind = 'borrowed' GROUP BY c.id, u.job_id HAVING place > 0"
 # Loans of person ?1 that expired after ?2 and until ?3: they count as drawn from then on.
 _OVERDUE = (
     f"SELECT {_LOAN_USES.columns} FROM credits c {_SPENDING} WHERE c.person_id = ?1 AND {_EXPIRED}"  # noqa: S608 - constants
@@ -185,8 +194,8 @@ async def settle(tx: Tx, job_id: int, *, painted: int, now: float) -> None:
     missing = reservation.reserved - painted
     returned = min(missing, reservation.free)
     returned_here = min(missing - returned, reservation.free_here)
-    await credit_rows.return_credits(tx, job_id, returned, by_owner=True, now=now)
-    await credit_rows.return_credits(tx, job_id, returned_here, by_owner=False, now=now)
+    await return_credits(tx, job_id, returned, by_owner=True, now=now)
+    await return_credits(tx, job_id, returned_here, by_owner=False, now=now)
     settled = replace(reservation, written_at=now)
     for entry in (
         replace(settled, kind="charge", reserved=-painted, charged=painted, free=0, free_here=0),
@@ -331,3 +340,120 @@ def _tally_column(measure: Measure) -> str:
 def _entry_amount(measure: Measure) -> str:
     pictures = "reserved - free" if measure.by_owner else "reserved - free - free_here"
     return f"({pictures}) * cost_each" if measure.unit is Unit.POINTS else f"({pictures})"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Credits that were given or lent.
+
+    Attributes:
+        person_id: To whom.
+        place_id: Where they may be spent; None: everywhere.
+        kind: Given or lent.
+        pictures: How many.
+        by_owner: Given by an owner: they lift the owner's rule too.
+        expires_at: Unix seconds; unspent credits are gone then.
+    """
+
+    person_id: int
+    place_id: int | None
+    kind: CreditKind
+    pictures: int
+    by_owner: bool
+    expires_at: float
+
+
+_GRANTS = RowMapper(Grant, "credits")
+
+
+async def add_grant(tx: Tx, event: str, grant: Grant, *, given_by: str, now: float) -> None:
+    """Store a grant. A revoked grant of the same event is restored as it was; an existing one stays as it is."""
+    await tx.execute_fetchall(
+        "INSERT INTO credits (person_id, place_id, kind, pictures, by_owner, given_by, given_at, expires_at, event)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event) DO UPDATE SET revoked_at = NULL",
+        (
+            grant.person_id,
+            grant.place_id,
+            grant.kind.value,
+            grant.pictures,
+            int(grant.by_owner),
+            given_by,
+            now,
+            grant.expires_at,
+            event,
+        ),
+    )
+
+
+async def grant_of_event(tx: Tx, event: str) -> Grant | None:
+    """Return the grant of an event; None if there is none, or if it was revoked."""
+    return await _GRANTS.select_one(tx, "WHERE event = ? AND revoked_at IS NULL", (event,))
+
+
+async def was_granted(tx: Tx, event: str) -> bool:
+    """Return whether an event has a grant, revoked or not."""
+    return any(True for _ in await tx.execute_fetchall("SELECT 1 FROM credits WHERE event = ?", (event,)))
+
+
+async def revoke_grant(tx: Tx, event: str, *, now: float) -> None:
+    """Revoke a grant. Spent credits stay spent."""
+    await tx.execute_fetchall("UPDATE credits SET revoked_at = ? WHERE event = ? AND revoked_at IS NULL", (now, event))
+
+
+async def available_credits(tx: Tx, key: UsageKey, *, now: float) -> tuple[Credit, ...]:
+    """Return the unspent credits of a person in a place, the first to expire first."""
+    found = await _CREDITS.select(
+        tx,
+        "WHERE person_id = ? AND expires_at > ? AND revoked_at IS NULL"
+        " AND (place_id = ? OR (place_id IS NULL AND by_owner)) ORDER BY expires_at, id",
+        (key.person_id, now, key.place_id),
+    )
+    return tuple(credit for credit in found if credit.left > 0)
+
+
+async def spend_credits(
+    tx: Tx, credits_: Sequence[Credit], job_id: int, pictures: int, *, by_owner: bool, now: float
+) -> None:
+    """Pay for a job's pictures with an owner's credits or the place's own, the first to expire first.
+
+    Args:
+        tx: A writing transaction.
+        credits_: The ``available_credits`` in this transaction.
+        job_id: The job.
+        pictures: How many to pay for.
+        by_owner: With an owner's credits.
+        now: Unix seconds.
+
+    Raises:
+        ValueError: There are fewer credits than pictures.
+    """
+    for credit in credits_:
+        if credit.by_owner is by_owner and pictures:
+            part = min(pictures, credit.left)
+            await _add_credit_use(tx, credit.id, job_id, "spend", part, now=now)
+            pictures -= part
+    if pictures:
+        raise ValueError(f"{pictures} credits are missing for job {job_id}")
+
+
+async def return_credits(tx: Tx, job_id: int, pictures: int, *, by_owner: bool, now: float) -> None:
+    """Return some of a job's credits, the last to expire first. Credits that expired meanwhile are lost."""
+    if not pictures:
+        return
+    rows = await tx.execute_fetchall(
+        "SELECT u.credit_id, u.pictures FROM credit_uses u JOIN credits c ON c.id = u.credit_id"
+        " WHERE u.job_id = ? AND u.kind = 'spend' AND c.by_owner = ? ORDER BY c.expires_at DESC, c.id DESC",
+        (job_id, int(by_owner)),
+    )
+    for credit_id, spent in rows:
+        if pictures:
+            part = min(pictures, spent)
+            await _add_credit_use(tx, credit_id, job_id, "return", -part, now=now)
+            pictures -= part
+
+
+async def _add_credit_use(tx: Tx, credit_id: int, job_id: int, kind: str, pictures: int, *, now: float) -> None:
+    await tx.execute_fetchall(
+        "INSERT INTO credit_uses (credit_id, job_id, kind, pictures, written_at) VALUES (?, ?, ?, ?, ?)",
+        (credit_id, job_id, kind, pictures, now),
+    )

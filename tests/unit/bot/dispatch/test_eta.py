@@ -9,8 +9,7 @@ import pytest
 from bot.core.events import EventBus
 from bot.core.jobs import Job, JobState
 from bot.core.ports import Eta, QueuePosition, Ticket
-from bot.core.recipes import batch_key, recipes_of
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawRequest, batch_key, recipes_of
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import Batcher

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bot.cards import i18n
 from bot.core.errors import BadInput
-from bot.drawing.lora_syntax import TypedLora
+from bot.drawing.prompt_syntax import TypedLora
 from bot.drawing.styles import (
     BUILT_IN,
     CSV_FILE,

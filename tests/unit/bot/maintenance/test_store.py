@@ -10,9 +10,9 @@ from bot.core.jobs import JobState
 from bot.core.quotas import CreditKind
 from bot.maintenance import store
 from bot.quotas.rules.limits import UsageKey
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
-from bot.quotas.store.credits import Grant
+from bot.quotas.store import ledger as credit_rows
+from bot.quotas.store.ledger import Grant
 from bot.storage import jobs, pictures
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job, drawn_picture, spend

@@ -24,8 +24,8 @@ from bot.drawing.job_actions import reroll, vary
 from bot.features import COMMANDS
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BAN
+from bot.moderation.checks import FREE_STRIKES, STRIKE_FADE_SECONDS
 from bot.moderation.reports import report
-from bot.moderation.word_check import FREE_STRIKES, STRIKE_FADE_SECONDS
 from bot.moderation.word_list import build_word_list, parse_custom_words
 from bot.places.options import OPTION
 from bot.privacy.deletion import forget

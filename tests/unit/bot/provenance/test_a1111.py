@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.drawing.lora_syntax import take_tags
+from bot.drawing.prompt_syntax import take_tags
 from bot.provenance.a1111 import easel_version, parameters
 from engine.contract import LoraRequest, Recipe
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.core.ports import Ticket
-from bot.core.recipes import batch_key, recipes_of
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawRequest, batch_key, recipes_of
 from bot.dispatch.batcher import Batcher, InFlightBatch
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import KEPT_SPANS, SPAN, DurationEstimate, Overhead

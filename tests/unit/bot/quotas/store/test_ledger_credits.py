@@ -8,9 +8,9 @@ import pytest
 
 from bot.core.quotas import CreditKind
 from bot.quotas.rules.limits import UsageEntry, UsageKey
-from bot.quotas.store import credits as credit_rows
 from bot.quotas.store import ledger
-from bot.quotas.store.credits import Grant
+from bot.quotas.store import ledger as credit_rows
+from bot.quotas.store.ledger import Grant
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job, spend
 

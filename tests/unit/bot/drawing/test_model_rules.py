@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
-from bot.drawing.model_choice import MAX_REFERENCES, check_count, choose_model
+from bot.drawing.model_rules import MAX_REFERENCES, check_count, choose_model
 from bot.drawing.request_rules import check_form
 from engine.contract import Capability, Profile
 from tests.fakes.editing import EDITOR, PLAIN

@@ -1,4 +1,4 @@
-"""The word check of a request: whether its prompt may be drawn here, and the wait after repeated refusals."""
+"""Moderation's checks of people and prompts: bans, listed words, and the wait after repeated refusals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from bot.core.strictness import HIDDEN, WARNED, Strictness
 from bot.moderation import cards as moderation_cards
 from bot.moderation import reports
 from bot.moderation import store as moderation_rows
-from bot.moderation.store import Strikes, parse_strictness
+from bot.moderation.store import Ban, Strikes, parse_strictness
 from bot.storage import people
+from bot.storage.database import Tx
 from bot.storage.people import Options
 
 STRICTNESS_OPTION = "words"
@@ -28,6 +29,33 @@ FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 
 STRIKE_FADE_SECONDS = 900.0
 """Seconds after which one refusal is forgotten."""
+
+
+def check_ban(context: AdmissionContext, ban: Ban | None) -> None:
+    """Raise NotAllowed with the end of the ban. ``ban`` is the person's longest active ban. Owners are exempt."""
+    if ban is not None and not context.actor.is_owner:
+        raise _banned(ban, context.now)
+
+
+async def check_actor(tx: Tx, actor: Actor, place: Place, *, now: float, everywhere: bool = False) -> None:
+    """Raise NotAllowed, with the end of the ban, if a banned person uses a button or a command. Owners are exempt.
+
+    Args:
+        tx: A transaction.
+        actor: The account that acts.
+        place: Where.
+        now: Unix seconds.
+        everywhere: Count only bans that apply everywhere, which owners set. An admin can't ban another admin from
+            the administration of their place.
+    """
+    if actor.is_owner:
+        return
+    place_id = None if everywhere else await people.find_place(tx, place)
+    ban = await moderation_rows.active_ban_of_account(
+        tx, actor.platform, actor.user_id, moderation_rows.EVERYWHERE if place_id is None else place_id, now=now
+    )
+    if ban is not None:
+        raise _banned(ban, now)
 
 
 def check_words(
@@ -114,3 +142,13 @@ def strike_wait(strikes: Strikes | None, now: float) -> float:
     seconds = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(strikes.count - FREE_STRIKES - 1, 30))
     # A refusal in the future predates a clock that was set back: no wait.
     return max(0.0, strikes.last_at + seconds - now) if strikes.last_at <= now else 0.0
+
+
+def _banned(ban: Ban, now: float) -> NotAllowed:
+    if ban.until is None:
+        if ban.reason:
+            return NotAllowed("refusal.banned.for_good_because", reason=ban.reason)
+        return NotAllowed("refusal.banned.for_good")
+    if ban.reason:
+        return NotAllowed("refusal.banned.because", wait=ban.until - now, reason=ban.reason)
+    return NotAllowed("refusal.banned", wait=ban.until - now)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bot.core.requests import DrawForm
 from bot.drawing import flags
-from bot.drawing.lora_syntax import TypedLora, has_unread_tag, lora_key, parse_list, take_tags, write_item
+from bot.drawing.prompt_syntax import TypedLora, has_unread_tag, lora_key, parse_list, take_tags, write_item
 from engine.contract import LoraRequest
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}[a-z0-9]", fullmatch=True)

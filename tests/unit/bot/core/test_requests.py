@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.jobs import work_of
-from bot.core.recipes import (
+from bot.core.requests import (
     MAX_SEED,
     UPSCALE_STRENGTH,
     VARIATION,
+    DrawRequest,
     batch_key,
     evaluations,
     from_seed,
@@ -25,7 +26,6 @@ from bot.core.recipes import (
     upscaled,
     vary,
 )
-from bot.core.requests import DrawRequest
 from engine.contract import Range, Recipe
 from engine.families.z_image.spec import demo
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.cards.job_card import facts_of
-from bot.core import recipes
+from bot.core import requests
 from bot.core.errors import BadInput
 from bot.core.jobs import JobState
 from bot.core.requests import DrawForm, DrawRequest, SourceImage
@@ -106,12 +106,12 @@ def test_the_prompt_line_holds_it() -> None:
 
 def test_recipes_keep_it_and_an_enlarged_picture_starts_from_its_own() -> None:
     asked = ask("a cat --control depth --control-weight 0.5")
-    (recipe,) = recipes.recipes_of(1, asked)
+    (recipe,) = requests.recipes_of(1, asked)
     assert (recipe.control, recipe.control_weight, recipe.strength) == ("depth", 0.5, 1.0)
-    assert recipes.steps_of(asked) == asked.steps
-    for other in (recipes.reroll(asked, random.Random(1)), recipes.vary(asked, 0, random.Random(1))):
+    assert requests.steps_of(asked) == asked.steps
+    for other in (requests.reroll(asked, random.Random(1)), requests.vary(asked, 0, random.Random(1))):
         assert (other.control, other.control_weight, other.image) == ("depth", 0.5, asked.image)
-    large = recipes.upscale(asked, 0, "pictures/1.png", (2304, 1792))
+    large = requests.upscale(asked, 0, "pictures/1.png", (2304, 1792))
     assert (large.control, large.control_weight, large.image) == ("", 1.0, "pictures/1.png")
 
 
@@ -122,10 +122,10 @@ def test_cards_and_metadata_say_it() -> None:
     }
     assert facts["Control"] == "canny 0.8"
     assert "Strength" not in facts
-    said = parameters(recipes.recipes_of(1, asked)[0], "m")
+    said = parameters(requests.recipes_of(1, asked)[0], "m")
     settings = 'Weight: 0.8, Resize Mode: Crop and Resize, Control Mode: Balanced"'
     assert f'ControlNet 0: "Module: canny, Model: canny, {settings}' in said
     assert "Denoising strength" not in said
     assert "inputs" not in said
-    ready = parameters(recipes.recipes_of(1, replace(asked, control="depth"))[0], "m")
+    ready = parameters(requests.recipes_of(1, replace(asked, control="depth"))[0], "m")
     assert f'ControlNet 0: "Module: none, Model: depth, {settings}' in ready

@@ -17,8 +17,8 @@ from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing import job_actions
 from bot.drawing.admission import draw
 from bot.drawing.flags import prompt_line
-from bot.drawing.lora_rules import find_lora, may_use
-from bot.drawing.lora_syntax import TypedLora
+from bot.drawing.model_rules import find_lora, may_use
+from bot.drawing.prompt_syntax import TypedLora
 from bot.drawing.request_rules import check_form
 from bot.drawing.styles import Style
 from bot.storage import people
