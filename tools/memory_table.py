@@ -1,26 +1,39 @@
-"""Print the tables of docs/models.md, section "Which card", from the memory plan: python tools/memory_table.py."""
+"""Write the tables of docs/models.md, section "Which card", from the memory plan.
+
+python tools/memory_table.py          rewrites the part between the two markers
+python tools/memory_table.py --check  exits with 1 when the part is out of date
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from engine.contract import OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.types import GGUF, GIB, TORCHAO, Device
+from engine.diffusion.memory.types import GGUF, GIB, TORCHAO, Device, StoredWeights
 from engine.families.generic.models import MODELS
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image, z_image_turbo
 
-CARDS = (6, 8, 12, 16, 24)
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
+BEGIN, END = "<!-- plans: python tools/memory_table.py -->\n", "<!-- end of plans -->\n"
+
+CARDS = (6, 8, 12, 16, 24, 80)
+MACHINES = (16, 24, 64)
+"""GB of main memory."""
+
+LARGE = 64
+"""GB of main memory of the machine in the tables that have one."""
+
 TAKEN = 3 * GIB // 4
 """What driver and desktop hold of a card."""
 
-HOST = 24 * GIB
-"""What a machine with 32 GB has free."""
-
-LARGE_HOST = 56 * GIB
-"""What a machine with 64 GB has free."""
+TAKEN_OF_HOST = 4 * GIB
+"""What the system, Easel and PyTorch hold of main memory."""
 
 Q4_0 = 18 / 32
 """Bytes of a weight in that GGUF format: a half and 16 bytes for each block of 32."""
@@ -33,44 +46,69 @@ AWAY = {
     "sequential": ", layer by layer",
 }
 
+STORED: Mapping[str, StoredWeights] = {
+    "z-image-turbo": StoredWeights({"transformer": "fp32", "text_encoder": "bf16", "vae": "bf16"}),
+    "sdxl": StoredWeights({"unet": "fp32", "text_encoder": "fp32", "text_encoder_2": "fp32", "vae": "fp32"}),
+    "sd15": StoredWeights({"unet": "fp32", "text_encoder": "fp32", "vae": "fp32"}),
+}
+"""Models whose files are not in bf16, and have to be converted in main memory."""
 
-def main() -> None:
-    """Print the tables."""
-    print("\n".join(tables()))
+
+def main() -> int:
+    """Rewrite or check the page; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = before + BEGIN + "\n" + "\n".join(tables()) + "\n\n" + END + after
+    if not options.check:
+        PAGE.write_text(new, encoding="utf-8")
+    return int(options.check and new != page)
 
 
 def tables() -> Iterator[str]:
-    """Give the lines."""
-    yield from _table("Cards with bf16 (RTX 30 and later)", _new())
+    """Yield the lines of all tables."""
+    yield from _table("Cards with bf16 (RTX 30 and later)", _main())
     yield ""
-    yield from _table("Cards without (RTX 20, GTX 16 and older)", _old())
+    yield from _table(f"Larger pictures, and GGUF; {LARGE} GB", _larger())
     yield ""
-    yield from _table("Other pipelines, cards with bf16", _others())
+    yield from _table(f"Cards without bf16 (RTX 20, GTX 16 and older); {LARGE} GB", _old())
+    yield ""
+    yield from _table(f"Other pipelines, cards with bf16; {LARGE} GB", _others())
 
 
-def _new() -> Iterator[tuple[str, list[str]]]:
+def _main() -> Iterator[tuple[str, list[str]]]:
+    klein = next(model.profile for model in MODELS if model.profile.name == "flux2-klein")
+    for profile in (z_image_turbo(), sdxl(), sd15(), klein):
+        side = profile.side.default
+        for ram in MACHINES:
+            yield f"{profile.title}, {side}x{side}; {ram} GB", [_cell(profile, side, gib, ram) for gib in CARDS]
+
+
+def _larger() -> Iterator[tuple[str, list[str]]]:
     turbo = z_image_turbo()
+    yield "Z-Image, 1024x1024", [_cell(z_image(), 1024, gib, LARGE) for gib in CARDS]
     for profile in (turbo, z_image(), sdxl(), sd15()):
-        sides = (profile.side.default, profile.side.default * 3 // 2)
-        for side in sides:
-            yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=True) for gib in CARDS]
+        side = profile.side.default * 3 // 2
+        yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, LARGE) for gib in CARDS]
     size = round(turbo.parameters["transformer"] * Q4_0)
     name = f"{turbo.title} as GGUF Q4_0, 1024x1024"
-    yield name, [_cell(turbo, 1024, gib, bf16=True, gguf=size) for gib in CARDS]
+    yield name, [_cell(turbo, 1024, gib, LARGE, gguf=size) for gib in CARDS]
 
 
 def _old() -> Iterator[tuple[str, list[str]]]:
     for profile in (z_image_turbo(), sdxl(), sd15()):
         side = profile.side.default
-        yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, bf16=False) for gib in CARDS]
+        yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, LARGE, bf16=False) for gib in CARDS]
 
 
 def _others() -> Iterator[tuple[str, list[str]]]:
     for model in MODELS:
         profile = model.profile
         side = profile.side.default
-        cells = [_cell(profile, side, gib, bf16=True, host=LARGE_HOST) for gib in CARDS]
-        yield f"{profile.title}, {side}x{side}", cells
+        yield f"{profile.title}, {side}x{side}", [_cell(profile, side, gib, LARGE) for gib in CARDS]
 
 
 def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
@@ -80,19 +118,22 @@ def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
-def _cell(profile: Profile, side: int, gib: int, *, bf16: bool, gguf: int = 0, host: int = HOST) -> str:
-    free = gib * GIB - TAKEN
-    device = Device("cuda", "a card", gib * GIB, free, host, bf16=bf16, fp8=True, stream=True)
+def _cell(profile: Profile, side: int, gib: int, ram: int, *, bf16: bool = True, gguf: int = 0) -> str:
+    free, host = gib * GIB - TAKEN, ram * GIB - TAKEN_OF_HOST
+    device = Device("cuda", "a card", gib * GIB, free, host, host, bf16=bf16, fp8=True, stream=True)
+    libraries = frozenset({TORCHAO, GGUF})
     try:
-        found = plan(profile, side, side, device, "auto", frozenset({TORCHAO, GGUF}), gguf=gguf)
+        found = plan(profile, side, side, device, "auto", libraries, gguf=gguf, stored=STORED.get(profile.name))
     except OutOfMemory:
         return "does not fit"
     if found.on == "cpu":
         return "on the CPU"
     tiles = ", tiles" if found.tile_vae else ""
     text = ", text int8" if found.text_encoder == "int8" and found.precision != "int8" else ""
-    return f"{found.precision}{AWAY[found.offload]}{text}{tiles}: {found.device_bytes / GIB:.1f}, x{found.batch}"
+    host_gib = f" + {found.host_bytes / GIB:.1f}" if found.host_bytes else ""
+    card_gib = f"{found.device_bytes / GIB:.1f}"
+    return f"{found.precision}{AWAY[found.offload]}{text}{tiles}: {card_gib}{host_gib}, x{found.batch}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -49,7 +50,21 @@ FIRST_PAUSE = 600.0
 LONGEST_PAUSE = 6 * 3600.0
 """The longest such pause in seconds; each time doubles it."""
 
+FIRST_CAP = 300.0
+"""Seconds for which fewer pictures share a step after memory ran out; each further time doubles them."""
+
+LONGEST_CAP = 3600.0
+"""The most such seconds."""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Cap:
+    """How many pictures share a step while the pause after an out-of-memory error is not over."""
+
+    backoff: Backoff
+    most: int = 1
 
 
 class ModelProvider(Protocol):
@@ -122,7 +137,8 @@ class StepExecutor:
         self._upscaler = upscaler
         self._loras = loras or LoraLibrary()
         self._open: dict[int, RequestState] = {}
-        self._caps: dict[BatchKey, int] = {}
+        self._caps: dict[BatchKey, _Cap] = {}
+        self._clock = clock
         self._tiled: WeakSet[Family[Any]] = WeakSet()
         self._tuner = BatchTuner()
         self._retries: defaultdict[tuple[str, str, str], Backoff] = defaultdict(
@@ -196,7 +212,9 @@ class StepExecutor:
 
     def _max_batch(self, key: BatchKey) -> int:
         limit = catalogue.batch_of(key.pixels)
-        limits = (self._caps.get(key, limit), self._tuner.max_batch(key.pixels, limit), self._models.max_batch(key))
+        cap = self._caps.get(key)
+        capped = cap.most if cap is not None and cap.backoff.resting else limit
+        limits = (capped, self._tuner.max_batch(key.pixels, limit), self._models.max_batch(key))
         return max(1, min(limits))
 
     def _begin(self, request: RequestState, family: Family[Any]) -> bool:
@@ -314,7 +332,9 @@ class StepExecutor:
             return
         if isinstance(error, OutOfMemory):
             key = batch[0].key
-            self._caps[key] = len(batch) // 2
+            cap = self._caps.setdefault(key, _Cap(Backoff(FIRST_CAP, LONGEST_CAP, self._clock)))
+            cap.most = len(batch) // 2
+            cap.backoff.fail()
             log.warning("%d pictures of %dx%d are too many at once", len(batch), key.width, key.height)
             return
         for request in batch:

@@ -298,7 +298,10 @@ class Loader:
         if everything:
             device_bytes = max(device_bytes, torch.cuda.memory_allocated(self.device))
         return replace(
-            device, free=min(device.free + device_bytes, device.total), host_free=device.host_free + host_bytes
+            device,
+            free=min(device.free + device_bytes, device.total),
+            host_free=device.host_free + host_bytes,
+            pinnable=device.pinnable + host_bytes,
         )
 
     def _load_error(self, title: str, error: Exception) -> LoadError:

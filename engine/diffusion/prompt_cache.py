@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 
+from engine.diffusion.memory.estimate import EMBEDDINGS
 from engine.families.denoise_state import Embedding
-
-BYTES = 256 * 2**20
-"""Capacity in bytes: about 100 of the longest embeddings of Z-Image, or thousands of usual ones."""
 
 
 class PromptCache:
@@ -19,7 +17,7 @@ class PromptCache:
         found: Number of prompts that were found in the cache.
     """
 
-    def __init__(self, most: int = BYTES) -> None:
+    def __init__(self, most: int = EMBEDDINGS) -> None:
         """Args:
         most: Capacity in bytes; the least recently used embedding is evicted first.
         """

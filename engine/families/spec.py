@@ -96,7 +96,9 @@ class Footprint:
         attention_side: Side in pixels of one position of that map.
         linear_share: For each part, the share of its parameters in linear layers, which int8 and nf4 quantise.
         largest_layer: Parameters of the denoiser's largest layer.
-        largest_text_layer: Parameters of the text encoders' largest layer, the token embedding.
+        block_pair: Parameters of the two consecutive blocks of the denoiser that are largest together; two are on the
+            device while weights are streamed (``engine.diffusion.memory.stream``).
+        text_pair: The same of the text encoders.
         text_activations: Numbers alive while one prompt is encoded.
         fp16: Whether the denoiser and the text encoders can compute in fp16 without overflow.
         vae_fp16: Whether the VAE can.
@@ -111,7 +113,8 @@ class Footprint:
     attention_side: int
     linear_share: Mapping[str, float]
     largest_layer: int
-    largest_text_layer: int
+    block_pair: int
+    text_pair: int
     text_activations: int
     fp16: bool
     vae_fp16: bool

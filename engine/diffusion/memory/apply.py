@@ -9,9 +9,10 @@ import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
 from diffusers import PipelineQuantizationConfig
-from diffusers.hooks import HookRegistry, apply_group_offloading, apply_layerwise_casting
+from diffusers.hooks import HookRegistry, apply_layerwise_casting
 
 from engine.diffusion.memory.estimate import TILE
+from engine.diffusion.memory.stream import stream
 from engine.diffusion.memory.types import Plan
 from engine.families.spec import DENOISERS, TEXT_ENCODER
 
@@ -125,11 +126,13 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
             # Buffers are offloaded too where the module has parameters outside of its layers.
             cpu_offload(module, execution_device=device, offload_buffers=bool(list(module.parameters(recurse=False))))
         return
+    # What leaves main memory goes first: converted weights would take it beside those that stay there.
+    for name, module in modules.items():
+        if not _streams(name, plan):
+            module.to(device)
     for name, module in modules.items():
         if _streams(name, plan):
             stream(module, device)
-        else:
-            module.to(device)
 
 
 def tile(pipe: Any, on: bool) -> None:
@@ -164,17 +167,6 @@ def cast(module: torch.nn.Module, storage: torch.dtype, compute: torch.dtype) ->
         for parameter in layer.parameters(recurse=False):
             if parameter.is_floating_point():
                 parameter.data = parameter.data.to(compute)
-
-
-def stream(module: torch.nn.Module, device: torch.device) -> None:
-    """Keep a part in main memory; its layers are copied to the device ahead of their use."""
-    apply_group_offloading(
-        module,
-        onload_device=device,
-        offload_device=_HOST,
-        offload_type="leaf_level",
-        use_stream=device.type == "cuda",
-    )
 
 
 def take_turns(modules: list[torch.nn.Module], device: torch.device) -> None:

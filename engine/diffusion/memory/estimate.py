@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.contract import Profile
-from engine.diffusion.memory.types import Placement, StoredWeights
+from engine.diffusion.memory.types import CPU, CUDA, MPS, Placement, StoredWeights
 from engine.families.registry import spec_of
 from engine.families.spec import DENOISERS, TEXT_ENCODER
 
@@ -26,6 +26,12 @@ _ENCODE = 640
 
 _TILED = 14
 """Elements kept for each pixel while tiles are joined: they overlap by a quarter."""
+
+_WORKSPACE = 1024
+"""Bytes of cuDNN's workspaces for each pixel that AutoencoderKL decodes at once: 1 GiB for 1024x1024."""
+
+EMBEDDINGS = 64 * 2**20
+"""Bytes of a GPU that cached embeddings of prompts take: 25 of the longest of Z-Image, or hundreds of usual ones."""
 
 _VAE = 83_653_863
 """Parameters of the AutoencoderKL of Stable Diffusion, which the figures above were counted on."""
@@ -53,7 +59,8 @@ class Estimate:
 
     Args:
         profile: The model.
-        dense: Whether the device's attention keeps the whole attention matrix, as on MPS, instead of tiles of it.
+        kind: The device: ``cuda``, ``mps`` or ``cpu``. Attention keeps the whole attention matrix on MPS, and tiles of it
+            elsewhere; convolutions have workspaces on CUDA.
 
     Attributes:
         footprint: The family's memory figures.
@@ -61,7 +68,7 @@ class Estimate:
         passes: Forward passes in a step: 2 where the profile allows guidance.
     """
 
-    def __init__(self, profile: Profile, *, dense: bool = False) -> None:
+    def __init__(self, profile: Profile, kind: str = CPU) -> None:
         family = spec_of(profile.family)
         self.footprint = family.footprint
         # Pipelines of one family have one denoiser, but where the family takes any class.
@@ -70,7 +77,8 @@ class Estimate:
         self.passes = 2 if profile.guidance.high > family.unguided_below else 1
         self._references = profile.references
         self._parameters = self.footprint.parameters if self.guessed else profile.parameters
-        self._dense = dense
+        self._dense = kind == MPS
+        self._kind = kind
         self._width: float = (self._parameters[self._denoiser] / self.footprint.parameters[family.denoiser]) ** (1 / 3)
         self._vae_width: float = (self._parameters.get("vae", _VAE) / _VAE) ** 0.5
 
@@ -159,17 +167,35 @@ class Estimate:
         """Return the bytes alive while the VAE encodes one picture, not tiled."""
         return round(width * height * _ENCODE * self._vae_width * BYTES[precision])
 
-    def prompt(self, compute: str, *, streamed: bool) -> int:
-        """Return the bytes alive while one prompt is encoded.
+    def workspace(self, width: int, height: int, *, tiled: bool) -> int:
+        """Return the bytes that libraries take for themselves while the VAE decodes one picture."""
+        if self._kind != CUDA:
+            return 0
+        pixels = min(width, TILE) * min(height, TILE) if tiled else width * height
+        return round(pixels * _WORKSPACE * min(1.0, self._vae_width))
 
-        Args:
-            compute: Format of the activations.
-            streamed: Whether the text encoder's layers are copied from main memory when they are used.
-        """
-        found = self.footprint.text_activations * BYTES[compute]
-        if streamed:
-            found += self.footprint.largest_text_layer * BYTES[compute]
-        return round(found * min(1.0, self._width))
+    @property
+    def embeddings(self) -> int:
+        """Bytes of the device that cached embeddings take."""
+        return 0 if self._kind == CPU else EMBEDDINGS
+
+    def prompt(self, compute: str) -> int:
+        """Return the bytes of the activations that are alive while one prompt is encoded."""
+        return round(self.footprint.text_activations * BYTES[compute] * min(1.0, self._width))
+
+    def text_blocks(self, precision: str, compute: str) -> int:
+        """Return the bytes of a streamed text encoder that are on the device at a time."""
+        known = self.footprint
+        pair = weights(known.text_pair, precision, compute, 0.0)  # an embedding, which is not quantised, and a block
+        return round(pair * min(1.0, self._width))
+
+    def blocks(self, precision: str, storage: str, compute: str) -> int:
+        """Return the bytes of a streamed denoiser that are on the device at a time."""
+        known = self.footprint
+        pair = weights(known.block_pair, precision, compute, known.linear_share[self._denoiser])
+        if storage != compute and precision in BYTES:
+            pair += known.largest_layer * BYTES[compute]  # which is cast when it is used
+        return round(pair * min(1.0, self._width))
 
     def leaves(self, compute: str) -> int:
         """Return the bytes of the two largest layers: one is in use while the next is copied."""

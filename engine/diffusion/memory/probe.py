@@ -38,7 +38,7 @@ def probe_device(device: torch.device, reserved: int = 0) -> Device:
 
 
 def _probe(device: torch.device) -> Device:
-    spare = host_free()
+    spare, pinnable = host_free(), ram_free()
     if device.type == CUDA:
         free, total = torch.cuda.mem_get_info(device)
         # Memory that PyTorch has cached and does not use is available to the next model too.
@@ -49,6 +49,7 @@ def _probe(device: torch.device) -> Device:
             total=total,
             free=free,
             host_free=spare,
+            pinnable=pinnable,
             bf16=torch.cuda.is_bf16_supported(including_emulation=False),
             fp8=_casts(device, torch.float8_e4m3fn),
             stream=True,
@@ -63,6 +64,7 @@ def _probe(device: torch.device) -> Device:
             total=total,
             free=min(free, spare),
             host_free=spare,
+            pinnable=pinnable,
             bf16=_casts(device, torch.bfloat16),
             fp8=_casts(device, torch.float8_e4m3fn),
             stream=False,
@@ -73,6 +75,7 @@ def _probe(device: torch.device) -> Device:
         total=psutil.virtual_memory().total,
         free=spare,
         host_free=spare,
+        pinnable=pinnable,
         bf16=_cpu_bf16(),
         fp8=_casts(device, torch.float8_e4m3fn),
         stream=False,
@@ -86,9 +89,17 @@ def libraries() -> frozenset[str]:
 
 def host_free() -> int:
     """Return the bytes of main memory and swap that this process may still allocate, within a container's limit."""
-    found = psutil.virtual_memory().available + psutil.swap_memory().free
+    return _limited(psutil.virtual_memory().available + psutil.swap_memory().free)
+
+
+def ram_free() -> int:
+    """Return the bytes of main memory, without swap, that this process may still allocate."""
+    return _limited(psutil.virtual_memory().available)
+
+
+def _limited(free: int) -> int:
     limit = limit_left(_CGROUP)
-    return found if limit is None else min(found, limit)
+    return free if limit is None else min(free, limit)
 
 
 def limit_left(folder: Path) -> int | None:
@@ -136,7 +147,7 @@ def bytes_by_device(*pipes: Any) -> Mapping[str, int]:
             for tensor in chain(part.parameters(), part.buffers()):
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
-                    for plain in _plain(tensor):
+                    for plain in plain_tensors(tensor):
                         found[plain.device.type] += plain.nbytes
     if set(found) == {CPU}:
         found[CPU] = min(found[CPU], _private())
@@ -164,14 +175,14 @@ def trimming() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the plain tensors inside a quantised one."""
+def plain_tensors(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the plain tensors inside a quantised one, or the tensor itself."""
     inner = getattr(tensor, "__tensor_flatten__", None)
     if inner is None:
         yield tensor
         return
     for name in inner()[0]:
-        yield from _plain(getattr(tensor, name))
+        yield from plain_tensors(getattr(tensor, name))
 
 
 def _private() -> int:

@@ -23,6 +23,7 @@ class Device:
         total: Bytes of its memory.
         free: Bytes of its memory that are free.
         host_free: Bytes of main memory and swap that are free.
+        pinnable: Bytes of main memory that are free; swap can't be page-locked.
         bf16: Whether it computes in bfloat16 natively; emulation does not count.
         fp8: Whether it can store float8_e4m3fn and cast it.
         stream: Whether it can copy weights while it computes.
@@ -33,6 +34,7 @@ class Device:
     total: int
     free: int
     host_free: int
+    pinnable: int
     bf16: bool
     fp8: bool
     stream: bool
@@ -63,10 +65,10 @@ class Placement:
         storage: Format in which weights are stored that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
         compute: Format in which the denoiser and the text encoders compute.
         vae: Format of the VAE.
-        text_encoder: ``device``; ``host``: in main memory, copied to the device layer by layer for each new prompt;
-            ``int8``: on the device, quantised.
-        offload: What is kept in main memory: ``none``, ``text`` (the text encoders), ``group`` (everything but the VAE;
-            layers are copied ahead of their use), ``model`` (all parts but the one that is in use) or ``sequential``
+        text_encoder: ``device`` or ``host``: as it is, on the device or in main memory; ``int8``: quantised, where
+            ``offload`` says.
+        offload: What is kept in main memory: ``none``, ``text`` (the text encoders; blocks of layers are copied to the
+            device for each new prompt), ``group`` (everything but the VAE; blocks are copied ahead of their use), ``model`` (all parts but the one that is in use) or ``sequential``
             (all layers but the one that is in use).
     """
 
@@ -88,6 +90,7 @@ class Plan(Placement):
         batch: Number of pictures of the size that fit together; at least 1.
         device_bytes: Peak bytes on the device with one picture.
         host_bytes: Bytes kept in main memory.
+        pinned_bytes: Bytes of these that are page-locked.
         weight_bytes: Bytes of the device that its weights hold between two pictures.
         budget: Bytes of the device that the plan may use.
         reasons: The reasons for the plan, in short English sentences.
@@ -98,6 +101,7 @@ class Plan(Placement):
     batch: int
     device_bytes: int
     host_bytes: int
+    pinned_bytes: int
     weight_bytes: int
     budget: int
     reasons: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from engine.contract import (
     Recipe,
     UnknownModel,
 )
-from engine.diffusion.executor import FIRST_PAUSE, StepExecutor
+from engine.diffusion.executor import FIRST_CAP, FIRST_PAUSE, StepExecutor
 from engine.diffusion.fingerprint import with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.request_state import RequestState
@@ -586,3 +586,35 @@ def test_a_small_mask_is_noted_and_counts_for_what_is_drawn_again(toy: Toy, ends
     assert image(ends.ends[1]).notes == (MASK_ZOOMED,)
     assert image(ends.ends[1]).setup == with_extras("setup of toy", "mask zoom")
     assert (image(ends.ends[2]).notes, image(ends.ends[2]).setup) == ((), "setup of toy")
+
+
+def test_more_share_a_step_again_a_while_after_memory_ran_out(toy: Toy, ends: Ends) -> None:
+    clock, short = FakeClock(), [True]
+
+    def step(seeds: list[int], _: int) -> None:
+        if short[0] and len(seeds) > 2:
+            out_of_memory()
+
+    toy.on_step = step
+    with painting(OneModel({"fp32": toy}), ends, clock) as executor:
+
+        def drawn(*tickets: int) -> int:
+            """Draw four pictures and return the most that shared a step."""
+            toy.batches.clear()
+            executor.add(RequestState(n, replace(TOY, seed=n)) for n in tickets)
+            while len(executor):
+                executor.step()
+            return max(len(batch) for batch in toy.batches[1:])
+
+        assert drawn(1, 2, 3, 4) == 2
+        assert drawn(5, 6, 7, 8) == 2
+        clock.advance(FIRST_CAP)
+        assert drawn(9, 10, 11, 12) == 2
+        assert len(toy.batches[0]) == 4, "it was tried"
+        clock.advance(FIRST_CAP)
+        assert drawn(13, 14, 15, 16) == 2
+        assert len(toy.batches[0]) == 2, "each time doubles the pause"
+        clock.advance(FIRST_CAP)
+        short[0] = False
+        assert drawn(17, 18, 19, 20) == 4
+    assert all(isinstance(end, Image) for end in ends.ends.values())

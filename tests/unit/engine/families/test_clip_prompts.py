@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
-from engine.diffusion.memory import apply
+from engine.diffusion.memory.stream import stream
 from engine.families.batched import BatchedFamily
 from engine.families.clip_prompts import tokenise, weigh
 from engine.families.denoise_state import Embedding
@@ -296,7 +296,7 @@ def test_clip_skip_works_where_the_text_encoder_is_streamed(tmp_path: Path) -> N
     folder = models.small_sd15(tmp_path / "m")
     made = model_class("sd15")(assemble(Files("sd15", folder), profile_of(folder), torch.float32), CPU)
     wanted = made.encode(RED_BALL, 2).tensors[0]
-    apply.stream(made.pipe.text_encoder, CPU)
+    stream(made.pipe.text_encoder, CPU)
     assert torch.equal(made.encode(RED_BALL, 2).tensors[0], wanted)
 
 

@@ -6,14 +6,23 @@ from engine.diffusion.memory.types import GIB, Device
 
 
 def card(
-    gib: float, *, host: float = 24, bf16: bool = True, fp8: bool = True, stream: bool = True, kind: str = "cuda"
+    gib: float,
+    *,
+    host: float = 24,
+    bf16: bool = True,
+    fp8: bool = True,
+    stream: bool = True,
+    kind: str = "cuda",
+    ram: float | None = None,
 ) -> Device:
-    """Return a card of which so many GiB are free, beside so many of main memory."""
+    """Return a card of which so many GiB are free, beside so many of main memory, ``ram`` of them without swap."""
     free = round(gib * GIB)
-    return Device(kind, "a card", free, free, round(host * GIB), bf16, fp8, stream)
+    return Device(
+        kind, "a card", free, free, round(host * GIB), round((host if ram is None else ram) * GIB), bf16, fp8, stream
+    )
 
 
 def processor(gib: float, *, bf16: bool = False) -> Device:
     """Return a processor with so many GiB of free memory."""
     free = round(gib * GIB)
-    return Device("cpu", "a processor", free, free, free, bf16, fp8=True, stream=False)
+    return Device("cpu", "a processor", free, free, free, free, bf16, fp8=True, stream=False)

@@ -80,9 +80,6 @@ def test_text_encoders_have_as_many_parameters_as_published() -> None:
         known = spec_of(family).footprint
         assert count(model) == known.parameters[name] == PROFILES[family].parameters[name]
         assert counting.linear_share(model) == pytest.approx(known.linear_share[name], abs=1e-4)
-    assert spec_of("z_image").footprint.largest_text_layer == counting.largest_leaf(qwen)
-    assert spec_of("sdxl").footprint.largest_text_layer == counting.largest_leaf(large)
-    assert spec_of("sd15").footprint.largest_text_layer == counting.largest_leaf(small)
 
 
 @pytest.mark.parametrize(("family", "config"), [("z_image", Z_IMAGE_VAE), ("sdxl", VAE), ("sd15", VAE)])

@@ -53,7 +53,7 @@ def test_what_is_kept_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
         left = probe.probe_device(torch.device("cpu"), kept)
         return left.free, left.host_free
 
-    card = Device("cuda", "a card", total=9, free=8, host_free=7, bf16=True, fp8=True, stream=True)
+    card = Device("cuda", "a card", total=9, free=8, host_free=7, pinnable=7, bf16=True, fp8=True, stream=True)
     assert seen(card, 3) == (5, 7)
     assert seen(replace(card, kind="mps"), 3) == (5, 4)
     assert seen(replace(card, kind="cpu"), 9) == (0, 0)

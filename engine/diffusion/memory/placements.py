@@ -1,0 +1,177 @@
+"""Lists the placements of a model on a device, best first. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.contract import Profile
+from engine.diffusion.memory.estimate import BYTES, TILE, Estimate
+from engine.diffusion.memory.types import BITSANDBYTES, CUDA, MPS, TORCHAO, Device, Placement, StoredWeights
+
+QUANTISED = ("int8", "nf4", "gguf")
+"""Precisions that need a quantisation library."""
+
+SMALL = 2_000_000_000
+"""Bytes in fp32 below which a CPU draws in fp32, since such models are fast enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels, the bytes of a GGUF file that holds the denoiser (0: none), and the other files."""
+
+    width: int
+    height: int
+    gguf: int = 0
+    stored: StoredWeights | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """The inputs of a plan.
+
+    Attributes:
+        profile: The model.
+        estimate: Its memory use.
+        size: Size of the pictures.
+        device: The device.
+        requested: ``EASEL_PRECISION``.
+        libraries: The installed quantisation libraries.
+    """
+
+    profile: Profile
+    estimate: Estimate
+    size: Size
+    device: Device
+    requested: str
+    libraries: frozenset[str]
+
+
+def gpu_placements(
+    estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], size: Size
+) -> Iterator[tuple[Placement, bool]]:
+    """Yield the placements for a GPU, best first, and whether the VAE works on tiles.
+
+    Everything on the device comes first, then the text encoder in main memory, tiles, quantised weights, and last the
+    offloading of all layers.
+    """
+    precisions = _precisions(device, requested, libraries, size.gguf)
+    quantises = TORCHAO in libraries and device.kind in (CUDA, MPS)
+    texts = [("device", "none")]
+    texts += [("host", "text")] if device.kind == CUDA else []
+    texts += [("int8", "none")] if quantises else []
+    texts += [("int8", "text")] if quantises and device.kind == CUDA else []
+    for precision in precisions:
+        for tiled in tilings(size):
+            for text, offload in texts:
+                yield _placement(estimate, device, precision, text, offload), tiled
+    if device.kind != CUDA:
+        return  # an Apple GPU's memory is main memory: offloading gains nothing
+    for offload in ("group", "model", "sequential"):
+        for precision in precisions:
+            if (offload == "group" and not device.stream) or not _moves(precision, offload):
+                continue
+            for text in ["device" if offload == "model" else "host", *(["int8"] if quantises else [])]:
+                for tiled in tilings(size):
+                    if text == "host" or _moves("int8" if text == "int8" else precision, offload):
+                        yield _placement(estimate, device, precision, text, offload), tiled
+
+
+def cpu_placements(request: PlanRequest, cpu: Device) -> Iterator[tuple[Placement, str]]:
+    """Yield the placements for a CPU, best first, and the reason for each."""
+
+    def placement(precision: str, text: str = "device") -> Placement:
+        storage, compute, vae = formats(request.estimate, cpu, precision)
+        return Placement(precision, storage, compute, vae, text, "none")
+
+    quantises = TORCHAO in request.libraries
+    if request.size.gguf:
+        yield placement("gguf"), "The denoiser's weights stay as they are in the GGUF file."
+        if quantises:
+            yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
+        return
+    requested = request.requested
+    # A CPU does not support every precision that may be requested for a GPU.
+    if requested != "auto" and (cpu is request.device or requested in ("fp32", "bf16", "int8")):
+        yield (
+            placement(requested, "int8" if requested == "int8" else "device"),
+            f"EASEL_PRECISION asks for {requested}.",
+        )
+        return
+    if request.estimate.all_parameters * 4 < SMALL:
+        yield placement("fp32"), "A CPU draws small models in fp32, where the same seed gives the same picture."
+    elif cpu.bf16:
+        yield placement("bf16"), "This processor computes in bf16 by itself."
+    else:
+        yield placement("fp32"), "This processor would have to emulate bf16, so it computes in fp32."
+        how = "wait in bf16 and are computed with in fp32" if request.estimate.footprint.casts else "are in bf16"
+        yield placement("bf16"), f"Memory is too short for fp32: the weights {how}."
+    if quantises:
+        yield placement("int8", "int8"), "Memory is short: the weights are kept in int8."
+
+
+def tilings(size: Size) -> tuple[bool, ...]:
+    """Return the tilings to try: the VAE on whole pictures first, then on tiles where the picture is larger than one."""
+    return (False, True) if max(size.width, size.height) > TILE else (False,)
+
+
+def formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, str, str]:
+    """Return the storage format, the compute format and the VAE's format for a precision on a device.
+
+    Where bfloat16 is emulated, weights are stored in it and computed in fp32; so are fp16 weights of families that
+    overflow in fp16.
+    """
+    known = estimate.footprint
+    if not known.casts and precision in BYTES and precision != "fp8":
+        return precision, precision, precision
+    if precision in ("fp16", "fp32", "bf16"):
+        storage = precision
+        compute = precision
+        if (precision == "fp16" and not known.fp16) or (precision == "bf16" and not device.bf16):
+            compute = "fp32"
+    else:
+        compute = _half(estimate, device)
+        storage = "fp8" if precision == "fp8" else compute
+    vae = compute if compute != "fp16" or known.vae_fp16 else "fp32"
+    return storage, compute, vae
+
+
+def usual(device: Device) -> str:
+    """Return the precision that is tried first on a GPU."""
+    return "bf16" if device.bf16 else "fp16"
+
+
+def _half(estimate: Estimate, device: Device) -> str:
+    """Return the smallest format in which this family can compute on this device."""
+    if device.bf16:
+        return "bf16"
+    return "fp16" if estimate.footprint.fp16 and device.kind != "cpu" else "fp32"
+
+
+def _precisions(device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
+    if gguf:
+        return ["gguf"]
+    if requested != "auto":
+        return [requested]
+    found = [usual(device)]
+    if TORCHAO in libraries:
+        found.append("int8")
+    elif device.fp8:
+        found.append("fp8")
+    if BITSANDBYTES in libraries and device.kind == CUDA:
+        found.append("nf4")
+    return found
+
+
+def _placement(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Placement:
+    storage, compute, vae = formats(estimate, device, precision)
+    return Placement(precision, storage, compute, vae, text, offload)
+
+
+def _moves(precision: str, offload: str) -> bool:
+    """Whether weights of this precision can be offloaded in this way."""
+    if offload == "model":
+        return True
+    if offload == "group":
+        return precision not in ("nf4", "gguf")
+    return precision not in QUANTISED
