@@ -142,7 +142,8 @@ def _joined(left: str, right: str) -> str:
 def without_syntax(prompt: str) -> str:
     """Return a prompt without A1111's weights, doubled brackets, escapes and ``BREAK``.
 
-    Single brackets stay, and so does a prompt of which nothing would be left.
+    Single brackets stay, since models that read plain language take them as brackets. So does a prompt of which nothing
+    would be left.
     """
     text = prompt
     for bracket, stand_in in _ESCAPES.items():

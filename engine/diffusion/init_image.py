@@ -14,8 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from engine.contract import MADE_CONTROL, BadImage, Recipe
-from engine.diffusion.edges import canny, is_edge_map
-from engine.diffusion.mask_zoom import Box, zoom_box
+from engine.diffusion.controlnets import canny, is_edge_map
 from engine.families.denoise_state import InitImage, Surroundings
 
 MAX_PIXELS = 50_000_000
@@ -26,6 +25,19 @@ MASK_LEAST = 16
 
 PLAIN_MOST = 8
 """Of 255: a picture whose colours differ by no more counts as one colour, as JPEG or scaling leave it."""
+
+ZOOM_BELOW = 1 / 4
+"""Share of the picture's area below which the mask's bounding box is zoomed into."""
+
+LEAST_ZOOM = 1.25
+"""Least factor of enlargement; a smaller one would hardly add detail."""
+
+_BESIDE, _LEAST_BESIDE = 1 / 4, 1 / 16
+"""What is kept on each side of the box, so that the model sees what surrounds it: a share of the box's longer side, and
+at least a share of the picture's shorter one. The latter is A1111's 32 pixels of 512."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels."""
 
 
 class ImageUpscaler(Protocol):
@@ -77,7 +89,7 @@ class InitImageReader:
 def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[None, None, InitImage | None]:
     """Read a recipe's initial image, scaled and cropped to its size; return None for a recipe that starts from noise.
 
-    Of a picture whose mask is small, the part around the mask is enlarged to that size (``engine.diffusion.mask_zoom``).
+    Of a picture whose mask is small, the part around the mask is enlarged to that size (``engine.diffusion.init_image``).
     Yields while the upscaler works.
 
     Args:
@@ -198,3 +210,33 @@ def _on_white(picture: Pillow.Image) -> Pillow.Image:
     rgba = picture.convert("RGBA")
     ground = Pillow.new("RGBA", rgba.size, "white")
     return Pillow.alpha_composite(ground, rgba).convert("RGB")
+
+
+def zoom_box(white: NDArray[np.bool_]) -> Box | None:
+    """Return the part of a picture to draw instead of the whole one; None where the mask is not small.
+
+    It has the picture's ratio to within a pixel, lies within the picture, and holds all that is white. A1111's "only
+    masked" does the same.
+
+    Args:
+        white: (height, width), True where the picture is drawn again; at least one pixel is.
+    """
+    height, width = white.shape
+    ys, xs = np.nonzero(white)
+    left, right = int(xs.min()), int(xs.max()) + 1
+    top, bottom = int(ys.min()), int(ys.max()) + 1
+    across, down = right - left, bottom - top
+    if across * down >= ZOOM_BELOW * width * height:
+        return None
+    beside = max(_BESIDE * max(across, down), _LEAST_BESIDE * min(width, height))
+    share = max((across + 2 * beside) / width, (down + 2 * beside) / height)
+    if share * LEAST_ZOOM > 1:
+        return None
+    x, y = _placed(left, right, round(share * width), width), _placed(top, bottom, round(share * height), height)
+    return x[0], y[0], x[1], y[1]
+
+
+def _placed(begin: int, end: int, length: int, most: int) -> tuple[int, int]:
+    """Return a stretch of this length around another one, moved to lie between 0 and ``most``."""
+    at = min(max((begin + end - length) // 2, 0), most - length)
+    return at, at + length

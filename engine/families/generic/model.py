@@ -22,9 +22,8 @@ from engine.families.denoise_state import InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
 from engine.families.generic import arguments
 from engine.families.generic.arguments import IMAGE, MASK, call_arguments, guidance_argument
-from engine.families.generic.encoded_prompts import keep_encoded
+from engine.families.generic.calls import PausedCall, keep_encoded
 from engine.families.generic.models import PIPELINES
-from engine.families.generic.paused_call import PausedCall
 from engine.families.generic.previews import LatentPreviews
 from engine.families.generic.signature import Signature, sibling, signature_of
 from engine.families.generic.spec import SPEC

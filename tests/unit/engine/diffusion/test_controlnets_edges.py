@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from engine.diffusion.edges import canny, is_edge_map
+from engine.diffusion.controlnets import canny, is_edge_map
 
 Pixels = NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.diffusion.mask_zoom import Box, zoom_box
+from engine.diffusion.init_image import Box, zoom_box
 
 
 def white(width: int, height: int, *boxes: Box) -> NDArray[np.bool_]:

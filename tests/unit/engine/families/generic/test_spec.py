@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.contract import Capability, NegativePromptSupport, Range, UnknownModel
-from engine.families.generic import describe
+from engine.families.generic import spec as describe
 from engine.families.registry import any_call, of_any_pipeline, of_pipeline
 from engine.folders import index_of, profile_of
 from tests.fakes import models

@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Pillow
 
 from engine.diffusion.prompt_cache import PromptCache
-from engine.families.generic.encoded_prompts import digest, keep_encoded
+from engine.families.generic.calls import digest, keep_encoded
 
 RED, BLUE = (Pillow.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.families.generic.paused_call import PausedCall
+from engine.families.generic.calls import PausedCall
 
 Pause = Callable[[], None]
 
