@@ -32,6 +32,7 @@ from adapters.cli.benchmark.systems import (
     paused_calls,
     running_baseline,
     short_recipe,
+    step_costs,
 )
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import refusal_of
@@ -67,6 +68,7 @@ def _note(what: str) -> None:
 def _table(found: dict[str, Any]) -> str:
     machine, seconds, ratios = found["machine"], found["seconds"], found["ratios"]
     first, prompts, png = found["first_step_ms"], found["prompts"], found["png"]
+    step = found["step_outside_denoiser_ms"]
     where = f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"
     lines = [
         f"{found['model']} on {machine['device']} in {machine['precision']}: {where}",
@@ -90,6 +92,7 @@ def _table(found: dict[str, Any]) -> str:
         "first step of a request in a burst": f"p50 {first['p50']:.0f} ms, p99 {first['p99']:.0f} ms",
         "prompts encoded": f"{prompts['encoded']:.0f} of {prompts['drawn']}",
         "paused calls over plain calls": f"{ratios['paused_vs_plain']:.2f} x",
+        "a step outside the denoiser": f"SDXL {step['sdxl']:.2f} ms, Z-Image {step['z_image']:.2f} ms",
         f"PNG of {SIDE}x{SIDE} pixels": f"{png['ms']:.0f} ms (Pillow's default: {png['pillow_ms']:.0f} ms)",
         "the engine's memory": f"{found['memory_bytes'] / 2**20:.0f} MiB",
     }
@@ -156,6 +159,8 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             note("paused calls")
             paused = await _paused(profile, settings, state, requests, rounds)
             found = _report(state, profile, runs, answers, preempted)
+            note("steps")
+            found["step_outside_denoiser_ms"] = await step_costs(state.device.split()[0])
             found["ratios"]["paused_vs_plain"] = found["paused_vs_plain"] = paused
             if cost is not None:
                 change = max(0.0, cost.changed - cost.same) * 1000

@@ -10,8 +10,8 @@ import copy
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property, partial
 from typing import Any
 
 import diffusers
@@ -56,9 +56,9 @@ class BatchedFamily(Family[DenoiseState]):
         """See Family."""
         return getattr(self.pipe, self.spec.denoiser)
 
-    @property
+    @cached_property
     def dtype(self) -> torch.dtype:
-        """Dtype of the denoiser's inputs."""
+        """Dtype of the denoiser's inputs. It is read once, since diffusers walks all modules of the denoiser for it."""
         found: torch.dtype = self.denoiser.dtype
         return found if found.is_floating_point else torch.float32
 
@@ -232,6 +232,7 @@ class BatchedFamily(Family[DenoiseState]):
             return super().add_control(state, pixels)
         plain = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
         state.condition = self.control_condition(net, plain)
+        state.control_weight = torch.tensor([state.recipe.control_weight], device=self.device)
         return net.name
 
     @torch.no_grad()
@@ -244,7 +245,7 @@ class BatchedFamily(Family[DenoiseState]):
         guided = [i for i, s in enumerate(states) if s.negative is not None]
         rows = [*range(len(states)), *guided]
         embeddings = [*(s.prompt for s in states), *(e for s in states if (e := s.negative) is not None)]
-        times = torch.stack([states[i].timesteps[states[i].done].float() for i in rows]).to(self.device)
+        times = torch.stack([states[i].times[states[i].done] for i in rows])
         found = self._predict(states, rows, ([inputs[i] for i in rows], times, embeddings))
         predicted = [found[i : i + 1] for i in range(len(states))]
         for place, i in enumerate(guided, len(states)):
@@ -265,7 +266,7 @@ class BatchedFamily(Family[DenoiseState]):
         if not conditions:
             return self.forward(*given, recipes)
         module = self.controls[recipes[0].control].module
-        weights = torch.tensor([r.control_weight for r in recipes], device=self.device)
+        weights = torch.cat([w for i in rows if (w := states[i].control_weight) is not None])
         if module.config.get("global_pool_conditions"):
             weights[len(states) :] = 0  # as diffusers' guess mode, which such a ControlNet needs
         return self.forward_controlled(*given, recipes, ControlInput(module, conditions, weights))
@@ -315,7 +316,7 @@ class BatchedFamily(Family[DenoiseState]):
         pixels = torch.from_numpy(init_image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
         init_latents = self.encode_pixels(pixels)
         skipped = min(self.skipped_steps(recipe.steps, recipe.strength), recipe.steps - 1)
-        state.timesteps = state.timesteps[skipped * order :]
+        state.skip(skipped * order)
         self._enter(state, skipped * order)
         state.latents = _noised(state, init_latents, 0)
         if init_image.mask is not None:
@@ -332,7 +333,7 @@ class BatchedFamily(Family[DenoiseState]):
     @staticmethod
     def _advance(state: DenoiseState, prediction: Tensor) -> None:
         scheduler, time = state.scheduler, state.timesteps[state.done]
-        more = {"generator": state.generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        more = {"generator": state.generator} if _takes_generator(type(scheduler).step) else {}
         if state.wants_preview:
             state.denoised = denoised_latents(state, prediction)
         latents = scheduler.step(prediction, time, state.latents, **more, return_dict=False)[0]
@@ -353,6 +354,11 @@ class BatchedFamily(Family[DenoiseState]):
         colours = torch.nn.functional.avg_pool2d(clouds, scale).permute(0, 2, 3, 1).flatten(0, 2)
         found: Tensor = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
         return found.to(self.device)
+
+
+@cache
+def _takes_generator(step: Callable[..., Any]) -> bool:
+    return "generator" in inspect.signature(step).parameters
 
 
 def _scaled(state: DenoiseState) -> Tensor:

@@ -143,7 +143,7 @@ def same_length(states: Sequence[Tensor]) -> Tensor:
         states: n embeddings, each (tokens, channels).
     """
     tokens = math.lcm(*(len(s) for s in states))
-    return torch.stack([s.repeat(tokens // len(s), 1) for s in states])
+    return torch.stack([s if len(s) == tokens else s.repeat(tokens // len(s), 1) for s in states])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -165,11 +165,13 @@ class DenoiseState:
         init_latents: Latents of the initial image, if a mask keeps a part of it.
         mask: That mask, (1, 1, height / 8, width / 8).
         condition: The control picture as its ControlNet takes it, with a first side of 1; None without control.
+        control_weight: (1,) float32, the recipe's, on the device; None without control.
         done: Steps that are done.
         cached: One step out of this number is computed in the middle; 0: all steps were computed so far.
         predictions: Timestep and prediction of the last two computed steps; empty if no step will be extrapolated.
         denoised: The last step's estimate of the finished latents; kept for previews only.
         wants_preview: Previews are wanted, so ``denoised`` is kept.
+        times: (steps,) float32, the timesteps on the device of the latents: a copy in each step would wait for it.
     """
 
     recipe: Recipe
@@ -184,11 +186,20 @@ class DenoiseState:
     init_latents: Tensor | None = None
     mask: Tensor | None = None
     condition: Tensor | None = None
+    control_weight: Tensor | None = None
     done: int = 0
     cached: int = 0
     predictions: tuple[tuple[float, Tensor], ...] = ()
     denoised: Tensor | None = None
     wants_preview: bool = False
+    times: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.times = self.timesteps.to(self.latents.device, torch.float32)
+
+    def skip(self, steps: int) -> None:
+        """Leave out the first steps, before any is done."""
+        self.timesteps, self.times = self.timesteps[steps:], self.times[steps:]
 
     @property
     def steps(self) -> int:

@@ -43,22 +43,22 @@ class UNetFamily(BatchedFamily):
     """A loaded pipeline with a UNet."""
 
     def forward(
-        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]
+        self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], _: Sequence[Recipe]
     ) -> Tensor:
         """See Family. The UNet takes a timestep for each row."""
-        return self._unet(torch.cat(list(inputs)).to(self.dtype), times, self._conditioning(embeddings, recipes))
+        return self._unet(torch.cat(list(inputs)).to(self.dtype), times, self._conditioning(embeddings))
 
     def forward_controlled(
         self,
         inputs: Sequence[Tensor],
         times: Tensor,
         embeddings: Sequence[Embedding],
-        recipes: Sequence[Recipe],
+        _: Sequence[Recipe],
         control: ControlInput,
     ) -> Tensor:
         """See BatchedFamily. The ControlNet sees what the UNet does, and adds to its skip connections."""
         samples = torch.cat(list(inputs)).to(self.dtype)
-        given = self._conditioning(embeddings, recipes)
+        given = self._conditioning(embeddings)
         down, middle = control.module(
             samples,
             times,
@@ -91,13 +91,13 @@ class UNetFamily(BatchedFamily):
         found: Tensor = self.denoiser(samples, times, return_dict=False, **given)[0]
         return found.float()
 
-    def _conditioning(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
+    def _conditioning(self, embeddings: Sequence[Embedding]) -> Mapping[str, Any]:
         prompts = same_length([e.tensors[0] for e in embeddings]).to(self.dtype)
-        return {"encoder_hidden_states": prompts, **self.added_cond(embeddings, recipes)}
+        return {"encoder_hidden_states": prompts, **self.added_cond(embeddings)}
 
     @abstractmethod
-    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
-        """Return the UNet's conditioning beside the prompts."""
+    def added_cond(self, embeddings: Sequence[Embedding]) -> Mapping[str, Any]:
+        """Return the UNet's conditioning beside the prompts. What ``begin`` added to the embeddings is there."""
 
     @classmethod
     def original_layer_names(cls, denoiser: Any, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:

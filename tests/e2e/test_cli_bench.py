@@ -32,6 +32,8 @@ def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     assert found["loras"]["with_over_without"] > 0
     assert found["loras"]["change_ms"] >= 0
     assert min(found["png"].values()) > 0
+    assert set(found["step_outside_denoiser_ms"]) == {"sdxl", "z_image"}
+    assert min(found["step_outside_denoiser_ms"].values()) > 0
     assert not (tmp_path / "data").exists(), "what it draws is thrown away"
 
 

@@ -162,7 +162,7 @@ async def running_baseline(folder: str, device: str, precision: str) -> AsyncIte
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
     # As in a user's own script, OpenMP decides how its threads wait.
-    async with _running("baseline_process", folder, device, precision, calm=False) as lines:
+    async with _running("baseline_process", folder, device, _TORCH_DTYPES[precision], calm=False) as lines:
         said = await lines.answer()
         yield Baseline(lines, said["threads"], said["peak"])
 
@@ -179,17 +179,24 @@ async def paused_calls(
         bursts: The recipes; those of the first burst warm up and are not counted.
     """
     # Both kinds of calls wait as the engine's do.
-    async with _running("paused_process", folder, device, precision, calm=True) as lines:
+    async with _running("paused_process", folder, device, _TORCH_DTYPES[precision], calm=True) as lines:
         await lines.answer()
         found = [await lines.ask([asdict(recipe) for recipe in recipes]) for recipes in bursts][1:]
     return [each["plain"] for each in found], [each["paused"] for each in found]
 
 
+async def step_costs(device: str) -> dict[str, float]:
+    """Return the milliseconds of a step outside of the denoiser, by family; the device is as for ``running_baseline``."""
+    async with _running("step_process", device, calm=True) as lines:
+        found: dict[str, float] = await lines.answer()
+    return found
+
+
 @asynccontextmanager
-async def _running(module: str, folder: str, device: str, precision: str, *, calm: bool) -> AsyncIterator[LineProcess]:
+async def _running(module: str, *arguments: str, calm: bool) -> AsyncIterator[LineProcess]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", f"adapters.cli.benchmark.{module}", folder, device, _TORCH_DTYPES[precision]),
+        *(sys.executable, "-P", "-m", f"adapters.cli.benchmark.{module}", *arguments),
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,

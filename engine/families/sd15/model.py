@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from engine.contract import Recipe
 from engine.families.clip_prompts import hidden_state, tokenise, weigh
 from engine.families.denoise_state import Embedding
 from engine.families.sd15.spec import SPEC
@@ -29,6 +28,6 @@ class SD15(UNetFamily):
             states = encoder.final_layer_norm(hidden_state(found, clip_skip))
         return Embedding((weigh(states, read.weights),), read.cut, read.extended)
 
-    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:  # noqa: ARG002
+    def added_cond(self, embeddings: Sequence[Embedding]) -> Mapping[str, Any]:  # noqa: ARG002
         """Return no further conditioning."""
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,20 +38,25 @@ class SDXL(UNetFamily):
     def begin(
         self, recipe: Recipe, prompt: Embedding, negative: Embedding | None, init_image: InitImage | None = None
     ) -> DenoiseState:
-        """See Family. SDXL was trained with zeros for an empty prompt; its pipeline uses them where negative is empty."""
+        """See Family. The size conditioning (arXiv 2307.01952, section 2.2) becomes the last tensor of the embeddings.
+
+        Original and target size are the recipe's and the crop is (0, 0), as the pipeline has them by default. SDXL was
+        trained with zeros for an empty prompt; its pipeline uses them where negative is empty.
+        """
         if negative is not None and not recipe.negative and self.pipe.config.get("force_zeros_for_empty_prompt"):
             negative = Embedding(tuple(torch.zeros_like(t) for t in negative.tensors))
+        side = [recipe.height, recipe.width]
+        size = torch.tensor([*side, 0, 0, *side], dtype=self.dtype, device=self.device)
+        prompt = replace(prompt, tensors=(*prompt.tensors, size))
+        if negative is not None:
+            negative = replace(negative, tensors=(*negative.tensors, size))
         return super().begin(recipe, prompt, negative, init_image)
 
-    def added_cond(self, embeddings: Sequence[Embedding], recipes: Sequence[Recipe]) -> Mapping[str, Any]:
-        """Return the pooled prompts and SDXL's size conditioning (arXiv 2307.01952, section 2.2).
-
-        Original and target size are the recipe's and the crop is (0, 0), as the pipeline has them by default.
-        """
-        sizes = [[r.height, r.width, 0, 0, r.height, r.width] for r in recipes]
+    def added_cond(self, embeddings: Sequence[Embedding]) -> Mapping[str, Any]:
+        """Return the pooled prompts and the sizes."""
         return {
             "added_cond_kwargs": {
                 "text_embeds": torch.stack([e.tensors[1] for e in embeddings]).to(self.dtype),
-                "time_ids": torch.tensor(sizes, dtype=self.dtype, device=self.device),
+                "time_ids": torch.stack([e.tensors[2] for e in embeddings]),
             }
         }

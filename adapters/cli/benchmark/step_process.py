@@ -1,0 +1,101 @@
+"""Measures what a step takes outside of the denoiser, for one picture of 1024x1024.
+
+The denoisers have the modules of the published models, few channels, and no forward pass of their own: a step is then all
+that Easel, the scheduler and guidance do. It prints milliseconds by family, the best of some steps.
+
+Usage: python -m adapters.cli.benchmark.step_process DEVICE
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import (
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
+from torch import Tensor
+
+from engine.contract import Recipe
+from engine.families.denoise_state import Embedding
+from engine.families.registry import model_class
+
+STEPS = 30
+
+GUIDANCE: Mapping[str, float] = {"sdxl": 5.0, "z_image": 0.0}
+"""The models' usual guidance scales: Z-Image-Turbo is drawn without."""
+
+
+class _Unet(UNet2DConditionModel):  # type: ignore[misc] # diffusers has no types
+    def forward(self, sample: Tensor, timestep: Tensor, **_: Any) -> tuple[Tensor]:  # noqa: ARG002
+        return (sample,)
+
+
+class _Transformer(ZImageTransformer2DModel):  # type: ignore[misc] # diffusers has no types
+    def forward(self, x: list[Tensor], t: Tensor, cap_feats: list[Tensor], **_: Any) -> tuple[list[Tensor]]:  # noqa: ARG002
+        return (x,)
+
+
+def sdxl() -> tuple[SimpleNamespace, Embedding]:
+    """Return the parts of SDXL that a step uses, and a prompt's embedding."""
+    unet = _Unet(
+        block_out_channels=(4, 4, 4),
+        norm_num_groups=4,
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=1,
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=1280 + 6 * 8,
+    )
+    scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    parts = SimpleNamespace(unet=unet, scheduler=scheduler, vae_scale_factor=8, config={})
+    return parts, Embedding((torch.zeros(77, 2048), torch.zeros(1280)))
+
+
+def z_image() -> tuple[SimpleNamespace, Embedding]:
+    """Return the parts of Z-Image that a step uses, and a prompt's embedding."""
+    transformer = _Transformer(
+        dim=8, n_layers=30, n_refiner_layers=2, n_heads=1, n_kv_heads=1, cap_feat_dim=2560, axes_dims=(2, 2, 4)
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    parts = SimpleNamespace(transformer=transformer, scheduler=scheduler, vae_scale_factor=8)
+    return parts, Embedding((torch.zeros(40, 2560),))
+
+
+def milliseconds(name: str, parts: SimpleNamespace, prompt: Embedding, device: torch.device) -> float:
+    """Return what a step of a family takes."""
+    getattr(parts, model_class(name).spec.denoiser).to(device)
+    family = model_class(name)(parts, device)
+    recipe = Recipe("bench", name, "", "", 1024, 1024, STEPS, GUIDANCE[name], 1)
+    prompt = Embedding(tuple(tensor.to(device) for tensor in prompt.tensors))
+    state = family.begin(recipe, prompt, prompt if family.guided(recipe.guidance) else None)
+    seconds = []
+    while not state.finished:
+        began = time.perf_counter()
+        family.step([state])
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) * 1000
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure each family and print the result."""
+    device = torch.device(arguments[0])
+    found = {name: milliseconds(name, *make(), device) for name, make in (("sdxl", sdxl), ("z_image", z_image))}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
