@@ -16,6 +16,7 @@ from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import read
 from engine.models_file import CONTROL, NAME, PICKLES, tables
+from engine.regular_files import absolute
 from engine.spec import ControlSpec, ModelSpec, is_hub_file
 from engine.weights import TensorInfo, header, visible, weight_files
 
@@ -229,9 +230,9 @@ class _Table:
         if value.lower().endswith(PICKLES):
             self.fail("source", f"{value!r} is a pickle, which can run code; get it as .safetensors")
         try:
-            path = (self.path.parent / Path(value).expanduser()).resolve()
+            path = absolute(self.path.parent, value)
             is_folder, is_file = path.is_dir(), path.is_file()
-        except (OSError, RuntimeError, ValueError):
+        except (OSError, ValueError):
             self.fail("source", f"{value!r} is no path")
         try:
             if is_folder:

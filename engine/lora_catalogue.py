@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from engine.contract import LoraInfo, UnknownLora, UnknownModel
 from engine.families.recognition import LORA_TENSORS, lora_family
 from engine.families.registry import specs
 from engine.models_file import LORA, PICKLES, tables
+from engine.regular_files import absolute
 from engine.spec import LoraSpec
 from engine.weights import TensorInfo, header_and_metadata
 
@@ -78,9 +80,9 @@ def read_loras(folder: str, models_file: str) -> LoraCatalogue:
         except UnknownLora as e:
             problems.append(str(e))
         else:
-            described.add(spec.path)
+            described.add(_real(spec.path))
     for name, path in files.items():
-        if str(path) in described:
+        if _real(path) in described:
             continue
         if name in found:
             problems.append(f"{path}: the name {name} is taken by {found[name].path}; give the file another name.")
@@ -106,7 +108,7 @@ def _files(folder: str, problems: list[str]) -> dict[str, Path]:
     if not folder:
         return found
     try:
-        paths = sorted(path.resolve() for path in Path(folder).rglob("*") if _is_weights(path))
+        paths = sorted(path.absolute() for path in Path(folder).rglob("*") if _is_weights(path))
     except OSError as e:
         problems.append(f"EASEL_LORA_DIR: {folder} can't be read ({e.strerror or e}).")
         return found
@@ -123,6 +125,11 @@ def _files(folder: str, problems: list[str]) -> dict[str, Path]:
         else:
             found[name] = path
     return found
+
+
+def _real(path: str | Path) -> str:
+    """Return the path without links, by which two names of one file are equal."""
+    return os.path.realpath(path)
 
 
 def _is_weights(path: Path) -> bool:
@@ -199,8 +206,8 @@ def _described(models_file: Path, name: str, table: object, files: Mapping[str, 
         fail("file", f"{given.file!r} is a pickle, which can run code; get it as .safetensors")
     if given.file:
         try:
-            path = (models_file.parent / Path(given.file).expanduser()).resolve()
-        except (OSError, RuntimeError, ValueError):
+            path = absolute(models_file.parent, given.file)
+        except ValueError:
             fail("file", f"{given.file!r} is no path")
     else:
         path = files.get(name) or fail(

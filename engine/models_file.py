@@ -32,7 +32,7 @@ from engine.contract import MAX_CLIP_SKIP, NegativePromptSupport, Profile, Range
 from engine.families.registry import known_models, spec_of
 from engine.families.spec import priced
 from engine.folders import index_of, profile_of, sized
-from engine.regular_files import open_regular, read_text
+from engine.regular_files import absolute, open_regular, read_text
 from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
 
@@ -364,8 +364,8 @@ class _Table:
 
     def absolute(self, value: str) -> Path:
         try:
-            return (self.path.parent / Path(value).expanduser()).resolve()
-        except (OSError, RuntimeError, ValueError):
+            return absolute(self.path.parent, value)
+        except ValueError:
             return Path("/nonexistent")
 
     def like_of(self, folder: str, like: str) -> Profile:

@@ -31,6 +31,21 @@ class FileTooLarge(OSError):
         super().__init__(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
 
 
+def absolute(folder: Path, written: str) -> Path:
+    """Return a path that somebody wrote, relative to a folder or to a home (``~``), as an absolute one.
+
+    Links are kept: a hub's cache links a file's name to content that has no suffix.
+
+    Raises ValueError where it is no path.
+    """
+    if "\0" in written:
+        raise ValueError("a path has no NUL")
+    try:
+        return Path(os.path.abspath(folder / Path(written).expanduser()))  # noqa: PTH100  # Path.resolve follows links
+    except RuntimeError as e:  # a home that is not known
+        raise ValueError(str(e)) from e
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file, or a link to one, for reading. Never blocks, as opening a pipe would.
 

@@ -67,6 +67,15 @@ def test_folders_files_and_hub_ids(tmp_path: Path) -> None:
     )
 
 
+def test_a_link_to_content_without_a_suffix_is_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "it.safetensors", SD15)
+    (tmp_path / "it.safetensors").rename(tmp_path / "0123abcd")
+    (tmp_path / "canny.safetensors").symlink_to("0123abcd")
+    found = read(tmp_path, "[control.edges]\nkind = 'canny'\nsource = 'canny.safetensors'\n")
+    assert found.problems == ()
+    assert found.specs[0].source == str(tmp_path / "canny.safetensors")
+
+
 def test_models_get_the_kinds_of_their_family(tmp_path: Path) -> None:
     write(tmp_path / "canny.safetensors", SD15)
     write(tmp_path / "union.safetensors", Z_IMAGE)

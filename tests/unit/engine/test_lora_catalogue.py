@@ -103,6 +103,25 @@ def test_tables_describe_files_of_the_folder_and_others(tmp_path: Path) -> None:
     assert infos(read_loras("", str(own))).keys() == {"mine", "renamed"}
 
 
+def test_a_link_is_a_lora_under_its_own_name(tmp_path: Path) -> None:
+    folder, own, blob = tmp_path / "loras", tmp_path / "models.toml", tmp_path / "blobs" / "0123abcd"
+    write(tmp_path / "other.safetensors", SD15)
+    write(tmp_path / "one.safetensors", SDXL)
+    blob.parent.mkdir()
+    (tmp_path / "one.safetensors").rename(blob)
+    folder.mkdir()
+    (folder / "ink.safetensors").symlink_to(blob)
+    (folder / "pixel.safetensors").symlink_to("../other.safetensors")
+    (folder / "zero.safetensors").symlink_to("/dev/zero")
+    own.write_text('[lora.mine]\nfile = "loras/ink.safetensors"\n[lora.nul]\nfile = "a\\u0000.safetensors"\n')
+    found = read_loras(str(folder), str(own))
+    assert {spec.info.name: spec.path for spec in found.specs} == {
+        "mine": str(folder / "ink.safetensors"),
+        "pixel": str(folder / "pixel.safetensors"),
+    }
+    assert ["is no path" in found.problems[0], "loras/zero.safetensors" in found.problems[1]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [

@@ -93,6 +93,14 @@ def test_a_transformer_alone(write: Write, tmp_path: Path, key: str) -> None:
     assert found.profile.family == "z_image"
 
 
+def test_a_link_keeps_its_name_since_a_hubs_cache_links_names_to_content(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "q4.gguf").rename(tmp_path / "blobs" / "0123abcd")
+    (tmp_path / "q4.gguf").symlink_to("blobs/0123abcd")
+    found = one(write('[mine]\ntransformer = "sub/../q4.gguf"\nbase = "Tongyi-MAI/Z-Image-Turbo"'))
+    assert found.transformer == str(tmp_path / "q4.gguf")
+
+
 def test_loras_in_their_order(write: Write, tmp_path: Path) -> None:
     found = one(
         write('[mine]\nsource = "xl"\nloras = ["lora.safetensors", {source = "one.safetensors", weight = -0.5}]')
