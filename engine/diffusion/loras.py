@@ -134,7 +134,7 @@ def read(path: Path, targets: Targets) -> Adapter:
     """
     with safe_open(path, "pt") as opened:
         adapter_config = _metadata((opened.metadata() or {}).get(METADATA))
-        tensors = {key: _wide(opened.get_tensor(key)) for key in opened.keys()}  # noqa: SIM118  # it is no mapping
+        tensors = {key: _wide(opened.get_tensor(key), key) for key in opened.keys()}  # noqa: SIM118  # it is no mapping
     digests = _digests(path)
     layers, unknown = _sorted(tensors, targets.tables)
     if unknown:
@@ -314,11 +314,19 @@ def _refuse(keys: list[str], total: int) -> None:
     raise UnknownModel(f"{len(keys)} of its {total} weights can't be applied, among them {first!r} ({why})")
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """Return the tensor in bf16 where it is fp8, which PyTorch can't compute with. Raises UnknownModel for integers."""
+def _wide(tensor: Tensor, key: str) -> Tensor:
+    """Return the tensor in bf16 where it is fp8, which PyTorch can't compute with.
+
+    Raises UnknownModel for integers, and for values that are not finite, with which every picture would overflow.
+    """
     if not tensor.is_floating_point() and tensor.numel() > 1:
         raise UnknownModel(f"it has weights in {str(tensor.dtype).removeprefix('torch.')}")
-    return tensor.bfloat16() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+    wide = tensor.bfloat16() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+    if not wide.isfinite().all():
+        raise UnknownModel(
+            f"its weight {key} has values that are infinite or not numbers, as of a training that failed"
+        )
+    return wide
 
 
 def _metadata(text: str | None) -> Mapping[str, Any]:

@@ -187,6 +187,16 @@ def test_what_can_not_be_applied_is_named(
     assert expected in refusal(zoo, name, path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2])
+def test_weights_that_are_not_finite_are_refused(zoo: Path, tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    path = tmp_path / "lora.safetensors"
+    tensors = load_file(zoo / "sd15-lora.safetensors")
+    key, tensor = next((key, tensor) for key, tensor in tensors.items() if tensor.dim() == 2)
+    save_file(tensors | {key: tensor.clone().fill_(value).to(dtype)}, path)
+    assert f"{key} has values that are infinite or not numbers" in refusal(zoo, "sd15", path)
+
+
 def test_convolutions_and_layers_of_one_pixel(zoo: Path, tmp_path: Path) -> None:
     conv, linear = "down_blocks.0.resnets.0.conv1", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     tensors = {
