@@ -174,7 +174,8 @@ def _strength(text: str | None, source: SourceImage | None, profile: Profile) ->
         if text is not None:
             raise BadInput("refusal.strength.no_image")
         return 1.0
-    if Capability.IMAGE not in profile.can:
+    # A model may redraw a part of a picture without starting from a whole one.
+    if Capability.IMAGE not in profile.can and not (source.mask and Capability.MASK in profile.can):
         raise BadInput("refusal.image.model", model=profile.title)
     if source.mask and Capability.MASK not in profile.can:
         raise BadInput("refusal.mask.model", model=profile.title)

@@ -278,6 +278,14 @@ def test_what_the_model_can_not_do_with_a_picture_is_said() -> None:
     assert begin(can=frozenset({Capability.IMAGE})).image
 
 
+def test_a_model_that_redraws_parts_alone_takes_a_picture_with_a_mask() -> None:
+    parts = frozenset({Capability.EDIT, Capability.MASK})
+    assert begin(start=MASKED, can=parts).mask
+    with pytest.raises(BadInput) as refused:
+        begin(can=parts)
+    assert refused.value.key == "refusal.image.model"
+
+
 @pytest.mark.parametrize(
     ("negative", "style", "becomes"),
     [(None, None, "ugly"), ("hats", None, "hats"), ("", None, ""), (None, "sketch", "ugly, colour")],
