@@ -21,10 +21,11 @@ from engine.diffusion import init_image
 from engine.diffusion.device import BusyTimer, release, title
 from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
-from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg, to_uint8
+from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
 from engine.diffusion.init_image import InitImageReader
 from engine.diffusion.lora_library import NO_LORAS, LoraLibrary
 from engine.diffusion.memory import apply
+from engine.diffusion.pixels import is_one_colour, to_uint8
 from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import (
     BatchKey,
@@ -346,7 +347,7 @@ class StepExecutor:
         try:
             with self._busy_timer.measure() as elapsed:
                 finite = state.finite()
-                pixels = to_uint8(self._decode(request, family, state)) if finite else None
+                pixels = self._decode(request, family, state) if finite else None
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
@@ -362,11 +363,11 @@ class StepExecutor:
         release(self._device)
         self._fail(request, error)
 
-    def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.float32]:
-        """Decode a picture; if memory is short, decode it and all later ones in tiles."""
+    def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.uint8] | None:
+        """Decode a picture; if memory is short, decode it and all later ones in tiles. None if it overflowed."""
         try:
             with self._loras.active(family, request.loras or NO_LORAS):
-                return family.finish(state)
+                return to_uint8(family.finish(state))
         except Exception as e:
             error = engine_error(e)
             if not isinstance(error, OutOfMemory):
@@ -400,7 +401,7 @@ class StepExecutor:
         zoomed = state.init_image is not None and state.init_image.zoomed
         precision = self._models.precision(request.key)
         image = DecodedImage(pixels, precision, state.prompt_cut, request.extras, zoomed, digests)
-        flat = bool((pixels == pixels[0, 0]).all())
+        flat = is_one_colour(pixels)
         if request.retried:
             if request.flat is None or not flat:
                 # The precision was the reason, not the prompt.

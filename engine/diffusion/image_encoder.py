@@ -20,14 +20,6 @@ JPEG = "image/jpeg"
 Encode = Callable[[NDArray[np.uint8]], bytes]
 
 
-def to_uint8(pixels: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Return pixels from 0 to 1 as 0 to 255; None where a value is not finite."""
-    if not np.isfinite(pixels).all():
-        return None
-    found: NDArray[np.uint8] = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return found
-
-
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """Return (height, width, 3) as a JPEG."""
     buffer = io.BytesIO()

@@ -158,8 +158,8 @@ class BatchedFamily(Family[DenoiseState]):
         """Set the scheduler's timesteps on the CPU, for the recipe's number of steps and size."""
 
     @abstractmethod
-    def decode(self, latents: Tensor) -> NDArray[np.float32]:
-        """Return the picture, (height, width, 3) from 0 to 1. Values are not finite where the VAE overflowed."""
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the picture, (height, width, 3) from 0 to 1 in float32 on the device; not finite where the VAE overflowed."""
 
     @abstractmethod
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -284,7 +284,7 @@ class BatchedFamily(Family[DenoiseState]):
         return found
 
     @torch.no_grad()
-    def finish(self, state: DenoiseState) -> NDArray[np.float32]:
+    def finish(self, state: DenoiseState) -> Tensor:
         """See Family. Pixels outside the mask are the source's."""
         return kept_outside_mask(self.decode(state.latents), state.init_image)
 

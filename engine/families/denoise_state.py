@@ -71,33 +71,43 @@ class InitImage:
         return self.around is not None
 
 
-def kept_outside_mask(pixels: NDArray[np.float32], init_image: InitImage | None) -> NDArray[np.float32]:
-    """Return a picture, (height, width, 3) from 0 to 1, with the initial image's pixels where its mask is 0.
+def kept_outside_mask(pixels: Tensor, init_image: InitImage | None) -> Tensor:
+    """Return a picture with the initial image's pixels where its mask is 0, on the device of the picture.
 
-    One that was drawn as an enlarged part is put back into the whole picture.
+    One that was drawn as an enlarged part is put back into the whole picture, which is in main memory.
+
+    Args:
+        pixels: (height, width, 3) from 0 to 1, float32.
+        init_image: The initial image.
     """
     if init_image is None or init_image.mask is None:
         return pixels
     if init_image.around is not None:
-        return _put_back(pixels, init_image.around)
+        return _put_back(pixels.cpu(), init_image.around)
     return _mixed(pixels, init_image.pixels, init_image.mask)
 
 
-def _put_back(pixels: NDArray[np.float32], around: Surroundings) -> NDArray[np.float32]:
+def _put_back(pixels: Tensor, around: Surroundings) -> Tensor:
     left, top, right, bottom = around.box
     # Averages the pixels that become one, without the ringing of Lanczos at the edges of what was drawn.
     size = (right - left, bottom - top)
-    channels = [Pillow.fromarray(pixels[..., i]).resize(size, Pillow.Resampling.BICUBIC) for i in range(3)]
+    channels = [Pillow.fromarray(c.numpy()).resize(size, Pillow.Resampling.BICUBIC) for c in pixels.unbind(-1)]
     part = (slice(top, bottom), slice(left, right))
-    small = np.stack([np.asarray(channel) for channel in channels], axis=-1)
-    found: NDArray[np.float32] = around.pixels.astype(np.float32) / np.float32(255)
+    small = torch.from_numpy(np.stack([np.asarray(channel) for channel in channels], axis=-1))
+    found = _from_bytes(around.pixels, pixels)
     found[part] = _mixed(small, around.pixels[part], around.mask[part])
     return found
 
 
-def _mixed(pixels: NDArray[np.float32], original: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    share = mask[..., None]
-    return (pixels * share + original.astype(np.float32) / 255 * (1 - share)).astype(np.float32)
+def _mixed(pixels: Tensor, original: NDArray[np.uint8], mask: NDArray[np.float32]) -> Tensor:
+    share = torch.from_numpy(mask).to(pixels.device)[..., None]
+    return pixels * share + _from_bytes(original, pixels) * (1 - share)
+
+
+def _from_bytes(original: NDArray[np.uint8], like: Tensor) -> Tensor:
+    """Return a picture's bytes as values from 0 to 1, on the device of another tensor and in its dtype."""
+    # A divisor on the device: CUDA would multiply by the reciprocal of a number, which rounds differently.
+    return torch.from_numpy(original).to(like.device).to(like.dtype) / like.new_full((), 255.0)
 
 
 class PictureState(Protocol):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine.contract import BadRecipe, Recipe
 from engine.families.denoise_state import Embedding, InitImage, PictureState
@@ -121,8 +122,11 @@ class Family(ABC, Generic[S]):
         """Return a small preview of the finished picture, (height, width, 3); None where the model has none."""
 
     @abstractmethod
-    def finish(self, state: S) -> NDArray[np.float32]:
-        """Return the finished picture, (height, width, 3) from 0 to 1. Values are not finite where the VAE overflowed."""
+    def finish(self, state: S) -> Tensor:
+        """Return the finished picture, (height, width, 3) from 0 to 1 in float32, on the device where it was decoded.
+
+        Values are not finite where the VAE overflowed.
+        """
 
     def close(self) -> None:
         """Drop the pipeline, so that its memory is freed. Pictures that are not finished have to be started again."""

@@ -7,12 +7,10 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
-from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe, UnknownModel
@@ -127,12 +125,11 @@ class UNetFamily(BatchedFamily):
         scheduler.set_timesteps(recipe.steps, device="cpu", **more)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> NDArray[np.float32]:
+    def decode(self, latents: Tensor) -> Tensor:
         """See Family. A VAE that overflows in fp16 has been loaded in fp32."""
         vae = self.pipe.vae
         pixels: Tensor = vae.decode(self._unscaled(latents).to(vae.dtype), return_dict=False)[0]
-        found: NDArray[np.float32] = (pixels[0].float() / 2 + 0.5).permute(1, 2, 0).cpu().numpy()
-        return found
+        return (pixels[0].float() / 2 + 0.5).permute(1, 2, 0)
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:

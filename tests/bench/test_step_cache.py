@@ -56,7 +56,7 @@ def drawn(family: BatchedFamily, steps: int, guidance: float, every: int) -> tup
         while not drawing.finished:
             family.step([drawing])
             computed += 1
-        found.append(family.finish(drawing).clip(0, 1) * 255)
+        found.append(family.finish(drawing).clip(0, 1).numpy() * 255)
     return np.stack(found), computed
 
 

@@ -170,10 +170,10 @@ class Generic(Family[CallState]):
             return None
         return self._previews.picture(state.latents, state.recipe.width, state.recipe.height)
 
-    def finish(self, state: CallState) -> Picture:
+    def finish(self, state: CallState) -> Tensor:
         """See Family. The call goes on to its end: the VAE decodes. Pixels outside the mask are the source's."""
         assert state.call is not None
-        pixels = state.call.finish()
+        pixels = torch.from_numpy(state.call.finish())
         self._states.discard(state)
         return kept_outside_mask(pixels, state.init_image)
 

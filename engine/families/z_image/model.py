@@ -14,7 +14,6 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import FlowMatchHeunDiscreteScheduler, ZImageControlNetModel
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
-from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import Recipe, UnknownModel
@@ -162,13 +161,12 @@ class ZImage(BatchedFamily):
         return found
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> NDArray[np.float32]:
+    def decode(self, latents: Tensor) -> Tensor:
         """See Family."""
         vae = self.pipe.vae
         scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
         pixels: Tensor = vae.decode(scaled, return_dict=False)[0]
-        found: NDArray[np.float32] = (pixels[0].float() / 2 + 0.5).permute(1, 2, 0).cpu().numpy()
-        return found
+        return (pixels[0].float() / 2 + 0.5).permute(1, 2, 0)
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -54,12 +52,11 @@ class PixArtSigma(BatchedFamily):
         scheduler.set_timesteps(recipe.steps, device="cpu")
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> NDArray[np.float32]:
+    def decode(self, latents: Tensor) -> Tensor:
         """See Family."""
         vae = self.pipe.vae
         pixels: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-        found: NDArray[np.float32] = (pixels[0].float() / 2 + 0.5).permute(1, 2, 0).cpu().numpy()
-        return found
+        return (pixels[0].float() / 2 + 0.5).permute(1, 2, 0)
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:

@@ -255,7 +255,7 @@ def test_what_overflows_twice_fails(toy: Toy, ends: Ends) -> None:
 
 
 def one_colour(toy: Toy) -> None:
-    toy.finish = lambda state: torch.full((8, 8, 3), state.recipe.seed / 255).numpy()  # type: ignore[method-assign]
+    toy.finish = lambda state: torch.full((8, 8, 3), state.recipe.seed / 255)  # type: ignore[method-assign]
 
 
 def test_a_picture_of_one_colour_is_drawn_once_more_and_delivered_as_it_is(toy: Toy, ends: Ends) -> None:
@@ -359,7 +359,7 @@ def flat(*seeds: int) -> Toy:
     toy = Toy()
     usual = toy.finish
 
-    def finish(state: DenoiseState) -> NDArray[np.float32]:
+    def finish(state: DenoiseState) -> torch.Tensor:
         found = usual(state)
         if state.recipe.seed in seeds:
             found[:] = state.recipe.seed / 255

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from engine.contract import BadImage
 from engine.diffusion import init_image
 from engine.diffusion.controlnets import canny
-from engine.diffusion.image_encoder import to_uint8
+from engine.diffusion.pixels import to_uint8
 from engine.families.denoise_state import InitImage, kept_outside_mask
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 
@@ -215,7 +216,7 @@ def test_a_small_mask_is_zoomed_into_from_the_file(large: tuple[Path, Path]) -> 
 def test_the_drawn_part_is_put_back_and_all_else_is_the_source(large: tuple[Path, Path]) -> None:
     found = zoomed(large)
     assert found.around is not None
-    drawn = np.zeros((128, 128, 3), np.float32)
+    drawn = torch.zeros(128, 128, 3)
     drawn[..., 0] = 1.0
     made = to_uint8(kept_outside_mask(drawn, found))
     assert made is not None
@@ -227,8 +228,8 @@ def test_the_drawn_part_is_put_back_and_all_else_is_the_source(large: tuple[Path
 
 
 def test_what_overflowed_is_not_hidden_by_putting_it_back(large: tuple[Path, Path]) -> None:
-    drawn = np.full((128, 128, 3), np.nan, np.float32)
-    assert not np.isfinite(kept_outside_mask(drawn, zoomed(large))).all()
+    drawn = torch.full((128, 128, 3), torch.nan)
+    assert not torch.isfinite(kept_outside_mask(drawn, zoomed(large))).all()
 
 
 def test_the_part_of_a_picture_that_is_fitted_exactly(large: tuple[Path, Path]) -> None:

@@ -200,7 +200,7 @@ def drawn(model: ZImage) -> np.ndarray[Any, np.dtype[np.float32]]:
     drawing = model.begin(RED, model.encode(RED.prompt), None)
     while not drawing.finished:
         model.step([drawing])
-    return model.finish(drawing)
+    return model.finish(drawing).numpy()
 
 
 def test_another_layout_is_the_same_picture(model: ZImage) -> None:

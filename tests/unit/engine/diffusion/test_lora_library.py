@@ -53,7 +53,7 @@ def draw(family: Any, having: LoraLibrary | None = None, wanted: Sequence[LoraRe
         state = family.start(RECIPE, lambda encode, prompt, *_: encode(prompt))
         while not state.finished:
             family.step([state])
-    found: Picture = family.finish(state)
+    found: Picture = family.finish(state).numpy()
     return found
 
 

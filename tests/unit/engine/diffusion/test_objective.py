@@ -113,7 +113,7 @@ def drawn(name: str, pipe: Any, recipe: Recipe, start: InitImage | None = None) 
     state = family.begin(recipe, family.encode(recipe.prompt), family.encode(recipe.negative), start)
     while not state.finished:
         family.step([state])
-    found: Picture = family.finish(state).clip(0, 1)
+    found: Picture = family.finish(state).clip(0, 1).numpy()
     return found
 
 

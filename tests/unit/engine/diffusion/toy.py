@@ -81,9 +81,9 @@ class Toy(BatchedFamily):
         self.previewed.append(state.recipe.seed)
         return np.full((2, 2, 3), state.recipe.seed, np.uint8)
 
-    def finish(self, state: DenoiseState) -> NDArray[np.float32]:
+    def finish(self, state: DenoiseState) -> Tensor:
         self.on_finish(state.recipe.seed)
-        found = np.full((8, 8, 3), self.colour(state.recipe.seed), np.float32)
+        found = torch.full((8, 8, 3), self.colour(state.recipe.seed))
         found[0, 0, 1] = 0.5  # of one colour it is only where a test wants that
         return found
 
@@ -93,7 +93,7 @@ class Toy(BatchedFamily):
     def schedule(self, *_: object) -> None:
         raise NotImplementedError
 
-    def decode(self, _: Tensor) -> NDArray[np.float32]:
+    def decode(self, _: Tensor) -> Tensor:
         raise NotImplementedError
 
     def encode_pixels(self, _: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def drawn(family: BatchedFamily, *recipes: Recipe, start: InitImage | None = Non
     states = [family.begin(r, family.encode(r.prompt), n, start) for r, n in zip(recipes, negatives, strict=True)]
     while left := [s for s in states if not s.finished]:
         family.step(left)
-    return [family.finish(s).clip(0, 1) for s in states]
+    return [family.finish(s).clip(0, 1).numpy() for s in states]
 
 
 def bare(family: BatchedFamily, of: Recipe, scheduler: Any, kind: str = "", **more: Any) -> Picture:
@@ -133,7 +133,7 @@ def test_heun_of_flow_matching_averages_the_flow_at_both_ends_of_a_step(
         there = latents + (following - sigma) * first
         both = (first + flow(there, following)) / 2 if following else first
         latents = latents + (following - sigma) * both
-    assert np.abs(drawn(family, of)[0] - family.decode(latents).clip(0, 1)).max() <= ONE
+    assert np.abs(drawn(family, of)[0] - family.decode(latents).clip(0, 1).numpy()).max() <= ONE
 
 
 @pytest.mark.parametrize("name", ["sd15", "z_image"])

@@ -148,7 +148,7 @@ def drawn(family: BatchedFamily, *recipes: Recipe) -> list[Picture]:
     states = [family.begin(r, family.encode(r.prompt), n) for r, n in zip(recipes, negatives, strict=True)]
     while left := [s for s in states if not s.finished]:
         family.step(left)
-    return [family.finish(s).clip(0, 1) for s in states]
+    return [family.finish(s).clip(0, 1).numpy() for s in states]
 
 
 def bare(family: BatchedFamily, of: Recipe, **prompt: Any) -> Picture:

@@ -86,7 +86,7 @@ def begun(family: BatchedFamily, of: Recipe, picture: NDArray[np.uint8] = SQUARE
 def together(family: BatchedFamily, drawings: Sequence[DenoiseState]) -> list[Picture]:
     while left := [d for d in drawings if not d.finished]:
         family.step(left)
-    return [family.finish(d).clip(0, 1) for d in drawings]
+    return [family.finish(d).clip(0, 1).numpy() for d in drawings]
 
 
 def drawn(family: BatchedFamily, of: Recipe, picture: NDArray[np.uint8] = SQUARES) -> Picture:

@@ -70,7 +70,7 @@ def drawn(family: BatchedFamily, of: Recipe, start: InitImage | None = None) -> 
 def together(family: BatchedFamily, drawings: Sequence[DenoiseState]) -> list[Picture]:
     while left := [d for d in drawings if not d.finished]:
         family.step(left)
-    return [family.finish(d).clip(0, 1) for d in drawings]
+    return [family.finish(d).clip(0, 1).numpy() for d in drawings]
 
 
 def bare(pipe: Any, of: Recipe, **more: Any) -> Picture:

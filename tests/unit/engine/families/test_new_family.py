@@ -93,7 +93,7 @@ def begun(family: Any, recipe: Recipe, start: InitImage | None = None) -> Denois
 def together(family: Any, states: list[DenoiseState]) -> list[NDArray[np.float32]]:
     while left := [state for state in states if not state.finished]:
         family.step(left)
-    return [family.finish(state).clip(0, 1) for state in states]
+    return [family.finish(state).clip(0, 1).numpy() for state in states]
 
 
 def bare(pipe: Any, recipe: Recipe) -> NDArray[np.float32]:

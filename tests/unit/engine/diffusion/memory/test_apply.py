@@ -62,7 +62,7 @@ def drawn(pipe: Any, prompts: Sequence[str] = ("a red apple on a table",), side:
         family.step(pictures[:1])
     while not pictures[0].finished:
         family.step([p for p in pictures if not p.finished])
-    found: NDArray[np.float32] = family.finish(pictures[0]).clip(0, 1)
+    found: NDArray[np.float32] = family.finish(pictures[0]).clip(0, 1).numpy()
     return found
 
 

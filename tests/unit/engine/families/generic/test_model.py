@@ -96,7 +96,7 @@ def started(
 def finished(family: Generic, state: CallState) -> Picture:
     while not state.finished:
         family.step([state])
-    return family.finish(state)
+    return family.finish(state).numpy()
 
 
 def drawn(family: Generic, recipe: Recipe, references: Sequence[Pixels] | None = None) -> Picture:
@@ -132,7 +132,7 @@ def test_the_picture_is_that_of_the_plain_call(family: Generic, name: str) -> No
         counted.append((state.done, state.steps))
         previews.append(family.preview(state))
     assert state.finite()
-    found = family.finish(state)
+    found = family.finish(state).numpy()
     assert found.std() > 0.05
     assert apart(found, plain(family.pipe, A, SMALL_PIPELINES[name])) == 0
     assert counted == [(1, 2), (2, 2)]
@@ -203,7 +203,7 @@ def test_steps_of_several_pictures_take_turns_and_one_is_cancelled(family: Gener
     while left := [state for state in states[:2] if not state.finished]:
         for state in left:
             family.step([state])
-    assert [apart(family.finish(state), one) for state, one in zip(states[:2], alone, strict=True)] == [0, 0]
+    assert [apart(family.finish(state).numpy(), one) for state, one in zip(states[:2], alone, strict=True)] == [0, 0]
 
 
 @few

@@ -60,7 +60,7 @@ def draw(family: Generic, loras: LoraLibrary, *recipes: Recipe) -> list[Picture]
             with loras.active(family, chosen):
                 if not state.finished:
                     family.step([state])
-    return [family.finish(state) for state, _ in begun]
+    return [family.finish(state).numpy() for state, _ in begun]
 
 
 def plain(folder: Path, wanted: Mapping[str, Tensor], weight: float) -> Picture:

@@ -49,7 +49,7 @@ def pixels(found: NDArray[np.float32]) -> NDArray[np.int16]:
 def drawn(model: ZImage, drawing: DenoiseState) -> NDArray[np.int16]:
     while not drawing.finished:
         model.step([drawing])
-    return pixels(model.finish(drawing))
+    return pixels(model.finish(drawing).numpy())
 
 
 @pytest.mark.parametrize("recipe", [RED, GUIDED, replace(RED, width=96, height=64, steps=1)])
@@ -77,7 +77,7 @@ def test_alone_or_joining_later_or_set_aside_it_is_the_same_picture(model: ZImag
     while rest := [d for d in (third, first, second) if not d.finished]:
         model.step(rest)
     for drawing, expected in zip((first, second, third), alone, strict=True):
-        assert np.abs(pixels(model.finish(drawing)) - expected).max() <= 1
+        assert np.abs(pixels(model.finish(drawing).numpy()) - expected).max() <= 1
 
 
 def test_set_aside_it_goes_on_to_the_same_bytes(model: ZImage) -> None:
