@@ -332,7 +332,6 @@ class Loader:
         if isinstance(family, BatchedFamily):
             family.step_cache = StepCache(self.step_cache)
             family.clip_skip = spec.profile.clip_skip
-            set_memory_format(family)
         if self.compile_with:
             compile_blocks(family, self.compile_with, warm_recipe(spec), warm_references(spec))
         return family
@@ -377,12 +376,6 @@ def warm_references(spec: ModelSpec) -> tuple[NDArray[np.uint8], ...]:
 
 _REGISTERED_BY = {"tensorrt": "torch_tensorrt"}
 """Backends of ``torch.compile`` that an optional package registers when it is imported."""
-
-
-def set_memory_format(family: BatchedFamily) -> None:
-    """Choose the memory format of the VAE: on a CPU, channels last takes 0.7 of the time."""
-    if family.device.type == "cpu":
-        family.pipe.vae.to(memory_format=torch.channels_last)
 
 
 def compile_blocks(

@@ -30,13 +30,13 @@ from engine.families.z_image.model import ZImage
 from engine.families.z_image.spec import demo
 from tests.fakes import models
 from tests.unit.engine.diffusion.memory.counting import nbytes
-from tests.unit.engine.diffusion.memory.devices import processor
+from tests.unit.engine.diffusion.memory.devices import card, processor
 
 pytestmark = pytest.mark.slow
 
 _BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DEMO = demo()
 LIBRARIES = frozenset({"torchao", "gguf"})
 PARTS = ("transformer", "text_encoder", "vae")
@@ -225,13 +225,59 @@ class Part(torch.nn.Linear):
 def test_parts_take_turns_in_any_order() -> None:
     log: list[str] = []
     text, denoiser = Part("text", log), Part("denoiser", log)
-    apply.take_turns([text, denoiser], torch.device("cuda"))
+    apply.take_turns([text, denoiser], CUDA)
     assert log == ["text cpu", "denoiser cpu"]
     # A second prompt comes while a picture is being drawn: the denoiser makes way, and comes back.
     for part, other in ((text, "denoiser"), (denoiser, "text"), (text, "denoiser")):
         log.clear()
         part(torch.zeros(1))
         assert log == [f"{other} cpu", f"{part._name} cuda"]
+
+
+def in_channels_last(vae: torch.nn.Module) -> set[bool]:
+    """Return whether weights of convolutions are in this order: both where some are."""
+    # 1x1 convolutions are in both orders.
+    weights = [p for p in vae.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
+    return {p.is_contiguous(memory_format=torch.channels_last) for p in weights}
+
+
+def test_the_vae_in_another_memory_format_decodes_the_same_picture(exact: NDArray[np.float32]) -> None:
+    made = planned("fp32")
+    plain: Any = DiffusionPipeline.from_pretrained(DEMO.source, local_files_only=True, dtype=torch.float32)
+    assert in_channels_last(plain.vae) == {False}
+    assert in_channels_last(loaded(made).vae) == {True}
+    assert error(drawn(plain), exact)[1] <= 1
+
+
+@pytest.mark.parametrize(("precision", "last"), [("bf16", True), ("fp16", True), ("fp32", False)])
+@pytest.mark.parametrize("offload", ["", "model"])
+def test_the_vae_is_placed_on_a_card_in_the_memory_format_of_its_tensor_cores(
+    precision: str, last: bool, offload: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = replace(plan(sd15(), 512, 512, card(80), "bf16", LIBRARIES), vae=precision, offload=offload)
+    assert made.on == "cuda"
+    to: Any = torch.nn.Module.to
+
+    def on_meta(module: torch.nn.Module, *args: Any, **more: Any) -> torch.nn.Module:
+        """Move to the meta device, which keeps sizes and strides, where the card is meant."""
+        found: torch.nn.Module = to(module, *("meta" if a == CUDA else a for a in args), **more)
+        return found
+
+    monkeypatch.setattr(torch.nn.Module, "to", on_meta)
+    pipe = DiffusionPipeline.from_pretrained(models.small_sd15(tmp_path / "model"), dtype=torch.bfloat16)
+    apply.settle(pipe, made, CUDA)
+    assert {p.device.type for p in pipe.vae.parameters()} == {"cpu" if offload else "meta"}
+    assert {p.dtype for p in pipe.vae.parameters()} == {DTYPES[precision]}
+    assert in_channels_last(pipe.vae) == {last}
+    if offload:
+        assert in_channels_last(pipe.vae.to(CUDA)) == {last}, "it keeps the order when it moves"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_the_vae_of_videos_keeps_its_memory_format(device: str) -> None:
+    vae = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), torch.nn.Conv3d(4, 4, 3)).to(torch.bfloat16)
+    apply.set_memory_format(vae, torch.device(device))
+    assert all(p.is_contiguous() for p in vae.parameters())
 
 
 def test_tiles_change_a_picture_little(tmp_path: Path) -> None:
