@@ -18,8 +18,8 @@ from PIL import Image
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
-from engine.diffusion.image_encoder import to_uint8
 from engine.diffusion.init_image import read
+from engine.diffusion.pixels import to_uint8
 from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.registry import model_class, spec_of, specs
@@ -184,13 +184,13 @@ def test_a_small_mask_is_drawn_at_full_size_and_put_back(family: BatchedFamily, 
     assert start is not None
     assert start.around is not None
     drawing = begun(family, one, start)
-    found = to_uint8(together(family, [drawing])[0])
+    found = to_uint8(torch.from_numpy(together(family, [drawing])[0]))
     assert found is not None
     inside = mask > 0
     assert np.array_equal(found[~inside], noise[~inside])
     assert np.abs(found[inside].astype(int) - noise[inside]).mean() > 5
     # It is the picture of the enlarged part, scaled down.
-    part = family.decode(drawing.latents)
+    part = family.decode(drawing.latents).numpy()
     assert part.shape == (48, 64, 3)
     left, top, right, bottom = start.around.box
     size = (right - left, bottom - top)
