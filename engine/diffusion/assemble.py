@@ -20,6 +20,7 @@ from torch import nn
 from engine.contract import Profile, UnknownModel
 from engine.diffusion import leftovers, lora_hooks, loras, objective, scaled_weights
 from engine.diffusion.files import Files
+from engine.diffusion.lora_targets import targets_of
 from engine.diffusion.memory import apply
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
@@ -217,7 +218,7 @@ def _bare(name: str) -> str:
 def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
     """Add a LoRA to the weights; where they are quantised, compute it beside them."""
     parts = {part: getattr(pipe, part) for part in spec_of(family).lora_parts}
-    targets = loras.targets_of(parts, model_class(family))
+    targets = targets_of(parts, model_class(family))
     adapter = loras.read(path, targets)
     touched = {part for part, _ in adapter.layers}
     if any(apply.is_quantised(parts[part]) for part in touched):

@@ -14,7 +14,8 @@ from torch.utils.hooks import RemovableHandle
 
 from engine.contract import UnknownModel
 from engine.diffusion.lora_deltas import Delta, Geometry, LayerDelta, geometry, joined, spread
-from engine.diffusion.loras import Adapter, Place, Targets
+from engine.diffusion.lora_targets import Place, Targets
+from engine.diffusion.loras import Adapter
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from engine.contract import EngineError, LoraRequest, UnknownLora, UnknownModel
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.lora_hooks import ActiveHooks, Gains, Hooks, hooks_of
-from engine.diffusion.loras import Adapter, Targets, read, targets_of
+from engine.diffusion.lora_targets import Targets, targets_of
+from engine.diffusion.loras import Adapter, read
 from engine.families.family import Family
 from engine.families.registry import specs
 from engine.lora_catalogue import unknown_lora
