@@ -288,10 +288,10 @@ class Loader:
         device = probe.probe_device(self.device, self.reserved)
         weights = bytes_by_device(*(model.family.pipe for model in removed))
         memories = [_memory(model) for model in removed]
-        device_bytes = weights.get(self.device.type, 0) + sum(memory.controls for memory in memories)
+        device_bytes = weights.get(device.kind, 0) + sum(memory.controls for memory in memories)
         host_bytes = weights.get(CPU, 0)
         if device.kind != CUDA:  # one memory for both
-            both = device_bytes + (host_bytes if self.device.type != CPU else 0)
+            both = device_bytes + (host_bytes if device.kind != CPU else 0)
             return replace(device, free=device.free + both, host_free=device.host_free + both)
         # Some kinds of offloading hide the weights from their modules.
         host_bytes = max(host_bytes, sum(memory.plan.host_bytes for memory in memories))

@@ -35,7 +35,7 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
     unquantised = placement.compute if placement.storage == "fp8" else placement.storage
     how = "int8" if placement.text_encoder == "int8" else unquantised
     text = estimate.text(how, placement.compute)
-    text_blocks = estimate.text_blocks(unquantised, placement.compute)
+    text_blocks = min(text, estimate.text_blocks(unquantised, placement.compute))
     if placement.precision == "gguf":
         denoiser = size.gguf
     elif placement.precision in QUANTISED:
@@ -60,7 +60,7 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
             peak = max(denoiser + step, text + prompt, vae + decode)
             return Need(peak + kept, max(denoiser, text, vae), everything)
         case "group":
-            blocks = estimate.blocks(placement.precision, placement.storage, placement.compute)
+            blocks = min(denoiser, estimate.blocks(placement.precision, placement.storage, placement.compute))
             alive = max(step + blocks, decode, prompt + text_blocks)
             return Need(vae + kept + alive, vae, denoiser + text, denoiser + text, max(blocks, text_blocks))
         case _:
