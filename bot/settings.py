@@ -122,7 +122,7 @@ class Settings(EnvSettings):
 
     model: str = Field(
         "demo",
-        description="Default model: demo (bundled), a name or id of docs/models.md, a folder with a diffusers pipeline, or a table of models.toml.",
+        description="Default model: demo (bundled), a name or id of docs/models.md, the id of another model that was pulled, a folder with a diffusers pipeline, or a table of models.toml.",
     )
     edit_model: str | None = Field(
         None,

@@ -11,6 +11,8 @@ from engine.contract import Capability, Recipe, UnknownModel
 from engine.control_catalogue import read_controls, with_controls
 from engine.families.registry import DEMO, known_models
 from engine.folders import profile_of
+from engine.hub import pipelines
+from engine.hub.names import is_repo
 from engine.models_file import ModelsFile, read
 from engine.spec import ModelSpec
 
@@ -64,7 +66,8 @@ def read_catalogue(
     Reads files, so call it at start-up and not on an event loop. A mistake in one table leaves that model out.
 
     Args:
-        model: ``EASEL_MODEL``: a known name or hub id, a folder, or a name in ``models_file``.
+        model: ``EASEL_MODEL``: a known name or hub id, a folder, a name in ``models_file``, or the hub id of any other
+            pipeline that was downloaded.
         models_dir: Folder of downloaded models; known models that are there can be chosen.
         models_file: Path of ``models.toml``; it may be missing.
         ready: Returns whether a known model is on the disk; without it, known models are not offered.
@@ -73,12 +76,12 @@ def read_catalogue(
     Raises:
         UnknownModel: There is no such default or no such model for edits, or that can't edit.
     """
-    own = read(Path(models_file)) if models_file else ModelsFile()
-    default = _spec(model, own, "EASEL_MODEL")
+    own = read(Path(models_file), models_dir) if models_file else ModelsFile()
+    default = _spec(model, models_dir, own, "EASEL_MODEL")
     name = default.profile.name
     problems = own.problems
     found = {name: default}
-    edits = _edit_spec(edit_model, own) if edit_model else None
+    edits = _edit_spec(edit_model, models_dir, own) if edit_model else None
     if edits is not None and found.setdefault(edits.profile.name, edits) != edits:
         raise UnknownModel(
             f"EASEL_EDIT_MODEL is {edit_model!r}, and EASEL_MODEL has another model of the name {name!r}; rename one of them."
@@ -119,9 +122,9 @@ def batch_of(pixels: int) -> int:
     return max(1, min(_BATCH_MOST, _BATCH_PIXELS // max(1, pixels)))
 
 
-def _edit_spec(model: str, own: ModelsFile) -> ModelSpec:
+def _edit_spec(model: str, models_dir: str, own: ModelsFile) -> ModelSpec:
     """Return the model of EASEL_EDIT_MODEL. Raises UnknownModel if there is none, or if it can't edit."""
-    spec = _spec(model, own, "EASEL_EDIT_MODEL", _can_edit)
+    spec = _spec(model, models_dir, own, "EASEL_EDIT_MODEL", _can_edit)
     if not _can_edit(spec):
         able = filter(_can_edit, (*own.specs, *known_models()))
         names = ", ".join(dict.fromkeys(known.profile.name for known in able))
@@ -135,7 +138,11 @@ def _can_edit(spec: ModelSpec) -> bool:
 
 
 def _spec(
-    model: str, own: ModelsFile, setting: str, offered: Callable[[ModelSpec], bool] = lambda _: True
+    model: str,
+    models_dir: str,
+    own: ModelsFile,
+    setting: str,
+    offered: Callable[[ModelSpec], bool] = lambda _: True,
 ) -> ModelSpec:
     """Return the model that a setting names. Raises UnknownModel, which names the models that are ``offered``."""
     for spec in own.specs:
@@ -154,6 +161,14 @@ def _spec(
         is_folder = False
     if is_folder:
         return ModelSpec(profile_of(folder))
+    if is_repo(model):
+        if (profile := pipelines.profile(model, models_dir)) is not None:
+            return ModelSpec(profile)
+        raise UnknownModel(
+            f"{setting} is {model!r}: there is no such folder, and a model on a hub that Easel does not know by name must "
+            f"be downloaded before it starts, so run `easel model pull {model}` first; `easel model list` shows the known "
+            f"ones, which need no pull.{' ' if own.unreadable else ''}{own.unreadable}"
+        )
     mine = [spec.profile.name for spec in filter(offered, own.specs)]
     known = [
         spec.profile.name if spec.profile.name == DEMO else spec.profile.source
@@ -163,5 +178,5 @@ def _spec(
     choices = "".join(f"{choice}, " for choice in (*mine, *known))
     raise UnknownModel(
         f"There is no model {model!r}: set {setting} to {choices}to a folder with a diffusers pipeline, "
-        f"or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"
+        f"to the hub id of one that was pulled, or to a name in models.toml.{' ' if own.unreadable else ''}{own.unreadable}"
     )

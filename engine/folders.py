@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from engine import weights
 from engine.contract import NegativePromptSupport, Profile, Range, UnknownModel
@@ -16,13 +18,33 @@ _SMALLEST, _LARGEST = 64, 4096
 """Range of plausible native sides in pixels; a config with another is ignored."""
 
 
-def index_of(folder: Path) -> tuple[str, FamilySpec]:
+def index_of(folder: Path, repo: str = "") -> tuple[str, FamilySpec]:
     """Return the class name and the family of the pipeline in a folder.
+
+    Args:
+        folder: The folder.
+        repo: The hub id that messages name in its place, where it was downloaded.
 
     Raises:
         UnknownModel: The folder holds no pipeline that Easel can draw with, or an incomplete one. The message says
             which and why.
     """
+    with _named(folder, repo):
+        return _index_of(folder)
+
+
+@contextmanager
+def _named(folder: Path, repo: str) -> Iterator[None]:
+    """Name a hub id in the messages of UnknownModel, and not the folder that it was downloaded to."""
+    try:
+        yield
+    except UnknownModel as e:
+        if not repo:
+            raise
+        raise UnknownModel(str(e).replace(str(folder), repo)) from e
+
+
+def _index_of(folder: Path) -> tuple[str, FamilySpec]:
     index = read(folder / "model_index.json")
     named = index.get("_class_name")
     family = registry.of_pipeline(named) if isinstance(named, str) else None
@@ -63,11 +85,22 @@ def family_of(name: str, folder: Path) -> FamilySpec:
     return index_of(folder)[1] if registry.any_call(name) else registry.spec_of(name)
 
 
-def profile_of(folder: Path) -> Profile:
-    """Return the profile of the pipeline in a folder. Raises UnknownModel as ``index_of`` does."""
-    named, family = index_of(folder)
-    full = folder.resolve()
-    name = re.sub(r"[^a-z0-9._-]+", "-", full.name.lower()).strip("-.") or "folder"
+def profile_of(folder: Path, repo: str = "") -> Profile:
+    """Return the profile of the pipeline in a folder. Raises UnknownModel as ``index_of`` does.
+
+    Args:
+        folder: The folder.
+        repo: The hub id that the pipeline is named after, where the folder was downloaded.
+    """
+    with _named(folder, repo):
+        return _profile_of(folder, repo or str(folder.resolve()))
+
+
+def _profile_of(folder: Path, source: str) -> Profile:
+    """Return the profile of the pipeline in a folder, named after the last part of its source."""
+    named, family = _index_of(folder)
+    title = PurePath(source).name
+    name = re.sub(r"[^a-z0-9._-]+", "-", title.lower()).strip("-.") or "folder"
     side = _native(folder, family)
     usual = _namesake(name, family) or _default(family)
     usual = usual if side == usual.side.default else sized(usual, side)
@@ -76,8 +109,8 @@ def profile_of(folder: Path) -> Profile:
         replace(
             usual,
             name=name,
-            title=full.name,
-            source=str(full),
+            title=title,
+            source=source,
             pipeline=named,
             parameters=dict(usual.parameters) | parameters,
         )

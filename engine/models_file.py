@@ -32,6 +32,10 @@ from engine.contract import MAX_CLIP_SKIP, NegativePromptSupport, Profile, Range
 from engine.families.registry import known_models, spec_of
 from engine.families.spec import priced
 from engine.folders import index_of, profile_of, sized
+from engine.hub import pipelines
+from engine.hub.names import is_repo
+from engine.hub.needs import CONFIGS, WITHOUT_DENOISER
+from engine.hub.selection import WHOLE, Selection
 from engine.regular_files import absolute, open_regular, read_text
 from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
@@ -75,10 +79,14 @@ class ModelsFile:
         return (*filter(None, [self.unreadable]), *self.rejected.values())
 
 
-def read(path: Path) -> ModelsFile:
+def read(path: Path, models_dir: str = "") -> ModelsFile:
     """Read ``models.toml``; a missing file holds no models.
 
-    Paths in it are relative to its folder. Mistakes are returned and never raised.
+    Mistakes are returned and never raised.
+
+    Args:
+        path: The file. Paths in it are relative to its folder.
+        models_dir: Folder of downloaded models. A hub id that is in no table of Easel's is read from there; empty: none is.
     """
     try:
         found = tables(path)
@@ -89,7 +97,7 @@ def read(path: Path) -> ModelsFile:
         if name in (LORA, CONTROL):
             continue
         try:
-            specs.append(_Table(path, name, table).spec())
+            specs.append(_Table(path, models_dir, name, table).spec())
         except UnknownModel as e:
             rejected[name] = str(e)
         except Exception as e:  # an unexpected failure must not take the other models away
@@ -265,8 +273,9 @@ KEYS = frozenset(_Sources.model_fields) | frozenset(_Settings.model_fields)
 class _Table:
     """One table of the file. Every mistake goes through ``fail``."""
 
-    def __init__(self, path: Path, name: str, table: object) -> None:
+    def __init__(self, path: Path, models_dir: str, name: str, table: object) -> None:
         self.path = path
+        self.models_dir = models_dir
         self.name = name
         if not isinstance(table, dict):
             raise UnknownModel(f"{path}: {name!r} stands outside of a table; write it under a [name of the model].")
@@ -305,7 +314,8 @@ class _Table:
             self.fail("base", f"a single file needs the pipeline whose configs it is read with, such as {example}")
         elif base and not is_file(source):
             self.fail("base", "only a single file or a transformer alone is put over a base")
-        profile = self.profile(self.like_of(base or source, sources.like))
+        selection = WITHOUT_DENOISER if transformer else CONFIGS if base else WHOLE
+        profile = self.profile(self.like_of(base or source, sources.like, selection))
         family = spec_of(profile.family)
         if is_file(source) and not transformer and not family.single_file:
             self.fail(
@@ -368,19 +378,42 @@ class _Table:
         except ValueError:
             return Path("/nonexistent")
 
-    def like_of(self, folder: str, like: str) -> Profile:
-        """Return the profile that gives the defaults: that of the model named ``like``, or of the pipeline."""
+    def like_of(self, folder: str, like: str, selection: Selection = WHOLE) -> Profile:
+        """Return the profile that gives the defaults: that of the model named ``like``, or of the pipeline.
+
+        Args:
+            folder: Folder or hub id of the pipeline.
+            like: Name of a known model; empty where the pipeline says it.
+            selection: The files of a hub's pipeline that must be here.
+        """
         names = {model.profile.name: model.profile for model in known_models()}
         if like and like not in names:
             self.fail("like", f"there is no model {like!r}; there are {', '.join(names)}")
         own = profile_of(Path(folder)) if folder and Path(folder).is_dir() else None
         if own is None:
             own = next((p for p in names.values() if p.source.lower() == folder.lower()), None)
+        if own is None and not like and self.models_dir and is_repo(folder):
+            own = self.downloaded(folder, selection)
         if like and own is not None and own.family != names[like].family:
             self.fail("like", f"{like} is of another family than {folder}")
         if like:
             return names[like] if own is None else replace(names[like], parameters=own.parameters)
         return own or self.fail("like", f"say which of {', '.join(names)} it is built like")
+
+    def downloaded(self, repo: str, selection: Selection) -> Profile:
+        """Return the profile of a pipeline from a hub, which its files give."""
+        try:
+            found = pipelines.profile(repo, self.models_dir, selection)
+        except UnknownModel as e:
+            self.fail("source", str(e).rstrip("."))
+        if found is None:
+            names = ", ".join(model.profile.name for model in known_models())
+            self.fail(
+                "like",
+                f"{repo} must be downloaded before its files can say what it is: run `easel model pull {repo}`, or say "
+                f"which of {names} it is built like",
+            )
+        return found
 
     def profile(self, usual: Profile) -> Profile:
         """Return the profile with the table's settings; ``usual`` gives the defaults."""

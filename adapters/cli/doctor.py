@@ -27,6 +27,7 @@ from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, upscaler_file
 from engine.contract import EngineError
+from engine.hub.needs import ready
 
 OLDEST = (3, 11)
 GIB = 2**30
@@ -97,10 +98,11 @@ async def _probe(settings: Settings) -> dict[str, str] | Finding:
 def check_model(settings: Settings) -> Finding:
     """Check the model that EASEL_MODEL names. Blocking: reads its small files."""
     try:
-        profile = _catalogue(settings).specs[0].profile
+        spec = _catalogue(settings).specs[0]
     except EngineError as error:
         return Finding("model", False, str(error), text("cli.doctor.model.do"))
-    if not Path(profile.source).exists():
+    profile = spec.profile
+    if not Path(profile.source).exists() and not ready(spec, _models_dir(settings)):
         return Finding("model", True, text("cli.doctor.model.hub", title=profile.title, source=profile.source))
     return Finding("model", True, f"{profile.title} ({profile.source})")
 
@@ -114,14 +116,13 @@ def check_edit_model(settings: Settings) -> Finding | None:
     except EngineError:
         return None
     try:
-        found = catalogue.read_catalogue(
-            settings.model, "", str(settings.data_dir / environment.MODELS_FILE), edit_model=settings.edit_model
-        )
+        found = _catalogue(settings, settings.edit_model)
     except EngineError as error:
         # The engine's sentence includes the advice.
         return Finding("editing", False, str(error))
-    profile = next(spec.profile for spec in found.specs if spec.profile.name == found.edit_model)
-    if not Path(profile.source).exists():
+    spec = next(spec for spec in found.specs if spec.profile.name == found.edit_model)
+    profile = spec.profile
+    if not Path(profile.source).exists() and not ready(spec, _models_dir(settings)):
         return Finding("editing", True, text("cli.doctor.edit_model.hub", title=profile.title, source=profile.source))
     return Finding("editing", True, f"{profile.title} ({profile.source})")
 
@@ -131,12 +132,21 @@ def check_models(settings: Settings) -> Finding | None:
     try:
         problems = _catalogue(settings).problems
     except EngineError:
-        problems = models_file.read(settings.data_dir / environment.MODELS_FILE).problems
+        problems = models_file.read(settings.data_dir / environment.MODELS_FILE, _models_dir(settings)).problems
     return Finding("models", False, " ".join(problems), text("cli.doctor.models.do")) if problems else None
 
 
-def _catalogue(settings: Settings) -> catalogue.Catalogue:
-    return catalogue.read_catalogue(settings.model, "", str(settings.data_dir / environment.MODELS_FILE))
+def _catalogue(settings: Settings, edit_model: str = "") -> catalogue.Catalogue:
+    return catalogue.read_catalogue(
+        settings.model,
+        _models_dir(settings),
+        str(settings.data_dir / environment.MODELS_FILE),
+        edit_model=edit_model,
+    )
+
+
+def _models_dir(settings: Settings) -> str:
+    return str(settings.data_dir / environment.MODELS)
 
 
 def check_loras(settings: Settings) -> Finding | None:

@@ -20,7 +20,7 @@ from bot.settings import Settings
 from engine import catalogue, models_file
 from engine.contract import Capability, EngineConfig, EngineError, Profile, UnknownModel
 from engine.families.registry import DEMO, known_models
-from engine.hub import cache, fetch, lockfile
+from engine.hub import cache, fetch, lockfile, pipelines
 from engine.hub import needs as hub_needs
 from engine.hub.errors import DiskFull, FetchError
 from engine.hub.names import is_repo, split_file
@@ -79,7 +79,7 @@ class _Models:
     def of(cls, settings: Settings) -> _Models:
         """Read the operator's file and the catalogue."""
         config = environment.engine_config(settings)
-        own = models_file.read(Path(config.models_file))
+        own = models_file.read(Path(config.models_file), config.models_dir)
         specs = {spec.profile.name: spec for spec in (*known_models(), *own.specs)}
         for name in own.rejected:
             specs.pop(name, None)
@@ -110,7 +110,7 @@ class _Models:
         if Path(name).exists():
             raise BadInput("cli.model.local", name=name)
         if is_repo(name) or split_file(name) is not None:
-            return (Need(name),)
+            return (Need(name, known=False),)
         raise NotFound("cli.model.unknown", name=name, names=", ".join(spec.profile.name for spec in self.specs))
 
 
@@ -186,10 +186,16 @@ def _pull(models: _Models, name: str) -> None:
 
 def _fetched(need: Need, folder: str) -> fetch.Pulled:
     """Fetch with a progress bar on a terminal, else with progress lines; both on stderr."""
+    check = None if need.known else pipelines.check
     try:
         if not sys.stderr.isatty():
             return fetch.pull(
-                need.source, folder, _Lines(need.source), selection=need.selection, announce=partial(_announce, need)
+                need.source,
+                folder,
+                _Lines(need.source),
+                selection=need.selection,
+                check=check,
+                announce=partial(_announce, need),
             )
         with tqdm(desc=need.source, unit="B", unit_scale=True, leave=False, file=sys.stderr) as bar:
 
@@ -201,7 +207,7 @@ def _fetched(need: Need, folder: str) -> fetch.Pulled:
                 bar.clear()
                 _announce(need, missing, total)
 
-            return fetch.pull(need.source, folder, report, selection=need.selection, announce=announce)
+            return fetch.pull(need.source, folder, report, selection=need.selection, check=check, announce=announce)
     except KeyboardInterrupt:
         warn("cli.model.pull.stopped", source=need.source)
         raise

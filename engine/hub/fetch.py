@@ -45,6 +45,9 @@ Sleep = Callable[[float], object]
 Announce = Callable[[int, int], object]
 """Receives the bytes that are missing and those of all files, as the hub lists them, before a download begins."""
 
+Check = Callable[[str, Path], object]
+"""Takes a repository and the folder of its configs; raises FetchError where the rest must not be downloaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -139,6 +142,7 @@ def pull(
     report: ProgressCallback,
     *,
     selection: Selection = WHOLE,
+    check: Check | None = None,
     announce: Announce = lambda missing, total: None,  # noqa: ARG005
     pause: Sleep = time.sleep,
 ) -> Pulled:
@@ -149,16 +153,19 @@ def pull(
         models_dir: Folder of models and ``pins.json``.
         report: Receives the progress.
         selection: Which files of a pipeline.
+        check: Called for a pipeline whose configs and tokenizers are here, before its weights are downloaded.
         announce: Receives the size before the download begins.
         pause: Waits between tries, in seconds.
 
     Raises:
-        FetchError: It can't be fetched.
+        FetchError: It can't be fetched, or did not pass the check.
     """
     repo, path = (source, "") if is_repo(source) else _repo_and_path(source)
     before = lockfile.pinned(repo, models_dir)
     job = RepoDownload(repo, models_dir, report, pause, announce)
-    folder, revision, downloaded = job.run(lambda job: job.one(path) if path else job.whole(selection), newest=True)
+    folder, revision, downloaded = job.run(
+        lambda job: job.one(path) if path else job.whole(selection, check), newest=True
+    )
     return Pulled(str(Path(folder) / path) if path else folder, revision, before, downloaded)
 
 
@@ -217,6 +224,7 @@ class RepoDownload:
         self._cache = cache.cache_root(models_dir)
         self._client = HubClient(repo)
         self._commit = Commit("", {})
+        self._fetched = 0
 
     def run(self, choice: Callable[[RepoDownload], Iterable[str]], *, newest: bool) -> tuple[str, str, int]:
         """Return the snapshot's folder, its commit, and the number of downloaded bytes.
@@ -240,12 +248,12 @@ class RepoDownload:
             if pin is None or pin.revision == chosen.revision:
                 # Pinned at once, so that a broken download is resumed with the same files.
                 lockfile.put(self._models_dir, self._repo, chosen)
-            downloaded = self._download(choice(self))
+            self._download(choice(self), self._report, self._announce)
             lockfile.put(self._models_dir, self._repo, chosen)
-        return str(self._folder()), chosen.revision, downloaded
+        return str(self._folder()), chosen.revision, self._fetched
 
-    def pipeline(self, selection: Selection) -> tuple[str, ...]:
-        """Return the files of the pipeline; raises FetchError if it is none."""
+    def pipeline(self, selection: Selection, check: Check | None = None) -> tuple[str, ...]:
+        """Return the files of the pipeline; raises FetchError if it is none, or does not pass the check."""
         if INDEX not in self._commit.files:
             raise FetchError(
                 f"{self._repo} has no {INDEX}, so it is no diffusers pipeline: name one file of it "
@@ -255,14 +263,20 @@ class RepoDownload:
         self._check_room({INDEX: self._commit.files[INDEX]})
         self._client.file(self._commit.revision, INDEX, self._cache)
         try:
-            return select_files(self._commit.files, cache.read_index(self._folder()), selection)
+            index = cache.read_index(self._folder())
+            found = select_files(self._commit.files, index, selection)
+            configs = select_files(self._commit.files, index, replace(selection, weights=False))
         except FetchError as e:
             raise FetchError(f"The model {self._repo} can't be used. {e}", passing=False) from e
+        if check is not None:
+            self._download(configs)
+            check(self._repo, self._folder())
+        return found
 
-    def whole(self, selection: Selection) -> tuple[str, ...]:
+    def whole(self, selection: Selection, check: Check | None) -> tuple[str, ...]:
         """Return the files of the pipeline, or of the single model; raises FetchError if it is neither."""
         is_single = INDEX not in self._commit.files and CONFIG in self._commit.files
-        return self.single() if is_single else self.pipeline(selection)
+        return self.single() if is_single else self.pipeline(selection, check)
 
     def single(self) -> tuple[str, ...]:
         """Return the files of a single model; raises FetchError if there is none."""
@@ -287,21 +301,27 @@ class RepoDownload:
                 self._pause(pause)
         return self._client.commit(revision)
 
-    def _download(self, chosen: Iterable[str]) -> int:
-        """Download the missing files; return the number of downloaded bytes."""
+    def _download(
+        self,
+        chosen: Iterable[str],
+        report: ProgressCallback = lambda done, total: None,  # noqa: ARG005
+        announce: Announce = lambda missing, total: None,  # noqa: ARG005
+    ) -> None:
+        """Download the missing files."""
         files = {path: self._commit.files[path] for path in chosen}
         absent = {path: files[path] for path in cache.missing(self._folder(), files, files)}
         self._check_room(absent)
         begun = sum(self._here(file) for file in absent.values())
         total = sum(file.size for file in files.values())
-        self._announce(sum(file.size for file in absent.values()) - begun, total)
-        counter = _ProgressCounter(self._report, total)
+        announce(sum(file.size for file in absent.values()) - begun, total)
+        counter = _ProgressCounter(report, total)
         counter.add(sum(file.size for path, file in files.items() if path not in absent))
+        self._stop = threading.Event()  # it is set when a download has ended
         # The largest first: they decide when the download ends.
         order = sorted(absent, key=lambda path: -absent[path].size)
         run_parallel([partial(self._download_file, path, absent[path], counter) for path in order], self._stop)
         counter.end()
-        return sum(file.size for file in absent.values()) - begun
+        self._fetched += sum(file.size for file in absent.values()) - begun
 
     def _download_file(self, path: str, file: RepoFile, counter: _ProgressCounter) -> None:
         if self._stop.is_set():

@@ -23,11 +23,13 @@ class Need:
         source: ``owner/name``, or ``owner/name/path/file``.
         selection: Which files of a pipeline; unused for a file.
         own: Whether it belongs to this model, and is not a base that other models may share.
+        known: Whether something else than its own files says what it is: Easel's tables, or ``models.toml``.
     """
 
     source: str
     selection: Selection = WHOLE
     own: bool = True
+    known: bool = True
 
     @property
     def repo(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import signal
 import subprocess
@@ -10,11 +11,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image as Pillow
 
 from tests.e2e.service import Service, easel, environment, until
-from tests.fakes import models
+from tests.fakes import models, pipelines
 from tests.fakes.hub import COMMIT, Hub, serving
+from tests.fakes.small_pipelines import SMALL_PIPELINES
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +86,33 @@ def test_ctrl_c_while_the_hub_is_silent_and_resume(folder: Path, hub: Hub) -> No
     assert "hf_secret" not in out + err + done.stdout + done.stderr
     begun = [a.headers.get("range", "") for a in hub.asked_storage if a.path.endswith(BIG)]
     assert [int(wanted.removeprefix("bytes=").rstrip("-")) > 2_000_000 for wanted in begun] == [True]
+
+
+def test_a_pipeline_that_no_table_names_is_pulled_and_then_drawn_with_offline(tmp_path: Path) -> None:
+    folder = tmp_path / "easel"
+    folder.mkdir()
+    klein = SMALL_PIPELINES["Flux2KleinPipeline"].build(tmp_path / "hub", 0)
+    with serving(Hub(REPO, klein)) as hub:
+        (folder / ".env").write_text(f"HF_ENDPOINT={hub.url}\nEASEL_MODEL={REPO}\n")
+        refused = easel("serve", cwd=folder, env={**NO_CACHE, "EASEL_WEB": "1"})
+        assert refused.returncode != 0
+        assert f"run `easel model pull {REPO}` first" in refused.stderr
+        assert hub.asked == []
+        assert easel("model", "pull", REPO, cwd=folder, env=NO_CACHE).returncode == 0
+    service = Service(folder, {**NO_CACHE, "HF_HUB_OFFLINE": "1"})
+    service.start()
+    try:
+        job = service.draw("a red cat", seed="5", steps="2")
+        (picture,) = service.finished(job)["pictures"]
+        found = np.asarray(Pillow.open(io.BytesIO(service.get(picture["url"]))).convert("RGB"))
+    finally:
+        service.end()
+    plain = pipelines.load(klein)(
+        prompt="a red cat",
+        width=64,
+        height=64,
+        num_inference_steps=2,
+        guidance_scale=0.0,
+        generator=torch.Generator().manual_seed(5),
+    ).images[0]
+    assert np.array_equal(found, np.asarray(plain))

@@ -30,8 +30,8 @@ from engine.spec import ModelSpec
 _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|Processor|Extractor")
 """In the names of classes that have no tensors."""
 
-_UNUSED: Mapping[str, object] = {"safety_checker": None}
-"""Parts that are not loaded, with what a pipeline gets in their place."""
+_IMAGE_ENCODER = "image_encoder"
+"""A part that reads pictures for IP adapters, which are not used; few pipelines need it for something else."""
 
 _PACKAGES: Mapping[str, tuple[str, str]] = {
     "ChatGLMTokenizer": ("sentencepiece", "pip install 'easel[kolors]'"),
@@ -65,7 +65,8 @@ def describe(
     """
     signature = _signature(folder, index)
     known = table.get(signature.name) or arguments.unknown(signature)
-    omitted = {name: value for name, value in {**_UNUSED, **dict.fromkeys(known.unused)}.items() if name in index}
+    unused = ("safety_checker", *({_IMAGE_ENCODER} - signature.parts), *known.unused)
+    omitted: dict[str, object] = {name: None for name in unused if name in index}
     parts = dict(_parts(folder, index, omitted.keys()))
     denoiser = next((name for name in parts if name in DENOISERS), "")
     if not denoiser:

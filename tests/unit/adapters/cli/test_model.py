@@ -11,6 +11,7 @@ import pytest
 from adapters.cli import lock, main
 from tests.fakes.hub import COMMIT, Hub, serving
 from tests.unit.engine.hub.conftest import REPO, UNWANTED, WANTED, bytes_, write
+from tests.unit.engine.hub.test_pipelines import repository
 
 NEWER = "f" * 40
 SINGLE = f"{REPO}/some-model.safetensors"
@@ -194,6 +195,29 @@ def test_failures_that_are_and_are_not_the_persons(model: Model, hub: Hub, monke
     code, out, err = model("pull", "mine")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "make room" in err
+
+
+def test_a_pipeline_that_no_table_names(model: Model, folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASEL_MODEL", REPO)
+    Path("data/models.toml").unlink()
+    code, out, err = model("list")
+    assert (code, err.count("\n")) == (0, 1)
+    assert f"run `easel model pull {REPO}` first" in err
+    code, out, err = model("pull", REPO)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'SomePipeline', a class that diffusers" in err
+    assert hub.asked_storage == []
+
+    hub.commits = {NEWER: repository(folder / "klein")}
+    code, out, err = model("pull", REPO)
+    assert code == 0
+    assert f"which is used from now on: {NEWER[:8]} instead of {COMMIT[:8]}" in out
+    code, out, err = model("list")
+    assert (code, err) == (0, "")
+    listed = " ".join(line(out, "some-model").split())
+    assert listed.startswith("* some-model here, 0.0 MB, commit ffffffff [some-model; somebody/some-model; edits")
+    code, out, err = model("remove", "some-model")
+    assert (code, out) == (0, f"{REPO} is removed: 0.0 MB freed.\n")
 
 
 def test_a_default_that_is_none_hinders_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
