@@ -158,8 +158,8 @@ _PERSONS_TEXT = "\0"
 def parse(form: DrawForm) -> DrawForm:
     """Move the flags in ``form.prompt`` to the form's fields. A field that is set already wins over its flag.
 
-    The last of several equal flags counts; several ``--no``, and several ``--lora``, are combined. A1111's tags
-    (``<lora:NAME:0.8>``) are moved to ``lora`` too; they are added to a field that is set already.
+    The last of several equal flags counts; several ``--no`` are combined. LoRAs of flags, of A1111's tags
+    (``<lora:NAME:0.8>``) and of the field are all kept, the field's last.
 
     Raises:
         BadInput: An unknown flag (names the nearest one), a flag without its value, or an open quotation mark.
@@ -178,9 +178,10 @@ def parse(form: DrawForm) -> DrawForm:
     prompt = kept[0].lstrip()
     for part in kept[1:]:
         prompt = _join(prompt, part)
+    listed = prompt_syntax.join_lists(tags, ", ".join(str(each) for each in (found.pop("lora", ""), form.lora) if each))
     unset = {name: value for name, value in found.items() if getattr(form, name) is None}
     form = replace(form, prompt=prompt.strip(), **unset)  # type: ignore[arg-type]  # fields are paired with their types in _FLAGS
-    return replace(form, lora=prompt_syntax.join_lists(tags, form.lora or "")) if tags else form
+    return replace(form, lora=listed) if listed else form
 
 
 class _Text:

@@ -132,8 +132,9 @@ def test_names_are_equal_without_case_width_gaps_and_suffix() -> None:
         ("a cat --lora pixel:-0.5", None, "pixel:-0.5"),
         ("a cat <lora:pixel:0.8>", None, "pixel:0.8"),
         ("a cat --no blur <lora:Pixel, Art:0.8> --lora ink", None, "Pixel  Art:0.8, ink"),
-        # A field wins over the flags; tags are a part of the prompt and are added.
-        ("a cat --lora pixel:0.8", "ink", "ink"),
+        # What is typed is added to the field, which comes last: its weight counts where both name a LoRA.
+        ("a cat --lora pixel:0.8 <lora:pixel:0.5>", "ink, pixel:1", "pixel:0.5, pixel:0.8, ink, pixel:1"),
+        ("a cat --lora pixel:0.8", "ink", "pixel:0.8, ink"),
         ("a cat <lora:pixel:0.8>", "ink", "pixel:0.8, ink"),
         ("a cat", "ink", "ink"),
         ("a cat", None, None),
