@@ -66,7 +66,7 @@ def _index_of(folder: Path) -> tuple[str, FamilySpec]:
             )
         if kind[0] not in ("diffusers", "transformers"):
             raise UnknownModel(
-                f"The model in {folder} wants its {part} to be made by code ({'.'.join(kind)}), and Easel runs no "
+                f"The model in {folder} needs code of its own for its {part} ({'.'.join(kind)}), and Easel runs no "
                 "code that comes with a model."
             )
         if kind[0] != allowed.library or kind[1] not in allowed.classes:

@@ -101,7 +101,7 @@ def _signature(folder: Path, index: Mapping[str, object]) -> Signature:
         raise UnknownModel(f"The model_index.json in {folder} names no pipeline class: copy the model again.")
     if not isinstance(named, str):
         raise UnknownModel(
-            f"The model in {folder} wants its pipeline to be made by code ({named!r}), and Easel runs no code that comes "
+            f"The model in {folder} needs code of its own for its pipeline ({named!r}), and Easel runs no code that comes "
             "with a model."
         )
     found = signature_of(base_name(named))
@@ -131,7 +131,7 @@ def _parts(folder: Path, index: Mapping[str, object], omitted: Collection[str]) 
             continue  # the pipeline does without
         if not (isinstance(library, str) and isinstance(made, str) and made.isidentifier() and is_library(library)):
             raise UnknownModel(
-                f"The model in {folder} wants its {name} to be made by code ({library}.{made}), and Easel runs no code "
+                f"The model in {folder} needs code of its own for its {name} ({library}.{made}), and Easel runs no code "
                 "that comes with a model."
             )
         if not (folder / name).is_dir():

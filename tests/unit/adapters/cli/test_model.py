@@ -117,7 +117,7 @@ def test_a_licence_with_conditions_is_named_in_the_list_and_before_the_download(
     ("language", "draws_too", "only_edits"),
     [
         ("C.UTF-8", "edits, with up to 4 reference pictures", "only edits, with 1 reference picture"),
-        ("zh_CN.UTF-8", "可改图，最多 4 张参考图", "只能改图，最多 1 张参考图"),
+        ("zh_CN.UTF-8", "可编辑图片，最多 4 张参考图", "只能编辑图片，最多 1 张参考图"),
     ],
 )
 def test_models_that_edit_are_marked_in_the_list(

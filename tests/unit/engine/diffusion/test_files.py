@@ -218,7 +218,7 @@ def test_code_is_asked_for(tmp_path: Path) -> None:
     assert "Easel runs no code that comes with a model" in refusal(Files("z_image", folder))
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": ["pipeline.py", "Mine"]}))
-    assert "wants its pipeline to be made by code" in refusal(Files("z_image", folder))
+    assert "needs code of its own for its pipeline" in refusal(Files("z_image", folder))
     assert not (tmp_path / "sprung").exists()
 
 

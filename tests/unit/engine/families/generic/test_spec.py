@@ -123,7 +123,7 @@ def test_what_a_picture_means_to_an_unknown_class(tmp_path: Path, name: str, ref
     ("named", "sentence"),
     [
         ("MyOwnPipeline", r"'MyOwnPipeline', a class that diffusers [\d.]+ does not have"),
-        (["pipeline.py", "Mine"], "made by code .*runs no code"),
+        (["pipeline.py", "Mine"], "code of its own for its pipeline .*runs no code"),
         (None, "names no pipeline class"),
         ("WanPipeline", "'WanPipeline', which Easel can't draw with: it makes no pictures"),
         ("AudioLDM2Pipeline", "makes no pictures"),
@@ -139,7 +139,7 @@ def test_what_can_not_be_drawn_with_is_said_in_one_sentence(tmp_path: Path, name
 
 @pytest.mark.parametrize("kind", [["trap", "Trap"], ["diffusers", "os.system"], ["pipeline.py", "Mine"], [3, 4]])
 def test_a_part_that_wants_code(tmp_path: Path, kind: list[object]) -> None:
-    with pytest.raises(UnknownModel, match=r"wants its vae to be made by code .*runs no code that comes with a model"):
+    with pytest.raises(UnknownModel, match=r"needs code of its own for its vae .*runs no code that comes with a model"):
         profile_of(folder_of(tmp_path / "m", "FluxPipeline", dict(FLUX, vae=kind)))
 
 
