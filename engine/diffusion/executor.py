@@ -21,11 +21,10 @@ from engine.diffusion import init_image
 from engine.diffusion.device import BusyTimer, release, title
 from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
-from engine.diffusion.image_encoder import JPEG, ImageEncoder, jpeg
+from engine.diffusion.image_encoder import JPEG, ImageEncoder, is_one_colour, jpeg, to_uint8
 from engine.diffusion.init_image import InitImageReader
 from engine.diffusion.lora_library import NO_LORAS, LoraLibrary
 from engine.diffusion.memory import apply
-from engine.diffusion.pixels import is_one_colour, to_uint8
 from engine.diffusion.prompt_cache import PromptCache
 from engine.diffusion.request_state import (
     BatchKey,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.contract import BadRecipe, Recipe, UnknownModel
+from engine.families import previews
 from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
@@ -275,13 +276,8 @@ class BatchedFamily(Family[DenoiseState]):
     def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
         """See Family. It is (height / 8, width / 8, 3)."""
         if self._rgb is None:
-            self._rgb = self._fit_rgb()
-        latents = state.latents if state.denoised is None else state.denoised
-        flat = latents[0].flatten(1).T.float()
-        pixels = torch.cat([flat, flat.new_ones(len(flat), 1)], 1) @ self._rgb
-        square = pixels.reshape(*latents.shape[2:], 3).clamp(0, 1)
-        found: NDArray[np.uint8] = (square * 255).round().to(torch.uint8).cpu().numpy()
-        return found
+            self._rgb = previews.fit_rgb(self.encode_pixels, self.device)
+        return previews.preview(state.latents if state.denoised is None else state.denoised, self._rgb)
 
     @torch.no_grad()
     def finish(self, state: DenoiseState) -> Tensor:
@@ -342,18 +338,6 @@ class BatchedFamily(Family[DenoiseState]):
             init_latents = state.init_latents if state.finished else _noised(state, state.init_latents, state.done)
             latents = init_latents * (1 - state.mask) + latents * state.mask
         state.latents = latents
-
-    def _fit_rgb(self) -> Tensor:
-        """Return (channels + 1, 3): the least-squares linear map from this VAE's latents to RGB, on random clouds."""
-        generator = torch.Generator().manual_seed(0)
-        coarse = torch.rand(4, 3, 5, 5, generator=generator)
-        clouds = torch.nn.functional.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 1)
-        scale = self.pipe.vae_scale_factor
-        latents = torch.cat([self.encode_pixels(c[None].to(self.device) * 2 - 1).float().cpu() for c in clouds])
-        flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
-        colours = torch.nn.functional.avg_pool2d(clouds, scale).permute(0, 2, 3, 1).flatten(0, 2)
-        found: Tensor = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
-        return found.to(self.device)
 
 
 @cache

@@ -24,9 +24,9 @@ from engine.families.generic import arguments
 from engine.families.generic.arguments import IMAGE, MASK, call_arguments, guidance_argument
 from engine.families.generic.calls import PausedCall, keep_encoded
 from engine.families.generic.models import PIPELINES
-from engine.families.generic.previews import LatentPreviews
 from engine.families.generic.signature import Signature, sibling, signature_of
 from engine.families.generic.spec import SPEC
+from engine.families.previews import LatentPreviews
 from engine.families.spec import DENOISERS
 
 Picture = NDArray[np.float32]

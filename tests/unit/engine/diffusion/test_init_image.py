@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from engine.contract import BadImage
 from engine.diffusion import init_image
 from engine.diffusion.controlnets import canny
-from engine.diffusion.pixels import to_uint8
+from engine.diffusion.image_encoder import to_uint8
 from engine.families.denoise_state import InitImage, kept_outside_mask
 from tests.unit.engine.diffusion.toy import TOY, to_its_end
 

@@ -18,8 +18,8 @@ from PIL import Image
 from engine.contract import Recipe
 from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
+from engine.diffusion.image_encoder import to_uint8
 from engine.diffusion.init_image import read
-from engine.diffusion.pixels import to_uint8
 from engine.families.batched import BatchedFamily
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.registry import model_class, spec_of, specs

@@ -25,8 +25,7 @@ from transformers import (
 
 from engine.diffusion.memory import stream as streaming
 from engine.diffusion.memory.apply import quantise_linear
-from engine.diffusion.memory.pinned import pages, pinned
-from engine.diffusion.memory.stream import MOST, blocks, nbytes, stream
+from engine.diffusion.memory.stream import MOST, blocks, nbytes, pages, pinned, stream
 from engine.families.registry import spec_of
 from tests.unit.engine.diffusion.memory import counting
 from tests.unit.engine.diffusion.memory.counting import CLIP_L, KLEIN, OPEN_CLIP_G, QWEN3_4B, SD15, SDXL, Z_IMAGE

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.diffusion.pixels import is_one_colour, to_uint8
+from engine.diffusion.image_encoder import is_one_colour, to_uint8
 
 Values = NDArray[np.float32]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,33 @@ from torch import Tensor
 
 _CHANNELS = (4, 16)
 """Channels of the latents that are previewed: those of the VAEs of Stable Diffusion, Flux, Wan and Qwen-Image."""
+
+
+def fit_rgb(encode: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """Return the linear map from latents to colours that fits random clouds best, by least squares: (channels + 1, 3).
+
+    Args:
+        encode: Returns the latents, (1, channels, height, width), of pixels, (1, 3, 128, 128) from -1 to 1.
+        device: Where the pixels are given to ``encode``, and where the map is returned.
+    """
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(4, 3, 5, 5, generator=generator)
+    clouds = torch.nn.functional.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 1)
+    latents = torch.cat([encode(cloud[None].to(device) * 2 - 1).float().cpu() for cloud in clouds])
+    flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
+    colours = torch.nn.functional.interpolate(clouds, latents.shape[2:], mode="area")
+    colours = colours.permute(0, 2, 3, 1).flatten(0, 2)
+    found: Tensor = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
+    return found.to(device)
+
+
+def preview(latents: Tensor, rgb: Tensor) -> NDArray[np.uint8]:
+    """Return the colours, (height, width, 3), of latents, (1, channels, height, width), by the map of ``fit_rgb``."""
+    flat = latents[0].flatten(1).T.float()
+    pixels = torch.cat([flat, flat.new_ones(len(flat), 1)], 1) @ rgb.to(latents.device)
+    square = pixels.reshape(*latents.shape[2:], 3).clamp(0, 1)
+    found: NDArray[np.uint8] = (square * 255).round().to(torch.uint8).cpu().numpy()
+    return found
 
 
 class LatentPreviews:
@@ -46,12 +75,8 @@ class LatentPreviews:
         if latents.dim() != 4 or latents.shape[1] not in _CHANNELS:
             return None
         if self._rgb is None:
-            self._rgb = self._fit_rgb(vae, latents.shape[1])
-        flat = latents[0].flatten(1).T.float()
-        pixels = torch.cat([flat, flat.new_ones(len(flat), 1)], 1) @ self._rgb.to(latents.device)
-        square = pixels.reshape(*latents.shape[2:], 3).clamp(0, 1)
-        found: NDArray[np.uint8] = (square * 255).round().to(torch.uint8).cpu().numpy()
-        return found
+            self._rgb = fit_rgb(partial(_encoded, vae), self._device)
+        return preview(latents, self._rgb)
 
     def _unpacked(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Return packed latents as (1, channels, height, width), or as they are where their size is another one."""
@@ -60,18 +85,6 @@ class LatentPreviews:
             return latents
         found: Tensor = unpack(latents, height, width, self._pipe.vae_scale_factor)
         return found
-
-    def _fit_rgb(self, vae: Any, channels: int) -> Tensor:
-        """Return (channels + 1, 3): the least-squares linear map from the pipeline's latents to RGB, on random clouds."""
-        generator = torch.Generator().manual_seed(0)
-        coarse = torch.rand(4, 3, 5, 5, generator=generator)
-        clouds = torch.nn.functional.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 1)
-        latents = torch.cat([_encoded(vae, c[None].to(self._device) * 2 - 1).float().cpu() for c in clouds])
-        flat = latents.permute(0, 2, 3, 1).reshape(-1, channels)
-        colours = torch.nn.functional.interpolate(clouds, latents.shape[2:], mode="area")
-        colours = colours.permute(0, 2, 3, 1).flatten(0, 2)
-        found: Tensor = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], 1), colours).solution
-        return found.to(self._device)
 
 
 def _encoded(vae: Any, pixels: Tensor) -> Tensor:
