@@ -131,6 +131,8 @@ def _bare_png(data: bytes) -> StrippedImage:
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         name, end = data[at + 4 : at + 8], at + 12 + length
+        if not name.isalpha():
+            break  # damaged, as the decoder says; a loop over zeros would take seconds
         if name == b"eXIf":
             exif = data[at + 8 : at + 8 + length]
         # Chunks with a lower-case first letter are optional; tRNS is kept for transparency.

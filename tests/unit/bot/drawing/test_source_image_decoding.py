@@ -351,3 +351,14 @@ def test_a_mask_is_held_against_the_size_in_the_picture_s_file(monkeypatch: pyte
         source_image.normalize_mask(half_mask(300, 200), turned(300, 200))
     assert (caught.value.key, caught.value.params["wanted"]) == ("refusal.mask.size", "200x300")
     assert decoded == ["mask", "mask"], "the picture itself was decoded before"
+
+
+def test_bytes_that_are_no_chunk_end_a_png() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    for junk, orientation in ((b"", 6), (bytes(12), 1)):
+        found = image_containers.strip_metadata(image_containers.PNG + junk + chunk)
+        assert found is not None
+        assert found.orientation == orientation
