@@ -269,7 +269,7 @@ class BodyReader:
         if length is None:
             raise LengthRequired("refusal.web.length")
         if length > MAX_MULTIPART:
-            raise BodyTooLarge("refusal.web.too_large", limit=MAX_MULTIPART // 1024)
+            raise _pictures_too_large()
         async with self._reserved(length):
             with _readable():
                 async with _patience(length):
@@ -403,7 +403,7 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
         if name in text or name in files:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
         if name in _FILES or name == _REFERENCES:
-            data = await _bytes(part, MAX_PICTURE, BodyTooLarge("refusal.web.too_large", limit=MAX_PICTURE // 1024))
+            data = await _bytes(part, MAX_PICTURE, _pictures_too_large())
             # Browsers send an unused file field as an empty file without a name.
             if name == _REFERENCES and (data or part.filename):
                 references.append(data)
@@ -419,6 +419,11 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
         except UnicodeDecodeError:
             raise BadInput("refusal.web.body", problem=f"{name}: no UTF-8") from None
     raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
+
+
+def _pictures_too_large() -> BodyTooLarge:
+    limit, together = (most // 2**20 for most in (MAX_PICTURE, MAX_MULTIPART))
+    return BodyTooLarge("refusal.web.pictures_too_large", limit=limit, together=together)
 
 
 async def _bytes(part: BodyPartReader, most: int, too_large: BodyTooLarge) -> bytes:

@@ -164,7 +164,9 @@ def _unknown_lora(name: str, profile: Profile, known: Sequence[LoraInfo]) -> Bad
         return BadInput("refusal.lora.unknown", value=shown(name), nearest=by_key[near])
     if not fitting:
         return BadInput("refusal.lora.none_fits", value=shown(name), model=profile.title)
-    return BadInput("refusal.lora.none_near", value=shown(name), known=list_names(fitting))
+    # As the lists of LoRAs do, it leaves out those that only some people may use.
+    everybodys = [lora.name for lora in known if lora.name in fitting and EVERYONE in lora.who]
+    return BadInput("refusal.lora.none_near", value=shown(name), known=list_names(everybodys or fitting))
 
 
 def _check_lora_family(lora: LoraInfo, profile: Profile, profiles: Sequence[Profile]) -> None:

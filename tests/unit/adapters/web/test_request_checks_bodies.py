@@ -139,7 +139,14 @@ async def test_text_in_a_form_has_the_limit_of_json(app: WebHarness) -> None:
 async def test_one_picture_has_a_limit(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_checks, "MAX_PICTURE", 1000)
     status, answer = await app.upload({"key": UUID, "prompt": "a"}, {"image": b"x" * 1001})
-    assert (status, error_of(answer)[0]) == (413, "refusal.web.too_large")
+    assert (status, error_of(answer)[0]) == (413, "refusal.web.pictures_too_large")
+
+
+async def test_all_pictures_together_have_a_limit(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_checks, "MAX_MULTIPART", 3 * 2**20)
+    status, answer = await app.upload({"key": UUID, "prompt": "a"}, {"image": b"x" * 3 * 2**20})
+    assert (status, error_of(answer)[0]) == (413, "refusal.web.pictures_too_large")
+    assert "32 MiB each and 3 MiB together" in error_of(answer)[1]
 
 
 async def test_a_file_field_that_nothing_was_chosen_for_is_none(app: WebHarness) -> None:

@@ -77,12 +77,20 @@ def test_loras_are_taken_with_their_weights(typed: str, loras: list[tuple[str, f
     assert ask(line) == request
 
 
+def test_loras_that_only_some_may_use_are_not_offered_beside_others() -> None:
+    known = (LoraInfo("ink", "Ink", (), FAMILY), LoraInfo("secret", "Secret", (), FAMILY, ("admins",)))
+    for loras, said in ((known, "ink"), (known[1:], "secret")):
+        with pytest.raises(BadInput) as caught:
+            ask("a cat --lora zzzzzzzz", loras)
+        assert (caught.value.key, caught.value.params["known"]) == ("refusal.lora.none_near", said)
+
+
 @pytest.mark.parametrize(
     ("typed", "key", "said"),
     [
         ("a cat --lora inc", "refusal.lora.unknown", "did you mean ink?"),
         ("a cat <lora:pixelart:1>", "refusal.lora.unknown", "did you mean pixel-art?"),
-        ("a cat --lora spaceship", "refusal.lora.none_near", "you can use ink, oil, pixel-art, sketch."),
+        ("a cat --lora spaceship", "refusal.lora.none_near", "those for this model are ink, oil, pixel-art, sketch."),
         ("a cat --lora ink:much", "refusal.lora.not_number", "“much” of the LoRA ink is not a number"),
         ("a cat --lora ink:", "refusal.lora.not_number", "is not a number"),
         ("a cat --lora ink:2.01", "refusal.lora.range", "2.01 of the LoRA ink is out of range"),
