@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from engine.contract import UnknownModel
 from engine.families.recognition import widths
 from engine.families.registry import spec_of, specs
 from engine.families.spec import FamilySpec
 from engine.folders import read
-from engine.models_file import CONTROL, NAME, PICKLES, tables
+from engine.model_tables import CONTROL, HUB_ID, MAX_TITLE, NAME, Listed, Text, named_tables
 from engine.regular_files import absolute
 from engine.spec import ControlSpec, ModelSpec, is_hub_file
-from engine.weights import TensorInfo, header, visible, weight_files
+from engine.weights import PICKLES, TensorInfo, header, visible, weight_files
 
 CONFIG = "config.json"
 """The file that makes a folder a ControlNet of diffusers."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _KIND = r"^[a-z0-9][a-z0-9-]{0,19}$"
 _MAX_KINDS = 12
-_MAX_TITLE = 120
 _CLASS = "_class_name"
 
 _PREFIX = "control_model."
@@ -70,7 +67,7 @@ def read_controls(models_file: str) -> ControlCatalogue:
     """
     found: list[ControlSpec] = []
     problems: list[str] = []
-    for name, table in _tables(models_file):
+    for name, table in named_tables(models_file, CONTROL):
         try:
             spec = _Table(Path(models_file), name, table).spec()
             for other in found:
@@ -125,19 +122,6 @@ def family_of(config: Mapping[str, object]) -> FamilySpec | None:
     return None
 
 
-def _tables(models_file: str) -> Iterator[tuple[str, object]]:
-    if not models_file:
-        return
-    try:
-        found = tables(Path(models_file)).get(CONTROL, {})
-    except UnknownModel:  # reported with the models of the same file
-        return
-    if isinstance(found, dict):
-        yield from found.items()
-    else:
-        yield "", found
-
-
 def _fits(control: ControlSpec, model: ModelSpec) -> bool:
     """Whether the widths of a ControlNet and of a model are equal, or one of them is not known."""
     family = spec_of(control.family)
@@ -151,13 +135,6 @@ def _fits(control: ControlSpec, model: ModelSpec) -> bool:
     return not isinstance(width, int) or width == control.width
 
 
-def _listed(given: object) -> object:
-    return [given] if isinstance(given, str) else given
-
-
-_Text = Annotated[str, StringConstraints(strip_whitespace=True)]
-
-
 class _Keys(BaseModel):
     """The keys of a table ``[control.NAME]``."""
 
@@ -165,19 +142,19 @@ class _Keys(BaseModel):
 
     kind: Annotated[
         list[Annotated[str, StringConstraints(pattern=_KIND)]],
-        BeforeValidator(_listed),
+        Listed,
         Field(min_length=1, max_length=_MAX_KINDS),
     ]
-    source: Annotated[_Text, Field(min_length=1)]
-    family: _Text = ""
-    title: Annotated[_Text, Field(max_length=_MAX_TITLE)] = ""
+    source: Annotated[Text, Field(min_length=1)]
+    family: Text = ""
+    title: Annotated[Text, Field(max_length=MAX_TITLE)] = ""
 
 
 _WANTED: Mapping[str, str] = {
     "kind": 'it must be a word of small letters, such as "canny", "depth" or "pose", or a list of such words',
     "source": "it must name a folder, a .safetensors file or a hub id",
     "family": "it must be the name of a family",
-    "title": f"it must be a text of at most {_MAX_TITLE} characters",
+    "title": f"it must be a text of at most {MAX_TITLE} characters",
 }
 
 
@@ -243,7 +220,7 @@ class _Table:
             self.fail("source", str(e).rstrip("."))
         if is_hub_file(value) and value.endswith(".safetensors"):
             return value, None
-        if not _HUB_ID.fullmatch(value):
+        if not HUB_ID.fullmatch(value):
             self.fail(
                 "source", f"{value!r} is neither a hub id (owner/name) nor a folder or .safetensors file that is there"
             )

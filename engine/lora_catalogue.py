@@ -6,21 +6,21 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.contract import LoraInfo, UnknownLora, UnknownModel
 from engine.families.recognition import LORA_TENSORS, lora_family
 from engine.families.registry import specs
-from engine.models_file import LORA, PICKLES, tables
+from engine.model_tables import LORA, MAX_TITLE, Listed, Text, named_tables
 from engine.regular_files import absolute
 from engine.spec import LoraSpec
-from engine.weights import TensorInfo, header_and_metadata
+from engine.weights import PICKLES, TensorInfo, header_and_metadata
 
 MAX_WEIGHT = 2.0
 """Largest absolute weight of a LoRA in a request."""
@@ -30,7 +30,6 @@ MAX_LORAS = 5000
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,79}")
 _STRANGE = re.compile(r"[^\w.-]+")
-_MAX_TITLE = 120
 _MAX_TRIGGERS = 8
 _MAX_TRIGGER_CHARS = 80
 _COMMON = 0.9
@@ -74,7 +73,7 @@ def read_loras(folder: str, models_file: str) -> LoraCatalogue:
     problems: list[str] = []
     files = _files(folder, problems)
     described = set()
-    for name, table in _tables(models_file):
+    for name, table in named_tables(models_file, LORA):
         try:
             found[name] = spec = _described(Path(models_file), name, table, files)
         except UnknownLora as e:
@@ -136,27 +135,7 @@ def _is_weights(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors" and not path.name.startswith(".")
 
 
-def _tables(models_file: str) -> Iterator[tuple[str, object]]:
-    if not models_file:
-        return
-    try:
-        found = tables(Path(models_file)).get(LORA, {})
-    except UnknownModel:  # reported with the models of the same file
-        return
-    if isinstance(found, dict):
-        yield from found.items()
-    else:
-        yield "", found
-
-
-def _listed(given: object) -> object:
-    return [given] if isinstance(given, str) else given
-
-
-_Text = Annotated[str, StringConstraints(strip_whitespace=True)]
-_Listed = Annotated[
-    list[Annotated[_Text, Field(min_length=1, max_length=_MAX_TRIGGER_CHARS)]], BeforeValidator(_listed)
-]
+_Texts = Annotated[list[Annotated[Text, Field(min_length=1, max_length=_MAX_TRIGGER_CHARS)]], Listed]
 
 
 class _Table(BaseModel):
@@ -164,17 +143,17 @@ class _Table(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    file: _Text = ""
-    title: Annotated[_Text, Field(max_length=_MAX_TITLE)] = ""
-    trigger: Annotated[_Listed, Field(max_length=_MAX_TRIGGERS)] = []
-    family: _Text = ""
-    who: Annotated[_Listed, Field(min_length=1)] = ["everyone"]
+    file: Text = ""
+    title: Annotated[Text, Field(max_length=MAX_TITLE)] = ""
+    trigger: Annotated[_Texts, Field(max_length=_MAX_TRIGGERS)] = []
+    family: Text = ""
+    who: Annotated[_Texts, Field(min_length=1)] = ["everyone"]
     weight: Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)] = 1.0
 
 
 _WANTED: Mapping[str, str] = {
     "file": "it must be the path of a .safetensors file",
-    "title": f"it must be a text of at most {_MAX_TITLE} characters",
+    "title": f"it must be a text of at most {MAX_TITLE} characters",
     "trigger": f'it must be a text or a list of at most {_MAX_TRIGGERS} texts, such as ["pixel art"]',
     "family": "it must be the name of a family",
     "who": 'it must be "everyone", "admins" or a list of roles, such as ["admins", "1234567890"]',
@@ -241,7 +220,7 @@ def _spec(name: str, path: Path) -> LoraSpec:
         raise UnknownLora(f"{path} is no LoRA, by the names of its tensors; {_instead(tensors)}.")
     family = lora_family(tensors, metadata)
     title = _one_line(metadata.get("modelspec.title", "")) or path.stem
-    info = LoraInfo(name, title[:_MAX_TITLE], _triggers(metadata), "" if family is None else family.name)
+    info = LoraInfo(name, title[:MAX_TITLE], _triggers(metadata), "" if family is None else family.name)
     return LoraSpec(info, str(path), _clip_skip(metadata))
 
 

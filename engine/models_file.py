@@ -6,8 +6,6 @@ A table with a mistake is left out; the models of the other tables can be drawn 
 from __future__ import annotations
 
 import logging
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,19 +34,12 @@ from engine.hub import pipelines
 from engine.hub.names import is_repo
 from engine.hub.needs import CONFIGS, WITHOUT_DENOISER
 from engine.hub.selection import WHOLE, Selection
-from engine.regular_files import absolute, open_regular, read_text
+from engine.model_tables import CONTROL, HUB_ID, LORA, NAME, tables
+from engine.regular_files import absolute, open_regular
 from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
+from engine.weights import PICKLES
 
-LORA = "lora"
-"""The table whose tables are LoRAs that requests may name (``engine.lora_catalogue``)."""
-
-CONTROL = "control"
-"""The table whose tables are ControlNets (``engine.control_catalogue``)."""
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _UNGUIDED = 1.0
 _LARGEST_NUMBER = 1e9
 _PROBLEM: Literal["problem"] = "problem"
@@ -104,29 +95,6 @@ def read(path: Path, models_dir: str = "") -> ModelsFile:
             log.exception("a table of %s can't be read", path)
             rejected[name] = f"{path}, [{name}]: it can't be read ({type(e).__name__}: {e})."
     return ModelsFile(tuple(specs), rejected)
-
-
-def tables(path: Path) -> Mapping[str, object]:
-    """Return what ``models.toml`` holds; a missing file holds nothing.
-
-    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, and all else are models.
-
-    Raises:
-        UnknownModel: It can't be read as TOML; one sentence.
-    """
-    try:
-        return tomllib.loads(read_text(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except UnicodeDecodeError as e:
-        why = f"it is no UTF-8 ({e}); save it as UTF-8"
-    except OSError as e:
-        why = str(e.strerror or e)
-    except ValueError as e:
-        why = str(e)
-    except RecursionError:
-        why = "it is nested too deeply"
-    raise UnknownModel(f"{path} can't be read as TOML: {why}.")
 
 
 def _problem(sentence: str) -> PydanticCustomError:
@@ -343,7 +311,7 @@ class _Table:
             except UnknownModel as e:
                 self.fail(key, str(e).rstrip("."))
             return str(folder)
-        if not _HUB_ID.fullmatch(value):
+        if not HUB_ID.fullmatch(value):
             self.fail(key, f"{value!r} is neither a hub id (owner/name) nor a folder that is there")
         return value
 

@@ -57,6 +57,9 @@ ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 The converter of ComfyUI-GGUF (city96) does so for SDXL and SD 1.5, whose rows are seldom multiples of 256.
 """
 
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""Suffixes of weights that are pickles, which can run code when they are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:

@@ -16,9 +16,8 @@ from engine.families.spec import FamilySpec
 from engine.folders import family_of, index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import TensorInfo, common_format, gguf_header, header, visible, weight_files
+from engine.weights import PICKLES, TensorInfo, common_format, gguf_header, header, visible, weight_files
 
-_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 _TEXTS = (".txt", ".jinja", ".model")
 
 GGUF_FORMATS = frozenset(
@@ -173,7 +172,7 @@ def _check_part(folder: Path) -> None:
         if missing and not any("index" not in p.name and "-of-" not in p.name for p in found):
             raise UnknownModel(f"The model in {folder.parent} is not whole: {folder.name}/{missing[0]} is missing.")
     if not found:
-        pickles = [p.name for pattern in _PICKLES for p in visible(folder, pattern)]
+        pickles = [p.name for suffix in PICKLES for p in visible(folder, f"*{suffix}")]
         if pickles:
             raise UnknownModel(
                 f"The model in {folder.parent} has its {folder.name} as a pickle ({pickles[0]}), which can run code; "
