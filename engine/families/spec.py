@@ -102,6 +102,7 @@ class Footprint:
         text_activations: Numbers alive while one prompt is encoded.
         fp16: Whether the denoiser and the text encoders can compute in fp16 without overflow.
         vae_fp16: Whether the VAE can.
+        clamped_fp16: Whether the denoiser can with clamped sums, which its family sees to. Its text encoders can't.
         casts: Whether weights may be stored in another format than the one that is computed in.
     """
 
@@ -119,6 +120,7 @@ class Footprint:
     fp16: bool
     vae_fp16: bool
     casts: bool = True
+    clamped_fp16: bool = False
 
 
 @dataclass(frozen=True, slots=True)

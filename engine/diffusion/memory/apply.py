@@ -95,8 +95,7 @@ def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
 
 def loaded_in(plan: Plan) -> torch.dtype:
     """Return the dtype in which weights are loaded, before ``settle``."""
-    # Files are rarely in fp8: weights that are kept in fp8 are loaded in the compute dtype and cast.
-    return DTYPES[plan.compute if plan.storage == "fp8" else plan.storage]
+    return DTYPES[plan.loaded]
 
 
 def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
@@ -117,8 +116,9 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
         if how == "int8":
             quantise_linear(modules[name])
     for name, module in modules.items():
-        if _cast(name, plan) and not is_quantised(module):
-            cast(module, DTYPES[plan.storage], DTYPES[plan.compute])
+        storage, compute = _formats(name, plan)
+        if storage != compute and not is_quantised(module):
+            cast(module, DTYPES[storage], DTYPES[compute])
     if plan.offload == "model":
         take_turns([m for n, m in modules.items()], device)
         return
@@ -215,11 +215,13 @@ def _modules(pipe: Any) -> Iterator[tuple[str, torch.nn.Module]]:
             yield name, part
 
 
-def _cast(name: str, plan: Plan) -> bool:
-    if not plan.casts or name == "vae":
-        return False
+def _formats(name: str, plan: Plan) -> tuple[str, str]:
+    """Return the formats in which a part's weights are stored and computed with."""
+    if name == "vae":
+        return plan.vae, plan.vae
     # Only the denoiser is kept in fp8; text encoders lose too much.
-    return name in DENOISERS or plan.storage != "fp8"
+    storage = plan.storage if name in DENOISERS else plan.loaded
+    return storage, plan.text_compute if name.startswith(TEXT_ENCODER) else plan.compute
 
 
 def _streams(name: str, plan: Plan) -> bool:

@@ -120,8 +120,7 @@ class Estimate:
             placement: The formats that they are loaded in.
             gguf: Bytes of the GGUF file that holds the denoiser, which is copied; 0 where there is none.
         """
-        # Weights that are kept in fp8 are loaded in the compute format and cast.
-        loaded = placement.compute if placement.storage == "fp8" else placement.storage
+        loaded = placement.loaded
         found = gguf
         for name, parameters in self._parameters.items():
             held = stored.formats.get(name)

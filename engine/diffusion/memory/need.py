@@ -32,10 +32,9 @@ class Need:
 def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, tiled: bool) -> Need:
     """Return the bytes that a placement takes with a batch of pictures."""
     # Only the denoiser is kept in fp8.
-    unquantised = placement.compute if placement.storage == "fp8" else placement.storage
-    how = "int8" if placement.text_encoder == "int8" else unquantised
-    text = estimate.text(how, placement.compute)
-    text_blocks = min(text, estimate.text_blocks(unquantised, placement.compute))
+    how = "int8" if placement.text_encoder == "int8" else placement.loaded
+    text = estimate.text(how, placement.text_compute)
+    text_blocks = min(text, estimate.text_blocks(placement.loaded, placement.text_compute))
     if placement.precision == "gguf":
         denoiser = size.gguf
     elif placement.precision in QUANTISED:
@@ -46,7 +45,7 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
     step = estimate.step(size.width, size.height, batch, placement.compute)
     decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
     decode += estimate.workspace(size.width, size.height, tiled=tiled)
-    prompt = estimate.prompt(placement.compute)
+    prompt = estimate.prompt(placement.text_compute)
     kept = estimate.embeddings
     everything = denoiser + text + vae
     match placement.offload:

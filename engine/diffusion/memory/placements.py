@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.contract import Profile
 from engine.diffusion.memory.estimate import BYTES, TILE, Estimate
-from engine.diffusion.memory.types import BITSANDBYTES, CUDA, MPS, TORCHAO, Device, Placement, StoredWeights
+from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, MPS, TORCHAO, Device, Placement, StoredWeights
 
 QUANTISED = ("int8", "nf4", "gguf")
 """Precisions that need a quantisation library."""
@@ -55,7 +55,16 @@ def gpu_placements(
     Everything on the device comes first, then the text encoder in main memory, tiles, quantised weights, and last the
     offloading of all layers.
     """
-    precisions = _precisions(device, requested, libraries, size.gguf)
+    for placement, tiled in _combinations(estimate, device, requested, libraries, size):
+        # A text encoder in int8 computes in the format that it was loaded in.
+        if placement.text_encoder != "int8" or placement.loaded == placement.text_compute:
+            yield placement, tiled
+
+
+def _combinations(
+    estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], size: Size
+) -> Iterator[tuple[Placement, bool]]:
+    precisions = _precisions(estimate, device, requested, libraries, size.gguf)
     quantises = TORCHAO in libraries and device.kind in (CUDA, MPS)
     texts = [("device", "none")]
     texts += [("host", "text")] if device.kind == CUDA else []
@@ -81,8 +90,7 @@ def cpu_placements(request: PlanRequest, cpu: Device) -> Iterator[tuple[Placemen
     """Yield the placements for a CPU, best first, and the reason for each."""
 
     def placement(precision: str, text: str = "device") -> Placement:
-        storage, compute, vae = formats(request.estimate, cpu, precision)
-        return Placement(precision, storage, compute, vae, text, "none")
+        return _placement(request.estimate, cpu, precision, text, "none")
 
     quantises = TORCHAO in request.libraries
     if request.size.gguf:
@@ -115,45 +123,61 @@ def tilings(size: Size) -> tuple[bool, ...]:
     return (False, True) if max(size.width, size.height) > TILE else (False,)
 
 
-def formats(estimate: Estimate, device: Device, precision: str) -> tuple[str, str, str]:
-    """Return the storage format, the compute format and the VAE's format for a precision on a device.
+@dataclass(frozen=True, slots=True)
+class _Formats:
+    storage: str
+    compute: str
+    text_compute: str
+    vae: str
+
+
+def _formats(estimate: Estimate, device: Device, precision: str, *, clamped: bool) -> _Formats:
+    """Return the formats for a precision on a device.
 
     Where bfloat16 is emulated, weights are stored in it and computed in fp32; so are fp16 weights of families that
-    overflow in fp16.
+    overflow in fp16. With ``clamped``, a denoiser that can compute in fp16 with clamped sums does so, and the text
+    encoders, which can't, compute in fp32.
     """
     known = estimate.footprint
     if not known.casts and precision in BYTES and precision != "fp8":
-        return precision, precision, precision
+        return _Formats(precision, precision, precision, precision)
+    fp16 = known.fp16 or (clamped and known.clamped_fp16 and device.kind != CPU)
     if precision in ("fp16", "fp32", "bf16"):
         storage = precision
         compute = precision
-        if (precision == "fp16" and not known.fp16) or (precision == "bf16" and not device.bf16):
+        if (precision == "fp16" and not fp16) or (precision == "bf16" and not device.bf16):
             compute = "fp32"
     else:
-        compute = _half(estimate, device)
+        compute = _half(estimate, device) if fp16 else "bf16" if device.bf16 else "fp32"
         storage = "fp8" if precision == "fp8" else compute
-    vae = compute if compute != "fp16" or known.vae_fp16 else "fp32"
-    return storage, compute, vae
+    text_compute = vae = compute
+    if compute == "fp16":
+        text_compute = "fp16" if known.fp16 else "fp32"
+        vae = "fp16" if known.vae_fp16 else "bf16" if device.bf16 else "fp32"
+    return _Formats(storage, compute, text_compute, vae)
 
 
-def usual(device: Device) -> str:
-    """Return the precision that is tried first on a GPU."""
-    return "bf16" if device.bf16 else "fp16"
+def usual(estimate: Estimate, device: Device) -> str:
+    """Return the precision that is tried first on a GPU.
+
+    fp16 has three bits more than bf16 for the same bytes and speed, so that what does not overflow in it is drawn in it.
+    """
+    return "bf16" if device.bf16 and not (estimate.footprint.fp16 and device.kind == CUDA) else "fp16"
 
 
 def _half(estimate: Estimate, device: Device) -> str:
-    """Return the smallest format in which this family can compute on this device."""
-    if device.bf16:
-        return "bf16"
-    return "fp16" if estimate.footprint.fp16 and device.kind != "cpu" else "fp32"
+    """Return the format of two bytes in which a family that can do with fp16 computes on this device."""
+    if device.kind == CPU:
+        return "bf16" if device.bf16 else "fp32"
+    return usual(estimate, device)
 
 
-def _precisions(device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
+def _precisions(estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
     if gguf:
         return ["gguf"]
     if requested != "auto":
         return [requested]
-    found = [usual(device)]
+    found = [usual(estimate, device)]
     if TORCHAO in libraries:
         found.append("int8")
     elif device.fp8:
@@ -164,8 +188,8 @@ def _precisions(device: Device, requested: str, libraries: frozenset[str], gguf:
 
 
 def _placement(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Placement:
-    storage, compute, vae = formats(estimate, device, precision)
-    return Placement(precision, storage, compute, vae, text, offload)
+    made = _formats(estimate, device, precision, clamped=text != "int8")
+    return Placement(precision, made.storage, made.compute, made.text_compute, made.vae, text, offload)
 
 
 def _moves(precision: str, offload: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -16,6 +18,12 @@ import psutil
 import torch
 
 from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
+
+_SIDE = 256
+"""Side of the matrices that are multiplied to tell whether a processor computes in bf16."""
+
+_NATIVE = 1.5
+"""Times as long as in fp32 that a product in bf16 may take where bf16 is not emulated."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 """Where a container finds its own limits (cgroup v2, see cgroups(7))."""
@@ -121,10 +129,21 @@ def _casts(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
+@cache
 def _cpu_bf16() -> bool:
-    # Older versions of PyTorch can't tell; assuming that bf16 is slow is safe.
-    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    """Whether the processor computes in bf16 itself: emulated, a matrix product takes many times as long as in fp32."""
+    return _seconds(torch.bfloat16) < _NATIVE * _seconds(torch.float32)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """Return the seconds of a matrix product on the processor, the best of five."""
+    matrix = torch.ones(_SIDE, _SIDE, dtype=dtype)
+    found = []
+    for _ in range(6):  # the first one prepares the library
+        began = time.perf_counter()
+        torch.mm(matrix, matrix)
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

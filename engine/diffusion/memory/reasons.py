@@ -18,10 +18,14 @@ def reasons(request: PlanRequest, placement: Placement, *, tiled: bool) -> Itera
     if not device.bf16 and device.kind == CUDA:
         if placement.compute == "fp32" and not request.estimate.footprint.fp16:
             yield f"The card has no bf16, and {title} overflows in fp16, so it computes in fp32."
+        elif placement.text_compute != placement.compute:
+            yield f"The card has no bf16, so {title} computes in fp16 with clamped sums, and its text encoder in fp32."
         elif placement.compute == "fp16":
             yield "The card has no bf16, so it computes in fp16."
-        if placement.vae != placement.compute:
-            yield "The VAE overflows in fp16, so it is kept in fp32."
+    elif placement.precision == "fp16" == usual(request.estimate, device):
+        yield "fp16 is closer to fp32 than bf16, and this model does not overflow in it."
+    if placement.compute == "fp16" != placement.vae:
+        yield f"The VAE overflows in fp16, so it is kept in {placement.vae}."
     yield from _weights(request, placement)
     yield from _moved(placement)
     if tiled:
@@ -56,7 +60,7 @@ def _weights(request: PlanRequest, placement: Placement) -> Iterator[str]:
         yield f"EASEL_PRECISION asks for {placement.precision}."
     elif placement.precision == "gguf":
         yield "The denoiser's weights stay as they are in the GGUF file."
-    elif placement.precision != usual(request.device):
+    elif placement.precision != usual(request.estimate, request.device):
         by = {"int8": " by torchao", "nf4": " by bitsandbytes"}.get(placement.precision, "")
         yield f"Its weights are kept in {placement.precision}{by}, which changes pictures a little."
         if placement.precision == "fp8" and TORCHAO not in request.libraries:

@@ -63,7 +63,8 @@ class Placement:
     Attributes:
         precision: Format of the denoiser's weights: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf`` or ``fp32``.
         storage: Format in which weights are stored that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
-        compute: Format in which the denoiser and the text encoders compute.
+        compute: Format in which the denoiser computes.
+        text_compute: Format in which the text encoders compute.
         vae: Format of the VAE.
         text_encoder: ``device`` or ``host``: as it is, on the device or in main memory; ``int8``: quantised, where
             ``offload`` says.
@@ -75,9 +76,16 @@ class Placement:
     precision: str
     storage: str
     compute: str
+    text_compute: str
     vae: str
     text_encoder: str
     offload: str
+
+    @property
+    def loaded(self) -> str:
+        """Format in which weights are loaded that no library quantises."""
+        # Files are rarely in fp8: weights that are kept in fp8 are loaded in the compute format and cast.
+        return self.compute if self.storage == "fp8" else self.storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ class Plan(Placement):
 
     @property
     def casts(self) -> bool:
-        """Whether weights are stored in one format and cast to another, layer by layer, when they are used."""
+        """Whether the denoiser's weights are stored in one format and cast to another, layer by layer, when they are used."""
         return self.storage != self.compute
 
     @property

@@ -20,6 +20,7 @@ from engine.contract import Recipe, UnknownModel
 from engine.families.batched import BatchedFamily
 from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import Embedding
+from engine.families.z_image.fp16 import clamp_sums, clamped
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
 from engine.samplers import Sampler
 
@@ -36,6 +37,11 @@ class ZImage(BatchedFamily):
     """A loaded ZImagePipeline."""
 
     spec = SPEC
+
+    def __init__(self, pipe: Any, device: torch.device) -> None:
+        super().__init__(pipe, device)
+        if self.dtype == torch.float16:
+            clamp_sums(self.denoiser)
 
     @torch.no_grad()
     def encode(self, prompt: str, clip_skip: int = 0) -> Embedding:  # noqa: ARG002
@@ -111,13 +117,20 @@ class ZImage(BatchedFamily):
         """See BatchedFamily. The ControlNet uses the transformer's embedders and refiners, and has none of its own."""
         super().set_control(kinds, net)
         net.module.from_transformer(net.module, self.denoiser)
+        if self.dtype == torch.float16:
+            for name, part in net.module.named_children():
+                if name.startswith("control_"):  # the others are the transformer's
+                    clamp_sums(part)
 
     def _given(
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding]
     ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Return the transformer's inputs."""
         latents = [x.to(self.dtype).squeeze(0).unsqueeze(1) for x in inputs]
-        return latents, (1000 - times) / 1000, [e.tensors[0] for e in embeddings]
+        prompts = [e.tensors[0] for e in embeddings]
+        if self.dtype == torch.float16:
+            prompts = [clamped(prompt) for prompt in prompts]
+        return latents, (1000 - times) / 1000, prompts
 
     def _transformer(self, latents: list[Tensor], times: Tensor, prompts: list[Tensor], **more: Any) -> Tensor:
         found = self.denoiser(latents, times, prompts, return_dict=False, **more)[0]

@@ -144,6 +144,7 @@ SPEC = FamilySpec(
         text_activations=103_000_000,
         fp16=False,
         vae_fp16=False,
+        clamped_fp16=True,
     ),
     models=(ModelSpec(z_image_turbo()), ModelSpec(z_image()), ModelSpec(demo())),
 )

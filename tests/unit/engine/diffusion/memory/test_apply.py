@@ -186,6 +186,19 @@ def test_fp16_for_a_family_that_overflows_is_only_how_weights_wait(exact: NDArra
     assert mean < 0.5, most
 
 
+def test_a_card_without_bf16_draws_in_clamped_fp16_and_reads_prompts_in_fp32(exact: NDArray[np.float32]) -> None:
+    made = plan(DEMO, 64, 64, card(8, bf16=False), "auto", LIBRARIES)
+    assert (made.storage, made.compute, made.text_compute, made.vae) == ("fp16", "fp16", "fp32", "fp32")
+    pipe = loaded(made)
+    assert ZImage(pipe, CPU).dtype == torch.float16
+    assert ZImage(pipe, CPU).encode("a").tensors[0].dtype == torch.float32
+    assert pipe.text_encoder.layers[0].mlp.up_proj.weight.dtype == torch.float16
+    assert nbytes(pipe.text_encoder) < DEMO.parameters["text_encoder"] * 4 * 0.6
+    mean, most = error(drawn(pipe), exact)
+    print(f"clamped fp16: off by {mean:.2f}/255, at most {most:.1f}/255")  # noqa: T201 - shown by -rP
+    assert 0 < mean < 1
+
+
 def test_fp8_keeps_the_denoiser_small_and_the_text_encoder_whole(exact: NDArray[np.float32]) -> None:
     made = planned("fp8")
     pipe = loaded(made)

@@ -166,13 +166,14 @@ def test_a_plan_never_takes_more_than_there_is(gib: float, libraries: frozenset[
 @pytest.mark.parametrize("profile", [TURBO, SDXL, SD15], ids=lambda p: p.name)
 def test_more_memory_is_never_a_worse_plan(profile: Profile) -> None:
     order = ["none", "text", "group", "model", "sequential"]
+    usual = "bf16" if profile is TURBO else "fp16"
     last = (9, True, 9)
     for gib in range(2, 40):
         found = planned(card(gib, host=64), profile)
         if found.on == "cpu":
             continue
         rank = (
-            ["bf16", "int8"].index(found.precision) if found.offload in ("none", "text") else 2,
+            [usual, "int8"].index(found.precision) if found.offload in ("none", "text") else 2,
             found.tile_vae,
             order.index(found.offload),
         )
@@ -181,12 +182,44 @@ def test_more_memory_is_never_a_worse_plan(profile: Profile) -> None:
     assert last == (0, False, 0)
 
 
-def test_an_old_card_keeps_z_image_in_fp16_and_computes_in_fp32() -> None:
+def test_a_unet_is_drawn_in_fp16_and_its_vae_in_what_it_takes() -> None:
+    found = planned(card(11), SDXL)
+    assert (found.precision, found.compute, found.text_compute, found.vae) == ("fp16", "fp16", "fp16", "bf16")
+    assert found.reasons == (
+        "fp16 is closer to fp32 than bf16, and this model does not overflow in it.",
+        "The VAE overflows in fp16, so it is kept in bf16.",
+    )
+    assert planned(card(11), SD15).vae == "fp16"
+    assert planned(card(11), SDXL, asked="bf16").compute == "bf16"
+    assert planned(card(5), SDXL).compute == "fp16", "what int8 leaves too"
+    assert planned(card(11, kind="mps", host=11), SDXL).compute == "bf16", "it was not tried on an Apple GPU"
+    assert safer("fp16", card(11)) == "bf16"
+
+
+def test_an_old_card_draws_z_image_in_clamped_fp16_and_reads_prompts_in_fp32() -> None:
     found = planned(card(23, bf16=False))
-    assert (found.precision, found.storage, found.compute, found.vae) == ("fp16", "fp16", "fp32", "fp32")
-    assert "The card has no bf16, and Z-Image-Turbo overflows in fp16, so it computes in fp32." in found.reasons
-    # On any card: whoever asks for fp16 gets the weights in it and not the overflow.
-    assert planned(card(31), asked="fp16").compute == "fp32"
+    assert (found.precision, found.storage, found.compute) == ("fp16", "fp16", "fp16")
+    assert (found.text_compute, found.vae) == ("fp32", "fp32")
+    assert (
+        "The card has no bf16, so Z-Image-Turbo computes in fp16 with clamped sums, and its text encoder in fp32."
+        in found.reasons
+    )
+    small = planned(card(9, bf16=False))
+    assert (small.precision, small.storage, small.compute, small.text_compute) == ("int8", "fp16", "fp16", "fp32")
+    eight = planned(card(9, bf16=False), libraries=frozenset())
+    assert (eight.precision, eight.storage, eight.compute, eight.text_compute) == ("fp8", "fp8", "fp16", "fp32")
+    # On any card, for those who ask; never on a processor.
+    assert planned(card(31), asked="fp16").compute == "fp16"
+    assert planned(processor(64), asked="fp16").compute == "fp32"
+    assert safer("fp16", card(23, bf16=False)) == "fp32"
+
+
+@pytest.mark.parametrize("gib", [9, 11, 15, 23])
+@pytest.mark.parametrize("host", [8, 12, 24])
+def test_a_text_encoder_in_int8_never_computes_in_fp16_where_it_overflows(gib: float, host: float) -> None:
+    found = planned(card(gib, host=host, bf16=False))
+    assert found.text_compute == "fp32"
+    assert found.text_encoder != "int8" or found.loaded == "fp32"
 
 
 def test_an_old_card_draws_sdxl_in_fp16_but_for_its_vae() -> None:

@@ -24,14 +24,28 @@ def test_the_processor_is_looked_at() -> None:
     assert not found.stream
 
 
-def test_bf16_counts_only_where_the_processor_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("amx_bf16", "avx512_bf16"):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True}, raising=False)
-        assert probe.probe_device(torch.device("cpu")).bf16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
-    assert not probe.probe_device(torch.device("cpu")).bf16
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert not probe.probe_device(torch.device("cpu")).bf16
+@pytest.mark.parametrize(("times", "native"), [(0.3, True), (1.0, True), (8.0, False), (50.0, False)])
+def test_bf16_counts_only_where_the_processor_is_as_fast_in_it(
+    times: float, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def seconds(dtype: torch.dtype) -> float:
+        asked.append(dtype)
+        return times if dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(probe, "_seconds", seconds)
+    probe._cpu_bf16.cache_clear()
+    try:
+        assert [probe.probe_device(torch.device("cpu")).bf16 for _ in range(3)] == [native] * 3
+        assert sorted(map(str, asked)) == ["torch.bfloat16", "torch.float32"], "it is measured once in a process"
+    finally:
+        probe._cpu_bf16.cache_clear()
+
+
+def test_a_product_is_measured_in_both_formats() -> None:
+    assert 0 < probe._seconds(torch.bfloat16) < 60
+    assert 0 < probe._seconds(torch.float32) < 60
 
 
 def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
