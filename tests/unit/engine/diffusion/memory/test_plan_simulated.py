@@ -209,7 +209,7 @@ def test_memory_runs_out_while_a_second_model_is_loaded_beside_the_first(
         card.faults.append(("load", "oom"))
         (end,) = engine.draw(OTHER)
         assert isinstance(end, Image)
-        assert engine.loader.done == ["+demo bf16", "-demo", "+small bf16"]
+        assert engine.loader.done == ["+demo bf16", "-demo", "+small fp16"]
         assert engine.told.said == []
 
 
@@ -254,7 +254,7 @@ def test_models_in_turn_stay_where_they_fit_and_make_way_where_not(
     with bench(monkeypatch, SimulatedCard(ROOM), specs) as engine:
         for recipe in (RECIPE, OTHER) * 3:
             engine.draw(recipe)
-        assert engine.loader.done == ["+demo bf16", "+small bf16"]
+        assert engine.loader.done == ["+demo bf16", "+small fp16"]
         held = {n: engine.memory(n).held("cuda") for n in ("demo", "small")}
         assert sum(held.values()) <= engine.card.allocator.allocated
     # As large as the demo alone needs: beside another model it would lose its text encoder.
@@ -263,7 +263,7 @@ def test_models_in_turn_stay_where_they_fit_and_make_way_where_not(
         for recipe in (RECIPE, OTHER, RECIPE):
             (end,) = engine.draw(recipe)
             assert isinstance(end, Image)
-        assert engine.loader.done == ["+demo bf16", "-demo", "+small bf16", "-small", "+demo bf16"]
+        assert engine.loader.done == ["+demo bf16", "-demo", "+small fp16", "-small", "+demo bf16"]
 
 
 def _edges() -> dict[tuple[str, str, str], float]:
