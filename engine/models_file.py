@@ -38,7 +38,7 @@ from engine.model_tables import CONTROL, HUB_ID, LORA, NAME, tables
 from engine.regular_files import absolute, open_regular
 from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
-from engine.weights import PICKLES
+from engine.weights import PICKLES, denoiser_parameters
 
 _UNGUIDED = 1.0
 _LARGEST_NUMBER = 1e9
@@ -285,6 +285,11 @@ class _Table:
         selection = WITHOUT_DENOISER if transformer else CONFIGS if base else WHOLE
         profile = self.profile(self.like_of(base or source, sources.like, selection))
         family = spec_of(profile.family)
+        if is_file(source) and not transformer and family.describe is not None:
+            # Of a pipeline of any class, a file gives the denoiser, and the base all else.
+            transformer = source
+        if transformer and family.describe is not None:
+            profile = self.counted(profile, base, transformer)
         if is_file(source) and not transformer and not family.single_file:
             self.fail(
                 "source",
@@ -382,6 +387,14 @@ class _Table:
                 f"which of {names} it is built like",
             )
         return found
+
+    def counted(self, profile: Profile, base: str, transformer: str) -> Profile:
+        """Return the profile with the number of parameters in a transformer's file, where both are on this disk."""
+        if not (Path(base).is_dir() and Path(transformer).is_absolute()):
+            return profile
+        denoiser = index_of(Path(base))[1].denoiser
+        count = denoiser_parameters(Path(transformer))
+        return priced(replace(profile, parameters={**profile.parameters, denoiser: count})) if count else profile
 
     def profile(self, usual: Profile) -> Profile:
         """Return the profile with the table's settings; ``usual`` gives the defaults."""

@@ -51,6 +51,9 @@ _UINT32, _STRING, _ARRAY = 4, 8, 9
 _INT32 = 5
 _GGUF_ALIGNMENT = "general.alignment"
 
+CHECKPOINT = "model.diffusion_model."
+"""Beginning of a denoiser's keys in a checkpoint that may have other parts too."""
+
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 """Beginning of the header's key for the shape of a tensor that was reshaped to rows of 256 numbers, to quantise it.
 
@@ -149,6 +152,16 @@ def parameters(folder: Path) -> int:
         except UnknownModel:
             return 0
     return total
+
+
+def denoiser_parameters(path: Path) -> int:
+    """Return the number of a denoiser's parameters in its own file or a checkpoint; 0 where it can't be read."""
+    try:
+        tensors = gguf_header(path) if path.suffix.lower() == ".gguf" else header(path)
+    except UnknownModel:
+        return 0
+    own = [tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT)] or tensors.values()
+    return sum(tensor.count for tensor in own)
 
 
 def common_format(paths: Iterable[Path]) -> str:

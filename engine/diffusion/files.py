@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
 from engine.contract import UnknownModel
 from engine.diffusion import leftovers, objective, scaled_weights
 from engine.diffusion.memory.types import StoredWeights
@@ -33,6 +35,9 @@ _LYCORIS = re.compile(r"oft_|glora|[._][ab][12]\.weight$|\b[wb]_norm$")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _SCALED = (".scale_weight", ".weight_scale", ".comfy_quant", "scaled_fp8")
 _SCALE = re.compile(r"scale(?!_factor$)|amax|absmax|comfy_quant|quant_state|_inv$")
+_OWN_SCALE = re.compile(r"(?:_norm\.scale|(?:^|\.)scale_shift_table)$")
+"""Ends the name of a norm's weight in the original layout of Flux, and of a modulation's: no scales of other weights."""
+
 _WEIGHT = re.compile(r"(?:in_proj_)?(?:weight|bias)|position_ids|logit_scale|v_pred|ztsnr")
 """Last component of a tensor's name. In an fp8 file, any other tensor of a layer is a scale, whatever its name."""
 
@@ -213,6 +218,11 @@ def _check_whole(files: Files, path: Path) -> None:
 
 
 def _check_denoiser(files: Files, path: Path) -> None:
+    kind = min(files.spec.parts[files.spec.denoiser].classes)
+    if kind not in SINGLE_FILE_LOADABLE_CLASSES:
+        raise UnknownModel(
+            f"{path} can't be loaded alone: diffusers reads no {kind} from a single file; give a folder with all parts."
+        )
     if path.suffix.lower() == ".gguf":
         found = gguf_header(path)
         if name := next((name for name, tensor in found.items() if tensor.dtype not in GGUF_FORMATS), ""):
@@ -246,7 +256,7 @@ def _check_formats(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
     eights = {name.rpartition(".")[0] for name, tensor in tensors.items() if tensor.dtype.startswith("F8")}
     for name in tensors:
         layer, _, last = name.rpartition(".")
-        own = any(key.parameters.fullmatch(last) for key in keys)
+        own = any(key.parameters.fullmatch(last) for key in keys) or _OWN_SCALE.search(name) is not None
         scale = _SCALE.search(name) is not None and last != "logit_scale" and not own
         weight = own or _WEIGHT.fullmatch(last) is not None
         stray = not weight and bool(eights) and (layer in eights or denoiser.match(name) is not None)
@@ -269,6 +279,9 @@ def _check_lora(files: Files, path: Path) -> None:
 def _check_family(files: Files, path: Path, tensors: Mapping[str, TensorInfo], what: str) -> None:
     """Raise UnknownModel where a file is of another family than the pipeline that it goes into."""
     family = files.spec
+    # A file for a pipeline of any class is compared with the configs of its base alone.
+    if family.describe is not None and what != "LoRA":
+        return
     families = families_of(tensors)
     foreign = (
         "" if families else next((t for t, pattern in UNSUPPORTED.items() if any(map(pattern.search, tensors))), "")

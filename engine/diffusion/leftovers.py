@@ -47,7 +47,7 @@ def check(path: Path, spec: FamilySpec, folder: Path, *, whole: bool) -> None:
     own, denoiser = _own(_tensors(path), spec, whole=whole), _empty(spec, folder)
     if denoiser is None:
         return
-    more = sum(tensor.count for tensor in own.values()) - sum(p.numel() for p in denoiser.parameters())
+    more = sum(tensor.count for tensor in own.values()) - sum(t.numel() for t in denoiser.state_dict().values())
     if more > 0:
         names = _strangers(own, denoiser)
         among = f", among them {names[0][:80]}" if names else ""

@@ -33,6 +33,23 @@ _UNET_ENDS = {
 }
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
+_FLUX2 = {
+    "time_guidance_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_guidance_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "double_stream_modulation_img.linear": "double_stream_modulation_img.lin",
+    "double_stream_modulation_txt.linear": "double_stream_modulation_txt.lin",
+    "single_stream_modulation.linear": "single_stream_modulation.lin",
+    "context_embedder": "txt_in",
+    "x_embedder": "img_in",
+    "proj_out": "final_layer.linear",
+    "attn.to_qkv_mlp_proj": "linear1",
+    "attn.to_add_out": "txt_attn.proj",
+    "ff_context.linear_in": "txt_mlp.0",
+    "ff_context.linear_out": "txt_mlp.2",
+    "ff.linear_in": "img_mlp.0",
+    "ff.linear_out": "img_mlp.2",
+}
+
 
 def single_file(pipe: Any, path: Path) -> Path:
     """Write the whole pipeline (SD 1.5 or SDXL) as one file."""
@@ -109,6 +126,43 @@ def z_image(model: Any) -> dict[str, Tensor]:
             found[name.replace(".to_q.", ".qkv.")] = torch.cat(joined)
         elif ".attention.to_k." not in name and ".attention.to_v." not in name:
             found[name] = tensor
+    return found
+
+
+def flux2(model: Any) -> dict[str, Tensor]:
+    """Return a FLUX.2 transformer's weights under the names that they were published with: q, k and v in one."""
+    found: dict[str, Tensor] = {}
+    state = model.state_dict()
+    for key, tensor in state.items():
+        if key == "norm_out.linear.weight":
+            scale, shift = tensor.chunk(2)
+            found["final_layer.adaLN_modulation.1.weight"] = torch.cat([shift, scale])
+            continue
+        name = key.replace("single_transformer_blocks.", "single_blocks.").replace(
+            "transformer_blocks.", "double_blocks."
+        )
+        for new, old in _FLUX2.items():
+            name = name.replace(new, old)
+        if name.startswith("single_blocks."):
+            name = name.replace(".attn.to_out.", ".linear2.").replace(".attn.norm_", ".norm.norm_")
+        else:
+            name = name.replace(".attn.to_out.0.", ".img_attn.proj.").replace(
+                ".attn.norm_added_", ".txt_attn.norm.norm_"
+            )
+            name = name.replace(".attn.norm_", ".img_attn.norm.norm_")
+        name = name.replace(".norm.norm_q.weight", ".norm.query_norm.scale").replace(
+            ".norm.norm_k.weight", ".norm.key_norm.scale"
+        )
+        whole = tensor
+        for first, parts, joined in (
+            ("to_q", ("to_q", "to_k", "to_v"), "img_attn.qkv"),
+            ("add_q_proj", ("add_q_proj", "add_k_proj", "add_v_proj"), "txt_attn.qkv"),
+        ):
+            if f".attn.{first}." in name:
+                name = name.replace(f"attn.{first}", joined)
+                whole = torch.cat([state[key.replace(f".{first}.", f".{part}.")] for part in parts])
+        if not any(f".attn.{part}." in name for part in ("to_k", "to_v", "add_k_proj", "add_v_proj")):
+            found[name] = whole
     return found
 
 

@@ -28,6 +28,7 @@ from engine.families.generic.signature import Signature, sibling, signature_of
 from engine.families.generic.spec import SPEC
 from engine.families.previews import LatentPreviews
 from engine.families.spec import DENOISERS
+from engine.weights import CHECKPOINT
 
 Picture = NDArray[np.float32]
 
@@ -117,6 +118,17 @@ class Generic(Family[CallState]):
         return next(
             getattr(self.pipe, name) for name in sorted(DENOISERS) if getattr(self.pipe, name, None) is not None
         )
+
+    @classmethod
+    def denoiser_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a denoiser file's tensors in the form that diffusers' ``from_single_file`` recognises.
+
+        It knows the original names of transformers without the prefix of a whole checkpoint, those of UNets with it.
+        """
+        own = {
+            name.removeprefix(CHECKPOINT): t for name, t in tensors.items() if name.startswith(CHECKPOINT)
+        } or tensors
+        return {CHECKPOINT + name: t for name, t in own.items()} if "input_blocks.0.0.weight" in own else own
 
     @property
     def lora_parts(self) -> Mapping[str, Any]:

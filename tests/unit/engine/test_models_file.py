@@ -14,6 +14,7 @@ from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl_turbo
 from engine.families.unet_spec import SCHEDULERS
 from engine.families.z_image.spec import z_image_turbo
+from engine.hub.needs import WITHOUT_DENOISER, needs
 from engine.models_file import KEYS, ModelsFile, read
 from engine.spec import Lora, ModelSpec
 from tests.unit.engine.test_catalogue import folder_of
@@ -83,6 +84,15 @@ def test_files_on_the_hub(write: Write) -> None:
     )
     assert (found.single_file, found.base) == ("a/b/c.safetensors", "d/e")
     assert found.loras == (Lora("f/g/h/i.safetensors", 0.5),)
+
+
+def test_of_a_single_file_for_a_class_without_a_family_the_denoiser_is_taken(write: Write, tmp_path: Path) -> None:
+    found = one(write('[mine]\nsource = "one.safetensors"\nbase = "Qwen/Qwen-Image"\n'))
+    path = str(tmp_path / "one.safetensors")
+    assert (found.profile.source, found.transformer, found.single_file) == (path, path, "")
+    assert [(need.source, need.selection) for need in needs(found)] == [("Qwen/Qwen-Image", WITHOUT_DENOISER)]
+    hub = one(write('[mine]\nsource = "a/b/c.safetensors"\nbase = "d/e"\nlike = "flux2-klein"\n'))
+    assert [need.source for need in needs(hub)] == ["d/e", "a/b/c.safetensors"]
 
 
 @pytest.mark.parametrize("key", ["base", "source"])

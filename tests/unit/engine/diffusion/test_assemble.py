@@ -25,7 +25,8 @@ from engine.diffusion.files import Files, check
 from engine.families.sdxl.spec import noobai_xl, sdxl_lightning, sdxl_turbo
 from engine.folders import profile_of
 from engine.spec import Lora
-from tests.fakes import models
+from tests.fakes import models, single_files
+from tests.fakes.small_pipelines import SMALL_PIPELINES
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ def same(a: Any, b: Any) -> bool:
 
 def picture(pipe: Any) -> NDArray[np.float32]:
     found: NDArray[np.float32] = pipe(
-        "a red cat",
+        prompt="a red cat",
         num_inference_steps=2,
         width=64,
         height=64,
@@ -440,3 +441,80 @@ def test_what_the_libraries_warn_of_is_heard(zoo: Path, tmp_path: Path, caplog: 
     save_file(load_file(path) | {"never.used.weight": torch.zeros(3)}, path, {"format": "pt"})
     made(Files("sd15", folder))
     assert "never.used.weight" in caplog.text
+
+
+FILES = ("Flux2KleinPipeline", "QwenImagePipeline", "StableDiffusion3Pipeline")
+"""Classes that the generic family draws with, and whose transformers diffusers reads from a file."""
+
+
+@pytest.fixture(scope="module", params=FILES)
+def any_class(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    """Return a base without its transformer, the file of that, and the pipeline of both."""
+    base = SMALL_PIPELINES[request.param].build(tmp_path_factory.mktemp("any") / request.param, 0)
+    whole = made(Files("generic", base))
+    file = base / "transformer" / "diffusion_pytorch_model.safetensors"
+    return base, file.rename(base.with_suffix(".safetensors")), whole
+
+
+def test_a_transformer_of_any_class_over_its_base(any_class: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    base, file, whole = any_class
+    tensors = load_file(file)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    first = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
+    save_file(first | {"first_stage_model.conv_in.weight": torch.ones(3, 3)}, checkpoint)
+    for path in (file, checkpoint):
+        found = made(Files("generic", base, denoiser=path))
+        assert same(found, whole)
+    # Weights at other addresses in memory are computed with in another order.
+    np.testing.assert_allclose(picture(found), picture(whole), atol=1e-3)
+
+
+def test_a_gguf_of_any_class_over_its_base(any_class: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    base, file, whole = any_class
+    found = made(Files("generic", base, denoiser=quantised(file, tmp_path / "q8.gguf")))
+    assert any(type(p).__name__ == "GGUFParameter" for p in found.transformer.parameters())
+    error = np.abs(picture(found) - picture(whole))
+    assert 0 < error.mean() < 0.02
+
+
+def test_a_transformer_of_any_class_is_compared_with_the_configs_of_its_base(
+    any_class: tuple[Path, Path, Any], tmp_path: Path
+) -> None:
+    base, file, _ = any_class
+    tensors = load_file(file)
+    path = tmp_path / "bad.safetensors"
+    save_file(tensors | {"controlnet.more.weight": torch.ones(4, 4)}, path)
+    with pytest.raises(UnknownModel, match=r"holds 16 numbers .* no place for, among them controlnet"):
+        made(Files("generic", base, denoiser=path))
+    save_file(dict(list(tensors.items())[1:]), path)
+    with pytest.raises(UnknownModel, match="can't be loaded"):
+        made(Files("generic", base, denoiser=path))
+    save_file(tensors | {"proj_out.scale_weight": torch.ones(3)}, path)
+    with pytest.raises(UnknownModel, match="scale"):
+        made(Files("generic", base, denoiser=path))
+
+
+@pytest.mark.parametrize("eight", [False, True])
+def test_the_original_names_of_klein(tmp_path: Path, *, eight: bool) -> None:
+    base = SMALL_PIPELINES["Flux2KleinPipeline"].build(tmp_path / "klein", 0)
+    whole = made(Files("generic", base))
+    tensors = {name: tensor.contiguous() for name, tensor in single_files.flux2(whole.transformer).items()}
+    if eight:  # norms stay as they are, and their scales are no scales of other weights
+        tensors = {
+            name: tensor.to(torch.float8_e4m3fn) if tensor.dim() == 2 else tensor for name, tensor in tensors.items()
+        }
+    for prefix in ("", "model.diffusion_model."):
+        path = tmp_path / "first.safetensors"
+        save_file({prefix + name: tensor for name, tensor in tensors.items()}, path)
+        found = made(Files("generic", base, denoiser=path))
+        if eight:
+            assert np.abs(picture(found) - picture(whole)).mean() < 0.1
+        else:
+            assert same(found, whole)
+
+
+def test_a_transformer_that_diffusers_reads_from_no_file(tmp_path: Path) -> None:
+    base = SMALL_PIPELINES["PixArtSigmaPipeline"].build(tmp_path / "pixart", 0)
+    file = base / "transformer" / "diffusion_pytorch_model.safetensors"
+    with pytest.raises(UnknownModel, match="diffusers reads no PixArtTransformer2DModel from a single file"):
+        made(Files("generic", base, denoiser=file))

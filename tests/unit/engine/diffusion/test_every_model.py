@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import Flux2Transformer2DModel
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from safetensors.torch import save_file
 
 from engine import catalogue
 from engine.contract import PROMPT_CUT, SAFER, EngineError, Image, Recipe, UnknownModel
@@ -20,7 +24,9 @@ from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader
 from engine.diffusion.model_manager import ModelManager
 from engine.diffusion.request_state import RequestState
-from tests.fakes import models
+from tests.fakes import models, single_files
+from tests.fakes.small_pipelines import SMALL_PIPELINES
+from tests.unit.engine.diffusion.test_assemble import quantised
 from tests.unit.engine.diffusion.toy import Ends, Quiet
 
 pytestmark = pytest.mark.slow
@@ -61,6 +67,17 @@ loras = ["z_image-lora.safetensors"]
 [xl-overflows]
 source = "overflowing"
 
+[klein-folder]
+source = "klein"
+
+[klein-file]
+source = "klein-first.safetensors"
+base = "klein-base"
+
+[klein-gguf]
+transformer = "klein.gguf"
+base = "klein-base"
+
 [broken]
 source = "sd15"
 loras = ["sdxl-lora.safetensors"]
@@ -74,8 +91,20 @@ Draw = Callable[..., list[Image | EngineError]]
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = models.zoo(tmp_path_factory.mktemp("models"))
     models.overflowing(root / "overflowing", "sdxl")
+    klein(root)
     (root / "models.toml").write_text(MODELS)
     return root
+
+
+def klein(root: Path) -> None:
+    """Write a pipeline of a class without a family, also in two parts: a base, and the transformer in two files."""
+    base = root / "klein-base"
+    shutil.copytree(SMALL_PIPELINES["Flux2KleinPipeline"].build(root / "klein", 0), base)
+    alone = (base / "transformer" / "diffusion_pytorch_model.safetensors").rename(root / "klein-alone.safetensors")
+    quantised(alone, root / "klein.gguf")
+    first = single_files.flux2(Flux2Transformer2DModel.from_pretrained(root / "klein" / "transformer"))
+    tensors = {f"model.diffusion_model.{name}": tensor.contiguous() for name, tensor in first.items()}
+    save_file(tensors | {"vae.conv_in.weight": torch.ones(3, 3)}, root / "klein-first.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +151,17 @@ def test_every_model_draws(draw: Draw) -> None:
         assert np.abs(found[one] - found[other]).max() > 20, (one, other)
     # The same weights, at Lightning's timesteps.
     assert np.abs(found["xl-folder"] - found["xl-unet"]).max() > 5
+
+
+def test_files_of_a_class_without_a_family(draw: Draw, root: Path) -> None:
+    names = ("klein-folder", "klein-file", "klein-gguf")
+    folder, file, eight_bits = (pixels(image) for image in draw(*map(recipe, names)))
+    assert np.abs(folder - file).max() <= 1
+    assert 0 < np.abs(folder - eight_bits).mean() < 6
+    specs = {spec.profile.name: spec for spec in catalogue.specs("klein-file", "", str(root / "models.toml"))}
+    counts = [specs[name].profile.parameters["transformer"] for name in names]
+    assert len(set(counts)) == 1
+    assert specs["klein-file"].single_file == ""
 
 
 @pytest.mark.parametrize("name", ["sd-file", "xl-lora", "z-transformer"])
