@@ -100,8 +100,12 @@ def test_the_small_files_come_first_and_the_progress_counts_all(klein: Hub, mode
     ("named", "parts", "sentence"),
     [
         ("MyOwnPipeline", KLEIN, "'MyOwnPipeline', a class that diffusers"),
-        (["pipeline.py", "Mine"], KLEIN, "made by code"),
-        ("Flux2KleinPipeline", dict(KLEIN, transformer=["transformer.py", "Mine"]), "transformer to be made by code"),
+        (["pipeline.py", "Mine"], KLEIN, "needs code of its own for its pipeline"),
+        (
+            "Flux2KleinPipeline",
+            dict(KLEIN, transformer=["transformer.py", "Mine"]),
+            "needs code of its own for its transformer",
+        ),
         ("WanPipeline", KLEIN, "it makes no pictures from prompts"),
         ("FluxPriorReduxPipeline", KLEIN, "can't be paused between two steps"),
         (
