@@ -6,8 +6,16 @@ from dataclasses import replace
 
 from engine.contract import EngineError, OutOfMemory, Profile
 from engine.diffusion.memory.estimate import Estimate
-from engine.diffusion.memory.need import loading, need
-from engine.diffusion.memory.placements import QUANTISED, PlanRequest, Size, cpu_placements, gpu_placements, tilings
+from engine.diffusion.memory.placements import (
+    QUANTISED,
+    PlanRequest,
+    Size,
+    cpu_placements,
+    gpu_placements,
+    loading,
+    need,
+    tilings,
+)
 from engine.diffusion.memory.reasons import TILES, guess, reasons, too_large
 from engine.diffusion.memory.types import (
     BITSANDBYTES,

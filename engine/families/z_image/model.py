@@ -14,13 +14,12 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import FlowMatchHeunDiscreteScheduler, ZImageControlNetModel
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.contract import Recipe, UnknownModel
 from engine.families.batched import BatchedFamily
 from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import Embedding
-from engine.families.z_image.fp16 import clamp_sums, clamped
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
 from engine.samplers import Sampler
 
@@ -31,6 +30,9 @@ _PATCH = 4
 """Latents of one channel that are one input of an embedder."""
 
 _REFINER = "control_noise_refiner."
+
+MOST = torch.finfo(torch.float16).max
+"""Largest number of fp16, to which sums of the transformer are clamped."""
 
 
 class ZImage(BatchedFamily):
@@ -224,3 +226,30 @@ def _control_refiner(tensors: Mapping[str, Tensor]) -> str:
     """Return which layers of a ControlNet refine its picture; version 2.0 has a refiner that was never trained."""
     trained = tensors.get(f"{_REFINER}0.before_proj.weight")
     return "control_layers" if trained is None or not trained.any() else "control_noise_refiner"
+
+
+def clamp_sums(part: nn.Module) -> None:
+    """Keep a transformer finite in fp16: clamp what all of its blocks add up, once for each part.
+
+    Its activations grow beyond 65504. Attention and feed-forward layers are normalised behind the sums that overflow, so
+    that the direction counts and little is lost; ComfyUI draws Lumina and Z-Image in fp16 in the same way.
+    """
+    block: Any
+    for block in part.modules():
+        if hasattr(block, "attention") and hasattr(block, "feed_forward"):
+            for module in (block, block.attention, block.feed_forward):
+                module.register_forward_hook(_clamp_output)
+            block.feed_forward.w2.register_forward_pre_hook(_clamp_input)
+
+
+def clamped(tensor: Tensor) -> Tensor:
+    """Return the tensor in fp16, without infinities. NaN stays NaN: it is noticed when the picture is finished."""
+    return tensor.clamp(-MOST, MOST).to(torch.float16)
+
+
+def _clamp_output(_: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return output.clamp(-MOST, MOST)
+
+
+def _clamp_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].clamp(-MOST, MOST), *inputs[1:])

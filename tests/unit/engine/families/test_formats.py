@@ -15,7 +15,7 @@ from engine.diffusion.assemble import assemble
 from engine.diffusion.files import Files
 from engine.families.batched import BatchedFamily
 from engine.families.registry import model_class
-from engine.families.z_image.fp16 import MOST
+from engine.families.z_image.model import MOST
 from engine.folders import profile_of
 from tests.fakes import models
 
