@@ -21,6 +21,7 @@ from typing import Any
 from adapters.cli import environment
 from adapters.cli.benchmark import loras as lora_cost
 from adapters.cli.benchmark.png import SIDE, TEXTURED, measure_png, sample_pictures
+from adapters.cli.benchmark.small_models import measure_small_models
 from adapters.cli.benchmark.systems import (
     Baseline,
     BenchmarkClient,
@@ -92,7 +93,7 @@ def _table(found: dict[str, Any]) -> str:
         "first step of a request in a burst": f"p50 {first['p50']:.0f} ms, p99 {first['p99']:.0f} ms",
         "prompts encoded": f"{prompts['encoded']:.0f} of {prompts['drawn']}",
         "paused calls over plain calls": f"{ratios['paused_vs_plain']:.2f} x",
-        "a step outside the denoiser": f"SDXL {step['sdxl']:.2f} ms, Z-Image {step['z_image']:.2f} ms",
+        "a step outside the denoiser": ", ".join(f"{name} {ms:.2f} ms" for name, ms in step.items()),
         f"PNG of {SIDE}x{SIDE} pixels": f"{png['ms']:.0f} ms (Pillow's default: {png['pillow_ms']:.0f} ms)",
         "the engine's memory": f"{found['memory_bytes'] / 2**20:.0f} MiB",
     }
@@ -101,7 +102,11 @@ def _table(found: dict[str, Any]) -> str:
     if loras := found.get("loras"):
         facts["a picture with a LoRA"] = f"{loras['with_over_without']:.2f} x the time without"
         facts["a change of LoRAs"] = f"{loras['change_ms']:.0f} ms"
-    return "\n".join([*lines, *(f"{title:<35} {value}" for title, value in facts.items())])
+    small = found["small_models"]
+    facts["loading another small model"] = f"{small['load_seconds']:.2f} s"
+    facts["a change between two loaded models"] = f"{small['change_ms']:.0f} ms"
+    facts["edits by two pictures over plain calls"] = f"{small['edit_vs_plain']:.2f} x"
+    return "\n".join([*lines, *(f"{title:<40} {value}" for title, value in facts.items())])
 
 
 FLOP = 0.5e15
@@ -165,6 +170,9 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             if cost is not None:
                 change = max(0.0, cost.changed - cost.same) * 1000
                 found["loras"] = {"with_over_without": cost.same / cost.without, "change_ms": change}
+    with tempfile.TemporaryDirectory(prefix="easel-bench-") as other:
+        small = await measure_small_models(settings, Path(other), rounds, note)
+    found["small_models"] = asdict(small)
     note("PNG")
     found["png"] = asdict(await asyncio.to_thread(measure_png, sample_pictures()[TEXTURED]))
     return found

@@ -17,18 +17,22 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
+from PIL import Image
 
 
 def draw(pipe: Any, batch: list[dict[str, Any]]) -> None:
     """Draw one batch and encode its pictures."""
     first = batch[0]
+    # Every pipeline that edits names its references so.
+    more = {"image": [Image.open(path) for path in first["references"]]} if first["references"] else {}
     pictures = pipe(
-        [recipe["prompt"] for recipe in batch],
+        prompt=[recipe["prompt"] for recipe in batch],
         width=first["width"],
         height=first["height"],
         num_inference_steps=first["steps"],
         guidance_scale=first["guidance"],
         generator=[torch.Generator().manual_seed(recipe["seed"]) for recipe in batch],
+        **more,
     ).images
     for picture in pictures:
         picture.save(io.BytesIO(), "PNG")

@@ -24,13 +24,14 @@ from diffusers import (
 )
 from torch import Tensor
 
+from adapters.cli.benchmark.small_editor import pipeline
 from engine.contract import Recipe
 from engine.families.denoise_state import Embedding
-from engine.families.registry import model_class
+from engine.families.registry import model_class, of_any_pipeline
 
 STEPS = 30
 
-GUIDANCE: Mapping[str, float] = {"sdxl": 5.0, "z_image": 0.0}
+GUIDANCE: Mapping[str, float] = {"sdxl": 5.0, "sd15": 7.5, "z_image": 0.0}
 """The models' usual guidance scales: Z-Image-Turbo is drawn without."""
 
 
@@ -65,6 +66,14 @@ def sdxl() -> tuple[SimpleNamespace, Embedding]:
     return parts, Embedding((torch.zeros(77, 2048), torch.zeros(1280)))
 
 
+def sd15() -> tuple[SimpleNamespace, Embedding]:
+    """Return the parts of Stable Diffusion 1.5 that a step uses, and a prompt's embedding."""
+    unet = _Unet(block_out_channels=(4, 4, 4, 4), norm_num_groups=4, attention_head_dim=1, cross_attention_dim=768)
+    scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    parts = SimpleNamespace(unet=unet, scheduler=scheduler, vae_scale_factor=8, config={})
+    return parts, Embedding((torch.zeros(77, 768),))
+
+
 def z_image() -> tuple[SimpleNamespace, Embedding]:
     """Return the parts of Z-Image that a step uses, and a prompt's embedding."""
     transformer = _Transformer(
@@ -90,10 +99,34 @@ def milliseconds(name: str, parts: SimpleNamespace, prompt: Embedding, device: t
     return min(seconds) * 1000
 
 
+def any_pipeline(device: torch.device) -> float:
+    """Return what a step of the small editor takes, which is drawn by its pipeline's own call."""
+    pipe = pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(device)
+    pipe.transformer.forward = lambda hidden_states, **_: (hidden_states,)
+    family = model_class(of_any_pipeline().name)(pipe, device)
+    state = family.start(
+        Recipe("bench", "editor", "a cat", "", 1024, 1024, STEPS, 0.0, 1), lambda encode, *a: encode(a[0])
+    )
+    seconds = []
+    # Not the first, which encodes the prompt, nor what follows the last, which decodes.
+    for _ in range(STEPS - 1):
+        began = time.perf_counter()
+        family.step([state])
+        seconds.append(time.perf_counter() - began)
+    state.close()
+    return min(seconds[1:]) * 1000
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure each family and print the result."""
     device = torch.device(arguments[0])
-    found = {name: milliseconds(name, *make(), device) for name, make in (("sdxl", sdxl), ("z_image", z_image))}
+    found = {
+        name: milliseconds(name, *make(), device)
+        for name, make in (("sdxl", sdxl), ("sd15", sd15), ("z_image", z_image))
+    }
+    found[of_any_pipeline().name] = any_pipeline(device)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

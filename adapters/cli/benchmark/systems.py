@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from adapters.cli.wiring import Easel
@@ -153,16 +154,16 @@ class Baseline:
 
 
 @asynccontextmanager
-async def running_baseline(folder: str, device: str, precision: str) -> AsyncIterator[Baseline]:
+async def running_baseline(folder: str, device: str, precision: str, *, calm: bool = False) -> AsyncIterator[Baseline]:
     """Run the baseline while the block runs.
 
     Args:
         folder: A diffusers pipeline.
         device: Such as ``cpu`` or ``cuda:0``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
+        calm: Its threads wait as the engine's do. False: as in a user's own script, OpenMP decides that.
     """
-    # As in a user's own script, OpenMP decides how its threads wait.
-    async with _running("baseline_process", folder, device, _TORCH_DTYPES[precision], calm=False) as lines:
+    async with _running("baseline_process", folder, device, _TORCH_DTYPES[precision], calm=calm) as lines:
         said = await lines.answer()
         yield Baseline(lines, said["threads"], said["peak"])
 
@@ -190,6 +191,12 @@ async def step_costs(device: str) -> dict[str, float]:
     async with _running("step_process", device, calm=True) as lines:
         found: dict[str, float] = await lines.answer()
     return found
+
+
+async def make_editor(folder: str) -> None:
+    """Make a small model that edits pictures in a folder, in a process of its own. Raises RuntimeError if it fails."""
+    async with _running("small_editor", folder, calm=True) as lines:
+        await lines.answer()
 
 
 @asynccontextmanager
@@ -295,6 +302,8 @@ class BenchmarkClient:
             steps=str(recipe.steps),
             seed=str(recipe.seed),
             guidance=f"{recipe.guidance:g}",
+            model=recipe.model,
+            references=tuple([await asyncio.to_thread(Path(path).read_bytes) for path in recipe.references]),
         )
         person = Actor("web", f"bench{number}", is_owner=True)
         shown = await self.easel.studio.draw(person, _PLACE, form, EventRef(f"bench:{number}"))

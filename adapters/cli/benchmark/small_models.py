@@ -1,0 +1,129 @@
+"""Measures what needs more than the chosen model: loading another model, a change of models, and edits.
+
+Small models stand in, so that it takes a minute on any machine: the demo under two names, and an editor with random weights.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from adapters.cli.benchmark.png import sample_pictures
+from adapters.cli.benchmark.systems import BenchmarkClient, RecordingEngine, burst, make_editor, running_baseline
+from adapters.cli.environment import AppSettings
+from adapters.cli.wiring import opened
+from bot.settings import Settings
+from engine.contract import EngineConfig, Profile, Recipe
+from engine.families.registry import DEMO, known_models
+
+COPIES = ("second", "third", "fourth")
+"""Further names of the demo; each is a model of its own to the engine."""
+
+CHANGES = 8
+"""Changes between two models that are on the device."""
+
+_EDITS = 2
+"""Edits in a burst."""
+
+_SIDE, _STEPS = 256, 4
+"""Of an edit, its references included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallModelsResult:
+    """What was measured.
+
+    Attributes:
+        load_seconds: Median time in which another small model is loaded, when a request names it; the system has cached
+            its files.
+        change_ms: What a picture takes longer where the one before it was of another model on the device, in milliseconds.
+        edit_vs_plain: Speed of edits with two references through all of Easel, where that of the plain calls is 1.
+    """
+
+    load_seconds: float
+    change_ms: float
+    edit_vs_plain: float
+
+
+async def measure_small_models(
+    settings: Settings, folder: Path, rounds: int, note: Callable[[str], None]
+) -> SmallModelsResult:
+    """Measure with a service of its own.
+
+    Args:
+        settings: The settings; device and precision are used.
+        folder: An empty folder, which becomes the data folder.
+        rounds: Bursts of edits; the best counts.
+        note: Called with the present phase.
+
+    Raises:
+        EngineError: The engine can't start.
+        RuntimeError: A process or a job failed.
+    """
+    note("small models")
+    editor = folder / "editor"
+    await make_editor(str(editor))
+    references = _references(folder)
+    demo = next(spec.profile for spec in known_models() if spec.profile.name == DEMO)
+    tables = [f"[{name}]\nsource = {json.dumps(demo.source)}\n" for name in COPIES]
+    tables.append(f"[editor]\nsource = {json.dumps(str(editor))}\nsize = {_SIDE}\n")
+    (folder / "models.toml").write_text("".join(tables), encoding="utf-8")
+    engines: list[RecordingEngine] = []
+
+    def make(config: EngineConfig) -> RecordingEngine:
+        engines.append(RecordingEngine(config))
+        return engines[0]
+
+    own = {"data_dir": folder, "model": DEMO, "edit_model": "", "lora_dir": None, "upscaler": None}
+    async with opened(AppSettings(settings.model_copy(update=own)), make) as easel:
+        await engines[0].warm()
+        client = BenchmarkClient(easel, engines[0])
+        note("switching models")
+        load, change = await _changes(client, engines[0].profiles()[0])
+        note("edits")
+        edit = await _edits(client, str(editor), references, rounds)
+    return SmallModelsResult(load, change, edit)
+
+
+def _references(folder: Path) -> tuple[str, ...]:
+    paths = []
+    for number, pixels in enumerate(list(sample_pictures().values())[:2]):
+        paths.append(str(folder / f"reference-{number}.png"))
+        Image.fromarray(pixels).resize((_SIDE, _SIDE)).save(paths[-1])
+    return tuple(paths)
+
+
+async def _changes(client: BenchmarkClient, profile: Profile) -> tuple[float, float]:
+    one = replace(burst(profile, 1, 0).recipes[0], steps=1)
+    loads = []
+    for name in COPIES:
+        await client.burst([replace(one, model=name)])
+        loads.append(client.engine.state().switch_seconds)
+    same, changed = [], []
+    for number in range(CHANGES):
+        model = (DEMO, COPIES[0])[number % 2]
+        changed.append((await client.burst([replace(one, model=model)])).seconds)
+        same.append((await client.burst([replace(one, model=model)])).seconds)
+    return statistics.median(loads), max(0.0, statistics.median(changed) - statistics.median(same)) * 1000
+
+
+async def _edits(client: BenchmarkClient, folder: str, references: tuple[str, ...], rounds: int) -> float:
+    state = client.engine.state()
+    bare, served = [], []
+    async with running_baseline(folder, state.device.split()[0], state.precision, calm=True) as loop:
+        for number in range(1 + rounds):
+            recipes = [
+                Recipe(
+                    f"{n}", "editor", f"make it {number} {n}", "", _SIDE, _SIDE, _STEPS, 0.0, n, references=references
+                )
+                for n in range(_EDITS)
+            ]
+            bare.append(await loop.draw([[recipe] for recipe in recipes]))
+            served.append((await client.burst(recipes)).seconds)
+    # The first round warms up.
+    return min(bare[1:]) / min(served[1:])
