@@ -365,21 +365,21 @@ class _Table:
         own = profile_of(Path(folder)) if folder and Path(folder).is_dir() else None
         if own is None:
             own = next((p for p in names.values() if p.source.lower() == folder.lower()), None)
-        if own is None and not like and self.models_dir and is_repo(folder):
-            own = self.downloaded(folder, selection)
+        if own is None and self.models_dir and is_repo(folder):
+            own = self.downloaded(folder, selection, required=not like)
         if like and own is not None and own.family != names[like].family:
             self.fail("like", f"{like} is of another family than {folder}")
         if like:
             return names[like] if own is None else replace(names[like], parameters=own.parameters)
         return own or self.fail("like", f"say which of {', '.join(names)} it is built like")
 
-    def downloaded(self, repo: str, selection: Selection) -> Profile:
-        """Return the profile of a pipeline from a hub, which its files give."""
+    def downloaded(self, repo: str, selection: Selection, *, required: bool) -> Profile | None:
+        """Return the profile of a pipeline from a hub, which its files give; None where it is neither here nor required."""
         try:
             found = pipelines.profile(repo, self.models_dir, selection)
         except UnknownModel as e:
             self.fail("source", str(e).rstrip("."))
-        if found is None:
+        if found is None and required:
             names = ", ".join(model.profile.name for model in known_models())
             self.fail(
                 "like",

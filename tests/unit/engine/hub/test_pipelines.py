@@ -191,7 +191,6 @@ def test_a_table_of_a_pulled_pipeline_needs_no_like(klein: Hub, models: str, tmp
         ("mine", REPO, "Flux2KleinPipeline"),
         ("other", REPO, "Flux2KleinPipeline"),
     ]
-    # Like a model of another family it is not.
     file.write_text(f'[mine]\nsource = "{REPO}"\nlike = "sdxl"\n')
-    (spec,) = models_file.read(file, models).specs
-    assert spec.profile.family == "sdxl"
+    (problem,) = models_file.read(file, models).problems
+    assert problem.endswith(f"[mine], like: sdxl is of another family than {REPO}.")
