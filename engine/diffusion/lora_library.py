@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -171,6 +172,8 @@ class LoraLibrary:
             status = path.stat()
         except OSError as e:
             raise UnknownLora(f"The file of the LoRA {name} is not there any more ({e.strerror or e}).") from e
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block the thread that draws
+            raise UnknownLora(f"The file of the LoRA {name} is no regular file any more.")
         stamp = (status.st_mtime_ns, status.st_size)
         kept = model.read.get(name)
         if kept is not None and kept.stamp == stamp:

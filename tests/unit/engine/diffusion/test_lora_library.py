@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -234,6 +235,9 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(family: Callable[[str
     assert first.extras != second.extras
     path.unlink()
     with pytest.raises(UnknownLora, match=r"^The file of the LoRA lora is not there any more \(.*\)\.$"):
+        having.prepare(model, one("lora"))
+    os.mkfifo(path)
+    with pytest.raises(UnknownLora, match=r"^The file of the LoRA lora is no regular file any more\.$"):
         having.prepare(model, one("lora"))
     assert apart(draw(model), draw(model)) == 0
 
