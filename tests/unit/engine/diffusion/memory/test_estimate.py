@@ -19,18 +19,9 @@ from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image_turbo
 from tests.fakes import models
+from tests.fakes.published import CLIP_L, OPEN_CLIP_G, QWEN3_4B, SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE
 from tests.unit.engine.diffusion.memory import counting
-from tests.unit.engine.diffusion.memory.counting import (
-    CLIP_L,
-    OPEN_CLIP_G,
-    QWEN3_4B,
-    SD15,
-    SDXL,
-    VAE,
-    Z_IMAGE,
-    Z_IMAGE_VAE,
-    nbytes,
-)
+from tests.unit.engine.diffusion.memory.counting import nbytes
 
 pytestmark = pytest.mark.slow
 

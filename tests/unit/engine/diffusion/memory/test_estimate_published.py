@@ -30,18 +30,8 @@ from engine.families.generic.models import MODELS
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import z_image_turbo
+from tests.fakes.published import CLIP_L, KLEIN, OPEN_CLIP_G, QWEN3_4B, SD15, SDXL, VAE, Z_IMAGE, Z_IMAGE_VAE
 from tests.unit.engine.diffusion.memory import counting
-from tests.unit.engine.diffusion.memory.counting import (
-    CLIP_L,
-    KLEIN,
-    OPEN_CLIP_G,
-    QWEN3_4B,
-    SD15,
-    SDXL,
-    VAE,
-    Z_IMAGE,
-    Z_IMAGE_VAE,
-)
 
 pytestmark = pytest.mark.slow
 

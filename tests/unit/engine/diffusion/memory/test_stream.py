@@ -27,8 +27,8 @@ from engine.diffusion.memory import stream as streaming
 from engine.diffusion.memory.apply import quantise_linear
 from engine.diffusion.memory.stream import MOST, blocks, nbytes, pages, pinned, stream
 from engine.families.registry import spec_of
+from tests.fakes.published import CLIP_L, KLEIN, OPEN_CLIP_G, QWEN3_4B, SD15, SDXL, Z_IMAGE
 from tests.unit.engine.diffusion.memory import counting
-from tests.unit.engine.diffusion.memory.counting import CLIP_L, KLEIN, OPEN_CLIP_G, QWEN3_4B, SD15, SDXL, Z_IMAGE
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
