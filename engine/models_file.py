@@ -374,10 +374,15 @@ class _Table:
         return own or self.fail("like", f"say which of {', '.join(names)} it is built like")
 
     def downloaded(self, repo: str, selection: Selection, *, required: bool) -> Profile | None:
-        """Return the profile of a pipeline from a hub, which its files give; None where it is neither here nor required."""
+        """Return the profile of a pipeline from a hub, which its files give.
+
+        None where they give none and it is not required: with ``like``, a pull must be able to mend what is damaged.
+        """
         try:
             found = pipelines.profile(repo, self.models_dir, selection)
         except UnknownModel as e:
+            if not required:
+                return None
             self.fail("source", str(e).rstrip("."))
         if found is None and required:
             names = ", ".join(model.profile.name for model in known_models())
