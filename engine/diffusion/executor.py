@@ -25,7 +25,7 @@ from engine.diffusion.image_encoder import JPEG, ImageEncoder, is_one_colour, jp
 from engine.diffusion.init_image import InitImageReader
 from engine.diffusion.lora_library import NO_LORAS, LoraLibrary
 from engine.diffusion.memory import apply
-from engine.diffusion.prompt_cache import PromptCache
+from engine.diffusion.memory.estimate import EMBEDDINGS
 from engine.diffusion.request_state import (
     BatchKey,
     BatchTuner,
@@ -36,7 +36,7 @@ from engine.diffusion.request_state import (
     StepScheduler,
 )
 from engine.families.denoise_state import Embedding, PictureState
-from engine.families.family import Family
+from engine.families.family import Family, PromptCache
 
 PREVIEW_SECONDS = 0.25
 """Pause between two previews of a picture: at most four a second."""
@@ -146,7 +146,7 @@ class StepExecutor:
         )
         self._resident: frozenset[str] = frozenset()
         self._scheduler = StepScheduler(self._max_batch)
-        self.prompts = PromptCache()
+        self.prompts = PromptCache(EMBEDDINGS)
 
     def __len__(self) -> int:
         return len(self._open)

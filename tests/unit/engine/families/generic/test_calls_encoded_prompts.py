@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from engine.diffusion.prompt_cache import PromptCache
+from engine.families.family import PromptCache
 from engine.families.generic.calls import digest, keep_encoded
 
 RED, BLUE = (Pillow.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
@@ -64,7 +64,7 @@ def test_the_same_call_is_encoded_once_and_each_time_handed_out_anew() -> None:
         calls.append((prompt, image))
         return torch.ones(2), None, [torch.zeros(3)]
 
-    cache = PromptCache()
+    cache = PromptCache(2**20)
     for _ in range(3):
         found, nothing, more = pipe(encode, cache).encode_prompt("a cat", image=RED)
         assert (found.tolist(), nothing, more[0].tolist()) == ([1, 1], None, [0, 0, 0])
@@ -84,7 +84,7 @@ def test_what_can_not_be_kept_is_encoded_each_time() -> None:
         calls.append(prompt)
         return result
 
-    cache = PromptCache()
+    cache = PromptCache(2**20)
     for _ in range(2):
         found = pipe(partial(encode, SimpleNamespace(x=1)), cache).encode_prompt("a cat")
         assert found.x == 1
@@ -97,7 +97,7 @@ def test_an_error_of_the_encoder_is_not_kept() -> None:
     def encode(_: str) -> None:
         raise ValueError("no")
 
-    cache = PromptCache()
+    cache = PromptCache(2**20)
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             pipe(encode, cache).encode_prompt("a cat")
@@ -106,5 +106,5 @@ def test_an_error_of_the_encoder_is_not_kept() -> None:
 
 def test_a_pipeline_without_encode_prompt_is_left_as_it_is() -> None:
     bare = SimpleNamespace()
-    keep_encoded(bare, partial(PromptCache().embed, "m"), "a cat", "")
+    keep_encoded(bare, partial(PromptCache(2**20).embed, "m"), "a cat", "")
     assert not hasattr(bare, "encode_prompt")

@@ -19,9 +19,8 @@ from PIL import Image as Pillow
 
 from engine.contract import BadRecipe, Capability, Recipe
 from engine.diffusion.loader import Loader
-from engine.diffusion.prompt_cache import PromptCache
 from engine.families.denoise_state import Embedding, InitImage
-from engine.families.family import EmbedPrompt
+from engine.families.family import EmbedPrompt, PromptCache
 from engine.families.generic.model import CallState, Generic
 from engine.folders import profile_of
 from engine.spec import ModelSpec
@@ -147,7 +146,7 @@ def test_the_picture_is_that_of_the_plain_call(family: Generic, name: str) -> No
 
 
 def test_a_prompt_is_encoded_once_for_its_pictures_and_the_picture_is_the_same(family: Generic, name: str) -> None:
-    cache, runs = PromptCache(), [0]
+    cache, runs = PromptCache(2**20), [0]
     encoders = [
         part for key, part in family.pipe.components.items() if key.startswith("text_encoder") and part is not None
     ]

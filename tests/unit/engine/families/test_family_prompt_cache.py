@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from engine.diffusion.prompt_cache import PromptCache
+from engine.families.family import PromptCache
 from tests.unit.engine.diffusion.toy import Toy
 
 ONE = 4
@@ -21,7 +21,7 @@ def test_the_last_ones_are_remembered_by_their_bytes() -> None:
 
 def test_models_do_not_share_what_they_read() -> None:
     toy = Toy()
-    prompts = PromptCache()
+    prompts = PromptCache(2**20)
     prompts.embed("one", toy.encode, "a")
     prompts.embed("two", toy.encode, "a")
     assert toy.encoded == ["a", "a"]
@@ -29,7 +29,7 @@ def test_models_do_not_share_what_they_read() -> None:
 
 def test_another_clip_skip_is_another_embedding() -> None:
     toy = Toy()
-    prompts = PromptCache()
+    prompts = PromptCache(2**20)
     for skip in (0, 2, 2, 0):
         prompts.embed("toy", partial(toy.encode, clip_skip=skip), "a", f"clip skip {skip}")
     assert toy.encoded == ["a", "a 2"]
@@ -45,7 +45,7 @@ def test_one_that_is_too_large_is_kept_until_the_next() -> None:
 
 def test_cleared_it_keeps_nothing() -> None:
     toy = Toy()
-    prompts = PromptCache()
+    prompts = PromptCache(2**20)
     prompts.embed("toy", toy.encode, "a")
     prompts.clear()
     assert prompts.nbytes == 0
@@ -55,7 +55,7 @@ def test_cleared_it_keeps_nothing() -> None:
 
 def test_it_keeps_only_the_models_that_are_there() -> None:
     toy = Toy()
-    prompts = PromptCache()
+    prompts = PromptCache(2**20)
     for name in ("one bf16", "one bf16 lora", "two fp32"):
         prompts.embed(name, toy.encode, "a")
     prompts.keep({"two"})
