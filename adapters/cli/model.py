@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +106,9 @@ class _Models:
             if not found:
                 bundled = spec.profile.name == DEMO
                 raise BadInput("cli.model.bundled" if bundled else "cli.model.local", name=name)
+            if spec == self.default and spec.profile.source == self.config.model and spec not in known_models():
+                # EASEL_MODEL is the hub id of a model that only its own files describe.
+                return tuple(replace(need, known=False) for need in found)
             return found
         if Path(name).exists():
             raise BadInput("cli.model.local", name=name)

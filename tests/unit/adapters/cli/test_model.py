@@ -216,6 +216,15 @@ def test_a_pipeline_that_no_table_names(model: Model, folder: Path, hub: Hub, mo
     assert (code, err) == (0, "")
     listed = " ".join(line(out, "some-model").split())
     assert listed.startswith("* some-model here, 0.0 MB, commit ffffffff [some-model; somebody/some-model; edits")
+
+    # A newer commit is checked as the first one was.
+    hub.commits["e" * 40] = repository(folder / "other", "WanPipeline")
+    asked = len(hub.asked_storage)
+    code, out, err = model("pull", "some-model")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "makes no pictures" in err
+    assert len(hub.asked_storage) == asked
+    assert "commit ffffffff" in line(model("list")[1], "some-model")
     code, out, err = model("remove", "some-model")
     assert (code, out) == (0, f"{REPO} is removed: 0.0 MB freed.\n")
 
