@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -95,3 +97,39 @@ class BusyTimer:
         finally:
             elapsed.seconds = time.monotonic() - began
             self.seconds += elapsed.seconds
+
+
+class StepClock:
+    """Times steps. The host is one step ahead of a GPU, so that the GPU never waits for the host.
+
+    A GPU works through a queue, and a host's clock would measure how long it takes to fill it. Events in that queue tell
+    what a step took. Before a step returns, the host waits for the step before it; otherwise it would report steps, and
+    choose pictures for steps, long before the GPU is there.
+
+    Args:
+        device: The device that draws.
+        make: Makes what is used of a ``torch.Event`` with timing; None: the device's own. A CPU needs none.
+    """
+
+    def __init__(self, device: torch.device, make: Callable[[], Any] | None = None) -> None:
+        if make is None and device.type in ("cuda", "mps"):
+            make = partial(torch.Event, device, enable_timing=True)
+        self._make = make
+        self._queued: tuple[Any, Any, Callable[[float], None]] | None = None
+
+    def run(self, step: Callable[[], None], timed: Callable[[float], None]) -> None:
+        """Run a step, and report the seconds that it took, or on a GPU those of the step before, to its ``timed``."""
+        if self._make is None:
+            began = time.monotonic()
+            step()
+            timed(time.monotonic() - began)
+            return
+        begin, end = self._make(), self._make()
+        begin.record()
+        step()
+        end.record()
+        before, self._queued = self._queued, (begin, end, timed)
+        if before is not None:
+            begin, end, timed = before
+            end.synchronize()
+            timed(begin.elapsed_time(end) / 1000)

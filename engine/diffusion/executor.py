@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -18,7 +19,7 @@ from engine import catalogue
 from engine.backoff import Backoff
 from engine.contract import MASK_ZOOMED, PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview, Recipe
 from engine.diffusion import init_image
-from engine.diffusion.device import BusyTimer, release, title
+from engine.diffusion.device import BusyTimer, StepClock, release, title
 from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
 from engine.diffusion.image_encoder import JPEG, ImageEncoder, is_one_colour, jpeg, to_uint8
@@ -134,6 +135,7 @@ class StepExecutor:
         self._device = device
         self._device_kind = device_kind(title(device))
         self._busy_timer = busy_timer or BusyTimer()
+        self._step_clock = StepClock(device)
         self._upscaler = upscaler
         self._loras = loras or LoraLibrary()
         self._open: dict[int, RequestState] = {}
@@ -271,7 +273,7 @@ class StepExecutor:
             state.wants_preview = self._outputs.wants_preview(request.ticket)
         try:
             with self._busy_timer.measure() as elapsed, self._loras.active(family, batch[0].loras or NO_LORAS):
-                family.step(states)
+                self._step_clock.run(partial(family.step, states), self._recorder(batch))
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
@@ -285,6 +287,16 @@ class StepExecutor:
             self._split(batch, error)
         return False
 
+    def _recorder(self, batch: Sequence[RequestState]) -> Callable[[float], None]:
+        """Return what records the seconds of a step."""
+        key, count = batch[0].key, len(batch)
+
+        def record(seconds: float) -> None:
+            if not (key.loras or key.control):  # these have a speed of their own
+                self._tuner.record(key.pixels, count, seconds)
+
+        return record
+
     def _room_made(self, error: EngineError, model: str) -> bool:
         """Give back what failed work left behind; whether another model was unloaded, so that it may succeed now."""
         release(self._device)
@@ -293,8 +305,6 @@ class StepExecutor:
     def _report_step(
         self, batch: Sequence[RequestState], states: Sequence[PictureState], family: Family[Any], seconds: float
     ) -> None:
-        if not (batch[0].key.loras or batch[0].key.control):  # these have a speed of their own
-            self._tuner.record(batch[0].key.pixels, len(batch), seconds)
         progress = []
         for request, state in zip(batch, states, strict=True):
             request.seconds += seconds / len(batch)
