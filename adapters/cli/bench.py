@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli import environment
-from adapters.cli.benchmark import loras as lora_cost
+from adapters.cli.benchmark.costs import measure_loras, measure_small_models, write_loras
 from adapters.cli.benchmark.png import SIDE, TEXTURED, measure_png, sample_pictures
-from adapters.cli.benchmark.small_models import measure_small_models
 from adapters.cli.benchmark.systems import (
     Baseline,
     BenchmarkClient,
@@ -159,7 +158,7 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             cost = None
             if engine.loras():
                 note("LoRAs")
-                cost = await lora_cost.measure(engine, short_recipe(profile), rounds)
+                cost = await measure_loras(engine, short_recipe(profile), rounds)
             state = engine.state()
             note("paused calls")
             paused = await _paused(profile, settings, state, requests, rounds)
@@ -187,7 +186,7 @@ def _loras(settings: Settings, folder: str) -> str:
     except (EngineError, RuntimeError):
         return ""
     into = Path(folder) / "loras"
-    return str(into) if lora_cost.write(pipeline, into) else ""
+    return str(into) if write_loras(pipeline, into) else ""
 
 
 async def _paused(profile: Profile, settings: Settings, state: EngineState, requests: int, rounds: int) -> float:

@@ -1,13 +1,18 @@
-"""Measures what needs more than the chosen model: loading another model, a change of models, and edits.
+"""What LoRAs, changes of model, loading and edits cost in `easel bench`.
 
-Small models stand in, so that it takes a minute on any machine: the demo under two names, and an editor with random weights.
+Small models stand in for further ones, so that it takes a minute on any machine: the demo under other names, and an editor
+with random weights.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Callable
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +23,10 @@ from adapters.cli.benchmark.systems import BenchmarkClient, RecordingEngine, bur
 from adapters.cli.environment import AppSettings
 from adapters.cli.wiring import opened
 from bot.settings import Settings
-from engine.contract import EngineConfig, Profile, Recipe
+from engine.contract import Engine, EngineConfig, Failed, LoraRequest, Profile, Recipe
 from engine.families.registry import DEMO, known_models
+from engine.families.spec import DENOISERS
+from engine.weights import header, weight_files
 
 COPIES = ("second", "third", "fourth")
 """Further names of the demo; each is a model of its own to the engine."""
@@ -32,6 +39,10 @@ _EDITS = 2
 
 _SIDE, _STEPS = 256, 4
 """Of an edit, its references included."""
+
+_RANK = 16
+_LORAS = ("bench-one", "bench-other")
+_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +138,79 @@ async def _edits(client: BenchmarkClient, folder: str, references: tuple[str, ..
             served.append((await client.burst(recipes)).seconds)
     # The first round warms up.
     return min(bare[1:]) / min(served[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class LoraCost:
+    """Seconds of a picture, the best of several.
+
+    Attributes:
+        without: Without LoRAs.
+        same: With the LoRA of the picture before.
+        changed: With another LoRA than the picture before; both were used before.
+    """
+
+    without: float
+    same: float
+    changed: float
+
+
+def write_loras(pipeline: Path, folder: Path) -> bool:
+    """Write two LoRAs of all attention layers of a pipeline's denoiser; return whether its layers are known.
+
+    Their numbers are zero, which takes the same time as others.
+    """
+    part = next((pipeline / name for name in sorted(DENOISERS) if (pipeline / name).is_dir()), None)
+    if part is None:
+        return False
+    tensors: dict[str, tuple[int, int]] = {}
+    for path in weight_files(part):
+        for name, tensor in header(path).items():
+            layer = name.removesuffix(".weight")
+            if name.endswith(".weight") and layer.endswith(_LAYERS) and len(tensor.shape) == 2:
+                rows, columns = tensor.shape
+                tensors[f"{part.name}.{layer}.lora_A.weight"] = (_RANK, columns)
+                tensors[f"{part.name}.{layer}.lora_B.weight"] = (rows, _RANK)
+    for name in _LORAS if tensors else ():
+        _write_zeros(folder / f"{name}.safetensors", tensors, {"name": name})
+    return bool(tensors)
+
+
+def _write_zeros(path: Path, shapes: Mapping[str, tuple[int, int]], metadata: Mapping[str, str]) -> None:
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        entries[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [begin, end]}
+    raw = json.dumps(entries).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(raw)) + raw)
+        file.truncate(8 + len(raw) + end)
+
+
+async def measure_loras(engine: Engine, recipe: Recipe, rounds: int) -> LoraCost:
+    """Draw pictures one after another, and return the best times of ``rounds`` turns.
+
+    Raises:
+        RuntimeError: A picture failed.
+    """
+    one, other = (replace(recipe, loras=(LoraRequest(name),)) for name in _LORAS)
+    for warm in (recipe, one, other):
+        await _seconds(engine, warm)
+    without, same, changed = [], [], []
+    for _ in range(max(2, rounds)):
+        without.append(await _seconds(engine, recipe))
+        await _seconds(engine, one)
+        same.append(await _seconds(engine, one))
+        changed.append(await _seconds(engine, other))
+    return LoraCost(min(without), min(same), min(changed))
+
+
+async def _seconds(engine: Engine, recipe: Recipe) -> float:
+    began = time.perf_counter()
+    async with aclosing(engine.paint([recipe])) as events:
+        async for event in events:
+            if isinstance(event, Failed):
+                raise RuntimeError(f"the engine failed: {event.error}")
+    return time.perf_counter() - began
