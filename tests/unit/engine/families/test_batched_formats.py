@@ -73,6 +73,29 @@ def test_a_unet_is_closer_to_fp32_in_fp16_than_in_bf16(
     assert 0 < errors[0] < errors[1] / 4
 
 
+def test_a_picture_in_fp16_is_the_pipelines_own_in_fp16(
+    unet: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, folder = unet
+    family = loaded(name, folder, torch.float16)
+    family.pipe.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    bare = family.pipe(
+        "a red cat",
+        width=64,
+        height=64,
+        num_inference_steps=6,
+        guidance_scale=4.0,
+        latents=noise.half(),
+        output_type="latent",
+    ).images
+    one, other = (np.asarray(family.decode(each.float())).clip(0, 1) for each in (latents(family), bare))
+    most = float(np.abs(one - other).max()) * 255
+    with capsys.disabled():
+        print(f"\n{name}: off by {most:.2f} of 255 at most from the pipeline, both in fp16")  # noqa: T201
+    assert most <= 1
+
+
 def test_clamped_sums_keep_z_image_finite_in_fp16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = models.SMALL["z_image"](tmp_path / "z")
     largest = []
