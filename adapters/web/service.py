@@ -17,10 +17,9 @@ from yarl import URL
 
 from adapters.platform import CatalogueMessage, PlatformService
 from adapters.web.access import AccessControl, token_of
-from adapters.web.api import Api
+from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.identity import NAME
-from adapters.web.pages import ExportHandlers, PageHandlers
 from adapters.web.request_checks import EVERYWHERE, Guard, add_headers
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams

@@ -188,14 +188,14 @@ async def paused_calls(
 
 async def step_costs(device: str) -> dict[str, float]:
     """Return the milliseconds of a step outside of the denoiser, by family; the device is as for ``running_baseline``."""
-    async with _running("step_process", device, calm=True) as lines:
+    async with _running("small_models", "steps", device, calm=True) as lines:
         found: dict[str, float] = await lines.answer()
     return found
 
 
 async def make_editor(folder: str) -> None:
     """Make a small model that edits pictures in a folder, in a process of its own. Raises RuntimeError if it fails."""
-    async with _running("small_editor", folder, calm=True) as lines:
+    async with _running("small_models", "editor", folder, calm=True) as lines:
         await lines.answer()
 
 

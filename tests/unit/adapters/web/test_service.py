@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.cli import serve
 from adapters.cli.wiring import opened
-from adapters.web import pages, service
+from adapters.web import api, service
 from bot.cards import i18n
 from bot.core.errors import BadInput
 from engine.contract import EngineError
@@ -204,7 +204,7 @@ async def test_a_stop_ends_what_is_open_and_frees_the_port(held: WebHarness) -> 
 async def test_a_probe_is_answered_however_slow_the_database_is(
     app: WebHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "READY_SECONDS", 0.01)
+    monkeypatch.setattr(api, "READY_SECONDS", 0.01)
     async with app.db._writing:
         status, answer = await app.get("/readyz")
         assert (status, answer["ready"]) == (503, False)

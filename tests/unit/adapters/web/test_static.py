@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from adapters.web.pages import STATIC
+from adapters.web.api import STATIC
 from bot.cards import i18n
 from bot.features import COMMANDS
 from engine.families.z_image.spec import demo
