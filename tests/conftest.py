@@ -43,6 +43,19 @@ def _own_logging() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, here and in child processes: sums differ by the last bit with another number of them."""
+    import torch  # noqa: PLC0415 - most tests need no torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     """An open database file with the shipped tables."""

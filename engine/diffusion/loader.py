@@ -325,10 +325,11 @@ class Loader:
         dtype = options.pop("dtype")
         # The plan chooses the CPU where the GPU is too small.
         device = torch.device("cpu") if made.on == "cpu" else self.device
+        kind = model_class(spec.profile.family)
         with trimming() if made.quantises else nullcontext():
             pipe = assemble(located, spec.profile, dtype, **options)
-            apply.settle(pipe, made, device)
-        family: Family[Any] = model_class(spec.profile.family)(pipe, device)
+            apply.settle(pipe, made, device, reorder=issubclass(kind, BatchedFamily))
+        family: Family[Any] = kind(pipe, device)
         if isinstance(family, BatchedFamily):
             family.step_cache = StepCache(self.step_cache)
             family.clip_skip = spec.profile.clip_skip

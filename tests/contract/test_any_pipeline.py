@@ -21,7 +21,7 @@ from engine.host.process_engine import ProcessEngine
 from tests.fakes import models, pipelines
 from tests.fakes.small_pipelines import SMALL_PIPELINES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("one_thread")]
 
 RED = Recipe("a", "klein", "a red cat", "", 64, 64, 4, 0.0, 5)
 

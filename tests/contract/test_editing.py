@@ -30,7 +30,7 @@ from tests.fakes.small_pipelines import SMALL_PIPELINES
 from tests.fakes.surface import FakeSurface
 from tests.flow.harness import CHAT, TICK, Bot
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("one_thread")]
 
 SEED = 5
 

@@ -19,7 +19,7 @@ from tests.e2e.service import Service, until
 from tests.fakes import pipelines
 from tests.fakes.small_pipelines import SMALL_PIPELINES
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("one_thread")]
 
 
 def edit(service: Service, prompt: str, reference: bytes, **form: str) -> int:

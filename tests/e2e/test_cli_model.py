@@ -21,7 +21,7 @@ from tests.fakes import models, pipelines
 from tests.fakes.hub import COMMIT, Hub, serving
 from tests.fakes.small_pipelines import SMALL_PIPELINES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 REPO = "somebody/some-model"
 BIG = "transformer/diffusion_pytorch_model.safetensors"

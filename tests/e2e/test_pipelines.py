@@ -18,7 +18,7 @@ from tests.e2e.web.test_source_image import draw
 from tests.fakes.small_pipelines import SMALL_PIPELINES
 from tests.fakes.small_pipelines.plain import drawn_plainly, load_plainly
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 TABLE = '[{model}]\nsource = "{folder}"\nsize = 64\nsteps = 2\n'
 PROMPT, SEED = "a red cat", 5

@@ -98,20 +98,18 @@ def loaded_in(plan: Plan) -> torch.dtype:
     return DTYPES[plan.loaded]
 
 
-def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
+def settle(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool = True) -> None:
     """Place a loaded pipeline as the plan says. Call it once, after LoRAs have been added.
 
     Args:
         pipe: A pipeline on the CPU, loaded with ``options``, or in ``loaded_in`` from a single file.
         plan: The plan.
         device: The device that draws; the CPU where ``plan.on`` says so.
+        reorder: Store the VAE's weights in the order that is fastest on the device. Sums of another order differ by
+            their last bits, so a pipeline that is drawn by its own call keeps its order.
     """
     modules = dict(_modules(pipe))
-    if (vae := getattr(pipe, "vae", None)) is not None:
-        # The override in diffusers warns of parts that a VAE does not have.
-        torch.nn.Module.to(vae, dtype=DTYPES[plan.vae])
-        set_memory_format(vae, device)
-    tile(pipe, plan.tile_vae)
+    _prepare_vae(pipe, plan, device, reorder=reorder)
     for name, how in quantised_parts(plan, tuple(modules)):
         if how == "int8":
             quantise_linear(modules[name])
@@ -134,6 +132,15 @@ def settle(pipe: Any, plan: Plan, device: torch.device) -> None:
     for name, module in modules.items():
         if _streams(name, plan):
             stream(module, device)
+
+
+def _prepare_vae(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool) -> None:
+    if (vae := getattr(pipe, "vae", None)) is not None:
+        # The override in diffusers warns of parts that a VAE does not have.
+        torch.nn.Module.to(vae, dtype=DTYPES[plan.vae])
+        if reorder:
+            set_memory_format(vae, device)
+    tile(pipe, plan.tile_vae)
 
 
 def set_memory_format(vae: torch.nn.Module, device: torch.device) -> None:
