@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,15 +32,12 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from engine.contract import Recipe
 from engine.families.denoise_state import Embedding
-from engine.families.registry import DEMO, known_models, model_class, of_any_pipeline
+from engine.families.registry import DEMO, known_models, model_class, of_any_pipeline, spec_of
 
 STEPS = 30
 
 _WIDTH = 64
 """Channels of its text encoder."""
-
-GUIDANCE: Mapping[str, float] = {"sdxl": 5.0, "sd15": 7.5, "z_image": 0.0}
-"""The models' usual guidance scales: Z-Image-Turbo is drawn without."""
 
 
 def small_editor() -> Flux2KleinPipeline:
@@ -137,7 +133,8 @@ def milliseconds(name: str, parts: SimpleNamespace, prompt: Embedding, device: t
     """Return what a step of a family takes."""
     getattr(parts, model_class(name).spec.denoiser).to(device)
     family = model_class(name)(parts, device)
-    recipe = Recipe("bench", name, "", "", 1024, 1024, STEPS, GUIDANCE[name], 1)
+    guidance = spec_of(name).models[0].profile.guidance.default
+    recipe = Recipe("bench", name, "", "", 1024, 1024, STEPS, guidance, 1)
     prompt = Embedding(tuple(tensor.to(device) for tensor in prompt.tensors))
     state = family.begin(recipe, prompt, prompt if family.guided(recipe.guidance) else None)
     seconds = []
@@ -170,10 +167,8 @@ def any_pipeline(device: torch.device) -> float:
 
 def step_costs(device: torch.device) -> dict[str, float]:
     """Return the milliseconds of a step by family."""
-    found = {
-        name: milliseconds(name, *make(), device)
-        for name, make in (("sdxl", sdxl), ("sd15", sd15), ("z_image", z_image))
-    }
+    # Each function has the name of its family.
+    found = {make.__name__: milliseconds(make.__name__, *make(), device) for make in (sdxl, sd15, z_image)}
     return found | {of_any_pipeline().name: any_pipeline(device)}
 
 
