@@ -23,8 +23,8 @@ from engine.families.denoise_state import Embedding, PictureState
 from engine.families.family import Family
 from engine.families.registry import model_class, of_any_pipeline
 
-IN_TURNS = 4
-"""Pictures that take steps in turns."""
+IN_TURNS = 1
+"""Pictures that take steps in turns: one, as plain calls draw. docs/adr/0023 has the figures of four."""
 
 
 def plain(pipe: Any, recipes: Sequence[Recipe]) -> None:

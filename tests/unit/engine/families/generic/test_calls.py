@@ -6,9 +6,12 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
+from engine.families.generic import calls
 from engine.families.generic.calls import PausedCall
 
 Pause = Callable[[], None]
@@ -169,3 +172,35 @@ def test_what_it_held_is_freed_with_it() -> None:
             end(call)
         gc.collect()
         assert held[-1]() is None
+
+
+@pytest.mark.skipif(calls._openmp() is None, reason="another OpenMP")
+def test_a_paused_call_keeps_no_openmp_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        compute()
+        with_threads = openmp_threads()
+        call = PausedCall(compute_and_pause, "call")
+        call.resume()
+        # Neither this thread nor the paused one has any; the paused thread itself remains.
+        assert openmp_threads() <= with_threads
+        compute()
+        calls.release_openmp_threads()
+        assert openmp_threads() == with_threads
+        call.finish()
+    finally:
+        torch.set_num_threads(before)
+
+
+def compute_and_pause(pause: Pause) -> None:
+    compute()
+    pause()
+
+
+def compute() -> float:
+    return float((torch.ones(512, 512) @ torch.ones(512, 512)).sum())
+
+
+def openmp_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
