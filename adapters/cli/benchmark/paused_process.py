@@ -1,4 +1,4 @@
-"""Measures pictures that are paused between steps, four in turns, next to the plain calls of the same pipeline.
+"""Measures pictures that are paused between steps next to the plain calls of the same pipeline.
 
 A line of standard input is a JSON list of recipes. For each line it prints the seconds of the plain calls and those of the
 paused ones; which of the two goes first alternates. No thread but those of the calls and this one is at work.
