@@ -22,10 +22,10 @@ ORIGINAL = "original"
 """The action that hands out original files."""
 
 _SHORT_LIST = 4
-"""So many seeds are listed; of more, the first and the last."""
+"""Most seeds that are listed one by one; of more, the first and the last are shown."""
 
 _TRIGGERS = 4
-"""So many trigger words of a LoRA are named."""
+"""Most trigger words of a LoRA that are named."""
 
 _TONES: Mapping[JobState, Tone] = {
     JobState.HELD: Tone.WAITING,

@@ -228,7 +228,7 @@ def steps_of(request: DrawRequest) -> int:
 
 
 def evaluations(request: DrawRequest, steps: int) -> int:
-    """Return how often the denoiser runs for one picture in so many steps of the request's sampler."""
+    """Return how often the denoiser runs for one picture in this number of steps of the request's sampler."""
     return 2 * steps - 1 if request.sampler in SECOND_ORDER else steps
 
 

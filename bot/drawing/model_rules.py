@@ -22,6 +22,29 @@ CONTROL_WEIGHT = Range(1.0, 0.0, 2.0)
 """How strongly a control picture counts."""
 
 
+def decimal_within(text: str | None, limits: Range[float], not_number: str, out_of_range: str, **params: str) -> float:
+    """Return a number as typed; the default of its limits where it is None.
+
+    Args:
+        text: The number.
+        limits: The lowest and the highest value.
+        not_number: Catalogue key of the refusal of what is no number; its fields are value, low and high.
+        out_of_range: Catalogue key of the refusal of other numbers, with the same fields.
+        params: Further fields of both.
+
+    Raises:
+        BadInput: It is no number, or out of range.
+    """
+    if text is None:
+        return limits.default
+    number, low, high = decimal(text), f"{limits.low:g}", f"{limits.high:g}"
+    if number is None:
+        raise BadInput(not_number, value=shown(text), low=low, high=high, **params)
+    if not limits.low <= number <= limits.high:
+        raise BadInput(out_of_range, value=shown(text), low=low, high=high, **params)
+    return number
+
+
 def choose_model(
     name: str | None, profiles: Sequence[Profile], *, references: int = 0, edit_model: str = ""
 ) -> Profile:
@@ -146,12 +169,7 @@ def matches(lora: LoraInfo, words: str) -> bool:
 def _lora_weight(lora: TypedLora, info: LoraInfo) -> float:
     if lora.weight is None:
         return info.weight
-    weight, low, high = decimal(lora.weight), f"{LORA_WEIGHT.low:g}", f"{LORA_WEIGHT.high:g}"
-    if weight is None:
-        raise BadInput("refusal.lora.not_number", value=shown(lora.weight), lora=info.name, low=low, high=high)
-    if not LORA_WEIGHT.low <= weight <= LORA_WEIGHT.high:
-        raise BadInput("refusal.lora.range", value=shown(lora.weight), lora=info.name, low=low, high=high)
-    return weight
+    return decimal_within(lora.weight, LORA_WEIGHT, "refusal.lora.not_number", "refusal.lora.range", lora=info.name)
 
 
 def _unknown_lora(name: str, profile: Profile, known: Sequence[LoraInfo]) -> BadInput:
@@ -221,11 +239,4 @@ def _control_kind(text: str, profile: Profile, profiles: Sequence[Profile]) -> s
 
 
 def _control_weight(text: str | None) -> float:
-    if text is None:
-        return CONTROL_WEIGHT.default
-    weight, low, high = decimal(text), f"{CONTROL_WEIGHT.low:g}", f"{CONTROL_WEIGHT.high:g}"
-    if weight is None:
-        raise BadInput("refusal.control_weight.not_number", value=shown(text), low=low, high=high)
-    if not CONTROL_WEIGHT.low <= weight <= CONTROL_WEIGHT.high:
-        raise BadInput("refusal.control_weight.range", value=shown(text), low=low, high=high)
-    return weight
+    return decimal_within(text, CONTROL_WEIGHT, "refusal.control_weight.not_number", "refusal.control_weight.range")

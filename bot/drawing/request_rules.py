@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from bot.core.errors import BadInput
 from bot.core.requests import MAX_SEED, DrawForm, DrawRequest, ReferenceImage, SourceImage, new_seed
-from bot.core.texts import clean, decimal, fold, nearest, shown, whole
+from bot.core.texts import clean, fold, nearest, shown, whole
 from bot.drawing import flags, prompt_syntax
 from bot.drawing.flags import RATIO, SIZE, strip_unit
-from bot.drawing.model_rules import check_control, check_loras, choose_model
+from bot.drawing.model_rules import check_control, check_loras, choose_model, decimal_within
 from bot.drawing.prompt_syntax import without_syntax
 from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
 from engine.contract import MAX_CLIP_SKIP, Capability, LoraInfo, NegativePromptSupport, Profile, Range
@@ -179,15 +179,7 @@ def _strength(text: str | None, source: SourceImage | None, profile: Profile) ->
         raise BadInput("refusal.image.model", model=profile.title)
     if source.mask and Capability.MASK not in profile.can:
         raise BadInput("refusal.mask.model", model=profile.title)
-    if text is None:
-        return STRENGTH.default
-    strength = decimal(text)
-    low, high = f"{STRENGTH.low:g}", f"{STRENGTH.high:g}"
-    if strength is None:
-        raise BadInput("refusal.strength.not_number", value=shown(text), low=low, high=high)
-    if not STRENGTH.low <= strength <= STRENGTH.high:
-        raise BadInput("refusal.strength.range", value=shown(text), low=low, high=high)
-    return strength
+    return decimal_within(text, STRENGTH, "refusal.strength.not_number", "refusal.strength.range")
 
 
 def _negative(text: str | None, style: Style | None, profile: Profile, guidance: float) -> tuple[str, tuple[str, ...]]:
@@ -221,17 +213,10 @@ def _steps(text: str | None, limits: Range[int]) -> int:
 
 
 def _guidance(text: str | None, limits: Range[float]) -> float:
-    if text is None:
-        return limits.default
-    guidance = decimal(text)
-    low, high = f"{limits.low:g}", f"{limits.high:g}"
-    if guidance is None:
-        raise BadInput("refusal.guidance.not_number", value=shown(text), low=low, high=high)
-    if limits.low == limits.high != guidance:
-        raise BadInput("refusal.guidance.fixed", value=shown(text), fixed=low)
-    if not limits.low <= guidance <= limits.high:
-        raise BadInput("refusal.guidance.range", value=shown(text), low=low, high=high)
-    return guidance
+    if limits.low == limits.high:
+        fixed = f"{limits.low:g}"
+        return decimal_within(text, limits, "refusal.guidance.not_number", "refusal.guidance.fixed", fixed=fixed)
+    return decimal_within(text, limits, "refusal.guidance.not_number", "refusal.guidance.range")
 
 
 def _sampler(text: str | None, profile: Profile) -> str:

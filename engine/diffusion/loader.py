@@ -236,7 +236,7 @@ class Loader:
         return source if Path(source).is_absolute() else fetch_file(source, self.models_dir, self.report).path
 
     def _make_room(self, loaded: LoadedModel, control: ControlSpec, needed: int, beside: Sequence[LoadedModel]) -> None:
-        """Drop other ControlNets where this one would not fit beside them. Raises OutOfMemory where it never does."""
+        """Unload other ControlNets if this one does not fit with them. Raises OutOfMemory if it does not fit alone."""
         memory = _memory(loaded)
         room = memory.plan.budget - memory.plan.device_bytes - _held(beside, memory.plan.on)
         if memory.plan.offload in ("none", "text") and needed <= room:

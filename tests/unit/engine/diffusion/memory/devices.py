@@ -15,7 +15,7 @@ def card(
     kind: str = "cuda",
     ram: float | None = None,
 ) -> Device:
-    """Return a card of which so many GiB are free, beside so many of main memory, ``ram`` of them without swap."""
+    """Return a card with ``gib`` GiB free, in a machine with ``host`` GiB of memory, ``ram`` of them without swap."""
     free = round(gib * GIB)
     return Device(
         kind, "a card", free, free, round(host * GIB), round((host if ram is None else ram) * GIB), bf16, fp8, stream
@@ -23,6 +23,6 @@ def card(
 
 
 def processor(gib: float, *, bf16: bool = False) -> Device:
-    """Return a processor with so many GiB of free memory."""
+    """Return a processor with ``gib`` GiB of free memory."""
     free = round(gib * GIB)
     return Device("cpu", "a processor", free, free, free, free, bf16, fp8=True, stream=False)
