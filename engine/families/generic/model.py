@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import diffusers
 import numpy as np
@@ -33,7 +34,7 @@ from engine.weights import CHECKPOINT
 Picture = NDArray[np.float32]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class CallState:
     """One picture between its first step and its last. Implements ``engine.families.denoise_state.PictureState``.
 
@@ -104,7 +105,8 @@ class Generic(Family[CallState]):
         embedded = bool(self.denoiser.config.get("guidance_embeds"))
         self._guidance = guidance_argument(signature, self._known, embedded=embedded)
         self._siblings: dict[str, Any] = {}
-        self._states: set[CallState] = set()
+        # Only to end them: a picture that was dropped takes its initial image with it.
+        self._states: WeakSet[CallState] = WeakSet()
         self._previews = LatentPreviews(pipe, device)
 
     @property
@@ -170,11 +172,7 @@ class Generic(Family[CallState]):
         """See Family. The pipelines' calls go on one after another, each to the end of its step."""
         for state in states:
             assert state.call is not None
-            try:
-                state.call.resume()
-            except BaseException:
-                self._states.discard(state)
-                raise
+            state.call.resume()
 
     def preview(self, state: CallState) -> NDArray[np.uint8] | None:
         """See Family."""
@@ -186,12 +184,11 @@ class Generic(Family[CallState]):
         """See Family. The call goes on to its end: the VAE decodes. Pixels outside the mask are the source's."""
         assert state.call is not None
         pixels = torch.from_numpy(state.call.finish())
-        self._states.discard(state)
         return kept_outside_mask(pixels, state.init_image)
 
     def close(self) -> None:
         """See Family. Ends all calls and their threads."""
-        for state in self._states:
+        for state in list(self._states):
             state.close()
         self._states.clear()
         self._siblings.clear()

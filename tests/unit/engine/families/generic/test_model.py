@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -324,6 +326,20 @@ def test_unloaded_in_mid_draw_it_leaves_no_thread_and_no_part(flux: Path) -> Non
     assert names() == set()
     assert [state.lost for state in states] == [True, True, True]
     assert family.pipe is None
+
+
+def test_a_picture_that_was_dropped_is_forgotten(flux: Path) -> None:
+    family = load(flux)
+    for steps in (0, 1):
+        state = started(family, A)
+        for _ in range(steps):
+            family.step([state])
+        kept = weakref.ref(state)
+        state.close()
+        del state
+        gc.collect()
+        assert kept() is None, f"after {steps} steps"
+    family.close()
 
 
 def test_numbers_that_are_not_finite_are_noticed(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
