@@ -364,6 +364,8 @@ class StepExecutor:
             error = engine_error(e)
         else:
             request.seconds += elapsed.seconds
+            if request.denoise is None:
+                return  # it begins again
             if pixels is None:
                 self._overflowed(request)
             else:
@@ -373,7 +375,10 @@ class StepExecutor:
         self._fail(request, error)
 
     def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.uint8] | None:
-        """Decode a picture; if memory is short, decode it and all later ones in tiles. None if it overflowed."""
+        """Decode a picture; if memory is short, decode it and all later ones in tiles.
+
+        None if it overflowed, or if it has to begin again because its unfinished state is lost.
+        """
         try:
             with self._loras.active(family, request.loras or NO_LORAS):
                 return to_uint8(family.finish(state))
@@ -381,13 +386,15 @@ class StepExecutor:
             error = engine_error(e)
             if not isinstance(error, OutOfMemory):
                 raise
-        if self._room_made(error, request.recipe.model):
-            return self._decode(request, family, state)
-        if family in self._tiled:
-            raise error
-        log.warning("%dx%d is decoded in tiles from now on", request.recipe.width, request.recipe.height)
-        self._tiled.add(family)
-        apply.tile(family.pipe, True)
+        if not self._room_made(error, request.recipe.model):
+            if family in self._tiled:
+                raise error
+            log.warning("%dx%d is decoded in tiles from now on", request.recipe.width, request.recipe.height)
+            self._tiled.add(family)
+            apply.tile(family.pipe, True)
+        if state.lost:
+            request.restart(request.precision)
+            return None
         return self._decode(request, family, state)
 
     def _overflowed(self, request: RequestState) -> None:

@@ -149,7 +149,7 @@ class PictureState(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it can't go on, because its model was unloaded: the picture has to be started again."""
+        """Whether it can't go on, since its model was unloaded or a step failed: the picture has to be started again."""
 
     def finite(self) -> bool:
         """Whether all numbers of the latents are finite."""

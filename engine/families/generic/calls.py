@@ -79,13 +79,23 @@ class PausedCall(Generic[T]):
         return bool(self._result)
 
     @property
+    def failed(self) -> bool:
+        """Whether the function has ended without a result, by an exception or by ``close``."""
+        return self._ended and not self._result
+
+    @property
     def result(self) -> T:
         """What the function has returned."""
         (found,) = self._result
         return found
 
     def resume(self) -> None:
-        """Run the function until it pauses, returns or raises. Raises what it raises; it must not have ended."""
+        """Run the function until it pauses, returns or raises.
+
+        Raises what the function raises, and RuntimeError if it has ended.
+        """
+        if self.returned or self.failed:
+            raise RuntimeError("the call has ended")
         release_openmp_threads()
         if self._thread.ident is None:
             self._thread.start()

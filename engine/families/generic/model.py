@@ -70,7 +70,7 @@ class CallState:
     @property
     def lost(self) -> bool:
         """See PictureState."""
-        return self.call is None or self.call.closed
+        return self.call is None or self.call.failed
 
     def finite(self) -> bool:
         """See PictureState."""

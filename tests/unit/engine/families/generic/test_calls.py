@@ -174,6 +174,22 @@ def test_what_it_held_is_freed_with_it() -> None:
         assert held[-1]() is None
 
 
+def test_a_call_that_has_ended_is_not_waited_for() -> None:
+    def fails(_: Pause) -> None:
+        raise KeyError
+
+    broken = PausedCall(fails, "call")
+    with pytest.raises(KeyError):
+        broken.resume()
+    assert broken.failed
+    for again in (broken.resume, broken.finish):
+        with pytest.raises(RuntimeError, match="has ended"):
+            again()
+    done = PausedCall(lambda _: 1, "call")
+    done.resume()
+    assert (done.failed, done.finish()) == (False, 1)
+
+
 @pytest.mark.skipif(calls._openmp() is None, reason="another OpenMP")
 def test_a_paused_call_keeps_no_openmp_threads() -> None:
     before = torch.get_num_threads()
