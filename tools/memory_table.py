@@ -6,10 +6,11 @@ python tools/memory_table.py --check  exits with 1 when the part is out of date
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import page_part
 
 from engine.contract import OutOfMemory, Profile
 from engine.diffusion.memory.plan import plan
@@ -52,20 +53,6 @@ STORED: Mapping[str, StoredWeights] = {
     "sd15": StoredWeights({"unet": "fp32", "text_encoder": "fp32", "vae": "fp32"}),
 }
 """Models whose files are not in bf16, and have to be converted in main memory."""
-
-
-def main() -> int:
-    """Rewrite or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    options = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    new = before + BEGIN + "\n" + "\n".join(tables()) + "\n\n" + END + after
-    if not options.check:
-        PAGE.write_text(new, encoding="utf-8")
-    return int(options.check and new != page)
 
 
 def tables() -> Iterator[str]:
@@ -136,4 +123,4 @@ def _cell(profile: Profile, side: int, gib: int, ram: int, *, bf16: bool = True,
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_part.main(__doc__, PAGE, BEGIN, END, lambda: "\n".join(tables()) + "\n\n"))

@@ -6,11 +6,12 @@ python tools/tree.py --check  exits with 1 when the part is out of date
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import page_part
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
@@ -39,19 +40,5 @@ def tree() -> str:
     return "".join(line for package in PACKAGES for line in rows(ROOT / package)) + "\n"
 
 
-def main() -> int:
-    """Rewrite or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    options = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    new = before + BEGIN + tree() + END + after
-    if not options.check:
-        PAGE.write_text(new, encoding="utf-8")
-    return int(options.check and new != page)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_part.main(__doc__, PAGE, BEGIN, END, tree))
