@@ -123,4 +123,4 @@ def _cell(profile: Profile, side: int, gib: int, ram: int, *, bf16: bool = True,
 
 
 if __name__ == "__main__":
-    sys.exit(page_part.main(__doc__, PAGE, BEGIN, END, lambda: "\n".join(tables()) + "\n\n"))
+    sys.exit(page_part.main(__doc__, PAGE, BEGIN, END, lambda: "\n" + "\n".join(tables()) + "\n\n"))
