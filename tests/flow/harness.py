@@ -101,6 +101,7 @@ class Bot:
             owners=self.owners,
             access_modes=self.access,
             edit_model=self.engine.edit_model(),
+            loras=self.engine.loras,
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
         await self.dispatch.start()

@@ -22,6 +22,8 @@ from bot.privacy import exports
 from bot.privacy.deletion import forget
 from bot.privacy.store import exports as export_rows
 from bot.storage import pictures
+from engine.contract import LoraInfo
+from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
 from tests.fakes.surface import ABLE
 from tests.flow.conftest import Make
@@ -130,6 +132,17 @@ async def test_every_column_of_jobs_and_pictures_is_exported_or_internal(make: M
         assert stored[table] - internal.keys() - FILE_COLUMNS == stored[table] & row.keys(), table
     assert (drawn["notes"], drawn["device"], drawn["setup"]) == (["prompt_cut"], "cpu", "abc")
     assert (exported["state"], exported["private"]) == ("delivered", False)
+
+
+async def test_loras_are_exported_by_name_and_weight(make: Make) -> None:
+    bot = await make(engine=FakeEngine(loras=(LoraInfo("ink", "Ink"), LoraInfo("pixel", "Pixel"))))
+    job = await bot.ask("an apple <lora:pixel:0.8> <lora:ink:-0.5>")
+    await bot.delivered(job.id)
+    await exports.request_export(bot.ctx, bot.actor(), ref())
+    await bot.until(lambda: sent(bot))
+    files = unpacked(*sent(bot))
+    (jobs,) = [json.loads(data) for name, data in files.items() if name.startswith("jobs-")]
+    assert jobs[0]["loras"] == [{"name": "pixel", "weight": 0.8}, {"name": "ink", "weight": -0.5}]
 
 
 async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from bot.core.messages import Address
 from bot.storage import data_files, inputs, jobs, pictures
 from bot.storage.database import Tx
@@ -263,7 +265,7 @@ def _files(job: dict[str, object], folder: str) -> list[ExportFile]:
         picture["file"] = f"pictures/easel-{job['id']}-{picture['index'] + 1}.png"
         files.append(ExportFile(picture["file"], f"{folder}/{path}"))
     references = job.pop("references")
-    assert isinstance(references, tuple)
+    assert isinstance(references, list)
     sources = dict.fromkeys((str(job.pop("image")), str(job.pop("mask")), *references))
     if job["parent_id"] is None:
         files += [ExportFile(n, n) for n in sources if n.startswith(f"{inputs.FOLDER}/") and n != inputs.DELETED]
@@ -277,6 +279,6 @@ async def _dicts(tx: Tx, sql: str, *values: object) -> list[dict[str, object]]:
 
 
 def _converted(row: dict[str, Any], columns: Iterable[Column]) -> dict[str, object]:
-    """Return a row with its columns' values as fields hold them: JSON lists as tuples, 0 and 1 as booleans."""
-    read = {column.name: column.converter.read(row[column.name]) for column in columns if column.converter}
+    """Return a row with its columns' values as fields hold them, written in JSON: lists, objects and booleans."""
+    read = {c.name: to_jsonable_python(c.converter.read(row[c.name])) for c in columns if c.converter}
     return row | read
