@@ -17,6 +17,14 @@ from tests.unit.adapters.web.harness import WebHarness
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DONE = "return document.querySelectorAll('.job[data-tone=\"done\"]').length === arguments[0]"
+FITS = """
+const select = document.querySelector('#sampler');
+const style = getComputedStyle(select);
+const pen = new OffscreenCanvas(1, 1).getContext('2d');
+pen.font = style.font;
+const text = pen.measureText(select.selectedOptions[0].text).width;
+return text + parseFloat(style.paddingLeft) + parseFloat(style.paddingRight) <= select.clientWidth;
+"""
 
 
 @pytest.fixture
@@ -41,6 +49,7 @@ async def test_a_sampler_and_a_clip_skip_are_chosen_and_drawn_with(
         browser.write("prompt", "a red apple")
         browser.one("#advanced summary").click()
         assert offered(browser) == [own, *(name for name in sd15().samplers if name != "Euler")]
+        assert browser.js(FITS)
         Select(browser.one("#sampler")).select_by_visible_text("DPM++ 2M Karras")
         browser.write("clip-skip", "13")
         browser.one("#draw").click()
