@@ -85,7 +85,7 @@ async def _prompt(ctx: AppContext, invocation: Invocation) -> Card:
     return Card(
         Tone.INFO,
         text(locale, "card.prompt"),
-        prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0]),
+        prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0], ctx.loras()),
         notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
         private=True,
         final=True,

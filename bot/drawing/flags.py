@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,9 +15,9 @@ from bot.core.errors import BadInput
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.texts import invisible, nearest, shown
 from bot.drawing import prompt_syntax
-from bot.drawing.model_rules import CONTROL_WEIGHT
+from bot.drawing.model_rules import CONTROL_WEIGHT, find_lora
 from bot.drawing.styles import Style
-from engine.contract import LoraRequest, Profile
+from engine.contract import LoraInfo, LoraRequest, Profile
 
 # Signs and Latin, Cyrillic and Greek letters that people type or paste as a multiplication sign or a colon.
 _TIMES = "xX×✕✖✗✘⨉⨯╳*хХχΧ"
@@ -388,7 +388,13 @@ def is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in {"W", "F"}
 
 
-def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | None, default: Profile) -> str:
+def prompt_line(
+    request: DrawRequest,
+    profile: Profile | None,
+    style: Style | None,
+    default: Profile,
+    loras: Sequence[LoraInfo] = (),
+) -> str:
     """Return a request as its author could type it.
 
     The picture that it starts from, its mask, references and a variation have no flags; what stands in for them is left
@@ -399,6 +405,7 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
         profile: Its model; None when it is not there any more. Values that are the model's own defaults are left out.
         style: Its style; None when it has none, or when the style is not there any more.
         default: The model that is used where none is named.
+        loras: The LoRAs that requests may name; a style may name them by their titles.
     """
     flags = [f"--size {request.width}x{request.height}", f"--seed {request.seed}"]
     if request.count > 1:
@@ -414,7 +421,7 @@ def prompt_line(request: DrawRequest, profile: Profile | None, style: Style | No
     negative = _without_style(request.negative, style)
     if negative and (profile is None or negative != profile.negative_default):
         flags.append(f"--no {_in_quotes(negative)}")
-    flags += [f"--lora {_written_lora(lora)}" for lora in (*request.loras, *_without_loras(request, style))]
+    flags += [f"--lora {_written_lora(lora)}" for lora in (*request.loras, *_without_loras(request, style, loras))]
     if request.sampler:
         flags.append(f"--sampler {_in_quotes(request.sampler)}")
     if request.clip_skip:
@@ -438,11 +445,11 @@ def missing_from_line(request: DrawRequest) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _without_loras(request: DrawRequest, style: Style | None) -> list[LoraRequest]:
+def _without_loras(request: DrawRequest, style: Style | None, known: Sequence[LoraInfo]) -> list[LoraRequest]:
     """Return the LoRAs of the style that the request leaves out, with the weight that leaves them out."""
-    named = {prompt_syntax.lora_key(lora.name) for lora in request.loras}
-    found = () if style is None else style.loras
-    return [LoraRequest(lora.name, 0.0) for lora in found if prompt_syntax.lora_key(lora.name) not in named]
+    named = {lora.name for lora in request.loras}
+    found = () if style is None else (find_lora(lora.name, known) for lora in style.loras)
+    return [LoraRequest(lora.name, 0.0) for lora in found if lora is not None and lora.name not in named]
 
 
 def _written_lora(lora: LoraRequest) -> str:

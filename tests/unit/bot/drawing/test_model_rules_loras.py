@@ -40,6 +40,7 @@ LORAS = (
 )
 STYLES = {
     "pixels": Style("pixels", "pixels of {prompt}", "", (TypedLora("Pixel Art", "0.9"), TypedLora("ink"))),
+    "titled": Style("titled", loras=(TypedLora("Pixel Art XL", "0.9"), TypedLora("ink"))),
     "lost": Style("lost", loras=(TypedLora("gone"),)),
 }
 
@@ -61,6 +62,8 @@ def ask(prompt: str, loras: tuple[LoraInfo, ...] = LORAS, model: str | None = No
         ("a cat <lora:ink:0.5> --lora oil --lora ink:2", [("ink", 2.0), ("oil", 1.0)]),
         ("a cat --lora ink:0", []),
         ("a cat --style pixels", [("pixel-art", 0.9), ("ink", 1.0)]),
+        ("a cat --style titled", [("pixel-art", 0.9), ("ink", 1.0)]),
+        ("a cat --style titled --lora pixel-art:0", [("ink", 1.0)]),
         ("a cat --style pixels --lora pixel-art:0.2", [("pixel-art", 0.2), ("ink", 1.0)]),
         (
             "a cat --style pixels --lora ink:0 --lora oil --lora sketch",
@@ -73,7 +76,7 @@ def test_loras_are_taken_with_their_weights(typed: str, loras: list[tuple[str, f
     assert request.loras == tuple(LoraRequest(*lora) for lora in loras)
     assert request.typed == "a cat"
     # The line that asks for it again asks for the same.
-    line = prompt_line(request, MODEL, STYLES.get(request.style), MODEL)
+    line = prompt_line(request, MODEL, STYLES.get(request.style), MODEL, LORAS)
     assert ask(line) == request
 
 
