@@ -112,7 +112,7 @@ def help_card(
     *,
     lora: str = "",
 ) -> Card:
-    """Return the help card.
+    """Return the help card of chats. Flags that need a picture are left out, since chats take none.
 
     Args:
         profiles: The models; the first is the default.
@@ -135,8 +135,6 @@ def help_card(
         lines.append(("help.sampler", {"example": f'"{model.samplers[1]}"', "known": list_names(model.samplers)}))
     if model.prompt_syntax:
         lines.append(("help.syntax", {"skip": model.clip_skip}))
-    if model.controls:
-        lines.append(("help.control", {"example": model.controls[0], "known": ", ".join(model.controls)}))
     if model.negative is not NegativePromptSupport.NEVER:
         lines.append(("help.no", {}))
     if styles:

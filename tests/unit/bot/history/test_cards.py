@@ -52,7 +52,7 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale, lora="ink").notes)
-    # Strength needs a starting picture, which nothing takes yet; the demo has no CLIP and no ControlNets.
+    # Chats take no pictures, which strength and control need; the demo has no CLIP.
     assert set(re.findall(r"--([a-z-]+)", notes)) == set(flags.FLAG_NAMES) - {
         "strength",
         "clip-skip",
@@ -70,12 +70,11 @@ def test_help_names_what_models_with_clip_read() -> None:
     assert '--sampler "Euler a"' in notes
 
 
-def test_help_names_the_control_pictures_that_the_model_follows() -> None:
+def test_help_leaves_out_control_which_needs_a_picture() -> None:
     profile = replace(sdxl(), controls=("canny", "depth"))
     notes = "\n".join(help_card((profile,), (), tuple(PRESET_RATIOS), 4, "en").notes)
-    assert "--control canny" in notes
-    assert "(kinds: canny, depth)" in notes
-    assert "--control-weight" in notes
+    assert "--sampler" in notes
+    assert "--control" not in notes
 
 
 def test_help_leaves_out_what_the_model_ignores() -> None:
