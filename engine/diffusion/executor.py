@@ -234,7 +234,10 @@ class StepExecutor:
             failure = engine_error(error)
         if failure is not None:
             # Outside of the except block, which keeps the failed call's tensors alive.
-            if not self._room_made(failure, request.recipe.model):
+            if self._room_made(failure, request.recipe.model):
+                # A reader that has failed is at its end, and would give no pictures.
+                request.restart(request.precision)
+            else:
                 self._fail(request, failure)
             return False
         request.seconds += elapsed.seconds
