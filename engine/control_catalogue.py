@@ -97,7 +97,7 @@ def config_of(tensors: Mapping[str, TensorInfo]) -> Mapping[str, object]:
     names = {name.removeprefix(_PREFIX) for name in tensors}
     for family in specs().values():
         if family.control_marker and (marker := tensors.get(family.control_marker)) is not None:
-            return {_CLASS: family.controlnet, family.keys.width_key: marker.shape[0]}
+            return {_CLASS: family.controlnet, family.keys.width_key: next(iter(marker.shape), 0)}
     if not names & _HINTS:
         return {}
     unet = next(family for family in specs().values() if family.denoiser == "unet" and family.controlnet)
@@ -115,7 +115,8 @@ def family_of(config: Mapping[str, object]) -> FamilySpec | None:
     for family in specs().values():
         if not family.controlnet or config.get(_CLASS) != family.controlnet:
             continue
-        if config.get(family.keys.width_key) in family.keys.unsupported:
+        width = config.get(family.keys.width_key)
+        if isinstance(width, int) and width in family.keys.unsupported:
             continue
         if all(config.get(key) == value for key, value in family.controlnet_config.items()):
             return family

@@ -32,8 +32,8 @@ _NAME = re.compile(r"[^\W_][\w.-]{0,79}")
 _STRANGE = re.compile(r"[^\w.-]+")
 _MAX_TRIGGERS = 8
 _MAX_TRIGGER_CHARS = 80
-_COMMON = 0.9
-"""Share of a training set's captions from which a tag counts as a trigger word."""
+_COMMON_PERCENT = 90
+"""Percent of a training set's captions from which a tag counts as a trigger word."""
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +219,8 @@ def _spec(name: str, path: Path) -> LoraSpec:
     if not any(map(LORA_TENSORS.search, tensors)):
         raise UnknownLora(f"{path} is no LoRA, by the names of its tensors; {_instead(tensors)}.")
     family = lora_family(tensors, metadata)
-    title = _one_line(metadata.get("modelspec.title", "")) or path.stem
+    # A file's name may have bytes that are no text.
+    title = _one_line(metadata.get("modelspec.title", "")) or _one_line(path.stem) or name
     info = LoraInfo(name, title[:MAX_TITLE], _triggers(metadata), "" if family is None else family.name)
     return LoraSpec(info, str(path), _clip_skip(metadata))
 
@@ -262,7 +263,9 @@ def _tags(metadata: Mapping[str, str]) -> Iterable[str]:
         for tag, count in numbers.items():
             counts[tag] = counts.get(tag, 0) + count
     return sorted(
-        (tag for tag, count in counts.items() if count >= max(2, images * _COMMON)), key=lambda tag: -counts[tag]
+        # Whole numbers: a file may state some that no float holds.
+        (tag for tag, count in counts.items() if count >= 2 and count * 100 >= images * _COMMON_PERCENT),
+        key=lambda tag: -counts[tag],
     )
 
 

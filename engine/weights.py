@@ -217,7 +217,7 @@ def _tensors(path: Path, found: object, room: int) -> Mapping[str, TensorInfo]:
                 tuple(map(int, entry["shape"])),
                 map(int, entry["data_offsets"]),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):  # the last for Infinity, which is no JSON
             raise UnknownModel(_damaged(path, f"its entry {name[:80]!r} can't be read")) from None
         bits = _bits(str(kind))
         if bits and (stop - begin) * 8 != math.prod(shape) * bits:

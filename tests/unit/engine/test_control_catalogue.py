@@ -146,6 +146,15 @@ def test_a_mistake_in_a_table_is_one_sentence_and_the_others_stay(tmp_path: Path
     assert "\n" not in problem
 
 
+def test_widths_that_are_no_numbers_stop_nothing(tmp_path: Path) -> None:
+    folder(tmp_path / "good", cross_attention_dim=768)
+    folder(tmp_path / "list", cross_attention_dim=[768, 768])
+    write(tmp_path / "scalar.safetensors", {"control_all_x_embedder.2-1.weight": ()})
+    sources = {"good": "good", "list": "list", "scalar": "scalar.safetensors"}
+    found = read(tmp_path, "".join(f"[control.{n}]\nkind = '{n}'\nsource = '{s}'\n" for n, s in sources.items()))
+    assert {spec.name: spec.width for spec in found.specs} == {"good": 768, "list": 0, "scalar": 0}
+
+
 def test_a_table_that_can_not_be_used_is_among_the_problems_of_the_models(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text("[control.x]\nkind = 'canny'\nsource = 'gone'\n")
     found = catalogue.read_catalogue("demo", "", str(tmp_path / "models.toml"))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,6 +171,32 @@ def test_broken_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert "the name good is taken" in said
     assert "___.safetensors: its name can't be typed" in said
     assert len(found.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "metadata", "kept"),
+    [
+        ({"shape": [math.inf]}, {}, False),
+        ({}, {"ss_tag_frequency": json.dumps({"folder": {"cat": 10**400}})}, True),
+    ],
+)
+def test_numbers_that_are_too_large_stop_nothing(
+    tmp_path: Path, entry: dict[str, object], metadata: dict[str, str], kept: bool
+) -> None:
+    write(tmp_path / "good.safetensors", SDXL)
+    layer = {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]} | entry
+    header = json.dumps({"__metadata__": metadata, "a.lora_down.weight": layer}).encode()
+    (tmp_path / "strange.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    found = read_loras(str(tmp_path), "")
+    assert infos(found).keys() == ({"good", "strange"} if kept else {"good"})
+    said = "its entry 'a.lora_down.weight' can't be read"
+    assert [said in problem for problem in found.problems] == ([] if kept else [True])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have texts as names")
+def test_a_name_that_is_no_text_gives_a_title_that_is_one(tmp_path: Path) -> None:
+    write(tmp_path / os.fsdecode(b"caf\xe9 noir.safetensors"), SDXL)
+    assert infos(read_loras(str(tmp_path), ""))["caf-noir"].title == "caf noir"
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
