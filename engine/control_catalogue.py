@@ -60,6 +60,7 @@ class ControlCatalogue:
 def read_controls(models_file: str) -> ControlCatalogue:
     """Return the ControlNets of ``models.toml``. Mistakes are returned and never raised.
 
+    That the whole file can't be read is reported with its models.
     Reads a config or a header of each, so call it at start-up and not on an event loop.
 
     Args:
@@ -67,7 +68,11 @@ def read_controls(models_file: str) -> ControlCatalogue:
     """
     found: list[ControlSpec] = []
     problems: list[str] = []
-    for name, table in named_tables(models_file, CONTROL):
+    try:
+        tables = dict(named_tables(models_file, CONTROL))
+    except UnknownModel:
+        return ControlCatalogue()
+    for name, table in tables.items():
         try:
             spec = _Table(Path(models_file), name, table).spec()
             for other in found:

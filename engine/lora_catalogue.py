@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,7 +64,8 @@ def read_loras(folder: str, models_file: str) -> LoraCatalogue:
     """Return every LoRA that requests may name. Mistakes are returned and never raised.
 
     Reads the header of each file, so call it at start-up and not on an event loop. A table of ``models.toml`` describes
-    a file of the folder or another one; its name replaces that of the folder's file.
+    a file of the folder or another one; its name replaces that of the folder's file. Where a table has a mistake, its file
+    is left out, and where all of ``models.toml`` can't be read, the whole folder: a table may say who may use a file.
 
     Args:
         folder: ``EASEL_LORA_DIR``; empty for none. A LoRA is named after its file, in lower case.
@@ -72,12 +74,19 @@ def read_loras(folder: str, models_file: str) -> LoraCatalogue:
     found: dict[str, LoraSpec] = {}
     problems: list[str] = []
     files = _files(folder, problems)
-    described = set()
-    for name, table in named_tables(models_file, LORA):
+    try:
+        tables = dict(named_tables(models_file, LORA))
+    except UnknownModel as e:
+        if files:
+            problems.append(f"{str(e).rstrip('.')}; it may say who may use the LoRAs of {folder}, so none is offered.")
+        return LoraCatalogue((), tuple(problems))
+    described: set[str] = set()
+    for name, table in tables.items():
         try:
             found[name] = spec = _described(Path(models_file), name, table, files)
         except UnknownLora as e:
             problems.append(str(e))
+            described.update(map(_real, _files_of(Path(models_file), name, table, files)))
         else:
             described.add(_real(spec.path))
     for name, path in files.items():
@@ -116,7 +125,7 @@ def _files(folder: str, problems: list[str]) -> dict[str, Path]:
     if len(paths) > MAX_LORAS:
         problems.append(f"EASEL_LORA_DIR: {folder} holds {len(paths)} LoRAs; only the first {MAX_LORAS} are read.")
     for path in paths[:MAX_LORAS]:
-        name = _STRANGE.sub("-", path.stem.lower()).strip("-._")
+        name = _typed(path.stem)
         if not _NAME.fullmatch(name):
             problems.append(f"{path}: its name can't be typed; name it with letters and digits, at most 80.")
         elif name in found:
@@ -124,6 +133,20 @@ def _files(folder: str, problems: list[str]) -> dict[str, Path]:
         else:
             found[name] = path
     return found
+
+
+def _typed(name: str) -> str:
+    """Return a file's name as people type it."""
+    return _STRANGE.sub("-", name.lower()).strip("-._")
+
+
+def _files_of(models_file: Path, name: str, table: object, files: Mapping[str, Path]) -> Iterator[Path]:
+    """Return the files that a table with a mistake may be about: the one that it names, and the one of its name."""
+    if (path := files.get(_typed(name))) is not None:
+        yield path
+    if isinstance(table, dict) and isinstance(file := table.get("file"), str):
+        with suppress(ValueError):
+            yield absolute(models_file.parent, file)
 
 
 def _real(path: str | Path) -> str:

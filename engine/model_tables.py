@@ -57,20 +57,18 @@ def tables(path: Path) -> Mapping[str, object]:
 
 
 def named_tables(models_file: str, kind: str) -> Iterator[tuple[str, object]]:
-    """Yield the tables of ``LORA`` or ``CONTROL`` by name; nothing where the file can't be read.
-
-    What can't be read is reported with the models of the same file. Something else than tables has the name "".
+    """Yield the tables of ``LORA`` or ``CONTROL`` by name. Something else than tables has the name "".
 
     Args:
         models_file: Path of ``models.toml``; it may be missing or empty.
         kind: ``LORA`` or ``CONTROL``.
+
+    Raises:
+        UnknownModel: As ``tables``.
     """
     if not models_file:
         return
-    try:
-        found = tables(Path(models_file)).get(kind, {})
-    except UnknownModel:
-        return
+    found = tables(Path(models_file)).get(kind, {})
     if isinstance(found, dict):
         yield from found.items()
     else:

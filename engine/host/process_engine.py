@@ -69,7 +69,7 @@ class ProcessEngine:
 
     Raises:
         UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that can
-            edit, or ``config.upscaler`` no file of weights. Reads a few small files.
+            edit, or ``config.upscaler`` no file of weights. Reads small files, and the header of each LoRA.
     """
 
     def __init__(

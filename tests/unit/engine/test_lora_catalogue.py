@@ -154,6 +154,37 @@ def test_a_mistake_in_a_table_is_one_sentence_and_the_others_stay(tmp_path: Path
     assert infos(found).keys() == (set() if table.startswith("lora") else {"good"})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[lora.pixel]\nwho = ['admins']\ntriger = 'pixel art'\n",
+        "[lora.Pixel]\nwho = ['admins']\n",
+        "[lora.mine]\nfile = 'loras/pixel.safetensors'\nwho = 'admins'\nweight = 3\n",
+        "lora.pixel = 'admins'\n",
+    ],
+)
+def test_a_file_whose_table_has_a_mistake_is_not_offered_to_everyone(tmp_path: Path, text: str) -> None:
+    folder, own = tmp_path / "loras", tmp_path / "models.toml"
+    write(folder / "pixel.safetensors", SDXL)
+    write(folder / "other.safetensors", SDXL)
+    own.write_text(text)
+    found = read_loras(str(folder), str(own))
+    assert infos(found).keys() == {"other"}
+    assert len(found.problems) == 1
+
+
+def test_no_file_is_offered_while_models_toml_can_not_be_read(tmp_path: Path) -> None:
+    folder, own = tmp_path / "loras", tmp_path / "models.toml"
+    write(folder / "pixel.safetensors", SDXL)
+    own.write_text("[lora.pixel]\nwho = ['admins'\n")
+    found = read_loras(str(folder), str(own))
+    assert found.specs == ()
+    (problem,) = found.problems
+    assert problem.startswith(f"{own} can't be read as TOML")
+    assert problem.endswith(f"it may say who may use the LoRAs of {folder}, so none is offered.")
+    assert read_loras("", str(own)) == LoraCatalogue()
+
+
 def test_broken_files_are_left_out_and_named(tmp_path: Path) -> None:
     write(tmp_path / "good.safetensors", SDXL)
     whole = (tmp_path / "good.safetensors").read_bytes()
