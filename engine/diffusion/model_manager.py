@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -354,7 +355,7 @@ class ModelManager:
             )
             raise failed
         if self._backoffs[key].resting:
-            raise LoadError(self._refused[key])
+            raise LoadError(copy(self._refused[key]))
         # Another precision of the same model must not move it from the card to the much slower CPU.
         stay = same is not None and bool(precision) and (same.model.memory is None or same.model.memory.plan.on != CPU)
         leaving = self._leaving(spec, precision, what, stay=stay)
@@ -380,7 +381,8 @@ class ModelManager:
         else:
             # Each further try would unload a model that works.
             self._backoffs[key].fail()
-            self._refused[key] = failed.error
+            # An error that was raised holds the frames that it went through, with their requests.
+            self._refused[key] = copy(failed.error)
             self._put_back(last, what, failed.error)
         raise failed
 

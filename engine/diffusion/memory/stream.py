@@ -114,6 +114,8 @@ def stream(part: nn.Module, device: torch.device) -> None:
                 if parameter is not None:
                     module._parameters[name] = _parameter(parameter.detach().to(device))  # noqa: SLF001
     HookRegistry.check_if_exists_or_initialize(part).register_hook(_PartHook(streamer), _PART_HOOK)
+    # Hooks of diffusers are not called when the part fails.
+    part.register_forward_hook(streamer.ended, always_call=True)
 
 
 _Slot = tuple[nn.Module, str, nn.Parameter]
@@ -194,8 +196,12 @@ class _Streamer:
         self._placed: set[_Block] = set()
         self._ahead: dict[_Block, tuple[Tensor, Any]] = {}
 
+    def ended(self, *_: object) -> None:
+        """Give back what a call of the part has on the device, after a failure too."""
+        self.restart()
+
     def restart(self) -> None:
-        """Forget what a call that failed left behind."""
+        """Forget what an earlier call left behind."""
         for block in self._placed:
             block.offload()
         self._placed.clear()
@@ -266,10 +272,6 @@ class _PartHook(ModelHook):  # type: ignore[misc] # diffusers has no types
     def pre_forward(self, _module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         self._streamer.restart()
         return args, kwargs
-
-    def post_forward(self, _module: nn.Module, output: Any) -> Any:
-        self._streamer.restart()
-        return output
 
 
 def _slots(module: nn.Module) -> Iterator[_Slot]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -267,6 +269,23 @@ def test_what_burst_is_not_tried_at_each_request(manager: ModelManager, loads: L
     loads.bursts = set()
     manager.family(SECOND)
     assert manager.loaded == "two"
+
+
+def test_a_refusal_keeps_nothing_of_the_requests_that_got_it(manager: ModelManager, loads: Loads) -> None:
+    manager.family(KIND)
+    loads.bursts = {"two auto"}
+
+    def refused() -> weakref.ref[object]:
+        request = Toy()  # a local variable of a frame in the error's traceback
+        try:
+            manager.family(SECOND)
+        except OutOfMemory:
+            return weakref.ref(request)
+        pytest.fail("two was loaded")
+
+    requests = [refused() for _ in range(3)]
+    gc.collect()
+    assert [request() for request in requests] == [None] * 3
 
 
 def test_with_nothing_to_unload_it_is_tried_each_time(manager: ModelManager, loads: Loads, tells: LoadListener) -> None:

@@ -161,6 +161,35 @@ def test_after_a_call_that_failed_it_computes_the_same(net: Net) -> None:
     assert len(storages(net.blocks[0])) == 1
 
 
+def test_a_call_that_failed_leaves_no_copies_on_the_device(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[weakref.ref[Tensor]] = []
+    copied = streaming._Streamer._copied
+
+    def recorded(streamer: Any, block: Any) -> tuple[Tensor, Any]:
+        flat, event = copied(streamer, block)
+        copies.append(weakref.ref(flat))
+        return flat, event
+
+    monkeypatch.setattr(streaming._Streamer, "_copied", recorded)
+    stream(net, CPU)
+    with torch.no_grad():
+        net(WORDS)
+
+        def fails(*_: object) -> None:
+            assert [copy for copy in copies if copy() is not None], "a block and the one after it are there"
+            raise RuntimeError("no memory")
+
+        second: Any = net.blocks[1]
+        second[1].forward = fails
+        with pytest.raises(RuntimeError):
+            net(WORDS)
+    gc.collect()
+    assert [copy() for copy in copies if copy() is not None] == []
+    assert {parameter.untyped_storage().data_ptr() for parameter in net.blocks[1].parameters()} == storages(
+        net.blocks[1]
+    )
+
+
 def test_memory_is_given_back_with_the_model() -> None:
     net = Net()
     stream(net, CPU)
