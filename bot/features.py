@@ -24,4 +24,4 @@ COMMANDS = Registry(
         *accounts.COMMANDS,
     )
 )
-"""Every command but ``draw``, ``history``, ``cancel`` and ``help``, which every surface has in its own form."""
+"""Every command but ``history``, ``cancel`` and ``help``, which every surface has in its own form."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from bot.access import newcomers as gate
 from bot.cards import i18n, job_card
 from bot.cards.job_buttons import Stage
 from bot.commands import parser
-from bot.commands.model import Command, Invocation
+from bot.commands.model import Arg, Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.cards import ButtonPress, Card
@@ -31,9 +32,10 @@ from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission
+from bot.drawing import admission, suggestions
 from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.styles import BUILT_IN, Style
+from bot.drawing.suggestions import Suggestion
 from bot.history import cards as history_cards
 from bot.history import listing, queries
 from bot.history import service as history_service
@@ -46,6 +48,8 @@ from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
 from engine.contract import READY, Engine, EngineState, LoraInfo, Profile
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +309,17 @@ class Studio:
             return (await self._shown(result.new)).card
         assert result.card is not None, f"{invocation.command.name} has no answer"
         return result.card
+
+    async def suggest(
+        self, actor: Actor, place: Place, arg: Arg, typed: str, *, given: Mapping[str, str]
+    ) -> tuple[Suggestion, ...]:
+        """Return values that fit what was typed of an argument so far; ``given`` has the other ones. Never raises."""
+        try:
+            return await suggestions.suggest(self._ctx, actor, place, arg, typed, given=given)
+        except Exception:
+            # Who types has no use for a refusal here; what they send is checked.
+            log.exception("nothing was suggested for %s", arg.name)
+            return ()
 
     def find_command(self, name: str, typed: str) -> tuple[Command, str]:
         """Return the command that a typed line means (``quota``, ``set 20/day``) and the rest of it. Raises BadInput."""

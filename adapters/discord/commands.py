@@ -16,13 +16,9 @@ from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, lo
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
-from bot.commands.model import Arg, ArgType, Command, Invocation
-from bot.core.requests import DrawForm
+from bot.commands.model import NO, SUGGESTED, YES, Arg, ArgType, Command, Invocation
 from bot.features import COMMANDS
 from bot.studio import Studio
-
-CHOICES, CHOICE_CHARS = 25, 100
-OPTIONS = ("prompt", "size", "count", "seed", "negative", "private")
 
 
 class CatalogueTranslator(app_commands.Translator):
@@ -89,77 +85,29 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         return locale_str(self._studio.text(key, "en"), key=key)
 
     def _build(self) -> list[app_commands.Command[app_commands.Group, ..., None] | app_commands.Group]:
-        names = {o: locale_str(o, key=f"discord.option.{o}") for o in OPTIONS}
-
-        @app_commands.rename(**names)
-        @app_commands.describe(
-            prompt=self._about("discord.option.prompt.about"),
-            size=self._about("discord.option.size.about"),
-            count=self._about("discord.option.count.about"),
-            seed=self._about("discord.option.seed.about"),
-            negative=self._about("discord.option.negative.about"),
-            private=self._about("discord.option.private.about"),
-        )
-        @app_commands.autocomplete(size=self._sizes)
-        async def draw(  # noqa: PLR0917 - discord.py passes them by name
-            interaction: discord.Interaction,
-            prompt: str,
-            size: str | None = None,
-            count: app_commands.Range[int, 1, LIMITS.max_count] | None = None,
-            seed: str | None = None,
-            negative: str | None = None,
-            private: bool | None = None,
-        ) -> None:
-            form = DrawForm(
-                prompt=prompt,
-                size=size,
-                count=None if count is None else str(count),
-                seed=seed,
-                negative=negative,
-                private=private,
-            )
-            await self._draw(interaction, form)
-
         async def history(interaction: discord.Interaction) -> None:
             await self._history(interaction)
 
         async def help_(interaction: discord.Interaction) -> None:
             await self._help(interaction)
 
-        plain = (("draw", draw), ("history", history), ("help", help_))
+        plain = (("history", history), ("help", help_))
         return [
             *(
                 app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
                 for name, callback in plain
             ),
-            *build_commands(self._about, self._registry_command),
+            *build_commands(self._about, self._registry_command, self._suggest),
         ]
 
-    async def _sizes(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        """Suggest the model's sizes; other values may be typed as well."""
-        presets = self._studio.profiles()[0].presets
-        locale = locale_of(interaction.locale)
-        named = {n: f"{self._studio.text(f'discord.size.{n}', locale)} · {w}×{h}" for n, (w, h) in presets.items()}
-        wanted = typed.strip().casefold()
+    async def _suggest(self, interaction: discord.Interaction, arg: Arg, typed: str) -> list[app_commands.Choice[Any]]:
+        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        given = picked(vars(interaction.namespace)).args
+        whole = arg.type is ArgType.JOB  # the one option of numbers that is suggested
         return [
-            app_commands.Choice(name=label[:CHOICE_CHARS], value=name)
-            for name, label in named.items()
-            if wanted in f"{name} {label}".casefold()
-        ][:CHOICES]
-
-    async def _draw(self, interaction: discord.Interaction, form: DrawForm) -> None:
-        private = bool(form.private)
-        actor, place, ref = (
-            actor_of(interaction, self._owners),
-            place_of(interaction),
-            ref_of(interaction, private=private),
-        )
-
-        async def work() -> InteractionAnswer:
-            shown = await self._studio.draw(actor, place, form, ref)
-            return InteractionAnswer(shown.card, shown.job_id)
-
-        await self._replies.respond(interaction, ref, actor.locale, work(), private=private)
+            app_commands.Choice(name=one.label, value=int(one.value) if whole else one.value)
+            for one in await self._studio.suggest(actor, place, arg, typed, given=given)
+        ]
 
     async def _history(self, interaction: discord.Interaction) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
@@ -182,7 +130,9 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self, interaction: discord.Interaction, command: Command, values: Mapping[str, object]
     ) -> None:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        given, ref = picked(values), ref_of(interaction, private=command.private)
+        given = picked(values)
+        private = command.private or given.args.get("private") == YES
+        ref = ref_of(interaction, private=private)
         invocation = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
 
         async def work() -> InteractionAnswer:
@@ -192,7 +142,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
             # Everybody may see a new setting; a refusal is private.
             return InteractionAnswer(replace(card, private=command.private))
 
-        await self._replies.respond(interaction, ref, actor.locale, work(), private=command.private)
+        await self._replies.respond(interaction, ref, actor.locale, work(), private=private)
 
     async def _notice(self, interaction: discord.Interaction, work: Awaitable[InteractionAnswer]) -> None:
         ref = ref_of(interaction, private=True)
@@ -200,6 +150,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
 
 
 Answering: TypeAlias = Callable[[discord.Interaction, Command, Mapping[str, object]], Awaitable[None]]
+Suggesting: TypeAlias = Callable[[discord.Interaction, Arg, str], Awaitable[list[Choice[Any]]]]
 About: TypeAlias = Callable[[str], locale_str]
 AppCommand: TypeAlias = app_commands.Command[Any, ..., None]
 
@@ -228,29 +179,40 @@ class ChannelTransformer(app_commands.Transformer):
 
 
 # Discord's client validates these before it sends an interaction.
+_NAME = app_commands.Range[str, 1, 200]
 _TYPES: Mapping[ArgType, Any] = {
     ArgType.TEXT: app_commands.Range[str, 1, 500],
     ArgType.WORD: app_commands.Range[str, 1, 100],
     ArgType.SPAN: app_commands.Range[str, 1, 40],
     ArgType.CHOICE: str,
+    ArgType.PROMPT: app_commands.Range[str, 1, 6000],
     ArgType.WHOLE: app_commands.Range[int, 1, MOST],
+    ArgType.DECIMAL: app_commands.Range[float, -MOST, MOST],
+    ArgType.SWITCH: bool,
+    ArgType.COUNT: app_commands.Range[int, 1, LIMITS.max_count],
+    ArgType.JOB: app_commands.Range[int, 1, MOST],
+    ArgType.MODEL: _NAME,
+    ArgType.STYLE: _NAME,
+    ArgType.LORA: _NAME,
+    ArgType.SIZE: _NAME,
     ArgType.PERSON: discord.User,
     ArgType.ROLE: discord.Role,
     ArgType.CHANNEL: ChannelTransformer,
 }
 
 
-def build_commands(about: About, answering: Answering) -> list[AppCommand | app_commands.Group]:
+def build_commands(about: About, answering: Answering, suggesting: Suggesting) -> list[AppCommand | app_commands.Group]:
     """Return a command for each name of one word, and a group for each first word of the others.
 
     Args:
         about: Returns the English text of a key with the key of its translations.
         answering: Runs a command with the values that discord.py passes.
+        suggesting: Returns what fits the value that is being typed.
     """
     built: dict[str, AppCommand | app_commands.Group] = {}
     for command in COMMANDS.typed:
         name, _, sub = command.name.partition(" ")
-        app_command = _command(command, sub or name, about, answering)
+        app_command = _command(command, sub or name, about, answering, suggesting)
         if not sub:
             built[name] = app_command
             continue
@@ -277,7 +239,7 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
     for name, value in values.items():
         if value is None:
             continue
-        found.args[name] = str(value.id) if isinstance(value, discord.abc.Snowflake) else str(value)
+        found.args[name] = _text(value)
         if isinstance(value, discord.User | discord.Member):
             found.names[name] = value.display_name
         elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
@@ -287,7 +249,19 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
     return found
 
 
-def _command(command: Command, name: str, about: About, answering: Answering) -> AppCommand:
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return YES if value else NO
+        case float():
+            return f"{value:g}"
+        case discord.abc.Snowflake():
+            return str(value.id)
+        case _:
+            return str(value)
+
+
+def _command(command: Command, name: str, about: About, answering: Answering, suggesting: Suggesting) -> AppCommand:
     callback = _callback(command, answering)
     if command.args:
         names = {arg.name: locale_str(arg.name, key=f"discord.option.{arg.name}") for arg in command.args}
@@ -297,8 +271,18 @@ def _command(command: Command, name: str, about: About, answering: Answering) ->
         )
     if chosen := {arg.name: _choices(arg, about) for arg in command.args if arg.type is ArgType.CHOICE}:
         callback = app_commands.choices(**chosen)(callback)
+    suggested = {arg.name: _suggestions(arg, suggesting) for arg in command.args if arg.type in SUGGESTED}
+    if suggested:
+        callback = app_commands.autocomplete(**suggested)(callback)
     key = f"discord.command.{command.name.replace(' ', '.')}"
     return app_commands.Command(name=name, description=about(key), callback=callback)
+
+
+def _suggestions(arg: Arg, suggesting: Suggesting) -> Callable[..., Coroutine[Any, Any, list[Choice[Any]]]]:
+    async def suggestions(interaction: discord.Interaction, typed: str | int) -> list[Choice[Any]]:
+        return await suggesting(interaction, arg, str(typed))
+
+    return suggestions
 
 
 def _choices(arg: Arg, about: About) -> list[Choice[str | int | float]]:
@@ -318,8 +302,16 @@ def _parameters(command: Command) -> Iterable[inspect.Parameter]:
     kind = inspect.Parameter.KEYWORD_ONLY
     yield inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
     for arg in sorted(command.args, key=lambda arg: not arg.required):
-        of_type = _TYPES[arg.type]
+        of_type = _TYPES[arg.type] if arg.limits is None else _limited(arg)
         if arg.required:
             yield inspect.Parameter(arg.name, kind, annotation=of_type)
         else:
             yield inspect.Parameter(arg.name, kind, annotation=Union[of_type, None], default=None)  # noqa: UP007 - discord.py reads no newer form
+
+
+def _limited(arg: Arg) -> Any:
+    assert arg.limits is not None
+    low, high = arg.limits
+    if arg.type is ArgType.DECIMAL:
+        return app_commands.Range[float, float(low), float(high)]
+    return app_commands.Range[int, int(low), int(high)]

@@ -161,17 +161,20 @@ class ChatMigrations:
         await self._studio.place_moved(NAME, str(message.migrate_from_chat_id), str(message.chat.id))
 
 
-FIRST_WORDS = tuple(dict.fromkeys(command.name.partition(" ")[0] for command in REGISTRY.typed))
-"""The first word of every command of the registry."""
+DRAWING = ("draw", "imagine")
+"""The commands of the registry whose line is handled like a plain prompt in a private chat."""
 
-COMMANDS = ("draw", "history", "cancel", "help", "start", *FIRST_WORDS)
+FIRST_WORDS = tuple(dict.fromkeys(c.name.partition(" ")[0] for c in REGISTRY.typed if c.name not in DRAWING))
+"""The first word of every other command of the registry."""
+
+COMMANDS = (*DRAWING, "history", "cancel", "help", "start", *FIRST_WORDS)
 """Every command."""
 
 
 def _menu(*permissions: Permission, personal: bool) -> tuple[str, ...]:
     listed = [c for c in REGISTRY.typed if c.listed and c.permission in permissions and (personal or not c.personal)]
     words = dict.fromkeys(command.name.partition(" ")[0] for command in listed)
-    return ("draw", "history", *words, "cancel", "help")
+    return tuple(dict.fromkeys(("draw", "history", *words, "cancel", "help")))
 
 
 IN_PRIVATE = _menu(Permission.ANYBODY, personal=True)
@@ -253,7 +256,7 @@ class MessageCommands:
         """Return the routes: commands everywhere, also in captions; plain text and other content only in private chats."""
         router = Router(name="messages")
         private = F.chat.type == ChatType.PRIVATE
-        router.message.register(self.draw, F.text, CommandFilter("draw"))
+        router.message.register(self.draw, F.text, CommandFilter(*DRAWING))
         router.message.register(self.history, F.text, CommandFilter("history"))
         router.message.register(self.cancel, F.text, CommandFilter("cancel"))
         router.message.register(self.help, F.text, CommandFilter("help", "start"))

@@ -33,7 +33,11 @@ class ArgType(StrEnum):
     """The type of an argument. Surfaces that have pickers offer them; elsewhere the value is typed.
 
     TEXT is the rest of the line. PERSON is a user id of the same platform (``platform:id`` names another), ROLE a role's
-    id, CHANNEL a channel's or chat's id, WHOLE a whole number, SPAN a duration such as ``3 days``, WORD one word.
+    id, CHANNEL a channel's or chat's id, WHOLE a whole number, DECIMAL a number, SWITCH yes or no (``YES`` and ``NO``),
+    SPAN a duration such as ``3 days``, WORD one word, COUNT a number of pictures, which each surface limits.
+
+    The core suggests values of these (``bot/drawing/suggestions.py``): PROMPT is the rest of the line, MODEL, STYLE and
+    LORA name one of them, SIZE is a preset, a ratio or pixels, and JOB is the number of one of the person's own jobs.
     """
 
     TEXT = "text"
@@ -43,17 +47,44 @@ class ArgType(StrEnum):
     ROLE = "role"
     CHANNEL = "channel"
     WHOLE = "whole"
+    DECIMAL = "decimal"
+    SWITCH = "switch"
     SPAN = "span"
+    COUNT = "count"
+    PROMPT = "prompt"
+    MODEL = "model"
+    STYLE = "style"
+    LORA = "lora"
+    SIZE = "size"
+    JOB = "job"
+
+
+SUGGESTED = frozenset({ArgType.PROMPT, ArgType.MODEL, ArgType.STYLE, ArgType.LORA, ArgType.SIZE, ArgType.JOB})
+"""The types whose values the core suggests."""
+
+YES, NO = "yes", "no"
+"""The values of a SWITCH."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """One argument of a command; ``choices`` for CHOICE alone."""
+    """One argument of a command.
+
+    Attributes:
+        name: Its name, also in the catalogues.
+        type: Its type.
+        required: Whether the command needs it.
+        choices: The values of a CHOICE.
+        limits: The least and the greatest number, for WHOLE and DECIMAL where they are the same for all models.
+        named: A typed line gives it as ``name=value`` alone, never by its position.
+    """
 
     name: str
     type: ArgType
     required: bool = True
     choices: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +105,8 @@ class Command:
         place_only: It acts on one place, never on the whole service. The terminal needs the place's id.
         admin_details: Anybody may use it, and its answer says more to admins.
         limited_tries: Wrong attempts are counted, and each refusal says how many are left. None is a repetition.
+        prompted: A typed line is its first argument whole: a prompt with flags such as ``--size 3:4``. The other
+            arguments are for surfaces that have a box for each.
         action: The action of its buttons, as in ``easel:<action>:<number>[:<index>]``. Empty where no button invokes it.
         button: Where cards of jobs show its button; None where other cards bring it, or none does.
         updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
@@ -93,6 +126,7 @@ class Command:
     place_only: bool = False
     admin_details: bool = False
     limited_tries: bool = False
+    prompted: bool = False
     action: str = ""
     button: JobButton | None = None
     updates: bool = False

@@ -6,13 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from bot.commands.model import HERE, Arg, ArgType, Command, Invocation
+from bot.commands.model import HERE, NO, YES, Arg, ArgType, Command, Invocation
 from bot.commands.registry import Registry
 from bot.core.durations import is_for_good, is_span
 from bot.core.errors import BadInput, Key, NotFound
-from bot.core.texts import bounded, clean, fold, nearest, shown
+from bot.core.texts import bounded, clean, decimal, fold, nearest, shown
 
 _HERE = {"here", "这里", "此处", "本群", "本频道"}
+_SWITCHES: Mapping[str, str] = {
+    **dict.fromkeys(("yes", "on", "true", "1", "是", "开", "开启"), YES),
+    **dict.fromkeys(("no", "off", "false", "0", "否", "关", "关闭"), NO),
+}
 # What people type in Chinese for a choice; several where commands differ in the word for the same thing.
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "开放": ("open",),
@@ -36,6 +40,8 @@ _NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
 # Ids of people are long, so that no number of pictures looks like one.
 _PERSON = re.compile(r"@\w{2,64}|[0-9]{5,20}|[a-z]{2,16}:-?\w{1,64}", re.ASCII | re.IGNORECASE)
 _SPAN_WORDS = 4
+_REST = frozenset({ArgType.TEXT, ArgType.PROMPT})
+_TAKEN = frozenset({ArgType.ROLE, ArgType.WORD, ArgType.PERSON})
 _CHAT = re.compile(r"-[0-9]{1,20}|[0-9]{5,20}", re.ASCII)
 
 
@@ -82,14 +88,16 @@ def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyTy
     """
     line = _Line(clean(typed))
     found: dict[str, str] = {}
+    if command.prompted and line.rest:
+        return {command.args[0].name: line.rest}
     for arg in command.args:
         found |= _named(command, line)
         if arg.name in found:
             continue
-        value = line.rest if arg.type is ArgType.TEXT else _READ[arg.type](arg, line)
+        value = line.rest if arg.type in _REST else "" if arg.named else _READ[arg.type](arg, line)
         if value:
             found[arg.name] = value
-            if arg.type is ArgType.TEXT:
+            if arg.type in _REST:
                 line.rest = ""
         elif arg.name in near:
             found[arg.name] = near[arg.name]
@@ -97,7 +105,7 @@ def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyTy
             raise _wrong(command, arg, line)
     found |= _named(command, line)
     if line.rest:
-        left_out = [arg for arg in command.args if arg.name not in found and arg.type is not ArgType.ROLE]
+        left_out = [arg for arg in command.args if arg.name not in found and not _is_named(arg)]
         if left_out:
             raise _wrong(command, left_out[0], line)
         raise BadInput("refusal.command.more", value=shown(line.rest), usage=usage(command))
@@ -136,11 +144,15 @@ def usage(command: Command) -> str:
 def _shape(arg: Arg) -> str:
     if arg.type is ArgType.CHOICE:
         shape = "|".join(arg.choices)
-    elif arg.type is ArgType.ROLE:
+    elif _is_named(arg):
         shape = f"{arg.name}=<{arg.name}>"
     else:
         shape = f"<{arg.name}>"
     return shape if arg.required else f"[{shape}]"
+
+
+def _is_named(arg: Arg) -> bool:
+    return arg.named or arg.type is ArgType.ROLE
 
 
 def _wrong(command: Command, arg: Arg, line: _Line) -> BadInput:
@@ -182,11 +194,11 @@ class _Line:
 
 def _named(command: Command, line: _Line) -> dict[str, str]:
     """Take the ``name=value`` words that come next."""
-    args = {arg.name: arg for arg in command.args if arg.type is not ArgType.TEXT}
+    args = {arg.name: arg for arg in command.args if arg.type not in _REST}
     found: dict[str, str] = {}
     while (head := _NAMED.match(line.rest)) is not None and (arg := args.get(head[1].lower())) is not None:
         line.rest = line.rest[head.end() :]
-        value = line.take() if arg.type in {ArgType.ROLE, ArgType.WORD, ArgType.PERSON} else _READ[arg.type](arg, line)
+        value = line.take() if arg.type in _TAKEN else _READ[arg.type](arg, line)
         if not value:
             raise _wrong(command, arg, line)
         found[arg.name] = _here(value) if arg.type is ArgType.CHANNEL else value
@@ -231,6 +243,17 @@ def _whole(_: Arg, line: _Line) -> str:
     return str(number)
 
 
+def _decimal(_: Arg, line: _Line) -> str:
+    return "" if decimal(line.word()) is None else line.take()
+
+
+def _switch(_: Arg, line: _Line) -> str:
+    value = _SWITCHES.get(fold(line.word()), "")
+    if value:
+        line.take()
+    return value
+
+
 def _number(typed: str) -> int | None:
     return bounded(typed.strip().removeprefix("#"))
 
@@ -265,5 +288,13 @@ _READ: Mapping[ArgType, Callable[[Arg, _Line], str]] = {
     ArgType.ROLE: _nothing,
     ArgType.CHANNEL: _channel,
     ArgType.WHOLE: _whole,
+    ArgType.DECIMAL: _decimal,
+    ArgType.SWITCH: _switch,
     ArgType.SPAN: _span,
+    ArgType.COUNT: _whole,
+    ArgType.MODEL: _word,
+    ArgType.STYLE: _word,
+    ArgType.LORA: _word,
+    ArgType.SIZE: _word,
+    ArgType.JOB: _whole,
 }

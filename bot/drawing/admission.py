@@ -232,7 +232,7 @@ async def _check_loras(tx: Tx, ctx: AppContext, admission: _Admission) -> None:
         info = model_rules.find_lora(lora.name, ctx.loras())
         if info is None:
             raise BadInput("refusal.lora.gone", lora=lora.name)
-        if not model_rules.may_use(info, admission.actor, admin=admin):
+        if not model_rules.may_use(info.who, admission.actor, admin=admin):
             if model_rules.ADMINS in info.who:
                 raise AdminsOnly("refusal.lora.admins", lora=info.title)
             raise NotAllowed("refusal.lora.roles", lora=info.title)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 
 from bot.cards import job_card
 from bot.cards.i18n import text
 from bot.cards.job_buttons import JobButton, Stage
 from bot.commands import permissions
-from bot.commands.arguments import NUMBER
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
@@ -18,11 +18,21 @@ from bot.core.errors import NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.core.texts import shown
-from bot.drawing import job_actions
+from bot.drawing import admission, job_actions
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.model_rules import fits, matches, may_use
+from bot.drawing.options import OPTIONS, form_of
+from bot.drawing.suggestions import is_shortened, whole_prompt
 from engine.contract import Capability, LoraInfo, Profile
+
+
+async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    actor, form = invocation.actor, form_of(invocation.args)
+    if is_shortened(form.prompt):
+        async with ctx.db.read() as tx:
+            form = replace(form, prompt=await whole_prompt(tx, actor, form.prompt))
+    return CommandResult(new=await admission.draw(ctx, actor, invocation.place, form, invocation.ref))
 
 
 async def _reroll(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -104,7 +114,7 @@ async def _loras(ctx: AppContext, invocation: Invocation) -> Card:
     async with ctx.db.read() as tx:
         admin = await permissions.is_admin(tx, actor, invocation.place)
     profile = ctx.profiles()[0]
-    usable = (lora for lora in ctx.loras() if fits(lora, profile) and may_use(lora, actor, admin=admin))
+    usable = (lora for lora in ctx.loras() if fits(lora, profile) and may_use(lora.who, actor, admin=admin))
     return loras_card([lora for lora in usable if matches(lora, words)], profile, actor.locale, words=words)
 
 
@@ -122,7 +132,21 @@ def _can_upscale(_job: Job, picture: Picture | None, profile: Profile | None) ->
     return requests.upscaled(picture.width, picture.height, profile) is not None
 
 
+_DRAW = Command(
+    name="draw",
+    permission=Permission.ANYBODY,
+    handler=_draw,
+    args=OPTIONS,
+    private=False,
+    personal=True,
+    prompted=True,
+    while_banned=True,  # admission asks for bans itself, in its own transaction
+)
+
 COMMANDS = (
+    _DRAW,
+    # The word that people know from Midjourney.
+    replace(_DRAW, name="imagine", listed=False),
     Command(
         action="reroll",
         permission=Permission.ANYBODY,
@@ -178,7 +202,7 @@ COMMANDS = (
         name="again",
         permission=Permission.ANYBODY,
         handler=_again,
-        args=(NUMBER,),
+        args=(Arg("number", ArgType.JOB),),
         private=False,
         personal=True,
         listed=False,

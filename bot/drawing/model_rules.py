@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bot.core.errors import BadInput
 from bot.core.people import Actor
@@ -75,11 +75,19 @@ def check_count(references: int) -> None:
         raise BadInput("refusal.references.limit", n=MAX_REFERENCES, count=references)
 
 
-def _named(name: str, profiles: Sequence[Profile]) -> Profile:
+def find_model(name: str, profiles: Sequence[Profile]) -> Profile | None:
+    """Return the model of a name, title or source, without regard to case and width; None if there is none."""
     wanted = fold(name)
     for profile in profiles:
         if wanted in {fold(profile.name), fold(profile.title), fold(profile.source)}:
             return profile
+    return None
+
+
+def _named(name: str, profiles: Sequence[Profile]) -> Profile:
+    profile = find_model(name, profiles)
+    if profile is not None:
+        return profile
     known = tuple(profile.name for profile in profiles)
     raise BadInput("refusal.model.unknown", value=shown(name), known=", ".join(known))
 
@@ -130,17 +138,17 @@ def check_loras(
     return tuple(LoraRequest(info.name, weight) for info, weight in used)
 
 
-def may_use(lora: LoraInfo, actor: Actor, *, admin: bool) -> bool:
-    """Return whether somebody may use a LoRA. Owners may use all.
+def may_use(allowed: Collection[str], actor: Actor, *, admin: bool) -> bool:
+    """Return whether somebody may use a model or a LoRA. Owners may use all.
 
     Roles count by their ids alone: in a server of their own, people can give a role any name.
 
     Args:
-        lora: The LoRA.
+        allowed: Who may: ``EVERYONE``, ``ADMINS``, and ids of roles.
         actor: Who.
         admin: Whether they are an admin of the place (``permissions.is_admin``).
     """
-    who = set(lora.who)
+    who = set(allowed)
     return actor.is_owner or EVERYONE in who or (admin and ADMINS in who) or not who.isdisjoint(actor.roles)
 
 

@@ -268,6 +268,17 @@ async def get_own(tx: Tx, actor: Actor, job_id: int) -> Job:
     return job
 
 
+async def last_prompts(tx: Tx, actor: Actor, *, limit: int) -> tuple[tuple[int, str], ...]:
+    """Return the prompts, as typed, of somebody's last ``limit`` jobs, newest first, each with the last job that has it."""
+    rows = await tx.execute_fetchall(
+        "SELECT max(id) AS newest, typed FROM (SELECT id, typed FROM jobs WHERE person_id ="
+        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND typed <> '' AND NOT forgotten"
+        " ORDER BY id DESC LIMIT ?) GROUP BY typed ORDER BY newest DESC",
+        (actor.platform, actor.user_id, limit),
+    )
+    return tuple((int(row[0]), str(row[1])) for row in rows)
+
+
 async def get_visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
     """Return a job that the actor may see: their own, or a public one that was shown in this chat.
 

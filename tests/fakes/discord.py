@@ -18,11 +18,12 @@ from tests.fakes.discord_world import MANAGE_GUILD, PUBLIC_THREAD, Channel, Inte
 
 TOKEN = "MTA.stand-in.token"
 COMMAND = 2
-STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE = 3, 4, 5, 6, 7, 8
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
 TYPES: Mapping[int, tuple[type, ...]] = {
     STRING: (str,),
     INTEGER: (int,),
     BOOLEAN: (bool,),
+    NUMBER: (float, int),
     USER: (str,),
     CHANNEL: (str,),
     ROLE: (str,),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
-from discord.app_commands import locale_str
+from discord.app_commands import Choice, locale_str
 
 from adapters.cli import main, parsers
 from adapters.discord import commands as discord_commands
@@ -15,6 +16,8 @@ from adapters.telegram import commands as telegram_commands
 from adapters.telegram.commands import FOR_ADMINS, IN_GROUPS, IN_PRIVATE
 from bot.cards import i18n
 from bot.commands.model import ArgType, Command
+from bot.core.requests import DrawForm
+from bot.drawing import flags
 from bot.features import COMMANDS
 
 # What the command line has in its own form.
@@ -58,7 +61,16 @@ def test_every_command_of_a_group_says_at_the_terminal_what_it_does(command: Com
 
 @pytest.mark.parametrize("command", COMMANDS.typed, ids=lambda command: command.name)
 def test_every_command_is_accepted_on_telegram(command: Command) -> None:
-    assert command.name.partition(" ")[0] in telegram_commands.FIRST_WORDS
+    assert command.name.partition(" ")[0] in telegram_commands.COMMANDS
+
+
+def test_every_option_of_draw_is_a_flag_on_telegram() -> None:
+    values = {"size": "3:4", "count": "2", "private": ""}
+    for arg in COMMANDS.by_name["draw"].args[1:]:
+        flag = {"negative": "no"}.get(arg.name, arg.name)
+        form = flags.parse(DrawForm(f"a cat --{flag} {values.get(arg.name, '7')}".strip()))
+        assert form.prompt == "a cat"
+        assert getattr(form, arg.name) is not None
 
 
 def test_what_telegram_lists_exists() -> None:
@@ -71,7 +83,10 @@ def test_what_telegram_lists_exists() -> None:
 def test_every_command_is_a_slash_command_within_discords_limits() -> None:
     async def nothing(*_: object) -> None: ...
 
-    built = discord_commands.build_commands(locale_str, nothing)
+    async def none(*_: object) -> list[Choice[Any]]:
+        return []
+
+    built = discord_commands.build_commands(locale_str, nothing, none)
     names = set()
     for command in built:
         subs = list(getattr(command, "commands", []))

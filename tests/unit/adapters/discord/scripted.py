@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from bot.cards import i18n
-from bot.commands.model import Invocation
+from bot.commands.model import Arg, Invocation
 from bot.commands.registry import Registry
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
@@ -16,6 +16,8 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.delivery.service import MissedNotice
+from bot.drawing.options import form_of
+from bot.drawing.suggestions import Suggestion
 from bot.features import COMMANDS
 from bot.studio import ButtonResult, ShownJob, Studio
 from engine.contract import NegativePromptSupport, Profile, Range
@@ -55,6 +57,8 @@ class Scripted:
     drawn: list[tuple[Actor, Place, DrawForm, EventRef]] = field(default_factory=list)
     presses: list[tuple[Actor, Place, ButtonPress, EventRef]] = field(default_factory=list)
     calls: list[Invocation] = field(default_factory=list)
+    suggestions: tuple[Suggestion, ...] = ()
+    suggested: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     application: frozenset[str] = frozenset()
     told: MissedNotice | None = None
     problems: list[str | None] = field(default_factory=list)
@@ -90,9 +94,17 @@ class Scripted:
         return self.card or Card(Tone.INFO, "Your last drawings.", private=True)
 
     async def command(self, call: Invocation) -> Card:
+        if call.command.prompted:
+            return (await self.draw(call.actor, call.place, form_of(call.args), call.ref)).card
         self.calls.append(call)
         await self._turn()
         return self.card or Card(Tone.INFO, f"Done: {call.command.name}.")
+
+    async def suggest(
+        self, actor: Actor, place: Place, arg: Arg, typed: str, *, given: Mapping[str, str]
+    ) -> tuple[Suggestion, ...]:
+        self.suggested.append((arg.name, typed, dict(given)))
+        return self.suggestions
 
     async def find_missed(self, actor: Actor) -> MissedNotice | None:
         return self.told

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from adapters.discord.service import DiscordService
+from bot.commands.model import SUGGESTED, ArgType
 from bot.core.errors import BadInput, NotAllowed
+from bot.drawing.suggestions import Suggestion
 from bot.features import COMMANDS
 from bot.studio import ShownJob
 from tests.fakes.discord import FakeDiscord
@@ -191,11 +194,26 @@ async def test_it_works_in_direct_messages_and_where_the_bot_is_not(fake: FakeDi
     assert not any(actor.is_admin for actor, _, _, _ in scripted.drawn)
 
 
-async def test_sizes_are_suggested_by_both_names(fake: FakeDiscord) -> None:
-    assert await fake.person("Ada").suggest("draw", "size", "wi") == [{"name": "wide · 128×64", "value": "wide"}]
-    wen = fake.person("Wen", locale="zh-CN")
-    assert [c["value"] for c in await wen.suggest("draw", "size", "方")] == ["square"]
-    assert await wen.suggest("draw", "size", "192x192") == []
+async def test_what_the_core_suggests_is_offered_while_somebody_types(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada = fake.person("Ada")
+    scripted.suggestions = (Suggestion("wide", "wide · 128×64"),)
+    assert await ada.suggest("draw", "size", "wi") == [{"name": "wide · 128×64", "value": "wide"}]
+    scripted.suggestions = (Suggestion("12", "#12 · a cat"),)
+    assert await ada.suggest("again", "number", "ca") == [{"name": "#12 · a cat", "value": 12}]
+    for command in COMMANDS.typed:
+        if " " not in command.name:
+            for arg in command.args:
+                if arg.type in SUGGESTED and arg.type is not ArgType.JOB:
+                    await ada.suggest(command.name, arg.name, "x")
+    assert {name for name, _, _ in scripted.suggested} >= {"prompt", "size", "model", "style", "lora", "number"}
+
+
+async def test_all_options_of_draw_reach_the_core(fake: FakeDiscord, scripted: Scripted) -> None:
+    options: dict[str, Any] = {"model": "tiny", "style": "ink", "lora": "pixel:0.8", "steps": 4, "private": False}
+    await (await fake.person("Ada").draw("an apple", **options, guidance=1.5, strength=0.5)).answer()
+    _, _, form, _ = scripted.drawn[0]
+    assert (form.model, form.style, form.lora, form.steps) == ("tiny", "ink", "pixel:0.8", "4")
+    assert (form.guidance, form.strength, form.private) == ("1.5", "0.5", False)
 
 
 async def test_notices_are_private(fake: FakeDiscord) -> None:
@@ -268,15 +286,15 @@ async def test_nobody_has_rights_in_a_server_where_they_use_an_installation_of_t
 
 
 async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> None:
-    fake.world.commands.append({"name": "imagine", "id": "5", "options": [], "contexts": [0]})
-    answer = await (await fake.person("Ada").run("imagine")).answer()
+    fake.world.commands.append({"name": "paint", "id": "5", "options": [], "contexts": [0]})
+    answer = await (await fake.person("Ada").run("paint")).answer()
     assert "has changed" in answer.text
     assert answer.only_for is not None
 
 
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
     offered = {c["name"]: c for c in fake.world.commands}
-    assert set(offered) == {"draw", "history", "help", *(command.name.split()[0] for command in COMMANDS.typed)}
+    assert set(offered) == {"history", "help", *(command.name.split()[0] for command in COMMANDS.typed)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
     assert set(draw["contexts"]) == {0, 1, 2}

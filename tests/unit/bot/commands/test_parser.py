@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.cards import i18n
 from bot.commands import parser
-from bot.commands.model import ArgType, Command
+from bot.commands.model import NO, YES, ArgType, Command
 from bot.core.errors import BadInput
 from bot.core.texts import MAX_INT
 from bot.features import COMMANDS
@@ -158,8 +158,12 @@ def line_of(command: Command) -> st.SearchStrategy[dict[str, str]]:
         ArgType.PERSON: words.map(lambda word: f"@{word}_"),
         ArgType.ROLE: st.integers(1, 9999).map(str),
         ArgType.CHANNEL: st.integers(10**9, 10**12).map(lambda number: f"-{number}"),
-        ArgType.WHOLE: st.integers(0, 9999).map(str),
         ArgType.SPAN: st.integers(1, 99).map(lambda number: f"{number} days"),
+        **dict.fromkeys((ArgType.WHOLE, ArgType.COUNT, ArgType.JOB), st.integers(0, 9999).map(str)),
+        ArgType.DECIMAL: st.integers(0, 99).map(lambda number: f"{number / 10:g}"),
+        ArgType.SWITCH: st.sampled_from((YES, NO)),
+        **dict.fromkeys((ArgType.MODEL, ArgType.STYLE, ArgType.LORA, ArgType.SIZE), words),
+        ArgType.PROMPT: words.map(lambda word: f"{word} size=3:4 --seed 7"),
     }
     given = {arg.name: st.sampled_from(arg.choices) if arg.choices else values[arg.type] for arg in command.args}
     required = {arg.name: given[arg.name] for arg in command.args if arg.required}
@@ -172,8 +176,10 @@ def line_of(command: Command) -> st.SearchStrategy[dict[str, str]]:
 def test_every_command_is_parsed_as_written(name: str, data: st.DataObject) -> None:
     command = BY_NAME[name]
     args = data.draw(line_of(command))
+    if command.prompted:
+        args = {command.args[0].name: args[command.args[0].name]}
     typed_args = [
-        f"{arg.name}={args[arg.name]}" if arg.type is ArgType.ROLE else args[arg.name]
+        f"{arg.name}={args[arg.name]}" if arg.type is ArgType.ROLE or arg.named else args[arg.name]
         for arg in command.args
         if arg.name in args
     ]

@@ -273,6 +273,8 @@ async def test_a_ban_is_looked_at_at_every_press(ours: World, action: str, who: 
 
 
 SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
+    "draw": {"prompt": "a cat"},
+    "imagine": {"prompt": "a cat"},
     "quota show": {},
     "quota why": {},
     "easel limits": {},

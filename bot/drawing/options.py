@@ -1,0 +1,37 @@
+"""The options of a request as arguments of commands, and the form that their values make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bot.commands.model import YES, Arg, ArgType
+from bot.core.requests import DrawForm
+from bot.drawing.request_rules import STRENGTH
+
+PROMPT = Arg("prompt", ArgType.PROMPT)
+
+OPTIONS = (
+    PROMPT,
+    Arg("size", ArgType.SIZE, required=False),
+    Arg("count", ArgType.COUNT, required=False),
+    # As text: a seed may have more digits than a platform's numbers.
+    Arg("seed", ArgType.WORD, required=False),
+    Arg("negative", ArgType.TEXT, required=False),
+    Arg("model", ArgType.MODEL, required=False),
+    Arg("style", ArgType.STYLE, required=False),
+    Arg("lora", ArgType.LORA, required=False),
+    Arg("steps", ArgType.WHOLE, required=False, limits=(1, 1000)),
+    Arg("guidance", ArgType.DECIMAL, required=False, limits=(0, 100)),
+    Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
+    Arg("private", ArgType.SWITCH, required=False),
+)
+"""What ``draw`` takes; each is the field of ``DrawForm`` of its name. A typed line has a flag for each instead."""
+
+
+def form_of(args: Mapping[str, str]) -> DrawForm:
+    """Return the form of the values that were given, by the argument's name."""
+    values: dict[str, Any] = {arg.name: args[arg.name] for arg in OPTIONS if arg.name in args}
+    if "private" in values:
+        values["private"] = values["private"] == YES
+    return DrawForm(**values)
